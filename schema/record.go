@@ -1,0 +1,118 @@
+package schema
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// Event says what a record tells.
+type Event uint8
+
+const (
+	EventOutput Event = iota // bytes that the terminal showed
+	EventStart               // the session began
+	EventResize              // the terminal has another size
+	EventEnd                 // the session ended; the last record of every session
+	EventGap                 // bytes that could not be recorded or delivered
+)
+
+var eventNames = [...]string{"output", "start", "resize", "end", "gap"}
+
+func (e Event) String() string {
+	if int(e) < len(eventNames) {
+		return eventNames[e]
+	}
+	return fmt.Sprintf("event(%d)", uint8(e))
+}
+
+// Stream says where output came from. A terminal has only [Stdout].
+type Stream uint8
+
+const (
+	Stdout Stream = iota
+	Stderr
+)
+
+func (s Stream) String() string {
+	if s == Stderr {
+		return "stderr"
+	}
+	return "stdout"
+}
+
+// Digest is a SHA-256 digest.
+type Digest [32]byte
+
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// A Record is one line or one event of a session.
+//
+// The records of an operation, in the order of their sequence, are its transcript: the Log fields
+// joined are exactly the bytes that were shown (for a session without a terminal, per stream).
+type Record struct {
+	Event  Event
+	Stream Stream
+	// Partial says that the line goes on in the stream's next record.
+	Partial bool
+	// Sequence counts an operation's records from 1, without gaps.
+	Sequence uint64
+	// Offset is the number of the session's bytes in the records before this one.
+	Offset uint64
+	// Time is when the first byte was shown, in nanoseconds since 1970 UTC.
+	Time int64
+	// Log is the exact bytes, with the newline that ended the line; empty for all but EventOutput.
+	Log []byte
+	// Text is the line as a person reads it: valid UTF-8 without control characters, escape
+	// sequences or line end. For an event it is a sentence that tells it.
+	Text []byte
+	// Timing tells when the bytes of Log arrived: "DELAY:BYTES" pairs with a space between,
+	// DELAY in microseconds since the pair before (for the first, since Time). Empty for events.
+	Timing []byte
+	// Digest is the SHA-256 of the session's bytes up to the end of this record.
+	Digest Digest
+	// TextDigest is the SHA-256 of the texts of the records so far, each followed by a newline.
+	// It lets a copy that has only the texts be checked.
+	TextDigest Digest
+	// Detail has what only events tell; nil for EventOutput.
+	Detail *Detail
+}
+
+// Detail is what a start, resize, end or gap record tells beyond the common fields.
+// Its JSON names are those of the drained record.
+type Detail struct {
+	Command     string `json:"command,omitempty"`
+	Interactive *bool  `json:"interactive,omitempty"`
+	Width       int    `json:"width,omitempty"`
+	Height      int    `json:"height,omitempty"`
+	// ExitStatus is the command's; 128 plus the signal's number when a signal ended it.
+	ExitStatus *int   `json:"exit_status,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+	// Bytes is, at the end, the session's total; in a gap, how many bytes from Offset on are missing.
+	Bytes *uint64 `json:"bytes,omitempty"`
+	// Signature is a JWS (RFC 7515) over the end's totals and digests.
+	Signature string `json:"signature,omitempty"`
+}
+
+// A Segment is a run of consecutive records of one operation.
+type Segment struct {
+	Operation *Operation
+	Records   []Record
+	// Resume is the enricher's state after the last record, from which a successor goes on.
+	Resume Resume
+}
+
+// Resume is what an enricher needs in order to go on after a segment, without the ones before it.
+type Resume struct {
+	// Consumed counts the bytes of each stream that are in records so far.
+	Consumed [2]uint64
+	// Events counts the event frames that are in records so far.
+	Events uint64
+	// Sequence is the last record's.
+	Sequence uint64
+	// Parser is the state of the escape-sequence parser of each stream.
+	Parser [2]uint8
+	// Digest and TextDigest are the marshalled states of the running SHA-256 hashes.
+	Digest, TextDigest []byte
+	// Ended says that the last record is the session's end.
+	Ended bool
+}

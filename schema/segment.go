@@ -1,0 +1,200 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+)
+
+// Flags of a record in a segment.
+const (
+	flagEvent   = 0x07 // the Event
+	flagStderr  = 0x08
+	flagPartial = 0x10
+	flagText    = 0x20 // the text differs from the log without its line end, and follows
+)
+
+// MaxSegment is the size in bytes at which a writer of segments begins a new one. One record can
+// exceed it by its own size, which enrich bounds; both stay far under NATS's limit of 1 MiB a message.
+const MaxSegment = 256 << 10
+
+// AppendSegment appends the binary form of s, whose records must be consecutive:
+//
+//	version 1 | uvarint length, JSON of the operation |
+//	uvarint first sequence | uvarint first offset | varint first time | uvarint count |
+//	records: flags byte | varint nanoseconds since the record before | uvarint length, log |
+//	         [uvarint length, text] | uvarint length, timing | digest (32) | text digest (32) |
+//	         [uvarint length, JSON of the detail; not for output] |
+//	resume: uvarint consumed of stdout, of stderr | uvarint events | parser states (2) | ended byte |
+//	        uvarint length, digest state | uvarint length, text digest state
+//
+// operationJSON is the JSON of s.Operation, which the caller keeps so that it is made once.
+func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
+	if len(s.Records) == 0 {
+		return dst, fmt.Errorf("encode segment: no records")
+	}
+	first := &s.Records[0]
+	dst = append(dst, segmentVersion)
+	dst = appendBytes(dst, operationJSON)
+	dst = binary.AppendUvarint(dst, first.Sequence)
+	dst = binary.AppendUvarint(dst, first.Offset)
+	dst = binary.AppendVarint(dst, first.Time)
+	dst = binary.AppendUvarint(dst, uint64(len(s.Records)))
+	sequence, offset, last := first.Sequence, first.Offset, first.Time
+	for i := range s.Records {
+		r := &s.Records[i]
+		if r.Sequence != sequence || r.Offset != offset {
+			return dst, fmt.Errorf("encode segment: record %d at offset %d is not consecutive: expected %d at %d", r.Sequence, r.Offset, sequence, offset)
+		}
+		sequence++
+		offset += uint64(len(r.Log))
+		flags := byte(r.Event) & flagEvent
+		if r.Stream == Stderr {
+			flags |= flagStderr
+		}
+		if r.Partial {
+			flags |= flagPartial
+		}
+		hasText := !bytes.Equal(r.Text, trimEnd(r.Log))
+		if hasText {
+			flags |= flagText
+		}
+		dst = append(dst, flags)
+		dst = binary.AppendVarint(dst, r.Time-last)
+		last = r.Time
+		dst = appendBytes(dst, r.Log)
+		if hasText {
+			dst = appendBytes(dst, r.Text)
+		}
+		dst = appendBytes(dst, r.Timing)
+		dst = append(dst, r.Digest[:]...)
+		dst = append(dst, r.TextDigest[:]...)
+		if r.Event != EventOutput {
+			detail, err := json.Marshal(r.Detail)
+			if err != nil {
+				return dst, fmt.Errorf("encode segment: %w", err)
+			}
+			dst = appendBytes(dst, detail)
+		}
+	}
+	dst = binary.AppendUvarint(dst, s.Resume.Consumed[Stdout])
+	dst = binary.AppendUvarint(dst, s.Resume.Consumed[Stderr])
+	dst = binary.AppendUvarint(dst, s.Resume.Events)
+	dst = append(dst, s.Resume.Parser[Stdout], s.Resume.Parser[Stderr])
+	ended := byte(0)
+	if s.Resume.Ended {
+		ended = 1
+	}
+	dst = append(dst, ended)
+	dst = appendBytes(dst, s.Resume.Digest)
+	dst = appendBytes(dst, s.Resume.TextDigest)
+	return dst, nil
+}
+
+func appendBytes(dst, b []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}
+
+// trimEnd is the line without its line end.
+func trimEnd(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\n' {
+		line = line[:n-1]
+		// A program that ends its lines with \r\n, through a terminal that adds one more, writes \r\r\n.
+		for n := len(line); n > 0 && line[n-1] == '\r'; n-- {
+			line = line[:n-1]
+		}
+	}
+	return line
+}
+
+// maxOperations bounds the operations that a Decoder or an Encoder keeps.
+const maxOperations = 4096
+
+// A Decoder reads segments and parses each operation once. It is for one goroutine.
+// The zero value is ready.
+type Decoder struct {
+	operations map[string]*Operation // by their JSON
+}
+
+// Segment reads what [AppendSegment] wrote. The records' bytes alias data, and segments of the same
+// operation share one Operation, which nobody may change.
+func (d *Decoder) Segment(data []byte) (*Segment, error) {
+	r := reader{data: data}
+	if err := r.version(segmentVersion); err != nil {
+		return nil, fmt.Errorf("decode segment: %w", err)
+	}
+	op, err := d.operation(r.bytes())
+	if err != nil {
+		return nil, fmt.Errorf("decode segment: operation: %w", err)
+	}
+	sequence, offset, at, count := r.uvarint(), r.uvarint(), r.varint(), r.uvarint()
+	// Each record has 64 bytes of digests at the least: a count that the data can't hold is a lie.
+	if r.bad || count > uint64(len(r.data))/64 {
+		return nil, fmt.Errorf("decode segment: %w", ErrCorrupt)
+	}
+	s := &Segment{Operation: op, Records: make([]Record, count)}
+	for i := range s.Records {
+		rec := &s.Records[i]
+		flags := r.byte()
+		at += r.varint()
+		rec.Event = Event(flags & flagEvent)
+		if flags&flagStderr != 0 {
+			rec.Stream = Stderr
+		}
+		rec.Partial = flags&flagPartial != 0
+		rec.Sequence, rec.Offset, rec.Time = sequence, offset, at
+		rec.Log = r.bytes()
+		rec.Text = trimEnd(rec.Log)
+		if flags&flagText != 0 {
+			rec.Text = r.bytes()
+		}
+		rec.Timing = r.bytes()
+		copy(rec.Digest[:], r.take(32))
+		copy(rec.TextDigest[:], r.take(32))
+		if rec.Event != EventOutput {
+			detail := r.bytes()
+			if r.bad {
+				break
+			}
+			rec.Detail = new(Detail)
+			if err := json.Unmarshal(detail, rec.Detail); err != nil {
+				return nil, fmt.Errorf("decode segment: detail of record %d: %w", sequence, ErrCorrupt)
+			}
+		}
+		if rec.Event > EventGap {
+			r.bad = true
+		}
+		sequence++
+		offset += uint64(len(rec.Log))
+	}
+	s.Resume.Consumed[Stdout] = r.uvarint()
+	s.Resume.Consumed[Stderr] = r.uvarint()
+	s.Resume.Events = r.uvarint()
+	s.Resume.Parser[Stdout] = r.byte()
+	s.Resume.Parser[Stderr] = r.byte()
+	s.Resume.Ended = r.byte() == 1
+	s.Resume.Digest = r.bytes()
+	s.Resume.TextDigest = r.bytes()
+	s.Resume.Sequence = sequence - 1
+	if r.bad || len(r.data) > 0 || count == 0 {
+		return nil, fmt.Errorf("decode segment: %w", ErrCorrupt)
+	}
+	return s, nil
+}
+
+func (d *Decoder) operation(data []byte) (*Operation, error) {
+	if op, ok := d.operations[string(data)]; ok {
+		return op, nil
+	}
+	op := new(Operation)
+	if err := json.Unmarshal(data, op); err != nil {
+		return nil, ErrCorrupt // the cause could quote the content
+	}
+	if d.operations == nil || len(d.operations) >= maxOperations {
+		d.operations = make(map[string]*Operation)
+	}
+	d.operations[string(data)] = op
+	return op, nil
+}

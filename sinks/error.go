@@ -1,0 +1,82 @@
+package sinks
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Verdict says what to do about entries that were not delivered.
+type Verdict uint8
+
+const (
+	// Retry: the cause passes by itself (no connection, a busy or broken drain).
+	Retry Verdict = iota
+	// Misconfigured: the drain refuses whatever it is sent until somebody changes its settings or
+	// its credentials (401, 403, 404, 407, TLS that cannot be verified). Retried slowly, and told.
+	Misconfigured
+	// Rejected: the drain will never take one or more of these records as they are.
+	Rejected
+	// TooLarge: the drain may take them in smaller requests.
+	TooLarge
+	// Gone: the drain says that it has ceased to exist (410).
+	Gone
+)
+
+var verdictNames = [...]string{"retry", "misconfigured", "rejected", "too large", "gone"}
+
+func (v Verdict) String() string {
+	if int(v) < len(verdictNames) {
+		return verdictNames[v]
+	}
+	return fmt.Sprintf("verdict(%d)", uint8(v))
+}
+
+// An Error says what became of a batch that was not, or not wholly, delivered.
+type Error struct {
+	// Verdict on the whole request, where Items is empty.
+	Verdict Verdict
+	// Status is the protocol's own code (of HTTP), or 0.
+	Status int
+	// RetryAfter is how long the drain asked to be left alone, or 0.
+	RetryAfter time.Duration
+	// Reason tells a person what happened and what to do next. It holds no secret and nothing of a
+	// session's content: what a drain answers is quoted only where it cannot echo what it was sent.
+	Reason string
+	// Items are the entries that were not delivered, in ascending order of Index; all others were.
+	// Empty: none was, as far as is known.
+	Items []Item
+	// Err is the cause, or nil.
+	Err error
+}
+
+// An Item is one entry that was not delivered.
+type Item struct {
+	Index   int // in the batch
+	Verdict Verdict
+	Status  int
+	Reason  string // as in Error
+}
+
+func (e *Error) Error() string {
+	s := e.Reason
+	if e.Err != nil {
+		if s != "" {
+			s += ": "
+		}
+		s += e.Err.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// AsError finds the *Error in err. An error of another type is one that its sink did not
+// foresee: it is retried, since dropping would lose records.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Verdict: Retry, Err: err}
+}
