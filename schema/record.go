@@ -56,7 +56,8 @@ type Record struct {
 	Partial bool
 	// Sequence counts an operation's records from 1, without gaps.
 	Sequence uint64
-	// Offset is the number of the session's bytes in the records before this one.
+	// Offset is the number of the session's bytes before this record: those in the records before it,
+	// and those that gaps say are missing.
 	Offset uint64
 	// Time is when the first byte was shown, in nanoseconds since 1970 UTC.
 	Time int64
@@ -75,6 +76,15 @@ type Record struct {
 	TextDigest Digest
 	// Detail has what only events tell; nil for EventOutput.
 	Detail *Detail
+}
+
+// Span is how many of the session's bytes the record stands for: those of its Log, or those that a
+// gap says are missing.
+func (r *Record) Span() uint64 {
+	if r.Event == EventGap && r.Detail != nil && r.Detail.Bytes != nil {
+		return *r.Detail.Bytes
+	}
+	return uint64(len(r.Log))
 }
 
 // Detail is what a start, resize, end or gap record tells beyond the common fields.

@@ -48,7 +48,7 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 			return dst, fmt.Errorf("encode segment: record %d at offset %d is not consecutive: expected %d at %d", r.Sequence, r.Offset, sequence, offset)
 		}
 		sequence++
-		offset += uint64(len(r.Log))
+		offset += r.Span()
 		flags := byte(r.Event) & flagEvent
 		if r.Stream == Stderr {
 			flags |= flagStderr
@@ -167,7 +167,7 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 			r.bad = true
 		}
 		sequence++
-		offset += uint64(len(rec.Log))
+		offset += rec.Span()
 	}
 	s.Resume.Consumed[Stdout] = r.uvarint()
 	s.Resume.Consumed[Stderr] = r.uvarint()

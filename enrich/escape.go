@@ -1,0 +1,151 @@
+package enrich
+
+import "unicode/utf8"
+
+// parser is the state of an escape-sequence parser between two bytes: ECMA-48 sequences as xterm
+// reads them, in as much detail as finding their ends takes. Its values are in segments: never
+// renumber them.
+type parser uint8
+
+const (
+	ground    parser = 0
+	escape    parser = 1 // after ESC
+	escapeMid parser = 2 // after ESC and intermediate bytes (ESC ( B)
+	control   parser = 3 // in a control sequence (CSI)
+	text      parser = 4 // in a control string: OSC, DCS, SOS, PM or APC
+	textEsc   parser = 5 // after an ESC in a control string, perhaps of its terminator ESC \
+)
+
+const (
+	esc = 0x1b
+	can = 0x18
+	sub = 0x1a
+	bel = 0x07
+	del = 0x7f
+)
+
+// next is the state after one byte. visible says that the byte is not part of a sequence:
+// it is shown, or a control character that acts by itself.
+func (p parser) next(c byte) (state parser, visible bool) {
+	switch {
+	case c == esc && p != text:
+		return escape, false
+	case (c == can || c == sub) && p != ground: // both abort a sequence
+		return ground, false
+	}
+	switch p {
+	case escape:
+		switch {
+		case c == '[':
+			return control, false
+		case c == ']', c == 'P', c == 'X', c == '^', c == '_':
+			return text, false
+		case 0x20 <= c && c <= 0x2f:
+			return escapeMid, false
+		case c < 0x20: // acts by itself, in the middle of the sequence
+			return escape, false
+		}
+		return ground, false
+	case escapeMid:
+		if c < 0x30 {
+			return escapeMid, false
+		}
+		return ground, false
+	case control:
+		if 0x40 <= c && c <= 0x7e {
+			return ground, false
+		}
+		if c >= utf8.RuneSelf { // not a byte of a control sequence: it ends there, as in xterm
+			return ground, true
+		}
+		return control, false
+	case text:
+		switch c {
+		case bel:
+			return ground, false
+		case esc:
+			return textEsc, false
+		}
+		return text, false
+	case textEsc:
+		// ESC \ ends the string. Anything else begins another sequence, which also ends it.
+		if c == '\\' {
+			return ground, false
+		}
+		return escape.next(c)
+	}
+	return ground, true
+}
+
+// scan reads a piece of a stream and appends to dst what a person reads of it: no escape sequence,
+// no control character; a tab or a carriage return in the middle is a space, a backspace takes
+// back the rune before it, and a byte that is not UTF-8 is U+FFFD.
+//
+// safe is where the piece may be cut: behind its last whole rune and escape sequence. dst, and state,
+// are those at safe; where final is set, nothing follows, and safe is the end of the piece.
+func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, at parser) {
+	start := len(dst) // a backspace takes back nothing before this piece
+	safe, at = 0, state
+	mark := len(dst)
+	for i := 0; i < len(piece); {
+		c := piece[i]
+		if state == ground && c >= 0x20 && c != del {
+			if c < utf8.RuneSelf {
+				dst = append(dst, c)
+				i++
+			} else {
+				if !utf8.FullRune(piece[i:]) && !final {
+					break
+				}
+				r, size := utf8.DecodeRune(piece[i:])
+				switch {
+				case r == utf8.RuneError && size == 1:
+					dst = append(dst, "\ufffd"...)
+				case r >= 0x80 && r < 0xa0: // C1 controls
+				case r == '\u2028' || r == '\u2029':
+					dst = append(dst, ' ')
+				default:
+					dst = append(dst, piece[i:i+size]...)
+				}
+				i += size
+			}
+			safe, at, mark = i, ground, len(dst)
+			continue
+		}
+		next, visible := state.next(c)
+		if visible && c >= utf8.RuneSelf { // the byte ended a sequence and is shown: look at it again
+			state = next
+			continue
+		}
+		state = next
+		i++
+		if visible {
+			switch c {
+			case '\t', '\r':
+				dst = append(dst, ' ')
+			case '\b':
+				if len(dst) > start {
+					_, size := utf8.DecodeLastRune(dst[start:])
+					dst = dst[:len(dst)-size]
+				}
+			}
+		}
+		if state == ground {
+			safe, at, mark = i, ground, len(dst)
+		}
+	}
+	if final {
+		return dst, len(piece), state
+	}
+	return dst[:mark], safe, at
+}
+
+// isPlain says whether the bytes are their own text: printable ASCII only.
+func isPlain(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 || c >= del {
+			return false
+		}
+	}
+	return true
+}

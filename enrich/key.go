@@ -1,0 +1,143 @@
+package enrich
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// A Key signs user documents and the ends of sessions.
+type Key struct {
+	private crypto.Signer
+	method  jwt.SigningMethod
+	id      string // its thumbprint (RFC 7638)
+}
+
+// LoadKey reads a private key from a PEM file (PKCS #8, or PKCS #1 or SEC 1 as openssl writes them),
+// and makes one when the file is missing. algorithm is RS256, RS512, ES256 or EdDSA, or "" for what
+// the key suggests and, for a new key, EdDSA, whose signatures are the shortest.
+func LoadKey(path, algorithm string) (*Key, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		data, err = createKey(path, algorithm)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	k, err := parseKey(data, algorithm)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", path, err)
+	}
+	return k, nil
+}
+
+// createKey writes a new key. It is linked into place whole, so that two processes that start
+// at once use the same key: the second finds the first one's.
+func createKey(path, algorithm string) ([]byte, error) {
+	var private any
+	var err error
+	switch algorithm {
+	case "RS256", "RS512":
+		private, err = rsa.GenerateKey(rand.Reader, 2048)
+	case "ES256":
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "EdDSA", "":
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		return nil, fmt.Errorf("algorithm %q: expected RS256, RS512, ES256 or EdDSA", algorithm)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, fmt.Errorf("encode the new key: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // created with mode 0600
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+func parseKey(data []byte, algorithm string) (*Key, error) {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, errors.New("not a PEM file: expected an unencrypted private key (PKCS #8)")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		if rsaKey, err1 := x509.ParsePKCS1PrivateKey(block.Bytes); err1 == nil {
+			parsed = rsaKey
+		} else if ecKey, err2 := x509.ParseECPrivateKey(block.Bytes); err2 == nil {
+			parsed = ecKey
+		} else {
+			return nil, fmt.Errorf("a PEM block %q, which is no unencrypted private key: expected PKCS #8", block.Type)
+		}
+	}
+	k := new(Key)
+	switch private := parsed.(type) {
+	case *rsa.PrivateKey:
+		k.private, k.method = private, jwt.SigningMethodRS256
+		if algorithm == "RS512" {
+			k.method = jwt.SigningMethodRS512
+		}
+	case *ecdsa.PrivateKey:
+		if private.Curve != elliptic.P256() {
+			return nil, fmt.Errorf("an elliptic curve key of %s: expected P-256", private.Curve.Params().Name)
+		}
+		k.private, k.method = private, jwt.SigningMethodES256
+	case ed25519.PrivateKey:
+		k.private, k.method = private, jwt.SigningMethodEdDSA
+	default:
+		return nil, fmt.Errorf("a key of type %T: expected RSA, ECDSA or Ed25519", parsed)
+	}
+	if algorithm != "" && algorithm != k.method.Alg() {
+		return nil, fmt.Errorf("the key is one for %s, and %s is configured: change the algorithm or use another key", k.method.Alg(), algorithm)
+	}
+	thumbprint, err := k.jwk().Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("thumbprint: %w", err)
+	}
+	k.id = base64.RawURLEncoding.EncodeToString(thumbprint)
+	return k, nil
+}
+
+func (k *Key) jwk() *jose.JSONWebKey {
+	return &jose.JSONWebKey{Key: k.private.Public(), KeyID: k.id, Algorithm: k.method.Alg(), Use: "sig"}
+}
+
+// JWKS is the JSON Web Key Set (RFC 7517 §5) with the public half of the key.
+func (k *Key) JWKS() ([]byte, error) {
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{*k.jwk()}})
+	if err != nil {
+		return nil, fmt.Errorf("encode the key set: %w", err)
+	}
+	return set, nil
+}

@@ -1,0 +1,374 @@
+package enrich
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// ErrAhead is returned by [Transcript.Add] for a chunk whose predecessor has not been added:
+// keep it and add it again after that one.
+var ErrAhead = errors.New("chunk comes before its predecessor")
+
+// A Signer signs what the end of a session says about all of it.
+type Signer interface {
+	SignEnd(End) (string, error)
+}
+
+// An End is what the signature of a session's last record covers.
+type End struct {
+	Operation  string
+	Sequence   uint64 // of the last record: how many there are
+	Bytes      uint64 // of the whole session, the missing ones too
+	Digest     schema.Digest
+	TextDigest schema.Digest
+}
+
+// A Transcript is the enrichment of one operation. It is for one goroutine.
+type Transcript struct {
+	operation     *schema.Operation
+	operationJSON []byte
+	signer        Signer
+
+	lines      [2]line
+	digest     hash.Hash
+	textDigest hash.Hash
+	sequence   uint64
+	offset     uint64
+	events     uint64 // event frames in records
+	ended      bool
+
+	// records are finished and in no segment yet; their bytes are in arena. Both are used again
+	// once they are encoded.
+	records []schema.Record
+	arena   []byte
+	size    int // of the records, about, as a segment
+	// sealed are segments that are full and not taken yet.
+	sealed []Segment
+	err    error // of a seal in the middle of an Add
+}
+
+// A Segment is an encoded segment, and the position in the session that is published once it is.
+type Segment struct {
+	Data     []byte
+	Position Progress
+	Ended    bool // it holds the end of the session
+	Records  int
+	First    int64 // when the first of its bytes was shown, in nanoseconds since 1970 UTC
+}
+
+// New begins the transcript of an operation. It refuses an operation whose user document is not expired at
+// now, or that has none.
+func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error) {
+	if err := CheckDocument(op.UserDocument, now); err != nil {
+		return nil, fmt.Errorf("operation %s: %w", op.ID, err)
+	}
+	operationJSON, err := json.Marshal(op)
+	if err != nil {
+		return nil, fmt.Errorf("encode operation %s: %w", op.ID, err)
+	}
+	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New()}
+	t.lines[schema.Stderr].stream = schema.Stderr
+	return t, nil
+}
+
+// Resume goes on after the last segment that was published of an operation.
+func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, error) {
+	t, err := New(last.Operation, signer, now)
+	if err != nil {
+		return nil, err
+	}
+	r := &last.Resume
+	if err := errors.Join(
+		t.digest.(encoding.BinaryUnmarshaler).UnmarshalBinary(r.Digest),
+		t.textDigest.(encoding.BinaryUnmarshaler).UnmarshalBinary(r.TextDigest)); err != nil {
+		return nil, fmt.Errorf("resume operation %s: %w", last.Operation.ID, err)
+	}
+	final := &last.Records[len(last.Records)-1]
+	t.sequence, t.offset, t.events, t.ended = r.Sequence, final.Offset+final.Span(), r.Events, r.Ended
+	for i := range t.lines {
+		t.lines[i].consumed = r.Consumed[i]
+		t.lines[i].state = parser(r.Parser[i])
+	}
+	return t, nil
+}
+
+// Operation is what the transcript is of. Nobody may change it.
+func (t *Transcript) Operation() *schema.Operation { return t.operation }
+
+// Ended says that the end of the session has been added: nothing follows.
+func (t *Transcript) Ended() bool { return t.ended }
+
+// Received says how far the session's chunks have been added: bytes of each stream, and events.
+func (t *Transcript) Received() Progress {
+	return Progress{[2]uint64{t.lines[0].received(), t.lines[1].received()}, t.events}
+}
+
+// Progress is a position in a session: bytes of each stream, and events.
+type Progress struct {
+	Bytes  [2]uint64
+	Events uint64
+}
+
+// Reaches says that p is at or past q in everything.
+func (p Progress) Reaches(q Progress) bool {
+	return p.Bytes[0] >= q.Bytes[0] && p.Bytes[1] >= q.Bytes[1] && p.Events >= q.Events
+}
+
+// Add adds a chunk. What was added before, wholly or in part, is passed over, so that chunks may be
+// added again after a restart; a chunk that comes too early is refused with [ErrAhead].
+// now is the enricher's own time. The chunk's bytes stay the caller's.
+func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
+	at := Progress{c.Offset, c.Events}
+	if !t.Received().Reaches(at) {
+		return ErrAhead
+	}
+	for i := range c.Frames {
+		f := &c.Frames[i]
+		if f.Kind.IsOutput() {
+			stream := f.Kind.Stream()
+			l := &t.lines[stream]
+			seen := l.received() - at.Bytes[stream] // how much of the frame, and perhaps what follows, is known
+			at.Bytes[stream] += uint64(len(f.Payload))
+			if seen < uint64(len(f.Payload)) && !t.ended {
+				l.add(f.Payload[seen:], f.Time, now, t.emit)
+			}
+			continue
+		}
+		at.Events++
+		if at.Events <= t.events || t.ended {
+			continue
+		}
+		if err := t.addEvent(f, now); err != nil {
+			return err
+		}
+	}
+	return t.err
+}
+
+// Lost says that what the session showed up to a chunk that has come never will: it adds a gap for
+// the missing bytes, after which the chunk can be added.
+func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
+	var missing uint64
+	for i := range t.lines {
+		l := &t.lines[i]
+		l.end(now, t.emit)
+		l.state = ground
+		if c.Offset[i] > l.consumed {
+			missing += c.Offset[i] - l.consumed
+			l.consumed = c.Offset[i]
+		}
+	}
+	t.events = max(t.events, c.Events)
+	at := now.UnixNano()
+	if len(c.Frames) > 0 {
+		at = c.Frames[0].Time
+	}
+	return t.event(schema.EventGap, at, &schema.Detail{Bytes: &missing, Reason: reason})
+}
+
+// Expire cuts the lines whose first byte came MaxAge or longer before now.
+func (t *Transcript) Expire(now time.Time) {
+	for i := range t.lines {
+		if l := &t.lines[i]; len(l.pending) > 0 && now.Sub(l.since) >= MaxAge {
+			l.flush(now, t.emit)
+		}
+	}
+}
+
+// Pending says whether bytes wait for the end of their line.
+func (t *Transcript) Pending() bool { return len(t.lines[0].pending)+len(t.lines[1].pending) > 0 }
+
+// Ready says whether there are finished records to take.
+func (t *Transcript) Ready() bool { return len(t.sealed)+len(t.records) > 0 }
+
+// Take gives the next segment of finished records, of which Ready says that there are some.
+// The caller owns it.
+func (t *Transcript) Take() (Segment, error) {
+	if t.err != nil {
+		return Segment{}, t.err
+	}
+	if len(t.sealed) == 0 {
+		if err := t.seal(); err != nil {
+			return Segment{}, err
+		}
+	}
+	s := t.sealed[0]
+	t.sealed = t.sealed[1:]
+	return s, nil
+}
+
+// seal encodes the finished records with the state after them.
+func (t *Transcript) seal() error {
+	digest, err := t.digest.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
+	}
+	textDigest, err := t.textDigest.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
+	}
+	s := schema.Segment{Operation: t.operation, Records: t.records, Resume: schema.Resume{
+		Consumed: [2]uint64{t.lines[0].consumed, t.lines[1].consumed},
+		Parser:   [2]uint8{uint8(t.lines[0].state), uint8(t.lines[1].state)},
+		Events:   t.events,
+		Digest:   digest, TextDigest: textDigest,
+		Ended: t.ended,
+	}}
+	data, err := schema.AppendSegment(make([]byte, 0, t.size+len(t.operationJSON)+512), t.operationJSON, &s)
+	if err != nil {
+		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
+	}
+	t.sealed = append(t.sealed, Segment{
+		Data: data, Position: Progress{s.Resume.Consumed, s.Resume.Events}, Ended: t.ended,
+		Records: len(t.records), First: t.records[0].Time,
+	})
+	clear(t.records)
+	t.records, t.arena, t.size = t.records[:0], t.arena[:0], 0
+	return nil
+}
+
+// emit makes a record of a finished piece of a line.
+func (t *Transcript) emit(l *line, p piece) {
+	log := t.keep(p.log)
+	read := trimEnd(log)
+	if p.state != ground || !isPlain(read) {
+		start := len(t.arena)
+		t.arena, _, _ = scan(t.arena, read, p.state, true)
+		read = t.arena[start:len(t.arena):len(t.arena)]
+	}
+	start := len(t.arena)
+	t.arena = appendTiming(t.arena, p.arrivals)
+	t.digest.Write(log)
+	t.record(schema.Record{
+		Event: schema.EventOutput, Stream: l.stream, Partial: !p.whole, Time: p.arrivals[0].at,
+		Log: log, Text: read, Timing: t.arena[start:len(t.arena):len(t.arena)],
+	})
+}
+
+func (t *Transcript) keep(b []byte) []byte {
+	start := len(t.arena)
+	t.arena = append(t.arena, b...)
+	return t.arena[start:len(t.arena):len(t.arena)]
+}
+
+// trimEnd is a line without its line end.
+func trimEnd(line []byte) []byte { return bytes.TrimRight(line, "\r\n") }
+
+// addEvent makes the record of an event frame. What was shown before it comes before it: what is
+// pending is cut, as far as that cuts no sequence, which by itself shows nothing.
+func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
+	if f.Kind == schema.FrameStart {
+		op := t.operation
+		t.events++
+		return t.event(schema.EventStart, f.Time, &schema.Detail{
+			Command: op.Command, Interactive: &op.Interactive, Width: op.Width, Height: op.Height,
+		})
+	}
+	detail := new(schema.Detail)
+	if err := json.Unmarshal(f.Payload, detail); err != nil {
+		return fmt.Errorf("operation %s: event: %w", t.operation.ID, schema.ErrCorrupt)
+	}
+	for i := range t.lines {
+		if f.Kind == schema.FrameResize {
+			t.lines[i].flush(now, t.emit)
+		} else {
+			t.lines[i].end(now, t.emit)
+		}
+	}
+	t.events++
+	switch f.Kind {
+	case schema.FrameResize:
+		return t.event(schema.EventResize, f.Time, detail)
+	case schema.FrameGap:
+		if detail.Bytes == nil {
+			detail.Bytes = new(uint64)
+		}
+		return t.event(schema.EventGap, f.Time, detail)
+	}
+	t.ended = true
+	return t.event(schema.EventEnd, f.Time, detail)
+}
+
+// event makes the record of an event and, at the end, signs the totals.
+func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
+	r := schema.Record{Event: e, Time: at, Detail: d}
+	start := len(t.arena)
+	t.arena, _, _ = scan(t.arena, []byte(sentence(e, d)), ground, true)
+	r.Text = t.arena[start:len(t.arena):len(t.arena)]
+	if e != schema.EventEnd {
+		t.record(r)
+		return nil
+	}
+	total := t.offset
+	d.Bytes = &total
+	t.number(&r)
+	signature, err := t.signer.SignEnd(End{t.operation.ID, r.Sequence, total, r.Digest, r.TextDigest})
+	if err != nil {
+		return fmt.Errorf("operation %s: sign the end: %w", t.operation.ID, err)
+	}
+	d.Signature = signature
+	t.append(r)
+	return nil
+}
+
+// sentence tells an event to a person.
+func sentence(e schema.Event, d *schema.Detail) string {
+	switch e {
+	case schema.EventStart:
+		s := "session started"
+		if d.Command != "" {
+			s += ": " + d.Command
+		}
+		if d.Interactive != nil && *d.Interactive {
+			s += fmt.Sprintf(" (terminal of %d by %d)", d.Width, d.Height)
+		}
+		return s
+	case schema.EventResize:
+		return fmt.Sprintf("terminal is now %d by %d", d.Width, d.Height)
+	case schema.EventGap:
+		return fmt.Sprintf("%d bytes are missing here: %s", *d.Bytes, d.Reason)
+	case schema.EventEnd:
+		s := "session ended: " + d.Reason
+		if d.ExitStatus != nil {
+			s += fmt.Sprintf(", exit status %d", *d.ExitStatus)
+		}
+		return s
+	}
+	return e.String()
+}
+
+// record numbers a record and adds it to the next segment.
+func (t *Transcript) record(r schema.Record) {
+	t.number(&r)
+	t.append(r)
+}
+
+// number gives a record its place: sequence, offset and the digests up to its end.
+func (t *Transcript) number(r *schema.Record) {
+	t.sequence++
+	r.Sequence, r.Offset = t.sequence, t.offset
+	t.offset += r.Span()
+	t.digest.Sum(r.Digest[:0])
+	t.textDigest.Write(r.Text)
+	t.textDigest.Write(newline)
+	t.textDigest.Sum(r.TextDigest[:0])
+}
+
+var newline = []byte{'\n'}
+
+// append adds a numbered record to the next segment, and seals that when it is full.
+func (t *Transcript) append(r schema.Record) {
+	t.records = append(t.records, r)
+	t.size += len(r.Log) + len(r.Text) + len(r.Timing) + 160
+	if t.size >= schema.MaxSegment {
+		t.err = errors.Join(t.err, t.seal())
+	}
+}

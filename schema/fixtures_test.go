@@ -1,0 +1,173 @@
+package schema
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// secret is session content that no error may quote.
+const secret = "correct-horse-battery"
+
+func testOperation() *Operation {
+	started := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
+	return &Operation{
+		ID: "4711", Stack: "default", App: "web", AppID: "app-17", Service: "web-cmd", Layer: "app",
+		Host: "gateway-1", Container: "session-4711",
+		User:         User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"},
+		UserDocument: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1LTEifQ.c2lnbmF0dXJl",
+		Command:      "ls --color", Interactive: true, Width: 80, Height: 24,
+		Started: started, Expires: started.Add(7 * 24 * time.Hour),
+	}
+}
+
+// testSegment has a record of every event, and output of every kind.
+func testSegment() *Segment {
+	at := testOperation().Started.UnixNano()
+	yes, status, total, lost := true, 130, uint64(0), uint64(512)
+	s := &Segment{Operation: testOperation()}
+	digest, texts := sha256.New(), sha256.New()
+	add := func(r Record) {
+		r.Sequence = uint64(len(s.Records)) + 1
+		r.Offset = total
+		r.Time = at
+		at += 1_500_000_042
+		total += r.Span()
+		digest.Write(r.Log)
+		fmt.Fprintf(texts, "%s\n", r.Text)
+		digest.Sum(r.Digest[:0])
+		texts.Sum(r.TextDigest[:0])
+		if r.Event == EventOutput && r.Timing == nil {
+			r.Timing = fmt.Appendf(nil, "0:%d", len(r.Log))
+		}
+		s.Records = append(s.Records, r)
+	}
+	output := func(log, text string) { add(Record{Log: []byte(log), Text: []byte(text)}) }
+
+	add(Record{Event: EventStart, Text: []byte("session started by Ada Lovelace"),
+		Detail: &Detail{Command: "ls --color", Interactive: &yes, Width: 80, Height: 24}})
+	output("plain\r\n", "plain")
+	output("bare newline\n", "bare newline")
+	output("doubled return\r\r\n", "doubled return")
+	output("\x1b[01;34mbin\x1b[0m  \x1b[01;32mrun.sh\x1b[0m\r\n", "bin  run.sh")
+	output("f\u00fcr \u65e5\u672c \U0001f600 \u2028 \u007f \"quoted\" \\ \t tab\r\n", "f\u00fcr \u65e5\u672c \U0001f600 \u2028  \"quoted\" \\  tab")
+	output("bad \xff\xfe\xc3( bytes\r\n", "bad \ufffd\ufffd\ufffd( bytes")
+	output("typo\b\b\b\bfixed "+secret+"\r\n", "fixed "+secret)
+	output("\r\n", "")
+	add(Record{Event: EventResize, Text: []byte("terminal resized to 132x43"), Detail: &Detail{Width: 132, Height: 43}})
+	add(Record{Log: []byte("Password: "), Text: []byte("Password: "), Partial: true, Timing: []byte("0:4 120300:6")})
+	add(Record{Log: []byte("on standard error\n"), Text: []byte("on standard error"), Stream: Stderr})
+	add(Record{Event: EventGap, Text: []byte("512 bytes are missing"), Detail: &Detail{Reason: "retention", Bytes: &lost}})
+	add(Record{Event: EventEnd, Text: []byte("session ended: exit, status 130"),
+		Detail: &Detail{ExitStatus: &status, Reason: "exit", Bytes: &total, Signature: "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl"}})
+
+	s.Resume = Resume{
+		Consumed: [2]uint64{total - 18, 18}, Events: 4, Sequence: uint64(len(s.Records)), Parser: [2]uint8{3, 0}, Ended: true,
+		Digest: hashState(digest), TextDigest: hashState(texts),
+	}
+	return s
+}
+
+func hashState(h any) []byte {
+	b, err := h.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func testChunk(t testing.TB) *Chunk {
+	op := testOperation()
+	start, err := StartFrame(op.Started, op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resize, err := DetailFrame(FrameResize, op.Started.Add(2*time.Second), &Detail{Width: 132, Height: 43})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := uint64(512)
+	gap, err := DetailFrame(FrameGap, op.Started.Add(4*time.Second), &Detail{Reason: "stream full", Bytes: &lost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := 0
+	end, err := DetailFrame(FrameEnd, op.Started.Add(5*time.Second), &Detail{ExitStatus: &status, Reason: "exit"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Chunk{Ordinal: 3, Offset: [2]uint64{70_000, 300}, Events: 1, Frames: []Frame{
+		start,
+		{Kind: FrameStdout, Time: start.Time + 1, Payload: []byte("\x1b[1m" + secret + "\xff\x00\r\n")},
+		resize,
+		// A clock that was set back: times need not grow.
+		{Kind: FrameStderr, Time: start.Time - 7, Payload: []byte("oops\n")},
+		{Kind: FrameStdout, Time: start.Time, Payload: []byte{}},
+		gap,
+		end,
+	}}
+}
+
+func operationJSON(t testing.TB, op *Operation) []byte {
+	b, err := json.Marshal(op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func encodeSegment(t testing.TB, s *Segment) []byte {
+	b, err := AppendSegment(nil, operationJSON(t, s.Operation), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func encodeRecord(t testing.TB, op *Operation, r *Record) []byte {
+	var e Encoder
+	b, err := e.AppendRecord(nil, op, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// dumpChunk and dumpSegment write every field in a form that a person reads; two messages with the
+// same dump are equal.
+func dumpChunk(c *Chunk) string {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "chunk ordinal=%d stdout=%d stderr=%d events=%d\n", c.Ordinal, c.Offset[Stdout], c.Offset[Stderr], c.Events)
+	for _, f := range c.Frames {
+		fmt.Fprintf(&b, "frame kind=%d time=%d payload=%q\n", f.Kind, f.Time, f.Payload)
+	}
+	return b.String()
+}
+
+func dumpSegment(s *Segment) string {
+	var b bytes.Buffer
+	op, err := json.Marshal(s.Operation)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Fprintf(&b, "segment operation=%s\n", op)
+	for i := range s.Records {
+		r := &s.Records[i]
+		fmt.Fprintf(&b, "record %d event=%s stream=%s partial=%t offset=%d time=%d\n", r.Sequence, r.Event, r.Stream, r.Partial, r.Offset, r.Time)
+		fmt.Fprintf(&b, "\tlog=%q\n\ttext=%q\n\ttiming=%q\n\tdigest=%s\n\ttextdigest=%s\n", r.Log, r.Text, r.Timing, r.Digest, r.TextDigest)
+		if r.Detail != nil {
+			detail, err := json.Marshal(r.Detail)
+			if err != nil {
+				panic(err)
+			}
+			fmt.Fprintf(&b, "\tdetail=%s\n", detail)
+		}
+	}
+	fmt.Fprintf(&b, "resume consumed=%d events=%d sequence=%d parser=%d ended=%t\n\tdigest=%x\n\ttextdigest=%x\n",
+		s.Resume.Consumed, s.Resume.Events, s.Resume.Sequence, s.Resume.Parser, s.Resume.Ended, s.Resume.Digest, s.Resume.TextDigest)
+	return b.String()
+}

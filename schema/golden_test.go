@@ -1,0 +1,138 @@
+package schema
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "create the golden files that are missing; existing ones are never changed")
+
+// writeMissing creates a golden file. One that exists stays as it is: what a released version wrote
+// has to be read for ever.
+func writeMissing(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+func TestUpdateNeverOverwrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "golden")
+	for _, data := range []string{"first", "second"} {
+		if err := writeMissing(path, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != "first" {
+		t.Errorf("the file was overwritten: %q", got)
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", "v1", name)
+	if *update {
+		if err := writeMissing(path, got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v\nrun go test ./schema -update to create golden files that are missing", err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: the wire format changed. A released format stays: give the new one another version.\ngot:  %q\nwant: %q", path, got, want)
+	}
+}
+
+// What this version writes is what version 1 wrote.
+func TestGoldenWrite(t *testing.T) {
+	if chunkVersion != 1 || segmentVersion != 1 {
+		t.Fatal("another version: write its golden files to a folder of its own; TestGoldenRead keeps reading this one")
+	}
+	small := &Chunk{Frames: []Frame{{Kind: FrameStdout, Time: 1_772_357_400_000_000_000, Payload: []byte("$ ")}}}
+	for name, c := range map[string]*Chunk{"chunk": testChunk(t), "chunk-one-frame": small, "chunk-no-frames": {Ordinal: 1}} {
+		golden(t, name+".bin", AppendChunk(nil, c))
+		golden(t, name+".txt", []byte(dumpChunk(c)))
+	}
+	all := testSegment()
+	one := testSegment()
+	one.Records = one.Records[4:5]
+	one.Resume = Resume{Consumed: [2]uint64{1 << 40, 0}, Events: 1, Sequence: 5, Digest: one.Resume.Digest, TextDigest: one.Resume.TextDigest}
+	for name, s := range map[string]*Segment{"segment": all, "segment-one-record": one} {
+		golden(t, name+".bin", encodeSegment(t, s))
+		golden(t, name+".txt", []byte(dumpSegment(s)))
+	}
+	var records []byte
+	var e Encoder
+	for i := range all.Records {
+		var err error
+		if records, err = e.AppendRecord(records, all.Operation, &all.Records[i]); err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, '\n')
+	}
+	golden(t, "records.ndjson", records)
+}
+
+// Every golden file of version 1 is read, and says what the readable file beside it says.
+func TestGoldenRead(t *testing.T) {
+	files, err := filepath.Glob("testdata/v1/*.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunks, segments := 0, 0
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(strings.TrimSuffix(file, ".bin") + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if strings.HasPrefix(filepath.Base(file), "chunk") {
+			chunks++
+			var c Chunk
+			if err := DecodeChunk(data, &c); err != nil {
+				t.Errorf("%s: %v", file, err)
+				continue
+			}
+			got = dumpChunk(&c)
+		} else {
+			segments++
+			var d Decoder
+			s, err := d.Segment(data)
+			if err != nil {
+				t.Errorf("%s: %v", file, err)
+				continue
+			}
+			got = dumpSegment(s)
+		}
+		if got != string(want) {
+			t.Errorf("%s is read as\n%s\nwant\n%s", file, got, want)
+		}
+	}
+	if chunks == 0 || segments == 0 {
+		t.Errorf("found %d chunks and %d segments: some of each must be there", chunks, segments)
+	}
+}
