@@ -70,6 +70,7 @@ const (
 	ReasonShutdown     = "shutdown"     // the gateway is stopping
 	ReasonNotRecorded  = "not recorded" // the stream took no more output
 	ReasonStartFailure = "start failed" // the runtime could not start it
+	ReasonGatewayLost  = "gateway lost" // its gateway was killed; the next start of it recorded this
 )
 
 // A Refusal is an error whose text is meant for the person who asked for the session.

@@ -1,0 +1,91 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// CreateOperation records an operation and gives it its ID.
+func (b *Bus) CreateOperation(ctx context.Context, op *schema.Operation) error {
+	op.ID = ""
+	data, err := json.Marshal(op)
+	if err != nil {
+		return fmt.Errorf("encode the operation: %w", err)
+	}
+	key := schema.Token(op.Stack) + "." + schema.Token(op.App) + "." + nuid.Next()
+	revision, err := b.operations.Create(ctx, key, data)
+	if err != nil {
+		return fmt.Errorf("record the operation: %w", classify(err))
+	}
+	op.ID = strconv.FormatUint(revision, 10)
+	return nil
+}
+
+// SaveSession records how a session stands.
+func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode the session: %w", err)
+	}
+	if _, err := b.sessions.Put(ctx, schema.Token(s.Operation.ID), data); err != nil {
+		return fmt.Errorf("record the session: %w", classify(err))
+	}
+	return nil
+}
+
+// Sessions gives what is recorded of every session.
+func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
+	watch, err := b.sessions.WatchAll(ctx, jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, fmt.Errorf("list the sessions: %w", err)
+	}
+	defer watch.Stop()
+	var all []schema.Session
+	for {
+		select {
+		case entry, ok := <-watch.Updates():
+			if !ok || entry == nil { // nil: all that there was
+				return all, nil
+			}
+			var s schema.Session
+			if err := json.Unmarshal(entry.Value(), &s); err != nil {
+				return nil, fmt.Errorf("decode the session %s: %w", entry.Key(), schema.ErrCorrupt)
+			}
+			all = append(all, s)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("list the sessions: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Position gives how far a reader has come: the sequence of the last message that it is done with, 0 at first.
+func (b *Bus) Position(ctx context.Context, reader string) (uint64, error) {
+	entry, err := b.positions.Get(ctx, reader)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the position of %s: %w", reader, err)
+	}
+	position, err := strconv.ParseUint(string(entry.Value()), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the position of %s: %w", reader, err)
+	}
+	return position, nil
+}
+
+// SavePosition keeps how far a reader has come.
+func (b *Bus) SavePosition(ctx context.Context, reader string, sequence uint64) error {
+	if _, err := b.positions.Put(ctx, reader, strconv.AppendUint(nil, sequence, 10)); err != nil {
+		return fmt.Errorf("save the position of %s: %w", reader, err)
+	}
+	return nil
+}

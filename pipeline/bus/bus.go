@@ -1,0 +1,185 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+const (
+	// maxPayload is NATS's own default; no message of ttydrain comes near it.
+	maxPayload = 1 << 20
+	// requestTimeout bounds every request to JetStream, publishes too.
+	requestTimeout = 5 * time.Second
+	// retention is how long the streams keep what was written: a session of seven days is whole
+	// in them when it ends, with a week for drains to catch up.
+	retention = 14 * 24 * time.Hour
+	// partitionsKey is where a stream's metadata keep the number of partitions.
+	partitionsKey = "ttydrain.partitions"
+)
+
+// Options say which NATS to use.
+type Options struct {
+	// Store is the folder of the embedded server, which is used where URL is "".
+	Store string
+	// Sync is how often the embedded server syncs its files to the disk; 0 means every write.
+	Sync time.Duration
+
+	// URL is that of a NATS cluster, with several servers separated by commas.
+	URL string
+	// Replicas of each stream and bucket in a cluster; 0 means 1.
+	Replicas int
+
+	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
+	// exist keep theirs.
+	Partitions int
+
+	Log *slog.Logger
+}
+
+// A Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent use.
+type Bus struct {
+	server *server.Server // nil where the NATS is not embedded
+	lock   *os.File       // held while this process uses the store
+	conn   *nats.Conn
+	js     jetstream.JetStream
+
+	partitions int
+	streams    map[string]jetstream.Stream // by name; filled by open, then only read
+	operations jetstream.KeyValue
+	sessions   jetstream.KeyValue
+	positions  jetstream.KeyValue
+}
+
+// Open starts the embedded server or connects to a cluster, and makes the streams and buckets that are missing.
+func Open(ctx context.Context, o Options) (*Bus, error) {
+	b := new(Bus)
+	if err := b.open(ctx, o); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) open(ctx context.Context, o Options) (err error) {
+	options := []nats.Option{nats.Name("ttydrain"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(false)}
+	if o.URL == "" {
+		if b.lock, err = lockStore(o.Store); err != nil {
+			return err
+		}
+		if b.server, err = startServer(o.Store, o.Sync, o.Log); err != nil {
+			return err
+		}
+		options = append(options, nats.InProcessServer(b.server))
+	}
+	if b.conn, err = nats.Connect(o.URL, options...); err != nil {
+		return fmt.Errorf("connect to NATS: %w", err)
+	}
+	if b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncTimeout(requestTimeout),
+		jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
+		return fmt.Errorf("set up JetStream: %w", err)
+	}
+	replicas := max(o.Replicas, 1)
+	b.partitions = max(o.Partitions, 1)
+	b.streams = make(map[string]jetstream.Stream)
+	for _, s := range []struct{ name, subjects string }{{schema.StreamTTY, "tty.>"}, {schema.StreamLogs, "logs.>"}} {
+		if err := b.ensureStream(ctx, s.name, s.subjects, replicas); err != nil {
+			return err
+		}
+	}
+	for _, k := range []struct {
+		name  string
+		about string
+		into  *jetstream.KeyValue
+	}{
+		{schema.BucketOperations, "who opened which session; never changed", &b.operations},
+		{schema.BucketSessions, "how each session stands", &b.sessions},
+		{schema.BucketPositions, "how far each reader of a stream has come", &b.positions},
+	} {
+		*k.into, err = b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: k.name, Description: k.about, Replicas: replicas, Storage: jetstream.FileStorage,
+		})
+		if err != nil {
+			return fmt.Errorf("make the bucket %s: %w", k.name, err)
+		}
+	}
+	return nil
+}
+
+// lockStore keeps a second process off the store, which would damage it.
+func lockStore(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the store: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("the store %s is in use by another ttydrain: stop that one, or give this one a store of its own", dir)
+		}
+		return nil, fmt.Errorf("lock the store: %w", err)
+	}
+	return f, nil
+}
+
+// ensureStream makes a stream that is missing, and takes the number of partitions from one that is there.
+func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas int) error {
+	stream, err := b.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = b.js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
+			Discard: jetstream.DiscardNew, MaxAge: retention, AllowDirect: true,
+			Metadata: map[string]string{partitionsKey: strconv.Itoa(b.partitions)},
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("make the stream %s: %w", name, err)
+	}
+	n, err := strconv.Atoi(stream.CachedInfo().Config.Metadata[partitionsKey])
+	if err != nil || n < 1 {
+		return fmt.Errorf("the stream %s is not ttydrain's: its metadata have no %s", name, partitionsKey)
+	}
+	b.partitions = n
+	b.streams[name] = stream
+	return nil
+}
+
+// Partitions is the number of partitions of the streams.
+func (b *Bus) Partitions() int { return b.partitions }
+
+// Ready says whether JetStream answers.
+func (b *Bus) Ready(ctx context.Context) error {
+	if _, err := b.js.AccountInfo(ctx); err != nil {
+		return fmt.Errorf("NATS JetStream does not answer: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connection and the embedded server. Nothing that was acknowledged is lost.
+func (b *Bus) Close() {
+	if b.conn != nil {
+		b.conn.Close()
+	}
+	if b.server != nil {
+		b.server.Shutdown()
+		b.server.WaitForShutdown()
+	}
+	if b.lock != nil {
+		b.lock.Close()
+	}
+}

@@ -1,0 +1,84 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Message is one message of a stream.
+type Message struct {
+	Subject  string
+	Sequence uint64 // in the stream
+	Time     time.Time
+	// Pending is how many messages that the reader wants were behind this one when it was sent.
+	Pending uint64
+	// Data is the reader's: nobody else uses it.
+	Data []byte
+}
+
+// A Reader reads a stream in order.
+type Reader struct {
+	messages jetstream.MessagesContext
+}
+
+// Read reads the messages of a stream that match one of the filters and come after a sequence,
+// in the order of the stream, and waits for new ones at its end.
+func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
+	consumer, err := b.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: filters,
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    after + 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(4 << 20))
+	if err != nil {
+		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
+	}
+	return &Reader{messages}, nil
+}
+
+// Next waits for the next message. It ends with the context's cause.
+func (r *Reader) Next(ctx context.Context) (Message, error) {
+	m, err := r.messages.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		if ctx.Err() != nil {
+			return Message{}, context.Cause(ctx)
+		}
+		return Message{}, fmt.Errorf("read from the stream: %w", err)
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return Message{}, fmt.Errorf("read from the stream: %w", err)
+	}
+	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, m.Data()}, nil
+}
+
+// Close ends reading.
+func (r *Reader) Close() { r.messages.Stop() }
+
+// Last gives the last message on a subject; ok is false where there is none.
+func (b *Bus) Last(ctx context.Context, stream, subject string) (m Message, ok bool, err error) {
+	raw, err := b.streams[stream].GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Message{}, false, nil
+	}
+	if err != nil {
+		return Message{}, false, fmt.Errorf("read the last message of a subject: %w", err)
+	}
+	return Message{Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time, Data: raw.Data}, true, nil
+}
+
+// End gives the sequence of a stream's last message, 0 where it never had one.
+func (b *Bus) End(ctx context.Context, stream string) (uint64, error) {
+	info, err := b.streams[stream].Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the end of the stream %s: %w", stream, err)
+	}
+	return info.State.LastSeq, nil
+}

@@ -1,0 +1,350 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+const (
+	// chunkBytes is how many bytes make a chunk full: it is published at once.
+	chunkBytes = 32 << 10
+	// chunkDelay is how long bytes wait for more while an earlier chunk is being published. With none
+	// under way they do not wait at all, so that an echo is not late.
+	chunkDelay = 4 * time.Millisecond
+	// windowBytes is how much may have been read from the terminal and not been shown yet. The
+	// program is held back beyond it.
+	windowBytes = 512 << 10
+	// recordGrace is how long the stream may refuse a chunk before the session ends.
+	recordGrace = 10 * time.Second
+)
+
+// errNotRecorded is the cause with which a session ends that can't be recorded any more.
+var errNotRecorded = errors.New("the stream has taken no output for too long")
+
+// A Publisher writes an operation's chunks to the TTY stream.
+type Publisher interface {
+	// Publish sends a chunk without waiting for it. A repeat of a chunk has the same id. The data are
+	// the publisher's until Wait has returned.
+	Publish(subject, id string, data []byte) Publish
+}
+
+// A Publish is a chunk under way.
+type Publish interface {
+	// Wait waits until the chunk is recorded durably, or gives the reason why it may not be.
+	Wait(ctx context.Context) error
+}
+
+// capture records what the terminal shows, and then shows it: no byte reaches the client before the
+// stream has acknowledged it.
+//
+// Bytes go through three goroutines, in order: publish (makes chunks of what was read), confirm
+// (waits for the acknowledgements) and show (writes to the client). Each ends when it has passed on
+// what there was at finish, or when ctx is done.
+type capture struct {
+	ctx       context.Context // done when the session can't be recorded any more
+	cancel    context.CancelCauseFunc
+	publisher Publisher
+	subject   string
+	operation string
+	client    [2]io.Writer // by stream
+
+	confirming chan sent         // published, in order
+	showing    chan schema.Chunk // acknowledged, in order
+	wake       chan struct{}     // of cap 1: something that publish waits for has changed
+	rushed     chan struct{}     // closed by rush
+	done       chan struct{}     // closed when everything was shown, or given up
+	recorded   chan struct{}     // closed when everything was acknowledged, or given up
+
+	mu     sync.Mutex
+	room   sync.Cond      // of mu: window or flying has become smaller, or the capture has ended
+	frames []schema.Frame // guarded by mu: read and not published; owns the payloads
+	bytes  int            // guarded by mu: in frames
+	oldest time.Time      // guarded by mu: when the first of frames was read
+	window int            // guarded by mu: bytes read and not shown
+	flying int            // guarded by mu: chunks published and not acknowledged
+	closed bool           // guarded by mu: finish was called
+	hurry  bool           // guarded by mu: rush was called
+	next   schema.Chunk   // guarded by mu: ordinal, offsets and events of the next chunk
+}
+
+// sent is a chunk that was published.
+type sent struct {
+	chunk   schema.Chunk
+	data    []byte
+	id      string
+	publish Publish
+}
+
+func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer) *capture {
+	c := &capture{
+		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr},
+		confirming: make(chan sent, 64), showing: make(chan schema.Chunk, 256),
+		wake: make(chan struct{}, 1), rushed: make(chan struct{}), done: make(chan struct{}), recorded: make(chan struct{}),
+	}
+	c.room.L = &c.mu
+	// The end of the session is not the end of its recording: only stop is.
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	go c.publish()
+	go c.confirm()
+	go c.show()
+	return c
+}
+
+// read records and shows all that r gives, until it ends.
+func (c *capture) read(stream schema.Stream, r io.Reader) error {
+	kind := schema.FrameStdout
+	if stream == schema.Stderr {
+		kind = schema.FrameStderr
+	}
+	buffer := make([]byte, chunkBytes) // write copies out of it
+	for {
+		n, err := r.Read(buffer)
+		if n > 0 && !c.write(kind, buffer[:n]) {
+			return context.Cause(c.ctx)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the session's output: %w", err)
+		}
+	}
+}
+
+// write takes bytes that a terminal is about to show; they stay the caller's. It blocks while the
+// client is behind, and is false when nothing can be recorded any more.
+func (c *capture) write(kind schema.FrameKind, b []byte) bool {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.window >= windowBytes && !c.hurry && c.ctx.Err() == nil {
+		c.room.Wait()
+	}
+	if c.ctx.Err() != nil {
+		return false
+	}
+	c.window += len(b)
+	c.bytes += len(b)
+	// What arrives within a millisecond is one frame: nobody sees the difference, and a terminal
+	// gives a large output in small pieces.
+	if k := len(c.frames) - 1; k >= 0 && c.frames[k].Kind == kind && now.UnixNano()-c.frames[k].Time < int64(time.Millisecond) {
+		c.frames[k].Payload = append(c.frames[k].Payload, b...)
+	} else {
+		c.add(schema.Frame{Kind: kind, Time: now.UnixNano(), Payload: append(make([]byte, 0, max(len(b), 64)), b...)}, now)
+	}
+	c.signal()
+	return true
+}
+
+// event records an event behind the output so far; after finish there is none.
+func (c *capture) event(f schema.Frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.add(f, time.Now())
+		c.signal()
+	}
+}
+
+// finish records the last event.
+func (c *capture) finish(end schema.Frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(end, time.Now())
+	c.closed = true
+	c.signal()
+}
+
+func (c *capture) add(f schema.Frame, now time.Time) {
+	if len(c.frames) == 0 {
+		c.oldest = now
+	}
+	c.frames = append(c.frames, f)
+}
+
+func (c *capture) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// rush says that the session was ended: what is still to be recorded no longer waits for the client
+// to take what came before. It may be called again.
+func (c *capture) rush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.hurry {
+		c.hurry = true
+		close(c.rushed)
+		c.room.Broadcast()
+	}
+}
+
+// stop gives up on everything that is not recorded yet.
+func (c *capture) stop(cause error) {
+	c.cancel(cause)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.room.Broadcast()
+}
+
+// take gives the next chunk, or how long to wait for it to be worth publishing: 0 for as long as
+// nothing changes. last says that none follows.
+func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.frames) == 0 {
+		return schema.Chunk{}, false, c.closed, 0
+	}
+	if c.bytes < chunkBytes && c.flying > 0 && !c.closed {
+		if wait = chunkDelay - now.Sub(c.oldest); wait > 0 {
+			return schema.Chunk{}, false, false, wait
+		}
+	}
+	chunk = c.next
+	chunk.Frames = c.frames
+	c.frames = nil
+	c.bytes = 0
+	c.flying++
+	for _, f := range chunk.Frames {
+		if f.Kind.IsOutput() {
+			c.next.Offset[f.Kind.Stream()] += uint64(len(f.Payload))
+		} else {
+			c.next.Events++
+		}
+	}
+	c.next.Ordinal++
+	return chunk, true, false, 0
+}
+
+// publish ends when finish was called and all is published, or when ctx is done.
+func (c *capture) publish() {
+	defer close(c.confirming)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		chunk, ok, last, wait := c.take(time.Now())
+		if ok {
+			data := schema.AppendChunk(nil, &chunk)
+			id := c.operation + "-" + strconv.FormatUint(chunk.Ordinal, 10)
+			select {
+			case c.confirming <- sent{chunk, data, id, c.publisher.Publish(c.subject, id, data)}:
+				continue
+			case <-c.ctx.Done():
+				return
+			}
+		}
+		if last {
+			return
+		}
+		var after <-chan time.Time
+		if wait > 0 {
+			timer.Reset(wait)
+			after = timer.C
+		}
+		select {
+		case <-c.wake:
+		case <-after:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// confirm ends after publish.
+func (c *capture) confirm() {
+	defer close(c.recorded)
+	defer close(c.showing)
+	passing := true // to show
+	for s := range c.confirming {
+		if err := s.publish.Wait(c.ctx); err != nil {
+			if err := c.again(s); err != nil {
+				c.stop(fmt.Errorf("%w: %w", errNotRecorded, err))
+				return
+			}
+		}
+		c.mu.Lock()
+		c.flying--
+		c.room.Broadcast()
+		c.mu.Unlock()
+		c.signal()
+		if !passing {
+			continue
+		}
+		select {
+		case c.showing <- s.chunk:
+		case <-c.rushed:
+			select {
+			case c.showing <- s.chunk:
+			default: // a client that takes nothing: what follows is recorded and not shown
+				passing = false
+			}
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// again repeats a publish until it is acknowledged, or recordGrace is over. Chunks behind it may be
+// stored before it: readers put them in order.
+func (c *capture) again(s sent) error {
+	ctx, cancel := context.WithTimeout(c.ctx, recordGrace)
+	defer cancel()
+	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond),
+		backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0))
+	return backoff.Retry(func() error {
+		return c.publisher.Publish(c.subject, s.id, s.data).Wait(ctx)
+	}, backoff.WithContext(retry, ctx))
+}
+
+// show ends after confirm. A client that is gone is written to no more, while recording goes on.
+func (c *capture) show() {
+	defer close(c.done)
+	gone := false
+	for chunk := range c.showing {
+		shown := 0
+		for _, f := range chunk.Frames {
+			if !f.Kind.IsOutput() {
+				continue
+			}
+			shown += len(f.Payload)
+			if gone {
+				continue
+			}
+			if _, err := c.client[f.Kind.Stream()].Write(f.Payload); err != nil {
+				gone = true
+			}
+		}
+		c.mu.Lock()
+		c.window -= shown
+		c.room.Broadcast()
+		c.mu.Unlock()
+	}
+}
+
+// settle waits until all that was written so far is recorded.
+func (c *capture) settle() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for (len(c.frames) > 0 || c.flying > 0) && c.ctx.Err() == nil {
+		c.room.Wait()
+	}
+	return context.Cause(c.ctx)
+}
+
+// total counts the bytes that were recorded or are on their way.
+func (c *capture) total() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.next.Offset[0] + c.next.Offset[1]
+}

@@ -1,0 +1,425 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// ErrExpired is the cause with which a session ends whose time is over.
+var ErrExpired = errors.New("the session's time is over")
+
+const (
+	// maxCommand is how much of a command line an operation tells; it is on every segment.
+	maxCommand = 4 << 10
+	// showGrace is how long a client that is slow to take its output may hold up the end of a session
+	// that was ended for it.
+	showGrace = 2 * time.Second
+)
+
+// A Store keeps what is known of operations and sessions.
+type Store interface {
+	// CreateOperation records an operation durably, and gives it its ID.
+	CreateOperation(ctx context.Context, op *schema.Operation) error
+	SaveSession(ctx context.Context, s *schema.Session) error
+	Sessions(ctx context.Context) ([]schema.Session, error)
+	// LastChunk gives an operation's last chunk on the TTY stream; ok is false where there is none.
+	LastChunk(ctx context.Context, subject string) (data []byte, ok bool, err error)
+}
+
+// An App is what sessions are opened on.
+type App struct {
+	Name, ID, Stack, Service string
+	// Runtime is the name of the runtime in Options.Runtimes.
+	Runtime string
+	Command []string
+	Env     []string // KEY=VALUE
+	Root    string
+	Memory  int64
+	// Duration is how long its sessions may last; SessionDurationLimit at most.
+	Duration time.Duration
+	PHI      bool
+	// Drains are the names of the drains that its sessions go to.
+	Drains []string
+}
+
+// Options of a Manager. All but Log are needed.
+type Options struct {
+	// Gateway names this gateway, and lasts over its restarts. Host is its host name.
+	Gateway, Host string
+	App           func(name string) (App, bool)
+	Runtimes      map[string]Runtime
+	Store         Store
+	Publisher     Publisher
+	// Subject is where an operation's chunks go.
+	Subject func(*schema.Operation) string
+	// Document makes the user document, which is expired.
+	Document func(schema.User) (string, error)
+	Log      *slog.Logger
+}
+
+// A Manager runs sessions, from the operation's record to the end event.
+type Manager struct {
+	o Options
+}
+
+// NewManager makes a manager.
+func NewManager(o Options) *Manager {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{o}
+}
+
+// Run runs one session and returns when it is over and its end is recorded. When ctx is cancelled the session is killed, with
+// everything it started; the context's cause (ErrDisconnected, ErrShutdown) becomes the reason in the end record.
+//
+// A [*Refusal] says why there is no session.
+func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error) {
+	app, ok := m.o.App(req.App)
+	if !ok {
+		return Exit{}, &Refusal{"this app is not there (any more)"}
+	}
+	runtime, ok := m.o.Runtimes[app.Runtime]
+	if !ok {
+		m.o.Log.Error("an app's runtime is not there", "app", app.Name, "runtime", app.Runtime)
+		return Exit{}, &Refusal{fmt.Sprintf("the runtime %q of this app is not available here", app.Runtime)}
+	}
+	op, err := m.operation(ctx, app, req)
+	if err != nil {
+		m.o.Log.Error("a session was refused, since it could not be recorded", "app", app.Name, "user", req.User.ID, "error", err)
+		return Exit{}, &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, op.Expires, ErrExpired)
+	defer cancel()
+	log := m.o.Log.With("operation", op.ID, "app", op.App, "user", op.User.ID)
+	s := &running{op: op, app: app, req: req, client: client, log: log,
+		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr)}
+	state := &schema.Session{Operation: op, Gateway: m.o.Gateway}
+	if err := m.o.Store.SaveSession(ctx, state); err != nil {
+		s.capture.stop(err)
+		return Exit{}, &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
+	}
+	log.Info("session started", "interactive", op.Interactive)
+	exit, err := s.run(ctx, runtime)
+	log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
+	if err != nil {
+		return exit, err // its end is not recorded: Recover will do it
+	}
+	state.Ended, state.Reason, state.ExitStatus, state.Bytes = time.Now().UTC(), exit.Reason, &exit.Status, s.capture.total()
+	if err := m.o.Store.SaveSession(context.WithoutCancel(ctx), state); err != nil {
+		log.Error("the end of a session could not be recorded", "error", err)
+	}
+	return exit, nil
+}
+
+// operation records who opens what.
+func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.Operation, error) {
+	document, err := m.o.Document(req.User)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UTC()
+	op := &schema.Operation{
+		Stack: app.Stack, App: app.Name, AppID: app.ID, Service: app.Service, Layer: "app", Host: m.o.Host,
+		User: req.User, UserDocument: document, Command: req.Command, Interactive: req.Terminal != nil,
+		Started: now, Expires: now.Add(min(app.Duration, SessionDurationLimit)), PHI: app.PHI,
+	}
+	if len(op.Command) > maxCommand {
+		op.Command = strings.ToValidUTF8(op.Command[:maxCommand], "") + "…"
+	}
+	if req.Terminal != nil {
+		op.Width, op.Height = req.Terminal.Size.Width, req.Terminal.Size.Height
+	}
+	if err := m.o.Store.CreateOperation(ctx, op); err != nil {
+		return nil, err
+	}
+	op.Container = containerName(op)
+	return op, nil
+}
+
+// containerName is the host name that the session sees.
+func containerName(op *schema.Operation) string { return op.App + "-" + op.ID }
+
+// Recover records the end of the sessions that this gateway ran when it was last killed.
+func (m *Manager) Recover(ctx context.Context) error {
+	all, err := m.o.Store.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		s := &all[i]
+		if s.Gateway != m.o.Gateway || !s.Ended.IsZero() {
+			continue
+		}
+		if err := m.recover(ctx, s); err != nil {
+			return fmt.Errorf("record the end of session %s: %w", s.Operation.ID, err)
+		}
+		m.o.Log.Warn("a session was lost with its gateway", "operation", s.Operation.ID, "app", s.Operation.App, "user", s.Operation.User.ID)
+	}
+	return nil
+}
+
+func (m *Manager) recover(ctx context.Context, s *schema.Session) error {
+	subject := m.o.Subject(s.Operation)
+	data, ok, err := m.o.Store.LastChunk(ctx, subject)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	var next, last schema.Chunk
+	ended := false
+	if ok {
+		if err := schema.DecodeChunk(data, &last); err != nil {
+			return err
+		}
+		next.Ordinal, next.Offset, next.Events = last.Ordinal+1, last.Offset, last.Events
+		for _, f := range last.Frames {
+			if f.Kind.IsOutput() {
+				next.Offset[f.Kind.Stream()] += uint64(len(f.Payload))
+			} else {
+				next.Events++
+			}
+			ended = ended || f.Kind == schema.FrameEnd
+		}
+	} else {
+		start, err := schema.StartFrame(s.Operation.Started, s.Operation)
+		if err != nil {
+			return err
+		}
+		next.Frames = append(next.Frames, start)
+	}
+	s.Ended, s.Reason, s.Bytes = now.UTC(), ReasonGatewayLost, next.Offset[0]+next.Offset[1]
+	if !ended {
+		end, err := schema.DetailFrame(schema.FrameEnd, now, &schema.Detail{Reason: ReasonGatewayLost})
+		if err != nil {
+			return err
+		}
+		next.Frames = append(next.Frames, end)
+		id := fmt.Sprintf("%s-%d-lost", s.Operation.ID, next.Ordinal)
+		if err := m.o.Publisher.Publish(subject, id, schema.AppendChunk(nil, &next)).Wait(ctx); err != nil {
+			return err
+		}
+	}
+	return m.o.Store.SaveSession(ctx, s)
+}
+
+// running is one session on its way from start to end.
+type running struct {
+	op      *schema.Operation
+	app     App
+	req     Request
+	client  IO
+	log     *slog.Logger
+	capture *capture
+}
+
+// run returns an error only where the end of the session could not be recorded.
+func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
+	start, err := schema.StartFrame(s.op.Started, s.op)
+	if err != nil {
+		return Exit{}, err
+	}
+	s.capture.event(start)
+	s.say(s.banner()...)
+	if err := s.capture.settle(); err != nil { // no stream, no session
+		return s.fail(err)
+	}
+	process, err := runtime.Start(ctx, s.spec())
+	if err != nil {
+		s.log.Error("a session could not be started", "error", err)
+		s.say("the session could not be started: " + err.Error())
+		return s.end(ctx, Exit{Status: 255, Reason: ReasonStartFailure})
+	}
+	defer process.Kill()
+
+	pumps, stopPumps := context.WithCancel(ctx)
+	defer stopPumps()
+	go s.input(process)          // ends when the client's input ends, at the latest after run
+	go s.control(pumps, process) // ends with run
+	var readers sync.WaitGroup
+	readers.Go(func() { s.read(schema.Stdout, process.Stdout(), process) })
+	if stderr := process.Stderr(); stderr != nil {
+		readers.Go(func() { s.read(schema.Stderr, stderr, process) })
+	}
+
+	over := make(chan Exit, 1)
+	go func() { // ends with the process, which does not outlive run
+		exit, err := process.Wait()
+		if err != nil {
+			s.log.Error("a session's exit status is not known", "error", err)
+			exit.Status = 255
+		}
+		readers.Wait()
+		over <- exit
+	}()
+	var exit Exit
+	select {
+	case exit = <-over:
+		exit.Reason = ReasonExit
+	case <-ctx.Done():
+		process.Kill()
+		s.capture.rush()
+		exit = <-over
+		exit.Reason, exit.Signal = reason(context.Cause(ctx)), ""
+	case <-s.capture.ctx.Done():
+		process.Kill()
+		<-over
+	}
+	if err := context.Cause(s.capture.ctx); err != nil {
+		return s.fail(err)
+	}
+	switch exit.Reason {
+	case ReasonExpired:
+		s.say("this session has reached the end of its time and was ended")
+	case ReasonShutdown:
+		s.say("this gateway is being stopped, and has ended this session")
+	case ReasonKilled:
+		s.say("this session was ended by an operator")
+	}
+	return s.end(ctx, exit)
+}
+
+// end records the end, and waits until it is recorded and the client has seen what came before.
+func (s *running) end(ctx context.Context, exit Exit) (Exit, error) {
+	end, err := schema.DetailFrame(schema.FrameEnd, time.Now(), &schema.Detail{ExitStatus: &exit.Status, Reason: exit.Reason})
+	if err != nil {
+		return exit, err
+	}
+	s.capture.finish(end)
+	select {
+	case <-s.capture.done:
+	case <-ctx.Done():
+		s.capture.rush()
+		<-s.capture.recorded
+		select {
+		case <-s.capture.done:
+		case <-time.After(showGrace):
+		}
+	}
+	if err := context.Cause(s.capture.ctx); err != nil {
+		return s.fail(err)
+	}
+	s.capture.stop(errOver)
+	return exit, nil
+}
+
+var errOver = errors.New("the session is over")
+
+// fail ends a session that can't be recorded. The client is told by the gateway itself: it is the one
+// thing that it shows and does not record.
+func (s *running) fail(err error) (Exit, error) {
+	s.capture.stop(err)
+	s.log.Error("a session was ended, since its output can't be recorded", "error", err)
+	to := s.client.Stdout
+	if s.req.Terminal == nil {
+		to = s.client.Stderr
+	}
+	told := make(chan struct{})
+	go func() { // ends when the client takes the message, or is closed after run
+		defer close(told)
+		io.WriteString(to, "\r\nttydrain: this session was ended, since what it shows can't be recorded now\r\n")
+	}()
+	select {
+	case <-told:
+	case <-time.After(showGrace):
+	}
+	return Exit{Status: 255, Reason: ReasonNotRecorded}, err
+}
+
+// read captures one of the session's streams. A stream that can't be read is the end of the process.
+func (s *running) read(stream schema.Stream, r io.Reader, p Process) {
+	if err := s.capture.read(stream, r); err != nil {
+		s.log.Warn("a session's output ended early", "error", err)
+		p.Kill()
+		io.Copy(io.Discard, r) // what is left was not shown and is not recorded
+	}
+}
+
+func (s *running) input(p Process) {
+	stdin := p.Stdin()
+	io.Copy(stdin, s.client.Stdin) // its errors are those of a process or a client that is gone
+	stdin.Close()
+}
+
+// control passes window changes and signals on, and records the former.
+func (s *running) control(ctx context.Context, p Process) {
+	for {
+		select {
+		case size := <-s.client.Resize:
+			if err := p.Resize(size); err != nil {
+				s.log.Warn("a terminal could not be resized", "error", err)
+				continue
+			}
+			resize, err := schema.DetailFrame(schema.FrameResize, time.Now(), &schema.Detail{Width: size.Width, Height: size.Height})
+			if err != nil {
+				s.log.Error("a window change could not be recorded", "error", err)
+				continue
+			}
+			s.capture.event(resize)
+		case name := <-s.client.Signals:
+			if err := p.Signal(name); err != nil {
+				s.log.Warn("a signal could not be sent", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *running) spec() Spec {
+	env := append([]string{}, s.req.Env...)
+	env = append(env, s.app.Env...)
+	env = append(env, "APTIBLE_USER_DOCUMENT="+s.op.UserDocument)
+	return Spec{
+		Name: s.op.Container, Command: s.app.Command, CommandLine: s.req.Command, Env: env, Root: s.app.Root,
+		Memory: s.app.Memory, Terminal: s.req.Terminal,
+	}
+}
+
+// banner tells the person what they are in.
+func (s *running) banner() []string {
+	where := "no drain takes it yet"
+	if len(s.app.Drains) > 0 {
+		where = "it goes to " + strings.Join(s.app.Drains, ", ")
+	}
+	return append([]string{
+		fmt.Sprintf("operation %s: session on %s for %s <%s>", s.op.ID, s.op.App, s.op.User.Name, s.op.User.Email),
+		"what this session shows is recorded; " + where,
+		"it ends with its connection, at the latest on " + s.op.Expires.Format("2 January 2006 at 15:04 UTC"),
+	}, s.req.Notices...)
+}
+
+// say shows lines of the gateway's own in the session, which are recorded like all it shows. They go to
+// standard error where that is apart.
+func (s *running) say(lines ...string) {
+	kind, end := schema.FrameStdout, "\r\n"
+	if s.req.Terminal == nil {
+		kind, end = schema.FrameStderr, "\n"
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString("ttydrain: " + line + end)
+	}
+	s.capture.write(kind, []byte(b.String()))
+}
+
+// reason is the word of the end record for what ended a session's context.
+func reason(cause error) string {
+	switch {
+	case errors.Is(cause, ErrExpired):
+		return ReasonExpired
+	case errors.Is(cause, ErrShutdown):
+		return ReasonShutdown
+	case errors.Is(cause, ErrDisconnected):
+		return ReasonDisconnect
+	}
+	return ReasonKilled
+}
