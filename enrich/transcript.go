@@ -372,3 +372,12 @@ func (t *Transcript) append(r schema.Record) {
 		t.err = errors.Join(t.err, t.seal())
 	}
 }
+
+// Size is about how many bytes of memory the finished records take.
+func (t *Transcript) Size() int {
+	size := t.size
+	for i := range t.sealed {
+		size += len(t.sealed[i].Data)
+	}
+	return size
+}

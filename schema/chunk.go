@@ -189,3 +189,15 @@ func (r *reader) take(n uint64) []byte {
 	r.data = r.data[n:]
 	return b
 }
+
+// Start gives the operation of a session's first chunk.
+func (c *Chunk) Start() (*Operation, error) {
+	if len(c.Frames) == 0 || c.Frames[0].Kind != FrameStart {
+		return nil, fmt.Errorf("a session's first chunk has no start: %w", ErrCorrupt)
+	}
+	op := new(Operation)
+	if err := json.Unmarshal(c.Frames[0].Payload, op); err != nil {
+		return nil, fmt.Errorf("decode the start of a session: %w", ErrCorrupt)
+	}
+	return op, nil
+}

@@ -3,7 +3,6 @@ package schema
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -67,17 +66,10 @@ func testSegment() *Segment {
 
 	s.Resume = Resume{
 		Consumed: [2]uint64{total - 18, 18}, Events: 4, Sequence: uint64(len(s.Records)), Parser: [2]uint8{3, 0}, Ended: true,
-		Digest: hashState(digest), TextDigest: hashState(texts),
+		// Opaque here: the states of hashes, whose form is the standard library's.
+		Digest: bytes.Repeat([]byte{0xd1}, 108), TextDigest: bytes.Repeat([]byte{0x7e}, 108),
 	}
 	return s
-}
-
-func hashState(h any) []byte {
-	b, err := h.(encoding.BinaryMarshaler).MarshalBinary()
-	if err != nil {
-		panic(err)
-	}
-	return b
 }
 
 func testChunk(t testing.TB) *Chunk {

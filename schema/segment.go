@@ -13,6 +13,7 @@ const (
 	flagStderr  = 0x08
 	flagPartial = 0x10
 	flagText    = 0x20 // the text differs from the log without its line end, and follows
+	flagUnknown = 0xff &^ (flagEvent | flagStderr | flagPartial | flagText)
 )
 
 // MaxSegment is the size in bytes at which a writer of segments begins a new one. One record can
@@ -163,7 +164,7 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 				return nil, fmt.Errorf("decode segment: detail of record %d: %w", sequence, ErrCorrupt)
 			}
 		}
-		if rec.Event > EventGap {
+		if rec.Event > EventGap || flags&flagUnknown != 0 {
 			r.bad = true
 		}
 		sequence++
@@ -174,11 +175,12 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 	s.Resume.Events = r.uvarint()
 	s.Resume.Parser[Stdout] = r.byte()
 	s.Resume.Parser[Stderr] = r.byte()
-	s.Resume.Ended = r.byte() == 1
+	ended := r.byte()
+	s.Resume.Ended = ended == 1
 	s.Resume.Digest = r.bytes()
 	s.Resume.TextDigest = r.bytes()
 	s.Resume.Sequence = sequence - 1
-	if r.bad || len(r.data) > 0 || count == 0 {
+	if r.bad || ended > 1 || len(r.data) > 0 || count == 0 {
 		return nil, fmt.Errorf("decode segment: %w", ErrCorrupt)
 	}
 	return s, nil
@@ -188,8 +190,8 @@ func (d *Decoder) operation(data []byte) (*Operation, error) {
 	if op, ok := d.operations[string(data)]; ok {
 		return op, nil
 	}
-	op := new(Operation)
-	if err := json.Unmarshal(data, op); err != nil {
+	var op *Operation // stays nil for the JSON null
+	if err := json.Unmarshal(data, &op); err != nil || op == nil {
 		return nil, ErrCorrupt // the cause could quote the content
 	}
 	if d.operations == nil || len(d.operations) >= maxOperations {

@@ -94,7 +94,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	replicas := max(o.Replicas, 1)
 	b.partitions = max(o.Partitions, 1)
 	b.streams = make(map[string]jetstream.Stream)
-	for _, s := range []struct{ name, subjects string }{{schema.StreamTTY, "tty.>"}, {schema.StreamLogs, "logs.>"}} {
+	for _, s := range []struct{ name, subjects string }{{schema.StreamTTY, "tty.>"}, {schema.StreamLogs, "logs.>"}, {schema.StreamDeadLetter, "deadletter.>"}} {
 		if err := b.ensureStream(ctx, s.name, s.subjects, replicas); err != nil {
 			return err
 		}

@@ -2,11 +2,15 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // ErrFenced is the error of a publish that expected another last message on its subject: somebody
@@ -65,4 +69,18 @@ func classify(err error) error {
 		}
 	}
 	return err
+}
+
+// PublishDeadLetter keeps a dead letter.
+func (b *Bus) PublishDeadLetter(ctx context.Context, letter *schema.DeadLetter) error {
+	data, err := json.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("encode a dead letter: %w", err)
+	}
+	// A worker that dies before its position is kept works the record again: the ID keeps the letter single.
+	id := letter.Drain + "/" + letter.Operation + "/" + strconv.FormatUint(letter.Sequence, 10)
+	if _, err := b.publish(schema.SubjectDeadLetter(letter.Drain), data, jetstream.WithMsgID(id)).Wait(ctx); err != nil {
+		return fmt.Errorf("keep a dead letter: %w", err)
+	}
+	return nil
 }

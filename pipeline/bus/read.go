@@ -82,3 +82,16 @@ func (b *Bus) End(ctx context.Context, stream string) (uint64, error) {
 	}
 	return info.State.LastSeq, nil
 }
+
+// Next gives the sequence of the first message after another that a filter matches; ok is false where
+// there is none yet.
+func (b *Bus) Next(ctx context.Context, stream, filter string, after uint64) (sequence uint64, ok bool, err error) {
+	raw, err := b.streams[stream].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("look for the next message of the stream %s: %w", stream, err)
+	}
+	return raw.Sequence, true, nil
+}

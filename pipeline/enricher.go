@@ -1,0 +1,476 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+const (
+	// tickEvery is how often positions are kept and lines are looked at for their age.
+	tickEvery = 250 * time.Millisecond
+	// aheadGrace is how long a chunk waits for one before it that the stream refused at first. The
+	// capture gives up sooner.
+	aheadGrace = 30 * time.Second
+	// idleAfter is how long an operation that shows nothing is kept in memory.
+	idleAfter = 5 * time.Minute
+	// maxBacklog is how many bytes of finished records may wait for LOGS, per partition.
+	maxBacklog = 16 << 20
+)
+
+// EnricherOptions of an [Enricher]. All are needed.
+type EnricherOptions struct {
+	Bus *bus.Bus
+	// Signer signs the ends of sessions.
+	Signer enrich.Signer
+	// Document makes an expired user document, for an operation whose own is refused.
+	Document func(schema.User) (string, error)
+	Metrics  *Metrics
+	Log      *slog.Logger
+}
+
+// An Enricher turns chunks into segments.
+type Enricher struct {
+	o EnricherOptions
+	// settled is, per partition, the sequence on TTY up to which all finished records are on LOGS.
+	settled []atomic.Uint64
+}
+
+// NewEnricher makes an enricher.
+func NewEnricher(o EnricherOptions) *Enricher {
+	return &Enricher{o: o, settled: make([]atomic.Uint64, o.Bus.Partitions())}
+}
+
+// Run enriches until ctx is done, whatever happens; then it returns nil.
+func (e *Enricher) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for i := range e.settled {
+		g.Go(func() error {
+			retry := backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(0), backoff.WithMaxInterval(10*time.Second))
+			for {
+				p := &enriching{
+					o: e.o, partition: i, settled: &e.settled[i], name: "enrich." + strconv.Itoa(i),
+					operations: make(map[string]*operation), published: make(chan published, 64),
+					log: e.o.Log.With("partition", i),
+				}
+				err := p.run(ctx)
+				if ctx.Err() != nil {
+					return nil
+				}
+				wait := retry.NextBackOff()
+				if p.worked {
+					retry.Reset()
+				}
+				e.o.Log.Error("enriching stopped and starts again", "partition", i, "error", err, "wait", wait)
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+					return nil
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// Drain waits until every chunk that was on TTY when it was called is enriched, as far as its lines are finished.
+func (e *Enricher) Drain(ctx context.Context) error {
+	end, err := e.o.Bus.End(ctx, schema.StreamTTY)
+	if err != nil {
+		return err
+	}
+	for i := range e.settled {
+		after := func() uint64 { return e.settled[i].Load() }
+		if err := waitFor(ctx, e.o.Bus, schema.StreamTTY, []string{schema.FilterTTY(i)}, end, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitFor waits until a reader is past every message up to end that one of its filters matches.
+func waitFor(ctx context.Context, b *bus.Bus, stream string, filters []string, end uint64, after func() uint64) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		behind := false
+		for _, filter := range filters {
+			next, ok, err := b.Next(ctx, stream, filter, after())
+			if err != nil {
+				return err
+			}
+			behind = behind || ok && next <= end
+		}
+		if !behind {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// enriching is the enricher's work on one partition, from one start to the next. It is for one goroutine.
+type enriching struct {
+	o         EnricherOptions
+	partition int
+	name      string // of its position
+	settled   *atomic.Uint64
+	log       *slog.Logger
+
+	decoder    schema.Decoder
+	chunk      schema.Chunk          // of the message at hand
+	operations map[string]*operation // by subject on TTY
+	published  chan published
+	read       uint64 // sequence of the last chunk read
+	saved      uint64 // the position that is kept
+	backlog    int    // bytes of the finished records of all operations
+	flying     int    // segments under way
+	worked     bool   // something was published
+}
+
+// operation is one operation's enrichment.
+type operation struct {
+	transcript *enrich.Transcript
+	subject    string // on LOGS
+	last       uint64 // sequence on LOGS of its last segment
+	flying     *enrich.Segment
+	published  enrich.Progress // as far as it is on LOGS
+	sources    []source        // in the order of the session, which is not always that of TTY
+	held       []held
+	size       int // its part of the backlog
+	touched    time.Time
+}
+
+// source is a chunk that is not wholly published.
+type source struct {
+	sequence uint64 // on TTY
+	end      enrich.Progress
+}
+
+// held is a chunk that came before its predecessor.
+type held struct {
+	sequence uint64
+	data     []byte
+	since    time.Time
+}
+
+type published struct {
+	operation *operation
+	sequence  uint64 // on LOGS
+	err       error
+}
+
+func (p *enriching) run(ctx context.Context) error {
+	position, err := p.o.Bus.Position(ctx, p.name)
+	if err != nil {
+		return err
+	}
+	p.read, p.saved = position, position
+	reader, err := p.o.Bus.Read(ctx, schema.StreamTTY, []string{schema.FilterTTY(p.partition)}, position)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	messages := make(chan bus.Message, 64)
+	go func() { // ends with ctx, or when the stream can't be read
+		for {
+			m, err := reader.Next(ctx)
+			if err != nil {
+				cancel(err)
+				return
+			}
+			select {
+			case messages <- m:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	defer p.save(context.WithoutCancel(ctx))
+	for {
+		in := messages
+		if p.backlog > maxBacklog {
+			in = nil
+		}
+		select {
+		case m := <-in:
+			err = p.add(ctx, m)
+		case done := <-p.published:
+			err = p.confirmed(ctx, done)
+		case now := <-tick.C:
+			err = p.tick(ctx, now)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		p.report()
+	}
+}
+
+// add enriches one chunk. Only then it counts as read: an error must not let the position pass it.
+func (p *enriching) add(ctx context.Context, m bus.Message) error {
+	if err := p.enrich(ctx, m); err != nil {
+		return err
+	}
+	p.read = m.Sequence
+	return nil
+}
+
+func (p *enriching) enrich(ctx context.Context, m bus.Message) error {
+	now := time.Now()
+	if err := schema.DecodeChunk(m.Data, &p.chunk); err != nil {
+		return p.skip(m, err)
+	}
+	op, ok := p.operations[m.Subject]
+	if !ok {
+		var err error
+		if op, err = p.open(ctx, m); err != nil {
+			if errors.Is(err, schema.ErrCorrupt) {
+				return p.skip(m, err)
+			}
+			return err
+		}
+		p.operations[m.Subject] = op
+	}
+	op.touched = now
+	p.o.Metrics.Chunks.Inc()
+	switch err := p.apply(op, m.Sequence, now); {
+	case errors.Is(err, enrich.ErrAhead):
+		op.held = append(op.held, held{m.Sequence, m.Data, now})
+	case err != nil:
+		return err
+	default:
+		if err := p.release(op, now); err != nil {
+			return err
+		}
+	}
+	return p.publish(ctx, op)
+}
+
+// skip passes over a message that is no chunk. The chunk behind it shows what is missing.
+func (p *enriching) skip(m bus.Message, err error) error {
+	if errors.Is(err, schema.ErrVersion) {
+		return err
+	}
+	p.log.Error("a message on the TTY stream can't be read and is passed over", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+	p.o.Metrics.Corrupt.Inc()
+	return nil
+}
+
+// open finds out how far an operation is enriched.
+func (p *enriching) open(ctx context.Context, m bus.Message) (*operation, error) {
+	op := &operation{subject: schema.LogsOf(m.Subject)}
+	last, ok, err := p.o.Bus.Last(ctx, schema.StreamLogs, op.subject)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		segment, err := p.decoder.Segment(last.Data)
+		if err != nil {
+			return nil, err
+		}
+		op.last = last.Sequence
+		if op.transcript, err = enrich.Resume(segment, p.o.Signer, time.Now()); err != nil {
+			return nil, err
+		}
+		op.published = op.transcript.Received()
+		return op, nil
+	}
+	start, err := p.chunk.Start()
+	if err != nil {
+		return nil, err
+	}
+	op.transcript, err = enrich.New(start, p.o.Signer, time.Now())
+	if errors.Is(err, enrich.ErrLiveDocument) || errors.Is(err, enrich.ErrBadDocument) {
+		p.log.Error("a user document was refused and is replaced", "operation", start.ID, "error", err)
+		p.o.Metrics.Refused.Inc()
+		if start.UserDocument, err = p.o.Document(start.User); err != nil {
+			return nil, err
+		}
+		op.transcript, err = enrich.New(start, p.o.Signer, time.Now())
+	}
+	return op, err
+}
+
+// apply adds the chunk at hand to its transcript.
+func (p *enriching) apply(op *operation, sequence uint64, now time.Time) error {
+	if err := op.transcript.Add(&p.chunk, now); err != nil {
+		return err
+	}
+	if end := op.transcript.Received(); !op.published.Reaches(end) {
+		op.sources = append(op.sources, source{sequence, end})
+	}
+	p.account(op)
+	return nil
+}
+
+// release adds the held chunks whose predecessors have come.
+func (p *enriching) release(op *operation, now time.Time) error {
+	for i := 0; i < len(op.held); {
+		h := op.held[i]
+		if err := schema.DecodeChunk(h.data, &p.chunk); err != nil {
+			return err
+		}
+		err := p.apply(op, h.sequence, now)
+		if errors.Is(err, enrich.ErrAhead) {
+			i++
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		op.held = append(op.held[:i], op.held[i+1:]...)
+		i = 0
+	}
+	return nil
+}
+
+// account keeps the backlog.
+func (p *enriching) account(op *operation) {
+	size := op.transcript.Size()
+	if op.flying != nil {
+		size += len(op.flying.Data)
+	}
+	p.backlog += size - op.size
+	op.size = size
+}
+
+// publish sends an operation's next segment, of which one at a time is under way: lines that are
+// finished meanwhile go into the next one together.
+func (p *enriching) publish(ctx context.Context, op *operation) error {
+	if op.flying != nil || !op.transcript.Ready() {
+		return nil
+	}
+	segment, err := op.transcript.Take()
+	if err != nil {
+		return err
+	}
+	op.flying = &segment
+	p.flying++
+	p.account(op)
+	under := p.o.Bus.PublishSegment(op.subject, op.last, segment.Data)
+	go func() { // ends with the acknowledgement, which has a time limit, or with ctx
+		sequence, err := under.Wait(ctx)
+		select {
+		case p.published <- published{op, sequence, err}:
+		case <-ctx.Done():
+		}
+	}()
+	return nil
+}
+
+// confirmed takes note of a published segment.
+func (p *enriching) confirmed(ctx context.Context, done published) error {
+	op := done.operation
+	if done.err != nil {
+		return fmt.Errorf("publish a segment of operation %s: %w", op.transcript.Operation().ID, done.err)
+	}
+	p.worked = true
+	p.o.Metrics.Segments.Inc()
+	p.o.Metrics.Records.Add(float64(op.flying.Records))
+	op.published = op.flying.Position
+	n := 0
+	for n < len(op.sources) && op.published.Reaches(op.sources[n].end) {
+		n++
+	}
+	op.sources = op.sources[n:]
+	op.last = done.sequence
+	op.flying = nil
+	p.flying--
+	p.account(op)
+	return p.publish(ctx, op)
+}
+
+// tick cuts old lines, gives up on chunks that never came, forgets idle operations and keeps the position.
+func (p *enriching) tick(ctx context.Context, now time.Time) error {
+	for subject, op := range p.operations {
+		op.transcript.Expire(now)
+		if len(op.held) > 0 && now.Sub(op.held[0].since) > aheadGrace {
+			if err := p.giveUp(op, now); err != nil {
+				return err
+			}
+		}
+		p.account(op)
+		if err := p.publish(ctx, op); err != nil {
+			return err
+		}
+		idle := len(op.sources) == 0 && len(op.held) == 0 && op.flying == nil && !op.transcript.Ready()
+		if idle && (op.transcript.Ended() || now.Sub(op.touched) > idleAfter) {
+			delete(p.operations, subject)
+		}
+	}
+	return p.save(ctx)
+}
+
+// giveUp puts a gap in the place of the chunks before the earliest one that is held.
+func (p *enriching) giveUp(op *operation, now time.Time) error {
+	var earliest schema.Chunk
+	for i, h := range op.held {
+		if err := schema.DecodeChunk(h.data, &p.chunk); err != nil {
+			return err
+		}
+		if i == 0 || p.chunk.Ordinal < earliest.Ordinal {
+			earliest = p.chunk
+			p.chunk = schema.Chunk{}
+		}
+	}
+	if err := op.transcript.Lost(&earliest, "the stream did not take it", now); err != nil {
+		return err
+	}
+	p.log.Error("part of a session is missing on the TTY stream", "operation", op.transcript.Operation().ID)
+	p.o.Metrics.Gaps.Inc()
+	return p.release(op, now)
+}
+
+// position is the sequence on TTY up to which every byte is published.
+func (p *enriching) position() uint64 {
+	position := p.read
+	for _, op := range p.operations {
+		for _, s := range op.sources {
+			position = min(position, s.sequence-1)
+		}
+		for _, h := range op.held {
+			position = min(position, h.sequence-1)
+		}
+	}
+	return position
+}
+
+func (p *enriching) save(ctx context.Context) error {
+	position := p.position()
+	if position == p.saved {
+		return nil
+	}
+	if err := p.o.Bus.SavePosition(ctx, p.name, position); err != nil {
+		return err
+	}
+	p.saved = position
+	return nil
+}
+
+// report tells Drain how far the work is.
+func (p *enriching) report() {
+	if p.flying == 0 && p.backlog == 0 {
+		p.settled.Store(p.read)
+	}
+}

@@ -1,0 +1,367 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// A Drain is where the router writes to.
+type Drain struct {
+	Name string
+	// Open makes a sink; each partition's worker has its own.
+	Open func() (sinks.Sink, error)
+	// Apps that the drain gets, as pairs of stack and app; "" stands for any. Empty: all.
+	Match []Match
+	// BatchRecords and BatchBytes bound a batch; a batch has at least one segment.
+	BatchRecords, BatchBytes int
+}
+
+// Match is a stack and an app; "" stands for any.
+type Match struct{ Stack, App string }
+
+// RouterOptions of a [Router]. All are needed.
+type RouterOptions struct {
+	Bus     *bus.Bus
+	Drains  []Drain
+	Metrics *Metrics
+	Log     *slog.Logger
+}
+
+// A Router has a worker for each drain and partition.
+type Router struct {
+	workers []*worker
+	bus     *bus.Bus
+}
+
+// NewRouter opens the sinks. Their drains need not be there yet.
+func NewRouter(o RouterOptions) (*Router, error) {
+	r := &Router{bus: o.Bus}
+	for _, d := range o.Drains {
+		for i := range o.Bus.Partitions() {
+			sink, err := d.Open()
+			if err != nil {
+				for _, w := range r.workers {
+					w.sink.Close()
+				}
+				return nil, fmt.Errorf("drain %s: %w", d.Name, err)
+			}
+			r.workers = append(r.workers, newWorker(o, d, i, sink))
+		}
+	}
+	return r, nil
+}
+
+// Run routes until ctx is done, whatever happens; then it returns nil.
+func (r *Router) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, w := range r.workers {
+		g.Go(func() error {
+			w.run(ctx)
+			return w.sink.Close()
+		})
+	}
+	return g.Wait()
+}
+
+// Drain waits until every record that was on LOGS when it was called is delivered, but does not wait for
+// drains that are failing: theirs stay in the stream.
+func (r *Router) Drain(ctx context.Context) error {
+	end, err := r.bus.End(ctx, schema.StreamLogs)
+	if err != nil {
+		return err
+	}
+	for _, w := range r.workers {
+		after := func() uint64 {
+			if w.failing.Load() {
+				return end
+			}
+			return w.delivered.Load()
+		}
+		if err := waitFor(ctx, r.bus, schema.StreamLogs, w.filters, end, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// worker takes one partition's records to one drain, in order.
+type worker struct {
+	drain   Drain
+	sink    sinks.Sink
+	bus     *bus.Bus
+	name    string // of its position
+	filters []string
+	metrics *Metrics
+	log     *slog.Logger
+
+	delivered atomic.Uint64 // sequence on LOGS up to which the drain has everything
+	failing   atomic.Bool   // the last write failed
+
+	// Of the goroutine of run alone.
+	saved uint64
+	fast  *backoff.ExponentialBackOff
+	slow  *backoff.ExponentialBackOff
+}
+
+func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink) *worker {
+	w := &worker{
+		drain: d, sink: sink, bus: o.Bus, metrics: o.Metrics,
+		name: "drain." + schema.Token(d.Name) + "." + strconv.Itoa(partition),
+		log:  o.Log.With("drain", d.Name, "partition", partition),
+		fast: backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst), backoff.WithMaxInterval(retryMost),
+			backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0)),
+		slow: backoff.NewExponentialBackOff(backoff.WithInitialInterval(slowFirst), backoff.WithMaxInterval(slowMost),
+			backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0)),
+	}
+	for _, m := range d.Match {
+		w.filters = append(w.filters, schema.FilterLogs(partition, m.Stack, m.App))
+	}
+	if len(w.filters) == 0 {
+		w.filters = []string{schema.FilterLogs(partition, "", "")}
+	}
+	// The series of each drain exist from the start, at zero.
+	o.Metrics.delivered.WithLabelValues(d.Name)
+	o.Metrics.retries.WithLabelValues(d.Name)
+	o.Metrics.deadLettered.WithLabelValues(d.Name)
+	o.Metrics.lag.WithLabelValues(d.Name)
+	return w
+}
+
+func (w *worker) run(ctx context.Context) {
+	retry := backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(0), backoff.WithMaxInterval(10*time.Second))
+	for {
+		before := w.delivered.Load()
+		err := w.route(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if w.delivered.Load() != before {
+			retry.Reset()
+		}
+		w.log.Error("routing stopped and starts again", "error", err)
+		w.wait(ctx, retry.NextBackOff())
+	}
+}
+
+// fetched is a segment that was read.
+type fetched struct {
+	sequence uint64
+	pending  uint64
+	size     int
+	segment  *schema.Segment
+}
+
+// route reads and delivers until something other than the drain fails.
+func (w *worker) route(ctx context.Context) error {
+	position, err := w.bus.Position(ctx, w.name)
+	if err != nil {
+		return err
+	}
+	w.saved = position
+	w.delivered.Store(position)
+	reader, err := w.bus.Read(ctx, schema.StreamLogs, w.filters, position)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	segments := make(chan fetched, 64)
+	go w.fetch(ctx, cancel, reader, segments)
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	defer w.save(context.WithoutCancel(ctx))
+	var batch []sinks.Entry
+	for {
+		select {
+		case first := <-segments:
+			last, size := first, first.size
+			batch = appendEntries(batch[:0], first.segment)
+		more:
+			for len(batch) < w.drain.BatchRecords && size < w.drain.BatchBytes {
+				select {
+				case last = <-segments:
+					size += last.size
+					batch = appendEntries(batch, last.segment)
+				default:
+					break more
+				}
+			}
+			if err := w.deliver(ctx, batch); err != nil {
+				return err
+			}
+			clear(batch)
+			w.delivered.Store(last.sequence)
+			w.metrics.lag.WithLabelValues(w.drain.Name).Set(float64(last.pending))
+		case <-tick.C:
+			if err := w.save(ctx); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// fetch ends with ctx, or when the stream can't be read.
+func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, reader *bus.Reader, segments chan<- fetched) {
+	var decoder schema.Decoder
+	for {
+		m, err := reader.Next(ctx)
+		if err != nil {
+			cancel(err)
+			return
+		}
+		segment, err := decoder.Segment(m.Data)
+		if errors.Is(err, schema.ErrCorrupt) {
+			w.log.Error("a message on the LOGS stream can't be read and is passed over", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+			w.metrics.Corrupt.Inc()
+			continue
+		}
+		if err != nil {
+			cancel(err)
+			return
+		}
+		select {
+		case segments <- fetched{m.Sequence, m.Pending, len(m.Data), segment}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func appendEntries(batch []sinks.Entry, s *schema.Segment) []sinks.Entry {
+	for i := range s.Records {
+		batch = append(batch, sinks.Entry{Operation: s.Operation, Record: &s.Records[i]})
+	}
+	return batch
+}
+
+// deliver writes a batch until every entry of it is at the drain, or a dead letter. Its error is that of
+// ctx, or of the bus.
+func (w *worker) deliver(ctx context.Context, batch []sinks.Entry) error {
+	for len(batch) > 0 {
+		err := w.sink.Write(ctx, batch)
+		if err == nil {
+			w.succeeded(len(batch))
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		failed := sinks.AsError(err)
+		left := undelivered(batch, failed)
+		w.metrics.delivered.WithLabelValues(w.drain.Name).Add(float64(len(batch) - len(left)))
+		switch item := worst(failed); acknowledge(item.Verdict, len(left)) {
+		case actHalve:
+			middle := len(left) / 2
+			if err := w.deliver(ctx, left[:middle]); err != nil {
+				return err
+			}
+			left = left[middle:]
+		case actDeadLetter:
+			return w.deadLetter(ctx, left[0], item)
+		case actRetry:
+			w.failed(ctx, err, max(w.fast.NextBackOff(), failed.RetryAfter))
+		case actRetrySlow:
+			w.log.Error("the drain refuses everything until its settings are changed", "reason", item.Reason, "status", item.Status)
+			w.failed(ctx, err, max(w.slow.NextBackOff(), failed.RetryAfter))
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		batch = left
+	}
+	return nil
+}
+
+// undelivered gives the entries of a batch that are not at the drain, in their order.
+func undelivered(batch []sinks.Entry, e *sinks.Error) []sinks.Entry {
+	if len(e.Items) == 0 {
+		return batch
+	}
+	left := make([]sinks.Entry, len(e.Items))
+	for i, item := range e.Items {
+		left[i] = batch[item.Index]
+	}
+	return left
+}
+
+// worst gives the item that decides what is done with all that is left. Entries stay in order, so a refused one
+// comes before all others: once it is out of the way, the rest is written again and gets its own verdict.
+func worst(e *sinks.Error) sinks.Item {
+	first := sinks.Item{Verdict: e.Verdict, Status: e.Status, Reason: e.Error()}
+	rank := [...]int{sinks.Retry: 1, sinks.Gone: 2, sinks.Misconfigured: 2, sinks.TooLarge: 3, sinks.Rejected: 3}
+	for i, item := range e.Items {
+		if i == 0 || rank[item.Verdict] > rank[first.Verdict] {
+			first = item
+		}
+	}
+	return first
+}
+
+func (w *worker) succeeded(n int) {
+	w.metrics.delivered.WithLabelValues(w.drain.Name).Add(float64(n))
+	w.fast.Reset()
+	w.slow.Reset()
+	if w.failing.Swap(false) {
+		w.log.Info("the drain takes records again")
+	}
+}
+
+// failed waits before the next try.
+func (w *worker) failed(ctx context.Context, err error, wait time.Duration) {
+	w.failing.Store(true)
+	w.metrics.retries.WithLabelValues(w.drain.Name).Inc()
+	w.log.Warn("the drain did not take a batch, which is written again", "error", err, "wait", wait)
+	w.wait(ctx, wait)
+}
+
+func (w *worker) wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// deadLetter keeps a record that the drain will never take.
+func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) error {
+	w.log.Error("the drain will never take a record, which is now a dead letter", "operation", e.Operation.ID,
+		"sequence", e.Record.Sequence, "reason", why.Reason, "status", why.Status)
+	letter, err := schema.NewDeadLetter(w.drain.Name, why.Reason, why.Status, time.Now(), e.Operation, e.Record)
+	if err != nil {
+		return err
+	}
+	if err := w.bus.PublishDeadLetter(ctx, letter); err != nil {
+		return err
+	}
+	w.metrics.deadLettered.WithLabelValues(w.drain.Name).Inc()
+	return nil
+}
+
+// save keeps the position.
+func (w *worker) save(ctx context.Context) error {
+	position := w.delivered.Load()
+	if position == w.saved {
+		return nil
+	}
+	if err := w.bus.SavePosition(ctx, w.name, position); err != nil {
+		return err
+	}
+	w.saved = position
+	return nil
+}

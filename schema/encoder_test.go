@@ -1,0 +1,165 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/quick"
+	"unicode/utf8"
+)
+
+// The exact bytes come back out of "log", or out of "log_base64".
+func TestRecordKeepsBytes(t *testing.T) {
+	var e Encoder
+	op := testOperation()
+	invalid, valid := 0, 0
+	check := func(log []byte) bool {
+		data, err := e.AppendRecord(nil, op, &Record{Sequence: 1, Log: log})
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		var fields struct {
+			Log    string  `json:"log"`
+			Base64 *string `json:"log_base64"`
+		}
+		if err := json.Unmarshal(data, &fields); err != nil {
+			t.Errorf("%v: %q", err, data)
+			return false
+		}
+		if utf8.Valid(log) {
+			valid++
+			return fields.Base64 == nil && fields.Log == string(log)
+		}
+		invalid++
+		if fields.Base64 == nil {
+			return false
+		}
+		got, err := base64.StdEncoding.DecodeString(*fields.Base64)
+		return err == nil && bytes.Equal(got, log)
+	}
+	if err := quick.Check(check, nil); err != nil {
+		t.Error(err)
+	}
+	if err := quick.Check(func(s string) bool { return check([]byte(s)) }, nil); err != nil {
+		t.Error(err)
+	}
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	if !check(all) || !check(all[:128]) || !check(nil) {
+		t.Error("bytes are lost")
+	}
+	if valid == 0 || invalid == 0 {
+		t.Errorf("tried %d valid and %d invalid logs", valid, invalid)
+	}
+}
+
+// A record is one line of ASCII-safe JSON: nothing in it ends a line for any receiver.
+func TestRecordIsOneLine(t *testing.T) {
+	op := testOperation()
+	op.User.Name = "Ada\n\u2028\u2029\x7f\x00"
+	data := encodeRecord(t, op, &Record{Sequence: 1, Log: []byte("a\r\n\v\f\x00\x7f\u2028\u2029"), Text: []byte("\u2028")})
+	if strings.ContainsAny(string(data), "\r\n\v\f\x00\u2028\u2029") {
+		t.Errorf("not one line: %q", data)
+	}
+}
+
+func TestAppendTime(t *testing.T) {
+	for at, want := range map[int64]string{
+		0:                         "1970-01-01T00:00:00.000000000Z",
+		1:                         "1970-01-01T00:00:00.000000001Z",
+		-1:                        "1969-12-31T23:59:59.999999999Z",
+		1_772_357_400_500_000_000: "2026-03-01T09:30:00.500000000Z",
+	} {
+		if got := string(AppendTime(nil, at)); got != want {
+			t.Errorf("%d: %s, want %s", at, got, want)
+		}
+	}
+}
+
+func TestEncoderSharesOperations(t *testing.T) {
+	var e Encoder
+	r := &testSegment().Records[1]
+	for i := range maxOperations + 10 {
+		op := testOperation()
+		op.ID = fmt.Sprint(i + 1)
+		for range 2 {
+			data, err := e.AppendRecord(nil, op, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := fmt.Sprintf(`"operation_id":"%d"`, i+1); !bytes.Contains(data, []byte(want)) {
+				t.Fatalf("no %s in %s", want, data)
+			}
+		}
+		if len(e.operations) > maxOperations {
+			t.Fatalf("keeps %d operations", len(e.operations))
+		}
+	}
+	if len(e.operations) == 0 {
+		t.Error("keeps nothing")
+	}
+}
+
+func TestAppendRecordAppends(t *testing.T) {
+	var e Encoder
+	s := testSegment()
+	got := []byte("before")
+	for i := range s.Records {
+		var err error
+		if got, err = e.AppendRecord(got, s.Operation, &s.Records[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "before"
+	for i := range s.Records {
+		want += string(encodeRecord(t, s.Operation, &s.Records[i]))
+	}
+	if string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func FuzzAppendString(f *testing.F) {
+	for _, s := range []string{
+		"", "plain", "\x00\x1f\x7f\"\\/\b\f\n\r\t", "\u0080\u009f\u2027\u2028\u2029\u202a\ufffd\ufeff", "\U0001f600\U0010ffff",
+		"\xff", "a\xc3", "\xc3(", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x80", "\xc0\x80", "\xf0\x9f\x98", "<script>&amp;",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, valid := AppendString([]byte("x"), b)
+		if got[0] != 'x' {
+			t.Fatal("what was there is changed")
+		}
+		got = got[1:]
+		if valid != utf8.Valid(b) {
+			t.Errorf("valid is %t", valid)
+		}
+		reference, err := json.Marshal(string(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var have, want string
+		if err := json.Unmarshal(got, &have); err != nil {
+			t.Fatalf("not a JSON string: %v: %q", err, got)
+		}
+		if err := json.Unmarshal(reference, &want); err != nil {
+			t.Fatal(err)
+		}
+		if have != want {
+			t.Errorf("decodes as %q, want %q", have, want)
+		}
+		if valid && have != string(b) {
+			t.Errorf("decodes as %q, want %q", have, b)
+		}
+		if !utf8.Valid(got) || strings.ContainsFunc(string(got), func(r rune) bool { return r < 0x20 || r == 0x7f || r == 0x2028 || r == 0x2029 }) {
+			t.Errorf("not safe: %q", got)
+		}
+	})
+}

@@ -1,0 +1,225 @@
+package schema_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/ttydrain/ttydrain"
+
+// A room says what one package's own files may import. Its test files may import more: see [violations].
+type room struct {
+	// ours are the packages of the module, without the module's path; "*" is all of them.
+	ours []string
+	// outside are the prefixes of packages of other modules; "*" is all of them but NATS.
+	outside []string
+	// nats: the package may speak to NATS.
+	nats bool
+}
+
+var (
+	none []string
+	all  = []string{"*"}
+)
+
+// rooms is the table of imports: schema <- enrich, sinks <- pipeline/* <- cmd. A new package gets a line.
+var rooms = map[string]room{
+	"schema": {ours: none, outside: none},
+	"enrich": {ours: []string{"schema"}, outside: []string{"github.com/golang-jwt/jwt/", "github.com/go-jose/go-jose/"}},
+
+	"sinks":                      {ours: []string{"schema"}, outside: none},
+	"sinks/https":                {ours: []string{"schema", "sinks"}, outside: all},
+	"sinks/elasticsearch":        {ours: []string{"schema", "sinks"}, outside: all},
+	"sinks/syslog":               {ours: []string{"schema", "sinks"}, outside: all},
+	"sinks/sinktest":             {ours: []string{"schema", "sinks"}, outside: all},
+	"sinks/elasticsearch/estest": {ours: []string{"schema", "sinks"}, outside: all},
+
+	"pipeline":                 {ours: []string{"schema", "enrich", "sinks", "pipeline/bus"}, outside: all},
+	"pipeline/admin":           {ours: []string{"schema"}, outside: all},
+	"pipeline/bus":             {ours: []string{"schema"}, outside: all, nats: true},
+	"pipeline/config":          {ours: []string{"schema"}, outside: all},
+	"pipeline/gateway":         {ours: []string{"schema", "pipeline/session"}, outside: all},
+	"pipeline/receive":         {ours: []string{"schema", "sinks"}, outside: all},
+	"pipeline/session":         {ours: []string{"schema"}, outside: all},
+	"pipeline/session/sandbox": {ours: []string{"schema", "pipeline/session"}, outside: all},
+
+	"cmd/ttydrain": {ours: all, outside: all},
+	"bench":        {ours: all, outside: all, nats: true},
+}
+
+// A source is one Go file: what it imports.
+type source struct {
+	file    string // with slashes, from the root of the module
+	imports []string
+}
+
+// violations says what a file imports that it may not.
+//
+// A test file, and a file of a package for tests (its name ends in "test"), may import every package but
+// cmd's and bench's, and whatever is outside. Only those may import a package for tests.
+func violations(s source, rooms map[string]room) []string {
+	pkg := path.Dir(s.file)
+	r, known := rooms[pkg]
+	if !known && strings.HasPrefix(pkg, "bench/") {
+		r, known = rooms["bench"]
+	}
+	if !known {
+		return []string{fmt.Sprintf("%s: package %s is not in the table of imports", s.file, pkg)}
+	}
+	testing := strings.HasSuffix(s.file, "_test.go")
+	var found []string
+	for _, imported := range s.imports {
+		ours, isOurs := strings.CutPrefix(imported, module+"/")
+		allowed := false
+		switch {
+		case isOurs && (strings.HasPrefix(ours, "cmd/") || ours == "bench" || strings.HasPrefix(ours, "bench/")):
+			allowed = strings.HasPrefix(pkg, "bench")
+		case isOurs && testing:
+			allowed = true
+		case isOurs && strings.HasSuffix(ours, "test"):
+			allowed = strings.HasSuffix(pkg, "test")
+		case isOurs:
+			allowed = slices.Contains(r.ours, "*") || slices.Contains(r.ours, ours)
+		case imported == module:
+		case testing, !strings.Contains(strings.Split(imported, "/")[0], "."): // the standard library
+			allowed = true
+		case strings.HasPrefix(imported, "github.com/nats-io/"):
+			allowed = r.nats
+		default:
+			allowed = slices.Contains(r.outside, "*") ||
+				slices.ContainsFunc(r.outside, func(prefix string) bool { return strings.HasPrefix(imported, prefix) })
+		}
+		if !allowed {
+			found = append(found, fmt.Sprintf("%s: %s may not import %s", s.file, pkg, imported))
+		}
+	}
+	return found
+}
+
+// TestImports reads the sources themselves: `go list` answers from outside the files that the test
+// cache watches, so that a test which asks it passes from the cache after the table is broken.
+func TestImports(t *testing.T) {
+	sources := parseSources(t, "..")
+	byPackage := make(map[string]int)
+	for _, s := range sources {
+		byPackage[path.Dir(s.file)]++
+		for _, v := range violations(s, rooms) {
+			t.Error(v)
+		}
+	}
+	for _, pkg := range []string{"schema", "sinks", "pipeline/session"} {
+		if byPackage[pkg] == 0 {
+			t.Errorf("found no files of %s: the test looks in the wrong place", pkg)
+		}
+	}
+}
+
+// parseSources parses the imports of every Go file under root, whatever it is built for.
+func parseSources(t *testing.T, root string) []source {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Fatalf("the root of the module: %v", err)
+	}
+	var sources []source
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			// What the go command leaves out.
+			if file != root && (name == "testdata" || name == "vendor" || name[0] == '.' || name[0] == '_') {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		relative, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		s, err := parseSource(filepath.ToSlash(relative), data)
+		if err != nil {
+			return err
+		}
+		sources = append(sources, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sources
+}
+
+func parseSource(file string, data []byte) (source, error) {
+	f, err := parser.ParseFile(token.NewFileSet(), file, data, parser.ImportsOnly)
+	if err != nil {
+		return source{}, err
+	}
+	s := source{file: file}
+	for _, spec := range f.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return source{}, fmt.Errorf("%s: %w", file, err)
+		}
+		s.imports = append(s.imports, imported)
+	}
+	return s, nil
+}
+
+func TestImportsRefuses(t *testing.T) {
+	for _, test := range []struct {
+		file, imported string
+		allowed        bool
+	}{
+		{"schema/x.go", "encoding/json", true},
+		{"schema/x.go", "golang.org/x/text/width", false},
+		{"schema/x.go", module + "/sinks", false},
+		{"schema/x_test.go", "github.com/santhosh-tekuri/jsonschema/v6", true},
+		{"enrich/x.go", module + "/schema", true},
+		{"enrich/x.go", module + "/sinks", false},
+		{"enrich/x.go", "github.com/golang-jwt/jwt/v5", true},
+		{"enrich/x.go", "github.com/spf13/cobra", false},
+		{"sinks/https/x.go", module + "/sinks", true},
+		{"sinks/https/x.go", module + "/sinks/sinktest", false},
+		{"sinks/https/x.go", module + "/pipeline/config", false},
+		{"sinks/https/x_test.go", module + "/sinks/sinktest", true},
+		{"sinks/https/x_test.go", module + "/cmd/ttydrain", false},
+		{"sinks/sinktest/x.go", module + "/sinks/elasticsearch/estest", true},
+		{"pipeline/x.go", module + "/pipeline/bus", true},
+		{"pipeline/x.go", "github.com/nats-io/nats.go", false},
+		{"pipeline/x_test.go", "github.com/nats-io/nats.go", true},
+		{"pipeline/bus/x.go", "github.com/nats-io/nats.go/jetstream", true},
+		{"pipeline/gateway/x.go", "golang.org/x/crypto/ssh", true},
+		{"pipeline/gateway/x.go", module + "/pipeline/bus", false},
+		{"cmd/ttydrain/x.go", module + "/pipeline/bus", true},
+		{"cmd/ttydrain/x.go", "github.com/nats-io/nats.go", false},
+		{"bench/x.go", "github.com/nats-io/nats.go", true},
+		{"bench/corpus/x.go", module + "/schema", true},
+		{"pipeline/new/x.go", "fmt", false},
+		{"x.go", "fmt", false},
+	} {
+		s, err := parseSource(test.file, fmt.Appendf(nil, "//go:build plan9\n\npackage x\n\nimport (\n\t_ \"io\"\n\ty %q\n)\n", test.imported))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := violations(s, rooms); (len(found) == 0) != test.allowed {
+			t.Errorf("%s importing %s: allowed is %t: %q", test.file, test.imported, !test.allowed, found)
+		}
+	}
+}
