@@ -26,6 +26,9 @@ type Drain struct {
 	Match []Match
 	// BatchRecords and BatchBytes bound a batch; a batch has at least one segment.
 	BatchRecords, BatchBytes int
+	// BatchWait is how long a batch that is not full waits for more. 0 writes what is there: while that
+	// is being written, the next batch gathers.
+	BatchWait time.Duration
 }
 
 // Match is a stack and an app; "" stands for any.
@@ -187,18 +190,8 @@ func (w *worker) route(ctx context.Context) error {
 	for {
 		select {
 		case first := <-segments:
-			last, size := first, first.size
-			batch = appendEntries(batch[:0], first.segment)
-		more:
-			for len(batch) < w.drain.BatchRecords && size < w.drain.BatchBytes {
-				select {
-				case last = <-segments:
-					size += last.size
-					batch = appendEntries(batch, last.segment)
-				default:
-					break more
-				}
-			}
+			var last fetched
+			batch, last = w.gather(ctx, segments, batch[:0], first)
 			if err := w.deliver(ctx, batch); err != nil {
 				return err
 			}
@@ -213,6 +206,37 @@ func (w *worker) route(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// gather makes a batch of a segment and those that are there behind it, or come within BatchWait.
+func (w *worker) gather(ctx context.Context, segments <-chan fetched, batch []sinks.Entry, first fetched) ([]sinks.Entry, fetched) {
+	last, size := first, first.size
+	batch = appendEntries(batch, first.segment)
+	var wait <-chan time.Time
+	if w.drain.BatchWait > 0 {
+		timer := time.NewTimer(w.drain.BatchWait)
+		defer timer.Stop()
+		wait = timer.C
+	}
+	for len(batch) < w.drain.BatchRecords && size < w.drain.BatchBytes {
+		select {
+		case last = <-segments:
+		default:
+			if wait == nil {
+				return batch, last
+			}
+			select {
+			case last = <-segments:
+			case <-wait:
+				return batch, last
+			case <-ctx.Done():
+				return batch, last
+			}
+		}
+		size += last.size
+		batch = appendEntries(batch, last.segment)
+	}
+	return batch, last
 }
 
 // fetch ends with ctx, or when the stream can't be read.

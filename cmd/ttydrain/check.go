@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline/config"
+)
+
+func newCheckCommand() *cobra.Command {
+	var path string
+	var connect bool
+	c := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "Report every mistake in a configuration",
+		Long: "Reports every mistake in a configuration, each with file:line:column, what was expected and the\n" +
+			"nearest valid name. Exits with 1 if there is any. With --connect it also tries each drain.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("%s: no mistakes: %d apps, %d users, %d drains\n", path, len(cfg.Apps), len(cfg.Users), len(cfg.Drains))
+			if connect {
+				return probeDrains(c.Context(), cfg)
+			}
+			return nil
+		},
+	}
+	configFlag(c, &path)
+	c.Flags().BoolVar(&connect, "connect", false, "try each drain: address, TLS, authentication")
+	return c
+}
+
+func configFlag(c *cobra.Command, path *string) {
+	c.Flags().StringVarP(path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
+}
+
+// loadConfig reads a configuration, and tells all its mistakes itself.
+func loadConfig(path string) (*config.Config, error) {
+	c, err := config.Load(path)
+	var mistakes config.Mistakes
+	if errors.As(err, &mistakes) {
+		for _, m := range mistakes {
+			fmt.Fprintln(os.Stderr, m.Error())
+		}
+		return nil, exitStatus(1)
+	}
+	return c, err
+}
+
+// probeDrains tries each drain, and tells how it went.
+func probeDrains(ctx context.Context, c *config.Config) error {
+	failed := 0
+	for _, d := range c.Drains {
+		if err := probeDrain(ctx, d); err != nil {
+			failed++
+			fmt.Printf("drain %s: FAILED: %v\n", d.Name, err)
+			continue
+		}
+		fmt.Printf("drain %s: can be reached\n", d.Name)
+	}
+	if failed > 0 {
+		return exitStatus(1)
+	}
+	return nil
+}
+
+func probeDrain(ctx context.Context, d config.Drain) error {
+	sink, err := openSink(d, slog.Default())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	defer cancel()
+	return errors.Join(sink.Probe(ctx), sink.Close())
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
+	"github.com/ttydrain/ttydrain/sinks/https"
+	"github.com/ttydrain/ttydrain/sinks/syslog"
+)
+
+// routedDrains are the configured drains that get session logs, for the router.
+func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
+	var drains []pipeline.Drain
+	for _, d := range c.Drains {
+		if !d.DrainEphemeralSessions {
+			continue
+		}
+		routed := pipeline.Drain{
+			Name:         d.Name,
+			Open:         func() (sinks.Sink, error) { return openSink(d, log) },
+			BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
+		}
+		for _, stack := range orAny(d.Match.Stacks) {
+			for _, app := range orAny(d.Match.Apps) {
+				routed.Match = append(routed.Match, pipeline.Match{Stack: stack, App: app})
+			}
+		}
+		drains = append(drains, routed)
+	}
+	return drains
+}
+
+// orAny is a list of names, or the one that stands for any.
+func orAny(names []string) []string {
+	if len(names) == 0 {
+		return []string{""}
+	}
+	return names
+}
+
+// openSink makes the sink of a drain.
+func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
+	log = log.With("drain", d.Name)
+	switch {
+	case d.HTTPS != nil:
+		headers := make(http.Header)
+		for name, value := range d.HTTPS.Headers {
+			headers.Set(name, value.Reveal())
+		}
+		return https.New(https.Options{
+			URL: d.HTTPS.URL, Format: https.Format(d.HTTPS.Format), Gzip: d.HTTPS.Compression == "gzip",
+			Headers: headers, TLS: sinks.TLS(d.HTTPS.TLS), Timeout: d.Timeout, Version: version(),
+		})
+	case d.Elasticsearch != nil:
+		e := d.Elasticsearch
+		return elasticsearch.New(elasticsearch.Options{
+			URLs: e.URLs, DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
+			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout,
+			ManageTemplate: e.ManageTemplate, Log: log,
+		})
+	case d.Syslog != nil:
+		s := d.Syslog
+		framing := syslog.OctetCounting
+		if s.Framing == "newline" {
+			framing = syslog.Newline
+		}
+		return syslog.New(syslog.Options{
+			Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
+			Facility: s.Facility, Timeout: d.Timeout,
+		})
+	}
+	return nil, fmt.Errorf("drain %s has no settings for its type %s", d.Name, d.Type)
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline/receive"
+)
+
+func newReceiveCommand() *cobra.Command {
+	o := receive.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "receive",
+		Short: "Receive records over HTTPS and syslog with TLS, and print them: for trying a drain out",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			options := receive.TerminalOptions(os.Stdout)
+			options.JSON = asJSON
+			printer := receive.NewPrinter(os.Stdout, options)
+			o.Handle = func(r receive.Received) {
+				if err := printer.Print(r); err != nil {
+					o.Logger.Error("a record could not be printed", "error", err)
+				}
+			}
+			r, err := receive.New(o)
+			if err != nil {
+				return err
+			}
+			if a := r.HTTPSAddr(); a != nil {
+				fmt.Fprintf(os.Stderr, "receiving HTTPS at https://%s/, verified by %s\n", a, r.CAFile())
+			}
+			if a := r.SyslogAddr(); a != nil {
+				fmt.Fprintf(os.Stderr, "receiving syslog over TLS at %s, verified by %s\n", a, r.CAFile())
+			}
+			return r.Serve(c.Context())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.HTTPS, "https", "127.0.0.1:8443", "`ADDRESS` for HTTPS; \"\" for none")
+	f.StringVar(&o.Syslog, "syslog", "127.0.0.1:6514", "`ADDRESS` for syslog over TLS; \"\" for none")
+	f.StringVar(&o.Dir, "certificates", "receive-certificates", "`FOLDER` of the certificates, which are made when they are missing")
+	f.StringVar(&o.Token, "token", "", "bearer token that HTTPS requests must have")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	return c
+}

@@ -1,0 +1,70 @@
+// Package admin is the HTTP server for operators: health, metrics and the public keys.
+//
+//	/healthz                200 while the process is up
+//	/readyz                 200 when everything listens and the streams answer, 503 with the reason otherwise
+//	/metrics                Prometheus metrics
+//	/.well-known/jwks.json  the public keys of user documents and session ends (RFC 7517)
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Options of a server. All are needed.
+type Options struct {
+	// Ready says why the process is not ready, or nil.
+	Ready   func(context.Context) error
+	Metrics prometheus.Gatherer
+	// JWKS is the key set to serve.
+	JWKS []byte
+}
+
+// readyTimeout is how long a question for readiness may take.
+const readyTimeout = 3 * time.Second
+
+// Serve serves until ctx is done; then it finishes the requests under way, for a moment, and returns nil.
+func Serve(ctx context.Context, l net.Listener, o Options) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if err := o.Ready(ctx); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		w.Write(o.JWKS)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+		defer cancel()
+		if server.Shutdown(grace) != nil {
+			server.Close()
+		}
+	})
+	err := server.Serve(l)
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve the admin address: %w", err)
+}

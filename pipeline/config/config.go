@@ -1,0 +1,143 @@
+package config
+
+import (
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// sessionDurationLimit is the most that a stack's session_duration may be; the tag of
+// [Stack.SessionDuration] says the same.
+const sessionDurationLimit = 7 * 24 * time.Hour
+
+// Config is the whole configuration, checked, with defaults filled in.
+type Config struct {
+	// Store is the folder of the embedded NATS server's files; "" where NATS is set.
+	Store string `yaml:"store" as:"path" want:"a folder for the embedded server's files, such as ./data"`
+	// NATS is the cluster to use in place of the embedded server, or nil.
+	NATS *NATS `yaml:"nats"`
+	// SyncInterval is how often the embedded server syncs its files to disk; 0 is after every write.
+	SyncInterval time.Duration `yaml:"sync_interval" as:"interval"`
+
+	Gateway      Gateway      `yaml:"gateway"`
+	Admin        Admin        `yaml:"admin"`
+	UserDocument UserDocument `yaml:"user_document" rule:"required" want:"a mapping with the issuer"`
+	Users        []User       `yaml:"users" rule:"required" want:"a list of users"`
+	Stacks       []Stack      `yaml:"stacks" rule:"required" want:"a list of stacks"`
+	Apps         []App        `yaml:"apps" rule:"required" want:"a list of apps"`
+	Drains       []Drain      `yaml:"drains"`
+
+	byKey map[string]int // index in Users by the wire form of a public key
+}
+
+func (c *Config) setDefaults() { c.Store = "data" }
+
+// NATS is a JetStream cluster that other people run.
+type NATS struct {
+	// URL is one or more URLs (nats, tls, ws, wss) with commas between, without credentials.
+	URL      string `yaml:"url" rule:"required" want:"a URL such as nats://127.0.0.1:4222"`
+	Replicas int    `yaml:"replicas" min:"1" max:"5"`
+	// CredentialsFile is a file of NATS credentials (a JWT and an NKey seed). It, Token, and
+	// Username with Password exclude each other.
+	CredentialsFile string `yaml:"credentials_file" as:"path"`
+	Username        string `yaml:"username"`
+	Password        Secret `yaml:"password"`
+	Token           Secret `yaml:"token"`
+	TLS             TLS    `yaml:",inline"`
+}
+
+func (n *NATS) setDefaults() { n.Replicas = 3 }
+
+// Gateway is the SSH server.
+type Gateway struct {
+	// Listen is a host and a port; port 0 takes any free one.
+	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:2222"`
+	// HostKey is a file, which the gateway creates when it is missing.
+	HostKey string `yaml:"host_key" as:"path"`
+	// AcceptEnv are the names of environment variables that clients may set; "*" stands for any
+	// characters, "?" for one (the syntax of path.Match without its brackets).
+	AcceptEnv []string `yaml:"accept_env"`
+	// StopTimeout is how long sessions may take to end after the gateway was told to stop.
+	StopTimeout time.Duration `yaml:"stop_timeout" max:"1h"`
+}
+
+func (g *Gateway) setDefaults() {
+	g.Listen = "127.0.0.1:2222"
+	g.HostKey = "host_key"
+	g.AcceptEnv = []string{"LANG", "LC_*"}
+	g.StopTimeout = 10 * time.Second
+}
+
+// Admin is the HTTP server for operators.
+type Admin struct {
+	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:9464"`
+}
+
+func (a *Admin) setDefaults() { a.Listen = "127.0.0.1:9464" }
+
+// UserDocument says how the JWT is made that tells who a user is.
+type UserDocument struct {
+	Issuer string `yaml:"issuer" rule:"required" want:"the issuer's name, such as https://auth.example.com"`
+	// SigningKey is a PEM file of a private key, which is created when it is missing.
+	SigningKey string `yaml:"signing_key" as:"path"`
+	Algorithm  string `yaml:"algorithm" enum:"EdDSA|RS256|RS512|ES256"`
+}
+
+func (u *UserDocument) setDefaults() {
+	u.SigningKey = "document_key.pem"
+	u.Algorithm = "EdDSA"
+}
+
+// A User is a person who may open sessions.
+type User struct {
+	ID    string `yaml:"id" rule:"required"`
+	Name  string `yaml:"name" rule:"required"`
+	Email string `yaml:"email" rule:"required" want:"an address such as ada@example.com"`
+	// AuthorizedKeys are files of public keys, or public keys themselves, as written in the file.
+	AuthorizedKeys []string `yaml:"authorized_keys" rule:"required" want:"a list of public keys, or of files that hold them"`
+	// Apps are the names of the apps that the user may open.
+	Apps []string `yaml:"apps" rule:"required" want:"a list of names of apps"`
+
+	// Keys are the public keys that AuthorizedKeys stand for.
+	Keys []ssh.PublicKey `yaml:"-"`
+}
+
+// A Stack is what the platform calls a group of apps with one plan.
+type Stack struct {
+	Name string `yaml:"name" rule:"required"`
+	Plan string `yaml:"plan" enum:"starter|growth|scale|enterprise"`
+	// SessionDuration is how long a session may last, active or idle.
+	SessionDuration time.Duration `yaml:"session_duration" max:"168h"`
+	// PHI says that sessions may hold protected health information: their logs go only to drains
+	// that name the agreement ([Drain.CoversPHI]).
+	PHI bool `yaml:"phi"`
+}
+
+func (s *Stack) setDefaults() {
+	s.Plan = "starter"
+	s.SessionDuration = sessionDurationLimit
+}
+
+// An App is what a person opens a session on.
+type App struct {
+	// Name is also the SSH user name that opens it.
+	Name string `yaml:"name" rule:"required"`
+	// ID and Service are in the app's records; both are the name where they are not given.
+	ID      string `yaml:"id"`
+	Stack   string `yaml:"stack" rule:"required" want:"the name of a stack"`
+	Service string `yaml:"service"`
+	Runtime string `yaml:"runtime" enum:"sandbox"`
+	// Command is what a session runs, with its arguments.
+	Command []string `yaml:"command" rule:"required" want:"a command with its arguments, such as [/bin/bash]"`
+	// Env is set in the session. Its values are taken as secrets.
+	Env map[string]Secret `yaml:"env" as:"env"`
+	// Root is the folder that the session sees as "/"; "" for the host's.
+	Root string `yaml:"root" as:"path"`
+	// Memory is the limit in bytes of all of a session's processes together.
+	Memory int64 `yaml:"memory" as:"size" min:"16MB"`
+}
+
+func (a *App) setDefaults() {
+	a.Runtime = "sandbox"
+	a.Memory = 1024 << 20
+}

@@ -1,0 +1,334 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// A decoder fills structs from YAML, as their tags say. It goes on after a mistake, and keeps where
+// each value stood, so that what is checked later can point at it.
+type decoder struct {
+	file, dir string
+	mistakes  Mistakes
+	places    map[string]place // by path
+}
+
+// A place is where a value, or what ought to hold it, stands in the file.
+type place struct {
+	line, column int
+	// bad says that a mistake in this value was reported: it is not to be looked at further.
+	bad bool
+}
+
+// defaulter is a struct with values of its own for what the file does not set.
+type defaulter interface{ setDefaults() }
+
+func (d *decoder) mistake(at place, path, format string, args ...any) {
+	d.mistakes = append(d.mistakes, Mistake{
+		File: d.file, Line: max(1, at.line), Column: max(1, at.column),
+		Path: path, Message: fmt.Sprintf(format, args...),
+	})
+}
+
+// refuse reports a mistake in the value at path.
+func (d *decoder) refuse(path, format string, args ...any) {
+	at := d.place(path)
+	d.mistake(at, path, format, args...)
+	at.bad = true
+	d.places[path] = at
+}
+
+// place is that of the value at path or, where it is not in the file, of what would hold it.
+func (d *decoder) place(path string) place {
+	for {
+		if at, ok := d.places[path]; ok || path == "" {
+			at.bad = false
+			return at
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+}
+
+// given says whether the file has a value at path.
+func (d *decoder) given(path string) bool {
+	_, ok := d.places[path]
+	return ok
+}
+
+// usable says whether the file has a value at path in which no mistake was found.
+func (d *decoder) usable(path string) bool {
+	at, ok := d.places[path]
+	return ok && !at.bad
+}
+
+func placeOf(n ast.Node) place {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		// The token of a block mapping is the first colon: its first key is where it begins.
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return placeOf(n.Values[0].Key)
+		}
+	case *ast.MappingValueNode:
+		return placeOf(n.Key)
+	}
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		return place{line: t.Position.Line, column: t.Position.Column}
+	}
+	return place{line: 1, column: 1}
+}
+
+// value decodes a node into a value. The field says what is expected there.
+func (d *decoder) value(n ast.Node, v reflect.Value, f *field, path string) {
+	d.places[path] = placeOf(n)
+	switch n.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		d.refuse(path, "anchors, aliases and tags (&, *, !) are not supported; expected the value itself, written out or in quotes")
+		return
+	case *ast.NullNode:
+		d.refuse(path, "has no value; expected %s", f.expectation())
+		return
+	}
+	switch {
+	case v.Type() == secretType || v.Kind() == reflect.String || v.Kind() == reflect.Bool ||
+		v.Kind() == reflect.Int || v.Kind() == reflect.Int64:
+		d.scalar(n, v, f, path)
+	case v.Kind() == reflect.Struct:
+		if m, ok := d.mapping(n, f, path); ok {
+			d.structure(m, v, path)
+		}
+	case v.Kind() == reflect.Pointer:
+		if m, ok := d.mapping(n, f, path); ok {
+			v.Set(reflect.New(v.Type().Elem()))
+			d.structure(m, v.Elem(), path)
+		}
+	case v.Kind() == reflect.Slice:
+		d.list(n, v, f, path)
+	case v.Kind() == reflect.Map:
+		if m, ok := d.mapping(n, f, path); ok {
+			d.secrets(m, v, f, path)
+		}
+	default:
+		panic("config: no rule for a field of type " + v.Type().String())
+	}
+}
+
+// mapping is the entries of a mapping, or a mistake.
+func (d *decoder) mapping(n ast.Node, f *field, path string) ([]*ast.MappingValueNode, bool) {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		return n.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{n}, true
+	}
+	d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
+	return nil, false
+}
+
+// list decodes a list; an element with a mistake keeps its place in it.
+func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
+		return
+	}
+	element := *f
+	element.typ, element.want = v.Type().Elem(), ""
+	s := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
+	for i, n := range seq.Values {
+		d.value(n, s.Index(i), &element, fmt.Sprintf("%s[%d]", path, i))
+	}
+	v.Set(s)
+}
+
+// plainKey is what a key must be like for a message to quote it. Where a colon or a line break was
+// forgotten, a key can have a secret in it.
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,40}$`)
+
+// keys gives the entries by their keys in the order of the file, and reports keys that no mapping of
+// this file can have.
+func (d *decoder) keys(entries []*ast.MappingValueNode, path string) (names []string, nodes map[string]*ast.MappingValueNode) {
+	nodes = make(map[string]*ast.MappingValueNode, len(entries))
+	for _, e := range entries {
+		at := placeOf(e.Key)
+		var name string
+		switch k := e.Key.(type) {
+		case *ast.StringNode:
+			name = k.Value
+		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+			name = k.GetToken().Value
+		default:
+			d.mistake(at, path, "has a key that is no plain word; expected the name of a field")
+			continue
+		}
+		if first, twice := nodes[name]; twice {
+			d.mistake(at, path, "%s is there twice, first at line %d; expected it once", quoteKey(name), placeOf(first.Key).line)
+			continue
+		}
+		nodes[name] = e
+		names = append(names, name)
+	}
+	return names, nodes
+}
+
+func quoteKey(name string) string {
+	if plainKey.MatchString(name) {
+		return `"` + name + `"`
+	}
+	return "the field"
+}
+
+// structure decodes a mapping into a struct, defaults first. Entries may be nil: then only the
+// defaults are set, and what is required is missing.
+func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, path string) {
+	setDefaults(v)
+	fields, variants := fieldsOf(v.Type())
+	given, nodes := d.keys(entries, path)
+
+	// A target is a field and the struct that it is in: v, or the struct of the variant.
+	type target struct {
+		field *field
+		in    reflect.Value
+	}
+	targets := make(map[string]target)
+	for i := range fields {
+		targets[fields[i].name] = target{&fields[i], v}
+	}
+	allowed := names(fields)
+	typeName := ""
+	if len(variants) > 0 {
+		if n := nodes["type"]; n != nil {
+			if s, ok := n.Value.(*ast.StringNode); ok {
+				typeName = s.Value
+			}
+		}
+	}
+	variantAt := slices.IndexFunc(variants, func(va variant) bool { return va.name == typeName })
+	if variantAt >= 0 {
+		va := variants[variantAt]
+		in := reflect.New(va.typ)
+		setDefaults(in.Elem())
+		v.Field(va.index).Set(in)
+		for i := range va.fields {
+			targets[va.fields[i].name] = target{&va.fields[i], in.Elem()}
+		}
+		allowed = append(allowed, names(va.fields)...)
+	}
+
+	// What a field could have been called, for messages.
+	known := allowed
+	if variantAt < 0 {
+		for _, va := range variants {
+			known = append(slices.Clone(known), names(va.fields)...)
+		}
+	}
+	meant := make(map[string]bool) // the fields that an unknown one was probably meant to be
+	for _, name := range given {
+		node := nodes[name]
+		if t, ok := targets[name]; ok {
+			d.value(node.Value, t.in.FieldByIndex(t.field.index), t.field, join(path, name))
+			continue
+		}
+		owner := slices.IndexFunc(variants, func(va variant) bool { return slices.Contains(names(va.fields), name) })
+		switch {
+		case owner >= 0 && variantAt < 0:
+			// The type is the mistake, and is reported as such.
+		case owner >= 0:
+			d.mistake(placeOf(node.Key), join(path, name), "is a field of the type %s, and this one is of the type %s; expected one of %s",
+				variants[owner].name, typeName, strings.Join(allowed, ", "))
+		default:
+			var missing []string
+			for _, a := range known {
+				if nodes[a] == nil {
+					missing = append(missing, a)
+				}
+			}
+			if likely := nearest(name, missing); likely != "" {
+				meant[likely] = true
+			}
+			at, message := path, "has an unknown field"
+			switch {
+			case plainKey.MatchString(name):
+				at, message = join(path, name), "is an unknown field"
+			case strings.Contains(name, ":"):
+				message = "has an unknown field with a colon in its name, perhaps because no space follows the colon"
+			}
+			d.mistake(placeOf(node.Key), at, "%s%s", message, expected(name, allowed, known...))
+		}
+	}
+
+	for _, name := range allowed {
+		t := targets[name]
+		if nodes[name] != nil {
+			continue
+		}
+		value := t.in.FieldByIndex(t.field.index)
+		at := join(path, name)
+		switch {
+		case t.field.required && !meant[name]:
+			d.mistake(d.place(path), at, "is missing; expected %s", t.field.expectation())
+		case t.field.required:
+		case value.Kind() == reflect.Struct && value.Type() != secretType:
+			d.structure(nil, value, at)
+		case t.field.as == "path" && value.String() != "":
+			value.SetString(resolvePath(d.dir, value.String()))
+		}
+	}
+}
+
+func setDefaults(v reflect.Value) {
+	if df, ok := v.Addr().Interface().(defaulter); ok {
+		df.setDefaults()
+	}
+}
+
+// secrets decodes a map of names to secrets.
+func (d *decoder) secrets(entries []*ast.MappingValueNode, v reflect.Value, f *field, path string) {
+	given, nodes := d.keys(entries, path)
+	element := field{typ: secretType, as: f.as}
+	m := reflect.MakeMap(v.Type())
+	for _, name := range given {
+		s := reflect.New(secretType).Elem()
+		check := checkHeaderName
+		if f.as == "env" {
+			check = checkEnvName
+		}
+		if problem := check(name); problem != "" {
+			d.mistake(placeOf(nodes[name].Key), path, "%s", problem)
+			continue
+		}
+		d.value(nodes[name].Value, s, &element, join(path, name))
+		m.SetMapIndex(reflect.ValueOf(name), s)
+	}
+	v.Set(m)
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// kindOf tells a person what a node is, without what is in it.
+func kindOf(n ast.Node) string {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a mapping"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.StringNode, *ast.LiteralNode:
+		return "a string"
+	case *ast.BoolNode:
+		return "true or false"
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "a number"
+	case *ast.NullNode:
+		return "without a value"
+	}
+	return "of another kind"
+}

@@ -1,0 +1,144 @@
+package config
+
+import (
+	"slices"
+	"time"
+)
+
+// AgreementBAA is the agreement that a drain needs for the logs of a stack with PHI: a business
+// associate agreement (45 CFR 164.504(e)).
+const AgreementBAA = "baa"
+
+// A Drain is where records go. Exactly one of HTTPS, Elasticsearch and Syslog is set, as Type says.
+type Drain struct {
+	Name string `yaml:"name" rule:"required"`
+	Type string `yaml:"type" rule:"required" enum:"https|elasticsearch|syslog"`
+	// Match says of which stacks and apps it takes the logs.
+	Match Match `yaml:"match"`
+
+	// DrainEphemeralSessions says whether session logs go to it. The others are for the platform's
+	// other logs, which ttydrain does not carry.
+	DrainEphemeralSessions bool `yaml:"drain_ephemeral_sessions"`
+	DrainApps              bool `yaml:"drain_apps"`
+	DrainDatabases         bool `yaml:"drain_databases"`
+	DrainProxies           bool `yaml:"drain_proxies"`
+
+	// Agreements are those made with whoever runs the drain.
+	Agreements []string `yaml:"agreements" enum:"baa"`
+
+	Batch Batch `yaml:"batch"`
+	// Timeout is for one write of a batch.
+	Timeout time.Duration `yaml:"timeout" max:"10m"`
+
+	HTTPS         *HTTPS         `yaml:"-" variant:"https"`
+	Elasticsearch *Elasticsearch `yaml:"-" variant:"elasticsearch"`
+	Syslog        *Syslog        `yaml:"-" variant:"syslog"`
+}
+
+func (d *Drain) setDefaults() {
+	d.DrainEphemeralSessions = true
+	d.DrainApps = true
+	d.DrainDatabases = true
+	d.DrainProxies = true
+	d.Timeout = 30 * time.Second
+}
+
+// Match selects logs by stack and by app. A list that is not there selects all; of two lists, both
+// must have the log's.
+type Match struct {
+	Stacks []string `yaml:"stacks" want:"a list of names of stacks"`
+	Apps   []string `yaml:"apps" want:"a list of names of apps"`
+}
+
+// Batch bounds what is written at once: whatever is reached first ends a batch.
+type Batch struct {
+	Records int           `yaml:"records" min:"1" max:"100000"`
+	Bytes   int64         `yaml:"bytes" as:"size" min:"1KB" max:"64MB"`
+	Wait    time.Duration `yaml:"wait" max:"1m"`
+}
+
+func (b *Batch) setDefaults() {
+	b.Records = 5000
+	b.Bytes = 4 << 20
+	b.Wait = 0
+}
+
+// TLS says whom a client trusts and how it shows who it is. The files are checked at load; whoever
+// connects reads them again.
+type TLS struct {
+	// CAFile holds the PEM certificates to trust in place of the system's.
+	CAFile string `yaml:"ca_file" as:"path"`
+	// CertFile and KeyFile are the client's certificate and its private key, both or neither.
+	CertFile string `yaml:"cert_file" as:"path"`
+	KeyFile  string `yaml:"key_file" as:"path"`
+	// ServerName is checked against the server's certificate in place of the address's host.
+	ServerName string `yaml:"server_name"`
+}
+
+// HTTPS is a drain that gets records as JSON by POST requests.
+type HTTPS struct {
+	// URL is https, or http to this machine.
+	URL         string            `yaml:"url" rule:"required" want:"a URL that starts with https://"`
+	Format      string            `yaml:"format" enum:"json|ndjson|array"`
+	Compression string            `yaml:"compression" enum:"none|gzip"`
+	Headers     map[string]Secret `yaml:"headers"`
+	TLS         TLS               `yaml:",inline"`
+}
+
+func (h *HTTPS) setDefaults() {
+	h.Format = "json"
+	h.Compression = "none"
+}
+
+// Elasticsearch is a drain that gets records by bulk requests into a data stream.
+type Elasticsearch struct {
+	URLs       []string `yaml:"urls" rule:"required" want:"a list of URLs, such as [https://127.0.0.1:9200]"`
+	DataStream string   `yaml:"data_stream" want:"a data stream such as logs-ssh-default"`
+	// Pipeline is the name of an ingest pipeline, or "".
+	Pipeline string `yaml:"pipeline"`
+	// APIKey, in its encoded form, and Username with Password exclude each other.
+	APIKey   Secret `yaml:"api_key"`
+	Username string `yaml:"username"`
+	Password Secret `yaml:"password"`
+	// ManageTemplate says that the drain installs the data stream's index template.
+	ManageTemplate bool `yaml:"manage_template"`
+	TLS            TLS  `yaml:",inline"`
+}
+
+func (e *Elasticsearch) setDefaults() {
+	e.DataStream = "logs-ssh-default"
+	e.ManageTemplate = true
+}
+
+// Syslog is a drain that gets RFC 5424 messages over TCP with TLS (RFC 5425).
+type Syslog struct {
+	Address string `yaml:"address" rule:"required" want:"a host and a port, such as logs.example.com:6514"`
+	Framing string `yaml:"framing" enum:"octet-counting|newline"`
+	// Token begins every message: one word of printable ASCII.
+	Token Secret `yaml:"token"`
+	// Exact adds the exact bytes and their timing to the structured data.
+	Exact bool `yaml:"exact"`
+	// Facility is a keyword of RFC 5424 §6.2.1 as syslog.conf has them. local0 by default: receivers
+	// have rules of their own for the others.
+	Facility string `yaml:"facility" enum:"kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local0|local1|local2|local3|local4|local5|local6|local7"`
+	TLS      TLS    `yaml:",inline"`
+}
+
+func (s *Syslog) setDefaults() {
+	s.Framing = "octet-counting"
+	s.Facility = "local0"
+}
+
+// Matches says whether the session logs of app, which is on stack, go to the drain.
+// It knows nothing of PHI: see [Drain.CoversPHI].
+func (d Drain) Matches(stack, app string) bool {
+	return d.DrainEphemeralSessions &&
+		(len(d.Match.Stacks) == 0 || slices.Contains(d.Match.Stacks, stack)) &&
+		(len(d.Match.Apps) == 0 || slices.Contains(d.Match.Apps, app))
+}
+
+// CoversPHI says whether the drain may have protected health information.
+//
+// [Load] refuses a configuration in which a matching drain may not. A record can be older than the
+// configuration, so that a router asks this for each operation whose PHI is set all the same.
+func (d Drain) CoversPHI() bool { return slices.Contains(d.Agreements, AgreementBAA) }

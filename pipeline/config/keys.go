@@ -1,0 +1,218 @@
+package config
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// maxKeyFile bounds files of keys and certificates; a system's bundle of CAs has 250 KiB.
+const maxKeyFile = 4 << 20
+
+// literalKey is how a public key begins that stands in the configuration itself.
+var literalKey = regexp.MustCompile(`^(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S*\s`)
+
+// finishKeys reads the authorized keys of the user at index i.
+func (c *Config) finishKeys(d *decoder, i int) {
+	u := &c.Users[i]
+	for j, text := range u.AuthorizedKeys {
+		path := fmt.Sprintf("users[%d].authorized_keys[%d]", i, j)
+		if !d.usable(path) {
+			continue
+		}
+		var keys []ssh.PublicKey
+		var err error
+		if literalKey.MatchString(text) {
+			keys, err = parseKeys([]byte(text))
+			if err != nil {
+				d.refuse(path, "%v", err)
+				continue
+			}
+		} else {
+			name := resolvePath(d.dir, text)
+			data, err := readFile(name, maxKeyFile)
+			if err != nil {
+				d.refuse(path, "the file %s %v; expected a file of public keys (ssh-keygen -t ed25519 makes one, with the name .pub), or a key itself: ssh-ed25519 AAAA…", quote(name), err)
+				continue
+			}
+			if keys, err = parseKeys(data); err != nil {
+				d.refuse(path, "the file %s %v", quote(name), err)
+				continue
+			}
+		}
+		for _, key := range keys {
+			wire := string(key.Marshal())
+			owner, taken := c.byKey[wire]
+			switch {
+			case taken && owner != i:
+				d.refuse(path, "the key %s is also that of the user %s; expected each key to be one person's", ssh.FingerprintSHA256(key), quote(c.Users[owner].ID))
+			case !taken:
+				c.byKey[wire] = i
+				u.Keys = append(u.Keys, key)
+			}
+		}
+	}
+}
+
+// parseKeys reads public keys in the form of authorized_keys files (sshd(8)), without options. Its
+// errors quote nothing of the data, which could be a private key by mistake.
+func parseKeys(data []byte) ([]ssh.PublicKey, error) {
+	if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+		return nil, errors.New("holds a private key, which nobody else may have; expected the public one (.pub)")
+	}
+	var keys []ssh.PublicKey
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		key, _, options, _, err := ssh.ParseAuthorizedKey(line)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("has no valid public key in its line %d; expected one as ssh-keygen writes it: ssh-ed25519 AAAA…", number)
+		case len(options) > 0:
+			return nil, fmt.Errorf("has options before the key in its line %d, which ttydrain does not follow; expected the key alone", number)
+		case strings.Contains(key.Type(), "-cert-"):
+			return nil, fmt.Errorf("has a certificate in its line %d; expected a public key", number)
+		case key.Type() == "ssh-dss":
+			return nil, fmt.Errorf("has a DSA key in its line %d, which is not safe; expected an Ed25519, ECDSA or RSA key", number)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("holds no public key; expected one such as ssh-ed25519 AAAA…")
+	}
+	return keys, nil
+}
+
+// checkHostKey checks a host key if it is there: the gateway makes one otherwise.
+func (d *decoder) checkHostKey(path, file string) {
+	data, ok := d.existingKey(path, file)
+	if !ok {
+		return
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
+		d.refuse(path, "the file %s is open to others (mode %04o); expected mode 0600: chmod 600 sets it", quote(file), info.Mode().Perm())
+		return
+	}
+	_, err := ssh.ParsePrivateKey(data)
+	switch {
+	case errors.As(err, new(*ssh.PassphraseMissingError)):
+		d.refuse(path, "the key in %s needs a passphrase; expected one without (ssh-keygen -p removes it)", quote(file))
+	case err != nil:
+		d.refuse(path, "the file %s holds no private key; expected one as ssh-keygen writes it, or no file: it is created then", quote(file))
+	}
+}
+
+// checkSigningKey checks the key of user documents if it is there, and that the algorithm is for it.
+func (d *decoder) checkSigningKey(path string, u *UserDocument) {
+	data, ok := d.existingKey(path, u.SigningKey)
+	if !ok {
+		return
+	}
+	var kind string
+	var algorithms []string
+	switch key := parsePrivateKey(data).(type) {
+	case ed25519.PrivateKey:
+		kind, algorithms = "an Ed25519 key", []string{"EdDSA"}
+	case *rsa.PrivateKey:
+		kind, algorithms = fmt.Sprintf("an RSA key of %d bits", key.N.BitLen()), []string{"RS256", "RS512"}
+		if key.N.BitLen() < 2048 { // RFC 7518 §3.3
+			d.refuse(path, "the file %s holds %s; expected 2048 bits or more", quote(u.SigningKey), kind)
+			return
+		}
+	case *ecdsa.PrivateKey:
+		if key.Curve != elliptic.P256() {
+			d.refuse(path, "the file %s holds an ECDSA key on %s; expected P-256", quote(u.SigningKey), key.Curve.Params().Name)
+			return
+		}
+		kind, algorithms = "an ECDSA key on P-256", []string{"ES256"}
+	default:
+		d.refuse(path, "the file %s holds no private key; expected a PEM file (PKCS #8) without a passphrase, or no file: it is created then", quote(u.SigningKey))
+		return
+	}
+	at := "user_document.algorithm"
+	if d.given(at) && !d.usable(at) {
+		return
+	}
+	if slices.Contains(algorithms, u.Algorithm) {
+		return
+	}
+	d.refuse(at, "%s does not go with %s in %s; expected %s", u.Algorithm, kind, quote(u.SigningKey), strings.Join(algorithms, " or "))
+}
+
+// existingKey reads the file of a key that may be missing.
+func (d *decoder) existingKey(path, file string) ([]byte, bool) {
+	if file == "" || d.given(path) && !d.usable(path) {
+		return nil, false
+	}
+	data, err := readFile(file, maxKeyFile)
+	if err != nil && !errors.Is(err, errMissing) {
+		d.refuse(path, "the file %s %v; expected a private key, or no file: it is created then", quote(file), err)
+	}
+	return data, err == nil
+}
+
+// parsePrivateKey reads a private key in PEM, nil if there is none.
+func parsePrivateKey(data []byte) any {
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil
+	}
+	if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+		return key
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return key
+	}
+	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+		return key
+	}
+	return nil
+}
+
+// checkFile checks that a file that is given can be read, and returns its content.
+func (d *decoder) checkFile(path, file string) []byte {
+	if !d.usable(path) {
+		return nil
+	}
+	data, err := readFile(file, maxKeyFile)
+	if err != nil {
+		d.refuse(path, "the file %s %v; create it, or correct the path (relative ones start at the configuration's folder)", quote(file), err)
+	}
+	return data
+}
+
+// checkTLS checks the files of t, whose fields stand in the mapping at path.
+func (d *decoder) checkTLS(path string, t *TLS) {
+	caAt, certAt, keyAt := join(path, "ca_file"), join(path, "cert_file"), join(path, "key_file")
+	ca, cert, key := d.checkFile(caAt, t.CAFile), d.checkFile(certAt, t.CertFile), d.checkFile(keyAt, t.KeyFile)
+	if d.usable(caAt) && !x509.NewCertPool().AppendCertsFromPEM(ca) {
+		d.refuse(caAt, "the file %s holds no certificate; expected one or more in PEM (-----BEGIN CERTIFICATE-----)", quote(t.CAFile))
+	}
+	d.together(certAt, keyAt)
+	if d.usable(certAt) && d.usable(keyAt) {
+		if _, err := tls.X509KeyPair(cert, key); err != nil {
+			// The cause tells which of both it is; it quotes neither.
+			d.refuse(certAt, "the files %s and %s are not a certificate and its private key in PEM: %v", quote(t.CertFile), quote(t.KeyFile), err)
+		}
+	}
+	if at := join(path, "server_name"); d.usable(at) && !validHost(t.ServerName) {
+		d.refuse(at, "%s is no host; expected the name in the server's certificate", quote(t.ServerName))
+	}
+}

@@ -1,0 +1,45 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Mistake is one thing that is wrong with a configuration.
+type Mistake struct {
+	File string
+	// Line and Column count from 1, Column in characters.
+	Line, Column int
+	// Path is the field, such as "drains[0].url"; "" for the file as a whole.
+	Path string
+	// Message says what is wrong, what was expected and, where there is one, the nearest valid name.
+	// It quotes no secret.
+	Message string
+}
+
+func (m Mistake) Error() string {
+	if m.Path == "" {
+		return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Message)
+	}
+	return fmt.Sprintf("%s:%d:%d: %s: %s", m.File, m.Line, m.Column, m.Path, m.Message)
+}
+
+// Mistakes are all mistakes of a configuration, in the order of their places.
+type Mistakes []Mistake
+
+// Error has one line for each mistake.
+func (m Mistakes) Error() string {
+	lines := make([]string, len(m))
+	for i := range m {
+		lines[i] = m[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (m Mistakes) sort() {
+	slices.SortStableFunc(m, func(a, b Mistake) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Path, b.Path))
+	})
+}

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// hidden is all that a Secret ever prints.
+const hidden = "[secret]"
+
+// A Secret is a value that is never printed: whatever is used to print it gives "[secret]".
+// Only [Secret.Reveal] gives the value. The zero Secret is one that is not set.
+//
+// Two Secrets are compared by [reflect.DeepEqual], never by ==.
+type Secret struct {
+	// value is behind a pointer since fmt does not ask the methods of what it finds in unexported
+	// fields: it prints a pointer there as an address.
+	value *string
+}
+
+// NewSecret makes a Secret of a value.
+func NewSecret(value string) Secret { return Secret{&value} }
+
+// Reveal is the value; "" where it is not set.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// IsSet says whether there is a value.
+func (s Secret) IsSet() bool { return s.value != nil }
+
+func (s Secret) String() string               { return hidden }
+func (s Secret) GoString() string             { return hidden }
+func (s Secret) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte(hidden)) }
+func (s Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`), nil }
+func (s Secret) MarshalYAML() (any, error)    { return hidden, nil }
+func (s Secret) LogValue() slog.Value         { return slog.StringValue(hidden) }
+
+// maxSecretFile bounds the file of a secret.
+const maxSecretFile = 64 << 10
+
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// resolveSecret makes the value of a secret of what the file has: "file:PATH" is the content of a
+// file, without one newline at its end; in anything else ${NAME} is an environment variable, and $${
+// is "${". What a variable or a file holds is taken as it is. The errors quote nothing that could be
+// the secret.
+func resolveSecret(text, dir string) (string, error) {
+	path, isFile := strings.CutPrefix(text, "file:")
+	if isFile {
+		path = strings.TrimSpace(path)
+	} else {
+		path = text
+	}
+	value, err := expandEnv(path)
+	if err != nil || !isFile {
+		return value, err
+	}
+	if value == "" {
+		return "", errors.New("names no file; expected file:PATH")
+	}
+	data, err := readFile(resolvePath(dir, value), maxSecretFile)
+	if err != nil {
+		// The path as it is written, and not what its variables hold.
+		return "", fmt.Errorf("the file %q %w; create it, or correct the path (relative ones start at the configuration's folder)", path, err)
+	}
+	value = string(data)
+	if cut, ok := strings.CutSuffix(value, "\n"); ok {
+		value = strings.TrimSuffix(cut, "\r")
+	}
+	return value, nil
+}
+
+func expandEnv(text string) (string, error) {
+	var b strings.Builder
+	for {
+		i := strings.Index(text, "${")
+		if i < 0 {
+			b.WriteString(text)
+			return b.String(), nil
+		}
+		if i > 0 && text[i-1] == '$' { // $${
+			b.WriteString(text[:i-1] + "${")
+			text = text[i+2:]
+			continue
+		}
+		name, rest, closed := strings.Cut(text[i+2:], "}")
+		if !closed || !envName.MatchString(name) {
+			return "", errors.New("has a \"${\" without a name and \"}\" after it; expected ${NAME}, or $${ for the characters ${ themselves")
+		}
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			return "", fmt.Errorf("the environment variable %s is not set; expected it in the environment that ttydrain is started with", name)
+		}
+		b.WriteString(text[:i] + value)
+		text = rest
+	}
+}
+
+// resolvePath makes a path that the configuration has one that can be opened.
+func resolvePath(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(dir, path)
+}

@@ -1,0 +1,325 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/mail"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// finish checks what is more than one field's own form, and fills in what follows from other fields.
+// It leaves alone what the decoder refused, so that one mistake is one message.
+func (c *Config) finish(d *decoder) {
+	c.finishStore(d)
+	c.finishServers(d)
+	c.finishUserDocument(d)
+	c.finishStacks(d)
+	c.finishApps(d)
+	c.finishUsers(d)
+	c.finishDrains(d)
+}
+
+func (c *Config) finishStore(d *decoder) {
+	n := c.NATS
+	if n == nil {
+		return
+	}
+	if d.given("store") {
+		d.refuse("store", "stands beside nats; expected one of both: store for the embedded server, nats for a cluster")
+	}
+	if d.given("sync_interval") {
+		d.refuse("sync_interval", "is for the embedded server, and nats is set; expected it in the cluster's own configuration")
+	}
+	c.Store = ""
+	if d.usable("nats.url") {
+		for part := range strings.SplitSeq(n.URL, ",") {
+			_, problem := parseURL(strings.TrimSpace(part), "nats", "tls", "ws", "wss")
+			if problem != "" {
+				d.refuse("nats.url", "%s", problem)
+				break
+			}
+		}
+	}
+	ways := 0
+	for _, set := range []bool{n.CredentialsFile != "", n.Token.IsSet(), n.Username != "" || n.Password.IsSet()} {
+		if set {
+			ways++
+		}
+	}
+	if ways > 1 {
+		d.refuse("nats", "has credentials of more than one kind; expected one of credentials_file, token, or username with password")
+	}
+	d.together("nats.username", "nats.password")
+	d.checkFile("nats.credentials_file", n.CredentialsFile)
+	d.checkTLS("nats", &n.TLS)
+}
+
+func (c *Config) finishServers(d *decoder) {
+	g := &c.Gateway
+	gateway := d.checkAddress("gateway.listen", g.Listen, true)
+	admin := d.checkAddress("admin.listen", c.Admin.Listen, true)
+	if gateway && admin && g.Listen == c.Admin.Listen && !strings.HasSuffix(g.Listen, ":0") {
+		d.refuse("admin.listen", "is the gateway's address as well; expected another port")
+	}
+	d.checkHostKey("gateway.host_key", g.HostKey)
+	for i, pattern := range g.AcceptEnv {
+		path := fmt.Sprintf("gateway.accept_env[%d]", i)
+		if d.usable(path) && !envPattern.MatchString(pattern) {
+			d.refuse(path, "%s is no name of an environment variable; expected letters, digits, \"_\" and the wildcards \"*\" and \"?\"", quote(pattern))
+		}
+	}
+}
+
+func (c *Config) finishUserDocument(d *decoder) {
+	u := &c.UserDocument
+	if d.usable("user_document.issuer") {
+		// RFC 7519 §2: a StringOrURI with a colon is a URI.
+		if parsed, err := url.Parse(u.Issuer); strings.Contains(u.Issuer, ":") && (err != nil || parsed.Scheme == "") {
+			d.refuse("user_document.issuer", "has a colon and is no URI; expected a URI such as https://auth.example.com, or a name without a colon")
+		}
+	}
+	d.checkSigningKey("user_document.signing_key", u)
+}
+
+func (c *Config) finishStacks(d *decoder) {
+	d.notEmpty("stacks", len(c.Stacks))
+	names := newNames(d, "stacks", "name")
+	for i := range c.Stacks {
+		names.add(i, c.Stacks[i].Name)
+	}
+}
+
+func (c *Config) finishApps(d *decoder) {
+	d.notEmpty("apps", len(c.Apps))
+	names, ids := newNames(d, "apps", "name"), newNames(d, "apps", "id")
+	stacks := c.stackNames()
+	for i := range c.Apps {
+		a := &c.Apps[i]
+		path := fmt.Sprintf("apps[%d]", i)
+		names.add(i, a.Name)
+		d.checkPrintable(path+".id", a.ID)
+		d.checkPrintable(path+".service", a.Service)
+		if a.ID == "" {
+			a.ID = a.Name
+		}
+		ids.add(i, a.ID)
+		if a.Service == "" {
+			a.Service = a.Name
+		}
+		d.reference(path+".stack", a.Stack, "stack", stacks)
+		d.notEmpty(path+".command", len(a.Command))
+		if d.usable(path + ".root") {
+			if err := checkFolder(a.Root); err != nil {
+				d.refuse(path+".root", "%s %v; expected the folder that the session sees as /", quote(a.Root), err)
+			}
+		}
+		for name, value := range a.Env {
+			if strings.ContainsRune(value.Reveal(), 0) {
+				d.refuse(join(path+".env", name), "has a NUL character in it; expected text")
+			}
+		}
+	}
+}
+
+func (c *Config) finishUsers(d *decoder) {
+	d.notEmpty("users", len(c.Users))
+	ids := newNames(d, "users", "id")
+	ids.form, ids.want = userForm, "up to 255 ASCII characters without spaces"
+	apps := c.appNames()
+	c.byKey = make(map[string]int)
+	for i := range c.Users {
+		u := &c.Users[i]
+		path := fmt.Sprintf("users[%d]", i)
+		ids.add(i, u.ID)
+		d.checkPrintable(path+".name", u.Name)
+		if d.usable(path + ".email") {
+			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email {
+				d.refuse(path+".email", "%s is no e-mail address; expected one such as ada@example.com", quote(u.Email))
+			}
+		}
+		for j, name := range u.Apps {
+			d.reference(fmt.Sprintf("%s.apps[%d]", path, j), name, "app", apps)
+		}
+		d.notEmpty(path+".authorized_keys", len(u.AuthorizedKeys))
+		c.finishKeys(d, i)
+	}
+}
+
+func (c *Config) stackNames() []string {
+	list := make([]string, 0, len(c.Stacks))
+	for i := range c.Stacks {
+		list = append(list, c.Stacks[i].Name)
+	}
+	return list
+}
+
+func (c *Config) appNames() []string {
+	list := make([]string, 0, len(c.Apps))
+	for i := range c.Apps {
+		list = append(list, c.Apps[i].Name)
+	}
+	return list
+}
+
+var (
+	// nameForm is what stacks, apps and drains may be called: they become SSH user names and fields of
+	// a syslog line.
+	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	// userForm is what users' IDs may be, which other systems give.
+	userForm = regexp.MustCompile(`^[!-~]{1,255}$`)
+)
+
+var envPattern = regexp.MustCompile(`^[A-Za-z_*?][A-Za-z0-9_*?]*$`)
+
+// A nameSet is the names of one list, each of which must be a name and there once.
+type nameSet struct {
+	d           *decoder
+	list, field string
+	form        *regexp.Regexp
+	want        string
+	first       map[string]int // the line of the first with a name
+}
+
+func newNames(d *decoder, list, field string) *nameSet {
+	return &nameSet{
+		d: d, list: list, field: field, form: nameForm,
+		want:  "up to 63 letters, digits, \".\", \"_\" and \"-\", with a letter or a digit first",
+		first: make(map[string]int),
+	}
+}
+
+func (n *nameSet) add(i int, name string) {
+	path := fmt.Sprintf("%s[%d].%s", n.list, i, n.field)
+	if name == "" || n.d.given(path) && !n.d.usable(path) {
+		return
+	}
+	line, twice := n.first[name]
+	switch {
+	case twice:
+		n.d.refuse(path, "%s is already the %s of another one of the %s, at line %d; expected another one", quote(name), n.field, n.list, line)
+	case !n.form.MatchString(name) && n.d.given(path):
+		n.d.refuse(path, "%s is no %s; expected %s", quote(name), n.field, n.want)
+	}
+	if !twice {
+		n.first[name] = n.d.place(path).line
+	}
+}
+
+// reference checks that name, which stands at path, is one of those that there are.
+func (d *decoder) reference(path, name, kind string, names []string) {
+	if !d.usable(path) || slices.Contains(names, name) {
+		return
+	}
+	var known []string
+	for _, n := range names {
+		if n != "" && !slices.Contains(known, n) {
+			known = append(known, n)
+		}
+	}
+	d.refuse(path, "there is no %s %s%s", kind, quote(name), expected(name, known))
+}
+
+func (d *decoder) notEmpty(path string, n int) {
+	if n == 0 && d.usable(path) {
+		d.refuse(path, "is empty; expected at least one")
+	}
+}
+
+// together checks that two fields are there, or neither of them is.
+func (d *decoder) together(a, b string) {
+	switch {
+	case d.given(a) && !d.given(b):
+		d.refuse(a, "is there without %s; expected both or neither", b[strings.LastIndex(b, ".")+1:])
+	case d.given(b) && !d.given(a):
+		d.refuse(b, "is there without %s; expected both or neither", a[strings.LastIndex(a, ".")+1:])
+	}
+}
+
+// checkPrintable refuses control characters, which would break the lines that the text is written to.
+func (d *decoder) checkPrintable(path, text string) {
+	if d.usable(path) && strings.ContainsFunc(text, unicode.IsControl) {
+		d.refuse(path, "has a control character in it, such as a line break; expected one line of text")
+	}
+}
+
+// checkAddress checks a host and a port, and says whether they are well. The host may be left out
+// for listening.
+func (d *decoder) checkAddress(path, address string, listen bool) bool {
+	if d.given(path) && !d.usable(path) {
+		return false
+	}
+	host, port, err := net.SplitHostPort(address)
+	number, portErr := strconv.ParseUint(port, 10, 16)
+	problem := ""
+	switch {
+	case err != nil && !strings.Contains(address, ":"):
+		problem = "has no port"
+	case err != nil:
+		problem = "is not a host and a port (an IPv6 address stands in brackets)"
+	case portErr != nil || number == 0 && !listen:
+		problem = "has no valid port"
+	case host == "" && !listen:
+		problem = "has no host"
+	case !validHost(host) && host != "":
+		problem = "has no valid host"
+	default:
+		return true
+	}
+	lowest := "1"
+	example := "logs.example.com:6514"
+	if listen {
+		lowest, example = "0", "127.0.0.1:2222"
+	}
+	d.refuse(path, "%s %s; expected HOST:PORT with a port from %s to 65535, such as %s", quote(address), problem, lowest, example)
+	return false
+}
+
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$`)
+
+func validHost(host string) bool {
+	address, _, _ := strings.Cut(host, "%") // the zone of an IPv6 address
+	return net.ParseIP(address) != nil || hostForm.MatchString(host) && !strings.Contains(host, "..")
+}
+
+// parseURL reads a URL of one of the schemes. The problem quotes nothing: URLs may hold secrets.
+func parseURL(text string, schemes ...string) (u *url.URL, problem string) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "":
+		return nil, "is not a URL; expected " + schemes[0] + "://HOST:PORT"
+	case !slices.Contains(schemes, u.Scheme):
+		starts := make([]string, len(schemes))
+		for i, s := range schemes {
+			starts[i] = s + "://"
+		}
+		return nil, "begins with " + quote(u.Scheme+"://") + expected(u.Scheme+"://", starts)
+	case u.User != nil:
+		return nil, "has credentials in it, which would be logged; expected them in fields of their own"
+	case !validHost(u.Hostname()):
+		return nil, "has no valid host; expected " + schemes[0] + "://HOST:PORT"
+	case u.Port() != "" && !validPort(u.Port()):
+		return nil, "has no valid port; expected one from 1 to 65535"
+	case u.Fragment != "":
+		return nil, "has a \"#\" part, which is never sent; expected none"
+	}
+	return u, ""
+}
+
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
+}
+
+// isLoopback says whether a URL's host is this machine.
+func isLoopback(u *url.URL) bool {
+	if u.Hostname() == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(u.Hostname())
+	return ip != nil && ip.IsLoopback()
+}

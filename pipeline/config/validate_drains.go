@@ -1,0 +1,221 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/textproto"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+func (c *Config) finishDrains(d *decoder) {
+	names := newNames(d, "drains", "name")
+	stacks, apps := c.stackNames(), c.appNames()
+	for i := range c.Drains {
+		dr := &c.Drains[i]
+		path := fmt.Sprintf("drains[%d]", i)
+		if !d.usable(path) {
+			continue
+		}
+		names.add(i, dr.Name)
+		for j, name := range dr.Match.Stacks {
+			d.reference(fmt.Sprintf("%s.match.stacks[%d]", path, j), name, "stack", stacks)
+		}
+		for j, name := range dr.Match.Apps {
+			at := fmt.Sprintf("%s.match.apps[%d]", path, j)
+			d.reference(at, name, "app", apps)
+			c.checkReachable(d, dr, name, at)
+		}
+		// An empty list would match all, and whoever wrote it meant none.
+		d.notEmpty(path+".match.stacks", len(dr.Match.Stacks))
+		d.notEmpty(path+".match.apps", len(dr.Match.Apps))
+		switch {
+		case dr.HTTPS != nil:
+			dr.HTTPS.finish(d, path)
+		case dr.Elasticsearch != nil:
+			dr.Elasticsearch.finish(d, path)
+		case dr.Syslog != nil:
+			dr.Syslog.finish(d, path)
+		}
+		c.checkPHI(d, dr, path)
+	}
+}
+
+// checkReachable reports an app that a drain names and whose stack it leaves out.
+func (c *Config) checkReachable(d *decoder, dr *Drain, name, path string) {
+	app, ok := c.App(name)
+	if !ok || !d.usable(path) || len(dr.Match.Stacks) == 0 || slices.Contains(dr.Match.Stacks, app.Stack) {
+		return
+	}
+	if _, ok := c.Stack(app.Stack); ok {
+		d.refuse(path, "the app %s is on the stack %s, which match.stacks leaves out; expected that stack among them, or no match.stacks", quote(name), quote(app.Stack))
+	}
+}
+
+// checkPHI refuses a drain that would get the session logs of a stack with PHI without the agreement.
+// It asks by the lists of names, so that a stack is refused before its first app is there.
+func (c *Config) checkPHI(d *decoder, dr *Drain, path string) {
+	// What was meant by a list with a mistake in it is not known yet.
+	if dr.CoversPHI() || !dr.DrainEphemeralSessions || d.anyBad(path+".agreements") || d.anyBad(path+".match") {
+		return
+	}
+	for i := range c.Stacks {
+		s := &c.Stacks[i]
+		if !s.PHI || len(dr.Match.Stacks) > 0 && !slices.Contains(dr.Match.Stacks, s.Name) {
+			continue
+		}
+		onStack := func(name string) bool {
+			a, ok := c.App(name)
+			return ok && a.Stack == s.Name
+		}
+		if len(dr.Match.Apps) > 0 && !slices.ContainsFunc(dr.Match.Apps, onStack) {
+			continue
+		}
+		d.refuse(path, "matches the stack %s, which has phi: true (line %d), without the agreement; expected agreements: [%s], or a match that leaves the stack out",
+			quote(s.Name), d.place(fmt.Sprintf("stacks[%d].phi", i)).line, AgreementBAA)
+		return
+	}
+}
+
+// anyBad says whether the value at path, or one in it, has a mistake.
+func (d *decoder) anyBad(path string) bool {
+	for at, p := range d.places {
+		if p.bad && strings.HasPrefix(at, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *HTTPS) finish(d *decoder, path string) {
+	at := path + ".url"
+	secure := true
+	if d.usable(at) {
+		u, problem := parseURL(h.URL, "https", "http")
+		switch {
+		case problem != "":
+			d.refuse(at, "%s", problem)
+		case u.Scheme == "http" && !isLoopback(u):
+			d.refuse(at, "is http to another machine, which anybody on the way can read; expected https:// (http:// is for this machine: 127.0.0.1, [::1] or localhost)")
+		default:
+			secure = u.Scheme == "https"
+		}
+	}
+	lines := make(map[string]string) // by the canonical form of the name
+	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
+		canonical := textproto.CanonicalMIMEHeaderKey(name)
+		if other, twice := lines[canonical]; twice {
+			d.refuse(path+".headers."+name, "is the same header as %s; expected it once", other)
+			continue
+		}
+		lines[canonical] = name
+		d.checkSecretLine(path+".headers."+name, h.Headers[name])
+	}
+	d.checkTLS(path, &h.TLS)
+	d.checkTLSUsed(path, secure)
+}
+
+// Data stream names: https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create-data-stream
+var dataStreamForm = regexp.MustCompile(`^[^-_+.A-Z\\/*?"<>|,#: \p{Cc}][^A-Z\\/*?"<>|,#: \p{Cc}]*$`)
+
+func (e *Elasticsearch) finish(d *decoder, path string) {
+	d.notEmpty(path+".urls", len(e.URLs))
+	credentials := e.APIKey.IsSet() || e.Username != "" || e.Password.IsSet()
+	secure := len(e.URLs) == 0
+	for i, text := range e.URLs {
+		at := fmt.Sprintf("%s.urls[%d]", path, i)
+		if !d.usable(at) {
+			secure = true
+			continue
+		}
+		u, problem := parseURL(text, "https", "http")
+		switch {
+		case problem != "":
+			d.refuse(at, "%s", problem)
+			secure = true
+		case u.RawQuery != "":
+			d.refuse(at, "has a \"?\" part; expected none")
+		case u.Scheme == "https":
+			secure = true
+		case credentials && !isLoopback(u):
+			d.refuse(at, "is http to another machine, and credentials would go there for anybody to read; expected https://")
+		}
+	}
+	if e.APIKey.IsSet() && (e.Username != "" || e.Password.IsSet()) {
+		d.refuse(path+".api_key", "stands beside username and password; expected one of both ways to log in")
+	} else {
+		d.together(path+".username", path+".password")
+	}
+	d.checkSecretLine(path+".api_key", e.APIKey)
+	d.checkPrintable(path+".username", e.Username)
+	d.checkPrintable(path+".pipeline", e.Pipeline)
+	if at := path + ".data_stream"; d.usable(at) && (!dataStreamForm.MatchString(e.DataStream) || len(e.DataStream) > 255) {
+		d.refuse(at, "%s is no name of a data stream; expected lower case without spaces and any of \\ / * ? \" < > | , # : and with none of - _ + . first, such as logs-ssh-default", quote(e.DataStream))
+	}
+	d.checkTLS(path, &e.TLS)
+	d.checkTLSUsed(path, secure)
+}
+
+func (s *Syslog) finish(d *decoder, path string) {
+	if d.usable(path + ".address") {
+		d.checkAddress(path+".address", s.Address, false)
+	}
+	notPrintable := func(r rune) bool { return r <= ' ' || r > '~' }
+	if d.usable(path+".token") && strings.ContainsFunc(s.Token.Reveal(), notPrintable) {
+		d.refuse(path+".token", "has a space or a character in it that is not ASCII; expected one word")
+	}
+	d.checkTLS(path, &s.TLS)
+}
+
+// checkSecretLine refuses a secret that cannot be a part of one line of a protocol.
+func (d *decoder) checkSecretLine(path string, s Secret) {
+	if d.usable(path) && strings.ContainsFunc(s.Reveal(), func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
+		d.refuse(path, "has a control character in it, such as a line break; expected one line of text")
+	}
+}
+
+// checkTLSUsed reports settings of TLS where no connection would use them: whoever wrote them
+// believes that there is TLS.
+func (d *decoder) checkTLSUsed(path string, secure bool) {
+	if secure {
+		return
+	}
+	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name"} {
+		if at := join(path, name); d.usable(at) {
+			d.refuse(at, "is for TLS, and no URL begins with https://; expected https:// there, or this left out")
+		}
+	}
+}
+
+// ownHeaders are set by the drain itself.
+var ownHeaders = []string{"Connection", "Content-Encoding", "Content-Length", "Expect", "Host", "Idempotency-Key",
+	"Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+var headerForm = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$") // a token: RFC 9110 §5.6.2
+
+// checkHeaderName says what is wrong with the name of an HTTP header; "" for nothing. It quotes only
+// what is a name: where a colon was forgotten, the value is in it.
+func checkHeaderName(name string) string {
+	if !headerForm.MatchString(name) {
+		return "has a key that is no name of a header; expected letters, digits and \"-\", then a colon and the value"
+	}
+	if slices.Contains(ownHeaders, textproto.CanonicalMIMEHeaderKey(name)) {
+		return quote(name) + " is a header that ttydrain sets itself; expected others, such as Authorization"
+	}
+	return ""
+}
+
+// userDocumentEnv is the environment variable that tells a session who its user is.
+const userDocumentEnv = "APTIBLE_USER_DOCUMENT"
+
+func checkEnvName(name string) string {
+	if !envName.MatchString(name) {
+		return "has a key that is no name of an environment variable; expected letters, digits and \"_\", then a colon and the value"
+	}
+	if name == userDocumentEnv {
+		return userDocumentEnv + " is set by ttydrain itself; expected other names"
+	}
+	return ""
+}

@@ -1,0 +1,321 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// Exit statuses of sessions that did not run.
+const (
+	statusRefused   = 255 // refused, or failed; OpenSSH's client gives 255 for errors of its own, too
+	statusSubsystem = 1   // a kind of session that there is not
+)
+
+// shownTimeout is how long to wait for a client to confirm that it has the sentence that says why
+// its request is refused, before it is refused.
+const shownTimeout = 2 * time.Second
+
+// A channel is one "session" channel (RFC 4254 §6): requests that prepare it, one that starts a
+// program, and then that program's input and output. Its fields belong to the goroutine of serve.
+type channel struct {
+	conn     *connection
+	ssh      ssh.Channel
+	requests <-chan *ssh.Request
+	log      *slog.Logger
+
+	// What has been asked for so far. A session that has started has copies.
+	terminal *session.Terminal
+	env      []string
+	notices  []string
+
+	started bool           // no program can be started any more
+	program sync.WaitGroup // what works for this channel beside serve
+
+	resize  chan session.Size // holds the latest size only; serve alone sends
+	signals chan string       // what does not fit is dropped; serve alone sends
+}
+
+func newChannel(c *connection, ch ssh.Channel, requests <-chan *ssh.Request, notices []string) *channel {
+	return &channel{
+		conn: c, ssh: ch, requests: requests, log: c.log, notices: notices,
+		resize:  make(chan session.Size, 1),
+		signals: make(chan string, 8),
+	}
+}
+
+// serve answers the channel's requests until the client has closed it, or confirmed that the
+// gateway did, and waits for the session.
+func (c *channel) serve(ctx context.Context) {
+	stop := ctx.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer c.program.Wait()
+	defer cancel(session.ErrDisconnected)
+	for {
+		select {
+		case req, ok := <-c.requests:
+			if !ok {
+				return
+			}
+			// Reply does nothing where the client wants no answer, and fails only when it has gone.
+			c.handle(ctx, req)
+		case <-stop:
+			stop = nil
+			if !c.started {
+				c.started = true
+				c.program.Go(func() { // ends with the channel at the latest, as all of these do
+					c.say(stopping)
+					c.end(session.Exit{Status: statusRefused})
+				})
+			}
+		}
+	}
+}
+
+// handle answers one request, in the order of arrival. It never waits for the client to read: the
+// connection reads on only when its requests are taken.
+func (c *channel) handle(ctx context.Context, req *ssh.Request) {
+	switch req.Type {
+	case "shell":
+		c.start(ctx, req, "")
+		return
+	case "exec":
+		command, err := parseExec(req.Payload)
+		switch {
+		case err != nil:
+			c.refuse(req, "the command line is malformed")
+		case len(command) > maxCommand:
+			c.refuse(req, "the command line is too long: put it into a file, or send it as input to a shell")
+		default:
+			c.start(ctx, req, command)
+		}
+		return
+	case "subsystem":
+		if name, err := parseSubsystem(req.Payload); err == nil {
+			c.log.Info("refused", "subsystem", name[:min(len(name), 64)])
+		}
+		c.refuse(req, noSubsystem)
+		return
+	}
+	var err error
+	switch req.Type {
+	case "pty-req":
+		err = c.setTerminal(req.Payload)
+	case "window-change":
+		err = c.setSize(req.Payload)
+	case "env":
+		err = c.setEnv(req.Payload)
+	case "signal":
+		err = c.signal(req.Payload)
+	case "auth-agent-req@openssh.com":
+		err = c.forgo(noAgent)
+	case "x11-req":
+		err = c.forgo(noX11)
+	default:
+		err = errUnknown
+	}
+	if err != nil {
+		// The name of a request is anybody's text, its payload may be anything: neither is logged.
+		c.log.Debug("request refused", "reason", err)
+	}
+	req.Reply(err == nil, nil)
+}
+
+// Why requests get a failed reply.
+var (
+	errUnknown = errors.New("unknown request")
+	errLate    = errors.New("the session has started")
+	errNoPTY   = errors.New("the session has no terminal")
+	errEnv     = errors.New("variable not accepted")
+	errBusy    = errors.New("the session does not take its signals")
+)
+
+func (c *channel) setTerminal(payload []byte) error {
+	if c.started {
+		return errLate
+	}
+	terminal, err := parsePTY(payload)
+	if err != nil {
+		return err
+	}
+	c.terminal = terminal
+	return nil
+}
+
+func (c *channel) setSize(payload []byte) error {
+	if c.terminal == nil {
+		return errNoPTY
+	}
+	size, err := parseWindow(payload, c.terminal.Size)
+	if err != nil {
+		return err
+	}
+	c.terminal.Size = size
+	if !c.started {
+		return nil
+	}
+	select {
+	case <-c.resize: // nobody needs the size before this one
+	default:
+	}
+	c.resize <- size // has room: nobody else sends
+	return nil
+}
+
+func (c *channel) setEnv(payload []byte) error {
+	if c.started {
+		return errLate
+	}
+	name, value, err := parseEnv(payload)
+	if err != nil {
+		return err
+	}
+	// A token that somebody arrives with is to be verified here, and goes no further.
+	if name == accessTokenVar || name == userDocumentVar || len(c.env) >= maxEnv || !accepts(c.conn.gateway.options.AcceptEnv, name) {
+		return errEnv
+	}
+	c.env = append(c.env, name+"="+value)
+	return nil
+}
+
+func accepts(patterns []string, name string) bool {
+	for _, pattern := range patterns {
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *channel) signal(payload []byte) error {
+	name, err := parseSignal(payload)
+	if err != nil {
+		return err
+	}
+	select {
+	case c.signals <- name:
+		return nil
+	default:
+		return errBusy
+	}
+}
+
+// forgo refuses something that the session can do without, and has its banner say so.
+func (c *channel) forgo(sentence string) error {
+	c.log.Info("refused", "reason", sentence)
+	if !c.started {
+		c.notices = notice(c.notices, sentence)
+	}
+	return errors.New(sentence)
+}
+
+// start starts the session, in a goroutine that ends when the session has.
+func (c *channel) start(ctx context.Context, req *ssh.Request, command string) {
+	if c.started {
+		req.Reply(false, nil)
+		return
+	}
+	if ctx.Err() != nil {
+		c.refuse(req, stopping)
+		return
+	}
+	c.started = true
+	req.Reply(true, nil)
+
+	request := session.Request{
+		App: c.conn.who.app, User: c.conn.who.user, Command: command, Env: c.env, Notices: c.notices,
+	}
+	io := session.IO{Stdin: c.ssh, Stdout: c.ssh, Stderr: c.ssh.Stderr(), Signals: c.signals}
+	if c.terminal != nil {
+		terminal := *c.terminal // the size in c goes on changing
+		request.Terminal = &terminal
+		io.Resize = c.resize
+	}
+	c.program.Go(func() { c.run(ctx, request, io) })
+}
+
+// run runs the session and tells the client how it ended.
+func (c *channel) run(ctx context.Context, request session.Request, io session.IO) {
+	log := c.log.With("terminal", request.Terminal != nil, "command", request.Command != "")
+	log.Info("session started")
+	began := time.Now()
+	exit, err := c.conn.gateway.options.Sessions.Run(ctx, request, io)
+	log = log.With("duration", time.Since(began).Round(time.Millisecond))
+
+	refusal, refused := errors.AsType[*session.Refusal](err)
+	switch {
+	case err == nil:
+		log.Info("session ended", "status", exit.Status, "signal", exit.Signal, "reason", exit.Reason)
+	case refused:
+		// The message is for the person; it may name what others need not read.
+		log.Info("session refused")
+		c.say(refusal.Message)
+	case errors.Is(err, session.ErrDisconnected):
+		log.Info("session ended", "reason", err)
+	case errors.Is(err, session.ErrShutdown):
+		log.Info("session ended", "reason", err)
+		c.say(stopping)
+	default:
+		log.Error("session failed", "err", err)
+		c.say("the session failed because of an error in the gateway; try again, and if it fails again tell its operators: reference " + c.conn.reference)
+	}
+	if err != nil {
+		exit = session.Exit{Status: statusRefused}
+	}
+	c.end(exit)
+}
+
+// say shows a sentence to the person, before or after the session has used the channel. It blocks
+// while the client takes no more.
+func (c *channel) say(sentence string) {
+	text := "ttydrain: " + strings.TrimRight(sentence, "\n") + "\n"
+	if c.terminal != nil { // the client's terminal is raw, and no PTY is there to add it
+		text = strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	c.ssh.Stderr().Write([]byte(text)) // fails only when the client has gone
+}
+
+// end tells the client the exit and closes the channel, which the client then confirms.
+//
+// OpenSSH's client takes the status from exit-status alone, and only before the close; it ignores
+// exit-signal, which other clients report. So a signal's end sends both, the status first.
+// All errors mean that the client has gone.
+func (c *channel) end(exit session.Exit) {
+	c.ssh.SendRequest("exit-status", false, exitStatus(exit.Status))
+	if exit.Signal != "" {
+		c.ssh.SendRequest("exit-signal", false, exitSignal(exit))
+	}
+	c.ssh.CloseWrite()
+	c.ssh.Close()
+}
+
+// refuse refuses a request to start something, says why, and ends the channel.
+func (c *channel) refuse(req *ssh.Request, sentence string) {
+	if c.started {
+		req.Reply(false, nil)
+		return
+	}
+	c.started = true
+	// Not here: say waits for the client's window, and while serve waits, the connection reads nothing.
+	c.program.Go(func() {
+		c.say(sentence)
+		// On a failed reply OpenSSH's client exits at once, without writing what it received just
+		// before. So it first has to answer something: what it had before is then written.
+		answered := make(chan struct{})
+		c.program.Go(func() {
+			c.ssh.SendRequest("keepalive@openssh.com", true, nil)
+			close(answered)
+		})
+		within(answered, shownTimeout)
+		req.Reply(false, nil)
+		c.end(session.Exit{Status: statusSubsystem})
+	})
+}

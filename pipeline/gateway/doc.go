@@ -1,0 +1,29 @@
+// Package gateway is the SSH server that people connect to.
+//
+// The SSH user name is the app, and the key that signs the login is the person. A "session" channel
+// (RFC 4254 §6) becomes one call of [Sessions]; everything else that SSH can carry (port, agent and
+// X11 forwarding, subsystems such as sftp) would pass by the record, so it is refused with a sentence
+// that the person sees.
+//
+//	listener ─► connection ─► channel ─► Sessions.Run
+//	 accept      handshake,    requests     the program
+//	 bounds      login,        of one
+//	             opens         session
+//
+// Each arrow starts one goroutine, and each waits for those it started. What stops them:
+//
+//   - The client closes a channel, or its connection breaks: the context of each session concerned is
+//     cancelled with [session.ErrDisconnected].
+//   - The context given to Serve is done: no new connections, and no new sessions on the old ones; the
+//     contexts of all sessions are cancelled with [session.ErrShutdown]; a connection is closed when
+//     the client has confirmed the end of its last session. What has not ended by then is cut
+//     after Options.StopTimeout.
+//   - The session ends by itself: exit status, end of file, close.
+//
+// What is not guaranteed: that a client which vanishes without a word is noticed before TCP's
+// keepalive does; that the client has shown what was sent; any order between standard output and
+// standard error.
+//
+// Nothing of what a session reads or writes is logged or kept here, nor command lines, nor
+// environment. Of keys, only the SHA-256 fingerprint is.
+package gateway

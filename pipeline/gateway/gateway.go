@@ -1,0 +1,307 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// An Authorizer knows who may open sessions on which app.
+type Authorizer interface {
+	// Authorize says whose key it is, and whether that person may use the app. An unknown app, an
+	// unknown key and a key without that app all give false: the client is told no more than that.
+	//
+	// It is asked before the client has proved that it holds the key, so true opens nothing yet.
+	// It is called from many goroutines and should take about as long for every answer.
+	Authorize(app string, key ssh.PublicKey) (schema.User, bool)
+}
+
+// Sessions runs what the people who log in ask for.
+type Sessions interface {
+	// Run runs one session and returns when it is over. The context is cancelled, with
+	// session.ErrDisconnected or session.ErrShutdown as its cause, when the session must end;
+	// Run then still writes what the person shall read, and returns soon.
+	//
+	// A *session.Refusal is shown to the person; so is, without details, that there was another
+	// error. Either way the exit status is then 255, and Exit is not looked at.
+	//
+	// A Write to Stdout or Stderr blocks while the client takes no more, and fails after the client
+	// has gone. When Run has returned, Stdin ends with io.EOF as soon as the client has confirmed.
+	Run(ctx context.Context, req session.Request, io session.IO) (session.Exit, error)
+}
+
+// Options say how a gateway works. HostKeys, Authorizer and Sessions are required; a zero in the
+// others takes the default.
+type Options struct {
+	HostKeys   []ssh.Signer // at most one of each key type is used: the last
+	Authorizer Authorizer
+	Sessions   Sessions
+	// AcceptEnv are patterns, as path.Match has them, of the environment variables that a client may
+	// set. None by default. ACCESS_TOKEN and APTIBLE_USER_DOCUMENT never match: the gateway's side
+	// alone says who a person is.
+	AcceptEnv []string
+	Log       *slog.Logger // by default nothing is logged
+
+	HandshakeTimeout time.Duration // from the connection to the agreed keys; 20 s
+	LoginTimeout     time.Duration // from there to the login, passphrase prompts included; 2 min
+	MaxAuthTries     int           // refused keys per connection; 6
+	MaxConnections   int           // at a time; 4096
+	MaxStartups      int           // connections that have not logged in, at a time; 128
+	MaxSessions      int           // per connection, at a time; 10
+	StopTimeout      time.Duration // from the stop until what has not ended is cut; 10 s
+
+	// Version is the identification string (RFC 4253 §4.2); "SSH-2.0-ttydrain".
+	Version string
+}
+
+// forcedGrace is how long a session may take to end after its connection was cut: all it has to do
+// then is to kill a program.
+const forcedGrace = 5 * time.Second
+
+// A Gateway is an SSH server.
+type Gateway struct {
+	options Options
+	config  ssh.ServerConfig // without the callbacks, which each connection has of its own
+	log     *slog.Logger
+	served  atomic.Bool
+	wg      sync.WaitGroup // one for each connection
+
+	mu          sync.Mutex // guards what follows
+	connections map[*connection]struct{}
+	startups    int // how many of them have not logged in
+}
+
+// New checks the options and makes a gateway of them, which does nothing before Serve.
+func New(options Options) (*Gateway, error) {
+	o, err := options.complete()
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g := &Gateway{options: o, log: o.Log, connections: make(map[*connection]struct{})}
+	g.config = ssh.ServerConfig{
+		ServerVersion:           o.Version,
+		MaxAuthTries:            o.MaxAuthTries,
+		PublicKeyAuthAlgorithms: ssh.SupportedAlgorithms().PublicKeyAuths,
+	}
+	for _, key := range o.HostKeys {
+		g.config.AddHostKey(key)
+	}
+	return g, nil
+}
+
+// complete gives the options with the defaults in place, or every mistake in them.
+func (o Options) complete() (Options, error) {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if len(o.HostKeys) == 0 {
+		bad("no host key: load or create one with LoadHostKey")
+	}
+	if o.Authorizer == nil {
+		bad("no authorizer: nobody could log in")
+	}
+	if o.Sessions == nil {
+		bad("no sessions to run")
+	}
+	for _, pattern := range o.AcceptEnv {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			bad("accepted environment: %q is not a pattern; write a name, or a pattern such as LC_*", pattern)
+		}
+	}
+	duration := func(d *time.Duration, name string, otherwise time.Duration) {
+		if *d < 0 {
+			bad("%s is negative: %s", name, *d)
+		}
+		if *d == 0 {
+			*d = otherwise
+		}
+	}
+	duration(&o.HandshakeTimeout, "handshake timeout", 20*time.Second)
+	duration(&o.LoginTimeout, "login timeout", 2*time.Minute)
+	duration(&o.StopTimeout, "stop timeout", 10*time.Second)
+	count := func(n *int, name string, otherwise int) {
+		if *n < 0 {
+			bad("%s is negative: %d", name, *n)
+		}
+		if *n == 0 {
+			*n = otherwise
+		}
+	}
+	count(&o.MaxAuthTries, "maximum of login tries", 6)
+	count(&o.MaxConnections, "maximum of connections", 4096)
+	count(&o.MaxStartups, "maximum of connections before login", 128)
+	count(&o.MaxSessions, "maximum of sessions per connection", 10)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Version == "" {
+		o.Version = "SSH-2.0-ttydrain"
+	}
+	// RFC 4253 §4.2: at most 255 characters with the line end, printable ASCII.
+	if !strings.HasPrefix(o.Version, "SSH-2.0-") || len(o.Version) > 253 || !printable(o.Version) {
+		bad("version %q: it must begin with SSH-2.0- and be one line of printable ASCII", o.Version)
+	}
+	return o, errors.Join(errs...)
+}
+
+// Serve accepts connections until ctx is done, and then stops as the package says. It closes the
+// listener, and returns when no connection is left.
+//
+// It returns nil after a clean stop, and an error that counts them if sessions had to be cut or did
+// not even end then, or if the listener failed. It may be called once.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+	if g.served.Swap(true) {
+		return errors.New("gateway: Serve was called before; make another gateway")
+	}
+	// Sessions shall see why they end, so they get a context with a cause of its own.
+	sessions, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+
+	accepted := make(chan struct{})
+	var closer sync.WaitGroup
+	closer.Go(func() { // ends with ctx or with accept
+		select {
+		case <-ctx.Done():
+		case <-accepted:
+		}
+		l.Close()
+	})
+	for _, key := range g.options.HostKeys {
+		g.log.Info("gateway listens", "address", l.Addr().String(), "host_key", ssh.FingerprintSHA256(key.PublicKey()))
+	}
+	err := g.accept(ctx, sessions, l)
+	close(accepted)
+	closer.Wait()
+
+	stop(session.ErrShutdown)
+	return errors.Join(err, g.drain())
+}
+
+// accept starts a goroutine for each connection until ctx is done (nil) or the listener is closed.
+func (g *Gateway) accept(ctx, sessions context.Context, l net.Listener) error {
+	const first, last = 5 * time.Millisecond, time.Second
+	delay := first
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("gateway: accept a connection: %w", err)
+		default: // out of file descriptors, or a client that was gone at once
+			g.log.Error("cannot accept a connection; trying again", "err", err, "delay", delay)
+			select {
+			case <-ctx.Done():
+			case <-time.After(delay):
+			}
+			delay = min(2*delay, last)
+			continue
+		}
+		delay = first
+		c := &connection{gateway: g, net: nc, log: g.log.With("remote", nc.RemoteAddr().String())}
+		if err := g.admit(c); err != nil {
+			c.log.Warn("connection refused", "reason", err)
+			// A line before the identification, which clients show or log (RFC 4253 §4.2). The
+			// socket is new, so there is room for it; the deadline is for connections of other kinds.
+			nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			fmt.Fprintf(nc, "ttydrain: %v; try again later\r\n", err)
+			nc.Close()
+			continue
+		}
+		g.wg.Go(func() { // ends with the connection, which ends with its client or by drain
+			defer g.leave(c)
+			c.serve(sessions)
+		})
+	}
+}
+
+// admit counts a connection in, or says which bound forbids it.
+func (g *Gateway) admit(c *connection) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.connections) >= g.options.MaxConnections {
+		return errors.New("too many connections")
+	}
+	if g.startups >= g.options.MaxStartups {
+		return errors.New("too many connections that have not logged in")
+	}
+	g.connections[c] = struct{}{}
+	g.startups++
+	c.startingUp = true
+	return nil
+}
+
+// loggedIn makes room for another login.
+func (g *Gateway) loggedIn(c *connection) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.startingUp {
+		c.startingUp = false
+		g.startups--
+	}
+}
+
+func (g *Gateway) leave(c *connection) {
+	g.loggedIn(c)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.connections, c)
+}
+
+// drain waits for the connections to end, which the sessions' context has told them to, and cuts
+// those that do not.
+func (g *Gateway) drain() error {
+	idle := make(chan struct{})
+	go func() { // ends with the last connection
+		g.wg.Wait()
+		close(idle)
+	}()
+	if within(idle, g.options.StopTimeout) {
+		return nil
+	}
+	connections, sessions := g.cut()
+	g.log.Warn("gateway cut what had not ended", "connections", connections, "sessions", sessions, "after", g.options.StopTimeout)
+	if !within(idle, forcedGrace) {
+		_, sessions := g.cut()
+		return fmt.Errorf("gateway: %d sessions go on although their clients were cut off; they end with the process", sessions)
+	}
+	return fmt.Errorf("gateway: %d connections with %d sessions did not end within %s and were cut",
+		connections, sessions, g.options.StopTimeout)
+}
+
+// cut closes the connections that are left and counts them and their sessions.
+func (g *Gateway) cut() (connections, sessions int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.connections {
+		connections++
+		sessions += int(c.running.Load())
+		c.net.Close()
+	}
+	return connections, sessions
+}
+
+// within says whether done is closed within d.
+func within(done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}

@@ -1,0 +1,323 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// patience is how long a test waits for what must come. Nothing is concluded from it but failure.
+const patience = 30 * time.Second
+
+// runs is a Sessions made of a function.
+type runs func(context.Context, session.Request, session.IO) (session.Exit, error)
+
+func (r runs) Run(ctx context.Context, req session.Request, io session.IO) (session.Exit, error) {
+	return r(ctx, req, io)
+}
+
+// people maps an app to the people who may use it, by key.
+type people map[string]map[string]schema.User
+
+// Authorize is more careless than it should be: it takes a certificate for its key.
+func (p people) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
+	}
+	user, ok := p[app][string(key.Marshal())]
+	return user, ok
+}
+
+func newKey(t testing.TB) (ssh.Signer, ed25519.PrivateKey) {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, private
+}
+
+// A stand is a gateway under test. Ada may use "web"; Bob may use "web" and "api"; "door" is nobody's.
+type stand struct {
+	*Gateway
+	t        testing.TB
+	address  string
+	host     ssh.Signer
+	ada, bob ssh.Signer
+	adaKey   ed25519.PrivateKey
+	bobKey   ed25519.PrivateKey
+	log      *lockedBuffer
+	stop     context.CancelFunc
+	served   chan error // what Serve returned
+}
+
+func newStand(t testing.TB, sessions Sessions, change ...func(*Options)) *stand {
+	t.Helper()
+	s := &stand{t: t, log: new(lockedBuffer), served: make(chan error, 1)}
+	s.host, _ = newKey(t)
+	s.ada, s.adaKey = newKey(t)
+	s.bob, s.bobKey = newKey(t)
+	ada, bob := string(s.ada.PublicKey().Marshal()), string(s.bob.PublicKey().Marshal())
+	options := Options{
+		HostKeys: []ssh.Signer{s.host},
+		Authorizer: people{
+			"web":  {ada: {ID: "u-1", Name: "Ada"}, bob: {ID: "u-2", Name: "Bob"}},
+			"api":  {bob: {ID: "u-2", Name: "Bob"}},
+			"door": {},
+		},
+		Sessions:  sessions,
+		AcceptEnv: []string{"LC_*", "EDITOR"},
+		Log:       slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&options)
+	}
+	g, err := New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Gateway = g
+	return s
+}
+
+// serve starts the gateway on a TCP port. At the end of the test it must stop cleanly and leave no
+// goroutine behind.
+func serve(t *testing.T, sessions Sessions, change ...func(*Options)) *stand {
+	t.Helper()
+	s := newStand(t, sessions, change...)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.start(l)
+	t.Cleanup(func() {
+		if err := s.end(); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		noneLeft(t)
+		if t.Failed() {
+			t.Logf("log:\n%s", s.log)
+		}
+	})
+	return s
+}
+
+func (s *stand) start(l net.Listener) {
+	s.address = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	go func() {
+		err := s.Serve(ctx, l)
+		s.served <- err
+		close(s.served)
+	}()
+}
+
+// end stops the gateway and gives what Serve returned, or nil when a test has taken that.
+func (s *stand) end() error {
+	s.stop()
+	return <-s.served
+}
+
+// noneLeft waits until no goroutine of this package or of the SSH library runs any more.
+func noneLeft(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); ; <-tick.C {
+		buf := make([]byte, 1<<20)
+		var left []string
+		for i, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if i > 0 && (strings.Contains(stack, "pipeline/gateway.(*") || strings.Contains(stack, "x/crypto/ssh.")) {
+				left = append(left, stack)
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("%d goroutines left:\n%s", len(left), strings.Join(left, "\n\n"))
+		}
+	}
+}
+
+// dial logs in with the SSH library's client.
+func (s *stand) dial(app string, key ssh.Signer) *ssh.Client {
+	s.t.Helper()
+	client, err := ssh.Dial("tcp", s.address, s.clientConfig(app, key))
+	if err != nil {
+		s.t.Fatalf("dial: %v", err)
+	}
+	s.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func (s *stand) clientConfig(app string, keys ...ssh.Signer) *ssh.ClientConfig {
+	return &ssh.ClientConfig{
+		User:            app,
+		Auth:            []ssh.AuthMethod{ssh.PublicKeys(keys...)},
+		HostKeyCallback: ssh.FixedHostKey(s.host.PublicKey()),
+	}
+}
+
+// writeKey writes a private key as OpenSSH's client wants it.
+func writeKey(t testing.TB, key ed25519.PrivateKey) string {
+	t.Helper()
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// wait receives, or fails the test.
+func wait[T any](t testing.TB, ch <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("waited in vain for %s", what)
+		panic("not reached")
+	}
+}
+
+// lockedBuffer is a buffer for several goroutines, of which one can wait for what others write.
+type lockedBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// shells is a Sessions that runs real shells, as plainly as can be. Notices and the end of the
+// gateway are told on standard error.
+type shells struct {
+	requests chan session.Request // each request, when its program runs
+	causes   chan error           // why a context was cancelled
+}
+
+func newShells() *shells {
+	return &shells{requests: make(chan session.Request, 64), causes: make(chan error, 64)}
+}
+
+func (s *shells) Run(ctx context.Context, req session.Request, client session.IO) (session.Exit, error) {
+	for _, line := range req.Notices {
+		fmt.Fprintf(client.Stderr, "notice: %s\r\n", line)
+	}
+	cmd := exec.Command("/bin/sh")
+	if req.Command != "" {
+		cmd.Args = append(cmd.Args, "-c", req.Command)
+	}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PS1=$ "}, req.Env...)
+
+	var pending sync.WaitGroup // the copies of output, which end with the program
+	var terminal *os.File
+	if req.Terminal != nil {
+		cmd.Env = append(cmd.Env, "TERM="+req.Terminal.Name)
+		size := req.Terminal.Size
+		f, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: uint16(size.Height), Cols: uint16(size.Width)})
+		if err != nil {
+			return session.Exit{}, err
+		}
+		defer f.Close()
+		terminal = f
+		go io.Copy(f, client.Stdin)
+		pending.Go(func() { io.Copy(client.Stdout, f) })
+	} else {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			return session.Exit{}, err
+		}
+		cmd.Stdout, cmd.Stderr = client.Stdout, client.Stderr
+		if err := cmd.Start(); err != nil {
+			return session.Exit{}, err
+		}
+		go func() {
+			io.Copy(stdin, client.Stdin)
+			stdin.Close()
+		}()
+	}
+	s.requests <- req
+
+	ended := make(chan struct{})
+	var attend sync.WaitGroup
+	attend.Go(func() {
+		for {
+			select {
+			case size := <-client.Resize:
+				pty.Setsize(terminal, &pty.Winsize{Rows: uint16(size.Height), Cols: uint16(size.Width)})
+			case name := <-client.Signals:
+				if name == "USR1" {
+					syscall.Kill(cmd.Process.Pid, syscall.SIGUSR1)
+				}
+			case <-ctx.Done():
+				s.causes <- context.Cause(ctx)
+				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+				return
+			case <-ended:
+				return
+			}
+		}
+	})
+	state, err := cmd.Process.Wait()
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it has left behind holds its output open
+	cmd.Wait()
+	pending.Wait()
+	close(ended)
+	attend.Wait()
+	if errors.Is(context.Cause(ctx), session.ErrShutdown) {
+		fmt.Fprint(client.Stderr, "notice: this gateway stops\r\n")
+		return session.Exit{Status: 75, Reason: session.ReasonShutdown}, nil
+	}
+	if err != nil {
+		return session.Exit{}, err
+	}
+	status := state.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		name := map[syscall.Signal]string{syscall.SIGTERM: "TERM", syscall.SIGKILL: "KILL", syscall.SIGBUS: "BUS"}[status.Signal()]
+		return session.Exit{Status: 128 + int(status.Signal()), Signal: name, CoreDumped: status.CoreDump()}, nil
+	}
+	return session.Exit{Status: status.ExitStatus(), Reason: session.ReasonExit}, nil
+}

@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// turning is a public key that is one while the client asks about it (it marshals it once to ask and
+// once to compare the answer), and another from when it signs.
+type turning struct {
+	ssh.PublicKey
+	asked ssh.PublicKey
+	count *int
+}
+
+func (k turning) Marshal() []byte {
+	if *k.count++; *k.count <= 2 {
+		return k.asked.Marshal()
+	}
+	return k.PublicKey.Marshal()
+}
+
+type turningSigner struct {
+	ssh.AlgorithmSigner
+	asked ssh.PublicKey
+	count *int
+}
+
+func (s turningSigner) PublicKey() ssh.PublicKey {
+	return turning{s.AlgorithmSigner.PublicKey(), s.asked, s.count}
+}
+
+// TestIdentityIsWhoSigned asks about one person's key, and then signs with another's.
+func TestIdentityIsWhoSigned(t *testing.T) {
+	who := make(chan string, 1)
+	s := serve(t, runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
+		who <- req.User.Name
+		return session.Exit{}, nil
+	}))
+	stranger, _ := newKey(t)
+	for _, test := range []struct {
+		app          string
+		asked, signs ssh.Signer
+		want         string
+	}{
+		{"web", s.ada, s.bob, "Bob"},
+		{"web", s.bob, s.ada, "Ada"},
+		{"web", s.ada, stranger, ""},
+		{"api", s.bob, s.ada, ""},
+	} {
+		count := 0
+		signer := turningSigner{test.signs.(ssh.AlgorithmSigner), test.asked.PublicKey(), &count}
+		client, err := ssh.Dial("tcp", s.address, s.clientConfig(test.app, signer))
+		if count != 3 {
+			t.Fatalf("the client did not ask about one key and sign with another (%d)", count)
+		}
+		if test.want == "" {
+			if err == nil {
+				t.Errorf("%s: logged in", test.app)
+				client.Close()
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ch, requests := raw(t, client)
+		go ssh.DiscardRequests(requests)
+		ch.SendRequest("shell", true, nil)
+		if name := wait(t, who, "the session"); name != test.want {
+			t.Errorf("signed by %s, taken for %s", test.want, name)
+		}
+		client.Close()
+	}
+}
+
+func TestOtherLogins(t *testing.T) {
+	s := serve(t, newShells())
+	config := s.clientConfig("web")
+	config.Auth = []ssh.AuthMethod{
+		ssh.Password("x"),
+		ssh.KeyboardInteractive(func(_, _ string, questions []string, _ []bool) ([]string, error) {
+			t.Error("the client was asked")
+			return make([]string, len(questions)), nil
+		}),
+	}
+	if client, err := ssh.Dial("tcp", s.address, config); err == nil {
+		client.Close()
+		t.Error("logged in without a key")
+	}
+	// A certificate of an allowed key is not the key.
+	cert := &ssh.Certificate{Key: s.ada.PublicKey(), CertType: ssh.UserCert, ValidPrincipals: []string{"web"}, ValidBefore: ssh.CertTimeInfinity}
+	if err := cert.SignCert(zeros{}, s.ada); err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewCertSigner(cert, s.ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if client, err := ssh.Dial("tcp", s.address, s.clientConfig("web", signer)); err == nil {
+		client.Close()
+		t.Error("logged in with a certificate")
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestAuthTries(t *testing.T) {
+	s := serve(t, newShells(), func(o *Options) { o.MaxAuthTries = 3 })
+	keys := make([]ssh.Signer, 4)
+	for i := range keys {
+		keys[i], _ = newKey(t)
+	}
+	_, err := ssh.Dial("tcp", s.address, s.clientConfig("web", append(keys, s.ada)...))
+	if err == nil || !strings.Contains(err.Error(), "too many authentication failures") {
+		t.Errorf("with the right key last: %v", err)
+	}
+}

@@ -1,0 +1,335 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// The tests of this file run in bubbles of synctest: time passes only when everything waits, and a
+// test fails when a goroutine of it is left at its end.
+
+// memoryListener gives connections that exist in memory only, as a bubble needs.
+type memoryListener struct {
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newMemoryListener() *memoryListener {
+	return &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *memoryListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *memoryListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
+
+// dial gives the client's end. Its writes do not wait, since both ends of SSH begin with one.
+func (l *memoryListener) dial() net.Conn {
+	client, server := net.Pipe()
+	l.conns <- server
+	c := &patientConn{Conn: client, queue: make(chan []byte, 1024), done: make(chan struct{})}
+	go func() { // ends with the connection
+		for {
+			select {
+			case p := <-c.queue:
+				c.Conn.Write(p)
+			case <-c.done:
+				return
+			}
+		}
+	}()
+	return c
+}
+
+type patientConn struct {
+	net.Conn
+	queue chan []byte
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (c *patientConn) Write(p []byte) (int, error) {
+	select {
+	case c.queue <- append([]byte(nil), p...):
+		return len(p), nil
+	case <-c.done:
+		return 0, net.ErrClosed
+	}
+}
+
+func (c *patientConn) Close() error {
+	c.once.Do(func() { close(c.done) })
+	return c.Conn.Close()
+}
+
+func (s *stand) dialMemory(t testing.TB, l *memoryListener) *ssh.Client {
+	t.Helper()
+	conn, channels, requests, err := ssh.NewClientConn(l.dial(), "memory", s.clientConfig("web", s.ada))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ssh.NewClient(conn, channels, requests)
+}
+
+// TestSilentClient: a client that says nothing is closed after the handshake's time, not before.
+func TestSilentClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, newShells(), func(o *Options) { o.HandshakeTimeout = 7 * time.Second })
+		l := newMemoryListener()
+		s.start(l)
+		began := time.Now()
+		c := l.dial()
+		text, err := io.ReadAll(c)
+		if err != nil || string(text) != "SSH-2.0-ttydrain\r\n" {
+			t.Errorf("got %q, %v", text, err)
+		}
+		if took := time.Since(began); took != 7*time.Second {
+			t.Errorf("closed after %s", took)
+		}
+		c.Close()
+		if err := s.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestSlowLogin: after the keys are agreed, a person has the login's time, from then on.
+func TestSlowLogin(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		think time.Duration
+		ok    bool
+	}{{"in time", 119 * time.Second, true}, {"late", 121 * time.Second, false}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStand(t, newShells())
+				l := newMemoryListener()
+				s.start(l)
+				config := s.clientConfig("web")
+				config.Auth = []ssh.AuthMethod{ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
+					time.Sleep(test.think) // the person thinks of the passphrase, in the bubble's time
+					return []ssh.Signer{s.ada}, nil
+				})}
+				c := l.dial()
+				conn, channels, requests, err := ssh.NewClientConn(c, "memory", config)
+				if (err == nil) != test.ok {
+					t.Errorf("login: %v", err)
+				}
+				if err == nil {
+					go ssh.DiscardRequests(requests)
+					go func() {
+						for range channels {
+						}
+					}()
+					// Once logged in, there is no time limit here.
+					time.Sleep(time.Hour)
+					if _, _, err := conn.SendRequest("keepalive@openssh.com", true, nil); err != nil {
+						t.Errorf("after an hour: %v", err)
+					}
+					conn.Close()
+				}
+				c.Close()
+				if err := s.end(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestStop covers every stage at which a stop may find a connection. None needs the stop's timeout.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		causes := make(chan error, 1)
+		s := newStand(t, runs(func(ctx context.Context, _ session.Request, client session.IO) (session.Exit, error) {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			time.Sleep(3 * time.Second) // it takes that long to clear up
+			io.WriteString(client.Stdout, "bye\n")
+			return session.Exit{Status: 7, Reason: session.ReasonShutdown}, nil
+		}))
+		l := newMemoryListener()
+		s.start(l)
+		silent := l.dial()
+		idle := s.dialMemory(t, l)
+		waiting := s.dialMemory(t, l)
+		unstarted, unstartedRequests, err := waiting.OpenChannel("session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		busy := s.dialMemory(t, l)
+		sess, err := busy.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stdout, _ := sess.StdoutPipe()
+		if err := sess.Start("x"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+
+		began := time.Now()
+		s.stop()
+		synctest.Wait()
+		if cause := <-causes; !errors.Is(cause, session.ErrShutdown) {
+			t.Errorf("cause %v", cause)
+		}
+		if idle.Wait() == nil {
+			t.Error("the idle connection was not closed")
+		}
+		if _, err := io.Copy(io.Discard, silent); err != nil {
+			t.Errorf("the silent connection: %v", err)
+		}
+		if _, _, err := busy.OpenChannel("session", nil); err == nil || !strings.Contains(err.Error(), stopping) {
+			t.Errorf("a new session: %v", err)
+		}
+		if text, _ := io.ReadAll(unstarted.Stderr()); string(text) != "ttydrain: "+stopping+"\n" {
+			t.Errorf("the session that had not started got %q", text)
+		}
+		for req := range unstartedRequests {
+			if req.Type != "exit-status" {
+				t.Errorf("request %s", req.Type)
+			}
+		}
+		if text, _ := io.ReadAll(stdout); string(text) != "bye\n" {
+			t.Errorf("the session got %q", text)
+		}
+		if exit, ok := errors.AsType[*ssh.ExitError](sess.Wait()); !ok || exit.ExitStatus() != 7 {
+			t.Errorf("exit %v", exit)
+		}
+		if err := <-s.served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		for _, c := range []io.Closer{silent, idle, waiting, busy} {
+			c.Close()
+		}
+	})
+}
+
+// TestForcedStop: a client that takes nothing blocks its session, until the stop's time is over.
+func TestForcedStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, runs(func(_ context.Context, _ session.Request, client session.IO) (session.Exit, error) {
+			for {
+				if _, err := client.Stdout.Write(make([]byte, 32<<10)); err != nil {
+					return session.Exit{}, session.ErrDisconnected
+				}
+			}
+		}), func(o *Options) { o.StopTimeout = 4 * time.Second })
+		l := newMemoryListener()
+		s.start(l)
+		client := s.dialMemory(t, l)
+		ch, requests, err := client.OpenChannel("session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go ssh.DiscardRequests(requests)
+		ch.SendRequest("shell", true, nil)
+		synctest.Wait()
+		began := time.Now()
+		err = s.end()
+		if err == nil || !strings.Contains(err.Error(), "1 connections with 1 sessions") {
+			t.Errorf("Serve: %v", err)
+		}
+		if took := time.Since(began); took != 4*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		if log := s.log.String(); !strings.Contains(log, "connections=1 sessions=1") {
+			t.Errorf("log:\n%s", log)
+		}
+		client.Close()
+	})
+}
+
+// TestStubbornSession: a session that does not end at all does not keep Serve for ever.
+func TestStubbornSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := newStand(t, runs(func(context.Context, session.Request, session.IO) (session.Exit, error) {
+			<-release
+			return session.Exit{}, nil
+		}), func(o *Options) { o.StopTimeout = 4 * time.Second })
+		l := newMemoryListener()
+		s.start(l)
+		client := s.dialMemory(t, l)
+		ch, requests, err := client.OpenChannel("session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go ssh.DiscardRequests(requests)
+		ch.SendRequest("shell", true, nil)
+		began := time.Now()
+		if err := s.end(); err == nil || !strings.Contains(err.Error(), "1 sessions go on") {
+			t.Errorf("Serve: %v", err)
+		}
+		if took := time.Since(began); took != 4*time.Second+forcedGrace {
+			t.Errorf("the stop took %s", took)
+		}
+		close(release)
+		client.Close()
+	})
+}
+
+// TestSlowClient: what a client does not take holds the program back, with bounded memory.
+func TestSlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var written atomic.Int64
+		s := newStand(t, runs(func(_ context.Context, _ session.Request, client session.IO) (session.Exit, error) {
+			for range 1024 {
+				n, err := client.Stdout.Write(make([]byte, 16<<10))
+				written.Add(int64(n))
+				if err != nil {
+					return session.Exit{}, err
+				}
+			}
+			return session.Exit{}, nil
+		}))
+		l := newMemoryListener()
+		s.start(l)
+		client := s.dialMemory(t, l)
+		ch, requests, err := client.OpenChannel("session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go ssh.DiscardRequests(requests)
+		ch.SendRequest("shell", true, nil)
+		synctest.Wait() // until the program is blocked for good
+		if n := written.Load(); n == 0 || n > 2<<20 {
+			t.Errorf("%d bytes went out to a client that takes none", n)
+		}
+		if n, err := io.Copy(io.Discard, ch); n != 16<<20 || err != nil {
+			t.Errorf("then it took %d bytes, %v", n, err)
+		}
+		client.Close()
+		if err := s.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}

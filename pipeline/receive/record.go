@@ -1,0 +1,144 @@
+package receive
+
+import (
+	"encoding/base64"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Drain says by which protocol a record came.
+type Drain string
+
+const (
+	HTTPS  Drain = "https"
+	Syslog Drain = "syslog"
+)
+
+// Received is one record as it arrived.
+type Received struct {
+	Drain Drain
+	// At is when it had arrived as a whole; Peer is the address it came from.
+	At   time.Time
+	Peer string
+	// Record is the decoded JSON object. A syslog message fills the fields that it has.
+	Record Record
+	// Raw is the JSON object, or the syslog message without its frame. It may be kept, and not changed.
+	Raw []byte
+	// Syslog is the parsed message; nil for HTTPS.
+	Syslog *Message
+	// Repeat says that the request's Idempotency-Key was seen before: the records came twice.
+	Repeat bool
+}
+
+// A Record has the fields of a drained record, as record.schema.json describes them. A field that
+// was not there has its zero value.
+type Record struct {
+	Timestamp          time.Time `json:"@timestamp"`
+	Version            string    `json:"@version"`
+	Type               string    `json:"type"`
+	Time               time.Time `json:"time"`
+	Log                string    `json:"log"`
+	LogBase64          []byte    `json:"log_base64"` // decoded
+	Stream             string    `json:"stream"`
+	Offset             string    `json:"offset"`
+	File               string    `json:"file"`
+	Host               string    `json:"host"`
+	Layer              string    `json:"layer"`
+	Service            string    `json:"service"`
+	Stack              string    `json:"stack"`
+	App                string    `json:"app"`
+	AppID              string    `json:"app_id"`
+	Source             string    `json:"source"`
+	Container          string    `json:"container"`
+	OperationID        string    `json:"operation_id"`
+	OperationUserName  string    `json:"operation_user_name"`
+	OperationUserEmail string    `json:"operation_user_email"`
+	UserDocument       string    `json:"APTIBLE_USER_DOCUMENT"`
+	Event              string    `json:"event"`
+	Sequence           uint64    `json:"sequence"`
+	Text               string    `json:"text"`
+	Digest             string    `json:"digest"`
+	Timing             string    `json:"timing"`
+	Partial            bool      `json:"partial"`
+	Command            string    `json:"command"`
+	Interactive        *bool     `json:"interactive"`
+	Width              int       `json:"width"`
+	Height             int       `json:"height"`
+	ExitStatus         *int      `json:"exit_status"`
+	Reason             string    `json:"reason"`
+	Bytes              *uint64   `json:"bytes"`
+	Signature          string    `json:"signature"`
+}
+
+// Exact is the exact bytes that the terminal showed, as far as the record has them.
+func (r *Record) Exact() []byte {
+	if r.LogBase64 != nil {
+		return r.LogBase64
+	}
+	return []byte(r.Log)
+}
+
+// sessionID is the SD-ID under which ttydrain puts a record's fields.
+const sessionID = "session@32473"
+
+// recordOf finds the fields of a record in a syslog message: those of the session element have the
+// names of the JSON form. A value that is not of its field's form is left out: it is in m.Data.
+func recordOf(m *Message) Record {
+	r := Record{Timestamp: m.Timestamp, Time: m.Timestamp, Host: m.Host, App: m.App, OperationID: m.ProcID, Event: m.MsgID}
+	for name, values := range m.Data[sessionID] {
+		value := values[0]
+		switch name {
+		case "operation_id":
+			r.OperationID = value
+		case "operation_user_name":
+			r.OperationUserName = value
+		case "operation_user_email":
+			r.OperationUserEmail = value
+		case "stream":
+			r.Stream = value
+		case "offset":
+			r.Offset = value
+		case "digest":
+			r.Digest = value
+		case "timing":
+			r.Timing = value
+		case "command":
+			r.Command = value
+		case "reason":
+			r.Reason = value
+		case "signature":
+			r.Signature = value
+		case "log_base64":
+			r.LogBase64, _ = base64.StdEncoding.DecodeString(value)
+		case "sequence":
+			r.Sequence, _ = strconv.ParseUint(value, 10, 64)
+		case "partial":
+			r.Partial = value == "true"
+		case "width":
+			r.Width, _ = strconv.Atoi(value)
+		case "height":
+			r.Height, _ = strconv.Atoi(value)
+		case "interactive":
+			if b, err := strconv.ParseBool(value); err == nil {
+				r.Interactive = &b
+			}
+		case "exit_status":
+			if n, err := strconv.Atoi(value); err == nil {
+				r.ExitStatus = &n
+			}
+		case "bytes":
+			if n, err := strconv.ParseUint(value, 10, 64); err == nil {
+				r.Bytes = &n
+			}
+		}
+	}
+	r.Text = m.Text
+	// The message is: [TOKEN ]operation_id=ID TEXT.
+	if r.OperationID != "" {
+		if _, text, ok := strings.Cut(m.Text, "operation_id="+r.OperationID+" "); ok {
+			r.Text = text
+		}
+	}
+	return r
+}

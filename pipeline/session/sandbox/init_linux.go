@@ -1,0 +1,409 @@
+package sandbox
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+const (
+	hiddenName   = "ttydrain:" // as the program's name, which nobody types
+	initArgument = "session-init"
+	execArgument = "session-exec"
+)
+
+// The init's descriptors. Those of the command are there without a terminal only.
+const (
+	controlFD = 3
+	stdinFD   = 4
+	stdoutFD  = 5
+	stderrFD  = 6
+)
+
+// InitMain must be the first thing that a program's main function calls, and TestMain's in tests: if
+// this process was started by a [Runtime] to be a session's init, it does that and never returns.
+// Otherwise it returns false at once.
+func InitMain() bool {
+	if len(os.Args) < 2 || os.Args[0] != hiddenName {
+		return false
+	}
+	switch os.Args[1] {
+	case initArgument:
+		initMain()
+	case execArgument:
+		execMain()
+	default:
+		return false
+	}
+	return true // not reached
+}
+
+// initProcess is the init of a session.
+type initProcess struct {
+	setup  setup
+	orders *gob.Decoder
+	events *eventWriter
+
+	master, slave int // the terminal, -1 without one
+	// command is the command's process ID, 0 before it has started.
+	command atomic.Int64
+	// ending is set once every process is to be killed (without namespaces: with them, the init exits).
+	ending atomic.Bool
+}
+
+func initMain() {
+	// What is set for a thread, such as capabilities, has to be in the thread that starts the command.
+	runtime.LockOSThread()
+	signals := make(chan os.Signal, 1)
+	// Nothing reads the channel, and nothing has to. This replaces dispositions that the gateway inherited
+	// and the command would too (nohup), and keeps the session from ending its init with a signal.
+	signal.Notify(signals)
+	closeForeign()
+
+	conn, err := unixConn(controlFD)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ttydrain: session init:", err)
+		syscall.Exit(2)
+	}
+	p := &initProcess{orders: gob.NewDecoder(conn), events: newEventWriter(conn), master: -1, slave: -1}
+	if err := p.orders.Decode(&p.setup); err != nil {
+		syscall.Exit(1) // the gateway has gone or thought better of it
+	}
+	if err := p.start(); err != nil {
+		e := event{Kind: eventFailed, Message: err.Error()}
+		var refusal *session.Refusal
+		if errors.As(err, &refusal) {
+			e.Message, e.Refusal = refusal.Message, true
+		}
+		p.events.send(e, -1)
+		syscall.Exit(1)
+	}
+	if p.setup.Probe {
+		p.events.send(event{Kind: eventStarted}, -1)
+		syscall.Exit(0)
+	}
+	if err := p.events.send(event{Kind: eventStarted}, p.master); err != nil {
+		p.end()
+	}
+	go p.follow() // ends with the process
+	p.reap()
+}
+
+// closeForeign closes what the gateway inherited without close-on-exec from whatever started it.
+// Go's own descriptors all have that.
+func closeForeign() {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		unix.CloseRange(controlFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+		return
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < controlFD {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+			continue
+		}
+		if fd <= stderrFD {
+			unix.CloseOnExec(fd)
+		} else {
+			unix.Close(fd)
+		}
+	}
+}
+
+// start sets everything up and starts the command.
+func (p *initProcess) start() error {
+	s := &p.setup
+	ptmx := "/dev/ptmx"
+	a := s.Account
+	if s.Namespaces {
+		if err := unix.Sethostname([]byte(s.Name)); err != nil {
+			return fmt.Errorf("setting the host name: %w", err)
+		}
+		var err error
+		if a, err = mountAll(s); err != nil {
+			return err
+		}
+		ptmx = "/dev/pts/ptmx"
+	} else {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("becoming the one who reaps: %w", err)
+		}
+		if os.Getuid() != 0 {
+			// A set-uid program could not be killed.
+			if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+				return fmt.Errorf("giving up privileges: %w", err)
+			}
+		}
+		a.Home = filepath.Join(s.Scratch, "home")
+	}
+
+	files := []uintptr{stdinFD, stdoutFD, stderrFD}
+	if s.Interactive {
+		var err error
+		if p.master, p.slave, err = openTerminal(ptmx, s.Terminal); err != nil {
+			return err
+		}
+		// The slave stays open here: without any open slave the terminal would look finished to the
+		// gateway while the command still runs, and may open /dev/tty again.
+		files = []uintptr{uintptr(p.slave), uintptr(p.slave), uintptr(p.slave)}
+	}
+	if s.Namespaces {
+		if err := dropPrivileges(s.UserNamespace); err != nil {
+			return err
+		}
+	}
+	if s.Probe {
+		return nil
+	}
+	return p.startCommand(a, files)
+}
+
+func (p *initProcess) startCommand(a account, files []uintptr) error {
+	s := &p.setup
+	env := newVariables(s.Env)
+	env.setMissing("HOME", a.Home)
+	env.setMissing("USER", a.Name)
+	env.setMissing("LOGNAME", a.Name)
+	env.setMissing("SHELL", a.Shell)
+	env.setMissing("PATH", defaultPath)
+	if !s.Namespaces {
+		env.setMissing("TMPDIR", filepath.Join(s.Scratch, "tmp"))
+	}
+	if s.Interactive {
+		name := s.Terminal.Name
+		if name == "" {
+			name = "dumb"
+		}
+		env.setMissing("TERM", name)
+	}
+	dir := env.values["HOME"]
+	if unix.Chdir(dir) != nil {
+		if dir = a.Home; unix.Chdir(dir) != nil {
+			dir = "/"
+			if err := unix.Chdir(dir); err != nil {
+				return fmt.Errorf("changing to the root folder: %w", err)
+			}
+		}
+	}
+	env.set("PWD", dir)
+
+	refuse := func(err error) error {
+		return commandRefusal(s.Command[0], env.values["PATH"], s.Root != "", err)
+	}
+	file, err := lookPath(s.Command[0], env.values["PATH"])
+	if err != nil {
+		return refuse(err)
+	}
+	unix.Umask(0o022)
+	os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0) // not the gateway's; raising is always allowed
+	// The gateway, or what started it, may have blocked some signals.
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
+		return fmt.Errorf("unblocking signals: %w", err)
+	}
+
+	attr := &syscall.ProcAttr{
+		Env:   env.list(),
+		Files: files,
+		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: s.Interactive, Ctty: 0},
+	}
+	pid, err := forkCommand(file, s.Command, attr, s.DataLimit)
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		return refuse(errInterpreter) // the file itself was there
+	case err != nil:
+		return refuse(err)
+	}
+	p.command.Store(int64(pid))
+
+	if !s.Interactive {
+		for _, fd := range files {
+			unix.Close(int(fd))
+		}
+	}
+	p.setup.Env = nil
+	// The session has its own processes killed for its memory before this one, without which it ends.
+	// It needs privilege, and is no more than useful.
+	os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0)
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	debug.FreeOSMemory()
+	return nil
+}
+
+// forkCommand starts the command, and returns when it is executing, or why it could not be executed.
+func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit int64) (int, error) {
+	if dataLimit == 0 {
+		return syscall.ForkExec(file, argv, attr)
+	}
+	// The limit has to be set in the new process before the command runs, and not in the init, which
+	// could be above it already. So this program is executed once more in between, see execMain.
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return 0, fmt.Errorf("making a pipe: %w", err)
+	}
+	read := os.NewFile(uintptr(pipe[0]), "pipe")
+	defer read.Close()
+	attr.Files = append(attr.Files, uintptr(pipe[1]))
+	argv = append([]string{hiddenName, execArgument, strconv.FormatInt(dataLimit, 10), file}, argv...)
+	pid, err := syscall.ForkExec("/proc/self/exe", argv, attr)
+	unix.Close(pipe[1])
+	if err != nil {
+		return 0, err
+	}
+	number := make([]byte, 8)
+	n, err := read.Read(number)
+	if n == 0 || err != nil {
+		return pid, nil // closed on execution
+	}
+	var status syscall.WaitStatus
+	syscall.Wait4(pid, &status, 0, nil)
+	errno, err := strconv.Atoi(string(number[:n]))
+	if err != nil {
+		return 0, fmt.Errorf("limiting the command's memory: %w", err)
+	}
+	return 0, syscall.Errno(errno)
+}
+
+// execMain limits its own memory and becomes the command. Its arguments are the limit, the file and
+// the command's; its environment is the command's.
+func execMain() {
+	const resultFD = 3
+	unix.CloseOnExec(resultFD)
+	limit, err := strconv.ParseUint(os.Args[2], 10, 64)
+	if err == nil {
+		err = unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: limit, Max: limit})
+	}
+	if err == nil {
+		err = syscall.Exec(os.Args[3], os.Args[4:], os.Environ())
+	}
+	errno := syscall.EINVAL
+	errors.As(err, &errno)
+	unix.Write(resultFD, []byte(strconv.Itoa(int(errno))))
+	syscall.Exit(127)
+}
+
+// follow obeys the gateway's orders until there are none any more.
+func (p *initProcess) follow() {
+	for {
+		var o order
+		if err := p.orders.Decode(&o); err != nil {
+			p.end()
+			return
+		}
+		p.signal(syscall.Signal(o.Signal))
+	}
+}
+
+// signal signals the terminal's foreground process group, otherwise the command's.
+func (p *initProcess) signal(s syscall.Signal) {
+	group := int(p.command.Load())
+	if p.master >= 0 {
+		if pgrp, err := unix.IoctlGetInt(p.master, unix.TIOCGPGRP); err == nil && pgrp > 0 {
+			group = pgrp
+		}
+	}
+	if !p.ending.Load() {
+		syscall.Kill(-group, s)
+	}
+}
+
+// end ends the session because the gateway says so or is gone.
+func (p *initProcess) end() {
+	if p.setup.Namespaces {
+		syscall.Exit(1) // and the kernel kills the rest
+	}
+	p.ending.Store(true)
+	killDescendants()
+}
+
+// reap reaps children until the session is over, tells how the command ended, and exits.
+func (p *initProcess) reap() {
+	var status syscall.WaitStatus // the command's
+	ended := false
+	for {
+		var s syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &s, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err != nil: // ECHILD: nothing is left
+			if ended {
+				p.events.send(event{Kind: eventExit, Status: uint32(status)}, -1)
+			}
+			syscall.Exit(0)
+		}
+		if int64(pid) == p.command.Load() {
+			ended, status = true, s
+			if p.setup.Namespaces {
+				p.events.send(event{Kind: eventExit, Status: uint32(status)}, -1)
+				syscall.Exit(0) // and the kernel kills the rest
+			}
+			p.ending.Store(true)
+		}
+		// What was started while killDescendants looked becomes this process's child when the parent,
+		// which was killed, is gone: that is now.
+		if p.ending.Load() {
+			killDescendants()
+		}
+	}
+}
+
+// keptCapabilities are what root keeps: what containers usually have, without making devices.
+func keptCapabilities() map[int]bool {
+	return map[int]bool{
+		unix.CAP_CHOWN: true, unix.CAP_DAC_OVERRIDE: true, unix.CAP_FOWNER: true, unix.CAP_FSETID: true,
+		unix.CAP_KILL: true, unix.CAP_SETGID: true, unix.CAP_SETUID: true, unix.CAP_SETPCAP: true,
+		unix.CAP_SETFCAP: true, unix.CAP_NET_BIND_SERVICE: true, unix.CAP_NET_RAW: true,
+		unix.CAP_SYS_CHROOT: true, unix.CAP_AUDIT_WRITE: true,
+	}
+}
+
+// dropPrivileges takes from what this thread will execute all capabilities but the usual ones. This
+// thread keeps its own.
+func dropPrivileges(userNamespace bool) error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("dropping capabilities: %w", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("reading capabilities: %w", err)
+	}
+	data[0].Inheritable, data[1].Inheritable = 0, 0
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("dropping capabilities: %w", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_SETPCAP) == 0 {
+		if userNamespace {
+			return nil // only a user who is not root lacks it there, and executing takes all from that one
+		}
+		return errors.New("dropping capabilities: the gateway runs as root without CAP_SETPCAP")
+	}
+	kept := keptCapabilities()
+	for c := 0; ; c++ {
+		if kept[c] {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
+		if err == unix.EINVAL {
+			return nil // past the last one
+		}
+		if err != nil {
+			return fmt.Errorf("dropping capability %d: %w", c, err)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// hog is a program that takes memory without end.
+func hog(limit int64) session.Spec {
+	return session.Spec{Name: "hog", Command: []string{"tail", "/dev/zero"}, Memory: limit}
+}
+
+func TestMemoryByCgroup(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		if r.cgroups == nil {
+			missing(t, "a memory limit by control group: %s", r.caps)
+		}
+		if got, want := run(t, r, hog(64<<20)).exit, (session.Exit{Status: 137, Signal: "KILL"}); got != want {
+			t.Errorf("a hog: %+v, want %+v", got, want)
+		}
+		// It is the hog that dies, and all processes together that are limited.
+		expectOutput(t, r, func() session.Spec {
+			s := line("tail /dev/zero; echo $?")
+			s.Memory = 64 << 20
+			return s
+		}(), "137\n")
+		s := line("for i in 1 2 3 4; do (head -c 30000000 /dev/zero | tail >/dev/null; echo $?) & done; wait")
+		s.Memory = 64 << 20
+		if got := run(t, r, s); !strings.Contains(got.stdout, "137") && got.exit.Signal != "KILL" {
+			t.Errorf("four times 30 MB within 64 MB: %+v", got)
+		}
+		if r.caps.Namespaces {
+			s = line("head -c 100000000 /dev/zero >file; stat -c %s file; echo alive")
+			s.Memory = 64 << 20
+			if got := run(t, r, s); strings.Contains(got.stdout, "100000000") {
+				t.Errorf("100 MB in the home within 64 MB: %+v", got)
+			}
+		}
+		// A limit has no effect on who stays below it.
+		s = line("head -c 30000000 /dev/zero | tail -c 1 | wc -c")
+		s.Memory = 64 << 20
+		expectOutput(t, r, s, "1\n")
+	})
+}
+
+func TestMemoryByResourceLimit(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			k.most.Memory = MemoryResourceLimit
+			r := newTestRuntime(t, k.most)
+			if r.caps.Memory != MemoryResourceLimit || !strings.Contains(r.caps.String(), "resource limit") {
+				t.Errorf("%s", r.caps)
+			}
+			got := run(t, r, hog(64<<20))
+			if got.exit.Status == 0 || !strings.Contains(got.stderr, "memory") {
+				t.Errorf("a hog: %+v", got)
+			}
+			s := line("ulimit -d; ulimit -H -d; ls /proc/self/fd | tr '\\n' ' '; tty; exit 3")
+			s.Memory = 64 << 20
+			if got := run(t, r, s); got.stdout != "65536\n65536\n0 1 2 3 not a tty\n" || got.exit.Status != 3 {
+				t.Errorf("%+v", got)
+			}
+			s = terminal("tty >/dev/null && echo terminal; ps -o args= -p $$")
+			s.Memory = 64 << 20
+			if got := run(t, r, s); !strings.HasPrefix(got.stdout, "terminal\r\nps -o args=") {
+				t.Errorf("%+v", got)
+			}
+			s = line("")
+			s.Command = []string{"no-such-program"}
+			_, err := r.Start(t.Context(), s)
+			expectRefusal(t, err, "no such program")
+			s.Command = []string{"/etc/passwd"}
+			_, err = r.Start(t.Context(), s)
+			expectRefusal(t, err, "chmod +x")
+		})
+	}
+}
+
+func TestMemoryParents(t *testing.T) {
+	const (
+		v1Mounts = "30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n" +
+			"31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n" +
+			"35 30 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
+			"40 30 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+		v1Docker = "35 30 0:31 /docker/abc /sys/fs/cgroup/memory ro shared:1 - cgroup cgroup rw,memory\n"
+		v2Mounts = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
+	)
+	for _, tt := range []struct {
+		name, mounts, own string
+		want              []string
+		v2                bool
+	}{
+		{"v1", v1Mounts, "4:memory:/a/b\n1:cpu:/\n0::/x\n", []string{"/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/memory"}, false},
+		{"v1 at the top", v1Mounts, "4:memory:/\n", []string{"/sys/fs/cgroup/memory"}, false},
+		{"v1 in a container", v1Docker, "4:memory:/docker/abc\n", []string{"/sys/fs/cgroup/memory"}, false},
+		{"v1 below a container", v1Docker, "4:memory:/docker/abc/d\n", []string{"/sys/fs/cgroup/memory/d", "/sys/fs/cgroup/memory"}, false},
+		{"v1 with a name that only begins like it", v1Docker, "4:memory:/docker/abcd\n", []string{"/sys/fs/cgroup/memory"}, false},
+		{"v2", v2Mounts, "0::/system.slice/ttydrain.service\n", []string{"/sys/fs/cgroup/system.slice/ttydrain.service", "/sys/fs/cgroup"}, true},
+		{"v2 after moving itself", v2Mounts, "0::/a/ttydrain-gateway\n", []string{"/sys/fs/cgroup/a", "/sys/fs/cgroup"}, true},
+		{"v2 at the top", v2Mounts, "0::/\n", []string{"/sys/fs/cgroup"}, true},
+		{"not mounted", "", "0::/\n", nil, true},
+		{"none", "", "", nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, v2, err := memoryParents(tt.mounts, tt.own)
+			if !reflect.DeepEqual(got, tt.want) || v2 != tt.v2 || (err != nil) != (tt.want == nil) {
+				t.Errorf("%v %v %v", got, v2, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,213 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// mountAll makes the mounts that the session sees, in the mount namespace that this process has to
+// itself, and returns the account with the home folder that it has there. The working folder is "/"
+// afterwards.
+//
+// With a root folder everything is mounted after the change of root, so that the links in that folder,
+// which earlier sessions may have written, lead nowhere outside of it.
+func mountAll(s *setup) (account, error) {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return account{}, fmt.Errorf("making the mounts private: %w", err)
+	}
+	devices, err := openDevices()
+	defer closeDevices(devices)
+	if err != nil {
+		return account{}, err
+	}
+	if s.Root != "" {
+		if err := enterRoot(s.Root); err != nil {
+			return account{}, err
+		}
+	}
+	if err := mount(s, "proc", "/proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return account{}, err
+	}
+	if err := mountDev(s, devices); err != nil {
+		return account{}, err
+	}
+	if err := mount(s, "tmpfs", "/tmp", unix.MS_NOSUID|unix.MS_NODEV, tmpfsOptions(s, 0o1777)); err != nil {
+		return account{}, err
+	}
+	a := s.Account
+	if s.Root != "" {
+		a = account{UID: a.UID, GID: a.GID}
+		a.complete()
+		a = a.fromPasswd("/etc/passwd")
+	}
+	if a.Home, err = mountHome(s, a); err != nil {
+		return account{}, err
+	}
+	protectKernel()
+	if s.Root != "" {
+		// The working folder is still the new root, on which the old one is mounted.
+		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+			return account{}, fmt.Errorf("leaving the host's root folder: %w", err)
+		}
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return account{}, fmt.Errorf("changing to the root folder: %w", err)
+	}
+	return a, nil
+}
+
+// deviceNames are the devices of every session's /dev. None of them reaches the host's data.
+func deviceNames() []string { return []string{"null", "zero", "full", "random", "urandom", "tty"} }
+
+// openDevices opens the host's devices by path only, to mount them later. They are found by
+// descriptor then: the host's /dev is out of sight.
+func openDevices() (map[string]int, error) {
+	devices := make(map[string]int)
+	for _, name := range deviceNames() {
+		fd, err := unix.Open("/dev/"+name, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return devices, fmt.Errorf("opening the host's /dev/%s: %w", name, err)
+		}
+		devices[name] = fd
+	}
+	return devices, nil
+}
+
+func closeDevices(devices map[string]int) {
+	for _, fd := range devices {
+		unix.Close(fd)
+	}
+}
+
+// enterRoot makes the folder the root. The host's root stays mounted on it, out of the way of any
+// absolute path, until mountAll unmounts it: a user namespace may mount /proc only where it sees one.
+func enterRoot(root string) error {
+	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return rootRefusal(root, err)
+	}
+	if err := unix.Chdir(root); err != nil {
+		return rootRefusal(root, err)
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("making %s the root folder: %w", root, err)
+	}
+	return nil
+}
+
+func rootRefusal(root string, err error) error {
+	return &session.Refusal{Message: fmt.Sprintf(
+		"The app's root folder %s cannot be used (%v). Create it, or correct the app's root.", root, errnoText(err))}
+}
+
+// mount mounts a file system at target, which is made when missing.
+func mount(s *setup, kind, target string, flags uintptr, options string) error {
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		if s.Root != "" {
+			return &session.Refusal{Message: fmt.Sprintf("The app's root folder has no %s, and it could not be made (%v). Make that folder.",
+				target, errnoText(err))}
+		}
+		return fmt.Errorf("making %s: %w", target, err)
+	}
+	if err := unix.Mount(kind, target, kind, flags, options); err != nil {
+		return fmt.Errorf("mounting %s at %s: %w", kind, target, err)
+	}
+	return nil
+}
+
+// tmpfsOptions limit a tmpfs to the session's memory: without a control group nothing else would.
+func tmpfsOptions(s *setup, mode uint32) string {
+	options := "mode=" + strconv.FormatUint(uint64(mode), 8)
+	if s.Memory > 0 {
+		options += ",size=" + strconv.FormatInt(s.Memory, 10)
+	}
+	return options
+}
+
+// mountDev makes /dev: a few devices, and terminals of the session's own.
+func mountDev(s *setup, devices map[string]int) error {
+	if err := mount(s, "tmpfs", "/dev", unix.MS_NOSUID, "mode=755,size=1m"); err != nil {
+		return err
+	}
+	for _, name := range deviceNames() {
+		if err := os.WriteFile("/dev/"+name, nil, 0o666); err != nil {
+			return fmt.Errorf("making a device: %w", err)
+		}
+		if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(devices[name]), "/dev/"+name, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mounting /dev/%s: %w", name, err)
+		}
+	}
+	for _, link := range [][2]string{
+		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
+		{"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"},
+	} {
+		if err := os.Symlink(link[0], link[1]); err != nil {
+			return fmt.Errorf("filling /dev: %w", err)
+		}
+	}
+	// 5 is the group tty on every distribution; a user namespace does not have it.
+	const options = "newinstance,ptmxmode=0666,mode=0620"
+	if err := mount(s, "devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, options+",gid=5"); err != nil {
+		if err := mount(s, "devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, options); err != nil {
+			return err
+		}
+	}
+	return mount(s, "tmpfs", "/dev/shm", unix.MS_NOSUID|unix.MS_NODEV, tmpfsOptions(s, 0o1777))
+}
+
+// substituteHome is the home of a user who has none that could be used.
+const substituteHome = "/tmp/home"
+
+// mountHome mounts the scratch home and returns where it is.
+func mountHome(s *setup, a account) (string, error) {
+	home := filepath.Clean(a.Home)
+	info, err := os.Stat(home)
+	switch {
+	case !filepath.IsAbs(home), home == "/":
+		home = substituteHome
+	case home == "/tmp":
+		return home, nil // that is scratch already
+	case err == nil && info.IsDir():
+	case strings.HasPrefix(home, "/tmp/"), s.Root != "" && errors.Is(err, os.ErrNotExist):
+		if os.MkdirAll(home, 0o755) != nil {
+			home = substituteHome
+		}
+	default: // the host's folders are not ours to make
+		home = substituteHome
+	}
+	options := tmpfsOptions(s, 0o700) + fmt.Sprintf(",uid=%d,gid=%d", a.UID, a.GID)
+	return home, mount(s, "tmpfs", home, unix.MS_NOSUID|unix.MS_NODEV, options)
+}
+
+// protectKernel makes what controls the host's kernel read-only: root could otherwise lift its own
+// limits there, without any capability. What this kernel does not have is passed over. A user
+// namespace gives no power over any of it, so there it is no loss if it fails.
+func protectKernel() {
+	for _, path := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/sys"} {
+		if unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") != nil {
+			continue
+		}
+		// By folder and everything mounted below it (Linux 5.12), otherwise the folder alone.
+		readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+		if unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &readOnly) != nil {
+			unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		}
+	}
+	unix.Mount("/dev/null", "/proc/kcore", "", unix.MS_BIND, "")
+}
+
+// errnoText is an error without the path that os puts before it.
+func errnoText(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,32 @@
+//go:build !linux
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+var errNotLinux = errors.New("the sandbox runtime needs Linux: run the gateway on a Linux host, or give the app another runtime")
+
+// A Runtime does not exist on this system.
+type Runtime struct{}
+
+// New returns an error: the sandbox runtime needs Linux.
+func New(Options) (*Runtime, error) { return nil, errNotLinux }
+
+// Capabilities is empty.
+func (*Runtime) Capabilities() Capabilities { return Capabilities{} }
+
+// Start returns an error.
+func (*Runtime) Start(context.Context, session.Spec) (session.Process, error) {
+	return nil, errNotLinux
+}
+
+// Close does nothing.
+func (*Runtime) Close() error { return nil }
+
+// InitMain returns false: there are no session inits on this system.
+func InitMain() bool { return false }

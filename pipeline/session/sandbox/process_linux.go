@@ -1,0 +1,361 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// process is a running session.
+type process struct {
+	runtime *Runtime
+	name    string
+	init    *os.Process
+	// namespaces: killing the init kills everything. Otherwise the init has to do it.
+	namespaces bool
+	conn       *net.UnixConn
+	events     *eventReader
+	group      *cgroup // nil without
+	scratch    string  // "" without
+
+	stdin          io.WriteCloser
+	stdout, stderr *output
+	terminal       *os.File // nil without; stdout's, too
+	killed         atomic.Bool
+
+	mu     sync.Mutex   // guards orders
+	orders *gob.Encoder // to conn
+}
+
+var _ session.Process = (*process)(nil)
+
+// launch starts an init, has it set up the session and start the command, and returns when that runs.
+func (r *Runtime) launch(ctx context.Context, s *setup, memory int64) (_ *process, err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	p := &process{runtime: r, name: s.Name, namespaces: s.Namespaces}
+	defer func() {
+		if err != nil {
+			p.abort()
+		}
+	}()
+	if r.cgroups != nil {
+		if p.group, err = r.cgroups.create(s.Name, memory); err != nil {
+			return nil, err
+		}
+	}
+	if !s.Namespaces {
+		s.Scratch = filepath.Join(r.dir, "session-"+s.Name)
+		p.scratch = s.Scratch
+		for _, dir := range []string{s.Scratch, filepath.Join(s.Scratch, "home"), filepath.Join(s.Scratch, "tmp")} {
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				return nil, fmt.Errorf("making the session's folders: %w", err)
+			}
+		}
+	}
+	if err := p.startInit(s); err != nil {
+		return nil, err
+	}
+	if p.group != nil {
+		// The init waits for its setup, so the command is not there yet.
+		if err := p.group.add(p.init.Pid); err != nil {
+			return nil, err
+		}
+	}
+
+	stop := context.AfterFunc(ctx, p.Kill)
+	e, err := p.exchange(s)
+	if !stop() {
+		p.Kill()
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case e.Kind == eventFailed && e.Refusal:
+		return nil, &session.Refusal{Message: e.Message}
+	case e.Kind == eventFailed:
+		return nil, errors.New(e.Message)
+	case e.Kind != eventStarted:
+		return nil, fmt.Errorf("the session's init said something unexpected (%d)", e.Kind)
+	}
+	if s.Interactive && !s.Probe {
+		fd := p.events.fd
+		if p.events.fd = -1; fd < 0 {
+			return nil, errors.New("the session's init sent no terminal")
+		}
+		if p.terminal, err = pollable(fd, "terminal"); err != nil {
+			return nil, err
+		}
+		p.stdin, p.stdout = terminalInput{p.terminal}, &output{p.terminal}
+	}
+	return p, nil
+}
+
+// exchange sends the setup and gets the answer.
+func (p *process) exchange(s *setup) (event, error) {
+	if err := p.orders.Encode(s); err != nil {
+		return event{}, fmt.Errorf("telling the session's init what to start: %w", err)
+	}
+	e, err := p.events.next()
+	if err != nil {
+		return e, fmt.Errorf("the session's init ended before the command ran: %w", err)
+	}
+	return e, nil
+}
+
+// startInit starts this program as an init, with the pipes of a session without a terminal.
+func (p *process) startInit(s *setup) error {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", os.DevNull, err)
+	}
+	defer null.Close()
+	conn, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	p.conn, p.events, p.orders = conn, newEventReader(conn), gob.NewEncoder(conn)
+
+	// The init's own standard error is the gateway's: a crash of it must not go unseen.
+	files := []*os.File{null, null, os.Stderr, theirs}
+	if !s.Interactive {
+		var command [3]*os.File
+		defer func() {
+			for _, f := range command {
+				if f != nil {
+					f.Close()
+				}
+			}
+		}()
+		var stdin, stdout, stderr *os.File
+		if command[0], stdin, err = pipe(true); err != nil {
+			return err
+		}
+		p.stdin = stdin
+		if command[1], stdout, err = pipe(false); err != nil {
+			return err
+		}
+		p.stdout = &output{stdout}
+		if command[2], stderr, err = pipe(false); err != nil {
+			return err
+		}
+		p.stderr = &output{stderr}
+		files = append(files, command[:]...)
+	}
+	p.init, err = os.StartProcess("/proc/self/exe", []string{hiddenName, initArgument}, &os.ProcAttr{
+		Dir:   "/",
+		Env:   []string{"GOMAXPROCS=1", "GOGC=20"}, // the init is small and idle
+		Files: files,
+		Sys:   attributes(s),
+	})
+	if err != nil {
+		return fmt.Errorf("starting the session's init: %w", errnoText(err))
+	}
+	return nil
+}
+
+// attributes are the namespaces of a session.
+func attributes(s *setup) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setsid: true} // out of reach of the gateway's terminal
+	if !s.Namespaces {
+		return a
+	}
+	a.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC
+	if !s.UserNamespace {
+		return a
+	}
+	a.Cloneflags |= syscall.CLONE_NEWUSER
+	uid, gid := s.Account.UID, s.Account.GID
+	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+	if uid != 0 {
+		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN} // others than root lose all by executing
+	}
+	return a
+}
+
+// pipe makes a pipe. The command's end blocks, as programs expect; ours, which writes or reads, is
+// for Go's poller. The setting is of each end alone.
+func pipe(write bool) (command, ours *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("making a pipe: %w", err)
+	}
+	mine, theirs := fds[0], fds[1]
+	if write {
+		mine, theirs = fds[1], fds[0]
+	}
+	if ours, err = pollable(mine, "pipe"); err != nil {
+		unix.Close(theirs)
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(theirs), "pipe"), ours, nil
+}
+
+// pollable makes a file of a descriptor, which it takes over, that blocks no thread.
+func pollable(fd int, name string) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("making a %s not block: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// output reads a pipe or a terminal, and closes it at its end.
+type output struct{ f *os.File }
+
+func (o *output) Read(p []byte) (int, error) {
+	n, err := o.f.Read(p)
+	if err != nil {
+		o.f.Close()
+		// EIO is a terminal's end: nobody has the other side open. All output has been read by then.
+		if errors.Is(err, unix.EIO) || errors.Is(err, os.ErrClosed) {
+			err = io.EOF
+		}
+	}
+	return n, err
+}
+
+// terminalInput writes to a terminal, which output closes.
+type terminalInput struct{ f *os.File }
+
+func (t terminalInput) Write(p []byte) (int, error) { return t.f.Write(p) }
+func (t terminalInput) Close() error                { return nil }
+
+func (p *process) Stdin() io.WriteCloser { return p.stdin }
+func (p *process) Stdout() io.Reader     { return p.stdout }
+
+func (p *process) Stderr() io.Reader {
+	if p.stderr == nil {
+		return nil
+	}
+	return p.stderr
+}
+
+func (p *process) Resize(size session.Size) error {
+	if p.terminal == nil {
+		return errors.New("changing the terminal's size: the session has no terminal")
+	}
+	raw, err := p.terminal.SyscallConn() // Fd would make it block
+	if err == nil {
+		controlErr := raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, winsize(size)) })
+		err = errors.Join(controlErr, err)
+	}
+	if err != nil && !errors.Is(err, os.ErrClosed) { // the session has ended: no matter
+		return fmt.Errorf("changing the terminal's size: %w", err)
+	}
+	return nil
+}
+
+// Signal signals the command's process group, which without job control is everything that the
+// command started; with a terminal, its foreground process group.
+func (p *process) Signal(name string) error {
+	number := unix.SignalNum("SIG" + strings.TrimPrefix(name, "SIG"))
+	if number == 0 {
+		return fmt.Errorf("sending a signal: there is none called %q", name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.orders.Encode(order{Signal: int(number)})
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended: no matter
+		return fmt.Errorf("sending signal %s: %w", name, err)
+	}
+	return nil
+}
+
+func (p *process) Kill() {
+	p.killed.Store(true)
+	if p.namespaces {
+		p.init.Kill() // and the kernel kills the rest; no error but that it has ended
+		return
+	}
+	p.conn.CloseWrite()         // the order to kill everything
+	p.init.Signal(unix.SIGCONT) // in case that the session stopped its init
+}
+
+func (p *process) Wait() (session.Exit, error) {
+	e, eventErr := p.events.next()
+	state, err := p.init.Wait()
+	p.release()
+	if err != nil {
+		return session.Exit{}, fmt.Errorf("waiting for session %s: %w", p.name, err)
+	}
+	if eventErr == nil && e.Kind == eventExit {
+		return exitOf(syscall.WaitStatus(e.Status)), nil
+	}
+	status, _ := state.Sys().(syscall.WaitStatus)
+	if p.killed.Load() || status.Signaled() {
+		// By Kill, or by the kernel because memory ran out.
+		return session.Exit{Status: 128 + int(unix.SIGKILL), Signal: "KILL"}, nil
+	}
+	return session.Exit{}, fmt.Errorf("waiting for session %s: its init ended (%v) and did not say how the command did", p.name, state)
+}
+
+// exitOf is the command's wait status as an Exit.
+func exitOf(status syscall.WaitStatus) session.Exit {
+	if !status.Signaled() {
+		return session.Exit{Status: status.ExitStatus()}
+	}
+	s := status.Signal()
+	name := strings.TrimPrefix(unix.SignalName(s), "SIG")
+	if name == "" {
+		name = fmt.Sprintf("RT%d", int(s)) // a real-time signal, which has no name of its own
+	}
+	return session.Exit{Status: 128 + int(s), Signal: name, CoreDumped: status.CoreDump()}
+}
+
+// release gives back what the session had, but for the output that has not been read yet. Nothing
+// runs any more.
+func (p *process) release() {
+	if p.conn != nil {
+		p.conn.Close()
+	}
+	if p.events != nil && p.events.fd >= 0 {
+		unix.Close(p.events.fd)
+		p.events.fd = -1
+	}
+	if p.stdin != nil {
+		p.stdin.Close()
+	}
+	if p.group != nil {
+		if err := p.group.remove(); err != nil {
+			p.runtime.log.Warn("a session's control group stays behind until the next start", "session", p.name, "error", err)
+		}
+	}
+	if p.scratch != "" {
+		if err := removeTree(p.scratch); err != nil {
+			p.runtime.log.Warn("a session's scratch folder stays behind until the next start", "session", p.name, "error", err)
+		}
+	}
+}
+
+// abort ends a session that did not start.
+func (p *process) abort() {
+	if p.init != nil {
+		p.Kill()
+		p.init.Wait()
+	}
+	p.release()
+	for _, o := range []*output{p.stdout, p.stderr} {
+		if o != nil {
+			o.f.Close()
+		}
+	}
+}

@@ -1,0 +1,242 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"encoding/binary"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+func TestTerminalOrNot(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		const ask = "for i in 0 1 2; do test -t $i && echo -n yes || echo -n no; done"
+		expectOutput(t, r, line(ask), "nonono")
+		expectOutput(t, r, terminal(ask), "yesyesyes")
+		expectOutput(t, r, terminal("stty size; echo $TERM; ps -o tty= -p $$ | tr -d ' \\n'; tty | sed s,/dev/,,"),
+			"37 91\r\nxterm-256color\r\n"+func() string {
+				if r.caps.Namespaces {
+					return "pts/0pts/0\r\n"
+				}
+				got := run(t, r, terminal("tty | sed s,/dev/,,")).stdout // the host's next number
+				return strings.TrimSpace(got) + got
+			}())
+	})
+}
+
+func TestProgramsThatOpenTheTerminal(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		t.Run("getpass", func(t *testing.T) {
+			const python = "/usr/bin/python3"
+			if exec.Command(python, "-c", "import getpass").Run() != nil {
+				missing(t, "getpass: there is no %s", python)
+			}
+			p := start(t, r, terminal(python+` -c 'import getpass; print(len(getpass.getpass("Secret? ")))' </dev/null`))
+			got := readUntil(t, p.Stdout(), "Secret? ")
+			if _, err := io.WriteString(p.Stdin(), "hunter2\n"); err != nil {
+				t.Error(err)
+			}
+			if got += finish(t, p).stdout; got != "Secret? \r\n7\r\n" {
+				t.Errorf("%q", got)
+			}
+		})
+		t.Run("ssh-keygen", func(t *testing.T) {
+			if _, err := exec.LookPath("ssh-keygen"); err != nil {
+				missing(t, "ssh-keygen: there is none")
+			}
+			p := start(t, r, terminal("ssh-keygen -q -t ed25519 -f key </dev/null && echo made"))
+			var got string
+			for _, prompt := range []string{"passphrase", "again: "} {
+				got += readUntil(t, p.Stdout(), prompt)
+				if _, err := io.WriteString(p.Stdin(), "hunter2\n"); err != nil {
+					t.Error(err)
+				}
+			}
+			if got += finish(t, p).stdout; !strings.Contains(got, "made") || strings.Contains(got, "hunter2") {
+				t.Errorf("%q", got)
+			}
+		})
+		t.Run("all closed and opened again", func(t *testing.T) {
+			expectOutput(t, r, terminal("exec </dev/null >/dev/null 2>&1; sleep 0.2; echo back >/dev/tty"), "back\r\n")
+		})
+	})
+}
+
+func TestControlCharacters(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		t.Run("Ctrl-C kills the command", func(t *testing.T) {
+			spec := terminal("")
+			spec.Command = []string{"bash", "-c", "echo ready; exec sleep " + marker(7)}
+			p := start(t, r, spec)
+			readUntil(t, p.Stdout(), "ready")
+			if _, err := io.WriteString(p.Stdin(), "\x03"); err != nil {
+				t.Error(err)
+			}
+			if got, want := finish(t, p).exit, (session.Exit{Status: 130, Signal: "INT"}); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+		t.Run("Ctrl-D ends the input", func(t *testing.T) {
+			p := start(t, r, terminal("echo ready; cat; echo over"))
+			readUntil(t, p.Stdout(), "ready")
+			if err := p.Stdin().Close(); err != nil { // does nothing with a terminal
+				t.Error(err)
+			}
+			if _, err := io.WriteString(p.Stdin(), "a\n\x04"); err != nil {
+				t.Error(err)
+			}
+			if got := finish(t, p); !strings.HasSuffix(got.stdout, "a\r\nover\r\n") {
+				t.Errorf("%+v", got)
+			}
+		})
+		t.Run("job control in a shell", func(t *testing.T) {
+			spec := terminal("")
+			spec.Command = []string{"bash", "--norc", "--noprofile", "-i"}
+			spec.Env = []string{"PS1=prompt> "}
+			p := start(t, r, spec)
+			for _, step := range []struct {
+				after, in string
+				program   bool // not before the shell has given the terminal to the program
+			}{
+				{"prompt> ", "sleep " + marker(8) + "\n", false},
+				{marker(8) + "\r\n", "\x1a", true},
+				{"Stopped", "fg\n", false},
+				{marker(8) + "\r\n", "\x03", true},
+				{"prompt> ", "exit 5\n", false},
+			} {
+				got := readUntil(t, p.Stdout(), step.after)
+				if strings.Contains(got, "no job control") {
+					t.Errorf("%q", got)
+				}
+				if step.program {
+					await(t, "the program in the foreground", func() bool { return foreground(t, p) })
+				}
+				if _, err := io.WriteString(p.Stdin(), step.in); err != nil {
+					t.Error(err)
+				}
+			}
+			if got := finish(t, p); got.exit.Status != 5 {
+				t.Errorf("%+v", got)
+			}
+		})
+	})
+}
+
+// foreground: the terminal's foreground process group is another than the command's, which is the shell.
+func foreground(t *testing.T, p session.Process) bool {
+	t.Helper()
+	raw, err := p.(*process).terminal.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group, leader int
+	raw.Control(func(fd uintptr) {
+		group, err = unix.IoctlGetInt(int(fd), unix.TIOCGPGRP)
+		if err == nil {
+			leader, err = unix.IoctlGetInt(int(fd), unix.TIOCGSID)
+		}
+	})
+	return err == nil && group != leader
+}
+
+func TestSignalToForeground(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		p := start(t, r, terminal(`set -m; echo ready; bash -c 'trap "echo program; exit 9" TERM; echo trap; while :; do sleep 0.01; done'; echo shell=$?`))
+		readUntil(t, p.Stdout(), "trap")
+		if err := p.Signal("TERM"); err != nil {
+			t.Error(err)
+		}
+		if got := finish(t, p); !strings.Contains(got.stdout, "program\r\n") || !strings.Contains(got.stdout, "shell=9\r\n") {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestResize(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		p := start(t, r, terminal(`trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done`))
+		readUntil(t, p.Stdout(), "ready\r\n")
+		if err := p.Resize(session.Size{Width: 200, Height: 50}); err != nil {
+			t.Error(err)
+		}
+		if got := finish(t, p); got.stdout != "50 200\r\n" {
+			t.Errorf("%+v", got)
+		}
+		if err := p.Resize(session.Size{Width: 1, Height: 1}); err != nil {
+			t.Errorf("after the end: %v", err)
+		}
+		p = start(t, r, line("true"))
+		if err := p.Resize(session.Size{Width: 1, Height: 1}); err == nil {
+			t.Error("there is no terminal")
+		}
+		finish(t, p)
+	})
+}
+
+// modes encodes opcodes with their arguments as RFC 4254 §8 has it.
+func modes(pairs ...uint32) []byte {
+	var b []byte
+	for i := 0; i < len(pairs); i += 2 {
+		b = binary.BigEndian.AppendUint32(append(b, byte(pairs[i])), pairs[i+1])
+	}
+	return append(b, 0)
+}
+
+func TestModesReachTheTerminal(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		spec := terminal("stty -a")
+		spec.Terminal.Modes = modes(53, 0, 1, 7, 3, 8, 8, 255, 42, 1, 72, 0, 38, 0, 129, 38400)
+		got := run(t, r, spec).stdout
+		for _, want := range []string{" -echo ", "intr = ^G", "erase = ^H", "start = <undef>", " iutf8", "-onlcr", "-ixon", "icanon"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in\n%s", want, got)
+			}
+		}
+	})
+}
+
+func TestApplyModes(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		modes []byte
+		want  unix.Termios
+	}{
+		{"none", nil, unix.Termios{}},
+		{"end only", modes(), unix.Termios{}},
+		{"flags of every word", modes(36, 1, 51, 1, 70, 1, 92, 1),
+			unix.Termios{Iflag: unix.ICRNL, Lflag: unix.ICANON, Oflag: unix.OPOST, Cflag: unix.PARENB}},
+		{"any value but zero is set", modes(50, 77), unix.Termios{Lflag: unix.ISIG}},
+		{"OpenSSH sends CS7 with CS8", modes(90, 1, 91, 1), unix.Termios{Cflag: unix.CS8}},
+		{"CS7 alone", modes(90, 1, 91, 0), unix.Termios{Cflag: unix.CS7}},
+		{"not on Linux", modes(11, 3, 15, 3, 17, 3, 99, 1, 128, 9600), unix.Termios{}},
+		{"stops at the end", append(modes(50, 1), 53, 0, 0, 0, 1), unix.Termios{Lflag: unix.ISIG}},
+		{"stops at what it does not know", modes(50, 1, 160, 0, 53, 1), unix.Termios{Lflag: unix.ISIG}},
+		{"cut off", modes(50, 1, 53, 1)[:9], unix.Termios{Lflag: unix.ISIG}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got unix.Termios
+			if applyModes(&got, tt.modes); got != tt.want {
+				t.Errorf("got  %+v\nwant %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzApplyModes(f *testing.F) {
+	f.Add(modes(1, 3, 36, 1, 53, 1, 128, 38400))
+	f.Add([]byte{159, 255, 255, 255, 255, 42})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var once, twice unix.Termios
+		applyModes(&once, b)
+		twice = once
+		if applyModes(&twice, b); once != twice {
+			t.Error("the same modes again change something")
+		}
+	})
+}

@@ -1,0 +1,174 @@
+package sandbox
+
+import (
+	"encoding/gob"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// The gateway and a session's init speak gob over a pair of sockets: both are the same program, and
+// gob keeps a string's bytes as they are. Nothing of it is in an argument or in the environment, which
+// other processes could read.
+
+// setup is the first and largest message to the init: what to start, and where.
+type setup struct {
+	Name          string
+	Namespaces    bool
+	UserNamespace bool
+	// Root is "" for the host's.
+	Root string
+	// Scratch is a folder for home and temporary files where there is no mount namespace.
+	Scratch string
+	Account account
+	Command []string
+	Env     []string
+	// Interactive says that Terminal is meant.
+	Interactive bool
+	Terminal    session.Terminal
+	Memory      int64
+	// DataLimit is the RLIMIT_DATA to set, 0 for none.
+	DataLimit int64
+	// Probe: do everything but start a command.
+	Probe bool
+}
+
+// order is every further message to the init. The end of the messages is the order to end.
+type order struct{ Signal int }
+
+// event is a message from the init.
+type event struct {
+	Kind eventKind
+	// Message is a failure's text; Refusal says that it is meant for the person.
+	Message string
+	Refusal bool
+	// Status is the command's wait status as wait4(2) gives it, with an exit.
+	Status uint32
+}
+
+type eventKind int
+
+const (
+	eventStarted eventKind = iota + 1 // brings the terminal's descriptor, if there is one
+	eventFailed
+	eventExit
+)
+
+// socketPair makes both ends of the connection: this process's, and the file for the init.
+func socketPair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a pair of sockets: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "init")
+	conn, err := unixConn(fds[0])
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn, theirs, nil
+}
+
+// unixConn makes a connection of a socket's descriptor, which it takes over.
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "session")
+	defer f.Close() // FileConn has duplicated it
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("using a socket: %w", err)
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, fmt.Errorf("using a socket: it is a %T", c)
+	}
+	return u, nil
+}
+
+// eventReader reads the init's events, and the descriptor that one of them brings.
+type eventReader struct {
+	conn *net.UnixConn
+	dec  *gob.Decoder
+	fd   int // -1 until one has come; whoever takes it owns it
+}
+
+func newEventReader(c *net.UnixConn) *eventReader {
+	r := &eventReader{conn: c, fd: -1}
+	r.dec = gob.NewDecoder(r)
+	return r
+}
+
+func (r *eventReader) next() (event, error) {
+	var e event
+	err := r.dec.Decode(&e)
+	return e, err
+}
+
+// Read is the decoder's.
+func (r *eventReader) Read(p []byte) (int, error) {
+	oob := make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, oob) // sets close-on-exec on what it receives
+	if err != nil {
+		return 0, err
+	}
+	if oobn > 0 {
+		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err != nil {
+			return 0, fmt.Errorf("receiving a descriptor: %w", err)
+		}
+		for _, m := range messages {
+			fds, err := unix.ParseUnixRights(&m)
+			if err != nil {
+				return 0, fmt.Errorf("receiving a descriptor: %w", err)
+			}
+			for _, fd := range fds {
+				if r.fd >= 0 {
+					unix.Close(r.fd)
+				}
+				r.fd = fd
+			}
+		}
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// eventWriter sends events from the init; the next one takes fd along if that is not -1.
+type eventWriter struct {
+	conn *net.UnixConn
+	enc  *gob.Encoder
+	fd   int
+}
+
+func newEventWriter(c *net.UnixConn) *eventWriter {
+	w := &eventWriter{conn: c, fd: -1}
+	w.enc = gob.NewEncoder(w)
+	return w
+}
+
+func (w *eventWriter) send(e event, fd int) error {
+	w.fd = fd
+	return w.enc.Encode(e)
+}
+
+// Write is the encoder's.
+func (w *eventWriter) Write(p []byte) (int, error) {
+	if w.fd < 0 {
+		return w.conn.Write(p)
+	}
+	n, _, err := w.conn.WriteMsgUnix(p, unix.UnixRights(w.fd), nil)
+	w.fd = -1
+	if err == nil && n < len(p) {
+		var m int
+		m, err = w.conn.Write(p[n:])
+		n += m
+	}
+	return n, err
+}

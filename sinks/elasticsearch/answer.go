@@ -1,0 +1,147 @@
+package elasticsearch
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// bulkAnswer is the answer to a bulk request, as far as filter_path lets it through.
+type bulkAnswer struct {
+	Errors bool `json:"errors"`
+	Items  []struct {
+		Create itemAnswer `json:"create"`
+	} `json:"items"`
+}
+
+type itemAnswer struct {
+	Status int `json:"status"`
+	// FailureStore is "used" where the document is not in the data stream but beside it, among those
+	// that could not be indexed (Elasticsearch 8.19 and later).
+	FailureStore string      `json:"failure_store"`
+	Error        errorAnswer `json:"error"`
+}
+
+// errorAnswer is what Elasticsearch says about a failure. Reason may quote what was sent, all of it
+// even: it is looked at and never passed on.
+type errorAnswer struct {
+	Type   string `json:"type"`
+	Reason string `json:"reason"`
+}
+
+// readItems reads the answer to a bulk request of n entries, the first of which has the given index in
+// the batch, and returns those that were not delivered.
+func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error) {
+	var a bulkAnswer
+	if err := json.Unmarshal(data, &a); err != nil {
+		return nil, notUnderstood("it is not JSON of the expected form") // err could quote it
+	}
+	if len(a.Items) != n {
+		return nil, notUnderstood(fmt.Sprintf("it tells of %d records and not of %d", len(a.Items), n))
+	}
+	var failed []sinks.Item
+	for i := range a.Items {
+		item := &a.Items[i].Create
+		verdict, reason := judge(item, o)
+		if reason == "" {
+			continue
+		}
+		failed = append(failed, sinks.Item{Index: first + i, Verdict: verdict, Status: item.Status, Reason: reason})
+	}
+	if a.Errors && len(failed) == 0 && !hasConflict(&a) {
+		return nil, notUnderstood("it tells of errors and of no record that has one")
+	}
+	return failed, nil
+}
+
+func hasConflict(a *bulkAnswer) bool {
+	for i := range a.Items {
+		if a.Items[i].Create.Status == http.StatusConflict {
+			return true
+		}
+	}
+	return false
+}
+
+func notUnderstood(what string) *sinks.Error {
+	return &sinks.Error{Verdict: sinks.Retry, Status: http.StatusOK, Reason: "the answer is not understood: " + what + "; see what stands between ttydrain and Elasticsearch if this goes on"}
+}
+
+// judge says what became of one record; reason is "" where it is in the data stream.
+//
+// A status by itself says too little: 400 can mean the record, the request's pipeline or the index,
+// and 403 a lack of privileges or a full disk.
+func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
+	status := item.Status
+	switch {
+	case item.FailureStore == "used":
+		return sinks.Rejected, "Elasticsearch could not index the record and put it into the failure store of the data stream " + o.DataStream
+	case item.Error.Type == "" && status/100 == 2:
+		return 0, ""
+	case status == http.StatusConflict && item.Error.Type == "version_conflict_engine_exception":
+		return 0, "" // it was written before
+	}
+	kind := kindOf(item.Error.Type)
+	says := fmt.Sprintf("Elasticsearch answered %d (%s)", status, kind)
+	switch kind {
+	case "cluster_block_exception":
+		return sinks.Retry, says + ": the index takes no writes; if it stays so, free disk space, or remove the index's block (index.blocks)"
+	case "es_rejected_execution_exception":
+		return sinks.Retry, says + ": the cluster is busy"
+	case "security_exception":
+		return sinks.Misconfigured, says + ": " + privileges(o)
+	case "index_closed_exception":
+		return sinks.Misconfigured, says + ": the index behind the data stream " + o.DataStream + " is closed: open it, or roll the data stream over"
+	case "invalid_index_name_exception":
+		return sinks.Misconfigured, says + ": correct data_stream"
+	case "validation_exception":
+		return sinks.Misconfigured, says + ": no index can be created for the data stream " + o.DataStream + ": raise the cluster's limit of shards, or delete indices"
+	}
+	switch {
+	case status == http.StatusTooManyRequests || status >= 500:
+		return sinks.Retry, says + ": the cluster is busy or in trouble"
+	case status == http.StatusNotFound:
+		return sinks.Misconfigured, says + ": " + o.DataStream + " is no data stream and no index template makes it one: install the template, let ttydrain do it (manage_template), or correct data_stream"
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return sinks.Misconfigured, says + ": " + privileges(o)
+	case isMissingPipeline(item.Error):
+		return sinks.Misconfigured, says + ": " + missingPipeline(o)
+	case status == http.StatusBadRequest:
+		return sinks.Rejected, says + ": the record does not fit the mapping of the data stream " + o.DataStream + ", or its pipeline refused it"
+	default:
+		return sinks.Retry, says
+	}
+}
+
+// isMissingPipeline tells a pipeline that does not exist from a record that is not taken, by the only
+// thing that does.
+func isMissingPipeline(e errorAnswer) bool {
+	return e.Type == "illegal_argument_exception" && strings.HasPrefix(e.Reason, "pipeline with id [") && strings.HasSuffix(e.Reason, "] does not exist")
+}
+
+func missingPipeline(o Options) string {
+	if o.Pipeline == "" {
+		return "the ingest pipeline that the data stream " + o.DataStream + " has by default does not exist: create it, or remove it from the index settings"
+	}
+	return "the ingest pipeline " + o.Pipeline + " does not exist: create it, or correct pipeline"
+}
+
+func privileges(o Options) string {
+	return "the credentials need the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
+}
+
+// kindOf is the type of an error, if it looks like one: it is shown, so it must not be anything else.
+func kindOf(s string) string {
+	if s == "" || len(s) > 80 {
+		return "no reason"
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && c != '_' {
+			return "no reason"
+		}
+	}
+	return s
+}

@@ -1,0 +1,41 @@
+// Package elasticsearch is the sink that writes records into an Elasticsearch data stream, with the
+// bulk API. It needs Elasticsearch 8.13 or later.
+//
+// # Identity
+//
+// A document's _id is the operation's ID, the moment at which the operation started (in base 36), and
+// the record's sequence: "4711-dh2lmgh9gz7w-12". A record that is written again is found to be there
+// already and does no harm. The moment is part of it so that two installations of ttydrain, or one
+// whose store was begun anew, do not take each other's records for their own.
+//
+// This holds within one backing index. Where the data stream was rolled over between a write whose
+// answer was lost and its repeat, the record is there twice, with the same _id.
+//
+// # Mapping
+//
+// Before the first record the sink installs an index template for exactly its data stream
+// ([IndexTemplate]), with priority 500, over Elasticsearch's own templates for "logs-*-*". Fields that
+// it does not know, such as those that an ingest pipeline adds, are mapped by Elasticsearch as they
+// come, texts as keywords: refusing them would lose records. "text" is what is searched. "log", which
+// has the exact text with all escape sequences, is kept and not indexed. The template switches the
+// lifecycle of data streams on, so that the data stream is rolled over; nothing is ever deleted
+// until somebody sets a retention.
+//
+// The template is installed when there is none, or an older version that ttydrain installed. One
+// with another _meta.managed_by, or with a version as high or higher, is left as it is: that is how
+// to keep a change of one's own. An installed template is of effect for the indexes that are created
+// from then on. Credentials that may not manage index templates are no error: it is logged once, and
+// the data stream is used as it is. What is not a data stream is never written to.
+//
+// # Privileges
+//
+// On the data stream: create_doc, and auto_configure until it exists. On the cluster, for
+// installing the template: manage_index_templates. For [Sink.Probe] to see whether a pipeline exists:
+// read_pipeline. Nothing has to be read.
+//
+// # Not guaranteed
+//
+// What an ingest pipeline does with a record is its owner's decision: one that drops or changes
+// records does so unseen. Documents become searchable when Elasticsearch refreshes the index, a
+// second or so after Write returned.
+package elasticsearch

@@ -1,0 +1,68 @@
+package elasticsearch
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// refusal is the error for an answer that concerns a request as a whole and is not 200.
+func (s *Sink) refusal(a answer) *sinks.Error {
+	failure := readFailure(a.body)
+	e := &sinks.Error{Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), time.Now())}
+	says := fmt.Sprintf("Elasticsearch answered %d (%s): ", a.status, kindOf(failure.Type))
+	switch status := a.status; {
+	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
+		e.Verdict, e.Reason = sinks.Retry, says+"the cluster is busy or in trouble"
+	case failure.Type == "cluster_block_exception":
+		e.Verdict, e.Reason = sinks.Retry, says+"the cluster takes no writes; if it stays so, remove its block (cluster.blocks)"
+	case status == http.StatusUnauthorized && s.options.APIKey == "" && s.options.Username == "":
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it asks for credentials: set api_key, or username and password"
+	case status == http.StatusUnauthorized && s.options.APIKey != "":
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not accept the API key: set api_key to one that is valid"
+	case status == http.StatusUnauthorized:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not accept the user name and password: correct username and password"
+	case status == http.StatusForbidden:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+privileges(s.options)
+	case status == http.StatusRequestEntityTooLarge:
+		e.Verdict, e.Reason = sinks.TooLarge, says+"the request is too large for it: lower max_request_bytes, or raise http.max_content_length"
+	case status == http.StatusGone:
+		e.Verdict, e.Reason = sinks.Gone, says+"what was there is gone for good"
+	case status == http.StatusBadRequest && strings.Contains(failure.Reason, "unrecognized parameter"):
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not know a parameter of the request: ttydrain needs Elasticsearch 8.13 or later"
+	case status == http.StatusBadRequest:
+		e.Verdict, e.Reason = sinks.Rejected, says+"the request is not acceptable"
+	case status/100 == 3:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it points to another address: set urls to that of Elasticsearch itself"
+	default:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"what answers there does not take records: correct urls (host, port and path), and see what stands before Elasticsearch"
+	}
+	return e
+}
+
+// readFailure reads the answer to a request that failed. What is not of Elasticsearch's form is
+// nothing that it said: a proxy answers too, and some of Elasticsearch's answers have just a text.
+func readFailure(data []byte) errorAnswer {
+	var a struct{ Error json.RawMessage }
+	var e errorAnswer
+	if json.Unmarshal(data, &a) != nil || json.Unmarshal(a.Error, &e) != nil {
+		return errorAnswer{}
+	}
+	return e
+}
+
+// retryAfter reads the header (RFC 9110 §10.2.3): seconds, or a date. It is 0 where there is none.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, at.Sub(now))
+	}
+	return 0
+}

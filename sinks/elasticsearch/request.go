@@ -1,0 +1,85 @@
+package elasticsearch
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// maxAnswer bounds an answer in bytes. An answer can be longer than the request, since for a record
+// that is refused Elasticsearch may quote all of it.
+const maxAnswer = 64 << 20
+
+// A request is one for Elasticsearch.
+type request struct {
+	doing                 string // in the words of an error
+	method, path          string
+	contentType, encoding string
+	body                  []byte
+}
+
+// An answer is what came back. The body is the buffer's that do was given.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends a request and reads the answer into a buffer. released says that r.body is the caller's
+// again: a connection can go on reading it for a moment after the answer has come.
+func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (_ answer, released bool, _ *sinks.Error) {
+	limited, cancel := context.WithTimeout(ctx, s.options.Timeout)
+	defer cancel()
+	hr, err := http.NewRequestWithContext(limited, r.method, r.path, nil)
+	if err != nil {
+		return answer{}, true, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": the settings make no valid URL", Err: err}
+	}
+	var open atomic.Int32
+	if len(r.body) > 0 {
+		hr.ContentLength = int64(len(r.body))
+		hr.GetBody = func() (io.ReadCloser, error) {
+			open.Add(1)
+			return &body{Reader: bytes.NewReader(r.body), open: &open}, nil
+		}
+		hr.Body, _ = hr.GetBody()
+		hr.Header.Set("Content-Type", r.contentType)
+		if r.encoding != "" {
+			hr.Header.Set("Content-Encoding", r.encoding)
+		}
+	}
+	got, err := s.client.Perform(hr)
+	if err == nil {
+		into.Reset()
+		_, err = into.ReadFrom(io.LimitReader(got.Body, maxAnswer+1))
+		got.Body.Close()
+	}
+	released = open.Load() == 0
+	switch {
+	case err != nil && strings.Contains(err.Error(), "not Elasticsearch"):
+		return answer{}, released, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": what answers there is not Elasticsearch, or a proxy before it removes the header X-Elastic-Product: correct urls, or the proxy"}
+	case err != nil:
+		return answer{}, released, sinks.TransportError(ctx, r.doing, err)
+	case into.Len() > maxAnswer:
+		return answer{}, released, &sinks.Error{Verdict: sinks.Retry, Status: got.StatusCode, Reason: r.doing + ": the answer is too long"}
+	}
+	return answer{got.StatusCode, got.Header, into.Bytes()}, released, nil
+}
+
+// A body is a request's body that tells when the connection has done with it.
+type body struct {
+	io.Reader
+	open   *atomic.Int32 // counts the bodies of the request that are not closed
+	closed atomic.Bool
+}
+
+func (b *body) Close() error {
+	if b.closed.CompareAndSwap(false, true) {
+		b.open.Add(-1)
+	}
+	return nil
+}

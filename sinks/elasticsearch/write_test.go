@@ -1,0 +1,189 @@
+package elasticsearch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+func TestID(t *testing.T) {
+	op := &schema.Operation{ID: "4711", Started: time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC)}
+	if got, want := string(appendID(nil, op, 12)), `"4711-dh2lmgh9gz7w-12"`; got != want {
+		t.Errorf("_id is %s, want %s: those of records that were written already must not change", got, want)
+	}
+	// The moment is the same after the operation has been over the wire.
+	data, err := json.Marshal(op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again schema.Operation
+	if err := json.Unmarshal(data, &again); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := appendID(nil, op, 12), appendID(nil, &again, 12); !bytes.Equal(a, b) {
+		t.Errorf("_id changes from %s to %s", a, b)
+	}
+}
+
+// TestEncode splits a batch by bytes and finds every record again, once and in order.
+func TestEncode(t *testing.T) {
+	batch := entries(2000)
+	for _, limit := range []int{1, 5_000, 100_000, 1 << 20, 10 << 20} {
+		s := newSink(t, Options{URLs: []string{"http://127.0.0.1:1"}, DataStream: "logs-ssh-test", MaxRequestBytes: limit})
+		var ids []string
+		requests := 0
+		for start := 0; start < len(batch); requests++ {
+			end, err := s.encode(batch, start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if end <= start {
+				t.Fatalf("limit %d: no progress at record %d", limit, start)
+			}
+			if len(s.body) > limit && end > start+1 {
+				t.Fatalf("limit %d: %d records have %d bytes", limit, end-start, len(s.body))
+			}
+			lines := bytes.Split(bytes.TrimSuffix(s.body, []byte("\n")), []byte("\n"))
+			if len(lines) != 2*(end-start) {
+				t.Fatalf("limit %d: %d records make %d lines", limit, end-start, len(lines))
+			}
+			for i := start; i < end; i++ {
+				var action struct {
+					Create struct {
+						ID string `json:"_id"`
+					}
+				}
+				var doc document
+				if err := errors.Join(json.Unmarshal(lines[2*(i-start)], &action), json.Unmarshal(lines[2*(i-start)+1], &doc)); err != nil {
+					t.Fatal(err)
+				}
+				if doc.OperationID != batch[i].Operation.ID || doc.Sequence != batch[i].Record.Sequence || !bytes.Equal(doc.bytes(t), batch[i].Record.Log) {
+					t.Fatalf("record %d is not what was given", i)
+				}
+				ids = append(ids, action.Create.ID)
+			}
+			start = end
+		}
+		if limit == 1 && requests != len(batch) || limit == 5_000 && requests < 50 || limit == 10<<20 && requests != 1 {
+			t.Errorf("limit %d: %d requests", limit, requests)
+		}
+		slices.Sort(ids)
+		if n := len(slices.Compact(ids)); n != len(batch) {
+			t.Errorf("limit %d: %d different _id for %d records", limit, n, len(batch))
+		}
+	}
+}
+
+func TestPartly(t *testing.T) {
+	before := []sinks.Item{{Index: 1, Verdict: sinks.Rejected, Status: 400, Reason: "first"}}
+	for _, test := range []struct{ whole, want sinks.Verdict }{
+		{sinks.Retry, sinks.Retry},
+		{sinks.Misconfigured, sinks.Misconfigured},
+		{sinks.Gone, sinks.Gone},
+		// Which of them it is can be found out only where they are alone in a batch.
+		{sinks.Rejected, sinks.Retry},
+		{sinks.TooLarge, sinks.Retry},
+	} {
+		whole := &sinks.Error{Verdict: test.whole, Status: 418, RetryAfter: time.Second, Reason: "second", Err: errors.ErrUnsupported}
+		if got := partly(whole, nil, 0, 5); got != whole {
+			t.Errorf("%v: the first request's error is %+v", test.whole, got)
+		}
+		got := partly(whole, slices.Clone(before), 3, 5)
+		want := append(slices.Clone(before), sinks.Item{Index: 3, Verdict: test.want, Status: 418, Reason: "second"}, sinks.Item{Index: 4, Verdict: test.want, Status: 418, Reason: "second"})
+		if !slices.Equal(got.Items, want) || got.RetryAfter != time.Second || !errors.Is(got, errors.ErrUnsupported) || got.Verdict != test.want {
+			t.Errorf("%v: got %+v, want the items %+v", test.whole, got, want)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	retry := func(i int) sinks.Item { return sinks.Item{Index: i, Verdict: sinks.Retry, Status: 429, Reason: "busy"} }
+	reject := func(i int) sinks.Item {
+		return sinks.Item{Index: i, Verdict: sinks.Rejected, Status: 400, Reason: "bad"}
+	}
+	for _, test := range []struct {
+		name    string
+		items   []sinks.Item
+		verdict sinks.Verdict
+		whole   bool
+		words   string
+	}{
+		{"all for the same cause", []sinks.Item{retry(0), retry(1)}, sinks.Retry, true, "busy"},
+		{"some", []sinks.Item{retry(1)}, sinks.Retry, false, "1 of 2 records"},
+		{"mixed", []sinks.Item{retry(0), reject(1)}, sinks.Retry, false, "2 of 2 records"},
+		// Each by itself: there is nothing to find by halving.
+		{"all rejected", []sinks.Item{reject(0), reject(1)}, sinks.Rejected, false, "2 of 2 records"},
+	} {
+		e := summary(test.items, 2)
+		if e.Verdict != test.verdict || (len(e.Items) == 0) != test.whole || e.Status != test.items[0].Status || !strings.Contains(e.Reason, test.words) {
+			t.Errorf("%s: got %+v", test.name, e)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	good := Options{URLs: []string{"http://127.0.0.1:9200", "https://es.example.com/path"}, DataStream: "logs-ssh-default"}
+	newSink(t, good)
+	for words, change := range map[string]func(*Options){
+		"urls is empty":             func(o *Options) { o.URLs = nil },
+		"should begin with http":    func(o *Options) { o.URLs = []string{"es.example.com:9200"} },
+		"and a host":                func(o *Options) { o.URLs = []string{"http:///path"} },
+		"should end with the host":  func(o *Options) { o.URLs = []string{"http://127.0.0.1:9200/?x=1"} },
+		"not a URL":                 func(o *Options) { o.URLs = []string{"http://u:secret@[bad"} },
+		"has credentials in it":     func(o *Options) { o.URLs = []string{"http://u:secret@127.0.0.1"} },
+		"data_stream is missing":    func(o *Options) { o.DataStream = "" },
+		"no upper-case letters":     func(o *Options) { o.DataStream = "Logs" },
+		"may not begin with":        func(o *Options) { o.DataStream = ".logs" },
+		"it may have 255":           func(o *Options) { o.DataStream = strings.Repeat("a", 256) },
+		"remove one or the other":   func(o *Options) { o.APIKey, o.Username, o.Password = "secret", "u", "secret" },
+		"set both or none":          func(o *Options) { o.Username = "u" },
+		"a space or a line end":     func(o *Options) { o.APIKey = "secret\n" },
+		"timeout is -1s":            func(o *Options) { o.Timeout = -time.Second },
+		"from 1 to 10485760":        func(o *Options) { o.MaxRequestBytes = 11 << 20 },
+		"ca_file /absent does not ": func(o *Options) { o.TLS.CAFile = "/absent" },
+	} {
+		o := good
+		change(&o)
+		_, err := New(o)
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("got %v, want an error with %q", err, words)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error has the secret: %v", err)
+		}
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	s := newSink(b, Options{URLs: []string{"http://127.0.0.1:1"}, DataStream: "logs-ssh-test"})
+	batch := entries(1000)
+	if _, err := s.encode(batch, 0); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(s.body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if end, err := s.encode(batch, 0); err != nil || end != len(batch) {
+			b.Fatal(end, err)
+		}
+	}
+	b.ReportMetric(float64(len(batch))*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+func BenchmarkReadItems(b *testing.B) {
+	const n = 1000
+	data := []byte(`{"errors":false,"items":[` + strings.TrimSuffix(strings.Repeat(`{"create":{"status":201}},`, n), ",") + `]}`)
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if items, whole := readItems(data, 0, n, Options{}); len(items) > 0 || whole != nil {
+			b.Fatal(items, whole)
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package sinktest
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// A Proxy stands between a sink and its drain, passes bytes on, and breaks on demand.
+type Proxy struct {
+	address, drain string
+	running        sync.WaitGroup // of the goroutines, which end when their connection or listener is closed
+
+	mu       sync.Mutex // guards what follows
+	listener net.Listener
+	open     map[net.Conn]bool
+	// stalled is not nil while nothing is passed on; held is closed when something was held back.
+	stalled chan struct{}
+	held    chan struct{}
+	isHeld  bool
+}
+
+// NewProxy starts a proxy for the drain at the address (host:port, TCP), and ends it with the test.
+func NewProxy(t *testing.T, drain string) *Proxy {
+	t.Helper()
+	p := &Proxy{drain: drain, open: make(map[net.Conn]bool)}
+	if err := p.listen("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	p.address = p.listener.Addr().String()
+	t.Cleanup(func() {
+		p.Cut()
+		p.running.Wait()
+	})
+	return p
+}
+
+// Address is where the sink connects to: 127.0.0.1 and a port.
+func (p *Proxy) Address() string { return p.address }
+
+// Cut closes all connections and the port: the drain is gone, until Mend.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != nil {
+		p.listener.Close()
+		p.listener = nil
+	}
+	p.closeAll()
+	p.flow()
+}
+
+// Stall passes nothing on any more: the drain hangs, until Mend. The channel is closed when the
+// proxy holds something back: a connection or bytes that the drain would have had.
+func (p *Proxy) Stall() (held <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stalled, p.held, p.isHeld = make(chan struct{}), make(chan struct{}), false
+	return p.held
+}
+
+// Mend ends a Cut or a Stall. What a Stall held back is lost with its connections.
+func (p *Proxy) Mend(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener == nil {
+		if err := p.listen(p.address); err != nil {
+			t.Fatalf("take up the drain's port again: %v", err)
+		}
+	}
+	if p.stalled != nil {
+		p.closeAll()
+	}
+	p.flow()
+}
+
+// flow ends a stall. p.mu is held.
+func (p *Proxy) flow() {
+	if p.stalled != nil {
+		close(p.stalled)
+		p.stalled = nil
+	}
+}
+
+// closeAll closes the connections. p.mu is held.
+func (p *Proxy) closeAll() {
+	for c := range p.open {
+		c.Close()
+		delete(p.open, c)
+	}
+}
+
+func (p *Proxy) listen(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	p.listener = l
+	p.running.Go(func() { p.accept(l) }) // ends when l is closed
+	return nil
+}
+
+func (p *Proxy) accept(l net.Listener) {
+	for {
+		sink, err := l.Accept()
+		if err != nil {
+			return
+		}
+		// A small buffer, so that a stall is felt soon by those who write and do not wait for an answer.
+		sink.(*net.TCPConn).SetReadBuffer(64 << 10)
+		p.running.Go(func() { p.serve(sink) }) // ends when sink is closed, by either end or by closeAll
+	}
+}
+
+// serve passes on between the sink and the drain.
+func (p *Proxy) serve(sink net.Conn) {
+	defer sink.Close()
+	if !p.track(sink) || !p.pass() {
+		return
+	}
+	drain, err := net.Dial("tcp", p.drain)
+	if err != nil {
+		return
+	}
+	defer drain.Close()
+	if !p.track(drain) {
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(func() { p.copy(drain, sink) })
+	both.Go(func() { p.copy(sink, drain) })
+	both.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, sink)
+	delete(p.open, drain)
+}
+
+// track makes the connection one that closeAll closes, unless the proxy is cut.
+func (p *Proxy) track(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener == nil {
+		return false
+	}
+	p.open[c] = true
+	return true
+}
+
+// pass waits while the proxy is stalled and says whether it never was.
+func (p *Proxy) pass() bool {
+	p.mu.Lock()
+	stalled := p.stalled
+	if stalled != nil && !p.isHeld {
+		p.isHeld = true
+		close(p.held)
+	}
+	p.mu.Unlock()
+	if stalled == nil {
+		return true
+	}
+	<-stalled
+	return false
+}
+
+func (p *Proxy) copy(to, from net.Conn) {
+	buffer := make([]byte, 16<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if !p.pass() {
+				return
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				from.Close()
+				return
+			}
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				to.(*net.TCPConn).CloseWrite()
+			} else {
+				to.Close()
+			}
+			return
+		}
+	}
+}

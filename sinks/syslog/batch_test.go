@@ -1,0 +1,74 @@
+package syslog
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/RackSec/srslog"
+
+	"github.com/ttydrain/ttydrain/sinks/sinktest"
+	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
+)
+
+// TestOctetFramer: the framer is srslog's, but for its speed.
+func TestOctetFramer(t *testing.T) {
+	for _, message := range []string{"", "a", "grüße", strings.Repeat("x", 12345)} {
+		if got, want := octetFramer(message), srslog.RFC5425MessageLengthFramer(message); got != want {
+			t.Errorf("got %.40q, want %.40q", got, want)
+		}
+	}
+}
+
+// BenchmarkEncode encodes batches of 1000 lines as terminals show them; "format" is without srslog.
+func BenchmarkEncode(b *testing.B) {
+	entries := sinktest.Entries(1, 1000)
+	report := func(b *testing.B, size int) {
+		b.ReportAllocs()
+		b.SetBytes(int64(size))
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(entries)), "ns/line")
+		b.ReportMetric(float64(size)/float64(len(entries)), "bytes/line")
+	}
+	for _, framing := range []Framing{OctetCounting, Newline} {
+		b.Run([]string{"octet", "newline"}[framing], func(b *testing.B) {
+			batch, err := newBatch(Options{Framing: framing})
+			if err != nil {
+				b.Fatal(err)
+			}
+			var size int
+			for b.Loop() {
+				size = len(batch.encode(entries))
+			}
+			report(b, size)
+		})
+	}
+	b.Run("format", func(b *testing.B) {
+		var e encoder
+		var data []byte
+		for b.Loop() {
+			data = data[:0]
+			for _, entry := range entries {
+				data = e.append(data, 134, entry.Operation, entry.Record)
+			}
+		}
+		report(b, len(data))
+	})
+}
+
+// BenchmarkWrite writes to a real rsyslog until its kernel has everything.
+func BenchmarkWrite(b *testing.B) {
+	for _, size := range []int{1, 100, 5000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			server := syslogtest.StartRsyslog(b, syslogtest.Options{})
+			sink := open(b, Options{Address: server.Address, TLS: server.TLS()})
+			defer sink.Close()
+			entries := sinktest.Entries(1, size)
+			for b.Loop() {
+				if err := sink.Write(b.Context(), entries); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)*float64(size)/b.Elapsed().Seconds(), "lines/s")
+		})
+	}
+}

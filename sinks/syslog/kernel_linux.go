@@ -1,0 +1,55 @@
+package syslog
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpEstablished is the state of a connection that both ends have open (TCP_ESTABLISHED of Linux).
+const tcpEstablished = 1
+
+// outstanding asks the kernel how many of the written bytes the peer's has not acknowledged, and
+// whether the connection is still open both ways.
+//
+// The bytes are from SIOCOUTQ (tcp(7)), which counts what was sent without an acknowledgement and
+// what was not sent yet. TCP_INFO has the same only since Linux 4.6, in packets and bytes, and not
+// under gVisor, where zeros would pass for success. But SIOCOUTQ alone does not tell that a connection
+// was reset just now, perhaps with bytes that the drain had not read: the state does, without waiting
+// for the goroutine that reads to be told. It is asked for last, so that it holds at the end.
+func outstanding(raw syscall.RawConn) (unacknowledged int, open bool, err error) {
+	failed := raw.Control(func(fd uintptr) {
+		unacknowledged, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		if err != nil {
+			err = fmt.Errorf("ask the kernel for unacknowledged bytes (SIOCOUTQ): %w", err)
+			return
+		}
+		info, failed := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if failed != nil {
+			err = fmt.Errorf("ask the kernel for the connection's state (TCP_INFO): %w", failed)
+			return
+		}
+		open = info.State == tcpEstablished
+	})
+	if failed != nil {
+		return 0, false, failed
+	}
+	return unacknowledged, open, err
+}
+
+// setUserTimeout bounds how long sent bytes may stay without an acknowledgement (TCP_USER_TIMEOUT).
+func setUserTimeout(raw syscall.RawConn, limit time.Duration) error {
+	var err error
+	failed := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(limit.Milliseconds(), 1)))
+	})
+	if failed != nil {
+		return failed
+	}
+	if err != nil {
+		return fmt.Errorf("set TCP_USER_TIMEOUT: %w", err)
+	}
+	return nil
+}

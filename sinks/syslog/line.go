@@ -1,0 +1,143 @@
+package syslog
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"strconv"
+	"time"
+
+	"github.com/RackSec/srslog"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// maxCommand is how many bytes of a command line go into a message. A person can ask for one of 256 KiB,
+// and rsyslog takes a frame of more than 200,000 bytes for an error, after which it misreads what follows.
+const maxCommand = 8 << 10
+
+// maxSequenceID is the greatest sequenceId (RFC 5424 §7.3.1); after it comes 1.
+const maxSequenceID = 1<<31 - 1
+
+// An encoder makes messages of records. It is for one goroutine.
+type encoder struct {
+	token string // with a space behind it, or ""
+	exact bool
+	text  []byte // the message's text, made safe; reused from line to line
+}
+
+// append appends the message of a record, without framing.
+func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r *schema.Record) []byte {
+	var altered bool
+	e.text, altered = appendSafe(e.text[:0], r.Text, inMessage)
+
+	dst = append(dst, '<')
+	dst = strconv.AppendInt(dst, int64(p), 10)
+	dst = append(dst, ">1 "...)
+	dst = time.Unix(0, r.Time).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	dst = appendHeader(dst, op.Host, maxHostname)
+	dst = appendHeader(dst, op.App, maxAppName)
+	dst = appendHeader(dst, op.ID, maxProcID)
+	dst = appendHeader(dst, r.Event.String(), maxMsgID)
+
+	dst = append(dst, ` [session@32473`...)
+	dst = appendParam(dst, "operation_id", op.ID)
+	dst = appendUint(dst, "sequence", r.Sequence)
+	dst = appendUint(dst, "offset", r.Offset)
+	dst = appendDigest(dst, "digest", r.Digest[:])
+	dst = appendDigest(dst, "text_digest", r.TextDigest[:])
+	if r.Stream == schema.Stderr {
+		dst = append(dst, ` stream="stderr"`...)
+	}
+	if r.Partial {
+		dst = append(dst, ` partial="true"`...)
+	}
+	if altered {
+		dst = append(dst, ` altered="true"`...)
+	}
+	if r.Detail != nil {
+		dst = appendDetail(dst, r.Detail)
+	}
+	if e.exact && len(r.Log) > 0 {
+		dst = append(dst, ` log_base64="`...)
+		dst = base64.StdEncoding.AppendEncode(dst, r.Log)
+		dst = append(dst, '"')
+		if len(r.Timing) > 0 {
+			dst = appendParam(dst, "timing", r.Timing)
+		}
+	}
+	dst = append(dst, `][meta sequenceId="`...)
+	dst = strconv.AppendUint(dst, sequenceID(r.Sequence), 10)
+	dst = append(dst, `"] `...)
+
+	dst = append(dst, e.token...)
+	dst = append(dst, `operation_id=`...)
+	dst = appendWord(dst, op.ID, maxProcID)
+	dst = append(dst, ' ')
+	return append(dst, e.text...)
+}
+
+// appendDetail appends what an event tells, under the names that it has in other drains.
+func appendDetail(dst []byte, d *schema.Detail) []byte {
+	if d.Interactive != nil {
+		dst = appendParam(dst, "interactive", strconv.FormatBool(*d.Interactive))
+	}
+	if d.Width != 0 {
+		dst = appendParam(dst, "width", strconv.Itoa(d.Width))
+	}
+	if d.Height != 0 {
+		dst = appendParam(dst, "height", strconv.Itoa(d.Height))
+	}
+	if d.Command != "" {
+		if len(d.Command) <= maxCommand {
+			dst = appendParam(dst, "command", d.Command)
+		} else {
+			dst = appendParam(dst, "command", d.Command[:maxCommand]+"…")
+		}
+	}
+	if d.ExitStatus != nil {
+		dst = appendParam(dst, "exit_status", strconv.Itoa(*d.ExitStatus))
+	}
+	if d.Reason != "" {
+		dst = appendParam(dst, "reason", d.Reason)
+	}
+	if d.Bytes != nil {
+		dst = appendUint(dst, "bytes", *d.Bytes)
+	}
+	if d.Signature != "" {
+		dst = appendParam(dst, "signature", d.Signature)
+	}
+	return dst
+}
+
+// appendParam appends a parameter of structured data (RFC 5424 §6.3.3).
+func appendParam[T []byte | string](dst []byte, name string, value T) []byte {
+	dst = append(dst, ' ')
+	dst = append(dst, name...)
+	dst = append(dst, `="`...)
+	dst, _ = appendSafe(dst, value, inParam)
+	return append(dst, '"')
+}
+
+func appendUint(dst []byte, name string, value uint64) []byte {
+	dst = append(dst, ' ')
+	dst = append(dst, name...)
+	dst = append(dst, `="`...)
+	dst = strconv.AppendUint(dst, value, 10)
+	return append(dst, '"')
+}
+
+func appendDigest(dst []byte, name string, digest []byte) []byte {
+	dst = append(dst, ' ')
+	dst = append(dst, name...)
+	dst = append(dst, `="`...)
+	dst = hex.AppendEncode(dst, digest)
+	return append(dst, '"')
+}
+
+// sequenceID is the sequenceId of a sequence, which counts from 1.
+func sequenceID(sequence uint64) uint64 {
+	if sequence == 0 {
+		return 1 // not a record of ttydrain's
+	}
+	return (sequence-1)%maxSequenceID + 1
+}

@@ -1,0 +1,110 @@
+package syslog
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/RackSec/srslog"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// Options say which server to write to, and how.
+type Options struct {
+	// Address is host:port of the server. The port of syslog over TLS is 6514 (RFC 5425 §4.1).
+	Address string
+	// TLS is how to speak TLS with it, which it has to. Its files are read anew for each connection.
+	TLS sinks.TLS
+	// Framing is how the server knows where a message ends.
+	Framing Framing
+	// Token is put in front of every message, where a hosted service asks for one: one word of
+	// printable ASCII. It is a secret.
+	Token string
+	// Exact adds the exact bytes (base64) and their timing to the structured data.
+	Exact bool
+	// Facility and Severity are the names of RFC 5424 §6.2.1 as syslog.conf spells them; "local0" and
+	// "info" when empty. A gap has at least the severity "warning".
+	Facility, Severity string
+	// Timeout is how long a Write or Probe may take altogether; 30 seconds when 0.
+	Timeout time.Duration
+}
+
+// Framing is how messages are kept apart on a connection.
+type Framing uint8
+
+const (
+	// OctetCounting puts the length in front of each message (RFC 6587 §3.4.1, RFC 5425 §4.3).
+	OctetCounting Framing = iota
+	// Newline puts a newline behind each message (RFC 6587 §3.4.2), for servers that know no other.
+	Newline
+)
+
+const defaultTimeout = 30 * time.Second
+
+// facilities and severities have the names at the index of their code; "" where there is no name.
+var (
+	facilities = [...]string{"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
+		"authpriv", "ftp", "", "", "", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
+	severities = [...]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
+)
+
+// Check says everything that is wrong with the options, without reading the TLS files; nil if nothing is.
+func (o Options) Check() error {
+	var wrong []error
+	host, port, err := net.SplitHostPort(o.Address)
+	switch n, numeric := strconv.ParseUint(port, 10, 16); {
+	case err != nil || host == "":
+		wrong = append(wrong, fmt.Errorf("address %q is not host:port, such as logs.example.com:6514", o.Address))
+	case numeric != nil || n == 0:
+		wrong = append(wrong, fmt.Errorf("address %q: the port must be a number from 1 to 65535", o.Address))
+	}
+	if o.Framing > Newline {
+		wrong = append(wrong, fmt.Errorf("framing %d is not known", o.Framing))
+	}
+	for i := range len(o.Token) {
+		if c := o.Token[i]; c <= ' ' || c > '~' {
+			wrong = append(wrong, errors.New("token must be one word of printable ASCII characters without spaces"))
+			break
+		}
+	}
+	if _, err := code("facility", facilities[:], o.Facility, "local0"); err != nil {
+		wrong = append(wrong, err)
+	}
+	if _, err := code("severity", severities[:], o.Severity, "info"); err != nil {
+		wrong = append(wrong, err)
+	}
+	if o.Timeout < 0 {
+		wrong = append(wrong, fmt.Errorf("timeout %v is negative", o.Timeout))
+	}
+	return errors.Join(wrong...)
+}
+
+// priority is the PRI of all messages but gaps. The options are checked.
+func (o Options) priority() srslog.Priority {
+	facility, _ := code("facility", facilities[:], o.Facility, "local0")
+	severity, _ := code("severity", severities[:], o.Severity, "info")
+	return srslog.Priority(facility<<3 | severity)
+}
+
+// code is the index of name among names, where "" means the default.
+func code(setting string, names []string, name, byDefault string) (int, error) {
+	if name == "" {
+		name = byDefault
+	}
+	for i, n := range names {
+		if n == name {
+			return i, nil
+		}
+	}
+	var known []string
+	for _, n := range names {
+		if n != "" {
+			known = append(known, n)
+		}
+	}
+	return 0, fmt.Errorf("%s %q is not one of %s", setting, name, strings.Join(known, ", "))
+}

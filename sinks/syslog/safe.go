@@ -1,0 +1,89 @@
+package syslog
+
+import "unicode/utf8"
+
+// quoting says in what the text stands.
+type quoting uint8
+
+const (
+	inMessage quoting = iota
+	inParam           // a value of structured data: `"`, `\` and `]` are escaped (RFC 5424 §6.3.3)
+)
+
+// appendSafe appends text so that nothing in it ends the message or its part of it, or does anything
+// to a terminal; the package's documentation says what becomes of which character. altered says that
+// a character was replaced; escaping for structured data is not counted, since reading undoes it.
+func appendSafe[T []byte | string](dst []byte, text T, in quoting) (_ []byte, altered bool) {
+	start := 0 // of what is not copied yet
+	for i := 0; i < len(text); {
+		c := text[i]
+		if ' ' <= c && c <= '~' {
+			if in == inParam && (c == '"' || c == '\\' || c == ']') {
+				dst = append(dst, text[start:i]...)
+				dst = append(dst, '\\')
+				start = i
+			}
+			i++
+			continue
+		}
+		// At most four bytes: the compiler makes this string on the stack.
+		r, size := utf8.DecodeRuneInString(string(text[i:min(i+utf8.UTFMax, len(text))]))
+		if r == utf8.RuneError && size == 1 || forbidden(r, in) {
+			altered = true
+			dst = append(dst, text[start:i]...)
+			if r == '\t' || r == 0x2028 || r == 0x2029 {
+				dst = append(dst, ' ')
+			} else {
+				dst = utf8.AppendRune(dst, utf8.RuneError)
+			}
+			start = i + size
+		}
+		i += size
+	}
+	return append(dst, text[start:]...), altered
+}
+
+// forbidden says whether the character must not stand there.
+func forbidden(r rune, in quoting) bool {
+	switch {
+	case r < ' ', 0x7f <= r && r <= 0x9f: // C0, DEL, C1
+		return true
+	case r == 0x2028, r == 0x2029: // separators of lines and paragraphs
+		return true
+	case 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069: // direction of writing
+		return in == inParam // where they would turn around what follows
+	}
+	return false
+}
+
+// Lengths of header fields in characters (RFC 5424 §6).
+const (
+	maxHostname = 255
+	maxAppName  = 48
+	maxProcID   = 128
+	maxMsgID    = 32
+)
+
+// appendHeader appends a space and a header field: PRINTUSASCII, not empty and not too long.
+func appendHeader(dst []byte, field string, limit int) []byte {
+	dst = append(dst, ' ')
+	return appendWord(dst, field, limit)
+}
+
+// appendWord appends one word of printable ASCII.
+func appendWord(dst []byte, word string, limit int) []byte {
+	if word == "" {
+		return append(dst, '-') // NILVALUE
+	}
+	n := 0
+	for _, r := range word {
+		if n++; n > limit {
+			break
+		}
+		if r <= ' ' || r > '~' {
+			r = '_'
+		}
+		dst = append(dst, byte(r))
+	}
+	return dst
+}

@@ -1,0 +1,125 @@
+package sinks
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+)
+
+// TLS is how a sink speaks TLS with its drain. The zero value trusts the system's authorities, has
+// no client certificate, and expects the certificate to be for the host of the drain's address.
+// There is no way to turn verification off.
+type TLS struct {
+	// CAFile holds the only authorities to trust, in PEM form; "" for the system's.
+	CAFile string
+	// CertFile and KeyFile hold the client certificate (with its chain) and its key, in PEM form.
+	// Both or neither are set.
+	CertFile, KeyFile string
+	// ServerName is the name that the drain's certificate must be for, where it is another than the
+	// host of its address.
+	ServerName string
+}
+
+// Config reads the files and makes a configuration for connections: TLS 1.2 or later, the drain's
+// certificate verified. An error says which file is wrong and what to do.
+//
+// The client certificate is read anew for every handshake, so a rotated one is used from the next
+// connection on. The authorities are those of this moment: who dials by itself calls Config for each
+// connection, and over HTTP [TLS.Transport] sees when the file changes.
+//
+// Where ServerName is "", the user of the configuration sets it to the host that it dials, as
+// net/http and [tls.Dialer] do by themselves.
+func (t TLS) Config() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pool, err := readPool(t.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = pool
+	}
+	switch {
+	case t.CertFile == "" && t.KeyFile == "":
+	case t.KeyFile == "":
+		return nil, errors.New("cert_file is set and key_file is not: set it to the file with the certificate's private key")
+	case t.CertFile == "":
+		return nil, errors.New("key_file is set and cert_file is not: set it to the file with the client certificate")
+	default:
+		c := &clientCertificate{certFile: t.CertFile, keyFile: t.KeyFile}
+		if _, err := c.read(); err != nil {
+			return nil, err
+		}
+		config.GetClientCertificate = c.get
+	}
+	return config, nil
+}
+
+func readPool(file string) (*x509.CertPool, error) {
+	data, err := readFile("ca_file", file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("ca_file %s holds no certificate in PEM form: it must have at least one block that begins with -----BEGIN CERTIFICATE-----", file)
+	}
+	return pool, nil
+}
+
+// readFile reads the file that the named setting points to.
+func readFile(setting, file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	switch {
+	case err == nil:
+		return data, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s %s does not exist: create it, or correct the path: %w", setting, file, err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s %s may not be read by the user that ttydrain runs as: change its permissions: %w", setting, file, err)
+	default:
+		return nil, fmt.Errorf("%s %s cannot be read: %w", setting, file, err)
+	}
+}
+
+// clientCertificate is a client certificate that can be replaced on disk at any time.
+type clientCertificate struct {
+	certFile, keyFile string
+
+	mu   sync.Mutex       // guards good
+	good *tls.Certificate // the last pair that fitted together
+}
+
+// get is for GetClientCertificate of a tls.Config. While somebody replaces the two files one after
+// the other they do not fit: then the pair before is used once more.
+func (c *clientCertificate) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	certificate, err := c.read()
+	if err == nil {
+		return certificate, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.good, nil
+}
+
+func (c *clientCertificate) read() (*tls.Certificate, error) {
+	cert, err := readFile("cert_file", c.certFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readFile("key_file", c.keyFile)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("cert_file %s and key_file %s are not a certificate and its unencrypted private key in PEM form: %w", c.certFile, c.keyFile, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.good = &pair
+	return &pair, nil
+}

@@ -1,0 +1,69 @@
+package sinks
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// diagnoseTimeout is for the whole diagnosis, which is part of a request that failed already.
+const diagnoseTimeout = 2 * time.Second
+
+// closedEarly says whether err can be all that is left of a TLS alert. In TLS 1.3 a drain refuses a
+// client certificate, or the lack of one, when for the client the handshake is over. Then net/http
+// tells by chance the alert, or only that it could not write; over HTTP/2 it drops the cause.
+func closedEarly(err error) bool {
+	const notEstablished = "http2: client conn could not be established" // net/http exports no value
+	return err.Error() == notEstablished || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// diagnose finds out whether the drain ended the request's connection by a TLS alert: it makes
+// another, on which it writes nothing and so reads what the drain has to say. It returns the alert,
+// or cause where there is none.
+func (r *Transport) diagnose(request *http.Request, cause error) error {
+	if via, err := proxy(request); err != nil || via != nil || request.URL.Scheme != "https" {
+		return cause
+	}
+	config, err := r.tls.Config()
+	if err != nil {
+		return cause
+	}
+	asked := false
+	give := config.GetClientCertificate
+	config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		asked = true
+		if give == nil {
+			return new(tls.Certificate), nil // none
+		}
+		return give(info)
+	}
+	config.NextProtos = []string{"h2", "http/1.1"}
+	ctx, cancel := context.WithTimeout(request.Context(), diagnoseTimeout)
+	defer cancel()
+	address := net.JoinHostPort(request.URL.Hostname(), cmp.Or(request.URL.Port(), "443"))
+	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		if alertReason(err) != "" {
+			return err
+		}
+		return cause
+	}
+	defer conn.Close()
+	if !asked {
+		return cause
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	// A drain that is content sends the first frame of HTTP/2, or waits for the request.
+	if _, err := conn.Read(make([]byte, 1)); err != nil && alertReason(err) != "" {
+		return err
+	}
+	return cause
+}

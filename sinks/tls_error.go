@@ -1,0 +1,170 @@
+package sinks
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"syscall"
+)
+
+// TransportError says what it means that a connection could not be made or broke.
+//
+// The verdict is [Misconfigured] where TLS failed for a reason that somebody has to remove: a
+// certificate that cannot be verified, a client certificate that is missing or refused, a port that
+// does not speak TLS. It is [Retry] for everything else.
+//
+// ctx is the caller's own context: when it is done, that is the reason, and the error is ctx.Err()
+// and its cause by errors.Is. doing begins the Reason, in words such as "connect to logs.example.com:6514".
+//
+// The text of err is kept only where its type is known to quote nothing that the drain sent: a peer
+// that echoes what it gets must not get a record or a token into an error.
+func TransportError(ctx context.Context, doing string, err error) *Error {
+	if stop := ctx.Err(); stop != nil {
+		if cause := context.Cause(ctx); cause != stop {
+			stop = fmt.Errorf("%w: %w", stop, cause)
+		}
+		return &Error{Verdict: Retry, Reason: doing + ": given up before the drain had confirmed", Err: stop}
+	}
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err // the text of a url.Error has the URL, which can have a token
+	}
+	if refused := (*proxyError)(nil); errors.As(err, &refused) {
+		return refused.verdict(doing)
+	}
+	if what := tlsReason(err); what != "" {
+		return &Error{Verdict: Misconfigured, Reason: doing + ": " + what, Err: quotable(err)}
+	}
+	return &Error{Verdict: Retry, Reason: doing + ": " + connectionReason(err), Err: quotable(err)}
+}
+
+// tlsReason says why TLS failed and what to do, or "" where it is not TLS that failed.
+func tlsReason(err error) string {
+	if header := (tls.RecordHeaderError{}); errors.As(err, &header) {
+		return "what listens there does not speak TLS: correct the port, or switch TLS on at the drain"
+	}
+	var (
+		host      x509.HostnameError
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+		system    x509.SystemRootsError
+		any       *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &host):
+		return "the drain's certificate is for another host name: correct the address, or set server_name to a name that the certificate has"
+	case errors.As(err, &authority):
+		return "the drain's certificate is signed by an authority that is not trusted: set ca_file to the PEM file with that authority"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the drain's certificate, or one that it depends on, has expired or is not valid yet: renew it, and compare the clocks of both machines"
+	case errors.As(err, &system):
+		return "this machine has no list of trusted authorities: install ca-certificates, or set ca_file"
+	case errors.As(err, &any):
+		return "the drain's certificate cannot be verified: replace it, or set ca_file to the authority that signed it"
+	}
+	return alertReason(err)
+}
+
+// TLS alerts (RFC 8446 §6) by which a drain refuses what this side is set to.
+const (
+	alertHandshakeFailure       tls.AlertError = 40
+	alertBadCertificate         tls.AlertError = 42
+	alertUnsupportedCertificate tls.AlertError = 43
+	alertCertificateRevoked     tls.AlertError = 44
+	alertCertificateExpired     tls.AlertError = 45
+	alertCertificateUnknown     tls.AlertError = 46
+	alertUnknownAuthority       tls.AlertError = 48
+	alertAccessDenied           tls.AlertError = 49
+	alertProtocolVersion        tls.AlertError = 70
+	alertInsufficientSecurity   tls.AlertError = 71
+	alertUnrecognizedName       tls.AlertError = 112
+	alertCertificateRequired    tls.AlertError = 116
+)
+
+// alertReason is for alerts that the drain sent.
+func alertReason(err error) string {
+	remote := (*net.OpError)(nil)
+	if !errors.As(err, &remote) || remote.Op != "remote error" || remote.Err == nil {
+		return ""
+	}
+	// crypto/tls gives a received alert a type that it does not export, with the text of an AlertError.
+	is := func(alerts ...tls.AlertError) bool {
+		for _, a := range alerts {
+			if remote.Err.Error() == a.Error() {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case is(alertCertificateRequired):
+		return "the drain demands a client certificate: set cert_file and key_file"
+	case is(alertCertificateExpired):
+		return "the drain says that the client certificate has expired: replace cert_file and key_file"
+	case is(alertCertificateRevoked):
+		return "the drain says that the client certificate is revoked: replace cert_file and key_file"
+	case is(alertUnknownAuthority):
+		return "the drain does not trust the authority of the client certificate: replace cert_file and key_file by ones that it trusts"
+	case is(alertBadCertificate, alertUnsupportedCertificate, alertCertificateUnknown, alertAccessDenied):
+		return "the drain refuses the client certificate, or demands one: set cert_file and key_file to a pair that it accepts"
+	case is(alertHandshakeFailure, alertInsufficientSecurity):
+		return "the drain ended the TLS handshake: set cert_file and key_file if it demands a client certificate, and allow TLS 1.2 or later with a modern cipher suite at the drain"
+	case is(alertProtocolVersion):
+		return "the drain speaks no TLS version from 1.2 on: allow TLS 1.2 or 1.3 at the drain"
+	case is(alertUnrecognizedName):
+		return "the drain does not know the host name: correct the address, or set server_name"
+	}
+	return ""
+}
+
+// connectionReason says in a few words what passes by itself, or what to look at when it does not.
+func connectionReason(err error) string {
+	dns, network := (*net.DNSError)(nil), net.Error(nil)
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "the host name is not known: correct the address, or the name server"
+	case errors.As(err, &dns):
+		return "the name server did not answer"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: start the drain, or correct the address"
+	case errors.As(err, &network) && network.Timeout():
+		return "no answer in time"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return "the drain closed the connection before it had confirmed"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "there is no way to it through the network"
+	default:
+		return "the connection failed, or the answer was not understood"
+	}
+}
+
+// quotable is the part of err whose text holds only addresses, names of certificates and the
+// operating system's words; nil where there is none.
+func quotable(err error) error {
+	var (
+		operation    *net.OpError
+		dns          *net.DNSError
+		verification *tls.CertificateVerificationError
+		number       syscall.Errno
+	)
+	switch {
+	case errors.As(err, &verification):
+		return verification
+	case errors.As(err, &operation):
+		return operation
+	case errors.As(err, &dns):
+		return dns
+	case errors.As(err, &number):
+		return number
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return io.ErrUnexpectedEOF
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,205 @@
+package sinks
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	idleTimeout = 90 * time.Second
+	// pingInterval is how long an HTTP/2 connection may be silent before it is tested. Without it
+	// a connection that a firewall forgot takes requests until the kernel gives up, minutes later.
+	pingInterval = 15 * time.Second
+	// idleConnections is more than any sink writes at once, so that connections are kept.
+	idleConnections = 128
+)
+
+// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/2 where the
+// drain has it, connections kept, the proxy from the environment (HTTPS_PROXY, HTTP_PROXY,
+// NO_PROXY), answers not decompressed. When the file with the authorities changes, requests from
+// then on go over new connections, which are verified against the new ones.
+//
+// As a RoundTripper it follows no redirect and its errors do not quote the URL.
+type Transport struct {
+	tls     TLS
+	timeout time.Duration
+
+	mu      sync.Mutex      // guards current and ca
+	current *http.Transport // never nil
+	ca      os.FileInfo     // of CAFile when current was made; nil without one
+
+	openMu sync.Mutex // guards what follows; may be taken while mu is held
+	open   map[*openConn]struct{}
+	closed bool
+}
+
+// Transport reads the files and makes a transport. timeout is how long the drain may take from
+// having the request to the first byte of its answer.
+func (t TLS) Transport(timeout time.Duration) (*Transport, error) {
+	r := &Transport{tls: t, timeout: timeout, open: make(map[*openConn]struct{})}
+	if t.CAFile != "" {
+		// Before the file is read: if it changes in between, it is read once more than needed.
+		r.ca, _ = os.Stat(t.CAFile)
+	}
+	var err error
+	r.current, err = r.make()
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Transport) make() (*http.Transport, error) {
+	config, err := r.tls.Config()
+	if err != nil {
+		return nil, err
+	}
+	return &http.Transport{
+		Proxy: proxy,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode != http.StatusOK {
+				return &proxyError{status: answer.StatusCode}
+			}
+			return nil
+		},
+		DialContext:           r.dial,
+		TLSClientConfig:       config,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: r.timeout,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       idleTimeout,
+		MaxIdleConns:          idleConnections,
+		MaxIdleConnsPerHost:   idleConnections,
+		ForceAttemptHTTP2:     true, // net/http would leave it off because of TLSClientConfig
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingInterval},
+		DisableCompression:    true,
+	}, nil
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := r.transport().RoundTrip(request)
+	if err != nil && closedEarly(err) {
+		err = r.diagnose(request, err)
+	}
+	return response, err
+}
+
+// CloseIdleConnections closes the connections that no request uses.
+func (r *Transport) CloseIdleConnections() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current.CloseIdleConnections()
+}
+
+// Close closes all connections, with the goroutines that serve them. It is for the time when no
+// request is under way; requests after it fail.
+//
+// To close the idle ones would not do: an HTTP/2 connection is not idle yet when the last request on
+// it was cancelled a moment ago, and would stay.
+func (r *Transport) Close() {
+	r.CloseIdleConnections()
+	r.openMu.Lock()
+	r.closed = true
+	open := slices.Collect(maps.Keys(r.open))
+	r.openMu.Unlock()
+	for _, c := range open {
+		c.Close()
+	}
+}
+
+func (r *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c := &openConn{Conn: conn, transport: r}
+	r.openMu.Lock()
+	defer r.openMu.Unlock()
+	if r.closed {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	r.open[c] = struct{}{}
+	return c, nil
+}
+
+// An openConn is a connection that its transport knows of until it is closed.
+type openConn struct {
+	net.Conn
+	transport *Transport
+}
+
+func (c *openConn) Close() error {
+	c.transport.openMu.Lock()
+	delete(c.transport.open, c)
+	c.transport.openMu.Unlock()
+	return c.Conn.Close()
+}
+
+// transport is the transport for the next request.
+func (r *Transport) transport() *http.Transport {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tls.CAFile == "" {
+		return r.current
+	}
+	info, err := os.Stat(r.tls.CAFile)
+	if err != nil || r.ca != nil && os.SameFile(info, r.ca) && info.Size() == r.ca.Size() && info.ModTime().Equal(r.ca.ModTime()) {
+		return r.current
+	}
+	next, err := r.make()
+	if err != nil {
+		// Somebody is writing the file just now, or it is spoiled: what was trusted stays so,
+		// and the next request looks again.
+		return r.current
+	}
+	r.current.CloseIdleConnections()
+	r.current, r.ca = next, info
+	return r.current
+}
+
+// proxy is http.ProxyFromEnvironment with an error whose text does not have the proxy's password.
+func proxy(request *http.Request) (*url.URL, error) {
+	u, err := http.ProxyFromEnvironment(request)
+	if err != nil {
+		return nil, &proxyError{}
+	}
+	return u, nil
+}
+
+// A proxyError is what is wrong between this side and the proxy. status is what the proxy answered
+// to CONNECT, or 0 where its URL is not one.
+type proxyError struct{ status int }
+
+func (e *proxyError) Error() string {
+	if e.status == 0 {
+		return "the proxy's URL in the environment is not valid"
+	}
+	return "the proxy answered " + strconv.Itoa(e.status)
+}
+
+func (e *proxyError) verdict(doing string) *Error {
+	v := &Error{Verdict: Misconfigured, Err: e}
+	switch e.status {
+	case 0:
+		v.Reason = doing + ": HTTPS_PROXY in the environment is not the URL of a proxy: correct it"
+	case http.StatusProxyAuthRequired, http.StatusUnauthorized:
+		v.Reason = doing + ": the proxy refuses the credentials: correct the user and password in HTTPS_PROXY"
+	case http.StatusForbidden, http.StatusMethodNotAllowed:
+		v.Reason = doing + ": the proxy does not permit this drain: permit it there, or add its host to NO_PROXY"
+	default:
+		v.Verdict = Retry
+		v.Reason = doing + ": the proxy has no connection to the drain"
+	}
+	return v
+}
