@@ -28,7 +28,7 @@ const (
 // NO_PROXY), answers not decompressed. When the file with the authorities changes, requests from
 // then on go over new connections, which are verified against the new ones.
 //
-// As a RoundTripper it follows no redirect and its errors do not quote the URL.
+// As a RoundTripper it follows no redirect. Its errors are for [TransportError]: their text can quote the drain.
 type Transport struct {
 	tls     TLS
 	timeout time.Duration
@@ -64,7 +64,7 @@ func (r *Transport) make() (*http.Transport, error) {
 		return nil, err
 	}
 	return &http.Transport{
-		Proxy: proxy,
+		Proxy: http.ProxyFromEnvironment,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 			if answer.StatusCode != http.StatusOK {
 				return &proxyError{status: answer.StatusCode}
@@ -168,31 +168,16 @@ func (r *Transport) transport() *http.Transport {
 	return r.current
 }
 
-// proxy is http.ProxyFromEnvironment with an error whose text does not have the proxy's password.
-func proxy(request *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(request)
-	if err != nil {
-		return nil, &proxyError{}
-	}
-	return u, nil
-}
-
-// A proxyError is what is wrong between this side and the proxy. status is what the proxy answered
-// to CONNECT, or 0 where its URL is not one.
+// A proxyError is a proxy's answer to CONNECT that is not 200.
 type proxyError struct{ status int }
 
 func (e *proxyError) Error() string {
-	if e.status == 0 {
-		return "the proxy's URL in the environment is not valid"
-	}
 	return "the proxy answered " + strconv.Itoa(e.status)
 }
 
 func (e *proxyError) verdict(doing string) *Error {
 	v := &Error{Verdict: Misconfigured, Err: e}
 	switch e.status {
-	case 0:
-		v.Reason = doing + ": HTTPS_PROXY in the environment is not the URL of a proxy: correct it"
 	case http.StatusProxyAuthRequired, http.StatusUnauthorized:
 		v.Reason = doing + ": the proxy refuses the credentials: correct the user and password in HTTPS_PROXY"
 	case http.StatusForbidden, http.StatusMethodNotAllowed:

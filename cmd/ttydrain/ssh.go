@@ -1,5 +1,425 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
 
-func newSSHCommand() *cobra.Command { return &cobra.Command{Use: "ssh"} }
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/term"
+
+	"github.com/ttydrain/ttydrain/pipeline/client"
+)
+
+// statusConnection is the exit status when there was no session, or its connection was lost, as
+// OpenSSH's client has it.
+const statusConnection = exitStatus(255)
+
+func newSSHCommand() *cobra.Command {
+	var o sshOptions
+	c := &cobra.Command{
+		Use:   "ssh [--app APP] [--force-tty] [COMMAND...]",
+		Short: "Open a session on a ttydrain gateway",
+		Long: "Opens a session on a ttydrain gateway: with a terminal when input and output both are terminals,\n" +
+			"otherwise with output and error output apart. Without COMMAND it runs the app's own command.\n" +
+			"Everything after the first argument that is no flag belongs to COMMAND, whose words are joined with\n" +
+			"spaces and read by the app's shell.\n\n" +
+			"Without a terminal, SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to the session; the third one\n" +
+			"closes the connection.\n\n" +
+			"Exits with the session's status, with 128 plus the signal's number when a signal ended it, and with\n" +
+			"255 when there was no session or its connection was lost.",
+		Example: "  ttydrain ssh --app web\n  ttydrain ssh --app web --address gateway.example.com:2222 -- ls -l /srv | wc -l",
+		RunE: func(c *cobra.Command, args []string) error {
+			o.command = strings.Join(args, " ")
+			return o.run(c.Context())
+		},
+	}
+	f := c.Flags()
+	f.SetInterspersed(false)
+	f.StringVar(&o.app, "app", "", "the `APP` to open the session on (default $TTYDRAIN_APP)")
+	f.StringVar(&o.address, "address", "", "the gateway's `HOST:PORT` (default $TTYDRAIN_ADDRESS, or 127.0.0.1:2222)")
+	f.StringArrayVarP(&o.identities, "identity", "i", nil,
+		"`FILE` of a private key to log in with; repeatable (default the key agent's keys, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
+	f.StringVar(&o.knownHosts, "known-hosts", "", "`FILE` of the host keys that are known (default ~/.ssh/known_hosts)")
+	f.BoolVar(&o.acceptNew, "accept-new", false, "add the key of an unknown host without asking; a changed key is refused all the same")
+	f.BoolVar(&o.forceTTY, "force-tty", false, "give the session a terminal even if input or output is none")
+	return c
+}
+
+// sshOptions are one run of `ttydrain ssh`.
+type sshOptions struct {
+	app, address, knownHosts, command string
+	identities                        []string
+	acceptNew, forceTTY               bool
+}
+
+func (o *sshOptions) run(ctx context.Context) error {
+	if err := o.complete(); err != nil {
+		return err
+	}
+	// Signals are the session's here, so the command's context does not end with them.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	signals := catchSignals()
+	defer signals.stop()
+
+	release := signals.handle(func(s syscall.Signal) { cancel(endedBy(s)) })
+	conn, err := o.dial(ctx)
+	release()
+	if err != nil {
+		return o.tell(err)
+	}
+	defer conn.Close() // nothing is left to be lost
+	status, err := o.session(ctx, cancel, conn, signals)
+	switch {
+	case err != nil:
+		return o.tell(err)
+	case status != 0:
+		return exitStatus(status)
+	}
+	return nil
+}
+
+// complete takes from the environment what the command line does not say.
+func (o *sshOptions) complete() error {
+	o.app = cmp.Or(o.app, os.Getenv("TTYDRAIN_APP"))
+	if o.app == "" {
+		return usageError{errors.New("no app to open a session on: give its name with --app APP, or in the environment variable TTYDRAIN_APP")}
+	}
+	o.address = cmp.Or(o.address, os.Getenv("TTYDRAIN_ADDRESS"), "127.0.0.1:2222")
+	host, port, err := net.SplitHostPort(o.address)
+	if err != nil { // no port, then
+		host, port = strings.Trim(o.address, "[]"), "2222"
+	}
+	o.address = net.JoinHostPort(strings.ToLower(host), port) // known hosts are in lower case
+	if o.knownHosts == "" {
+		o.knownHosts = filepath.Join(sshFolder(), "known_hosts")
+	}
+	return nil
+}
+
+func sshFolder() string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/" // where nothing will be found, and the message says where that was
+	}
+	return filepath.Join(home, ".ssh")
+}
+
+// tell tells the person what went wrong, and gives the exit status for it.
+func (o *sshOptions) tell(err error) error {
+	if ended, ok := errors.AsType[endedBy](err); ok {
+		fmt.Fprintf(os.Stderr, "ttydrain: %v\n", ended)
+		return exitStatus(128 + int(ended))
+	}
+	if errors.Is(err, syscall.EPIPE) { // nobody reads the output: what a program without a handler dies of, silently
+		return exitStatus(128 + int(syscall.SIGPIPE))
+	}
+	text := err.Error()
+	hostKey, changed := errors.AsType[*client.HostKeyError](err)
+	_, unreachable := errors.AsType[*net.OpError](err)
+	switch {
+	case changed:
+		fmt.Fprintln(os.Stderr, client.Printable(hostKey.Error()))
+		return statusConnection
+	case errors.Is(err, client.ErrNoIdentity):
+		text += ": give a private key with --identity FILE, or make one with: ssh-keygen -t ed25519"
+	case errors.Is(err, client.ErrLogin):
+		text += ": the app does not exist, or none of these keys may use it; give another key with --identity FILE, or ask the gateway's operators"
+	case unreachable:
+		text += ": see that the gateway runs, and that --address is right"
+	}
+	fmt.Fprintf(os.Stderr, "ttydrain: %s\n", client.Printable(text))
+	return statusConnection
+}
+
+// dial connects and logs in. An unknown host is asked about between two connections, so that the
+// gateway need not wait for the answer.
+func (o *sshOptions) dial(ctx context.Context) (*client.Client, error) {
+	identities, err := client.LoadIdentities(ctx, client.IdentityOptions{
+		Files:       o.identities,
+		Folder:      sshFolder(),
+		AgentSocket: os.Getenv("SSH_AUTH_SOCK"),
+		Ask:         askPassphrase,
+		Report: func(name string, err error) {
+			fmt.Fprintf(os.Stderr, "ttydrain: not used: %s: %v\n", name, err)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer identities.Close()
+	conn, err := o.dialWith(ctx, identities.Signers)
+	if unknown, ok := errors.AsType[*client.UnknownHostError](err); ok {
+		if err := o.trust(ctx, unknown); err != nil {
+			return nil, err
+		}
+		conn, err = o.dialWith(ctx, identities.Signers)
+	}
+	return conn, err
+}
+
+func (o *sshOptions) dialWith(ctx context.Context, signers []ssh.Signer) (*client.Client, error) {
+	hosts := client.KnownHosts{File: o.knownHosts}
+	algorithms, err := hosts.Algorithms(o.address)
+	if err != nil {
+		return nil, err
+	}
+	return client.Dial(ctx, client.Options{
+		Address: o.address, User: o.app, Signers: signers,
+		HostKey: hosts.Check, HostKeyAlgorithms: algorithms, Banner: os.Stderr,
+	})
+}
+
+// trust adds an unknown host's key to the known ones, if the person wants that.
+func (o *sshOptions) trust(ctx context.Context, unknown *client.UnknownHostError) error {
+	if !o.acceptNew {
+		if err := o.askTrust(ctx, unknown); err != nil {
+			return err
+		}
+	}
+	if err := (client.KnownHosts{File: o.knownHosts}).Add(unknown.Address, unknown.Key); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "ttydrain: added the key %s of %s to %s\n", ssh.FingerprintSHA256(unknown.Key), unknown.Address, o.knownHosts)
+	return nil
+}
+
+func (o *sshOptions) askTrust(ctx context.Context, unknown *client.UnknownHostError) error {
+	console, err := client.OpenConsole()
+	if err != nil {
+		return fmt.Errorf("%w; there is no terminal to ask whether that is right: compare it with the one that the gateway's operators give, "+
+			"then run this once on a terminal or with --accept-new, or add the key to %s", unknown, o.knownHosts)
+	}
+	defer console.Close()
+	fingerprint := ssh.FingerprintSHA256(unknown.Key)
+	prompt := fmt.Sprintf("%v.\nConnect, and remember this key (yes/no/[fingerprint])? ", unknown)
+	for {
+		answer, err := console.Ask(ctx, prompt)
+		switch {
+		case err != nil:
+			return err
+		case strings.EqualFold(answer, "yes"), answer == fingerprint:
+			return nil
+		case strings.EqualFold(answer, "no"):
+			return errors.New("host key verification failed: the host is not trusted")
+		}
+		prompt = "Type yes, no or the fingerprint: "
+	}
+}
+
+// askPassphrase asks for a key's passphrase on the terminal.
+func askPassphrase(ctx context.Context, file string, again bool) ([]byte, error) {
+	console, err := client.OpenConsole()
+	if err != nil {
+		return nil, err
+	}
+	defer console.Close()
+	prompt := fmt.Sprintf("Enter passphrase for key '%s': ", file)
+	if again {
+		prompt = "Wrong passphrase. " + prompt
+	}
+	return console.AskSecret(ctx, prompt)
+}
+
+// session runs the session, on the local terminal where there is one.
+func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc, conn *client.Client, signals *signals) (status int, err error) {
+	s := client.Session{Command: o.command, Env: locale(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	typed := term.IsTerminal(int(os.Stdin.Fd()))
+	if !o.forceTTY && !(typed && term.IsTerminal(int(os.Stdout.Fd()))) {
+		pass := make(chan string, 8)
+		s.Signals = pass
+		received := 0
+		defer signals.handle(func(sig syscall.Signal) {
+			received++
+			name := passedSignals[sig]
+			switch {
+			case received > 3: // the connection is closed, and yet something holds us up
+				os.Exit(128 + int(sig))
+			case received == 3:
+				cancel(endedBy(sig))
+			default:
+				pass <- name // has room for all that get here
+			}
+		})()
+		return conn.Run(ctx, s)
+	}
+
+	restore := func() error { return nil }
+	received := 0
+	var restoring sync.Mutex // guards restore between the signals' goroutine and this one
+	defer signals.handle(func(sig syscall.Signal) {
+		received++
+		cancel(endedBy(sig))
+		if received > 1 { // an output that nobody takes holds us up
+			restoring.Lock()
+			restore()
+			os.Exit(128 + int(sig))
+		}
+	})()
+
+	resize, stop := watchSize()
+	defer stop()
+	s.Resize = resize
+	s.Terminal = &client.Terminal{Name: os.Getenv("TERM")}
+	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+		if t, err := client.LocalTerminal(f); err == nil {
+			s.Terminal = t
+			break
+		}
+	}
+	s.Terminal.Name = cmp.Or(s.Terminal.Name, "dumb")
+	if !typed {
+		s.Stdin = &typist{reader: os.Stdin}
+		return conn.Run(ctx, s)
+	}
+	restoring.Lock()
+	restore, err = client.MakeRaw(os.Stdin)
+	restoring.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, restore()) }() // in a panic, too
+	return conn.Run(ctx, s)
+}
+
+// locale is what a session shall know of the person's language.
+func locale() map[string]string {
+	env := make(map[string]string)
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		if name == "LANG" || strings.HasPrefix(name, "LC_") {
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// watchSize gives the local terminal's size each time that it changes, until stop is called.
+func watchSize() (sizes <-chan client.Size, stop func()) {
+	changes, latest := make(chan os.Signal, 1), make(chan client.Size, 1)
+	signal.Notify(changes, syscall.SIGWINCH)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends with done
+		for {
+			select {
+			case <-done:
+				return
+			case <-changes:
+			}
+			for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
+				if t, err := client.LocalTerminal(f); err == nil {
+					select {
+					case <-latest: // nobody needs the size before this one
+					default:
+					}
+					latest <- client.Size{Width: t.Width, Height: t.Height} // has room: nobody else sends
+					break
+				}
+			}
+		}
+	})
+	return latest, func() {
+		signal.Stop(changes)
+		close(done)
+		wg.Wait()
+	}
+}
+
+// A typist is input that is no terminal, for a session that has one: there the end of input is a key.
+type typist struct {
+	reader  io.Reader
+	midLine bool
+	end     []byte // what is left to type of the end
+	ended   bool
+}
+
+// endOfInput is the key Ctrl-D.
+const endOfInput = 4
+
+func (t *typist) Read(p []byte) (int, error) {
+	if !t.ended {
+		n, err := t.reader.Read(p)
+		if n > 0 {
+			t.midLine = p[n-1] != '\n' && p[n-1] != '\r'
+			return n, nil // an error comes again
+		}
+		if err != io.EOF {
+			return 0, err
+		}
+		t.ended, t.end = true, []byte{endOfInput}
+		if t.midLine { // there the first one only ends the line
+			t.end = append(t.end, endOfInput)
+		}
+	}
+	if len(t.end) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, t.end)
+	t.end = t.end[n:]
+	return n, nil
+}
+
+// passedSignals are the signals that are for the session, by their names in RFC 4254 §6.10.
+var passedSignals = map[syscall.Signal]string{
+	syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP", syscall.SIGQUIT: "QUIT",
+}
+
+// endedBy is the error that a signal to this process ended its session.
+type endedBy syscall.Signal
+
+func (e endedBy) Error() string { return "ended by the signal: " + syscall.Signal(e).String() }
+
+// signals are those that this process gets. It dies of none of them, nor of a closed output, so that the
+// terminal is restored.
+type signals struct {
+	received, pipe chan os.Signal
+}
+
+func catchSignals() *signals {
+	s := &signals{received: make(chan os.Signal, 8), pipe: make(chan os.Signal, 1)}
+	for sig := range passedSignals {
+		if !signal.Ignored(sig) { // as nohup has it
+			signal.Notify(s.received, sig)
+		}
+	}
+	signal.Notify(s.pipe, syscall.SIGPIPE) // a write then fails in place of ending the process
+	return s
+}
+
+func (s *signals) stop() {
+	signal.Stop(s.received)
+	signal.Stop(s.pipe)
+}
+
+// handle calls f with each signal, in one goroutine, until release is called, which waits for f.
+// A signal that comes while nobody handles it waits for the next one who does.
+func (s *signals) handle(f func(syscall.Signal)) (release func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends with done
+		for {
+			select {
+			case <-done:
+				return
+			case sig := <-s.received:
+				f(sig.(syscall.Signal))
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
+}

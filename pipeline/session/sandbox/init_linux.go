@@ -21,7 +21,6 @@ import (
 const (
 	hiddenName   = "ttydrain:" // as the program's name, which nobody types
 	initArgument = "session-init"
-	execArgument = "session-exec"
 )
 
 // The init's descriptors. Those of the command are there without a terminal only.
@@ -36,17 +35,10 @@ const (
 // this process was started by a [Runtime] to be a session's init, it does that and never returns.
 // Otherwise it returns false at once.
 func InitMain() bool {
-	if len(os.Args) < 2 || os.Args[0] != hiddenName {
+	if len(os.Args) != 2 || os.Args[0] != hiddenName || os.Args[1] != initArgument {
 		return false
 	}
-	switch os.Args[1] {
-	case initArgument:
-		initMain()
-	case execArgument:
-		execMain()
-	default:
-		return false
-	}
+	initMain()
 	return true // not reached
 }
 
@@ -245,55 +237,42 @@ func (p *initProcess) startCommand(a account, files []uintptr) error {
 }
 
 // forkCommand starts the command, and returns when it is executing, or why it could not be executed.
+// dataLimit is its RLIMIT_DATA, 0 for none.
 func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit int64) (int, error) {
 	if dataLimit == 0 {
 		return syscall.ForkExec(file, argv, attr)
 	}
-	// The limit has to be set in the new process before the command runs, and not in the init, which
-	// could be above it already. So this program is executed once more in between, see execMain.
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return 0, fmt.Errorf("making a pipe: %w", err)
+	// The limit must be there before the command runs. It cannot be set in the init, which could be
+	// above it already; so the command is traced for as long as it takes to stop where it begins.
+	attr.Sys.Ptrace = true
+	pid, err := syscall.ForkExec(file, argv, attr)
+	if err == syscall.EPERM {
+		// Tracing is forbidden here. Then a command has some microseconds without the limit.
+		attr.Sys.Ptrace = false
+		pid, err = syscall.ForkExec(file, argv, attr)
 	}
-	read := os.NewFile(uintptr(pipe[0]), "pipe")
-	defer read.Close()
-	attr.Files = append(attr.Files, uintptr(pipe[1]))
-	argv = append([]string{hiddenName, execArgument, strconv.FormatInt(dataLimit, 10), file}, argv...)
-	pid, err := syscall.ForkExec("/proc/self/exe", argv, attr)
-	unix.Close(pipe[1])
 	if err != nil {
 		return 0, err
 	}
-	number := make([]byte, 8)
-	n, err := read.Read(number)
-	if n == 0 || err != nil {
-		return pid, nil // closed on execution
+	if attr.Sys.Ptrace {
+		var status syscall.WaitStatus
+		for err = syscall.EINTR; err == syscall.EINTR; {
+			_, err = syscall.Wait4(pid, &status, 0, nil)
+		}
+		if err != nil || !status.Stopped() {
+			return 0, errors.New("it was killed before it ran")
+		}
 	}
-	var status syscall.WaitStatus
-	syscall.Wait4(pid, &status, 0, nil)
-	errno, err := strconv.Atoi(string(number[:n]))
+	limit := unix.Rlimit{Cur: uint64(dataLimit), Max: uint64(dataLimit)}
+	err = unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil)
+	if err == nil && attr.Sys.Ptrace {
+		err = syscall.PtraceDetach(pid)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("limiting the command's memory: %w", err)
+		syscall.Kill(pid, syscall.SIGKILL)
+		return 0, fmt.Errorf("its memory could not be limited: %w", err)
 	}
-	return 0, syscall.Errno(errno)
-}
-
-// execMain limits its own memory and becomes the command. Its arguments are the limit, the file and
-// the command's; its environment is the command's.
-func execMain() {
-	const resultFD = 3
-	unix.CloseOnExec(resultFD)
-	limit, err := strconv.ParseUint(os.Args[2], 10, 64)
-	if err == nil {
-		err = unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: limit, Max: limit})
-	}
-	if err == nil {
-		err = syscall.Exec(os.Args[3], os.Args[4:], os.Environ())
-	}
-	errno := syscall.EINVAL
-	errors.As(err, &errno)
-	unix.Write(resultFD, []byte(strconv.Itoa(int(errno))))
-	syscall.Exit(127)
+	return pid, nil
 }
 
 // follow obeys the gateway's orders until there are none any more.

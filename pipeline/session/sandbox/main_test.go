@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/user"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -212,7 +214,14 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("this is no privileged user")
 	}
-	const user = "54321"
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		missing(t, "an ordinary user: %v", err)
+	}
+	uid, err := strconv.ParseUint(nobody.Uid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir, err := os.MkdirTemp("", "sandbox-user-")
 	if err != nil {
 		t.Fatal(err)
@@ -224,14 +233,14 @@ func TestAsOrdinaryUser(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=5m")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
-	cmd.SysProcAttr = credential(54321)
+	cmd.SysProcAttr = credential(uint32(uid))
 	out, err := cmd.CombinedOutput()
 	for l := range strings.Lines(string(out)) {
 		if strings.Contains(l, "NOT TESTED") {
-			t.Log("as user "+user+": ", strings.TrimSpace(l))
+			t.Log("as nobody: ", strings.TrimSpace(l))
 		}
 	}
 	if err != nil {
-		t.Errorf("as user %s: %v\n%s", user, err, out)
+		t.Errorf("as nobody: %v\n%s", err, out)
 	}
 }

@@ -254,11 +254,13 @@ func (p *process) Resize(size session.Size) error {
 		return errors.New("changing the terminal's size: the session has no terminal")
 	}
 	raw, err := p.terminal.SyscallConn() // Fd would make it block
-	if err == nil {
-		controlErr := raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, winsize(size)) })
-		err = errors.Join(controlErr, err)
+	if err != nil {
+		return fmt.Errorf("changing the terminal's size: %w", err)
 	}
-	if err != nil && !errors.Is(err, os.ErrClosed) { // the session has ended: no matter
+	if raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, winsize(size)) }) != nil {
+		return nil // it is closed: the session has ended, and it is no matter
+	}
+	if err != nil {
 		return fmt.Errorf("changing the terminal's size: %w", err)
 	}
 	return nil
