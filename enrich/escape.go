@@ -78,7 +78,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 }
 
 // scan reads a piece of a stream and appends to dst what a person reads of it: no escape sequence,
-// no control character; a tab or a carriage return in the middle is a space, a backspace takes
+// no control character; a tab is a space, and so is a carriage return in the middle, a backspace takes
 // back the rune before it, and a byte that is not UTF-8 is U+FFFD.
 //
 // safe is where the piece may be cut: behind its last whole rune and escape sequence. dst, and state,
@@ -121,7 +121,11 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 		i++
 		if visible {
 			switch c {
-			case '\t', '\r':
+			case '\r':
+				if len(dst) > start {
+					dst = append(dst, ' ')
+				}
+			case '\t':
 				dst = append(dst, ' ')
 			case '\b':
 				if len(dst) > start {

@@ -122,7 +122,7 @@ func (o *sshOptions) tell(err error) error {
 		fmt.Fprintf(os.Stderr, "ttydrain: %v\n", ended)
 		return exitStatus(128 + int(ended))
 	}
-	if errors.Is(err, syscall.EPIPE) { // nobody reads the output: what a program without a handler dies of, silently
+	if errors.Is(err, client.ErrOutput) && errors.Is(err, syscall.EPIPE) { // nobody reads the output: what a program without a handler dies of, silently
 		return exitStatus(128 + int(syscall.SIGPIPE))
 	}
 	text := err.Error()

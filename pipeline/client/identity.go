@@ -106,6 +106,9 @@ type loader struct {
 }
 
 func (l *loader) unusable(name string, err error) {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		err = at.Err // the name is told already
+	}
 	l.looked = append(l.looked, fmt.Sprintf("%s: %v", name, err))
 	if l.options.Report != nil {
 		l.options.Report(name, err)

@@ -52,6 +52,8 @@ var (
 	// ErrRefused is wrapped by Run's error when the server would not start the session. What the
 	// server said about it has been written to Stderr.
 	ErrRefused = errors.New("the gateway refused the session")
+	// ErrOutput is wrapped by Run's error when an output could not be written, together with why.
+	ErrOutput = errors.New("the session's output cannot be written")
 	// ErrLost is wrapped by Run's error when the session ended without an exit status.
 	ErrLost = errors.New("the connection to the gateway was lost before the session had ended")
 )
@@ -83,8 +85,8 @@ func (c *Client) Run(ctx context.Context, s Session) (status int, err error) {
 	var outputs, others sync.WaitGroup
 	others.Go(func() { r.answer(requests) }) // ends with the channel
 	// The output is read before the session starts, since it may say why it does not. Both end with the channel.
-	outputs.Go(func() { r.show(s.Stdout, ch, "output") })
-	outputs.Go(func() { r.show(s.Stderr, ch.Stderr(), "error output") })
+	outputs.Go(func() { r.show(s.Stdout, ch) })
+	outputs.Go(func() { r.show(s.Stderr, ch.Stderr()) })
 
 	startErr := r.start()
 	if startErr != nil {
@@ -155,12 +157,12 @@ func (r *run) request(name, refusal string, payload []byte) error {
 }
 
 // show copies output until the channel is closed.
-func (r *run) show(to io.Writer, from io.Reader, name string) {
+func (r *run) show(to io.Writer, from io.Reader) {
 	if to == nil {
 		to = io.Discard
 	}
 	if _, err := io.Copy(to, from); err != nil { // reading gives io.EOF only
-		r.cancel(fmt.Errorf("write the session's %s: %w", name, err))
+		r.cancel(fmt.Errorf("%w: %w", ErrOutput, err))
 	}
 }
 
@@ -173,7 +175,7 @@ func (r *run) feed() {
 	io.Copy(r.ch, in) // writing fails only when the session has ended
 	if in.err != nil {
 		// Input that was cut off must not look complete.
-		r.cancel(fmt.Errorf("read the session's input: %w", in.err))
+		r.cancel(fmt.Errorf("the session's input cannot be read: %w", in.err))
 		return
 	}
 	r.ch.CloseWrite()

@@ -77,7 +77,7 @@ type TLS struct {
 
 // HTTPS is a drain that gets records as JSON by POST requests.
 type HTTPS struct {
-	// URL is https, or http to this machine.
+	// URL is where requests are posted to, over TLS only.
 	URL         string            `yaml:"url" rule:"required" want:"a URL that starts with https://"`
 	Format      string            `yaml:"format" enum:"json|ndjson|array"`
 	Compression string            `yaml:"compression" enum:"none|gzip"`

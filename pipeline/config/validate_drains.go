@@ -91,16 +91,13 @@ func (d *decoder) anyBad(path string) bool {
 
 func (h *HTTPS) finish(d *decoder, path string) {
 	at := path + ".url"
-	secure := true
 	if d.usable(at) {
 		u, problem := parseURL(h.URL, "https", "http")
 		switch {
 		case problem != "":
 			d.refuse(at, "%s", problem)
-		case u.Scheme == "http" && !isLoopback(u):
-			d.refuse(at, "is http to another machine, which anybody on the way can read; expected https:// (http:// is for this machine: 127.0.0.1, [::1] or localhost)")
-		default:
-			secure = u.Scheme == "https"
+		case u.Scheme == "http":
+			d.refuse(at, "is http, which anybody on the way can read; expected https://")
 		}
 	}
 	lines := make(map[string]string) // by the canonical form of the name
@@ -114,7 +111,6 @@ func (h *HTTPS) finish(d *decoder, path string) {
 		d.checkSecretLine(path+".headers."+name, h.Headers[name])
 	}
 	d.checkTLS(path, &h.TLS)
-	d.checkTLSUsed(path, secure)
 }
 
 // Data stream names: https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create-data-stream

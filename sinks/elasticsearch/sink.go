@@ -177,7 +177,7 @@ func checkDataStream(name string) error {
 // Close implements [sinks.Sink].
 func (s *Sink) Close() error {
 	err := s.client.Close(context.Background())
-	s.transport.CloseIdleConnections()
+	s.transport.Close()
 	if err != nil {
 		return fmt.Errorf("close the Elasticsearch client: %w", err)
 	}
