@@ -1,0 +1,92 @@
+// Command bench measures ttydrain: README.md tells what, and how.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if childMain() {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	var s settings
+	flag.IntVar(&s.lines, "lines", 500_000, "`LINES` of terminal output for each drain (slow drains get a part of it)")
+	flag.IntVar(&s.sessions, "sessions", 64, "`SESSIONS` that the lines are of")
+	flag.Uint64Var(&s.seed, "seed", 1, "`SEED` of the terminal output")
+	flag.IntVar(&s.runs, "runs", 3, "`RUNS` of everything, of which the table has the medians")
+	flag.IntVar(&s.echoes, "echoes", 3000, "`BYTES` typed, each when the one before has been echoed")
+	flag.Int64Var(&s.catBytes, "cat", 100<<20, "size in `BYTES` of the file that cat shows")
+	flag.StringVar(&s.ttydrain, "ttydrain", "", "the ttydrain `BINARY` to measure; built from this source by default")
+	flag.StringVar(&s.profiles, "cpuprofile", "", "`FOLDER` for a processor profile of the enricher and router of every run")
+	only := flag.String("only", "", "`NAMES` of what to measure, or what they begin with, separated by commas: https, syslog, elasticsearch, ssh, …")
+	jsonFile := flag.String("json", "", "`FILE` for everything that was measured, as JSON")
+	write := flag.Bool("write", false, "put the table into README.md and bench/README.md, between their markers")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is not expected: everything is a flag, see -help", flag.Arg(0))
+	}
+	if s.profiles != "" {
+		if err := os.MkdirAll(s.profiles, 0o755); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	s.progress = func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "%6.1fs %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}
+	var prefixes []string
+	if *only != "" {
+		prefixes = strings.Split(*only, ",")
+	}
+	results, err := benchmark(ctx, &s, prefixes)
+	if err != nil {
+		return err
+	}
+	r := newReport(&s, results)
+	fmt.Print(r.markdown())
+	if *jsonFile != "" {
+		data, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(*jsonFile, append(data, '\n'), 0o644); err != nil {
+			return err
+		}
+	}
+	if *write {
+		return writeTables(r.markdown(), "README.md", filepath.Join("bench", "README.md"))
+	}
+	return nil
+}
+
+// benchmark measures what is chosen in a folder of its own.
+func benchmark(ctx context.Context, s *settings, only []string) ([]result, error) {
+	var err error
+	// A session has a /tmp of its own: the file that cat shows must be elsewhere.
+	if s.dir, err = os.MkdirTemp("/var/tmp", "ttydrain-bench-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(s.dir)
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		return nil, err
+	}
+	return measure(ctx, []group{drains()}, s, only)
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
+	"github.com/ttydrain/ttydrain/sinks/https"
+	"github.com/ttydrain/ttydrain/sinks/syslog"
+)
+
+// pipelineSetup says what the process of the enricher and the router is to do. It fills the TTY stream
+// before it is ready.
+type pipelineSetup struct {
+	Dir string // its own, for the stores and keys
+
+	Seed            uint64
+	Sessions, Lines int
+	Keystrokes      bool
+
+	Drain drainSetup
+	// Profile is a file for the processor profile of what is measured, or "".
+	Profile string
+}
+
+// drainSetup is the one drain.
+type drainSetup struct {
+	// Type is "https", "elasticsearch" or "syslog".
+	Type string
+	// Address is host and port, or the URL of Elasticsearch.
+	Address, CAFile string
+	Format          https.Format // of https
+	DataStream      string       // of elasticsearch
+}
+
+func (d drainSetup) open() (sinks.Sink, error) {
+	switch d.Type {
+	case "https":
+		return https.New(https.Options{URL: "https://" + d.Address + "/", Format: d.Format, TLS: sinks.TLS{CAFile: d.CAFile}})
+	case "elasticsearch":
+		return elasticsearch.New(elasticsearch.Options{URLs: []string{d.Address}, DataStream: d.DataStream, ManageTemplate: true})
+	case "syslog":
+		return syslog.New(syslog.Options{Address: d.Address, TLS: sinks.TLS{CAFile: d.CAFile}})
+	}
+	return nil, fmt.Errorf("drain type %q is not known", d.Type)
+}
+
+// What the pipeline's process is asked, in this order.
+const (
+	askGo        = "go"        // start the enricher and the router
+	askDelivered = "delivered" // say when everything is confirmed by the drain; may be left out
+	askStop      = "stop"      // stop them
+)
+
+// pipelineAnswer is the answer to askStop, and the other ones' with nothing in it.
+type pipelineAnswer struct {
+	Processor time.Duration // used from askGo to askStop
+}
+
+// pipelineMain is the process.
+func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
+	var setup pipelineSetup
+	if err := in.Decode(&setup); err != nil {
+		return err
+	}
+	ctx := context.Background() // the process ends with its input
+	key, err := enrich.LoadKey(filepath.Join(setup.Dir, "key.pem"), "")
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	b, err := bus.Open(ctx, bus.Options{Store: filepath.Join(setup.Dir, "data"), Log: log})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	filled, err := fill(ctx, b, key, setup.Seed, setup.Sessions, setup.Lines, setup.Keystrokes)
+	if err != nil {
+		return fmt.Errorf("fill the TTY stream: %w", err)
+	}
+	metrics := pipeline.NewMetrics(prometheus.NewRegistry())
+	enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
+		Bus: b, Signer: key, Metrics: metrics, Log: log,
+		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
+	})
+	router, err := pipeline.NewRouter(pipeline.RouterOptions{
+		Bus: b, Metrics: metrics, Log: log,
+		// The batches are those of a configuration that says nothing of them.
+		Drains: []pipeline.Drain{{Name: "bench", Open: setup.Drain.open, BatchRecords: 5000, BatchBytes: 4 << 20}},
+	})
+	if err != nil {
+		return err
+	}
+	// What filling left behind is not the pipeline's to clear away.
+	runtime.GC()
+	debug.FreeOSMemory()
+	if err := out.Encode(filled); err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var work errgroup.Group
+	var before time.Duration
+	for {
+		var question string
+		if err := in.Decode(&question); err != nil {
+			return err
+		}
+		var answer pipelineAnswer
+		switch question {
+		case askGo:
+			if err := startProfile(setup.Profile); err != nil {
+				return err
+			}
+			before = processorTime()
+			work.Go(func() error { return enricher.Run(ctx) })
+			work.Go(func() error { return router.Run(ctx) })
+		case askDelivered:
+			if err := errors.Join(enricher.Drain(ctx), router.Drain(ctx)); err != nil {
+				return err
+			}
+		case askStop:
+			answer.Processor = processorTime() - before
+			pprof.StopCPUProfile() // does nothing where none was started
+			stop()
+			if err := work.Wait(); err != nil {
+				return err
+			}
+		}
+		if err := out.Encode(answer); err != nil {
+			return err
+		}
+	}
+}
+
+// startProfile begins a processor profile; it is whole after pprof.StopCPUProfile.
+func startProfile(file string) error {
+	if file == "" {
+		return nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(f)
+}

@@ -1,0 +1,143 @@
+package clienttest
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/term"
+)
+
+// A Screen is a real terminal with a program in it. The test is the person before it.
+type Screen struct {
+	Process  *os.Process
+	t        testing.TB
+	cmd      *exec.Cmd
+	keyboard *os.File
+	terminal *os.File // kept open, to look at the terminal when the program has ended
+	ended    chan struct{}
+	read     sync.WaitGroup
+
+	mu      sync.Mutex // guards text
+	text    []byte
+	changed chan struct{} // has an element when there may be new text
+}
+
+// OnScreen starts a program in a terminal of 80 by 24. Streams that the command has already stay as they are.
+func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
+	t.Helper()
+	keyboard, terminal, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Screen{t: t, cmd: cmd, keyboard: keyboard, terminal: terminal, ended: make(chan struct{}), changed: make(chan struct{}, 1)}
+	s.Resize(80, 24)
+	if cmd.Stdin == nil {
+		cmd.Stdin = terminal
+	}
+	if cmd.Stdout == nil {
+		cmd.Stdout = terminal
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = terminal
+	}
+	// The terminal belongs to the program's session even if no stream is one: descriptor 3.
+	cmd.ExtraFiles = []*os.File{terminal}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.Process = cmd.Process
+	s.read.Go(func() { // ends when the terminal is closed on all sides
+		buf := make([]byte, 4096)
+		for {
+			n, err := keyboard.Read(buf)
+			s.mu.Lock()
+			s.text = append(s.text, buf[:n]...)
+			s.mu.Unlock()
+			select {
+			case s.changed <- struct{}{}:
+			default:
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	go func() { // ends with the program
+		cmd.Wait() // its error is in the status
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-s.ended
+		terminal.Close()
+		s.read.Wait()
+		keyboard.Close()
+		if t.Failed() {
+			t.Logf("the screen had %q", s.Text())
+		}
+	})
+	return s
+}
+
+// Text is everything that the terminal has shown.
+func (s *Screen) Text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.text)
+}
+
+// Await waits until the terminal has shown the text at some time, and gives all that it has shown by then.
+func (s *Screen) Await(text string) string {
+	s.t.Helper()
+	timeout := time.After(Patience)
+	for {
+		if all := s.Text(); strings.Contains(all, text) {
+			return all
+		}
+		select {
+		case <-s.changed:
+		case <-timeout:
+			s.t.Fatalf("no %q on the screen: %q", text, s.Text())
+		}
+	}
+}
+
+// Type types on the keyboard.
+func (s *Screen) Type(text string) {
+	s.t.Helper()
+	if _, err := s.keyboard.WriteString(text); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Resize changes the window's size.
+func (s *Screen) Resize(width, height int) {
+	s.t.Helper()
+	if err := pty.Setsize(s.keyboard, &pty.Winsize{Cols: uint16(width), Rows: uint16(height)}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Modes are the terminal's modes as they are now, to be compared with reflect.DeepEqual.
+func (s *Screen) Modes() *term.State {
+	s.t.Helper()
+	modes, err := term.GetState(int(s.terminal.Fd()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return modes
+}
+
+// Status waits for the program's end and gives its exit status, -1 when a signal ended it.
+func (s *Screen) Status() int {
+	s.t.Helper()
+	Wait(s.t, s.ended, "the program's end")
+	return s.cmd.ProcessState.ExitCode()
+}

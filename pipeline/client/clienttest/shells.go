@@ -1,0 +1,96 @@
+package clienttest
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// shells is a gateway's Sessions that runs real shells, as plainly as can be.
+type shells struct {
+	requests chan session.Request
+	causes   chan error
+}
+
+func (s *shells) Run(ctx context.Context, req session.Request, client session.IO) (session.Exit, error) {
+	if req.Command == "refuse" {
+		return session.Exit{}, &session.Refusal{Message: "no session for you"}
+	}
+	cmd := exec.Command("/bin/sh")
+	if req.Command != "" {
+		cmd.Args = append(cmd.Args, "-c", req.Command)
+	}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PS1=$ "}, req.Env...)
+
+	var outputs sync.WaitGroup // which end with the program and all that it has started
+	var terminal *os.File
+	if t := req.Terminal; t != nil {
+		cmd.Env = append(cmd.Env, "TERM="+t.Name)
+		f, err := pty.StartWithSize(cmd, winsize(t.Size))
+		if err != nil {
+			return session.Exit{}, err
+		}
+		defer f.Close()
+		terminal = f
+		go io.Copy(f, client.Stdin) // ends with the client
+		outputs.Go(func() { io.Copy(client.Stdout, f) })
+	} else {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			return session.Exit{}, err
+		}
+		cmd.Stdout, cmd.Stderr = client.Stdout, client.Stderr
+		if err := cmd.Start(); err != nil {
+			return session.Exit{}, err
+		}
+		go func() { // ends with the client
+			io.Copy(stdin, client.Stdin)
+			stdin.Close()
+		}()
+	}
+	s.requests <- req
+
+	ended := make(chan struct{})
+	var control sync.WaitGroup
+	control.Go(func() { // ends with the program
+		for {
+			select {
+			case size := <-client.Resize:
+				pty.Setsize(terminal, winsize(size))
+			case name := <-client.Signals:
+				syscall.Kill(-cmd.Process.Pid, unix.SignalNum("SIG"+name))
+			case <-ctx.Done():
+				s.causes <- context.Cause(ctx)
+				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+				return
+			case <-ended:
+				return
+			}
+		}
+	})
+	cmd.Wait() // its error is in the status
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	outputs.Wait()
+	close(ended)
+	control.Wait()
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		name := strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
+		return session.Exit{Status: 128 + int(status.Signal()), Signal: name}, nil
+	}
+	return session.Exit{Status: status.ExitStatus(), Reason: session.ReasonExit}, nil
+}
+
+func winsize(s session.Size) *pty.Winsize {
+	return &pty.Winsize{Rows: uint16(s.Height), Cols: uint16(s.Width)}
+}
