@@ -41,12 +41,18 @@ func (k *Key) Mint(issuer string, user schema.User, now time.Time) (string, erro
 // CheckDocument says whether a user document may be passed on: it is a JWT whose exp is past at now.
 // Whoever signed it is not looked at. The error never quotes the document.
 func CheckDocument(document string, now time.Time) error {
-	var claims jwt.RegisteredClaims
+	// Not jwt.RegisteredClaims: it takes "EXP" for exp, cuts fractions off, and a number that is no time wraps
+	// around in it, so that a document could be expired here and live elsewhere.
+	claims := make(jwt.MapClaims)
 	// The one place that parses without verifying: what makes a document harmless is its expiry alone.
-	if _, _, err := jwt.NewParser().ParseUnverified(document, &claims); err != nil || claims.ExpiresAt == nil {
+	if _, _, err := jwt.NewParser().ParseUnverified(document, claims); err != nil {
 		return ErrBadDocument
 	}
-	if !claims.ExpiresAt.Before(now) {
+	expires, ok := claims["exp"].(float64)
+	if !ok {
+		return ErrBadDocument
+	}
+	if expires >= float64(now.Unix()) {
 		return ErrLiveDocument
 	}
 	return nil

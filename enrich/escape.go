@@ -14,6 +14,7 @@ const (
 	control   parser = 3 // in a control sequence (CSI)
 	text      parser = 4 // in a control string: OSC, DCS, SOS, PM or APC
 	textEsc   parser = 5 // after an ESC in a control string, perhaps of its terminator ESC \
+	textC1    parser = 6 // after the first byte of U+009C, perhaps, in a control string: its other terminator
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 // it is shown, or a control character that acts by itself.
 func (p parser) next(c byte) (state parser, visible bool) {
 	switch {
-	case c == esc && p != text:
+	case c == esc && p != text && p != textC1:
 		return escape, false
 	case (c == can || c == sub) && p != ground: // both abort a sequence
 		return ground, false
@@ -36,6 +37,8 @@ func (p parser) next(c byte) (state parser, visible bool) {
 	switch p {
 	case escape:
 		switch {
+		case c >= utf8.RuneSelf: // not a byte of a sequence: it ends there
+			return ground, true
 		case c == '[':
 			return control, false
 		case c == ']', c == 'P', c == 'X', c == '^', c == '_':
@@ -50,7 +53,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 		if c < 0x30 {
 			return escapeMid, false
 		}
-		return ground, false
+		return ground, c >= utf8.RuneSelf
 	case control:
 		if 0x40 <= c && c <= 0x7e {
 			return ground, false
@@ -65,8 +68,15 @@ func (p parser) next(c byte) (state parser, visible bool) {
 			return ground, false
 		case esc:
 			return textEsc, false
+		case 0xc2:
+			return textC1, false
 		}
 		return text, false
+	case textC1:
+		if c == 0x9c {
+			return ground, false
+		}
+		return text.next(c)
 	case textEsc:
 		// ESC \ ends the string. Anything else begins another sequence, which also ends it.
 		if c == '\\' {
@@ -78,8 +88,8 @@ func (p parser) next(c byte) (state parser, visible bool) {
 }
 
 // scan reads a piece of a stream and appends to dst what a person reads of it: no escape sequence,
-// no control character; a tab is a space, and so is a carriage return in the middle, a backspace takes
-// back the rune before it, and a byte that is not UTF-8 is U+FFFD.
+// no control character; a tab is a space, and so is a carriage return or a line feed in the middle, a
+// backspace takes back the rune before it, and a byte that is not UTF-8 is U+FFFD.
 //
 // safe is where the piece may be cut: behind its last whole rune and escape sequence. dst, and state,
 // are those at safe; where final is set, nothing follows, and safe is the end of the piece.
@@ -112,16 +122,23 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 			safe, at, mark = i, ground, len(dst)
 			continue
 		}
+		switch { // a sequence that another one ends is whole, though the state never is ground
+		case c == esc && state != ground && state != text && state != textC1:
+			safe, at, mark = i, ground, len(dst)
+		case state == textEsc && c != '\\' && i > 0: // before the ESC, which did not begin a terminator
+			safe, at, mark = i-1, ground, len(dst)
+		}
 		next, visible := state.next(c)
 		if visible && c >= utf8.RuneSelf { // the byte ended a sequence and is shown: look at it again
 			state = next
+			safe, at, mark = i, ground, len(dst)
 			continue
 		}
 		state = next
 		i++
 		if visible {
 			switch c {
-			case '\r':
+			case '\r', '\n', '\v', '\f': // a command that was asked for may have lines
 				if len(dst) > start {
 					dst = append(dst, ' ')
 				}

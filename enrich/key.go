@@ -21,6 +21,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// minRSA is the length of an RSA key in bits, and the least that is taken.
+const minRSA = 2048
+
 // A Key signs user documents and the ends of sessions.
 type Key struct {
 	private crypto.Signer
@@ -53,7 +56,7 @@ func createKey(path, algorithm string) ([]byte, error) {
 	var err error
 	switch algorithm {
 	case "RS256", "RS512":
-		private, err = rsa.GenerateKey(rand.Reader, 2048)
+		private, err = rsa.GenerateKey(rand.Reader, minRSA)
 	case "ES256":
 		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case "EdDSA", "":
@@ -101,9 +104,17 @@ func parseKey(data []byte, algorithm string) (*Key, error) {
 			return nil, fmt.Errorf("a PEM block %q, which is no unencrypted private key: expected PKCS #8", block.Type)
 		}
 	}
+	return newKey(parsed, algorithm)
+}
+
+// newKey makes a key of a private key as package crypto has it.
+func newKey(parsed any, algorithm string) (*Key, error) {
 	k := new(Key)
 	switch private := parsed.(type) {
 	case *rsa.PrivateKey:
+		if bits := private.N.BitLen(); bits < minRSA { // RFC 7518 §3.3
+			return nil, fmt.Errorf("an RSA key of %d bits: expected %d or more", bits, minRSA)
+		}
 		k.private, k.method = private, jwt.SigningMethodRS256
 		if algorithm == "RS512" {
 			k.method = jwt.SigningMethodRS512

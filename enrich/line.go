@@ -132,17 +132,19 @@ func (l *line) cut(n int, state parser, whole bool, now time.Time, emit func(*li
 	l.since = now
 }
 
-// appendTiming appends the timing of a record: see schema.Record.
+// appendTiming appends the timing of a record: see schema.Record. The delays up to a pair add up to its time, to
+// the microsecond: what is cut off a delay is not cut off the next one too.
 func appendTiming(dst []byte, arrivals []arrival) []byte {
-	last := arrivals[0].at
+	var last int64 // microseconds since the first
 	for i, a := range arrivals {
 		if i > 0 {
 			dst = append(dst, ' ')
 		}
-		dst = strconv.AppendInt(dst, max(0, a.at-last)/int64(time.Microsecond), 10)
+		at := max(last, (a.at-arrivals[0].at)/int64(time.Microsecond))
+		dst = strconv.AppendInt(dst, at-last, 10)
 		dst = append(dst, ':')
 		dst = strconv.AppendInt(dst, int64(a.bytes), 10)
-		last = max(last, a.at)
+		last = at
 	}
 	return dst
 }

@@ -125,25 +125,35 @@ func (p Progress) Reaches(q Progress) bool {
 // Add adds a chunk. What was added before, wholly or in part, is passed over, so that chunks may be
 // added again after a restart; a chunk that comes too early is refused with [ErrAhead].
 // now is the enricher's own time. The chunk's bytes stay the caller's.
+//
+// After the end of the session, whose signature covers all that there is, every chunk is passed over.
 func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
+	if t.ended {
+		return t.err
+	}
 	at := Progress{c.Offset, c.Events}
 	if !t.Received().Reaches(at) {
 		return ErrAhead
 	}
 	for i := range c.Frames {
+		if t.ended {
+			break
+		}
 		f := &c.Frames[i]
 		if f.Kind.IsOutput() {
 			stream := f.Kind.Stream()
 			l := &t.lines[stream]
 			seen := l.received() - at.Bytes[stream] // how much of the frame, and perhaps what follows, is known
 			at.Bytes[stream] += uint64(len(f.Payload))
-			if seen < uint64(len(f.Payload)) && !t.ended {
+			if seen < uint64(len(f.Payload)) {
 				l.add(f.Payload[seen:], f.Time, now, t.emit)
 			}
 			continue
 		}
 		at.Events++
-		if at.Events <= t.events || t.ended {
+		// The end is new until it was added, whatever its number: a gateway that was killed does not know
+		// which chunk was its last where one was refused and stored after its successors.
+		if at.Events <= t.events && f.Kind != schema.FrameEnd {
 			continue
 		}
 		if err := t.addEvent(f, now); err != nil {
@@ -156,10 +166,16 @@ func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
 // Lost says that what the session showed up to a chunk that has come never will: it adds a gap for
 // the missing bytes, after which the chunk can be added.
 func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
+	if t.ended {
+		return t.err
+	}
+	for i := range t.lines {
+		t.lines[i].end(now, t.emit)
+	}
+	// From here on no segment is sealed before the gap is in it.
 	var missing uint64
 	for i := range t.lines {
 		l := &t.lines[i]
-		l.end(now, t.emit)
 		l.state = ground
 		if c.Offset[i] > l.consumed {
 			missing += c.Offset[i] - l.consumed

@@ -42,36 +42,36 @@ type EnricherOptions struct {
 
 // An Enricher turns chunks into segments.
 type Enricher struct {
-	o EnricherOptions
-	// settled is, per partition, the sequence on TTY up to which all finished records are on LOGS.
-	settled []atomic.Uint64
+	o          EnricherOptions
+	partitions []enriched
+}
+
+// enriched is how far a partition is enriched.
+type enriched struct {
+	settled atomic.Uint64 // sequence on TTY up to which all finished records are on LOGS
+	working atomic.Bool   // this process has the lease
 }
 
 // NewEnricher makes an enricher.
 func NewEnricher(o EnricherOptions) *Enricher {
-	return &Enricher{o: o, settled: make([]atomic.Uint64, o.Bus.Partitions())}
+	return &Enricher{o: o, partitions: make([]enriched, o.Bus.Partitions())}
 }
 
 // Run enriches until ctx is done, whatever happens; then it returns nil.
 func (e *Enricher) Run(ctx context.Context) error {
 	var g errgroup.Group
-	for i := range e.settled {
+	for i := range e.partitions {
 		g.Go(func() error {
 			retry := backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(0), backoff.WithMaxInterval(10*time.Second))
 			for {
-				p := &enriching{
-					o: e.o, partition: i, settled: &e.settled[i], name: "enrich." + strconv.Itoa(i),
-					operations: make(map[string]*operation), published: make(chan published, 64),
-					log: e.o.Log.With("partition", i),
-				}
-				err := p.run(ctx)
+				worked, err := e.enrich(ctx, i)
 				if ctx.Err() != nil {
 					return nil
 				}
-				wait := retry.NextBackOff()
-				if p.worked {
+				if worked {
 					retry.Reset()
 				}
+				wait := retry.NextBackOff()
 				e.o.Log.Error("enriching stopped and starts again", "partition", i, "error", err, "wait", wait)
 				select {
 				case <-time.After(wait):
@@ -84,14 +84,38 @@ func (e *Enricher) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Drain waits until every chunk that was on TTY when it was called is enriched, as far as its lines are finished.
+// enrich works on a partition as long as its lease, and nothing fails.
+func (e *Enricher) enrich(ctx context.Context, partition int) (worked bool, err error) {
+	lease, err := e.o.Bus.Acquire(ctx, "enrich."+strconv.Itoa(partition))
+	if err != nil {
+		return false, err
+	}
+	defer lease.Release()
+	e.partitions[partition].working.Store(true)
+	defer e.partitions[partition].working.Store(false)
+	p := &enriching{
+		o: e.o, partition: partition, enriched: &e.partitions[partition], lease: lease,
+		operations: make(map[string]*operation), published: make(chan published, 64),
+		log: e.o.Log.With("partition", partition),
+	}
+	err = p.run(ctx)
+	return p.worked, err
+}
+
+// Drain waits until every chunk that was on TTY when it was called is enriched, as far as its lines are
+// finished, and this process does the partition's work.
 func (e *Enricher) Drain(ctx context.Context) error {
 	end, err := e.o.Bus.End(ctx, schema.StreamTTY)
 	if err != nil {
 		return err
 	}
-	for i := range e.settled {
-		after := func() uint64 { return e.settled[i].Load() }
+	for i := range e.partitions {
+		after := func() uint64 {
+			if !e.partitions[i].working.Load() {
+				return end
+			}
+			return e.partitions[i].settled.Load()
+		}
 		if err := waitFor(ctx, e.o.Bus, schema.StreamTTY, []string{schema.FilterTTY(i)}, end, after); err != nil {
 			return err
 		}
@@ -127,8 +151,8 @@ func waitFor(ctx context.Context, b *bus.Bus, stream string, filters []string, e
 type enriching struct {
 	o         EnricherOptions
 	partition int
-	name      string // of its position
-	settled   *atomic.Uint64
+	lease     *bus.Lease
+	enriched  *enriched
 	log       *slog.Logger
 
 	decoder    schema.Decoder
@@ -136,7 +160,6 @@ type enriching struct {
 	operations map[string]*operation // by subject on TTY
 	published  chan published
 	read       uint64 // sequence of the last chunk read
-	saved      uint64 // the position that is kept
 	backlog    int    // bytes of the finished records of all operations
 	flying     int    // segments under way
 	worked     bool   // something was published
@@ -175,18 +198,14 @@ type published struct {
 }
 
 func (p *enriching) run(ctx context.Context) error {
-	position, err := p.o.Bus.Position(ctx, p.name)
-	if err != nil {
-		return err
-	}
-	p.read, p.saved = position, position
-	reader, err := p.o.Bus.Read(ctx, schema.StreamTTY, []string{schema.FilterTTY(p.partition)}, position)
+	p.read = p.lease.Position()
+	ctx, cancel := p.lease.Within(ctx)
+	defer cancel(nil)
+	reader, err := p.o.Bus.Read(ctx, schema.StreamTTY, []string{schema.FilterTTY(p.partition)}, p.read)
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	messages := make(chan bus.Message, 64)
 	go func() { // ends with ctx, or when the stream can't be read
 		for {
@@ -457,20 +476,15 @@ func (p *enriching) position() uint64 {
 }
 
 func (p *enriching) save(ctx context.Context) error {
-	position := p.position()
-	if position == p.saved {
-		return nil
+	if position := p.position(); position != p.lease.Position() {
+		return p.lease.Save(ctx, position)
 	}
-	if err := p.o.Bus.SavePosition(ctx, p.name, position); err != nil {
-		return err
-	}
-	p.saved = position
 	return nil
 }
 
 // report tells Drain how far the work is.
 func (p *enriching) report() {
 	if p.flying == 0 && p.backlog == 0 {
-		p.settled.Store(p.read)
+		p.enriched.settled.Store(p.read)
 	}
 }

@@ -99,6 +99,7 @@ func (g *rig) start() {
 
 func (g *rig) drain() {
 	g.t.Helper()
+	g.waitWorking()
 	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
 	defer cancel()
 	if err := g.e.Drain(ctx); err != nil {
@@ -224,6 +225,51 @@ func TestPipelineDeliversWhatWasShown(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnotherTakesOver(t *testing.T) {
+	first := &rig{t: t, bus: openBus(t, t.TempDir(), 2), key: testKey(t)}
+	defer first.bus.Close()
+	all := first.memoryDrain("all", nil)
+	second := &rig{t: t, bus: first.bus, key: first.key, drains: first.drains}
+	first.start()
+	first.waitWorking()
+	second.start()
+	rng := rand.New(rand.NewPCG(4, 4))
+	before, shownBefore := first.session(rng, "web", 20_000, false)
+	first.drain()
+	all.check(t, before, shownBefore)
+	during, shownDuring := first.session(rng, "web", 20_000, true)
+	first.stop()
+	after, shownAfter := second.session(rng, "web", 20_000, false)
+	second.waitWorking()
+	second.drain()
+	second.stop()
+	all.check(t, before, shownBefore)
+	all.check(t, during, shownDuring)
+	all.check(t, after, shownAfter)
+}
+
+// waitWorking waits until all of the rig's work is its own.
+func (g *rig) waitWorking() {
+	g.t.Helper()
+	for {
+		working := true
+		for i := range g.e.partitions {
+			working = working && g.e.partitions[i].working.Load()
+		}
+		for _, w := range g.r.workers {
+			working = working && w.working.Load()
+		}
+		if working {
+			return
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-g.t.Context().Done():
+			g.t.Fatal("the work was not taken up")
+		}
 	}
 }
 

@@ -78,8 +78,8 @@ func (r *Router) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Drain waits until every record that was on LOGS when it was called is delivered, but does not wait for
-// drains that are failing: theirs stay in the stream.
+// Drain waits until every record that was on LOGS when it was called is delivered, as far as it is for this
+// process to do. It does not wait for drains that are failing: theirs stay in the stream.
 func (r *Router) Drain(ctx context.Context) error {
 	end, err := r.bus.End(ctx, schema.StreamLogs)
 	if err != nil {
@@ -87,7 +87,7 @@ func (r *Router) Drain(ctx context.Context) error {
 	}
 	for _, w := range r.workers {
 		after := func() uint64 {
-			if w.failing.Load() {
+			if w.failing.Load() || !w.working.Load() {
 				return end
 			}
 			return w.delivered.Load()
@@ -104,18 +104,18 @@ type worker struct {
 	drain   Drain
 	sink    sinks.Sink
 	bus     *bus.Bus
-	name    string // of its position
+	name    string // of its lease
 	filters []string
 	metrics *Metrics
 	log     *slog.Logger
 
 	delivered atomic.Uint64 // sequence on LOGS up to which the drain has everything
 	failing   atomic.Bool   // the last write failed
+	working   atomic.Bool   // this process has the lease
 
 	// Of the goroutine of run alone.
-	saved uint64
-	fast  *backoff.ExponentialBackOff
-	slow  *backoff.ExponentialBackOff
+	fast *backoff.ExponentialBackOff
+	slow *backoff.ExponentialBackOff
 }
 
 func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink) *worker {
@@ -168,24 +168,26 @@ type fetched struct {
 
 // route reads and delivers until something other than the drain fails.
 func (w *worker) route(ctx context.Context) error {
-	position, err := w.bus.Position(ctx, w.name)
+	lease, err := w.bus.Acquire(ctx, w.name)
 	if err != nil {
 		return err
 	}
-	w.saved = position
-	w.delivered.Store(position)
-	reader, err := w.bus.Read(ctx, schema.StreamLogs, w.filters, position)
+	defer lease.Release()
+	w.working.Store(true)
+	defer w.working.Store(false)
+	w.delivered.Store(lease.Position())
+	ctx, cancel := lease.Within(ctx)
+	defer cancel(nil)
+	reader, err := w.bus.Read(ctx, schema.StreamLogs, w.filters, lease.Position())
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	segments := make(chan fetched, 64)
 	go w.fetch(ctx, cancel, reader, segments)
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	defer w.save(context.WithoutCancel(ctx))
+	defer w.save(context.WithoutCancel(ctx), lease)
 	var batch []sinks.Entry
 	for {
 		select {
@@ -199,7 +201,7 @@ func (w *worker) route(ctx context.Context) error {
 			w.delivered.Store(last.sequence)
 			w.metrics.lag.WithLabelValues(w.drain.Name).Set(float64(last.pending))
 		case <-tick.C:
-			if err := w.save(ctx); err != nil {
+			if err := w.save(ctx, lease); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -378,14 +380,9 @@ func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) 
 }
 
 // save keeps the position.
-func (w *worker) save(ctx context.Context) error {
-	position := w.delivered.Load()
-	if position == w.saved {
-		return nil
+func (w *worker) save(ctx context.Context, lease *bus.Lease) error {
+	if position := w.delivered.Load(); position != lease.Position() {
+		return lease.Save(ctx, position)
 	}
-	if err := w.bus.SavePosition(ctx, w.name, position); err != nil {
-		return err
-	}
-	w.saved = position
 	return nil
 }

@@ -16,6 +16,7 @@ const (
 	BucketOperations = "operations"
 	BucketSessions   = "sessions"
 	BucketPositions  = "positions"
+	BucketLeases     = "leases"
 )
 
 // First tokens of the subjects of each stream.

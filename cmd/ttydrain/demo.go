@@ -171,7 +171,7 @@ func (d *demo) open(ctx context.Context, listen string, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
-	d.node, err = newNode(ctx, c, log)
+	d.node, err = newNode(ctx, c, roles{true, true, true}, log)
 	return err
 }
 

@@ -26,12 +26,31 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
 // drainGrace is how long a node that stops goes on delivering what was shown.
 const drainGrace = 10 * time.Second
 
-// A node is all of ttydrain in one process:
+// roles are the parts of ttydrain that a process runs.
+type roles struct{ gateway, enrich, router bool }
+
+// parseRole reads the value of --role.
+func parseRole(role string) (roles, error) {
+	switch role {
+	case "all":
+		return roles{true, true, true}, nil
+	case "gateway":
+		return roles{gateway: true}, nil
+	case "enrich":
+		return roles{enrich: true}, nil
+	case "router":
+		return roles{router: true}, nil
+	}
+	return roles{}, usageError{fmt.Errorf("--role %q is not known: expected all, gateway, enrich or router", role)}
+}
+
+// A node is all of ttydrain in one process, or some of its parts:
 //
 //	ssh client ─► gateway ─► manager ─► sandbox
 //	                            │ capture
@@ -42,21 +61,26 @@ const drainGrace = 10 * time.Second
 //
 // It is made by newNode, which opens everything that may be missing or taken, and run by run.
 type node struct {
-	log      *slog.Logger
-	bus      *bus.Bus
-	runtime  *sandbox.Runtime
-	manager  *session.Manager
-	gateway  *gateway.Gateway
-	enricher *pipeline.Enricher
-	router   *pipeline.Router
-	admin    admin.Options
+	log   *slog.Logger
+	bus   *bus.Bus
+	admin admin.Options
 
-	sshListener   net.Listener
+	// Of its roles; nil without.
+	runtime     *sandbox.Runtime
+	manager     *session.Manager
+	gateway     *gateway.Gateway
+	sshListener net.Listener
+	enricher    *pipeline.Enricher
+	router      *pipeline.Router
+
 	adminListener net.Listener
 	ready         atomic.Bool
 }
 
-func newNode(ctx context.Context, c *config.Config, log *slog.Logger) (_ *node, err error) {
+func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (_ *node, err error) {
+	if c.NATS == nil && r != (roles{true, true, true}) {
+		return nil, usageError{errors.New("--role takes the parts of ttydrain apart, which meet on a NATS cluster: configure nats, or leave --role out")}
+	}
 	n := &node{log: log}
 	defer func() {
 		if err != nil {
@@ -64,41 +88,45 @@ func newNode(ctx context.Context, c *config.Config, log *slog.Logger) (_ *node, 
 		}
 	}()
 	// The addresses first: they are what is taken most often.
-	if n.sshListener, err = net.Listen("tcp", c.Gateway.Listen); err != nil {
-		return nil, fmt.Errorf("gateway: %w", listenError(err))
+	if r.gateway {
+		if n.sshListener, err = net.Listen("tcp", c.Gateway.Listen); err != nil {
+			return nil, fmt.Errorf("gateway: %w", listenError(err))
+		}
 	}
 	if n.adminListener, err = net.Listen("tcp", c.Admin.Listen); err != nil {
 		return nil, fmt.Errorf("admin: %w", listenError(err))
 	}
-	hostKey, err := gateway.LoadHostKey(c.Gateway.HostKey)
-	if err != nil {
-		return nil, err
-	}
-	key, err := enrich.LoadKey(c.UserDocument.SigningKey, c.UserDocument.Algorithm)
-	if err != nil {
-		return nil, err
-	}
 	if n.bus, err = openBus(ctx, c, log); err != nil {
 		return nil, err
 	}
-	document := func(u schema.User) (string, error) { return key.Mint(c.UserDocument.Issuer, u, time.Now()) }
-	if err = n.makeGateway(c, hostKey, document); err != nil {
-		return nil, err
-	}
-
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := pipeline.NewMetrics(registry)
-	n.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: n.bus, Signer: key, Document: document, Metrics: metrics, Log: log})
-	n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: routedDrains(c, log), Metrics: metrics, Log: log})
-	if err != nil {
-		return nil, err
+	n.admin = admin.Options{Ready: n.isReady, Metrics: registry}
+	if r.gateway || r.enrich {
+		key, err := enrich.LoadKey(c.UserDocument.SigningKey, c.UserDocument.Algorithm)
+		if err != nil {
+			return nil, err
+		}
+		if n.admin.JWKS, err = key.JWKS(); err != nil {
+			return nil, err
+		}
+		document := func(u schema.User) (string, error) { return key.Mint(c.UserDocument.Issuer, u, time.Now()) }
+		if r.gateway {
+			if err = n.makeGateway(c, document); err != nil {
+				return nil, err
+			}
+		}
+		if r.enrich {
+			n.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: n.bus, Signer: key, Document: document, Metrics: metrics, Log: log})
+		}
 	}
-	jwks, err := key.JWKS()
-	if err != nil {
-		return nil, err
+	if r.router {
+		n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: routedDrains(c, log), Metrics: metrics, Log: log})
+		if err != nil {
+			return nil, err
+		}
 	}
-	n.admin = admin.Options{Ready: n.isReady, Metrics: registry, JWKS: jwks}
 	return n, nil
 }
 
@@ -106,13 +134,37 @@ func listenError(err error) error {
 	return fmt.Errorf("%w: is another ttydrain running, or is the address not this machine's?", err)
 }
 
+// clusterPartitions is into how many parts the work on a cluster can be divided. It is that of the streams' first start.
+const clusterPartitions = 8
+
 func openBus(ctx context.Context, c *config.Config, log *slog.Logger) (*bus.Bus, error) {
-	return bus.Open(ctx, bus.Options{Store: c.Store, Sync: c.SyncInterval, Log: log})
+	if c.NATS == nil {
+		return bus.Open(ctx, bus.Options{Store: c.Store, Sync: c.SyncInterval, Log: log})
+	}
+	o := bus.Options{
+		URL: c.NATS.URL, Replicas: c.NATS.Replicas, Partitions: clusterPartitions, CredentialsFile: c.NATS.CredentialsFile,
+		Token: c.NATS.Token.Reveal(), Username: c.NATS.Username, Password: c.NATS.Password.Reveal(), Log: log,
+	}
+	if c.NATS.TLS != (config.TLS{}) {
+		var err error
+		if o.TLS, err = sinks.TLS(c.NATS.TLS).Config(); err != nil {
+			return nil, fmt.Errorf("nats: %w", err)
+		}
+	}
+	return bus.Open(ctx, o)
 }
 
 // makeGateway makes what sessions need: the runtime, the manager, and the SSH server in front.
-func (n *node) makeGateway(c *config.Config, hostKey ssh.Signer, document func(schema.User) (string, error)) (err error) {
-	if n.runtime, err = sandbox.New(sandbox.Options{Dir: filepath.Join(c.Store, "sandbox"), Log: n.log}); err != nil {
+func (n *node) makeGateway(c *config.Config, document func(schema.User) (string, error)) error {
+	hostKey, err := gateway.LoadHostKey(c.Gateway.HostKey)
+	if err != nil {
+		return err
+	}
+	dir := "" // the system's folder for temporary files
+	if c.Store != "" {
+		dir = filepath.Join(c.Store, "sandbox")
+	}
+	if n.runtime, err = sandbox.New(sandbox.Options{Dir: dir, Log: n.log}); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
 	n.log.Info("the sandbox runtime is ready", "capabilities", n.runtime.Capabilities().String())
@@ -193,43 +245,63 @@ func (n *node) isReady(ctx context.Context) error {
 // run runs until ctx is done, and then stops in stages: no new sessions, the running ones ended and recorded; what
 // they showed enriched, then delivered, each to a deadline; and all the rest.
 func (n *node) run(ctx context.Context) error {
-	if err := n.manager.Recover(ctx); err != nil {
-		return err
+	defer n.close()
+	if n.manager != nil {
+		if err := n.manager.Recover(ctx); err != nil {
+			return err
+		}
 	}
 	var work errgroup.Group
 	always := context.WithoutCancel(ctx)
-	enriching, stopEnriching := context.WithCancel(always)
-	routing, stopRouting := context.WithCancel(always)
-	serving, stopServing := context.WithCancel(always)
-	defer func() { stopEnriching(); stopRouting(); stopServing() }()
-	work.Go(func() error { return n.enricher.Run(enriching) })
-	work.Go(func() error { return n.router.Run(routing) })
+	working, stopWorking := context.WithCancel(always)
+	defer stopWorking()
+	if n.enricher != nil {
+		work.Go(func() error { return n.enricher.Run(working) })
+	}
+	if n.router != nil {
+		work.Go(func() error { return n.router.Run(working) })
+	}
 	// A server that fails by itself is a reason to stop all.
 	accepting, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
 	work.Go(func() error {
-		err := admin.Serve(serving, n.adminListener, n.admin)
+		err := admin.Serve(working, n.adminListener, n.admin)
 		if err != nil {
 			failed(err)
 		}
 		return err
 	})
 	n.ready.Store(true)
-	n.log.Info("ready", "ssh", n.sshListener.Addr().String(), "admin", n.adminListener.Addr().String())
-
-	err := n.gateway.Serve(accepting, n.sshListener)
+	var err error
+	if n.gateway != nil {
+		n.log.Info("ready", "ssh", n.sshListener.Addr().String(), "admin", n.adminListener.Addr().String())
+		err = n.gateway.Serve(accepting, n.sshListener)
+	} else {
+		n.log.Info("ready", "admin", n.adminListener.Addr().String())
+		<-accepting.Done()
+	}
 	n.ready.Store(false)
 	n.log.Info("stopping: delivering what is left", "within", drainGrace)
 	grace, cancel := context.WithTimeoutCause(always, drainGrace, errors.New("the time for it is over"))
 	defer cancel()
-	if err := errors.Join(n.enricher.Drain(grace), n.router.Drain(grace)); err != nil {
+	if err := n.drain(grace); err != nil {
 		n.log.Warn("not everything was delivered before the stop: the rest is in the streams, and the next start goes on with it", "error", err)
 	}
-	stopEnriching()
-	stopRouting()
-	stopServing()
+	stopWorking()
 	err = errors.Join(err, work.Wait())
-	n.close()
 	n.log.Info("stopped")
+	return err
+}
+
+// drain waits until what is in the streams is enriched and delivered.
+func (n *node) drain(ctx context.Context) error {
+	var err error
+	if n.enricher != nil {
+		err = n.enricher.Drain(ctx)
+	}
+	if n.router != nil {
+		err = errors.Join(err, n.router.Drain(ctx))
+	}
 	return err
 }
 

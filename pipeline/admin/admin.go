@@ -18,12 +18,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Options of a server. All are needed.
+// Options of a server.
 type Options struct {
 	// Ready says why the process is not ready, or nil.
 	Ready   func(context.Context) error
 	Metrics prometheus.Gatherer
-	// JWKS is the key set to serve.
+	// JWKS is the key set to serve; nil for a process that signs nothing.
 	JWKS []byte
 }
 
@@ -43,11 +43,13 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/jwk-set+json")
-		w.Header().Set("Cache-Control", "public, max-age=300")
-		w.Write(o.JWKS)
-	})
+	if o.JWKS != nil {
+		mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/jwk-set+json")
+			w.Header().Set("Cache-Control", "public, max-age=300")
+			w.Write(o.JWKS)
+		})
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	stopped := make(chan struct{})

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -64,28 +63,4 @@ func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
 			return nil, fmt.Errorf("list the sessions: %w", context.Cause(ctx))
 		}
 	}
-}
-
-// Position gives how far a reader has come: the sequence of the last message that it is done with, 0 at first.
-func (b *Bus) Position(ctx context.Context, reader string) (uint64, error) {
-	entry, err := b.positions.Get(ctx, reader)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read the position of %s: %w", reader, err)
-	}
-	position, err := strconv.ParseUint(string(entry.Value()), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read the position of %s: %w", reader, err)
-	}
-	return position, nil
-}
-
-// SavePosition keeps how far a reader has come.
-func (b *Bus) SavePosition(ctx context.Context, reader string, sequence uint64) error {
-	if _, err := b.positions.Put(ctx, reader, strconv.AppendUint(nil, sequence, 10)); err != nil {
-		return fmt.Errorf("save the position of %s: %w", reader, err)
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/ttydrain/ttydrain/schema"
 )
@@ -41,6 +43,10 @@ type Options struct {
 	URL string
 	// Replicas of each stream and bucket in a cluster; 0 means 1.
 	Replicas int
+	// Credentials for the cluster: a file with a JWT and an NKey seed; or a token; or a user and a password.
+	CredentialsFile, Token, Username, Password string
+	// TLS is for the connections to the cluster; nil for what the URL says.
+	TLS *tls.Config
 
 	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
 	// exist keep theirs.
@@ -61,6 +67,8 @@ type Bus struct {
 	operations jetstream.KeyValue
 	sessions   jetstream.KeyValue
 	positions  jetstream.KeyValue
+	leases     jetstream.KeyValue
+	owner      string // of this process's leases
 }
 
 // Open starts the embedded server or connects to a cluster, and makes the streams and buckets that are missing.
@@ -74,7 +82,7 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 }
 
 func (b *Bus) open(ctx context.Context, o Options) (err error) {
-	options := []nats.Option{nats.Name("ttydrain"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(false)}
+	options := append(o.connection(), nats.Name("ttydrain"), nats.MaxReconnects(-1))
 	if o.URL == "" {
 		if b.lock, err = lockStore(o.Store); err != nil {
 			return err
@@ -94,28 +102,45 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	replicas := max(o.Replicas, 1)
 	b.partitions = max(o.Partitions, 1)
 	b.streams = make(map[string]jetstream.Stream)
+	b.owner = nuid.Next()
 	for _, s := range []struct{ name, subjects string }{{schema.StreamTTY, "tty.>"}, {schema.StreamLogs, "logs.>"}, {schema.StreamDeadLetter, "deadletter.>"}} {
 		if err := b.ensureStream(ctx, s.name, s.subjects, replicas); err != nil {
 			return err
 		}
 	}
 	for _, k := range []struct {
-		name  string
-		about string
-		into  *jetstream.KeyValue
+		into   *jetstream.KeyValue
+		config jetstream.KeyValueConfig
 	}{
-		{schema.BucketOperations, "who opened which session; never changed", &b.operations},
-		{schema.BucketSessions, "how each session stands", &b.sessions},
-		{schema.BucketPositions, "how far each reader of a stream has come", &b.positions},
+		{&b.operations, jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed"}},
+		{&b.sessions, jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands"}},
+		{&b.positions, jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}},
+		// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.
+		{&b.leases, jetstream.KeyValueConfig{Bucket: schema.BucketLeases, Description: "which process does which work",
+			TTL: leaseTTL, Storage: jetstream.MemoryStorage}},
 	} {
-		*k.into, err = b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: k.name, Description: k.about, Replicas: replicas, Storage: jetstream.FileStorage,
-		})
-		if err != nil {
-			return fmt.Errorf("make the bucket %s: %w", k.name, err)
+		k.config.Replicas = replicas
+		if *k.into, err = b.js.CreateOrUpdateKeyValue(ctx, k.config); err != nil {
+			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
 		}
 	}
 	return nil
+}
+
+// connection is how to show the cluster who this is.
+func (o *Options) connection() (options []nats.Option) {
+	switch {
+	case o.CredentialsFile != "":
+		options = append(options, nats.UserCredentials(o.CredentialsFile))
+	case o.Token != "":
+		options = append(options, nats.Token(o.Token))
+	case o.Username != "":
+		options = append(options, nats.UserInfo(o.Username, o.Password))
+	}
+	if o.TLS != nil {
+		options = append(options, nats.Secure(o.TLS))
+	}
+	return options
 }
 
 // lockStore keeps a second process off the store, which would damage it.

@@ -1,0 +1,167 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// leaseTTL is how long a lease lasts that is not renewed: how long after the death of a process
+	// another goes on with its work.
+	leaseTTL = 10 * time.Second
+	// leaseRenew is how often it is renewed.
+	leaseRenew = leaseTTL / 4
+	// leaseSafe is how long after the last renewal the holder still counts on it. It gives up before the
+	// server does.
+	leaseSafe = leaseTTL * 3 / 4
+)
+
+// ErrLeaseLost is the cause with which work ends whose lease another process has, or may have.
+var ErrLeaseLost = errors.New("another process has taken over this work")
+
+// A Lease is the right to do a piece of work, which one process has at a time, with how far the work has come.
+//
+// It cannot keep two processes from working at the same time for a moment: one that was stopped and goes on
+// does not know yet that its lease is over. What it can't do then is to move the position, which is checked by
+// revision; so a handover repeats, and never skips.
+type Lease struct {
+	bus      *Bus
+	name     string
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	done     chan struct{} // closed when renewing has ended
+	held     uint64        // revision of the lease's key; of renew alone until done
+	position uint64
+	revision uint64 // of the position's key
+}
+
+// Acquire waits until this process has the lease on a piece of work.
+func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
+	held, err := b.waitForLease(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lease{bus: b, name: name, held: held, done: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	go l.renew() // ends with the lease
+	if err := l.takePosition(ctx); err != nil {
+		l.Release()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, err error) {
+	// The watch tells when the holder lets go; the ticker when it has died, which nothing tells.
+	watch, err := b.leases.Watch(ctx, name, jetstream.UpdatesOnly())
+	if err != nil {
+		return 0, fmt.Errorf("wait for the lease %s: %w", name, err)
+	}
+	defer watch.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		revision, err := b.leases.Create(ctx, name, []byte(b.owner))
+		if err == nil {
+			return revision, nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) && ctx.Err() == nil {
+			return 0, fmt.Errorf("take the lease %s: %w", name, err)
+		}
+		select {
+		case <-watch.Updates():
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// takePosition reads the position, and writes it again, after which nobody who held the lease before can.
+func (l *Lease) takePosition(ctx context.Context) error {
+	for {
+		entry, err := l.bus.positions.Get(ctx, l.name)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			l.revision, err = l.bus.positions.Create(ctx, l.name, []byte("0"))
+		} else if err == nil {
+			if l.position, err = strconv.ParseUint(string(entry.Value()), 10, 64); err != nil {
+				return fmt.Errorf("read the position of %s: %w", l.name, err)
+			}
+			l.revision, err = l.bus.positions.Update(ctx, l.name, entry.Value(), entry.Revision())
+		}
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return fmt.Errorf("take over the position of %s: %w", l.name, err)
+		}
+		// The one before has just moved it.
+	}
+}
+
+func (l *Lease) renew() {
+	defer close(l.done)
+	tick := time.NewTicker(leaseRenew)
+	defer tick.Stop()
+	renewed := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-l.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithDeadline(l.ctx, renewed.Add(leaseSafe))
+		asked := time.Now()
+		revision, err := l.bus.leases.Update(ctx, l.name, []byte(l.bus.owner), l.held)
+		cancel()
+		switch {
+		case err == nil:
+			l.held, renewed = revision, asked
+		case errors.Is(err, jetstream.ErrKeyExists), time.Since(renewed) >= leaseSafe:
+			l.cancel(ErrLeaseLost)
+			return
+		}
+	}
+}
+
+// Within gives a context that ends with ctx, with cancel, or with the lease, whose cause is then ErrLeaseLost.
+func (l *Lease) Within(ctx context.Context) (_ context.Context, cancel context.CancelCauseFunc) {
+	ctx, cancelled := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(l.ctx, func() { cancelled(context.Cause(l.ctx)) })
+	return ctx, func(cause error) { stop(); cancelled(cause) }
+}
+
+// Position is how far the work has come: the sequence of the last message that it is done with, 0 at first.
+func (l *Lease) Position() uint64 { return l.position }
+
+// Save moves the position. It fails with ErrLeaseLost where another process has taken over.
+func (l *Lease) Save(ctx context.Context, sequence uint64) error {
+	revision, err := l.bus.positions.Update(ctx, l.name, strconv.AppendUint(nil, sequence, 10), l.revision)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		l.cancel(ErrLeaseLost)
+		return fmt.Errorf("save the position of %s: %w", l.name, ErrLeaseLost)
+	}
+	if err != nil {
+		return fmt.Errorf("save the position of %s: %w", l.name, err)
+	}
+	l.position, l.revision = sequence, revision
+	return nil
+}
+
+// Release lets another process have the work at once.
+func (l *Lease) Release() {
+	lost := errors.Is(context.Cause(l.ctx), ErrLeaseLost)
+	l.cancel(nil)
+	<-l.done
+	if !lost {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), requestTimeout)
+		defer cancel()
+		// If it fails, the lease ends by itself a little later.
+		_ = l.bus.leases.Delete(ctx, l.name, jetstream.LastRevision(l.held))
+	}
+}
