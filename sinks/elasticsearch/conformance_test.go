@@ -1,7 +1,6 @@
 package elasticsearch
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
@@ -9,22 +8,11 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for _, gzip := range []bool{false, true} {
-		t.Run(fmt.Sprintf("gzip %v", gzip), func(t *testing.T) { testConformance(t, gzip) })
-	}
-}
-
-// testConformance runs the whole suite without compression, as is the default. With it, -short leaves
-// it out: the tests of proxies and repeats compress too.
-func testConformance(t *testing.T, gzip bool) {
-	if gzip && testing.Short() {
-		t.Skip("long")
-	}
 	sinktest.Run(t, func(t *testing.T) sinktest.Target {
 		node := nodes.Node(t, estest.Options{})
 		dataStream := node.DataStream(t)
 		proxy := sinktest.NewProxy(t, hostPort(t, node))
-		sink, err := New(Options{URLs: []string{"http://" + proxy.Address()}, DataStream: dataStream, ManageTemplate: true, Gzip: gzip})
+		sink, err := New(Options{URLs: []string{"http://" + proxy.Address()}, DataStream: dataStream, ManageTemplate: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func TestLeastPrivilege(t *testing.T) {
 	key := node.APIKey(t, dataStream)
 
 	var log strings.Builder
-	s := newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream, APIKey: key, ManageTemplate: true, Pipeline: "", Log: logTo(&log)})
+	s := newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream, APIKey: key, ManageTemplate: true, Log: logTo(&log)})
 	if err := s.Probe(t.Context()); err != nil {
 		t.Errorf("Probe: %v", err)
 	}
@@ -66,7 +66,7 @@ func TestPrivileges(t *testing.T) {
 		return newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream, APIKey: key, ManageTemplate: manage})
 	}
 	create := node.APIKeyWith(t, map[string]any{"index": []any{map[string]any{"names": []string{dataStream}, "privileges": []string{"create_doc"}}}})
-	// Without a template, and for a name for which Elasticsearch has none of its own.
+	// The data stream is not there yet.
 	wantFailure(t, write(t, sink(create, false), batch), sinks.Misconfigured, 403, "auto_configure")
 
 	mustWrite(t, sink(node.ManagerAPIKey(t, dataStream), true), batch[:2])

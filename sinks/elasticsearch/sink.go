@@ -167,9 +167,9 @@ func checkDataStream(name string) error {
 	case len(name) > 255:
 		return fmt.Errorf("data_stream has %d bytes: it may have 255", len(name))
 	case strings.ContainsAny(name, "\\/*?\"<>| ,#:") || strings.ToLower(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
-		return fmt.Errorf("data_stream is %q: it may have no upper-case letters, no spaces and none of \\ / * ? \" < > | , # :", name)
+		return fmt.Errorf("data_stream is %q: none of \\ / * ? \" < > | , # : and no space or upper-case letter may be in it", name)
 	case strings.ContainsAny(name[:1], "-_+."):
-		return fmt.Errorf("data_stream is %q: it may not begin with - _ + or .", name)
+		return fmt.Errorf("data_stream is %q: its first character may not be one of - _ . +, so begin it with a letter", name)
 	}
 	return nil
 }

@@ -73,12 +73,15 @@ func (n *Node) request(ctx context.Context, method, path string, body []byte) (a
 }
 
 // DataStream is a name for a data stream of this test alone. Where the node is not a throw-away one,
-// the data stream is deleted when the test ends.
+// the data stream, and ttydrain's template for it, are deleted when the test ends.
 func (n *Node) DataStream(t testing.TB) string {
 	t.Helper()
 	name := "logs-ttydrain-" + strings.ToLower(rand.Text()[:12])
 	if n.folder == "" {
-		t.Cleanup(func() { n.Try(t, http.MethodDelete, "/_data_stream/"+name, nil) })
+		t.Cleanup(func() {
+			n.Try(t, http.MethodDelete, "/_data_stream/"+name, nil)
+			n.Try(t, http.MethodDelete, "/_index_template/ttydrain-"+name, nil)
+		})
 	}
 	return name
 }

@@ -119,7 +119,7 @@ func (n *Node) Stop() {
 // run starts the process and waits until it answers.
 func (n *Node) run() error {
 	logName := filepath.Join(n.folder, "log")
-	p, err := startProcess(logName, n.options.Security, filepath.Join(n.folder, "start"), strconv.Itoa(n.port), filepath.Join(n.folder, "data"))
+	p, err := startProcess(n.folder, logName, n.options.Security, filepath.Join(n.folder, "start"), strconv.Itoa(n.port), filepath.Join(n.folder, "data"))
 	if err != nil {
 		return err
 	}
@@ -168,10 +168,14 @@ type process struct {
 }
 
 // leashed runs its arguments, and beside them something that waits for the end of standard input,
-// which comes at the latest when the parent has ended, and then kills the group.
-const leashed = `{ cat >/dev/null; kill -KILL -- -$$; } <&0 & exec "$0" "$@" </dev/null`
+// which comes at the latest when the parent has ended, and then removes the node's folder and kills
+// the group.
+const leashed = `{ cat >/dev/null; rm -rf "$TTYDRAIN_NODE_FOLDER"; kill -KILL -- -$$; } <&0 & exec "$0" "$@" </dev/null`
 
-func startProcess(logName string, security bool, args ...string) (*process, error) {
+// stopTimeout bounds the wait for processes that were killed.
+const stopTimeout = 10 * time.Second
+
+func startProcess(folder, logName string, security bool, args ...string) (*process, error) {
 	log, err := os.OpenFile(logName, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -179,7 +183,7 @@ func startProcess(logName string, security bool, args ...string) (*process, erro
 	defer log.Close() // the process has a descriptor of its own
 	command := exec.Command("bash", append([]string{"-c", leashed}, args...)...)
 	command.Stdout, command.Stderr = log, log
-	command.Env = append(os.Environ(), "SECURITY="+strconv.FormatBool(security))
+	command.Env = append(os.Environ(), "SECURITY="+strconv.FormatBool(security), "TTYDRAIN_NODE_FOLDER="+folder)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	leash, err := command.StdinPipe()
 	if err != nil {
@@ -207,6 +211,12 @@ func (p *process) stop() {
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 	<-p.done
 	p.leash.Close()
+	// The group's other processes are gone a moment later: before that they hold the port and files.
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && syscall.Kill(-p.pid, 0) == nil; {
+		<-again.C
+	}
 }
 
 func freePort() (int, error) {
