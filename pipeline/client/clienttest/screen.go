@@ -90,21 +90,36 @@ func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
 func (s *Screen) Text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return string(s.text)
+	text, _ := strings.CutSuffix(string(s.text), endMark)
+	return text
 }
+
+// endMark is what the test itself writes on the terminal after the program's end: what comes before has
+// then been read.
+const endMark = "\x00end\x00"
 
 // Await waits until the terminal has shown the text at some time, and gives all that it has shown by then.
 func (s *Screen) Await(text string) string {
 	s.t.Helper()
+	s.awaitAll(func(all string) bool { return strings.Contains(all, text) }, text)
+	return s.Text()
+}
+
+// awaitAll waits until done says so of all the text, with the end mark.
+func (s *Screen) awaitAll(done func(text string) bool, what string) {
+	s.t.Helper()
 	timeout := time.After(Patience)
 	for {
-		if all := s.Text(); strings.Contains(all, text) {
-			return all
+		s.mu.Lock()
+		all := string(s.text)
+		s.mu.Unlock()
+		if done(all) {
+			return
 		}
 		select {
 		case <-s.changed:
 		case <-timeout:
-			s.t.Fatalf("no %q on the screen: %q", text, s.Text())
+			s.t.Fatalf("no %q on the screen: %q", what, all)
 		}
 	}
 }
@@ -135,9 +150,14 @@ func (s *Screen) Modes() *term.State {
 	return modes
 }
 
-// Status waits for the program's end and gives its exit status, -1 when a signal ended it.
+// Status waits for the program's end and gives its exit status, -1 when a signal ended it. Text then has
+// all that the program wrote. It may be called once.
 func (s *Screen) Status() int {
 	s.t.Helper()
 	Wait(s.t, s.ended, "the program's end")
+	if _, err := s.terminal.WriteString(endMark); err != nil {
+		s.t.Fatal(err)
+	}
+	s.awaitAll(func(text string) bool { return strings.HasSuffix(text, endMark) }, "end")
 	return s.cmd.ProcessState.ExitCode()
 }
