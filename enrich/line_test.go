@@ -119,10 +119,10 @@ func TestLines(t *testing.T) {
 		{"a line in three chunks", func(s *script) { s.show(out, "a"); s.show(out, "b"); s.show(out, "c\nd") },
 			`"abc\n"`},
 		{"the end ends a line", func(s *script) { s.show(out, "a\nb"); s.end() },
-			`"a\n" "b" [session ended: exit, exit status 0]`},
+			`"a\n" "b" [session ended: exit, status 0]`},
 		{"the end ends a sequence", func(s *script) { s.show(out, "a\x1b[3"); s.end() },
-			`"a\x1b[3" [session ended: exit, exit status 0]`},
-		{"nothing shown", func(s *script) { s.end() }, `[session ended: exit, exit status 0]`},
+			`"a\x1b[3" [session ended: exit, status 0]`},
+		{"nothing shown", func(s *script) { s.end() }, `[session ended: exit, status 0]`},
 
 		{"one byte less than 16 KiB", func(s *script) { s.show(out, x(MaxLine-1)) }, ``},
 		{"16 KiB", func(s *script) { s.show(out, x(MaxLine)) }, `"xxxx"*16384…`},
@@ -198,7 +198,7 @@ func TestLines(t *testing.T) {
 			s.show(out, "ut\nmore")
 			s.show(err, "rr\n")
 			s.end()
-		}, `"out\n" 2:"err\n" "more" [session ended: exit, exit status 0]`},
+		}, `"out\n" 2:"err\n" "more" [session ended: exit, status 0]`},
 		{"two streams, a sequence in each", func(s *script) {
 			s.show(out, "\x1b[3")
 			s.show(err, "\x1b]0;")
@@ -210,7 +210,7 @@ func TestLines(t *testing.T) {
 			s.show(out, "late\n")
 			resize(s)
 			s.end()
-		}, `[session ended: exit, exit status 0]`},
+		}, `[session ended: exit, status 0]`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newScript(t)

@@ -280,7 +280,7 @@ func TestLost(t *testing.T) {
 	}
 	s.end()
 	records, last := take(t, s.tr, &s.d)
-	want := `"one\n" "tw" 2:"\x1b]0;" [111 bytes are missing here: a test] 2:"on\n" [session ended: exit, exit status 0]`
+	want := `"one\n" "tw" 2:"\x1b]0;" [111 bytes are missing here: a test] 2:"on\n" [session ended: exit, status 0]`
 	if got := brief(records); got != want {
 		t.Fatalf("records are\n%s\nexpected\n%s", got, want)
 	}

@@ -352,11 +352,10 @@ func sentence(e schema.Event, d *schema.Detail) string {
 	case schema.EventGap:
 		return fmt.Sprintf("%d bytes are missing here: %s", *d.Bytes, d.Reason)
 	case schema.EventEnd:
-		s := "session ended: " + d.Reason
-		if d.ExitStatus != nil {
-			s += fmt.Sprintf(", exit status %d", *d.ExitStatus)
+		if d.ExitStatus == nil {
+			return "session ended: " + d.Reason
 		}
-		return s
+		return fmt.Sprintf("session ended: %s, status %d", d.Reason, *d.ExitStatus)
 	}
 	return e.String()
 }
@@ -380,10 +379,16 @@ func (t *Transcript) number(r *schema.Record) {
 
 var newline = []byte{'\n'}
 
+// recordSize is about how many bytes a record has in a segment beside its texts: two digests and a few numbers.
+const recordSize = 80
+
 // append adds a numbered record to the next segment, and seals that when it is full.
 func (t *Transcript) append(r schema.Record) {
 	t.records = append(t.records, r)
-	t.size += len(r.Log) + len(r.Text) + len(r.Timing) + 160
+	t.size += len(r.Log) + len(r.Timing) + recordSize
+	if len(r.Text) != len(trimEnd(r.Log)) { // otherwise it is most likely the same, and not in the segment
+		t.size += len(r.Text)
+	}
 	if t.size >= schema.MaxSegment {
 		t.err = errors.Join(t.err, t.seal())
 	}

@@ -14,7 +14,7 @@ type Metrics struct {
 	delivered    *prometheus.CounterVec // by drain
 	retries      *prometheus.CounterVec // by drain
 	deadLettered *prometheus.CounterVec // by drain
-	lag          *prometheus.GaugeVec   // by drain: segments behind
+	lag          *prometheus.GaugeVec   // by drain and partition: segments behind
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -40,7 +40,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		retries:      byDrain("retries_total", "Writes to the drain that failed and were tried again."),
 		deadLettered: byDrain("records_dead_lettered_total", "Records that the drain will never take."),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "ttydrain", Subsystem: "drain", Name: "lag_segments",
-			Help: "Segments on the LOGS stream that the drain does not have yet."}, []string{"drain"}),
+			Help: "Segments on the LOGS stream that the drain does not have yet."}, []string{"drain", "partition"}),
 	}
 	r.MustRegister(m.lag)
 	return m

@@ -48,14 +48,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 	log = log.With("drain", d.Name)
 	switch {
 	case d.HTTPS != nil:
-		headers := make(http.Header)
-		for name, value := range d.HTTPS.Headers {
-			headers.Set(name, value.Reveal())
-		}
-		return https.New(https.Options{
-			URL: d.HTTPS.URL, Format: https.Format(d.HTTPS.Format), Gzip: d.HTTPS.Compression == "gzip",
-			Headers: headers, TLS: sinks.TLS(d.HTTPS.TLS), Timeout: d.Timeout, Version: version(),
-		})
+		return openHTTPS(d)
 	case d.Elasticsearch != nil:
 		e := d.Elasticsearch
 		return elasticsearch.New(elasticsearch.Options{
@@ -71,8 +64,27 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		}
 		return syslog.New(syslog.Options{
 			Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
-			Facility: s.Facility, Timeout: d.Timeout,
+			Facility: s.Facility, Timeout: d.Timeout, TokenEnterprise: s.TokenEnterprise, MaxMessageBytes: s.MaxMessageBytes,
 		})
 	}
 	return nil, fmt.Errorf("drain %s has no settings for its type %s", d.Name, d.Type)
+}
+
+// openHTTPS makes the sink of a drain that gets requests.
+func openHTTPS(d config.Drain) (sinks.Sink, error) {
+	h := d.HTTPS
+	url := h.URL
+	if h.SecretURL.IsSet() {
+		url = h.SecretURL.Reveal()
+	}
+	headers := make(http.Header)
+	for name, value := range h.Headers {
+		headers.Set(name, value.Reveal())
+	}
+	return https.New(https.Options{
+		URL: url, Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
+		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, Version: version(),
+		MaxRequestBytes: h.MaxRequestBytes, MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
+		ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
+	})
 }

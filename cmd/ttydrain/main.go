@@ -67,7 +67,8 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
-	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(), newSchemaCommand())
+	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
+		newDrainsCommand(), newDeadLettersCommand(), newSchemaCommand())
 	return root
 }
 

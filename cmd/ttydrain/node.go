@@ -102,7 +102,11 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := pipeline.NewMetrics(registry)
-	n.admin = admin.Options{Ready: n.isReady, Metrics: registry}
+	drains := routedDrains(c, log)
+	n.admin = admin.Options{Ready: n.isReady, Metrics: registry, Operator: &pipeline.Operator{Bus: n.bus, Drains: drains}}
+	if n.admin.Token, err = adminToken(c, true); err != nil {
+		return nil, err
+	}
 	if r.gateway || r.enrich {
 		key, err := enrich.LoadKey(c.UserDocument.SigningKey, c.UserDocument.Algorithm)
 		if err != nil {
@@ -122,7 +126,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		}
 	}
 	if r.router {
-		n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: routedDrains(c, log), Metrics: metrics, Log: log})
+		n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: drains, Metrics: metrics, Log: log})
 		if err != nil {
 			return nil, err
 		}

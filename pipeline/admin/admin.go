@@ -4,6 +4,7 @@
 //	/readyz                 200 when everything listens and the streams answer, 503 with the reason otherwise
 //	/metrics                Prometheus metrics
 //	/.well-known/jwks.json  the public keys of user documents and session ends (RFC 7517)
+//	/api/v1/                what operators do with the drains: see api
 package admin
 
 import (
@@ -16,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/ttydrain/ttydrain/pipeline"
 )
 
 // Options of a server.
@@ -25,6 +28,9 @@ type Options struct {
 	Metrics prometheus.Gatherer
 	// JWKS is the key set to serve; nil for a process that signs nothing.
 	JWKS []byte
+	// Operator does what is asked for below /api/v1/, for those who have the Token. Without a Token nobody has it.
+	Operator *pipeline.Operator
+	Token    string
 }
 
 // readyTimeout is how long a question for readiness may take.
@@ -49,6 +55,9 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 			w.Header().Set("Cache-Control", "public, max-age=300")
 			w.Write(o.JWKS)
 		})
+	}
+	if o.Operator != nil && o.Token != "" {
+		(&api{o.Operator, o.Token}).register(mux)
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}

@@ -42,25 +42,30 @@ func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
 
 // Sessions gives what is recorded of every session.
 func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
-	watch, err := b.sessions.WatchAll(ctx, jetstream.IgnoreDeletes())
+	return all[schema.Session](ctx, b.sessions, "the sessions")
+}
+
+// all gives all values of a bucket.
+func all[T any](ctx context.Context, bucket jetstream.KeyValue, what string) ([]T, error) {
+	watch, err := bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
-		return nil, fmt.Errorf("list the sessions: %w", err)
+		return nil, fmt.Errorf("list %s: %w", what, err)
 	}
 	defer watch.Stop()
-	var all []schema.Session
+	var values []T
 	for {
 		select {
 		case entry, ok := <-watch.Updates():
 			if !ok || entry == nil { // nil: all that there was
-				return all, nil
+				return values, nil
 			}
-			var s schema.Session
-			if err := json.Unmarshal(entry.Value(), &s); err != nil {
-				return nil, fmt.Errorf("decode the session %s: %w", entry.Key(), schema.ErrCorrupt)
+			var v T
+			if err := json.Unmarshal(entry.Value(), &v); err != nil {
+				return nil, fmt.Errorf("list %s: %s: %w", what, entry.Key(), schema.ErrCorrupt)
 			}
-			all = append(all, s)
+			values = append(values, v)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("list the sessions: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("list %s: %w", what, context.Cause(ctx))
 		}
 	}
 }

@@ -25,6 +25,8 @@ const (
 	maxPayload = 1 << 20
 	// requestTimeout bounds every request to JetStream, publishes too.
 	requestTimeout = 5 * time.Second
+	// makeTimeout bounds the making of each stream and bucket, with several attempts.
+	makeTimeout = 30 * time.Second
 	// retention is how long the streams keep what was written: a session of seven days is whole
 	// in them when it ends, with a week for drains to catch up.
 	retention = 14 * 24 * time.Hour
@@ -52,6 +54,7 @@ type Options struct {
 	// exist keep theirs.
 	Partitions int
 
+	// Log gets what the embedded server and the connection have to say; nil for nobody.
 	Log *slog.Logger
 }
 
@@ -68,6 +71,8 @@ type Bus struct {
 	sessions   jetstream.KeyValue
 	positions  jetstream.KeyValue
 	leases     jetstream.KeyValue
+	controls   jetstream.KeyValue
+	states     jetstream.KeyValue
 	owner      string // of this process's leases
 }
 
@@ -82,7 +87,19 @@ func Open(ctx context.Context, o Options) (*Bus, error) {
 }
 
 func (b *Bus) open(ctx context.Context, o Options) (err error) {
-	options := append(o.connection(), nats.Name("ttydrain"), nats.MaxReconnects(-1))
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	options := append(o.connection(), nats.Name("ttydrain"), nats.MaxReconnects(-1),
+		// A server that is gone without a word is noticed while the sessions still wait for it.
+		nats.PingInterval(requestTimeout), nats.FlusherTimeout(requestTimeout),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil: it was closed here
+				o.Log.Warn("the connection to NATS is lost", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(c *nats.Conn) { o.Log.Info("connected to NATS again", "server", c.ConnectedServerName()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { o.Log.Warn("NATS", "error", err) }))
 	if o.URL == "" {
 		if b.lock, err = lockStore(o.Store); err != nil {
 			return err
@@ -118,13 +135,46 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 		// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.
 		{&b.leases, jetstream.KeyValueConfig{Bucket: schema.BucketLeases, Description: "which process does which work",
 			TTL: leaseTTL, Storage: jetstream.MemoryStorage}},
+		{&b.controls, jetstream.KeyValueConfig{Bucket: schema.BucketControls, Description: "what is wanted of each drain"}},
+		{&b.states, jetstream.KeyValueConfig{Bucket: schema.BucketStates, Description: "how each drain stands",
+			TTL: stateTTL, Storage: jetstream.MemoryStorage}},
 	} {
 		k.config.Replicas = replicas
-		if *k.into, err = b.js.CreateOrUpdateKeyValue(ctx, k.config); err != nil {
+		if *k.into, err = b.ensureBucket(ctx, k.config); err != nil {
 			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
 		}
 	}
 	return nil
+}
+
+// ensureBucket makes a bucket that is missing, and leaves one that is there as it is.
+func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	return ensure(ctx, jetstream.ErrBucketNotFound,
+		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, config.Bucket) },
+		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.CreateKeyValue(ctx, config) })
+}
+
+// ensure finds something, or makes it where the error of find is missing. Where several processes make the same at
+// once on a cluster, one is told that it is there already, or is told nothing at all: it looks again.
+func ensure[T any](ctx context.Context, missing error, find, create func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
+	defer cancel()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
+		made, err := find(attempt)
+		if errors.Is(err, missing) {
+			made, err = create(attempt)
+		}
+		again := errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || attempt.Err() != nil
+		cancel()
+		if err == nil || !again || ctx.Err() != nil {
+			return made, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // connection is how to show the cluster who this is.
@@ -164,14 +214,15 @@ func lockStore(dir string) (*os.File, error) {
 
 // ensureStream makes a stream that is missing, and takes the number of partitions from one that is there.
 func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas int) error {
-	stream, err := b.js.Stream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = b.js.CreateStream(ctx, jetstream.StreamConfig{
-			Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
-			Discard: jetstream.DiscardNew, MaxAge: retention, AllowDirect: true,
-			Metadata: map[string]string{partitionsKey: strconv.Itoa(b.partitions)},
+	stream, err := ensure(ctx, jetstream.ErrStreamNotFound,
+		func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) },
+		func(ctx context.Context) (jetstream.Stream, error) {
+			return b.js.CreateStream(ctx, jetstream.StreamConfig{
+				Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
+				Discard: jetstream.DiscardNew, MaxAge: retention, AllowDirect: true,
+				Metadata: map[string]string{partitionsKey: strconv.Itoa(b.partitions)},
+			})
 		})
-	}
 	if err != nil {
 		return fmt.Errorf("make the stream %s: %w", name, err)
 	}

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 const (
@@ -37,18 +40,19 @@ type Lease struct {
 	done     chan struct{} // closed when renewing has ended
 	held     uint64        // revision of the lease's key; of renew alone until done
 	position uint64
+	rewind   string // ID of the last rewind that the position has followed
 	revision uint64 // of the position's key
 }
 
 // Acquire waits until this process has the lease on a piece of work.
 func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
-	held, err := b.waitForLease(ctx, name)
+	held, since, err := b.waitForLease(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	l := &Lease{bus: b, name: name, held: held, done: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	go l.renew() // ends with the lease
+	go l.renew(since) // ends with the lease
 	if err := l.takePosition(ctx); err != nil {
 		l.Release()
 		return nil, err
@@ -56,28 +60,33 @@ func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
 	return l, nil
 }
 
-func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, err error) {
+// waitForLease gives the revision of the lease's key, and a time at which the lease had not begun yet.
+func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, since time.Time, err error) {
 	// The watch tells when the holder lets go; the ticker when it has died, which nothing tells.
 	watch, err := b.leases.Watch(ctx, name, jetstream.UpdatesOnly())
+	if ctx.Err() != nil {
+		return 0, time.Time{}, context.Cause(ctx)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("wait for the lease %s: %w", name, err)
+		return 0, time.Time{}, fmt.Errorf("wait for the lease %s: %w", name, err)
 	}
 	defer watch.Stop()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
+		since := time.Now()
 		revision, err := b.leases.Create(ctx, name, []byte(b.owner))
 		if err == nil {
-			return revision, nil
+			return revision, since, nil
 		}
-		if !errors.Is(err, jetstream.ErrKeyExists) && ctx.Err() == nil {
-			return 0, fmt.Errorf("take the lease %s: %w", name, err)
+		if !conflicts(err) && ctx.Err() == nil {
+			return 0, time.Time{}, fmt.Errorf("take the lease %s: %w", name, err)
 		}
 		select {
 		case <-watch.Updates():
 		case <-tick.C:
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return 0, time.Time{}, context.Cause(ctx)
 		}
 	}
 }
@@ -89,7 +98,10 @@ func (l *Lease) takePosition(ctx context.Context) error {
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			l.revision, err = l.bus.positions.Create(ctx, l.name, []byte("0"))
 		} else if err == nil {
-			if l.position, err = strconv.ParseUint(string(entry.Value()), 10, 64); err != nil {
+			// The sequence, and the rewind behind a space where there was one.
+			sequence, rewind, _ := strings.Cut(string(entry.Value()), " ")
+			l.rewind = rewind
+			if l.position, err = strconv.ParseUint(sequence, 10, 64); err != nil {
 				return fmt.Errorf("read the position of %s: %w", l.name, err)
 			}
 			l.revision, err = l.bus.positions.Update(ctx, l.name, entry.Value(), entry.Revision())
@@ -97,18 +109,18 @@ func (l *Lease) takePosition(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
+		if !conflicts(err) {
 			return fmt.Errorf("take over the position of %s: %w", l.name, err)
 		}
 		// The one before has just moved it.
 	}
 }
 
-func (l *Lease) renew() {
+// renew renews the lease, which was renewed last at the time renewed or later.
+func (l *Lease) renew(renewed time.Time) {
 	defer close(l.done)
 	tick := time.NewTicker(leaseRenew)
 	defer tick.Stop()
-	renewed := time.Now()
 	for {
 		select {
 		case <-tick.C:
@@ -122,7 +134,7 @@ func (l *Lease) renew() {
 		switch {
 		case err == nil:
 			l.held, renewed = revision, asked
-		case errors.Is(err, jetstream.ErrKeyExists), time.Since(renewed) >= leaseSafe:
+		case conflicts(err), time.Since(renewed) >= leaseSafe:
 			l.cancel(ErrLeaseLost)
 			return
 		}
@@ -139,17 +151,33 @@ func (l *Lease) Within(ctx context.Context) (_ context.Context, cancel context.C
 // Position is how far the work has come: the sequence of the last message that it is done with, 0 at first.
 func (l *Lease) Position() uint64 { return l.position }
 
+// Rewound is the ID of the last rewind that the position has followed, or "".
+func (l *Lease) Rewound() string { return l.rewind }
+
 // Save moves the position. It fails with ErrLeaseLost where another process has taken over.
 func (l *Lease) Save(ctx context.Context, sequence uint64) error {
-	revision, err := l.bus.positions.Update(ctx, l.name, strconv.AppendUint(nil, sequence, 10), l.revision)
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	return l.save(ctx, sequence, l.rewind)
+}
+
+// Rewind moves the position to where a rewind wants it, and notes that this one has been followed.
+func (l *Lease) Rewind(ctx context.Context, r *schema.Rewind) error {
+	return l.save(ctx, r.After, r.ID)
+}
+
+func (l *Lease) save(ctx context.Context, sequence uint64, rewind string) error {
+	value := strconv.AppendUint(nil, sequence, 10)
+	if rewind != "" {
+		value = append(append(value, ' '), rewind...)
+	}
+	revision, err := l.bus.positions.Update(ctx, l.name, value, l.revision)
+	if conflicts(err) {
 		l.cancel(ErrLeaseLost)
 		return fmt.Errorf("save the position of %s: %w", l.name, ErrLeaseLost)
 	}
 	if err != nil {
 		return fmt.Errorf("save the position of %s: %w", l.name, err)
 	}
-	l.position, l.revision = sequence, revision
+	l.position, l.rewind, l.revision = sequence, rewind, revision
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // ErrFenced is the error of a publish that expected another last message on its subject: somebody
-// else has published there.
+// else has published there. On a cluster, nobody may have: of several that come at the same time, all may be refused.
 var ErrFenced = errors.New("another publisher has written to this subject")
 
 // ErrFull is the error of a publish that the stream has no room for.
@@ -26,8 +26,8 @@ type Publish struct {
 	err    error
 }
 
-// PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a repeat. data is the bus's until Wait
-// has returned.
+// PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a repeat. data is
+// the bus's until Wait has returned.
 func (b *Bus) PublishChunk(subject, id string, data []byte) *Publish {
 	return b.publish(subject, data, jetstream.WithMsgID(id))
 }
@@ -43,8 +43,8 @@ func (b *Bus) publish(subject string, data []byte, opts ...jetstream.PublishOpt)
 	return &Publish{future, err}
 }
 
-// Wait waits until the stream has stored the message, and gives its sequence in the stream.
-// After an error that is neither ErrFenced nor ErrFull the message may be stored all the same.
+// Wait waits until the stream has stored the message, for some seconds at most, and gives its sequence in the
+// stream. It is called once. After an error that is neither ErrFenced nor ErrFull the message may be stored all the same.
 func (p *Publish) Wait(ctx context.Context) (sequence uint64, err error) {
 	if p.err == nil {
 		select {
@@ -59,16 +59,25 @@ func (p *Publish) Wait(ctx context.Context) (sequence uint64, err error) {
 }
 
 func classify(err error) error {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if conflicts(err) {
+		return ErrFenced
+	}
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
-		case jetstream.JSErrCodeStreamWrongLastSequence:
-			return ErrFenced
-		case 10077, 10047, 10023: // the stream's, the store's, the server's limit
+		case 10077, 10047, 10028, 10023, 10002: // the stream's, the store's, the memory's, the server's, the account's limit
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
 	}
 	return err
+}
+
+// conflicts says that something else was written where a publish or an update expected a certain last message. A
+// stream with replicas has a code of its own for one that is just being written.
+func conflicts(err error) bool {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
+	}
+	return errors.Is(err, jetstream.ErrKeyExists)
 }
 
 // PublishDeadLetter keeps a dead letter.
@@ -77,7 +86,8 @@ func (b *Bus) PublishDeadLetter(ctx context.Context, letter *schema.DeadLetter) 
 	if err != nil {
 		return fmt.Errorf("encode a dead letter: %w", err)
 	}
-	// A worker that dies before its position is kept works the record again: the ID keeps the letter single.
+	// A worker that dies before its position is kept works the record again: the ID keeps the letter single, where
+	// another goes on within two minutes.
 	id := letter.Drain + "/" + letter.Operation + "/" + strconv.FormatUint(letter.Sequence, 10)
 	if _, err := b.publish(schema.SubjectDeadLetter(letter.Drain), data, jetstream.WithMsgID(id)).Wait(ctx); err != nil {
 		return fmt.Errorf("keep a dead letter: %w", err)

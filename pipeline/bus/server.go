@@ -19,11 +19,9 @@ func startServer(dir string, sync time.Duration, log *slog.Logger) (*server.Serv
 		DontListen: true,
 		NoSigs:     true,
 		SyncAlways: sync == 0,
-		// With SyncAlways the interval is not used, and must not be zero.
-		SyncInterval: max(sync, time.Minute*2),
-		MaxPayload:   maxPayload,
+		MaxPayload: maxPayload,
 	}
-	if sync > 0 {
+	if sync > 0 { // with SyncAlways it is not used, and NATS's own default
 		opts.SyncInterval = sync
 	}
 	s, err := server.NewServer(opts)

@@ -9,10 +9,11 @@ import (
 // associate agreement (45 CFR 164.504(e)).
 const AgreementBAA = "baa"
 
-// A Drain is where records go. Exactly one of HTTPS, Elasticsearch and Syslog is set, as Type says.
+// A Drain is where records go. Exactly one of HTTPS, Elasticsearch and Syslog is set. Where Type is that of a
+// preset, it is what the preset stands for, and the preset is there too.
 type Drain struct {
 	Name string `yaml:"name" rule:"required"`
-	Type string `yaml:"type" rule:"required" enum:"https|elasticsearch|syslog"`
+	Type string `yaml:"type" rule:"required" enum:"https|elasticsearch|syslog|datadog|sumologic|logdna|papertrail|solarwinds"`
 	// Match says of which stacks and apps it takes the logs.
 	Match Match `yaml:"match"`
 
@@ -33,6 +34,12 @@ type Drain struct {
 	HTTPS         *HTTPS         `yaml:"-" variant:"https"`
 	Elasticsearch *Elasticsearch `yaml:"-" variant:"elasticsearch"`
 	Syslog        *Syslog        `yaml:"-" variant:"syslog"`
+
+	Datadog    *Datadog    `yaml:"-" variant:"datadog"`
+	SumoLogic  *SumoLogic  `yaml:"-" variant:"sumologic"`
+	LogDNA     *LogDNA     `yaml:"-" variant:"logdna"`
+	Papertrail *Papertrail `yaml:"-" variant:"papertrail"`
+	SolarWinds *SolarWinds `yaml:"-" variant:"solarwinds"`
 }
 
 func (d *Drain) setDefaults() {
@@ -83,6 +90,14 @@ type HTTPS struct {
 	Compression string            `yaml:"compression" enum:"none|gzip"`
 	Headers     map[string]Secret `yaml:"headers"`
 	TLS         TLS               `yaml:",inline"`
+
+	// What follows has no setting of its own: presets set it. What it means, https.Options tells.
+
+	// SecretURL stands in place of URL where that is a secret itself.
+	SecretURL                                          Secret `yaml:"-"`
+	MaxRequestBytes, MaxRequestRecords, MaxRecordBytes int    `yaml:"-"`
+	ArrayField                                         string `yaml:"-"`
+	Shape                                              *Shape `yaml:"-"`
 }
 
 func (h *HTTPS) setDefaults() {
@@ -122,6 +137,9 @@ type Syslog struct {
 	// have rules of their own for the others.
 	Facility string `yaml:"facility" enum:"kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local0|local1|local2|local3|local4|local5|local6|local7"`
 	TLS      TLS    `yaml:",inline"`
+
+	// What follows has no setting of its own: presets set it. What it means, syslog.Options tells.
+	TokenEnterprise, MaxMessageBytes int `yaml:"-"`
 }
 
 func (s *Syslog) setDefaults() {

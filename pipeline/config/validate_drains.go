@@ -38,6 +38,21 @@ func (c *Config) finishDrains(d *decoder) {
 			dr.Elasticsearch.finish(d, path)
 		case dr.Syslog != nil:
 			dr.Syslog.finish(d, path)
+		case dr.Datadog != nil:
+			dr.Datadog.finish(d, path)
+			dr.HTTPS = dr.Datadog.https()
+		case dr.SumoLogic != nil:
+			dr.SumoLogic.finish(d, path)
+			dr.HTTPS = dr.SumoLogic.https()
+		case dr.LogDNA != nil:
+			dr.LogDNA.finish(d, path)
+			dr.HTTPS = dr.LogDNA.https()
+		case dr.Papertrail != nil:
+			dr.Papertrail.finish(d, path)
+			dr.Syslog = dr.Papertrail.syslog()
+		case dr.SolarWinds != nil:
+			dr.SolarWinds.finish(d, path)
+			dr.Syslog = dr.SolarWinds.syslog()
 		}
 		c.checkPHI(d, dr, path)
 	}
@@ -90,16 +105,7 @@ func (d *decoder) anyBad(path string) bool {
 }
 
 func (h *HTTPS) finish(d *decoder, path string) {
-	at := path + ".url"
-	if d.usable(at) {
-		u, problem := parseURL(h.URL, "https", "http")
-		switch {
-		case problem != "":
-			d.refuse(at, "%s", problem)
-		case u.Scheme == "http":
-			d.refuse(at, "is http, which anybody on the way can read; expected https://")
-		}
-	}
+	d.checkURL(path+".url", h.URL)
 	lines := make(map[string]string) // by the canonical form of the name
 	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)

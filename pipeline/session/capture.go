@@ -17,11 +17,14 @@ import (
 const (
 	// chunkBytes is how many bytes make a chunk full: it is published at once.
 	chunkBytes = 32 << 10
+	// largeChunkBytes is the same while more than one chunk is being published: each is synced to disk by itself, so
+	// that fewer and larger ones are quicker.
+	largeChunkBytes = 256 << 10
 	// chunkDelay is how long bytes wait for more while an earlier chunk is being published. With none
 	// under way they do not wait at all, so that an echo is not late.
 	chunkDelay = 4 * time.Millisecond
 	// windowBytes is how much may have been read from the terminal and not been shown yet. The
-	// program is held back beyond it.
+	// program is held back beyond it. All of it may be one chunk, which must fit into a message.
 	windowBytes = 512 << 10
 	// recordGrace is how long the stream may refuse a chunk before the session ends.
 	recordGrace = 10 * time.Second
@@ -206,7 +209,11 @@ func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait t
 	if len(c.frames) == 0 {
 		return schema.Chunk{}, false, c.closed, 0
 	}
-	if c.bytes < chunkBytes && c.flying > 0 && !c.closed {
+	full := chunkBytes
+	if c.flying > 1 {
+		full = largeChunkBytes
+	}
+	if c.bytes < full && c.flying > 0 && !c.closed {
 		if wait = chunkDelay - now.Sub(c.oldest); wait > 0 {
 			return schema.Chunk{}, false, false, wait
 		}

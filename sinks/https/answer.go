@@ -50,7 +50,7 @@ func classify(status int) (verdict sinks.Verdict, advice string) {
 	}
 	switch status {
 	case http.StatusUnauthorized:
-		return sinks.Misconfigured, "it refuses the credentials: correct the token in headers, or the user and password in url"
+		return sinks.Misconfigured, "it refuses the credentials: correct the key or token, or the user and password, that the drain is set to send"
 	case http.StatusForbidden:
 		return sinks.Misconfigured, "the credentials do not permit writing: give them the permission at the drain, or set others"
 	case http.StatusNotFound:

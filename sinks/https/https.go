@@ -6,6 +6,10 @@
 // with the same records has the same key; a batch that the pipeline repeats in other pieces has not,
 // and only the identities in the records tell then.
 //
+// A drain that expects other objects than the records themselves, or takes only so much at once, has a
+// [Shape] and limits in its [Options]. No limit cuts or drops a record in silence: what is too large
+// alone is not sent, and has the verdict TooLarge.
+//
 // Not guaranteed: that a request which failed had no effect, and that a drain which answers 2xx has
 // stored anything.
 package https
@@ -15,6 +19,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,6 +76,16 @@ type Options struct {
 	// MaxRequestBytes is how long a body may be before compression. A record that is longer by
 	// itself is not sent, and has the verdict TooLarge.
 	MaxRequestBytes int
+	// MaxRequestRecords is how many records a request may have; 0 for no limit.
+	MaxRequestRecords int
+	// MaxRecordBytes is how long one record's object may be, where a drain would cut a longer one: it is
+	// not sent, and has the verdict TooLarge. 0 for as long as a request.
+	MaxRecordBytes int
+	// ArrayField puts the array of the format Array into an object, as the field of this name; "" sends
+	// the array itself.
+	ArrayField string
+	// Shape says how the objects differ from the records; nil for not at all.
+	Shape *Shape
 	// Concurrency is how many requests of the format JSON are under way at a time, each of another
 	// operation. The other formats send one after the other.
 	Concurrency int
@@ -86,10 +101,16 @@ type Sink struct {
 	gzip            bool
 	timeout         time.Duration
 	maxRequestBytes int
+	maxRecords      int // in a request
+	maxRecordBytes  int
+	begin, end      string // of a body
+	separator       string // between records
+	terminator      string // after each record
 	transport       *sinks.Transport
 
-	mu      sync.Mutex // guards encoder
+	mu      sync.Mutex // guards what follows
 	encoder schema.Encoder
+	shaper  *shaper // or nil
 
 	// What follows is used by the one goroutine in Write, which lends each sender to one other.
 	senders []*sender
@@ -108,14 +129,23 @@ func New(o Options) (*Sink, error) {
 		gzip:            o.Gzip,
 		timeout:         or(o.Timeout, DefaultTimeout),
 		maxRequestBytes: or(o.MaxRequestBytes, DefaultMaxRequestBytes),
+		maxRecords:      or(o.MaxRequestRecords, math.MaxInt),
+		maxRecordBytes:  or(o.MaxRecordBytes, math.MaxInt),
+		shaper:          newShaper(o.Shape),
 	}
 	concurrency := or(o.Concurrency, DefaultConcurrency)
 	switch {
 	case s.format.contentType() == "":
 		return nil, fmt.Errorf("format is %q: expected %q, %q or %q", o.Format, JSON, NDJSON, Array)
-	case s.timeout < 0 || s.maxRequestBytes < 0 || concurrency < 0:
-		return nil, errors.New("timeout, max_request_bytes and concurrency must not be negative")
+	case s.timeout < 0 || s.maxRequestBytes < 0 || s.maxRecords < 0 || s.maxRecordBytes < 0 || concurrency < 0:
+		return nil, errors.New("timeout, max_request_bytes, max_request_records, max_record_bytes and concurrency must not be negative")
+	case o.ArrayField != "" && s.format != Array:
+		return nil, fmt.Errorf("array_field is for the format %q, and the format is %q", Array, s.format)
 	}
+	if err := o.Shape.check(); err != nil {
+		return nil, err
+	}
+	s.frame(o.ArrayField)
 	if s.header, err = s.makeHeader(o, user); err != nil {
 		return nil, err
 	}
@@ -130,6 +160,19 @@ func New(o Options) (*Sink, error) {
 		s.senders[i] = &sender{sink: s}
 	}
 	return s, nil
+}
+
+// frame sets what stands around records in a body.
+func (s *Sink) frame(arrayField string) {
+	switch s.format {
+	case NDJSON:
+		s.terminator = "\n"
+	case Array:
+		s.begin, s.separator, s.end = "[", ",", "]"
+		if arrayField != "" {
+			s.begin, s.end = string(appendName([]byte("{"), arrayField))+"[", "]}"
+		}
+	}
 }
 
 // or is value, or fallback where value is the zero value.

@@ -9,9 +9,11 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -48,37 +50,68 @@ func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Erro
 	return judge(s.url.Host, response)
 }
 
+// maxLent is how many buffers a sender expects back. HTTP/2 is done with one a moment after the answer.
+const maxLent = 4
+
 // A sender makes requests and sends them, one at a time. Its buffers are for one request after the
-// other, and belong to net/http while body.open is not zero.
+// other; one that net/http may still read when the answer has come is lent until it is closed.
 type sender struct {
 	sink       *Sink
 	plain      []byte
 	compressed bytes.Buffer
+	lent       []*payload
 	gzip       *gzip.Writer
 	identities []byte
 }
 
 // begin starts a new request.
 func (d *sender) begin() {
+	if d.plain == nil {
+		d.plain = d.returned()
+	}
 	d.plain = d.plain[:0]
 	d.identities = d.identities[:0]
 }
 
-// add appends a record.
+// returned gives an empty buffer that was lent and is closed, or nil.
+func (d *sender) returned() []byte {
+	for i, p := range d.lent {
+		if p.open.Load() == 0 {
+			d.lent = slices.Delete(d.lent, i, i+1)
+			return p.data[:0]
+		}
+	}
+	return nil
+}
+
+// add appends a record. After an error there is nothing more in the request than before.
 func (d *sender) add(e sinks.Entry) *sinks.Error {
-	s := d.sink
-	s.mu.Lock()
-	grown, err := s.encoder.AppendRecord(d.plain, e.Operation, e.Record)
-	s.mu.Unlock()
+	before := len(d.plain)
+	grown, err := d.sink.encode(d.plain, e)
 	if err != nil {
 		return &sinks.Error{Verdict: sinks.Rejected, Reason: "the record cannot be encoded as JSON", Err: err}
 	}
 	d.plain = grown
+	if size := len(grown) - before; size > d.sink.maxRecordBytes {
+		d.plain = grown[:before]
+		return &sinks.Error{Verdict: sinks.TooLarge,
+			Reason: fmt.Sprintf("not sent: one record has %d bytes, and the drain takes %d for one", size, d.sink.maxRecordBytes)}
+	}
 	d.identities = append(d.identities, e.Operation.ID...)
 	d.identities = append(d.identities, ' ')
 	d.identities = strconv.AppendUint(d.identities, e.Record.Sequence, 10)
 	d.identities = append(d.identities, '\n')
 	return nil
+}
+
+// encode appends the record's object.
+func (s *Sink) encode(dst []byte, e sinks.Entry) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shaper != nil {
+		return s.shaper.append(dst, &s.encoder, e, time.Now())
+	}
+	return s.encoder.AppendRecord(dst, e.Operation, e.Record)
 }
 
 // tooLarge is for a single record that is over the limit.
@@ -92,6 +125,9 @@ func (d *sender) send(ctx context.Context) *sinks.Error {
 	s := d.sink
 	data := d.plain
 	if s.gzip {
+		if d.compressed.Cap() == 0 {
+			d.compressed = *bytes.NewBuffer(d.returned())
+		}
 		d.compressed.Reset()
 		if d.gzip == nil {
 			d.gzip, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // an error is for levels that do not exist
@@ -110,9 +146,16 @@ func (d *sender) send(ctx context.Context) *sinks.Error {
 	request.Body = p.reader()
 	request.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil }
 	e := s.roundTrip(ctx, request)
-	if p.open.Load() != 0 {
-		// An early answer or an error: a goroutine of net/http still reads the buffer. It may have it.
-		d.plain, d.compressed = nil, bytes.Buffer{}
+	if p.open.Load() != 0 { // a goroutine of net/http may still read the buffer
+		if len(d.lent) == maxLent {
+			d.lent = slices.Delete(d.lent, 0, 1) // it may have that one
+		}
+		d.lent = append(d.lent, p)
+		if s.gzip {
+			d.compressed = bytes.Buffer{}
+		} else {
+			d.plain = nil
+		}
 	}
 	return e
 }

@@ -119,39 +119,27 @@ func (s *Sink) writeTogether(ctx context.Context, batch []sinks.Entry, r *result
 // fill begins a request with the entries from the given one on, and says where it stops.
 func (s *Sink) fill(d *sender, batch []sinks.Entry, from int) (to int, e *sinks.Error) {
 	d.begin()
-	if s.format == Array {
-		d.plain = append(d.plain, '[')
-	}
-	for to = from; to < len(batch); to++ {
+	d.plain = append(d.plain, s.begin...)
+	for to = from; to < len(batch) && to-from < s.maxRecords; to++ {
 		plain, identities := len(d.plain), len(d.identities)
-		if s.format == Array && to > from {
-			d.plain = append(d.plain, ',')
+		if to > from {
+			d.plain = append(d.plain, s.separator...)
 		}
-		if e := d.add(batch[to]); e != nil {
-			if to > from { // what comes before it goes first
-				d.plain, d.identities = d.plain[:plain], d.identities[:identities]
-				break
-			}
-			return to + 1, e
+		e := d.add(batch[to])
+		d.plain = append(d.plain, s.terminator...)
+		size := len(d.plain) + len(s.end)
+		if e == nil && size > s.maxRequestBytes {
+			e = s.tooLarge(size)
 		}
-		if s.format == NDJSON {
-			d.plain = append(d.plain, '\n')
-		}
-		size := len(d.plain)
-		if s.format == Array {
-			size++ // the bracket at the end
-		}
-		if size > s.maxRequestBytes {
+		if e != nil {
 			if to == from {
-				return to + 1, s.tooLarge(size)
+				return to + 1, e
 			}
 			d.plain, d.identities = d.plain[:plain], d.identities[:identities]
-			break
+			break // what comes before it goes first
 		}
 	}
-	if s.format == Array {
-		d.plain = append(d.plain, ']')
-	}
+	d.plain = append(d.plain, s.end...)
 	return to, nil
 }
 

@@ -17,17 +17,21 @@ const maxKept = 8 << 20
 
 // A batch encodes entries into the bytes of a connection. It is for one goroutine.
 type batch struct {
-	priority srslog.Priority
-	writer   *srslog.Writer
-	encoder  encoder
-	frames   frames
-	entry    sinks.Entry // what the formatter formats
-	line     []byte      // what the formatter made; reused from line to line
+	priority   srslog.Priority
+	maxMessage int // in bytes; 0 for no limit
+	writer     *srslog.Writer
+	encoder    encoder
+	frames     frames
+	line       []byte       // what the formatter gives; reused from line to line
+	tooLong    []sinks.Item // the entries that the last encode left out
 }
 
 func newBatch(o Options) (*batch, error) {
-	b := &batch{priority: o.priority(), encoder: encoder{exact: o.Exact}}
-	if o.Token != "" {
+	b := &batch{priority: o.priority(), maxMessage: o.MaxMessageBytes, encoder: encoder{exact: o.Exact}}
+	switch {
+	case o.TokenEnterprise != 0:
+		b.encoder.element = fmt.Sprintf("[%s@%d]", o.Token, o.TokenEnterprise)
+	case o.Token != "":
 		b.encoder.token = o.Token + " "
 	}
 	var err error
@@ -48,31 +52,49 @@ func newBatch(o Options) (*batch, error) {
 	return b, nil
 }
 
-// encode returns the framed messages of the entries. They are valid until the next call.
+// encode returns the framed messages of the entries, but of those in tooLong. They are valid until
+// the next call.
 func (b *batch) encode(entries []sinks.Entry) []byte {
 	if cap(b.frames.data) > maxKept {
 		b.frames.data = nil
 	}
 	b.frames.data = b.frames.data[:0]
-	for _, entry := range entries {
-		b.entry = entry
+	b.tooLong = nil
+	for i, entry := range entries {
 		p := b.priority
 		if entry.Record.Event == schema.EventGap && p&7 > srslog.LOG_WARNING {
 			p = p&^7 | srslog.LOG_WARNING
 		}
+		for x := whole; ; x++ {
+			b.line = b.encoder.append(b.line[:0], p, entry.Operation, entry.Record, x)
+			if b.fits() || x == withoutLog || !b.encoder.exact {
+				break
+			}
+		}
+		if !b.fits() {
+			b.tooLong = append(b.tooLong, sinks.Item{Index: i, Verdict: sinks.TooLarge,
+				Reason: fmt.Sprintf("not sent: its message has %d bytes, and the drain takes %d", len(b.line), b.maxMessage)})
+			continue
+		}
 		// frames takes everything, so there is no error, and srslog never connects anew.
 		b.writer.WriteWithPriority(p, nil)
 	}
-	b.entry = sinks.Entry{} // the caller's
 	return b.frames.data
 }
 
-// format is the srslog.Formatter. Host, tag and content, which are the same for all of a writer's
-// messages or plain text, have not what a line needs: it is made of the entry.
-func (b *batch) format(p srslog.Priority, _, _, _ string) string {
-	b.line = b.encoder.append(b.line[:0], p, b.entry.Operation, b.entry.Record)
-	return string(b.line)
+func (b *batch) fits() bool { return b.maxMessage == 0 || len(b.line) <= b.maxMessage }
+
+// refused is the error for what encode left out; nil for nothing.
+func (b *batch) refused() error {
+	if len(b.tooLong) == 0 {
+		return nil
+	}
+	return &sinks.Error{Verdict: sinks.TooLarge, Reason: b.tooLong[0].Reason, Items: b.tooLong}
 }
+
+// format is the srslog.Formatter. Host, tag and content, which are the same for all of a writer's
+// messages or plain text, have not what a line needs: encode has made it of the entry.
+func (b *batch) format(srslog.Priority, string, string, string) string { return string(b.line) }
 
 // octetFramer does what srslog.RFC5425MessageLengthFramer does, in half of the time: that one formats
 // the whole message with fmt.

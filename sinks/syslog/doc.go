@@ -15,7 +15,8 @@
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
 // text_digest; stream="stderr", partial="true" and altered="true" where they apply; what the event tells
 // (for a start interactive, width, height, command; for an end exit_status, reason, bytes, signature); and
-// with [Options.Exact] log_base64, which is the exact bytes, and timing. Who the user is stays out of it: a
+// with [Options.Exact] log_base64, which is the exact bytes, and timing, or in omitted the names of those
+// that [Options.MaxMessageBytes] left no room for. Who the user is stays out of it: a
 // syslog drain has the operation's ID for that. 32473 is the enterprise number reserved for examples
 // (RFC 5612).
 //
@@ -37,6 +38,9 @@
 // same is not the one that text_digest is over, which altered="true" says. What overrides, embeds
 // or isolates the direction of writing (U+202A to U+202E, U+2066 to U+2069) becomes U+FFFD in structured
 // data, where it would turn around what follows. In TEXT it stays: nothing follows, and people write with it.
+//
+// Services that take the token as structured data have it in an element of its own, the first: see
+// [Options.TokenEnterprise].
 //
 // # Delivery
 //

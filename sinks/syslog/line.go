@@ -20,13 +20,23 @@ const maxSequenceID = 1<<31 - 1
 
 // An encoder makes messages of records. It is for one goroutine.
 type encoder struct {
-	token string // with a space behind it, or ""
-	exact bool
-	text  []byte // the message's text, made safe; reused from line to line
+	token   string // with a space behind it, or ""
+	element string // structured data with the token in it, or ""
+	exact   bool
+	text    []byte // the message's text, made safe; reused from line to line
 }
 
+// An extent is how much of what [Options.Exact] adds is in a message.
+type extent uint8
+
+const (
+	whole extent = iota
+	withoutTiming
+	withoutLog
+)
+
 // append appends the message of a record, without framing.
-func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r *schema.Record) []byte {
+func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r *schema.Record, x extent) []byte {
 	var altered bool
 	e.text, altered = appendSafe(e.text[:0], r.Text, inMessage)
 
@@ -39,7 +49,9 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	dst = appendHeader(dst, op.ID, maxProcID)
 	dst = appendHeader(dst, r.Event.String(), maxMsgID)
 
-	dst = append(dst, ` [session@32473`...)
+	dst = append(dst, ' ')
+	dst = append(dst, e.element...)
+	dst = append(dst, `[session@32473`...)
 	dst = appendParam(dst, "operation_id", op.ID)
 	dst = appendUint(dst, "sequence", r.Sequence)
 	dst = appendUint(dst, "offset", r.Offset)
@@ -58,10 +70,18 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 		dst = appendDetail(dst, r.Detail)
 	}
 	if e.exact && len(r.Log) > 0 {
-		dst = append(dst, ` log_base64="`...)
-		dst = base64.StdEncoding.AppendEncode(dst, r.Log)
-		dst = append(dst, '"')
-		if len(r.Timing) > 0 {
+		switch x {
+		case withoutTiming:
+			dst = append(dst, ` omitted="timing"`...)
+		case withoutLog:
+			dst = append(dst, ` omitted="timing log_base64"`...)
+		}
+		if x < withoutLog {
+			dst = append(dst, ` log_base64="`...)
+			dst = base64.StdEncoding.AppendEncode(dst, r.Log)
+			dst = append(dst, '"')
+		}
+		if x < withoutTiming && len(r.Timing) > 0 {
 			dst = appendParam(dst, "timing", r.Timing)
 		}
 	}

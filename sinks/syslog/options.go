@@ -24,6 +24,15 @@ type Options struct {
 	// Token is put in front of every message, where a hosted service asks for one: one word of
 	// printable ASCII. It is a secret.
 	Token string
+	// TokenEnterprise, where it is not 0, is the private enterprise number of a service that wants the
+	// token as structured data: then it is the element [TOKEN@NUMBER], the first of each message, and
+	// not in front of the text. Such tokens are longer than RFC 5424 §6.3.2 lets an element's name be.
+	TokenEnterprise int
+	// MaxMessageBytes is how long a message may be without its framing, where a server cuts or refuses
+	// longer ones; 0 for no limit. One that is too long is sent without its timing, then without its
+	// exact bytes, and omitted says so; where that is not enough, it is not sent and has the verdict
+	// TooLarge. Nothing is cut.
+	MaxMessageBytes int
 	// Exact adds the exact bytes (base64) and their timing to the structured data.
 	Exact bool
 	// Facility and Severity are the names of RFC 5424 §6.2.1 as syslog.conf spells them; "local0" and
@@ -70,6 +79,17 @@ func (o Options) Check() error {
 			wrong = append(wrong, errors.New("token must be one word of printable ASCII characters without spaces"))
 			break
 		}
+	}
+	switch {
+	case o.TokenEnterprise < 0:
+		wrong = append(wrong, fmt.Errorf("token enterprise number %d is negative", o.TokenEnterprise))
+	case o.TokenEnterprise > 0 && o.Token == "":
+		wrong = append(wrong, errors.New("token is missing: it is a part of each message's structured data"))
+	case o.TokenEnterprise > 0 && strings.ContainsAny(o.Token, `=]"@`):
+		wrong = append(wrong, errors.New(`token has one of = ] " @ in it, which structured data cannot have in a name`))
+	}
+	if o.MaxMessageBytes < 0 {
+		wrong = append(wrong, fmt.Errorf("max message bytes %d is negative", o.MaxMessageBytes))
 	}
 	if _, err := code("facility", facilities[:], o.Facility, "local0"); err != nil {
 		wrong = append(wrong, err)

@@ -45,7 +45,8 @@ func New(o Options) (*Sink, error) {
 
 // Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte. An
 // error is an *[sinks.Error] about the whole batch: the verdict is Misconfigured where TLS failed for
-// a reason that somebody has to remove, otherwise Retry.
+// a reason that somebody has to remove, otherwise Retry. One whose verdict is TooLarge is about the
+// messages that are longer than Options.MaxMessageBytes: all others are delivered.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
@@ -53,6 +54,9 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, errSlow)
 	defer cancel()
 	data := s.batch.encode(batch)
+	if len(data) == 0 {
+		return s.batch.refused()
+	}
 	if s.conn != nil && !s.conn.usable() {
 		if err := s.disconnect(ctx); err != nil {
 			return err
@@ -80,7 +84,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 		s.history.forget() // sent twice: once more would go on for ever with a server that falls over them
 	}
 	s.history.add(data, time.Now())
-	return nil
+	return s.batch.refused()
 }
 
 // disconnect ends a connection that is too old or that the drain has ended.

@@ -320,7 +320,7 @@ func TestPipesAreApartAndExact(t *testing.T) {
 		for i := range data {
 			data[i] = byte(i*i>>3 + i)
 		}
-		p := start(t, r, line("tee /dev/stderr; echo done >&2"))
+		p := start(t, r, line("tee /proc/self/fd/2; echo done >&2"))
 		go func() { // ends when all is written
 			defer p.Stdin().Close()
 			if _, err := p.Stdin().Write(data); err != nil {

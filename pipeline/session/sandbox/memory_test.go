@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -17,6 +18,10 @@ func hog(limit int64) session.Spec {
 
 func TestMemoryByCgroup(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
+		if r.cgroups == nil && os.Getuid() != 0 {
+			// Nothing to install helps: an ordinary user has control groups only where they are delegated.
+			t.Skipf("NOT TESTED: a memory limit by control group: %s", r.caps)
+		}
 		if r.cgroups == nil {
 			missing(t, "a memory limit by control group: %s", r.caps)
 		}

@@ -102,7 +102,7 @@ func TestControlCharacters(t *testing.T) {
 			p := start(t, r, spec)
 			for _, step := range []struct {
 				after, in string
-				program   bool // not before the shell has given the terminal to the program
+				program   bool // only when the program runs, and the shell has given the terminal to it
 			}{
 				{"prompt> ", "sleep " + marker(8) + "\n", false},
 				{marker(8) + "\r\n", "\x1a", true},
@@ -115,7 +115,7 @@ func TestControlCharacters(t *testing.T) {
 					t.Errorf("%q", got)
 				}
 				if step.program {
-					await(t, "the program in the foreground", func() bool { return foreground(t, p) })
+					await(t, "the program in the foreground", func() bool { return len(running(t, marker(8))) == 1 && foreground(t, p) })
 				}
 				if _, err := io.WriteString(p.Stdin(), step.in); err != nil {
 					t.Error(err)

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline"
+)
+
+func newDeadLettersCommand() *cobra.Command {
+	r := new(remote)
+	c := &cobra.Command{Use: "deadletters", Short: "See the records that a drain will never take, deliver them again, or discard them", Args: cobra.NoArgs}
+	r.flags(c)
+	var drain string
+	list := &cobra.Command{Use: "list", Short: "List them, the oldest first", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var letters []pipeline.Letter
+			if printed, err := r.ask(c.Context(), http.MethodGet, "deadletters?drain="+url.QueryEscape(drain), nil, &letters); printed || err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NUMBER\tTIME\tDRAIN\tOPERATION\tSEQUENCE\tSTATUS\tREASON")
+			for _, l := range letters {
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%s\n", l.Number, l.Time.Local().Format(time.DateTime), l.Drain, l.Operation, l.Sequence, l.Status, l.Reason)
+			}
+			return w.Flush()
+		}}
+	list.Flags().StringVar(&drain, "drain", "", "only those of a drain with this `NAME`")
+	c.AddCommand(list,
+		&cobra.Command{Use: "show NUMBER", Short: "Show one with its record, as JSON", Args: cobra.ExactArgs(1),
+			RunE: func(c *cobra.Command, args []string) error {
+				var letter json.RawMessage
+				if printed, err := r.ask(c.Context(), http.MethodGet, "deadletters/"+url.PathEscape(args[0]), nil, &letter); printed || err != nil {
+					return err
+				}
+				_, err := fmt.Println(string(letter))
+				return err
+			}},
+		r.forLetter("redeliver", "Write it to its drain once more", "delivered", http.MethodPost, "/redeliver"),
+		r.forLetter("discard", "Remove it: the drain will never get its record", "discarded", http.MethodDelete, ""))
+	return c
+}
+
+func (r *remote) forLetter(name, about, done, method, path string) *cobra.Command {
+	return &cobra.Command{Use: name + " NUMBER", Short: about, Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var answer struct{}
+			if printed, err := r.ask(c.Context(), method, "deadletters/"+url.PathEscape(args[0])+path, nil, &answer); printed || err != nil {
+				return err
+			}
+			fmt.Printf("dead letter %s: %s\n", args[0], done)
+			return nil
+		}}
+}

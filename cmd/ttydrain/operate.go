@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline/config"
+)
+
+// adminToken is the token that operators' commands show: that of the configuration or, with an embedded server, that of
+// the file admin_token in the store, which is made when it is missing. "" where there is none.
+func adminToken(c *config.Config, create bool) (string, error) {
+	if c.Admin.Token.IsSet() || c.Store == "" {
+		return c.Admin.Token.Reveal(), nil
+	}
+	path := filepath.Join(c.Store, "admin_token")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		data = []byte(rand.Text())
+		err = os.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("admin token: %w: is serve running with this configuration, and may you read its store?", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
+// operateTimeout bounds what a running ttydrain is asked to do. Testing a drain takes longest.
+const operateTimeout = 2 * time.Minute
+
+// remote is a running ttydrain, at its admin address.
+type remote struct {
+	config, address string // flags
+	output          string
+}
+
+func (r *remote) flags(c *cobra.Command) {
+	f := c.PersistentFlags()
+	f.StringVarP(&r.config, "config", "c", "ttydrain.yaml", "the configuration that serve runs with, a YAML `FILE`")
+	f.StringVar(&r.address, "admin", "", "the admin `HOST:PORT` of the one that runs (default: that of the configuration)")
+	f.StringVar(&r.output, "output", "table", "`FORMAT` of what is printed: table or json")
+}
+
+// ask sends a request, and decodes the answer into value, or prints it as it is where JSON is wanted; printed says which.
+func (r *remote) ask(ctx context.Context, method, path string, body, value any) (printed bool, err error) {
+	if r.output != "table" && r.output != "json" {
+		return false, usageError{fmt.Errorf("--output %q is not known: expected table or json", r.output)}
+	}
+	c, err := loadConfig(r.config)
+	if err != nil {
+		return false, err
+	}
+	token, err := adminToken(c, false)
+	if err != nil {
+		return false, err
+	}
+	if token == "" {
+		return false, errors.New("admin.token is not set in the configuration: set it, to operate a ttydrain on a NATS cluster")
+	}
+	address := c.Admin.Listen
+	if r.address != "" {
+		address = r.address
+	}
+	var sent io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return false, err
+		}
+		sent = bytes.NewReader(data)
+	}
+	ctx, cancel := context.WithTimeout(ctx, operateTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+"/api/v1/"+path, sent)
+	if err != nil {
+		return false, err
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false, fmt.Errorf("%w: is serve running, and is %s its admin address?", err, address)
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		return false, fmt.Errorf("read the answer of %s: %w", address, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		var refused struct{ Error string }
+		if json.Unmarshal(data, &refused) != nil || refused.Error == "" {
+			refused.Error = response.Status
+		}
+		return false, errors.New(refused.Error)
+	}
+	if r.output == "json" {
+		_, err := os.Stdout.Write(data)
+		return true, err
+	}
+	if err := json.Unmarshal(data, value); err != nil {
+		return false, fmt.Errorf("read the answer of %s: %w", address, err)
+	}
+	return false, nil
+}

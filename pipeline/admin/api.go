@@ -1,0 +1,155 @@
+package admin
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline"
+)
+
+// maxLetters is how many dead letters are listed at a time.
+const maxLetters = 1000
+
+// api serves what operators do with the drains, below /api/v1/, to those who have the token:
+//
+//	GET    drains                       how each stands
+//	POST   drains/{name}/pause, resume, test
+//	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}
+//	GET    deadletters[?drain=NAME]     the oldest first, 1,000 at most
+//	GET    deadletters/{number}         with the record
+//	POST   deadletters/{number}/redeliver
+//	DELETE deadletters/{number}
+//
+// An error is {"error": TEXT}.
+type api struct {
+	operator *pipeline.Operator
+	token    string
+}
+
+func (a *api) register(mux *http.ServeMux) {
+	for pattern, handle := range map[string]func(*http.Request) (any, error){
+		"GET /api/v1/drains":                          a.drains,
+		"POST /api/v1/drains/{name}/pause":            a.pause,
+		"POST /api/v1/drains/{name}/resume":           a.resume,
+		"POST /api/v1/drains/{name}/test":             a.test,
+		"POST /api/v1/drains/{name}/rewind":           a.rewind,
+		"GET /api/v1/deadletters":                     a.letters,
+		"GET /api/v1/deadletters/{number}":            a.letter,
+		"POST /api/v1/deadletters/{number}/redeliver": a.redeliver,
+		"DELETE /api/v1/deadletters/{number}":         a.discard,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.answer(w, r, handle) })
+	}
+}
+
+// refusal is an error that is the caller's.
+type refusal struct{ error }
+
+func (a *api) answer(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || subtle.ConstantTimeCompare([]byte(token), []byte(a.token)) != 1 {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		reply(w, http.StatusUnauthorized, map[string]string{"error": "this needs the admin token"})
+		return
+	}
+	value, err := handle(r)
+	var bad refusal
+	switch {
+	case err == nil:
+		reply(w, http.StatusOK, value)
+	case errors.As(err, &bad):
+		reply(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+	case errors.Is(err, pipeline.ErrUnknownDrain), errors.Is(err, pipeline.ErrNotThere):
+		reply(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+	default:
+		reply(w, http.StatusBadGateway, map[string]string{"error": err.Error()})
+	}
+}
+
+func reply(w http.ResponseWriter, status int, value any) {
+	w.WriteHeader(status)
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.Encode(value) // fails only where nobody reads it any more
+}
+
+type done struct{}
+
+func (a *api) drains(r *http.Request) (any, error) { return a.operator.List(r.Context()) }
+
+func (a *api) pause(r *http.Request) (any, error) {
+	return done{}, a.operator.Pause(r.Context(), r.PathValue("name"), true)
+}
+
+func (a *api) resume(r *http.Request) (any, error) {
+	return done{}, a.operator.Pause(r.Context(), r.PathValue("name"), false)
+}
+
+func (a *api) test(r *http.Request) (any, error) {
+	operation, err := a.operator.Test(r.Context(), r.PathValue("name"))
+	return map[string]string{"operation_id": operation}, err
+}
+
+func (a *api) rewind(r *http.Request) (any, error) {
+	var to struct {
+		To        time.Time `json:"to"`
+		Operation string    `json:"operation"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<16)).Decode(&to); err != nil {
+		return nil, refusal{errors.New(`the body is not understood: expected {"to": "2026-01-31T09:30:00Z"} or {"operation": "42"}`)}
+	}
+	switch {
+	case to.To.IsZero() == (to.Operation == ""):
+		return nil, refusal{errors.New(`expected either "to" or "operation"`)}
+	case to.Operation != "":
+		return done{}, a.operator.RewindToOperation(r.Context(), r.PathValue("name"), to.Operation)
+	}
+	return done{}, a.operator.RewindToTime(r.Context(), r.PathValue("name"), to.To)
+}
+
+func (a *api) letters(r *http.Request) (any, error) {
+	return a.operator.DeadLetters(r.Context(), r.URL.Query().Get("drain"), maxLetters)
+}
+
+func number(r *http.Request) (uint64, error) {
+	n, err := strconv.ParseUint(r.PathValue("number"), 10, 64)
+	if err != nil || n == 0 {
+		return 0, refusal{errors.New("the number of a dead letter is expected, as the list has it")}
+	}
+	return n, nil
+}
+
+func (a *api) letter(r *http.Request) (any, error) {
+	n, err := number(r)
+	if err != nil {
+		return nil, err
+	}
+	letter, record, err := a.operator.DeadLetter(r.Context(), n)
+	return struct {
+		pipeline.Letter
+		Record json.RawMessage `json:"record"`
+	}{letter, record}, err
+}
+
+func (a *api) redeliver(r *http.Request) (any, error) {
+	n, err := number(r)
+	if err != nil {
+		return nil, err
+	}
+	return done{}, a.operator.Redeliver(r.Context(), n)
+}
+
+func (a *api) discard(r *http.Request) (any, error) {
+	n, err := number(r)
+	if err != nil {
+		return nil, err
+	}
+	return done{}, a.operator.Discard(r.Context(), n)
+}

@@ -1,0 +1,407 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// open opens a bus with an embedded server that does not sync every write: no test here pulls the plug.
+func open(t testing.TB, dir string, partitions int) *Bus {
+	t.Helper()
+	b, err := Open(t.Context(), Options{Store: dir, Sync: time.Hour, Partitions: partitions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// await waits for something that nothing announces.
+func await(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("it did not happen: " + what)
+		}
+	}
+}
+
+func newOperation() *schema.Operation {
+	return &schema.Operation{App: "web", Stack: "default", User: schema.User{ID: "u-1"}}
+}
+
+func createOperation(t testing.TB, b *Bus) uint64 {
+	t.Helper()
+	op := newOperation()
+	if err := b.CreateOperation(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+	id, err := strconv.ParseUint(op.ID, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestOperationIDs(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, 1)
+	var last uint64
+	for range 3 {
+		id := createOperation(t, b)
+		if id <= last {
+			t.Fatalf("operation %d after %d", id, last)
+		}
+		last = id
+	}
+	// The ID is the sequence of the record.
+	op := newOperation()
+	op.ID = "one that it had before"
+	if err := b.CreateOperation(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+	entries := records(t, b.operations)
+	record := entries[len(entries)-1]
+	if strconv.FormatUint(record.Revision(), 10) != op.ID || bytes.Contains(record.Value(), []byte("before")) {
+		t.Errorf("operation %s has the record %d: %s", op.ID, record.Revision(), record.Value())
+	}
+
+	const each, workers = 50, 8
+	ids := make([][]uint64, workers)
+	var wg sync.WaitGroup
+	for i := range workers {
+		wg.Go(func() {
+			for range each {
+				ids[i] = append(ids[i], createOperation(t, b))
+			}
+		})
+	}
+	wg.Wait()
+	all := slices.Concat(ids...)
+	for i := range ids {
+		if !slices.IsSorted(ids[i]) {
+			t.Errorf("the IDs do not grow: %d", ids[i])
+		}
+	}
+	slices.Sort(all)
+	if len(slices.Compact(all)) != each*workers {
+		t.Error("an ID was given twice")
+	}
+	last = all[len(all)-1]
+
+	b.Close()
+	b = open(t, dir, 1)
+	if id := createOperation(t, b); id <= last {
+		t.Errorf("operation %d after %d and a new start", id, last)
+	}
+	if n := len(records(t, b.operations)); n != 4+each*workers+1 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// records are all entries of a bucket, in the order of their revisions.
+func records(t testing.TB, bucket jetstream.KeyValue) (all []jetstream.KeyValueEntry) {
+	t.Helper()
+	keys, err := bucket.Keys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		entry, err := bucket.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, entry)
+	}
+	slices.SortFunc(all, func(a, b jetstream.KeyValueEntry) int { return int(a.Revision()) - int(b.Revision()) })
+	return all
+}
+
+func TestOperationOfAnyName(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	for _, name := range []string{"", "a.b", "*", ">", "größe", "a b", strings.Repeat("x", 300)} {
+		op := newOperation()
+		op.App, op.Stack = name, name
+		if err := b.CreateOperation(t.Context(), op); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+		if _, err := b.PublishChunk(schema.SubjectTTY(op, 1), op.ID, []byte("x")).Wait(t.Context()); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestSessions(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, 1)
+	if all, err := b.Sessions(t.Context()); err != nil || len(all) != 0 {
+		t.Fatalf("%d sessions at first, %v", len(all), err)
+	}
+	for range 3 {
+		op := newOperation()
+		if err := b.CreateOperation(t.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.SaveSession(t.Context(), &schema.Session{Operation: op, Gateway: "g"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	status := 3
+	ended := &schema.Session{Operation: &schema.Operation{ID: "2"}, Gateway: "g", Ended: time.Unix(1, 0).UTC(), Reason: "exit", ExitStatus: &status, Bytes: 7}
+	if err := b.SaveSession(t.Context(), ended); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	b = open(t, dir, 1)
+	all, err := b.Sessions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(all, func(a, b schema.Session) int { return strings.Compare(a.Operation.ID, b.Operation.ID) })
+	if len(all) != 3 {
+		t.Fatalf("%d sessions", len(all))
+	}
+	for i, s := range all {
+		isEnded := i == 1
+		if s.Operation.ID != strconv.Itoa(i+1) || s.Gateway != "g" || s.Ended.IsZero() == isEnded {
+			t.Errorf("session %d is %+v of operation %+v", i, s, s.Operation)
+		}
+	}
+	if s := all[1]; s.Reason != "exit" || *s.ExitStatus != 3 || s.Bytes != 7 || !s.Ended.Equal(ended.Ended) {
+		t.Errorf("the session that ended is %+v", s)
+	}
+	// One that can't be read is an error, which names it and does not quote it.
+	if _, err := b.sessions.Put(t.Context(), "9", []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Sessions(t.Context()); !errors.Is(err, schema.ErrCorrupt) || !strings.Contains(err.Error(), "9") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("a test")
+	cancel(why)
+	if _, err := b.Sessions(ctx); err == nil {
+		t.Error("sessions were listed after the end of the context")
+	}
+}
+
+func TestStoreInUse(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, 1)
+	_, err := Open(t.Context(), Options{Store: dir})
+	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "stop that one, or give this one a store of its own") {
+		t.Fatalf("%v", err)
+	}
+	if err := b.Ready(t.Context()); err != nil {
+		t.Fatalf("after that the first one: %v", err)
+	}
+	b.Close()
+	open(t, dir, 1)
+}
+
+func TestStoreUnusable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Options{Store: filepath.Join(file, "store")}); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a store in a file: %v", err)
+	}
+	if _, err := Open(t.Context(), Options{URL: "nats://127.0.0.1:1"}); err == nil {
+		t.Error("connected to nothing")
+	}
+}
+
+func TestPartitionsAreThoseOfTheStreams(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, 4)
+	if b.Partitions() != 4 {
+		t.Fatalf("%d partitions", b.Partitions())
+	}
+	b.Close()
+	for _, other := range []int{0, 1, 7} {
+		b := open(t, dir, other)
+		if b.Partitions() != 4 {
+			t.Errorf("%d partitions, opened with %d", b.Partitions(), other)
+		}
+		b.Close()
+	}
+	// A stream that is somebody else's is refused, and left alone.
+	b = open(t, dir, 4)
+	config := b.streams[schema.StreamLogs].CachedInfo().Config
+	config.Metadata = nil
+	if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	if _, err := Open(t.Context(), Options{Store: dir}); err == nil || !strings.Contains(err.Error(), "the stream LOGS is not ttydrain's") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSync(t *testing.T) {
+	for _, test := range []struct{ sync, interval time.Duration }{{0, 0}, {time.Second, time.Second}} {
+		b, err := Open(t.Context(), Options{Store: t.TempDir(), Sync: test.sync})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := b.server.JetStreamConfig()
+		if config.SyncAlways != (test.sync == 0) || test.interval > 0 && config.SyncInterval != test.interval {
+			t.Errorf("%s: always %t, every %s", test.sync, config.SyncAlways, config.SyncInterval)
+		}
+		b.Close()
+	}
+}
+
+func TestStreams(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	for _, name := range []string{schema.StreamTTY, schema.StreamLogs, schema.StreamDeadLetter} {
+		config := b.streams[name].CachedInfo().Config
+		if config.Discard != jetstream.DiscardNew || config.Storage != jetstream.FileStorage || config.Retention != jetstream.LimitsPolicy ||
+			config.MaxAge != retention || config.Duplicates < time.Minute {
+			t.Errorf("the stream %s is %+v", name, config)
+		}
+	}
+	if addr := b.server.Addr(); addr != nil {
+		t.Errorf("the embedded server listens on %s", addr)
+	}
+}
+
+// TestCloseLosesNothing: what was acknowledged is there after a new start, whether Close came in between or the
+// files are those of a process that was killed.
+func TestCloseLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	const n = 500
+	var all []*Publish
+	for i := range n {
+		all = append(all, b.PublishChunk("tty.0.default.web.1", strconv.Itoa(i), fmt.Appendf(nil, "chunk %d", i)))
+	}
+	for _, p := range all {
+		if _, err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	crashed := t.TempDir()
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil { // while the server has the files open
+		t.Fatal(err)
+	}
+	b.Close()
+	for _, dir := range []string{dir, crashed} {
+		b := open(t, dir, 1)
+		r, err := b.Read(t.Context(), schema.StreamTTY, []string{"tty.>"}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			if m := next(t, r); string(m.Data) != fmt.Sprintf("chunk %d", i) || m.Sequence != uint64(i+1) {
+				t.Fatalf("message %d is %q at %d", i, m.Data, m.Sequence)
+			}
+		}
+		r.Close()
+		// A repeat is still recognised.
+		if sequence, err := b.PublishChunk("tty.0.default.web.1", "7", []byte("chunk 7")).Wait(t.Context()); err != nil || sequence != 8 {
+			t.Errorf("a repeat after the new start: sequence %d, %v", sequence, err)
+		}
+		b.Close()
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	ours := func() (stacks []string) {
+		buffer := make([]byte, 4<<20)
+		for stack := range strings.SplitSeq(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
+			if strings.Contains(stack, "nats-io") || strings.Contains(stack, "pipeline/bus.(") {
+				stacks = append(stacks, stack)
+			}
+		}
+		return stacks
+	}
+	b := open(t, t.TempDir(), 2)
+	r, err := b.Read(t.Context(), schema.StreamTTY, []string{"tty.>"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.PublishChunk("tty.0.default.web.1", "1", []byte("x")).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next(t, r)
+	if _, err := b.Sessions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := b.Acquire(t.Context(), "work")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ours()) == 0 {
+		t.Fatal("no goroutine found: the test tests nothing")
+	}
+	l.Release()
+	r.Close()
+	b.Close()
+	b.Close() // may be called again
+	// The server's goroutines end a little after its shutdown.
+	var left []string
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for left = ours(); len(left) > 0 && ctx.Err() == nil; left = ours() {
+		<-tick.C
+	}
+	if len(left) > 0 {
+		t.Errorf("%d goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
+	}
+}
+
+func TestReady(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	if err := b.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.server.Shutdown()
+	if err := b.Ready(t.Context()); err == nil {
+		t.Error("ready without a server")
+	}
+}
+
+// TestServerLog: what goes wrong in the server is told, its chatter is not.
+func TestServerLog(t *testing.T) {
+	var out bytes.Buffer
+	l := serverLog{slog.New(slog.NewTextHandler(&out, nil))}
+	l.Noticef("chatter %d", 1)
+	l.Debugf("chatter %d", 2)
+	l.Tracef("chatter %d", 3)
+	l.Warnf("warning %d", 4)
+	l.Errorf("error %d", 5)
+	l.Fatalf("error %d", 6)
+	if s := out.String(); strings.Contains(s, "chatter") || strings.Count(s, "level=WARN") != 1 || strings.Count(s, "level=ERROR") != 2 {
+		t.Errorf("%s", s)
+	}
+}

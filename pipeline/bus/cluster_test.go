@@ -1,0 +1,171 @@
+package bus
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// startCluster starts three NATS servers with JetStream, and gives their URLs.
+func startCluster(t *testing.T) (servers []*server.Server, urls string) {
+	t.Helper()
+	// A server of a cluster does not start before it knows of others.
+	var listeners []net.Listener
+	var ports []int
+	var routes []*url.URL
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, l) // closed when all three are known, so that they differ
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+	}
+	for _, l := range listeners {
+		l.Close()
+	}
+	var all []string
+	for i := range 3 {
+		s, err := server.NewServer(&server.Options{
+			ServerName: fmt.Sprintf("server-%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 256 << 20, JetStreamMaxMemory: 64 << 20,
+			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}, Routes: routes,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go s.Start() // ended by Shutdown
+		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+		servers = append(servers, s)
+	}
+	for _, s := range servers {
+		if !s.ReadyForConnections(time.Minute) {
+			t.Fatal("a server did not start")
+		}
+		all = append(all, s.ClientURL())
+	}
+	await(t, "the cluster has a leader that knows all three", func() bool {
+		for _, s := range servers {
+			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
+				return true
+			}
+		}
+		return false
+	})
+	return servers, strings.Join(all, ",")
+}
+
+func TestCluster(t *testing.T) {
+	servers, urls := startCluster(t)
+	// Two processes that start at once make the same streams.
+	buses := make([]*Bus, 2)
+	var wg sync.WaitGroup
+	for i := range buses {
+		wg.Go(func() {
+			b, err := Open(t.Context(), Options{URL: urls, Replicas: 3, Partitions: 2})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(b.Close)
+			buses[i] = b
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	a, b := buses[0], buses[1]
+	if a.server != nil || a.Partitions() != 2 || b.Partitions() != 2 {
+		t.Errorf("partitions %d and %d", a.Partitions(), b.Partitions())
+	}
+	info, err := a.streams[schema.StreamTTY].Info(t.Context())
+	if err != nil || info.Config.Replicas != 3 || info.Cluster == nil || len(info.Cluster.Replicas) != 2 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+
+	// IDs are unique over both.
+	ids := make([]map[uint64]bool, 2)
+	for i := range buses {
+		ids[i] = make(map[uint64]bool)
+		wg.Go(func() {
+			for range 50 {
+				ids[i][createOperation(t, buses[i])] = true
+			}
+		})
+	}
+	wg.Wait()
+	for id := range ids[0] {
+		if ids[1][id] {
+			t.Fatalf("the ID %d was given twice", id)
+		}
+	}
+	if len(ids[0])+len(ids[1]) != 100 {
+		t.Errorf("%d and %d IDs", len(ids[0]), len(ids[1]))
+	}
+
+	checkFences(t, a, 0)
+
+	// A lease is one process's, and its end the other's beginning.
+	first := acquire(t, a, "work")
+	if err := first.Save(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	taken := make(chan *Lease)
+	go func() { // ends when first is released
+		l, err := b.Acquire(t.Context(), "work")
+		if err != nil {
+			t.Error(err)
+		}
+		taken <- l
+	}()
+	first.Release()
+	second := <-taken
+	if second == nil {
+		t.FailNow()
+	}
+	if second.Position() != 3 {
+		t.Errorf("position %d", second.Position())
+	}
+
+	// A server goes: what was acknowledged stays, publishing and reading go on.
+	r, err := b.Read(t.Context(), schema.StreamTTY, []string{schema.FilterTTY(-1)}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	const n = 200
+	for i := range n {
+		if i == n/2 {
+			for _, s := range servers {
+				if s.Name() == info.Cluster.Leader {
+					s.Shutdown()
+				}
+			}
+		}
+		// Repeated with its ID until it is stored, as the capture does.
+		await(t, "chunk "+strconv.Itoa(i)+" is stored", func() bool {
+			_, err := a.PublishChunk("tty.0.default.web.1", "1-"+strconv.Itoa(i), []byte(strconv.Itoa(i))).Wait(t.Context())
+			return err == nil
+		})
+	}
+	for i := range n {
+		if m := next(t, r); string(m.Data) != strconv.Itoa(i) {
+			t.Fatalf("message %d is %q", i, m.Data)
+		}
+	}
+	if err := second.Save(t.Context(), 4); err != nil {
+		t.Logf("the position was not saved while the cluster chose a new leader: %v", err)
+	}
+	second.Release()
+}

@@ -1,0 +1,220 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// stateTTL is how long the state of a drain is kept that nobody works for any more.
+const stateTTL = 30 * time.Second
+
+// SaveDrainState tells how a worker of a drain stands. It has to be told again within half a minute.
+func (b *Bus) SaveDrainState(ctx context.Context, s *schema.DrainState) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode a drain's state: %w", err)
+	}
+	if _, err := b.states.Put(ctx, schema.Token(s.Drain)+"."+strconv.Itoa(s.Partition), data); err != nil {
+		return fmt.Errorf("record a drain's state: %w", err)
+	}
+	return nil
+}
+
+// DrainStates gives how the workers of all drains stand, in no order.
+func (b *Bus) DrainStates(ctx context.Context) ([]schema.DrainState, error) {
+	return all[schema.DrainState](ctx, b.states, "the drains' states")
+}
+
+// DrainControl gives what is wanted of a drain.
+func (b *Bus) DrainControl(ctx context.Context, drain string) (c schema.DrainControl, err error) {
+	entry, err := b.controls.Get(ctx, schema.Token(drain))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("read what is wanted of drain %s: %w", drain, err)
+	}
+	if err := json.Unmarshal(entry.Value(), &c); err != nil {
+		return c, fmt.Errorf("read what is wanted of drain %s: %w", drain, schema.ErrCorrupt)
+	}
+	return c, nil
+}
+
+// ChangeDrainControl changes what is wanted of a drain. Of two changes at once, neither is lost.
+func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(*schema.DrainControl)) error {
+	key := schema.Token(drain)
+	for {
+		var c schema.DrainControl
+		entry, err := b.controls.Get(ctx, key)
+		switch {
+		case err == nil:
+			if err := json.Unmarshal(entry.Value(), &c); err != nil {
+				return fmt.Errorf("read what is wanted of drain %s: %w", drain, schema.ErrCorrupt)
+			}
+		case !errors.Is(err, jetstream.ErrKeyNotFound):
+			return fmt.Errorf("read what is wanted of drain %s: %w", drain, err)
+		}
+		change(&c)
+		data, merr := json.Marshal(c)
+		if merr != nil {
+			return fmt.Errorf("encode what is wanted of a drain: %w", merr)
+		}
+		if entry == nil {
+			_, err = b.controls.Create(ctx, key, data)
+		} else {
+			_, err = b.controls.Update(ctx, key, data, entry.Revision())
+		}
+		if err == nil {
+			return nil
+		}
+		if !conflicts(err) {
+			return fmt.Errorf("record what is wanted of drain %s: %w", drain, err)
+		}
+	}
+}
+
+// WatchDrainControl calls changed with what is wanted of a drain, at once where anything is, and whenever that
+// changes, until ctx is done.
+func (b *Bus) WatchDrainControl(ctx context.Context, drain string, changed func(schema.DrainControl)) error {
+	watch, err := b.controls.Watch(ctx, schema.Token(drain))
+	if err != nil {
+		return fmt.Errorf("watch what is wanted of drain %s: %w", drain, err)
+	}
+	defer watch.Stop()
+	for {
+		select {
+		case entry, ok := <-watch.Updates():
+			if !ok {
+				return context.Cause(ctx)
+			}
+			if entry == nil { // all that there was has been told
+				continue
+			}
+			var c schema.DrainControl
+			if entry.Operation() == jetstream.KeyValuePut {
+				if err := json.Unmarshal(entry.Value(), &c); err != nil {
+					return fmt.Errorf("read what is wanted of drain %s: %w", drain, schema.ErrCorrupt)
+				}
+			}
+			changed(c)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// NextRewind makes a rewind to a position on LOGS.
+func NextRewind(after uint64) *schema.Rewind { return &schema.Rewind{ID: nuid.Next(), After: after} }
+
+// BeforeTime gives the sequence on LOGS before the first message of a time or later: the last one where there is none.
+func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
+	consumer, err := b.js.OrderedConsumer(ctx, schema.StreamLogs, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, HeadersOnly: true,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
+	}
+	batch, err := consumer.FetchNoWait(1)
+	if err != nil {
+		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
+	}
+	for m := range batch.Messages() {
+		meta, err := m.Metadata()
+		if err != nil {
+			return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
+		}
+		return meta.Sequence.Stream - 1, nil
+	}
+	if err := batch.Error(); err != nil {
+		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
+	}
+	return b.End(ctx, schema.StreamLogs)
+}
+
+// ErrNotThere is returned for an operation or a dead letter that is not there, or not any more.
+var ErrNotThere = errors.New("not there, or not any more")
+
+// BeforeOperation gives the sequence on LOGS before the first segment of an operation.
+func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
+	filter := schema.FilterLogs(schema.Partition(id, b.partitions), "", "")
+	filter = filter[:len(filter)-1] + schema.Token(id)
+	sequence, ok, err := b.Next(ctx, schema.StreamLogs, filter, 0)
+	if err != nil {
+		return 0, err
+	}
+	if !ok {
+		return 0, fmt.Errorf("operation %s: %w", id, ErrNotThere)
+	}
+	return sequence - 1, nil
+}
+
+// DeadLetters calls each with the dead letters of a drain ("": of all) and their numbers, the oldest first.
+func (b *Bus) DeadLetters(ctx context.Context, drain string, each func(number uint64, l *schema.DeadLetter) error) error {
+	filter := "deadletter.*"
+	if drain != "" {
+		filter = schema.SubjectDeadLetter(drain)
+	}
+	for after := uint64(0); ; {
+		raw, err := b.streams[schema.StreamDeadLetter].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the dead letters: %w", err)
+		}
+		l := new(schema.DeadLetter)
+		if err := json.Unmarshal(raw.Data, l); err != nil {
+			return fmt.Errorf("read dead letter %d: %w", raw.Sequence, schema.ErrCorrupt)
+		}
+		if err := each(raw.Sequence, l); err != nil {
+			return err
+		}
+		after = raw.Sequence
+	}
+}
+
+// DeadLetter gives the dead letter with a number.
+func (b *Bus) DeadLetter(ctx context.Context, number uint64) (*schema.DeadLetter, error) {
+	raw, err := b.streams[schema.StreamDeadLetter].GetMsg(ctx, number)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fmt.Errorf("dead letter %d: %w", number, ErrNotThere)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read dead letter %d: %w", number, err)
+	}
+	l := new(schema.DeadLetter)
+	if err := json.Unmarshal(raw.Data, l); err != nil {
+		return nil, fmt.Errorf("read dead letter %d: %w", number, schema.ErrCorrupt)
+	}
+	return l, nil
+}
+
+// DeleteDeadLetter removes the dead letter with a number.
+func (b *Bus) DeleteDeadLetter(ctx context.Context, number uint64) error {
+	if _, err := b.DeadLetter(ctx, number); err != nil {
+		return err
+	}
+	if err := b.streams[schema.StreamDeadLetter].DeleteMsg(ctx, number); err != nil {
+		return fmt.Errorf("remove dead letter %d: %w", number, err)
+	}
+	return nil
+}
+
+// CountDeadLetters counts the dead letters of a drain.
+func (b *Bus) CountDeadLetters(ctx context.Context, drain string) (uint64, error) {
+	subject := schema.SubjectDeadLetter(drain)
+	info, err := b.streams[schema.StreamDeadLetter].Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return 0, fmt.Errorf("count the dead letters: %w", err)
+	}
+	return info.State.Subjects[subject], nil
+}

@@ -1,0 +1,117 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+func acquire(t testing.TB, b *Bus, name string) *Lease {
+	t.Helper()
+	l, err := b.Acquire(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestPositions: positions are each work's own, and survive a new start.
+func TestPositions(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, 1)
+	one, two := acquire(t, b, "enrich.0"), acquire(t, b, "drain.siem.0")
+	if one.Position() != 0 || two.Position() != 0 {
+		t.Errorf("positions %d and %d at first", one.Position(), two.Position())
+	}
+	for _, position := range []uint64{7, 8, 1<<63 + 5} {
+		if err := one.Save(t.Context(), position); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := two.Save(t.Context(), 9); err != nil {
+		t.Fatal(err)
+	}
+	one.Release()
+	if again := acquire(t, b, "enrich.0"); again.Position() != 1<<63+5 {
+		t.Errorf("position %d when taken again", again.Position())
+	}
+	b.Close() // with two leases held, which end with the server
+	b = open(t, dir, 1)
+	one, two = acquire(t, b, "enrich.0"), acquire(t, b, "drain.siem.0")
+	defer one.Release()
+	defer two.Release()
+	if one.Position() != 1<<63+5 || two.Position() != 9 {
+		t.Errorf("positions %d and %d after a new start", one.Position(), two.Position())
+	}
+}
+
+func TestLeaseIsOnesAlone(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	first := acquire(t, b, "work")
+	if err := first.Save(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	// Another waits, as long as its context lets it.
+	why := errors.New("a test")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	refused := make(chan error)
+	go func() { // ends with ctx
+		_, err := b.Acquire(ctx, "work")
+		refused <- err
+	}()
+	cancel(why)
+	if err := <-refused; !errors.Is(err, why) {
+		t.Errorf("%v", err)
+	}
+	// And has it at once when it is let go.
+	second := make(chan *Lease)
+	go func() { // ends when first is released
+		l, err := b.Acquire(t.Context(), "work")
+		if err != nil {
+			t.Error(err)
+		}
+		second <- l
+	}()
+	within, stop := first.Within(t.Context())
+	defer stop(nil)
+	first.Release()
+	<-within.Done()
+	if errors.Is(context.Cause(within), ErrLeaseLost) {
+		t.Error("a lease that was let go is called lost")
+	}
+	l := <-second
+	if l == nil {
+		t.FailNow()
+	}
+	if l.Position() != 5 {
+		t.Errorf("position %d", l.Position())
+	}
+	// Who had it before can't move the position any more.
+	if err := first.Save(t.Context(), 6); !errors.Is(err, ErrLeaseLost) {
+		t.Errorf("%v", err)
+	}
+	if err := l.Save(t.Context(), 7); err != nil {
+		t.Error(err)
+	}
+	l.Release()
+}
+
+// TestStolenLease: a holder that another has taken the work from learns it, at the latest when it saves.
+func TestStolenLease(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	l := acquire(t, b, "work")
+	thief := &Lease{bus: b, name: "work"}
+	if err := thief.takePosition(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	within, stop := l.Within(t.Context())
+	defer stop(nil)
+	if err := l.Save(t.Context(), 1); !errors.Is(err, ErrLeaseLost) {
+		t.Fatalf("%v", err)
+	}
+	<-within.Done()
+	if !errors.Is(context.Cause(within), ErrLeaseLost) {
+		t.Errorf("the work ended with %v", context.Cause(within))
+	}
+	l.Release()
+}

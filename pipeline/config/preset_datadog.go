@@ -1,0 +1,71 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// Datadog is a preset for Datadog's log intake: arrays of at most 1,000 logs, compressed.
+//
+// A log is the record, with the text as "message" in place of "text" (behind its operation_id) and the
+// reserved attributes that Datadog reads: "timestamp", "status", "hostname", "ddsource", "ddtags", and
+// the record's own "service".
+type Datadog struct {
+	APIKey Secret `yaml:"api_key" rule:"required"`
+	// Site is the "site parameter" of the page "Getting Started with Datadog Sites"; the intake's host is
+	// "http-intake.logs." and the site ("Send logs").
+	Site string `yaml:"site" enum:"datadoghq.com|us3.datadoghq.com|us5.datadoghq.com|datadoghq.eu|ap1.datadoghq.com|ap2.datadoghq.com|uk1.datadoghq.com|ddog-gov.com|us2.ddog-gov.com"`
+	// URL is where requests are posted to in place of the site's intake: a proxy or a private link.
+	URL string `yaml:"url" want:"a URL that starts with https://"`
+	// Tags are added to each log.
+	Tags        []string `yaml:"tags" want:"a list of tags, such as [env:production]"`
+	Compression string   `yaml:"compression" enum:"none|gzip"`
+	TLS         TLS      `yaml:",inline"`
+}
+
+func (p *Datadog) setDefaults() {
+	p.Site = "datadoghq.com"
+	p.Compression = "gzip" // which "Send logs" recommends
+}
+
+func (p *Datadog) finish(d *decoder, path string) {
+	d.checkSecretLine(path+".api_key", p.APIKey)
+	if d.usable(path+".site") && d.given(path+".url") {
+		d.refuse(path+".url", "stands beside site; expected one of both")
+	}
+	d.checkURL(path+".url", p.URL)
+	d.notEmpty(path+".tags", len(p.Tags))
+	d.checkTags(path+".tags", p.Tags)
+	d.checkTLS(path, &p.TLS)
+}
+
+// https is the drain that the preset stands for.
+//
+// Limits, from Datadog's API reference, "Send logs": 5 MB for a request before compression, 1,000 logs
+// in it, and 1 MB for one log. Datadog cuts a longer log and says 2xx all the same, so such a record is
+// not sent at all: it becomes a dead letter. (ttydrain's lines have at most 16 KiB: only the start of a
+// session whose command line is very long can get there.)
+//
+// "Send logs" and "Log Date Remapper" also say that the time of a log may be up to 18 hours in the past.
+// What becomes of an older one could not be verified; so that a drain which was away for longer loses
+// nothing, a record is marked as late an hour before that. "Log Date Remapper" lists "timestamp" among
+// the attributes that give a log its time, in milliseconds.
+//
+// That a log may have as many attributes as a record, about forty, could not be verified.
+func (p *Datadog) https() *HTTPS {
+	constant := map[string]string{"ddsource": "ttydrain"}
+	if len(p.Tags) > 0 {
+		constant["ddtags"] = strings.Join(p.Tags, ",")
+	}
+	url := p.URL
+	if url == "" {
+		url = "https://http-intake.logs." + p.Site + "/api/v2/logs"
+	}
+	return &HTTPS{
+		URL: url, Format: "array", Compression: p.Compression, TLS: p.TLS,
+		Headers:         map[string]Secret{"DD-API-KEY": p.APIKey},
+		MaxRequestBytes: 5_000_000, MaxRequestRecords: 1000, MaxRecordBytes: 1_000_000,
+		Shape: &Shape{Message: "message", Milliseconds: "timestamp", Level: "status", Host: "hostname",
+			Constant: constant, MaxAge: 17 * time.Hour},
+	}
+}

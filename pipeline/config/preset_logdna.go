@@ -1,0 +1,66 @@
+package config
+
+import (
+	"net/url"
+	"strings"
+)
+
+// LogDNA is a preset for Mezmo's log ingestion, which was LogDNA's: objects with an array of lines.
+//
+// A line has the text as "line" (behind its operation_id), "timestamp", "app" and "level", and all the
+// rest of the record, under its own names, in "meta".
+type LogDNA struct {
+	// IngestionKey is one of the account's ingestion keys, and not a service key.
+	IngestionKey Secret `yaml:"ingestion_key" rule:"required"`
+	// URL is where requests are posted to.
+	URL string `yaml:"url" want:"a URL that starts with https://"`
+	// Hostname is the source that all lines are listed under: Mezmo takes one for a request. The gateway's
+	// own is in meta.
+	Hostname string `yaml:"hostname"`
+	// Tags are added to each request.
+	Tags        []string `yaml:"tags" want:"a list of tags, such as [production]"`
+	Compression string   `yaml:"compression" enum:"none|gzip"`
+	TLS         TLS      `yaml:",inline"`
+}
+
+func (p *LogDNA) setDefaults() {
+	p.URL = "https://logs.mezmo.com/logs/ingest"
+	p.Hostname = "ttydrain"
+	// That the API takes compressed requests could not be verified.
+	p.Compression = "none"
+}
+
+func (p *LogDNA) finish(d *decoder, path string) {
+	d.checkSecretLine(path+".ingestion_key", p.IngestionKey)
+	d.checkURL(path+".url", p.URL)
+	if at := path + ".url"; d.usable(at) && strings.Contains(p.URL, "?") {
+		d.refuse(at, "has a \"?\" part, which ttydrain makes itself; expected none: there are hostname, tags and ingestion_key")
+	}
+	d.checkPrintable(path+".hostname", p.Hostname)
+	d.notEmpty(path+".tags", len(p.Tags))
+	d.checkTags(path+".tags", p.Tags)
+	d.checkTLS(path, &p.TLS)
+}
+
+// https is the drain that the preset stands for.
+//
+// The path, the query, the header apikey, the lines' fields and "a maximum payload size of 10 MB" are from
+// Mezmo's API reference, "Send Log Lines". Requests are of 2 MiB at most all the same, as those of Mezmo's own
+// clients (logdna-agent-v2 and logdna for Python) are: the service has refused larger ones with a 400.
+//
+// For the size of a line "Send Log Lines" refers to "Mezmo Ingestion Service Limits", whose figures could not
+// be verified. Mezmo's client for Python cuts lines at 32,000 bytes, so the text is cut there, visibly; all
+// of it is in meta.log. Whether meta has a limit of its own could not be verified either.
+func (p *LogDNA) https() *HTTPS {
+	query := url.Values{"hostname": {p.Hostname}}
+	if len(p.Tags) > 0 {
+		query.Set("tags", strings.Join(p.Tags, ","))
+	}
+	return &HTTPS{
+		URL: p.URL + "?" + query.Encode(), Format: "array", Compression: p.Compression, TLS: p.TLS,
+		Headers:         map[string]Secret{"apikey": p.IngestionKey},
+		MaxRequestBytes: 2 << 20, ArrayField: "lines",
+		Shape: &Shape{Message: "line", MaxMessageBytes: 32_000, Milliseconds: "timestamp", Level: "level",
+			App: "app", Record: "meta"},
+	}
+}

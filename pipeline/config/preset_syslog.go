@@ -1,0 +1,88 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Papertrail is a preset for a log destination of Papertrail that accepts connections by port.
+type Papertrail struct {
+	// Address is the destination's: the port tells whose it is ("Log Destinations").
+	Address string `yaml:"address" rule:"required" want:"the address of the log destination, such as logs2.papertrailapp.com:12345"`
+	// Exact adds the exact bytes and their timing to the structured data.
+	Exact bool `yaml:"exact"`
+	TLS   TLS  `yaml:",inline"`
+}
+
+// SolarWinds is a preset for the syslog collector of SolarWinds Observability.
+type SolarWinds struct {
+	// Token is an ingestion token.
+	Token Secret `yaml:"token" rule:"required"`
+	// Region is the account's data center, as in the URL of its login: my.na-01.cloud.solarwinds.com.
+	Region string `yaml:"region" want:"a data center, such as na-01, eu-01 or ap-01"`
+	// Address is the collector's, in place of that of a region.
+	Address string `yaml:"address" want:"a host and a port, such as syslog.collector.na-01.cloud.solarwinds.com:6514"`
+	// Exact adds the exact bytes and their timing to the structured data.
+	Exact bool `yaml:"exact"`
+	TLS   TLS  `yaml:",inline"`
+}
+
+// papertrailMessage is from Papertrail's "Troubleshooting remote syslog reachability": "messages over
+// TCP that are up to 100,000 bytes". A line with exact can be longer: then it goes without its timing
+// or its exact bytes, and says so. (The same page says that a host name is cut at 120 characters.)
+const papertrailMessage = 100_000
+
+func (p *Papertrail) finish(d *decoder, path string) {
+	if d.usable(path + ".address") {
+		d.checkAddress(path+".address", p.Address, false)
+	}
+	d.checkTLS(path, &p.TLS)
+}
+
+// syslog is the drain that the preset stands for. Newlines keep the messages apart, as in Papertrail's own
+// sender, remote_syslog2; that it also takes octet counting could not be verified.
+func (p *Papertrail) syslog() *Syslog {
+	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS, MaxMessageBytes: papertrailMessage}
+	s.setDefaults()
+	s.Framing = "newline"
+	return s
+}
+
+var solarWindsRegion = regexp.MustCompile(`^[a-z]{2}-[0-9]{2}$`)
+
+func (p *SolarWinds) finish(d *decoder, path string) {
+	region, address := path+".region", path+".address"
+	switch {
+	case d.given(region) && d.given(address):
+		d.refuse(address, "stands beside region; expected one of both")
+	case !d.given(region) && !d.given(address):
+		d.mistake(d.place(path), region, "is missing; expected a data center, such as na-01, eu-01 or ap-01")
+	}
+	if d.usable(region) && !solarWindsRegion.MatchString(p.Region) {
+		d.refuse(region, "%s is no data center; expected one such as na-01, eu-01 or ap-01, as in the URL of the login", quote(p.Region))
+	}
+	if d.usable(address) {
+		d.checkAddress(address, p.Address, false)
+	}
+	// It becomes the name of an element of structured data (RFC 5424 §6.3.2).
+	if d.usable(path+".token") && strings.ContainsFunc(p.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`=]"@`, r) }) {
+		d.refuse(path+".token", "has a character in it that no ingestion token has, such as a space; expected the token alone, without @ and a number")
+	}
+	d.checkTLS(path, &p.TLS)
+}
+
+// syslog is the drain that the preset stands for.
+//
+// "Send logs using syslog" (SolarWinds Observability) has the address and "Ingestion token in RFC 5424
+// structured data". That this is [TOKEN@41058], and that newlines keep the messages apart, is from
+// configurations of rsyslog that are in use, and could not be verified in the documentation. No limit for a
+// message could be found: that of Papertrail is used, whose accounts SolarWinds Observability takes over.
+func (p *SolarWinds) syslog() *Syslog {
+	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS, Token: p.Token, TokenEnterprise: 41058, MaxMessageBytes: papertrailMessage}
+	if p.Region != "" {
+		s.Address = "syslog.collector." + p.Region + ".cloud.solarwinds.com:6514"
+	}
+	s.setDefaults()
+	s.Framing = "newline"
+	return s
+}

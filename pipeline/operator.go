@@ -1,0 +1,228 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// ErrUnknownDrain is returned for a drain that is not configured here.
+var ErrUnknownDrain = errors.New("no drain has this name")
+
+// ErrNotThere is returned for an operation or a dead letter that is not there, or not any more.
+var ErrNotThere = bus.ErrNotThere
+
+// An Operator does with the drains what people want done. Any process that knows the drains can do it: what is
+// wanted goes through the bus to the workers, wherever they are.
+type Operator struct {
+	Bus    *bus.Bus
+	Drains []Drain
+}
+
+// A DrainStatus is how a drain stands.
+type DrainStatus struct {
+	Name string `json:"name"`
+	// State is the worst of its workers', "paused" where that is wanted, or "unattended" where no worker tells.
+	State       string    `json:"state"`
+	LagSegments uint64    `json:"lag_segments"`
+	LagSeconds  float64   `json:"lag_seconds"`
+	Delivered   uint64    `json:"delivered"`
+	Rate        float64   `json:"records_per_second"`
+	DeadLetters uint64    `json:"dead_letters"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// Unattended is the state of a drain for which no worker tells how it stands.
+const Unattended = "unattended"
+
+func (o *Operator) find(name string) (*Drain, error) {
+	i := slices.IndexFunc(o.Drains, func(d Drain) bool { return d.Name == name })
+	if i < 0 {
+		var names []string
+		for _, d := range o.Drains {
+			names = append(names, d.Name)
+		}
+		return nil, fmt.Errorf("%q: %w: there are %s", name, ErrUnknownDrain, strings.Join(names, ", "))
+	}
+	return &o.Drains[i], nil
+}
+
+// List tells how all drains stand, in the order of the configuration.
+func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
+	states, err := o.Bus.DrainStates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rank := []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured}
+	list := make([]DrainStatus, 0, len(o.Drains))
+	for _, d := range o.Drains {
+		status := DrainStatus{Name: d.Name, State: Unattended}
+		for _, s := range states {
+			if s.Drain != d.Name {
+				continue
+			}
+			if slices.Index(rank, s.State) > slices.Index(rank, status.State) {
+				status.State = s.State
+			}
+			status.LagSegments += s.LagSegments
+			status.LagSeconds = max(status.LagSeconds, s.LagSeconds)
+			status.Delivered += s.Delivered
+			status.Rate += s.Rate
+			if s.LastErrorAt.After(status.LastErrorAt) {
+				status.LastError, status.LastErrorAt = s.LastError, s.LastErrorAt
+			}
+		}
+		control, err := o.Bus.DrainControl(ctx, d.Name)
+		if err != nil {
+			return nil, err
+		}
+		if control.Paused {
+			status.State = schema.DrainPaused
+		}
+		if status.DeadLetters, err = o.Bus.CountDeadLetters(ctx, d.Name); err != nil {
+			return nil, err
+		}
+		list = append(list, status)
+	}
+	return list, nil
+}
+
+// Pause makes a drain's workers stop, or go on, and lasts over restarts. What is recorded meanwhile waits in the stream.
+func (o *Operator) Pause(ctx context.Context, name string, paused bool) error {
+	if _, err := o.find(name); err != nil {
+		return err
+	}
+	return o.Bus.ChangeDrainControl(ctx, name, func(c *schema.DrainControl) { c.Paused = paused })
+}
+
+// RewindToTime makes a drain get again what was enriched at a time or later.
+func (o *Operator) RewindToTime(ctx context.Context, name string, at time.Time) error {
+	after, err := o.Bus.BeforeTime(ctx, at)
+	if err != nil {
+		return err
+	}
+	return o.rewind(ctx, name, after)
+}
+
+// RewindToOperation makes a drain get again everything from an operation's first record on, that of others too.
+func (o *Operator) RewindToOperation(ctx context.Context, name, operation string) error {
+	after, err := o.Bus.BeforeOperation(ctx, operation)
+	if err != nil {
+		return err
+	}
+	return o.rewind(ctx, name, after)
+}
+
+func (o *Operator) rewind(ctx context.Context, name string, after uint64) error {
+	if _, err := o.find(name); err != nil {
+		return err
+	}
+	return o.Bus.ChangeDrainControl(ctx, name, func(c *schema.DrainControl) { c.Rewind = bus.NextRewind(after) })
+}
+
+// A Letter is a dead letter with its number, and the record in it.
+type Letter struct {
+	Number uint64 `json:"number"`
+	*schema.DeadLetter
+}
+
+// DeadLetters lists the dead letters of a drain ("": of all), the oldest first, max of them at most.
+func (o *Operator) DeadLetters(ctx context.Context, drain string, max int) ([]Letter, error) {
+	letters := []Letter{}
+	enough := errors.New("enough")
+	err := o.Bus.DeadLetters(ctx, drain, func(number uint64, l *schema.DeadLetter) error {
+		letters = append(letters, Letter{number, l})
+		if len(letters) == max {
+			return enough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, enough) {
+		return nil, err
+	}
+	return letters, nil
+}
+
+// DeadLetter gives one dead letter, and the JSON of its record.
+func (o *Operator) DeadLetter(ctx context.Context, number uint64) (Letter, []byte, error) {
+	l, entry, err := o.open(ctx, number)
+	if err != nil {
+		return Letter{}, nil, err
+	}
+	var encoder schema.Encoder
+	record, err := encoder.AppendRecord(nil, entry.Operation, entry.Record)
+	return Letter{number, l}, record, err
+}
+
+func (o *Operator) open(ctx context.Context, number uint64) (*schema.DeadLetter, sinks.Entry, error) {
+	l, err := o.Bus.DeadLetter(ctx, number)
+	if err != nil {
+		return nil, sinks.Entry{}, err
+	}
+	var decoder schema.Decoder
+	segment, err := decoder.Segment(l.Segment)
+	if err != nil {
+		return nil, sinks.Entry{}, err
+	}
+	return l, sinks.Entry{Operation: segment.Operation, Record: &segment.Records[0]}, nil
+}
+
+// Redeliver writes a dead letter's record to its drain once more, and removes the letter when the drain has it.
+func (o *Operator) Redeliver(ctx context.Context, number uint64) (err error) {
+	letter, entry, err := o.open(ctx, number)
+	if err != nil {
+		return err
+	}
+	drain, err := o.find(letter.Drain)
+	if err != nil {
+		return err
+	}
+	sink, err := drain.Open()
+	if err != nil {
+		return fmt.Errorf("drain %s: %w", drain.Name, err)
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	if err := sink.Write(ctx, []sinks.Entry{entry}); err != nil {
+		return fmt.Errorf("drain %s did not take the record: %w", drain.Name, err)
+	}
+	return o.Bus.DeleteDeadLetter(ctx, number)
+}
+
+// Discard removes a dead letter: the drain will never get its record.
+func (o *Operator) Discard(ctx context.Context, number uint64) error {
+	return o.Bus.DeleteDeadLetter(ctx, number)
+}
+
+// Test finds out whether a drain can be reached, and writes a record to it that says that it is a test. The
+// operation of that record has an ID that no session has.
+func (o *Operator) Test(ctx context.Context, name string) (record string, err error) {
+	drain, err := o.find(name)
+	if err != nil {
+		return "", err
+	}
+	sink, err := drain.Open()
+	if err != nil {
+		return "", fmt.Errorf("open: %w", err)
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	if err := sink.Probe(ctx); err != nil {
+		return "", fmt.Errorf("reach: %w", err)
+	}
+	now := time.Now()
+	op := &schema.Operation{ID: "test-" + bus.NextRewind(0).ID, App: "ttydrain", Service: "ttydrain", Layer: "app", Started: now.UTC()}
+	text := "a test of the drain " + name + " by an operator of ttydrain"
+	if err := sink.Write(ctx, []sinks.Entry{{Operation: op, Record: &schema.Record{
+		Event: schema.EventOutput, Sequence: 1, Time: now.UnixNano(), Log: []byte(text + "\n"), Text: []byte(text),
+	}}}); err != nil {
+		return "", fmt.Errorf("write: %w", err)
+	}
+	return op.ID, nil
+}
