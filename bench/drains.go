@@ -35,10 +35,16 @@ type drain struct {
 	runs     int
 }
 
+// What every record has once as JSON, and what the last one of a session has. Quotes within a string are escaped, so that
+// nothing in a session looks like it.
+const (
+	jsonUnit = `{"@timestamp":"`
+	jsonLast = `"event":"end"`
+)
+
 // drains are the drains that only count.
 func drains() group {
-	unit, last := `{"@timestamp":"`, `"event":"end"`
-	http := receiverSetup{Protocol: "https", Unit: unit, Last: last}
+	http := receiverSetup{Protocol: "https", Unit: jsonUnit, Last: jsonLast}
 	return group{
 		&drain{key: "https/json", share: 0.1, receiving: http, setup: pipelineSetup{Drain: drainSetup{Type: "https", Format: https.JSON}}},
 		&drain{key: "https/ndjson", share: 1, receiving: http, setup: pipelineSetup{Drain: drainSetup{Type: "https", Format: https.NDJSON}}},

@@ -36,7 +36,7 @@ func run(ctx context.Context) error {
 	flag.Int64Var(&s.catBytes, "cat", 100<<20, "size in `BYTES` of the file that cat shows")
 	flag.StringVar(&s.ttydrain, "ttydrain", "", "the ttydrain `BINARY` to measure; built from this source by default")
 	flag.StringVar(&s.profiles, "cpuprofile", "", "`FOLDER` for a processor profile of the enricher and router of every run")
-	only := flag.String("only", "", "`NAMES` of what to measure, or what they begin with, separated by commas: https, syslog, elasticsearch, ssh, …")
+	only := flag.String("only", "", "`NAMES` of what to measure, whole or up to a slash, separated by commas: https, https/ndjson, syslog, elasticsearch, ssh, …")
 	jsonFile := flag.String("json", "", "`FILE` for everything that was measured, as JSON")
 	write := flag.Bool("write", false, "put the table into README.md and bench/README.md, between their markers")
 	flag.Parse()
@@ -88,5 +88,5 @@ func benchmark(ctx context.Context, s *settings, only []string) ([]result, error
 	if err := os.Chmod(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	return measure(ctx, []group{drains()}, s, only)
+	return measure(ctx, []group{drains(), elasticsearchDrains(), sshServers()}, s, only)
 }

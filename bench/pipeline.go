@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -95,7 +94,8 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 	if err != nil {
 		return fmt.Errorf("fill the TTY stream: %w", err)
 	}
-	metrics := pipeline.NewMetrics(prometheus.NewRegistry())
+	registry := prometheus.NewRegistry()
+	metrics := pipeline.NewMetrics(registry)
 	enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
 		Bus: b, Signer: key, Metrics: metrics, Log: log,
 		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
@@ -134,7 +134,7 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 			work.Go(func() error { return enricher.Run(ctx) })
 			work.Go(func() error { return router.Run(ctx) })
 		case askDelivered:
-			if err := errors.Join(enricher.Drain(ctx), router.Drain(ctx)); err != nil {
+			if err := awaitDelivered(registry, filled.records()); err != nil {
 				return err
 			}
 		case askStop:
@@ -149,6 +149,24 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 			return err
 		}
 	}
+}
+
+// awaitDelivered waits until the drain has confirmed so many records.
+func awaitDelivered(from prometheus.Gatherer, records int) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		families, err := from.Gather()
+		if err != nil {
+			return err
+		}
+		for _, f := range families {
+			if f.GetName() == "ttydrain_drain_records_delivered_total" && int(f.GetMetric()[0].GetCounter().GetValue()) >= records {
+				return nil
+			}
+		}
+	}
+	return nil
 }
 
 // startProfile begins a processor profile; it is whole after pprof.StopCPUProfile.

@@ -198,7 +198,7 @@ func (c *counter) serveSyslog(l net.Listener) {
 		}
 		go func() { // ends with the connection
 			defer conn.Close()
-			if err := c.readFrames(bufio.NewReaderSize(conn, 256<<10)); err != nil && !errors.Is(err, io.EOF) {
+			if err := c.readFrames(bufio.NewReaderSize(conn, 256<<10)); !errors.Is(err, io.EOF) {
 				fmt.Fprintln(os.Stderr, "bench, receiver:", err)
 			}
 		}()

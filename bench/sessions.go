@@ -15,7 +15,7 @@ const (
 	// chunkBytes is when a chunk of a busy session is full, as the capture has it.
 	chunkBytes = 32 << 10
 	// publishesAhead is how many chunks are under way to the stream at a time.
-	publishesAhead = 256
+	publishesAhead = 32
 )
 
 // A filling is what was put on the TTY stream.

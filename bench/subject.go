@@ -54,13 +54,13 @@ type settings struct {
 // on on the machine concerns all alike.
 type group []subject
 
-// measure runs the groups one after the other. Only subjects whose name begins with one of only are
-// measured; all where there is none.
+// measure runs the groups one after the other. Only subjects that are named in only are measured, by the whole name
+// or the parts of it up to a slash; all where there is none.
 func measure(ctx context.Context, groups []group, s *settings, only []string) ([]result, error) {
 	var all []result
 	for _, g := range groups {
 		g = slices.DeleteFunc(slices.Clone(g), func(one subject) bool {
-			return len(only) > 0 && !slices.ContainsFunc(only, func(prefix string) bool { return strings.HasPrefix(one.name(), prefix) })
+			return len(only) > 0 && !slices.ContainsFunc(only, func(chosen string) bool { return strings.HasPrefix(one.name()+"/", chosen+"/") })
 		})
 		results, err := g.measure(ctx, s)
 		if err != nil {

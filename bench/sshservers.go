@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/sinks/https"
+)
+
+// sshServers are measured in turns.
+func sshServers() group {
+	return group{
+		&sshSubject{key: "ssh/openssh", start: startOpenSSH},
+		&sshSubject{key: "ssh/ttydrain", start: startTtydrain},
+		&sshSubject{key: "ssh/ttydrain+drain", start: startTtydrainWithDrain},
+	}
+}
+
+// startOpenSSH starts sshd with nothing of the machine's configuration.
+func startOpenSSH(ctx context.Context, _ *settings, dir string, client ssh.Signer) (*sshServer, error) {
+	path, err := exec.LookPath("sshd")
+	if err != nil {
+		path = "/usr/sbin/sshd" // where it is, and where people's PATH does not go
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, &missingError{"this machine has no sshd (package openssh-server)"}
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	if me.Uid == "0" {
+		// sshd wants it when it runs as root; otherwise the system makes it at the start of its own.
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			return nil, err
+		}
+	}
+	hostKey, authorized, config := filepath.Join(dir, "host_key"), filepath.Join(dir, "authorized_keys"), filepath.Join(dir, "sshd_config")
+	if _, err := newKey(hostKey); err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(authorized, ssh.MarshalAuthorizedKey(client.PublicKey()), 0o600); err != nil {
+		return nil, err
+	}
+	host, port, _ := net.SplitHostPort(address)
+	text := fmt.Sprintf("ListenAddress %s\nPort %s\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"+
+		"PermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\nUseDNS no\n", host, port, hostKey, authorized)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	s, err := startServer(ctx, filepath.Join(dir, "log"), path, "-D", "-e", "-f", config)
+	if err != nil {
+		return nil, err
+	}
+	return &sshServer{server: s, address: address, user: me.Username}, nil
+}
+
+func startTtydrain(ctx context.Context, s *settings, dir string, client ssh.Signer) (*sshServer, error) {
+	return startServe(ctx, s, dir, client, "drains: []\n")
+}
+
+// startTtydrainWithDrain starts it with a drain, which is what else it does meanwhile.
+func startTtydrainWithDrain(ctx context.Context, s *settings, dir string, client ssh.Signer) (*sshServer, error) {
+	r, err := startReceiver(ctx, receiverSetup{Protocol: "https", Dir: dir, Unit: jsonUnit, Last: jsonLast})
+	if err != nil {
+		return nil, err
+	}
+	server, err := startServe(ctx, s, dir, client, fmt.Sprintf("drains:\n  - {name: bench, type: https, url: 'https://%s/', ca_file: %s, format: %s}\n",
+		r.Address, r.CAFile, https.NDJSON))
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	server.release = func() { r.close() }
+	return server, nil
+}
+
+// startServe runs `ttydrain serve` as it is by default: everything in one process, with the embedded server,
+// which syncs every write.
+func startServe(ctx context.Context, s *settings, dir string, client ssh.Signer, drains string) (*sshServer, error) {
+	binary := s.ttydrain
+	if binary == "" {
+		binary = filepath.Join(s.dir, "ttydrain")
+		if _, err := os.Stat(binary); err != nil {
+			build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/ttydrain/ttydrain/cmd/ttydrain")
+			if out, err := build.CombinedOutput(); err != nil {
+				return nil, fmt.Errorf("build ttydrain: %w\n%s", err, out)
+			}
+		}
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(`store: ./data
+sync_interval: always
+gateway: {listen: '%s', host_key: ./host_key}
+admin: {listen: '%s'}
+user_document: {issuer: 'https://auth.example.com', signing_key: ./document_key.pem}
+users:
+  - {id: u-1, name: Ada Lovelace, email: ada@example.com, authorized_keys: [%s], apps: [web]}
+stacks:
+  - {name: default, plan: growth}
+apps:
+  - {name: web, stack: default, runtime: sandbox, command: [/bin/sh]}
+`, address, admin, strconv.Quote(string(ssh.MarshalAuthorizedKey(client.PublicKey())))) + drains
+	config := filepath.Join(dir, "ttydrain.yaml")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	server, err := startServer(ctx, filepath.Join(dir, "log"), binary, "serve", "-c", config)
+	if err != nil {
+		return nil, err
+	}
+	if err := server.await(ctx, func() error { return isReady("http://" + admin + "/readyz") }); err != nil {
+		server.stop()
+		return nil, err
+	}
+	return &sshServer{server: server, address: address, user: "web"}, nil
+}
+
+func isReady(url string) error {
+	answer, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered %s", url, answer.Status)
+	}
+	return nil
+}
+
+// newKey makes a key, which is also put into a file.
+func newKey(file string) (ssh.Signer, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "bench")
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		return nil, err
+	}
+	return ssh.NewSignerFromKey(key)
+}
+
+// freeAddress is an address of this machine's own with a port that is free now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
