@@ -101,7 +101,7 @@ func verify(t testing.TB, k *Key, token string) (header jose.Header, claims map[
 	if err := json.Unmarshal(published, &set); err != nil {
 		t.Fatal(err)
 	}
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.RS512, jose.ES256, jose.EdDSA})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.RS512, jose.ES256, jose.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}

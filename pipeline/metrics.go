@@ -45,3 +45,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	r.MustRegister(m.lag)
 	return m
 }
+
+// forget removes the series of a drain that is gone.
+func (m *Metrics) forget(drain string) {
+	m.delivered.DeleteLabelValues(drain)
+	m.retries.DeleteLabelValues(drain)
+	m.deadLettered.DeleteLabelValues(drain)
+	m.lag.DeletePartialMatch(prometheus.Labels{"drain": drain})
+}

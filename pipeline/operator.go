@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
@@ -23,7 +24,19 @@ var ErrNotThere = bus.ErrNotThere
 // wanted goes through the bus to the workers, wherever they are.
 type Operator struct {
 	Bus    *bus.Bus
-	Drains []Drain
+	Drains []Drain // at first: see Update
+
+	updated atomic.Pointer[[]Drain] // by Update; nil before
+}
+
+// Update makes these the drains, as [Router.Update] does. What is being done goes on with those before.
+func (o *Operator) Update(drains []Drain) { o.updated.Store(&drains) }
+
+func (o *Operator) drains() []Drain {
+	if updated := o.updated.Load(); updated != nil {
+		return *updated
+	}
+	return o.Drains
 }
 
 // A DrainStatus is how a drain stands.
@@ -44,15 +57,16 @@ type DrainStatus struct {
 const Unattended = "unattended"
 
 func (o *Operator) find(name string) (*Drain, error) {
-	i := slices.IndexFunc(o.Drains, func(d Drain) bool { return d.Name == name })
+	drains := o.drains()
+	i := slices.IndexFunc(drains, func(d Drain) bool { return d.Name == name })
 	if i < 0 {
 		var names []string
-		for _, d := range o.Drains {
+		for _, d := range drains {
 			names = append(names, d.Name)
 		}
 		return nil, fmt.Errorf("%q: %w: there are %s", name, ErrUnknownDrain, strings.Join(names, ", "))
 	}
-	return &o.Drains[i], nil
+	return &drains[i], nil
 }
 
 // List tells how all drains stand, in the order of the configuration.
@@ -62,8 +76,9 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 		return nil, err
 	}
 	rank := []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured}
-	list := make([]DrainStatus, 0, len(o.Drains))
-	for _, d := range o.Drains {
+	drains := o.drains()
+	list := make([]DrainStatus, 0, len(drains))
+	for _, d := range drains {
 		status := DrainStatus{Name: d.Name, State: Unattended}
 		for _, s := range states {
 			if s.Drain != d.Name {

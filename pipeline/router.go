@@ -2,11 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
@@ -16,7 +18,11 @@ import (
 // A Drain is where the router writes to.
 type Drain struct {
 	Name string
-	// Open makes a sink; each partition's worker has its own.
+	// Settings are what Open and the fields below were made of, by which [Router.Update] finds out whether a drain is
+	// another one: two with the same name and Settings that are [reflect.DeepEqual] are the same. Those without
+	// Settings never change. They may hold secrets, and are not printed.
+	Settings any
+	// Open makes a sink; each partition's worker has its own. It may be called while another one of this drain is open.
 	Open func() (sinks.Sink, error)
 	// Apps that the drain gets, as pairs of stack and app; "" stands for any. Empty: all.
 	Match []Match
@@ -40,55 +46,150 @@ type RouterOptions struct {
 
 // A Router has a worker for each drain and partition.
 type Router struct {
-	workers []*worker
-	bus     *bus.Bus
+	o RouterOptions
+
+	updating sync.Mutex // held through Update, so that there is one at a time; taken before mu
+	stopped  bool       // guarded by updating: Run has ended
+
+	mu      sync.Mutex      // guards what follows
+	workers []*worker       // in the order of the drains
+	running context.Context // of Run, which starts those that are there; nil before
 }
 
 // NewRouter opens the sinks. Their drains need not be there yet.
 func NewRouter(o RouterOptions) (*Router, error) {
-	r := &Router{bus: o.Bus}
-	for _, d := range o.Drains {
-		for i := range o.Bus.Partitions() {
-			sink, err := d.Open()
-			if err != nil {
-				for _, w := range r.workers {
-					w.sink.Close()
-				}
-				return nil, fmt.Errorf("drain %s: %w", d.Name, err)
-			}
-			r.workers = append(r.workers, newWorker(o, d, i, sink))
-		}
+	r := &Router{o: o}
+	if err := r.Update(o.Drains); err != nil {
+		return nil, err
 	}
 	return r, nil
 }
 
-// Run routes until ctx is done, whatever happens; then it returns nil.
+// Run routes until ctx is done, whatever happens, and closes the sinks. Its error is that of closing them.
 func (r *Router) Run(ctx context.Context) error {
-	var g errgroup.Group
+	r.mu.Lock()
+	r.running = ctx
 	for _, w := range r.workers {
-		g.Go(func() error {
-			w.run(ctx)
-			return w.sink.Close()
-		})
+		w.start(ctx)
 	}
-	return g.Wait()
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.updating.Lock() // one that is under way ends first
+	defer r.updating.Unlock()
+	r.stopped = true
+	return stopAll(r.snapshot())
+}
+
+// snapshot is the workers that there are.
+func (r *Router) snapshot() []*worker {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.workers)
+}
+
+// Update makes these the router's drains, all of them or, with an error, none: then the drains stay as they are.
+// They must have different names.
+//
+//   - A drain that is the same (see [Drain].Settings) is left alone.
+//   - The workers of one that was changed are replaced. A write that is under way is given up, so what was not confirmed
+//     is written again with the new settings; the position goes on from there. Where the new Match takes more than the one
+//     before, it takes that from the position on: the past is not looked up.
+//   - One that is gone is closed, and its metrics go. Its position is kept in case it comes back; what the stream
+//     has let go of by then is lost to it.
+//   - A new one starts at the position that it has from an earlier time, or else at the beginning of the stream.
+//
+// It returns when the workers that are not wanted any more have ended.
+func (r *Router) Update(drains []Drain) error {
+	r.updating.Lock()
+	defer r.updating.Unlock()
+	if r.stopped {
+		return errors.New("change the drains: the router has stopped")
+	}
+	var kept, fresh, all []*worker
+	before := r.snapshot() // nobody else changes them
+	for _, d := range drains {
+		same := slices.DeleteFunc(slices.Clone(before), func(w *worker) bool {
+			return w.drain.Name != d.Name || !reflect.DeepEqual(w.drain.Settings, d.Settings)
+		})
+		if len(same) > 0 {
+			kept, all = append(kept, same...), append(all, same...)
+			continue
+		}
+		for i := range r.o.Bus.Partitions() {
+			sink, err := d.Open()
+			if err != nil {
+				return errors.Join(fmt.Errorf("drain %s: %w", d.Name, err), stopAll(fresh))
+			}
+			w := newWorker(r.o, d, i, sink)
+			fresh, all = append(fresh, w), append(all, w)
+		}
+	}
+	// From here on nothing fails. The workers that are not wanted are out of the list before they are stopped, so
+	// that Run does not start them, and the new ones get in only when the others have let go of the positions.
+	r.mu.Lock()
+	r.workers = kept
+	r.mu.Unlock()
+	r.retire(slices.DeleteFunc(before, func(w *worker) bool { return slices.Contains(kept, w) }), all)
+	for _, w := range fresh {
+		w.addSeries()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.workers = all
+	if r.running != nil {
+		for _, w := range fresh {
+			w.start(r.running)
+		}
+	}
+	return nil
+}
+
+// retire stops the workers that are not wanted any more, and forgets the drains that are gone.
+func (r *Router) retire(old, all []*worker) {
+	if err := stopAll(old); err != nil {
+		r.o.Log.Warn("a drain that was changed or is gone was not closed in an orderly way", "error", err)
+	}
+	for _, w := range old {
+		if !slices.ContainsFunc(all, func(n *worker) bool { return n.drain.Name == w.drain.Name }) {
+			r.o.Metrics.forget(w.drain.Name)
+		}
+	}
+}
+
+// stopAll ends workers and waits for it. The error is that of closing their sinks.
+func stopAll(workers []*worker) error {
+	for _, w := range workers {
+		if w.cancel != nil {
+			w.cancel(errStopped)
+		}
+	}
+	var errs []error
+	for _, w := range workers {
+		if w.cancel == nil { // it was never started
+			errs = append(errs, w.sink.Close())
+			continue
+		}
+		<-w.done
+		errs = append(errs, w.closed)
+	}
+	return errors.Join(errs...)
 }
 
 // Drain waits until every record that was on LOGS when it was called is delivered, as far as it is for this
 // process to do. It does not wait for drains that are failing: theirs stay in the stream.
 func (r *Router) Drain(ctx context.Context) error {
-	end, err := r.bus.End(ctx, schema.StreamLogs)
+	end, err := r.o.Bus.End(ctx, schema.StreamLogs)
 	if err != nil {
 		return err
 	}
-	for _, w := range r.workers {
+	for _, w := range r.snapshot() {
 		after := func() uint64 {
 			if w.failing.Load() || !w.working.Load() {
 				return end
 			}
 			return w.delivered.Load()
 		}
-		if err := waitFor(ctx, r.bus, schema.StreamLogs, w.filters, end, after); err != nil {
+		if err := waitFor(ctx, r.o.Bus, schema.StreamLogs, w.filters, end, after); err != nil {
 			return err
 		}
 	}

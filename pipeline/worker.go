@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,10 @@ type worker struct {
 	control   control
 	state     state
 
+	cancel context.CancelCauseFunc // of run; nil before start
+	done   chan struct{}           // closed when run has ended and the sink is closed
+	closed error                   // of closing it; after done
+
 	// Of the goroutine of run alone.
 	fast *backoff.ExponentialBackOff
 	slow *backoff.ExponentialBackOff
@@ -53,13 +58,30 @@ func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink) *worker
 	if len(w.filters) == 0 {
 		w.filters = []string{schema.FilterLogs(partition, "", "")}
 	}
-	// The series of each drain exist from the start, at zero.
-	o.Metrics.delivered.WithLabelValues(d.Name)
-	o.Metrics.retries.WithLabelValues(d.Name)
-	o.Metrics.deadLettered.WithLabelValues(d.Name)
-	o.Metrics.lag.WithLabelValues(d.Name, strconv.Itoa(partition))
 	w.control.changed = make(chan struct{})
 	return w
+}
+
+// addSeries makes the series of the drain be there before anything is counted, at zero.
+func (w *worker) addSeries() {
+	w.metrics.delivered.WithLabelValues(w.drain.Name)
+	w.metrics.retries.WithLabelValues(w.drain.Name)
+	w.metrics.deadLettered.WithLabelValues(w.drain.Name)
+	w.metrics.lag.WithLabelValues(w.drain.Name, strconv.Itoa(w.partition))
+}
+
+// errStopped is the cause with which a worker ends that is not wanted any more.
+var errStopped = errors.New("the drain was changed, or is gone")
+
+// start makes the worker work until ctx is done, or stopAll ends it. It is called once at most.
+func (w *worker) start(ctx context.Context) {
+	ctx, w.cancel = context.WithCancelCause(ctx)
+	w.done = make(chan struct{})
+	go func() { // ends with ctx
+		defer close(w.done)
+		w.run(ctx)
+		w.closed = w.sink.Close()
+	}()
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -88,13 +110,16 @@ func (w *worker) hold(ctx context.Context) error {
 	w.working.Store(true)
 	defer w.working.Store(false)
 	ctx, cancel := lease.Within(ctx)
+	// They are waited for: whoever stops a worker forgets its metrics, and nothing may set them afterwards.
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer cancel(nil)
-	go func() { // ends with ctx
+	beside.Go(func() { // ends with ctx
 		cancel(w.bus.WatchDrainControl(ctx, w.drain.Name, w.control.set))
-	}()
-	go func() { // ends with ctx
+	})
+	beside.Go(func() { // ends with ctx
 		cancel(w.tellState(ctx))
-	}()
+	})
 	for {
 		wanted, changed := w.control.get()
 		if r := wanted.Rewind; r != nil && r.ID != lease.Rewound() {

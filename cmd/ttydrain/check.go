@@ -44,15 +44,21 @@ func configFlag(c *cobra.Command, path *string) {
 
 // loadConfig reads a configuration, and tells all its mistakes itself.
 func loadConfig(path string) (*config.Config, error) {
-	c, err := config.Load(path)
+	c, _, err := loadConfigFiles(path)
+	return c, err
+}
+
+// loadConfigFiles gives also the files that it was read from.
+func loadConfigFiles(path string) (*config.Config, config.Files, error) {
+	c, files, err := config.LoadFiles(path)
 	var mistakes config.Mistakes
 	if errors.As(err, &mistakes) {
 		for _, m := range mistakes {
 			fmt.Fprintln(os.Stderr, m.Error())
 		}
-		return nil, exitStatus(1)
+		return nil, files, exitStatus(1)
 	}
-	return c, err
+	return c, files, err
 }
 
 // probeDrains tries each drain, and tells how it went.

@@ -22,6 +22,7 @@ func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
 		}
 		routed := pipeline.Drain{
 			Name:         d.Name,
+			Settings:     d,
 			Open:         func() (sinks.Sink, error) { return openSink(d, log) },
 			BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
 		}

@@ -69,7 +69,46 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
 		newDrainsCommand(), newDeadLettersCommand(), newSchemaCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	makeStrict(root)
 	return root
+}
+
+// makeStrict makes wrong arguments of a command, and of those below it, usage errors. A command that only
+// has others below it shows its help where cobra does, and takes no name for a wish for help.
+func makeStrict(c *cobra.Command) {
+	for _, below := range c.Commands() {
+		makeStrict(below)
+	}
+	check := c.Args
+	if !c.Runnable() {
+		check = unknownCommand
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	if check == nil {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
+		}
+		return nil
+	}
+}
+
+// unknownCommand refuses every argument, and tells the command that may be meant.
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if c.SuggestionsMinimumDistance == 0 {
+		c.SuggestionsMinimumDistance = 2
+	}
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown command %q, nearest %q", args[0], near[0])
+	}
+	return fmt.Errorf("unknown command %q", args[0])
 }
 
 // version is what the binary was built from.

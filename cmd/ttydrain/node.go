@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,9 +62,13 @@ func parseRole(role string) (roles, error) {
 //
 // It is made by newNode, which opens everything that may be missing or taken, and run by run.
 type node struct {
-	log   *slog.Logger
-	bus   *bus.Bus
-	admin admin.Options
+	log      *slog.Logger
+	config   atomic.Pointer[config.Config] // that is in force: see reconfigure
+	bus      *bus.Bus
+	registry *prometheus.Registry
+	operator *pipeline.Operator
+	admin    admin.Options
+	reloader *reloader // nil where the configuration stays as it is
 
 	// Of its roles; nil without.
 	runtime     *sandbox.Runtime
@@ -81,7 +86,8 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	if c.NATS == nil && r != (roles{true, true, true}) {
 		return nil, usageError{errors.New("--role takes the parts of ttydrain apart, which meet on a NATS cluster: configure nats, or leave --role out")}
 	}
-	n := &node{log: log}
+	n := &node{log: log, registry: prometheus.NewRegistry()}
+	n.config.Store(c)
 	defer func() {
 		if err != nil {
 			n.close()
@@ -99,11 +105,11 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	if n.bus, err = openBus(ctx, c, log); err != nil {
 		return nil, err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics := pipeline.NewMetrics(registry)
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := pipeline.NewMetrics(n.registry)
 	drains := routedDrains(c, log)
-	n.admin = admin.Options{Ready: n.isReady, Metrics: registry, Operator: &pipeline.Operator{Bus: n.bus, Drains: drains}}
+	n.operator = &pipeline.Operator{Bus: n.bus, Drains: drains}
+	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry, Operator: n.operator}
 	if n.admin.Token, err = adminToken(c, true); err != nil {
 		return nil, err
 	}
@@ -180,7 +186,7 @@ func (n *node) makeGateway(c *config.Config, document func(schema.User) (string,
 	n.manager = session.NewManager(session.Options{
 		Gateway:  host + "/" + c.Gateway.Listen,
 		Host:     host,
-		App:      func(name string) (session.App, bool) { return sessionApp(c, name) },
+		App:      func(name string) (session.App, bool) { return sessionApp(n.config.Load(), name) },
 		Runtimes: map[string]session.Runtime{"sandbox": n.runtime},
 		Store:    store, Publisher: store,
 		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, n.bus.Partitions()) },
@@ -188,7 +194,7 @@ func (n *node) makeGateway(c *config.Config, document func(schema.User) (string,
 		Log:      n.log,
 	})
 	n.gateway, err = gateway.New(gateway.Options{
-		HostKeys: []ssh.Signer{hostKey}, Authorizer: c, Sessions: n.manager, AcceptEnv: c.Gateway.AcceptEnv,
+		HostKeys: []ssh.Signer{hostKey}, Authorizer: gatekeeper{n}, Sessions: gatekeeper{n}, AcceptEnv: c.Gateway.AcceptEnv,
 		StopTimeout: c.Gateway.StopTimeout, Log: n.log,
 	})
 	return err
@@ -275,6 +281,12 @@ func (n *node) run(ctx context.Context) error {
 		}
 		return err
 	})
+	watching, stopWatching := context.WithCancel(accepting)
+	defer stopWatching()
+	var watch sync.WaitGroup
+	if n.reloader != nil {
+		watch.Go(func() { n.reloader.run(watching) })
+	}
 	n.ready.Store(true)
 	var err error
 	if n.gateway != nil {
@@ -285,6 +297,8 @@ func (n *node) run(ctx context.Context) error {
 		<-accepting.Done()
 	}
 	n.ready.Store(false)
+	stopWatching() // before what is left is delivered: the drains are the same until the end
+	watch.Wait()
 	n.log.Info("stopping: delivering what is left", "within", drainGrace)
 	grace, cancel := context.WithTimeoutCause(always, drainGrace, errors.New("the time for it is over"))
 	defer cancel()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,6 +19,9 @@ func newReceiveCommand() *cobra.Command {
 		Short: "Receive records over HTTPS and syslog with TLS, and print them: for trying a drain out",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if o.HTTPS == "" && o.Syslog == "" {
+				return usageError{errors.New("nothing to listen on: give --https or --syslog an address")}
+			}
 			options := receive.TerminalOptions(os.Stdout)
 			options.JSON = asJSON
 			printer := receive.NewPrinter(os.Stdout, options)

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -14,25 +17,37 @@ func newServeCommand() *cobra.Command {
 		Short: "Run the gateway, the enricher and the router",
 		Long: "Runs all of ttydrain on an embedded NATS server, or its parts on a NATS cluster. /readyz on the admin address answers 200 once\n" +
 			"everything listens. SIGTERM or SIGINT ends the sessions with a message, delivers what they showed,\n" +
-			"and exits with 0; a second signal exits at once.",
+			"and exits with 0; a second signal exits at once.\n" +
+			"A configuration that changes, with the files that it names, is loaded again within two seconds, or at once on SIGHUP:\n" +
+			"all of it, or where it has a mistake nothing, which the log tells.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			parts, err := parseRole(role)
 			if err != nil {
 				return err
 			}
-			cfg, err := loadConfig(path)
+			var handler slog.Handler
+			switch format {
+			case "text":
+				handler = slog.NewTextHandler(os.Stderr, nil)
+			case "json":
+				handler = slog.NewJSONHandler(os.Stderr, nil)
+			default:
+				return usageError{fmt.Errorf("--log-format %q is not known: expected text or json", format)}
+			}
+			// From here on, so that a signal that comes early does not end the process.
+			reload := make(chan os.Signal, 1)
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			cfg, files, err := loadConfigFiles(path)
 			if err != nil {
 				return err
-			}
-			var handler slog.Handler = slog.NewTextHandler(os.Stderr, nil)
-			if format == "json" {
-				handler = slog.NewJSONHandler(os.Stderr, nil)
 			}
 			n, err := newNode(c.Context(), cfg, parts, slog.New(handler))
 			if err != nil {
 				return err
 			}
+			n.reloader = newReloader(n, path, files, reload)
 			return n.run(c.Context())
 		},
 	}

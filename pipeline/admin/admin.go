@@ -77,5 +77,6 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
+	server.Close() // the connections, where the listener has failed
 	return fmt.Errorf("serve the admin address: %w", err)
 }

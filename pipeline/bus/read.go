@@ -22,6 +22,9 @@ type Message struct {
 
 // A Reader reads a stream in order.
 type Reader struct {
+	bus      *Bus
+	stream   string
+	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
 }
 
@@ -40,7 +43,7 @@ func (b *Bus) Read(ctx context.Context, stream string, filters []string, after u
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	return &Reader{messages}, nil
+	return &Reader{b, stream, consumer, messages}, nil
 }
 
 // Next waits for the next message. It ends with the context's cause.
@@ -60,7 +63,16 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 }
 
 // Close ends reading.
-func (r *Reader) Close() { r.messages.Stop() }
+func (r *Reader) Close() {
+	r.messages.Stop()
+	// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails it
+	// does so.
+	if info := r.consumer.CachedInfo(); info != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+		defer cancel()
+		_ = r.bus.js.DeleteConsumer(ctx, r.stream, info.Name)
+	}
+}
 
 // Last gives the last message on a subject; ok is false where there is none.
 func (b *Bus) Last(ctx context.Context, stream, subject string) (m Message, ok bool, err error) {

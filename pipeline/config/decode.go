@@ -16,6 +16,7 @@ type decoder struct {
 	file, dir string
 	mistakes  Mistakes
 	places    map[string]place // by path
+	files     Files            // that were read
 }
 
 // A place is where a value, or what ought to hold it, stands in the file.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"syscall"
 )
@@ -15,6 +16,56 @@ var (
 	errSpecial = errors.New("is not a regular file")
 	errDenied  = errors.New("may not be read by this user")
 )
+
+// Files are the files that a configuration was read from, each as it was then: the configuration itself, and the
+// files of public keys, secrets, certificates and credentials that it names. A private key of ttydrain's own
+// (host_key, signing_key) is none of them: it is read at the start alone. The zero value has no files.
+type Files struct {
+	seen map[string]fs.FileInfo // by path; nil for one that could not be looked at
+}
+
+// look notes a file as it is when it is first called for it. That is before the file is read, so that a change
+// meanwhile is seen later.
+func (f *Files) look(path string) {
+	if _, before := f.seen[path]; before {
+		return
+	}
+	if f.seen == nil {
+		f.seen = make(map[string]fs.FileInfo)
+	}
+	info, err := os.Stat(path) // of what a symbolic link leads to
+	if err != nil {
+		info = nil
+	}
+	f.seen[path] = info
+}
+
+// Now are the same files, as they are now.
+func (f Files) Now() Files {
+	var now Files
+	for path := range f.seen {
+		now.look(path)
+	}
+	return now
+}
+
+// Same says whether both are the same files, and none of them was changed, replaced, made or removed between. It goes by
+// inode, size, time and mode: a file that is written in place with as many bytes within one tick of the file
+// system's clock looks the same.
+func (f Files) Same(other Files) bool {
+	return maps.EqualFunc(f.seen, other.seen, func(a, b fs.FileInfo) bool {
+		if a == nil || b == nil {
+			return a == nil && b == nil
+		}
+		return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && a.Mode() == b.Mode()
+	})
+}
+
+// readFile is the function readFile, and notes the file in d.files.
+func (d *decoder) readFile(path string, limit int64) ([]byte, error) {
+	d.files.look(path)
+	return readFile(path, limit)
+}
 
 // readFile reads a regular file of up to limit bytes. Its errors go on after the file's name, which
 // they leave out, as does the cause.

@@ -43,7 +43,7 @@ func (c *Config) finishKeys(d *decoder, i int) {
 			}
 		} else {
 			name := resolvePath(d.dir, text)
-			data, err := readFile(name, maxKeyFile)
+			data, err := d.readFile(name, maxKeyFile)
 			if err != nil {
 				d.refuse(path, "the file %s %v; expected a file of public keys (ssh-keygen -t ed25519 makes one, with the name .pub), or a key itself: ssh-ed25519 AAAA…", quote(name), err)
 				continue
@@ -191,7 +191,7 @@ func (d *decoder) checkFile(path, file string) []byte {
 	if !d.usable(path) {
 		return nil
 	}
-	data, err := readFile(file, maxKeyFile)
+	data, err := d.readFile(file, maxKeyFile)
 	if err != nil {
 		d.refuse(path, "the file %s %v; create it, or correct the path (relative ones start at the configuration's folder)", quote(file), err)
 	}

@@ -21,16 +21,31 @@ const maxFile = 1 << 20
 // Load reads and checks a configuration file, and the files that it names. The error is [Mistakes],
 // all of them. Relative paths in the file start at its folder.
 func Load(path string) (*Config, error) {
-	data, err := readFile(path, maxFile)
+	c, _, err := LoadFiles(path)
+	return c, err
+}
+
+// LoadFiles is [Load] for who wants to know when to load again: it gives the files whose change can make a difference,
+// with mistakes too.
+func LoadFiles(path string) (*Config, Files, error) {
+	d := newDecoder(path)
+	data, err := d.readFile(path, maxFile)
 	if err != nil {
-		return nil, Mistakes{{File: path, Line: 1, Column: 1, Message: err.Error() + "; expected the configuration, a YAML file"}}
+		return nil, d.files, Mistakes{{File: path, Line: 1, Column: 1, Message: err.Error() + "; expected the configuration, a YAML file"}}
 	}
-	return Parse(path, data)
+	c, err := d.config(data)
+	return c, d.files, err
 }
 
 // Parse is [Load] for a file called name that has been read: data is its content.
-func Parse(name string, data []byte) (*Config, error) {
-	d := &decoder{file: name, dir: filepath.Dir(name), places: make(map[string]place)}
+func Parse(name string, data []byte) (*Config, error) { return newDecoder(name).config(data) }
+
+func newDecoder(name string) *decoder {
+	return &decoder{file: name, dir: filepath.Dir(name), places: make(map[string]place)}
+}
+
+// config is the configuration that data holds.
+func (d *decoder) config(data []byte) (*Config, error) {
 	c := new(Config)
 	if root := d.parse(data); root != nil {
 		d.value(root, reflect.ValueOf(c).Elem(), &field{want: "a mapping with users, stacks, apps and drains"}, "")

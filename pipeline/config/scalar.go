@@ -22,7 +22,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 	}
 	switch {
 	case v.Type() == secretType:
-		value, err := resolveSecret(text, d.dir)
+		value, err := d.resolveSecret(text)
 		switch {
 		case err != nil:
 			d.refuse(path, "%v", err)

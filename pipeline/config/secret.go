@@ -54,7 +54,7 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // file, without one newline at its end; in anything else ${NAME} is an environment variable, and $${
 // is "${". What a variable or a file holds is taken as it is. The errors quote nothing that could be
 // the secret.
-func resolveSecret(text, dir string) (string, error) {
+func (d *decoder) resolveSecret(text string) (string, error) {
 	path, isFile := strings.CutPrefix(text, "file:")
 	if isFile {
 		path = strings.TrimSpace(path)
@@ -68,7 +68,7 @@ func resolveSecret(text, dir string) (string, error) {
 	if value == "" {
 		return "", errors.New("names no file; expected file:PATH")
 	}
-	data, err := readFile(resolvePath(dir, value), maxSecretFile)
+	data, err := d.readFile(resolvePath(d.dir, value), maxSecretFile)
 	if err != nil {
 		// The path as it is written, and not what its variables hold.
 		return "", fmt.Errorf("the file %q %w; create it, or correct the path (relative ones start at the configuration's folder)", path, err)

@@ -18,14 +18,18 @@ const (
 	// chunkBytes is how many bytes make a chunk full: it is published at once.
 	chunkBytes = 32 << 10
 	// largeChunkBytes is the same while more than one chunk is being published: each is synced to disk by itself, so
-	// that fewer and larger ones are quicker.
+	// that fewer and larger ones are quicker. It is the most that a chunk has, with one frame more, and less than a
+	// message may have.
 	largeChunkBytes = 256 << 10
 	// chunkDelay is how long bytes wait for more while an earlier chunk is being published. With none
 	// under way they do not wait at all, so that an echo is not late.
 	chunkDelay = 4 * time.Millisecond
-	// windowBytes is how much may have been read from the terminal and not been shown yet. The
-	// program is held back beyond it. All of it may be one chunk, which must fit into a message.
+	// windowBytes is how much may have been read from the terminal and not been shown yet, with frameBytes for
+	// each frame. The program is held back beyond it.
 	windowBytes = 512 << 10
+	// frameBytes is about how much memory a frame takes besides its payload: a program that shows a byte at a
+	// time, or a client that changes its window all the time, is held back as well.
+	frameBytes = 128
 	// recordGrace is how long the stream may refuse a chunk before the session ends.
 	recordGrace = 10 * time.Second
 )
@@ -42,7 +46,8 @@ type Publisher interface {
 
 // A Publish is a chunk under way.
 type Publish interface {
-	// Wait waits until the chunk is recorded durably, or gives the reason why it may not be.
+	// Wait waits until the chunk is recorded durably, or gives the reason why it may not be. It does not wait
+	// for ever: after some seconds without an answer, that is the reason. It is called once.
 	Wait(ctx context.Context) error
 }
 
@@ -68,11 +73,11 @@ type capture struct {
 	recorded   chan struct{}     // closed when everything was acknowledged, or given up
 
 	mu     sync.Mutex
-	room   sync.Cond      // of mu: window or flying has become smaller, or the capture has ended
+	room   sync.Cond      // of mu: window or flying has become smaller, or closed, hurry or ctx has changed
 	frames []schema.Frame // guarded by mu: read and not published; owns the payloads
 	bytes  int            // guarded by mu: in frames
 	oldest time.Time      // guarded by mu: when the first of frames was read
-	window int            // guarded by mu: bytes read and not shown
+	window int            // guarded by mu: what was read and not shown, see windowBytes
 	flying int            // guarded by mu: chunks published and not acknowledged
 	closed bool           // guarded by mu: finish was called
 	hurry  bool           // guarded by mu: rush was called
@@ -124,22 +129,20 @@ func (c *capture) read(stream schema.Stream, r io.Reader) error {
 }
 
 // write takes bytes that a terminal is about to show; they stay the caller's. It blocks while the
-// client is behind, and is false when nothing can be recorded any more.
+// client is behind, and is false when nothing can be recorded any more: after finish, or stop.
 func (c *capture) write(kind schema.FrameKind, b []byte) bool {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.window >= windowBytes && !c.hurry && c.ctx.Err() == nil {
-		c.room.Wait()
-	}
-	if c.ctx.Err() != nil {
+	if !c.wait() || c.closed {
 		return false
 	}
 	c.window += len(b)
 	c.bytes += len(b)
 	// What arrives within a millisecond is one frame: nobody sees the difference, and a terminal
 	// gives a large output in small pieces.
-	if k := len(c.frames) - 1; k >= 0 && c.frames[k].Kind == kind && now.UnixNano()-c.frames[k].Time < int64(time.Millisecond) {
+	if k := len(c.frames) - 1; k >= 0 && c.frames[k].Kind == kind && len(c.frames[k].Payload) < chunkBytes &&
+		now.UnixNano()-c.frames[k].Time < int64(time.Millisecond) {
 		c.frames[k].Payload = append(c.frames[k].Payload, b...)
 	} else {
 		c.add(schema.Frame{Kind: kind, Time: now.UnixNano(), Payload: append(make([]byte, 0, max(len(b), 64)), b...)}, now)
@@ -148,11 +151,20 @@ func (c *capture) write(kind schema.FrameKind, b []byte) bool {
 	return true
 }
 
-// event records an event behind the output so far; after finish there is none.
+// wait waits while the client is behind; it is false when nothing can be recorded any more. mu is held.
+func (c *capture) wait() bool {
+	for c.window >= windowBytes && !c.hurry && !c.closed && c.ctx.Err() == nil {
+		c.room.Wait()
+	}
+	return c.ctx.Err() == nil
+}
+
+// event records an event behind the output so far; after finish there is none. It blocks while the client is behind.
 func (c *capture) event(f schema.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closed {
+	if c.wait() && !c.closed {
+		c.window += len(f.Payload)
 		c.add(f, time.Now())
 		c.signal()
 	}
@@ -162,8 +174,10 @@ func (c *capture) event(f schema.Frame) {
 func (c *capture) finish(end schema.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.window += len(end.Payload)
 	c.add(end, time.Now())
 	c.closed = true
+	c.room.Broadcast()
 	c.signal()
 }
 
@@ -171,6 +185,7 @@ func (c *capture) add(f schema.Frame, now time.Time) {
 	if len(c.frames) == 0 {
 		c.oldest = now
 	}
+	c.window += frameBytes
 	c.frames = append(c.frames, f)
 }
 
@@ -219,17 +234,24 @@ func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait t
 		}
 	}
 	chunk = c.next
-	chunk.Frames = c.frames
-	c.frames = nil
-	c.bytes = 0
-	c.flying++
-	for _, f := range chunk.Frames {
+	n, size := 0, 0
+	for n < len(c.frames) && size < largeChunkBytes {
+		f := &c.frames[n]
 		if f.Kind.IsOutput() {
 			c.next.Offset[f.Kind.Stream()] += uint64(len(f.Payload))
+			c.bytes -= len(f.Payload)
 		} else {
 			c.next.Events++
 		}
+		size += len(f.Payload)
+		n++
 	}
+	chunk.Frames = c.frames[:n:n]
+	if c.frames = c.frames[n:]; len(c.frames) == 0 {
+		c.frames = nil // not to hold on to what is in the chunk
+	}
+	c.oldest = time.Time{} // what is left has waited long enough
+	c.flying++
 	c.next.Ordinal++
 	return chunk, true, false, 0
 }
@@ -275,7 +297,7 @@ func (c *capture) confirm() {
 	passing := true // to show
 	for s := range c.confirming {
 		if err := s.publish.Wait(c.ctx); err != nil {
-			if err := c.again(s); err != nil {
+			if err := c.again(s, err); err != nil {
 				c.stop(fmt.Errorf("%w: %w", errNotRecorded, err))
 				return
 			}
@@ -302,16 +324,24 @@ func (c *capture) confirm() {
 	}
 }
 
-// again repeats a publish until it is acknowledged, or recordGrace is over. Chunks behind it may be
-// stored before it: readers put them in order.
-func (c *capture) again(s sent) error {
+// again repeats a publish that was refused until it is acknowledged, or recordGrace is over; then it gives
+// the reason of the last refusal. Chunks behind it may be stored before it: readers put them in order.
+func (c *capture) again(s sent, refused error) error {
 	ctx, cancel := context.WithTimeout(c.ctx, recordGrace)
 	defer cancel()
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond),
 		backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0))
-	return backoff.Retry(func() error {
-		return c.publisher.Publish(c.subject, s.id, s.data).Wait(ctx)
+	err := backoff.Retry(func() error {
+		err := c.publisher.Publish(c.subject, s.id, s.data).Wait(ctx)
+		if err != nil && ctx.Err() == nil {
+			refused = err
+		}
+		return err
 	}, backoff.WithContext(retry, ctx))
+	if err != nil {
+		return refused
+	}
+	return nil
 }
 
 // show ends after confirm. A client that is gone is written to no more, while recording goes on.
@@ -321,11 +351,8 @@ func (c *capture) show() {
 	for chunk := range c.showing {
 		shown := 0
 		for _, f := range chunk.Frames {
-			if !f.Kind.IsOutput() {
-				continue
-			}
-			shown += len(f.Payload)
-			if gone {
+			shown += len(f.Payload) + frameBytes
+			if gone || !f.Kind.IsOutput() {
 				continue
 			}
 			if _, err := c.client[f.Kind.Stream()].Write(f.Payload); err != nil {

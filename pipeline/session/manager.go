@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -95,18 +96,19 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	op, err := m.operation(ctx, app, req)
 	if err != nil {
 		m.o.Log.Error("a session was refused, since it could not be recorded", "app", app.Name, "user", req.User.ID, "error", err)
-		return Exit{}, &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
+		return Exit{}, notRecordable()
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, op.Expires, ErrExpired)
 	defer cancel()
 	log := m.o.Log.With("operation", op.ID, "app", op.App, "user", op.User.ID)
-	s := &running{op: op, app: app, req: req, client: client, log: log,
-		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr)}
 	state := &schema.Session{Operation: op, Gateway: m.o.Gateway}
 	if err := m.o.Store.SaveSession(ctx, state); err != nil {
-		s.capture.stop(err)
-		return Exit{}, &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
+		log.Error("a session was refused, since it could not be recorded", "error", err)
+		return Exit{}, notRecordable()
 	}
+	s := &running{op: op, app: app, req: req, client: client, log: log,
+		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr)}
+	defer s.capture.stop(errOver)
 	log.Info("session started", "interactive", op.Interactive)
 	exit, err := s.run(ctx, runtime)
 	log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
@@ -118,6 +120,10 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 		log.Error("the end of a session could not be recorded", "error", err)
 	}
 	return exit, nil
+}
+
+func notRecordable() *Refusal {
+	return &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
 }
 
 // operation records who opens what.
@@ -145,8 +151,10 @@ func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.
 	return op, nil
 }
 
-// containerName is the host name that the session sees.
-func containerName(op *schema.Operation) string { return op.App + "-" + op.ID }
+// containerName is the host name that the session sees, of 63 bytes at most (RFC 1123 §2.1): a long app name is cut.
+func containerName(op *schema.Operation) string {
+	return op.App[:min(len(op.App), max(0, 63-1-len(op.ID)))] + "-" + op.ID
+}
 
 // Recover records the end of the sessions that this gateway ran when it was last killed.
 func (m *Manager) Recover(ctx context.Context) error {
@@ -154,17 +162,19 @@ func (m *Manager) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed []error // one that can't be recorded is no reason to leave out the others
 	for i := range all {
 		s := &all[i]
 		if s.Gateway != m.o.Gateway || !s.Ended.IsZero() {
 			continue
 		}
 		if err := m.recover(ctx, s); err != nil {
-			return fmt.Errorf("record the end of session %s: %w", s.Operation.ID, err)
+			failed = append(failed, fmt.Errorf("record the end of session %s: %w", s.Operation.ID, err))
+			continue
 		}
 		m.o.Log.Warn("a session was lost with its gateway", "operation", s.Operation.ID, "app", s.Operation.App, "user", s.Operation.User.ID)
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (m *Manager) recover(ctx context.Context, s *schema.Session) error {
@@ -175,7 +185,7 @@ func (m *Manager) recover(ctx context.Context, s *schema.Session) error {
 	}
 	now := time.Now()
 	var next, last schema.Chunk
-	ended := false
+	var ended *schema.Detail // what the end on the stream says, if it is there
 	if ok {
 		if err := schema.DecodeChunk(data, &last); err != nil {
 			return err
@@ -187,7 +197,12 @@ func (m *Manager) recover(ctx context.Context, s *schema.Session) error {
 			} else {
 				next.Events++
 			}
-			ended = ended || f.Kind == schema.FrameEnd
+			if f.Kind == schema.FrameEnd {
+				ended = new(schema.Detail)
+				if err := json.Unmarshal(f.Payload, ended); err != nil {
+					return fmt.Errorf("decode the end: %w", schema.ErrCorrupt)
+				}
+			}
 		}
 	} else {
 		start, err := schema.StartFrame(s.Operation.Started, s.Operation)
@@ -197,7 +212,9 @@ func (m *Manager) recover(ctx context.Context, s *schema.Session) error {
 		next.Frames = append(next.Frames, start)
 	}
 	s.Ended, s.Reason, s.Bytes = now.UTC(), ReasonGatewayLost, next.Offset[0]+next.Offset[1]
-	if !ended {
+	if ended != nil {
+		s.Reason, s.ExitStatus = ended.Reason, ended.ExitStatus
+	} else {
 		end, err := schema.DetailFrame(schema.FrameEnd, now, &schema.Detail{Reason: ReasonGatewayLost})
 		if err != nil {
 			return err
@@ -235,7 +252,11 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	process, err := runtime.Start(ctx, s.spec())
 	if err != nil {
 		s.log.Error("a session could not be started", "error", err)
-		s.say("the session could not be started: " + err.Error())
+		why := "the operators find the reason in the log, under operation " + s.op.ID
+		if refusal, ok := errors.AsType[*Refusal](err); ok { // the others are not for the person
+			why = refusal.Message
+		}
+		s.say("the session could not be started: " + why)
 		return s.end(ctx, Exit{Status: 255, Reason: ReasonStartFailure})
 	}
 	defer process.Kill()
@@ -278,11 +299,11 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	}
 	switch exit.Reason {
 	case ReasonExpired:
-		s.say("this session has reached the end of its time and was ended")
+		s.announce("this session has reached the end of its time and was ended")
 	case ReasonShutdown:
-		s.say("this gateway is being stopped, and has ended this session")
+		s.announce("this gateway is being stopped, and has ended this session")
 	case ReasonKilled:
-		s.say("this session was ended by an operator")
+		s.announce("this session was ended by an operator")
 	}
 	return s.end(ctx, exit)
 }
@@ -318,6 +339,13 @@ var errOver = errors.New("the session is over")
 func (s *running) fail(err error) (Exit, error) {
 	s.capture.stop(err)
 	s.log.Error("a session was ended, since its output can't be recorded", "error", err)
+	grace := time.NewTimer(showGrace)
+	defer grace.Stop()
+	select { // what is recorded is shown first
+	case <-s.capture.done:
+	case <-grace.C:
+		return Exit{Status: 255, Reason: ReasonNotRecorded}, err // it would not take the message either
+	}
 	to := s.client.Stdout
 	if s.req.Terminal == nil {
 		to = s.client.Stderr
@@ -329,7 +357,7 @@ func (s *running) fail(err error) (Exit, error) {
 	}()
 	select {
 	case <-told:
-	case <-time.After(showGrace):
+	case <-grace.C:
 	}
 	return Exit{Status: 255, Reason: ReasonNotRecorded}, err
 }
@@ -409,6 +437,14 @@ func (s *running) say(lines ...string) {
 		b.WriteString("ttydrain: " + line + end)
 	}
 	s.capture.write(kind, []byte(b.String()))
+}
+
+// announce says a line wherever the program has left the cursor.
+func (s *running) announce(line string) {
+	if s.req.Terminal != nil {
+		s.capture.write(schema.FrameStdout, []byte("\r\n"))
+	}
+	s.say(line)
 }
 
 // reason is the word of the end record for what ended a session's context.

@@ -96,13 +96,23 @@ func start(o Options) (*Node, error) {
 // Restart stops the node and starts it again, at the same address and with the same data. It panics
 // for a node that was not started here.
 func (n *Node) Restart() error {
-	if n.folder == "" {
-		panic("estest: Restart of a node that was not started here")
-	}
-	n.process.stop()
-	n.process = nil
-	return n.run()
+	n.Kill()
+	return n.Revive()
 }
+
+// Kill ends the node at once, and keeps its data for Revive. It panics for a node that was not started here.
+func (n *Node) Kill() {
+	if n.folder == "" {
+		panic("estest: the end of a node that was not started here")
+	}
+	if n.process != nil {
+		n.process.stop()
+		n.process = nil
+	}
+}
+
+// Revive starts a node that was killed, at the same address and with the same data.
+func (n *Node) Revive() error { return n.run() }
 
 // Stop ends the node, with everything that it started, and removes its data. A node that was not
 // started here is left alone. It may be called more than once.

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/client"
+	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
+)
+
+var crashes = flag.Int("crashes", 4, "how many times TestCrash kills serve")
+
+// A watcher keeps what a client has displayed.
+type watcher struct {
+	mu    sync.Mutex // guards shown
+	shown []byte
+}
+
+func (w *watcher) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.shown = append(w.shown, p...)
+	return len(p), nil
+}
+
+func (w *watcher) bytes() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return bytes.Clone(w.shown)
+}
+
+// TestCrash kills serve at random moments under load, and holds every byte that any client displayed
+// against what the drains have in the end.
+func TestCrash(t *testing.T) {
+	rng := rand.New(rand.NewPCG(20, 26))
+	drains := []*destination{
+		httpsDrain(t, "ndjson", ", format: ndjson"),
+		httpsDrain(t, "json", ""),
+		syslogDrain(t, "rsyslog", syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true}), true),
+	}
+	site := newSite(t, withoutRaces, entries(drains))
+	displayed := make(map[string][]byte) // by operation
+	for range *crashes {
+		server := site.serve()
+		var watchers []*watcher
+		var clients sync.WaitGroup
+		for range 3 {
+			w := new(watcher)
+			watchers = append(watchers, w)
+			c := server.dial()
+			clients.Go(func() { // ends when serve is killed
+				c.Run(t.Context(), client.Session{
+					Command:  `i=0; while :; do echo "line $((i++)) of a session that is going to be cut short, größe"; done`,
+					Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24},
+					Stdin:    new(forever), Stdout: w, Stderr: io.Discard,
+				})
+			})
+		}
+		moment := rng.IntN(1 << rng.IntN(21))
+		await(t, "for the clients to have seen enough", func() bool { return len(watchers[0].bytes()) > moment })
+		server.signal(syscall.SIGKILL)
+		server.status()
+		clients.Wait()
+		for _, w := range watchers {
+			shown := w.bytes()
+			if m := bannerOperation.FindSubmatch(shown); m != nil {
+				displayed[string(m[1])] = shown
+			} else if len(shown) > 0 {
+				t.Fatalf("a session without its operation: %.200q", shown)
+			}
+		}
+	}
+	if len(displayed) == 0 {
+		t.Fatal("no session has shown anything")
+	}
+	server := site.serve()
+	for _, d := range drains {
+		for operation, shown := range displayed {
+			got := d.transcript(t, operation)
+			if !bytes.HasPrefix(got.stdout, shown) {
+				mustBe(t, d.name, "operation "+operation, got.stdout[:min(len(got.stdout), len(shown))], shown)
+			}
+			if got.end.Reason != "gateway lost" {
+				t.Errorf("drain %s: operation %s ended with %q", d.name, operation, got.end.Reason)
+			}
+		}
+	}
+	if status := server.stop(); status != 0 {
+		t.Errorf("serve ended with %d", status)
+	}
+}
+
+// forever is an input that has nothing and does not end.
+type forever struct{}
+
+func (*forever) Read([]byte) (int, error) { select {} }
+
+// dial logs in as Ada, with the app web.
+func (v *server) dial() *client.Client {
+	t := v.site.t
+	t.Helper()
+	data, err := os.ReadFile(v.site.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.ParsePrivateKey(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Dial(t.Context(), client.Options{Address: v.ssh, User: "web", Signers: []ssh.Signer{key}, HostKey: ssh.InsecureIgnoreHostKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}

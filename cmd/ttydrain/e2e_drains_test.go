@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/ttydrain/ttydrain/pipeline/receive"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
+	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
+)
+
+// A destination is what a drain writes to.
+type destination struct {
+	name  string
+	entry string // of the configuration
+	exact bool   // it gets the exact bytes
+	// arrived gives all records so far, in the order of their arrival where the server has one. Of records
+	// that the server has and is still writing to its file, it waits for as many as are wanted.
+	arrived func(t testing.TB, want int) []record
+	// ended says whether the end of an operation has arrived.
+	ended func(t testing.TB, operation string) bool
+}
+
+// transcript waits for the end of an operation, and gives the whole of it.
+func (d *destination) transcript(t testing.TB, operation string) *transcript {
+	t.Helper()
+	await(t, "for the end of operation "+operation+" at the drain "+d.name, func() bool { return d.ended(t, operation) })
+	return transcriptOf(t, d.name, d.arrived(t, 0), operation, d.exact)
+}
+
+func hasEnd(records []record, operation string) bool {
+	return slices.ContainsFunc(records, func(r record) bool { return r.OperationID == operation && r.Event == "end" })
+}
+
+// An inbox is an HTTPS receiver in this process.
+type inbox struct {
+	mu       sync.Mutex // guards received
+	received []receive.Received
+}
+
+func (b *inbox) handle(r receive.Received) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.received = append(b.received, r)
+}
+
+func (b *inbox) arrived(testing.TB, int) []record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	records := make([]record, len(b.received))
+	for i := range b.received {
+		r := &b.received[i]
+		records[i] = record{Record: r.Record, Exact: r.Record.Exact(), Whole: string(r.Raw)}
+	}
+	return records
+}
+
+func (b *inbox) ended(_ testing.TB, operation string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.received, func(r receive.Received) bool {
+		return r.Record.OperationID == operation && r.Record.Event == "end"
+	})
+}
+
+// httpsDrain is a drain to an HTTPS receiver, which is up until the test ends. settings are for the entry.
+func httpsDrain(t testing.TB, name, settings string) *destination {
+	t.Helper()
+	d, start := laterHTTPSDrain(t, name, "127.0.0.1:0", t.TempDir(), settings)
+	start()
+	return d
+}
+
+// laterHTTPSDrain is the same at an address at which nothing listens before start. Its certificates
+// are there from now on.
+func laterHTTPSDrain(t testing.TB, name, address, dir, settings string) (d *destination, start func()) {
+	t.Helper()
+	b := new(inbox)
+	options := receive.Options{HTTPS: address, Dir: dir, Token: "a-token", Handle: b.handle}
+	d = &destination{name: name, exact: true, arrived: b.arrived, ended: b.ended}
+	entry := func(address net.Addr) string {
+		return fmt.Sprintf(`{name: %s, type: https, url: "https://%s/logs", ca_file: %q, headers: {Authorization: Bearer a-token}%s}`,
+			name, address, filepath.Join(dir, "ca.pem"), settings)
+	}
+	if !strings.HasSuffix(address, ":0") { // a receiver at another address makes the certificates
+		options := options
+		options.HTTPS = "127.0.0.1:0"
+		first, err := receive.New(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		at, err := net.ResolveTCPAddr("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.entry = entry(at)
+	}
+	return d, func() {
+		t.Helper()
+		r, err := receive.New(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.entry = entry(r.HTTPSAddr())
+		ctx, cancel := context.WithCancel(context.Background())
+		var serving sync.WaitGroup
+		serving.Go(func() { // ends with the test
+			if err := r.Serve(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Cleanup(func() {
+			cancel()
+			serving.Wait()
+		})
+	}
+}
+
+// freeAddress is an address of this machine at which nothing listens, nor can for as long as it is not
+// released.
+func freeAddress(t testing.TB) (address string, release func()) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() { syscall.Close(fd) })
+	t.Cleanup(release)
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", bound.(*syscall.SockaddrInet4).Port), release
+}
+
+// elasticsearchDrain is a drain to a real node, with an API key that may do nothing but create
+// documents in the drain's data stream.
+func elasticsearchDrain(t testing.TB, name string) *destination {
+	t.Helper()
+	return elasticsearchDrainAt(t, name, nodes.Node(t, estest.Options{Security: true}), "")
+}
+
+// elasticsearchDrainAt is the same at a node with security. settings are for the entry.
+func elasticsearchDrainAt(t testing.TB, name string, node *estest.Node, settings string) *destination {
+	t.Helper()
+	stream := node.DataStream(t)
+	template, body := elasticsearch.IndexTemplate(stream)
+	node.Do(t, "PUT", "/_index_template/"+template, json.RawMessage(body))
+	find := func(t testing.TB, query any) []record {
+		t.Helper()
+		var records []record
+		for _, source := range node.Search(t, stream, query) {
+			r := record{Whole: string(source)}
+			if err := json.Unmarshal(source, &r.Record); err != nil {
+				t.Fatal(err)
+			}
+			r.Exact = r.Record.Exact()
+			records = append(records, r)
+		}
+		return records
+	}
+	return &destination{
+		name: name, exact: true,
+		entry: fmt.Sprintf(`{name: %s, type: elasticsearch, urls: [%s], data_stream: %s, api_key: %q, manage_template: false%s}`,
+			name, node.URL, stream, node.APIKey(t, stream), settings),
+		arrived: func(t testing.TB, _ int) []record { return find(t, nil) },
+		ended: func(t testing.TB, operation string) bool {
+			return hasEnd(find(t, map[string]any{"term": map[string]any{"event": "end"}}), operation)
+		},
+	}
+}
+
+// syslogDrain is a drain to a real syslog server over TLS with client certificates.
+func syslogDrain(t testing.TB, name string, s *syslogtest.Server, exact bool) *destination {
+	t.Helper()
+	const token = "customer-token"
+	arrived := func(t testing.TB, want int) []record {
+		t.Helper()
+		messages := s.Lines(t, want)
+		records := make([]record, len(messages))
+		for i, m := range messages {
+			records[i] = parseMessage(t, name, token, m)
+		}
+		return records
+	}
+	return &destination{
+		name: name, exact: exact, arrived: arrived,
+		entry: fmt.Sprintf(`{name: %s, type: syslog, address: %q, ca_file: %q, cert_file: %q, key_file: %q, token: %s, exact: %t}`,
+			name, s.Address, s.CAFile, s.ClientCertFile, s.ClientKeyFile, token, exact),
+		ended: func(t testing.TB, operation string) bool {
+			return slices.ContainsFunc(s.Lines(t, 0), func(m syslogtest.Message) bool { return m.ProcID == operation && m.MsgID == "end" })
+		},
+	}
+}
+
+// parseMessage reads a record out of a syslog message, and holds the server's own reading against it.
+func parseMessage(t testing.TB, drain, token string, m syslogtest.Message) record {
+	t.Helper()
+	p, err := syslogtest.Parse([]byte(m.Raw))
+	if err != nil {
+		t.Fatalf("drain %s: %v: %q", drain, err, m.Raw)
+	}
+	params := p.Params["session@32473"]
+	operation := params["operation_id"]
+	if operation == "" || p.ProcID != operation || m.ProcID != operation || m.App != p.App || m.MsgID != p.MsgID {
+		t.Fatalf("drain %s: the operation ID is not where it has to be: %+v", drain, m)
+	}
+	text, ok := strings.CutPrefix(p.Text, token+" operation_id="+operation+" ")
+	if !ok || !strings.HasPrefix(strings.TrimPrefix(m.Text, " "), token+" operation_id="+operation+" ") {
+		t.Fatalf("drain %s: the message does not begin with token and operation ID: %q", drain, m.Text)
+	}
+	r := record{TextDigest: params["text_digest"], Whole: m.Raw}
+	r.Event, r.OperationID, r.Text = p.MsgID, operation, text
+	r.Offset, r.Digest, r.Timing, r.Reason, r.Signature = params["offset"], params["digest"], params["timing"], params["reason"], params["signature"]
+	r.Stream, r.Host, r.App = params["stream"], p.Hostname, p.App
+	for name, into := range map[string]any{"sequence": &r.Sequence, "bytes": &r.Record.Bytes, "width": &r.Width, "height": &r.Height, "exit_status": &r.ExitStatus} {
+		if value, ok := params[name]; ok {
+			if err := json.Unmarshal([]byte(value), into); err != nil {
+				t.Fatalf("drain %s: %s is %q", drain, name, value)
+			}
+		}
+	}
+	if r.Exact, err = base64.StdEncoding.DecodeString(params["log_base64"]); err != nil {
+		t.Fatalf("drain %s: log_base64: %v", drain, err)
+	}
+	return r
+}
+
+// allDrains is one drain of each kind: JSON and compressed NDJSON over HTTPS, Elasticsearch, rsyslog
+// with the exact bytes, and syslog-ng; the latter three as far as there are such servers here.
+func allDrains(t *testing.T) []*destination {
+	t.Helper()
+	return slices.Concat(
+		[]*destination{httpsDrain(t, "json", ""), httpsDrain(t, "ndjson", ", format: ndjson, compression: gzip")},
+		ifThere(t, "search", elasticsearchDrain),
+		ifThere(t, "rsyslog", rsyslogDrain),
+		ifThere(t, "syslog-ng", func(t testing.TB, name string) *destination {
+			return syslogDrain(t, name, syslogtest.StartSyslogNG(t, syslogtest.Options{RequireClientCert: true}), false)
+		}),
+	)
+}
+
+// threeDrains is one drain of each protocol, all with the exact bytes, the latter two as above.
+func threeDrains(t *testing.T) []*destination {
+	t.Helper()
+	return slices.Concat(
+		[]*destination{httpsDrain(t, "https", ", format: ndjson")},
+		ifThere(t, "search", elasticsearchDrain),
+		ifThere(t, "rsyslog", rsyslogDrain),
+	)
+}
+
+func rsyslogDrain(t testing.TB, name string) *destination {
+	t.Helper()
+	return syslogDrain(t, name, syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true}), true)
+}
+
+// ifThere makes a drain to a server. Where the server is absent, and may be, the test goes on with the
+// other drains, and a subtest with the drain's name is skipped in place of the test.
+func ifThere(t *testing.T, name string, make func(testing.TB, string) *destination) (drains []*destination) {
+	t.Helper()
+	s := &skipping{TB: t}
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != any(s) {
+				panic(r)
+			}
+		}()
+		drains = append(drains, make(s, name))
+	}()
+	if s.reason != "" {
+		t.Run(name, func(t *testing.T) { t.Skip(s.reason) })
+	}
+	return drains
+}
+
+// skipping is a test that does not end when it is skipped: it panics with itself.
+type skipping struct {
+	testing.TB
+	reason string
+}
+
+func (s *skipping) Skipf(format string, args ...any) {
+	s.reason = fmt.Sprintf(format, args...)
+	panic(s)
+}
+
+func entries(drains []*destination) siteOption {
+	var list []string
+	for _, d := range drains {
+		list = append(list, d.entry)
+	}
+	return withDrains(list...)
+}

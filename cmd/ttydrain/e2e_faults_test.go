@@ -1,0 +1,307 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
+	"github.com/ttydrain/ttydrain/sinks/sinktest"
+	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
+)
+
+// A fault is what is wrong with one drain.
+type fault struct {
+	drain *destination
+	// impose begins it, at a drain that has delivered before.
+	impose func()
+	// during is what is done while sessions produce load; nil for nothing.
+	during func(*server)
+	// state and says are how the drain stands meanwhile: says is in its last error.
+	state, says string
+	// lift ends it; nil for one that does not end, and which the drain gets by with.
+	lift func()
+	// operate says that an operator pauses and resumes the drain when the fault is lifted. What somebody
+	// has to repair is tried again after up to two minutes: this is how not to wait for it.
+	operate bool
+	// picky says that poison records become dead letters.
+	picky bool
+	// check looks at the end at what was special.
+	check func()
+	// once says that the drain has each record once, whatever happened.
+	once bool
+}
+
+const (
+	// faultMark is in what sessions under load show, and in no message of ttydrain.
+	faultMark = "of a session under load"
+	// faultLines are those of each session, or more. One in a thousand is poison, the first of them the 500th.
+	faultLines = 1000
+	// faultCommand shows as many lines as a line of its input says, again and again.
+	faultCommand = `k=0; while read -r n; do for ((i = 0; i < n; i++)); do k=$((k + 1))
+		if ((k % 1000 == 500)); then echo "poi""son $k ` + faultMark + `"; else echo "line $k ` + faultMark + `, größe"; fi; done; done`
+)
+
+// TestFaults has one drain for each way to fail, beside a good one. All but the last fail at once.
+func TestFaults(t *testing.T) {
+	node := estest.Start(t, estest.Options{Security: true}) // first: what is absent is told before anything is started
+	good := httpsDrain(t, "good", ", format: ndjson")
+	rounds := [][]fault{
+		slices.Concat(networkFaults(t), answerFaults(t), []fault{syslogFault(t), blockFault(t, node)}),
+		{killFault(t, node)}, // of the node of another
+	}
+	drains := []*destination{good}
+	for _, f := range slices.Concat(rounds...) {
+		drains = append(drains, f.drain)
+	}
+	v := newSite(t, withoutRaces, entries(drains)).serve()
+
+	// Without faults all of them work.
+	first := v.openFaultSession("echo before the faults")
+	first.end(t)
+	for _, d := range drains {
+		mustBe(t, d.name, "a session before the faults", d.transcript(t, first.operation(t)).stdout, first.stdout.bytes())
+	}
+	for _, faults := range rounds {
+		v.fail(t, good, faults)
+	}
+	if status := v.stop(); status != 0 {
+		t.Errorf("serve ended with %d", status)
+	}
+	mustNotTell(t, "serve's log", v.log.String())
+}
+
+// fail has drains fail at once while there are sessions: the good one has all of them while the faults last,
+// each other tells what is wrong with it, and when that is over it catches up by itself.
+func (v *server) fail(t *testing.T, good *destination, faults []fault) {
+	for _, f := range faults {
+		f.impose()
+	}
+	sessions, rejects := v.faultSessions(t, faults)
+	for _, s := range sessions {
+		mustBe(t, good.name, "a session while others fail", good.transcript(t, s.operation(t)).stdout, s.stdout.bytes())
+	}
+	v.awaitStatus(good, delivering)
+	if s := v.drainStatus(good.name); s.LastError != "" || v.counter("ttydrain_drain_retries_total", good.name) != 0 {
+		t.Errorf("the good drain has had an error: %+v", s)
+	}
+	for _, f := range faults {
+		if f.lift == nil {
+			continue
+		}
+		v.awaitStatus(f.drain, func(s pipeline.DrainStatus) bool { return s.State == f.state && strings.Contains(s.LastError, f.says) })
+		if v.counter("ttydrain_drain_retries_total", f.drain.name) == 0 {
+			t.Errorf("drain %s: no metric tells of a retry", f.drain.name)
+		}
+		f.lift()
+		if f.operate {
+			v.operate("drains", "pause", f.drain.name)
+			v.operate("drains", "resume", f.drain.name)
+		}
+	}
+
+	for _, f := range faults {
+		t.Run(f.drain.name, func(t *testing.T) {
+			v := v.in(t)
+			for _, s := range sessions {
+				await(t, "for the end of a session", func() bool { return f.drain.ended(t, s.operation(t)) })
+			}
+			v.awaitStatus(f.drain, delivering)
+			letters := v.deadLetters(f.drain.name)
+			if f.picky && len(letters) != rejects || !f.picky && len(letters) != 0 {
+				t.Errorf("%d dead letters, of %d records that some drains refuse", len(letters), rejects)
+			}
+			arrived := f.drain.arrived(t, 0)
+			mustBeInOrder(t, f, arrived, letters)
+			for _, s := range sessions {
+				whole := transcriptOf(t, f.drain.name, append(slices.Clip(arrived), letters...), s.operation(t), f.drain.exact)
+				mustBe(t, f.drain.name, "a session", whole.stdout, s.stdout.bytes())
+			}
+			if f.check != nil {
+				f.check()
+			}
+		})
+	}
+}
+
+// faultSessions are sessions that have ended, and had shown lines all along what is to be done during them.
+// rejects is how many of their lines are poison.
+func (v *server) faultSessions(t *testing.T, faults []fault) (sessions []*faultSession, rejects int) {
+	t.Helper()
+	enough := make(chan struct{})
+	var load sync.WaitGroup
+	for range 3 {
+		s := v.openFaultSession(faultCommand)
+		sessions = append(sessions, s)
+		load.Go(func() { s.load(enough) }) // ends with enough, or with the session
+	}
+	for _, f := range faults {
+		if f.during != nil {
+			f.during(v)
+		}
+	}
+	close(enough)
+	load.Wait()
+	for _, s := range sessions {
+		s.end(t)
+		rejects += bytes.Count(s.stdout.bytes(), []byte("poison "))
+	}
+	if rejects < len(sessions) {
+		t.Fatalf("%d records are poison, in %d sessions", rejects, len(sessions))
+	}
+	return sessions, rejects
+}
+
+func delivering(s pipeline.DrainStatus) bool {
+	return s.State == schema.DrainDelivering && s.LagSegments == 0
+}
+
+// networkFaults are of what is between ttydrain and a drain.
+func networkFaults(t *testing.T) []fault {
+	make := func(name, state, says string, impose, lift func(*wire)) fault {
+		d := httpsDrain(t, name, ", format: ndjson, timeout: 3s")
+		w := newWire(t, d)
+		return fault{drain: d, state: state, says: says, impose: func() { impose(w) }, lift: func() { lift(w) }}
+	}
+	return []fault{
+		make("refused", schema.DrainRetrying, "nothing listens there",
+			func(w *wire) { w.proxy.Stop() }, func(w *wire) { w.connect() }),
+		make("reset", schema.DrainRetrying, "the drain closed the connection before it had confirmed",
+			func(w *wire) { w.poison("downstream", "reset_peer", `"timeout": 0`) }, func(w *wire) { w.heal("downstream") }),
+		make("half-open", schema.DrainRetrying, "no answer in time",
+			func(w *wire) {
+				w.poison("upstream", "timeout", `"timeout": 0`)
+				w.poison("downstream", "timeout", `"timeout": 0`)
+			}, func(w *wire) { w.heal("upstream", "downstream") }),
+		make("silent", schema.DrainRetrying, "no answer in time", // it gets what is sent
+			func(w *wire) { w.poison("downstream", "timeout", `"timeout": 0`) }, func(w *wire) { w.heal("downstream") }),
+		make("slow", schema.DrainRetrying, "no answer in time", // a byte a second
+			func(w *wire) {
+				w.poison("upstream", "slicer", `"average_size": 1, "size_variation": 0, "delay": 1000000`)
+			}, func(w *wire) { w.heal("upstream") }),
+	}
+}
+
+// answerFaults are of what a drain shows and answers.
+func answerFaults(t *testing.T) []fault {
+	authority := sinktest.NewAuthority(t)
+	make := func(name, settings string, make func(*gate) fault) fault {
+		d := httpsDrain(t, name, settings)
+		f := make(newGate(t, authority, d))
+		f.drain = d
+		return f
+	}
+	certificate := func(age certificateAge, host, says string) func(*gate) fault {
+		return func(g *gate) fault {
+			return fault{
+				impose: func() { g.present(age, host) }, state: schema.DrainMisconfigured, says: says,
+				lift: func() { g.present(valid, "127.0.0.1") }, operate: true,
+			}
+		}
+	}
+	answer := func(state, says string, status int, header ...string) func(*gate) fault {
+		return func(g *gate) fault {
+			return fault{
+				impose: func() { g.answer(always(status, header...)) }, state: state, says: says,
+				lift: func() { g.answer(nil) }, operate: state == schema.DrainMisconfigured,
+			}
+		}
+	}
+	poisoned := func(g *gate) fault {
+		return fault{
+			impose: func() {
+				g.answer(func(w http.ResponseWriter, body []byte) bool {
+					return bytes.Contains(body, []byte("poison ")) && always(http.StatusBadRequest)(w, body)
+				})
+			},
+			picky: true,
+		}
+	}
+	small := func(g *gate) fault {
+		return fault{
+			impose: func() {
+				g.answer(func(w http.ResponseWriter, body []byte) bool {
+					return len(body) > 8<<10 && always(http.StatusRequestEntityTooLarge)(w, body)
+				})
+			},
+			check: func() {
+				if g.refusals() == 0 {
+					t.Error("no request was too large: nothing was tested")
+				}
+			},
+		}
+	}
+	return []fault{
+		make("expired", ", format: ndjson", certificate(expired, "127.0.0.1", "has expired")),
+		make("other-host", ", format: ndjson", certificate(valid, "logs.example.com", "for another host name")),
+		make("busy", ", format: ndjson", answer(schema.DrainRetrying, "429 Too Many Requests", http.StatusTooManyRequests, "Retry-After: 2")),
+		make("broken", "", answer(schema.DrainRetrying, "500 Internal Server Error", http.StatusInternalServerError)),
+		make("forbidden", ", format: array", answer(schema.DrainMisconfigured, "refuses the credentials", http.StatusUnauthorized)),
+		make("small", ", format: ndjson", small),
+		make("picky", ", format: ndjson", poisoned),
+		make("picky-alone", "", poisoned),
+	}
+}
+
+// syslogFault is of a syslog server that is restarted under load, and is away at the end of it.
+func syslogFault(t *testing.T) fault {
+	s := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
+	d := syslogDrain(t, "log", s, true)
+	more := func(v *server) {
+		before := v.delivered(d.name)
+		await(t, "for the syslog server to have more", func() bool { return v.delivered(d.name) > before })
+	}
+	return fault{
+		drain: d, state: schema.DrainRetrying, says: "nothing listens there",
+		impose: func() {},
+		during: func(v *server) {
+			more(v)
+			s.Restart(t)
+			more(v)
+			s.Stop(t)
+		},
+		lift: func() { s.Start(t) },
+	}
+}
+
+// blockFault is of an Elasticsearch that takes no writes for some time.
+func blockFault(t *testing.T, node *estest.Node) fault {
+	d := elasticsearchDrainAt(t, "blocked", node, "")
+	block := func(on bool) {
+		stream := dataStream.FindStringSubmatch(d.entry)[1]
+		node.Do(t, "PUT", "/"+stream+"/_settings", map[string]any{"index.blocks.write": on})
+	}
+	return fault{
+		drain: d, state: schema.DrainRetrying, says: "cluster_block_exception", once: true,
+		impose: func() { block(true) }, lift: func() { block(false) },
+	}
+}
+
+// killFault is of an Elasticsearch that is killed when it has done a bulk request and not answered it.
+func killFault(t *testing.T, node *estest.Node) fault {
+	d := elasticsearchDrainAt(t, "killed", node, ", timeout: 5s")
+	w := newWire(t, d)
+	var before int
+	return fault{
+		drain: d, state: schema.DrainRetrying, says: "write to the data stream", once: true,
+		impose: func() {
+			before = len(d.arrived(t, 0))
+			w.poison("downstream", "timeout", `"timeout": 0`)
+		},
+		during: func(*server) {
+			await(t, "for the node to have more", func() bool { return len(d.arrived(t, 0)) > before })
+			node.Kill()
+			w.heal("downstream")
+		},
+		lift: func() {
+			if err := node.Revive(); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
+)
+
+// patience bounds every wait of these tests. It is long, since nothing is measured by it.
+const patience = 3 * time.Minute
+
+// nodes are the Elasticsearch nodes of this package's tests.
+var nodes estest.Shared
+
+// programs is where the binaries are that the tests run.
+var programs struct {
+	dir         string       // set by TestMain
+	usual, fast builtProgram // fast looks for no races
+}
+
+func TestMain(m *testing.M) {
+	if sandbox.InitMain() {
+		return
+	}
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "ttydrain-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	programs.dir = dir
+	return nodes.Main(m)
+}
+
+// A builtProgram is built when the first test wants it.
+type builtProgram struct {
+	once sync.Once
+	file string // after once, as is err
+	err  error
+}
+
+// program is the path of the binary, which looks for races when the tests do.
+func program(t testing.TB) string {
+	t.Helper()
+	if underRace() {
+		return programs.usual.path(t, "ttydrain-race", "-race")
+	}
+	return fastProgram(t)
+}
+
+// fastProgram is the path of a binary that looks for no races, for tests that are large.
+func fastProgram(t testing.TB) string {
+	t.Helper()
+	return programs.fast.path(t, "ttydrain")
+}
+
+func underRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+func (b *builtProgram) path(t testing.TB, name string, flags ...string) string {
+	t.Helper()
+	b.once.Do(func() {
+		// In a folder of its own, so that it is called ttydrain.
+		b.file = filepath.Join(programs.dir, name, "ttydrain")
+		args := append([]string{"build", "-o", b.file}, flags...)
+		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+			b.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.file
+}
+
+// need finds an outside program. Without it the test is skipped, or fails where that is not allowed.
+func need(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		absent(t, name+" is not installed")
+	}
+	return path
+}
+
+func absent(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
+		t.Fatalf("NOT TESTED: %s, and TTYDRAIN_REQUIRE_SERVERS=1 requires it", what)
+	}
+	t.Skipf("SKIPPED, NOT TESTED: %s", what)
+}
+
+// await waits until something holds. It asks less and less often: an answer can be costly.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	for wait := 5 * time.Millisecond; !holds(); wait = min(2*wait, 250*time.Millisecond) {
+		select {
+		case <-deadline:
+			t.Fatalf("waited %s in vain: %s", patience, what)
+		case <-time.After(wait):
+		}
+	}
+}
+
+// A result is what a program printed, and its exit status.
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+// runTo runs a program to its end.
+func runTo(t testing.TB, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr output
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	err := cmd.Wait()
+	if !timer.Stop() {
+		t.Fatalf("%s did not end within %s\n%s%s", cmd, patience, &stdout, &stderr)
+	}
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// ttydrain runs the binary to its end.
+func ttydrain(t testing.TB, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(program(t), args...)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or one that looks for races ends a second late
+	return runTo(t, cmd)
+}
+
+// output is what a running program has printed so far.
+type output struct {
+	mu   sync.Mutex // guards data
+	data []byte
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.data = append(o.data, b...)
+	return len(b), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.data)
+}

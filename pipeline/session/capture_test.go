@@ -1,0 +1,644 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+func TestNothingIsShownBeforeItIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, holdAll).start()
+		expect := func(published int, shown string) {
+			t.Helper()
+			synctest.Wait()
+			n, _ := r.tape.published()
+			if n != published || r.out.text() != shown {
+				t.Fatalf("%d published, shown %q; expected %d and %q", n, r.out.text(), published, shown)
+			}
+		}
+		r.write(schema.FrameStdout, []byte("one "))
+		expect(1, "")
+		time.Sleep(time.Hour)
+		expect(1, "")
+		r.write(schema.FrameStdout, []byte("two "))
+		time.Sleep(chunkDelay)
+		expect(2, "")
+		r.write(schema.FrameStdout, []byte("three "))
+		time.Sleep(chunkDelay)
+		expect(3, "")
+		// An acknowledgement of a later one shows nothing.
+		r.tape.attempts[1].ack()
+		expect(3, "")
+		r.tape.attempts[0].ack()
+		expect(3, "one two ")
+		r.tape.attempts[2].ack()
+		expect(3, "one two three ")
+		r.finish(endFrame())
+		expect(4, "one two three ")
+		select {
+		case <-r.done:
+			t.Fatal("done before the end is recorded")
+		default:
+		}
+		r.tape.attempts[3].ack()
+		<-r.done
+		if got := kinds(r.tape.check()); got != "oooE" {
+			t.Errorf("frames %s", got)
+		}
+		r.stop(errOver)
+	})
+}
+
+func TestCoalescing(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// run is called with one chunk under way, and shows more.
+		run func(r *rig)
+		// after is when the next chunk is published after that, with so many bytes.
+		after time.Duration
+		bytes int
+	}{
+		{"one write", func(r *rig) { r.write(schema.FrameStdout, []byte("x")) }, chunkDelay, 1},
+		{"from the first write on", func(r *rig) {
+			r.write(schema.FrameStdout, []byte("x"))
+			time.Sleep(chunkDelay - 1)
+			r.write(schema.FrameStdout, []byte("y"))
+		}, 1, 2},
+		{"32 KiB", func(r *rig) { r.write(schema.FrameStdout, make([]byte, chunkBytes)) }, 0, chunkBytes},
+		{"32 KiB together", func(r *rig) {
+			r.write(schema.FrameStdout, make([]byte, chunkBytes-1))
+			r.write(schema.FrameStderr, make([]byte, 1))
+		}, 0, chunkBytes},
+		{"less than 32 KiB", func(r *rig) { r.write(schema.FrameStdout, make([]byte, chunkBytes-1)) }, chunkDelay, chunkBytes - 1},
+		{"an event", func(r *rig) { r.event(schema.Frame{Kind: schema.FrameResize}) }, chunkDelay, 0},
+		{"the acknowledgement", func(r *rig) {
+			r.write(schema.FrameStdout, []byte("x"))
+			time.Sleep(time.Millisecond)
+			r.tape.attempts[0].ack()
+		}, 0, 1},
+		{"the end", func(r *rig) {
+			r.write(schema.FrameStdout, []byte("x"))
+			r.finish(endFrame())
+		}, 0, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, holdAll).start()
+				defer r.stop(errOver)
+				r.write(schema.FrameStdout, []byte("echo"))
+				synctest.Wait() // no time has passed
+				if n, _ := r.tape.published(); n != 1 {
+					t.Fatalf("%d chunks published of a first echo", n)
+				}
+				test.run(r)
+				synctest.Wait()
+				if test.after > 0 {
+					time.Sleep(test.after - 1)
+					synctest.Wait()
+					if n, _ := r.tape.published(); n != 1 {
+						t.Fatalf("%d chunks published too early", n)
+					}
+					time.Sleep(time.Nanosecond)
+					synctest.Wait()
+				}
+				n, last := r.tape.published()
+				size := 0
+				for _, f := range last.chunk.Frames {
+					if f.Kind.IsOutput() {
+						size += len(f.Payload)
+					}
+				}
+				if n != 2 || size != test.bytes {
+					t.Fatalf("%d chunks published, the last of %d bytes, expected 2 and %d", n, size, test.bytes)
+				}
+			})
+		})
+	}
+}
+
+// TestLargeChunks: behind more than one chunk under way the next ones are larger, up to a bound.
+func TestLargeChunks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, holdAll).start()
+		expect := func(published, size int) {
+			t.Helper()
+			synctest.Wait()
+			n, last := r.tape.published()
+			if n != published || len(last.copy) < size || len(last.copy) > size+1000 {
+				t.Fatalf("%d published, the last of %d bytes; expected %d and %d", n, len(last.copy), published, size)
+			}
+		}
+		block := make([]byte, chunkBytes)
+		r.write(schema.FrameStdout, block)
+		expect(1, chunkBytes)
+		r.write(schema.FrameStdout, block)
+		expect(2, chunkBytes)
+		for range largeChunkBytes/chunkBytes - 1 {
+			r.write(schema.FrameStdout, block)
+			expect(2, chunkBytes)
+		}
+		r.write(schema.FrameStdout, block)
+		expect(3, largeChunkBytes)
+		r.write(schema.FrameStdout, block)
+		time.Sleep(chunkDelay)
+		expect(4, chunkBytes)
+		r.stop(errOver)
+		<-r.done
+	})
+}
+
+// TestChunksAreBounded: what has gathered while nothing could be published comes in chunks that fit into messages.
+func TestChunksAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		r := newRig(t, func(a *attempt) { <-open; a.ack() }).start()
+		r.rush() // nothing is held back
+		block := make([]byte, chunkBytes)
+		for range 100 {
+			r.write(schema.FrameStdout, block)
+		}
+		r.finish(endFrame())
+		synctest.Wait()
+		if n, _ := r.tape.published(); n != 1 {
+			t.Fatalf("%d published", n)
+		}
+		close(open)
+		<-r.recorded
+		r.tape.check()
+		for _, a := range r.tape.attempts {
+			if len(a.copy) > largeChunkBytes+2*chunkBytes+1000 {
+				t.Errorf("a chunk of %d bytes", len(a.copy))
+			}
+		}
+		if got := r.tape.recorded(schema.Stdout); len(got) != 100*chunkBytes {
+			t.Errorf("recorded %d bytes", len(got))
+		}
+		<-r.done
+		r.stop(errOver)
+	})
+}
+
+// TestFrames: what comes within a millisecond is one frame, of one stream and a bounded size.
+func TestFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ackAll)
+		hold := true
+		var first *attempt
+		r.tape.answer = func(a *attempt) {
+			if hold {
+				first = a
+				return
+			}
+			a.ack()
+		}
+		r.start()
+		r.write(schema.FrameStdout, []byte("first"))
+		synctest.Wait()
+		hold = false
+		start := time.Now().UnixNano()
+		for i, b := range []string{"a", "b", "c"} {
+			r.write(schema.FrameStdout, []byte(b))
+			if i == 1 {
+				time.Sleep(time.Millisecond - 1)
+			}
+		}
+		r.write(schema.FrameStderr, []byte("e"))
+		time.Sleep(time.Nanosecond)
+		r.write(schema.FrameStderr, []byte("f"))
+		r.write(schema.FrameStdout, []byte("d"))
+		r.event(schema.Frame{Kind: schema.FrameResize, Payload: []byte("{}")})
+		r.write(schema.FrameStdout, []byte("g"))
+		first.ack()
+		r.finish(endFrame())
+		<-r.done
+		frames := r.tape.check()
+		if got := kinds(frames); got != "ooeoRoE" {
+			t.Fatalf("frames %s", got)
+		}
+		for i, want := range []string{"first", "abc", "ef", "d", "{}", "g"} {
+			if string(frames[i].Payload) != want {
+				t.Errorf("frame %d is %q, expected %q", i, frames[i].Payload, want)
+			}
+		}
+		if frames[1].Time != start || frames[2].Time != start+int64(time.Millisecond)-1 {
+			t.Errorf("times %d and %d after the first write", frames[1].Time-start, frames[2].Time-start)
+		}
+		r.stop(errOver)
+	})
+}
+
+func TestRefusedPublishIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(a *attempt) {
+			if a.chunk.Ordinal == 1 && a.repeat < 5 {
+				a.refuse()
+				return
+			}
+			a.ack()
+		}).start()
+		start := time.Now()
+		for _, s := range []string{"a", "b", "c"} {
+			r.write(schema.FrameStdout, []byte(s))
+			time.Sleep(2 * chunkDelay)
+		}
+		synctest.Wait()
+		if shown := r.out.text(); shown != "a" {
+			t.Errorf("shown %q while b is refused", shown)
+		}
+		r.finish(endFrame())
+		<-r.done
+		if r.out.text() != "abc" || r.ctx.Err() != nil {
+			t.Errorf("shown %q, %v", r.out.text(), context.Cause(r.ctx))
+		}
+		if took := time.Since(start); took > recordGrace {
+			t.Errorf("it took %s", took)
+		}
+		repeats := 0
+		for _, a := range r.tape.attempts {
+			if a.id != fmt.Sprintf("7-%d", a.chunk.Ordinal) {
+				t.Errorf("chunk %d has the ID %q", a.chunk.Ordinal, a.id)
+			}
+			repeats += min(a.repeat, 1)
+		}
+		if repeats != 5 {
+			t.Errorf("%d repeats", repeats)
+		}
+		r.tape.check()
+		r.stop(errOver)
+	})
+}
+
+func TestStreamThatRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer func(*attempt)
+	}{
+		{"with an error", func(a *attempt) {
+			if a.chunk.Ordinal == 0 {
+				a.ack()
+			} else {
+				a.refuse()
+			}
+		}},
+		{"with an error, then not at all", func(a *attempt) {
+			if a.chunk.Ordinal == 0 {
+				a.ack()
+			} else if a.repeat == 0 {
+				a.refuse()
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, test.answer).start()
+				r.write(schema.FrameStdout, []byte("a"))
+				synctest.Wait()
+				start := time.Now()
+				r.write(schema.FrameStdout, []byte("b"))
+				<-r.ctx.Done()
+				if took := time.Since(start); took != recordGrace {
+					t.Errorf("gave up after %s", took)
+				}
+				if err := context.Cause(r.ctx); !errors.Is(err, errNotRecorded) || !strings.Contains(err.Error(), "refused by the test") {
+					t.Errorf("%v", err)
+				}
+				<-r.done
+				<-r.recorded
+				if r.write(schema.FrameStdout, []byte("c")) {
+					t.Error("a write after that was taken")
+				}
+				if err := r.settle(); !errors.Is(err, errNotRecorded) {
+					t.Errorf("settle: %v", err)
+				}
+				if r.out.text() != "a" {
+					t.Errorf("shown %q", r.out.text())
+				}
+			})
+		})
+	}
+}
+
+// endless gives output for ever, in reads of a size, and counts it.
+type endless struct {
+	size  int
+	every time.Duration
+	read  int
+	limit int // 0: none
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	if e.limit > 0 && e.read >= e.limit {
+		return 0, io.EOF
+	}
+	time.Sleep(e.every)
+	n := min(e.size, len(b))
+	for i := range n {
+		b[i] = byte(e.read + i)
+	}
+	e.read += n
+	return n, nil
+}
+
+func TestClientThatTakesNothing(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		size  int
+		every time.Duration
+	}{
+		{"large reads", chunkBytes, 0},
+		{"small reads", 100, time.Microsecond},
+		{"a byte every two milliseconds", 1, 2 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, ackAll)
+				r.out.take = make(chan struct{})
+				r.start()
+				source := &endless{size: test.size, every: test.every}
+				ended := make(chan error, 1)
+				go func() { ended <- r.read(schema.Stdout, source) }() // ends with source
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				first := source.read
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if source.read != first {
+					t.Errorf("read %d bytes more while the client takes nothing", source.read-first)
+				}
+				if most := windowBytes + 2*chunkBytes; first > most || test.size == 1 && first > most/frameBytes {
+					t.Errorf("read %d bytes", first)
+				}
+				if test.size > 1 && first < windowBytes/3 {
+					t.Errorf("read only %d bytes", first)
+				}
+				// Window changes are held back as well.
+				resizes := 0
+				changing := make(chan struct{})
+				go func() { // ends with rush
+					defer close(changing)
+					for range 100_000 {
+						r.event(schema.Frame{Kind: schema.FrameResize, Payload: []byte("{}")})
+						r.mu.Lock()
+						resizes++
+						r.mu.Unlock()
+					}
+				}()
+				synctest.Wait()
+				r.mu.Lock()
+				if resizes > windowBytes/frameBytes {
+					t.Errorf("%d window changes taken", resizes)
+				}
+				r.mu.Unlock()
+
+				// The session is ended: the rest is recorded, though the client still takes nothing.
+				source.limit = source.read + 50_000
+				r.rush()
+				r.rush()
+				if err := <-ended; err != nil {
+					t.Errorf("read: %v", err)
+				}
+				<-changing
+				r.finish(endFrame())
+				<-r.recorded
+				if got := r.tape.recorded(schema.Stdout); len(got) != source.read {
+					t.Errorf("recorded %d bytes of %d", len(got), source.read)
+				}
+				if frames := r.tape.check(); frames[len(frames)-1].Kind != schema.FrameEnd {
+					t.Error("no end")
+				}
+				select {
+				case <-r.done:
+					t.Error("shown to a client that takes nothing")
+				default:
+				}
+				r.stop(errOver)
+				close(r.out.take)
+				<-r.done
+			})
+		})
+	}
+}
+
+// TestSlowClient: a client that takes its time holds the program back and gets everything.
+func TestSlowClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ackAll)
+		r.out.take = make(chan struct{})
+		r.start()
+		var client sync.WaitGroup
+		defer client.Wait()
+		client.Go(func() { // ends with the capture
+			for {
+				select {
+				case r.out.take <- struct{}{}:
+					time.Sleep(10 * time.Millisecond)
+				case <-r.done:
+					return
+				}
+			}
+		})
+		source := &endless{size: 5000, limit: 5 << 20}
+		if err := r.read(schema.Stdout, source); err != nil {
+			t.Fatal(err)
+		}
+		r.finish(endFrame())
+		<-r.done
+		if shown := r.out.text(); len(shown) != source.read || !bytes.Equal([]byte(shown), r.tape.recorded(schema.Stdout)) {
+			t.Errorf("shown %d bytes of %d", len(shown), source.read)
+		}
+		r.stop(errOver)
+	})
+}
+
+func TestClientThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ackAll)
+		r.out.gone = true
+		r.start()
+		source := &endless{size: 10_000, limit: 3 << 20}
+		if err := r.read(schema.Stdout, source); err != nil {
+			t.Fatal(err)
+		}
+		r.finish(endFrame())
+		<-r.done
+		if got := r.tape.recorded(schema.Stdout); len(got) != source.read || r.out.text() != "" {
+			t.Errorf("recorded %d bytes of %d, shown %d", len(got), source.read, len(r.out.text()))
+		}
+		r.tape.check()
+		r.stop(errOver)
+	})
+}
+
+func TestNothingAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ackAll).start()
+		r.write(schema.FrameStdout, []byte("a"))
+		r.finish(endFrame())
+		r.event(schema.Frame{Kind: schema.FrameResize})
+		if r.write(schema.FrameStdout, []byte("b")) {
+			t.Error("a write after the end was taken")
+		}
+		<-r.done
+		r.event(schema.Frame{Kind: schema.FrameResize})
+		synctest.Wait()
+		if got := kinds(r.tape.check()); got != "oE" || r.out.text() != "a" || r.total() != 1 {
+			t.Errorf("frames %s, shown %q, total %d", got, r.out.text(), r.total())
+		}
+		r.stop(errOver)
+	})
+}
+
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
+
+func TestReadFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ackAll).start()
+		why := errors.New("a test")
+		if err := r.read(schema.Stdout, failingReader{why}); !errors.Is(err, why) {
+			t.Errorf("%v", err)
+		}
+		over := errors.New("over")
+		r.stop(over)
+		if err := r.read(schema.Stdout, strings.NewReader("late")); !errors.Is(err, over) {
+			t.Errorf("%v", err)
+		}
+		<-r.done
+	})
+}
+
+// TestAnySchedule: whatever the writers, the stream and the client do, and when, everything is recorded once, in
+// order and consecutively, and shown exactly, and nothing before it is recorded (which the screens check).
+func TestAnySchedule(t *testing.T) {
+	for seed := range uint64(200) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { anySchedule(t, seed) })
+		})
+	}
+}
+
+func anySchedule(t *testing.T, seed uint64) {
+	source := rand.New(rand.NewPCG(seed, 1))
+	var lock sync.Mutex // of source
+	random := func(n int) int {
+		lock.Lock()
+		defer lock.Unlock()
+		return source.IntN(n)
+	}
+	pause := func(most time.Duration) { time.Sleep(time.Duration(random(int(most) + 1))) }
+	slowest := []time.Duration{0, time.Millisecond, 50 * time.Millisecond, 2 * time.Second}
+	ackDelay, writeDelay, takeDelay := slowest[random(4)], slowest[random(3)], slowest[random(3)]
+	refusals := []int{0, 3, 30}[random(3)] // of 100
+
+	r := newRig(t, func(a *attempt) {
+		go func() { // ends after its pause
+			pause(ackDelay)
+			// Never for longer than the grace: a chunk is refused a few times at most.
+			if a.repeat < 3 && random(100) < refusals {
+				if random(2) == 0 { // stored, and the acknowledgement got lost
+					lost := &attempt{tape: a.tape, id: a.id, data: a.data, copy: a.copy, chunk: a.chunk, result: make(chan error, 1)}
+					lost.ack()
+				}
+				a.refuse()
+				return
+			}
+			a.ack()
+		}()
+	})
+	r.out.take, r.err.take = make(chan struct{}), make(chan struct{})
+	r.start()
+	var client sync.WaitGroup
+	defer client.Wait()
+	for _, s := range []*screen{r.out, r.err} {
+		client.Go(func() { // ends with the capture
+			for {
+				pause(takeDelay)
+				select {
+				case s.take <- struct{}{}:
+				case <-r.done:
+					return
+				}
+			}
+		})
+	}
+	var written [2][]byte
+	var events int
+	var work sync.WaitGroup
+	for stream := range schema.Stream(2) {
+		work.Go(func() {
+			kind := schema.FrameStdout
+			if stream == schema.Stderr {
+				kind = schema.FrameStderr
+			}
+			for range random(60) {
+				pause(writeDelay)
+				b := make([]byte, 1+random(1<<random(17)))
+				for i := range b {
+					b[i] = byte(len(written[stream]) + i*7)
+				}
+				if !r.write(kind, b) {
+					t.Error("a write was not taken")
+				}
+				written[stream] = append(written[stream], b...)
+				clear(b) // it stays the writer's
+			}
+		})
+	}
+	work.Go(func() {
+		for range random(20) {
+			pause(writeDelay)
+			r.event(schema.Frame{Kind: schema.FrameResize, Time: time.Now().UnixNano(), Payload: []byte("{}")})
+			events++
+			if random(4) == 0 {
+				if err := r.settle(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	work.Wait()
+	r.finish(endFrame())
+	<-r.done
+	if err := r.settle(); err != nil {
+		t.Error(err)
+	}
+	r.mu.Lock()
+	if r.window != 0 || r.flying != 0 || r.bytes != 0 {
+		t.Errorf("at the end the window is %d, %d chunks are under way, %d bytes wait", r.window, r.flying, r.bytes)
+	}
+	r.mu.Unlock()
+	r.stop(errOver)
+	frames := r.tape.check()
+	resizes := 0
+	for _, f := range frames {
+		if f.Kind == schema.FrameResize {
+			resizes++
+		}
+	}
+	if resizes != events || frames[len(frames)-1].Kind != schema.FrameEnd {
+		t.Errorf("%d events of %d, frames %s", resizes, events, kinds(frames))
+	}
+	for stream, s := range []*screen{r.out, r.err} {
+		if got := r.tape.recorded(schema.Stream(stream)); !bytes.Equal(got, written[stream]) {
+			t.Errorf("stream %d: recorded %d bytes, written %d", stream, len(got), len(written[stream]))
+		}
+		if s.text() != string(written[stream]) {
+			t.Errorf("stream %d: shown %d bytes, written %d", stream, len(s.text()), len(written[stream]))
+		}
+	}
+	if total := uint64(len(written[0]) + len(written[1])); r.total() != total {
+		t.Errorf("a total of %d, written %d", r.total(), total)
+	}
+}

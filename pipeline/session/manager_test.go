@@ -1,0 +1,700 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// A stage is a gateway's surroundings in memory: store, stream, runtime and client.
+type stage struct {
+	t    *testing.T
+	tape *tape
+	app  App
+	req  Request
+
+	createErr, saveErr error
+	startErr           error
+	// program is what the command does; it is killed when p.killed is closed.
+	program func(p *program) Exit
+
+	stdin    io.Reader
+	out, err *screen
+	resize   chan Size
+	signals  chan string
+
+	mu       sync.Mutex
+	created  []schema.Operation // guarded by mu
+	saved    []schema.Session   // guarded by mu
+	programs []*program         // guarded by mu
+}
+
+func newStage(t *testing.T) *stage {
+	s := &stage{
+		t: t, tape: newTape(t, ackAll),
+		app: App{Name: "web", ID: "a-1", Stack: "default", Service: "web-cmd", Runtime: "memory", Command: []string{"/bin/sh"},
+			Env: []string{"RAILS_ENV=production"}, Root: "/srv", Memory: 1 << 30, Duration: time.Hour, PHI: true, Drains: []string{"siem", "audit"}},
+		req: Request{App: "web", User: schema.User{ID: "u-1", Name: "Ada", Email: "ada@example.com"},
+			Terminal: &Terminal{Name: "xterm", Size: Size{80, 24}}},
+		program: func(*program) Exit { return Exit{} },
+		stdin:   strings.NewReader(""),
+		resize:  make(chan Size), signals: make(chan string),
+	}
+	s.out, s.err = &screen{tape: s.tape}, &screen{tape: s.tape, stream: schema.Stderr}
+	return s
+}
+
+func (s *stage) CreateOperation(_ context.Context, op *schema.Operation) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.createErr != nil {
+		return s.createErr
+	}
+	s.created = append(s.created, *op)
+	op.ID = "7"
+	return nil
+}
+
+func (s *stage) SaveSession(_ context.Context, state *schema.Session) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.saveErr != nil {
+		return s.saveErr
+	}
+	s.saved = append(s.saved, *state)
+	return nil
+}
+
+func (s *stage) Sessions(context.Context) ([]schema.Session, error) { return nil, nil }
+
+func (s *stage) LastChunk(context.Context, string) ([]byte, bool, error) { return nil, false, nil }
+
+// A program is a scripted process.
+type program struct {
+	spec           Spec
+	stdin          *io.PipeReader // what the client sends
+	stdout, stderr *io.PipeWriter // stderr is nil with a terminal
+	killed         chan struct{}  // closed by Kill
+
+	in       *io.PipeWriter
+	out, err *io.PipeReader
+	exit     chan Exit
+	kill     sync.Once
+
+	mu      sync.Mutex
+	resized []Size   // guarded by mu
+	signals []string // guarded by mu
+}
+
+func (s *stage) Start(ctx context.Context, spec Spec) (Process, error) {
+	if s.startErr != nil {
+		return nil, s.startErr
+	}
+	p := &program{spec: spec, killed: make(chan struct{}), exit: make(chan Exit, 1)}
+	p.stdin, p.in = io.Pipe()
+	p.out, p.stdout = io.Pipe()
+	if spec.Terminal == nil {
+		p.err, p.stderr = io.Pipe()
+	}
+	s.mu.Lock()
+	s.programs = append(s.programs, p)
+	s.mu.Unlock()
+	go func() { // ends with the program, which a kill ends
+		exit := s.program(p)
+		select {
+		case <-p.killed:
+			exit = Exit{Status: 137, Signal: "KILL"}
+		default:
+		}
+		p.stdin.Close()
+		p.stdout.Close()
+		if p.stderr != nil {
+			p.stderr.Close()
+		}
+		p.exit <- exit
+	}()
+	return p, nil
+}
+
+func (p *program) Stdin() io.WriteCloser { return p.in }
+func (p *program) Stdout() io.Reader     { return p.out }
+func (p *program) Stderr() io.Reader {
+	if p.err == nil {
+		return nil
+	}
+	return p.err
+}
+func (p *program) Resize(size Size) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if size.Width == 0 {
+		return errors.New("refused by the test")
+	}
+	p.resized = append(p.resized, size)
+	return nil
+}
+func (p *program) Signal(name string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signals = append(p.signals, name)
+	if name == "NONE" {
+		return errors.New("refused by the test")
+	}
+	return nil
+}
+func (p *program) Wait() (Exit, error) { return <-p.exit, nil }
+
+// Kill ends the program, which may be writing or reading.
+func (p *program) Kill() {
+	p.kill.Do(func() {
+		close(p.killed)
+		p.stdout.Close()
+		if p.stderr != nil {
+			p.stderr.Close()
+		}
+		p.stdin.Close()
+	})
+}
+
+func (s *stage) manager() *Manager {
+	return NewManager(Options{
+		Gateway: "g-1", Host: "host-1",
+		App:      func(name string) (App, bool) { return s.app, name == s.app.Name },
+		Runtimes: map[string]Runtime{"memory": s},
+		Store:    s, Publisher: s.tape,
+		Subject:  func(*schema.Operation) string { return "tty.test" },
+		Document: func(u schema.User) (string, error) { return "document of " + u.ID, nil },
+		Log:      slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+	})
+}
+
+func (s *stage) run(ctx context.Context) (Exit, error) {
+	return s.manager().Run(ctx, s.req, IO{Stdin: s.stdin, Stdout: s.out, Stderr: s.err, Resize: s.resize, Signals: s.signals})
+}
+
+// an ending is what is recorded of a session.
+type ending struct {
+	start  schema.Operation
+	kinds  string
+	end    schema.Detail
+	state  schema.Session
+	stdout string
+	stderr string
+}
+
+// ending checks what must hold of every session that ended, and gives what is recorded of it.
+func (s *stage) ending() (e ending) {
+	s.t.Helper()
+	frames := s.tape.check()
+	e.kinds = kinds(frames)
+	if len(frames) < 2 || frames[0].Kind != schema.FrameStart || frames[len(frames)-1].Kind != schema.FrameEnd {
+		s.t.Fatalf("frames %s", e.kinds)
+	}
+	if err := json.Unmarshal(frames[0].Payload, &e.start); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := json.Unmarshal(frames[len(frames)-1].Payload, &e.end); err != nil {
+		s.t.Fatal(err)
+	}
+	e.stdout, e.stderr = string(s.tape.recorded(schema.Stdout)), string(s.tape.recorded(schema.Stderr))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.saved) != 2 || !s.saved[0].Ended.IsZero() || s.saved[1].Ended.IsZero() {
+		s.t.Fatalf("saved %+v", s.saved)
+	}
+	e.state = s.saved[1]
+	if st := e.state; st.Operation.ID != "7" || st.Gateway != "g-1" || st.Reason != e.end.Reason || st.ExitStatus == nil || e.end.ExitStatus == nil ||
+		*st.ExitStatus != *e.end.ExitStatus || st.Bytes != uint64(len(e.stdout)+len(e.stderr)) {
+		s.t.Errorf("the session is saved as %+v, its end is recorded as %+v, %d bytes", st, e.end, len(e.stdout)+len(e.stderr))
+	}
+	return e
+}
+
+// until is a program that runs until it is killed.
+func until(p *program) Exit {
+	<-p.killed
+	return Exit{}
+}
+
+// chatty is a program that shows something every minute until it is killed.
+func chatty(p *program) Exit {
+	for {
+		select {
+		case <-p.killed:
+			return Exit{}
+		case <-time.After(time.Minute):
+			io.WriteString(p.stdout, "tick\r\n")
+		}
+	}
+}
+
+func TestEnds(t *testing.T) {
+	day := 24 * time.Hour
+	cancelled := func(after time.Duration, cause error) func(context.Context) (context.Context, context.CancelFunc) {
+		return func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeoutCause(ctx, after, cause)
+		}
+	}
+	for _, test := range []struct {
+		name    string
+		prepare func(s *stage)
+		ctx     func(context.Context) (context.Context, context.CancelFunc)
+		want    Exit
+		after   time.Duration // exactly
+		says    string        // the last thing shown
+	}{
+		{"exit", func(s *stage) { s.program = func(*program) Exit { return Exit{} } }, nil, Exit{Reason: ReasonExit}, 0, ""},
+		{"exit with a status", func(s *stage) {
+			s.program = func(*program) Exit { time.Sleep(5 * time.Second); return Exit{Status: 3} }
+		}, nil,
+			Exit{Status: 3, Reason: ReasonExit}, 5 * time.Second, ""},
+		{"a signal of its own", func(s *stage) {
+			s.program = func(*program) Exit { return Exit{Status: 139, Signal: "SEGV", CoreDumped: true} }
+		}, nil, Exit{Status: 139, Signal: "SEGV", CoreDumped: true, Reason: ReasonExit}, 0, ""},
+		{"disconnect", func(s *stage) { s.program = until }, cancelled(time.Second, ErrDisconnected),
+			Exit{Status: 137, Reason: ReasonDisconnect}, time.Second, ""},
+		{"disconnect while it shows much", func(s *stage) {
+			s.program = func(p *program) Exit {
+				for {
+					select {
+					case <-p.killed:
+						return Exit{}
+					case <-time.After(time.Millisecond):
+						p.stdout.Write(make([]byte, 10_000))
+					}
+				}
+			}
+		}, cancelled(time.Second, ErrDisconnected), Exit{Status: 137, Reason: ReasonDisconnect}, time.Second, ""},
+		{"shutdown", func(s *stage) { s.program = until }, cancelled(time.Second, ErrShutdown),
+			Exit{Status: 137, Reason: ReasonShutdown}, time.Second, "this gateway is being stopped, and has ended this session"},
+		{"kill", func(s *stage) { s.program = until }, cancelled(time.Second, errors.New("an operator")),
+			Exit{Status: 137, Reason: ReasonKilled}, time.Second, "this session was ended by an operator"},
+		{"expiry", func(s *stage) { s.program = until }, nil,
+			Exit{Status: 137, Reason: ReasonExpired}, time.Hour, "this session has reached the end of its time and was ended"},
+		{"expiry of one that is active", func(s *stage) { s.program, s.app.Duration = chatty, day }, nil,
+			Exit{Status: 137, Reason: ReasonExpired}, day, "this session has reached the end of its time and was ended"},
+		{"expiry at the limit", func(s *stage) { s.program, s.app.Duration = until, SessionDurationLimit }, nil,
+			Exit{Status: 137, Reason: ReasonExpired}, 7 * day, "this session has reached the end of its time and was ended"},
+		{"no expiry beyond the limit", func(s *stage) { s.program, s.app.Duration = chatty, 100*day }, nil,
+			Exit{Status: 137, Reason: ReasonExpired}, 7 * day, "this session has reached the end of its time and was ended"},
+		{"start failure", func(s *stage) { s.startErr = errors.New("mounting /secret/path: no") }, nil,
+			Exit{Status: 255, Reason: ReasonStartFailure}, 0, "the session could not be started: the operators find the reason in the log, under operation 7"},
+		{"start refused", func(s *stage) { s.startErr = errors.Join(errors.New("starting"), &Refusal{"the command is missing"}) }, nil,
+			Exit{Status: 255, Reason: ReasonStartFailure}, 0, "the session could not be started: the command is missing"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t)
+				test.prepare(s)
+				ctx := t.Context()
+				if test.ctx != nil {
+					var cancel context.CancelFunc
+					ctx, cancel = test.ctx(ctx)
+					defer cancel()
+				}
+				start := time.Now()
+				exit, err := s.run(ctx)
+				took := time.Since(start)
+				if err != nil || exit != test.want {
+					t.Errorf("%+v, %v; expected %+v", exit, err, test.want)
+				}
+				if took != test.after {
+					t.Errorf("it ended after %s, expected %s", took, test.after)
+				}
+				synctest.Wait()
+				e := s.ending()
+				if e.end.Reason != test.want.Reason || *e.end.ExitStatus != test.want.Status {
+					t.Errorf("the end is recorded as %+v", e.end)
+				}
+				if e.stderr != "" || s.out.text() != e.stdout {
+					t.Errorf("shown %.200q, recorded %.200q and %q", s.out.text(), e.stdout, e.stderr)
+				}
+				if test.says == "" && strings.Count(e.stdout, "ttydrain: ") != 3 || test.says != "" && !strings.HasSuffix(e.stdout, "ttydrain: "+test.says+"\r\n") {
+					t.Errorf("shown at last %q", e.stdout[max(0, len(e.stdout)-300):])
+				}
+				if e.start.Expires.Sub(e.start.Started) != min(s.app.Duration, SessionDurationLimit) {
+					t.Errorf("from %s to %s", e.start.Started, e.start.Expires)
+				}
+				for _, p := range s.programs {
+					select {
+					case <-p.killed:
+					default:
+						t.Error("the program was not killed")
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestOperation: what the operation says, what the runtime is told and what the person reads first.
+func TestOperation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.req.Env = []string{"LANG=C", "RAILS_ENV=mine", "APTIBLE_USER_DOCUMENT=forged"}
+		s.req.Command = strings.Repeat("é", maxCommand)
+		s.req.Notices = []string{"agent forwarding is not offered", "second"}
+		started := time.Now().UTC()
+		if _, err := s.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e := s.ending()
+		want := schema.Operation{
+			ID: "7", Stack: "default", App: "web", AppID: "a-1", Service: "web-cmd", Layer: "app", Host: "host-1", Container: "web-7",
+			User: s.req.User, UserDocument: "document of u-1", Command: strings.Repeat("é", maxCommand/2) + "…", Interactive: true,
+			Width: 80, Height: 24, Started: started, Expires: started.Add(time.Hour), PHI: true,
+		}
+		if e.start != want {
+			t.Errorf("the operation is\n%+v\nexpected\n%+v", e.start, want)
+		}
+		if s.created[0].ID != "" || s.created[0].UserDocument != want.UserDocument {
+			t.Errorf("recorded as %+v", s.created[0])
+		}
+		spec := s.programs[0].spec
+		if spec.Name != "web-7" || !slices.Equal(spec.Command, s.app.Command) || spec.CommandLine != s.req.Command || spec.Root != "/srv" ||
+			spec.Memory != 1<<30 || spec.Terminal != s.req.Terminal {
+			t.Errorf("started as %+v", spec)
+		}
+		env := make(map[string]string) // later ones win
+		for _, v := range spec.Env {
+			name, value, _ := strings.Cut(v, "=")
+			env[name] = value
+		}
+		if env["LANG"] != "C" || env["RAILS_ENV"] != "production" || env["APTIBLE_USER_DOCUMENT"] != "document of u-1" || len(env) != 3 {
+			t.Errorf("environment %q", spec.Env)
+		}
+		banner := "ttydrain: operation 7: session on web for Ada <ada@example.com>\r\n" +
+			"ttydrain: what this session shows is recorded; it goes to siem, audit\r\n" +
+			"ttydrain: it ends with its connection, at the latest on 1 January 2000 at 01:00 UTC\r\n" +
+			"ttydrain: agent forwarding is not offered\r\n" +
+			"ttydrain: second\r\n"
+		if e.stdout != banner || s.out.text() != banner || e.kinds != "SoE" {
+			t.Errorf("the banner is %q, frames %s", e.stdout, e.kinds)
+		}
+	})
+}
+
+func TestWithoutATerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.req.Terminal, s.req.Command, s.app.Drains = nil, "cat", nil
+		s.stdin = strings.NewReader("input\n")
+		s.program = func(p *program) Exit {
+			input, err := io.ReadAll(p.stdin)
+			if err != nil {
+				t.Error(err)
+			}
+			io.WriteString(p.stdout, "out: "+string(input))
+			io.WriteString(p.stderr, "err\n")
+			<-p.killed
+			return Exit{}
+		}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, ErrShutdown)
+		defer cancel()
+		if _, err := s.run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		e := s.ending()
+		if e.stdout != "out: input\n" || s.out.text() != e.stdout || s.err.text() != e.stderr {
+			t.Errorf("standard output is %q, shown %q", e.stdout, s.out.text())
+		}
+		lines := strings.Split(e.stderr, "\n")
+		if len(lines) != 6 || !strings.HasSuffix(lines[1], "no drain takes it yet") || lines[3] != "err" ||
+			lines[4] != "ttydrain: this gateway is being stopped, and has ended this session" {
+			t.Errorf("standard error is %q", e.stderr)
+		}
+		if strings.Contains(e.stdout+e.stderr, "\r") {
+			t.Error("a carriage return without a terminal")
+		}
+		if e.start.Interactive || e.start.Width != 0 || e.start.Command != "cat" {
+			t.Errorf("the operation is %+v", e.start)
+		}
+	})
+}
+
+func TestLongNames(t *testing.T) {
+	for _, test := range []struct{ app, id, want string }{
+		{"web", "7", "web-7"},
+		{strings.Repeat("a", 63), "1234", strings.Repeat("a", 58) + "-1234"},
+	} {
+		if got := containerName(&schema.Operation{App: test.app, ID: test.id}); got != test.want || len(got) > 63 {
+			t.Errorf("%q, expected %q", got, test.want)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		prepare func(s *stage)
+		says    string
+		created int
+	}{
+		{"an app that is not there", func(s *stage) { s.req.App = "none" }, "this app is not there", 0},
+		{"a runtime that is not there", func(s *stage) { s.app.Runtime = "none" }, `the runtime "none" of this app is not available here`, 0},
+		{"an operation that can't be recorded", func(s *stage) { s.createErr = errors.New("secret") }, "can't be recorded now", 0},
+		{"a session that can't be recorded", func(s *stage) { s.saveErr = errors.New("secret") }, "can't be recorded now", 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t)
+				test.prepare(s)
+				_, err := s.run(t.Context())
+				refusal, ok := errors.AsType[*Refusal](err)
+				if !ok || !strings.Contains(refusal.Error(), test.says) || strings.Contains(refusal.Message, "secret") {
+					t.Errorf("%v", err)
+				}
+				synctest.Wait()
+				if n, _ := s.tape.published(); n > 0 || len(s.programs) > 0 || len(s.created) != test.created || s.out.text()+s.err.text() != "" {
+					t.Errorf("%d published, %d started, %d created, shown %q", n, len(s.programs), len(s.created), s.out.text())
+				}
+			})
+		})
+	}
+}
+
+func TestDocumentThatCannotBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		m := s.manager()
+		m.o.Document = func(schema.User) (string, error) { return "", errors.New("no key") }
+		_, err := m.Run(t.Context(), s.req, IO{})
+		if _, ok := errors.AsType[*Refusal](err); !ok || len(s.created) > 0 {
+			t.Errorf("%v, %d created", err, len(s.created))
+		}
+	})
+}
+
+func TestResizesAndSignals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		more := make(chan struct{})
+		s.program = func(p *program) Exit {
+			io.WriteString(p.stdout, "before")
+			<-more
+			io.WriteString(p.stdout, "after")
+			<-more
+			return Exit{}
+		}
+		go func() { // ends with the program
+			synctest.Wait()
+			s.resize <- Size{100, 30}
+			synctest.Wait()
+			s.resize <- Size{} // refused, and so not recorded
+			s.signals <- "INT"
+			s.signals <- "NONE" // refused
+			s.signals <- "TERM"
+			synctest.Wait()
+			more <- struct{}{}
+			synctest.Wait()
+			s.resize <- Size{1, 2}
+			synctest.Wait()
+			more <- struct{}{}
+		}()
+		if exit, err := s.run(t.Context()); err != nil || exit.Reason != ReasonExit {
+			t.Fatalf("%+v, %v", exit, err)
+		}
+		e := s.ending()
+		p := s.programs[0]
+		if !slices.Equal(p.resized, []Size{{100, 30}, {1, 2}}) || !slices.Equal(p.signals, []string{"INT", "NONE", "TERM"}) {
+			t.Errorf("resized to %v, signals %v", p.resized, p.signals)
+		}
+		if e.kinds != "SooRoRE" {
+			t.Errorf("frames %s", e.kinds)
+		}
+		var detail schema.Detail
+		if err := json.Unmarshal(s.tape.check()[3].Payload, &detail); err != nil || detail.Width != 100 || detail.Height != 30 {
+			t.Errorf("%+v, %v", detail, err)
+		}
+	})
+}
+
+// TestClientThatTakesNothingIsKilled: it holds the program back, and yet the session ends soon when it is to, with
+// everything recorded.
+func TestClientThatTakesNothingIsKilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.out.take = make(chan struct{})
+		written := 0
+		s.program = func(p *program) Exit {
+			for {
+				n, err := p.stdout.Write(make([]byte, 10_000))
+				written += n
+				if err != nil {
+					return Exit{}
+				}
+			}
+		}
+		const killed = 30 * time.Minute
+		ctx, cancel := context.WithTimeoutCause(t.Context(), killed, errors.New("an operator"))
+		defer cancel()
+		start := time.Now()
+		exit, err := s.run(ctx)
+		if err != nil || exit.Reason != ReasonKilled {
+			t.Errorf("%+v, %v", exit, err)
+		}
+		if took := time.Since(start); took > killed+showGrace {
+			t.Errorf("the kill took %s", took-killed)
+		}
+		e := s.ending()
+		if !strings.HasSuffix(e.stdout, "ttydrain: this session was ended by an operator\r\n") || written > windowBytes+3*chunkBytes ||
+			strings.Count(e.stdout, "\x00") != written {
+			t.Errorf("written %d, recorded %d bytes", written, strings.Count(e.stdout, "\x00"))
+		}
+		close(s.out.take)
+		synctest.Wait()
+	})
+}
+
+// TestStreamThatRefusesEndsTheSession: nothing unrecorded is shown, the program is killed, and the client is told.
+func TestStreamThatRefusesEndsTheSession(t *testing.T) {
+	for _, terminal := range []bool{true, false} {
+		t.Run("terminal "+strconv.FormatBool(terminal), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t)
+				if !terminal {
+					s.req.Terminal = nil
+				}
+				full := false
+				s.tape.answer = func(a *attempt) {
+					if full {
+						a.refuse()
+					} else {
+						a.ack()
+					}
+				}
+				s.program = func(p *program) Exit {
+					io.WriteString(p.stdout, "recorded")
+					synctest.Wait()
+					full = true
+					io.WriteString(p.stdout, "lost")
+					<-p.killed
+					return Exit{}
+				}
+				client := IO{Stdin: s.stdin, Stdout: &free{screen: s.out}, Stderr: &free{screen: s.err}}
+				start := time.Now()
+				exit, err := s.manager().Run(t.Context(), s.req, client)
+				if !errors.Is(err, errNotRecorded) || exit != (Exit{Status: 255, Reason: ReasonNotRecorded}) {
+					t.Errorf("%+v, %v", exit, err)
+				}
+				if took := time.Since(start); took != recordGrace {
+					t.Errorf("it ended after %s", took)
+				}
+				told := client.Stdout.(*free)
+				if !terminal {
+					told = client.Stderr.(*free)
+				}
+				shown := s.out.text() + s.err.text()
+				if !strings.HasSuffix(s.out.text(), "recorded") || strings.Contains(shown, "lost") || told.told != "\r\nttydrain: this session was ended, since what it shows can't be recorded now\r\n" {
+					t.Errorf("shown %q, told %q", shown, told.told)
+				}
+				select {
+				case <-s.programs[0].killed:
+				default:
+					t.Error("the program was not killed")
+				}
+				if len(s.saved) != 1 {
+					t.Errorf("saved %+v", s.saved)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// free is a client's stream on which the gateway itself may say something, at last.
+type free struct {
+	*screen
+	told string
+}
+
+func (f *free) Write(b []byte) (int, error) {
+	if strings.HasPrefix(string(b), "\r\nttydrain: this session was ended, since") {
+		f.told += string(b)
+		return len(b), nil
+	}
+	if f.told != "" {
+		f.tape.t.Errorf("shown after the session's end: %q", b)
+	}
+	return f.screen.Write(b)
+}
+
+// TestStreamThatRefusesFromTheStart: no stream, no session.
+func TestStreamThatRefusesFromTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.tape.answer = (*attempt).refuse
+		out := &free{screen: s.out}
+		_, err := s.manager().Run(t.Context(), s.req, IO{Stdin: s.stdin, Stdout: out, Stderr: s.err})
+		if !errors.Is(err, errNotRecorded) || len(s.programs) > 0 || s.out.text() != "" || out.told == "" {
+			t.Errorf("%v, %d started, shown %q, told %q", err, len(s.programs), s.out.text(), out.told)
+		}
+	})
+}
+
+// TestStreamThatRefusesAClientThatTakesNothing ends all the same.
+func TestStreamThatRefusesAClientThatTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.out.take = make(chan struct{})
+		s.tape.answer = func(a *attempt) {
+			if a.chunk.Ordinal < 2 {
+				a.ack()
+			} else {
+				a.refuse()
+			}
+		}
+		s.program = func(p *program) Exit {
+			time.Sleep(time.Second)
+			io.WriteString(p.stdout, "one")
+			time.Sleep(time.Second)
+			io.WriteString(p.stdout, "lost")
+			<-p.killed
+			return Exit{}
+		}
+		start := time.Now()
+		_, err := s.run(t.Context())
+		if !errors.Is(err, errNotRecorded) {
+			t.Errorf("%v", err)
+		}
+		if took := time.Since(start); took > 2*time.Second+recordGrace+showGrace {
+			t.Errorf("it took %s", took)
+		}
+		close(s.out.take)
+		synctest.Wait()
+		if strings.Contains(s.out.text(), "lost") {
+			t.Errorf("shown %q", s.out.text())
+		}
+	})
+}
+
+// TestOutputThatFails: a program whose output can't be read is ended.
+func TestOutputThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.program = func(p *program) Exit {
+			io.WriteString(p.stdout, "text")
+			p.stdout.CloseWithError(errors.New("a broken terminal"))
+			<-p.killed
+			return Exit{}
+		}
+		exit, err := s.run(t.Context())
+		if err != nil || exit.Status != 137 {
+			t.Errorf("%+v, %v", exit, err)
+		}
+		if e := s.ending(); !strings.HasSuffix(e.stdout, "text") {
+			t.Errorf("%q", e.stdout)
+		}
+	})
+}
