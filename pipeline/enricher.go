@@ -276,6 +276,8 @@ func (p *enriching) enrich(ctx context.Context, m bus.Message) error {
 	switch err := p.apply(op, m.Sequence, now); {
 	case errors.Is(err, enrich.ErrAhead):
 		op.held = append(op.held, held{m.Sequence, m.Data, now})
+	case errors.Is(err, schema.ErrCorrupt):
+		return p.skip(m, err)
 	case err != nil:
 		return err
 	default:

@@ -41,7 +41,9 @@ func (w *watcher) bytes() []byte {
 // against what the drains have in the end.
 func TestCrash(t *testing.T) {
 	rng := rand.New(rand.NewPCG(20, 26))
+	elastic := elasticsearchDrain(t, "search") // first: what is absent is told before anything is started
 	drains := []*destination{
+		elastic,
 		httpsDrain(t, "ndjson", ", format: ndjson"),
 		httpsDrain(t, "json", ""),
 		syslogDrain(t, "rsyslog", syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true}), true),
@@ -83,19 +85,36 @@ func TestCrash(t *testing.T) {
 	}
 	server := site.serve()
 	for _, d := range drains {
+		for operation := range displayed {
+			await(t, "for the end of operation "+operation+" at the drain "+d.name, func() bool { return d.ended(t, operation) })
+		}
+		arrived := d.arrived(t, 0)
 		for operation, shown := range displayed {
-			got := d.transcript(t, operation)
+			got := transcriptOf(t, d.name, arrived, operation, d.exact)
 			if !bytes.HasPrefix(got.stdout, shown) {
 				mustBe(t, d.name, "operation "+operation, got.stdout[:min(len(got.stdout), len(shown))], shown)
 			}
 			if got.end.Reason != "gateway lost" {
 				t.Errorf("drain %s: operation %s ended with %q", d.name, operation, got.end.Reason)
 			}
+			if n := countOf(arrived, operation); d == elastic && n != len(got.records) {
+				t.Errorf("drain %s: operation %s has %d records, and there are %d", d.name, operation, len(got.records), n)
+			}
 		}
 	}
 	if status := server.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}
+}
+
+// countOf is how many records there are of an operation, each as often as it arrived.
+func countOf(arrived []record, operation string) (n int) {
+	for i := range arrived {
+		if arrived[i].OperationID == operation {
+			n++
+		}
+	}
+	return n
 }
 
 // forever is an input that has nothing and does not end.

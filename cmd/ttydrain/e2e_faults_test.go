@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/ttydrain/ttydrain/pipeline"
@@ -248,7 +249,8 @@ func answerFaults(t *testing.T) []fault {
 	}
 }
 
-// syslogFault is of a syslog server that is restarted under load, and is away at the end of it.
+// syslogFault is of a syslog server that is restarted under load. At the end of it, it hangs, with what its
+// kernel has for it, and is killed.
 func syslogFault(t *testing.T) fault {
 	s := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
 	d := syslogDrain(t, "log", s, true)
@@ -263,7 +265,9 @@ func syslogFault(t *testing.T) fault {
 			more(v)
 			s.Restart(t)
 			more(v)
-			s.Stop(t)
+			s.Signal(t, syscall.SIGSTOP)
+			more(v)
+			s.Kill(t)
 		},
 		lift: func() { s.Start(t) },
 	}

@@ -127,7 +127,7 @@ func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
 	}
-	for m := range batch.Messages() {
+	if m, ok := <-batch.Messages(); ok {
 		meta, err := m.Metadata()
 		if err != nil {
 			return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
