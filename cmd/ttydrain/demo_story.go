@@ -247,7 +247,7 @@ func countRecords(ctx context.Context, url, operation string) (int, error) {
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			return 0, fmt.Errorf("Elasticsearch answers %s", response.Status)
+			return 0, fmt.Errorf("the answer of Elasticsearch is %s", response.Status)
 		}
 		if path != "/_refresh" {
 			var answer struct{ Count int }
