@@ -14,6 +14,7 @@ type Metrics struct {
 	delivered    *prometheus.CounterVec // by drain
 	retries      *prometheus.CounterVec // by drain
 	deadLettered *prometheus.CounterVec // by drain
+	withheld     *prometheus.CounterVec // by drain
 	lag          *prometheus.GaugeVec   // by drain and partition: segments behind
 }
 
@@ -38,6 +39,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Refused:      counter("refused_documents_total", "User documents that were not expired, and were replaced."),
 		delivered:    byDrain("records_delivered_total", "Records that the drain has confirmed."),
 		retries:      byDrain("retries_total", "Writes to the drain that failed and were tried again."),
+		withheld:     byDrain("records_withheld_total", "Records that may hold protected health information, and that the drain has no agreement for."),
 		deadLettered: byDrain("records_dead_lettered_total", "Records that the drain will never take."),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "ttydrain", Subsystem: "drain", Name: "lag_segments",
 			Help: "Segments on the LOGS stream that the drain does not have yet."}, []string{"drain", "partition"}),
@@ -51,5 +53,6 @@ func (m *Metrics) forget(drain string) {
 	m.delivered.DeleteLabelValues(drain)
 	m.retries.DeleteLabelValues(drain)
 	m.deadLettered.DeleteLabelValues(drain)
+	m.withheld.DeleteLabelValues(drain)
 	m.lag.DeletePartialMatch(prometheus.Labels{"drain": drain})
 }

@@ -123,7 +123,7 @@ func (g *rig) session(rng *rand.Rand, app string, size int, disorder bool) (*sch
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	op := &schema.Operation{App: app, Stack: "default", User: schema.User{ID: "u-1"}, UserDocument: doc}
+	op := &schema.Operation{App: app, Stack: "default", User: schema.User{ID: "u-1"}, UserDocument: doc, PHI: app == "clinic"}
 	if err := g.bus.CreateOperation(g.t.Context(), op); err != nil {
 		g.t.Fatal(err)
 	}
@@ -270,6 +270,25 @@ func (g *rig) waitWorking() {
 		case <-g.t.Context().Done():
 			g.t.Fatal("the work was not taken up")
 		}
+	}
+}
+
+func TestHealthInformationStaysWithThoseWhoAgreed(t *testing.T) {
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	agreed, other := g.memoryDrain("agreed", nil), g.memoryDrain("other", nil)
+	g.drains[0].PHI = true
+	g.start()
+	defer func() { g.stop() }()
+	rng := rand.New(rand.NewPCG(8, 8))
+	clinic, shownClinic := g.session(rng, "clinic", 5_000, false)
+	web, shownWeb := g.session(rng, "web", 5_000, false)
+	g.drain()
+	agreed.check(t, clinic, shownClinic)
+	agreed.check(t, web, shownWeb)
+	other.check(t, web, shownWeb)
+	if n := other.count(clinic); n != 0 {
+		t.Errorf("a drain without the agreement got %d records", n)
 	}
 }
 

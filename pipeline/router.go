@@ -24,6 +24,9 @@ type Drain struct {
 	Settings any
 	// Open makes a sink; each partition's worker has its own. It may be called while another one of this drain is open.
 	Open func() (sinks.Sink, error)
+	// PHI says that the drain may have protected health information. Another gets no record of an operation that may
+	// hold some, whatever Match says: the records pass it by, and are counted.
+	PHI bool
 	// Apps that the drain gets, as pairs of stack and app; "" stands for any. Empty: all.
 	Match []Match
 	// BatchRecords and BatchBytes bound a batch; a batch has at least one segment.

@@ -67,6 +67,7 @@ func (w *worker) addSeries() {
 	w.metrics.delivered.WithLabelValues(w.drain.Name)
 	w.metrics.retries.WithLabelValues(w.drain.Name)
 	w.metrics.deadLettered.WithLabelValues(w.drain.Name)
+	w.metrics.withheld.WithLabelValues(w.drain.Name)
 	w.metrics.lag.WithLabelValues(w.drain.Name, strconv.Itoa(w.partition))
 }
 
@@ -252,6 +253,10 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 		if err != nil {
 			cancel(err)
 			return
+		}
+		if segment.Operation.PHI && !w.drain.PHI {
+			w.metrics.withheld.WithLabelValues(w.drain.Name).Add(float64(len(segment.Records)))
+			segment.Records = nil // the position moves past it all the same
 		}
 		select {
 		case segments <- fetched{m.Sequence, m.Time, m.Pending, len(m.Data), segment}:

@@ -24,6 +24,7 @@ func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
 			Name:         d.Name,
 			Settings:     d,
 			Open:         func() (sinks.Sink, error) { return openSink(d, log) },
+			PHI:          d.CoversPHI(),
 			BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
 		}
 		for _, stack := range orAny(d.Match.Stacks) {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -83,6 +84,21 @@ type gate struct {
 	certificate *tls.Certificate
 	refuse      func(http.ResponseWriter, []byte) bool // nil passes all on
 	refused     int                                    // requests
+}
+
+// A certificateAge says whether a certificate is valid.
+type certificateAge bool
+
+const (
+	valid   certificateAge = true
+	expired certificateAge = false
+)
+
+func (a certificateAge) until() time.Time {
+	if a == expired {
+		return time.Now().Add(-time.Hour)
+	}
+	return time.Now().Add(time.Hour)
 }
 
 // newGate puts a gate before the receiver of an HTTPS drain. It passes everything on.

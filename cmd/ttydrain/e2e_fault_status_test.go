@@ -20,21 +20,6 @@ import (
 
 var dataStream = regexp.MustCompile(`data_stream: ([^,]+),`)
 
-// A certificateAge says whether a certificate is valid.
-type certificateAge bool
-
-const (
-	valid   certificateAge = true
-	expired certificateAge = false
-)
-
-func (a certificateAge) until() time.Time {
-	if a == expired {
-		return time.Now().Add(-time.Hour)
-	}
-	return time.Now().Add(time.Hour)
-}
-
 // A faultSession is one that shows what it is told to.
 type faultSession struct {
 	stdin  *io.PipeWriter

@@ -54,7 +54,7 @@ func TestFaults(t *testing.T) {
 	good := httpsDrain(t, "good", ", format: ndjson")
 	rounds := [][]fault{
 		slices.Concat(networkFaults(t), answerFaults(t), []fault{syslogFault(t), blockFault(t, node)}),
-		{killFault(t, node)}, // of the node of another
+		{killFault(t, node)}, // by itself: its node is that of the drain blocked
 	}
 	drains := []*destination{good}
 	for _, f := range slices.Concat(rounds...) {

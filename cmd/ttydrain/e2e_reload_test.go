@@ -170,7 +170,7 @@ func TestReload(t *testing.T) {
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}
-	if shown, _ := shell.wait(); !bytes.Contains(shown, []byte("\r\nstill here\r\n")) {
+	if shown, _ := shell.wait(); !bytes.Contains(shown, []byte("\rstill here\r\n")) {
 		t.Errorf("the session that ran was disturbed: %q", shown)
 	}
 }
