@@ -149,11 +149,13 @@ type Letter struct {
 	*schema.DeadLetter
 }
 
-// DeadLetters lists the dead letters of a drain ("": of all), the oldest first, max of them at most.
+// DeadLetters lists the dead letters of a drain ("": of all), the oldest first, max of them at most, without the
+// records.
 func (o *Operator) DeadLetters(ctx context.Context, drain string, max int) ([]Letter, error) {
 	letters := []Letter{}
 	enough := errors.New("enough")
 	err := o.Bus.DeadLetters(ctx, drain, func(number uint64, l *schema.DeadLetter) error {
+		l.Segment = nil // what was on the screen is for who asks for the one letter
 		letters = append(letters, Letter{number, l})
 		if len(letters) == max {
 			return enough

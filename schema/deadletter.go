@@ -15,8 +15,8 @@ type DeadLetter struct {
 	// Operation and Sequence name the record.
 	Operation string `json:"operation_id"`
 	Sequence  uint64 `json:"sequence"`
-	// Segment is the record exactly, as a binary segment of one record.
-	Segment []byte `json:"segment"`
+	// Segment is the record exactly, as a binary segment of one record. Lists leave it out.
+	Segment []byte `json:"segment,omitempty"`
 }
 
 // NewDeadLetter makes the dead letter of a record.
