@@ -144,9 +144,9 @@ type server struct {
 }
 
 // serve starts `ttydrain serve` and waits until it is ready. It ends with the test at the latest.
-func (s *site) serve() *server {
+func (s *site) serve(args ...string) *server {
 	s.t.Helper()
-	v := s.launch()
+	v := s.launch(args...)
 	ready := struct{ Msg, SSH, Admin string }{}
 	await(s.t, "for serve to be ready", func() bool {
 		log := v.log.String()
@@ -170,10 +170,10 @@ func (s *site) serve() *server {
 }
 
 // launch starts `ttydrain serve`, and waits for nothing.
-func (s *site) launch() *server {
+func (s *site) launch(args ...string) *server {
 	s.t.Helper()
 	v := &server{site: s, log: new(output), done: make(chan struct{})}
-	v.cmd = exec.Command(s.program, "serve", "-c", s.config, "--log-format", "json")
+	v.cmd = exec.Command(s.program, append([]string{"serve", "-c", s.config, "--log-format", "json"}, args...)...)
 	v.cmd.Stdout, v.cmd.Stderr = v.log, v.log
 	if err := v.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -14,9 +14,10 @@
 // readers put them in order. A repeat within two minutes of a message that was stored is recognised by
 // its ID and not stored twice.
 //
-// Every reader has a position of its own, which it keeps in the positions bucket, and reads from it with an
-// ordered consumer. Nothing is ever acknowledged to JetStream, so a reader that dies, or that works
-// a message again, cannot change the order for itself or for others.
+// Every reader has a position of its own in the positions bucket, and reads from it with an ordered consumer.
+// Nothing is ever acknowledged to JetStream, so a reader that dies, or that works a message again, cannot change
+// the order for itself or for others. Who may read for a piece of work, and move its position, is who has its
+// [Lease].
 //
 // # Operation IDs
 //
