@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"reflect"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,9 @@ func (c *control) get() (schema.DrainControl, <-chan struct{}) {
 func (c *control) set(wanted schema.DrainControl) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if reflect.DeepEqual(c.wanted, wanted) {
+		return
+	}
 	c.wanted = wanted
 	close(c.changed)
 	c.changed = make(chan struct{})

@@ -111,6 +111,13 @@ func (w *worker) hold(ctx context.Context) error {
 	w.working.Store(true)
 	defer w.working.Store(false)
 	ctx, cancel := lease.Within(ctx)
+	defer cancel(nil)
+	// What is wanted is known before anything is delivered: a pause lasts over a restart.
+	wanted, err := w.bus.DrainControl(ctx, w.drain.Name)
+	if err != nil {
+		return err
+	}
+	w.control.set(wanted)
 	// They are waited for: whoever stops a worker forgets its metrics, and nothing may set them afterwards.
 	var beside sync.WaitGroup
 	defer beside.Wait()
