@@ -165,8 +165,25 @@ func TestTerminal(t *testing.T) {
 		})
 		screen.await(t, "vt220\r\n30 100\r\n")
 		resize <- client.Size{Width: 132, Height: 43}
-		io.WriteString(keyboard, "\n") // some run the trap only after that
+		// Some shells run the trap only when a line has come behind the signal, which the key may overtake: so
+		// the key is pressed until the size is there.
+		shown := make(chan struct{})
+		var pressing sync.WaitGroup
+		pressing.Go(func() {
+			again := time.NewTicker(20 * time.Millisecond)
+			defer again.Stop()
+			for {
+				io.WriteString(keyboard, "\n")
+				select {
+				case <-again.C:
+				case <-shown:
+					return
+				}
+			}
+		})
 		screen.await(t, "size 43 132\r\n")
+		close(shown)
+		pressing.Wait()
 		io.WriteString(keyboard, "q\n")
 		if r := clienttest.Wait(t, results, "the end"); r.err != nil || r.status != 5 {
 			t.Errorf("status %d, %v", r.status, r.err)
