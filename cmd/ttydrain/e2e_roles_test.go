@@ -2,52 +2,89 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
-
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
 	"github.com/ttydrain/ttydrain/pipeline/client"
 )
 
-// startNATS runs a NATS server that listens, and gives its URL.
-func startNATS(t testing.TB) string {
+// natsFiles is where the configuration files for NATS servers are.
+const natsFiles = "../../pipeline/bus/nats/"
+
+// A clusterSite is a site on a NATS server of others', with a configuration for each NATS user.
+type clusterSite struct {
+	*site
+	nats *bustest.Server
+	// identity is what the configuration says of a user, in YAML.
+	identity func(user string) string
+}
+
+// newClusterSite makes a site whose parts show identity to a NATS server.
+func newClusterSite(t testing.TB, nats *bustest.Server, identity func(user string) string, options ...siteOption) *clusterSite {
 	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
-		Username: "ttydrain", Password: "nats-password",
-	})
+	c := &clusterSite{newSite(t, options...), nats, identity}
+	text, err := os.ReadFile(c.site.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	go s.Start() // ends with the test
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the NATS server did not start")
+	common := strings.Replace(string(text), "admin: {listen: 127.0.0.1:0}", "admin: {listen: 127.0.0.1:0, token: operators}", 1)
+	for _, user := range bustest.Users() {
+		section := fmt.Sprintf("nats: {url: %q, replicas: 1, ca_file: %q, cert_file: %q, key_file: %q, %s}", nats.URL, nats.CAFile, nats.CertFile, nats.KeyFile, identity(user))
+		c.write(c.file(user), strings.Replace(common, "store: ./data", section, 1))
 	}
-	return s.ClientURL()
+	return c
+}
+
+// file is the configuration of a user.
+func (c *clusterSite) file(user string) string { return filepath.Join(c.dir, user+".yaml") }
+
+// role starts a part of ttydrain with its own configuration.
+func (c *clusterSite) role(name string) *server {
+	c.t.Helper()
+	c.config = c.file(name)
+	return c.serve("--role", name)
+}
+
+// apply makes the streams.
+func (c *clusterSite) apply() []bus.Applied {
+	c.t.Helper()
+	r := runTo(c.t, exec.Command(c.program, "streams", "apply", "-c", c.file("admin"), "--output", "json"))
+	var done []bus.Applied
+	if r.status != 0 || json.Unmarshal([]byte(r.stdout), &done) != nil {
+		c.t.Fatalf("streams apply: %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+	return done
 }
 
 // TestRoles runs the parts of ttydrain as processes of their own, two of each but the gateway, and kills the ones that
-// do the work: the others go on with it, and nothing is lost or out of order.
+// do the work: the others go on with it, and nothing is lost or out of order. Each shows an NKey over TLS to a NATS server that
+// runs by the configuration file for operators, which allows each part what it needs.
 func TestRoles(t *testing.T) {
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
-	site := newSite(t, withoutRaces, withDrains(d.entry))
-	text, err := os.ReadFile(site.config)
-	if err != nil {
-		t.Fatal(err)
+	nats := bustest.Start(t, natsFiles+"nkeys.conf", nil)
+	site := newClusterSite(t, nats, func(user string) string { return fmt.Sprintf("nkey_seed_file: %q", nats.Seeds[user]) },
+		withoutRaces, withDrains(d.entry))
+	for _, a := range site.apply() {
+		if a.Result != "created" {
+			t.Errorf("%s: %s at first", a.Name, a.Result)
+		}
 	}
-	nats := fmt.Sprintf("nats: {url: %q, replicas: 1, username: ttydrain, password: nats-password}", startNATS(t))
-	site.write(site.config, strings.Replace(string(text), "store: ./data", nats, 1))
+	for _, a := range site.apply() {
+		if a.Result != "unchanged" {
+			t.Errorf("%s: %s again", a.Name, a.Result)
+		}
+	}
 
-	gateway := site.serve("--role", "gateway")
-	first := []*server{site.serve("--role", "enrich"), site.serve("--role", "router")}
+	gateway := site.role("gateway")
+	first := []*server{site.role("enrich"), site.role("router")}
 	session := func(lines int) (operation string, shown []byte) {
 		t.Helper()
 		w := new(watcher)
@@ -68,7 +105,7 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	check(session(500))
-	second := []*server{site.serve("--role", "enrich"), site.serve("--role", "router")}
+	second := []*server{site.role("enrich"), site.role("router")}
 	operation, shown := session(5000)
 	for _, v := range first {
 		v.signal(syscall.SIGKILL)
@@ -76,9 +113,31 @@ func TestRoles(t *testing.T) {
 	}
 	check(operation, shown)
 	check(session(500))
+
+	router := second[1]
+	await(t, "for the drain to be delivered to", func() bool { return router.drainStatus(d.name).State == "delivering" })
+	for _, args := range [][]string{
+		{"drains", "pause", d.name}, {"drains", "resume", d.name}, {"drains", "test", d.name},
+		{"drains", "rewind", d.name, "--operation", operation}, {"drains", "rewind", d.name, "--to", "2020-01-31T09:30:00Z"},
+		{"deadletters", "list"}, {"deadletters", "list", "--drain", d.name},
+	} {
+		router.operate(args...)
+	}
+	if r := ttydrain(t, "drains", "list", "-c", site.config, "--admin", gateway.admin); r.status != 1 || !strings.Contains(r.stderr, "router") {
+		t.Errorf("a gateway was asked for the drains: %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+	check(session(50))
+	// After a restart a gateway ends the sessions of the one before.
+	gateway.signal(syscall.SIGKILL)
+	gateway.status()
+	gateway = site.role("gateway")
+	check(session(50))
 	for _, v := range append(second, gateway) {
 		if status := v.stop(); status != 0 {
 			t.Errorf("a part ended with %d", status)
 		}
+	}
+	if refused := nats.Refused(); len(refused) > 0 {
+		t.Errorf("the server refused what ttydrain needs:\n%s", strings.Join(refused, "\n"))
 	}
 }

@@ -16,8 +16,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
-
-	"github.com/ttydrain/ttydrain/schema"
 )
 
 const (
@@ -45,10 +43,19 @@ type Options struct {
 	URL string
 	// Replicas of each stream and bucket in a cluster; 0 means 1.
 	Replicas int
-	// Credentials for the cluster: a file with a JWT and an NKey seed; or a token; or a user and a password.
-	CredentialsFile, Token, Username, Password string
-	// TLS is for the connections to the cluster; nil for what the URL says.
-	TLS *tls.Config
+	// Credentials for the cluster, of one kind: a file with a JWT and an NKey seed, which is read again for every
+	// connection; a file with an NKey seed; a token; a user and a password.
+	CredentialsFile, NKeySeedFile, Token, Username, Password string
+	// TLS makes the configuration of a connection to the cluster. It is called for every connection; nil for what the
+	// URL says.
+	TLS func() (*tls.Config, error)
+	// InboxPrefix is where the answers to this process come; "" for one that is the role's own. Who may subscribe to
+	// it reads what this process reads.
+	InboxPrefix string
+
+	// Role says for which parts of ttydrain the bus is, and so which streams and buckets it has; 0 for all of them.
+	// What the role does not have must not be used.
+	Role Role
 
 	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
 	// exist keep theirs.
@@ -65,6 +72,7 @@ type Bus struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 
+	refusals   *refusals
 	partitions int
 	streams    map[string]jetstream.Stream // by name; filled by open, then only read
 	operations jetstream.KeyValue
@@ -76,7 +84,8 @@ type Bus struct {
 	owner      string // of this process's leases
 }
 
-// Open starts the embedded server or connects to a cluster, and makes the streams and buckets that are missing.
+// Open starts the embedded server or connects to a cluster, and makes the streams and buckets of the role that are missing.
+// On a cluster whose streams [Apply] has made, it needs no right to make any.
 func Open(ctx context.Context, o Options) (*Bus, error) {
 	b := new(Bus)
 	if err := b.open(ctx, o); err != nil {
@@ -90,57 +99,27 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	options := append(o.connection(), nats.Name("ttydrain"), nats.MaxReconnects(-1),
-		// A server that is gone without a word is noticed while the sessions still wait for it.
-		nats.PingInterval(requestTimeout), nats.FlusherTimeout(requestTimeout),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // nil: it was closed here
-				o.Log.Warn("the connection to NATS is lost", "error", err)
-			}
-		}),
-		nats.ReconnectHandler(func(c *nats.Conn) { o.Log.Info("connected to NATS again", "server", c.ConnectedServerName()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { o.Log.Warn("NATS", "error", err) }))
-	if o.URL == "" {
-		if b.lock, err = lockStore(o.Store); err != nil {
-			return err
-		}
-		if b.server, err = startServer(o.Store, o.Sync, o.Log); err != nil {
-			return err
-		}
-		options = append(options, nats.InProcessServer(b.server))
-	}
-	if b.conn, err = nats.Connect(o.URL, options...); err != nil {
-		return fmt.Errorf("connect to NATS: %w", err)
-	}
-	if b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncTimeout(requestTimeout),
-		jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
-		return fmt.Errorf("set up JetStream: %w", err)
+	if err := b.connect(&o); err != nil {
+		return err
 	}
 	replicas := max(o.Replicas, 1)
 	b.partitions = max(o.Partitions, 1)
 	b.streams = make(map[string]jetstream.Stream)
 	b.owner = nuid.Next()
-	for _, s := range []struct{ name, subjects string }{{schema.StreamTTY, "tty.>"}, {schema.StreamLogs, "logs.>"}, {schema.StreamDeadLetter, "deadletter.>"}} {
+	for _, s := range streams {
+		if !s.roles.has(o.Role) {
+			continue
+		}
 		if err := b.ensureStream(ctx, s.name, s.subjects, replicas); err != nil {
 			return err
 		}
 	}
-	for _, k := range []struct {
-		into   *jetstream.KeyValue
-		config jetstream.KeyValueConfig
-	}{
-		{&b.operations, jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed"}},
-		{&b.sessions, jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands"}},
-		{&b.positions, jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}},
-		// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.
-		{&b.leases, jetstream.KeyValueConfig{Bucket: schema.BucketLeases, Description: "which process does which work",
-			TTL: leaseTTL, Storage: jetstream.MemoryStorage}},
-		{&b.controls, jetstream.KeyValueConfig{Bucket: schema.BucketControls, Description: "what is wanted of each drain"}},
-		{&b.states, jetstream.KeyValueConfig{Bucket: schema.BucketStates, Description: "how each drain stands",
-			TTL: stateTTL, Storage: jetstream.MemoryStorage}},
-	} {
+	for _, k := range buckets {
+		if !k.roles.has(o.Role) {
+			continue
+		}
 		k.config.Replicas = replicas
-		if *k.into, err = b.ensureBucket(ctx, k.config); err != nil {
+		if *k.into(b), err = b.ensureBucket(ctx, k.config); err != nil {
 			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
 		}
 	}
@@ -149,25 +128,33 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 
 // ensureBucket makes a bucket that is missing, and leaves one that is there as it is.
 func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
-	return ensure(ctx, jetstream.ErrBucketNotFound,
+	kv, err := ensure(ctx, b.refusals, "KV_"+config.Bucket, jetstream.ErrBucketNotFound,
 		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, config.Bucket) },
 		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.CreateKeyValue(ctx, config) })
+	if err != nil {
+		return nil, err
+	}
+	return bucket{kv, b.refusals}, nil
 }
 
-// ensure finds something, or makes it where the error of find is missing. Where several processes make the same at
-// once on a cluster, one is told that it is there already, or is told nothing at all: it looks again.
-func ensure[T any](ctx context.Context, missing error, find, create func(context.Context) (T, error)) (T, error) {
+// ensure finds something that is kept in a stream, or makes it where the error of find is missing. Where several processes
+// make the same at once on a cluster, one is told that it is there already, or is told nothing at all: it looks again.
+func ensure[T any](ctx context.Context, r *refusals, of string, missing error, find, create func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
-		made, err := find(attempt)
+		made, err := guarded(attempt, r, of, find)
 		if errors.Is(err, missing) {
-			made, err = create(attempt)
+			made, err = guarded(attempt, r, of, create)
+			if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+				cancel()
+				return made, fmt.Errorf("it is not there, and this process may not make it: \"ttydrain streams apply\" does, with the credentials of who may: %w", err)
+			}
 		}
 		again := errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || attempt.Err() != nil
 		cancel()
-		if err == nil || !again || ctx.Err() != nil {
+		if err == nil || !again || ctx.Err() != nil || errors.As(err, new(*RefusedError)) {
 			return made, err
 		}
 		select {
@@ -175,22 +162,6 @@ func ensure[T any](ctx context.Context, missing error, find, create func(context
 		case <-ctx.Done():
 		}
 	}
-}
-
-// connection is how to show the cluster who this is.
-func (o *Options) connection() (options []nats.Option) {
-	switch {
-	case o.CredentialsFile != "":
-		options = append(options, nats.UserCredentials(o.CredentialsFile))
-	case o.Token != "":
-		options = append(options, nats.Token(o.Token))
-	case o.Username != "":
-		options = append(options, nats.UserInfo(o.Username, o.Password))
-	}
-	if o.TLS != nil {
-		options = append(options, nats.Secure(o.TLS))
-	}
-	return options
 }
 
 // lockStore keeps a second process off the store, which would damage it.
@@ -214,25 +185,29 @@ func lockStore(dir string) (*os.File, error) {
 
 // ensureStream makes a stream that is missing, and takes the number of partitions from one that is there.
 func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas int) error {
-	stream, err := ensure(ctx, jetstream.ErrStreamNotFound,
+	made, err := ensure(ctx, b.refusals, name, jetstream.ErrStreamNotFound,
 		func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) },
 		func(ctx context.Context) (jetstream.Stream, error) {
-			return b.js.CreateStream(ctx, jetstream.StreamConfig{
-				Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
-				Discard: jetstream.DiscardNew, MaxAge: retention, AllowDirect: true,
-				Metadata: map[string]string{partitionsKey: strconv.Itoa(b.partitions)},
-			})
+			return b.js.CreateStream(ctx, streamConfig(name, subjects, replicas, b.partitions))
 		})
 	if err != nil {
 		return fmt.Errorf("make the stream %s: %w", name, err)
 	}
-	n, err := strconv.Atoi(stream.CachedInfo().Config.Metadata[partitionsKey])
+	n, err := strconv.Atoi(made.CachedInfo().Config.Metadata[partitionsKey])
 	if err != nil || n < 1 {
 		return fmt.Errorf("the stream %s is not ttydrain's: its metadata have no %s", name, partitionsKey)
 	}
 	b.partitions = n
-	b.streams[name] = stream
+	b.streams[name] = stream{made, name, b.refusals}
 	return nil
+}
+
+func streamConfig(name, subjects string, replicas, partitions int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
+		Discard: jetstream.DiscardNew, MaxAge: retention, AllowDirect: true,
+		Metadata: map[string]string{partitionsKey: strconv.Itoa(partitions)},
+	}
 }
 
 // Partitions is the number of partitions of the streams.
@@ -240,7 +215,7 @@ func (b *Bus) Partitions() int { return b.partitions }
 
 // Ready says whether JetStream answers.
 func (b *Bus) Ready(ctx context.Context) error {
-	if _, err := b.js.AccountInfo(ctx); err != nil {
+	if _, err := guarded(ctx, b.refusals, "$JS.API.INFO", b.js.AccountInfo); err != nil {
 		return fmt.Errorf("NATS JetStream does not answer: %w", err)
 	}
 	return nil

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 // A Message is one message of a stream.
@@ -26,16 +28,21 @@ type Reader struct {
 	stream   string
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
+	cancel   context.CancelFunc           // ends looking for refusals
+	refused  atomic.Pointer[RefusedError] // why nothing comes any more, or nil
 }
 
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
 // in the order of the stream, and waits for new ones at its end.
 func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
 	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
-	consumer, err := b.js.OrderedConsumer(context.WithoutCancel(ctx), stream, jetstream.OrderedConsumerConfig{
+	ctx = context.WithoutCancel(ctx)
+	name, refused := nuid.Next(), b.refusals.end.Load()
+	consumer, err := b.orderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    after + 1,
+		NamePrefix:     name,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
@@ -44,7 +51,19 @@ func (b *Bus) Read(ctx context.Context, stream string, filters []string, after u
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	return &Reader{b, stream, consumer, messages}, nil
+	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages}
+	ctx, r.cancel = context.WithCancel(ctx)
+	go refused.follow(ctx, name, func(e *RefusedError) { // ends with Close
+		r.refused.Store(e)
+		messages.Stop()
+	})
+	return r, nil
+}
+
+func (b *Bus) orderedConsumer(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	return guarded(ctx, b.refusals, stream, func(ctx context.Context) (jetstream.Consumer, error) {
+		return b.js.OrderedConsumer(ctx, stream, config)
+	})
 }
 
 // Next waits for the next message. It ends with the context's cause.
@@ -53,6 +72,9 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	if err != nil {
 		if ctx.Err() != nil {
 			return Message{}, context.Cause(ctx)
+		}
+		if refused := r.refused.Load(); refused != nil {
+			err = refused
 		}
 		return Message{}, fmt.Errorf("read from the stream: %w", err)
 	}
@@ -65,6 +87,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 
 // Close ends reading.
 func (r *Reader) Close() {
+	r.cancel()
 	r.messages.Stop()
 	// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails it
 	// does so.
