@@ -139,7 +139,8 @@ func connectError(err error) error {
 		hint = "connect by a name that the certificate has, or set nats.server_name to one"
 	case errors.As(err, &expired) && expired.Reason == x509.Expired:
 		hint = "renew the certificate of the NATS server, and compare the clocks of both machines"
-	case errors.As(err, &alert) && alert.Op == "remote error":
+	case errors.As(err, &alert) && alert.Op == "remote error", errors.Is(err, nats.ErrTLS) && !errors.As(err, &header):
+		// In TLS 1.3 a server that refuses the certificate can be gone before its reason is read.
 		hint = "the NATS server refuses the client certificate, or demands one: set nats.cert_file and nats.key_file to a pair by an authority that it trusts"
 	case errors.As(err, &header), errors.Is(err, nats.ErrSecureConnWanted):
 		hint = "the NATS server has no TLS there: switch it on in its configuration, or leave out tls:// and the certificate files of nats"

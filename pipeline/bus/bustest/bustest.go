@@ -82,14 +82,9 @@ func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Se
 
 func newNKey(t testing.TB) (public string, seed []byte) {
 	t.Helper()
-	pair, err := nkeys.CreateUser()
+	pair, public := newKey(t, nkeys.CreateUser)
+	seed, err := pair.Seed()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if public, err = pair.PublicKey(); err != nil {
-		t.Fatal(err)
-	}
-	if seed, err = pair.Seed(); err != nil {
 		t.Fatal(err)
 	}
 	return public, seed
