@@ -215,6 +215,9 @@ func (b *Bus) Partitions() int { return b.partitions }
 
 // Ready says whether JetStream answers.
 func (b *Bus) Ready(ctx context.Context) error {
+	if err := b.conn.LastError(); err != nil && !b.conn.IsConnected() {
+		return fmt.Errorf("there is no connection to NATS: %w", connectError(err))
+	}
 	if _, err := guarded(ctx, b.refusals, "$JS.API.INFO", b.js.AccountInfo); err != nil {
 		return fmt.Errorf("NATS JetStream does not answer: %w", err)
 	}

@@ -38,7 +38,7 @@ func (b *Bus) connect(o *Options) (err error) {
 			if refused := b.refusals.note(err); refused != nil {
 				err = refused
 			}
-			o.Log.Warn("NATS", "error", err)
+			o.Log.Warn("NATS", "error", connectError(err)) // credentials that are refused come here, and not as an error of connecting
 		}))
 	if o.URL == "" {
 		if b.lock, err = lockStore(o.Store); err != nil {

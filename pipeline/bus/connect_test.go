@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,7 +121,17 @@ func TestCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := o.Credentials(t, file, s.Permissions["gateway"])
-	b, err := Open(t.Context(), as("gateway", RoleGateway))
+	refused := make(chan struct{}, 1000)
+	settings := as("gateway", RoleGateway)
+	settings.Log = slog.New(logged{slog.DiscardHandler, func(r slog.Record) {
+		r.Attrs(func(a slog.Attr) bool {
+			if strings.Contains(a.Value.String(), "does not accept these credentials") {
+				refused <- struct{}{}
+			}
+			return true
+		})
+	}})
+	b, err := Open(t.Context(), settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +146,21 @@ func TestCredentials(t *testing.T) {
 	if who := connectedAs(t, s); who != first {
 		t.Fatalf("connected as %s, and not as %s", who, first)
 	}
+	// While they are another's it is refused, more than once, and goes on trying.
+	bustest.NewOperator(t).Credentials(t, file, s.Permissions["gateway"])
+	reconnected := disconnect(t, s, b)
+	for range 3 {
+		select {
+		case <-refused:
+		case <-time.After(time.Minute):
+			t.Fatal("the credentials of another operator are not refused")
+		}
+	}
+	if err := b.Ready(t.Context()); err == nil {
+		t.Error("it is ready without a connection")
+	}
 	second := o.Credentials(t, file, s.Permissions["gateway"])
-	reconnect(t, s, b)
+	reconnected()
 	if who := connectedAs(t, s); who != second {
 		t.Errorf("connected again as %s, and not as %s", who, second)
 	}
@@ -163,8 +187,8 @@ func connectedAs(t *testing.T, s *bustest.Server) string {
 	return claims.Subject
 }
 
-// reconnect ends the connection of a bus, and waits until it has another one.
-func reconnect(t *testing.T, s *bustest.Server, b *Bus) {
+// disconnect ends the connection of a bus. The function that it gives waits until the bus has another one.
+func disconnect(t *testing.T, s *bustest.Server, b *Bus) (reconnected func()) {
 	t.Helper()
 	before := b.conn.Stats().Reconnects
 	id, err := b.conn.GetClientID()
@@ -174,7 +198,23 @@ func reconnect(t *testing.T, s *bustest.Server, b *Bus) {
 	if err := s.DisconnectClientByID(id); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "a connection again", func() bool { return b.conn.Stats().Reconnects > before && b.conn.Status() == nats.CONNECTED })
+	return func() {
+		t.Helper()
+		await(t, "a connection again", func() bool { return b.conn.Stats().Reconnects > before && b.conn.Status() == nats.CONNECTED })
+	}
+}
+
+// logged calls a function with what is logged.
+type logged struct {
+	slog.Handler
+	each func(slog.Record)
+}
+
+func (l logged) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l logged) Handle(_ context.Context, r slog.Record) error {
+	l.each(r)
+	return nil
 }
 
 // TestCertificatesChange replaces the server's authority, and what clients have for it, under way.
@@ -212,7 +252,7 @@ func TestCertificatesChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	reconnect(t, s, b)
+	disconnect(t, s, b)()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := b.CreateOperation(ctx, newOperation()); err != nil {
