@@ -217,29 +217,3 @@ func (o *Operator) Redeliver(ctx context.Context, number uint64) (err error) {
 func (o *Operator) Discard(ctx context.Context, number uint64) error {
 	return o.Bus.DeleteDeadLetter(ctx, number)
 }
-
-// Test finds out whether a drain can be reached, and writes a record to it that says that it is a test. The
-// operation of that record has an ID that no session has.
-func (o *Operator) Test(ctx context.Context, name string) (record string, err error) {
-	drain, err := o.find(name)
-	if err != nil {
-		return "", err
-	}
-	sink, err := drain.Open()
-	if err != nil {
-		return "", fmt.Errorf("open: %w", err)
-	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
-	if err := sink.Probe(ctx); err != nil {
-		return "", fmt.Errorf("reach: %w", err)
-	}
-	now := time.Now()
-	op := &schema.Operation{ID: "test-" + bus.NextRewind(0).ID, App: "ttydrain", Service: "ttydrain", Layer: "app", Started: now.UTC()}
-	text := "a test of the drain " + name + " by an operator of ttydrain"
-	if err := sink.Write(ctx, []sinks.Entry{{Operation: op, Record: &schema.Record{
-		Event: schema.EventOutput, Sequence: 1, Time: now.UnixNano(), Log: []byte(text + "\n"), Text: []byte(text),
-	}}}); err != nil {
-		return "", fmt.Errorf("write: %w", err)
-	}
-	return op.ID, nil
-}

@@ -201,13 +201,46 @@ func TestDrainTest(t *testing.T) {
 		return nil
 	})
 	o := &Operator{Bus: g.bus, Drains: g.drains}
-	id, err := o.Test(t.Context(), "all")
-	if err != nil || len(sink.got[id]) != 1 || !bytes.Contains(sink.got[id][0].Text, []byte("a test")) {
-		t.Fatalf("the drain got %+v, %v", sink.got[id], err)
+	report, err := o.Test(t.Context(), "all", "ada\x1b[2J at laptop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := sink.got[report.Operation]
+	if !report.OK || !schema.IsTest(report.Operation) || len(got) != 1 || got[0].Event != schema.EventOutput ||
+		string(got[0].Text) != "This is a test of the drain all by ttydrain, and of no session. It was asked for by ada[2J at laptop." {
+		t.Fatalf("the drain got %+v; %+v", got, report)
+	}
+	if len(report.Notes) != 1 || !strings.Contains(report.Notes[0], "no agreements") {
+		t.Errorf("notes of a drain without agreements: %q", report.Notes)
+	}
+	if err := o.Pause(t.Context(), "all", true); err != nil {
+		t.Fatal(err)
+	}
+	if report, err = o.Test(t.Context(), "all", ""); err != nil || !report.OK || !strings.Contains(report.Notes[0], "is paused") ||
+		!strings.HasSuffix(string(sink.got[report.Operation][0].Text), "asked for by an operator.") {
+		t.Errorf("a drain that is paused: %+v, %v", report, err)
+	}
+	if err := o.Pause(t.Context(), "all", false); err != nil {
+		t.Fatal(err)
 	}
 	down = true
-	if _, err := o.Test(t.Context(), "all"); err == nil || !strings.Contains(err.Error(), "may not write") {
-		t.Errorf("a drain that refuses: %v", err)
+	report, err = o.Test(t.Context(), "all", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := report.Steps[len(report.Steps)-1]; report.OK || last.Result != sinks.StepFailed || !strings.Contains(last.Problem, "may not write") {
+		t.Errorf("a drain that refuses: %+v", report)
+	}
+	g.drains[0].Open = func() (sinks.Sink, error) { return nil, errors.New("ca_file /ca.pem does not exist") }
+	report, err = o.Test(t.Context(), "all", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := report.Steps[0]; report.OK || first.Name != sinks.StepSettings || !strings.Contains(first.Problem, "/ca.pem") || len(report.Steps) != 6 {
+		t.Errorf("a drain whose settings are wrong: %+v", report)
+	}
+	if _, err := o.Test(t.Context(), "absent", ""); !errors.Is(err, ErrUnknownDrain) {
+		t.Errorf("a drain that is not there: %v", err)
 	}
 	if state := o.stateOf(t, "all").State; state != Unattended {
 		t.Errorf("a drain that nobody works for is %q", state)

@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // An Operation is one session's audit unit: who opened it, on what, and until when.
 // It is written once, before the session starts, and never changes.
@@ -42,3 +45,10 @@ type User struct {
 	Name  string `json:"name"`
 	Email string `json:"email"`
 }
+
+// TestPrefix begins the ID of an operation whose one record was made to test a drain. What follows is unique.
+const TestPrefix = "test-"
+
+// IsTest says whether an operation's ID is that of a test of a drain, and of no session: there is no
+// operation of it on any stream, no other record, and no signed end. It can be left out of what is audited.
+func IsTest(operation string) bool { return strings.HasPrefix(operation, TestPrefix) }

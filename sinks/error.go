@@ -3,6 +3,7 @@ package sinks
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -40,7 +41,7 @@ type Error struct {
 	Status int
 	// RetryAfter is how long the drain asked to be left alone, or 0.
 	RetryAfter time.Duration
-	// Reason tells a person what happened and what to do next. It holds no secret and nothing of a
+	// Reason tells a person what happened and what to do next, with a colon between: see [Error.Advice]. It holds no secret and nothing of a
 	// session's content: what a drain answers is quoted only where it cannot echo what it was sent.
 	Reason string
 	// Items are the entries that were not delivered, in ascending order of Index; all others were.
@@ -67,6 +68,16 @@ func (e *Error) Error() string {
 		s += e.Err.Error()
 	}
 	return s
+}
+
+// Advice is the Reason in two: what happened, and what to do next, which comes after the last colon; "" where
+// it has none.
+func (e *Error) Advice() (what, do string) {
+	i := strings.LastIndex(e.Reason, ": ")
+	if i < 0 {
+		return e.Reason, ""
+	}
+	return e.Reason[:i], e.Reason[i+len(": "):]
 }
 
 func (e *Error) Unwrap() error { return e.Err }

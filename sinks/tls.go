@@ -32,9 +32,13 @@ type TLS struct {
 // connection, and over HTTP [TLS.Transport] sees when the file changes.
 //
 // Where ServerName is "", the user of the configuration sets it to the host that it dials, as
-// net/http and [tls.Dialer] do by themselves.
+// net/http and [tls.Dialer] do by themselves. GetClientCertificate is never nil.
 func (t TLS) Config() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		peerOf(info.Context()).sent(nil)
+		return new(tls.Certificate), nil // none
+	}
 	if t.CAFile != "" {
 		pool, err := readPool(t.CAFile)
 		if err != nil {
@@ -95,14 +99,15 @@ type clientCertificate struct {
 
 // get is for GetClientCertificate of a tls.Config. While somebody replaces the two files one after
 // the other they do not fit: then the pair before is used once more.
-func (c *clientCertificate) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+func (c *clientCertificate) get(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	certificate, err := c.read()
-	if err == nil {
-		return certificate, nil
+	if err != nil {
+		c.mu.Lock()
+		certificate = c.good
+		c.mu.Unlock()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.good, nil
+	peerOf(info.Context()).sent(certificate)
+	return certificate, nil
 }
 
 func (c *clientCertificate) read() (*tls.Certificate, error) {

@@ -39,13 +39,10 @@ func (r *Transport) diagnose(request *http.Request, cause error) error {
 	give := config.GetClientCertificate
 	config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		asked = true
-		if give == nil {
-			return new(tls.Certificate), nil // none
-		}
 		return give(info)
 	}
 	config.NextProtos = []string{"h2", "http/1.1"}
-	ctx, cancel := context.WithTimeout(request.Context(), diagnoseTimeout)
+	ctx, cancel := context.WithTimeout(untraced{request.Context()}, diagnoseTimeout)
 	defer cancel()
 	address := net.JoinHostPort(request.URL.Hostname(), cmp.Or(request.URL.Port(), "443"))
 	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)

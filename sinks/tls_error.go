@@ -28,7 +28,7 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 		if cause := context.Cause(ctx); cause != stop {
 			stop = fmt.Errorf("%w: %w", stop, cause)
 		}
-		return &Error{Verdict: Retry, Reason: doing + ": given up before the drain had confirmed", Err: stop}
+		return &Error{Verdict: Retry, Reason: doing + ": given up before the drain had confirmed: try again, with a longer timeout if it is slow", Err: stop}
 	}
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err // the text of a url.Error has the URL, which can have a token
@@ -128,17 +128,17 @@ func connectionReason(err error) string {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "the host name is not known: correct the address, or the name server"
 	case errors.As(err, &dns):
-		return "the name server did not answer"
+		return "the name server did not answer: see whether this machine's name server works"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: start the drain, or correct the address"
 	case errors.As(err, &network) && network.Timeout():
-		return "no answer in time"
+		return "no answer in time: see whether the address is right and no firewall is in between, or raise timeout"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return "the drain closed the connection before it had confirmed"
+		return "the drain closed the connection before it had confirmed: look into its log"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "there is no way to it through the network"
+		return "there is no way to it through the network: correct the address, or this machine's routes"
 	default:
-		return "the connection failed, or the answer was not understood"
+		return "the connection failed, or the answer was not understood: see whether what listens there is the drain"
 	}
 }
 

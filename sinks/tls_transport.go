@@ -64,8 +64,9 @@ func (r *Transport) make() (*http.Transport, error) {
 		return nil, err
 	}
 	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+		Proxy: proxy,
+		OnProxyConnectResponse: func(ctx context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+			peerOf(ctx).update(func(p *peer) { p.proxyStatus = answer.StatusCode })
 			if answer.StatusCode != http.StatusOK {
 				return &proxyError{status: answer.StatusCode}
 			}
@@ -87,10 +88,12 @@ func (r *Transport) make() (*http.Transport, error) {
 
 // RoundTrip implements [http.RoundTripper].
 func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	request = traced(request)
 	response, err := r.transport().RoundTrip(request)
 	if err != nil && closedEarly(err) {
 		err = r.diagnose(request, err)
 	}
+	answered(request.Context(), response, err)
 	return response, err
 }
 
@@ -184,7 +187,7 @@ func (e *proxyError) verdict(doing string) *Error {
 		v.Reason = doing + ": the proxy does not permit this drain: permit it there, or add its host to NO_PROXY"
 	default:
 		v.Verdict = Retry
-		v.Reason = doing + ": the proxy has no connection to the drain"
+		v.Reason = doing + ": the proxy has no connection to the drain: look into the proxy's log, or add the drain's host to NO_PROXY"
 	}
 	return v
 }

@@ -19,7 +19,8 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "Report every mistake in a configuration",
 		Long: "Reports every mistake in a configuration, each with file:line:column, what was expected and the\n" +
-			"nearest valid name. Exits with 1 if there is any. With --connect it also tries each drain.",
+			"nearest valid name. Exits with 1 if there is any. With --connect it also goes the way to\n" +
+			"each drain, step by step, and says what to do where that fails; it writes no record.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)
@@ -34,7 +35,7 @@ func newCheckCommand() *cobra.Command {
 		},
 	}
 	configFlag(c, &path)
-	c.Flags().BoolVar(&connect, "connect", false, "try each drain: address, TLS, authentication")
+	c.Flags().BoolVar(&connect, "connect", false, "try each drain: DNS, TCP, TLS, authentication")
 	return c
 }
 
@@ -61,29 +62,24 @@ func loadConfigFiles(path string) (*config.Config, config.Files, error) {
 	return c, files, err
 }
 
-// probeDrains tries each drain, and tells how it went.
+// probeDrains goes the way to each drain, writes no record, and tells the steps.
 func probeDrains(ctx context.Context, c *config.Config) error {
 	failed := 0
 	for _, d := range c.Drains {
-		if err := probeDrain(ctx, d); err != nil {
-			failed++
-			fmt.Printf("drain %s: FAILED: %v\n", d.Name, err)
-			continue
+		drain := routedDrain(d, slog.Default())
+		report := drain.Try(ctx, nil)
+		if !d.DrainEphemeralSessions {
+			report.Notes = []string{"drain_ephemeral_sessions is false: it gets no session logs"}
 		}
-		fmt.Printf("drain %s: can be reached\n", d.Name)
+		if !report.OK {
+			failed++
+		}
+		if err := printReport(os.Stdout, report); err != nil {
+			return err
+		}
 	}
 	if failed > 0 {
 		return exitStatus(1)
 	}
 	return nil
-}
-
-func probeDrain(ctx context.Context, d config.Drain) error {
-	sink, err := openSink(d, slog.Default())
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
-	defer cancel()
-	return errors.Join(sink.Probe(ctx), sink.Close())
 }

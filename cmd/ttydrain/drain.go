@@ -20,21 +20,26 @@ func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
 		if !d.DrainEphemeralSessions {
 			continue
 		}
-		routed := pipeline.Drain{
-			Name:         d.Name,
-			Settings:     d,
-			Open:         func() (sinks.Sink, error) { return openSink(d, log) },
-			PHI:          d.CoversPHI(),
-			BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
-		}
-		for _, stack := range orAny(d.Match.Stacks) {
-			for _, app := range orAny(d.Match.Apps) {
-				routed.Match = append(routed.Match, pipeline.Match{Stack: stack, App: app})
-			}
-		}
-		drains = append(drains, routed)
+		drains = append(drains, routedDrain(d, log))
 	}
 	return drains
+}
+
+// routedDrain is one drain as the router has it.
+func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
+	routed := pipeline.Drain{
+		Name:         d.Name,
+		Settings:     d,
+		Open:         func() (sinks.Sink, error) { return openSink(d, log) },
+		PHI:          d.CoversPHI(),
+		BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
+	}
+	for _, stack := range orAny(d.Match.Stacks) {
+		for _, app := range orAny(d.Match.Apps) {
+			routed.Match = append(routed.Match, pipeline.Match{Stack: stack, App: app})
+		}
+	}
+	return routed
 }
 
 // orAny is a list of names, or the one that stands for any.

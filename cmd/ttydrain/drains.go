@@ -28,19 +28,17 @@ func newDrainsCommand() *cobra.Command {
 	simple := func(name, about, done string) *cobra.Command {
 		return &cobra.Command{Use: name + " NAME", Short: about, Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
-				var answer struct {
-					Operation string `json:"operation_id"`
-				}
+				var answer struct{}
 				printed, err := r.ask(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/"+name, nil, &answer)
 				if printed || err != nil {
 					return err
 				}
-				fmt.Printf("drain %s: %s%s\n", args[0], done, answer.Operation)
+				fmt.Printf("drain %s: %s\n", args[0], done)
 				return nil
 			}}
 	}
 	c.AddCommand(
-		simple("test", "Write a record that says that it is a test", "has taken the test record of operation_id "),
+		newDrainTestCommand(r),
 		simple("pause", "Let a drain's records wait in the stream", "paused"),
 		simple("resume", "Go on where a drain was paused", "goes on"),
 		newRewindCommand(r))

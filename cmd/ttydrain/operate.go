@@ -54,7 +54,7 @@ func (r *remote) flags(c *cobra.Command) {
 	f.StringVar(&r.output, "output", "table", "`FORMAT` of what is printed: table or json")
 }
 
-// ask sends a request, and decodes the answer into value, or prints it as it is where JSON is wanted; printed says which.
+// ask sends a request, decodes the answer into value, and prints it as it is where JSON is wanted; printed says whether it did.
 func (r *remote) ask(ctx context.Context, method, path string, body, value any) (printed bool, err error) {
 	if r.output != "table" && r.output != "json" {
 		return false, usageError{fmt.Errorf("--output %q is not known: expected table or json", r.output)}
@@ -105,12 +105,12 @@ func (r *remote) ask(ctx context.Context, method, path string, body, value any) 
 		}
 		return false, errors.New(refused.Error)
 	}
+	if err := json.Unmarshal(data, value); err != nil {
+		return false, fmt.Errorf("read the answer of %s: %w", address, err)
+	}
 	if r.output == "json" {
 		_, err := os.Stdout.Write(data)
 		return true, err
-	}
-	if err := json.Unmarshal(data, value); err != nil {
-		return false, fmt.Errorf("read the answer of %s: %w", address, err)
 	}
 	return false, nil
 }

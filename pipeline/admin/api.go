@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -18,7 +19,8 @@ const maxLetters = 1000
 // api serves what operators do with the drains, below /api/v1/, to those who have the token:
 //
 //	GET    drains                       how each stands
-//	POST   drains/{name}/pause, resume, test
+//	POST   drains/{name}/pause, resume
+//	POST   drains/{name}/test           {"asked_by": NAME}, or nothing; 200 also when the test fails: see "ok"
 //	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}
 //	GET    deadletters[?drain=NAME]     the oldest first, 1,000 at most
 //	GET    deadletters/{number}         with the record
@@ -93,8 +95,13 @@ func (a *api) resume(r *http.Request) (any, error) {
 }
 
 func (a *api) test(r *http.Request) (any, error) {
-	operation, err := a.operator.Test(r.Context(), r.PathValue("name"))
-	return map[string]string{"operation_id": operation}, err
+	var by struct {
+		Name string `json:"asked_by"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<16)).Decode(&by); err != nil && !errors.Is(err, io.EOF) {
+		return nil, refusal{errors.New(`the body is not understood: expected {"asked_by": "ada"}, or nothing`)}
+	}
+	return a.operator.Test(r.Context(), r.PathValue("name"), by.Name)
 }
 
 func (a *api) rewind(r *http.Request) (any, error) {

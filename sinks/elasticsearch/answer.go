@@ -67,7 +67,7 @@ func hasConflict(a *bulkAnswer) bool {
 }
 
 func notUnderstood(what string) *sinks.Error {
-	return &sinks.Error{Verdict: sinks.Retry, Status: http.StatusOK, Reason: "the answer is not understood: " + what + "; see what stands between ttydrain and Elasticsearch if this goes on"}
+	return &sinks.Error{Verdict: sinks.Retry, Status: http.StatusOK, Reason: "the answer is not understood (" + what + "): see what stands between ttydrain and Elasticsearch if this goes on"}
 }
 
 // judge says what became of one record; reason is "" where it is in the data stream.
@@ -78,7 +78,7 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
 	status := item.Status
 	switch {
 	case item.FailureStore == "used":
-		return sinks.Rejected, "Elasticsearch could not index the record and put it into the failure store of the data stream " + o.DataStream
+		return sinks.Rejected, "Elasticsearch could not index the record and put it into the failure store of the data stream " + o.DataStream + ": look for it there"
 	case item.Error.Type == "" && status/100 == 2:
 		return 0, ""
 	case status == http.StatusConflict && item.Error.Type == "version_conflict_engine_exception":
@@ -88,9 +88,9 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
 	says := fmt.Sprintf("Elasticsearch answered %d (%s)", status, kind)
 	switch kind {
 	case "cluster_block_exception":
-		return sinks.Retry, says + ": the index takes no writes; if it stays so, free disk space, or remove the index's block (index.blocks)"
+		return sinks.Retry, says + ": the index takes no writes: free disk space, or remove the index's block (index.blocks), if it stays so"
 	case "es_rejected_execution_exception":
-		return sinks.Retry, says + ": the cluster is busy"
+		return sinks.Retry, says + ": the cluster is busy: give it more resources if it stays so"
 	case "security_exception":
 		return sinks.Misconfigured, says + ": " + privileges(o)
 	case "index_closed_exception":
@@ -102,7 +102,7 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
 	}
 	switch {
 	case status == http.StatusTooManyRequests || status >= 500:
-		return sinks.Retry, says + ": the cluster is busy or in trouble"
+		return sinks.Retry, says + ": the cluster is busy or in trouble: look into its health if it stays so"
 	case status == http.StatusNotFound:
 		return sinks.Misconfigured, says + ": " + o.DataStream + " is no data stream and no index template makes it one: install the template, let ttydrain do it (manage_template), or correct data_stream"
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
@@ -110,9 +110,9 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
 	case isMissingPipeline(item.Error):
 		return sinks.Misconfigured, says + ": " + missingPipeline(o)
 	case status == http.StatusBadRequest:
-		return sinks.Rejected, says + ": the record does not fit the mapping of the data stream " + o.DataStream + ", or its pipeline refused it"
+		return sinks.Rejected, says + ": the record does not fit the mapping of the data stream " + o.DataStream + ", or its pipeline refused it: compare the mapping with that of ttydrain's index template"
 	default:
-		return sinks.Retry, says
+		return sinks.Retry, says + ": look into Elasticsearch's log"
 	}
 }
 
@@ -130,7 +130,7 @@ func missingPipeline(o Options) string {
 }
 
 func privileges(o Options) string {
-	return "the credentials need the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
+	return "the credentials do not permit it: give them the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
 }
 
 // kindOf is the type of an error, if it looks like one: it is shown, so it must not be anything else.

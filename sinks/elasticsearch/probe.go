@@ -2,58 +2,105 @@ package elasticsearch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
+const (
+	findTimeout  = 10 * time.Second
+	findInterval = 200 * time.Millisecond
+)
+
 // Probe implements [sinks.Sink]. With security it finds out whether the credentials are accepted and
 // may create documents in the data stream, without it whether Elasticsearch is there. Whether the
-// pipeline exists it finds out where the credentials may read pipelines. It asks one of the URLs.
+// pipeline exists it finds out where the credentials may read pipelines. It asks each of the URLs, and
+// fails when none of them is good.
 func (s *Sink) Probe(ctx context.Context) error {
+	var first *sinks.Error
+	good := false
+	for _, m := range s.members {
+		err := s.probeMember(m.trace(ctx), m)
+		sinks.TraceRefusal(m.trace(ctx), err)
+		if err == nil {
+			good = true
+		} else if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if good {
+		return nil
+	}
+	return first
+}
+
+// trace is ctx for what goes to the member.
+func (m member) trace(ctx context.Context) context.Context {
+	u, err := url.Parse(m.url)
+	if err != nil {
+		return ctx // it was parsed before
+	}
+	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	return sinks.TraceConnection(ctx, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)), u.Scheme == "https")
+}
+
+func (s *Sink) probeMember(ctx context.Context, m member) *sinks.Error {
 	var buffer bytes.Buffer
 	doing := "reach Elasticsearch"
-	got, _, err := s.do(ctx, request{doing: doing, method: http.MethodGet, path: "/_security/_authenticate?filter_path=username,error.type"}, &buffer)
+	got, _, err := s.ask(ctx, m.client, request{doing: doing, method: http.MethodGet, path: "/_security/_authenticate?filter_path=username,error.type"}, &buffer)
 	if err != nil {
 		return err
 	}
 	switch got.status {
 	case http.StatusOK:
-		if err := s.probePrivileges(ctx, &buffer); err != nil {
+		var who struct{ Username string }
+		if json.Unmarshal(got.body, &who) != nil {
+			return notUnderstood("it is not JSON of the expected form")
+		}
+		if err := s.probePrivileges(ctx, m, who.Username, &buffer); err != nil {
 			return err
 		}
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable:
 		// Without security there is no such path.
-		got, _, err := s.do(ctx, request{doing: doing, method: http.MethodGet, path: "/"}, &buffer)
+		got, _, err := s.ask(ctx, m.client, request{doing: doing, method: http.MethodGet, path: "/"}, &buffer)
 		if err != nil {
 			return err
 		}
 		if got.status != http.StatusOK {
 			return s.refusal(got)
 		}
+		sinks.TraceAuthentication(ctx, "Elasticsearch asks for no credentials: its security is off")
 	default:
 		return s.refusal(got)
 	}
 	if s.options.Pipeline == "" {
 		return nil
 	}
-	return s.probePipeline(ctx, &buffer)
+	return s.probePipeline(ctx, m, &buffer)
 }
 
-// probePrivileges asks for what every write needs. Whether auto_configure is needed as well depends on
-// whether the data stream exists, which these credentials need not be able to see.
-func (s *Sink) probePrivileges(ctx context.Context, buffer *bytes.Buffer) error {
+// probePrivileges asks for what writes need. create_doc is needed for each. Whether auto_configure is
+// needed as well depends on whether the data stream exists, which these credentials need not be able to see.
+func (s *Sink) probePrivileges(ctx context.Context, m member, username string, buffer *bytes.Buffer) *sinks.Error {
+	const needed, mayBeNeeded = "create_doc", "auto_configure"
 	body, err := json.Marshal(map[string]any{
-		"index": []any{map[string]any{"names": []string{s.options.DataStream}, "privileges": []string{"create_doc"}}},
+		"index": []any{map[string]any{"names": []string{s.options.DataStream}, "privileges": []string{needed, mayBeNeeded}}},
 	})
 	if err != nil {
-		return err
+		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: "ask for the privileges: correct data_stream", Err: err}
 	}
-	got, _, failed := s.do(ctx, request{doing: "ask for the privileges", method: http.MethodPost,
-		path: "/_security/user/_has_privileges?filter_path=has_all_requested,error.type", contentType: "application/json", body: body}, buffer)
+	got, _, failed := s.ask(ctx, m.client, request{doing: "ask for the privileges", method: http.MethodPost,
+		path: "/_security/user/_has_privileges?filter_path=index,error.type", contentType: "application/json", body: body}, buffer)
 	if failed != nil {
 		return failed
 	}
@@ -61,19 +108,38 @@ func (s *Sink) probePrivileges(ctx context.Context, buffer *bytes.Buffer) error 
 		return s.refusal(got)
 	}
 	var privilege struct {
-		All bool `json:"has_all_requested"`
+		Index map[string]map[string]bool
 	}
 	if json.Unmarshal(got.body, &privilege) != nil {
 		return notUnderstood("it is not JSON of the expected form")
 	}
-	if !privilege.All {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Status: http.StatusForbidden, Reason: privileges(s.options)}
+	has := privilege.Index[s.options.DataStream]
+	if !has[needed] {
+		missing := needed
+		if !has[mayBeNeeded] {
+			missing += " and the privilege " + mayBeNeeded
+		}
+		return &sinks.Error{Verdict: sinks.Misconfigured, Status: http.StatusForbidden,
+			Reason: fmt.Sprintf("Elasticsearch accepts %s, as the user %s, which lacks the privilege %s: %s", s.credentials(), username, missing, privileges(s.options))}
 	}
+	fact := fmt.Sprintf("Elasticsearch accepts %s, as the user %s, and lets it create documents in %s", s.credentials(), username, s.options.DataStream)
+	if !has[mayBeNeeded] {
+		fact += ", which has to exist already, since the privilege " + mayBeNeeded + " is missing"
+	}
+	sinks.TraceAuthentication(ctx, fact)
 	return nil
 }
 
-func (s *Sink) probePipeline(ctx context.Context, buffer *bytes.Buffer) error {
-	got, _, err := s.do(ctx, request{doing: "look for the ingest pipeline", method: http.MethodGet,
+// credentials is what those are that the settings have.
+func (s *Sink) credentials() string {
+	if s.options.APIKey != "" {
+		return "the API key"
+	}
+	return "the password"
+}
+
+func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer) *sinks.Error {
+	got, _, err := s.ask(ctx, m.client, request{doing: "look for the ingest pipeline", method: http.MethodGet,
 		path: "/_ingest/pipeline/" + url.PathEscape(s.options.Pipeline) + "?filter_path=*.version,error.type"}, buffer)
 	if err != nil {
 		return err
@@ -82,4 +148,49 @@ func (s *Sink) probePipeline(ctx context.Context, buffer *bytes.Buffer) error {
 		return &sinks.Error{Verdict: sinks.Misconfigured, Status: got.status, Reason: missingPipeline(s.options)}
 	}
 	return nil // any other answer says nothing about it
+}
+
+// find looks for a record that was written, where somebody wants to know and the credentials may read.
+// Elasticsearch shows a document after a refresh, which comes by itself about a second later.
+func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
+	if !sinks.Tracing(ctx) || len(batch) == 0 {
+		return
+	}
+	last := batch[len(batch)-1]
+	id := appendID(nil, last.Operation, last.Record.Sequence)
+	r := request{doing: "look for the record", method: http.MethodPost, contentType: "application/json",
+		path: "/" + url.PathEscape(s.options.DataStream) + "/_search?filter_path=hits.hits._index,error.type",
+		body: fmt.Appendf(nil, `{"_source":false,"query":{"ids":{"values":[%s]}}}`, id)}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			timer.Reset(findInterval)
+		case <-ctx.Done():
+			sinks.TraceDoubt(ctx, "Elasticsearch has confirmed the record, and a search in "+s.options.DataStream+
+				" does not find it within "+findTimeout.String()+": see whether an ingest pipeline drops it or sends it elsewhere")
+			return
+		}
+		var buffer bytes.Buffer
+		got, _, err := s.do(sinks.Untraced(ctx), r, &buffer)
+		var found struct {
+			Hits struct {
+				Hits []struct {
+					Index string `json:"_index"`
+				}
+			}
+		}
+		switch {
+		case err != nil:
+		case got.status == http.StatusForbidden:
+			sinks.TraceAcceptance(ctx, "the credentials may not read, so it was not looked for")
+			return
+		case got.status == http.StatusOK && json.Unmarshal(got.body, &found) == nil && len(found.Hits.Hits) > 0:
+			sinks.TraceAcceptance(ctx, fmt.Sprintf("a search in the data stream %s finds it, in the index %s", s.options.DataStream, found.Hits.Hits[0].Index))
+			return
+		}
+	}
 }

@@ -18,9 +18,9 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 	says := fmt.Sprintf("Elasticsearch answered %d (%s): ", a.status, kindOf(failure.Type))
 	switch status := a.status; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
-		e.Verdict, e.Reason = sinks.Retry, says+"the cluster is busy or in trouble"
+		e.Verdict, e.Reason = sinks.Retry, says+"the cluster is busy or in trouble: look into its health if it stays so"
 	case failure.Type == "cluster_block_exception":
-		e.Verdict, e.Reason = sinks.Retry, says+"the cluster takes no writes; if it stays so, remove its block (cluster.blocks)"
+		e.Verdict, e.Reason = sinks.Retry, says+"the cluster takes no writes: remove its block (cluster.blocks) if it stays so"
 	case status == http.StatusUnauthorized && s.options.APIKey == "" && s.options.Username == "":
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"it asks for credentials: set api_key, or username and password"
 	case status == http.StatusUnauthorized && s.options.APIKey != "":
@@ -29,14 +29,16 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not accept the user name and password: correct username and password"
 	case status == http.StatusForbidden:
 		e.Verdict, e.Reason = sinks.Misconfigured, says+privileges(s.options)
+	case status == http.StatusProxyAuthRequired:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"the proxy refuses the credentials: correct the user and password in HTTP_PROXY"
 	case status == http.StatusRequestEntityTooLarge:
 		e.Verdict, e.Reason = sinks.TooLarge, says+"the request is too large for it: lower max_request_bytes, or raise http.max_content_length"
 	case status == http.StatusGone:
-		e.Verdict, e.Reason = sinks.Gone, says+"what was there is gone for good"
+		e.Verdict, e.Reason = sinks.Gone, says+"what was there is gone for good: remove the drain, or correct urls"
 	case status == http.StatusBadRequest && strings.Contains(failure.Reason, "unrecognized parameter"):
-		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not know a parameter of the request: ttydrain needs Elasticsearch 8.13 or later"
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not know a parameter of the request: install Elasticsearch 8.13 or later"
 	case status == http.StatusBadRequest:
-		e.Verdict, e.Reason = sinks.Rejected, says+"the request is not acceptable"
+		e.Verdict, e.Reason = sinks.Rejected, says+"the request is not acceptable: see what stands before Elasticsearch"
 	case status/100 == 3:
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"it points to another address: set urls to that of Elasticsearch itself"
 	default:

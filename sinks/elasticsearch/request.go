@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	client "github.com/elastic/go-elasticsearch/v8"
+
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -32,12 +34,17 @@ type answer struct {
 
 // do sends a request and reads the answer into a buffer. released says that r.body is the caller's
 // again: a connection can go on reading it for a moment after the answer has come.
-func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (_ answer, released bool, _ *sinks.Error) {
+func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (answer, bool, *sinks.Error) {
+	return s.ask(ctx, s.client, r, into)
+}
+
+// ask is do with one client or another.
+func (s *Sink) ask(ctx context.Context, by *client.BaseClient, r request, into *bytes.Buffer) (_ answer, released bool, _ *sinks.Error) {
 	limited, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	hr, err := http.NewRequestWithContext(limited, r.method, r.path, nil)
 	if err != nil {
-		return answer{}, true, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": the settings make no valid URL", Err: err}
+		return answer{}, true, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": the settings make no valid URL: correct urls", Err: err}
 	}
 	var open atomic.Int32
 	if len(r.body) > 0 {
@@ -52,7 +59,7 @@ func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (_ answer,
 			hr.Header.Set("Content-Encoding", r.encoding)
 		}
 	}
-	got, err := s.client.Perform(hr)
+	got, err := by.Perform(hr)
 	if err == nil {
 		into.Reset()
 		_, err = into.ReadFrom(io.LimitReader(got.Body, maxAnswer+1))
@@ -65,7 +72,7 @@ func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (_ answer,
 	case err != nil:
 		return answer{}, released, sinks.TransportError(ctx, r.doing, err)
 	case into.Len() > maxAnswer:
-		return answer{}, released, &sinks.Error{Verdict: sinks.Retry, Status: got.StatusCode, Reason: r.doing + ": the answer is too long"}
+		return answer{}, released, &sinks.Error{Verdict: sinks.Retry, Status: got.StatusCode, Reason: r.doing + ": the answer is too long: correct urls"}
 	}
 	return answer{got.StatusCode, got.Header, into.Bytes()}, released, nil
 }

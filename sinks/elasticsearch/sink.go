@@ -60,6 +60,7 @@ type Sink struct {
 	options   Options
 	transport *sinks.Transport
 	client    *client.BaseClient
+	members   []member
 	bulkPath  string
 
 	// What follows belongs to Write.
@@ -91,7 +92,6 @@ func New(o Options) (*Sink, error) {
 		return nil, err
 	}
 	settings := []client.Option{
-		client.WithAddresses(o.URLs...),
 		client.WithTransportOptions(
 			elastictransport.WithTransport(transport),
 			elastictransport.WithDisableRetry(), // the pipeline retries
@@ -103,9 +103,17 @@ func New(o Options) (*Sink, error) {
 	case o.Username != "":
 		settings = append(settings, client.WithBasicAuth(o.Username, o.Password))
 	}
-	c, err := client.NewBase(settings...)
+	c, err := client.NewBase(append(settings, client.WithAddresses(o.URLs...))...)
 	if err != nil {
 		return nil, fmt.Errorf("make the Elasticsearch client: %w", err)
+	}
+	var members []member
+	for _, address := range o.URLs {
+		one, err := client.NewBase(append(settings, client.WithAddresses(address))...)
+		if err != nil {
+			return nil, fmt.Errorf("make the Elasticsearch client: %w", err)
+		}
+		members = append(members, member{address, one})
 	}
 	query := url.Values{
 		"filter_path": {"errors,items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason,error.type,error.reason"},
@@ -120,6 +128,7 @@ func New(o Options) (*Sink, error) {
 		options:   o,
 		transport: transport,
 		client:    c,
+		members:   members,
 		bulkPath:  "/" + url.PathEscape(o.DataStream) + "/_bulk?" + query.Encode(),
 	}, nil
 }
@@ -174,9 +183,18 @@ func checkDataStream(name string) error {
 	return nil
 }
 
+// A member is one of the URLs, with a client that speaks to it alone.
+type member struct {
+	url    string
+	client *client.BaseClient
+}
+
 // Close implements [sinks.Sink].
 func (s *Sink) Close() error {
 	err := s.client.Close(context.Background())
+	for _, m := range s.members {
+		err = errors.Join(err, m.client.Close(context.Background()))
+	}
 	s.transport.Close()
 	if err != nil {
 		return fmt.Errorf("close the Elasticsearch client: %w", err)

@@ -36,6 +36,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 		start = end
 	}
 	if len(failed) == 0 {
+		s.find(ctx, batch)
 		return nil
 	}
 	return summary(failed, len(batch))

@@ -46,7 +46,7 @@ func classify(status int) (verdict sinks.Verdict, advice string) {
 	case status >= 300 && status < 400:
 		return sinks.Misconfigured, "" // the advice is in judge
 	case status >= 500:
-		return sinks.Retry, "the drain is broken or overloaded"
+		return sinks.Retry, "the drain is broken or overloaded: look into its log if it stays so"
 	}
 	switch status {
 	case http.StatusUnauthorized:
@@ -60,9 +60,9 @@ func classify(status int) (verdict sinks.Verdict, advice string) {
 	case http.StatusProxyAuthRequired:
 		return sinks.Misconfigured, "the proxy refuses the credentials: correct the user and password in HTTPS_PROXY"
 	case http.StatusRequestTimeout:
-		return sinks.Retry, "the request took the drain too long"
+		return sinks.Retry, "the request took the drain too long: look into its log if it stays so"
 	case http.StatusTooEarly, http.StatusTooManyRequests:
-		return sinks.Retry, "the drain asks for a pause"
+		return sinks.Retry, "the drain asks for a pause: raise its limit of requests if it stays so"
 	case http.StatusRequestEntityTooLarge:
 		return sinks.TooLarge, "the request is too large for it: lower max_request_bytes, or raise the drain's limit"
 	case http.StatusGone:

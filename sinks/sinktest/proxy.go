@@ -15,6 +15,7 @@ type Proxy struct {
 
 	mu       sync.Mutex // guards what follows
 	listener net.Listener
+	accepted chan struct{} // closed when nothing more of listener is accepted
 	open     map[net.Conn]bool
 	// stalled is not nil while nothing is passed on; held is closed when something was held back.
 	stalled chan struct{}
@@ -46,6 +47,7 @@ func (p *Proxy) Cut() {
 	defer p.mu.Unlock()
 	if p.listener != nil {
 		p.listener.Close()
+		<-p.accepted // until then the kernel takes connections
 		p.listener = nil
 	}
 	p.closeAll()
@@ -98,8 +100,12 @@ func (p *Proxy) listen(address string) error {
 	if err != nil {
 		return err
 	}
-	p.listener = l
-	p.running.Go(func() { p.accept(l) }) // ends when l is closed
+	accepted := make(chan struct{})
+	p.listener, p.accepted = l, accepted
+	p.running.Go(func() { // ends when l is closed
+		defer close(accepted)
+		p.accept(l)
+	})
 	return nil
 }
 

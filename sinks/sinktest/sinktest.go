@@ -48,6 +48,9 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 		{"drain goes away between writes", (*suite).testGone},
 		{"drain goes away during a write", (*suite).testBroken},
 		{"probe", (*suite).testProbe},
+		{"steps of a probe", (*suite).testStepsOfProbe},
+		{"steps of a write", (*suite).testStepsOfWrite},
+		{"steps to a drain that is not there", (*suite).testStepsToNothing},
 		{"close", (*suite).testClose},
 		{"close after a cancel", (*suite).testCloseAfterCancel},
 	} {

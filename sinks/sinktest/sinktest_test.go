@@ -37,9 +37,11 @@ func (s *lineSink) Write(ctx context.Context, batch []sinks.Entry) (err error) {
 		return sinks.TransportError(ctx, "write", ctx.Err())
 	}
 	if s.conn == nil {
+		ctx := s.trace(ctx)
 		if s.conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", s.address); err != nil {
 			return s.failed(ctx, err)
 		}
+		sinks.TraceAuthentication(ctx, "anybody may write")
 	}
 	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
 	defer stop()
@@ -118,14 +120,24 @@ func (s *lineSink) failed(ctx context.Context, err error) error {
 	return e
 }
 
+// trace tells the steps, without which the suite must not pass.
+func (s *lineSink) trace(ctx context.Context) context.Context {
+	if s.fault == "tells no steps" {
+		return ctx
+	}
+	return sinks.TraceConnection(ctx, s.address, false)
+}
+
 func (s *lineSink) Probe(ctx context.Context) error {
 	if s.fault == "probe sees nothing" {
 		return nil
 	}
+	ctx = s.trace(ctx)
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.address)
 	if err != nil {
 		return s.failed(ctx, err)
 	}
+	sinks.TraceAuthentication(ctx, "anybody may write")
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -263,6 +275,7 @@ func TestSuiteFindsFaults(t *testing.T) {
 		{"stays with a dead connection", "drain_goes_away_during_a_write", "goes on failing"},
 		{"probe sees nothing", "probe", "succeeded"},
 		{"probe writes", "probe", "Probe wrote 1 records"},
+		{"tells no steps", "steps_of_a_write", "step TCP is"},
 		{"leaks a goroutine", "close", "goroutines that Close left"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {

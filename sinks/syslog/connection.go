@@ -30,6 +30,9 @@ const (
 	lastAsk  = 10 * time.Millisecond
 )
 
+// certificateAccepted is told where the drain has confirmed it.
+const certificateAccepted = "the drain has accepted the client certificate"
+
 // errTalks is what a connection ends with when the drain sends data.
 var errTalks = errors.New("the drain sent data, which a syslog server never does")
 
@@ -44,6 +47,8 @@ type connection struct {
 	// asked says that the drain asked for a client certificate and has not confirmed it in the
 	// handshake. It is fixed after the handshake.
 	asked bool
+	// sent says that the drain asked for a client certificate and got one. It is fixed after the handshake.
+	sent bool
 	// proven says that a batch was delivered: from then on an end is not for the certificate.
 	proven bool
 	// ticket is closed when the drain has sent a session ticket.
@@ -67,6 +72,7 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	if err != nil {
 		return nil, &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing, Err: err}
 	}
+	ctx = sinks.TraceConnection(ctx, o.Address, true)
 	dialer := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 4},
 		ControlContext: func(_ context.Context, _, _ string, raw syscall.RawConn) error {
@@ -85,11 +91,14 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 		return nil, sinks.TransportError(ctx, c.doing, err)
 	}
 	c.tls = tls.Client(c.tcp, config)
-	if err := c.tls.HandshakeContext(ctx); err != nil {
+	if err := sinks.Handshake(ctx, c.tls); err != nil {
 		c.tcp.Close()
 		return nil, sinks.TransportError(ctx, c.doing, err)
 	}
 	if c.tls.ConnectionState().Version < tls.VersionTLS13 {
+		if c.sent {
+			sinks.TraceAuthentication(ctx, certificateAccepted)
+		}
 		c.asked = false // before TLS 1.3 the handshake ends only when the certificate was accepted
 	}
 	go c.watch() // until the drain ends the connection, or it is closed here
@@ -117,10 +126,9 @@ func (c *connection) config(o Options) (*tls.Config, error) {
 	certificate := config.GetClientCertificate
 	config.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		c.asked = true
-		if certificate == nil {
-			return new(tls.Certificate), nil // none
-		}
-		return certificate(request)
+		sent, err := certificate(request)
+		c.sent = err == nil && len(sent.Certificate) > 0
+		return sent, err
 	}
 	config.ClientSessionCache = &ticketSignal{ticket: c.ticket}
 	// A batch is written as a whole: small first records would only cost time.
@@ -147,16 +155,25 @@ func (s *ticketSignal) Put(string, *tls.ClientSessionState)        { s.once.Do(f
 // two or three, so after the limit the connection is believed.
 func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	if !c.asked {
+		if !c.sent {
+			sinks.TraceAuthentication(ctx, "the drain demands no client certificate, and syslog has nothing else to refuse one who writes")
+		}
 		return nil
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-c.ticket:
+		if c.sent {
+			sinks.TraceAuthentication(ctx, certificateAccepted)
+		} else {
+			sinks.TraceAuthentication(ctx, "the drain asked for a client certificate, and goes on without one")
+		}
 		return nil
 	case <-c.ended:
 		return c.failure(ctx, c.err)
 	case <-timer.C:
+		sinks.TraceAuthentication(ctx, "the drain asked for a client certificate, and has refused nothing so far")
 		return nil
 	case <-ctx.Done():
 		return c.failure(ctx, ctx.Err())
@@ -240,7 +257,8 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 			failure.Verdict = sinks.Misconfigured
 			failure.Reason = c.doing + ": the drain refuses the client certificate: set cert_file and key_file to a pair that it accepts"
 		} else {
-			failure.Reason += "; if this stays so, look into its log: it may refuse the client certificate"
+			what, _ := failure.Advice()
+			failure.Reason = what + ": look into the drain's log, since it may refuse the client certificate"
 		}
 	}
 	return failure
