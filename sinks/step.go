@@ -330,31 +330,42 @@ func (p *peer) tlsStep(failure *Error) (s Step, good bool) {
 		s.fact("the drain asked for a client certificate, and got one")
 	case p.asked:
 		s.fact("the drain asked for a client certificate, and got none, since cert_file and key_file are not set")
-	case h.done:
+	case h.done && h.err == nil:
 		s.fact("the drain asked for no client certificate")
 	}
 	if !good {
-		if len(chain) > 0 {
-			last := chain[len(chain)-1]
-			s.fact("the chain that the drain sent ends with one that is signed by %s", last.Issuer)
+		if _, ok := errors.AsType[x509.UnknownAuthorityError](h.err); ok && len(chain) > 0 {
+			s.fact("the chain that the drain sent ends with one that is signed by %s", chain[len(chain)-1].Issuer)
 		}
 		return s, false
 	}
+	s.warnOfEnd()
+	return s, true
+}
+
+// warnOfEnd warns of the certificate that ends first, if that is soon.
+func (s *Step) warnOfEnd() {
+	soonest := warnDays
 	for _, list := range []struct {
 		what, do     string
 		certificates []Certificate
 	}{
-		{"the drain's", "renew it at the drain", s.Certificates},
-		{"the client", "renew cert_file and key_file", s.ClientCertificates},
+		{"the drain's certificate", "renew it at the drain, and in ca_file if it is there", s.Certificates},
+		{"the client certificate", "renew it in cert_file and key_file", s.ClientCertificates},
 	} {
 		for _, c := range list.certificates {
-			if c.DaysLeft < warnDays && s.Result == "" {
-				s.Result, s.Do = StepWarning, list.do
-				s.Problem = fmt.Sprintf("%s certificate %s ends in %d days, on %s", list.what, c.Subject, c.DaysLeft, c.NotAfter.Format(time.DateOnly))
+			if c.DaysLeft >= soonest {
+				continue
 			}
+			soonest = c.DaysLeft
+			ends := fmt.Sprintf("ends in %d days", c.DaysLeft)
+			if c.DaysLeft < 0 {
+				ends = "has ended"
+			}
+			s.Result, s.Do = StepWarning, list.do
+			s.Problem = fmt.Sprintf("%s %s %s, on %s", list.what, c.Subject, ends, c.NotAfter.Format(time.DateOnly))
 		}
 	}
-	return s, true
 }
 
 func (p *peer) authenticationStep(failure *Error, taken bool) (s Step, good bool) {
@@ -363,7 +374,7 @@ func (p *peer) authenticationStep(failure *Error, taken bool) (s Step, good bool
 		s.fact("%s", fact)
 	}
 	switch {
-	case failure != nil && (failure.Status == http.StatusUnauthorized || failure.Status == http.StatusForbidden || p.clientRefused(failure)),
+	case unauthorized(failure), p.clientRefused(failure),
 		failure != nil && failure.Status == 0 && p.asked && len(s.Facts) == 0 && p.status == 0:
 		return s, false
 	case len(s.Facts) > 0:
@@ -377,6 +388,12 @@ func (p *peer) authenticationStep(failure *Error, taken bool) (s Step, good bool
 		s.fact("the drain tells only when a record is written")
 	}
 	return s, true
+}
+
+// unauthorized says whether e is a drain's refusal of the credentials. A 403 that passes by itself is about
+// something else, such as Elasticsearch's block of an index.
+func unauthorized(e *Error) bool {
+	return e != nil && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Verdict == Misconfigured)
 }
 
 // clientRefused says whether e is a drain's refusal of the client certificate, or of the lack of one: when it

@@ -250,6 +250,7 @@ func TestTransportErrorTLS(t *testing.T) {
 				t.Fatal("the request succeeded")
 			}
 			e := sinks.TransportError(t.Context(), "send to drain", err)
+			sinktest.CheckAdvice(t, e)
 			if e.Verdict != sinks.Misconfigured || !strings.HasPrefix(e.Reason, "send to drain: ") || !strings.Contains(e.Reason, c.want) {
 				t.Errorf("%v: %v\nwant %v: …%s…\nfrom %T %v", e.Verdict, e, sinks.Misconfigured, c.want, err, err)
 			}
@@ -278,6 +279,7 @@ func TestTransportErrorRetry(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := sinks.TransportError(t.Context(), "send", c.err)
+			sinktest.CheckAdvice(t, e)
 			if e.Verdict != sinks.Retry || !strings.Contains(e.Reason, c.want) {
 				t.Errorf("%v: %v, want %v: …%s…", e.Verdict, e, sinks.Retry, c.want)
 			}
@@ -290,6 +292,7 @@ func TestTransportErrorCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
 	e := sinks.TransportError(ctx, "send", io.EOF)
+	sinktest.CheckAdvice(t, e)
 	if !errors.Is(e, context.Canceled) || !errors.Is(e, why) || e.Verdict != sinks.Retry || e.Reason == "" {
 		t.Errorf("%v: %v", e.Verdict, e)
 	}

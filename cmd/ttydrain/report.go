@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -65,7 +66,8 @@ func printReport(to io.Writer, report *pipeline.DrainReport) error {
 		result = "has taken the test record of operation_id " + report.Operation
 	}
 	fmt.Fprintf(to, "drain %s: %s\n", report.Drain, result)
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	var table bytes.Buffer
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  STEP\tRESULT\tMS\tWHAT")
 	peer := ""
 	for _, s := range report.Steps {
@@ -83,11 +85,14 @@ func printReport(to io.Writer, report *pipeline.DrainReport) error {
 			fmt.Fprintf(w, "\t\t\t%s\n", line)
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
+	w.Flush() // a bytes.Buffer takes everything
 	for _, note := range report.Notes {
-		fmt.Fprintf(to, "  note: %s\n", note)
+		fmt.Fprintf(&table, "  note: %s\n", note)
+	}
+	for line := range strings.Lines(table.String()) {
+		if _, err := fmt.Fprintln(to, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -129,8 +129,10 @@ func missingPipeline(o Options) string {
 	return "the ingest pipeline " + o.Pipeline + " does not exist: create it, or correct pipeline"
 }
 
-func privileges(o Options) string {
-	return "the credentials do not permit it: give them the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
+func privileges(o Options) string { return "the credentials do not permit it: " + grant(o) }
+
+func grant(o Options) string {
+	return "give the credentials the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
 }
 
 // kindOf is the type of an error, if it looks like one: it is shown, so it must not be anything else.

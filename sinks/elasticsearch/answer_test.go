@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
 // canary is in the captured answers where Elasticsearch quotes what it was sent.
@@ -249,4 +251,26 @@ func FuzzReadItems(f *testing.F) {
 		}
 		readFailure(data)
 	})
+}
+
+func TestAdvice(t *testing.T) {
+	kinds := []string{"", "cluster_block_exception", "es_rejected_execution_exception", "security_exception", "index_closed_exception",
+		"invalid_index_name_exception", "validation_exception", "illegal_argument_exception", "document_parsing_exception"}
+	options := []Options{{DataStream: "logs"}, {DataStream: "logs", Pipeline: "p", APIKey: "k"}, {DataStream: "logs", Username: "u"}}
+	for status := 300; status < 600; status++ {
+		for _, kind := range kinds {
+			for _, o := range options {
+				for _, why := range []string{"", "pipeline with id [p] does not exist", "unrecognized parameter"} {
+					body := fmt.Appendf(nil, `{"error":{"type":%q,"reason":%q}}`, kind, why)
+					sinktest.CheckAdvice(t, (&Sink{options: o}).refusal(answer{status: status, header: http.Header{}, body: body}))
+					if _, reason := judge(&itemAnswer{Status: status, Error: errorAnswer{kind, why}}, o); reason != "" {
+						sinktest.CheckAdvice(t, &sinks.Error{Reason: reason})
+					}
+				}
+			}
+		}
+	}
+	sinktest.CheckAdvice(t, notUnderstood("it is not JSON"))
+	_, reason := judge(&itemAnswer{Status: 201, FailureStore: "used"}, options[0])
+	sinktest.CheckAdvice(t, &sinks.Error{Reason: reason})
 }

@@ -120,7 +120,7 @@ func (s *Sink) probePrivileges(ctx context.Context, m member, username string, b
 			missing += " and the privilege " + mayBeNeeded
 		}
 		return &sinks.Error{Verdict: sinks.Misconfigured, Status: http.StatusForbidden,
-			Reason: fmt.Sprintf("Elasticsearch accepts %s, as the user %s, which lacks the privilege %s: %s", s.credentials(), username, missing, privileges(s.options))}
+			Reason: fmt.Sprintf("Elasticsearch accepts %s, as the user %s, which lacks the privilege %s: %s", s.credentials(), username, missing, grant(s.options))}
 	}
 	fact := fmt.Sprintf("Elasticsearch accepts %s, as the user %s, and lets it create documents in %s", s.credentials(), username, s.options.DataStream)
 	if !has[mayBeNeeded] {

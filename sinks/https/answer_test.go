@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -60,4 +62,14 @@ func FuzzRetryAfter(f *testing.F) {
 			t.Fatalf("%q: %v, then %v", value, got, again)
 		}
 	})
+}
+
+func TestAdvice(t *testing.T) {
+	for status := 200; status < 600; status++ {
+		if e := judge("drain.example.com", &http.Response{StatusCode: status, Header: http.Header{}}); e != nil {
+			sinktest.CheckAdvice(t, e)
+		} else if status >= 300 {
+			t.Errorf("%d is a success", status)
+		}
+	}
 }

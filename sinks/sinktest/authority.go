@@ -32,8 +32,8 @@ func NewAuthority(t testing.TB) *Authority {
 	template := &x509.Certificate{
 		SerialNumber:          serial(t),
 		Subject:               pkix.Name{CommonName: "authority of " + t.Name()},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
+		NotBefore:             time.Now().Add(-72 * time.Hour),
+		NotAfter:              time.Now().Add(365 * 24 * time.Hour),
 		KeyUsage:              x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
@@ -57,7 +57,7 @@ func (a *Authority) Issue(t testing.TB, until time.Time, hosts ...string) (certF
 	template := &x509.Certificate{
 		SerialNumber: serial(t),
 		Subject:      pkix.Name{CommonName: t.Name()},
-		NotBefore:    until.Add(-24 * time.Hour),
+		NotBefore:    earlier(until, time.Now()).Add(-24 * time.Hour),
 		NotAfter:     until,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
@@ -76,6 +76,13 @@ func (a *Authority) Issue(t testing.TB, until time.Time, hosts ...string) (certF
 		t.Fatal(err)
 	}
 	return certFile, writePEM(t, filepath.Join(dir, "key.pem"), "PRIVATE KEY", pkcs8)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
