@@ -174,7 +174,7 @@ func TestRefusal(t *testing.T) {
 		{"too large", key, 413, "", sinks.TooLarge, "max_request_bytes"},
 		{"not there", key, 404, `{"error":"no handler found for uri [/CANARY]"}`, sinks.Misconfigured, "correct urls"},
 		{"wrong method", key, 405, "", sinks.Misconfigured, "correct urls"},
-		{"proxy's authentication", key, 407, "", sinks.Misconfigured, "what stands before"},
+		{"proxy's authentication", key, 407, "", sinks.Misconfigured, "HTTP_PROXY"},
 		{"slow", key, 408, "", sinks.Retry, "408"},
 		{"early", key, 425, "", sinks.Retry, "425"},
 		{"gone", key, 410, "", sinks.Gone, "gone"},
