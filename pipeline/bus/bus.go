@@ -9,10 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -27,9 +28,14 @@ const (
 	requestTimeout = 5 * time.Second
 	// makeTimeout bounds the making of each stream and bucket, with several attempts.
 	makeTimeout = 30 * time.Second
+	// reconnectWait is how often the connection to an embedded server is tried again, which is being started again then.
+	reconnectWait = 50 * time.Millisecond
 	// retention is how long the streams keep what was written: a session of seven days is whole
 	// in them when it ends, with a week for drains to catch up.
 	retention = 14 * 24 * time.Hour
+	// sessionRetention is how long a session and its operation are known after they were written last: while it
+	// lasts, which is a week at most, and then as long as what it showed.
+	sessionRetention = retention + 8*24*time.Hour
 	// partitionsKey is where a stream's metadata keep the number of partitions.
 	partitionsKey = "ttydrain.partitions"
 )
@@ -50,6 +56,10 @@ type Options struct {
 	// TLS is for the connections to the cluster; nil for what the URL says.
 	TLS *tls.Config
 
+	// MaxBytes is how large the streams TTY and LOGS may become, each; DEADLETTER may have a tenth of it. 0 leaves
+	// streams that exist as they are, and bounds no new one.
+	MaxBytes int64
+
 	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
 	// exist keep theirs.
 	Partitions int
@@ -60,10 +70,17 @@ type Options struct {
 
 // A Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent use.
 type Bus struct {
-	server *server.Server // nil where the NATS is not embedded
-	lock   *os.File       // held while this process uses the store
-	conn   *nats.Conn
-	js     jetstream.JetStream
+	embedded *embedded // nil where the NATS is not embedded
+	disk     *disk     // of it; nil without
+	closing  sync.Once
+	over     chan struct{} // closed by Close
+	watching sync.WaitGroup
+	lock     *os.File // held while this process uses the store
+	conn     *nats.Conn
+	js       jetstream.JetStream
+	log      *slog.Logger
+
+	unreadable atomic.Int64 // sessions that could not be read when they were last listed
 
 	partitions int
 	streams    map[string]jetstream.Stream // by name; filled by open, then only read
@@ -78,7 +95,7 @@ type Bus struct {
 
 // Open starts the embedded server or connects to a cluster, and makes the streams and buckets that are missing.
 func Open(ctx context.Context, o Options) (*Bus, error) {
-	b := new(Bus)
+	b := &Bus{over: make(chan struct{})}
 	if err := b.open(ctx, o); err != nil {
 		b.Close()
 		return nil, err
@@ -90,6 +107,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	b.log = o.Log
 	options := append(o.connection(), nats.Name("ttydrain"), nats.MaxReconnects(-1),
 		// A server that is gone without a word is noticed while the sessions still wait for it.
 		nats.PingInterval(requestTimeout), nats.FlusherTimeout(requestTimeout),
@@ -104,10 +122,12 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 		if b.lock, err = lockStore(o.Store); err != nil {
 			return err
 		}
-		if b.server, err = startServer(o.Store, o.Sync, o.Log); err != nil {
+		b.embedded = newEmbedded(o.Store, o.Sync, o.Log)
+		b.disk = b.embedded.disk
+		if err = b.embedded.start(); err != nil {
 			return err
 		}
-		options = append(options, nats.InProcessServer(b.server))
+		options = append(options, nats.InProcessServer(b.embedded), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0))
 	}
 	if b.conn, err = nats.Connect(o.URL, options...); err != nil {
 		return fmt.Errorf("connect to NATS: %w", err)
@@ -121,16 +141,33 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	b.streams = make(map[string]jetstream.Stream)
 	b.owner = nuid.Next()
 	for _, s := range []struct{ name, subjects string }{{schema.StreamTTY, "tty.>"}, {schema.StreamLogs, "logs.>"}, {schema.StreamDeadLetter, "deadletter.>"}} {
-		if err := b.ensureStream(ctx, s.name, s.subjects, replicas); err != nil {
+		limit := o.MaxBytes
+		if s.name == schema.StreamDeadLetter {
+			limit /= 10
+		}
+		if err := b.ensureStream(ctx, s.name, s.subjects, replicas, limit); err != nil {
 			return err
 		}
 	}
+	if err := b.ensureBuckets(ctx, replicas); err != nil {
+		return err
+	}
+	if b.embedded != nil {
+		b.watching.Go(func() { // ends with Close
+			b.embedded.watch(b.over, func() error { return b.ensureBuckets(context.WithoutCancel(ctx), replicas) })
+		})
+	}
+	return nil
+}
+
+// ensureBuckets makes the buckets that are missing: after a new start of the embedded server, those in memory.
+func (b *Bus) ensureBuckets(ctx context.Context, replicas int) (err error) {
 	for _, k := range []struct {
 		into   *jetstream.KeyValue
 		config jetstream.KeyValueConfig
 	}{
-		{&b.operations, jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed"}},
-		{&b.sessions, jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands"}},
+		{&b.operations, jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed", TTL: sessionRetention}},
+		{&b.sessions, jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands", TTL: sessionRetention}},
 		{&b.positions, jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}},
 		// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.
 		{&b.leases, jetstream.KeyValueConfig{Bucket: schema.BucketLeases, Description: "which process does which work",
@@ -140,9 +177,33 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 			TTL: stateTTL, Storage: jetstream.MemoryStorage}},
 	} {
 		k.config.Replicas = replicas
-		if *k.into, err = b.ensureBucket(ctx, k.config); err != nil {
+		bucket, err := b.ensureBucket(ctx, k.config)
+		if err != nil {
 			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
 		}
+		if k.config.TTL > 0 {
+			if err := b.ensureAge(ctx, k.config.Bucket, k.config.TTL); err != nil {
+				return err
+			}
+		}
+		if *k.into == nil { // what finds a bucket by its name finds one that was made again, too
+			*k.into = bucket
+		}
+	}
+	return nil
+}
+
+// ensureAge makes a bucket that is there keep its keys for as long as one that is made now.
+func (b *Bus) ensureAge(ctx context.Context, bucket string, age time.Duration) error {
+	stream, err := b.js.Stream(ctx, "KV_"+bucket)
+	if err == nil {
+		if config := stream.CachedInfo().Config; config.MaxAge != age {
+			config.MaxAge = age
+			_, err = b.js.UpdateStream(ctx, config)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make the bucket %s keep its keys for %s: %w", bucket, age, err)
 	}
 	return nil
 }
@@ -213,13 +274,14 @@ func lockStore(dir string) (*os.File, error) {
 }
 
 // ensureStream makes a stream that is missing, and takes the number of partitions from one that is there.
-func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas int) error {
+// limit is how many bytes the stream may have; 0 leaves that as it is.
+func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas int, limit int64) error {
 	stream, err := ensure(ctx, jetstream.ErrStreamNotFound,
 		func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) },
 		func(ctx context.Context) (jetstream.Stream, error) {
 			return b.js.CreateStream(ctx, jetstream.StreamConfig{
 				Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
-				Discard: jetstream.DiscardNew, MaxAge: retention, AllowDirect: true,
+				Discard: jetstream.DiscardNew, MaxAge: retention, MaxBytes: limit, AllowDirect: true,
 				Metadata: map[string]string{partitionsKey: strconv.Itoa(b.partitions)},
 			})
 		})
@@ -230,6 +292,12 @@ func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas 
 	if err != nil || n < 1 {
 		return fmt.Errorf("the stream %s is not ttydrain's: its metadata have no %s", name, partitionsKey)
 	}
+	if config := stream.CachedInfo().Config; limit > 0 && config.MaxBytes != limit {
+		config.MaxBytes = limit
+		if stream, err = b.js.UpdateStream(ctx, config); err != nil {
+			return fmt.Errorf("bound the stream %s to %d bytes: %w", name, limit, err)
+		}
+	}
 	b.partitions = n
 	b.streams[name] = stream
 	return nil
@@ -238,8 +306,11 @@ func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas 
 // Partitions is the number of partitions of the streams.
 func (b *Bus) Partitions() int { return b.partitions }
 
-// Ready says whether JetStream answers.
+// Ready says whether JetStream answers, and takes what sessions show.
 func (b *Bus) Ready(ctx context.Context) error {
+	if err := b.disk.room(forSessions, 0); err != nil {
+		return fmt.Errorf("sessions can't be recorded: %w", err)
+	}
 	if _, err := b.js.AccountInfo(ctx); err != nil {
 		return fmt.Errorf("NATS JetStream does not answer: %w", err)
 	}
@@ -248,12 +319,13 @@ func (b *Bus) Ready(ctx context.Context) error {
 
 // Close ends the connection and the embedded server. Nothing that was acknowledged is lost.
 func (b *Bus) Close() {
+	b.closing.Do(func() { close(b.over) })
+	b.watching.Wait()
 	if b.conn != nil {
 		b.conn.Close()
 	}
-	if b.server != nil {
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
+	if b.embedded != nil {
+		b.embedded.stop()
 	}
 	if b.lock != nil {
 		b.lock.Close()
