@@ -479,7 +479,10 @@ func (p *enriching) position() uint64 {
 
 func (p *enriching) save(ctx context.Context) error {
 	if position := p.position(); position != p.lease.Position() {
-		return p.lease.Save(ctx, position)
+		// Without room for it, the work goes on: a restart begins further back, and finds what is done on LOGS.
+		if err := p.lease.Save(ctx, position); !errors.Is(err, bus.ErrFull) {
+			return err
+		}
 	}
 	return nil
 }

@@ -396,7 +396,10 @@ func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) 
 // save keeps the position.
 func (w *worker) save(ctx context.Context, lease *bus.Lease) error {
 	if position := w.delivered.Load(); position != lease.Position() {
-		return lease.Save(ctx, position)
+		// Without room for it, delivery goes on: a restart repeats what came after the last one that is kept.
+		if err := lease.Save(ctx, position); !errors.Is(err, bus.ErrFull) {
+			return err
+		}
 	}
 	return nil
 }

@@ -31,12 +31,16 @@ type Reader struct {
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
 // in the order of the stream, and waits for new ones at its end.
 func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
-	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
-	consumer, err := b.js.OrderedConsumer(context.WithoutCancel(ctx), stream, jetstream.OrderedConsumerConfig{
+	return b.read(ctx, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    after + 1,
 	})
+}
+
+func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (*Reader, error) {
+	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
+	consumer, err := b.js.OrderedConsumer(context.WithoutCancel(ctx), stream, config)
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
@@ -85,6 +89,36 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (m Message, ok b
 		return Message{}, false, fmt.Errorf("read the last message of a subject: %w", err)
 	}
 	return Message{Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time, Data: raw.Data}, true, nil
+}
+
+// lateness is how much later than those behind it a message may have come that its publisher repeated: a capture gives
+// up sooner.
+const lateness = time.Minute
+
+// Tail calls each with the messages on a subject, in the order of the stream, from a minute before the last one
+// to the last one. The data are each's.
+func (b *Bus) Tail(ctx context.Context, stream, subject string, each func(Message) error) error {
+	last, ok, err := b.Last(ctx, stream, subject)
+	if err != nil || !ok {
+		return err
+	}
+	from := last.Time.Add(-lateness)
+	reader, err := b.read(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from,
+	})
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for {
+		m, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := each(m); err != nil || m.Sequence >= last.Sequence {
+			return err
+		}
+	}
 }
 
 // End gives the sequence of a stream's last message, 0 where it never had one.

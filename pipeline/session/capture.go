@@ -42,6 +42,9 @@ type Publisher interface {
 	// Publish sends a chunk without waiting for it. A repeat of a chunk has the same id. The data are
 	// the publisher's until Wait has returned.
 	Publish(subject, id string, data []byte) Publish
+	// PublishEnd sends a chunk that is stored only where the last message on the subject has the sequence last (0: there
+	// is none). It is for ends that are recorded later.
+	PublishEnd(subject string, last uint64, data []byte) Publish
 }
 
 // A Publish is a chunk under way.
