@@ -121,6 +121,54 @@ func TestOperationIDs(t *testing.T) {
 	}
 }
 
+// TestOperationIDsOutliveTheirRecords: an ID is not given again when all that was known of operations is gone, and
+// the process is killed.
+func TestOperationIDsOutliveTheirRecords(t *testing.T) {
+	dir := t.TempDir()
+	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	last := uint64(0)
+	for range 3 {
+		for range 5 {
+			last = createOperation(t, b)
+		}
+		stream, err := b.js.Stream(t.Context(), "KV_"+schema.BucketOperations)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := stream.CachedInfo().Config
+		if config.MaxAge != sessionRetention {
+			t.Errorf("operations are kept for %s", config.MaxAge)
+		}
+		config.MaxAge, config.Duplicates = 100*time.Millisecond, 100*time.Millisecond
+		if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "all operations are gone", func() bool {
+			info, err := stream.Info(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.State.Msgs == 0
+		})
+		killed := t.TempDir()
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err = Open(t.Context(), Options{Store: killed}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Close)
+		if id := createOperation(t, b); id != last+1 {
+			t.Errorf("operation %d after %d, of which nothing is known any more", id, last)
+		}
+		dir = killed
+	}
+}
+
 // records are all entries of a bucket, in the order of their revisions.
 func records(t testing.TB, bucket jetstream.KeyValue) (all []jetstream.KeyValueEntry) {
 	t.Helper()

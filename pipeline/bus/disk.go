@@ -55,8 +55,8 @@ func (d *disk) room(what need, n int) error {
 		return err
 	}
 	if left := d.reserve / uint64(what); d.free < left+d.written+uint64(n) {
-		return fmt.Errorf("%w: of the %d MiB that are free on the disk of the store, %d MiB are kept for what is more urgent",
-			ErrFull, (d.free-min(d.written, d.free))>>20, left>>20)
+		return fmt.Errorf("%w: the disk of the store has %d KiB free, and its last %d KiB are kept for what is more urgent",
+			ErrFull, (d.free-min(d.written, d.free))>>10, left>>10)
 	}
 	d.written += uint64(n)
 	return nil

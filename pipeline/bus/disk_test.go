@@ -9,60 +9,9 @@ import (
 	"strconv"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
 	"github.com/ttydrain/ttydrain/schema"
 )
-
-// A smallDisk is a file system of its own, which can be filled.
-type smallDisk struct {
-	t   testing.TB
-	dir string
-}
-
-// newSmallDisk mounts one, which needs root.
-func newSmallDisk(t testing.TB, megabytes int) *smallDisk {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
-		what := fmt.Sprintf("no small disk can be mounted: %v", err)
-		if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
-			t.Fatalf("NOT TESTED: %s, and TTYDRAIN_REQUIRE_SERVERS=1 requires it", what)
-		}
-		t.Skipf("SKIPPED, NOT TESTED: %s", what)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount the small disk: %v", err)
-		}
-	})
-	return &smallDisk{t, dir}
-}
-
-// fill leaves left bytes free, to the block. The old filler goes.
-func (d *smallDisk) fill(left int64) {
-	d.t.Helper()
-	d.clear()
-	var s unix.Statfs_t
-	if err := unix.Statfs(d.dir, &s); err != nil {
-		d.t.Fatal(err)
-	}
-	f, err := os.Create(filepath.Join(d.dir, "filler"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer f.Close()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(s.Bavail)*s.Bsize-left); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-func (d *smallDisk) clear() {
-	d.t.Helper()
-	if err := os.Remove(filepath.Join(d.dir, "filler")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		d.t.Fatal(err)
-	}
-}
 
 // publishAll publishes chunks until one is refused, and gives how many were taken.
 func publishAll(t testing.TB, b *Bus, subject string, first int) (taken int, err error) {
@@ -80,8 +29,8 @@ func publishAll(t testing.TB, b *Bus, subject string, first int) (taken int, err
 // TestReserve: a disk that fills stops the sessions first, then the delivery, then the bookkeeping, and the server
 // never meets its end.
 func TestReserve(t *testing.T) {
-	disk := newSmallDisk(t, 128)
-	b := open(t, filepath.Join(disk.dir, "data"), 1)
+	disk := bustest.NewDisk(t, t.TempDir(), 128)
+	b := open(t, filepath.Join(disk.Dir, "data"), 1)
 	lease, err := b.Acquire(t.Context(), "enrich.0")
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +70,7 @@ func TestReserve(t *testing.T) {
 		}, 4},
 	}
 	for _, left := range []int64{2 * reserve, reserve * 3 / 4, reserve * 3 / 8, reserve / 8, reserve * 3 / 8, reserve * 3 / 4, 2 * reserve} {
-		disk.fill(left)
+		disk.Fill(left)
 		b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
 		for _, w := range writes {
 			err := w.write()
@@ -130,8 +79,30 @@ func TestReserve(t *testing.T) {
 			}
 		}
 	}
+	// Without any room, work that was released is taken up where it was, and its position kept when there is room.
+	position := lease.Position()
+	disk.Fill(0)
+	b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
+	lease.Release()
+	for name, expected := range map[string]uint64{"enrich.0": position, "enrich.1": 0} {
+		l, err := b.Acquire(t.Context(), name)
+		if err != nil || l.Position() != expected {
+			t.Fatalf("%+v, %v; expected the position %d", l, err, expected)
+		}
+		if err := l.Save(t.Context(), expected+1); !errors.Is(err, ErrFull) || l.Position() != expected {
+			t.Errorf("position %d, %v", l.Position(), err)
+		}
+		disk.Clear()
+		b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
+		if err := l.Save(t.Context(), expected+1); err != nil || l.Position() != expected+1 {
+			t.Errorf("position %d, %v", l.Position(), err)
+		}
+		l.Release()
+		disk.Fill(0)
+		b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
+	}
 	// Nothing of ttydrain's own fills it to the end.
-	disk.fill(reserve + 8<<20)
+	disk.Fill(reserve + 8<<20)
 	if taken, err := publishAll(t, b, tty, 0); taken == 0 || !errors.Is(err, ErrFull) {
 		t.Errorf("%d chunks were taken, then: %v", taken, err)
 	}
@@ -143,8 +114,8 @@ func TestReserve(t *testing.T) {
 // TestDiskIsFilled: something else fills the disk faster than ttydrain looks at it. The server can store nothing any
 // more; it is started again when there is room, has all that was acknowledged, and the same Bus goes on with it.
 func TestDiskIsFilled(t *testing.T) {
-	disk := newSmallDisk(t, 128)
-	dir := filepath.Join(disk.dir, "data")
+	disk := bustest.NewDisk(t, t.TempDir(), 128)
+	dir := filepath.Join(disk.Dir, "data")
 	b, err := Open(t.Context(), Options{Store: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +131,7 @@ func TestDiskIsFilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		disk.fill(10 << 10)
+		disk.Fill(10 << 10)
 		// The looks are what this test goes behind: this is the moment between two of them.
 		publishBlindly(b, subject, t)
 		await(t, "the server is found broken", func() bool { return b.disk.failure() != nil })
@@ -180,7 +151,7 @@ func TestDiskIsFilled(t *testing.T) {
 		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil { // what a process that is killed now leaves
 			t.Fatal(err)
 		}
-		disk.clear()
+		disk.Clear()
 		if round == 2 {
 			b.Close() // instead of waiting
 			if b, err = Open(t.Context(), Options{Store: dir}); err != nil {

@@ -92,13 +92,16 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 }
 
 // takePosition reads the position, and writes it again, after which nobody who held the lease before can.
+//
+// Where the disk of an embedded server is full it does not write: no other process can have held that lease.
 func (l *Lease) takePosition(ctx context.Context) error {
-	if err := l.bus.disk.room(forBookkeeping, 0); err != nil {
-		return fmt.Errorf("take over the position of %s: %w", l.name, err)
-	}
+	full := l.bus.disk.room(forBookkeeping, 0) != nil
 	for {
 		entry, err := l.bus.positions.Get(ctx, l.name)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			if full {
+				return nil
+			}
 			l.revision, err = l.bus.positions.Create(ctx, l.name, []byte("0"))
 		} else if err == nil {
 			// The sequence, and the rewind behind a space where there was one.
@@ -106,6 +109,9 @@ func (l *Lease) takePosition(ctx context.Context) error {
 			l.rewind = rewind
 			if l.position, err = strconv.ParseUint(sequence, 10, 64); err != nil {
 				return fmt.Errorf("read the position of %s: %w", l.name, err)
+			}
+			if l.revision = entry.Revision(); full {
+				return nil
 			}
 			l.revision, err = l.bus.positions.Update(ctx, l.name, entry.Value(), entry.Revision())
 		}

@@ -95,6 +95,9 @@ func (m *Manager) finish(ctx context.Context) error {
 			log.Error("a session stays without an end: what is recorded of it can't be read", "error", err)
 		case err != nil:
 			failed = append(failed, fmt.Errorf("record the end of session %s: %w", u.session.Operation.ID, err))
+			if errors.Is(err, ErrFull) { // for the others too
+				return errors.Join(failed...)
+			}
 			continue
 		default:
 			log.Warn("the end of a session was recorded late", "reason", u.session.Reason)
