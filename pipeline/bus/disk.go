@@ -26,6 +26,9 @@ const (
 	// lookAfter is how long an answer about the free space is good for, and lookBytes for how much written meanwhile.
 	lookAfter = 50 * time.Millisecond
 	lookBytes = 512 << 10
+	// refusedFor is how long what was refused once is refused again. Where the free space comes and goes, later chunks
+	// of a session would be stored, and those before them not; so all wait, and are repeated in their order.
+	refusedFor = time.Second
 )
 
 // A disk is the file system that the embedded server's files are on. ttydrain does not fill it: a stream that meets
@@ -34,12 +37,15 @@ type disk struct {
 	dir string
 
 	mu      sync.Mutex
-	looked  time.Time // guarded by mu: when free was read
-	free    uint64    // guarded by mu: bytes that were free then
-	reserve uint64    // guarded by mu: bytes
-	written uint64    // guarded by mu: bytes since then
-	failed  error     // guarded by mu: why the server can store nothing; it is to be started again
+	looked  time.Time          // guarded by mu: when free was read
+	free    uint64             // guarded by mu: bytes that were free then
+	reserve uint64             // guarded by mu: bytes
+	written uint64             // guarded by mu: bytes since then
+	refused map[need]time.Time // guarded by mu: when it was, last
+	failed  error              // guarded by mu: why the server can store nothing; it is to be started again
 }
+
+func newDisk(dir string) *disk { return &disk{dir: dir, refused: make(map[need]time.Time)} }
 
 // room says whether there is room to write n bytes; the error wraps ErrFull. It does nothing without a disk.
 func (d *disk) room(what need, n int) error {
@@ -51,10 +57,15 @@ func (d *disk) room(what need, n int) error {
 	if d.failed != nil {
 		return fmt.Errorf("%w: the embedded NATS server is started again when there is", ErrFull)
 	}
-	if err := d.look(time.Now()); err != nil {
+	now := time.Now()
+	if err := d.look(now); err != nil {
 		return err
 	}
-	if left := d.reserve / uint64(what); d.free < left+d.written+uint64(n) {
+	again := now.Sub(d.refused[what]) < refusedFor
+	if left := d.reserve / uint64(what); again || d.free < left+d.written+uint64(n) {
+		if !again {
+			d.refused[what] = now
+		}
 		return fmt.Errorf("%w: the disk of the store has %d KiB free, and its last %d KiB are kept for what is more urgent",
 			ErrFull, (d.free-min(d.written, d.free))>>10, left>>10)
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
 	"github.com/ttydrain/ttydrain/schema"
@@ -71,7 +73,7 @@ func TestReserve(t *testing.T) {
 	}
 	for _, left := range []int64{2 * reserve, reserve * 3 / 4, reserve * 3 / 8, reserve / 8, reserve * 3 / 8, reserve * 3 / 4, 2 * reserve} {
 		disk.Fill(left)
-		b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
+		forget(b)
 		for _, w := range writes {
 			err := w.write()
 			if full := left < reserve/w.left; full != errors.Is(err, ErrFull) || !full && err != nil {
@@ -82,7 +84,7 @@ func TestReserve(t *testing.T) {
 	// Without any room, work that was released is taken up where it was, and its position kept when there is room.
 	position := lease.Position()
 	disk.Fill(0)
-	b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
+	forget(b)
 	lease.Release()
 	for name, expected := range map[string]uint64{"enrich.0": position, "enrich.1": 0} {
 		l, err := b.Acquire(t.Context(), name)
@@ -93,13 +95,13 @@ func TestReserve(t *testing.T) {
 			t.Errorf("position %d, %v", l.Position(), err)
 		}
 		disk.Clear()
-		b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
+		forget(b)
 		if err := l.Save(t.Context(), expected+1); err != nil || l.Position() != expected+1 {
 			t.Errorf("position %d, %v", l.Position(), err)
 		}
 		l.Release()
 		disk.Fill(0)
-		b.disk.looked = b.disk.looked.AddDate(-1, 0, 0)
+		forget(b)
 	}
 	// Nothing of ttydrain's own fills it to the end.
 	disk.Fill(reserve + 8<<20)
@@ -183,6 +185,37 @@ func publishBlindly(b *Bus, subject string, t testing.TB) {
 	b.disk.mu.Lock()
 	b.disk.looked = b.disk.looked.AddDate(-200, 0, 0)
 	b.disk.mu.Unlock()
+}
+
+// forget makes the disk be looked at anew.
+func forget(b *Bus) {
+	b.disk.mu.Lock()
+	defer b.disk.mu.Unlock()
+	b.disk.looked = time.Time{}
+	clear(b.disk.refused)
+}
+
+// TestRefusedForAWhile: where the free space comes and goes, a chunk is not stored before one that was refused.
+func TestRefusedForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk(t.TempDir())
+		if err := d.room(forSessions, 1<<62); !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		for range 9 {
+			time.Sleep(refusedFor / 10)
+			if err := d.room(forSessions, 1); !errors.Is(err, ErrFull) {
+				t.Error(err)
+			}
+			if err := d.room(forDelivery, 1); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(refusedFor / 10)
+		if err := d.room(forSessions, 1); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestBounds: the bounds of the configuration are those of new streams and of those that are there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,7 +27,14 @@ type Reader struct {
 	stream   string
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
+	next     chan jetstream.Msg // closed when err is known
+	err      error
+	closing  sync.Once
+	closed   chan struct{} // by Close
 }
+
+// closeWait is how long Close waits for a server that does not answer.
+const closeWait = time.Second
 
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
 // in the order of the stream, and waits for new ones at its end.
@@ -48,17 +56,42 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	return &Reader{b, stream, consumer, messages}, nil
+	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan jetstream.Msg), closed: make(chan struct{})}
+	go r.read() // ends with Close
+	return r, nil
+}
+
+// read is a goroutine of its own: where the server is gone, the iterator looks after nothing but its way back.
+func (r *Reader) read() {
+	defer close(r.next)
+	for {
+		m, err := r.messages.Next()
+		if err != nil {
+			r.err = err
+			return
+		}
+		select {
+		case r.next <- m:
+		case <-r.closed:
+			return
+		}
+	}
 }
 
 // Next waits for the next message. It ends with the context's cause.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
-	m, err := r.messages.Next(jetstream.NextContext(ctx))
-	if err != nil {
-		if ctx.Err() != nil {
-			return Message{}, context.Cause(ctx)
-		}
-		return Message{}, fmt.Errorf("read from the stream: %w", err)
+	if ctx.Err() != nil {
+		return Message{}, context.Cause(ctx)
+	}
+	var m jetstream.Msg
+	var ok bool
+	select {
+	case m, ok = <-r.next:
+	case <-ctx.Done():
+		return Message{}, context.Cause(ctx)
+	}
+	if !ok {
+		return Message{}, fmt.Errorf("read from the stream: %w", r.err)
 	}
 	meta, err := m.Metadata()
 	if err != nil {
@@ -67,15 +100,31 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, m.Data()}, nil
 }
 
-// Close ends reading.
+// Close ends reading. It may be called again. Of a server that does not answer it waits a second for a word, and leaves the rest
+// to a goroutine.
 func (r *Reader) Close() {
-	r.messages.Stop()
-	// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails it
-	// does so.
-	if info := r.consumer.CachedInfo(); info != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-		defer cancel()
-		_ = r.bus.js.DeleteConsumer(ctx, r.stream, info.Name)
+	r.closing.Do(r.close)
+}
+
+func (r *Reader) close() {
+	close(r.closed)
+	done := make(chan struct{})
+	go func() { // ends when the server has answered, or within half a minute
+		defer close(done)
+		r.messages.Stop()
+		// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails
+		// it does so.
+		if info := r.consumer.CachedInfo(); info != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+			defer cancel()
+			_ = r.bus.js.DeleteConsumer(ctx, r.stream, info.Name)
+		}
+	}()
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
 	}
 }
 

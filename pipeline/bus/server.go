@@ -33,7 +33,7 @@ type embedded struct {
 const watchEvery = time.Second
 
 func newEmbedded(dir string, sync time.Duration, log *slog.Logger) *embedded {
-	return &embedded{dir: dir, sync: sync, log: log, disk: &disk{dir: dir}, alarm: make(chan struct{}, 1)}
+	return &embedded{dir: dir, sync: sync, log: log, disk: newDisk(dir), alarm: make(chan struct{}, 1)}
 }
 
 // start starts the server.

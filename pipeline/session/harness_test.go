@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -86,7 +87,7 @@ func (s *tape) PublishEnd(subject string, last uint64, data []byte) Publish {
 		a.refuse()
 		return a
 	}
-	return s.Publish(subject, "an end", data)
+	return s.Publish(subject, fmt.Sprintf("end behind %d", last), data)
 }
 
 // LastChunks gives all that is stored.

@@ -622,7 +622,7 @@ type free struct {
 }
 
 func (f *free) Write(b []byte) (int, error) {
-	if strings.HasPrefix(string(b), "\r\nttydrain: this session was ended, since") {
+	if strings.HasPrefix(string(b), "\r\nttydrain: this session was ended") {
 		f.told += string(b)
 		return len(b), nil
 	}

@@ -23,7 +23,8 @@ const (
 // unfinished is a session that is over, and whose end is not recorded.
 type unfinished struct {
 	session *schema.Session
-	reason  string // why it ended, where nothing on the stream says so
+	reason  string    // why it ended, where nothing on the stream says so
+	at      time.Time // when it was found to have ended
 }
 
 // Recover takes care of the sessions that this gateway ran when it was last killed: it records their ends, or leaves them
@@ -69,7 +70,7 @@ func (m *Manager) leave(s *schema.Session, reason string) {
 		m.o.Log.Error("the end of a session is recorded at the next start: too many others are waiting", "operation", s.Operation.ID)
 		return
 	}
-	m.unfinished[s.Operation.ID] = unfinished{s, reason}
+	m.unfinished[s.Operation.ID] = unfinished{s, reason, time.Now()}
 	select {
 	case m.left <- struct{}{}:
 	default:
@@ -149,13 +150,12 @@ func (m *Manager) end(ctx context.Context, u unfinished) error {
 		}
 		next.Frames = append(next.Frames, start)
 	}
-	now := time.Now()
 	state := *s
-	state.Ended, state.Reason, state.Bytes = now.UTC(), u.reason, next.Offset[0]+next.Offset[1]
+	state.Ended, state.Reason, state.Bytes = u.at.UTC(), u.reason, next.Offset[0]+next.Offset[1]
 	if ended != nil {
 		state.Reason, state.ExitStatus = ended.Reason, ended.ExitStatus
 	} else {
-		end, err := schema.DetailFrame(schema.FrameEnd, now, &schema.Detail{Reason: u.reason})
+		end, err := schema.DetailFrame(schema.FrameEnd, u.at, &schema.Detail{Reason: u.reason})
 		if err != nil {
 			return err
 		}
