@@ -31,6 +31,7 @@ type Reader struct {
 	err      error
 	closing  sync.Once
 	closed   chan struct{} // by Close
+	gone     chan struct{} // closed when nothing is left of it, here and on the server as far as that answers
 }
 
 // closeWait is how long Close waits for a server that does not answer.
@@ -56,7 +57,7 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan jetstream.Msg), closed: make(chan struct{})}
+	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan jetstream.Msg), closed: make(chan struct{}), gone: make(chan struct{})}
 	go r.read() // ends with Close
 	return r, nil
 }
@@ -108,9 +109,8 @@ func (r *Reader) Close() {
 
 func (r *Reader) close() {
 	close(r.closed)
-	done := make(chan struct{})
 	go func() { // ends when the server has answered, or within half a minute
-		defer close(done)
+		defer close(r.gone)
 		r.messages.Stop()
 		// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails
 		// it does so.
@@ -123,7 +123,7 @@ func (r *Reader) close() {
 	timer := time.NewTimer(closeWait)
 	defer timer.Stop()
 	select {
-	case <-done:
+	case <-r.gone:
 	case <-timer.C:
 	}
 }

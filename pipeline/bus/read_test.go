@@ -146,13 +146,13 @@ func TestReaderOfAServerThatIsGone(t *testing.T) {
 	if _, err := r.Next(ctx); err == nil {
 		t.Error("read without a server")
 	}
-	done := make(chan struct{})
-	go func() { r.Close(); close(done) }()
+	r.Close()
 	select {
-	case <-done:
-	case <-time.After(10 * closeWait):
-		t.Error("Close waits for a server that is gone")
+	case <-r.gone:
+		t.Error("Close has waited for a server that is gone")
+	default:
 	}
+	<-r.gone
 }
 
 func TestLastNextEnd(t *testing.T) {
