@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
 // TestHeldChunksAreBounded: of the chunks behind one that never comes, memory keeps some megabytes, and then there is a
@@ -159,5 +161,55 @@ func TestFullLogs(t *testing.T) {
 	g.drain()
 	for _, s := range sessions {
 		sink.check(t, s.op, s.bytes)
+	}
+}
+
+// TestFullDeadLetters: a drain waits with a record for which there is no room among the dead letters, and says so. When
+// others are discarded it goes on, and has every record once.
+func TestFullDeadLetters(t *testing.T) {
+	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Sync: time.Hour, MaxBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	for i := uint64(1); err == nil; i++ {
+		err = b.PublishDeadLetter(t.Context(), &schema.DeadLetter{Drain: "another", Operation: "0", Sequence: i})
+	}
+	if !errors.Is(err, bus.ErrFull) {
+		t.Fatal(err)
+	}
+	g := &rig{t: t, bus: b, key: testKey(t)}
+	sink := g.memoryDrain("memory", func(batch []sinks.Entry) error {
+		for i, e := range batch {
+			if e.Record.Sequence == 7 {
+				return &sinks.Error{Verdict: sinks.Retry, Items: []sinks.Item{{Index: i, Verdict: sinks.Rejected, Status: 400, Reason: "malformed"}}}
+			}
+		}
+		return nil
+	})
+	op, _ := g.session(rand.New(rand.NewPCG(5, 6)), "web", 10_000, false)
+	g.start()
+	defer g.stop()
+	o := &Operator{Bus: b, Drains: g.drains}
+	eventually(t, "the drain says why it waits", func() bool {
+		d := o.stateOf(t, "memory")
+		return d.State == schema.DrainRetrying && strings.Contains(d.LastError, "no room")
+	})
+	for number := uint64(1); number <= 100; number++ {
+		if err := b.DeleteDeadLetter(t.Context(), number); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.drain()
+	eventually(t, "the drain says that it goes on", func() bool { return o.stateOf(t, "memory").State == schema.DrainDelivering })
+	sink.mu.Lock()
+	defer sink.mu.Unlock()
+	for i, r := range sink.got[op.ID] {
+		if want := uint64(i + 1); r.Sequence != want && r.Sequence != want+1 || r.Sequence == 7 {
+			t.Fatalf("record %d is the one numbered %d", i, r.Sequence)
+		}
+	}
+	if m, ok, err := b.Last(t.Context(), schema.StreamDeadLetter, schema.SubjectDeadLetter("memory")); err != nil || !ok || !bytes.Contains(m.Data, []byte(`"sequence":7`)) {
+		t.Errorf("%s, %t, %v", m.Data, ok, err)
 	}
 }

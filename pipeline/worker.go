@@ -386,10 +386,21 @@ func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) 
 	if err != nil {
 		return err
 	}
-	if err := w.bus.PublishDeadLetter(ctx, letter); err != nil {
+	// Without room for it the drain waits here: part of the batch that it is of is delivered.
+	for err = w.bus.PublishDeadLetter(ctx, letter); errors.Is(err, bus.ErrFull); err = w.bus.PublishDeadLetter(ctx, letter) {
+		w.state.fail(schema.DrainRetrying, err)
+		wait := w.fast.NextBackOff()
+		w.log.Error("a dead letter can't be kept, and the drain waits: discard others, or make room", "error", err, "wait", wait)
+		w.wait(ctx, wait)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	w.metrics.deadLettered.WithLabelValues(w.drain.Name).Inc()
+	w.state.recover()
 	return nil
 }
 
