@@ -19,13 +19,13 @@ const noRoom = "\r\nttydrain: this session was ended: there is no room left to r
 // TestDiskFills: sessions end with the message when the store's disk is full. What was displayed is in the drains, to the
 // byte; and when there is room again, everything goes on.
 func TestDiskFills(t *testing.T) {
-	const aLittle = 1 << 20
+	const aLittle = 128 << 10
 	for _, test := range []struct {
 		name string
 		left int64 // bytes that something else leaves, all at once
 		kill bool  // ttydrain, while the disk is full
 	}{
-		{"with what sessions show", 16 << 20, false},
+		{"with what sessions show", 12 << 20, false},
 		{"with something else, to the last byte", 0, false},
 		{"with something else, and ttydrain is killed", 0, true},
 	} {

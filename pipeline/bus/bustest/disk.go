@@ -48,13 +48,18 @@ func (d *Disk) Fill(left int64) {
 		d.t.Fatal(err)
 	}
 	defer f.Close()
-	// Somebody else may take what is there between the look and the allocation.
-	for err := error(unix.ENOSPC); err != nil; {
-		size := d.Free() - left
+	// In pieces: an allocation that fails is undone, and somebody else may take what is there between the look and it.
+	for at, piece := int64(0), int64(1<<20); ; {
+		size := min(d.Free()-left, piece)
 		if size <= 0 {
 			return
 		}
-		if err = unix.Fallocate(int(f.Fd()), 0, 0, size); err != nil && !errors.Is(err, unix.ENOSPC) {
+		switch err := unix.Fallocate(int(f.Fd()), 0, at, size); {
+		case err == nil:
+			at += size
+		case errors.Is(err, unix.ENOSPC):
+			piece = max(piece/2, 4<<10)
+		default:
 			d.t.Fatal(err)
 		}
 	}
