@@ -47,7 +47,7 @@ var rooms = map[string]room{
 	"pipeline":                   {ours: []string{"schema", "enrich", "sinks", "pipeline/bus"}, outside: all},
 	"pipeline/admin":             {ours: []string{"schema", "pipeline"}, outside: all},
 	"pipeline/bus":               {ours: []string{"schema"}, outside: all, nats: true},
-	"pipeline/bus/bustest":       {ours: none, outside: all},
+	"pipeline/bus/bustest":       {ours: none, outside: all, nats: true},
 	"pipeline/client":            {ours: none, outside: all},
 	"pipeline/client/clienttest": {ours: []string{"schema", "pipeline/session", "pipeline/gateway"}, outside: all},
 	"pipeline/config":            {ours: []string{"schema"}, outside: all},

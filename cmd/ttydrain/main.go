@@ -68,7 +68,7 @@ func newRootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
 	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
-		newDrainsCommand(), newDeadLettersCommand(), newSchemaCommand())
+		newDrainsCommand(), newDeadLettersCommand(), newStreamsCommand(), newSchemaCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	makeStrict(root)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,7 +67,6 @@ type node struct {
 	config   atomic.Pointer[config.Config] // that is in force: see reconfigure
 	bus      *bus.Bus
 	registry *prometheus.Registry
-	operator *pipeline.Operator
 	admin    admin.Options
 	reloader *reloader // nil where the configuration stays as it is
 
@@ -77,6 +77,7 @@ type node struct {
 	sshListener net.Listener
 	enricher    *pipeline.Enricher
 	router      *pipeline.Router
+	operator    *pipeline.Operator // of the router's: others may not touch what it works with
 
 	adminListener net.Listener
 	ready         atomic.Bool
@@ -102,7 +103,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	if n.adminListener, err = net.Listen("tcp", c.Admin.Listen); err != nil {
 		return nil, fmt.Errorf("admin: %w", listenError(err))
 	}
-	if n.bus, err = openBus(ctx, c, log); err != nil {
+	if n.bus, err = openBus(ctx, c, r, log); err != nil {
 		return nil, err
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -110,9 +111,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		Help: "Sessions whose record could not be read when all were last listed, and that were passed over."},
 		func() float64 { return float64(n.bus.Unreadable()) }))
 	metrics := pipeline.NewMetrics(n.registry)
-	drains := routedDrains(c, log)
-	n.operator = &pipeline.Operator{Bus: n.bus, Drains: drains}
-	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry, Operator: n.operator}
+	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry}
 	if n.admin.Token, err = adminToken(c, true); err != nil {
 		return nil, err
 	}
@@ -135,6 +134,9 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		}
 	}
 	if r.router {
+		drains := routedDrains(c, log)
+		n.operator = &pipeline.Operator{Bus: n.bus, Drains: drains}
+		n.admin.Operator = n.operator
 		n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: drains, Metrics: metrics, Log: log})
 		if err != nil {
 			return nil, err
@@ -150,21 +152,39 @@ func listenError(err error) error {
 // clusterPartitions is into how many parts the work on a cluster can be divided. It is that of the streams' first start.
 const clusterPartitions = 8
 
-func openBus(ctx context.Context, c *config.Config, log *slog.Logger) (*bus.Bus, error) {
-	if c.NATS == nil {
-		return bus.Open(ctx, bus.Options{Store: c.Store, Sync: c.SyncInterval, MaxBytes: c.Streams.MaxBytes, Log: log})
+func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (*bus.Bus, error) {
+	o := bus.Options{Store: c.Store, Sync: c.SyncInterval, MaxBytes: c.Streams.MaxBytes, Log: log}
+	if c.NATS != nil {
+		o = busOptions(c, log)
 	}
-	o := bus.Options{
-		URL: c.NATS.URL, Replicas: c.NATS.Replicas, MaxBytes: c.Streams.MaxBytes, Partitions: clusterPartitions, CredentialsFile: c.NATS.CredentialsFile,
-		Token: c.NATS.Token.Reveal(), Username: c.NATS.Username, Password: c.NATS.Password.Reveal(), Log: log,
-	}
-	if c.NATS.TLS != (config.TLS{}) {
-		var err error
-		if o.TLS, err = sinks.TLS(c.NATS.TLS).Config(); err != nil {
-			return nil, fmt.Errorf("nats: %w", err)
+	for _, part := range []struct {
+		runs bool
+		role bus.Role
+	}{{r.gateway, bus.RoleGateway}, {r.enrich, bus.RoleEnrich}, {r.router, bus.RoleRouter}} {
+		if part.runs {
+			o.Role |= part.role
 		}
 	}
 	return bus.Open(ctx, o)
+}
+
+// busOptions are for the cluster of a configuration.
+func busOptions(c *config.Config, log *slog.Logger) bus.Options {
+	n := c.NATS
+	o := bus.Options{
+		URL: n.URL, Replicas: n.Replicas, Partitions: clusterPartitions, CredentialsFile: n.CredentialsFile, NKeySeedFile: n.NKeySeedFile,
+		Token: n.Token.Reveal(), Username: n.Username, Password: n.Password.Reveal(), InboxPrefix: n.InboxPrefix, Log: log,
+	}
+	if n.TLS != (config.TLS{}) {
+		o.TLS = func() (*tls.Config, error) {
+			t, err := sinks.TLS(n.TLS).Config()
+			if err != nil {
+				return nil, fmt.Errorf("nats: %w", err)
+			}
+			return t, nil
+		}
+	}
+	return o
 }
 
 // makeGateway makes what sessions need: the runtime, the manager, and the SSH server in front.

@@ -127,8 +127,8 @@ func (n *node) reconfigure(c *config.Config) error {
 		if err := n.router.Update(drains); err != nil {
 			return err
 		}
+		n.operator.Update(drains)
 	}
-	n.operator.Update(drains)
 	n.config.Store(c)
 	return nil
 }

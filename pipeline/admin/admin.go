@@ -28,7 +28,8 @@ type Options struct {
 	Metrics prometheus.Gatherer
 	// JWKS is the key set to serve; nil for a process that signs nothing.
 	JWKS []byte
-	// Operator does what is asked for below /api/v1/, for those who have the Token. Without a Token nobody has it.
+	// Operator does what is asked for below /api/v1/, for those who have the Token. Without a Token nobody has it; without
+	// an Operator who asks is sent to a process that has one.
 	Operator *pipeline.Operator
 	Token    string
 }
@@ -56,7 +57,13 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 			w.Write(o.JWKS)
 		})
 	}
-	if o.Operator != nil && o.Token != "" {
+	switch {
+	case o.Operator == nil:
+		mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			reply(w, http.StatusNotFound, map[string]string{"error": "this ttydrain runs without the router: ask one that runs it, at its admin address (--admin HOST:PORT)"})
+		})
+	case o.Token != "":
 		(&api{o.Operator, o.Token}).register(mux)
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))

@@ -51,10 +51,19 @@ type Options struct {
 	URL string
 	// Replicas of each stream and bucket in a cluster; 0 means 1.
 	Replicas int
-	// Credentials for the cluster: a file with a JWT and an NKey seed; or a token; or a user and a password.
-	CredentialsFile, Token, Username, Password string
-	// TLS is for the connections to the cluster; nil for what the URL says.
-	TLS *tls.Config
+	// Credentials for the cluster, of one kind: a file with a JWT and an NKey seed, which is read again for every
+	// connection; a file with an NKey seed; a token; a user and a password.
+	CredentialsFile, NKeySeedFile, Token, Username, Password string
+	// TLS makes the configuration of a connection to the cluster. It is called for every connection; nil for what the
+	// URL says.
+	TLS func() (*tls.Config, error)
+	// InboxPrefix is where the answers to this process come; "" for one that is the role's own. Who may subscribe to
+	// it reads what this process reads.
+	InboxPrefix string
+
+	// Role says for which parts of ttydrain the bus is, and so which streams and buckets it has; 0 for all of them.
+	// What the role does not have must not be used.
+	Role Role
 
 	// MaxBytes is how large the streams TTY and LOGS may become, each; DEADLETTER may have a tenth of it. 0 leaves
 	// streams that exist as they are, and bounds no new one.
@@ -82,6 +91,7 @@ type Bus struct {
 
 	unreadable atomic.Int64 // sessions that could not be read when they were last listed
 
+	refusals   *refusals
 	partitions int
 	streams    map[string]jetstream.Stream // by name; filled by open, then only read
 	operations jetstream.KeyValue
@@ -93,7 +103,8 @@ type Bus struct {
 	owner      string // of this process's leases
 }
 
-// Open starts the embedded server or connects to a cluster, and makes the streams and buckets that are missing.
+// Open starts the embedded server or connects to a cluster, and makes the streams and buckets of the role that are missing.
+// On a cluster whose streams [Apply] has made, it needs no right to make any.
 func Open(ctx context.Context, o Options) (*Bus, error) {
 	b := &Bus{over: make(chan struct{})}
 	if err := b.open(ctx, o); err != nil {
@@ -108,127 +119,116 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	b.log = o.Log
-	options := append(o.connection(), nats.Name("ttydrain"), nats.MaxReconnects(-1),
-		// A server that is gone without a word is noticed while the sessions still wait for it.
-		nats.PingInterval(requestTimeout), nats.FlusherTimeout(requestTimeout),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // nil: it was closed here
-				o.Log.Warn("the connection to NATS is lost", "error", err)
-			}
-		}),
-		nats.ReconnectHandler(func(c *nats.Conn) { o.Log.Info("connected to NATS again", "server", c.ConnectedServerName()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { o.Log.Warn("NATS", "error", err) }))
-	if o.URL == "" {
-		if b.lock, err = lockStore(o.Store); err != nil {
-			return err
-		}
-		b.embedded = newEmbedded(o.Store, o.Sync, o.Log)
-		b.disk = b.embedded.disk
-		if err = b.embedded.start(); err != nil {
-			return err
-		}
-		options = append(options, nats.InProcessServer(b.embedded), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0))
-	}
-	if b.conn, err = nats.Connect(o.URL, options...); err != nil {
-		return fmt.Errorf("connect to NATS: %w", err)
-	}
-	if b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncTimeout(requestTimeout),
-		jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
-		return fmt.Errorf("set up JetStream: %w", err)
+	if err := b.connect(&o); err != nil {
+		return err
 	}
 	replicas := max(o.Replicas, 1)
 	b.partitions = max(o.Partitions, 1)
 	b.streams = make(map[string]jetstream.Stream)
 	b.owner = nuid.Next()
-	for _, s := range []struct{ name, subjects string }{{schema.StreamTTY, "tty.>"}, {schema.StreamLogs, "logs.>"}, {schema.StreamDeadLetter, "deadletter.>"}} {
-		limit := o.MaxBytes
-		if s.name == schema.StreamDeadLetter {
-			limit /= 10
+	for _, s := range streams {
+		if !s.roles.has(o.Role) {
+			continue
 		}
-		if err := b.ensureStream(ctx, s.name, s.subjects, replicas, limit); err != nil {
+		if err := b.ensureStream(ctx, streamConfig(s.name, s.subjects, replicas, b.partitions, o.limit(s.name))); err != nil {
 			return err
 		}
 	}
-	if err := b.ensureBuckets(ctx, replicas); err != nil {
+	if err := b.ensureBuckets(ctx, o.Role, replicas); err != nil {
 		return err
 	}
 	if b.embedded != nil {
 		b.watching.Go(func() { // ends with Close
-			b.embedded.watch(b.over, func() error { return b.ensureBuckets(context.WithoutCancel(ctx), replicas) })
+			b.embedded.watch(b.over, func() error { return b.ensureBuckets(context.WithoutCancel(ctx), o.Role, replicas) })
 		})
 	}
 	return nil
 }
 
-// ensureBuckets makes the buckets that are missing: after a new start of the embedded server, those in memory.
-func (b *Bus) ensureBuckets(ctx context.Context, replicas int) (err error) {
-	for _, k := range []struct {
-		into   *jetstream.KeyValue
-		config jetstream.KeyValueConfig
-	}{
-		{&b.operations, jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed", TTL: sessionRetention}},
-		{&b.sessions, jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands", TTL: sessionRetention}},
-		{&b.positions, jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}},
-		// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.
-		{&b.leases, jetstream.KeyValueConfig{Bucket: schema.BucketLeases, Description: "which process does which work",
-			TTL: leaseTTL, Storage: jetstream.MemoryStorage}},
-		{&b.controls, jetstream.KeyValueConfig{Bucket: schema.BucketControls, Description: "what is wanted of each drain"}},
-		{&b.states, jetstream.KeyValueConfig{Bucket: schema.BucketStates, Description: "how each drain stands",
-			TTL: stateTTL, Storage: jetstream.MemoryStorage}},
-	} {
+// limit is the bound of a stream in bytes; 0 leaves the one that it has.
+func (o *Options) limit(stream string) int64 {
+	if stream == schema.StreamDeadLetter {
+		return o.MaxBytes / 10
+	}
+	return o.MaxBytes
+}
+
+// ensureBuckets makes the buckets of a role that are missing: after a new start of the embedded server, those in memory.
+func (b *Bus) ensureBuckets(ctx context.Context, role Role, replicas int) error {
+	for _, k := range buckets {
+		if !k.roles.has(role) {
+			continue
+		}
 		k.config.Replicas = replicas
 		bucket, err := b.ensureBucket(ctx, k.config)
 		if err != nil {
 			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
 		}
 		if k.config.TTL > 0 {
-			if err := b.ensureAge(ctx, k.config.Bucket, k.config.TTL); err != nil {
+			if err := b.adjust(ctx, "KV_"+k.config.Bucket, func(c *jetstream.StreamConfig) { c.MaxAge = k.config.TTL }); err != nil {
 				return err
 			}
 		}
-		if *k.into == nil { // what finds a bucket by its name finds one that was made again, too
-			*k.into = bucket
+		if into := k.into(b); *into == nil { // what finds a bucket by its name finds one that was made again, too
+			*into = bucket
 		}
 	}
 	return nil
 }
 
-// ensureAge makes a bucket that is there keep its keys for as long as one that is made now.
-func (b *Bus) ensureAge(ctx context.Context, bucket string, age time.Duration) error {
-	stream, err := b.js.Stream(ctx, "KV_"+bucket)
-	if err == nil {
-		if config := stream.CachedInfo().Config; config.MaxAge != age {
-			config.MaxAge = age
-			_, err = b.js.UpdateStream(ctx, config)
+// adjust makes the settings of a stream that is there the wanted ones. Where this process may not change them, it goes
+// on with those that there are.
+func (b *Bus) adjust(ctx context.Context, name string, change func(*jetstream.StreamConfig)) error {
+	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
+	defer cancel()
+	config, err := b.configOf(ctx, name)
+	for err == nil && config == nil { // a cluster may know it here and not there yet
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
 		}
+		config, err = b.configOf(ctx, name)
 	}
 	if err != nil {
-		return fmt.Errorf("make the bucket %s keep its keys for %s: %w", bucket, age, err)
+		return err
 	}
-	return nil
+	_, err = b.update(ctx, name, config, change)
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		b.log.Warn("a stream has other settings than the configuration, and this process may not change them: \"ttydrain streams apply\" does, with the credentials of who may", "stream", name)
+		return nil
+	}
+	return err
 }
 
 // ensureBucket makes a bucket that is missing, and leaves one that is there as it is.
 func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
-	return ensure(ctx, jetstream.ErrBucketNotFound,
+	kv, err := ensure(ctx, b.refusals, "KV_"+config.Bucket, jetstream.ErrBucketNotFound,
 		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, config.Bucket) },
 		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.CreateKeyValue(ctx, config) })
+	if err != nil {
+		return nil, err
+	}
+	return bucket{kv, b.refusals}, nil
 }
 
-// ensure finds something, or makes it where the error of find is missing. Where several processes make the same at
-// once on a cluster, one is told that it is there already, or is told nothing at all: it looks again.
-func ensure[T any](ctx context.Context, missing error, find, create func(context.Context) (T, error)) (T, error) {
+// ensure finds something that is kept in a stream, or makes it where the error of find is missing. Where several processes
+// make the same at once on a cluster, one is told that it is there already, or is told nothing at all: it looks again.
+func ensure[T any](ctx context.Context, r *refusals, of string, missing error, find, create func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
-		made, err := find(attempt)
+		made, err := guarded(attempt, r, of, find)
 		if errors.Is(err, missing) {
-			made, err = create(attempt)
+			made, err = guarded(attempt, r, of, create)
+			if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+				cancel()
+				return made, fmt.Errorf("it is not there, and this process may not make it: \"ttydrain streams apply\" does, with the credentials of who may: %w", err)
+			}
 		}
 		again := errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || attempt.Err() != nil
 		cancel()
-		if err == nil || !again || ctx.Err() != nil {
+		if err == nil || !again || ctx.Err() != nil || errors.As(err, new(*RefusedError)) {
 			return made, err
 		}
 		select {
@@ -236,22 +236,6 @@ func ensure[T any](ctx context.Context, missing error, find, create func(context
 		case <-ctx.Done():
 		}
 	}
-}
-
-// connection is how to show the cluster who this is.
-func (o *Options) connection() (options []nats.Option) {
-	switch {
-	case o.CredentialsFile != "":
-		options = append(options, nats.UserCredentials(o.CredentialsFile))
-	case o.Token != "":
-		options = append(options, nats.Token(o.Token))
-	case o.Username != "":
-		options = append(options, nats.UserInfo(o.Username, o.Password))
-	}
-	if o.TLS != nil {
-		options = append(options, nats.Secure(o.TLS))
-	}
-	return options
 }
 
 // lockStore keeps a second process off the store, which would damage it.
@@ -273,34 +257,37 @@ func lockStore(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// ensureStream makes a stream that is missing, and takes the number of partitions from one that is there.
-// limit is how many bytes the stream may have; 0 leaves that as it is.
-func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas int, limit int64) error {
-	stream, err := ensure(ctx, jetstream.ErrStreamNotFound,
+// ensureStream makes a stream that is missing, and takes the number of partitions from one that is there, to which it gives the
+// wanted bound; a bound of 0 leaves it as it is.
+func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+	name := wanted.Name
+	made, err := ensure(ctx, b.refusals, name, jetstream.ErrStreamNotFound,
 		func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) },
-		func(ctx context.Context) (jetstream.Stream, error) {
-			return b.js.CreateStream(ctx, jetstream.StreamConfig{
-				Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
-				Discard: jetstream.DiscardNew, MaxAge: retention, MaxBytes: limit, AllowDirect: true,
-				Metadata: map[string]string{partitionsKey: strconv.Itoa(b.partitions)},
-			})
-		})
+		func(ctx context.Context) (jetstream.Stream, error) { return b.js.CreateStream(ctx, wanted) })
 	if err != nil {
 		return fmt.Errorf("make the stream %s: %w", name, err)
 	}
-	n, err := strconv.Atoi(stream.CachedInfo().Config.Metadata[partitionsKey])
+	n, err := strconv.Atoi(made.CachedInfo().Config.Metadata[partitionsKey])
 	if err != nil || n < 1 {
 		return fmt.Errorf("the stream %s is not ttydrain's: its metadata have no %s", name, partitionsKey)
 	}
-	if config := stream.CachedInfo().Config; limit > 0 && config.MaxBytes != limit {
-		config.MaxBytes = limit
-		if stream, err = b.js.UpdateStream(ctx, config); err != nil {
-			return fmt.Errorf("bound the stream %s to %d bytes: %w", name, limit, err)
+	if wanted.MaxBytes > 0 && made.CachedInfo().Config.MaxBytes != wanted.MaxBytes {
+		if err := b.adjust(ctx, name, func(c *jetstream.StreamConfig) { c.MaxBytes = wanted.MaxBytes }); err != nil {
+			return err
 		}
 	}
 	b.partitions = n
-	b.streams[name] = stream
+	b.streams[name] = stream{made, name, b.refusals}
 	return nil
+}
+
+// streamConfig is how a stream is made. maxBytes is its bound; 0 for none.
+func streamConfig(name, subjects string, replicas, partitions int, maxBytes int64) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
+		Discard: jetstream.DiscardNew, MaxAge: retention, MaxBytes: maxBytes, AllowDirect: true,
+		Metadata: map[string]string{partitionsKey: strconv.Itoa(partitions)},
+	}
 }
 
 // Partitions is the number of partitions of the streams.
@@ -311,7 +298,10 @@ func (b *Bus) Ready(ctx context.Context) error {
 	if err := b.disk.room(forSessions, 0); err != nil {
 		return fmt.Errorf("sessions can't be recorded: %w", err)
 	}
-	if _, err := b.js.AccountInfo(ctx); err != nil {
+	if err := b.conn.LastError(); err != nil && !b.conn.IsConnected() {
+		return fmt.Errorf("there is no connection to NATS: %w", connectError(err))
+	}
+	if _, err := guarded(ctx, b.refusals, "$JS.API.INFO", b.js.AccountInfo); err != nil {
 		return fmt.Errorf("NATS JetStream does not answer: %w", err)
 	}
 	return nil

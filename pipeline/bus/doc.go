@@ -42,6 +42,13 @@
 // and the one of sessions sessions, eight days after the retention of the streams; the server goes on counting where it was, with
 // an empty bucket too.
 //
+// # Roles
+//
+// On a cluster a process has the streams and buckets of its [Role] alone, as a NATS user that may do no more than the role
+// needs: the folder nats has the server's configuration, and [Apply] makes the streams for roles that may not. What the
+// server refuses ends the call that needed it with a [RefusedError]. A refusal comes without the request that it belongs to, and
+// is matched by its subject: of calls at the same time that need the same stream, all may end with the refusal of one.
+//
 // # Durability
 //
 // With the embedded server an acknowledged message is on the disk (sync always) unless the

@@ -120,7 +120,7 @@ func NextRewind(after uint64) *schema.Rewind { return &schema.Rewind{ID: nuid.Ne
 
 // BeforeTime gives the sequence on LOGS before the first message of a time or later: the last one where there is none.
 func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
-	consumer, err := b.js.OrderedConsumer(ctx, schema.StreamLogs, jetstream.OrderedConsumerConfig{
+	consumer, err := b.orderedConsumer(ctx, schema.StreamLogs, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, HeadersOnly: true,
 	})
 	if err != nil {

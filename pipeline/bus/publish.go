@@ -23,8 +23,10 @@ var ErrFull = errors.New("there is no room to record it")
 
 // A Publish is a message under way to its stream.
 type Publish struct {
-	future jetstream.PubAckFuture
-	err    error
+	future  jetstream.PubAckFuture
+	err     error
+	subject string
+	refused *refused // what was refused from its beginning on
 }
 
 // PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a repeat. data is
@@ -49,18 +51,25 @@ func (b *Bus) publish(what need, subject string, data []byte, opts ...jetstream.
 	if err := b.disk.room(what, len(data)); err != nil {
 		return &Publish{err: err}
 	}
+	refused := b.refusals.end.Load()
 	future, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data}, opts...)
-	return &Publish{future, err}
+	return &Publish{future, err, subject, refused}
 }
 
 // Wait waits until the stream has stored the message, for some seconds at most, and gives its sequence in the
-// stream. It is called once. After an error that is neither ErrFenced nor ErrFull the message may be stored all the same.
+// stream. It is called once. After an error that is neither ErrFenced nor ErrFull nor a RefusedError the message may be
+// stored all the same.
 func (p *Publish) Wait(ctx context.Context) (sequence uint64, err error) {
-	if p.err == nil {
+	for p.err == nil {
 		select {
 		case ack := <-p.future.Ok():
 			return ack.Sequence, nil
 		case p.err = <-p.future.Err():
+		case <-p.refused.happened:
+			if what := p.refused.what; what.concerns(p.subject) {
+				p.err = what
+			}
+			p.refused = p.refused.next
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 // A Message is one message of a stream.
@@ -29,6 +31,8 @@ type Reader struct {
 	messages jetstream.MessagesContext
 	next     chan jetstream.Msg // closed when err is known
 	err      error
+	cancel   context.CancelFunc           // ends looking for refusals
+	refused  atomic.Pointer[RefusedError] // why nothing comes any more, or nil
 	closing  sync.Once
 	closed   chan struct{} // by Close
 	gone     chan struct{} // closed when nothing is left of it, here and on the server as far as that answers
@@ -49,7 +53,10 @@ func (b *Bus) Read(ctx context.Context, stream string, filters []string, after u
 
 func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (*Reader, error) {
 	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
-	consumer, err := b.js.OrderedConsumer(context.WithoutCancel(ctx), stream, config)
+	ctx = context.WithoutCancel(ctx)
+	refused := b.refusals.end.Load()
+	config.NamePrefix = nuid.Next()
+	consumer, err := b.orderedConsumer(ctx, stream, config)
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
@@ -58,6 +65,11 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
 	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan jetstream.Msg), closed: make(chan struct{}), gone: make(chan struct{})}
+	ctx, r.cancel = context.WithCancel(ctx)
+	go refused.follow(ctx, config.NamePrefix, func(e *RefusedError) { // ends with Close
+		r.refused.Store(e)
+		messages.Stop()
+	})
 	go r.read() // ends with Close
 	return r, nil
 }
@@ -68,6 +80,9 @@ func (r *Reader) read() {
 	for {
 		m, err := r.messages.Next()
 		if err != nil {
+			if refused := r.refused.Load(); refused != nil {
+				err = refused
+			}
 			r.err = err
 			return
 		}
@@ -77,6 +92,12 @@ func (r *Reader) read() {
 			return
 		}
 	}
+}
+
+func (b *Bus) orderedConsumer(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	return guarded(ctx, b.refusals, stream, func(ctx context.Context) (jetstream.Consumer, error) {
+		return b.js.OrderedConsumer(ctx, stream, config)
+	})
 }
 
 // Next waits for the next message. It ends with the context's cause.
@@ -109,6 +130,7 @@ func (r *Reader) Close() {
 
 func (r *Reader) close() {
 	close(r.closed)
+	r.cancel()
 	go func() { // ends when the server has answered, or within half a minute
 		defer close(r.gone)
 		r.messages.Stop()

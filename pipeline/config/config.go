@@ -38,13 +38,18 @@ type NATS struct {
 	// URL is one or more URLs (nats, tls, ws, wss) with commas between, without credentials.
 	URL      string `yaml:"url" rule:"required" want:"a URL such as nats://127.0.0.1:4222"`
 	Replicas int    `yaml:"replicas" min:"1" max:"5"`
-	// CredentialsFile is a file of NATS credentials (a JWT and an NKey seed). It, Token, and
+	// CredentialsFile is a file of NATS credentials (a JWT and an NKey seed). It, NKeySeedFile, Token, and
 	// Username with Password exclude each other.
 	CredentialsFile string `yaml:"credentials_file" as:"path"`
-	Username        string `yaml:"username"`
-	Password        Secret `yaml:"password"`
-	Token           Secret `yaml:"token"`
-	TLS             TLS    `yaml:",inline"`
+	// NKeySeedFile is a file with the seed of a user's NKey.
+	NKeySeedFile string `yaml:"nkey_seed_file" as:"path"`
+	Username     string `yaml:"username"`
+	Password     Secret `yaml:"password"`
+	Token        Secret `yaml:"token"`
+	TLS          TLS    `yaml:",inline"`
+	// InboxPrefix begins the subjects on which answers come, which the NATS user must be allowed to subscribe to; "" for
+	// _INBOX_ttydrain_ and the role.
+	InboxPrefix string `yaml:"inbox_prefix" want:"a subject such as _INBOX_ttydrain_gateway"`
 }
 
 func (n *NATS) setDefaults() { n.Replicas = 3 }

@@ -46,18 +46,41 @@ func (c *Config) finishStore(d *decoder) {
 		}
 	}
 	ways := 0
-	for _, set := range []bool{n.CredentialsFile != "", n.Token.IsSet(), n.Username != "" || n.Password.IsSet()} {
+	for _, set := range []bool{n.CredentialsFile != "", n.NKeySeedFile != "", n.Token.IsSet(), n.Username != "" || n.Password.IsSet()} {
 		if set {
 			ways++
 		}
 	}
 	if ways > 1 {
-		d.refuse("nats", "has credentials of more than one kind; expected one of credentials_file, token, or username with password")
+		d.refuse("nats", "has credentials of more than one kind; expected one of credentials_file, nkey_seed_file, token, or username with password")
 	}
 	d.together("nats.username", "nats.password")
-	d.checkFile("nats.credentials_file", n.CredentialsFile)
+	if at := "nats.credentials_file"; d.usable(at) {
+		data := d.checkFile(at, n.CredentialsFile)
+		if d.usable(at) && !(userJWT.Match(data) && userSeed.Match(data)) {
+			d.refuse(at, "the file %s holds no NATS credentials; expected a user's JWT and its NKey seed, as \"nsc generate creds\" writes them", quote(n.CredentialsFile))
+		}
+	}
+	if at := "nats.nkey_seed_file"; d.usable(at) {
+		data := d.checkFile(at, n.NKeySeedFile)
+		if d.usable(at) && !userSeed.Match(data) {
+			d.refuse(at, "the file %s holds no NKey seed of a user; expected a line of 58 characters that begins with SU, as \"nk -gen user\" writes it", quote(n.NKeySeedFile))
+		}
+	}
+	if at := "nats.inbox_prefix"; d.usable(at) && !inboxForm.MatchString(n.InboxPrefix) {
+		d.refuse(at, "%s is no beginning of a subject; expected letters, digits, \"_\" and \"-\", in parts with dots between, such as _INBOX_ttydrain_gateway", quote(n.InboxPrefix))
+	}
 	d.checkTLS("nats", &n.TLS)
 }
+
+var (
+	// userSeed is the seed of a user's NKey: see github.com/nats-io/nkeys.
+	userSeed = regexp.MustCompile(`(?m)^\s*SU[A-Z2-7]{56}\s*$`)
+	// userJWT begins a JWT in a file of NATS credentials.
+	userJWT = regexp.MustCompile(`(?m)^-+BEGIN NATS USER JWT-+\s*$`)
+	// inboxForm is what a subject is like that others can be appended to.
+	inboxForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+)
 
 func (c *Config) finishServers(d *decoder) {
 	g := &c.Gateway
