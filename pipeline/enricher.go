@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,12 @@ const (
 	idleAfter = 5 * time.Minute
 	// maxBacklog is how many bytes of finished records may wait for LOGS, per partition.
 	maxBacklog = 16 << 20
+	// maxHeld is how many bytes of an operation's chunks may wait for one before them. A capture is never that far ahead of
+	// what the stream has taken.
+	maxHeld = 4 << 20
+	// maxOperations is how many operations are kept in memory, per partition, besides those that have something to
+	// publish: what is known of the others can be read again from LOGS.
+	maxOperations = 4096
 )
 
 // EnricherOptions of an [Enricher]. All are needed.
@@ -174,6 +181,7 @@ type operation struct {
 	published  enrich.Progress // as far as it is on LOGS
 	sources    []source        // in the order of the session, which is not always that of TTY
 	held       []held
+	heldBytes  int // of their data
 	size       int // its part of the backlog
 	touched    time.Time
 }
@@ -276,6 +284,12 @@ func (p *enriching) enrich(ctx context.Context, m bus.Message) error {
 	switch err := p.apply(op, m.Sequence, now); {
 	case errors.Is(err, enrich.ErrAhead):
 		op.held = append(op.held, held{m.Sequence, m.Data, now})
+		op.heldBytes += len(m.Data)
+		if op.heldBytes > maxHeld {
+			if err := p.giveUp(op, now); err != nil {
+				return err
+			}
+		}
 	case errors.Is(err, schema.ErrCorrupt):
 		return p.skip(m, err)
 	case err != nil:
@@ -360,7 +374,8 @@ func (p *enriching) release(op *operation, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		op.held = append(op.held[:i], op.held[i+1:]...)
+		op.heldBytes -= len(h.data)
+		op.held = slices.Delete(op.held, i, i+1) // which lets go of the data
 		i = 0
 	}
 	return nil
@@ -436,7 +451,7 @@ func (p *enriching) tick(ctx context.Context, now time.Time) error {
 			return err
 		}
 		idle := len(op.sources) == 0 && len(op.held) == 0 && op.flying == nil && !op.transcript.Ready()
-		if idle && (op.transcript.Ended() || now.Sub(op.touched) > idleAfter) {
+		if idle && (op.transcript.Ended() || now.Sub(op.touched) > idleAfter || len(p.operations) > maxOperations) {
 			delete(p.operations, subject)
 		}
 	}
@@ -479,7 +494,10 @@ func (p *enriching) position() uint64 {
 
 func (p *enriching) save(ctx context.Context) error {
 	if position := p.position(); position != p.lease.Position() {
-		return p.lease.Save(ctx, position)
+		// Without room for it, the work goes on: a restart begins further back, and finds what is done on LOGS.
+		if err := p.lease.Save(ctx, position); !errors.Is(err, bus.ErrFull) {
+			return err
+		}
 	}
 	return nil
 }

@@ -386,17 +386,31 @@ func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) 
 	if err != nil {
 		return err
 	}
-	if err := w.bus.PublishDeadLetter(ctx, letter); err != nil {
+	// Without room for it the drain waits here: part of the batch that it is of is delivered.
+	for err = w.bus.PublishDeadLetter(ctx, letter); errors.Is(err, bus.ErrFull); err = w.bus.PublishDeadLetter(ctx, letter) {
+		w.state.fail(schema.DrainRetrying, err)
+		wait := w.fast.NextBackOff()
+		w.log.Error("a dead letter can't be kept, and the drain waits: discard others, or make room", "error", err, "wait", wait)
+		w.wait(ctx, wait)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	w.metrics.deadLettered.WithLabelValues(w.drain.Name).Inc()
+	w.state.recover()
 	return nil
 }
 
 // save keeps the position.
 func (w *worker) save(ctx context.Context, lease *bus.Lease) error {
 	if position := w.delivered.Load(); position != lease.Position() {
-		return lease.Save(ctx, position)
+		// Without room for it, delivery goes on: a restart repeats what came after the last one that is kept.
+		if err := lease.Save(ctx, position); !errors.Is(err, bus.ErrFull) {
+			return err
+		}
 	}
 	return nil
 }

@@ -147,8 +147,18 @@ type server struct {
 func (s *site) serve(args ...string) *server {
 	s.t.Helper()
 	v := s.launch(args...)
+	v.listens()
+	if status, body := v.get("/readyz"); status != http.StatusOK {
+		s.t.Fatalf("/readyz: %d %s", status, body)
+	}
+	return v
+}
+
+// listens waits until the server listens, and finds out where.
+func (v *server) listens() {
+	v.site.t.Helper()
 	ready := struct{ Msg, SSH, Admin string }{}
-	await(s.t, "for serve to be ready", func() bool {
+	await(v.site.t, "for serve to be ready", func() bool {
 		log := v.log.String()
 		for lines := bufio.NewScanner(strings.NewReader(log)); lines.Scan(); {
 			if json.Unmarshal(lines.Bytes(), &ready) == nil && ready.Msg == "ready" {
@@ -157,16 +167,12 @@ func (s *site) serve(args ...string) *server {
 		}
 		select {
 		case <-v.done:
-			s.t.Fatalf("serve ended: %s\n%s", v.cmd.ProcessState, log)
+			v.site.t.Fatalf("serve ended: %s\n%s", v.cmd.ProcessState, log)
 		default:
 		}
 		return false
 	})
 	v.ssh, v.admin = ready.SSH, ready.Admin
-	if status, body := v.get("/readyz"); status != http.StatusOK {
-		s.t.Fatalf("/readyz: %d %s", status, body)
-	}
-	return v
 }
 
 // launch starts `ttydrain serve`, and waits for nothing.

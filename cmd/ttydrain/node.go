@@ -107,6 +107,9 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		return nil, err
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ttydrain", Name: "unreadable_sessions",
+		Help: "Sessions whose record could not be read when all were last listed, and that were passed over."},
+		func() float64 { return float64(n.bus.Unreadable()) }))
 	metrics := pipeline.NewMetrics(n.registry)
 	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry}
 	if n.admin.Token, err = adminToken(c, true); err != nil {
@@ -150,7 +153,7 @@ func listenError(err error) error {
 const clusterPartitions = 8
 
 func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (*bus.Bus, error) {
-	o := bus.Options{Store: c.Store, Sync: c.SyncInterval, Log: log}
+	o := bus.Options{Store: c.Store, Sync: c.SyncInterval, MaxBytes: c.Streams.MaxBytes, Log: log}
 	if c.NATS != nil {
 		o = busOptions(c, log)
 	}
@@ -249,19 +252,38 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 // sessionStore is the bus as sessions want it.
 type sessionStore struct{ *bus.Bus }
 
+func (s sessionStore) CreateOperation(ctx context.Context, op *schema.Operation) error {
+	return roomError(s.Bus.CreateOperation(ctx, op))
+}
+
+func (s sessionStore) SaveSession(ctx context.Context, state *schema.Session) error {
+	return roomError(s.Bus.SaveSession(ctx, state))
+}
+
+func (s sessionStore) LastChunks(ctx context.Context, subject string, each func(sequence uint64, data []byte) error) error {
+	return s.Tail(ctx, schema.StreamTTY, subject, func(m bus.Message) error { return each(m.Sequence, m.Data) })
+}
+
 func (s sessionStore) Publish(subject, id string, data []byte) session.Publish {
 	return chunkPublish{s.PublishChunk(subject, id, data)}
 }
 
-func (s sessionStore) LastChunk(ctx context.Context, subject string) ([]byte, bool, error) {
-	m, ok, err := s.Last(ctx, schema.StreamTTY, subject)
-	return m.Data, ok, err
+func (s sessionStore) PublishEnd(subject string, last uint64, data []byte) session.Publish {
+	return chunkPublish{s.Bus.PublishEnd(subject, last, data)}
 }
 
 type chunkPublish struct{ *bus.Publish }
 
 func (p chunkPublish) Wait(ctx context.Context) error {
 	_, err := p.Publish.Wait(ctx)
+	return roomError(err)
+}
+
+// roomError tells sessions in their words that there is no room.
+func roomError(err error) error {
+	if errors.Is(err, bus.ErrFull) {
+		return fmt.Errorf("%w: %w", session.ErrFull, err)
+	}
 	return err
 }
 
@@ -290,6 +312,9 @@ func (n *node) run(ctx context.Context) error {
 	}
 	if n.router != nil {
 		work.Go(func() error { return n.router.Run(working) })
+	}
+	if n.manager != nil {
+		work.Go(func() error { n.manager.Tend(working); return nil })
 	}
 	// A server that fails by itself is a reason to stop all.
 	accepting, failed := context.WithCancelCause(ctx)

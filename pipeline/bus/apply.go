@@ -27,7 +27,7 @@ func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Bus{partitions: max(o.Partitions, 1), streams: make(map[string]jetstream.Stream)}
+	b := &Bus{partitions: max(o.Partitions, 1), streams: make(map[string]jetstream.Stream), log: o.Log, over: make(chan struct{})}
 	defer b.Close()
 	if err := b.connect(&o); err != nil {
 		return nil, err
@@ -38,12 +38,15 @@ func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 		if err != nil {
 			return done, err
 		}
-		if err := b.ensureStream(ctx, s.name, s.subjects, replicas); err != nil {
+		wanted := streamConfig(s.name, s.subjects, replicas, b.partitions, o.limit(s.name))
+		if err := b.ensureStream(ctx, wanted); err != nil {
 			return done, err
 		}
-		wanted := streamConfig(s.name, s.subjects, replicas, b.partitions)
 		a, err := b.update(ctx, s.name, before, func(c *jetstream.StreamConfig) {
 			c.Replicas, c.MaxAge, c.Discard, c.AllowDirect = wanted.Replicas, wanted.MaxAge, wanted.Discard, wanted.AllowDirect
+			if wanted.MaxBytes > 0 {
+				c.MaxBytes = wanted.MaxBytes
+			}
 		})
 		if err != nil {
 			return done, err

@@ -19,6 +19,9 @@ func (b *Bus) CreateOperation(ctx context.Context, op *schema.Operation) error {
 	if err != nil {
 		return fmt.Errorf("encode the operation: %w", err)
 	}
+	if err := b.disk.room(forSessions, len(data)); err != nil {
+		return fmt.Errorf("record the operation: %w", err)
+	}
 	key := schema.Token(op.Stack) + "." + schema.Token(op.App) + "." + nuid.Next()
 	revision, err := b.operations.Create(ctx, key, data)
 	if err != nil {
@@ -34,19 +37,48 @@ func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
 	if err != nil {
 		return fmt.Errorf("encode the session: %w", err)
 	}
+	what := forSessions
+	if !s.Ended.IsZero() {
+		what = forBookkeeping
+	}
+	if err := b.disk.room(what, len(data)); err != nil {
+		return fmt.Errorf("record the session: %w", err)
+	}
 	if _, err := b.sessions.Put(ctx, schema.Token(s.Operation.ID), data); err != nil {
 		return fmt.Errorf("record the session: %w", classify(err))
 	}
 	return nil
 }
 
-// Sessions gives what is recorded of every session.
+// Sessions gives what is recorded of every session, those that ended longer ago than the retention and a week
+// excepted. What can't be read is left out, told to the log, and counted: see Unreadable.
 func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
-	return all[schema.Session](ctx, b.sessions, "the sessions")
+	unreadable := int64(0)
+	sessions, err := readable[schema.Session](ctx, b.sessions, "the sessions", func(key string) {
+		unreadable++
+		b.log.Error("what is recorded of a session can't be read and is passed over", "key", key)
+	})
+	if err == nil {
+		b.unreadable.Store(unreadable)
+	}
+	return sessions, err
 }
+
+// Unreadable is how many sessions could not be read when they were last listed.
+func (b *Bus) Unreadable() int64 { return b.unreadable.Load() }
 
 // all gives all values of a bucket.
 func all[T any](ctx context.Context, bucket jetstream.KeyValue, what string) ([]T, error) {
+	var corrupt string
+	values, err := readable[T](ctx, bucket, what, func(key string) { corrupt = key })
+	if err == nil && corrupt != "" {
+		return nil, fmt.Errorf("list %s: %s: %w", what, corrupt, schema.ErrCorrupt)
+	}
+	return values, err
+}
+
+// readable gives all values of a bucket that can be read, and calls skipped with the keys of the others.
+func readable[T any](ctx context.Context, bucket jetstream.KeyValue, what string, skipped func(key string)) ([]T, error) {
 	watch, err := bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", what, err)
@@ -61,7 +93,8 @@ func all[T any](ctx context.Context, bucket jetstream.KeyValue, what string) ([]
 			}
 			var v T
 			if err := json.Unmarshal(entry.Value(), &v); err != nil {
-				return nil, fmt.Errorf("list %s: %s: %w", what, entry.Key(), schema.ErrCorrupt)
+				skipped(entry.Key())
+				continue
 			}
 			values = append(values, v)
 		case <-ctx.Done():

@@ -9,13 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 const (
@@ -25,9 +28,14 @@ const (
 	requestTimeout = 5 * time.Second
 	// makeTimeout bounds the making of each stream and bucket, with several attempts.
 	makeTimeout = 30 * time.Second
+	// reconnectWait is how often the connection to an embedded server is tried again, which is being started again then.
+	reconnectWait = 50 * time.Millisecond
 	// retention is how long the streams keep what was written: a session of seven days is whole
 	// in them when it ends, with a week for drains to catch up.
 	retention = 14 * 24 * time.Hour
+	// sessionRetention is how long a session and its operation are known after they were written last: while it
+	// lasts, which is a week at most, and then as long as what it showed.
+	sessionRetention = retention + 8*24*time.Hour
 	// partitionsKey is where a stream's metadata keep the number of partitions.
 	partitionsKey = "ttydrain.partitions"
 )
@@ -57,6 +65,10 @@ type Options struct {
 	// What the role does not have must not be used.
 	Role Role
 
+	// MaxBytes is how large the streams TTY and LOGS may become, each; DEADLETTER may have a tenth of it. 0 leaves
+	// streams that exist as they are, and bounds no new one.
+	MaxBytes int64
+
 	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
 	// exist keep theirs.
 	Partitions int
@@ -67,10 +79,17 @@ type Options struct {
 
 // A Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent use.
 type Bus struct {
-	server *server.Server // nil where the NATS is not embedded
-	lock   *os.File       // held while this process uses the store
-	conn   *nats.Conn
-	js     jetstream.JetStream
+	embedded *embedded // nil where the NATS is not embedded
+	disk     *disk     // of it; nil without
+	closing  sync.Once
+	over     chan struct{} // closed by Close
+	watching sync.WaitGroup
+	lock     *os.File // held while this process uses the store
+	conn     *nats.Conn
+	js       jetstream.JetStream
+	log      *slog.Logger
+
+	unreadable atomic.Int64 // sessions that could not be read when they were last listed
 
 	refusals   *refusals
 	partitions int
@@ -87,7 +106,7 @@ type Bus struct {
 // Open starts the embedded server or connects to a cluster, and makes the streams and buckets of the role that are missing.
 // On a cluster whose streams [Apply] has made, it needs no right to make any.
 func Open(ctx context.Context, o Options) (*Bus, error) {
-	b := new(Bus)
+	b := &Bus{over: make(chan struct{})}
 	if err := b.open(ctx, o); err != nil {
 		b.Close()
 		return nil, err
@@ -99,6 +118,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	b.log = o.Log
 	if err := b.connect(&o); err != nil {
 		return err
 	}
@@ -110,20 +130,74 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 		if !s.roles.has(o.Role) {
 			continue
 		}
-		if err := b.ensureStream(ctx, s.name, s.subjects, replicas); err != nil {
+		if err := b.ensureStream(ctx, streamConfig(s.name, s.subjects, replicas, b.partitions, o.limit(s.name))); err != nil {
 			return err
 		}
 	}
+	if err := b.ensureBuckets(ctx, o.Role, replicas); err != nil {
+		return err
+	}
+	if b.embedded != nil {
+		b.watching.Go(func() { // ends with Close
+			b.embedded.watch(b.over, func() error { return b.ensureBuckets(context.WithoutCancel(ctx), o.Role, replicas) })
+		})
+	}
+	return nil
+}
+
+// limit is the bound of a stream in bytes; 0 leaves the one that it has.
+func (o *Options) limit(stream string) int64 {
+	if stream == schema.StreamDeadLetter {
+		return o.MaxBytes / 10
+	}
+	return o.MaxBytes
+}
+
+// ensureBuckets makes the buckets of a role that are missing: after a new start of the embedded server, those in memory.
+func (b *Bus) ensureBuckets(ctx context.Context, role Role, replicas int) error {
 	for _, k := range buckets {
-		if !k.roles.has(o.Role) {
+		if !k.roles.has(role) {
 			continue
 		}
 		k.config.Replicas = replicas
-		if *k.into(b), err = b.ensureBucket(ctx, k.config); err != nil {
+		bucket, err := b.ensureBucket(ctx, k.config)
+		if err != nil {
 			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
+		}
+		if k.config.TTL > 0 {
+			if err := b.adjust(ctx, "KV_"+k.config.Bucket, func(c *jetstream.StreamConfig) { c.MaxAge = k.config.TTL }); err != nil {
+				return err
+			}
+		}
+		if into := k.into(b); *into == nil { // what finds a bucket by its name finds one that was made again, too
+			*into = bucket
 		}
 	}
 	return nil
+}
+
+// adjust makes the settings of a stream that is there the wanted ones. Where this process may not change them, it goes
+// on with those that there are.
+func (b *Bus) adjust(ctx context.Context, name string, change func(*jetstream.StreamConfig)) error {
+	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
+	defer cancel()
+	config, err := b.configOf(ctx, name)
+	for err == nil && config == nil { // a cluster may know it here and not there yet
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		config, err = b.configOf(ctx, name)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = b.update(ctx, name, config, change)
+	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
+		b.log.Warn("a stream has other settings than the configuration, and this process may not change them: \"ttydrain streams apply\" does, with the credentials of who may", "stream", name)
+		return nil
+	}
+	return err
 }
 
 // ensureBucket makes a bucket that is missing, and leaves one that is there as it is.
@@ -183,13 +257,13 @@ func lockStore(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// ensureStream makes a stream that is missing, and takes the number of partitions from one that is there.
-func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas int) error {
+// ensureStream makes a stream that is missing, and takes the number of partitions from one that is there, to which it gives the
+// wanted bound; a bound of 0 leaves it as it is.
+func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
+	name := wanted.Name
 	made, err := ensure(ctx, b.refusals, name, jetstream.ErrStreamNotFound,
 		func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) },
-		func(ctx context.Context) (jetstream.Stream, error) {
-			return b.js.CreateStream(ctx, streamConfig(name, subjects, replicas, b.partitions))
-		})
+		func(ctx context.Context) (jetstream.Stream, error) { return b.js.CreateStream(ctx, wanted) })
 	if err != nil {
 		return fmt.Errorf("make the stream %s: %w", name, err)
 	}
@@ -197,15 +271,21 @@ func (b *Bus) ensureStream(ctx context.Context, name, subjects string, replicas 
 	if err != nil || n < 1 {
 		return fmt.Errorf("the stream %s is not ttydrain's: its metadata have no %s", name, partitionsKey)
 	}
+	if wanted.MaxBytes > 0 && made.CachedInfo().Config.MaxBytes != wanted.MaxBytes {
+		if err := b.adjust(ctx, name, func(c *jetstream.StreamConfig) { c.MaxBytes = wanted.MaxBytes }); err != nil {
+			return err
+		}
+	}
 	b.partitions = n
 	b.streams[name] = stream{made, name, b.refusals}
 	return nil
 }
 
-func streamConfig(name, subjects string, replicas, partitions int) jetstream.StreamConfig {
+// streamConfig is how a stream is made. maxBytes is its bound; 0 for none.
+func streamConfig(name, subjects string, replicas, partitions int, maxBytes int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
-		Discard: jetstream.DiscardNew, MaxAge: retention, AllowDirect: true,
+		Discard: jetstream.DiscardNew, MaxAge: retention, MaxBytes: maxBytes, AllowDirect: true,
 		Metadata: map[string]string{partitionsKey: strconv.Itoa(partitions)},
 	}
 }
@@ -213,8 +293,11 @@ func streamConfig(name, subjects string, replicas, partitions int) jetstream.Str
 // Partitions is the number of partitions of the streams.
 func (b *Bus) Partitions() int { return b.partitions }
 
-// Ready says whether JetStream answers.
+// Ready says whether JetStream answers, and takes what sessions show.
 func (b *Bus) Ready(ctx context.Context) error {
+	if err := b.disk.room(forSessions, 0); err != nil {
+		return fmt.Errorf("sessions can't be recorded: %w", err)
+	}
 	if err := b.conn.LastError(); err != nil && !b.conn.IsConnected() {
 		return fmt.Errorf("there is no connection to NATS: %w", connectError(err))
 	}
@@ -226,12 +309,13 @@ func (b *Bus) Ready(ctx context.Context) error {
 
 // Close ends the connection and the embedded server. Nothing that was acknowledged is lost.
 func (b *Bus) Close() {
+	b.closing.Do(func() { close(b.over) })
+	b.watching.Wait()
 	if b.conn != nil {
 		b.conn.Close()
 	}
-	if b.server != nil {
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
+	if b.embedded != nil {
+		b.embedded.stop()
 	}
 	if b.lock != nil {
 		b.lock.Close()

@@ -86,7 +86,7 @@ func TestCluster(t *testing.T) {
 		t.FailNow()
 	}
 	a, b := buses[0], buses[1]
-	if a.server != nil || a.Partitions() != 2 || b.Partitions() != 2 {
+	if a.embedded != nil || a.Partitions() != 2 || b.Partitions() != 2 {
 		t.Errorf("partitions %d and %d", a.Partitions(), b.Partitions())
 	}
 	info, err := a.streams[schema.StreamTTY].Info(t.Context())

@@ -44,10 +44,12 @@ func (b *Bus) connect(o *Options) (err error) {
 		if b.lock, err = lockStore(o.Store); err != nil {
 			return err
 		}
-		if b.server, err = startServer(o.Store, o.Sync, o.Log); err != nil {
+		b.embedded = newEmbedded(o.Store, o.Sync, o.Log)
+		b.disk = b.embedded.disk
+		if err = b.embedded.start(); err != nil {
 			return err
 		}
-		options = append(options, nats.InProcessServer(b.server))
+		options = append(options, nats.InProcessServer(b.embedded), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0))
 	}
 	if b.conn, err = nats.Connect(o.URL, options...); err != nil {
 		return fmt.Errorf("connect to NATS: %w", connectError(err))

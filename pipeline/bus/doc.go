@@ -7,6 +7,22 @@
 // subject per operation (see package schema). Both refuse new messages rather than delete old
 // ones when they are full, which holds the sessions back.
 //
+// # Sizes, and a disk that is full
+//
+// The streams are as large as Options.MaxBytes and the disk allow. Of the disk of an embedded server a reserve stays free,
+// a twentieth of it between 4 and 256 MiB: new sessions and their output are refused with [ErrFull] when it is reached,
+// segments and dead letters when a half of it is left, positions and ends of sessions at a quarter.
+//
+// Something else can fill the disk all the same. nats-server 2.15 then keeps what it has and answers reads; a stream whose
+// file it could not write takes nothing more, says nothing to its publishers, and stays so when there is room again
+// (measured). So the server is asked for its health when it complains. One with a broken stream is started again inside
+// this process as soon as the reserve is free, and until then everything is refused at once. The leases, which
+// are in its memory, end with it, and work begins again from its positions. On a cluster, all of this is
+// its operators' to do: ttydrain waits.
+//
+// Not guaranteed: that nothing comes between a chunk that was refused and a later one that was stored, where the free space comes
+// and goes. Nobody has seen either, and the gap becomes a record.
+//
 // # Order and repeats
 //
 // Messages of one subject are in the order in which the stream took them. A publish that was refused or
@@ -22,7 +38,9 @@
 // # Operation IDs
 //
 // An operation's ID is the sequence number that the operations bucket gives its record, under a key that
-// is random: it is unique over all gateways and grows, with no counter of its own to keep.
+// is random: it is unique over all gateways and grows, with no counter of its own to keep. The bucket forgets operations,
+// and the one of sessions sessions, eight days after the retention of the streams; the server goes on counting where it was, with
+// an empty bucket too.
 //
 // # Roles
 //

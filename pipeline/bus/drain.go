@@ -68,6 +68,9 @@ func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(
 		if merr != nil {
 			return fmt.Errorf("encode what is wanted of a drain: %w", merr)
 		}
+		if err := b.disk.room(forBookkeeping, len(data)); err != nil {
+			return fmt.Errorf("record what is wanted of drain %s: %w", drain, err)
+		}
 		if entry == nil {
 			_, err = b.controls.Create(ctx, key, data)
 		} else {

@@ -62,9 +62,10 @@ var buckets = []struct {
 	roles  Role
 }{
 	{func(b *Bus) *jetstream.KeyValue { return &b.operations },
-		jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed"}, RoleGateway},
+		jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed",
+			TTL: sessionRetention}, RoleGateway},
 	{func(b *Bus) *jetstream.KeyValue { return &b.sessions },
-		jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands"}, RoleGateway},
+		jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands", TTL: sessionRetention}, RoleGateway},
 	{func(b *Bus) *jetstream.KeyValue { return &b.positions },
 		jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}, RoleEnrich | RoleRouter},
 	// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.

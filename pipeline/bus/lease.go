@@ -92,10 +92,16 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 }
 
 // takePosition reads the position, and writes it again, after which nobody who held the lease before can.
+//
+// Where the disk of an embedded server is full it does not write: no other process can have held that lease.
 func (l *Lease) takePosition(ctx context.Context) error {
+	full := l.bus.disk.room(forBookkeeping, 0) != nil
 	for {
 		entry, err := l.bus.positions.Get(ctx, l.name)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			if full {
+				return nil
+			}
 			l.revision, err = l.bus.positions.Create(ctx, l.name, []byte("0"))
 		} else if err == nil {
 			// The sequence, and the rewind behind a space where there was one.
@@ -103,6 +109,9 @@ func (l *Lease) takePosition(ctx context.Context) error {
 			l.rewind = rewind
 			if l.position, err = strconv.ParseUint(sequence, 10, 64); err != nil {
 				return fmt.Errorf("read the position of %s: %w", l.name, err)
+			}
+			if l.revision = entry.Revision(); full {
+				return nil
 			}
 			l.revision, err = l.bus.positions.Update(ctx, l.name, entry.Value(), entry.Revision())
 		}
@@ -154,7 +163,8 @@ func (l *Lease) Position() uint64 { return l.position }
 // Rewound is the ID of the last rewind that the position has followed, or "".
 func (l *Lease) Rewound() string { return l.rewind }
 
-// Save moves the position. It fails with ErrLeaseLost where another process has taken over.
+// Save moves the position. It fails with ErrLeaseLost where another process has taken over, and with ErrFull where it
+// can't be kept now: then it is as it was, and the work can go on.
 func (l *Lease) Save(ctx context.Context, sequence uint64) error {
 	return l.save(ctx, sequence, l.rewind)
 }
@@ -165,6 +175,9 @@ func (l *Lease) Rewind(ctx context.Context, r *schema.Rewind) error {
 }
 
 func (l *Lease) save(ctx context.Context, sequence uint64, rewind string) error {
+	if err := l.bus.disk.room(forBookkeeping, 0); err != nil {
+		return fmt.Errorf("save the position of %s: %w", l.name, err)
+	}
 	value := strconv.AppendUint(nil, sequence, 10)
 	if rewind != "" {
 		value = append(append(value, ' '), rewind...)

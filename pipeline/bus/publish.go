@@ -17,8 +17,9 @@ import (
 // else has published there. On a cluster, nobody may have: of several that come at the same time, all may be refused.
 var ErrFenced = errors.New("another publisher has written to this subject")
 
-// ErrFull is the error of a publish that the stream has no room for.
-var ErrFull = errors.New("the stream is full")
+// ErrFull is the error of whatever there is no room for: its stream has reached its bound, or the disk is full.
+// Nothing was stored, and nothing that was stored went for it.
+var ErrFull = errors.New("there is no room to record it")
 
 // A Publish is a message under way to its stream.
 type Publish struct {
@@ -31,16 +32,25 @@ type Publish struct {
 // PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a repeat. data is
 // the bus's until Wait has returned.
 func (b *Bus) PublishChunk(subject, id string, data []byte) *Publish {
-	return b.publish(subject, data, jetstream.WithMsgID(id))
+	return b.publish(forSessions, subject, data, jetstream.WithMsgID(id))
 }
 
 // PublishSegment sends a message without waiting for it, which is stored only if the last message on its
 // subject has the sequence last (0: there is none). data is the bus's until Wait has returned.
 func (b *Bus) PublishSegment(subject string, last uint64, data []byte) *Publish {
-	return b.publish(subject, data, jetstream.WithExpectLastSequencePerSubject(last))
+	return b.publish(forDelivery, subject, data, jetstream.WithExpectLastSequencePerSubject(last))
 }
 
-func (b *Bus) publish(subject string, data []byte, opts ...jetstream.PublishOpt) *Publish {
+// PublishEnd sends the last chunk of an operation that ended without one, behind the message on its subject with the
+// sequence last (0: there is none), like PublishSegment. It may have more of a disk's last room than other chunks.
+func (b *Bus) PublishEnd(subject string, last uint64, data []byte) *Publish {
+	return b.publish(forBookkeeping, subject, data, jetstream.WithExpectLastSequencePerSubject(last))
+}
+
+func (b *Bus) publish(what need, subject string, data []byte, opts ...jetstream.PublishOpt) *Publish {
+	if err := b.disk.room(what, len(data)); err != nil {
+		return &Publish{err: err}
+	}
 	refused := b.refusals.end.Load()
 	future, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data}, opts...)
 	return &Publish{future, err, subject, refused}
@@ -98,7 +108,7 @@ func (b *Bus) PublishDeadLetter(ctx context.Context, letter *schema.DeadLetter) 
 	// A worker that dies before its position is kept works the record again: the ID keeps the letter single, where
 	// another goes on within two minutes.
 	id := letter.Drain + "/" + letter.Operation + "/" + strconv.FormatUint(letter.Sequence, 10)
-	if _, err := b.publish(schema.SubjectDeadLetter(letter.Drain), data, jetstream.WithMsgID(id)).Wait(ctx); err != nil {
+	if _, err := b.publish(forDelivery, schema.SubjectDeadLetter(letter.Drain), data, jetstream.WithMsgID(id)).Wait(ctx); err != nil {
 		return fmt.Errorf("keep a dead letter: %w", err)
 	}
 	return nil

@@ -166,7 +166,7 @@ func TestPublishRefused(t *testing.T) {
 	why := errors.New("a test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	b.server.Shutdown()
+	b.embedded.stop()
 	if _, err := b.PublishChunk("tty.0.default.web.1", "2", nil).Wait(ctx); !errors.Is(err, why) {
 		t.Errorf("%v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,22 +29,34 @@ type Reader struct {
 	stream   string
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
+	next     chan jetstream.Msg // closed when err is known
+	err      error
 	cancel   context.CancelFunc           // ends looking for refusals
 	refused  atomic.Pointer[RefusedError] // why nothing comes any more, or nil
+	closing  sync.Once
+	closed   chan struct{} // by Close
+	gone     chan struct{} // closed when nothing is left of it, here and on the server as far as that answers
 }
+
+// closeWait is how long Close waits for a server that does not answer.
+const closeWait = time.Second
 
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
 // in the order of the stream, and waits for new ones at its end.
 func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
-	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
-	ctx = context.WithoutCancel(ctx)
-	name, refused := nuid.Next(), b.refusals.end.Load()
-	consumer, err := b.orderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+	return b.read(ctx, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    after + 1,
-		NamePrefix:     name,
 	})
+}
+
+func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (*Reader, error) {
+	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
+	ctx = context.WithoutCancel(ctx)
+	refused := b.refusals.end.Load()
+	config.NamePrefix = nuid.Next()
+	consumer, err := b.orderedConsumer(ctx, stream, config)
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
@@ -51,13 +64,34 @@ func (b *Bus) Read(ctx context.Context, stream string, filters []string, after u
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages}
+	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan jetstream.Msg), closed: make(chan struct{}), gone: make(chan struct{})}
 	ctx, r.cancel = context.WithCancel(ctx)
-	go refused.follow(ctx, name, func(e *RefusedError) { // ends with Close
+	go refused.follow(ctx, config.NamePrefix, func(e *RefusedError) { // ends with Close
 		r.refused.Store(e)
 		messages.Stop()
 	})
+	go r.read() // ends with Close
 	return r, nil
+}
+
+// read is a goroutine of its own: where the server is gone, the iterator looks after nothing but its way back.
+func (r *Reader) read() {
+	defer close(r.next)
+	for {
+		m, err := r.messages.Next()
+		if err != nil {
+			if refused := r.refused.Load(); refused != nil {
+				err = refused
+			}
+			r.err = err
+			return
+		}
+		select {
+		case r.next <- m:
+		case <-r.closed:
+			return
+		}
+	}
 }
 
 func (b *Bus) orderedConsumer(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
@@ -68,15 +102,18 @@ func (b *Bus) orderedConsumer(ctx context.Context, stream string, config jetstre
 
 // Next waits for the next message. It ends with the context's cause.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
-	m, err := r.messages.Next(jetstream.NextContext(ctx))
-	if err != nil {
-		if ctx.Err() != nil {
-			return Message{}, context.Cause(ctx)
-		}
-		if refused := r.refused.Load(); refused != nil {
-			err = refused
-		}
-		return Message{}, fmt.Errorf("read from the stream: %w", err)
+	if ctx.Err() != nil {
+		return Message{}, context.Cause(ctx)
+	}
+	var m jetstream.Msg
+	var ok bool
+	select {
+	case m, ok = <-r.next:
+	case <-ctx.Done():
+		return Message{}, context.Cause(ctx)
+	}
+	if !ok {
+		return Message{}, fmt.Errorf("read from the stream: %w", r.err)
 	}
 	meta, err := m.Metadata()
 	if err != nil {
@@ -85,16 +122,31 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, m.Data()}, nil
 }
 
-// Close ends reading.
+// Close ends reading. It may be called again. Of a server that does not answer it waits a second for a word, and leaves the rest
+// to a goroutine.
 func (r *Reader) Close() {
+	r.closing.Do(r.close)
+}
+
+func (r *Reader) close() {
+	close(r.closed)
 	r.cancel()
-	r.messages.Stop()
-	// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails it
-	// does so.
-	if info := r.consumer.CachedInfo(); info != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-		defer cancel()
-		_ = r.bus.js.DeleteConsumer(ctx, r.stream, info.Name)
+	go func() { // ends when the server has answered, or within half a minute
+		defer close(r.gone)
+		r.messages.Stop()
+		// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails
+		// it does so.
+		if info := r.consumer.CachedInfo(); info != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+			defer cancel()
+			_ = r.bus.js.DeleteConsumer(ctx, r.stream, info.Name)
+		}
+	}()
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case <-r.gone:
+	case <-timer.C:
 	}
 }
 
@@ -108,6 +160,36 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (m Message, ok b
 		return Message{}, false, fmt.Errorf("read the last message of a subject: %w", err)
 	}
 	return Message{Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time, Data: raw.Data}, true, nil
+}
+
+// lateness is how much later than those behind it a message may have come that its publisher repeated: a capture gives
+// up sooner.
+const lateness = time.Minute
+
+// Tail calls each with the messages on a subject, in the order of the stream, from a minute before the last one
+// to the last one. The data are each's.
+func (b *Bus) Tail(ctx context.Context, stream, subject string, each func(Message) error) error {
+	last, ok, err := b.Last(ctx, stream, subject)
+	if err != nil || !ok {
+		return err
+	}
+	from := last.Time.Add(-lateness)
+	reader, err := b.read(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from,
+	})
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for {
+		m, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := each(m); err != nil || m.Sequence >= last.Sequence {
+			return err
+		}
+	}
 }
 
 // End gives the sequence of a stream's last message, 0 where it never had one.

@@ -134,6 +134,27 @@ func TestReadEndsWithTheContext(t *testing.T) {
 	}
 }
 
+// TestReaderOfAServerThatIsGone: neither Next nor Close waits for it.
+func TestReaderOfAServerThatIsGone(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	r := read(t, b, []string{"tty.>"}, 0)
+	b.embedded.stop()
+	// The iterator has found out, and is busy with its way back.
+	await(t, "the connection is lost", func() bool { return !b.conn.IsConnected() })
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("a test"))
+	defer cancel()
+	if _, err := r.Next(ctx); err == nil {
+		t.Error("read without a server")
+	}
+	r.Close()
+	select {
+	case <-r.gone:
+		t.Error("Close has waited for a server that is gone")
+	default:
+	}
+	<-r.gone
+}
+
 func TestLastNextEnd(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	if end, err := b.End(t.Context(), schema.StreamTTY); err != nil || end != 0 {

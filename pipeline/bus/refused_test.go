@@ -155,7 +155,7 @@ func TestApply(t *testing.T) {
 		t.Errorf("again: %q", again)
 	}
 	// Somebody changes one.
-	b := new(Bus)
+	b := &Bus{over: make(chan struct{})}
 	defer b.Close()
 	o := options(s, "admin", roleAdmin)
 	o.Log = slog.New(slog.DiscardHandler)

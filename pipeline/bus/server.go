@@ -4,49 +4,180 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// startServer starts a NATS server inside this process, which listens on no port.
-// sync is how often its files are synced to disk; 0 means after every write.
-func startServer(dir string, sync time.Duration, log *slog.Logger) (*server.Server, error) {
+// An embedded is a NATS server inside this process, which listens on no port. It can be started again, which the
+// connections to it take for an interruption.
+//
+// A stream whose file could not be written takes nothing any more, however much room there is later, and
+// answers nothing: the server's way back is a new start. watch does that, when the disk has room.
+type embedded struct {
+	dir  string
+	sync time.Duration
+	log  *slog.Logger
+	disk *disk
+	// alarm, of cap 1, has something in it when the server has said that something is wrong.
+	alarm chan struct{}
+
+	mu     sync.Mutex
+	server *server.Server // guarded by mu; nil while there is none
+}
+
+// watchEvery is how often a server that can store nothing is looked after.
+const watchEvery = time.Second
+
+func newEmbedded(dir string, sync time.Duration, log *slog.Logger) *embedded {
+	return &embedded{dir: dir, sync: sync, log: log, disk: newDisk(dir), alarm: make(chan struct{}, 1)}
+}
+
+// start starts the server.
+func (e *embedded) start() error {
 	opts := &server.Options{
 		ServerName: "ttydrain",
 		JetStream:  true,
-		StoreDir:   dir,
+		StoreDir:   e.dir,
 		DontListen: true,
 		NoSigs:     true,
-		SyncAlways: sync == 0,
+		SyncAlways: e.sync == 0,
 		MaxPayload: maxPayload,
+		// The disk decides, as it is at the time of writing: see disk. The server would take three quarters of what was
+		// free at its start for the most.
+		JetStreamMaxStore: 1 << 60,
 	}
-	if sync > 0 { // with SyncAlways it is not used, and NATS's own default
-		opts.SyncInterval = sync
+	if e.sync > 0 { // with SyncAlways it is not used, and NATS's own default
+		opts.SyncInterval = e.sync
 	}
 	s, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("set up the embedded NATS server: %w", err)
+		return fmt.Errorf("set up the embedded NATS server: %w", err)
 	}
-	s.SetLoggerV2(&serverLog{log}, false, false, false)
+	s.SetLoggerV2(&serverLog{e.log, e.alarm}, false, false, false)
 	go s.Start() // ended by Shutdown
 	if !s.ReadyForConnections(30 * time.Second) {
 		s.Shutdown()
-		return nil, errors.New("the embedded NATS server did not start: is another ttydrain using the same store?")
+		return errors.New("the embedded NATS server did not start: is another ttydrain using the same store?")
 	}
 	if !s.JetStreamEnabled() {
 		s.Shutdown()
-		return nil, fmt.Errorf("the embedded NATS server could not open its store %s: check that it is writable and has space", dir)
+		return fmt.Errorf("the embedded NATS server could not open its store %s: check that it is writable and has space", e.dir)
 	}
-	return s, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.server = s
+	return nil
+}
+
+// stop ends the server. It may be called again.
+func (e *embedded) stop() {
+	e.mu.Lock()
+	s := e.server
+	e.server = nil
+	e.mu.Unlock()
+	if s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+}
+
+// InProcessConn connects to the server that there is at the time.
+func (e *embedded) InProcessConn() (net.Conn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.server == nil {
+		return nil, errors.New("the embedded NATS server is being started again")
+	}
+	return e.server.InProcessConn()
+}
+
+// watch starts the server again whenever it can store nothing, once the disk has room, and then calls started, until
+// that succeeds. It ends when over is closed.
+func (e *embedded) watch(over <-chan struct{}, started func() error) {
+	for {
+		select {
+		case <-e.alarm:
+		case <-over:
+			return
+		}
+		err := e.broken()
+		if err == nil {
+			continue
+		}
+		e.disk.fail(err)
+		e.log.Error("the embedded NATS server can store nothing any more: it is started again when its disk has room", "error", err)
+		tick := time.NewTicker(watchEvery)
+		for e.disk.failure() != nil {
+			select {
+			case <-tick.C:
+			case <-over:
+				tick.Stop()
+				return
+			}
+			if !e.disk.spacious() {
+				continue
+			}
+			if err := e.restart(started); err != nil {
+				e.log.Error("the embedded NATS server could not be started again, which is tried for as long as it takes", "error", err)
+				continue
+			}
+			e.log.Info("the embedded NATS server was started again, and takes what sessions show")
+			e.disk.fail(nil)
+		}
+		tick.Stop()
+	}
+}
+
+func (e *embedded) restart(started func() error) error {
+	e.stop()
+	if err := e.start(); err != nil {
+		return err
+	}
+	return started()
+}
+
+// broken says which streams can store nothing.
+func (e *embedded) broken() error {
+	e.mu.Lock()
+	s := e.server
+	e.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	if !s.JetStreamEnabled() {
+		return errors.New("its JetStream was disabled")
+	}
+	var failed []error
+	for _, problem := range s.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		// A stream that has just been made or removed can be missing.
+		if problem.Type == server.HealthzErrorStream && strings.Contains(problem.Error, "write error") {
+			failed = append(failed, errors.New(problem.Error))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // serverLog passes what the server has to say on: its notices tell nothing that an operator needs.
-type serverLog struct{ log *slog.Logger }
+type serverLog struct {
+	log   *slog.Logger
+	alarm chan<- struct{}
+}
 
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l *serverLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)); l.ring() }
+func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)); l.ring() }
+func (l *serverLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)); l.ring() }
 func (l *serverLog) Debugf(string, ...any)           {}
 func (l *serverLog) Tracef(string, ...any)           {}
+
+// ring says that something may be wrong. It never waits: the server holds locks while it logs.
+func (l *serverLog) ring() {
+	select {
+	case l.alarm <- struct{}{}:
+	default:
+	}
+}

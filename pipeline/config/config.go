@@ -19,6 +19,7 @@ type Config struct {
 	// SyncInterval is how often the embedded server syncs its files to disk; 0 is after every write.
 	SyncInterval time.Duration `yaml:"sync_interval" as:"interval"`
 
+	Streams      Streams      `yaml:"streams"`
 	Gateway      Gateway      `yaml:"gateway"`
 	Admin        Admin        `yaml:"admin"`
 	UserDocument UserDocument `yaml:"user_document" rule:"required" want:"a mapping with the issuer"`
@@ -52,6 +53,13 @@ type NATS struct {
 }
 
 func (n *NATS) setDefaults() { n.Replicas = 3 }
+
+// Streams says how much of what sessions showed is kept.
+type Streams struct {
+	// MaxBytes is how large each of the streams TTY and LOGS may become; DEADLETTER may have a tenth of it. 0 leaves their
+	// bounds as they are: none, where nobody has set one.
+	MaxBytes int64 `yaml:"max_bytes" as:"size" min:"64MB"`
+}
 
 // Gateway is the SSH server.
 type Gateway struct {

@@ -135,6 +135,9 @@ func TestFull(t *testing.T) {
 	if c.SyncInterval != 250*time.Millisecond || c.Store != "/var/lib/ttydrain" || c.Stacks[0].SessionDuration != 90*time.Minute {
 		t.Errorf("sync_interval %v, store %s, session_duration %v", c.SyncInterval, c.Store, c.Stacks[0].SessionDuration)
 	}
+	if c.Streams.MaxBytes != 20<<30 {
+		t.Errorf("streams %+v", c.Streams)
+	}
 	if n := len(c.Users[1].Keys); n != 2 {
 		t.Errorf("Bob has %d keys, want 2", n)
 	}

@@ -42,6 +42,9 @@ type Publisher interface {
 	// Publish sends a chunk without waiting for it. A repeat of a chunk has the same id. The data are
 	// the publisher's until Wait has returned.
 	Publish(subject, id string, data []byte) Publish
+	// PublishEnd sends a chunk that is stored only where the last message on the subject has the sequence last (0: there
+	// is none). It is for ends that are recorded later.
+	PublishEnd(subject string, last uint64, data []byte) Publish
 }
 
 // A Publish is a chunk under way.
@@ -79,6 +82,7 @@ type capture struct {
 	oldest time.Time      // guarded by mu: when the first of frames was read
 	window int            // guarded by mu: what was read and not shown, see windowBytes
 	flying int            // guarded by mu: chunks published and not acknowledged
+	stuck  bool           // guarded by mu: a chunk is repeated, and those behind it wait
 	closed bool           // guarded by mu: finish was called
 	hurry  bool           // guarded by mu: rush was called
 	next   schema.Chunk   // guarded by mu: ordinal, offsets and events of the next chunk
@@ -221,8 +225,8 @@ func (c *capture) stop(cause error) {
 func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.frames) == 0 {
-		return schema.Chunk{}, false, c.closed, 0
+	if len(c.frames) == 0 || c.stuck {
+		return schema.Chunk{}, false, c.closed && len(c.frames) == 0, 0
 	}
 	full := chunkBytes
 	if c.flying > 1 {
@@ -325,10 +329,13 @@ func (c *capture) confirm() {
 }
 
 // again repeats a publish that was refused until it is acknowledged, or recordGrace is over; then it gives
-// the reason of the last refusal. Chunks behind it may be stored before it: readers put them in order.
+// the reason of the last refusal. Chunks behind it that are under way may be stored before it: readers put them in
+// order. No others are published meanwhile: if this one is never stored, a stored one behind it is a gap.
 func (c *capture) again(s sent, refused error) error {
 	ctx, cancel := context.WithTimeout(c.ctx, recordGrace)
 	defer cancel()
+	c.setStuck(true)
+	defer c.setStuck(false)
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond),
 		backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0))
 	err := backoff.Retry(func() error {
@@ -342,6 +349,13 @@ func (c *capture) again(s sent, refused error) error {
 		return refused
 	}
 	return nil
+}
+
+func (c *capture) setStuck(stuck bool) {
+	c.mu.Lock()
+	c.stuck = stuck
+	c.mu.Unlock()
+	c.signal()
 }
 
 // show ends after confirm. A client that is gone is written to no more, while recording goes on.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -641,4 +642,33 @@ func anySchedule(t *testing.T, seed uint64) {
 	if total := uint64(len(written[0]) + len(written[1])); r.total() != total {
 		t.Errorf("a total of %d, written %d", r.total(), total)
 	}
+}
+
+// TestNothingIsPublishedBehindARefusedChunk: what is behind a chunk that is repeated waits, and follows it.
+func TestNothingIsPublishedBehindARefusedChunk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var room atomic.Bool
+		r := newRig(t, func(a *attempt) {
+			if room.Load() {
+				a.ack()
+			} else {
+				a.refuse()
+			}
+		}).start()
+		r.write(schema.FrameStdout, []byte("one"))
+		time.Sleep(time.Second)
+		r.write(schema.FrameStdout, []byte("two"))
+		time.Sleep(time.Second)
+		if n, last := r.tape.published(); n < 3 || last.chunk.Ordinal != 0 || last.repeat != n-1 {
+			t.Errorf("%d published, the last is chunk %d", n, last.chunk.Ordinal)
+		}
+		room.Store(true)
+		time.Sleep(recordGrace)
+		r.finish(endFrame())
+		<-r.done
+		if got := kinds(r.tape.check()); got != "ooE" || r.out.text() != "onetwo" {
+			t.Errorf("frames %s, shown %q", got, r.out.text())
+		}
+		r.stop(errOver)
+	})
 }

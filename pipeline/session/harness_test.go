@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -23,7 +24,7 @@ type tape struct {
 	first    map[string]*attempt      // guarded by mu: the first with an ID
 	repeats  map[string]int           // guarded by mu: how many came after it
 	ordinals map[uint64]*schema.Chunk // guarded by mu: what is stored
-	last     *schema.Chunk            // guarded by mu: what was stored last
+	stored   []*attempt               // guarded by mu: what is stored, in the order of the stream
 	whole    [2][]byte                // guarded by mu: the bytes that are stored, as far as nothing before them is missing
 	behind   uint64                   // guarded by mu: the ordinal of the chunk behind those
 }
@@ -76,6 +77,32 @@ func (s *tape) Publish(subject, id string, data []byte) Publish {
 	return a
 }
 
+// PublishEnd is refused where something came behind last.
+func (s *tape) PublishEnd(subject string, last uint64, data []byte) Publish {
+	s.mu.Lock()
+	between := last != uint64(len(s.stored))
+	s.mu.Unlock()
+	if between {
+		a := &attempt{tape: s, result: make(chan error, 1)}
+		a.refuse()
+		return a
+	}
+	return s.Publish(subject, fmt.Sprintf("end behind %d", last), data)
+}
+
+// LastChunks gives all that is stored.
+func (s *tape) LastChunks(_ context.Context, _ string, each func(uint64, []byte) error) error {
+	s.mu.Lock()
+	stored := s.stored
+	s.mu.Unlock()
+	for i, a := range stored {
+		if err := each(uint64(i+1), a.copy); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a *attempt) Wait(ctx context.Context) error {
 	select {
 	case err := <-a.result:
@@ -93,7 +120,8 @@ func (a *attempt) ack() {
 		s.t.Errorf("chunk %s was changed before it was acknowledged", a.id)
 	}
 	if s.ordinals[a.chunk.Ordinal] == nil {
-		s.ordinals[a.chunk.Ordinal], s.last = &a.chunk, &a.chunk
+		s.ordinals[a.chunk.Ordinal] = &a.chunk
+		s.stored = append(s.stored, a)
 		for c := s.ordinals[s.behind]; c != nil; c = s.ordinals[s.behind] {
 			for _, f := range c.Frames {
 				if f.Kind.IsOutput() {

@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,9 +30,13 @@ type Store interface {
 	CreateOperation(ctx context.Context, op *schema.Operation) error
 	SaveSession(ctx context.Context, s *schema.Session) error
 	Sessions(ctx context.Context) ([]schema.Session, error)
-	// LastChunk gives an operation's last chunk on the TTY stream; ok is false where there is none.
-	LastChunk(ctx context.Context, subject string) (data []byte, ok bool, err error)
+	// LastChunks calls each with what there is of an operation on the TTY stream, in the order of the stream, from a
+	// minute before its last chunk on. The data are each's.
+	LastChunks(ctx context.Context, subject string, each func(sequence uint64, data []byte) error) error
 }
+
+// ErrFull is what an error of a Store or a Publisher wraps where there is no room to record something.
+var ErrFull = errors.New("there is no room")
 
 // An App is what sessions are opened on.
 type App struct {
@@ -68,7 +71,11 @@ type Options struct {
 
 // A Manager runs sessions, from the operation's record to the end event.
 type Manager struct {
-	o Options
+	o    Options
+	left chan struct{} // of cap 1: unfinished has become longer
+
+	mu         sync.Mutex
+	unfinished map[string]unfinished // guarded by mu: by operation; maxUnfinished at most
 }
 
 // NewManager makes a manager.
@@ -76,10 +83,10 @@ func NewManager(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{o}
+	return &Manager{o: o, left: make(chan struct{}, 1), unfinished: make(map[string]unfinished)}
 }
 
-// Run runs one session and returns when it is over and its end is recorded. When ctx is cancelled the session is killed, with
+// Run runs one session and returns when it is over and its end is recorded, or left to Tend. When ctx is cancelled the session is killed, with
 // everything it started; the context's cause (ErrDisconnected, ErrShutdown) becomes the reason in the end record.
 //
 // A [*Refusal] says why there is no session.
@@ -96,7 +103,7 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	op, err := m.operation(ctx, app, req)
 	if err != nil {
 		m.o.Log.Error("a session was refused, since it could not be recorded", "app", app.Name, "user", req.User.ID, "error", err)
-		return Exit{}, notRecordable()
+		return Exit{}, notRecordable(err)
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, op.Expires, ErrExpired)
 	defer cancel()
@@ -104,7 +111,8 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	state := &schema.Session{Operation: op, Gateway: m.o.Gateway}
 	if err := m.o.Store.SaveSession(ctx, state); err != nil {
 		log.Error("a session was refused, since it could not be recorded", "error", err)
-		return Exit{}, notRecordable()
+		m.leave(state, ReasonNotRecorded) // it may be recorded all the same
+		return Exit{}, notRecordable(err)
 	}
 	s := &running{op: op, app: app, req: req, client: client, log: log,
 		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr)}
@@ -113,16 +121,24 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	exit, err := s.run(ctx, runtime)
 	log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
 	if err != nil {
-		return exit, err // its end is not recorded: Recover will do it
+		m.leave(state, ReasonNotRecorded)
+		if exit.Reason == ReasonNotRecorded { // the person has been told
+			err = nil
+		}
+		return exit, err
 	}
 	state.Ended, state.Reason, state.ExitStatus, state.Bytes = time.Now().UTC(), exit.Reason, &exit.Status, s.capture.total()
 	if err := m.o.Store.SaveSession(context.WithoutCancel(ctx), state); err != nil {
 		log.Error("the end of a session could not be recorded", "error", err)
+		m.leave(state, exit.Reason)
 	}
 	return exit, nil
 }
 
-func notRecordable() *Refusal {
+func notRecordable(err error) *Refusal {
+	if errors.Is(err, ErrFull) {
+		return &Refusal{"this session was not started: there is no room left to record it; its operators have to make room, then try again"}
+	}
 	return &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
 }
 
@@ -154,78 +170,6 @@ func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.
 // containerName is the host name that the session sees, of 63 bytes at most (RFC 1123 §2.1): a long app name is cut.
 func containerName(op *schema.Operation) string {
 	return op.App[:min(len(op.App), max(0, 63-1-len(op.ID)))] + "-" + op.ID
-}
-
-// Recover records the end of the sessions that this gateway ran when it was last killed.
-func (m *Manager) Recover(ctx context.Context) error {
-	all, err := m.o.Store.Sessions(ctx)
-	if err != nil {
-		return err
-	}
-	var failed []error // one that can't be recorded is no reason to leave out the others
-	for i := range all {
-		s := &all[i]
-		if s.Gateway != m.o.Gateway || !s.Ended.IsZero() {
-			continue
-		}
-		if err := m.recover(ctx, s); err != nil {
-			failed = append(failed, fmt.Errorf("record the end of session %s: %w", s.Operation.ID, err))
-			continue
-		}
-		m.o.Log.Warn("a session was lost with its gateway", "operation", s.Operation.ID, "app", s.Operation.App, "user", s.Operation.User.ID)
-	}
-	return errors.Join(failed...)
-}
-
-func (m *Manager) recover(ctx context.Context, s *schema.Session) error {
-	subject := m.o.Subject(s.Operation)
-	data, ok, err := m.o.Store.LastChunk(ctx, subject)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	var next, last schema.Chunk
-	var ended *schema.Detail // what the end on the stream says, if it is there
-	if ok {
-		if err := schema.DecodeChunk(data, &last); err != nil {
-			return err
-		}
-		next.Ordinal, next.Offset, next.Events = last.Ordinal+1, last.Offset, last.Events
-		for _, f := range last.Frames {
-			if f.Kind.IsOutput() {
-				next.Offset[f.Kind.Stream()] += uint64(len(f.Payload))
-			} else {
-				next.Events++
-			}
-			if f.Kind == schema.FrameEnd {
-				ended = new(schema.Detail)
-				if err := json.Unmarshal(f.Payload, ended); err != nil {
-					return fmt.Errorf("decode the end: %w", schema.ErrCorrupt)
-				}
-			}
-		}
-	} else {
-		start, err := schema.StartFrame(s.Operation.Started, s.Operation)
-		if err != nil {
-			return err
-		}
-		next.Frames = append(next.Frames, start)
-	}
-	s.Ended, s.Reason, s.Bytes = now.UTC(), ReasonGatewayLost, next.Offset[0]+next.Offset[1]
-	if ended != nil {
-		s.Reason, s.ExitStatus = ended.Reason, ended.ExitStatus
-	} else {
-		end, err := schema.DetailFrame(schema.FrameEnd, now, &schema.Detail{Reason: ReasonGatewayLost})
-		if err != nil {
-			return err
-		}
-		next.Frames = append(next.Frames, end)
-		id := fmt.Sprintf("%s-%d-lost", s.Operation.ID, next.Ordinal)
-		if err := m.o.Publisher.Publish(subject, id, schema.AppendChunk(nil, &next)).Wait(ctx); err != nil {
-			return err
-		}
-	}
-	return m.o.Store.SaveSession(ctx, s)
 }
 
 // running is one session on its way from start to end.
@@ -353,13 +297,21 @@ func (s *running) fail(err error) (Exit, error) {
 	told := make(chan struct{})
 	go func() { // ends when the client takes the message, or is closed after run
 		defer close(told)
-		io.WriteString(to, "\r\nttydrain: this session was ended, since what it shows can't be recorded now\r\n")
+		io.WriteString(to, "\r\nttydrain: "+notRecorded(err)+"\r\n")
 	}()
 	select {
 	case <-told:
 	case <-grace.C:
 	}
 	return Exit{Status: 255, Reason: ReasonNotRecorded}, err
+}
+
+// notRecorded is what the person reads whose session can't be recorded any more.
+func notRecorded(err error) string {
+	if errors.Is(err, ErrFull) {
+		return "this session was ended: there is no room left to record what it shows; its operators have to make room, then try again"
+	}
+	return "this session was ended, since what it shows can't be recorded now: try again in a minute"
 }
 
 // read captures one of the session's streams. A stream that can't be read is the end of the process.

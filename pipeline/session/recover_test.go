@@ -4,11 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
@@ -22,9 +27,12 @@ func (s busStore) Publish(subject, id string, data []byte) Publish {
 	return busPublish{s.PublishChunk(subject, id, data)}
 }
 
-func (s busStore) LastChunk(ctx context.Context, subject string) ([]byte, bool, error) {
-	m, ok, err := s.Last(ctx, schema.StreamTTY, subject)
-	return m.Data, ok, err
+func (s busStore) PublishEnd(subject string, last uint64, data []byte) Publish {
+	return busPublish{s.Bus.PublishEnd(subject, last, data)}
+}
+
+func (s busStore) LastChunks(ctx context.Context, subject string, each func(uint64, []byte) error) error {
+	return s.Tail(ctx, schema.StreamTTY, subject, func(m bus.Message) error { return each(m.Sequence, m.Data) })
 }
 
 type busPublish struct{ *bus.Publish }
@@ -194,7 +202,7 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// TestRecoverGoesOn: a session whose end can't be recorded is an error, and no reason to leave out the others.
+// TestRecoverGoesOn: a session whose end can't be recorded is told, and no reason to leave out the others.
 func TestRecoverGoesOn(t *testing.T) {
 	store := openBus(t, t.TempDir())
 	var ids []string
@@ -212,11 +220,14 @@ func TestRecoverGoesOn(t *testing.T) {
 	if err := store.Publish(schema.SubjectTTY(bad, 1), "x", []byte{0}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	var told strings.Builder
 	m := NewManager(Options{Gateway: "g-1", Store: store, Publisher: store,
-		Subject: func(op *schema.Operation) string { return schema.SubjectTTY(op, 1) }})
-	err := m.Recover(t.Context())
-	if !errors.Is(err, schema.ErrCorrupt) || !strings.Contains(err.Error(), "session "+ids[1]) {
-		t.Errorf("%v", err)
+		Subject: func(op *schema.Operation) string { return schema.SubjectTTY(op, 1) }, Log: slog.New(slog.NewTextHandler(&told, nil))})
+	if err := m.Recover(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if text := told.String(); !strings.Contains(text, "stays without an end") || !strings.Contains(text, "operation="+ids[1]) {
+		t.Errorf("told: %s", text)
 	}
 	all, err := store.Sessions(t.Context())
 	if err != nil {
@@ -228,5 +239,133 @@ func TestRecoverGoesOn(t *testing.T) {
 	}
 	if want := map[string]bool{ids[0]: true, ids[1]: false, ids[2]: true}; !maps.Equal(ended, want) {
 		t.Errorf("ended %v of %v", ended, slices.Sorted(maps.Keys(ended)))
+	}
+}
+
+// TestRecoverAfterARepeat: a chunk that was refused at first is the last on the stream, and not the latest.
+func TestRecoverAfterARepeat(t *testing.T) {
+	store := openBus(t, t.TempDir())
+	op := &schema.Operation{App: "web", Stack: "default", Started: time.Unix(1, 0).UTC()}
+	if err := store.CreateOperation(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.SaveSession(t.Context(), &schema.Session{Operation: op, Gateway: "g-1"}); err != nil {
+		t.Fatal(err)
+	}
+	start, err := schema.StartFrame(op.Started, op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chunks []schema.Chunk
+	var next schema.Chunk
+	for _, text := range []string{"", "one", "two", "three"} {
+		next.Frames = []schema.Frame{start}
+		if text != "" {
+			next.Frames = []schema.Frame{{Kind: schema.FrameStdout, Time: 1, Payload: []byte(text)}}
+		}
+		chunks = append(chunks, next)
+		next = behind(&next)
+	}
+	for _, i := range []int{0, 2, 3, 1} {
+		if err := store.Publish(schema.SubjectTTY(op, 1), "", schema.AppendChunk(nil, &chunks[i])).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := NewManager(Options{Gateway: "g-1", Store: store, Publisher: store,
+		Subject: func(op *schema.Operation) string { return schema.SubjectTTY(op, 1) }})
+	if err := m.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := kinds(store.frames(t, op)); got != "SoooE" {
+		t.Errorf("frames %s", got)
+	}
+	all, err := store.Sessions(t.Context())
+	if err != nil || len(all) != 1 || all[0].Bytes != 11 || all[0].Reason != ReasonGatewayLost {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// TestEndIsRecordedLater: the end of a session that the stream refuses is recorded when the stream takes it, behind
+// exactly what is recorded, though a chunk comes late; and the person is told why, in the words of what is full.
+func TestEndIsRecordedLater(t *testing.T) {
+	for _, test := range []struct {
+		refusal error
+		told    string
+	}{
+		{errors.New("secret"), "\r\nttydrain: this session was ended, since what it shows can't be recorded now: try again in a minute\r\n"},
+		{fmt.Errorf("secret: %w", ErrFull), "\r\nttydrain: this session was ended: there is no room left to record what it shows; its operators have to make room, then try again\r\n"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			var full atomic.Bool
+			var late atomic.Pointer[attempt]
+			s.tape.answer = func(a *attempt) {
+				switch {
+				case !full.Load():
+					a.ack()
+				case a.repeat == 0 && !strings.HasPrefix(a.id, "end"):
+					late.Store(a) // its answer does not come in time
+					a.result <- test.refusal
+				default:
+					a.result <- test.refusal
+				}
+			}
+			s.program = func(p *program) Exit {
+				io.WriteString(p.stdout, "recorded")
+				synctest.Wait()
+				full.Store(true)
+				io.WriteString(p.stdout, "late")
+				<-p.killed
+				return Exit{}
+			}
+			client := IO{Stdin: s.stdin, Stdout: &free{screen: s.out}, Stderr: s.err}
+			m := s.manager()
+			ctx, cancel := context.WithCancel(t.Context())
+			go m.Tend(ctx)
+			exit, err := m.Run(t.Context(), s.req, client)
+			if err != nil || exit != (Exit{Status: 255, Reason: ReasonNotRecorded}) {
+				t.Errorf("%+v, %v", exit, err)
+			}
+			if told := client.Stdout.(*free).told; told != test.told {
+				t.Errorf("told %q", told)
+			}
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if n := len(s.saved); n != 1 {
+				t.Errorf("saved %d times", n)
+			}
+			a := late.Load()
+			a.result = make(chan error, 1)
+			a.ack() // the stream had taken it all the same
+			full.Store(false)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			frames := s.tape.check()
+			end := frames[len(frames)-1]
+			var d schema.Detail
+			if err := json.Unmarshal(end.Payload, &d); end.Kind != schema.FrameEnd || err != nil || d.Reason != ReasonNotRecorded {
+				t.Errorf("frames %s, the end %+v, %v", kinds(frames), d, err)
+			}
+			recorded := uint64(len(s.tape.recorded(schema.Stdout)))
+			if n := len(s.saved); n != 2 || s.saved[1].Ended.IsZero() || s.saved[1].Reason != ReasonNotRecorded || s.saved[1].Bytes != recorded {
+				t.Errorf("saved %+v, with %d bytes recorded", s.saved, recorded)
+			}
+			if len(m.unfinished) != 0 {
+				t.Errorf("%d ends are still waiting", len(m.unfinished))
+			}
+			cancel()
+			synctest.Wait()
+		})
+	}
+}
+
+// TestUnfinishedIsBounded: the ends that wait in memory are, and the next start finds the others.
+func TestUnfinishedIsBounded(t *testing.T) {
+	m := NewManager(Options{})
+	for i := range maxUnfinished + 10 {
+		m.leave(&schema.Session{Operation: &schema.Operation{ID: strconv.Itoa(i)}}, ReasonNotRecorded)
+	}
+	if len(m.unfinished) != maxUnfinished {
+		t.Errorf("%d wait", len(m.unfinished))
 	}
 }

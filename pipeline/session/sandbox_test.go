@@ -32,9 +32,12 @@ func (s store) Publish(subject, id string, data []byte) session.Publish {
 	return publish{s.PublishChunk(subject, id, data)}
 }
 
-func (s store) LastChunk(ctx context.Context, subject string) ([]byte, bool, error) {
-	m, ok, err := s.Last(ctx, schema.StreamTTY, subject)
-	return m.Data, ok, err
+func (s store) PublishEnd(subject string, last uint64, data []byte) session.Publish {
+	return publish{s.Bus.PublishEnd(subject, last, data)}
+}
+
+func (s store) LastChunks(ctx context.Context, subject string, each func(uint64, []byte) error) error {
+	return s.Tail(ctx, schema.StreamTTY, subject, func(m bus.Message) error { return each(m.Sequence, m.Data) })
 }
 
 type publish struct{ *bus.Publish }

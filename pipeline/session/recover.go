@@ -1,0 +1,186 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+const (
+	// maxUnfinished bounds the sessions whose ends wait in memory to be recorded, of about a kilobyte each. What is
+	// beyond it is the next start's.
+	maxUnfinished = 10_000
+	// finishTimeout bounds each try to record all of them.
+	finishTimeout = 30 * time.Second
+)
+
+// unfinished is a session that is over, and whose end is not recorded.
+type unfinished struct {
+	session *schema.Session
+	reason  string    // why it ended, where nothing on the stream says so
+	at      time.Time // when it was found to have ended
+}
+
+// Recover takes care of the sessions that this gateway ran when it was last killed: it records their ends, or leaves them
+// to Tend where that can't be done now. It is called before Run.
+func (m *Manager) Recover(ctx context.Context) error {
+	all, err := m.o.Store.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		if s := &all[i]; s.Gateway == m.o.Gateway && s.Ended.IsZero() {
+			m.leave(s, ReasonGatewayLost)
+		}
+	}
+	if err := m.finish(ctx); err != nil {
+		m.o.Log.Warn("the ends of sessions could not be recorded, which is tried again", "error", err)
+	}
+	return nil
+}
+
+// Tend records the ends of sessions that could not be recorded at their time, as soon as they can be. It ends with ctx;
+// what is left then is the next start's, by Recover.
+func (m *Manager) Tend(ctx context.Context) {
+	for {
+		select {
+		case <-m.left:
+		case <-ctx.Done():
+			return
+		}
+		retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
+		// The error is that of ctx.
+		_ = backoff.RetryNotify(func() error { return m.finish(ctx) }, backoff.WithContext(retry, ctx), func(err error, wait time.Duration) {
+			m.o.Log.Warn("the ends of sessions could not be recorded, which is tried again", "error", err, "wait", wait)
+		})
+	}
+}
+
+// leave leaves it to Tend to record the end of a session.
+func (m *Manager) leave(s *schema.Session, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.unfinished) >= maxUnfinished {
+		m.o.Log.Error("the end of a session is recorded at the next start: too many others are waiting", "operation", s.Operation.ID)
+		return
+	}
+	m.unfinished[s.Operation.ID] = unfinished{s, reason, time.Now()}
+	select {
+	case m.left <- struct{}{}:
+	default:
+	}
+}
+
+// finish tries to record all ends that are not. One that can't be recorded is no reason to leave out the others.
+func (m *Manager) finish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
+	m.mu.Lock()
+	waiting := make([]unfinished, 0, len(m.unfinished))
+	for _, u := range m.unfinished {
+		waiting = append(waiting, u)
+	}
+	m.mu.Unlock()
+	var failed []error
+	for _, u := range waiting {
+		log := m.o.Log.With("operation", u.session.Operation.ID, "app", u.session.Operation.App, "user", u.session.Operation.User.ID)
+		err := m.end(ctx, u)
+		switch {
+		case errors.Is(err, schema.ErrCorrupt): // it will not be another the next time
+			log.Error("a session stays without an end: what is recorded of it can't be read", "error", err)
+		case err != nil:
+			failed = append(failed, fmt.Errorf("record the end of session %s: %w", u.session.Operation.ID, err))
+			if errors.Is(err, ErrFull) { // for the others too
+				return errors.Join(failed...)
+			}
+			continue
+		default:
+			log.Warn("the end of a session was recorded late", "reason", u.session.Reason)
+		}
+		m.mu.Lock()
+		delete(m.unfinished, u.session.Operation.ID)
+		m.mu.Unlock()
+	}
+	return errors.Join(failed...)
+}
+
+// end records the end of a session behind all that is on the stream of it.
+func (m *Manager) end(ctx context.Context, u unfinished) error {
+	s := u.session
+	subject := m.o.Subject(s.Operation)
+	// A chunk that was refused at first is behind later ones on the stream: the last one is not always the latest.
+	var latest schema.Chunk
+	var last uint64 // sequence on the stream
+	var ended *schema.Detail
+	err := m.o.Store.LastChunks(ctx, subject, func(sequence uint64, data []byte) error {
+		var c schema.Chunk
+		if err := schema.DecodeChunk(data, &c); err != nil {
+			return err
+		}
+		if last == 0 || c.Ordinal > latest.Ordinal {
+			latest = c
+		}
+		last = sequence
+		for _, f := range c.Frames {
+			if f.Kind == schema.FrameEnd {
+				ended = new(schema.Detail)
+				if err := json.Unmarshal(f.Payload, ended); err != nil {
+					return fmt.Errorf("decode the end: %w", schema.ErrCorrupt)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var next schema.Chunk
+	if last > 0 {
+		next = behind(&latest)
+	} else {
+		start, err := schema.StartFrame(s.Operation.Started, s.Operation)
+		if err != nil {
+			return err
+		}
+		next.Frames = append(next.Frames, start)
+	}
+	state := *s
+	state.Ended, state.Reason, state.Bytes = u.at.UTC(), u.reason, next.Offset[0]+next.Offset[1]
+	if ended != nil {
+		state.Reason, state.ExitStatus = ended.Reason, ended.ExitStatus
+	} else {
+		end, err := schema.DetailFrame(schema.FrameEnd, u.at, &schema.Detail{Reason: u.reason})
+		if err != nil {
+			return err
+		}
+		next.Frames = append(next.Frames, end)
+		// A chunk that was still under way would make this one wrong, so nothing may come between.
+		if err := m.o.Publisher.PublishEnd(subject, last, schema.AppendChunk(nil, &next)).Wait(ctx); err != nil {
+			return err
+		}
+	}
+	if err := m.o.Store.SaveSession(ctx, &state); err != nil {
+		return err
+	}
+	*s = state
+	return nil
+}
+
+// behind is where the chunk behind another begins.
+func behind(c *schema.Chunk) (next schema.Chunk) {
+	next.Ordinal, next.Offset, next.Events = c.Ordinal+1, c.Offset, c.Events
+	for _, f := range c.Frames {
+		if f.Kind.IsOutput() {
+			next.Offset[f.Kind.Stream()] += uint64(len(f.Payload))
+		} else {
+			next.Events++
+		}
+	}
+	return next
+}
