@@ -41,6 +41,12 @@ type Reader struct {
 // closeWait is how long Close waits for a server that does not answer.
 const closeWait = time.Second
 
+// readAhead is how many messages a reader asks for before they are wanted. A message has up to 256 KiB.
+//
+// A limit of bytes would be closer to what is meant. With one, the client makes room for a million messages, which are
+// 8 MiB for each reader.
+const readAhead = 128
+
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
 // in the order of the stream, and waits for new ones at its end.
 func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
@@ -60,7 +66,7 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(4 << 20))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
