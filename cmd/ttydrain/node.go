@@ -217,7 +217,7 @@ func (n *node) makeGateway(c *config.Config, document func(schema.User) (string,
 		Log:      n.log,
 	})
 	n.gateway, err = gateway.New(gateway.Options{
-		HostKeys: []ssh.Signer{hostKey}, Authorizer: gatekeeper{n}, Sessions: gatekeeper{n}, AcceptEnv: c.Gateway.AcceptEnv,
+		HostKeys: []ssh.Signer{hostKey}, Authorizer: gatekeeper{n}, Sessions: n.manager, AcceptEnv: c.Gateway.AcceptEnv,
 		StopTimeout: c.Gateway.StopTimeout, Log: n.log,
 	})
 	return err

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/config"
-	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -38,7 +36,8 @@ type reloader struct {
 	log   *slog.Logger
 
 	results *prometheus.CounterVec // by result
-	good    prometheus.Gauge
+	good    prometheus.Gauge       // when the one in force was loaded
+	inForce prometheus.Gauge       // whether the files say what is in force
 }
 
 // The results of a reload.
@@ -54,11 +53,14 @@ func newReloader(n *node, path string, files config.Files, now <-chan os.Signal)
 		Help: "Times that the configuration was loaded again: ok, or refused, which left the one before in force."}, []string{"result"})
 	r.good = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "ttydrain", Name: "config_last_load_timestamp_seconds",
 		Help: "When the configuration that is in force was loaded, in Unix time."})
-	n.registry.MustRegister(r.results, r.good)
+	r.inForce = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "ttydrain", Name: "config_last_reload_successful",
+		Help: "Whether the configuration was put into force when it was loaded last: 1, or 0 where it was refused and waits to be mended."})
+	n.registry.MustRegister(r.results, r.good, r.inForce)
 	for _, result := range []string{reloadOK, reloadRefused} {
 		r.results.WithLabelValues(result)
 	}
 	r.good.SetToCurrentTime()
+	r.inForce.Set(1)
 	return r
 }
 
@@ -95,10 +97,12 @@ func (r *reloader) load() {
 	if err == nil {
 		r.results.WithLabelValues(reloadOK).Inc()
 		r.good.SetToCurrentTime()
+		r.inForce.Set(1)
 		r.log.Info("the configuration was loaded again", "apps", len(c.Apps), "users", len(c.Users), "drains", len(c.Drains))
 		return
 	}
 	r.results.WithLabelValues(reloadRefused).Inc()
+	r.inForce.Set(0)
 	var mistakes config.Mistakes
 	var fixed fixedSettings
 	switch {
@@ -166,22 +170,9 @@ func changedFixed(before, after *config.Config) fixedSettings {
 	return changed
 }
 
-// A gatekeeper is what the gateway asks of a node: who may log in, by the configuration that is in force, and for
-// sessions.
+// A gatekeeper tells the gateway who may log in, and open sessions, by the configuration that is in force.
 type gatekeeper struct{ node *node }
 
 func (g gatekeeper) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
 	return g.node.config.Load().Authorize(app, key)
-}
-
-// Run runs a session of a person who has logged in. A connection can open sessions long after its login: whoever
-// has lost the app since then gets no new one.
-func (g gatekeeper) Run(ctx context.Context, req session.Request, client session.IO) (session.Exit, error) {
-	allowed := slices.ContainsFunc(g.node.config.Load().Users, func(u config.User) bool {
-		return u.ID == req.User.ID && slices.Contains(u.Apps, req.App)
-	})
-	if !allowed {
-		return session.Exit{}, &session.Refusal{Message: "you may not open this app any more"}
-	}
-	return g.node.manager.Run(ctx, req, client)
 }

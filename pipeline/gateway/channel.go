@@ -247,7 +247,7 @@ func (c *channel) run(ctx context.Context, request session.Request, io session.I
 	log := c.log.With("terminal", request.Terminal != nil, "command", request.Command != "")
 	log.Info("session started")
 	began := time.Now()
-	exit, err := c.conn.gateway.options.Sessions.Run(ctx, request, io)
+	exit, err := c.authorizedRun(ctx, request, io)
 	log = log.With("duration", time.Since(began).Round(time.Millisecond))
 
 	refusal, refused := errors.AsType[*session.Refusal](err)
@@ -271,6 +271,19 @@ func (c *channel) run(ctx context.Context, request session.Request, io session.I
 		exit = session.Exit{Status: statusRefused}
 	}
 	c.end(exit)
+}
+
+// authorizedRun runs the session of who may still open the app. A connection can open sessions long after its login:
+// by then the key that it logged in with may be nobody's any more, or another person's. What is told of the person is
+// what is known now.
+func (c *channel) authorizedRun(ctx context.Context, request session.Request, io session.IO) (session.Exit, error) {
+	who := c.conn.who
+	user, ok := c.conn.gateway.options.Authorizer.Authorize(who.app, who.key)
+	if !ok || user.ID != who.user.ID {
+		return session.Exit{}, &session.Refusal{Message: "you may not open this app any more with the key that you logged in with"}
+	}
+	request.User = user
+	return c.conn.gateway.options.Sessions.Run(ctx, request, io)
 }
 
 // say shows a sentence to the person, before or after the session has used the channel. It blocks

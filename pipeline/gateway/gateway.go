@@ -23,7 +23,8 @@ type Authorizer interface {
 	// Authorize says whose key it is, and whether that person may use the app. An unknown app, an
 	// unknown key and a key without that app all give false: the client is told no more than that.
 	//
-	// It is asked before the client has proved that it holds the key, so true opens nothing yet.
+	// It is asked before the client has proved that it holds the key, so true opens nothing yet; and again, with the
+	// key that was proved, for each session, which can be long after the login: what is false then opens none.
 	// It is called from many goroutines and should take about as long for every answer.
 	Authorize(app string, key ssh.PublicKey) (schema.User, bool)
 }

@@ -13,6 +13,7 @@ import (
 type identity struct {
 	app         string
 	user        schema.User
+	key         ssh.PublicKey
 	fingerprint string
 }
 
@@ -45,7 +46,7 @@ func (c *connection) login(a *attempt) *ssh.ServerConfig {
 		a.app = meta.User()
 	}
 	config.PublicKeyCallback = func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		who := identity{app: meta.User(), fingerprint: ssh.FingerprintSHA256(key)}
+		who := identity{app: meta.User(), key: key, fingerprint: ssh.FingerprintSHA256(key)}
 		// A certificate proves nothing before its authority, principals, times and critical options
 		// have been checked, so it counts as an unknown key. Checking them belongs here.
 		_, certificate := key.(*ssh.Certificate)

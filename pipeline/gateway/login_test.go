@@ -1,13 +1,17 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // turning is a public key that is one while the client asks about it (it marshals it once to ask and
@@ -121,5 +125,66 @@ func TestAuthTries(t *testing.T) {
 	_, err := ssh.Dial("tcp", s.address, s.clientConfig("web", append(keys, s.ada)...))
 	if err == nil || !strings.Contains(err.Error(), "too many authentication failures") {
 		t.Errorf("with the right key last: %v", err)
+	}
+}
+
+// changing is an Authorizer that can be another one.
+type changing struct{ atomic.Pointer[people] }
+
+func (c *changing) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
+	return c.Load().Authorize(app, key)
+}
+
+// TestAuthorizedAgain changes who may open an app while a connection is there.
+func TestAuthorizedAgain(t *testing.T) {
+	ran := make(chan schema.User, 1)
+	authorizer := new(changing)
+	s := serve(t, runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
+		ran <- req.User
+		return session.Exit{}, nil
+	}), func(o *Options) {
+		people := o.Authorizer.(people)
+		authorizer.Store(&people)
+		o.Authorizer = authorizer
+	})
+	ada, bob := string(s.ada.PublicKey().Marshal()), string(s.bob.PublicKey().Marshal())
+	client := s.dial("web", s.ada)
+	for _, test := range []struct {
+		name string
+		now  people
+		want string // the name of the person whose session runs
+	}{
+		{"nothing has changed", *authorizer.Load(), "Ada"},
+		{"the key is gone, and the person has another one", people{"web": {bob: {ID: "u-1", Name: "Ada"}}}, ""},
+		{"the person has lost the app", people{"web": {}, "api": {ada: {ID: "u-1", Name: "Ada"}}}, ""},
+		{"the key is another person's", people{"web": {ada: {ID: "u-2", Name: "Bob"}}}, ""},
+		{"the person has another name", people{"web": {ada: {ID: "u-1", Name: "Ada King"}}}, "Ada King"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			authorizer.Store(&test.now)
+			sess, err := client.NewSession()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sess.Close()
+			var stderr bytes.Buffer
+			sess.Stderr = &stderr
+			err = sess.Run("true")
+			if test.want == "" {
+				exit, ok := errors.AsType[*ssh.ExitError](err)
+				if !ok || exit.ExitStatus() != 255 || !strings.Contains(stderr.String(), "with the key that you logged in with") {
+					t.Errorf("%v: %s", err, &stderr)
+				}
+				select {
+				case user := <-ran:
+					t.Errorf("a session of %+v ran", user)
+				default:
+				}
+				return
+			}
+			if user := wait(t, ran, "the session"); err != nil || user != (schema.User{ID: "u-1", Name: test.want}) {
+				t.Errorf("a session of %+v ran: %v", user, err)
+			}
+		})
 	}
 }
