@@ -75,7 +75,11 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 	defer tick.Stop()
 	for {
 		since := time.Now()
-		revision, err := b.leases.Create(ctx, name, []byte(b.owner))
+		// Even where ctx ends: a lease that was given, and that nobody waited for, would stand in the way until its
+		// time is over.
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+		revision, err := b.leases.Create(asking, name, []byte(b.owner))
+		cancel()
 		if err == nil {
 			return revision, since, nil
 		}
@@ -136,7 +140,9 @@ func (l *Lease) renew(renewed time.Time) {
 		case <-l.ctx.Done():
 			return
 		}
-		ctx, cancel := context.WithDeadline(l.ctx, renewed.Add(leaseSafe))
+		// Even where the lease is let go: of a key that was changed without anybody hearing of it, Release does not
+		// know the revision.
+		ctx, cancel := context.WithDeadline(context.WithoutCancel(l.ctx), renewed.Add(leaseSafe))
 		asked := time.Now()
 		revision, err := l.bus.leases.Update(ctx, l.name, []byte(l.bus.owner), l.held)
 		cancel()

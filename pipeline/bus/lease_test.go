@@ -3,7 +3,10 @@ package bus
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 func acquire(t testing.TB, b *Bus, name string) *Lease {
@@ -114,4 +117,30 @@ func TestStolenLease(t *testing.T) {
 		t.Errorf("the work ended with %v", context.Cause(within))
 	}
 	l.Release()
+}
+
+// TestAcquireGivenUp ends the context at every moment of taking a lease: nothing stands in the way of the next one.
+func TestAcquireGivenUp(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	for i := range 400 {
+		ctx, cancel := context.WithCancel(t.Context())
+		begun := make(chan struct{})
+		go func() { // ends soon
+			close(begun)
+			for range i * 25 { // later each time
+				runtime.Gosched()
+			}
+			cancel()
+		}()
+		<-begun
+		l, err := b.Acquire(ctx, "work")
+		if err == nil {
+			l.Release()
+		} else if ctx.Err() == nil {
+			t.Fatal(err)
+		}
+		if _, err := b.leases.Get(t.Context(), "work"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+			t.Fatalf("attempt %d has left a lease behind: %v", i, err)
+		}
+	}
 }
