@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,6 +107,71 @@ func (s *faultSession) end(t testing.TB) {
 func (s *faultSession) operation(t testing.TB) string {
 	t.Helper()
 	return operationOf(t, s.stderr.bytes())
+}
+
+// A steadySession shows ten lines a second, which the good drain has to keep up with.
+type steadySession struct {
+	*faultSession
+	enough  context.CancelFunc
+	watched sync.WaitGroup
+}
+
+// openSteadySession opens one, and watches how many of its lines are not in an inbox yet, until the session is ended.
+func (v *server) openSteadySession(b *inbox) *steadySession {
+	t := v.site.t
+	t.Helper()
+	s := &steadySession{faultSession: v.openFaultSession(`while read -r n; do echo "steady line $n ` + faultMark + `"; done`)}
+	await(t, "for the steady session to begin", func() bool { return bytes.Contains(s.stderr.bytes(), []byte("operation ")) })
+	operation := s.operation(t)
+	ctx, enough := context.WithCancel(t.Context())
+	s.enough = enough
+	s.watched.Go(func() { // ends with end, or with the test
+		pace := time.NewTicker(100 * time.Millisecond)
+		defer pace.Stop()
+		var arrived, most, read int64
+		for n := 1; ; n++ {
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+				t.Logf("the good drain was up to %d lines behind, of %d", most, n)
+				return
+			}
+			fmt.Fprintln(s.stdin, n)
+			shown := s.stdout.lines.Load()
+			lines, next := b.lines(operation, read)
+			arrived, read = arrived+lines, next
+			if most = max(most, shown-arrived); most > mostLag {
+				t.Errorf("the good drain is %d lines of the steady session behind", most)
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		s.enough()
+		s.watched.Wait()
+	})
+	return s
+}
+
+// end ends the session.
+func (s *steadySession) end(t testing.TB) *faultSession {
+	t.Helper()
+	s.enough()
+	s.watched.Wait()
+	s.faultSession.end(t)
+	return s.faultSession
+}
+
+// lines counts the lines of an operation among the records from one on, and gives the number of the next record.
+func (b *inbox) lines(operation string, from int64) (lines, next int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.received[from:] {
+		if r := &b.received[from+int64(i)].Record; r.OperationID == operation && r.Event == "output" {
+			lines += int64(strings.Count(r.Log, "\n"))
+		}
+	}
+	return lines, int64(len(b.received))
 }
 
 // in is the server for a test within the one that started it.

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"flag"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/schema"
@@ -38,6 +41,11 @@ type fault struct {
 	once bool
 }
 
+var outage = flag.Duration("outage", 5*time.Minute, "how long TestFaults has a drain answer every request with 500")
+
+// mostLag is how many records of a steady session the good drain may be behind while others fail. It gets ten a second.
+const mostLag = 100
+
 const (
 	// faultMark is in what sessions under load show, and in no message of ttydrain.
 	faultMark = "of a session under load"
@@ -48,15 +56,20 @@ const (
 		if ((k % 1000 == 500)); then echo "poi""son $k ` + faultMark + `"; else echo "line $k ` + faultMark + `, größe"; fi; done; done`
 )
 
-// TestFaults has one drain for each way to fail, beside a good one. All but the last fail at once.
+// TestFaults has one drain for each way to fail, beside a good one. Most fail at once, while there are many sessions;
+// one fails for five minutes. A steady session goes on all the time, in which the good drain may not fall behind.
 func TestFaults(t *testing.T) {
 	node := estest.Start(t, estest.Options{Security: true}) // first: what is absent is told before anything is started
-	good := httpsDrain(t, "good", ", format: ndjson")
+	inbox := startTokenReceiver(t, "a-token")
+	good := inbox.destination
+	good.name = "good"
+	good.entry = fmt.Sprintf(`{name: good, type: https, format: ndjson, url: "https://%s/logs", ca_file: %q, headers: {Authorization: Bearer a-token}}`, inbox.address, inbox.ca)
 	rounds := [][]fault{
 		slices.Concat(networkFaults(t), answerFaults(t), []fault{syslogFault(t), blockFault(t, node)}),
 		{killFault(t, node)}, // by itself: its node is that of the drain blocked
 	}
-	drains := []*destination{good}
+	long := longFault(t)
+	drains := []*destination{good, long.drain}
 	for _, f := range slices.Concat(rounds...) {
 		drains = append(drains, f.drain)
 	}
@@ -68,18 +81,32 @@ func TestFaults(t *testing.T) {
 	for _, d := range drains {
 		mustBe(t, d.name, "a session before the faults", d.transcript(t, first.operation(t)).stdout, first.stdout.bytes())
 	}
+	began := time.Now()
+	long.impose()
+	steady := v.openSteadySession(inbox.inbox)
+	t.Parallel() // what goes on meanwhile costs nearly nothing: the five minutes pass beside the tests before
+	var sessions []*faultSession
 	for _, faults := range rounds {
-		v.fail(t, good, faults)
+		sessions = append(sessions, v.fail(t, good, faults)...)
 	}
+	select {
+	case <-time.After(time.Until(began.Add(*outage))):
+	case <-t.Context().Done():
+	}
+	v.lift(t, long)
+	sessions = append(sessions, steady.end(t))
+	v.mustCatchUp(t, []fault{long}, sessions, 0)
+	mustBe(t, good.name, "the steady session", good.transcript(t, steady.operation(t)).stdout, steady.stdout.bytes())
+	v.mustBeUnharmed(t, good)
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}
 	mustNotTell(t, "serve's log", v.log.String())
 }
 
-// fail has drains fail at once while there are sessions: the good one has all of them while the faults last,
-// each other tells what is wrong with it, and when that is over it catches up by itself.
-func (v *server) fail(t *testing.T, good *destination, faults []fault) {
+// fail has drains fail at once while there are sessions, which it gives: the good one has all of them while the faults
+// last, each other tells what is wrong with it, and when that is over it catches up by itself.
+func (v *server) fail(t *testing.T, good *destination, faults []fault) []*faultSession {
 	for _, f := range faults {
 		f.impose()
 	}
@@ -87,32 +114,46 @@ func (v *server) fail(t *testing.T, good *destination, faults []fault) {
 	for _, s := range sessions {
 		mustBe(t, good.name, "a session while others fail", good.transcript(t, s.operation(t)).stdout, s.stdout.bytes())
 	}
-	v.awaitStatus(good, delivering)
-	if s := v.drainStatus(good.name); s.LastError != "" || v.counter("ttydrain_drain_retries_total", good.name) != 0 {
+	v.mustBeUnharmed(t, good)
+	for _, f := range faults {
+		if f.lift != nil {
+			v.lift(t, f)
+		}
+	}
+	v.mustCatchUp(t, faults, sessions, rejects)
+	return sessions
+}
+
+// mustBeUnharmed says that a drain has never had to try again.
+func (v *server) mustBeUnharmed(t *testing.T, good *destination) {
+	t.Helper()
+	if s := v.drainStatus(good.name); s.State != schema.DrainDelivering || s.LastError != "" || v.counter("ttydrain_drain_retries_total", good.name) != 0 {
 		t.Errorf("the good drain has had an error: %+v", s)
 	}
-	for _, f := range faults {
-		if f.lift == nil {
-			continue
-		}
-		v.awaitStatus(f.drain, func(s pipeline.DrainStatus) bool { return s.State == f.state && strings.Contains(s.LastError, f.says) })
-		if v.counter("ttydrain_drain_retries_total", f.drain.name) == 0 {
-			t.Errorf("drain %s: no metric tells of a retry", f.drain.name)
-		}
-		f.lift()
-		if f.operate {
-			v.operate("drains", "pause", f.drain.name)
-			v.operate("drains", "resume", f.drain.name)
-		}
-	}
+}
 
+// lift ends a fault when the drain has told of it.
+func (v *server) lift(t *testing.T, f fault) {
+	v.awaitStatus(f.drain, func(s pipeline.DrainStatus) bool { return s.State == f.state && strings.Contains(s.LastError, f.says) })
+	if v.counter("ttydrain_drain_retries_total", f.drain.name) == 0 {
+		t.Errorf("drain %s: no metric tells of a retry", f.drain.name)
+	}
+	f.lift()
+	if f.operate {
+		v.operate("drains", "pause", f.drain.name)
+		v.operate("drains", "resume", f.drain.name)
+	}
+}
+
+// mustCatchUp says that drains get all of the sessions now, but for the records that some of them reject.
+func (v *server) mustCatchUp(t *testing.T, faults []fault, sessions []*faultSession, rejects int) {
 	for _, f := range faults {
 		t.Run(f.drain.name, func(t *testing.T) {
 			v := v.in(t)
 			for _, s := range sessions {
 				await(t, "for the end of a session", func() bool { return f.drain.ended(t, s.operation(t)) })
 			}
-			v.awaitStatus(f.drain, delivering)
+			v.awaitStatus(f.drain, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering })
 			letters := v.deadLetters(f.drain.name)
 			if f.picky && len(letters) != rejects || !f.picky && len(letters) != 0 {
 				t.Errorf("%d dead letters, of %d records that some drains refuse", len(letters), rejects)
@@ -158,30 +199,27 @@ func (v *server) faultSessions(t *testing.T, faults []fault) (sessions []*faultS
 	return sessions, rejects
 }
 
-func delivering(s pipeline.DrainStatus) bool {
-	return s.State == schema.DrainDelivering && s.LagSegments == 0
-}
-
 // networkFaults are of what is between ttydrain and a drain.
 func networkFaults(t *testing.T) []fault {
-	make := func(name, state, says string, impose, lift func(*wire)) fault {
-		d := httpsDrain(t, name, ", format: ndjson, timeout: 3s")
+	make := func(name, settings, state, says string, impose, lift func(*wire)) fault {
+		d := httpsDrain(t, name, ", format: ndjson"+settings)
 		w := newWire(t, d)
 		return fault{drain: d, state: state, says: says, impose: func() { impose(w) }, lift: func() { lift(w) }}
 	}
 	return []fault{
-		make("refused", schema.DrainRetrying, "nothing listens there",
+		make("refused", ", timeout: 3s", schema.DrainRetrying, "nothing listens there",
 			func(w *wire) { w.proxy.Stop() }, func(w *wire) { w.connect() }),
-		make("reset", schema.DrainRetrying, "the drain closed the connection before it had confirmed",
+		make("reset", ", timeout: 3s", schema.DrainRetrying, "the drain closed the connection before it had confirmed",
 			func(w *wire) { w.poison("downstream", "reset_peer", `"timeout": 0`) }, func(w *wire) { w.heal("downstream") }),
-		make("half-open", schema.DrainRetrying, "no answer in time",
+		make("half-open", ", timeout: 3s", schema.DrainRetrying, "no answer in time",
 			func(w *wire) {
 				w.poison("upstream", "timeout", `"timeout": 0`)
 				w.poison("downstream", "timeout", `"timeout": 0`)
 			}, func(w *wire) { w.heal("upstream", "downstream") }),
-		make("silent", schema.DrainRetrying, "no answer in time", // it gets what is sent
+		// It gets what is sent, and says nothing for the 30 seconds that a drain has for a write.
+		make("silent", "", schema.DrainRetrying, "no answer in time",
 			func(w *wire) { w.poison("downstream", "timeout", `"timeout": 0`) }, func(w *wire) { w.heal("downstream") }),
-		make("slow", schema.DrainRetrying, "no answer in time", // a byte a second
+		make("slow", ", timeout: 3s", schema.DrainRetrying, "no answer in time", // a byte a second
 			func(w *wire) {
 				w.poison("upstream", "slicer", `"average_size": 1, "size_variation": 0, "delay": 1000000`)
 			}, func(w *wire) { w.heal("upstream") }),
@@ -241,11 +279,20 @@ func answerFaults(t *testing.T) []fault {
 		make("expired", ", format: ndjson", certificate(expired, "127.0.0.1", "has expired")),
 		make("other-host", ", format: ndjson", certificate(valid, "logs.example.com", "for another host name")),
 		make("busy", ", format: ndjson", answer(schema.DrainRetrying, "429 Too Many Requests", http.StatusTooManyRequests, "Retry-After: 2")),
-		make("broken", "", answer(schema.DrainRetrying, "500 Internal Server Error", http.StatusInternalServerError)),
 		make("forbidden", ", format: array", answer(schema.DrainMisconfigured, "refuses the credentials", http.StatusUnauthorized)),
 		make("small", ", format: ndjson", small),
 		make("picky", ", format: ndjson", poisoned),
 		make("picky-alone", "", poisoned),
+	}
+}
+
+// longFault is of a drain that answers with 500 for minutes.
+func longFault(t *testing.T) fault {
+	d := httpsDrain(t, "broken", "")
+	g := newGate(t, sinktest.NewAuthority(t), d)
+	return fault{
+		drain: d, state: schema.DrainRetrying, says: "500 Internal Server Error",
+		impose: func() { g.answer(always(http.StatusInternalServerError)) }, lift: func() { g.answer(nil) },
 	}
 }
 
