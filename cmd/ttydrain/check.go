@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +31,7 @@ func newCheckCommand() *cobra.Command {
 				return err
 			}
 			fmt.Printf("%s: no mistakes: %d apps, %d users, %d drains\n", path, len(cfg.Apps), len(cfg.Users), len(cfg.Drains))
+			warnOfProxies(cfg)
 			if connect {
 				return probeDrains(c.Context(), cfg)
 			}
@@ -37,6 +41,46 @@ func newCheckCommand() *cobra.Command {
 	configFlag(c, &path)
 	c.Flags().BoolVar(&connect, "connect", false, "try each drain: DNS, TCP, TLS, authentication")
 	return c
+}
+
+// warnOfProxies tells of a proxy for drains that can't be used. It is in the environment, which can be another one where
+// ttydrain serves, and so no mistake of the configuration. What the variables hold can be a password, and is not told.
+func warnOfProxies(c *config.Config) {
+	schemes := make(map[string]bool) // of the drains' addresses
+	for _, d := range c.Drains {
+		switch {
+		case d.HTTPS != nil:
+			schemes["https"] = true
+		case d.Elasticsearch != nil:
+			for _, address := range d.Elasticsearch.URLs {
+				scheme, _, _ := strings.Cut(address, "://")
+				schemes[scheme] = true
+			}
+		}
+	}
+	for _, scheme := range []string{"https", "http"} {
+		// As net/http looks for it.
+		name := strings.ToUpper(scheme) + "_PROXY"
+		value := os.Getenv(name)
+		if value == "" {
+			name = scheme + "_proxy"
+			value = os.Getenv(name)
+		}
+		if schemes[scheme] && value != "" && !isProxy(value) {
+			fmt.Fprintf(os.Stderr, "WARNING: %s in this environment is not the address of a proxy: drains with %s addresses are "+
+				"reached without one, or not at all; expected http://HOST:PORT\n", name, scheme)
+		}
+	}
+}
+
+// isProxy says whether an address is one that net/http can use: a URL, or a host with or without a port. Of others it makes
+// what nobody meant, or ignores them without a word.
+func isProxy(address string) bool {
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	u, err := url.Parse(address)
+	return err == nil && u.Hostname() != "" && slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme)
 }
 
 func configFlag(c *cobra.Command, path *string) {

@@ -82,6 +82,7 @@ type gate struct {
 
 	mu          sync.Mutex // guards what follows
 	certificate *tls.Certificate
+	clients     *x509.CertPool                         // whose certificates it requires; nil for none
 	refuse      func(http.ResponseWriter, []byte) bool // nil passes all on
 	refused     int                                    // requests
 }
@@ -122,7 +123,11 @@ func newGate(t testing.TB, authority *sinktest.Authority, d *destination) *gate 
 	g.server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		return &tls.Config{Certificates: []tls.Certificate{*g.certificate}}, nil
+		config := &tls.Config{Certificates: []tls.Certificate{*g.certificate}}
+		if g.clients != nil {
+			config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, g.clients
+		}
+		return config, nil
 	}}
 	g.present(valid, "127.0.0.1")
 	g.server.StartTLS()
@@ -146,6 +151,15 @@ func (g *gate) present(age certificateAge, host string) {
 	if g.server.Listener != nil && g.server.URL != "" {
 		g.server.CloseClientConnections()
 	}
+}
+
+// rely makes the gate's certificate, and from now on those that it requires of clients, be of an authority.
+func (g *gate) rely(authority *sinktest.Authority) {
+	g.t.Helper()
+	g.mu.Lock()
+	g.authority, g.clients = authority, authority.Pool
+	g.mu.Unlock()
+	g.present(valid, "127.0.0.1")
 }
 
 // answer makes the gate refuse what refuse says, which it does by writing an answer of its own; nil refuses

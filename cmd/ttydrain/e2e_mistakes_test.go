@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -144,6 +145,33 @@ func TestCheckConnect(t *testing.T) {
 		table, _, _ = strings.Cut(table, "\ndrain ")
 		if !strings.Contains(table, "do: "+remedy) {
 			t.Errorf("drain %s: no %q in %q", name, remedy, table)
+		}
+	}
+}
+
+// TestCheckWarnsOfProxies: a proxy that can't be used is told, without what the environment has, which can be a password.
+func TestCheckWarnsOfProxies(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, withDrains(`{name: siem, type: https, url: "https://logs.example.com/"}`,
+		`{name: search, type: elasticsearch, urls: ["https://search.example.com", "http://search.example.com"]}`))
+	for _, test := range []struct{ name, env, warned string }{
+		{"none", "", ""},
+		{"good", "HTTPS_PROXY=http://user:s3cr3t@proxy.example.com:3128", ""},
+		{"only a host", "HTTPS_PROXY=proxy.example.com:3128", ""},
+		{"no URL", "HTTPS_PROXY=http://user:s3cr3t@proxy example:3128", "HTTPS_PROXY"},
+		{"unknown scheme", "HTTPS_PROXY=ftp://user:s3cr3t@proxy.example.com", "HTTPS_PROXY"},
+		{"in small letters", "https_proxy=http://", "https_proxy"},
+		{"of HTTP alone", "HTTP_PROXY=http://[proxy", "HTTP_PROXY"},
+	} {
+		cmd := exec.Command(site.program, "check", "-c", site.config)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), test.env, "GORACE=atexit_sleep_ms=0"}
+		got := runTo(t, cmd)
+		want := ""
+		if test.warned != "" {
+			want = "WARNING: " + test.warned + " in this environment is not the address of a proxy"
+		}
+		if got.status != 0 || !strings.HasPrefix(got.stderr, want) || want == "" && got.stderr != "" || strings.Contains(got.stderr+got.stdout, "s3cr3t") {
+			t.Errorf("%s: %+v", test.name, got)
 		}
 	}
 }

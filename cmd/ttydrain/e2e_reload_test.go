@@ -14,7 +14,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/receive"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
 // edit replaces a text in the site's configuration, by a rename as editors do it.
@@ -124,10 +127,18 @@ func TestReload(t *testing.T) {
 	}
 
 	// A bad file: every mistake is told with its place, once, and all stays as it was.
+	successful := func(want float64) {
+		t.Helper()
+		if got := v.metric("ttydrain_config_last_reload_successful"); got != want {
+			t.Errorf("whether the last reload was successful is %v, expected %v", got, want)
+		}
+	}
+	successful(1)
 	v.hangup(reloadRefused, func() {
 		site.edit("apps: [web]}\n  - {id: u-2", "apps: [wbe]}\n  - {id: u-2")
 		site.edit("plan: growth", "paln: growth")
 	})
+	successful(0)
 	await(t, "for the mistakes in the log", func() bool { return len(v.logged("mistake", "place")) >= 2 })
 	fields := strings.Join(v.logged("mistake", "field"), " ")
 	places := v.logged("mistake", "place")
@@ -138,6 +149,7 @@ func TestReload(t *testing.T) {
 	mayLogin(bob, true)
 	site.edit("paln: growth", "plan: growth")
 	v.hangup(reloadOK, func() { site.edit("apps: [wbe]}", "apps: [web]}") })
+	successful(1)
 
 	// A setting that is read at the start alone: it is told, and the other changes don't come into force either.
 	v.hangup(reloadRefused, func() {
@@ -235,6 +247,55 @@ func TestReloadDrains(t *testing.T) {
 	}
 	if log := v.log.String(); strings.Contains(log, "token-1") || strings.Contains(log, "token-2") {
 		t.Error("the log has a token")
+	}
+}
+
+// TestReloadCertificates has another authority sign the certificates of a drain and its client, and replaces the files while
+// the drain fails: it goes on by itself.
+func TestReloadCertificates(t *testing.T) {
+	t.Parallel()
+	before, after := sinktest.NewAuthority(t), sinktest.NewAuthority(t)
+	d := httpsDrain(t, "siem", ", format: ndjson, cert_file: client.pem, key_file: client.key")
+	g := newGate(t, before, d)
+	g.rely(before)
+	d.entry = strings.Replace(d.entry, strconv.Quote(before.File), "authority.pem", 1)
+	site := newSite(t, withDrains(d.entry))
+	install := func(a *sinktest.Authority) {
+		t.Helper()
+		cert, key := a.Issue(t, valid.until())
+		for name, file := range map[string]string{"authority.pem": a.File, "client.pem": cert, "client.key": key} {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			site.swap(filepath.Join(site.dir, name), string(data))
+		}
+	}
+	install(before)
+	v := site.serve()
+	session := func() (operation string) {
+		t.Helper()
+		got := runTo(t, v.openssh(site.key, "web@127.0.0.1", "echo shown"))
+		if got.status != 0 {
+			t.Fatalf("%+v", got)
+		}
+		return operationOf(t, []byte(got.stderr))
+	}
+	arrives := func(operation string) {
+		t.Helper()
+		mustBe(t, d.name, "a session", d.transcript(t, operation).stdout, []byte("shown\n"))
+	}
+	arrives(session())
+	g.rely(after)
+	waiting := session()
+	v.awaitStatus(d, func(s pipeline.DrainStatus) bool {
+		return s.State == schema.DrainMisconfigured && strings.Contains(s.LastError, "ca_file")
+	})
+	install(after)
+	arrives(waiting)
+	arrives(session())
+	if status := v.stop(); status != 0 {
+		t.Errorf("serve ended with %d", status)
 	}
 }
 
