@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -251,6 +252,27 @@ func testReloads(t *testing.T, url string, times int) {
 		t.Errorf("serve ended with %d", status)
 	}
 	mustNotTell(t, "serve's log", v.log.String())
+}
+
+// startNATS runs a NATS server without permissions, and gives its URL.
+func startNATS(t testing.TB) string {
+	t.Helper()
+	s, err := natsserver.NewServer(&natsserver.Options{
+		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
+		Username: "ttydrain", Password: "nats-password",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Start() // ends with the test
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the NATS server did not start")
+	}
+	return s.ClientURL()
 }
 
 func connectNATS(t testing.TB, url string) jetstream.JetStream {

@@ -35,7 +35,8 @@ func TestNoWindow(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			requests, closed := make(chan *ssh.Request), make(chan struct{})
-			conn := &connection{gateway: &Gateway{}, log: slog.New(slog.DiscardHandler)}
+			signer, _ := newKey(t)
+			conn := &connection{gateway: &Gateway{options: Options{Authorizer: people{}}}, log: slog.New(slog.DiscardHandler), who: identity{key: signer.PublicKey()}}
 			c := newChannel(conn, stuckChannel{closed: closed}, requests, nil)
 			served := make(chan struct{})
 			go func() {
@@ -77,11 +78,12 @@ func (o opening) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
 func TestNoticesInOrder(t *testing.T) {
 	for range 50 {
 		started := make(chan session.Request, 1)
-		g := &Gateway{options: Options{MaxSessions: 1, Sessions: runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
+		signer, _ := newKey(t)
+		g := &Gateway{options: Options{MaxSessions: 1, Authorizer: people{"": {string(signer.PublicKey().Marshal()): {}}}, Sessions: runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
 			started <- req
 			return session.Exit{}, nil
 		})}}
-		conn := &connection{gateway: g, log: slog.New(slog.DiscardHandler)}
+		conn := &connection{gateway: g, log: slog.New(slog.DiscardHandler), who: identity{key: signer.PublicKey()}}
 		closed := make(chan struct{})
 		close(closed)
 		o := opening{channel: stuckChannel{closed: closed}, requests: make(chan *ssh.Request, 2)}
