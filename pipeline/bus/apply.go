@@ -29,7 +29,7 @@ func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 	}
 	b := &Bus{partitions: max(o.Partitions, 1), streams: make(map[string]jetstream.Stream), log: o.Log, over: make(chan struct{})}
 	defer b.Close()
-	if err := b.connect(&o); err != nil {
+	if err := b.connect(ctx, &o); err != nil {
 		return nil, err
 	}
 	replicas := max(o.Replicas, 1)

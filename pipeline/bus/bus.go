@@ -101,12 +101,16 @@ type Bus struct {
 	controls   jetstream.KeyValue
 	states     jetstream.KeyValue
 	owner      string // of this process's leases
+
+	reconnected chan struct{}      // of cap 1: the connection was lost, and is there again
+	stopKeeping context.CancelFunc // of what keeping waits for; nil without
+	keeping     sync.WaitGroup
 }
 
 // Open starts the embedded server or connects to a cluster, and makes the streams and buckets of the role that are missing.
 // On a cluster whose streams [Apply] has made, it needs no right to make any.
 func Open(ctx context.Context, o Options) (*Bus, error) {
-	b := &Bus{over: make(chan struct{})}
+	b := &Bus{over: make(chan struct{}), reconnected: make(chan struct{}, 1)}
 	if err := b.open(ctx, o); err != nil {
 		b.Close()
 		return nil, err
@@ -119,7 +123,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	b.log = o.Log
-	if err := b.connect(&o); err != nil {
+	if err := b.connect(ctx, &o); err != nil {
 		return err
 	}
 	replicas := max(o.Replicas, 1)
@@ -136,6 +140,11 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	}
 	if err := b.ensureBuckets(ctx, o.Role, replicas); err != nil {
 		return err
+	}
+	if o.URL != "" {
+		keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		b.stopKeeping = cancel
+		b.keeping.Go(func() { b.keepBuckets(keeping, o.Role, replicas) }) // ends with Close
 	}
 	if b.embedded != nil {
 		b.watching.Go(func() { // ends with Close
@@ -204,7 +213,7 @@ func (b *Bus) adjust(ctx context.Context, name string, change func(*jetstream.St
 func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	kv, err := ensure(ctx, b.refusals, "KV_"+config.Bucket, jetstream.ErrBucketNotFound,
 		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, config.Bucket) },
-		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.CreateKeyValue(ctx, config) })
+		func(ctx context.Context) (jetstream.KeyValue, error) { return b.createBucket(ctx, config) })
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +221,8 @@ func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig)
 }
 
 // ensure finds something that is kept in a stream, or makes it where the error of find is missing. Where several processes
-// make the same at once on a cluster, one is told that it is there already, or is told nothing at all: it looks again.
+// make the same at once on a cluster, one is told that it is there already, or is told nothing at all: it looks again, as it
+// does while servers start.
 func ensure[T any](ctx context.Context, r *refusals, of string, missing error, find, create func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
@@ -226,7 +236,7 @@ func ensure[T any](ctx context.Context, r *refusals, of string, missing error, f
 				return made, fmt.Errorf("it is not there, and this process may not make it: \"ttydrain streams apply\" does, with the credentials of who may: %w", err)
 			}
 		}
-		again := errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || attempt.Err() != nil
+		again := errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || attempt.Err() != nil || starting(err)
 		cancel()
 		if err == nil || !again || ctx.Err() != nil || errors.As(err, new(*RefusedError)) {
 			return made, err
@@ -309,6 +319,10 @@ func (b *Bus) Ready(ctx context.Context) error {
 
 // Close ends the connection and the embedded server. Nothing that was acknowledged is lost.
 func (b *Bus) Close() {
+	if b.stopKeeping != nil {
+		b.stopKeeping()
+		b.keeping.Wait()
+	}
 	b.closing.Do(func() { close(b.over) })
 	b.watching.Wait()
 	if b.conn != nil {

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -16,7 +17,7 @@ import (
 )
 
 // connect starts the embedded server where that is wanted, and connects.
-func (b *Bus) connect(o *Options) (err error) {
+func (b *Bus) connect(ctx context.Context, o *Options) (err error) {
 	b.refusals = newRefusals(o.Role.String())
 	identity, err := o.identity()
 	if err != nil {
@@ -33,7 +34,10 @@ func (b *Bus) connect(o *Options) (err error) {
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { o.Log.Warn("no connection to NATS yet", "error", connectError(err)) }),
-		nats.ReconnectHandler(func(c *nats.Conn) { o.Log.Info("connected to NATS again", "server", c.ConnectedServerName()) }),
+		nats.ReconnectHandler(func(c *nats.Conn) {
+			o.Log.Info("connected to NATS again", "server", c.ConnectedServerName())
+			b.notice()
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if refused := b.refusals.note(err); refused != nil {
 				err = refused
@@ -51,8 +55,8 @@ func (b *Bus) connect(o *Options) (err error) {
 		}
 		options = append(options, nats.InProcessServer(b.embedded), nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(0, 0))
 	}
-	if b.conn, err = nats.Connect(o.URL, options...); err != nil {
-		return fmt.Errorf("connect to NATS: %w", connectError(err))
+	if b.conn, err = dialServers(ctx, o.URL, options, o.Log); err != nil {
+		return err
 	}
 	if b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncTimeout(requestTimeout),
 		jetstream.WithPublishAsyncMaxPending(1<<16), jetstream.WithDefaultTimeout(requestTimeout)); err != nil {

@@ -44,6 +44,24 @@ type Lease struct {
 	revision uint64 // of the position's key
 }
 
+// createBucket makes a bucket. The revisions of that of the leases begin where those of none before it, which ended with its server,
+// can have come to: who had a lease there can't renew it here.
+func (b *Bus) createBucket(ctx context.Context, c jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	if c.Bucket != schema.BucketLeases {
+		return b.js.CreateKeyValue(ctx, c)
+	}
+	// It is the stream that CreateKeyValue makes, with FirstSeq, for which that has no setting.
+	_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "KV_" + c.Bucket, Description: c.Description, Subjects: []string{"$KV." + c.Bucket + ".>"}, FirstSeq: uint64(time.Now().UnixMicro()),
+		MaxMsgsPerSubject: 1, MaxAge: c.TTL, Duplicates: c.TTL, Storage: c.Storage, Replicas: c.Replicas,
+		AllowRollup: true, DenyDelete: true, AllowDirect: true, Discard: jetstream.DiscardNew,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b.js.KeyValue(ctx, c.Bucket)
+}
+
 // Acquire waits until this process has the lease on a piece of work.
 func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
 	held, since, err := b.waitForLease(ctx, name)

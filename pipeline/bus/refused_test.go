@@ -159,7 +159,7 @@ func TestApply(t *testing.T) {
 	defer b.Close()
 	o := options(s, "admin", roleAdmin)
 	o.Log = slog.New(slog.DiscardHandler)
-	if err := b.connect(&o); err != nil {
+	if err := b.connect(t.Context(), &o); err != nil {
 		t.Fatal(err)
 	}
 	config, err := b.configOf(t.Context(), schema.StreamLogs)

@@ -1,0 +1,128 @@
+package bus
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// listen starts a NATS server that listens at an address and keeps what it has in a folder. It ends with the test, or by stop.
+func listen(t *testing.T, address *net.TCPAddr, dir string) (stop func()) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: address.Port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
+		Username: "ttydrain", Password: "right",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Start() // ended by Shutdown
+	stop = func() { s.Shutdown(); s.WaitForShutdown() }
+	t.Cleanup(stop)
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("the server did not start")
+	}
+	return stop
+}
+
+func freeAddress(t *testing.T) *net.TCPAddr {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr)
+}
+
+// TestServerThatRestarts: leases and states are in memory, and there again when their server is, though nobody opens a
+// bus meanwhile. Who had a lease gives it up, and what it had saved is there.
+func TestServerThatRestarts(t *testing.T) {
+	address, dir := freeAddress(t), t.TempDir()
+	stop := listen(t, address, dir)
+	options := Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "right"}
+	var buses []*Bus
+	for range 2 {
+		b, err := Open(t.Context(), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Close)
+		buses = append(buses, b)
+	}
+	a, b := buses[0], buses[1]
+	first := acquire(t, a, "work")
+	if err := first.Save(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	within, cancel := first.Within(t.Context())
+	defer cancel(nil)
+	stop()
+	listen(t, address, dir)
+
+	// The other takes the lease though the first believes that it has it: what that does from now on is not kept.
+	var second *Lease
+	await(t, "the work is taken over", func() bool {
+		var err error
+		second, err = b.Acquire(t.Context(), "work")
+		return err == nil
+	})
+	if second.Position() != 3 {
+		t.Errorf("position %d", second.Position())
+	}
+	<-within.Done()
+	if err := first.Save(t.Context(), 99); err == nil {
+		t.Error("who has lost a lease can move the position")
+	}
+	await(t, "the position is saved", func() bool { return second.Save(t.Context(), 4) == nil })
+	await(t, "a state is saved", func() bool { return a.SaveDrainState(t.Context(), &schema.DrainState{Drain: "siem"}) == nil })
+	first.Release()
+	second.Release()
+	if status, err := b.leases.Status(t.Context()); err != nil || status.(*jetstream.KeyValueBucketStatus).StreamInfo().Config.MaxAge != leaseTTL {
+		t.Errorf("the leases' bucket is another: %v", err)
+	}
+}
+
+// TestOpenWaits: a bus is opened when the server is there, in the time that a server needs to start. One that is there and
+// refuses is not waited for.
+func TestOpenWaits(t *testing.T) {
+	address := freeAddress(t)
+	opened := make(chan error)
+	go func() { // ends when the server has started, or with an error
+		b, err := Open(t.Context(), Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "right"})
+		if err == nil {
+			b.Close()
+		}
+		opened <- err
+	}()
+	await(t, "a connection is tried", func() bool {
+		l, err := net.ListenTCP("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c, err := l.Accept()
+		if err == nil {
+			c.Close() // without a word
+		}
+		return err == nil
+	})
+	listen(t, address, t.TempDir())
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+	start := time.Now()
+	_, err := Open(t.Context(), Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "wrong"})
+	if err == nil || !strings.Contains(err.Error(), "Authorization Violation") {
+		t.Errorf("%v", err)
+	}
+	if took := time.Since(start); took >= makeTimeout {
+		t.Errorf("who is refused waits %s", took)
+	}
+}
