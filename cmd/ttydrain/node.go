@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/crypto/ssh"
@@ -299,7 +300,9 @@ func (n *node) isReady(ctx context.Context) error {
 func (n *node) run(ctx context.Context) error {
 	defer n.close()
 	if n.manager != nil {
-		if err := n.manager.Recover(ctx); err != nil {
+		if err := n.recoverSessions(ctx); ctx.Err() != nil {
+			return nil // told to stop before it had begun
+		} else if err != nil {
 			return err
 		}
 	}
@@ -354,6 +357,21 @@ func (n *node) run(ctx context.Context) error {
 	err = errors.Join(err, work.Wait())
 	n.log.Info("stopped")
 	return err
+}
+
+// recoverSessions records the ends of the sessions that were lost with this gateway, before there are new ones. While
+// NATS can't take them it tries again.
+func (n *node) recoverSessions(ctx context.Context) error {
+	retry := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	return backoff.RetryNotify(func() error {
+		err := n.manager.Recover(ctx)
+		if errors.Is(err, schema.ErrCorrupt) || errors.Is(err, schema.ErrVersion) {
+			return backoff.Permanent(err)
+		}
+		return err
+	}, backoff.WithContext(retry, ctx), func(err error, wait time.Duration) {
+		n.log.Warn("the ends of the sessions that were lost could not be recorded, which is tried again", "error", err, "wait", wait)
+	})
 }
 
 // drain waits until what is in the streams is enriched and delivered.
