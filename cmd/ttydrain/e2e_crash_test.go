@@ -37,6 +37,12 @@ func (w *watcher) bytes() []byte {
 	return bytes.Clone(w.shown)
 }
 
+func (w *watcher) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.shown)
+}
+
 // TestCrash kills serve at random moments under load, and holds every byte that any client displayed
 // against what the drains have in the end.
 func TestCrash(t *testing.T) {
@@ -126,18 +132,24 @@ func (*forever) Read([]byte) (int, error) { select {} }
 func (v *server) dial() *client.Client {
 	t := v.site.t
 	t.Helper()
-	data, err := os.ReadFile(v.site.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.ParsePrivateKey(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.Dial(t.Context(), client.Options{Address: v.ssh, User: "web", Signers: []ssh.Signer{key}, HostKey: ssh.InsecureIgnoreHostKey()})
+	c, err := client.Dial(t.Context(), client.Options{Address: v.ssh, User: "web", Signers: []ssh.Signer{v.site.signer(v.site.key)}, HostKey: ssh.InsecureIgnoreHostKey()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// signer reads a person's private key.
+func (s *site) signer(file string) ssh.Signer {
+	s.t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	key, err := ssh.ParsePrivateKey(data)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return key
 }

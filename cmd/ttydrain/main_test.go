@@ -27,6 +27,7 @@ var nodes estest.Shared
 var programs struct {
 	dir         string       // set by TestMain
 	usual, fast builtProgram // fast looks for no races
+	nats        builtProgram // the NATS server's own
 }
 
 func TestMain(m *testing.M) {
@@ -63,7 +64,7 @@ type builtProgram struct {
 func program(t testing.TB) string {
 	t.Helper()
 	if underRace() {
-		return programs.usual.path(t, "ttydrain-race", "-race")
+		return programs.usual.build(t, "ttydrain-race", ".", "-race")
 	}
 	return fastProgram(t)
 }
@@ -71,7 +72,7 @@ func program(t testing.TB) string {
 // fastProgram is the path of a binary that looks for no races, for tests that are large.
 func fastProgram(t testing.TB) string {
 	t.Helper()
-	return programs.fast.path(t, "ttydrain")
+	return programs.fast.build(t, "ttydrain", ".")
 }
 
 func underRace() bool {
@@ -79,13 +80,14 @@ func underRace() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-func (b *builtProgram) path(t testing.TB, name string, flags ...string) string {
+// build builds a package in a folder of that name, and gives the path of the binary.
+func (b *builtProgram) build(t testing.TB, name, source string, flags ...string) string {
 	t.Helper()
 	b.once.Do(func() {
 		// In a folder of its own, so that it is called ttydrain.
 		b.file = filepath.Join(programs.dir, name, "ttydrain")
 		args := append([]string{"build", "-o", b.file}, flags...)
-		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", append(args, source)...).CombinedOutput(); err != nil {
 			b.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}
 	})

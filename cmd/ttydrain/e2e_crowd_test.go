@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/client"
+)
+
+const (
+	// crowdCommand shows some lines four times a second. Its input has nothing, and does not end.
+	crowdCommand = `i=0; while :; do for k in 1 2 3 4 5; do echo "line $((i++)) that somebody has seen, größe"; done; read -rt 0.25; done`
+	// crowdBoth does so on standard error too.
+	crowdBoth = `i=0; while :; do for k in 1 2 3 4 5; do echo "line $((i++)) that somebody has seen, größe"; done; echo "error $i" >&2; read -rt 0.25; done`
+	// notRecorded is what the gateway tells, and does not record, where nothing can be recorded.
+	notRecorded = "\r\nttydrain: this session was ended, since what it shows can't be recorded now\r\n"
+)
+
+// A crowd is people who open one session after the other, whatever happens, and keep what they have seen.
+type crowd struct {
+	site   *site
+	signer ssh.Signer
+	ctx    context.Context
+	cancel context.CancelFunc
+	people sync.WaitGroup
+
+	mu       sync.Mutex // guards sessions
+	sessions []*seen
+}
+
+// seen is what a person has seen of a session.
+type seen struct {
+	operation      string // "" where the session has not begun
+	stdout, stderr watcher
+	told           bool // that it can't be recorded
+}
+
+// newCrowd makes a crowd of nobody. It ends with the test at the latest.
+func newCrowd(t testing.TB, s *site) *crowd {
+	t.Helper()
+	c := &crowd{site: s, signer: s.signer(s.key)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	t.Cleanup(c.leave)
+	return c
+}
+
+// join adds a person with a gateway's address and a way to open a session there.
+func (c *crowd) join(address string, open func(ctx context.Context, address string, s *seen) error) {
+	c.people.Go(func() { // ends with c.ctx
+		for c.ctx.Err() == nil {
+			s := new(seen)
+			c.mu.Lock()
+			c.sessions = append(c.sessions, s)
+			c.mu.Unlock()
+			open(c.ctx, address, s) // its error is that of a gateway that is gone
+			select {
+			case <-time.After(50 * time.Millisecond): // and may not be there again
+			case <-c.ctx.Done():
+			}
+		}
+	})
+}
+
+// leave ends what the people do, and waits until they have.
+func (c *crowd) leave() {
+	c.cancel()
+	c.people.Wait()
+}
+
+// terminal opens a session with a terminal, by ttydrain's own client.
+func (c *crowd) terminal(ctx context.Context, address string, s *seen) error {
+	return c.open(ctx, address, client.Session{
+		Command: crowdCommand, Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24}, Stdout: &s.stdout, Stderr: io.Discard,
+	})
+}
+
+// plain opens one without.
+func (c *crowd) plain(ctx context.Context, address string, s *seen) error {
+	return c.open(ctx, address, client.Session{Command: crowdBoth, Stdout: &s.stdout, Stderr: &s.stderr})
+}
+
+func (c *crowd) open(ctx context.Context, address string, s client.Session) error {
+	conn, err := client.Dial(ctx, client.Options{Address: address, User: "web", Signers: []ssh.Signer{c.signer}, HostKey: ssh.InsecureIgnoreHostKey()})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	in, stdin := io.Pipe()
+	defer stdin.Close()
+	s.Stdin = in
+	_, err = conn.Run(ctx, s)
+	return err
+}
+
+// openSSH opens one with a terminal, by OpenSSH's client.
+func (c *crowd) openSSH(ctx context.Context, address string, s *seen) error {
+	_, port, _ := strings.Cut(address, ":")
+	cmd := exec.CommandContext(ctx, "ssh", "-F", "none", "-tt", "-p", port, "-i", c.site.key, "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
+		"-o", "LogLevel=QUIET", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "GlobalKnownHostsFile=none",
+		"web@127.0.0.1", crowdCommand)
+	cmd.Stdout = &s.stdout
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	defer stdin.Close()
+	return cmd.Run()
+}
+
+// shown is how many bytes the people have seen so far.
+func (c *crowd) shown() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sessions {
+		n += s.stdout.len() + s.stderr.len()
+	}
+	return n
+}
+
+// seen gives what was seen, by operation, when the people have left.
+func (c *crowd) seen() map[string]*seen {
+	t := c.site.t
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[string]*seen)
+	for _, s := range c.sessions {
+		for _, w := range []*watcher{&s.stdout, &s.stderr} {
+			if rest, ok := bytes.CutSuffix(w.shown, []byte(notRecorded)); ok {
+				w.shown, s.told = rest, true
+			}
+			if m := bannerOperation.FindSubmatch(w.shown); m != nil {
+				s.operation = string(m[1])
+			}
+		}
+		if s.operation != "" {
+			if all[s.operation] != nil {
+				t.Fatalf("two sessions are operation %s", s.operation)
+			}
+			all[s.operation] = s
+			continue
+		}
+		for _, w := range []*watcher{&s.stdout, &s.stderr} {
+			if bytes.Contains(w.shown, []byte("somebody has seen")) || len(w.shown) > 0 && !bytes.Contains(w.shown, []byte("can't be recorded")) {
+				t.Fatalf("a session without its operation: %.200q", w.shown)
+			}
+		}
+	}
+	return all
+}
+
+// check holds what was seen against what a drain has in the end, which it waits for: every byte that was seen, in
+// order, of whole sessions. once says that the drain has each record once.
+func (c *crowd) check(t *testing.T, d *destination, all map[string]*seen, once bool) {
+	t.Helper()
+	var arrived []record
+	var missing []string // operations that have not ended there
+	told := 0
+	await(t, "for the ends of all operations at the drain "+d.name, func() bool {
+		arrived = d.arrived(t, 0)
+		ended := make(map[string]bool)
+		for i := range arrived {
+			if arrived[i].Event == "end" {
+				ended[arrived[i].OperationID] = true
+			}
+		}
+		missing = missing[:0]
+		for operation := range all {
+			if !ended[operation] {
+				missing = append(missing, operation)
+			}
+		}
+		if len(missing) != told {
+			t.Logf("drain %s: %d records, no end of the operations %v", d.name, len(arrived), missing)
+			told = len(missing)
+		}
+		return len(missing) == 0
+	})
+	mustBeInOrder(t, fault{drain: d, once: once}, arrived, nil)
+	byOperation := make(map[string][]record)
+	for _, r := range arrived {
+		byOperation[r.OperationID] = append(byOperation[r.OperationID], r)
+	}
+	reasons := make(map[string]int)
+	repeats := 0
+	for operation, records := range byOperation { // those that nobody has seen anything of too
+		got := transcriptOf(t, d.name, records, operation, d.exact)
+		reasons[got.end.Reason]++
+		repeats += len(records) - len(got.records)
+		if gaps := got.events("gap"); len(gaps) > 0 {
+			t.Errorf("drain %s: operation %s has a gap: %s", d.name, operation, gaps[0].Whole)
+		}
+		if s := all[operation]; s != nil {
+			mustBegin(t, d.name, operation, got.stdout, s.stdout.shown)
+			mustBegin(t, d.name, operation, got.stderr, s.stderr.shown)
+		}
+	}
+	for operation := range all {
+		if byOperation[operation] == nil {
+			t.Errorf("drain %s has nothing of operation %s", d.name, operation)
+		}
+	}
+	t.Logf("drain %s: %d operations, %d records, %d repeats; ends: %v", d.name, len(byOperation), len(arrived), repeats, reasons)
+}
+
+// mustBegin says that what a drain has begins with what was seen.
+func mustBegin(t testing.TB, drain, operation string, got, seen []byte) {
+	t.Helper()
+	if !bytes.HasPrefix(got, seen) {
+		mustBe(t, drain, fmt.Sprintf("operation %s, of which %d bytes were seen and %d are there,", operation, len(seen), len(got)), got[:min(len(got), len(seen))], seen)
+	}
+}
