@@ -126,6 +126,16 @@ func (c *crowd) shown() (n int) {
 	return n
 }
 
+// lines is how many lines of programs the people have seen so far.
+func (c *crowd) lines() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sessions {
+		n += bytes.Count(s.stdout.bytes(), []byte("somebody has seen"))
+	}
+	return n
+}
+
 // seen gives what was seen, by operation, when the people have left.
 func (c *crowd) seen() map[string]*seen {
 	t := c.site.t

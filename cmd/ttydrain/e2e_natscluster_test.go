@@ -110,8 +110,8 @@ func (c *natsCluster) killLeader(stream string) {
 }
 
 // cut passes nothing on between the servers any more and, where clients says so, between them and everybody else,
-// for some time. Then there are new connections.
-func (c *natsCluster) cut(t *testing.T, clients bool) {
+// for some time, in which nobody sees anything. Then there are new connections.
+func (c *natsCluster) cut(t *testing.T, people *crowd, clients bool) {
 	t.Helper()
 	all := c.routes[0]
 	all = append(append(all[:len(all):len(all)], c.routes[1]...), c.routes[2]...)
@@ -122,7 +122,12 @@ func (c *natsCluster) cut(t *testing.T, clients bool) {
 	for _, p := range all {
 		p.Stall()
 	}
-	<-time.After(cutFor)
+	<-time.After(cutFor / 2) // what was under way is stored by now
+	before := people.lines()
+	<-time.After(cutFor / 2)
+	if after := people.lines(); after != before {
+		t.Errorf("people have seen %d lines while nothing could be recorded", after-before)
+	}
 	for _, p := range all {
 		p.Mend(t)
 	}
@@ -163,9 +168,9 @@ func TestNATSCluster(t *testing.T) {
 	more("the death of TTY's leader")
 	cluster.killLeader(schema.StreamLogs)
 	more("the death of LOGS's leader")
-	cluster.cut(t, false)
+	cluster.cut(t, people, false)
 	more("a cut between the servers")
-	cluster.cut(t, true)
+	cluster.cut(t, people, true)
 	more("a cut of everything")
 
 	gateway.stop()
