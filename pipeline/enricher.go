@@ -75,6 +75,10 @@ func (e *Enricher) Run(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
+				if errors.Is(err, bus.ErrLeaseWanted) {
+					e.o.Log.Info("another process goes on with this part of the enriching", "partition", i)
+					continue
+				}
 				if worked {
 					retry.Reset()
 				}
@@ -232,12 +236,21 @@ func (p *enriching) run(ctx context.Context) error {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	defer p.save(context.WithoutCancel(ctx))
+	leaving := false
 	for {
-		in := messages
-		if p.backlog > maxBacklog {
+		in, wanted := messages, p.lease.Wanted()
+		if p.backlog > maxBacklog || leaving {
 			in = nil
 		}
+		if leaving {
+			if p.flying == 0 { // so that nothing that comes late fences the next one off
+				return bus.ErrLeaseWanted
+			}
+			wanted = nil
+		}
 		select {
+		case <-wanted:
+			leaving = true
 		case m := <-in:
 			err = p.add(ctx, m)
 		case done := <-p.published:

@@ -93,6 +93,10 @@ func (w *worker) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, bus.ErrLeaseWanted) {
+			w.log.Info("another process goes on with this part of the drain")
+			continue
+		}
 		if w.delivered.Load() != before {
 			retry.Reset()
 		}
@@ -160,8 +164,12 @@ func (w *worker) obey(ctx context.Context, lease *bus.Lease, wanted schema.Drain
 	w.delivered.Store(lease.Position())
 	if wanted.Paused {
 		w.state.pause()
-		<-ctx.Done()
-		return context.Cause(ctx)
+		select {
+		case <-lease.Wanted():
+			return bus.ErrLeaseWanted
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	w.state.resume()
 	return w.route(ctx, cancel, lease)
@@ -205,6 +213,8 @@ func (w *worker) route(ctx context.Context, cancel context.CancelCauseFunc, leas
 			if err := w.save(ctx, lease); err != nil {
 				return err
 			}
+		case <-lease.Wanted(): // between two batches
+			return bus.ErrLeaseWanted
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

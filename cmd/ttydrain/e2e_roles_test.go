@@ -105,8 +105,8 @@ func (v *server) lines(n int) (operation string, shown []byte) {
 	return operationOf(t, w.bytes()), w.bytes()
 }
 
-// TestRoles runs the parts of ttydrain as processes of their own, two of each but the gateway, and kills the ones that
-// do the work: the others go on with it, and nothing is lost or out of order. Each shows an NKey over TLS to a NATS server that
+// TestRoles runs the parts of ttydrain as processes of their own, two of each but the gateway, which share the work, and kills
+// one of each: the others go on with it, and nothing is lost or out of order. Each shows an NKey over TLS to a NATS server that
 // runs by the configuration file for operators, which allows each part what it needs.
 func TestRoles(t *testing.T) {
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
@@ -139,6 +139,12 @@ func TestRoles(t *testing.T) {
 	}
 	check(session(500))
 	second := []*server{site.role("enrich"), site.role("router")}
+	// The second ones get their share of the work, without anybody dying.
+	await(t, "for both routers to work", func() bool {
+		before := first[1].delivered(d.name)
+		check(session(10))
+		return second[1].delivered(d.name) > 0 && first[1].delivered(d.name) > before
+	})
 	operation, shown := session(5000)
 	for _, v := range first {
 		v.signal(syscall.SIGKILL)

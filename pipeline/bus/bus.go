@@ -101,6 +101,7 @@ type Bus struct {
 	controls   jetstream.KeyValue
 	states     jetstream.KeyValue
 	owner      string // of this process's leases
+	roster     *roster
 
 	reconnected chan struct{}      // of cap 1: the connection was lost, and is there again
 	stopKeeping context.CancelFunc // of what keeping waits for; nil without
@@ -130,6 +131,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	b.partitions = max(o.Partitions, 1)
 	b.streams = make(map[string]jetstream.Stream)
 	b.owner = nuid.Next()
+	b.roster = newRoster(b, o.URL == "", o.Log)
 	for _, s := range streams {
 		if !s.roles.has(o.Role) {
 			continue
@@ -141,10 +143,11 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err := b.ensureBuckets(ctx, o.Role, replicas); err != nil {
 		return err
 	}
-	if o.URL != "" {
+	if o.URL != "" { // an embedded server shares nothing with others
 		keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		b.stopKeeping = cancel
 		b.keeping.Go(func() { b.keepBuckets(keeping, o.Role, replicas) }) // ends with Close
+		b.roster.start(keeping)
 	}
 	if b.embedded != nil {
 		b.watching.Go(func() { // ends with Close

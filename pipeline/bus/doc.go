@@ -33,7 +33,7 @@
 // Every reader has a position of its own in the positions bucket, and reads from it with an ordered consumer.
 // Nothing is ever acknowledged to JetStream, so a reader that dies, or that works a message again, cannot change
 // the order for itself or for others. Who may read for a piece of work, and move its position, is who has its
-// [Lease].
+// [Lease]. Processes on a cluster share the leases out among themselves, evenly.
 //
 // # Operation IDs
 //

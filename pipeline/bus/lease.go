@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -42,6 +43,8 @@ type Lease struct {
 	position uint64
 	rewind   string // ID of the last rewind that the position has followed
 	revision uint64 // of the position's key
+	asked    sync.Once
+	wanted   chan struct{} // closed by asked
 }
 
 // createBucket makes a bucket. The revisions of that of the leases begin where those of none before it, which ended with its server,
@@ -62,13 +65,17 @@ func (b *Bus) createBucket(ctx context.Context, c jetstream.KeyValueConfig) (jet
 	return b.js.KeyValue(ctx, c.Bucket)
 }
 
-// Acquire waits until this process has the lease on a piece of work.
+// Acquire waits until this process has the lease on a piece of work. Where several processes want the same kind of work (see
+// roster), it has its share of the leases.
 func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
+	b.roster.want(name)
 	held, since, err := b.waitForLease(ctx, name)
 	if err != nil {
+		b.roster.unwant(name)
 		return nil, err
 	}
-	l := &Lease{bus: b, name: name, held: held, done: make(chan struct{})}
+	l := &Lease{bus: b, name: name, held: held, done: make(chan struct{}), wanted: make(chan struct{})}
+	b.roster.has(l)
 	l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	go l.renew(since) // ends with the lease
 	if err := l.takePosition(ctx); err != nil {
@@ -91,18 +98,27 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 	defer watch.Stop()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	var free time.Time // since when it is nobody's, and left to others; zero while it is not
 	for {
 		since := time.Now()
-		// Even where ctx ends: a lease that was given, and that nobody waited for, would stand in the way until its
-		// time is over.
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
-		revision, err := b.leases.Create(asking, name, []byte(b.owner))
-		cancel()
-		if err == nil {
-			return revision, since, nil
-		}
-		if !conflicts(err) && ctx.Err() == nil {
-			return 0, time.Time{}, fmt.Errorf("take the lease %s: %w", name, err)
+		if b.roster.take(name, !free.IsZero() && since.Sub(free) > unclaimedAfter) {
+			// Even where ctx ends: a lease that was given, and that nobody waited for, would stand in the way until its
+			// time is over.
+			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+			revision, err := b.leases.Create(asking, name, []byte(b.owner))
+			cancel()
+			if err == nil {
+				return revision, since, nil
+			}
+			b.roster.untake(name)
+			if !conflicts(err) && ctx.Err() == nil {
+				return 0, time.Time{}, fmt.Errorf("take the lease %s: %w", name, err)
+			}
+			free = time.Time{}
+		} else if _, err := b.leases.Get(ctx, name); !errors.Is(err, jetstream.ErrKeyNotFound) {
+			free = time.Time{}
+		} else if free.IsZero() {
+			free = since
 		}
 		select {
 		case <-watch.Updates():
@@ -181,6 +197,12 @@ func (l *Lease) Within(ctx context.Context) (_ context.Context, cancel context.C
 	return ctx, func(cause error) { stop(); cancelled(cause) }
 }
 
+// Wanted is closed when another process is to go on with the work: whoever has the lease then comes to a good place soon, saves
+// the position and releases it. Until then it stays this process's.
+func (l *Lease) Wanted() <-chan struct{} { return l.wanted }
+
+func (l *Lease) askFor() { l.asked.Do(func() { close(l.wanted) }) }
+
 // Position is how far the work has come: the sequence of the last message that it is done with, 0 at first.
 func (l *Lease) Position() uint64 { return l.position }
 
@@ -223,6 +245,9 @@ func (l *Lease) Release() {
 	lost := errors.Is(context.Cause(l.ctx), ErrLeaseLost)
 	l.cancel(nil)
 	<-l.done
+	l.bus.roster.hasNot(l)
+	l.bus.roster.untake(l.name)
+	l.bus.roster.unwant(l.name)
 	if !lost {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), requestTimeout)
 		defer cancel()
