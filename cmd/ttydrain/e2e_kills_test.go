@@ -115,7 +115,7 @@ func TestKills(t *testing.T) {
 		t.Fatalf("only %d sessions have begun", len(all))
 	}
 	for _, d := range drains {
-		people.check(t, d, all, d == elastic)
+		people.check(t, d, all, d == elastic, false)
 	}
 	for _, k := range kinds[1:] {
 		for _, p := range k.parts {

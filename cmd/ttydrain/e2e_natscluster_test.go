@@ -184,7 +184,7 @@ func TestNATSCluster(t *testing.T) {
 	}
 	t.Logf("%d sessions were seen, %d bytes; %d ended since they could not be recorded", len(all), people.shown(), told)
 	for _, d := range drains {
-		people.check(t, d, all, false)
+		people.check(t, d, all, false, true)
 	}
 	for _, p := range parts {
 		p.stop()

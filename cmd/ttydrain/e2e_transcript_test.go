@@ -56,6 +56,7 @@ func transcriptOf(t testing.TB, drain string, arrived []record, operation string
 	}
 	s := new(transcript)
 	digest, texts := sha256.New(), sha256.New()
+	missing := uint64(0) // bytes, as gap records tell
 	for sequence := uint64(1); sequence <= uint64(len(bySequence)); sequence++ {
 		r, ok := bySequence[sequence]
 		if !ok {
@@ -73,8 +74,11 @@ func transcriptOf(t testing.TB, drain string, arrived []record, operation string
 		if !exact {
 			continue
 		}
-		if r.Offset != strconv.Itoa(len(s.shown)) {
-			t.Fatalf("drain %s: record %d is at offset %s, behind %d bytes", drain, sequence, r.Offset, len(s.shown))
+		if at := uint64(len(s.shown)) + missing; r.Offset != strconv.FormatUint(at, 10) {
+			t.Fatalf("drain %s: operation %s: record %d is at offset %s, behind %d bytes", drain, operation, sequence, r.Offset, at)
+		}
+		if r.Event == "gap" && r.Record.Bytes != nil {
+			missing += *r.Record.Bytes
 		}
 		s.shown = append(s.shown, r.Exact...)
 		if r.Record.Stream == "stderr" {
@@ -102,8 +106,8 @@ func transcriptOf(t testing.TB, drain string, arrived []record, operation string
 	if totals != want {
 		t.Errorf("drain %s: the signed totals are %+v, and the records add up to %+v", drain, totals, want)
 	}
-	if exact && *s.end.Record.Bytes != uint64(len(s.shown)) {
-		t.Errorf("drain %s: the end tells %d bytes, and there are %d", drain, *s.end.Record.Bytes, len(s.shown))
+	if all := uint64(len(s.shown)) + missing; exact && *s.end.Record.Bytes != all {
+		t.Errorf("drain %s: the end tells %d bytes, and there are %d", drain, *s.end.Record.Bytes, all)
 	}
 	return s
 }
