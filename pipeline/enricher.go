@@ -26,6 +26,9 @@ const (
 	aheadGrace = 30 * time.Second
 	// idleAfter is how long an operation that shows nothing is kept in memory.
 	idleAfter = 5 * time.Minute
+	// lastTries is how often it is asked again, lastWait later each time, for the last segment of an operation that must
+	// have one.
+	lastTries, lastWait = 5, 200 * time.Millisecond
 	// maxBacklog is how many bytes of finished records may wait for LOGS, per partition.
 	maxBacklog = 16 << 20
 	// maxHeld is how many bytes of an operation's chunks may wait for one before them. A capture is never that far ahead of
@@ -106,7 +109,7 @@ func (e *Enricher) enrich(ctx context.Context, partition int) (worked bool, err 
 	defer e.partitions[partition].working.Store(false)
 	p := &enriching{
 		o: e.o, partition: partition, enriched: &e.partitions[partition], lease: lease,
-		operations: make(map[string]*operation), published: make(chan published, 64),
+		operations: make(map[string]*operation), headless: make(map[string]bool), published: make(chan published, 64),
 		log: e.o.Log.With("partition", partition),
 	}
 	err = p.run(ctx)
@@ -169,6 +172,7 @@ type enriching struct {
 	decoder    schema.Decoder
 	chunk      schema.Chunk          // of the message at hand
 	operations map[string]*operation // by subject on TTY
+	headless   map[string]bool       // subjects on TTY of operations whose first chunk is not there
 	published  chan published
 	read       uint64 // sequence of the last chunk read
 	backlog    int    // bytes of the finished records of all operations
@@ -329,6 +333,16 @@ func (p *enriching) skip(m bus.Message, err error) error {
 func (p *enriching) open(ctx context.Context, m bus.Message) (*operation, error) {
 	op := &operation{subject: schema.LogsOf(m.Subject)}
 	last, ok, err := p.o.Bus.Last(ctx, schema.StreamLogs, op.subject)
+	// Something has to be there, unless this is the first chunk. On a cluster, who answers may know of it a little later than those
+	// who have acknowledged it.
+	for tries := 0; err == nil && !ok && p.chunk.Ordinal > 0 && !p.headless[m.Subject] && tries < lastTries; tries++ {
+		select {
+		case <-time.After(lastWait):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		last, ok, err = p.o.Bus.Last(ctx, schema.StreamLogs, op.subject)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -346,6 +360,7 @@ func (p *enriching) open(ctx context.Context, m bus.Message) (*operation, error)
 	}
 	start, err := p.chunk.Start()
 	if err != nil {
+		p.headless[m.Subject] = true
 		return nil, err
 	}
 	op.transcript, err = enrich.New(start, p.o.Signer, time.Now())

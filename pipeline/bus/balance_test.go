@@ -107,6 +107,7 @@ func TestUnclaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
+	a.roster.want("drain.siem.0")
 	await(t, "the two know of each other", func() bool {
 		a.roster.mu.Lock()
 		defer a.roster.mu.Unlock()

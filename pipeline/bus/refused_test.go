@@ -55,7 +55,7 @@ func TestRefused(t *testing.T) {
 		"read": {"enrich", RoleEnrich, "$JS.API.CONSUMER.CREATE.TTY.*.tty.*.*.*.*", next, "$JS.API.CONSUMER.CREATE.TTY."},
 		"next": {"enrich", RoleEnrich, "$JS.API.CONSUMER.MSG.NEXT.TTY.*", next, "$JS.API.CONSUMER.MSG.NEXT.TTY."},
 		"lease": {"enrich", RoleEnrich, "$KV.leases.enrich.*",
-			func(ctx context.Context, b *Bus) error { _, err := b.Acquire(ctx, "enrich.0"); return err }, "$KV.leases.enrich.0"},
+			func(ctx context.Context, b *Bus) error { _, err := b.Acquire(ctx, "enrich.0"); return err }, "$KV.leases.enrich."},
 		"position": {"router", RoleRouter, "$JS.API.DIRECT.GET.KV_positions.$KV.positions.drain.*.*",
 			func(ctx context.Context, b *Bus) error { _, err := b.Acquire(ctx, "drain.siem.0"); return err }, "$JS.API.DIRECT.GET.KV_positions.$KV.positions.drain.siem.0"},
 		"discard": {"router", RoleRouter, "$JS.API.STREAM.MSG.DELETE.DEADLETTER", func(ctx context.Context, b *Bus) error {
