@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -21,9 +22,10 @@ const (
 	crowdCommand = `i=0; while :; do for k in 1 2 3 4 5; do echo "line $((i++)) that somebody has seen, größe"; done; read -rt 0.25; done`
 	// crowdBoth does so on standard error too.
 	crowdBoth = `i=0; while :; do for k in 1 2 3 4 5; do echo "line $((i++)) that somebody has seen, größe"; done; echo "error $i" >&2; read -rt 0.25; done`
-	// notRecorded is what the gateway tells, and does not record, where nothing can be recorded.
-	notRecorded = "\r\nttydrain: this session was ended, since what it shows can't be recorded now\r\n"
 )
+
+// notRecorded is what the gateway tells at the end, and does not record, where nothing can be recorded.
+var notRecorded = regexp.MustCompile(`\r\nttydrain: this session was ended, since what it shows can't be recorded now[^\r\n]*\r\n$`)
 
 // A crowd is people who open one session after the other, whatever happens, and keep what they have seen.
 type crowd struct {
@@ -145,8 +147,8 @@ func (c *crowd) seen() map[string]*seen {
 	all := make(map[string]*seen)
 	for _, s := range c.sessions {
 		for _, w := range []*watcher{&s.stdout, &s.stderr} {
-			if rest, ok := bytes.CutSuffix(w.shown, []byte(notRecorded)); ok {
-				w.shown, s.told = rest, true
+			if at := notRecorded.FindIndex(w.shown); at != nil {
+				w.shown, s.told = w.shown[:at[0]], true
 			}
 			if m := bannerOperation.FindSubmatch(w.shown); m != nil {
 				s.operation = string(m[1])
