@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -136,6 +137,25 @@ func (c *crowd) lines() (n int) {
 		n += bytes.Count(s.stdout.bytes(), []byte("somebody has seen"))
 	}
 	return n
+}
+
+// awaitEnds waits for the ends, at a drain, of the sessions that ended since they could not be recorded: their gateway
+// records that later, by itself.
+func (c *crowd) awaitEnds(d *destination) {
+	t := c.site.t
+	t.Helper()
+	c.mu.Lock()
+	var operations []string
+	for _, s := range c.sessions {
+		stdout, stderr := s.stdout.bytes(), s.stderr.bytes()
+		if m := bannerOperation.FindSubmatch(slices.Concat(stdout, stderr)); m != nil && (notRecorded.Match(stdout) || notRecorded.Match(stderr)) {
+			operations = append(operations, string(m[1]))
+		}
+	}
+	c.mu.Unlock()
+	for _, operation := range operations {
+		await(t, "for the end of operation "+operation+", which could not be recorded at first", func() bool { return d.ended(t, operation) })
+	}
 }
 
 // seen gives what was seen, by operation, when the people have left.

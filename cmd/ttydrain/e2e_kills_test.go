@@ -99,6 +99,7 @@ func TestKills(t *testing.T) {
 	}
 	before := people.shown()
 	await(t, "for the people to see more after the last kill", func() bool { return people.shown() > before+10000 })
+	people.awaitEnds(drains[0])
 	for _, p := range kinds[0].parts {
 		p.stop()
 	}

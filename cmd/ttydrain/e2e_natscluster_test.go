@@ -24,7 +24,7 @@ type natsCluster struct {
 	servers [3]*part
 	monitor [3]string            // addresses that tell how a server stands
 	clients [3]*sinktest.Proxy   // before each server
-	routes  [3][]*sinktest.Proxy // to each server from the two others
+	routes  [3][]*sinktest.Proxy // to each server: from the two others, and for whom it tells of itself
 }
 
 // startNATSCluster starts one.
@@ -37,6 +37,8 @@ func startNATSCluster(t *testing.T) *natsCluster {
 		c.clients[i] = sinktest.NewProxy(t, listen[i])
 	}
 	for i := range c.servers {
+		advertised := sinktest.NewProxy(t, cluster[i])
+		c.routes[i] = append(c.routes[i], advertised)
 		var routes []string
 		for j := range c.servers {
 			if i != j {
@@ -47,8 +49,8 @@ func startNATSCluster(t *testing.T) *natsCluster {
 		}
 		// Servers tell each other, and clients, of the addresses of all: here there is no way around the proxies.
 		settings := fmt.Sprintf("server_name: server-%d\nhttp: %q\nclient_advertise: %q\n"+
-			"cluster { name: test, listen: %q, no_advertise: true, authorization { user: route, password: route-password }, routes: [%s] }",
-			i, c.monitor[i], c.clients[i].Address(), cluster[i], strings.Join(routes, ", "))
+			"cluster { name: test, listen: %q, advertise: %q, no_advertise: true, authorization { user: route, password: route-password }, routes: [%s] }",
+			i, c.monitor[i], c.clients[i].Address(), cluster[i], advertised.Address(), strings.Join(routes, ", "))
 		c.servers[i] = startPart(t, fmt.Sprintf("NATS server %d", i), natsProgram(t), "-c", natsConfig(t, listen[i], settings))
 	}
 	return c
@@ -172,6 +174,7 @@ func TestNATSCluster(t *testing.T) {
 	more("a cut between the servers")
 	cluster.cut(t, people, true)
 	more("a cut of everything")
+	people.awaitEnds(drains[0])
 
 	gateway.stop()
 	people.leave()
