@@ -93,7 +93,7 @@ func TestCheckDocument(t *testing.T) {
 // verify checks a JWS with the published key set, by another implementation than the one that signed.
 func verify(t testing.TB, k *Key, token string) (header jose.Header, claims map[string]any) {
 	t.Helper()
-	published, err := k.JWKS()
+	published, err := (&KeyRing{Active: k}).JWKS(0, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

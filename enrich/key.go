@@ -9,7 +9,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -31,14 +30,23 @@ type Key struct {
 	id      string // its thumbprint (RFC 7638)
 }
 
-// LoadKey reads a private key from a PEM file (PKCS #8, or PKCS #1 or SEC 1 as openssl writes them),
-// and makes one when the file is missing. algorithm is RS256, RS512, ES256 or EdDSA, or "" for what
-// the key suggests and, for a new key, EdDSA, whose signatures are the shortest.
+// LoadKey is [ReadKey], and makes a key when the file is missing: for EdDSA, whose signatures are the shortest, where the
+// algorithm is "".
 func LoadKey(path, algorithm string) (*Key, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		data, err = createKey(path, algorithm)
+	k, err := ReadKey(path, algorithm)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return k, err
 	}
+	if err := createKey(path, algorithm); err != nil {
+		return nil, fmt.Errorf("signing key: %w", err)
+	}
+	return ReadKey(path, algorithm)
+}
+
+// ReadKey reads a private key from a PEM file (PKCS #8, or PKCS #1 or SEC 1 as openssl writes them). algorithm is RS256,
+// RS512, ES256 or EdDSA, or "" for what the key suggests.
+func ReadKey(path, algorithm string) (*Key, error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("signing key: %w", err)
 	}
@@ -51,7 +59,19 @@ func LoadKey(path, algorithm string) (*Key, error) {
 
 // createKey writes a new key. It is linked into place whole, so that two processes that start
 // at once use the same key: the second finds the first one's.
-func createKey(path, algorithm string) ([]byte, error) {
+func createKey(path, algorithm string) error {
+	data, err := generateKey(algorithm)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return writeWhole(path, data, os.Link)
+}
+
+// generateKey makes a private key, in PEM.
+func generateKey(algorithm string) ([]byte, error) {
 	var private any
 	var err error
 	switch algorithm {
@@ -71,22 +91,30 @@ func createKey(path, algorithm string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the new key: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".key-*") // created with mode 0600
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// writeWhole writes a file that nobody sees in part, with mode 0600. place is os.Link, which leaves a file alone that is
+// there already, or os.Rename, which replaces it. It is on the disk when writeWhole returns.
+func writeWhole(path string, data []byte, place func(from, to string) error) error {
+	folder := filepath.Dir(path)
+	f, err := os.CreateTemp(folder, ".key-*") // created with mode 0600
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+	if err := place(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return os.ReadFile(path)
+	d, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func parseKey(data []byte, algorithm string) (*Key, error) {
@@ -144,11 +172,8 @@ func (k *Key) jwk() *jose.JSONWebKey {
 	return &jose.JSONWebKey{Key: k.private.Public(), KeyID: k.id, Algorithm: k.method.Alg(), Use: "sig"}
 }
 
-// JWKS is the JSON Web Key Set (RFC 7517 §5) with the public half of the key.
-func (k *Key) JWKS() ([]byte, error) {
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{*k.jwk()}})
-	if err != nil {
-		return nil, fmt.Errorf("encode the key set: %w", err)
-	}
-	return set, nil
-}
+// ID is the key's ID (kid): its thumbprint (RFC 7638).
+func (k *Key) ID() string { return k.id }
+
+// Algorithm is what the key signs with.
+func (k *Key) Algorithm() string { return k.method.Alg() }

@@ -20,12 +20,12 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
+	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/schema"
@@ -72,6 +72,8 @@ type node struct {
 	reloader *reloader // nil where the configuration stays as it is
 
 	// Of its roles; nil without.
+	signer      *signer                         // of the gateway's and the enricher's
+	tokens      atomic.Pointer[identity.Tokens] // of the gateway's: the configured ones; nil for none
 	runtime     *sandbox.Runtime
 	manager     *session.Manager
 	gateway     *gateway.Gateway
@@ -117,21 +119,18 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		return nil, err
 	}
 	if r.gateway || r.enrich {
-		key, err := enrich.LoadKey(c.UserDocument.SigningKey, c.UserDocument.Algorithm)
-		if err != nil {
+		if n.signer, err = openSigner(c.UserDocument); err != nil {
 			return nil, err
 		}
-		if n.admin.JWKS, err = key.JWKS(); err != nil {
-			return nil, err
-		}
-		document := func(u schema.User) (string, error) { return key.Mint(c.UserDocument.Issuer, u, time.Now()) }
+		n.admin.JWKS = n.signer.jwks
+		document := func(u schema.User) (string, error) { return n.signer.document(c.UserDocument.Issuer, u) }
 		if r.gateway {
 			if err = n.makeGateway(c, document); err != nil {
 				return nil, err
 			}
 		}
 		if r.enrich {
-			n.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: n.bus, Signer: key, Document: document, Metrics: metrics, Log: log})
+			n.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: n.bus, Signer: n.signer, Document: document, Metrics: metrics, Log: log})
 		}
 	}
 	if r.router {
@@ -190,6 +189,11 @@ func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 
 // makeGateway makes what sessions need: the runtime, the manager, and the SSH server in front.
 func (n *node) makeGateway(c *config.Config, document func(schema.User) (string, error)) error {
+	tokens, err := openTokens(c.AccessToken, n.log)
+	if err != nil {
+		return err
+	}
+	n.tokens.Store(tokens)
 	hostKey, err := gateway.LoadHostKey(c.Gateway.HostKey)
 	if err != nil {
 		return err
@@ -219,7 +223,8 @@ func (n *node) makeGateway(c *config.Config, document func(schema.User) (string,
 	})
 	n.gateway, err = gateway.New(gateway.Options{
 		HostKeys: []ssh.Signer{hostKey}, Authorizer: gatekeeper{n}, Sessions: n.manager, AcceptEnv: c.Gateway.AcceptEnv,
-		StopTimeout: c.Gateway.StopTimeout, Log: n.log,
+		StopTimeout: c.Gateway.StopTimeout, KeepaliveInterval: c.Gateway.KeepaliveInterval, KeepaliveCount: c.Gateway.KeepaliveCount,
+		Log: n.log,
 	})
 	return err
 }
@@ -236,7 +241,7 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 	}
 	app := session.App{
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
-		Memory: a.Memory, Duration: stack.SessionDuration, PHI: stack.PHI,
+		Memory: a.Memory, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI,
 	}
 	for name, value := range a.Env {
 		app.Env = append(app.Env, name+"="+value.Reveal())

@@ -11,10 +11,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/crypto/ssh"
 
+	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/config"
-	"github.com/ttydrain/ttydrain/schema"
 )
 
 // lookEvery is how often the configuration's files are looked at.
@@ -126,6 +125,21 @@ func (n *node) reconfigure(c *config.Config) error {
 	if fixed := changedFixed(n.config.Load(), c); len(fixed) > 0 {
 		return fixed
 	}
+	before := n.config.Load()
+	tokens := n.tokens.Load()
+	if n.gateway != nil && !reflect.DeepEqual(before.AccessToken, c.AccessToken) {
+		var err error
+		if tokens, err = openTokens(c.AccessToken, n.log); err != nil {
+			return err
+		}
+	}
+	var keys *enrich.KeyRing
+	if n.signer != nil {
+		var err error
+		if keys, err = readKeys(c.UserDocument); err != nil {
+			return err
+		}
+	}
 	drains := routedDrains(c, n.log)
 	if n.router != nil {
 		if err := n.router.Update(drains); err != nil {
@@ -133,6 +147,10 @@ func (n *node) reconfigure(c *config.Config) error {
 		}
 		n.operator.Update(drains)
 	}
+	if keys != nil {
+		n.signer.keys.Store(keys)
+	}
+	n.tokens.Store(tokens)
 	n.config.Store(c)
 	return nil
 }
@@ -159,6 +177,8 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"gateway.host_key", before.Gateway.HostKey, after.Gateway.HostKey},
 		{"gateway.accept_env", before.Gateway.AcceptEnv, after.Gateway.AcceptEnv},
 		{"gateway.stop_timeout", before.Gateway.StopTimeout, after.Gateway.StopTimeout},
+		{"gateway.keepalive_interval", before.Gateway.KeepaliveInterval, after.Gateway.KeepaliveInterval},
+		{"gateway.keepalive_count", before.Gateway.KeepaliveCount, after.Gateway.KeepaliveCount},
 		{"admin.listen", before.Admin.Listen, after.Admin.Listen},
 		{"admin.token", before.Admin.Token, after.Admin.Token},
 		{"user_document", before.UserDocument, after.UserDocument},
@@ -168,11 +188,4 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		}
 	}
 	return changed
-}
-
-// A gatekeeper tells the gateway who may log in, and open sessions, by the configuration that is in force.
-type gatekeeper struct{ node *node }
-
-func (g gatekeeper) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
-	return g.node.config.Load().Authorize(app, key)
 }

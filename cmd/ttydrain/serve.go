@@ -47,6 +47,7 @@ func newServeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			files.Made(cfg.UserDocument.SigningKey)
 			n.reloader = newReloader(n, path, files, reload)
 			return n.run(c.Context())
 		},

@@ -26,8 +26,8 @@ type Options struct {
 	// Ready says why the process is not ready, or nil.
 	Ready   func(context.Context) error
 	Metrics prometheus.Gatherer
-	// JWKS is the key set to serve; nil for a process that signs nothing.
-	JWKS []byte
+	// JWKS gives the key set to serve; nil for a process that signs nothing.
+	JWKS func() []byte
 	// Operator does what is asked for below /api/v1/, for those who have the Token. Without a Token nobody has it; without
 	// an Operator who asks is sent to a process that has one.
 	Operator *pipeline.Operator
@@ -54,7 +54,7 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 		mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/jwk-set+json")
 			w.Header().Set("Cache-Control", "public, max-age=300")
-			w.Write(o.JWKS)
+			w.Write(o.JWKS())
 		})
 	}
 	switch {

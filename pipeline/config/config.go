@@ -23,10 +23,16 @@ type Config struct {
 	Gateway      Gateway      `yaml:"gateway"`
 	Admin        Admin        `yaml:"admin"`
 	UserDocument UserDocument `yaml:"user_document" rule:"required" want:"a mapping with the issuer"`
-	Users        []User       `yaml:"users" rule:"required" want:"a list of users"`
-	Stacks       []Stack      `yaml:"stacks" rule:"required" want:"a list of stacks"`
-	Apps         []App        `yaml:"apps" rule:"required" want:"a list of apps"`
-	Drains       []Drain      `yaml:"drains"`
+	// APIURL is the platform's API, which the hrefs in sessions' environments begin with; "" for no hrefs.
+	APIURL string `yaml:"api_url" want:"a URL such as https://api.example.com"`
+	// AccessToken says which access tokens people may send along, or must; nil for none.
+	AccessToken *AccessToken `yaml:"access_token"`
+	// UserCA are the CAs whose SSH certificates say who people are. They or Users are there, or both.
+	UserCA []UserCA `yaml:"user_ca" want:"a list of user CAs"`
+	Users  []User   `yaml:"users" want:"a list of users"`
+	Stacks []Stack  `yaml:"stacks" rule:"required" want:"a list of stacks"`
+	Apps   []App    `yaml:"apps" rule:"required" want:"a list of apps"`
+	Drains []Drain  `yaml:"drains"`
 
 	byKey map[string]int // index in Users by the wire form of a public key
 }
@@ -72,6 +78,10 @@ type Gateway struct {
 	AcceptEnv []string `yaml:"accept_env"`
 	// StopTimeout is how long sessions may take to end after the gateway was told to stop.
 	StopTimeout time.Duration `yaml:"stop_timeout" max:"1h"`
+	// KeepaliveInterval is how long a client may be silent before it is asked whether it is there, and KeepaliveCount
+	// how many such intervals it may be silent before its connection is cut.
+	KeepaliveInterval time.Duration `yaml:"keepalive_interval" min:"1s" max:"10m"`
+	KeepaliveCount    int           `yaml:"keepalive_count" min:"2" max:"100"`
 }
 
 func (g *Gateway) setDefaults() {
@@ -79,6 +89,8 @@ func (g *Gateway) setDefaults() {
 	g.HostKey = "host_key"
 	g.AcceptEnv = []string{"LANG", "LC_*"}
 	g.StopTimeout = 10 * time.Second
+	g.KeepaliveInterval = 15 * time.Second
+	g.KeepaliveCount = 4
 }
 
 // Admin is the HTTP server for operators.
@@ -96,6 +108,8 @@ type UserDocument struct {
 	// SigningKey is a PEM file of a private key, which is created when it is missing.
 	SigningKey string `yaml:"signing_key" as:"path"`
 	Algorithm  string `yaml:"algorithm" enum:"EdDSA|RS256|RS512|ES256"`
+	// KeepRetired is how long the public half of a key that was rotated away is published; 0 for ever.
+	KeepRetired time.Duration `yaml:"keep_retired" min:"24h"`
 }
 
 func (u *UserDocument) setDefaults() {

@@ -104,7 +104,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Store:        "testdata/good/data",
-		Gateway:      Gateway{Listen: "127.0.0.1:2222", HostKey: "testdata/good/host_key", AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second},
+		Gateway:      Gateway{Listen: "127.0.0.1:2222", HostKey: "testdata/good/host_key", AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second, KeepaliveInterval: 15 * time.Second, KeepaliveCount: 4},
 		Admin:        Admin{Listen: "127.0.0.1:9464"},
 		UserDocument: UserDocument{Issuer: "https://auth.example.com", SigningKey: "testdata/good/document_key.pem", Algorithm: "EdDSA"},
 		Users:        []User{{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com", AuthorizedKeys: []string{"../keys/ada.pub"}, Apps: []string{"web"}, Keys: ada}},

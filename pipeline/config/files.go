@@ -18,8 +18,8 @@ var (
 )
 
 // Files are the files that a configuration was read from, each as it was then: the configuration itself, and the
-// files of public keys, secrets, certificates and credentials that it names. A private key of ttydrain's own
-// (host_key, signing_key) is none of them: it is read at the start alone. The zero value has no files.
+// files of keys, secrets, certificates and credentials that it names. The host key is none of them: it is read at the
+// start alone. The zero value has no files.
 type Files struct {
 	seen map[string]fs.FileInfo // by path; nil for one that could not be looked at
 }
@@ -38,6 +38,15 @@ func (f *Files) look(path string) {
 		info = nil
 	}
 	f.seen[path] = info
+}
+
+// Made takes note of a file that ttydrain itself has made since, because it was missing: that is no change.
+func (f Files) Made(path string) {
+	if info, known := f.seen[path]; !known || info != nil {
+		return
+	}
+	delete(f.seen, path)
+	f.look(path)
 }
 
 // Now are the same files, as they are now.

@@ -30,30 +30,7 @@ func (c *Config) finishKeys(d *decoder, i int) {
 	u := &c.Users[i]
 	for j, text := range u.AuthorizedKeys {
 		path := fmt.Sprintf("users[%d].authorized_keys[%d]", i, j)
-		if !d.usable(path) {
-			continue
-		}
-		var keys []ssh.PublicKey
-		var err error
-		if literalKey.MatchString(text) {
-			keys, err = parseKeys([]byte(text))
-			if err != nil {
-				d.refuse(path, "%v", err)
-				continue
-			}
-		} else {
-			name := resolvePath(d.dir, text)
-			data, err := d.readFile(name, maxKeyFile)
-			if err != nil {
-				d.refuse(path, "the file %s %v; expected a file of public keys (ssh-keygen -t ed25519 makes one, with the name .pub), or a key itself: ssh-ed25519 AAAA…", quote(name), err)
-				continue
-			}
-			if keys, err = parseKeys(data); err != nil {
-				d.refuse(path, "the file %s %v", quote(name), err)
-				continue
-			}
-		}
-		for _, key := range keys {
+		for _, key := range d.publicKeys(path, text) {
 			wire := string(key.Marshal())
 			owner, taken := c.byKey[wire]
 			switch {
@@ -65,6 +42,32 @@ func (c *Config) finishKeys(d *decoder, i int) {
 			}
 		}
 	}
+}
+
+// publicKeys are the keys that a text at path stands for: a public key itself, or a file of them. After a mistake there are
+// none.
+func (d *decoder) publicKeys(path, text string) []ssh.PublicKey {
+	if !d.usable(path) {
+		return nil
+	}
+	if literalKey.MatchString(text) {
+		keys, err := parseKeys([]byte(text))
+		if err != nil {
+			d.refuse(path, "%v", err)
+		}
+		return keys
+	}
+	name := resolvePath(d.dir, text)
+	data, err := d.readFile(name, maxKeyFile)
+	if err != nil {
+		d.refuse(path, "the file %s %v; expected a file of public keys (ssh-keygen -t ed25519 makes one, with the name .pub), or a key itself: ssh-ed25519 AAAA…", quote(name), err)
+		return nil
+	}
+	keys, err := parseKeys(data)
+	if err != nil {
+		d.refuse(path, "the file %s %v", quote(name), err)
+	}
+	return keys
 }
 
 // parseKeys reads public keys in the form of authorized_keys files (sshd(8)), without options. Its
@@ -121,6 +124,7 @@ func (d *decoder) checkHostKey(path, file string) {
 
 // checkSigningKey checks the key of user documents if it is there, and that the algorithm is for it.
 func (d *decoder) checkSigningKey(path string, u *UserDocument) {
+	d.files.look(u.SigningKey) // it is rotated
 	data, ok := d.existingKey(path, u.SigningKey)
 	if !ok {
 		return

@@ -20,7 +20,10 @@ func (c *Config) finish(d *decoder) {
 	c.finishUserDocument(d)
 	c.finishStacks(d)
 	c.finishApps(d)
+	c.finishUserCA(d)
 	c.finishUsers(d)
+	c.finishAccessToken(d)
+	c.finishAPIURL(d)
 	c.finishDrains(d)
 }
 
@@ -150,7 +153,12 @@ func (c *Config) finishApps(d *decoder) {
 }
 
 func (c *Config) finishUsers(d *decoder) {
-	d.notEmpty("users", len(c.Users))
+	switch {
+	case !d.given("users") && !d.given("user_ca"):
+		d.mistake(d.place(""), "users", "is missing; expected a list of users, or user_ca for people with certificates")
+	case !d.given("user_ca"):
+		d.notEmpty("users", len(c.Users))
+	}
 	ids := newNames(d, "users", "id")
 	ids.form, ids.want = userForm, "up to 255 ASCII characters without spaces"
 	apps := c.appNames()

@@ -35,6 +35,7 @@ type channel struct {
 	// What has been asked for so far. A session that has started has copies.
 	terminal *session.Terminal
 	env      []string
+	token    string // a live one: it goes to the Authorizer, once, and nowhere else
 	notices  []string
 
 	started bool           // no program can be started any more
@@ -136,11 +137,15 @@ var (
 	errNoPTY   = errors.New("the session has no terminal")
 	errEnv     = errors.New("variable not accepted")
 	errBusy    = errors.New("the session does not take its signals")
+	errNoTTY   = errors.New("the certificate permits no terminal")
 )
 
 func (c *channel) setTerminal(payload []byte) error {
 	if c.started {
 		return errLate
+	}
+	if c.conn.who.grant.NoTerminal {
+		return errNoTTY
 	}
 	terminal, err := parsePTY(payload)
 	if err != nil {
@@ -178,8 +183,11 @@ func (c *channel) setEnv(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	// A token that somebody arrives with is to be verified here, and goes no further.
-	if name == accessTokenVar || name == userDocumentVar || len(c.env) >= maxEnv || !accepts(c.conn.gateway.options.AcceptEnv, name) {
+	if name == accessTokenVar {
+		c.token = value
+		return nil
+	}
+	if strings.HasPrefix(name, platformVars) || len(c.env) >= maxEnv || !accepts(c.conn.gateway.options.AcceptEnv, name) {
 		return errEnv
 	}
 	c.env = append(c.env, name+"="+value)
@@ -231,15 +239,49 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string) {
 	req.Reply(true, nil)
 
 	request := session.Request{
-		App: c.conn.who.app, User: c.conn.who.user, Command: command, Env: c.env, Notices: c.notices,
+		App: c.conn.who.App, Command: command, Env: c.env, Notices: c.notices,
 	}
+	token := c.token
+	c.token = ""
 	io := session.IO{Stdin: c.ssh, Stdout: c.ssh, Stderr: c.ssh.Stderr(), Signals: c.signals}
 	if c.terminal != nil {
 		terminal := *c.terminal // the size in c goes on changing
 		request.Terminal = &terminal
 		io.Resize = c.resize
 	}
-	c.program.Go(func() { c.run(ctx, request, io) })
+	c.program.Go(func() {
+		if c.admit(ctx, &request, token) {
+			c.run(ctx, request, io)
+		}
+	})
+}
+
+// admit asks whether the session may begin, and tells the person where it may not. A connection can open sessions long
+// after its login: by then the key that it logged in with may be nobody's any more, or another person's. What is told of
+// the person is what is known now.
+func (c *channel) admit(ctx context.Context, request *session.Request, token string) bool {
+	grant, err := c.conn.gateway.options.Authorizer.Admit(ctx, c.conn.who.Login, token)
+	if err == nil && grant.User.ID != c.conn.who.grant.User.ID {
+		err = errors.New("the key is another person's now")
+	}
+	if err != nil {
+		message := "you may not open this app any more with the key that you logged in with"
+		if refusal, ok := errors.AsType[*session.Refusal](err); ok {
+			message = refusal.Message
+		}
+		c.log.Warn("session refused", "reason", cut(err.Error()))
+		c.say(message)
+		c.end(session.Exit{Status: statusRefused})
+		return false
+	}
+	request.User = grant.User
+	if grant.ForceCommand != nil {
+		if request.Command != "" {
+			request.Env = append(request.Env, "SSH_ORIGINAL_COMMAND="+request.Command)
+		}
+		request.Command = *grant.ForceCommand
+	}
+	return true
 }
 
 // run runs the session and tells the client how it ended.
@@ -247,7 +289,7 @@ func (c *channel) run(ctx context.Context, request session.Request, io session.I
 	log := c.log.With("terminal", request.Terminal != nil, "command", request.Command != "")
 	log.Info("session started")
 	began := time.Now()
-	exit, err := c.authorizedRun(ctx, request, io)
+	exit, err := c.conn.gateway.options.Sessions.Run(ctx, request, io)
 	log = log.With("duration", time.Since(began).Round(time.Millisecond))
 
 	refusal, refused := errors.AsType[*session.Refusal](err)
@@ -271,19 +313,6 @@ func (c *channel) run(ctx context.Context, request session.Request, io session.I
 		exit = session.Exit{Status: statusRefused}
 	}
 	c.end(exit)
-}
-
-// authorizedRun runs the session of who may still open the app. A connection can open sessions long after its login:
-// by then the key that it logged in with may be nobody's any more, or another person's. What is told of the person is
-// what is known now.
-func (c *channel) authorizedRun(ctx context.Context, request session.Request, io session.IO) (session.Exit, error) {
-	who := c.conn.who
-	user, ok := c.conn.gateway.options.Authorizer.Authorize(who.app, who.key)
-	if !ok || user.ID != who.user.ID {
-		return session.Exit{}, &session.Refusal{Message: "you may not open this app any more with the key that you logged in with"}
-	}
-	request.User = user
-	return c.conn.gateway.options.Sessions.Run(ctx, request, io)
 }
 
 // say shows a sentence to the person, before or after the session has used the channel. It blocks

@@ -36,7 +36,7 @@ func TestNoWindow(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			requests, closed := make(chan *ssh.Request), make(chan struct{})
 			signer, _ := newKey(t)
-			conn := &connection{gateway: &Gateway{options: Options{Authorizer: people{}}}, log: slog.New(slog.DiscardHandler), who: identity{key: signer.PublicKey()}}
+			conn := &connection{gateway: &Gateway{options: Options{Authorizer: people{}}}, log: slog.New(slog.DiscardHandler), who: identity{Login: Login{Key: signer.PublicKey()}}}
 			c := newChannel(conn, stuckChannel{closed: closed}, requests, nil)
 			served := make(chan struct{})
 			go func() {
@@ -83,7 +83,7 @@ func TestNoticesInOrder(t *testing.T) {
 			started <- req
 			return session.Exit{}, nil
 		})}}
-		conn := &connection{gateway: g, log: slog.New(slog.DiscardHandler), who: identity{key: signer.PublicKey()}}
+		conn := &connection{gateway: g, log: slog.New(slog.DiscardHandler), who: identity{Login: Login{Key: signer.PublicKey()}}}
 		closed := make(chan struct{})
 		close(closed)
 		o := opening{channel: stuckChannel{closed: closed}, requests: make(chan *ssh.Request, 2)}

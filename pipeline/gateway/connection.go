@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 type connection struct {
 	gateway *Gateway
 	net     net.Conn
+	heard   *heard // the same, for reading
 	log     *slog.Logger
 
 	startingUp bool // guarded by the gateway's mu
@@ -54,14 +56,21 @@ func (c *connection) serve(ctx context.Context) {
 
 	c.log.Info("logged in")
 	defer c.log.Info("logged out")
+	over := make(chan struct{})
+	var attending sync.WaitGroup
+	attending.Go(func() { c.attend(conn, over) }) // ends with over
 	c.loop(ctx, conn, channels, requests)
+	close(over)
+	attending.Wait()
 }
 
 // handshake agrees on keys and logs the person in. Afterwards c.who is who signed.
 func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
 	if tcp, ok := c.net.(*net.TCPConn); ok {
 		tcp.SetNoDelay(true) // an echo must not wait for more to send
-		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3})
+		if err := setUserTimeout(tcp, c.gateway.options.deadline()); err != nil {
+			c.log.Debug("no TCP_USER_TIMEOUT", "err", err) // the keepalives of SSH do without
+		}
 	}
 	c.net.SetDeadline(time.Now().Add(c.gateway.options.HandshakeTimeout))
 	// The handshake knows no context: closing the connection is what ends it.
@@ -71,7 +80,7 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 		c.net.Close()
 	})
 	var a attempt
-	conn, channels, requests, err := ssh.NewServerConn(c.net, c.login(&a))
+	conn, channels, requests, err := ssh.NewServerConn(c.heard, c.login(&a))
 	if !resume() {
 		<-interrupted
 	}
@@ -92,22 +101,23 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 	}
 	c.who = who
 	c.reference = hex.EncodeToString(conn.SessionID()[:4])
-	c.log = c.log.With("connection", c.reference, "app", who.app, "user", who.user.ID, "key", who.fingerprint)
+	c.log = c.log.With("connection", c.reference, "app", who.App, "user", who.grant.User.ID, "key", who.fingerprint)
+	if cert, ok := who.Key.(*ssh.Certificate); ok {
+		c.log = c.log.With("key_id", cut(cert.KeyId), "serial", cert.Serial)
+	}
 	return conn, channels, requests, nil
 }
 
 func (c *connection) logFailure(ctx context.Context, a *attempt, err error) {
-	const most = 200 // bytes of text that anybody can choose
 	switch {
 	case ctx.Err() != nil:
 		c.log.Debug("connection closed before login", "reason", context.Cause(ctx))
 	case a.app != "":
-		c.log.Warn("login refused", "app", a.app[:min(len(a.app), most)], "keys", a.refused)
+		c.log.Warn("login refused", "app", cut(a.app), "keys", a.refused)
 	case errors.Is(err, io.EOF): // a port scan, or a person who does not trust the host key
 		c.log.Debug("connection closed before login", "reason", "the client left")
 	default:
-		text := err.Error()
-		c.log.Info("handshake failed", "err", text[:min(len(text), most)])
+		c.log.Info("handshake failed", "err", cut(err.Error()))
 	}
 }
 

@@ -1,6 +1,8 @@
 // Package gateway is the SSH server that people connect to.
 //
-// The SSH user name is the app, and the key that signs the login is the person. A "session" channel
+// The SSH user name is the app, and the key that signs the login, by itself or by its certificate, is the person: an
+// [Authorizer] knows whose it is, and is asked again for each session. A token that the client sends as ACCESS_TOKEN
+// goes to it and nowhere else. A "session" channel
 // (RFC 4254 §6) becomes one call of [Sessions]; everything else that SSH can carry (port, agent and
 // X11 forwarding, subsystems such as sftp) would pass by the record, so it is refused with a sentence
 // that the person sees.
@@ -20,10 +22,12 @@
 //     after Options.StopTimeout.
 //   - The session ends by itself: exit status, end of file, close.
 //
-// What is not guaranteed: that a client which vanishes without a word is noticed before TCP's
-// keepalive does; that the client has shown what was sent; any order between standard output and
-// standard error.
+// A client that vanishes without a word is noticed when it was silent for the keepalive deadline: its connection is
+// then cut, as if it had broken.
+//
+// What is not guaranteed: that the client has shown what was sent; any order between standard output
+// and standard error; that a session ends when its certificate or token expires: no new one begins.
 //
 // Nothing of what a session reads or writes is logged or kept here, nor command lines, nor
-// environment. Of keys, only the SHA-256 fingerprint is.
+// environment. Of keys, only the SHA-256 fingerprint is; of certificates, the key ID and the serial number too.
 package gateway

@@ -15,19 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
-	"github.com/ttydrain/ttydrain/schema"
 )
-
-// An Authorizer knows who may open sessions on which app.
-type Authorizer interface {
-	// Authorize says whose key it is, and whether that person may use the app. An unknown app, an
-	// unknown key and a key without that app all give false: the client is told no more than that.
-	//
-	// It is asked before the client has proved that it holds the key, so true opens nothing yet; and again, with the
-	// key that was proved, for each session, which can be long after the login: what is false then opens none.
-	// It is called from many goroutines and should take about as long for every answer.
-	Authorize(app string, key ssh.PublicKey) (schema.User, bool)
-}
 
 // Sessions runs what the people who log in ask for.
 type Sessions interface {
@@ -50,8 +38,8 @@ type Options struct {
 	Authorizer Authorizer
 	Sessions   Sessions
 	// AcceptEnv are patterns, as path.Match has them, of the environment variables that a client may
-	// set. None by default. ACCESS_TOKEN and APTIBLE_USER_DOCUMENT never match: the gateway's side
-	// alone says who a person is.
+	// set. None by default. ACCESS_TOKEN, which goes to the Authorizer alone, and APTIBLE_*, which
+	// are what the platform says, never match.
 	AcceptEnv []string
 	Log       *slog.Logger // by default nothing is logged
 
@@ -62,6 +50,11 @@ type Options struct {
 	MaxStartups      int           // connections that have not logged in, at a time; 128
 	MaxSessions      int           // per connection, at a time; 10
 	StopTimeout      time.Duration // from the stop until what has not ended is cut; 10 s
+
+	// A client that is silent for KeepaliveInterval (15 s) is asked whether it is there; one that is silent for
+	// KeepaliveCount (4) times as long is cut off.
+	KeepaliveInterval time.Duration
+	KeepaliveCount    int
 
 	// Version is the identification string (RFC 4253 §4.2); "SSH-2.0-ttydrain".
 	Version string
@@ -132,6 +125,7 @@ func (o Options) complete() (Options, error) {
 	duration(&o.HandshakeTimeout, "handshake timeout", 20*time.Second)
 	duration(&o.LoginTimeout, "login timeout", 2*time.Minute)
 	duration(&o.StopTimeout, "stop timeout", 10*time.Second)
+	duration(&o.KeepaliveInterval, "keepalive interval", 15*time.Second)
 	count := func(n *int, name string, otherwise int) {
 		if *n < 0 {
 			bad("%s is negative: %d", name, *n)
@@ -144,6 +138,7 @@ func (o Options) complete() (Options, error) {
 	count(&o.MaxConnections, "maximum of connections", 4096)
 	count(&o.MaxStartups, "maximum of connections before login", 128)
 	count(&o.MaxSessions, "maximum of sessions per connection", 10)
+	count(&o.KeepaliveCount, "keepalive count", 4)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -212,7 +207,7 @@ func (g *Gateway) accept(ctx, sessions context.Context, l net.Listener) error {
 			continue
 		}
 		delay = first
-		c := &connection{gateway: g, net: nc, log: g.log.With("remote", nc.RemoteAddr().String())}
+		c := &connection{gateway: g, net: nc, heard: newHeard(nc), log: g.log.With("remote", nc.RemoteAddr().String())}
 		if err := g.admit(c); err != nil {
 			c.log.Warn("connection refused", "reason", err)
 			// A line before the identification, which clients show or log (RFC 4253 §4.2). The

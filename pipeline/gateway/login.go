@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"net"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -9,12 +11,41 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
+// An Authorizer knows who may open sessions on which app. It is called from many goroutines.
+type Authorizer interface {
+	// Authorize says whose key or certificate it is, and what that person may do with the app, or why it opens nothing:
+	// the reason is for the log, and the client is told no more than that it failed.
+	//
+	// It is asked before the client has proved that it holds the key, so a grant opens nothing yet. It should take
+	// about as long for every answer.
+	Authorize(login Login) (Grant, error)
+	// Admit is asked for each session of a login, since a connection can open sessions long after it: whether the login
+	// is still good, and the token, which is what the client sent as ACCESS_TOKEN, or "". The token is good for this
+	// call alone. A *session.Refusal is shown to the person.
+	Admit(ctx context.Context, login Login, token string) (Grant, error)
+}
+
+// A Login is what a client proves: it holds the key, of a public key or of a certificate, and asks for the app.
+type Login struct {
+	App    string
+	Key    ssh.PublicKey
+	Remote net.Addr
+}
+
+// A Grant is what somebody may do.
+type Grant struct {
+	User schema.User
+	// ForceCommand is run in the place of what is asked for, which is then in SSH_ORIGINAL_COMMAND; nil for no such thing.
+	ForceCommand *string
+	// NoTerminal: sessions have none.
+	NoTerminal bool
+}
+
 // An identity is what a login proves.
 type identity struct {
-	app         string
-	user        schema.User
-	key         ssh.PublicKey
-	fingerprint string
+	Login
+	grant       Grant
+	fingerprint string // of the key; of a certificate, that of its key
 }
 
 // identityKey is where Permissions.ExtraData has the identity.
@@ -46,19 +77,34 @@ func (c *connection) login(a *attempt) *ssh.ServerConfig {
 		a.app = meta.User()
 	}
 	config.PublicKeyCallback = func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		who := identity{app: meta.User(), key: key, fingerprint: ssh.FingerprintSHA256(key)}
-		// A certificate proves nothing before its authority, principals, times and critical options
-		// have been checked, so it counts as an unknown key. Checking them belongs here.
-		_, certificate := key.(*ssh.Certificate)
-		user, ok := c.gateway.options.Authorizer.Authorize(who.app, key)
-		if !ok || certificate {
+		who := identity{Login: Login{App: meta.User(), Key: key, Remote: meta.RemoteAddr()}, fingerprint: fingerprint(key)}
+		grant, err := c.gateway.options.Authorizer.Authorize(who.Login)
+		if err != nil {
 			a.refused = append(a.refused, who.fingerprint)
+			if cert, ok := key.(*ssh.Certificate); ok {
+				c.log.Warn("certificate refused", "app", cut(who.App), "key", who.fingerprint, "key_id", cut(cert.KeyId),
+					"serial", cert.Serial, "reason", cut(err.Error()))
+			}
 			return nil, errDenied
 		}
-		who.user = user
+		who.grant = grant
 		return &ssh.Permissions{ExtraData: map[any]any{identityKey{}: who}}, nil
 	}
 	return &config
+}
+
+// fingerprint is that of a key, or of the key of a certificate.
+func fingerprint(key ssh.PublicKey) string {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		key = cert.Key
+	}
+	return ssh.FingerprintSHA256(key)
+}
+
+// cut bounds a text that anybody can choose, for the log.
+func cut(text string) string {
+	const most = 200
+	return text[:min(len(text), most)]
 }
 
 // whoSigned is the identity that the finished handshake has proved.
@@ -67,5 +113,5 @@ func whoSigned(conn *ssh.ServerConn) (identity, bool) {
 		return identity{}, false
 	}
 	who, ok := conn.Permissions.ExtraData[identityKey{}].(identity)
-	return who, ok && who.app == conn.User()
+	return who, ok && who.App == conn.User()
 }

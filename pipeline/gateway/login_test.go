@@ -131,8 +131,10 @@ func TestAuthTries(t *testing.T) {
 // changing is an Authorizer that can be another one.
 type changing struct{ atomic.Pointer[people] }
 
-func (c *changing) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
-	return c.Load().Authorize(app, key)
+func (c *changing) Authorize(login Login) (Grant, error) { return c.Load().Authorize(login) }
+
+func (c *changing) Admit(_ context.Context, login Login, _ string) (Grant, error) {
+	return c.Load().Authorize(login)
 }
 
 // TestAuthorizedAgain changes who may open an app while a connection is there.

@@ -17,13 +17,15 @@ const (
 	maxModes   = 4 << 10     // bytes of terminal modes; every mode there is takes 5
 	maxEnv     = 64          // variables
 	maxEnvSize = 4 << 10     // bytes of a variable's name and value
+	maxToken   = 16 << 10    // bytes of an access token
 	maxCommand = 128<<10 - 1 // bytes of a command line: Linux takes no longer argument
 )
 
-// Variables that no client may set: a live token, which must go no further, and who the person is.
+// Variables that no client may set in a session: a live token, which must go no further, and what the platform says,
+// such as who the person is.
 const (
-	accessTokenVar  = "ACCESS_TOKEN"
-	userDocumentVar = "APTIBLE_USER_DOCUMENT"
+	accessTokenVar = "ACCESS_TOKEN"
+	platformVars   = "APTIBLE_"
 )
 
 var errMalformed = errors.New("malformed request")
@@ -76,7 +78,11 @@ func parseEnv(payload []byte) (name, value string, err error) {
 	if err := ssh.Unmarshal(payload, &msg); err != nil {
 		return "", "", err
 	}
-	if !variableName(msg.Name) || strings.ContainsRune(msg.Value, 0) || len(msg.Name)+len(msg.Value) > maxEnvSize {
+	most := maxEnvSize
+	if msg.Name == accessTokenVar {
+		most = maxToken
+	}
+	if !variableName(msg.Name) || strings.ContainsRune(msg.Value, 0) || len(msg.Name)+len(msg.Value) > most {
 		return "", "", errMalformed
 	}
 	return msg.Name, msg.Value, nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +49,8 @@ type App struct {
 	Env     []string // KEY=VALUE
 	Root    string
 	Memory  int64
+	// APIURL is what the hrefs in its sessions' environment begin with, without a slash at its end; "" for no hrefs.
+	APIURL string
 	// Duration is how long its sessions may last; SessionDurationLimit at most.
 	Duration time.Duration
 	PHI      bool
@@ -357,11 +361,27 @@ func (s *running) control(ctx context.Context, p Process) {
 func (s *running) spec() Spec {
 	env := append([]string{}, s.req.Env...)
 	env = append(env, s.app.Env...)
-	env = append(env, "APTIBLE_USER_DOCUMENT="+s.op.UserDocument)
+	env = append(env, s.metadata()...)
 	return Spec{
 		Name: s.op.Container, Command: s.app.Command, CommandLine: s.req.Command, Env: env, Root: s.app.Root,
 		Memory: s.app.Memory, Terminal: s.req.Terminal,
 	}
+}
+
+// metadata are the platform's variables, which win over the app's of the same name, and those over the client's.
+func (s *running) metadata() []string {
+	env := []string{
+		"APTIBLE_LAYER=" + s.op.Layer,
+		"APTIBLE_PROCESS_TYPE=" + s.op.Service,
+		"APTIBLE_CONTAINER_SIZE=" + strconv.FormatInt(s.app.Memory>>20, 10), // MB
+		"APTIBLE_USER_DOCUMENT=" + s.op.UserDocument,
+	}
+	if s.app.APIURL != "" {
+		env = append(env,
+			"APTIBLE_APP_HREF="+s.app.APIURL+"/apps/"+url.PathEscape(s.op.AppID),
+			"APTIBLE_EPHEMERAL_SESSION_HREF="+s.app.APIURL+"/ephemeral_sessions/"+url.PathEscape(s.op.ID))
+	}
+	return env
 }
 
 // banner tells the person what they are in.

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -74,13 +75,17 @@ func StartGateway(t testing.TB, people []ssh.PublicKey, hostKeys ...ssh.Signer) 
 
 type authorizer []ssh.PublicKey
 
-func (a authorizer) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
+func (a authorizer) Authorize(login gateway.Login) (gateway.Grant, error) {
 	for _, known := range a {
-		if app == App && string(known.Marshal()) == string(key.Marshal()) {
-			return schema.User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"}, true
+		if login.App == App && string(known.Marshal()) == string(login.Key.Marshal()) {
+			return gateway.Grant{User: schema.User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"}}, nil
 		}
 	}
-	return schema.User{}, false
+	return gateway.Grant{}, errors.New("not one of the keys")
+}
+
+func (a authorizer) Admit(_ context.Context, login gateway.Login, _ string) (gateway.Grant, error) {
+	return a.Authorize(login)
 }
 
 // NewKey makes a key.

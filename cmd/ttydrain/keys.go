@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/pipeline/config"
+)
+
+func newKeysCommand() *cobra.Command {
+	c := &cobra.Command{Use: "keys", Short: "List or rotate the keys that sign user documents and the ends of sessions", Args: cobra.NoArgs}
+	var path, output string
+	c.PersistentFlags().StringVarP(&path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
+	c.PersistentFlags().StringVar(&output, "output", "table", "`FORMAT` of what is printed: table or json")
+	run := func(do func(u config.UserDocument) (*enrich.KeyRing, error)) error {
+		if output != "table" && output != "json" {
+			return usageError{fmt.Errorf("--output %q is not known: expected table or json", output)}
+		}
+		cfg, err := loadConfig(path)
+		if err != nil {
+			return err
+		}
+		ring, err := do(cfg.UserDocument)
+		if err != nil {
+			return err
+		}
+		return printKeys(ring, cfg.UserDocument.KeepRetired, output)
+	}
+	c.AddCommand(&cobra.Command{
+		Use: "list -c FILE", Short: "Show the key that signs and those that did", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return run(readKeys) },
+	}, &cobra.Command{
+		Use: "rotate -c FILE", Short: "Sign with a new key from now on", Args: cobra.NoArgs,
+		Long: "Puts a new key in the place of the signing key. The public half of the old one is kept beside it and stays published, so that\n" +
+			"what it has signed can be verified; its private half is gone. A serve that runs signs with the new key within seconds.\n" +
+			"Where several processes have copies of the key, rotate one and copy both files.",
+		RunE: func(*cobra.Command, []string) error {
+			return run(func(u config.UserDocument) (*enrich.KeyRing, error) {
+				return enrich.RotateKey(u.SigningKey, u.Algorithm, u.KeepRetired, time.Now())
+			})
+		},
+	})
+	return c
+}
+
+// A listedKey is a key as the commands print it.
+type listedKey struct {
+	ID        string     `json:"id"`
+	Algorithm string     `json:"algorithm"`
+	State     string     `json:"state"` // active, retired, or expired: retired, and no longer published
+	Retired   *time.Time `json:"retired,omitempty"`
+}
+
+func printKeys(ring *enrich.KeyRing, keep time.Duration, output string) error {
+	keys := []listedKey{{ID: ring.Active.ID(), Algorithm: ring.Active.Algorithm(), State: "active"}}
+	for _, r := range ring.Retired {
+		k := listedKey{ID: r.Key.KeyID, Algorithm: r.Key.Algorithm, State: "retired", Retired: &r.Retired}
+		if keep != 0 && time.Since(r.Retired) >= keep {
+			k.State = "expired"
+		}
+		keys = append(keys, k)
+	}
+	if output == "json" {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(keys)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "KEY\tALGORITHM\tSTATE\tRETIRED")
+	for _, k := range keys {
+		retired := "-"
+		if k.Retired != nil {
+			retired = k.Retired.Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.ID, k.Algorithm, k.State, retired)
+	}
+	return w.Flush()
+}

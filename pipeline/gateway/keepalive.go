@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// heard is a connection that knows when something came from the client last.
+type heard struct {
+	net.Conn
+	began time.Time
+	last  atomic.Int64 // nanoseconds after began
+}
+
+func newHeard(c net.Conn) *heard { return &heard{Conn: c, began: time.Now()} }
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 {
+		h.last.Store(int64(time.Since(h.began)))
+	}
+	return n, err
+}
+
+// silence is for how long nothing has come.
+func (h *heard) silence() time.Duration { return time.Since(h.began) - time.Duration(h.last.Load()) }
+
+// deadline is for how long a client may be silent.
+func (o *Options) deadline() time.Duration {
+	return o.KeepaliveInterval * time.Duration(o.KeepaliveCount)
+}
+
+// attend asks a silent client in each interval whether it is there, until done is closed, and cuts the connection when
+// nothing has come from it for the deadline. Whatever comes counts: over a slow line an answer can be behind a lot of
+// output, but something arrives all the time.
+func (c *connection) attend(conn ssh.Conn, done <-chan struct{}) {
+	interval, deadline := c.gateway.options.KeepaliveInterval, c.gateway.options.deadline()
+	var asking sync.WaitGroup
+	defer asking.Wait() // which the end of the connection ends
+	defer conn.Close()
+	var asked atomic.Bool // there is a question without an answer
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-done:
+			return
+		}
+		silence := c.heard.silence()
+		if silence >= deadline {
+			c.log.Warn("connection cut: the client is silent and does not answer", "silence", silence.Round(time.Millisecond))
+			c.net.Close()
+			return
+		}
+		if silence >= interval && !asked.Swap(true) {
+			asking.Go(func() { // ends with the answer, or with the connection
+				conn.SendRequest("keepalive@openssh.com", true, nil)
+				asked.Store(false)
+			})
+		}
+		timer.Reset(min(interval, deadline-silence))
+	}
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package gateway
+
+import (
+	"net"
+	"time"
+)
+
+// setUserTimeout does nothing here: attend cuts the connection.
+func setUserTimeout(*net.TCPConn, time.Duration) error { return nil }

@@ -1,0 +1,222 @@
+package identity
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// maxKeySet bounds a key set, in bytes.
+const maxKeySet = 1 << 20
+
+// minRSA is the least length of an RSA key, in bits (RFC 7518 §3.3).
+const minRSA = 2048
+
+// A KeySet is public keys that sign tokens. It does not change.
+type KeySet struct{ keys []jose.JSONWebKey }
+
+// ParseKeySet reads a JSON Web Key Set (RFC 7517 §5). Keys that sign nothing (use), that are secret or too short, or of
+// kinds that are not known, are left out; a set without any other is an error, which quotes nothing of it.
+func ParseKeySet(data []byte) (KeySet, error) {
+	var raw struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil || raw.Keys == nil {
+		return KeySet{}, errors.New(`is no JSON Web Key Set; expected {"keys": […]}`)
+	}
+	var set KeySet
+	for _, one := range raw.Keys {
+		var key jose.JSONWebKey
+		// A set may have keys of kinds that are yet to be invented: they are not for us (RFC 7517 §5).
+		if key.UnmarshalJSON(one) != nil || !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
+			continue
+		}
+		if public, ok := key.Key.(*rsa.PublicKey); ok && public.N.BitLen() < minRSA {
+			continue
+		}
+		set.keys = append(set.keys, key)
+	}
+	if len(set.keys) == 0 {
+		return KeySet{}, errors.New("has no public key for signatures (RSA of 2048 bits or more, ECDSA or Ed25519)")
+	}
+	return set, nil
+}
+
+// find gives the keys that a token with an algorithm and a key ID can have been signed with; without a key ID, all that
+// go with the algorithm.
+func (s KeySet) find(_ context.Context, id, algorithm string) ([]crypto.PublicKey, error) {
+	var found []crypto.PublicKey
+	for _, k := range s.keys {
+		if (id == "" || k.KeyID == id) && (k.Algorithm == "" || k.Algorithm == algorithm) && fits(k.Key, algorithm) {
+			found = append(found, k.Key)
+		}
+	}
+	if len(found) == 0 {
+		return nil, errUnknownKey
+	}
+	return found, nil
+}
+
+var (
+	errUnknownKey = errors.New("no key for it is known")
+	errNoKeys     = errors.New("the keys could not be fetched")
+)
+
+// Algorithms are those that tokens may be signed with: asymmetric ones alone (RFC 7518 §3.1, RFC 8037).
+func Algorithms() []string {
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+}
+
+// fits says whether a key is one of an algorithm's.
+func fits(key crypto.PublicKey, algorithm string) bool {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		return algorithm[:2] == "RS" || algorithm[:2] == "PS"
+	case *ecdsa.PublicKey:
+		return map[string]int{"ES256": 256, "ES384": 384, "ES512": 521}[algorithm] == k.Curve.Params().BitSize
+	case ed25519.PublicKey:
+		return algorithm == "EdDSA"
+	}
+	return false
+}
+
+// RemoteOptions say where a key set is. All but Log are needed.
+type RemoteOptions struct {
+	URL    string
+	Client *http.Client
+	// Refresh is how old a set gets before it is fetched again, beside what it is used for meanwhile.
+	Refresh time.Duration
+	// MaxStale is how old a set may be when it is used: one that cannot be fetched any more is not trusted for longer.
+	MaxStale time.Duration
+	Log      *slog.Logger
+}
+
+const (
+	// fetchTimeout bounds one fetch.
+	fetchTimeout = 10 * time.Second
+	// fetchPause is the least time between two fetches. Tokens with invented key IDs cause no more than that.
+	fetchPause = 5 * time.Second
+)
+
+// RemoteKeys is a key set at a URL. It is fetched when it is needed first, again in the background when it is used and
+// older than Refresh, and at once for a key that is not in it, since keys are rotated. Nothing runs while nobody asks.
+type RemoteKeys struct {
+	o RemoteOptions
+
+	mu      sync.Mutex // guards what follows
+	set     KeySet
+	fetched time.Time     // when the set was; zero for never
+	tried   time.Time     // when a fetch was started last
+	running chan struct{} // closed at the end of the fetch that runs; nil without one
+}
+
+// NewRemoteKeys fetches nothing yet.
+func NewRemoteKeys(o RemoteOptions) *RemoteKeys {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &RemoteKeys{o: o}
+}
+
+func (r *RemoteKeys) find(ctx context.Context, id, algorithm string) ([]crypto.PublicKey, error) {
+	set, age := r.cached()
+	if age < r.o.MaxStale {
+		if found, err := set.find(ctx, id, algorithm); err == nil {
+			if age >= r.o.Refresh {
+				r.fetch() // in the background: nobody waits for it
+			}
+			return found, nil
+		}
+	}
+	if wait := r.fetch(); wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, errNoKeys
+		}
+	}
+	if set, age = r.cached(); age >= r.o.MaxStale {
+		return nil, errNoKeys
+	}
+	return set.find(ctx, id, algorithm)
+}
+
+// cached is the set, and how old it is.
+func (r *RemoteKeys) cached() (KeySet, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fetched.IsZero() {
+		return r.set, r.o.MaxStale
+	}
+	return r.set, time.Since(r.fetched)
+}
+
+// fetch starts a fetch, or joins the one that runs, and gives what is closed at its end; nil where the last one was just
+// now.
+func (r *RemoteKeys) fetch() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running != nil {
+		return r.running
+	}
+	if !r.tried.IsZero() && time.Since(r.tried) < fetchPause {
+		return nil
+	}
+	done := make(chan struct{})
+	r.tried, r.running = time.Now(), done
+	go func() { // ends with the fetch, which has a timeout
+		defer close(done)
+		set, err := r.get()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.running = nil
+		if err != nil {
+			r.o.Log.Warn("the keys of access tokens could not be fetched", "url", r.o.URL, "error", err, "fetched_last", r.fetched)
+			return
+		}
+		r.set, r.fetched = set, time.Now()
+	}()
+	return done
+}
+
+func (r *RemoteKeys) get() (KeySet, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.o.URL, nil)
+	if err != nil {
+		return KeySet{}, err
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	response, err := r.o.Client.Do(request)
+	if err != nil {
+		return KeySet{}, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return KeySet{}, fmt.Errorf("the answer is %s", response.Status)
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxKeySet+1))
+	if err != nil {
+		return KeySet{}, err
+	}
+	if len(data) > maxKeySet {
+		return KeySet{}, fmt.Errorf("the answer is longer than %d KiB", maxKeySet>>10)
+	}
+	set, err := ParseKeySet(data)
+	if err != nil {
+		return KeySet{}, fmt.Errorf("the answer %w", err)
+	}
+	return set, nil
+}
