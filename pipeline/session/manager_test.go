@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -344,7 +345,8 @@ func TestEnds(t *testing.T) {
 func TestOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		s.req.Env = []string{"LANG=C", "RAILS_ENV=mine", "APTIBLE_USER_DOCUMENT=forged"}
+		s.req.Env = []string{"LANG=C", "RAILS_ENV=mine", "APTIBLE_USER_DOCUMENT=forged", "APTIBLE_LAYER=forged"}
+		s.app.APIURL = "https://api.example.com"
 		s.req.Command = strings.Repeat("é", maxCommand)
 		s.req.Notices = []string{"agent forwarding is not offered", "second"}
 		started := time.Now().UTC()
@@ -373,7 +375,13 @@ func TestOperation(t *testing.T) {
 			name, value, _ := strings.Cut(v, "=")
 			env[name] = value
 		}
-		if env["LANG"] != "C" || env["RAILS_ENV"] != "production" || env["APTIBLE_USER_DOCUMENT"] != "document of u-1" || len(env) != 3 {
+		wantEnv := map[string]string{
+			"LANG": "C", "RAILS_ENV": "production", "APTIBLE_USER_DOCUMENT": "document of u-1", "APTIBLE_LAYER": "app",
+			"APTIBLE_PROCESS_TYPE": "web-cmd", "APTIBLE_CONTAINER_SIZE": "1024",
+			"APTIBLE_APP_HREF":               "https://api.example.com/apps/a-1",
+			"APTIBLE_EPHEMERAL_SESSION_HREF": "https://api.example.com/ephemeral_sessions/7",
+		}
+		if !maps.Equal(env, wantEnv) {
 			t.Errorf("environment %q", spec.Env)
 		}
 		banner := "ttydrain: operation 7: session on web for Ada <ada@example.com>\r\n" +
