@@ -43,6 +43,8 @@ type siteSettings struct {
 	env       map[string]string // of the app
 	listen    string            // of the gateway
 	fast      bool              // without looking for races
+	settings  string            // more of them, in YAML
+	gateway   string            // more of the gateway's
 }
 
 func withDrains(entries ...string) siteOption {
@@ -55,6 +57,12 @@ func withAlgorithm(name string) siteOption { return func(s *siteSettings) { s.al
 func withEnv(name, value string) siteOption { return func(s *siteSettings) { s.env[name] = value } }
 
 func withListen(address string) siteOption { return func(s *siteSettings) { s.listen = address } }
+
+// withSettings adds lines to the configuration.
+func withSettings(text string) siteOption { return func(s *siteSettings) { s.settings += text + "\n" } }
+
+// withGateway adds settings to the gateway's, each after a comma.
+func withGateway(text string) siteOption { return func(s *siteSettings) { s.gateway = text } }
 
 func withoutRaces(s *siteSettings) { s.fast = true }
 
@@ -77,7 +85,7 @@ func newSite(t testing.TB, options ...siteOption) *site {
 	s.key = s.newKey("ada")
 	var b strings.Builder
 	fmt.Fprintf(&b, `store: ./data
-gateway: {listen: %q, host_key: ./host_key}
+gateway: {listen: %q, host_key: ./host_key%s}
 admin: {listen: 127.0.0.1:0}
 user_document: {issuer: https://auth.example.com, signing_key: ./document_key.pem, algorithm: %s}
 users:
@@ -90,7 +98,7 @@ apps:
     stack: default
     command: [/bin/bash, --norc, --noprofile]
     env:
-`, settings.listen, settings.algorithm)
+`, settings.listen, settings.gateway, settings.algorithm)
 	for name, value := range settings.env {
 		quoted, _ := json.Marshal(value) // a JSON string is one of YAML's
 		fmt.Fprintf(&b, "      %s: %s\n", name, quoted)
@@ -102,7 +110,7 @@ apps:
 	for _, entry := range settings.drains {
 		b.WriteString("\n  - " + entry)
 	}
-	s.write(s.config, b.String()+"\n")
+	s.write(s.config, b.String()+"\n"+settings.settings)
 	return s
 }
 

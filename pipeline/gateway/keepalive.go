@@ -57,12 +57,16 @@ func (c *connection) attend(conn ssh.Conn, done <-chan struct{}) {
 			c.net.Close()
 			return
 		}
+		next := interval - silence
+		if silence >= interval {
+			next = min(interval, deadline-silence)
+		}
+		timer.Reset(next)
 		if silence >= interval && !asked.Swap(true) {
 			asking.Go(func() { // ends with the answer, or with the connection
 				conn.SendRequest("keepalive@openssh.com", true, nil)
 				asked.Store(false)
 			})
 		}
-		timer.Reset(min(interval, deadline-silence))
 	}
 }
