@@ -52,6 +52,7 @@ func newSSHCommand() *cobra.Command {
 		"`FILE` of a private key to log in with; repeatable (default the key agent's keys, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
 	f.StringVar(&o.knownHosts, "known-hosts", "", "`FILE` of the host keys that are known (default ~/.ssh/known_hosts)")
 	f.BoolVar(&o.acceptNew, "accept-new", false, "add the key of an unknown host without asking; a changed key is refused all the same")
+	f.BoolVar(&o.sendToken, "send-token", false, "send the access token in $ACCESS_TOKEN along, which says who you are; the session does not get it")
 	f.BoolVar(&o.forceTTY, "force-tty", false, "give the session a terminal even if input or output is none")
 	return c
 }
@@ -60,7 +61,7 @@ func newSSHCommand() *cobra.Command {
 type sshOptions struct {
 	app, address, knownHosts, command string
 	identities                        []string
-	acceptNew, forceTTY               bool
+	acceptNew, forceTTY, sendToken    bool
 }
 
 func (o *sshOptions) run(ctx context.Context) error {
@@ -234,7 +235,11 @@ func askPassphrase(ctx context.Context, file string, again bool) ([]byte, error)
 
 // session runs the session, on the local terminal where there is one.
 func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc, conn *client.Client, signals *signals) (status int, err error) {
-	s := client.Session{Command: o.command, Env: locale(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	env := locale()
+	if o.sendToken {
+		env["ACCESS_TOKEN"] = os.Getenv("ACCESS_TOKEN")
+	}
+	s := client.Session{Command: o.command, Env: env, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	typed := term.IsTerminal(int(os.Stdin.Fd()))
 	if !o.forceTTY && !(typed && term.IsTerminal(int(os.Stdout.Fd()))) {
 		pass := make(chan string, 8)

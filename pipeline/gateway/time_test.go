@@ -333,3 +333,61 @@ func TestSlowClient(t *testing.T) {
 		}
 	})
 }
+
+// TestKeepalive: a client that does not answer is cut off when it has been silent for the deadline, to the second; it is
+// not while it says something, even if it does not answer.
+func TestKeepalive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		causes := make(chan error, 1)
+		s := newStand(t, runs(func(ctx context.Context, _ session.Request, _ session.IO) (session.Exit, error) {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return session.Exit{}, context.Cause(ctx)
+		}), func(o *Options) { o.KeepaliveInterval, o.KeepaliveCount = 10*time.Second, 3 })
+		l := newMemoryListener()
+		s.start(l)
+		conn, channels, requests, err := ssh.NewClientConn(l.dial(), "memory", s.clientConfig("web", s.ada))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { // ends with the connection
+			for range channels {
+			}
+		}()
+		ch, own, err := conn.OpenChannel("session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go ssh.DiscardRequests(own)
+		if ok, err := ch.SendRequest("shell", true, nil); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		asked := make(chan time.Time, 100)
+		go func() { // takes what the gateway asks, and gives no answer
+			for range requests {
+				asked <- time.Now()
+			}
+		}()
+		for range 10 {
+			time.Sleep(25 * time.Second)
+			ch.Write([]byte("x"))
+		}
+		spoke := time.Now()
+		if cause := <-causes; !errors.Is(cause, session.ErrDisconnected) {
+			t.Errorf("the session ended because of %v", cause)
+		}
+		if after := time.Since(spoke); after != 30*time.Second {
+			t.Errorf("cut off after %s", after)
+		}
+		conn.Close()
+		if !strings.Contains(s.log.String(), "connection cut: the client is silent") {
+			t.Error("the log does not tell why")
+		}
+		if len(asked) != 1 {
+			t.Errorf("asked %d times with one question open", len(asked))
+		}
+		if err := s.end(); err != nil {
+			t.Error(err)
+		}
+	})
+}
