@@ -172,7 +172,7 @@ func TestAccessToken(t *testing.T) {
 			hasMarker++
 		}
 		for i, token := range issuer.live {
-			for _, part := range append(strings.Split(token, "."), token) {
+			for _, part := range strings.Split(token, ".") {
 				if form := findSecret(place.data, part); form != "" {
 					t.Errorf("%s: a part of the token %d is there (%s)", place.name, i, form)
 				}

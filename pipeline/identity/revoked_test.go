@@ -154,6 +154,20 @@ func TestBadRevocations(t *testing.T) {
 	}
 }
 
+// TestNoSerial: certificates without a serial number, which have 0, are not revoked by a range around it.
+func TestNoSerial(t *testing.T) {
+	w := newWorkshop(t)
+	w.key("staff", "-t", "ed25519")
+	list := newCertificateList("")
+	list.ranges = []serialRange{{0, 5}}
+	r := &Revocations{lists: []certificateList{list}}
+	for serial, want := range map[string]bool{"0": false, "5": true} {
+		if cert := w.sign("staff", "staff", "-I", "u-1", "-z", serial); r.Revokes(cert) != want {
+			t.Errorf("serial %s is revoked: %t", serial, !want)
+		}
+	}
+}
+
 func FuzzParseRevocations(f *testing.F) {
 	w := newWorkshop(f)
 	w.key("staff", "-t", "ed25519")
