@@ -101,9 +101,8 @@ func TestVanishedClient(t *testing.T) {
 			if end := drain.transcript(t, operation).end; end.Reason != "disconnect" {
 				t.Errorf("the session ended because of %q", end.Reason)
 			}
-			cut := v.logged("connection cut", "silence")
-			if test.before == "" && len(cut) != 1 {
-				t.Errorf("the log tells of %d connections that were cut", len(cut))
+			if test.before == "" { // otherwise the kernel can be the one that notices
+				await(t, "for the log to tell why", func() bool { return len(v.logged("connection cut", "silence")) == 1 })
 			}
 		})
 	}
