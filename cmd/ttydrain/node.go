@@ -26,6 +26,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -72,6 +73,7 @@ type node struct {
 
 	// Of its roles; nil without.
 	runtime     *sandbox.Runtime
+	containers  *docker.Runtime // nil too where no app wants it
 	manager     *session.Manager
 	gateway     *gateway.Gateway
 	sshListener net.Listener
@@ -125,7 +127,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		}
 		document := func(u schema.User) (string, error) { return key.Mint(c.UserDocument.Issuer, u, time.Now()) }
 		if r.gateway {
-			if err = n.makeGateway(c, document); err != nil {
+			if err = n.makeGateway(ctx, c, document); err != nil {
 				return nil, err
 			}
 		}
@@ -187,8 +189,8 @@ func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 	return o
 }
 
-// makeGateway makes what sessions need: the runtime, the manager, and the SSH server in front.
-func (n *node) makeGateway(c *config.Config, document func(schema.User) (string, error)) error {
+// makeGateway makes what sessions need: the runtimes, the manager, and the SSH server in front.
+func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(schema.User) (string, error)) error {
 	hostKey, err := gateway.LoadHostKey(c.Gateway.HostKey)
 	if err != nil {
 		return err
@@ -205,12 +207,21 @@ func (n *node) makeGateway(c *config.Config, document func(schema.User) (string,
 	if err != nil {
 		return fmt.Errorf("ask for the host's name: %w", err)
 	}
+	name := host + "/" + c.Gateway.Listen
+	runtimes := map[string]session.Runtime{config.RuntimeSandbox: n.runtime}
+	if c.UsesDocker() {
+		if n.containers, err = newContainers(c, name, n.log); err != nil {
+			return err
+		}
+		n.containers.Open(ctx)
+		runtimes[config.RuntimeDocker] = n.containers
+	}
 	store := sessionStore{n.bus}
 	n.manager = session.NewManager(session.Options{
-		Gateway:  host + "/" + c.Gateway.Listen,
+		Gateway:  name,
 		Host:     host,
 		App:      func(name string) (session.App, bool) { return sessionApp(n.config.Load(), name) },
-		Runtimes: map[string]session.Runtime{"sandbox": n.runtime},
+		Runtimes: runtimes,
 		Store:    store, Publisher: store,
 		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, n.bus.Partitions()) },
 		Document: document,
@@ -235,7 +246,7 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 	}
 	app := session.App{
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
-		Memory: a.Memory, Duration: stack.SessionDuration, PHI: stack.PHI,
+		Memory: a.Memory, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 	}
 	for name, value := range a.Env {
 		app.Env = append(app.Env, name+"="+value.Reveal())
@@ -373,6 +384,11 @@ func (n *node) close() {
 	for _, l := range []net.Listener{n.sshListener, n.adminListener} {
 		if l != nil {
 			l.Close() // closed already after a run
+		}
+	}
+	if n.containers != nil {
+		if err := n.containers.Close(); err != nil {
+			n.log.Warn("containers of sessions were left behind: the next start removes them", "error", err)
 		}
 	}
 	if n.runtime != nil {

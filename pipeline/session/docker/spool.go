@@ -23,9 +23,9 @@ const (
 // the last process has ended is lost, if it is not read within two seconds. Nothing tells of that end before. So who
 // reads from the daemon must not stand still for long, and the program is held back by other means: by pausing its container.
 type spool struct {
-	// pause has the container stand still, or go on again; ended is that there is nothing to pause any more, or that it can't be.
+	// pause has the container stand still, or go on again; ended is that there is nothing to pause any more.
 	pause func(still bool) (ended bool, err error)
-	// complain tells once that it can't be paused.
+	// complain tells that it can't be paused, and why.
 	complain func(error)
 
 	mu      sync.Mutex
@@ -34,7 +34,7 @@ type spool struct {
 	limit   int       // guarded by mu: who reads from the daemon waits at that many bytes
 	over    bool      // guarded by mu: the container has ended, or is being killed
 	closed  bool      // guarded by mu: nothing more comes
-	rigid   bool      // guarded by mu: the container can't be paused
+	failed  error     // guarded by mu: why the container could not be paused
 }
 
 func newSpool(pause func(bool) (bool, error), complain func(error)) *spool {
@@ -50,14 +50,13 @@ func (s *spool) write(stream int, p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.size() >= s.limit {
-		var stall *time.Timer
-		if s.limit == spoolBytes && !s.rigid {
-			stall = time.AfterFunc(stallTime, s.hold)
+		if s.failed != nil { // and not because it has ended: so much can't have been on its way
+			s.complain(s.failed)
+			s.failed = nil
 		}
+		stall := time.AfterFunc(stallTime, s.hold) // which does nothing where that is done
 		s.change.Wait()
-		if stall != nil {
-			stall.Stop()
-		}
+		stall.Stop()
 	}
 	s.streams[stream] = append(s.streams[stream], p...)
 	s.change.Broadcast()
@@ -73,15 +72,10 @@ func (s *spool) hold() {
 	s.limit = heldBytes
 	s.change.Broadcast()
 	s.mu.Unlock()
-	ended, err := s.pause(true)
-	if err != nil && !ended {
-		s.complain(err)
-	}
+	_, err := s.pause(true)
 	s.mu.Lock()
-	if err != nil {
-		if !ended && !s.over {
-			s.rigid, s.limit = true, spoolBytes
-		}
+	if err != nil { // it has just ended, most likely: what it has left must be read
+		s.failed = err
 		s.mu.Unlock()
 		return
 	}
