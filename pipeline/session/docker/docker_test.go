@@ -53,6 +53,7 @@ func TestConformance(t *testing.T) {
 		Runtime:   func(t *testing.T) session.Runtime { return newRuntime(t, d.Host, "conformance/"+t.Name()) },
 		Container: session.Container{Image: dockertest.Image},
 		LateSize:  versions.LessThan(d.Client.ClientVersion(), "1.42"),
+		HostName:  true,
 		Local:     d.Own(),
 	})
 }

@@ -51,8 +51,8 @@ func (k *kit) runtimeError(spec session.Spec) error {
 	return err
 }
 
-// type_ writes to a session what a person types.
-func (k *kit) type_(t *testing.T, p session.Process, keys string) {
+// press writes to a session what a person types.
+func (k *kit) press(t *testing.T, p session.Process, keys string) {
 	t.Helper()
 	if _, err := io.WriteString(p.Stdin(), keys); err != nil {
 		t.Error(err)

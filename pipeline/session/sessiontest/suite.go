@@ -23,6 +23,8 @@ type Subject struct {
 	Signals bool
 	// LateSize says that the terminal has its size a moment after the command's start.
 	LateSize bool
+	// HostName says that a session has its name for a host name.
+	HostName bool
 	// Local says that the sessions' processes are to be seen in this host's /proc.
 	Local bool
 }
@@ -100,9 +102,12 @@ func testTerminalOrNot(t *testing.T, k *kit) {
 }
 
 func testEnvironment(t *testing.T, k *kit) {
-	spec := k.terminal(`echo "$A|$X|$TERM|$EMPTY|${HOME:+home}|${PATH:+path}"; hostname`)
+	spec := k.terminal(`echo "$A|$X|$TERM|$EMPTY|${HOME:+home}|${PATH:+path}"`)
 	spec.Env = []string{"A=1", "X=a=b", "A=2", "EMPTY="}
-	k.expect(t, spec, "2|a=b|xterm-256color||home|path\r\n"+spec.Name+"\r\n")
+	k.expect(t, spec, "2|a=b|xterm-256color||home|path\r\n")
+	if k.HostName {
+		k.expect(t, k.line("hostname"), "s-1\n")
+	}
 	spec = k.terminal("echo $TERM")
 	spec.Env = []string{"TERM=vt100"}
 	k.expect(t, spec, "vt100\r\n")
@@ -149,7 +154,7 @@ func testControlCharacters(t *testing.T, k *kit) {
 	spec.Command = []string{"bash", "-c", "echo ready; exec sleep 1000"}
 	p := k.start(t, spec)
 	readUntil(t, p.Stdout(), "ready")
-	k.type_(t, p, "\x03")
+	k.press(t, p, "\x03")
 	if got := finish(t, p).exit.Status; got != 130 {
 		t.Errorf("after Ctrl-C: %d", got)
 	}
@@ -158,7 +163,7 @@ func testControlCharacters(t *testing.T, k *kit) {
 	if err := p.Stdin().Close(); err != nil { // does nothing with a terminal
 		t.Error(err)
 	}
-	k.type_(t, p, "a\n\x04")
+	k.press(t, p, "a\n\x04")
 	if got := finish(t, p); !strings.HasSuffix(got.stdout, "a\r\nover\r\n") {
 		t.Errorf("after Ctrl-D: %+v", got)
 	}
@@ -178,7 +183,7 @@ func testControlCharacters(t *testing.T, k *kit) {
 		if got := readUntil(t, p.Stdout(), step.after); strings.Contains(got, "no job control") {
 			t.Errorf("%q", got)
 		}
-		k.type_(t, p, step.in)
+		k.press(t, p, step.in)
 	}
 	if got := finish(t, p); got.exit.Status != 5 {
 		t.Errorf("%+v", got)
@@ -194,7 +199,7 @@ func testEveryByteTyped(t *testing.T, k *kit) {
 		typed = append(typed, byte(b), byte(b))
 	}
 	typed = append(typed, 16, 17) // Ctrl-P Ctrl-Q
-	k.type_(t, p, string(typed))
+	k.press(t, p, string(typed))
 	var want []string
 	for _, b := range typed {
 		want = append(want, fmt.Sprint(b))
@@ -206,7 +211,7 @@ func testEveryByteTyped(t *testing.T, k *kit) {
 	p = k.start(t, k.terminal("stty raw -echo; echo ready; cat"))
 	readUntil(t, p.Stdout(), "ready\n")
 	for _, key := range []byte{16, 17, 0x1d, 1, 'a', 0x7f, 0} {
-		k.type_(t, p, string([]byte{key}))
+		k.press(t, p, string([]byte{key}))
 		readUntil(t, p.Stdout(), string([]byte{key}))
 	}
 	p.Kill()

@@ -8,10 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,11 +28,9 @@ type Daemon struct {
 	// Client speaks to it. It is closed with the test.
 	Client *client.Client
 
-	dir string // "" for one that others run
-	cmd *exec.Cmd
-	log lockedBuffer
-	// over is closed when the daemon has ended.
-	over chan struct{}
+	dir        string // "" for one that others run
+	containerd *program
+	dockerd    *program
 }
 
 // Start gives the daemon of DOCKER_HOST or, where that is not set, starts one of its own: with files, sockets and
@@ -68,42 +65,38 @@ func StartOwn(t testing.TB) *Daemon {
 		t.Fatal(err)
 	}
 	d := &Daemon{Host: "unix://" + filepath.Join(dir, "docker.sock"), dir: dir}
-	t.Cleanup(func() { d.clean(t) }) // after Stop
+	t.Cleanup(func() {
+		if d.dockerd != nil {
+			d.Stop(t)
+		}
+		if d.containerd != nil {
+			d.containerd.end(t, unix.SIGTERM)
+		}
+		d.clean(t)
+	})
+	// A process of its own, as packages of Docker have it: containers outlive a daemon that is killed.
+	settings := filepath.Join(dir, "containerd.toml")
+	if err := os.WriteFile(settings, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.containerd = startProgram(t, "containerd", "--config", settings, "--root", filepath.Join(dir, "containerd"), "--state", filepath.Join(dir, "state"),
+		"--address", d.containerdSocket())
 	d.Run(t)
 	d.connect(t)
 	d.importImage(t)
 	return d
 }
 
+func (d *Daemon) containerdSocket() string { return filepath.Join(d.dir, "containerd.sock") }
+
 // Run starts the daemon, and waits until it answers. It is for one that was stopped or killed.
 func (d *Daemon) Run(t testing.TB) {
 	t.Helper()
 	os.Remove(filepath.Join(d.dir, "docker.pid")) // of one that was killed
-	d.cmd = exec.Command("dockerd",
+	d.dockerd = startProgram(t, "dockerd",
 		"--host", d.Host, "--data-root", filepath.Join(d.dir, "root"), "--exec-root", filepath.Join(d.dir, "exec"),
-		"--pidfile", filepath.Join(d.dir, "docker.pid"), "--cgroup-parent", d.group(),
+		"--containerd", d.containerdSocket(), "--pidfile", filepath.Join(d.dir, "docker.pid"), "--cgroup-parent", d.group(),
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false")
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	// It ends with this process too, should that be killed. The kernel sends this signal when the *thread* ends that
-	// started the child, which therefore waits for it.
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGTERM}
-	started, over := make(chan error, 1), make(chan struct{})
-	cmd := d.cmd
-	d.over = over
-	go func() { // ends with the daemon, which the cleanup ends
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(over)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatalf("start dockerd: %v", err)
-	}
-	t.Cleanup(func() { d.Stop(t) })
 	d.await(t)
 }
 
@@ -122,45 +115,29 @@ func (d *Daemon) await(t testing.TB) {
 			return
 		}
 		select {
-		case <-d.over:
-			t.Fatalf("dockerd has ended:\n%s", d.log.String())
+		case <-d.dockerd.over:
+			t.Fatalf("dockerd has ended:\n%s", d.dockerd.log.String())
 		case <-ctx.Done():
-			t.Fatalf("dockerd does not answer:\n%s", d.log.String())
+			t.Fatalf("dockerd does not answer:\n%s", d.dockerd.log.String())
 		case <-time.After(wait):
 		}
 	}
 }
 
 // Stop stops the daemon as an operator does; its containers end. It may be called again.
-func (d *Daemon) Stop(t testing.TB) { d.end(t, unix.SIGTERM) }
+func (d *Daemon) Stop(t testing.TB) { d.dockerd.end(t, unix.SIGTERM) }
 
 // Kill kills the daemon, as a crash does: its containers go on until the next one looks after them.
-func (d *Daemon) Kill(t testing.TB) { d.end(t, unix.SIGKILL) }
-
-func (d *Daemon) end(t testing.TB, signal syscall.Signal) {
-	t.Helper()
-	select {
-	case <-d.over:
-		return
-	default:
-	}
-	d.cmd.Process.Signal(signal)
-	select {
-	case <-d.over:
-	case <-time.After(patience):
-		t.Errorf("dockerd does not end:\n%s", d.log.String())
-		d.cmd.Process.Kill()
-		<-d.over
-	}
-}
+func (d *Daemon) Kill(t testing.TB) { d.dockerd.end(t, unix.SIGKILL) }
 
 // Pause stops the daemon's process, so that it answers nothing, until resume is called.
 func (d *Daemon) Pause(t testing.TB) (resume func()) {
 	t.Helper()
-	if err := d.cmd.Process.Signal(unix.SIGSTOP); err != nil {
+	process := d.dockerd.cmd.Process
+	if err := process.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	resume = sync.OnceFunc(func() { d.cmd.Process.Signal(unix.SIGCONT) })
+	resume = sync.OnceFunc(func() { process.Signal(unix.SIGCONT) })
 	t.Cleanup(resume)
 	return resume
 }
@@ -183,24 +160,34 @@ func (d *Daemon) connect(t testing.TB) {
 // group is the parent of the containers' control groups.
 func (d *Daemon) group() string { return "/ttydrain-" + filepath.Base(d.dir) }
 
-// clean removes what the daemon leaves on the host.
+// clean removes what the daemon leaves on the host, where it was killed.
 func (d *Daemon) clean(t testing.TB) {
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + d.group()) // of version 1; the pattern is valid
+	groups = append(groups, "/sys/fs/cgroup"+d.group())
+	for _, group := range groups {
+		d.killAll(group + "/*/cgroup.procs")
+	}
+	shims, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range shims {
+		if args, err := os.ReadFile(name); err == nil && bytes.Contains(args, []byte("\x00"+d.containerdSocket()+"\x00")) {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil {
+				unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Error(err)
 	}
 	for line := range bytes.Lines(mounts) {
 		if at := strings.Fields(string(line))[1]; strings.HasPrefix(at, d.dir+"/") {
-			if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
-				t.Errorf("unmount %s: %v", at, err)
-			}
+			unix.Unmount(at, unix.MNT_DETACH) // RemoveAll tells if it is not
 		}
 	}
-	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + d.group()) // of version 1; the pattern is valid
-	for _, group := range append(groups, "/sys/fs/cgroup"+d.group()) {
+	for _, group := range groups {
 		inner, _ := filepath.Glob(group + "/*/")
 		for _, g := range append(inner, group) {
-			unix.Rmdir(g) // which fails for what is in use, or not there
+			unix.Rmdir(g) // which fails for what is not there
 		}
 	}
 	if err := os.RemoveAll(d.dir); err != nil {
@@ -208,23 +195,20 @@ func (d *Daemon) clean(t testing.TB) {
 	}
 }
 
-// A lockedBuffer keeps what the daemon says.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text []byte // guarded by mu
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.text = append(b.text, p...)
-	return len(p), nil
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return string(b.text[max(0, len(b.text)-1<<14):])
+// killAll kills the processes in the files.
+func (d *Daemon) killAll(pattern string) {
+	files, _ := filepath.Glob(pattern)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		for _, word := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(word); err == nil && pid > 1 {
+				unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+	}
 }
 
 func absent(t testing.TB, what string) {
