@@ -55,7 +55,7 @@ func parseRole(role string) (roles, error) {
 
 // A node is all of ttydrain in one process, or some of its parts:
 //
-//	ssh client ─► gateway ─► manager ─► sandbox
+//	ssh client ─► gateway ─► manager ─► sandbox, docker
 //	                            │ capture
 //	                            ▼
 //	                     bus: TTY ─► enricher ─► bus: LOGS ─► router ─┬─► drain

@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -26,7 +27,7 @@ func startApp(t *testing.T, d *dockertest.Daemon) (id string, app container.Insp
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { d.Client.NetworkRemove(t.Context(), n.ID, client.NetworkRemoveOptions{}) })
+		t.Cleanup(func() { d.Client.NetworkRemove(context.Background(), n.ID, client.NetworkRemoveOptions{}) })
 	}
 	created, err := d.Client.ContainerCreate(t.Context(), client.ContainerCreateOptions{
 		Name: "the-app",
@@ -46,7 +47,7 @@ func startApp(t *testing.T, d *dockertest.Daemon) (id string, app container.Insp
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		d.Client.ContainerRemove(t.Context(), created.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		d.Client.ContainerRemove(context.Background(), created.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	})
 	if _, err := d.Client.NetworkConnect(t.Context(), "app-net-2", client.NetworkConnectOptions{Container: created.ID}); err != nil {
 		t.Fatal(err)
@@ -223,5 +224,36 @@ func TestNotRestarted(t *testing.T) {
 	}
 	if !isGone(t, d, id) {
 		t.Error("the container is still there")
+	}
+}
+
+// TestNetworksOfOtherKinds: the app is on the host's network, on none, or on another container's.
+func TestNetworksOfOtherKinds(t *testing.T) {
+	d := dockertest.Start(t)
+	r := newRuntime(t, d.Host, "networks")
+	last := ""
+	for _, mode := range []container.NetworkMode{"none", "host", "container:"} {
+		if mode == "container:" {
+			mode += container.NetworkMode(last)
+		}
+		created, err := d.Client.ContainerCreate(t.Context(), client.ContainerCreateOptions{
+			Config: &container.Config{Image: dockertest.Image, Entrypoint: []string{"sleep", "1000"}}, HostConfig: &container.HostConfig{NetworkMode: mode}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			d.Client.ContainerRemove(context.Background(), created.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		})
+		if _, err := d.Client.ContainerStart(t.Context(), created.ID, client.ContainerStartOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, r, terminal(session.Container{From: created.ID}, "echo ready; read x"))
+		readUntil(t, p.Stdout(), "ready")
+		if got := inspect(t, d, "networks").HostConfig.NetworkMode; got != mode {
+			t.Errorf("the app's network is %s, the session's %s", mode, got)
+		}
+		p.Kill()
+		finish(p)
+		last = created.ID
 	}
 }

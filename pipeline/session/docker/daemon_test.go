@@ -1,16 +1,23 @@
 package docker_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker/dockertest"
+	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
 // TestOrphans: the containers of a gateway that was killed are removed at its next start, and no others.
@@ -153,4 +160,88 @@ func TestHostThatIsNone(t *testing.T) {
 	if err := r.Close(); err != nil { // and waits for no daemon
 		t.Error(err)
 	}
+}
+
+// TestOverTLS is with a daemon behind TLS that wants a client's certificate. Input has an end of its own there too.
+func TestOverTLS(t *testing.T) {
+	d := dockertest.StartOwn(t)
+	c := syslogtest.NewCertificates(t)
+	certificate, err := tls.LoadX509KeyPair(c.ServerCertFile, c.ServerKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := x509.NewCertPool()
+	clients.AppendCertsFromPEM(authority)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var relays sync.WaitGroup
+	relays.Go(func() { // ends with the listener
+		for {
+			from, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			relays.Go(func() { relay(t, from.(*tls.Conn), strings.TrimPrefix(d.Host, "unix://")) }) // ends with the connection
+		}
+	})
+	t.Cleanup(relays.Wait) // after the runtime is closed
+	t.Cleanup(func() { listener.Close() })
+
+	settings, err := sinks.TLS{CAFile: c.CAFile, CertFile: c.ClientCertFile, KeyFile: c.ClientKeyFile}.Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := "tcp://" + listener.Addr().String()
+	r, err := docker.New(docker.Options{Host: host, TLS: settings, Gateway: "tls", Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.Open(t.Context())
+	p := start(t, r, line(session.Container{Image: dockertest.Image}, "cat; echo done >&2"))
+	if _, err := p.Stdin().Write([]byte("hello")); err != nil {
+		t.Error(err)
+	}
+	if err := p.Stdin().Close(); err != nil {
+		t.Error(err)
+	}
+	if got := finish(p); got.stdout != "hello" || got.stderr != "done\n" || got.exit != (session.Exit{}) || got.err != nil {
+		t.Errorf("%+v", got)
+	}
+	expect(t, r, terminal(session.Container{Image: dockertest.Image}, "echo well"), "well\r\n")
+
+	stranger := newRuntime(t, host, "stranger")
+	if _, err := stranger.Probe(t.Context()); err == nil {
+		t.Error("without TLS the daemon answers")
+	}
+}
+
+// relay passes on what both sides say, and that one has no more to say.
+func relay(t *testing.T, from *tls.Conn, socket string) {
+	defer from.Close()
+	connection, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer connection.Close()
+	to := connection.(*net.UnixConn)
+	var there sync.WaitGroup
+	there.Go(func() { // ends with the client's side
+		io.Copy(to, from)
+		to.CloseWrite()
+	})
+	io.Copy(from, to)
+	from.CloseWrite()
+	there.Wait()
 }

@@ -92,7 +92,7 @@ func (p *process) await(waiting client.ContainerWaitResult) {
 	defer close(p.done)
 	status, err := p.status(waiting)
 	// What is still on its way comes quickly, now that nothing holds it up.
-	p.spool.drain()
+	p.spool.drain(true)
 	if err == nil {
 		select {
 		case <-p.streamed:
@@ -196,7 +196,7 @@ func (p *process) over(err error) bool {
 func (p *process) Kill() {
 	p.killing.Do(func() {
 		p.killed.Store(true)
-		p.spool.drain() // and so it goes on, should it be paused
+		p.spool.drain(false) // and so it goes on, should it be paused
 		timer := time.AfterFunc(killTimeout, func() { p.giveUp(errNotKilled) })
 		go func() { // ends with the container, which timer sees to
 			defer timer.Stop()

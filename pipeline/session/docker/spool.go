@@ -93,11 +93,15 @@ func (s *spool) hold() {
 	}
 }
 
-// drain says that the container has ended, or is being killed: all that is left is read at once.
-func (s *spool) drain() {
+// drain says that the container has ended, or is being killed: what is left is read at once. Of one that has
+// ended that is not much.
+func (s *spool) drain(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.over, s.limit = true, math.MaxInt
+	s.over, s.limit = true, heldBytes
+	if ended {
+		s.limit = math.MaxInt
+	}
 	s.change.Broadcast()
 }
 

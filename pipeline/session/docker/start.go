@@ -27,8 +27,7 @@ func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	if refusal, ok := errors.AsType[*session.Refusal](err); ok {
-		r.log.Error("a session was refused", "app", spec.App, "operation", spec.Operation, "reason", refusal.Message)
+	if _, ok := errors.AsType[*session.Refusal](err); ok {
 		return nil, err
 	}
 	if client.IsErrConnectionFailed(err) {

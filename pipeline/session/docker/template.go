@@ -44,7 +44,7 @@ func templateOf(app *container.InspectResponse) (*template, error) {
 		image: app.Image, env: app.Config.Env, user: app.Config.User, dir: app.Config.WorkingDir, labels: app.Config.Labels,
 		host: container.HostConfig{
 			NetworkMode: h.NetworkMode, DNS: h.DNS, DNSOptions: h.DNSOptions, DNSSearch: h.DNSSearch, ExtraHosts: h.ExtraHosts,
-			GroupAdd: h.GroupAdd, CapDrop: h.CapDrop, UsernsMode: h.UsernsMode, Runtime: h.Runtime,
+			GroupAdd: h.GroupAdd, CapDrop: h.CapDrop, Runtime: h.Runtime,
 			Resources: container.Resources{Ulimits: h.Ulimits},
 		},
 	}

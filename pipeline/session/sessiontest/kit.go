@@ -14,6 +14,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
+// patience is how long a session of a test may last. It is long, since nothing is measured by it.
+const patience = 2 * time.Minute
+
 // A kit is a runtime under test, and what tests do with it.
 type kit struct {
 	Subject
@@ -38,6 +41,8 @@ func (k *kit) start(t *testing.T, spec session.Spec) session.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hung := time.AfterFunc(patience, p.Kill) // and the test goes on, and fails
+	t.Cleanup(func() { hung.Stop() })
 	return p
 }
 
