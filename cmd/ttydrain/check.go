@@ -23,7 +23,8 @@ func newCheckCommand() *cobra.Command {
 		Short: "Report every mistake in a configuration",
 		Long: "Reports every mistake in a configuration, each with file:line:column, what was expected and the\n" +
 			"nearest valid name. Exits with 1 if there is any. With --connect it also goes the way to\n" +
-			"each drain, step by step, and says what to do where that fails; it writes no record.",
+			"each drain, step by step, and says what to do where that fails; it writes no record. It asks\n" +
+			"the Docker daemon, where an app uses it, for what the apps need of it.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)
@@ -33,13 +34,13 @@ func newCheckCommand() *cobra.Command {
 			fmt.Printf("%s: no mistakes: %d apps, %d users, %d drains\n", path, len(cfg.Apps), len(cfg.Users), len(cfg.Drains))
 			warnOfProxies(cfg)
 			if connect {
-				return probeDrains(c.Context(), cfg)
+				return probeAll(c.Context(), cfg)
 			}
 			return nil
 		},
 	}
 	configFlag(c, &path)
-	c.Flags().BoolVar(&connect, "connect", false, "try each drain: DNS, TCP, TLS, authentication")
+	c.Flags().BoolVar(&connect, "connect", false, "try each drain (DNS, TCP, TLS, authentication), and the Docker daemon where an app uses it")
 	return c
 }
 
@@ -106,9 +107,12 @@ func loadConfigFiles(path string) (*config.Config, config.Files, error) {
 	return c, files, err
 }
 
-// probeDrains goes the way to each drain, writes no record, and tells the steps.
-func probeDrains(ctx context.Context, c *config.Config) error {
-	failed := 0
+// probeAll asks the Docker daemon where an app uses it, goes the way to each drain, writes no record, and tells the steps.
+func probeAll(ctx context.Context, c *config.Config) error {
+	failed, err := probeContainers(ctx, c)
+	if err != nil {
+		return err
+	}
 	for _, d := range c.Drains {
 		drain := routedDrain(d, slog.Default())
 		report := drain.Try(ctx, nil)

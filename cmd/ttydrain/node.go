@@ -27,6 +27,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -55,7 +56,7 @@ func parseRole(role string) (roles, error) {
 
 // A node is all of ttydrain in one process, or some of its parts:
 //
-//	ssh client ─► gateway ─► manager ─► sandbox
+//	ssh client ─► gateway ─► manager ─► sandbox, docker
 //	                            │ capture
 //	                            ▼
 //	                     bus: TTY ─► enricher ─► bus: LOGS ─► router ─┬─► drain
@@ -75,6 +76,7 @@ type node struct {
 	signer      *signer                         // of the gateway's and the enricher's
 	tokens      atomic.Pointer[identity.Tokens] // of the gateway's: the configured ones; nil for none
 	runtime     *sandbox.Runtime
+	containers  *docker.Runtime // nil too where no app wants it
 	manager     *session.Manager
 	gateway     *gateway.Gateway
 	sshListener net.Listener
@@ -125,7 +127,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		n.admin.JWKS = n.signer.jwks
 		document := func(u schema.User) (string, error) { return n.signer.document(c.UserDocument.Issuer, u) }
 		if r.gateway {
-			if err = n.makeGateway(c, document); err != nil {
+			if err = n.makeGateway(ctx, c, document); err != nil {
 				return nil, err
 			}
 		}
@@ -187,8 +189,8 @@ func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 	return o
 }
 
-// makeGateway makes what sessions need: the runtime, the manager, and the SSH server in front.
-func (n *node) makeGateway(c *config.Config, document func(schema.User) (string, error)) error {
+// makeGateway makes what sessions need: the runtimes, the manager, and the SSH server in front.
+func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(schema.User) (string, error)) error {
 	tokens, err := openTokens(c.AccessToken, n.log)
 	if err != nil {
 		return err
@@ -210,12 +212,21 @@ func (n *node) makeGateway(c *config.Config, document func(schema.User) (string,
 	if err != nil {
 		return fmt.Errorf("ask for the host's name: %w", err)
 	}
+	name := host + "/" + c.Gateway.Listen
+	runtimes := map[string]session.Runtime{config.RuntimeSandbox: n.runtime}
+	if c.UsesDocker() {
+		if n.containers, err = newContainers(c, name, n.log); err != nil {
+			return err
+		}
+		n.containers.Open(ctx)
+		runtimes[config.RuntimeDocker] = n.containers
+	}
 	store := sessionStore{n.bus}
 	n.manager = session.NewManager(session.Options{
-		Gateway:  host + "/" + c.Gateway.Listen,
+		Gateway:  name,
 		Host:     host,
 		App:      func(name string) (session.App, bool) { return sessionApp(n.config.Load(), name) },
-		Runtimes: map[string]session.Runtime{"sandbox": n.runtime},
+		Runtimes: runtimes,
 		Store:    store, Publisher: store,
 		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, n.bus.Partitions()) },
 		Document: document,
@@ -241,7 +252,7 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 	}
 	app := session.App{
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
-		Memory: a.Memory, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI,
+		Memory: a.Memory, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 	}
 	for name, value := range a.Env {
 		app.Env = append(app.Env, name+"="+value.Reveal())
@@ -396,6 +407,11 @@ func (n *node) close() {
 	for _, l := range []net.Listener{n.sshListener, n.adminListener} {
 		if l != nil {
 			l.Close() // closed already after a run
+		}
+	}
+	if n.containers != nil {
+		if err := n.containers.Close(); err != nil {
+			n.log.Warn("containers of sessions were left behind: the next start removes them", "error", err)
 		}
 	}
 	if n.runtime != nil {

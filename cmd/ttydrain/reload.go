@@ -182,6 +182,9 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"admin.listen", before.Admin.Listen, after.Admin.Listen},
 		{"admin.token", before.Admin.Token, after.Admin.Token},
 		{"user_document", before.UserDocument, after.UserDocument},
+		{"docker", before.Docker, after.Docker},
+		// The daemon is spoken to from the start on, where an app wants it; that none wants it any more is no matter.
+		{"apps: the first one with runtime docker", false, after.UsesDocker() && !before.UsesDocker()},
 	} {
 		if !reflect.DeepEqual(s.before, s.after) {
 			changed = append(changed, s.name)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -33,6 +34,8 @@ type Config struct {
 	Stacks []Stack  `yaml:"stacks" rule:"required" want:"a list of stacks"`
 	Apps   []App    `yaml:"apps" rule:"required" want:"a list of apps"`
 	Drains []Drain  `yaml:"drains"`
+	// Docker is the daemon of the apps with the docker runtime.
+	Docker Docker `yaml:"docker"`
 
 	byKey map[string]int // index in Users by the wire form of a public key
 }
@@ -147,6 +150,12 @@ func (s *Stack) setDefaults() {
 	s.SessionDuration = sessionDurationLimit
 }
 
+// The runtimes of apps.
+const (
+	RuntimeSandbox = "sandbox"
+	RuntimeDocker  = "docker"
+)
+
 // An App is what a person opens a session on.
 type App struct {
 	// Name is also the SSH user name that opens it.
@@ -155,18 +164,44 @@ type App struct {
 	ID      string `yaml:"id"`
 	Stack   string `yaml:"stack" rule:"required" want:"the name of a stack"`
 	Service string `yaml:"service"`
-	Runtime string `yaml:"runtime" enum:"sandbox"`
+	Runtime string `yaml:"runtime" enum:"sandbox|docker"`
 	// Command is what a session runs, with its arguments.
 	Command []string `yaml:"command" rule:"required" want:"a command with its arguments, such as [/bin/bash]"`
 	// Env is set in the session. Its values are taken as secrets.
 	Env map[string]Secret `yaml:"env" as:"env"`
-	// Root is the folder that the session sees as "/"; "" for the host's.
+	// Root is the folder that the session sees as "/"; "" for the host's. It is for the sandbox runtime.
 	Root string `yaml:"root" as:"path"`
 	// Memory is the limit in bytes of all of a session's processes together.
 	Memory int64 `yaml:"memory" as:"size" min:"16MB"`
+
+	// Image and FromContainer are for the docker runtime, which needs one of both: the image of sessions' containers, or the name
+	// or ID of a container whose configuration they take.
+	Image         string `yaml:"image" want:"the name of an image, such as registry.example.com/web:7"`
+	FromContainer string `yaml:"from_container" want:"the name or ID of the app's container"`
+	// Pull says whether an Image that is not on the Docker host is got from its registry.
+	Pull string `yaml:"pull" enum:"never|missing"`
+	// ContainerUser runs the command in place of the user that the image or the container has.
+	ContainerUser string `yaml:"user" want:"a user of the image, such as app, 1000 or app:staff"`
+	// Pids is how many processes and threads a session may have at once.
+	Pids int `yaml:"pids" min:"8" max:"100000"`
 }
 
 func (a *App) setDefaults() {
-	a.Runtime = "sandbox"
+	a.Runtime = RuntimeSandbox
 	a.Memory = 1024 << 20
+	a.Pull = "never"
+	a.Pids = 4096
+}
+
+// Docker is a Docker daemon.
+type Docker struct {
+	Host string `yaml:"host" want:"an address such as unix:///var/run/docker.sock or tcp://docker.example.com:2376"`
+	TLS  TLS    `yaml:",inline"`
+}
+
+func (d *Docker) setDefaults() { d.Host = "unix:///var/run/docker.sock" }
+
+// UsesDocker says whether any app has the docker runtime.
+func (c *Config) UsesDocker() bool {
+	return slices.ContainsFunc(c.Apps, func(a App) bool { return a.Runtime == RuntimeDocker })
 }

@@ -19,6 +19,7 @@ func (c *Config) finish(d *decoder) {
 	c.finishServers(d)
 	c.finishUserDocument(d)
 	c.finishStacks(d)
+	c.finishDocker(d)
 	c.finishApps(d)
 	c.finishUserCA(d)
 	c.finishUsers(d)
@@ -144,6 +145,7 @@ func (c *Config) finishApps(d *decoder) {
 				d.refuse(path+".root", "%s %v; expected the folder that the session sees as /", quote(a.Root), err)
 			}
 		}
+		a.finishRuntime(d, path)
 		for name, value := range a.Env {
 			if strings.ContainsRune(value.Reveal(), 0) {
 				d.refuse(join(path+".env", name), "has a NUL character in it; expected text")

@@ -48,7 +48,9 @@ type App struct {
 	Command []string
 	Env     []string // KEY=VALUE
 	Root    string
-	Memory  int64
+	// Container is for runtimes that make containers.
+	Container Container
+	Memory    int64
 	// APIURL is what the hrefs in its sessions' environment begin with, without a slash at its end; "" for no hrefs.
 	APIURL string
 	// Duration is how long its sessions may last; SessionDurationLimit at most.
@@ -224,7 +226,7 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		exit, err := process.Wait()
 		if err != nil {
 			s.log.Error("a session's exit status is not known", "error", err)
-			exit.Status = 255
+			exit = Exit{Status: 255, Reason: ReasonLost}
 		}
 		readers.Wait()
 		over <- exit
@@ -232,7 +234,9 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	var exit Exit
 	select {
 	case exit = <-over:
-		exit.Reason = ReasonExit
+		if exit.Reason == "" {
+			exit.Reason = ReasonExit
+		}
 	case <-ctx.Done():
 		process.Kill()
 		s.capture.rush()
@@ -252,6 +256,8 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		s.announce("this gateway is being stopped, and has ended this session")
 	case ReasonKilled:
 		s.announce("this session was ended by an operator")
+	case ReasonLost:
+		s.announce("the connection to this session's command was lost, and the session was ended")
 	}
 	return s.end(ctx, exit)
 }
@@ -363,8 +369,8 @@ func (s *running) spec() Spec {
 	env = append(env, s.app.Env...)
 	env = append(env, s.metadata()...)
 	return Spec{
-		Name: s.op.Container, Command: s.app.Command, CommandLine: s.req.Command, Env: env, Root: s.app.Root,
-		Memory: s.app.Memory, Terminal: s.req.Terminal,
+		Name: s.op.Container, Operation: s.op.ID, App: s.op.App, Command: s.app.Command, CommandLine: s.req.Command, Env: env, Root: s.app.Root,
+		Container: s.app.Container, Memory: s.app.Memory, Terminal: s.req.Terminal,
 	}
 }
 

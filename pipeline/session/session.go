@@ -63,14 +63,15 @@ type Exit struct {
 
 // Why a session ended, as the end record tells it.
 const (
-	ReasonExit         = "exit"         // the command exited by itself
-	ReasonDisconnect   = "disconnect"   // the client went away
-	ReasonExpired      = "expired"      // its time was over
-	ReasonKilled       = "killed"       // a person or an operator ended it
-	ReasonShutdown     = "shutdown"     // the gateway is stopping
-	ReasonNotRecorded  = "not recorded" // the stream took no more output
-	ReasonStartFailure = "start failed" // the runtime could not start it
-	ReasonGatewayLost  = "gateway lost" // its gateway was killed; the next start of it recorded this
+	ReasonExit         = "exit"           // the command exited by itself
+	ReasonDisconnect   = "disconnect"     // the client went away
+	ReasonExpired      = "expired"        // its time was over
+	ReasonKilled       = "killed"         // a person or an operator ended it
+	ReasonShutdown     = "shutdown"       // the gateway is stopping
+	ReasonNotRecorded  = "not recorded"   // the stream took no more output
+	ReasonStartFailure = "start failed"   // the runtime could not start it
+	ReasonLost         = "container lost" // the runtime can't tell what became of the command
+	ReasonGatewayLost  = "gateway lost"   // its gateway was killed; the next start of it recorded this
 )
 
 // A Refusal is an error whose text is meant for the person who asked for the session.
@@ -89,6 +90,8 @@ type Runtime interface {
 type Spec struct {
 	// Name is unique among all sessions, and valid as a host and as a file name.
 	Name string
+	// Operation and App are what the session is of, for people who look at what runs.
+	Operation, App string
 	// Command is the app's command with its arguments. Where CommandLine is not "", Command[0] is
 	// run as `Command[0] -c CommandLine` in its place.
 	Command     []string
@@ -96,12 +99,26 @@ type Spec struct {
 	// Env is the whole environment as KEY=VALUE, later ones winning; the runtime adds HOME, USER, PATH
 	// and the like where they are missing, and TERM from the terminal.
 	Env []string
-	// Root is the folder that the session sees as "/"; "" for the host's.
+	// Root is the folder that the session sees as "/"; "" for the host's. It is for runtimes without containers.
 	Root string
+	// Container is for runtimes that make containers.
+	Container Container
 	// Memory is the limit in bytes of all processes together.
 	Memory int64
 	// Terminal is nil for a session without one.
 	Terminal *Terminal
+}
+
+// A Container says what a session's container is made like.
+type Container struct {
+	// Image is the name of an image, and From that of a container whose configuration is taken, or its ID. One of both is set.
+	Image, From string
+	// Pull says that an Image that is not there may be got from its registry.
+	Pull bool
+	// User runs the command, as USER, USER:GROUP or their numbers; "" for the one that Image or From has.
+	User string
+	// Pids is how many processes and threads there may be at once; 0 for any number.
+	Pids int64
 }
 
 // A Process is a started command and everything that it starts.
@@ -119,7 +136,8 @@ type Process interface {
 	// terminal's foreground process group). Unknown names are an error.
 	Signal(name string) error
 	// Wait waits for the command's end and gives its status. When it has returned, nothing that the
-	// command started is running any more. It may be called once. Reason is left empty.
+	// command started is running any more. It may be called once. Reason is left empty. An error says that what became of the
+	// command can't be told, nor whether it still runs: the runtime goes on to end it.
 	Wait() (Exit, error)
 	// Kill kills the command and everything it started, at once. It may be called at any time and
 	// any number of times.

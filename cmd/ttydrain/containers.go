@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/docker"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// newContainers makes the docker runtime of a gateway.
+func newContainers(c *config.Config, gateway string, log *slog.Logger) (*docker.Runtime, error) {
+	o := docker.Options{Host: c.Docker.Host, Gateway: gateway, Log: log}
+	if c.Docker.TLS != (config.TLS{}) {
+		var err error
+		if o.TLS, err = sinks.TLS(c.Docker.TLS).Config(); err != nil {
+			return nil, fmt.Errorf("docker: %w", err)
+		}
+	}
+	return docker.New(o)
+}
+
+// appContainer is what the containers of an app's sessions are made like.
+func appContainer(a *config.App) session.Container {
+	if a.Runtime != config.RuntimeDocker {
+		return session.Container{}
+	}
+	return session.Container{Image: a.Image, From: a.FromContainer, Pull: a.Pull == "missing", User: a.ContainerUser, Pids: int64(a.Pids)}
+}
+
+// probeContainers asks the Docker daemon whether it is there, with what the apps need of it, tells how it went, and gives how many failed.
+func probeContainers(ctx context.Context, c *config.Config) (failed int, err error) {
+	if !c.UsesDocker() {
+		return 0, nil
+	}
+	r, err := newContainers(c, "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	about, err := r.Probe(ctx)
+	if err != nil {
+		fmt.Printf("docker: FAILED: %v\n", err)
+		return 1, nil
+	}
+	fmt.Printf("docker: %s\n", about)
+	for i := range c.Apps {
+		a := &c.Apps[i]
+		if a.Runtime != config.RuntimeDocker {
+			continue
+		}
+		about, err := r.ProbeContainer(ctx, appContainer(a))
+		if err != nil {
+			failed++
+			fmt.Printf("app %s: FAILED: %v\n", a.Name, err)
+			continue
+		}
+		fmt.Printf("app %s: %s\n", a.Name, about)
+	}
+	return failed, nil
+}

@@ -1,0 +1,101 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+func (c *Config) finishDocker(d *decoder) {
+	secure := true
+	if d.usable("docker.host") {
+		if path, ok := strings.CutPrefix(c.Docker.Host, "unix://"); ok {
+			secure = false
+			if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
+				d.refuse("docker.host", "is no path of a socket; expected unix:///var/run/docker.sock, with three slashes")
+			}
+		} else {
+			secure = c.Docker.finishAddress(d)
+		}
+	} else if !d.given("docker.host") {
+		secure = false
+	}
+	c.Docker.TLS.check(d, secure)
+}
+
+// finishAddress checks the host where it is no socket, and says whether the daemon is to be spoken to over TLS.
+func (k *Docker) finishAddress(d *decoder) (secure bool) {
+	u, problem := parseURL(k.Host, "unix", "tcp")
+	switch {
+	case problem != "":
+		d.refuse("docker.host", "%s", problem)
+	case u.Scheme == "tcp" && u.Port() == "":
+		d.refuse("docker.host", "has no port; expected one, such as 2376, which is usual with TLS")
+	case u.Scheme == "tcp" && (u.Path != "" || u.RawQuery != ""):
+		d.refuse("docker.host", "has something behind its port; expected tcp://HOST:PORT")
+	case u.Scheme == "tcp" && k.TLS == (TLS{}) && !isLoopback(u):
+		d.refuse("docker.host", "is another machine without TLS, and whoever reaches it is root there; expected ca_file, cert_file and key_file beside it")
+	}
+	return true
+}
+
+// check checks the settings of TLS, and that there is TLS where there are any.
+func (t *TLS) check(d *decoder, secure bool) {
+	d.checkTLS("docker", t)
+	if secure {
+		return
+	}
+	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name"} {
+		if at := join("docker", name); d.usable(at) {
+			d.refuse(at, "is for TLS, and the host is a socket; expected a host such as tcp://docker.example.com:2376, or this left out")
+		}
+	}
+}
+
+var (
+	// imageForm is about what an image may be called; the daemon knows better.
+	imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$`)
+	// containerForm is that of a container's name or ID (daemon/names of the Docker daemon).
+	containerForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+	// containerUserForm is USER or USER:GROUP, each a name or a number.
+	containerUserForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
+)
+
+// finishRuntime checks what belongs to the app's runtime.
+func (a *App) finishRuntime(d *decoder, path string) {
+	if d.given(path+".runtime") && !d.usable(path+".runtime") {
+		return
+	}
+	ofDocker := []string{"image", "from_container", "pull", "user", "pids"}
+	if a.Runtime != RuntimeDocker {
+		for _, name := range ofDocker {
+			if d.given(path + "." + name) {
+				d.refuse(path+"."+name, "is for the runtime docker, and this app's is %s; expected runtime: docker beside it, or this left out", a.Runtime)
+			}
+		}
+		return
+	}
+	if d.given(path + ".root") {
+		d.refuse(path+".root", "is for the runtime sandbox, and this app's is docker: its image has the files; expected this left out")
+	}
+	image, from := d.given(path+".image"), d.given(path+".from_container")
+	switch {
+	case image && from:
+		d.refuse(path+".image", "stands beside from_container, whose image is taken; expected one of both")
+	case !image && !from:
+		d.refuse(path, "has neither image nor from_container; expected one of both for the runtime docker: an image, or the name of the app's container")
+	case from && d.given(path+".pull"):
+		d.refuse(path+".pull", "is for image; a container that is there has its image")
+	}
+	for _, f := range []struct {
+		name, text, want string
+		form             *regexp.Regexp
+	}{
+		{"image", a.Image, "the name of an image, such as registry.example.com/web:7", imageForm},
+		{"from_container", a.FromContainer, "the name or the ID of a container", containerForm},
+		{"user", a.ContainerUser, "a user's name or number, perhaps with \":\" and a group", containerUserForm},
+	} {
+		if at := path + "." + f.name; d.usable(at) && !f.form.MatchString(f.text) {
+			d.refuse(at, "%s is not possible here; expected %s", quote(f.text), f.want)
+		}
+	}
+}

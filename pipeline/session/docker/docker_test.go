@@ -1,0 +1,204 @@
+package docker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"github.com/moby/moby/client/pkg/versions"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/docker"
+	"github.com/ttydrain/ttydrain/pipeline/session/docker/dockertest"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
+)
+
+func TestMain(m *testing.M) {
+	if host := os.Getenv("DOCKER_TEST_GATEWAY"); host != "" {
+		gatewayMain(host)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func newRuntime(t *testing.T, host, gateway string) *docker.Runtime {
+	t.Helper()
+	r, err := docker.New(docker.Options{Host: host, Gateway: gateway, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Open(t.Context())
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+func TestConformance(t *testing.T) {
+	d := dockertest.Start(t)
+	sessiontest.Run(t, sessiontest.Subject{
+		Runtime:   func(t *testing.T) session.Runtime { return newRuntime(t, d.Host, "conformance/"+t.Name()) },
+		Container: session.Container{Image: dockertest.Image},
+		LateSize:  versions.LessThan(d.Client.ClientVersion(), "1.42"),
+		HostName:  true,
+		Local:     d.Own(),
+	})
+}
+
+// line is a Spec of a shell's command line without a terminal.
+func line(c session.Container, commandLine string) session.Spec {
+	return session.Spec{Name: "s-1", Operation: "17", App: "web", Command: []string{"/bin/bash"}, CommandLine: commandLine, Memory: 1 << 30, Container: c}
+}
+
+// terminal is the same with one.
+func terminal(c session.Container, commandLine string) session.Spec {
+	s := line(c, commandLine)
+	s.Terminal = &session.Terminal{Name: "xterm", Size: session.Size{Width: 80, Height: 24}}
+	return s
+}
+
+func start(t *testing.T, r *docker.Runtime, spec session.Spec) session.Process {
+	t.Helper()
+	p, err := r.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+type result struct {
+	stdout, stderr string
+	exit           session.Exit
+	err            error
+}
+
+// finish reads all output and waits.
+func finish(p session.Process) result {
+	var stdout, stderr bytes.Buffer
+	var readers sync.WaitGroup
+	readers.Go(func() { io.Copy(&stdout, p.Stdout()) }) // both end with the session
+	if from := p.Stderr(); from != nil {
+		readers.Go(func() { io.Copy(&stderr, from) })
+	}
+	exit, err := p.Wait()
+	readers.Wait()
+	return result{stdout.String(), stderr.String(), exit, err}
+}
+
+func run(t *testing.T, r *docker.Runtime, spec session.Spec) result {
+	t.Helper()
+	p := start(t, r, spec)
+	p.Stdin().Close()
+	got := finish(p)
+	if got.err != nil {
+		t.Error(got.err)
+	}
+	return got
+}
+
+func expect(t *testing.T, r *docker.Runtime, spec session.Spec, want string) {
+	t.Helper()
+	if got := run(t, r, spec); got.stdout != want || got.exit.Status != 0 {
+		t.Errorf("%s\nprinted %q, %q on standard error, %+v\nwant    %q", spec.CommandLine, got.stdout, got.stderr, got.exit, want)
+	}
+}
+
+func readUntil(t *testing.T, r io.Reader, text string) {
+	t.Helper()
+	var got []byte
+	buffer := make([]byte, 4096)
+	for !bytes.Contains(got, []byte(text)) {
+		n, err := r.Read(buffer)
+		if got = append(got, buffer[:n]...); err != nil {
+			t.Fatalf("output ended (%v) with %q, before %q", err, got, text)
+		}
+	}
+}
+
+// containers are those of a gateway, running or not.
+func containers(t *testing.T, d *dockertest.Daemon, gateway string) []container.Summary {
+	t.Helper()
+	list, err := d.Client.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "ttydrain.gateway="+gateway)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// inspect looks at the only container of a gateway.
+func inspect(t *testing.T, d *dockertest.Daemon, gateway string) container.InspectResponse {
+	t.Helper()
+	list := containers(t, d, gateway)
+	if len(list) != 1 {
+		t.Fatalf("%d containers of %s", len(list), gateway)
+	}
+	answer, err := d.Client.ContainerInspect(t.Context(), list[0].ID, client.ContainerInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.Container
+}
+
+// await waits for something that happens by itself and is announced to nobody.
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("it did not happen: " + what)
+		case <-ticker.C:
+		}
+	}
+}
+
+func expectRefusal(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	refusal, ok := errors.AsType[*session.Refusal](err)
+	if !ok {
+		t.Fatalf("the error is %v (%T), want a refusal", err, err)
+	}
+	for _, p := range parts {
+		if !strings.Contains(refusal.Message, p) {
+			t.Errorf("%q does not say %q", refusal.Message, p)
+		}
+	}
+}
+
+// gatewayMain is a gateway with a session, which says when that runs, and waits to be killed.
+func gatewayMain(host string) {
+	r, err := docker.New(docker.Options{Host: host, Gateway: os.Getenv("DOCKER_TEST_NAME")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	r.Open(context.Background())
+	p, err := r.Start(context.Background(), terminal(session.Container{Image: dockertest.Image}, "echo running; sleep 1000"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	io.Copy(os.Stdout, p.Stdout())
+}
+
+func isGone(t *testing.T, d *dockertest.Daemon, id string) bool {
+	t.Helper()
+	_, err := d.Client.ContainerInspect(t.Context(), id, client.ContainerInspectOptions{})
+	return errdefs.IsNotFound(err)
+}

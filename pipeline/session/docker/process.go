@@ -1,0 +1,238 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// errLost is why a session ends whose container can't be followed any more.
+var errLost = errors.New("the connection to the Docker daemon was lost")
+
+// errNotKilled is why a session is given up whose container does not end.
+var errNotKilled = errors.New("the Docker daemon does not say that the killed container has ended")
+
+// process is a session's container.
+type process struct {
+	runtime *Runtime
+	id      string
+	tty     bool
+
+	attached *client.HijackedResponse // set before follow
+	spool    *spool                   // what read has read from it
+
+	ctx    context.Context // done when the container is no longer followed
+	giveUp context.CancelCauseFunc
+
+	killing  sync.Once
+	killed   atomic.Bool
+	streamed chan struct{} // closed at the end of the output
+	done     chan struct{} // closed when the container has ended, or is given up
+	exit     session.Exit  // after done, as is err
+	err      error
+}
+
+var _ session.Process = (*process)(nil)
+
+func newProcess(r *Runtime, id string, spec session.Spec) *process {
+	p := &process{runtime: r, id: id, tty: spec.Terminal != nil, streamed: make(chan struct{}), done: make(chan struct{})}
+	p.spool = newSpool(p.pause, func(err error) {
+		r.log.Warn("a session's container can't be paused, so that the last of its output is lost where its client takes it too slowly", "container", id, "error", err)
+	})
+	p.ctx, p.giveUp = context.WithCancelCause(r.ctx)
+	return p
+}
+
+// abort gives up a container that was not started, or not for sure.
+func (p *process) abort() {
+	p.giveUp(errLost)
+	if p.attached != nil {
+		p.attached.Close()
+	}
+	p.runtime.discard(p.id)
+}
+
+// follow reads the output of the container, which was started, and waits for its end.
+func (p *process) follow(waiting client.ContainerWaitResult) {
+	go p.read() // ends with the connection, which await closes
+	go p.await(waiting)
+}
+
+// read passes the output on until it ends.
+func (p *process) read() {
+	defer close(p.streamed)
+	defer p.spool.close()
+	var err error
+	if p.tty {
+		_, err = io.Copy(spoolWriter{p.spool, 0}, p.attached.Reader)
+	} else {
+		_, err = stdcopy.StdCopy(spoolWriter{p.spool, 0}, spoolWriter{p.spool, 1}, p.attached.Reader)
+	}
+	if err != nil && p.ctx.Err() == nil {
+		p.runtime.log.Warn("a session's output ended early", "container", p.id, "error", err)
+		p.Kill()
+	}
+}
+
+// await waits for the container's end, and removes it. It ends with the container; at the latest killTimeout after Kill.
+func (p *process) await(waiting client.ContainerWaitResult) {
+	defer close(p.done)
+	status, err := p.status(waiting)
+	// What is still on its way comes quickly, now that nothing holds it up.
+	p.spool.drain(true)
+	if err == nil {
+		select {
+		case <-p.streamed:
+		case <-time.After(streamGrace):
+			p.err = errors.New("the last of the session's output did not come from the Docker daemon")
+		}
+	}
+	p.attached.Close()
+	<-p.streamed
+	if err != nil {
+		p.err = err
+	}
+	p.giveUp(errLost) // no more calls for it
+	p.exit = session.Exit{Status: status}
+	if p.killed.Load() && status == 128+int(unix.SIGKILL) || err != nil {
+		p.exit = session.Exit{Status: 128 + int(unix.SIGKILL), Signal: "KILL"}
+	}
+	p.runtime.discard(p.id)
+}
+
+// status waits for the exit status. The request that waits can be broken off by what is between here and the daemon: as
+// long as the output comes, that is no reason to give up.
+func (p *process) status(waiting client.ContainerWaitResult) (int, error) {
+	for {
+		var err error
+		select {
+		case answer := <-waiting.Result:
+			if answer.Error != nil && answer.Error.Message != "" {
+				return 0, fmt.Errorf("waiting for container %s: %s", p.id, answer.Error.Message)
+			}
+			return int(answer.StatusCode), nil
+		case err = <-waiting.Error:
+		}
+		if p.ctx.Err() != nil {
+			return 0, context.Cause(p.ctx)
+		}
+		select {
+		case <-p.streamed: // it ended with that: the daemon is gone, or was
+			return 0, fmt.Errorf("%w: %w", errLost, err)
+		case <-time.After(time.Second): // which may be told a moment later
+		}
+		waiting = p.runtime.client.ContainerWait(p.ctx, p.id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	}
+}
+
+func (p *process) Stdin() io.WriteCloser { return stdin{p} }
+func (p *process) Stdout() io.Reader     { return spoolReader{p.spool, 0} }
+
+func (p *process) Stderr() io.Reader {
+	if p.tty {
+		return nil
+	}
+	return spoolReader{p.spool, 1}
+}
+
+// stdin writes to the container.
+type stdin struct{ *process }
+
+func (s stdin) Write(b []byte) (int, error) { return s.attached.Conn.Write(b) }
+
+func (s stdin) Close() error {
+	if s.tty {
+		return nil
+	}
+	return s.attached.CloseWrite()
+}
+
+func (p *process) Resize(size session.Size) error {
+	if !p.tty {
+		return errors.New("changing the terminal's size: the session has no terminal")
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, callTimeout)
+	defer cancel()
+	_, err := p.runtime.client.ContainerResize(ctx, p.id, client.ContainerResizeOptions{Width: cells(size.Width), Height: cells(size.Height)})
+	if err != nil && !p.over(err) {
+		return fmt.Errorf("changing the terminal's size: %w", err)
+	}
+	return nil
+}
+
+// Signal sends a signal to the command.
+func (p *process) Signal(name string) error {
+	name = strings.TrimPrefix(name, "SIG")
+	if unix.SignalNum("SIG"+name) == 0 {
+		return fmt.Errorf("sending a signal: there is none called %q", name)
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, callTimeout)
+	defer cancel()
+	_, err := p.runtime.client.ContainerKill(ctx, p.id, client.ContainerKillOptions{Signal: "SIG" + name})
+	if err != nil && !p.over(err) {
+		return fmt.Errorf("sending signal %s: %w", name, err)
+	}
+	return nil
+}
+
+// over says whether an error is that the container has ended, which is no matter.
+func (p *process) over(err error) bool {
+	return p.ctx.Err() != nil || errdefs.IsNotFound(err) || errdefs.IsConflict(err) || strings.Contains(err.Error(), "is not running")
+}
+
+func (p *process) Kill() {
+	p.killing.Do(func() {
+		p.killed.Store(true)
+		p.spool.drain(false) // and so it goes on, should it be paused
+		timer := time.AfterFunc(killTimeout, func() { p.giveUp(errNotKilled) })
+		go func() { // ends with the container, which timer sees to
+			defer timer.Stop()
+			for p.ctx.Err() == nil {
+				ctx, cancel := context.WithTimeout(p.ctx, killTimeout/4)
+				_, err := p.runtime.client.ContainerKill(ctx, p.id, client.ContainerKillOptions{Signal: "SIGKILL"})
+				cancel()
+				if err == nil || p.over(err) {
+					break
+				}
+				select {
+				case <-time.After(killTimeout / 100):
+				case <-p.ctx.Done():
+				}
+			}
+			<-p.done
+		}()
+	})
+}
+
+func (p *process) Wait() (session.Exit, error) {
+	<-p.done
+	if p.err != nil {
+		return p.exit, fmt.Errorf("waiting for container %s: %w", p.id, p.err)
+	}
+	return p.exit, nil
+}
+
+// pause has the container stand still, or go on again. ended is that it has ended or does so, or is what it should be.
+func (p *process) pause(still bool) (ended bool, err error) {
+	ctx, cancel := context.WithTimeout(p.ctx, callTimeout)
+	defer cancel()
+	if still {
+		_, err = p.runtime.client.ContainerPause(ctx, p.id, client.ContainerPauseOptions{})
+	} else {
+		_, err = p.runtime.client.ContainerUnpause(ctx, p.id, client.ContainerUnpauseOptions{})
+	}
+	return err != nil && p.over(err), err
+}

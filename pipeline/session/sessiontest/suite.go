@@ -1,0 +1,410 @@
+package sessiontest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// A Subject is a runtime that is tested. It must run bash with the usual programs.
+type Subject struct {
+	// Runtime makes a runtime for one test, which ends with it.
+	Runtime func(t *testing.T) session.Runtime
+	// Container is what the sessions' containers are made like, where there are any.
+	Container session.Container
+	// Signals says that an exit tells which signal ended a command.
+	Signals bool
+	// LateSize says that the terminal has its size a moment after the command's start.
+	LateSize bool
+	// HostName says that a session has its name for a host name.
+	HostName bool
+	// Local says that the sessions' processes are to be seen in this host's /proc.
+	Local bool
+}
+
+// Run runs the suite.
+func Run(t *testing.T, s Subject) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *kit)
+	}{
+		{"exit", testExit},
+		{"terminal or not", testTerminalOrNot},
+		{"environment", testEnvironment},
+		{"resize", testResize},
+		{"signal", testSignal},
+		{"control characters", testControlCharacters},
+		{"every byte typed", testEveryByteTyped},
+		{"the last output", testLastOutput},
+		{"the last output, read late", testOutputAfterWait},
+		{"a reader that is slow", testSlowReader},
+		{"streams apart", testStreamsApart},
+		{"large output", testLargeOutput},
+		{"everything dies", testEverythingDies},
+		{"a start that is cancelled", testCancelledStart},
+		{"refusals", testRefusals},
+		{"twenty at once", testTwentyAtOnce},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, &kit{Subject: s, runtime: s.Runtime(t)}) })
+	}
+}
+
+func testExit(t *testing.T, k *kit) {
+	for _, test := range []struct {
+		line string
+		want session.Exit
+	}{
+		{"exit 0", session.Exit{}},
+		{"exit 7", session.Exit{Status: 7}},
+		{"exit 255", session.Exit{Status: 255}},
+		{"exit 143", session.Exit{Status: 143}}, // and no signal
+		{"no-such-program", session.Exit{Status: 127}},
+		{"kill -TERM $$", session.Exit{Status: 143, Signal: "TERM"}},
+		{"kill -KILL $$", session.Exit{Status: 137, Signal: "KILL"}},
+		{"ulimit -c 0; kill -SEGV $$", session.Exit{Status: 139, Signal: "SEGV"}},
+		{"kill -36 $$", session.Exit{Status: 164, Signal: "RT36"}},
+	} {
+		if !k.Signals {
+			test.want.Signal = ""
+		}
+		for _, spec := range []session.Spec{k.line(test.line), k.terminal(test.line)} {
+			if got := k.run(t, spec); got.exit != test.want {
+				t.Errorf("%s: %+v, want %+v (%s%s)", test.line, got.exit, test.want, got.stdout, got.stderr)
+			}
+		}
+	}
+	// The app's command alone, with its arguments as they are.
+	spec := k.line("")
+	spec.Command = []string{"/bin/echo", "-n", "a  b", "$HOME"}
+	k.expect(t, spec, "a  b $HOME")
+}
+
+func testTerminalOrNot(t *testing.T, k *kit) {
+	const ask = "for i in 0 1 2; do test -t $i && echo -n yes || echo -n no; done"
+	k.expect(t, k.line(ask), "nonono")
+	k.expect(t, k.terminal(ask), "yesyesyes")
+	size := "stty size"
+	if k.LateSize {
+		size = "until [ \"$(stty size)\" != '0 0' ]; do sleep 0.01; done; " + size
+	}
+	k.expect(t, k.terminal(size+"; echo $TERM"), "37 91\r\nxterm-256color\r\n")
+	k.expect(t, k.terminal("exec </dev/null >/dev/null 2>&1; echo back >/dev/tty"), "back\r\n")
+	if err := k.runtimeError(session.Spec{Name: "s-1", Container: k.Container}); err == nil {
+		t.Error("a session without a command was started")
+	}
+}
+
+func testEnvironment(t *testing.T, k *kit) {
+	spec := k.terminal(`echo "$A|$X|$TERM|$EMPTY|${HOME:+home}|${PATH:+path}"`)
+	spec.Env = []string{"A=1", "X=a=b", "A=2", "EMPTY="}
+	k.expect(t, spec, "2|a=b|xterm-256color||home|path\r\n")
+	if k.HostName {
+		k.expect(t, k.line("hostname"), "s-1\n")
+	}
+	spec = k.terminal("echo $TERM")
+	spec.Env = []string{"TERM=vt100"}
+	k.expect(t, spec, "vt100\r\n")
+}
+
+func testResize(t *testing.T, k *kit) {
+	p := k.start(t, k.terminal(`trap 'stty size | grep "50 200" && exit' WINCH; echo ready; while :; do sleep 0.01; done`))
+	readUntil(t, p.Stdout(), "ready\r\n")
+	if err := p.Resize(session.Size{Width: 200, Height: 50}); err != nil {
+		t.Error(err)
+	}
+	if got := finish(t, p); got.stdout != "50 200\r\n" {
+		t.Errorf("%+v", got)
+	}
+	if err := p.Resize(session.Size{Width: 1, Height: 1}); err != nil {
+		t.Errorf("after the end: %v", err)
+	}
+	p = k.start(t, k.line("true"))
+	if err := p.Resize(session.Size{Width: 1, Height: 1}); err == nil {
+		t.Error("there is no terminal")
+	}
+	finish(t, p)
+}
+
+func testSignal(t *testing.T, k *kit) {
+	p := k.start(t, k.line(`trap 'echo usr1; exit 4' USR1; echo ready; while :; do sleep 0.01; done`))
+	readUntil(t, p.Stdout(), "ready")
+	if err := p.Signal("NONE"); err == nil {
+		t.Error("an unknown signal was taken")
+	}
+	if err := p.Signal("USR1"); err != nil {
+		t.Error(err)
+	}
+	if got := finish(t, p); strings.TrimPrefix(got.stdout, "\n") != "usr1\n" || got.exit.Status != 4 {
+		t.Errorf("%+v", got)
+	}
+	if err := p.Signal("TERM"); err != nil {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func testControlCharacters(t *testing.T, k *kit) {
+	spec := k.terminal("")
+	spec.Command = []string{"bash", "-c", "echo ready; exec sleep 1000"}
+	p := k.start(t, spec)
+	readUntil(t, p.Stdout(), "ready")
+	k.press(t, p, "\x03")
+	if got := finish(t, p).exit.Status; got != 130 {
+		t.Errorf("after Ctrl-C: %d", got)
+	}
+	p = k.start(t, k.terminal("echo ready; cat; echo over"))
+	readUntil(t, p.Stdout(), "ready")
+	if err := p.Stdin().Close(); err != nil { // does nothing with a terminal
+		t.Error(err)
+	}
+	k.press(t, p, "a\n\x04")
+	if got := finish(t, p); !strings.HasSuffix(got.stdout, "a\r\nover\r\n") {
+		t.Errorf("after Ctrl-D: %+v", got)
+	}
+	// Job control: the shell has the terminal, and gives it away and takes it back.
+	spec = k.terminal("")
+	spec.Command = []string{"bash", "--norc", "--noprofile", "-i"}
+	spec.Env = []string{"PS1=prompt> "}
+	p = k.start(t, spec)
+	for _, step := range []struct{ after, in string }{
+		{"prompt> ", `bash -c 'trap "echo cont""inued" CONT; echo be""gun; while :; do sleep 0.01; done'` + "\n"},
+		{"begun", "\x1a"},
+		{"Stopped", ""},
+		{"prompt> ", "fg\n"},
+		{"continued", "\x03"},
+		{"prompt> ", "exit 5\n"},
+	} {
+		if got := readUntil(t, p.Stdout(), step.after); strings.Contains(got, "no job control") {
+			t.Errorf("%q", got)
+		}
+		k.press(t, p, step.in)
+	}
+	if got := finish(t, p); got.exit.Status != 5 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// testEveryByteTyped: none is held back, taken for an order, or changed.
+func testEveryByteTyped(t *testing.T, k *kit) {
+	p := k.start(t, k.terminal("stty raw -echo; echo ready; head -c 514 | od -An -v -tu1; stty sane"))
+	readUntil(t, p.Stdout(), "ready\n")
+	var typed []byte
+	for b := range 256 {
+		typed = append(typed, byte(b), byte(b))
+	}
+	typed = append(typed, 16, 17) // Ctrl-P Ctrl-Q
+	k.press(t, p, string(typed))
+	var want []string
+	for _, b := range typed {
+		want = append(want, fmt.Sprint(b))
+	}
+	if got := strings.Fields(finish(t, p).stdout); !slices.Equal(got, want) {
+		t.Errorf("%d came: %v", len(got), got)
+	}
+	// And each at once: the answer to a key does not wait for the next one.
+	p = k.start(t, k.terminal("stty raw -echo; echo ready; cat"))
+	readUntil(t, p.Stdout(), "ready\n")
+	for _, key := range []byte{16, 17, 0x1d, 1, 'a', 0x7f, 0} {
+		k.press(t, p, string([]byte{key}))
+		readUntil(t, p.Stdout(), string([]byte{key}))
+	}
+	p.Kill()
+	finish(t, p)
+}
+
+func testLastOutput(t *testing.T, k *kit) {
+	for i := range 30 {
+		// More than a terminal's buffer holds, and the last of it immediately before the end.
+		want := strings.Repeat("0123456789abcdef", 600) + fmt.Sprintf("last-%d", i)
+		spec := k.line("")
+		if i%2 == 0 {
+			spec = k.terminal("")
+		}
+		spec.Command = []string{"/bin/echo", "-n", want}
+		if got := k.run(t, spec); got.stdout != want {
+			t.Fatalf("round %d: %d bytes of %d", i, len(got.stdout), len(want))
+		}
+	}
+}
+
+func testOutputAfterWait(t *testing.T, k *kit) {
+	for _, spec := range []session.Spec{k.line("echo -n here"), k.terminal("echo -n here")} {
+		p := k.start(t, spec)
+		if _, err := p.Wait(); err != nil {
+			t.Error(err)
+		}
+		p.Kill()
+		for _, want := range []string{"here", ""} { // and the end, as often as asked
+			if got, err := io.ReadAll(p.Stdout()); err != nil || string(got) != want {
+				t.Errorf("%q %v", got, err)
+			}
+		}
+		if p.Stderr() != nil {
+			io.Copy(io.Discard, p.Stderr())
+		}
+	}
+}
+
+// testSlowReader: the client takes nothing for a while, and the command ends meanwhile or waits. Nothing is lost that it has
+// written. What is lost where somebody gives up is the last pipe's content: one of these sizes is such that a
+// command has just been able to write all.
+func testSlowReader(t *testing.T, k *kit) {
+	var sessions sync.WaitGroup
+	for i := range 32 {
+		sessions.Go(func() {
+			size := 1<<20 + i*60000
+			spec := k.line(fmt.Sprintf("yes 0123456789abcde | head -c %d", size))
+			if i%4 == 0 {
+				spec = k.terminal("stty -opost; " + spec.CommandLine)
+			}
+			spec.Name = fmt.Sprintf("slow-%d", i)
+			p, err := k.runtime.Start(t.Context(), spec)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			p.Stdin().Close()
+			<-time.After(4 * time.Second) // so slow is the client, whatever the machine
+			if got := finish(t, p); len(got.stdout) != size || got.exit.Status != 0 {
+				t.Errorf("%d bytes of %d, %+v", len(got.stdout), size, got.exit)
+			}
+		})
+	}
+	sessions.Wait()
+}
+
+func testStreamsApart(t *testing.T, k *kit) {
+	data := make([]byte, 5<<20)
+	for i := range data {
+		data[i] = byte(i*i>>3 + i)
+	}
+	p := k.start(t, k.line("tee /proc/self/fd/2; echo done >&2"))
+	go func() { // ends when all is written
+		defer p.Stdin().Close()
+		if _, err := p.Stdin().Write(data); err != nil {
+			t.Error(err)
+		}
+	}()
+	got := finish(t, p)
+	if got.stdout != string(data) {
+		t.Errorf("standard output has %d bytes", len(got.stdout))
+	}
+	if got.stderr != string(data)+"done\n" {
+		t.Errorf("standard error has %d bytes", len(got.stderr))
+	}
+}
+
+func testLargeOutput(t *testing.T, k *kit) {
+	const want = 20 << 20
+	got := k.run(t, k.line("yes 0123456789abcde | head -c 20971520"))
+	if got.stdout != strings.Repeat("0123456789abcde\n", want/16) {
+		t.Errorf("%d bytes of %d", len(got.stdout), want)
+	}
+	got = k.run(t, k.terminal("stty -opost; yes 0123456789abcde | head -c 20971520"))
+	if got.stdout != strings.Repeat("0123456789abcde\n", want/16) {
+		t.Errorf("with a terminal %d bytes of %d", len(got.stdout), want)
+	}
+}
+
+// testEverythingDies: processes that leave their parent, their session and their terminal, and ignore every signal that can be ignored.
+func testEverythingDies(t *testing.T, k *kit) {
+	for i, make := range []func(string) session.Spec{k.line, k.terminal} {
+		mark := marker(2 + i)
+		for _, test := range []struct {
+			how, after string
+			end        func(session.Process)
+			status     int
+		}{
+			{"killed", "sleep " + mark, session.Process.Kill, 137},
+			{"exited", "exit 3", func(session.Process) {}, 3},
+			{"killed by a signal", "kill -KILL $$", func(session.Process) {}, 137},
+		} {
+			p := k.start(t, make(daemons(mark)+test.after))
+			readUntil(t, p.Stdout(), "running")
+			if k.Local && test.how == "killed" && len(running(t, mark)) == 0 {
+				t.Error("the session's processes are not to be seen")
+			}
+			test.end(p)
+			got := finish(t, p)
+			if left := running(t, mark); len(left) > 0 {
+				t.Errorf("%s: still running: %v", test.how, left)
+			}
+			if got.exit.Status != test.status {
+				t.Errorf("%s: %+v", test.how, got.exit)
+			}
+			if test.how == "killed" && got.exit.Signal != "KILL" {
+				t.Errorf("%s: %+v", test.how, got.exit)
+			}
+			p.Kill() // any number of times
+		}
+	}
+}
+
+func testCancelledStart(t *testing.T, k *kit) {
+	mark, cause := marker(6), errors.New("thought better of it")
+	for i := range 8 {
+		ctx, cancel := cancelAfter(t, time.Duration(i*i*10)*time.Millisecond, cause)
+		p, err := k.runtime.Start(ctx, k.line("sleep "+mark))
+		cancel()
+		if err == nil { // it was quicker: then it is ours to end
+			p.Kill()
+			finish(t, p)
+		} else if !errors.Is(err, cause) {
+			t.Error(err)
+		}
+		if left := running(t, mark); len(left) > 0 {
+			t.Fatalf("runs: %v", left)
+		}
+	}
+}
+
+func testRefusals(t *testing.T, k *kit) {
+	for _, test := range []struct {
+		spec session.Spec
+		says string
+	}{
+		{session.Spec{Name: "s-1", Container: k.Container}, "no command"},
+		{session.Spec{Name: "s-1", Command: []string{"sh"}, CommandLine: "echo \x00", Container: k.Container}, "NUL"},
+	} {
+		refusal, ok := errors.AsType[*session.Refusal](k.runtimeError(test.spec))
+		if !ok || !strings.Contains(refusal.Message, test.says) {
+			t.Errorf("%+v: %v", test.spec, refusal)
+		}
+	}
+	k.expect(t, k.line("echo well"), "well\n") // and the runtime still works
+}
+
+func testTwentyAtOnce(t *testing.T, k *kit) {
+	var sessions sync.WaitGroup
+	for i := range 20 {
+		sessions.Go(func() {
+			spec := k.line("echo $((6*7)); cat")
+			if i%2 == 0 {
+				spec = k.terminal("echo $((6*7)); read x; echo $x")
+			}
+			spec.Name = fmt.Sprintf("many-%d", i)
+			p, err := k.runtime.Start(t.Context(), spec)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := io.WriteString(p.Stdin(), fmt.Sprintf("hello %d\n", i)); err != nil {
+				t.Error(err)
+			}
+			p.Stdin().Close()
+			if i%5 == 0 {
+				p.Kill()
+				finish(t, p)
+			} else if got := finish(t, p); !strings.Contains(got.stdout, "42") || !strings.Contains(got.stdout, fmt.Sprintf("hello %d", i)) {
+				t.Errorf("%d: %+v", i, got)
+			}
+		})
+	}
+	sessions.Wait()
+}
