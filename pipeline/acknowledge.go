@@ -14,6 +14,7 @@ const (
 	actRetrySlow                // the same, with long waits, and tell the operators: the drain's settings are wrong
 	actHalve                    // write each half by itself, down to one entry
 	actDeadLetter               // keep the entry for people to look at, and go on
+	actStop                     // write nothing more until an operator resumes the drain, or its settings change
 )
 
 const (
@@ -28,8 +29,8 @@ const (
 // acknowledge is the table of acknowledgement: what the verdict on n entries leads to. A batch that was delivered
 // needs no entry here: its position is kept.
 //
-// Nothing in it drops: what is retried is retried for as long as the stream keeps it, and what a drain will
-// never take becomes a dead letter, alone.
+// Nothing in it drops: what is retried is retried, and what is left waits, for as long as the stream keeps it, and is
+// a gap record then (gap.go); what a drain will never take becomes a dead letter, alone.
 func acknowledge(v sinks.Verdict, n int) action {
 	switch v {
 	case sinks.Rejected, sinks.TooLarge:
@@ -37,8 +38,10 @@ func acknowledge(v sinks.Verdict, n int) action {
 			return actHalve
 		}
 		return actDeadLetter
-	case sinks.Misconfigured, sinks.Gone:
+	case sinks.Misconfigured:
 		return actRetrySlow
+	case sinks.Gone:
+		return actStop
 	}
 	return actRetry
 }

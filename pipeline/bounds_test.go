@@ -127,7 +127,7 @@ func TestFullLogs(t *testing.T) {
 	var err error
 	for _, size := range []int{64 << 10, 1 << 10, 16} {
 		for i := 0; err == nil; i++ {
-			_, err = g.bus.PublishSegment(fmt.Sprintf("logs.0.default.web.none-%d-%d", size, i), 0, make([]byte, size)).Wait(t.Context())
+			_, err = g.bus.PublishSegment(fmt.Sprintf("logs.0.default.web.none-%d-%d", size, i), 0, 1, false, make([]byte, size)).Wait(t.Context())
 		}
 		if !errors.Is(err, bus.ErrFull) {
 			t.Fatal(err)
@@ -209,7 +209,7 @@ func TestFullDeadLetters(t *testing.T) {
 			t.Fatalf("record %d is the one numbered %d", i, r.Sequence)
 		}
 	}
-	if m, ok, err := b.Last(t.Context(), schema.StreamDeadLetter, schema.SubjectDeadLetter("memory")); err != nil || !ok || !bytes.Contains(m.Data, []byte(`"sequence":7`)) {
+	if m, ok, err := b.Last(t.Context(), schema.StreamDeadLetter, schema.SubjectDeadLetter(&schema.DeadLetter{Drain: "memory", Operation: op.ID, Sequence: 7})); err != nil || !ok || !bytes.Contains(m.Data, []byte(`"sequence":7`)) {
 		t.Errorf("%s, %t, %v", m.Data, ok, err)
 	}
 }

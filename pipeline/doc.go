@@ -5,25 +5,49 @@
 //
 //   - A process dies: each piece of its work (a partition to enrich; a drain and partition to deliver) is leased, and
 //     another process has the lease within ten seconds and goes on at the position.
+//
 //   - The enricher dies: its successor reads TTY from the position that was kept, which never passes a
 //     chunk of which a byte is unpublished, and goes on in each operation after the last segment that it
 //     finds on LOGS. A second enricher at work at the same time is fenced off: a segment is stored only
 //     behind the one that its publisher saw last.
+//
 //   - A drain fails: its worker waits and tries again in place, in order, while the other drains' workers
 //     go on. What was sent and not confirmed is sent again: a drain gets each record at least once,
 //     and a repeat is recognisable by operation ID and sequence.
+//
 //   - A message on a stream can't be read: it is passed over, told and counted. What is missing from a session then is
 //     a gap record.
+//
 //   - The process is told to stop: the gateway first, then [Enricher.Drain], then [Router.Drain], so that what
 //     people saw last is delivered too; what does not make it in time stays in the streams.
 //
+//   - A drain is dead, paused or gone for so long that the stream will remove what it does not have: its worker gives
+//     that up a margin before (keeping.go), after a last try. It reads those segments once more and notes in a bucket which
+//     records of which operations are missing, and only then moves the position. When the drain takes records again, it
+//     first gets the gap records, at least once: each before all later records of its operation. What the drain confirmed
+//     of a batch that was never delivered as a whole is in no gap, unless the worker's process died meanwhile.
+//
+//   - No router runs for as long as the stream keeps data: nobody could note what was missing. It is told and
+//     counted, and each operation that is still there without its first record gets an uncertain gap, from where the
+//     drain's copy ends, which nobody knows, to its first record that is left. An operation of which nothing is left is not
+//     told of at the drain. Where a worker knows that its drain was up to date, and is back in time, it does not take
+//     messages that were for other drains for such a loss; where it is back too late, it may.
+//
+// A new drain begins with what the stream has, and has no gaps.
+//
 // # Acknowledgement
 //
-// One table, in acknowledge.go, says what a sink's answer leads to.
+// One table, in acknowledge.go, says what a sink's answer leads to. A dead letter is kept once for each drain and record,
+// for as long as the stream keeps it.
+//
+// # Lag
+//
+// What a drain does not have is counted in records. Those that its worker has read are known; those behind are counted by
+// the heads of the segments' messages, which the enricher writes, once each (lag.go).
 //
 // # Operators
 //
-// What operators want of a drain (a pause, a rewind) goes through a bucket that the drain's workers watch, and how the
+// What operators want of a drain (a pause, a rewind), and that it has told that it is gone, goes through a bucket that the drain's workers watch, and how the
 // drain stands comes back through another: see [Operator]. A rewind is noted with the position that it led to, so that it
 // is followed once, whichever process has the lease.
 package pipeline

@@ -432,7 +432,7 @@ func (p *enriching) publish(ctx context.Context, op *operation) error {
 	op.flying = &segment
 	p.flying++
 	p.account(op)
-	under := p.o.Bus.PublishSegment(op.subject, op.last, segment.Data)
+	under := p.o.Bus.PublishSegment(op.subject, op.last, segment.Records, op.transcript.Operation().PHI, segment.Data)
 	go func() { // ends with the acknowledgement, which has a time limit, or with ctx
 		sequence, err := under.Wait(ctx)
 		select {

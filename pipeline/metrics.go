@@ -15,7 +15,11 @@ type Metrics struct {
 	retries      *prometheus.CounterVec // by drain
 	deadLettered *prometheus.CounterVec // by drain
 	withheld     *prometheus.CounterVec // by drain
-	lag          *prometheus.GaugeVec   // by drain and partition: segments behind
+	gaps         *prometheus.CounterVec // by drain
+	missed       *prometheus.CounterVec // by drain: records
+	unseen       *prometheus.CounterVec // by drain
+
+	lagRecords, lagSegments, lagSeconds *prometheus.GaugeVec // by drain and partition
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -30,6 +34,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		r.MustRegister(c)
 		return c
 	}
+	lag := func(name, help string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "ttydrain", Subsystem: "drain", Name: name, Help: help}, []string{"drain", "partition"})
+		r.MustRegister(g)
+		return g
+	}
 	m := &Metrics{
 		Chunks:       counter("chunks_read_total", "Chunks of session output that were read from the TTY stream."),
 		Segments:     counter("segments_published_total", "Segments that were published to the LOGS stream."),
@@ -41,18 +50,22 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		retries:      byDrain("retries_total", "Writes to the drain that failed and were tried again."),
 		withheld:     byDrain("records_withheld_total", "Records that may hold protected health information, and that the drain has no agreement for."),
 		deadLettered: byDrain("records_dead_lettered_total", "Records that the drain will never take."),
-		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "ttydrain", Subsystem: "drain", Name: "lag_segments",
-			Help: "Segments on the LOGS stream that the drain does not have yet."}, []string{"drain", "partition"}),
+		gaps:         byDrain("gaps_total", "Gaps in what the drain gets: places where the streams keep records no longer that it did not take."),
+		missed:       byDrain("records_missed_total", "Records in those gaps."),
+		unseen:       byDrain("unseen_losses_total", "Times that the LOGS stream had removed messages behind the drain's position that no router had looked at."),
+		lagRecords:   lag("lag_records", "Records on the LOGS stream that the drain does not have yet, as far as they are counted."),
+		lagSegments:  lag("lag_segments", "Segments on the LOGS stream that the drain does not have yet."),
+		lagSeconds:   lag("lag_seconds", "How long ago the first record was shown that the drain does not have yet."),
 	}
-	r.MustRegister(m.lag)
 	return m
 }
 
 // forget removes the series of a drain that is gone.
 func (m *Metrics) forget(drain string) {
-	m.delivered.DeleteLabelValues(drain)
-	m.retries.DeleteLabelValues(drain)
-	m.deadLettered.DeleteLabelValues(drain)
-	m.withheld.DeleteLabelValues(drain)
-	m.lag.DeletePartialMatch(prometheus.Labels{"drain": drain})
+	for _, c := range []*prometheus.CounterVec{m.delivered, m.retries, m.deadLettered, m.withheld, m.gaps, m.missed, m.unseen} {
+		c.DeleteLabelValues(drain)
+	}
+	for _, g := range []*prometheus.GaugeVec{m.lagRecords, m.lagSegments, m.lagSeconds} {
+		g.DeletePartialMatch(prometheus.Labels{"drain": drain})
+	}
 }

@@ -42,9 +42,15 @@ func (o *Operator) drains() []Drain {
 // A DrainStatus is how a drain stands.
 type DrainStatus struct {
 	Name string `json:"name"`
-	// State is the worst of its workers', "paused" where that is wanted, or "unattended" where no worker tells.
-	State       string    `json:"state"`
-	LagSegments uint64    `json:"lag_segments"`
+	// State is the worst of its workers', "paused" where that is wanted, "gone" where the drain says that it has ceased to
+	// exist, or "unattended" where no worker tells.
+	State string `json:"state"`
+	// LagRecords are recorded and not delivered, in LagSegments messages of the stream. They are counted one by one;
+	// LagAtLeast says that this is going on, and that there are more.
+	LagRecords  uint64 `json:"lag_records"`
+	LagAtLeast  bool   `json:"lag_at_least,omitempty"`
+	LagSegments uint64 `json:"lag_segments"`
+	// LagSeconds is how long ago the first of them was shown.
 	LagSeconds  float64   `json:"lag_seconds"`
 	Delivered   uint64    `json:"delivered"`
 	Rate        float64   `json:"records_per_second"`
@@ -75,18 +81,23 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	rank := []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured}
+	rank := []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured, schema.DrainPaused, schema.DrainGone}
 	drains := o.drains()
+	until := time.Now().Add(countMost)
 	list := make([]DrainStatus, 0, len(drains))
 	for _, d := range drains {
 		status := DrainStatus{Name: d.Name, State: Unattended}
+		told := make(map[int]bool) // by partition
 		for _, s := range states {
 			if s.Drain != d.Name {
 				continue
 			}
+			told[s.Partition] = true
 			if slices.Index(rank, s.State) > slices.Index(rank, status.State) {
 				status.State = s.State
 			}
+			status.LagRecords += s.LagRecords
+			status.LagAtLeast = status.LagAtLeast || s.LagAtLeast
 			status.LagSegments += s.LagSegments
 			status.LagSeconds = max(status.LagSeconds, s.LagSeconds)
 			status.Delivered += s.Delivered
@@ -95,12 +106,31 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 				status.LastError, status.LastErrorAt = s.LastError, s.LastErrorAt
 			}
 		}
+		for partition := range o.Bus.Partitions() {
+			if told[partition] {
+				continue
+			}
+			l, err := lagOf(ctx, o.Bus, &d, partition, until)
+			if err != nil {
+				return nil, err
+			}
+			status.LagRecords += l.records
+			status.LagAtLeast = status.LagAtLeast || l.atLeast
+			status.LagSegments += l.segments
+			status.LagSeconds = max(status.LagSeconds, l.seconds(time.Now()))
+		}
 		control, err := o.Bus.DrainControl(ctx, d.Name)
 		if err != nil {
 			return nil, err
 		}
 		if control.Paused {
 			status.State = schema.DrainPaused
+		}
+		if g := control.Gone; g != nil {
+			status.State = schema.DrainGone
+			if !status.LastErrorAt.After(g.At) {
+				status.LastError, status.LastErrorAt = g.Reason, g.At
+			}
 		}
 		if status.DeadLetters, err = o.Bus.CountDeadLetters(ctx, d.Name); err != nil {
 			return nil, err
@@ -111,11 +141,16 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 }
 
 // Pause makes a drain's workers stop, or go on, and lasts over restarts. What is recorded meanwhile waits in the stream.
+// A drain that was gone is tried again when its workers are to go on.
 func (o *Operator) Pause(ctx context.Context, name string, paused bool) error {
 	if _, err := o.find(name); err != nil {
 		return err
 	}
-	return o.Bus.ChangeDrainControl(ctx, name, func(c *schema.DrainControl) { c.Paused = paused })
+	return o.Bus.ChangeDrainControl(ctx, name, func(c *schema.DrainControl) {
+		if c.Paused = paused; !paused {
+			c.Gone = nil
+		}
+	})
 }
 
 // RewindToTime makes a drain get again what was enriched at a time or later.

@@ -73,6 +73,8 @@ type rig struct {
 	key    *enrich.Key
 	stop   func()
 	drains []Drain
+	margin time.Duration
+	log    *slog.Logger // nil for the test's
 	e      *Enricher
 	r      *Router
 }
@@ -84,10 +86,13 @@ func document(k *enrich.Key) func(schema.User) (string, error) {
 func (g *rig) start() {
 	g.t.Helper()
 	metrics := NewMetrics(prometheus.NewRegistry())
-	log := slog.New(slog.NewTextHandler(g.t.Output(), nil))
+	log := g.log
+	if log == nil {
+		log = slog.New(slog.NewTextHandler(g.t.Output(), nil))
+	}
 	g.e = NewEnricher(EnricherOptions{Bus: g.bus, Signer: g.key, Document: document(g.key), Metrics: metrics, Log: log})
 	var err error
-	if g.r, err = NewRouter(RouterOptions{Bus: g.bus, Drains: g.drains, Metrics: metrics, Log: log}); err != nil {
+	if g.r, err = NewRouter(RouterOptions{Bus: g.bus, Drains: g.drains, Metrics: metrics, Log: log, Margin: g.margin}); err != nil {
 		g.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -371,7 +376,7 @@ func TestARejectedRecordBecomesADeadLetterAlone(t *testing.T) {
 			}
 			want++
 		}
-		letter, ok, err := g.bus.Last(t.Context(), schema.StreamDeadLetter, schema.SubjectDeadLetter(name))
+		letter, ok, err := g.bus.Last(t.Context(), schema.StreamDeadLetter, schema.SubjectDeadLetter(&schema.DeadLetter{Drain: name, Operation: op.ID, Sequence: 7}))
 		if err != nil || !ok || !bytes.Contains(letter.Data, []byte(`"sequence":7`)) {
 			t.Fatalf("%s: dead letter %s, %v, %v", name, letter.Data, ok, err)
 		}

@@ -89,7 +89,7 @@ func (g *rig) update(drains ...Drain) {
 func seriesOf(t *testing.T, m *Metrics) []string {
 	t.Helper()
 	r := prometheus.NewRegistry()
-	r.MustRegister(m.delivered, m.retries, m.deadLettered, m.lag)
+	r.MustRegister(m.delivered, m.retries, m.deadLettered, m.gaps, m.lagRecords, m.lagSeconds)
 	families, err := r.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,10 @@ type Drain struct {
 	// another one: two with the same name and Settings that are [reflect.DeepEqual] are the same. Those without
 	// Settings never change. They may hold secrets, and are not printed.
 	Settings any
+	// Fingerprint makes of the settings a text from which they can't be found out, and which is another where they or the
+	// salt are others. By it ttydrain finds out, over restarts too, whether a drain that was gone has been changed. Nil
+	// where the settings never change.
+	Fingerprint func(salt string) string
 	// Open makes a sink; each partition's worker has its own. It may be called while another one of this drain is open.
 	Open func() (sinks.Sink, error)
 	// PHI says that the drain may have protected health information. Another gets no record of an operation that may
@@ -39,12 +43,15 @@ type Drain struct {
 // Match is a stack and an app; "" stands for any.
 type Match struct{ Stack, App string }
 
-// RouterOptions of a [Router]. All are needed.
+// RouterOptions of a [Router]. All are needed but Margin.
 type RouterOptions struct {
 	Bus     *bus.Bus
 	Drains  []Drain
 	Metrics *Metrics
 	Log     *slog.Logger
+	// Margin is how long before the stream removes them a drain's records are given up; 0 means a tenth of the
+	// stream's retention, and a day at most.
+	Margin time.Duration
 }
 
 // A Router has a worker for each drain and partition.
@@ -97,7 +104,7 @@ func (r *Router) snapshot() []*worker {
 //   - The workers of one that was changed are replaced. A write that is under way is given up, so what was not confirmed
 //     is written again with the new settings; the position goes on from there. Where the new Match takes more than the one
 //     before, it takes that from the position on: the past is not looked up.
-//   - One that is gone is closed, and its metrics go. Its position is kept in case it comes back; what the stream
+//   - One that is not there any more is closed, and its metrics go. Its position is kept in case it comes back; what the stream
 //     has let go of by then is lost to it.
 //   - A new one starts at the position that it has from an earlier time, or else at the beginning of the stream.
 //
@@ -187,7 +194,7 @@ func (r *Router) Drain(ctx context.Context) error {
 	}
 	for _, w := range r.snapshot() {
 		after := func() uint64 {
-			if w.failing.Load() || !w.working.Load() {
+			if w.failing.Load() || w.resting.Load() || !w.working.Load() {
 				return end
 			}
 			return w.delivered.Load()

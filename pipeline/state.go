@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
 const (
@@ -45,42 +47,120 @@ func (c *control) set(wanted schema.DrainControl) {
 
 // state is how a worker's drain stands.
 type state struct {
-	delivered atomic.Uint64 // records
+	confirmed atomic.Uint64 // records
 
 	mu     sync.Mutex // guards what follows
 	name   string
-	lag    uint64    // segments
-	oldest time.Time // when the oldest of them was published; zero without
+	still  bool // nothing is read
+	tally  tally
+	behind time.Time // since when there has been more than was read; zero: there is no more
 	err    string
 	errAt  time.Time
 }
 
-func (s *state) pause() {
+// begin says that work begins at a message, as it is wanted.
+func (s *state) begin(sequence uint64, wanted schema.DrainControl) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.name = schema.DrainPaused
-}
-
-func (s *state) resume() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.name = schema.DrainDelivering
-}
-
-// begin says that so many segments are to be delivered, of which the oldest was published at that time.
-func (s *state) begin(oldest time.Time, lag uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.oldest, s.lag = oldest, lag
-}
-
-// caughtUp says that so many segments are left.
-func (s *state) caughtUp(lag uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lag = lag; lag == 0 {
-		s.oldest = time.Time{}
+	s.name, s.behind = schema.DrainDelivering, time.Time{}
+	switch {
+	case wanted.Gone != nil:
+		s.name = schema.DrainGone
+	case wanted.Paused:
+		s.name = schema.DrainPaused
 	}
+	s.still = true
+	s.tally.start(sequence)
+}
+
+// reading says that reading begins, with so many segments there.
+func (s *state) reading(pending uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.still = false
+	s.tally.pending, s.tally.unknown = pending, false
+}
+
+// read says that a segment was read, of which so many records are for the drain. handedOver follows.
+func (s *state) read(m bus.Message, records int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.tally
+	t.read = counted{m.Sequence, t.read.segments + 1, t.read.records + uint64(records)}
+	t.pending = m.Pending
+	if s.behind.IsZero() {
+		s.behind = time.Now()
+	}
+}
+
+// handedOver says that the segment that was read last is in the hands of whoever delivers.
+func (s *state) handedOver() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tally.pending == 0 {
+		s.behind = time.Time{}
+	}
+}
+
+// deliver says that a batch is being delivered.
+func (s *state) deliver(entries []sinks.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(entries) > 0 {
+		s.tally.oldest = time.Unix(0, entries[0].Record.Time)
+	}
+}
+
+// delivered says that the drain has a batch.
+func (s *state) delivered(b *batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.tally
+	t.done = counted{b.last.sequence, t.done.segments + b.segments, t.done.records + uint64(len(b.entries))}
+	if t.done.sequence == t.read.sequence && t.pending == 0 {
+		t.oldest = time.Time{}
+	}
+}
+
+// caughtUp says whether the drain has all that there was when something was read last.
+func (s *state) caughtUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.tally
+	return !t.unknown && t.pending == 0 && t.done.sequence == t.read.sequence
+}
+
+// uncounted says whether there is more than was read, for a while now, and from where on it is not counted.
+func (s *state) uncounted() (from uint64, behind bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.tally.read.sequence, s.tally.ahead.sequence), s.isBehind()
+}
+
+// isBehind is for those who hold mu.
+func (s *state) isBehind() bool {
+	return s.still || !s.behind.IsZero() && time.Since(s.behind) >= stateEvery
+}
+
+// count counts a segment by its head, and says whether there is still reason to.
+func (s *state) count(m bus.Message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.count(m)
+	return s.isBehind()
+}
+
+// lacksOldest says whether nobody knows when the first record was shown that the drain does not have, and found tells.
+func (s *state) lacksOldest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.still && s.tally.oldest.IsZero() && s.tally.lag().records > 0
+}
+
+func (s *state) found(oldest time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.oldest = oldest
 }
 
 func (s *state) fail(name string, err error) {
@@ -99,11 +179,11 @@ func (s *state) recover() {
 func (s *state) told(now time.Time) schema.DrainState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := schema.DrainState{State: s.name, LagSegments: s.lag, Delivered: s.delivered.Load(), LastError: s.err, LastErrorAt: s.errAt, Updated: now.UTC()}
-	if !s.oldest.IsZero() {
-		t.LagSeconds = max(0, now.Sub(s.oldest).Seconds())
+	l := s.tally.lag()
+	return schema.DrainState{
+		State: s.name, LagRecords: l.records, LagAtLeast: l.atLeast, LagSegments: l.segments, LagSeconds: l.seconds(now),
+		Delivered: s.confirmed.Load(), LastError: s.err, LastErrorAt: s.errAt, Updated: now.UTC(),
 	}
-	return t
 }
 
 // tellState tells how the drain stands, until ctx is done.
@@ -111,7 +191,7 @@ func (w *worker) tellState(ctx context.Context) error {
 	tick := time.NewTicker(stateEvery)
 	defer tick.Stop()
 	var last schema.DrainState
-	looked, deliveredThen := time.Now(), w.state.delivered.Load()
+	looked, deliveredThen := time.Now(), w.state.confirmed.Load()
 	for {
 		now := time.Now()
 		s := w.state.told(now)
@@ -120,7 +200,10 @@ func (w *worker) tellState(ctx context.Context) error {
 			s.Rate = float64(s.Delivered-deliveredThen) / passed
 		}
 		looked, deliveredThen = now, s.Delivered
-		w.metrics.lag.WithLabelValues(w.drain.Name, strconv.Itoa(w.partition)).Set(float64(s.LagSegments))
+		partition := strconv.Itoa(w.partition)
+		w.metrics.lagRecords.WithLabelValues(w.drain.Name, partition).Set(float64(s.LagRecords))
+		w.metrics.lagSegments.WithLabelValues(w.drain.Name, partition).Set(float64(s.LagSegments))
+		w.metrics.lagSeconds.WithLabelValues(w.drain.Name, partition).Set(s.LagSeconds)
 		news := s
 		news.Updated = last.Updated
 		if news != last || now.Sub(last.Updated) >= stateAtLeast {

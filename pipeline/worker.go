@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
@@ -24,12 +25,14 @@ type worker struct {
 	bus       *bus.Bus
 	name      string // of its lease
 	filters   []string
+	keep      keeping
 	metrics   *Metrics
 	log       *slog.Logger
 
 	delivered atomic.Uint64 // sequence on LOGS up to which the drain has everything
 	failing   atomic.Bool   // the last write failed
 	working   atomic.Bool   // this process has the lease
+	resting   atomic.Bool   // nothing is to be delivered: the drain is paused, or gone
 	control   control
 	state     state
 
@@ -38,28 +41,41 @@ type worker struct {
 	closed error                   // of closing it; after done
 
 	// Of the goroutine of run alone.
-	fast *backoff.ExponentialBackOff
-	slow *backoff.ExponentialBackOff
+	taken map[recordKey]struct{} // records behind delivered that the drain has all the same
+	fast  *backoff.ExponentialBackOff
+	slow  *backoff.ExponentialBackOff
 }
 
 func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink) *worker {
 	w := &worker{
 		drain: d, sink: sink, bus: o.Bus, metrics: o.Metrics,
-		partition: partition, name: "drain." + schema.Token(d.Name) + "." + strconv.Itoa(partition),
+		partition: partition, name: leaseOf(d.Name, partition), filters: filtersOf(d, partition),
+		keep: keepingOf(o), taken: make(map[recordKey]struct{}),
 		log: o.Log.With("drain", d.Name, "partition", partition),
 		fast: backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst), backoff.WithMaxInterval(retryMost),
 			backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0)),
 		slow: backoff.NewExponentialBackOff(backoff.WithInitialInterval(slowFirst), backoff.WithMaxInterval(slowMost),
 			backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0)),
 	}
-	for _, m := range d.Match {
-		w.filters = append(w.filters, schema.FilterLogs(partition, m.Stack, m.App))
-	}
-	if len(w.filters) == 0 {
-		w.filters = []string{schema.FilterLogs(partition, "", "")}
-	}
+	w.state.tally.phi = d.PHI
 	w.control.changed = make(chan struct{})
 	return w
+}
+
+// leaseOf is the name of the lease on a drain's partition, which is that of the position too.
+func leaseOf(drain string, partition int) string {
+	return "drain." + schema.Token(drain) + "." + strconv.Itoa(partition)
+}
+
+// filtersOf match the segments of a partition that a drain gets.
+func filtersOf(d Drain, partition int) (filters []string) {
+	for _, m := range d.Match {
+		filters = append(filters, schema.FilterLogs(partition, m.Stack, m.App))
+	}
+	if len(filters) == 0 {
+		filters = []string{schema.FilterLogs(partition, "", "")}
+	}
+	return filters
 }
 
 // addSeries makes the series of the drain be there before anything is counted, at zero.
@@ -68,7 +84,12 @@ func (w *worker) addSeries() {
 	w.metrics.retries.WithLabelValues(w.drain.Name)
 	w.metrics.deadLettered.WithLabelValues(w.drain.Name)
 	w.metrics.withheld.WithLabelValues(w.drain.Name)
-	w.metrics.lag.WithLabelValues(w.drain.Name, strconv.Itoa(w.partition))
+	w.metrics.gaps.WithLabelValues(w.drain.Name)
+	w.metrics.missed.WithLabelValues(w.drain.Name)
+	w.metrics.unseen.WithLabelValues(w.drain.Name)
+	for _, lag := range []*prometheus.GaugeVec{w.metrics.lagRecords, w.metrics.lagSegments, w.metrics.lagSeconds} {
+		lag.WithLabelValues(w.drain.Name, strconv.Itoa(w.partition))
+	}
 }
 
 // errStopped is the cause with which a worker ends that is not wanted any more.
@@ -132,16 +153,28 @@ func (w *worker) hold(ctx context.Context) error {
 	beside.Go(func() { // ends with ctx
 		cancel(w.tellState(ctx))
 	})
+	if err := w.begin(ctx, lease); err != nil {
+		return err
+	}
 	for {
 		wanted, changed := w.control.get()
-		if r := wanted.Rewind; r != nil && r.ID != lease.Rewound() {
+		if wanted.Gone != nil && wanted.Gone.Settings != w.fingerprint(wanted.Gone.Salt) {
+			if err := w.notGone(ctx, wanted.Gone); err != nil {
+				return err
+			}
+			continue
+		}
+		if r := wanted.Rewind; r != nil && r.ID != lease.Progress().Rewind {
 			if err := lease.Rewind(ctx, r); err != nil {
 				return err
 			}
 			w.log.Info("the drain was rewound", "after", r.After)
 		}
 		err := w.obey(ctx, lease, wanted, changed)
-		if !errors.Is(err, errControl) {
+		if errors.Is(err, errOverdue) {
+			err = w.giveUp(ctx, lease)
+		}
+		if err != nil && !errors.Is(err, errControl) {
 			return err
 		}
 	}
@@ -150,67 +183,126 @@ func (w *worker) hold(ctx context.Context) error {
 // errControl is the cause with which work stops that operators want done otherwise.
 var errControl = errors.New("something else is wanted of the drain")
 
-// obey does what is wanted until that changes.
+// obey does what is wanted until that changes, or until something is to be given up.
 func (w *worker) obey(ctx context.Context, lease *bus.Lease, wanted schema.DrainControl, changed <-chan struct{}) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	defer cancel(nil)
-	go func() { // ends with ctx
+	beside.Go(func() { // ends with ctx
 		select {
 		case <-changed:
 			cancel(errControl)
 		case <-ctx.Done():
 		}
-	}()
+	})
 	w.delivered.Store(lease.Position())
-	if wanted.Paused {
-		w.state.pause()
+	w.state.begin(lease.Position(), wanted)
+	w.resting.Store(wanted.Paused || wanted.Gone != nil)
+	beside.Go(func() { w.countAhead(ctx) }) // ends with ctx
+	if w.resting.Load() {
+		return w.rest(ctx, lease)
+	}
+	return w.route(ctx, lease)
+}
+
+// rest does nothing until something else is wanted, or something is to be given up.
+func (w *worker) rest(ctx context.Context, lease *bus.Lease) error {
+	for {
+		now := time.Now()
+		due, err := w.due(ctx, lease, now)
+		if err != nil {
+			return err
+		}
+		if !now.Before(due) {
+			return errOverdue
+		}
+		if err := w.save(ctx, lease, w.keep.safeAfter(due)); err != nil {
+			return err
+		}
+		timer := time.NewTimer(min(due.Sub(now), w.keep.often()))
 		select {
+		case <-timer.C:
 		case <-lease.Wanted():
+			timer.Stop()
 			return bus.ErrLeaseWanted
 		case <-ctx.Done():
+			timer.Stop()
 			return context.Cause(ctx)
 		}
 	}
-	w.state.resume()
-	return w.route(ctx, cancel, lease)
 }
 
 // fetched is a segment that was read.
 type fetched struct {
 	sequence uint64
 	at       time.Time // when it was published
-	pending  uint64
 	size     int
 	segment  *schema.Segment
 }
 
-// route reads and delivers until something other than the drain fails.
-func (w *worker) route(ctx context.Context, cancel context.CancelCauseFunc, lease *bus.Lease) error {
+// A batch is what is written at once.
+type batch struct {
+	entries  []sinks.Entry
+	segments uint64
+	last     fetched
+	due      time.Time // when the first of them is to be given up; zero where none ever is
+}
+
+// add adds a segment. What comes up to reached was delivered before, and is never missing.
+func (b *batch) add(f fetched, reached uint64, k keeping) {
+	b.entries = appendEntries(b.entries, f.segment)
+	b.segments++
+	b.last = f
+	if b.due.IsZero() && f.sequence > reached {
+		b.due = k.giveUpAt(f.at)
+	}
+}
+
+// route reads and delivers until something other than the drain fails, or something is to be given up.
+func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
+	if err := w.tellGaps(ctx, lease); err != nil {
+		return err
+	}
 	reader, err := w.bus.Read(ctx, schema.StreamLogs, w.filters, lease.Position())
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
+	w.state.reading(reader.Pending())
 	segments := make(chan fetched, 64)
-	go w.fetch(ctx, cancel, reader, segments)
+	ctx, cancel := context.WithCancelCause(ctx)
+	var fetching sync.WaitGroup
+	defer fetching.Wait() // whoever begins anew counts anew
+	defer cancel(nil)
+	fetching.Go(func() { w.fetch(ctx, cancel, reader, segments) }) // ends with ctx
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	defer w.save(context.WithoutCancel(ctx), lease)
-	var batch []sinks.Entry
+	var b batch
+	safe := lease.Progress().Safe // until when the stream keeps what is not delivered
+	defer func() { w.save(context.WithoutCancel(ctx), lease, safe) }()
 	for {
 		select {
 		case first := <-segments:
-			var last fetched
-			batch, last = w.gather(ctx, segments, batch[:0], first)
-			w.state.begin(first.at, last.pending+1)
-			if err := w.deliver(ctx, batch); err != nil {
+			safe = w.keep.safeAt(first.at)
+			b = batch{entries: b.entries[:0]}
+			w.gather(ctx, segments, &b, first, lease.Progress().Reached)
+			w.state.deliver(b.entries)
+			left, err := w.deliver(ctx, b.entries, b.due)
+			w.note(b.entries, left)
+			if err != nil {
 				return err
 			}
-			clear(batch)
-			w.delivered.Store(last.sequence)
-			w.state.caughtUp(last.pending)
+			w.forget(b.entries)
+			clear(b.entries)
+			w.delivered.Store(b.last.sequence)
+			w.state.delivered(&b)
+			safe = w.keep.safeAt(b.last.at)
 		case <-tick.C:
-			if err := w.save(ctx, lease); err != nil {
+			if w.state.caughtUp() {
+				safe = w.keep.safeAt(time.Now())
+			}
+			if err := w.save(ctx, lease, safe); err != nil {
 				return err
 			}
 		case <-lease.Wanted(): // between two batches
@@ -222,34 +314,34 @@ func (w *worker) route(ctx context.Context, cancel context.CancelCauseFunc, leas
 }
 
 // gather makes a batch of a segment and those that are there behind it, or come within BatchWait.
-func (w *worker) gather(ctx context.Context, segments <-chan fetched, batch []sinks.Entry, first fetched) ([]sinks.Entry, fetched) {
-	last, size := first, first.size
-	batch = appendEntries(batch, first.segment)
+func (w *worker) gather(ctx context.Context, segments <-chan fetched, b *batch, first fetched, reached uint64) {
+	b.add(first, reached, w.keep)
+	size := first.size
 	var wait <-chan time.Time
 	if w.drain.BatchWait > 0 {
 		timer := time.NewTimer(w.drain.BatchWait)
 		defer timer.Stop()
 		wait = timer.C
 	}
-	for len(batch) < w.drain.BatchRecords && size < w.drain.BatchBytes {
+	for len(b.entries) < w.drain.BatchRecords && size < w.drain.BatchBytes {
+		var next fetched
 		select {
-		case last = <-segments:
+		case next = <-segments:
 		default:
 			if wait == nil {
-				return batch, last
+				return
 			}
 			select {
-			case last = <-segments:
+			case next = <-segments:
 			case <-wait:
-				return batch, last
+				return
 			case <-ctx.Done():
-				return batch, last
+				return
 			}
 		}
-		size += last.size
-		batch = appendEntries(batch, last.segment)
+		size += next.size
+		b.add(next, reached, w.keep)
 	}
-	return batch, last
 }
 
 // fetch ends with ctx, or when the stream can't be read.
@@ -263,8 +355,7 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 		}
 		segment, err := decoder.Segment(m.Data)
 		if errors.Is(err, schema.ErrCorrupt) {
-			w.log.Error("a message on the LOGS stream can't be read and is passed over", "subject", m.Subject, "sequence", m.Sequence, "error", err)
-			w.metrics.Corrupt.Inc()
+			w.corrupt(m, err)
 			continue
 		}
 		if err != nil {
@@ -275,12 +366,19 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 			w.metrics.withheld.WithLabelValues(w.drain.Name).Add(float64(len(segment.Records)))
 			segment.Records = nil // the position moves past it all the same
 		}
+		w.state.read(m, len(segment.Records))
 		select {
-		case segments <- fetched{m.Sequence, m.Time, m.Pending, len(m.Data), segment}:
+		case segments <- fetched{m.Sequence, m.Time, len(m.Data), segment}:
+			w.state.handedOver()
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+func (w *worker) corrupt(m bus.Message, err error) {
+	w.log.Error("a message on the LOGS stream can't be read and is passed over", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+	w.metrics.Corrupt.Inc()
 }
 
 func appendEntries(batch []sinks.Entry, s *schema.Segment) []sinks.Entry {
@@ -290,93 +388,20 @@ func appendEntries(batch []sinks.Entry, s *schema.Segment) []sinks.Entry {
 	return batch
 }
 
-// deliver writes a batch until every entry of it is at the drain, or a dead letter. Its error is that of
-// ctx, or of the bus.
-func (w *worker) deliver(ctx context.Context, batch []sinks.Entry) error {
-	for len(batch) > 0 {
-		err := w.sink.Write(ctx, batch)
-		if err == nil {
-			w.succeeded(len(batch))
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		failed := sinks.AsError(err)
-		left := undelivered(batch, failed)
-		w.count(len(batch) - len(left))
-		switch item := worst(failed); acknowledge(item.Verdict, len(left)) {
-		case actHalve:
-			middle := len(left) / 2
-			if err := w.deliver(ctx, left[:middle]); err != nil {
-				return err
-			}
-			left = left[middle:]
-		case actDeadLetter:
-			return w.deadLetter(ctx, left[0], item)
-		case actRetry:
-			w.state.fail(schema.DrainRetrying, err)
-			w.failed(ctx, err, max(w.fast.NextBackOff(), failed.RetryAfter))
-		case actRetrySlow:
-			w.log.Error("the drain refuses everything until its settings are changed", "reason", item.Reason, "status", item.Status)
-			w.state.fail(schema.DrainMisconfigured, err)
-			w.failed(ctx, err, max(w.slow.NextBackOff(), failed.RetryAfter))
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		batch = left
+// save keeps the position, and until when the stream keeps what comes after it.
+func (w *worker) save(ctx context.Context, lease *bus.Lease, safe time.Time) error {
+	p := lease.Progress()
+	moved := w.delivered.Load() != p.Sequence
+	if !moved && safe.Sub(p.Safe) < w.keep.often() {
+		return nil
+	}
+	p.Sequence = w.delivered.Load()
+	p.Reached, p.Safe = max(p.Reached, p.Sequence), safe
+	// Without room for it, delivery goes on: a restart repeats what came after the last one that is kept.
+	if err := lease.SaveProgress(ctx, p); !errors.Is(err, bus.ErrFull) {
+		return err
 	}
 	return nil
-}
-
-// undelivered gives the entries of a batch that are not at the drain, in their order.
-func undelivered(batch []sinks.Entry, e *sinks.Error) []sinks.Entry {
-	if len(e.Items) == 0 {
-		return batch
-	}
-	left := make([]sinks.Entry, len(e.Items))
-	for i, item := range e.Items {
-		left[i] = batch[item.Index]
-	}
-	return left
-}
-
-// worst gives the item that decides what is done with all that is left. Entries stay in order, so a refused one
-// comes before all others: once it is out of the way, the rest is written again and gets its own verdict.
-func worst(e *sinks.Error) sinks.Item {
-	first := sinks.Item{Verdict: e.Verdict, Status: e.Status, Reason: e.Error()}
-	rank := [...]int{sinks.Retry: 1, sinks.Gone: 2, sinks.Misconfigured: 2, sinks.TooLarge: 3, sinks.Rejected: 3}
-	for i, item := range e.Items {
-		if i == 0 || rank[item.Verdict] > rank[first.Verdict] {
-			first = item
-		}
-	}
-	return first
-}
-
-func (w *worker) succeeded(n int) {
-	w.count(n)
-	w.fast.Reset()
-	w.slow.Reset()
-	w.state.recover()
-	if w.failing.Swap(false) {
-		w.log.Info("the drain takes records again")
-	}
-}
-
-// count counts records that the drain has.
-func (w *worker) count(n int) {
-	w.metrics.delivered.WithLabelValues(w.drain.Name).Add(float64(n))
-	w.state.delivered.Add(uint64(n))
-}
-
-// failed waits before the next try.
-func (w *worker) failed(ctx context.Context, err error, wait time.Duration) {
-	w.failing.Store(true)
-	w.metrics.retries.WithLabelValues(w.drain.Name).Inc()
-	w.log.Warn("the drain did not take a batch, which is written again", "error", err, "wait", wait)
-	w.wait(ctx, wait)
 }
 
 func (w *worker) wait(ctx context.Context, d time.Duration) {
@@ -386,41 +411,4 @@ func (w *worker) wait(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// deadLetter keeps a record that the drain will never take.
-func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) error {
-	w.log.Error("the drain will never take a record, which is now a dead letter", "operation", e.Operation.ID,
-		"sequence", e.Record.Sequence, "reason", why.Reason, "status", why.Status)
-	letter, err := schema.NewDeadLetter(w.drain.Name, why.Reason, why.Status, time.Now(), e.Operation, e.Record)
-	if err != nil {
-		return err
-	}
-	// Without room for it the drain waits here: part of the batch that it is of is delivered.
-	for err = w.bus.PublishDeadLetter(ctx, letter); errors.Is(err, bus.ErrFull); err = w.bus.PublishDeadLetter(ctx, letter) {
-		w.state.fail(schema.DrainRetrying, err)
-		wait := w.fast.NextBackOff()
-		w.log.Error("a dead letter can't be kept, and the drain waits: discard others, or make room", "error", err, "wait", wait)
-		w.wait(ctx, wait)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	w.metrics.deadLettered.WithLabelValues(w.drain.Name).Inc()
-	w.state.recover()
-	return nil
-}
-
-// save keeps the position.
-func (w *worker) save(ctx context.Context, lease *bus.Lease) error {
-	if position := w.delivered.Load(); position != lease.Position() {
-		// Without room for it, delivery goes on: a restart repeats what came after the last one that is kept.
-		if err := lease.Save(ctx, position); !errors.Is(err, bus.ErrFull) {
-			return err
-		}
-	}
-	return nil
 }

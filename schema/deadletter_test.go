@@ -45,9 +45,19 @@ func TestDeadLetter(t *testing.T) {
 			t.Errorf("the letter has %s, want %s", have, want)
 		}
 	}
-	for drain, want := range map[string]string{"siem": "deadletter.siem", "a.b >": "deadletter.a=2Eb=20=3E", "": "deadletter.="} {
-		if got := SubjectDeadLetter(drain); got != want {
-			t.Errorf("SubjectDeadLetter(%q) = %s, want %s", drain, got, want)
+	for drain, want := range map[string]string{"siem": "deadletter.siem.4711.", "a.b >": "deadletter.a=2Eb=20=3E.4711.", "": "deadletter.=.4711."} {
+		l := &DeadLetter{Drain: drain, Operation: "4711", Sequence: 12}
+		if got := SubjectDeadLetter(l); got != want+"12" {
+			t.Errorf("the letter of %q is on %s, want %s12", drain, got, want)
+		}
+		l.Gap = true
+		if got := SubjectDeadLetter(l); got != want+"12.gap" {
+			t.Errorf("the letter of a gap of %q is on %s, want %s12.gap", drain, got, want)
+		}
+	}
+	for drain, want := range map[string]string{"siem": "deadletter.siem.>", "": "deadletter.>"} {
+		if got := FilterDeadLetters(drain); got != want {
+			t.Errorf("the letters of %q match %s, want %s", drain, got, want)
 		}
 	}
 }

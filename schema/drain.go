@@ -14,6 +14,19 @@ type DrainControl struct {
 	// Rewind makes each worker of the drain deliver again what comes after a sequence on LOGS. Its ID tells one
 	// rewind from the next.
 	Rewind *Rewind `json:"rewind,omitempty"`
+	// Gone makes the workers write nothing more.
+	Gone *Gone `json:"gone,omitempty"`
+}
+
+// Gone says that a drain has told that it has ceased to exist, and when. Nothing is written to it until an operator
+// resumes it, or its settings are others than then.
+type Gone struct {
+	Reason string    `json:"reason"`
+	Status int       `json:"status,omitempty"`
+	At     time.Time `json:"at"`
+	// Settings is the fingerprint that the drain's settings had, made with the salt.
+	Settings string `json:"settings"`
+	Salt     string `json:"salt"`
 }
 
 // A Rewind is a position to go back (or forward) to.
@@ -28,6 +41,9 @@ const (
 	DrainRetrying      = "retrying"      // the cause should pass by itself
 	DrainMisconfigured = "misconfigured" // somebody must change its settings
 	DrainPaused        = "paused"
+	// DrainGone: the drain says that it has ceased to exist. It is left alone until somebody resumes it or changes its
+	// settings.
+	DrainGone = "gone"
 )
 
 // A DrainState is how one worker of a drain stands, of which there is one for each partition.
@@ -35,7 +51,10 @@ type DrainState struct {
 	Drain     string `json:"drain"`
 	Partition int    `json:"partition"`
 	State     string `json:"state"`
-	// LagSegments are on LOGS and not delivered; LagSeconds is the age of the oldest of them.
+	// LagRecords are on LOGS, in LagSegments, and not delivered; LagSeconds is how long ago the first of them was shown.
+	// LagAtLeast says that LagRecords is still being counted, and may be more.
+	LagRecords  uint64  `json:"lag_records"`
+	LagAtLeast  bool    `json:"lag_at_least,omitempty"`
 	LagSegments uint64  `json:"lag_segments"`
 	LagSeconds  float64 `json:"lag_seconds"`
 	// Delivered counts records since the worker began; Rate is of the last seconds.

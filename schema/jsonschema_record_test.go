@@ -47,6 +47,9 @@ func unmarshal(t *testing.T, data []byte) map[string]any {
 func TestRecordsMatchSchema(t *testing.T) {
 	compiled := compileRecordSchema(t)
 	seg := testSegment()
+	uncertain := GapOf(&seg.Records[1])
+	uncertain.Uncertain = true
+	seg.Records = append(seg.Records, *uncertain.Record())
 	events := make(map[Event]bool)
 	known := make(map[string]bool)
 	for i := range seg.Records {
@@ -80,7 +83,7 @@ func TestRecordsMatchSchema(t *testing.T) {
 	if err := compiled.Validate(future); err != nil {
 		t.Errorf("a field that a later version added: %v", err)
 	}
-	lost := unmarshal(t, encodeRecord(t, seg.Operation, &seg.Records[len(seg.Records)-1]))
+	lost := unmarshal(t, encodeRecord(t, seg.Operation, &seg.Records[len(seg.Records)-2]))
 	delete(lost, "exit_status")
 	if err := compiled.Validate(lost); err != nil {
 		t.Errorf("the end of a session whose gateway was lost: %v", err)
@@ -155,6 +158,9 @@ func TestBrokenRecordsDoNotMatchSchema(t *testing.T) {
 		{"gap without bytes", "gap", change{"bytes": remove}},
 		{"gap without a reason", "gap", change{"reason": remove}},
 		{"gap of less than nothing", "gap", change{"bytes": -1}},
+		{"gap that is uncertain of nothing", "gap", change{"uncertain": true}},
+		{"gap up to nothing", "gap", change{"last_sequence": 0}},
+		{"end with a last sequence", "end", change{"last_sequence": 7}},
 		{"gap with a signature", "gap", change{"signature": "a.b.c"}},
 	}
 	for _, name := range compiled.Required {

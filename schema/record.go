@@ -99,6 +99,10 @@ type Detail struct {
 	Reason     string `json:"reason,omitempty"`
 	// Bytes is, at the end, the session's total; in a gap, how many bytes from Offset on are missing.
 	Bytes *uint64 `json:"bytes,omitempty"`
+	// LastSequence is in a gap of records, which stands for those from Sequence to this one: see [Gap].
+	LastSequence uint64 `json:"last_sequence,omitempty"`
+	// Uncertain is in a gap of records of which the drain may have some: nobody knows which.
+	Uncertain bool `json:"uncertain,omitempty"`
 	// Signature is a JWS (RFC 7515) over the end's totals and digests.
 	Signature string `json:"signature,omitempty"`
 }

@@ -30,6 +30,7 @@ func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 	routed := pipeline.Drain{
 		Name:         d.Name,
 		Settings:     d,
+		Fingerprint:  d.Fingerprint,
 		Open:         func() (sinks.Sink, error) { return openSink(d, log) },
 		PHI:          d.CoversPHI(),
 		BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -40,7 +41,7 @@ func newDrainsCommand() *cobra.Command {
 	c.AddCommand(
 		newDrainTestCommand(r),
 		simple("pause", "Let a drain's records wait in the stream", "paused"),
-		simple("resume", "Go on where a drain was paused", "goes on"),
+		simple("resume", "Go on where a drain was paused, or gone", "goes on"),
 		newRewindCommand(r))
 	return c
 }
@@ -87,7 +88,11 @@ func printDrains(list []pipeline.DrainStatus) error {
 		if last != "" {
 			last = d.LastErrorAt.Local().Format(time.DateTime) + " " + last
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\t%d\t%.1f\t%d\t%s\n", d.Name, d.State, d.LagSegments, d.LagSeconds, d.Delivered, d.Rate, d.DeadLetters, last)
+		lag := strconv.FormatUint(d.LagRecords, 10)
+		if d.LagAtLeast { // it is being counted
+			lag = ">=" + lag
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%d\t%.1f\t%d\t%s\n", d.Name, d.State, lag, d.LagSeconds, d.Delivered, d.Rate, d.DeadLetters, last)
 	}
 	return w.Flush()
 }

@@ -155,7 +155,7 @@ func listenError(err error) error {
 const clusterPartitions = 8
 
 func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (*bus.Bus, error) {
-	o := bus.Options{Store: c.Store, Sync: c.SyncInterval, MaxBytes: c.Streams.MaxBytes, Log: log}
+	o := bus.Options{Store: c.Store, Sync: c.SyncInterval, MaxBytes: c.Streams.MaxBytes, Retention: c.Streams.Retention, Log: log}
 	if c.NATS != nil {
 		o = busOptions(c, log)
 	}
@@ -174,7 +174,7 @@ func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 	n := c.NATS
 	o := bus.Options{
-		URL: n.URL, Replicas: n.Replicas, Partitions: clusterPartitions, CredentialsFile: n.CredentialsFile, NKeySeedFile: n.NKeySeedFile,
+		URL: n.URL, Replicas: n.Replicas, Partitions: clusterPartitions, Retention: c.Streams.Retention, CredentialsFile: n.CredentialsFile, NKeySeedFile: n.NKeySeedFile,
 		Token: n.Token.Reveal(), Username: n.Username, Password: n.Password.Reveal(), InboxPrefix: n.InboxPrefix, Log: log,
 	}
 	if n.TLS != (config.TLS{}) {

@@ -173,6 +173,7 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"nats", before.NATS, after.NATS},
 		{"sync_interval", before.SyncInterval, after.SyncInterval},
 		{"streams.max_bytes", before.Streams.MaxBytes, after.Streams.MaxBytes},
+		{"streams.retention", before.Streams.Retention, after.Streams.Retention},
 		{"gateway.listen", before.Gateway.Listen, after.Gateway.Listen},
 		{"gateway.host_key", before.Gateway.HostKey, after.Gateway.HostKey},
 		{"gateway.accept_env", before.Gateway.AcceptEnv, after.Gateway.AcceptEnv},

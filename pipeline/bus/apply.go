@@ -38,12 +38,12 @@ func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 		if err != nil {
 			return done, err
 		}
-		wanted := streamConfig(s.name, s.subjects, replicas, b.partitions, o.limit(s.name))
+		wanted := streamConfig(s.name, s.subjects, replicas, b.partitions, o.limit(s.name), o.retention())
 		if err := b.ensureStream(ctx, wanted); err != nil {
 			return done, err
 		}
 		a, err := b.update(ctx, s.name, before, func(c *jetstream.StreamConfig) {
-			c.Replicas, c.MaxAge, c.Discard, c.AllowDirect = wanted.Replicas, wanted.MaxAge, wanted.Discard, wanted.AllowDirect
+			c.Replicas, c.MaxAge, c.Duplicates, c.Discard, c.AllowDirect = wanted.Replicas, wanted.MaxAge, wanted.Duplicates, wanted.Discard, wanted.AllowDirect
 			if wanted.MaxBytes > 0 {
 				c.MaxBytes = wanted.MaxBytes
 			}
@@ -60,7 +60,7 @@ func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 		if err != nil {
 			return done, err
 		}
-		k.config.Replicas = replicas
+		k.config.Replicas, k.config.TTL = replicas, b.ttl(k.config)
 		if _, err := b.ensureBucket(ctx, k.config); err != nil {
 			return done, fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
 		}

@@ -54,7 +54,7 @@ func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
 // excepted. What can't be read is left out, told to the log, and counted: see Unreadable.
 func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
 	unreadable := int64(0)
-	sessions, err := readable[schema.Session](ctx, b.sessions, "the sessions", func(key string) {
+	sessions, err := readable[schema.Session](ctx, b.sessions, ">", "the sessions", func(key string) {
 		unreadable++
 		b.log.Error("what is recorded of a session can't be read and is passed over", "key", key)
 	})
@@ -67,19 +67,20 @@ func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
 // Unreadable is how many sessions could not be read when they were last listed.
 func (b *Bus) Unreadable() int64 { return b.unreadable.Load() }
 
-// all gives all values of a bucket.
-func all[T any](ctx context.Context, bucket jetstream.KeyValue, what string) ([]T, error) {
+// all gives all values of a bucket whose keys a pattern matches.
+func all[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what string) ([]T, error) {
 	var corrupt string
-	values, err := readable[T](ctx, bucket, what, func(key string) { corrupt = key })
+	values, err := readable[T](ctx, bucket, keys, what, func(key string) { corrupt = key })
 	if err == nil && corrupt != "" {
 		return nil, fmt.Errorf("list %s: %s: %w", what, corrupt, schema.ErrCorrupt)
 	}
 	return values, err
 }
 
-// readable gives all values of a bucket that can be read, and calls skipped with the keys of the others.
-func readable[T any](ctx context.Context, bucket jetstream.KeyValue, what string, skipped func(key string)) ([]T, error) {
-	watch, err := bucket.WatchAll(ctx, jetstream.IgnoreDeletes())
+// readable gives the values of a bucket that can be read and whose keys a pattern matches, and calls skipped with the keys
+// of those that can't.
+func readable[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what string, skipped func(key string)) ([]T, error) {
+	watch, err := bucket.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", what, err)
 	}

@@ -30,15 +30,18 @@ const (
 	makeTimeout = 30 * time.Second
 	// reconnectWait is how often the connection to an embedded server is tried again, which is being started again then.
 	reconnectWait = 50 * time.Millisecond
-	// retention is how long the streams keep what was written: a session of seven days is whole
-	// in them when it ends, with a week for drains to catch up.
-	retention = 14 * 24 * time.Hour
-	// sessionRetention is how long a session and its operation are known after they were written last: while it
-	// lasts, which is a week at most, and then as long as what it showed.
-	sessionRetention = retention + 8*24*time.Hour
+	// duplicates is how long a stream recognises a repeat, unless it keeps data for a shorter time.
+	duplicates = 2 * time.Minute
+	// sessionMost is how long a session and its operation are known after they were written last, beside the
+	// retention of what it showed: while it lasts, which is a week at most.
+	sessionMost = 8 * 24 * time.Hour
 	// partitionsKey is where a stream's metadata keep the number of partitions.
 	partitionsKey = "ttydrain.partitions"
 )
+
+// Retention is how long the streams keep what was written, where nothing else is said: a session of seven days is whole
+// in them when it ends, with a week for drains to catch up.
+const Retention = 14 * 24 * time.Hour
 
 // Options say which NATS to use.
 type Options struct {
@@ -72,9 +75,18 @@ type Options struct {
 	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
 	// exist keep theirs.
 	Partitions int
+	// Retention is how long the streams keep what was written, those that exist too; 0 means [Retention].
+	Retention time.Duration
 
 	// Log gets what the embedded server and the connection have to say; nil for nobody.
 	Log *slog.Logger
+}
+
+func (o *Options) retention() time.Duration {
+	if o.Retention == 0 {
+		return Retention
+	}
+	return o.Retention
 }
 
 // A Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent use.
@@ -93,6 +105,7 @@ type Bus struct {
 
 	refusals   *refusals
 	partitions int
+	retention  time.Duration
 	streams    map[string]jetstream.Stream // by name; filled by open, then only read
 	operations jetstream.KeyValue
 	sessions   jetstream.KeyValue
@@ -100,6 +113,7 @@ type Bus struct {
 	leases     jetstream.KeyValue
 	controls   jetstream.KeyValue
 	states     jetstream.KeyValue
+	gaps       jetstream.KeyValue
 	owner      string // of this process's leases
 	roster     *roster
 
@@ -136,7 +150,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 		if !s.roles.has(o.Role) {
 			continue
 		}
-		if err := b.ensureStream(ctx, streamConfig(s.name, s.subjects, replicas, b.partitions, o.limit(s.name))); err != nil {
+		if err := b.ensureStream(ctx, streamConfig(s.name, s.subjects, replicas, b.partitions, o.limit(s.name), o.retention())); err != nil {
 			return err
 		}
 	}
@@ -171,7 +185,7 @@ func (b *Bus) ensureBuckets(ctx context.Context, role Role, replicas int) error 
 		if !k.roles.has(role) {
 			continue
 		}
-		k.config.Replicas = replicas
+		k.config.Replicas, k.config.TTL = replicas, b.ttl(k.config)
 		bucket, err := b.ensureBucket(ctx, k.config)
 		if err != nil {
 			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
@@ -186,6 +200,14 @@ func (b *Bus) ensureBuckets(ctx context.Context, role Role, replicas int) error 
 		}
 	}
 	return nil
+}
+
+// ttl is how long a bucket keeps what was written last.
+func (b *Bus) ttl(config jetstream.KeyValueConfig) time.Duration {
+	if config.TTL == likeSessions {
+		return b.retention + sessionMost
+	}
+	return config.TTL
 }
 
 // adjust makes the settings of a stream that is there the wanted ones. Where this process may not change them, it goes
@@ -271,7 +293,7 @@ func lockStore(dir string) (*os.File, error) {
 }
 
 // ensureStream makes a stream that is missing, and takes the number of partitions from one that is there, to which it gives the
-// wanted bound; a bound of 0 leaves it as it is.
+// wanted bound and retention; a bound of 0 leaves it as it is.
 func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	name := wanted.Name
 	made, err := ensure(ctx, b.refusals, name, jetstream.ErrStreamNotFound,
@@ -284,24 +306,36 @@ func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) e
 	if err != nil || n < 1 {
 		return fmt.Errorf("the stream %s is not ttydrain's: its metadata have no %s", name, partitionsKey)
 	}
-	if wanted.MaxBytes > 0 && made.CachedInfo().Config.MaxBytes != wanted.MaxBytes {
-		if err := b.adjust(ctx, name, func(c *jetstream.StreamConfig) { c.MaxBytes = wanted.MaxBytes }); err != nil {
+	if is := made.CachedInfo().Config; wanted.MaxBytes > 0 && is.MaxBytes != wanted.MaxBytes || is.MaxAge != wanted.MaxAge {
+		if err := b.adjust(ctx, name, func(c *jetstream.StreamConfig) {
+			c.MaxAge, c.Duplicates = wanted.MaxAge, wanted.Duplicates
+			if wanted.MaxBytes > 0 {
+				c.MaxBytes = wanted.MaxBytes
+			}
+		}); err != nil {
 			return err
 		}
+		if made, err = guarded(ctx, b.refusals, name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) }); err != nil {
+			return fmt.Errorf("look at the stream %s: %w", name, err)
+		}
 	}
+	b.retention = made.CachedInfo().Config.MaxAge
 	b.partitions = n
 	b.streams[name] = stream{made, name, b.refusals}
 	return nil
 }
 
 // streamConfig is how a stream is made. maxBytes is its bound; 0 for none.
-func streamConfig(name, subjects string, replicas, partitions int, maxBytes int64) jetstream.StreamConfig {
+func streamConfig(name, subjects string, replicas, partitions int, maxBytes int64, retention time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
-		Discard: jetstream.DiscardNew, MaxAge: retention, MaxBytes: maxBytes, AllowDirect: true,
+		Discard: jetstream.DiscardNew, MaxAge: retention, Duplicates: min(duplicates, retention), MaxBytes: maxBytes, AllowDirect: true,
 		Metadata: map[string]string{partitionsKey: strconv.Itoa(partitions)},
 	}
 }
+
+// Retention is how long the streams keep what was written.
+func (b *Bus) Retention() time.Duration { return b.retention }
 
 // Partitions is the number of partitions of the streams.
 func (b *Bus) Partitions() int { return b.partitions }

@@ -140,7 +140,7 @@ func TestOperationIDsOutliveTheirRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		config := stream.CachedInfo().Config
-		if config.MaxAge != sessionRetention {
+		if config.MaxAge != Retention+sessionMost {
 			t.Errorf("operations are kept for %s", config.MaxAge)
 		}
 		config.MaxAge, config.Duplicates = 100*time.Millisecond, 100*time.Millisecond
@@ -337,7 +337,7 @@ func TestStreams(t *testing.T) {
 	for _, name := range []string{schema.StreamTTY, schema.StreamLogs, schema.StreamDeadLetter} {
 		config := b.streams[name].CachedInfo().Config
 		if config.Discard != jetstream.DiscardNew || config.Storage != jetstream.FileStorage || config.Retention != jetstream.LimitsPolicy ||
-			config.MaxAge != retention || config.Duplicates < time.Minute {
+			config.MaxAge != Retention || config.Duplicates < time.Minute {
 			t.Errorf("the stream %s is %+v", name, config)
 		}
 	}

@@ -169,3 +169,34 @@ func TestCluster(t *testing.T) {
 	}
 	second.Release()
 }
+
+// TestRetentionOnACluster: several processes change it at once, and the streams keep their replicas.
+func TestRetentionOnACluster(t *testing.T) {
+	_, urls := startCluster(t)
+	for _, keep := range []time.Duration{time.Hour, time.Minute} {
+		var opening sync.WaitGroup
+		var buses [3]*Bus
+		for i := range buses {
+			opening.Go(func() {
+				b, err := Open(t.Context(), Options{URL: urls, Replicas: 3, Partitions: 3, Retention: keep})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				t.Cleanup(b.Close)
+				buses[i] = b
+			})
+		}
+		opening.Wait()
+		if t.Failed() {
+			return
+		}
+		mustKeep(t, buses[0], keep)
+		for _, name := range allStreams {
+			info, err := buses[0].streams[name].Info(t.Context())
+			if err != nil || info.Config.Replicas != 3 {
+				t.Errorf("the stream %s has %d replicas, %v", name, info.Config.Replicas, err)
+			}
+		}
+	}
+}

@@ -56,7 +56,7 @@ func TestReserve(t *testing.T) {
 		{"a chunk", func() error { _, err := b.PublishChunk(tty, "", []byte("x")).Wait(t.Context()); return err }, 1},
 		{"whether it is ready", func() error { return b.Ready(t.Context()) }, 1},
 		{"a segment", func() error {
-			n, err := b.PublishSegment(logs, segment, []byte("x")).Wait(t.Context())
+			n, err := b.PublishSegment(logs, segment, 1, false, []byte("x")).Wait(t.Context())
 			if err == nil {
 				segment = n
 			}

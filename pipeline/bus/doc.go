@@ -4,8 +4,10 @@
 // # Streams
 //
 // TTY holds the chunks that the capture writes, LOGS the segments that the enricher writes; each has one
-// subject per operation (see package schema). Both refuse new messages rather than delete old
-// ones when they are full, which holds the sessions back.
+// subject per operation (see package schema). DEADLETTER has one subject for each record that a drain never takes. All
+// refuse new messages rather than delete old ones when they are full, which holds the sessions back. What is older than
+// the retention is removed; streams that exist take the retention that is configured when a process connects. Nothing
+// is published on a subject of LOGS whose last segment was removed: the retention is longer than any session.
 //
 // # Sizes, and a disk that is full
 //

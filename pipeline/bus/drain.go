@@ -31,7 +31,7 @@ func (b *Bus) SaveDrainState(ctx context.Context, s *schema.DrainState) error {
 
 // DrainStates gives how the workers of all drains stand, in no order.
 func (b *Bus) DrainStates(ctx context.Context) ([]schema.DrainState, error) {
-	return all[schema.DrainState](ctx, b.states, "the drains' states")
+	return all[schema.DrainState](ctx, b.states, ">", "the drains' states")
 }
 
 // DrainControl gives what is wanted of a drain.
@@ -49,7 +49,8 @@ func (b *Bus) DrainControl(ctx context.Context, drain string) (c schema.DrainCon
 	return c, nil
 }
 
-// ChangeDrainControl changes what is wanted of a drain. Of two changes at once, neither is lost.
+// ChangeDrainControl changes what is wanted of a drain. Of two changes at once, neither is lost: change may be called
+// several times, with what is wanted by then.
 func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(*schema.DrainControl)) error {
 	key := schema.Token(drain)
 	for {
@@ -162,10 +163,7 @@ func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
 
 // DeadLetters calls each with the dead letters of a drain ("": of all) and their numbers, the oldest first.
 func (b *Bus) DeadLetters(ctx context.Context, drain string, each func(number uint64, l *schema.DeadLetter) error) error {
-	filter := "deadletter.*"
-	if drain != "" {
-		filter = schema.SubjectDeadLetter(drain)
-	}
+	filter := schema.FilterDeadLetters(drain)
 	for after := uint64(0); ; {
 		raw, err := b.streams[schema.StreamDeadLetter].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -214,10 +212,9 @@ func (b *Bus) DeleteDeadLetter(ctx context.Context, number uint64) error {
 
 // CountDeadLetters counts the dead letters of a drain.
 func (b *Bus) CountDeadLetters(ctx context.Context, drain string) (uint64, error) {
-	subject := schema.SubjectDeadLetter(drain)
-	info, err := b.streams[schema.StreamDeadLetter].Info(ctx, jetstream.WithSubjectFilter(subject))
+	n, err := b.Count(ctx, schema.StreamDeadLetter, []string{schema.FilterDeadLetters(drain)}, 0)
 	if err != nil {
 		return 0, fmt.Errorf("count the dead letters: %w", err)
 	}
-	return info.State.Subjects[subject], nil
+	return n, nil
 }

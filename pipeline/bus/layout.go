@@ -55,6 +55,9 @@ var streams = []struct {
 	{schema.StreamDeadLetter, "deadletter.>", RoleRouter},
 }
 
+// likeSessions is the TTL of a bucket that keeps what it has for a week longer than the streams: see Bus.ttl.
+const likeSessions = -1
+
 // buckets are the KV buckets, likewise.
 var buckets = []struct {
 	into   func(*Bus) *jetstream.KeyValue
@@ -63,9 +66,9 @@ var buckets = []struct {
 }{
 	{func(b *Bus) *jetstream.KeyValue { return &b.operations },
 		jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed",
-			TTL: sessionRetention}, RoleGateway},
+			TTL: likeSessions}, RoleGateway},
 	{func(b *Bus) *jetstream.KeyValue { return &b.sessions },
-		jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands", TTL: sessionRetention}, RoleGateway},
+		jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands", TTL: likeSessions}, RoleGateway},
 	{func(b *Bus) *jetstream.KeyValue { return &b.positions },
 		jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}, RoleEnrich | RoleRouter},
 	// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.
@@ -77,4 +80,7 @@ var buckets = []struct {
 	{func(b *Bus) *jetstream.KeyValue { return &b.states },
 		jetstream.KeyValueConfig{Bucket: schema.BucketStates, Description: "how each drain stands",
 			TTL: stateTTL, Storage: jetstream.MemoryStorage}, RoleRouter},
+	{func(b *Bus) *jetstream.KeyValue { return &b.gaps },
+		jetstream.KeyValueConfig{Bucket: schema.BucketGaps, Description: "what drains miss and were not told yet",
+			LimitMarkerTTL: gapMarkerTTL}, RoleRouter},
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,8 +38,7 @@ type Lease struct {
 	cancel   context.CancelCauseFunc
 	done     chan struct{} // closed when renewing has ended
 	held     uint64        // revision of the lease's key; of renew alone until done
-	position uint64
-	rewind   string // ID of the last rewind that the position has followed
+	progress Progress
 	revision uint64 // of the position's key
 	asked    sync.Once
 	wanted   chan struct{} // closed by asked
@@ -140,12 +137,9 @@ func (l *Lease) takePosition(ctx context.Context) error {
 			if full {
 				return nil
 			}
-			l.revision, err = l.bus.positions.Create(ctx, l.name, []byte("0"))
+			l.revision, err = l.bus.positions.Create(ctx, l.name, l.progress.append(nil))
 		} else if err == nil {
-			// The sequence, and the rewind behind a space where there was one.
-			sequence, rewind, _ := strings.Cut(string(entry.Value()), " ")
-			l.rewind = rewind
-			if l.position, err = strconv.ParseUint(sequence, 10, 64); err != nil {
+			if l.progress, err = parseProgress(entry.Value()); err != nil {
 				return fmt.Errorf("read the position of %s: %w", l.name, err)
 			}
 			if l.revision = entry.Revision(); full {
@@ -204,31 +198,34 @@ func (l *Lease) Wanted() <-chan struct{} { return l.wanted }
 func (l *Lease) askFor() { l.asked.Do(func() { close(l.wanted) }) }
 
 // Position is how far the work has come: the sequence of the last message that it is done with, 0 at first.
-func (l *Lease) Position() uint64 { return l.position }
+func (l *Lease) Position() uint64 { return l.progress.Sequence }
 
-// Rewound is the ID of the last rewind that the position has followed, or "".
-func (l *Lease) Rewound() string { return l.rewind }
+// Progress is all that is known of how far the work has come.
+func (l *Lease) Progress() Progress { return l.progress }
 
-// Save moves the position. It fails with ErrLeaseLost where another process has taken over, and with ErrFull where it
-// can't be kept now: then it is as it was, and the work can go on.
+// Save moves the position to a message. It fails with ErrLeaseLost where another process has taken over, and with ErrFull
+// where it can't be kept now: then it is as it was, and the work can go on.
 func (l *Lease) Save(ctx context.Context, sequence uint64) error {
-	return l.save(ctx, sequence, l.rewind)
+	p := l.progress
+	p.Sequence = sequence
+	p.Reached = max(p.Reached, sequence)
+	return l.SaveProgress(ctx, p)
 }
 
 // Rewind moves the position to where a rewind wants it, and notes that this one has been followed.
 func (l *Lease) Rewind(ctx context.Context, r *schema.Rewind) error {
-	return l.save(ctx, r.After, r.ID)
+	p := l.progress
+	p.Sequence, p.Rewind = r.After, r.ID
+	p.Reached = max(p.Reached, r.After)
+	return l.SaveProgress(ctx, p)
 }
 
-func (l *Lease) save(ctx context.Context, sequence uint64, rewind string) error {
+// SaveProgress is Save of all that belongs to the position.
+func (l *Lease) SaveProgress(ctx context.Context, p Progress) error {
 	if err := l.bus.disk.room(forBookkeeping, 0); err != nil {
 		return fmt.Errorf("save the position of %s: %w", l.name, err)
 	}
-	value := strconv.AppendUint(nil, sequence, 10)
-	if rewind != "" {
-		value = append(append(value, ' '), rewind...)
-	}
-	revision, err := l.bus.positions.Update(ctx, l.name, value, l.revision)
+	revision, err := l.bus.positions.Update(ctx, l.name, p.append(nil), l.revision)
 	if conflicts(err) {
 		l.cancel(ErrLeaseLost)
 		return fmt.Errorf("save the position of %s: %w", l.name, ErrLeaseLost)
@@ -236,7 +233,7 @@ func (l *Lease) save(ctx context.Context, sequence uint64, rewind string) error 
 	if err != nil {
 		return fmt.Errorf("save the position of %s: %w", l.name, err)
 	}
-	l.position, l.rewind, l.revision = sequence, rewind, revision
+	l.progress, l.revision = p, revision
 	return nil
 }
 

@@ -53,7 +53,9 @@ func TestPermissions(t *testing.T) {
 		// Writing.
 		{"tty.0.default.web.1", "gateway"},
 		{"logs.0.default.web.1", "enrich"},
-		{"deadletter.siem", "router"},
+		{"deadletter.siem.1.2", "router"},
+		{"deadletter.siem.1.2.gap", "router"},
+		{"$KV.gaps.siem.0.1", "router"},
 		{"$KV.operations.default.web.x", "gateway"},
 		{"$KV.sessions.1", "gateway"},
 		{"$KV.leases.enrich.0", "enrich"},
@@ -84,7 +86,10 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.STREAM.MSG.GET.LOGS", nobody},
 		// Dead letters.
 		{"$JS.API.CONSUMER.CREATE.DEADLETTER.x", nobody},
+		{"$JS.API.CONSUMER.CREATE.DEADLETTER.x.deadletter.siem.>", "router"},
+		{"$JS.API.CONSUMER.MSG.NEXT.DEADLETTER.x", nobody},
 		{"$JS.API.DIRECT.GET.DEADLETTER", "router"},
+		{"$JS.API.DIRECT.GET.DEADLETTER.deadletter.siem.1.2", "router"},
 		{"$JS.API.STREAM.MSG.DELETE.DEADLETTER", "router"},
 		{"$JS.API.STREAM.MSG.DELETE.TTY", nobody},
 		{"$JS.API.STREAM.MSG.DELETE.LOGS", nobody},
@@ -99,12 +104,16 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.DIRECT.GET.KV_positions.$KV.positions.enrich.0", "enrich"},
 		{"$JS.API.DIRECT.GET.KV_positions.$KV.positions.drain.siem.0", "router"},
 		{"$JS.API.DIRECT.GET.KV_controls.$KV.controls.siem", "router"},
+		{"$JS.API.CONSUMER.CREATE.KV_gaps.x.$KV.gaps.siem.0.*", "router"},
+		{"$JS.API.CONSUMER.CREATE.KV_gaps.x.$KV.gaps.>", nobody},
+		{"$JS.API.DIRECT.GET.KV_gaps.$KV.gaps.siem.0.1", "router"},
 		{"$JS.API.DIRECT.GET.KV_sessions.$KV.sessions.1", nobody},
 		// Keeping up with what a bucket sends.
 		{"$JS.FC.KV_sessions.x.y", "gateway"},
 		{"$JS.FC.KV_leases.x.y", "enrich router"},
 		{"$JS.FC.KV_controls.x.y", "router"},
 		{"$JS.FC.KV_states.x.y", "router"},
+		{"$JS.FC.KV_gaps.x.y", "router"},
 		{"$JS.FC.TTY.x.y", nobody},
 		{"$JS.FC.LOGS.x.y", nobody},
 		{"$JS.ACK.TTY.x.1.1.1.1.1", nobody},
@@ -259,7 +268,7 @@ func TestRolesWork(t *testing.T) {
 
 	lease := acquire(enricher, "enrich.0")
 	readOne(t, enricher, schema.StreamTTY, schema.FilterTTY(0))
-	_, err = enricher.PublishSegment(schema.LogsOf(subject), 0, []byte("segment")).Wait(ctx)
+	_, err = enricher.PublishSegment(schema.LogsOf(subject), 0, 1, false, []byte("segment")).Wait(ctx)
 	must(err)
 	_, _, err = enricher.Last(ctx, schema.StreamLogs, schema.LogsOf(subject))
 	must(err)
@@ -294,7 +303,31 @@ func TestRolesWork(t *testing.T) {
 	if must(err); len(states) != 1 {
 		t.Errorf("%d states", len(states))
 	}
-	must(router.PublishDeadLetter(ctx, &schema.DeadLetter{Drain: "siem", Operation: "1"}))
+	gaps := &schema.DrainGaps{Operation: op, Gaps: []schema.Gap{{First: 1, Last: 2}}}
+	must(router.SaveGaps(ctx, "siem", 0, gaps))
+	_, ok, err := router.OperationGaps(ctx, "siem", 0, op.ID)
+	if must(err); !ok {
+		t.Error("the gap is not there")
+	}
+	all, err := router.Gaps(ctx, "siem", 0)
+	if must(err); len(all) != 1 {
+		t.Errorf("%d operations have gaps", len(all))
+	}
+	must(router.DeleteGaps(ctx, "siem", 0, op.ID))
+	_, _, err = router.First(ctx, schema.StreamLogs, []string{schema.FilterLogs(0, "", "")}, 0)
+	must(err)
+	_, err = router.Begin(ctx, schema.StreamLogs)
+	must(err)
+	_, _, err = router.Progress(ctx, "drain.siem.0")
+	must(err)
+	heads, err := router.ReadHeads(ctx, schema.StreamLogs, []string{schema.FilterLogs(0, "", "")}, 0)
+	must(err)
+	_, err = heads.Next(ctx)
+	must(err)
+	heads.Close()
+	for range 2 { // the second finds the first
+		must(router.PublishDeadLetter(ctx, &schema.DeadLetter{Drain: "siem", Operation: "1"}))
+	}
 	n, err := router.CountDeadLetters(ctx, "siem")
 	if must(err); n != 1 {
 		t.Errorf("%d dead letters", n)

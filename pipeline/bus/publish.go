@@ -32,28 +32,39 @@ type Publish struct {
 // PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a repeat. data is
 // the bus's until Wait has returned.
 func (b *Bus) PublishChunk(subject, id string, data []byte) *Publish {
-	return b.publish(forSessions, subject, data, jetstream.WithMsgID(id))
+	return b.publish(forSessions, &nats.Msg{Subject: subject, Data: data}, jetstream.WithMsgID(id))
 }
 
-// PublishSegment sends a message without waiting for it, which is stored only if the last message on its
-// subject has the sequence last (0: there is none). data is the bus's until Wait has returned.
-func (b *Bus) PublishSegment(subject string, last uint64, data []byte) *Publish {
-	return b.publish(forDelivery, subject, data, jetstream.WithExpectLastSequencePerSubject(last))
+// Headers of a segment's message, from which what a drain does not have yet can be counted without reading it.
+const (
+	headerRecords = "Ttydrain-Records" // how many records the segment has
+	headerPHI     = "Ttydrain-Phi"     // "1" where they may be protected health information
+)
+
+// PublishSegment sends a segment without waiting for it, which is stored only if the last message on its
+// subject has the sequence last (0: there is none). records and phi are what it holds. data is the bus's until Wait has
+// returned.
+func (b *Bus) PublishSegment(subject string, last uint64, records int, phi bool, data []byte) *Publish {
+	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{headerRecords: {strconv.Itoa(records)}}}
+	if phi {
+		m.Header[headerPHI] = []string{"1"}
+	}
+	return b.publish(forDelivery, m, jetstream.WithExpectLastSequencePerSubject(last))
 }
 
 // PublishEnd sends the last chunk of an operation that ended without one, behind the message on its subject with the
-// sequence last (0: there is none), like PublishSegment. It may have more of a disk's last room than other chunks.
+// sequence last (0: there is none), without waiting for it. It may have more of a disk's last room than other chunks.
 func (b *Bus) PublishEnd(subject string, last uint64, data []byte) *Publish {
-	return b.publish(forBookkeeping, subject, data, jetstream.WithExpectLastSequencePerSubject(last))
+	return b.publish(forBookkeeping, &nats.Msg{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(last))
 }
 
-func (b *Bus) publish(what need, subject string, data []byte, opts ...jetstream.PublishOpt) *Publish {
-	if err := b.disk.room(what, len(data)); err != nil {
+func (b *Bus) publish(what need, m *nats.Msg, opts ...jetstream.PublishOpt) *Publish {
+	if err := b.disk.room(what, len(m.Data)); err != nil {
 		return &Publish{err: err}
 	}
 	refused := b.refusals.end.Load()
-	future, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: data}, opts...)
-	return &Publish{future, err, subject, refused}
+	future, err := b.js.PublishMsgAsync(m, opts...)
+	return &Publish{future, err, m.Subject, refused}
 }
 
 // Wait waits until the stream has stored the message, for some seconds at most, and gives its sequence in the
@@ -99,16 +110,22 @@ func conflicts(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists)
 }
 
-// PublishDeadLetter keeps a dead letter.
+// PublishDeadLetter keeps a dead letter. Of a record that has one already, the first stays: a worker that dies before
+// its position is kept works the record again.
 func (b *Bus) PublishDeadLetter(ctx context.Context, letter *schema.DeadLetter) error {
 	data, err := json.Marshal(letter)
 	if err != nil {
 		return fmt.Errorf("encode a dead letter: %w", err)
 	}
-	// A worker that dies before its position is kept works the record again: the ID keeps the letter single, where
-	// another goes on within two minutes.
-	id := letter.Drain + "/" + letter.Operation + "/" + strconv.FormatUint(letter.Sequence, 10)
-	if _, err := b.publish(forDelivery, schema.SubjectDeadLetter(letter.Drain), data, jetstream.WithMsgID(id)).Wait(ctx); err != nil {
+	m := &nats.Msg{Subject: schema.SubjectDeadLetter(letter), Data: data}
+	_, err = b.publish(forDelivery, m, jetstream.WithExpectLastSequencePerSubject(0)).Wait(ctx)
+	if errors.Is(err, ErrFenced) {
+		// On a cluster another one may be under way, and then not come.
+		if _, there, lookErr := b.Last(ctx, schema.StreamDeadLetter, m.Subject); there || lookErr != nil {
+			return lookErr
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("keep a dead letter: %w", err)
 	}
 	return nil

@@ -48,7 +48,7 @@ func checkFences(t *testing.T, b *Bus, least int) {
 	store := func(subject string, last uint64, data string) (sequence uint64) {
 		await(t, data+" is stored", func() bool {
 			var err error
-			sequence, err = b.PublishSegment(subject, last, []byte(data)).Wait(t.Context())
+			sequence, err = b.PublishSegment(subject, last, 1, false, []byte(data)).Wait(t.Context())
 			if err != nil && (least > 0 || !errors.Is(err, ErrFenced)) {
 				t.Fatal(err)
 			}
@@ -60,7 +60,7 @@ func checkFences(t *testing.T, b *Bus, least int) {
 	store("logs.0.default.web.2", 0, "another operation")
 	second := store(subject, first, "second")
 	for _, stale := range []uint64{0, first, second + 1} {
-		if _, err := b.PublishSegment(subject, stale, []byte("stale")).Wait(t.Context()); !errors.Is(err, ErrFenced) {
+		if _, err := b.PublishSegment(subject, stale, 1, false, []byte("stale")).Wait(t.Context()); !errors.Is(err, ErrFenced) {
 			t.Errorf("published after %d, where the last is %d: %v", stale, second, err)
 		}
 	}
@@ -69,7 +69,7 @@ func checkFences(t *testing.T, b *Bus, least int) {
 	for round := range 20 {
 		var all []*Publish
 		for i := range 5 {
-			all = append(all, b.PublishSegment(subject, last, fmt.Appendf(nil, "round %d, %d", round, i)))
+			all = append(all, b.PublishSegment(subject, last, 1, false, fmt.Appendf(nil, "round %d, %d", round, i)))
 		}
 		stored := 0
 		after := last
@@ -192,7 +192,7 @@ func TestDeadLetterIsKeptOnce(t *testing.T) {
 	if end, err := b.End(t.Context(), schema.StreamDeadLetter); err != nil || end != 3 {
 		t.Errorf("%d dead letters, %v", end, err)
 	}
-	m, ok, err := b.Last(t.Context(), schema.StreamDeadLetter, schema.SubjectDeadLetter("siem"))
+	m, ok, err := b.Last(t.Context(), schema.StreamDeadLetter, schema.SubjectDeadLetter(letter("siem", 2)))
 	if err != nil || !ok || m.Sequence != 2 || !bytes.Contains(m.Data, []byte(`"reason":"a test"`)) {
 		t.Errorf("%+v, %t, %v", m, ok, err)
 	}

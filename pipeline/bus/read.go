@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,10 @@ type Message struct {
 	Time     time.Time
 	// Pending is how many messages that the reader wants were behind this one when it was sent.
 	Pending uint64
+	// Records is how many records a segment has, and PHI says that they may be protected health information. On LOGS
+	// alone, and only where the message was read by a [Reader].
+	Records uint64
+	PHI     bool
 	// Data is the reader's: nobody else uses it.
 	Data []byte
 }
@@ -50,11 +55,22 @@ const readAhead = 128
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
 // in the order of the stream, and waits for new ones at its end.
 func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
-	return b.read(ctx, stream, jetstream.OrderedConsumerConfig{
+	return b.read(ctx, stream, fromSequence(filters, after))
+}
+
+// ReadHeads is Read without the messages' data.
+func (b *Bus) ReadHeads(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
+	config := fromSequence(filters, after)
+	config.HeadersOnly = true
+	return b.read(ctx, stream, config)
+}
+
+func fromSequence(filters []string, after uint64) jetstream.OrderedConsumerConfig {
+	return jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    after + 1,
-	})
+	}
 }
 
 func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (*Reader, error) {
@@ -125,7 +141,20 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("read from the stream: %w", err)
 	}
-	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, m.Data()}, nil
+	// A segment without the header is one of a version that wrote none.
+	records, err := strconv.ParseUint(m.Headers().Get(headerRecords), 10, 64)
+	if err != nil {
+		records = 1
+	}
+	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, records, m.Headers().Get(headerPHI) != "", m.Data()}, nil
+}
+
+// Pending is how many messages there were to read when reading began, or began anew.
+func (r *Reader) Pending() uint64 {
+	if info := r.consumer.CachedInfo(); info != nil {
+		return info.NumPending
+	}
+	return 0
 }
 
 // Close ends reading. It may be called again. Of a server that does not answer it waits a second for a word, and leaves the rest
@@ -196,6 +225,53 @@ func (b *Bus) Tail(ctx context.Context, stream, subject string, each func(Messag
 			return err
 		}
 	}
+}
+
+// Count counts the messages after another that one of the filters matches, without reading them.
+func (b *Bus) Count(ctx context.Context, stream string, filters []string, after uint64) (uint64, error) {
+	// Not an ordered consumer, which would ask for messages; even where ctx ends, as in Read.
+	ctx = context.WithoutCancel(ctx)
+	config := jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, Replicas: 1, InactiveThreshold: requestTimeout,
+	}
+	if config.FilterSubjects = filters; len(filters) == 1 { // the server checks the right to read one
+		config.FilterSubject, config.FilterSubjects = filters[0], nil
+	}
+	consumer, err := guarded(ctx, b.refusals, stream, func(ctx context.Context) (jetstream.Consumer, error) { return b.js.CreateConsumer(ctx, stream, config) })
+	if err != nil {
+		return 0, fmt.Errorf("count the messages of the stream %s: %w", stream, err)
+	}
+	// If this fails, the server does it by itself soon.
+	_ = b.js.DeleteConsumer(ctx, stream, consumer.CachedInfo().Name)
+	return consumer.CachedInfo().NumPending, nil
+}
+
+// First gives the first message after another that one of the filters matches; ok is false where there is none. On a
+// cluster, the newest messages may not be found yet.
+func (b *Bus) First(ctx context.Context, stream string, filters []string, after uint64) (first Message, ok bool, err error) {
+	for _, filter := range filters {
+		raw, err := b.streams[stream].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return Message{}, false, fmt.Errorf("look for the next message of the stream %s: %w", stream, err)
+		}
+		if !ok || raw.Sequence < first.Sequence {
+			first, ok = Message{Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time, Data: raw.Data}, true
+		}
+	}
+	return first, ok, nil
+}
+
+// Begin gives the sequence of the first message that a stream still has; where it has none, that of the next one.
+func (b *Bus) Begin(ctx context.Context, stream string) (uint64, error) {
+	info, err := b.streams[stream].Info(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the beginning of the stream %s: %w", stream, err)
+	}
+	return max(info.State.FirstSeq, 1), nil
 }
 
 // End gives the sequence of a stream's last message, 0 where it never had one.

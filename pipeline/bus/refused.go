@@ -167,6 +167,11 @@ func (k bucket) Delete(ctx context.Context, key string, opts ...jetstream.KVDele
 	return err
 }
 
+func (k bucket) Purge(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error {
+	_, err := guarded(ctx, k.refusals, k.stream(), func(ctx context.Context) (struct{}, error) { return struct{}{}, k.KeyValue.Purge(ctx, key, opts...) })
+	return err
+}
+
 func (k bucket) Watch(ctx context.Context, keys string, opts ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
 	return k.watch(ctx, func(ctx context.Context) (jetstream.KeyWatcher, error) { return k.KeyValue.Watch(ctx, keys, opts...) })
 }

@@ -41,7 +41,7 @@ func TestRefused(t *testing.T) {
 		subject string // that is refused
 	}{
 		"publish": {"enrich", RoleEnrich, "logs.*.*.*.*", func(ctx context.Context, b *Bus) error {
-			_, err := b.PublishSegment("logs.0.default.web.1", 0, nil).Wait(ctx)
+			_, err := b.PublishSegment("logs.0.default.web.1", 0, 1, false, nil).Wait(ctx)
 			return err
 		}, "logs.0.default.web.1"},
 		"operation": {"gateway", RoleGateway, "$KV.operations.*.*.*",
@@ -106,7 +106,7 @@ func TestRefusedBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	segment := b.PublishSegment("logs.0.default.web.1", 0, nil)
+	segment := b.PublishSegment("logs.0.default.web.1", 0, 1, false, nil)
 	if _, err := b.PublishChunk("tty.0.default.web.1", "1", nil).Wait(t.Context()); !errors.As(err, new(*RefusedError)) {
 		t.Errorf("the enricher wrote to TTY: %v", err)
 	}

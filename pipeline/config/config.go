@@ -63,12 +63,17 @@ type NATS struct {
 
 func (n *NATS) setDefaults() { n.Replicas = 3 }
 
-// Streams says how much of what sessions showed is kept.
+// Streams says how much of what sessions showed is kept, and for how long.
 type Streams struct {
 	// MaxBytes is how large each of the streams TTY and LOGS may become; DEADLETTER may have a tenth of it. 0 leaves their
 	// bounds as they are: none, where nobody has set one.
 	MaxBytes int64 `yaml:"max_bytes" as:"size" min:"64MB"`
+	// Retention is how long they keep what was written: what a drain has not taken by then is missing there, and a gap
+	// record says so. No session may last for longer.
+	Retention time.Duration `yaml:"retention" min:"1m" max:"87600h"`
 }
+
+func (s *Streams) setDefaults() { s.Retention = 14 * 24 * time.Hour }
 
 // Gateway is the SSH server.
 type Gateway struct {

@@ -104,6 +104,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Store:        "testdata/good/data",
+		Streams:      Streams{Retention: 336 * time.Hour},
 		Gateway:      Gateway{Listen: "127.0.0.1:2222", HostKey: "testdata/good/host_key", AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second, KeepaliveInterval: 15 * time.Second, KeepaliveCount: 4},
 		Admin:        Admin{Listen: "127.0.0.1:9464"},
 		UserDocument: UserDocument{Issuer: "https://auth.example.com", SigningKey: "testdata/good/document_key.pem", Algorithm: "EdDSA"},
@@ -136,7 +137,7 @@ func TestFull(t *testing.T) {
 	if c.SyncInterval != 250*time.Millisecond || c.Store != "/var/lib/ttydrain" || c.Stacks[0].SessionDuration != 90*time.Minute {
 		t.Errorf("sync_interval %v, store %s, session_duration %v", c.SyncInterval, c.Store, c.Stacks[0].SessionDuration)
 	}
-	if c.Streams.MaxBytes != 20<<30 {
+	if c.Streams != (Streams{MaxBytes: 20 << 30, Retention: 720 * time.Hour}) {
 		t.Errorf("streams %+v", c.Streams)
 	}
 	if n := len(c.Users[1].Keys); n != 2 {

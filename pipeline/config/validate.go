@@ -115,6 +115,15 @@ func (c *Config) finishUserDocument(d *decoder) {
 
 func (c *Config) finishStacks(d *decoder) {
 	d.notEmpty("stacks", len(c.Stacks))
+	// The enricher finds out from its last segment how far a session is: that has to be there until the session ends.
+	for i, s := range c.Stacks {
+		at := fmt.Sprintf("stacks[%d].session_duration", i)
+		if s.SessionDuration > c.Streams.Retention && d.usable("streams.retention") && (d.usable(at) || !d.given(at)) {
+			d.refuse("streams.retention", "%s is less than a session of the stack %s may last (%s); expected at least that, or a lower session_duration",
+				c.Streams.Retention, quote(s.Name), s.SessionDuration)
+			break
+		}
+	}
 	names := newNames(d, "stacks", "name")
 	for i := range c.Stacks {
 		names.add(i, c.Stacks[i].Name)

@@ -68,6 +68,8 @@ type Record struct {
 	ExitStatus         *int      `json:"exit_status"`
 	Reason             string    `json:"reason"`
 	Bytes              *uint64   `json:"bytes"`
+	LastSequence       uint64    `json:"last_sequence,omitempty"`
+	Uncertain          bool      `json:"uncertain,omitempty"`
 	Signature          string    `json:"signature"`
 }
 
@@ -113,6 +115,10 @@ func recordOf(m *Message) Record {
 			r.LogBase64, _ = base64.StdEncoding.DecodeString(value)
 		case "sequence":
 			r.Sequence, _ = strconv.ParseUint(value, 10, 64)
+		case "last_sequence":
+			r.LastSequence, _ = strconv.ParseUint(value, 10, 64)
+		case "uncertain":
+			r.Uncertain = value == "true"
 		case "partial":
 			r.Partial = value == "true"
 		case "width":

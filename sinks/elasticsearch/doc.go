@@ -8,6 +8,9 @@
 // already and does no harm. The moment is part of it so that two installations of ttydrain, or one
 // whose store was begun anew, do not take each other's records for their own.
 //
+// A gap of records, which says that this drain misses some from a sequence on, has "-gap" behind it: the first of them may
+// be there all the same, from a write whose answer was lost.
+//
 // This holds within one backing index. Where the data stream was rolled over between a write whose
 // answer was lost and its repeat, the record is there twice, with the same _id.
 //

@@ -49,7 +49,7 @@ func (s *Sink) encode(batch []sinks.Entry, start int) (end int, err error) {
 		e := batch[i]
 		before := len(s.body)
 		s.body = append(s.body, `{"create":{"_id":`...)
-		s.body = appendID(s.body, e.Operation, e.Record.Sequence)
+		s.body = appendID(s.body, e.Operation, e.Record)
 		s.body = append(s.body, "}}\n"...)
 		s.body, err = s.encoder.AppendRecord(s.body, e.Operation, e.Record)
 		if err != nil {
@@ -65,13 +65,17 @@ func (s *Sink) encode(batch []sinks.Entry, start int) (end int, err error) {
 }
 
 // appendID appends the JSON string of a document's _id; see the package documentation.
-func appendID(dst []byte, op *schema.Operation, sequence uint64) []byte {
+func appendID(dst []byte, op *schema.Operation, r *schema.Record) []byte {
 	var room [64]byte
 	id := append(room[:0], op.ID...)
 	id = append(id, '-')
 	id = strconv.AppendInt(id, op.Started.UnixNano(), 36)
 	id = append(id, '-')
-	id = strconv.AppendUint(id, sequence, 10)
+	id = strconv.AppendUint(id, r.Sequence, 10)
+	if r.Detail != nil && r.Detail.LastSequence != 0 {
+		// Not the ID of the first record that it says is missing: that one may be there, from a write whose answer was lost.
+		id = append(id, "-gap"...)
+	}
 	dst, _ = schema.AppendString(dst, id)
 	return dst
 }

@@ -15,7 +15,7 @@ import (
 
 func TestID(t *testing.T) {
 	op := &schema.Operation{ID: "4711", Started: time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC)}
-	if got, want := string(appendID(nil, op, 12)), `"4711-dh2lmgh9gz7w-12"`; got != want {
+	if got, want := string(appendID(nil, op, &schema.Record{Sequence: 12})), `"4711-dh2lmgh9gz7w-12"`; got != want {
 		t.Errorf("_id is %s, want %s: those of records that were written already must not change", got, want)
 	}
 	// The moment is the same after the operation has been over the wire.
@@ -27,7 +27,11 @@ func TestID(t *testing.T) {
 	if err := json.Unmarshal(data, &again); err != nil {
 		t.Fatal(err)
 	}
-	if a, b := appendID(nil, op, 12), appendID(nil, &again, 12); !bytes.Equal(a, b) {
+	gap := &schema.Record{Sequence: 12, Event: schema.EventGap, Detail: &schema.Detail{LastSequence: 14}}
+	if got, want := string(appendID(nil, op, gap)), `"4711-dh2lmgh9gz7w-12-gap"`; got != want {
+		t.Errorf("the _id of a gap of records is %s, want %s", got, want)
+	}
+	if a, b := appendID(nil, op, &schema.Record{Sequence: 12}), appendID(nil, &again, &schema.Record{Sequence: 12}); !bytes.Equal(a, b) {
 		t.Errorf("_id changes from %s to %s", a, b)
 	}
 }

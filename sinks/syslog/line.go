@@ -123,6 +123,12 @@ func appendDetail(dst []byte, d *schema.Detail) []byte {
 	if d.Bytes != nil {
 		dst = appendUint(dst, "bytes", *d.Bytes)
 	}
+	if d.LastSequence != 0 {
+		dst = appendUint(dst, "last_sequence", d.LastSequence)
+	}
+	if d.Uncertain {
+		dst = appendParam(dst, "uncertain", "true")
+	}
 	if d.Signature != "" {
 		dst = appendParam(dst, "signature", d.Signature)
 	}

@@ -1,0 +1,92 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// Progress is how far a reader of a stream has come.
+type Progress struct {
+	// Sequence is that of the last message that the reader is done with; 0 at first.
+	Sequence uint64
+	// Rewind is the ID of the last rewind that the position has followed, or "".
+	Rewind string
+	// Reached is the highest that Sequence was: what comes after that was never there.
+	Reached uint64
+	// Safe is until when the stream keeps everything that comes after Reached, as far as the reader knew; zero where it
+	// said nothing of it.
+	Safe time.Time
+}
+
+// append appends it as the bucket has it: the sequence and, as far as there are more, the rewind ("-": none),
+// the highest sequence ("-": the sequence) and the time, in milliseconds since 1970 UTC, with spaces between.
+func (p Progress) append(dst []byte) []byte {
+	dst = strconv.AppendUint(dst, p.Sequence, 10)
+	rest := []string{"-", "-", "-"}
+	if p.Rewind != "" {
+		rest[0] = p.Rewind
+	}
+	if p.Reached > p.Sequence {
+		rest[1] = strconv.FormatUint(p.Reached, 10)
+	}
+	if !p.Safe.IsZero() {
+		rest[2] = strconv.FormatInt(p.Safe.UnixMilli(), 10)
+	}
+	for len(rest) > 0 && rest[len(rest)-1] == "-" {
+		rest = rest[:len(rest)-1]
+	}
+	for _, s := range rest {
+		dst = append(append(dst, ' '), s...)
+	}
+	return dst
+}
+
+func parseProgress(value []byte) (p Progress, err error) {
+	fields := strings.Split(string(value), " ")
+	if p.Sequence, err = strconv.ParseUint(fields[0], 10, 64); err != nil {
+		return p, schema.ErrCorrupt
+	}
+	p.Reached = p.Sequence
+	for i, s := range fields[1:] {
+		if s == "-" {
+			continue
+		}
+		switch i {
+		case 0:
+			p.Rewind = s
+		case 1:
+			p.Reached, err = strconv.ParseUint(s, 10, 64)
+		case 2:
+			var milliseconds int64
+			milliseconds, err = strconv.ParseInt(s, 10, 64)
+			p.Safe = time.UnixMilli(milliseconds)
+		}
+		if err != nil {
+			return p, schema.ErrCorrupt
+		}
+	}
+	return p, nil
+}
+
+// Progress gives how far a piece of work has come; ok is false where nobody has begun it.
+func (b *Bus) Progress(ctx context.Context, name string) (p Progress, ok bool, err error) {
+	entry, err := b.positions.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return p, false, nil
+	}
+	if err == nil {
+		p, err = parseProgress(entry.Value())
+	}
+	if err != nil {
+		return p, false, fmt.Errorf("read the position of %s: %w", name, err)
+	}
+	return p, true, nil
+}

@@ -1,0 +1,30 @@
+package bus
+
+import (
+	"testing"
+	"time"
+)
+
+func TestProgressIsReadAsItWasWritten(t *testing.T) {
+	at := time.UnixMilli(1_700_000_000_123)
+	for want, p := range map[string]Progress{
+		"0":                                      {},
+		"7":                                      {Sequence: 7, Reached: 7},
+		"7 id":                                   {Sequence: 7, Rewind: "id", Reached: 7},
+		"7 id 9":                                 {Sequence: 7, Rewind: "id", Reached: 9},
+		"7 - 9 1700000000123":                    {Sequence: 7, Reached: 9, Safe: at},
+		"18446744073709551615 - - 1700000000123": {Sequence: 1<<64 - 1, Reached: 1<<64 - 1, Safe: at},
+	} {
+		if got := string(p.append(nil)); got != want {
+			t.Errorf("%+v is %q, want %q", p, got, want)
+		}
+		if got, err := parseProgress([]byte(want)); err != nil || got != p {
+			t.Errorf("%q is %+v, %v; want %+v", want, got, err, p)
+		}
+	}
+	for _, bad := range []string{"", "x", "-1", "7 id x", "7 - - soon"} {
+		if p, err := parseProgress([]byte(bad)); err == nil {
+			t.Errorf("%q is read as %+v", bad, p)
+		}
+	}
+}

@@ -1,0 +1,627 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// shortly is a rig whose streams keep data for some seconds. What a drain does not take is given up when it is a quarter of
+// that old, so that a slow machine has the rest of the time for it.
+func shortly(t *testing.T, keep time.Duration) *rig {
+	t.Helper()
+	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Sync: time.Hour, Retention: keep, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return &rig{t: t, bus: b, key: testKey(t), margin: keep - keep/16}
+}
+
+// begin starts the rig, and waits until its drains are none that are new: they miss nothing of what was there before them.
+func (g *rig) begin() {
+	g.t.Helper()
+	g.start()
+	for _, d := range g.drains {
+		eventually(g.t, "the drain "+d.Name+" has begun", func() bool {
+			p, _, err := g.bus.Progress(g.t.Context(), leaseOf(d.Name, 0))
+			return err == nil && !p.Safe.IsZero()
+		})
+	}
+}
+
+// conversation is a session of which the test says what it shows, and when.
+type conversation struct {
+	g    *rig
+	op   *schema.Operation
+	next schema.Chunk
+}
+
+func (g *rig) converse(app string) *conversation {
+	g.t.Helper()
+	doc, err := document(g.key)(schema.User{ID: "u-1"})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	c := &conversation{g: g, op: &schema.Operation{App: app, Stack: "default", User: schema.User{ID: "u-1"}, UserDocument: doc, PHI: app == "clinic", Started: time.Now()}}
+	if err := g.bus.CreateOperation(g.t.Context(), c.op); err != nil {
+		g.t.Fatal(err)
+	}
+	start, err := schema.StartFrame(time.Now(), c.op)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	c.publish(start)
+	return c
+}
+
+func (c *conversation) publish(f schema.Frame) {
+	c.g.t.Helper()
+	c.next.Frames = []schema.Frame{f}
+	id := fmt.Sprintf("%s-%d", c.op.ID, c.next.Ordinal)
+	if _, err := c.g.bus.PublishChunk(schema.SubjectTTY(c.op, c.g.bus.Partitions()), id, schema.AppendChunk(nil, &c.next)).Wait(c.g.t.Context()); err != nil {
+		c.g.t.Fatal(err)
+	}
+	c.next.Ordinal++
+	if f.Kind == schema.FrameStdout {
+		c.next.Offset[0] += uint64(len(f.Payload))
+	} else {
+		c.next.Events++
+	}
+}
+
+// say shows lines.
+func (c *conversation) say(lines ...string) {
+	c.g.t.Helper()
+	for _, l := range lines {
+		c.publish(schema.Frame{Kind: schema.FrameStdout, Time: time.Now().UnixNano(), Payload: []byte(l + "\r\n")})
+	}
+}
+
+func (c *conversation) end() {
+	c.g.t.Helper()
+	end, err := schema.DetailFrame(schema.FrameEnd, time.Now(), &schema.Detail{Reason: "exit"})
+	if err != nil {
+		c.g.t.Fatal(err)
+	}
+	c.publish(end)
+}
+
+// arrived waits until a sink has the last record of an operation that has so many, gaps aside.
+func (s *memorySink) arrived(t testing.TB, op *schema.Operation, last uint64) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("record %d of operation %s arrives", last, op.ID), func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return slices.ContainsFunc(s.got[op.ID], func(r schema.Record) bool { return r.Sequence == last && !isGap(&r) })
+	})
+}
+
+// isGap says whether a record is the gap of others.
+func isGap(r *schema.Record) bool { return r.Detail != nil && r.Detail.LastSequence != 0 }
+
+// noted waits until it is noted that a drain misses the record with a sequence of an operation.
+func (g *rig) noted(drain string, op *schema.Operation, sequence uint64) schema.DrainGaps {
+	g.t.Helper()
+	var noted schema.DrainGaps
+	eventually(g.t, fmt.Sprintf("record %d of operation %s is given up", sequence, op.ID), func() bool {
+		var err error
+		if noted, _, err = g.bus.OperationGaps(g.t.Context(), drain, 0, op.ID); err != nil {
+			g.t.Fatal(err)
+		}
+		return slices.ContainsFunc(noted.Gaps, func(gap schema.Gap) bool { return gap.First <= sequence && sequence <= gap.Last })
+	})
+	return noted
+}
+
+// removed waits until the LOGS stream has removed all that it has now. The sessions go on meanwhile: one that shows nothing
+// for longer than the streams keep data is nothing that ttydrain is configured for.
+func (g *rig) removed(open ...*conversation) {
+	g.t.Helper()
+	var said time.Time
+	end, err := g.bus.End(g.t.Context(), schema.StreamLogs)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	eventually(g.t, "the stream removes what it has", func() bool {
+		begin, err := g.bus.Begin(g.t.Context(), schema.StreamLogs)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		if time.Since(said) > g.bus.Retention()/8 {
+			for _, c := range open {
+				c.say("still there")
+			}
+			said = time.Now()
+		}
+		return begin > end
+	})
+}
+
+// records are those of an operation so far.
+func (s *memorySink) records(op *schema.Operation) []schema.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.got[op.ID])
+}
+
+// covers says that what a sink has of an operation, and what gap records tell it, is all that another sink has, each record
+// in one of both and in order; missing are the sequences in gaps.
+func (s *memorySink) covers(t testing.TB, op *schema.Operation, whole *memorySink) (missing []uint64) {
+	t.Helper()
+	all, got := whole.records(op), s.records(op)
+	next := uint64(1)
+	told := make(map[uint64]bool) // gaps
+	for i := range got {
+		r := &got[i]
+		if r.Sequence < next && (told[r.Sequence] || !isGap(r) && !slices.Contains(missing, r.Sequence)) {
+			continue // a repeat
+		}
+		if r.Sequence != next {
+			t.Fatalf("operation %s: %s %d came where %d was to come", op.ID, r.Event, r.Sequence, next)
+		}
+		if !isGap(r) {
+			if string(r.Log) != string(all[r.Sequence-1].Log) {
+				t.Fatalf("operation %s: record %d is another", op.ID, r.Sequence)
+			}
+			next++
+			continue
+		}
+		told[r.Sequence] = true
+		first, last := &all[r.Sequence-1], &all[r.Detail.LastSequence-1]
+		if r.Event != schema.EventGap || r.Detail.Uncertain || r.Offset != first.Offset || r.Time != first.Time || r.Offset+r.Span() != last.Offset+last.Span() ||
+			r.Digest != last.Digest || r.TextDigest != last.TextDigest || r.Detail.Reason == "" || len(r.Text) == 0 {
+			t.Fatalf("operation %s: the gap from %d to %d is %+v with %+v", op.ID, first.Sequence, last.Sequence, *r, *r.Detail)
+		}
+		for ; next <= last.Sequence; next++ {
+			missing = append(missing, next)
+		}
+	}
+	if int(next) != len(all)+1 {
+		t.Fatalf("operation %s: %d of %d records are accounted for", op.ID, next-1, len(all))
+	}
+	return missing
+}
+
+// counted is the value of a drain's metric.
+func (g *rig) counted(c prometheus.Collector, drain string) (sum float64) {
+	g.t.Helper()
+	r := prometheus.NewRegistry()
+	r.MustRegister(c)
+	families, err := r.Gather()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "drain" && label.GetValue() == drain {
+					sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+				}
+			}
+		}
+	}
+	return sum
+}
+
+// from is the numbers from a first to a last one.
+func from(first, last uint64) (numbers []uint64) {
+	for ; first <= last; first++ {
+		numbers = append(numbers, first)
+	}
+	return numbers
+}
+
+// mustMiss says which records of an operation a sink misses.
+func (s *memorySink) mustMiss(t testing.TB, op *schema.Operation, whole *memorySink, want []uint64) {
+	t.Helper()
+	if missing := s.covers(t, op, whole); !slices.Equal(missing, want) {
+		t.Errorf("operation %s: missing are %v, want %v", op.ID, missing, want)
+	}
+}
+
+// refuse is a drain's failure that passes by itself, as long as down is set.
+func refuse(down *atomic.Bool) func([]sinks.Entry) error {
+	return func([]sinks.Entry) error {
+		if down.Load() {
+			return &sinks.Error{Verdict: sinks.Retry, Reason: "connection refused"}
+		}
+		return nil
+	}
+}
+
+func TestADrainThatIsDeadForLongerThanTheStreamKeepsData(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 8*time.Second)
+	var down atomic.Bool
+	whole, dead := g.memoryDrain("whole", nil), g.memoryDrain("dead", refuse(&down))
+	g.begin()
+	defer func() { g.stop() }()
+	one, two := g.converse("web"), g.converse("db")
+	one.say("1", "2")
+	two.say("a")
+	g.drain()
+	down.Store(true)
+	for i := range 5 {
+		one.say(fmt.Sprint("lost ", i))
+		two.say(fmt.Sprint("also lost ", i))
+	}
+	g.noted("dead", one.op, 8)
+	g.noted("dead", two.op, 7)
+	g.removed(one, two)
+	three := g.converse("web")
+	for _, c := range []*conversation{one, two, three} {
+		c.say("after")
+		c.end()
+	}
+	whole.arrived(t, three.op, 3)
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	eventually(t, "what came after the gap is counted", func() bool {
+		d := o.stateOf(t, "dead")
+		return d.LagRecords >= 3 && !d.LagAtLeast && d.LagSeconds > 0 && d.State == schema.DrainRetrying
+	})
+	down.Store(false)
+	dead.arrived(t, three.op, 3)
+	// How far it goes depends on when the drain came back.
+	missing := [2][]uint64{dead.covers(t, one.op, whole), dead.covers(t, two.op, whole)}
+	for i, first := range []uint64{4, 3} {
+		if n := len(missing[i]); n < 5 || !slices.Equal(missing[i], from(first, first+uint64(n)-1)) {
+			t.Errorf("missing are %v", missing[i])
+		}
+	}
+	dead.mustMiss(t, three.op, whole, nil)
+	whole.mustMiss(t, one.op, whole, nil)
+	if n := g.counted(g.r.o.Metrics.missed, "dead"); n != float64(len(missing[0])+len(missing[1])) {
+		t.Errorf("%g records are counted as missed", n)
+	}
+	if n := g.counted(g.r.o.Metrics.unseen, "dead"); n != 0 {
+		t.Errorf("%g losses were not seen", n)
+	}
+	eventually(t, "the gaps are told, and kept no longer", func() bool {
+		left, err := g.bus.Gaps(t.Context(), "dead", 0)
+		return err == nil && len(left) == 0
+	})
+}
+
+// TestAWorkerThatEndsBeforeItMovesOn: what is missing was noted, and the position not moved, when the worker ended. The
+// next one does not note it twice, nor what the first knew to be there.
+func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 16*time.Second)
+	var down, partly atomic.Bool
+	whole := g.memoryDrain("whole", nil)
+	dead := g.memoryDrain("dead", func(batch []sinks.Entry) error {
+		if partly.Load() { // it takes the third record, and no other
+			e := &sinks.Error{Verdict: sinks.Retry, Reason: "busy"}
+			for i, entry := range batch {
+				if entry.Record.Sequence != 3 {
+					e.Items = append(e.Items, sinks.Item{Index: i, Reason: "busy"})
+				}
+			}
+			if len(e.Items) > 0 {
+				return e
+			}
+		}
+		return refuse(&down)(batch)
+	})
+	g.drains[1].BatchWait = time.Second // for all of it to be in one batch
+	g.begin()
+	defer func() { g.stop() }()
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	resume := o.hold(t, g, 1)
+	before := g.r.workers[1].delivered.Load()
+	down.Store(true)
+	partly.Store(true)
+	c := g.converse("web")
+	c.say("2", "3", "4", "5")
+	whole.arrived(t, c.op, 5)
+	resume()
+	noted := g.noted("dead", c.op, 5)
+	if len(noted.Gaps) != 2 || noted.Gaps[0].First != 1 || noted.Gaps[0].Last != 2 || noted.Gaps[1].First != 4 || noted.Gaps[1].Last != 5 {
+		t.Fatalf("noted is %+v", noted.Gaps)
+	}
+	eventually(t, "the worker moves on", func() bool { return g.r.workers[1].delivered.Load() > before })
+	g.stop()
+	partly.Store(false)
+	lease, err := g.bus.Acquire(t.Context(), leaseOf("dead", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lease.Position() == before {
+		t.Fatal("the worker did not move on")
+	}
+	p := lease.Progress()
+	p.Sequence, p.Reached = before, before
+	if err := lease.SaveProgress(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	lease.Release()
+	g.start()
+	eventually(t, "the worker moved on", func() bool { return g.r.workers[1].delivered.Load() >= noted.Through })
+	if again := g.noted("dead", c.op, 5); !reflect.DeepEqual(again.Gaps, noted.Gaps) {
+		t.Errorf("noted again is %+v, and it was %+v", again.Gaps, noted.Gaps)
+	}
+	c.end()
+	whole.arrived(t, c.op, 6)
+	down.Store(false)
+	dead.arrived(t, c.op, 6)
+	dead.mu.Lock()
+	dead.got[c.op.ID] = inPlace(dead.got[c.op.ID])
+	dead.mu.Unlock()
+	dead.mustMiss(t, c.op, whole, []uint64{1, 2, 4, 5})
+}
+
+// hold pauses a drain, of whose worker the number is given.
+func (o *Operator) hold(t testing.TB, g *rig, worker int) (resume func()) {
+	t.Helper()
+	name := g.drains[worker].Name
+	if err := o.Pause(t.Context(), name, true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the drain is paused", func() bool { return g.r.workers[worker].resting.Load() })
+	return func() {
+		t.Helper()
+		if err := o.Pause(t.Context(), name, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// inPlace puts a record that was taken by itself into its place.
+func inPlace(records []schema.Record) []schema.Record {
+	slices.SortStableFunc(records, func(a, b schema.Record) int { return int(a.Sequence) - int(b.Sequence) })
+	return records
+}
+
+func TestAPausedDrainsRecordsAreGivenUp(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 8*time.Second)
+	whole, paused := g.memoryDrain("whole", nil), g.memoryDrain("paused", nil)
+	g.begin()
+	defer func() { g.stop() }()
+	c := g.converse("web")
+	g.drain()
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	resume := o.hold(t, g, 1)
+	c.say("2", "3")
+	g.noted("paused", c.op, 3)
+	g.removed(c)
+	resume()
+	c.end()
+	eventually(t, "the drain gets the end", func() bool { return paused.last(c.op) == schema.EventEnd })
+	eventually(t, "the other drain gets the end", func() bool { return whole.last(c.op) == schema.EventEnd })
+	missing := paused.covers(t, c.op, whole)
+	if len(missing) < 2 || !slices.Equal(missing, from(2, missing[len(missing)-1])) {
+		t.Errorf("missing are %v", missing)
+	}
+	paused.mu.Lock()
+	defer paused.mu.Unlock()
+	gaps := 0
+	for i := range paused.got[c.op.ID] {
+		if isGap(&paused.got[c.op.ID][i]) {
+			gaps++
+		}
+	}
+	if gaps != 1 {
+		t.Errorf("the drain has %d gap records of one gap", gaps)
+	}
+}
+
+// TestWhatADrainHasIsNotMissing: part of a batch was delivered, by the drain's word, and the rest never was.
+func TestWhatADrainHasIsNotMissing(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 8*time.Second)
+	var down atomic.Bool
+	down.Store(true)
+	whole := g.memoryDrain("whole", nil)
+	dead := g.memoryDrain("dead", func(batch []sinks.Entry) error {
+		if !down.Load() {
+			return nil
+		}
+		e := &sinks.Error{Verdict: sinks.Retry, Reason: "busy"}
+		for i, entry := range batch { // of each operation, the second record and the fifth
+			if n := entry.Record.Sequence; n != 2 && n != 5 {
+				e.Items = append(e.Items, sinks.Item{Index: i, Reason: "busy"})
+			}
+		}
+		if len(e.Items) == 0 {
+			return nil
+		}
+		return e
+	})
+	g.drains[1].BatchWait = time.Second // for all of it to be in one batch
+	g.begin()
+	defer func() { g.stop() }()
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	resume := o.hold(t, g, 1)
+	one, two := g.converse("web"), g.converse("web")
+	for i := range 5 {
+		one.say(fmt.Sprint("one ", i))
+		two.say(fmt.Sprint("two ", i))
+	}
+	whole.arrived(t, two.op, 6)
+	resume()
+	for _, c := range []*conversation{one, two} {
+		noted := g.noted("dead", c.op, 6)
+		whole.arrived(t, c.op, 6)
+		has := make(map[uint64]bool)
+		dead.mu.Lock()
+		for _, r := range dead.got[c.op.ID] {
+			has[r.Sequence] = true
+		}
+		dead.mu.Unlock()
+		if len(has) == 0 {
+			t.Fatal("the drain has nothing, which is not what this test is about")
+		}
+		for n := uint64(1); n <= 6; n++ {
+			told := slices.ContainsFunc(noted.Gaps, func(gap schema.Gap) bool { return gap.First <= n && n <= gap.Last })
+			if told == has[n] {
+				t.Errorf("operation %s: record %d: missing %t, there %t", c.op.ID, n, told, has[n])
+			}
+		}
+	}
+	down.Store(false)
+	for _, c := range []*conversation{one, two} {
+		c.end()
+		dead.arrived(t, c.op, 7)
+		whole.arrived(t, c.op, 7)
+		dead.mu.Lock()
+		dead.got[c.op.ID] = inPlace(dead.got[c.op.ID])
+		dead.mu.Unlock()
+		dead.covers(t, c.op, whole)
+	}
+}
+
+// hangingSink takes nothing and says nothing, as long as down is set.
+type hangingSink struct {
+	*memorySink
+	down *atomic.Bool
+}
+
+func (s hangingSink) Write(ctx context.Context, batch []sinks.Entry) error {
+	if s.down.Load() {
+		<-ctx.Done()
+		return &sinks.Error{Verdict: sinks.Retry, Err: ctx.Err()}
+	}
+	return s.memorySink.Write(ctx, batch)
+}
+
+func TestAWriteThatHangsIsGivenUpInTime(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 8*time.Second)
+	var down atomic.Bool
+	down.Store(true)
+	whole, hanging := g.memoryDrain("whole", nil), g.memoryDrain("hanging", nil)
+	g.drains[1].Open = func() (sinks.Sink, error) { return hangingSink{hanging, &down}, nil }
+	g.begin()
+	defer func() { g.stop() }()
+	c := g.converse("web")
+	c.say("2", "3")
+	g.noted("hanging", c.op, 3)
+	down.Store(false)
+	c.end()
+	hanging.arrived(t, c.op, 4)
+	whole.arrived(t, c.op, 4)
+	hanging.mustMiss(t, c.op, whole, from(1, 3))
+}
+
+// TestNobodyWasThere: no router ran while the stream removed what a drain did not have.
+func TestNobodyWasThere(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 3*time.Second)
+	whole, away := g.memoryDrain("whole", nil), g.memoryDrain("away", nil)
+	drains := g.drains
+	g.begin()
+	defer func() { g.stop() }()
+	had, went := g.converse("web"), g.converse("web")
+	had.say("2")
+	whole.arrived(t, had.op, 2)
+	away.arrived(t, had.op, 2)
+	whole.arrived(t, went.op, 1)
+	g.update(drains[0])
+	had.say("3", "4")
+	went.say("2", "3")
+	went.end()
+	whole.arrived(t, had.op, 4)
+	whole.arrived(t, went.op, 4)
+	g.removed(had)
+	had.end()
+	fresh := g.converse("web")
+	fresh.say("2")
+	fresh.end()
+	whole.arrived(t, fresh.op, 3)
+	g.update(drains...)
+	away.arrived(t, fresh.op, 3)
+	away.mustMiss(t, fresh.op, whole, nil)
+	away.mu.Lock()
+	defer away.mu.Unlock()
+	got := away.got[had.op.ID]
+	if len(got) < 4 || !isGap(&got[2]) {
+		t.Fatalf("the drain has %d records", len(got))
+	}
+	gap, next := got[2], got[3]
+	if d := gap.Detail; !d.Uncertain || gap.Sequence != 1 || d.LastSequence != next.Sequence-1 || gap.Offset != 0 || *d.Bytes != next.Offset || d.LastSequence < 4 {
+		t.Errorf("the gap is %+v with %+v", gap, *gap.Detail)
+	}
+	if last := got[len(got)-1]; last.Event != schema.EventEnd || int(last.Sequence-next.Sequence)+1 != len(got)-3 {
+		t.Errorf("the last of %d records is %d, %s", len(got), last.Sequence, last.Event)
+	}
+	if n := g.counted(g.r.o.Metrics.unseen, "away"); n != 1 {
+		t.Errorf("%g losses are counted", n)
+	}
+	if n := g.counted(g.r.o.Metrics.unseen, "whole"); n != 0 {
+		t.Errorf("%g losses of the drain that was there are counted", n)
+	}
+}
+
+// TestANewDrainHasNoGaps: it gets what there is, and misses nothing of what was there before it.
+func TestANewDrainHasNoGaps(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 4*time.Second)
+	whole, fresh := g.memoryDrain("whole", nil), g.memoryDrain("fresh", nil)
+	drains := g.drains
+	g.drains = drains[:1]
+	g.begin()
+	defer func() { g.stop() }()
+	c := g.converse("web")
+	c.say("2")
+	g.drain()
+	g.removed(c)
+	g.update(drains...)
+	c.end()
+	eventually(t, "the drain gets the end", func() bool { return fresh.last(c.op) == schema.EventEnd })
+	eventually(t, "the other drain gets the end", func() bool { return whole.last(c.op) == schema.EventEnd })
+	all, got := whole.records(c.op), fresh.records(c.op)
+	if len(got) >= len(all) || got[0].Sequence != all[len(all)-len(got)].Sequence {
+		t.Errorf("the drain has %d of %d records, from %d on", len(got), len(all), got[0].Sequence)
+	}
+	for i := range got {
+		if isGap(&got[i]) {
+			t.Errorf("the drain misses %+v", got[i])
+		}
+	}
+	if n := g.counted(g.r.o.Metrics.unseen, "fresh"); n != 0 {
+		t.Errorf("%g losses are counted", n)
+	}
+}
+
+// TestHealthInformationIsNotInGaps: a gap record tells of the session too.
+func TestHealthInformationIsNotInGaps(t *testing.T) {
+	t.Parallel()
+	g := shortly(t, 8*time.Second)
+	var down atomic.Bool
+	down.Store(true)
+	agreed, other := g.memoryDrain("agreed", refuse(&down)), g.memoryDrain("other", refuse(&down))
+	g.drains[0].PHI = true
+	g.begin()
+	defer func() { g.stop() }()
+	clinic, web := g.converse("clinic"), g.converse("web")
+	clinic.say("2")
+	web.say("2")
+	g.noted("agreed", clinic.op, 2)
+	g.noted("other", web.op, 2)
+	if _, noted, err := g.bus.OperationGaps(t.Context(), "other", 0, clinic.op.ID); err != nil || noted {
+		t.Errorf("a drain without the agreement misses what it never gets: %v", err)
+	}
+	g.stop()
+	g.drains[0].PHI = false // the agreement ends
+	g.start()
+	down.Store(false)
+	web.end()
+	agreed.arrived(t, web.op, 3)
+	other.arrived(t, web.op, 3)
+	if n, m := agreed.count(clinic.op), other.count(clinic.op); n+m != 0 {
+		t.Errorf("%d and %d records tell of a session that may hold health information", n, m)
+	}
+}
