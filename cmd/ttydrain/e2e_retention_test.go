@@ -91,7 +91,7 @@ func TestRetention(t *testing.T) {
 	if n := v.counter(missed, up.name); n != 0 {
 		t.Errorf("%g records are missing at the drain that was up", n)
 	}
-	v.awaitStatus(down, delivering)
+	v.awaitStatus(down, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering && s.LagRecords == 0 })
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}
