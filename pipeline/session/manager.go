@@ -53,6 +53,8 @@ type App struct {
 	Memory    int64
 	// APIURL is what the hrefs in its sessions' environment begin with, without a slash at its end; "" for no hrefs.
 	APIURL string
+	// Isolation is for runtimes that share the host's files or network.
+	Isolation Isolation
 	// Duration is how long its sessions may last; SessionDurationLimit at most.
 	Duration time.Duration
 	PHI      bool
@@ -370,7 +372,7 @@ func (s *running) spec() Spec {
 	env = append(env, s.metadata()...)
 	return Spec{
 		Name: s.op.Container, Operation: s.op.ID, App: s.op.App, Command: s.app.Command, CommandLine: s.req.Command, Env: env, Root: s.app.Root,
-		Container: s.app.Container, Memory: s.app.Memory, Terminal: s.req.Terminal,
+		Container: s.app.Container, Memory: s.app.Memory, Terminal: s.req.Terminal, Isolation: s.app.Isolation,
 	}
 }
 

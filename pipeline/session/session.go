@@ -107,6 +107,19 @@ type Spec struct {
 	Memory int64
 	// Terminal is nil for a session without one.
 	Terminal *Terminal
+	// Isolation is how much of the host the session may have.
+	Isolation Isolation
+}
+
+// Isolation says how much of the host a session may have, where the runtime shares the host's files and
+// network. The zero Isolation is the strictest, but for the network.
+type Isolation struct {
+	// User is the name or number of the user that the session runs as; "" for one without any privilege.
+	User string
+	// NoNetwork leaves it nothing but a loopback interface of its own. Otherwise the network is the host's.
+	NoNetwork bool
+	// Writable lets it write to the files outside of its scratch folders as far as its user may.
+	Writable bool
 }
 
 // A Container says what a session's container is made like.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 // defaultPath is PATH where the Spec has none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// account is the user that a session runs as: always the gateway's.
+// account is a user: the gateway's, or the one that a session runs as.
 type account struct {
 	UID, GID          int
 	Name, Home, Shell string
@@ -32,21 +33,78 @@ func currentAccount() account {
 	return a.fromPasswd("/etc/passwd")
 }
 
-// fromPasswd is the account as a passwd(5) file has it, or as it is where the file says nothing.
-func (a account) fromPasswd(file string) account {
+// unprivileged is the user of sessions where the gateway is root and the app says nothing.
+const unprivileged = "nobody"
+
+// unprivilegedID is its number on every distribution: the one that the kernel itself shows for users
+// that it has no number for.
+const unprivilegedID = 65534
+
+// account is the account that the session runs as: the app's user, by name or number, or an
+// unprivileged one; or the gateway's, where that has no other to give. It is looked up in the passwd file
+// that the session sees.
+func (s *setup) account() (account, error) {
+	gateway, name := s.Gateway, s.User
+	own := gateway
+	if s.Root != "" {
+		own = account{UID: gateway.UID, GID: gateway.GID}
+		own.complete()
+		own = own.fromPasswd("/etc/passwd")
+	}
+	if name == "" && s.OneUser || name == own.Name || name == strconv.Itoa(own.UID) {
+		return own, nil
+	}
+	if s.OneUser {
+		return account{}, &session.Refusal{Message: fmt.Sprintf("The app's user is %q, and its gateway, which runs as %q, cannot become another user. "+
+			"Run the gateway as root, or take the app's user away.", name, gateway.Name)}
+	}
+	if name == "" {
+		name = unprivileged
+	}
+	a, ok := lookPasswd("/etc/passwd", func(fields []string) bool { return fields[0] == name || fields[2] == name })
+	id, err := strconv.ParseUint(name, 10, 31)
+	switch {
+	case ok:
+	case err == nil:
+		a = account{UID: int(id), GID: int(id)}
+	case name == unprivileged:
+		a = account{UID: unprivilegedID, GID: unprivilegedID, Name: unprivileged}
+	case name == "root":
+		a = account{}
+	default:
+		return account{}, &session.Refusal{Message: fmt.Sprintf("The app's user %q is not known there. Make that user, or correct the app's user.", name)}
+	}
+	a.complete()
+	return a, nil
+}
+
+// lookPasswd finds the first entry of a passwd(5) file that is meant.
+func lookPasswd(file string, meant func(fields []string) bool) (account, bool) {
 	f, err := os.Open(file)
 	if err != nil {
-		return a
+		return account{}, false
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		fields := strings.Split(lines.Text(), ":")
-		if len(fields) < 7 || fields[2] != strconv.Itoa(a.UID) {
+		if len(fields) < 7 || !meant(fields) {
 			continue
 		}
-		a.Name, a.Home, a.Shell = fields[0], fields[5], fields[6]
+		uid, uidErr := strconv.ParseUint(fields[2], 10, 31)
+		gid, gidErr := strconv.ParseUint(fields[3], 10, 31)
+		if uidErr == nil && gidErr == nil {
+			return account{UID: int(uid), GID: int(gid), Name: fields[0], Home: fields[5], Shell: fields[6]}, true
+		}
+	}
+	return account{}, false
+}
+
+// fromPasswd is the account as a passwd(5) file has it, or as it is where the file says nothing.
+func (a account) fromPasswd(file string) account {
+	found, ok := lookPasswd(file, func(fields []string) bool { return fields[2] == strconv.Itoa(a.UID) })
+	if ok {
+		a.Name, a.Home, a.Shell = found.Name, found.Home, found.Shell
 		a.complete()
-		return a
 	}
 	return a
 }
@@ -61,7 +119,8 @@ func (a *account) complete() {
 	if a.Home == "" && a.UID == 0 {
 		a.Home = "/root"
 	}
-	if a.Shell == "" {
+	switch filepath.Base(a.Shell) {
+	case ".", "nologin", "false": // an editor would start that for a command
 		a.Shell = "/bin/sh"
 	}
 }
@@ -157,7 +216,7 @@ func commandRefusal(name, path string, inRoot bool, err error) *session.Refusal 
 	case errors.Is(err, syscall.EISDIR):
 		m += "it is a folder. Correct the app's command."
 	case errors.Is(err, syscall.EACCES):
-		m += "it is not executable for the user of the gateway. Make it so (chmod +x), or correct the app's command."
+		m += "it is not executable for the session's user. Make it so (chmod +x), or correct the app's command."
 	case errors.Is(err, syscall.ENOEXEC):
 		m += "it is no program for this machine; if it is a script, its first line must name the interpreter (#!/bin/sh)."
 	case errors.Is(err, syscall.E2BIG):

@@ -105,6 +105,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 		} {
 			spec := session.Spec{Name: "s-1", Command: []string{tt.command}, Memory: 1 << 30}
 			if tt.inDir {
+				spec = asGateway(spec) // the folder is out of another user's reach
 				if r.caps.Namespaces {
 					spec.Root = dir
 					spec.Command[0] = "/" + tt.command

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -49,6 +50,8 @@ type initProcess struct {
 	events *eventWriter
 
 	master, slave int // the terminal, -1 without one
+	// lacks are the features that a probe could not have, and why.
+	lacks map[Feature]string
 	// command is the command's process ID, 0 before it has started.
 	command atomic.Int64
 	// ending is set once every process is to be killed (without namespaces: with them, the init exits).
@@ -69,7 +72,7 @@ func initMain() {
 		fmt.Fprintln(os.Stderr, "ttydrain: session init:", err)
 		syscall.Exit(2)
 	}
-	p := &initProcess{orders: gob.NewDecoder(conn), events: newEventWriter(conn), master: -1, slave: -1}
+	p := &initProcess{orders: gob.NewDecoder(conn), events: newEventWriter(conn), master: -1, slave: -1, lacks: make(map[Feature]string)}
 	if err := p.orders.Decode(&p.setup); err != nil {
 		syscall.Exit(1) // the gateway has gone or thought better of it
 	}
@@ -83,7 +86,7 @@ func initMain() {
 		syscall.Exit(1)
 	}
 	if p.setup.Probe {
-		p.events.send(event{Kind: eventStarted}, -1)
+		p.events.send(event{Kind: eventStarted, Lacks: p.lacks}, -1)
 		syscall.Exit(0)
 	}
 	if err := p.events.send(event{Kind: eventStarted}, p.master); err != nil {
@@ -121,48 +124,126 @@ func closeForeign() {
 func (p *initProcess) start() error {
 	s := &p.setup
 	ptmx := "/dev/ptmx"
-	a := s.Account
+	var a account
+	var err error
 	if s.Namespaces {
-		if err := unix.Sethostname([]byte(s.Name)); err != nil {
-			return fmt.Errorf("setting the host name: %w", err)
-		}
-		var err error
-		if a, err = mountAll(s); err != nil {
+		if a, err = p.isolate(); err != nil {
 			return err
 		}
 		ptmx = "/dev/pts/ptmx"
 	} else {
+		if a, err = s.account(); err != nil {
+			return err
+		}
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("becoming the one who reaps: %w", err)
-		}
-		if os.Getuid() != 0 {
-			// A set-uid program could not be killed.
-			if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-				return fmt.Errorf("giving up privileges: %w", err)
-			}
 		}
 		a.Home = filepath.Join(s.Scratch, "home")
 	}
 
 	files := []uintptr{stdinFD, stdoutFD, stderrFD}
 	if s.Interactive {
-		var err error
-		if p.master, p.slave, err = openTerminal(ptmx, s.Terminal); err != nil {
+		if p.master, p.slave, err = openTerminal(ptmx, s.Terminal, a); err != nil {
 			return err
 		}
 		// The slave stays open here: without any open slave the terminal would look finished to the
 		// gateway while the command still runs, and may open /dev/tty again.
 		files = []uintptr{uintptr(p.slave), uintptr(p.slave), uintptr(p.slave)}
-	}
-	if s.Namespaces {
-		if err := dropPrivileges(s.UserNamespace); err != nil {
-			return err
+	} else if a.UID != os.Getuid() {
+		for _, fd := range files { // or nobody but the gateway could open /dev/stderr
+			if err := unix.Fchown(int(fd), a.UID, -1); err != nil {
+				return fmt.Errorf("giving the pipes to the session's user: %w", err)
+			}
 		}
+	}
+	if err := p.restrict(a); err != nil {
+		return err
 	}
 	if s.Probe {
 		return nil
 	}
 	return p.startCommand(a, files)
+}
+
+// isolate makes the session's host name, groups, network and files, and returns the account that it
+// runs as, as these files have it.
+func (p *initProcess) isolate() (account, error) {
+	s := &p.setup
+	if err := unix.Sethostname([]byte(s.Name)); err != nil {
+		return account{}, fmt.Errorf("setting the host name: %w", err)
+	}
+	err := p.try(CgroupNamespace, func() error { return unix.Unshare(unix.CLONE_NEWCGROUP) })
+	if err != nil {
+		return account{}, err
+	}
+	if s.NoNetwork {
+		if err := p.try(NetworkNamespace, ownNetwork); err != nil {
+			return account{}, err
+		}
+	}
+	return p.mountAll()
+}
+
+// restrict takes from what this thread will start, as the account, what a session must not have.
+func (p *initProcess) restrict(a account) error {
+	s := &p.setup
+	err := p.try(DroppedCapabilities, func() error { return dropPrivileges(a.UID) })
+	if err != nil {
+		return err
+	}
+	if err := p.try(NoNewPrivileges, noNewPrivileges); err != nil {
+		return err
+	}
+	err = p.try(Landlock, func() error {
+		var writable []string // with namespaces, mounts are for that
+		if !s.Namespaces && !s.Writable {
+			writable = []string{filepath.Join(s.Scratch, "home"), filepath.Join(s.Scratch, "tmp"), "/dev/null", "/dev/zero", "/dev/full",
+				"/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts", "/dev/shm",
+				"/proc/self/oom_score_adj"} // the init's own
+		}
+		return restrictThread(writable)
+	})
+	if err != nil {
+		return err
+	}
+	return p.try(Seccomp, func() error { return installFilter(s.Filter) })
+}
+
+// try does what a feature needs, if the session is to have it. A probe notes what fails, and goes on.
+func (p *initProcess) try(f Feature, do func() error) error {
+	if !p.setup.Probe && !slices.Contains(p.setup.Features, f) {
+		return nil
+	}
+	err := do()
+	if err != nil && p.setup.Probe {
+		p.lacks[f] = err.Error()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s, which this session must have: %w", f, err)
+	}
+	return nil
+}
+
+// ownNetwork gives this thread, and what it starts, a network with nothing but a loopback interface.
+func ownNetwork() error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening a socket: %w", err)
+	}
+	defer unix.Close(fd)
+	loopback, err := unix.NewIfreq("lo")
+	if err != nil {
+		return fmt.Errorf("naming the loopback interface: %w", err)
+	}
+	loopback.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, loopback); err != nil {
+		return fmt.Errorf("starting the loopback interface: %w", err)
+	}
+	return nil
 }
 
 func (p *initProcess) startCommand(a account, files []uintptr) error {
@@ -212,6 +293,9 @@ func (p *initProcess) startCommand(a account, files []uintptr) error {
 		Env:   env.list(),
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: s.Interactive, Ctty: 0},
+	}
+	if a.UID != os.Getuid() {
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(a.UID), Gid: uint32(a.GID)}
 	}
 	pid, err := forkCommand(file, s.Command, attr, s.DataLimit)
 	switch {
@@ -264,7 +348,7 @@ func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit i
 		}
 	}
 	limit := unix.Rlimit{Cur: uint64(dataLimit), Max: uint64(dataLimit)}
-	err = unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil)
+	err = withRealUser(attr.Sys.Credential, func() error { return unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil) })
 	if err == nil && attr.Sys.Ptrace {
 		err = syscall.PtraceDetach(pid)
 	}
@@ -273,6 +357,30 @@ func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit i
 		return 0, fmt.Errorf("its memory could not be limited: %w", err)
 	}
 	return pid, nil
+}
+
+// withRealUser does something while this thread's real user and group are those of the credential, where
+// there is one: then their processes can be limited without CAP_SYS_RESOURCE. What the thread may do
+// otherwise hangs on its effective user.
+func withRealUser(c *syscall.Credential, do func() error) error {
+	if c == nil {
+		return do()
+	}
+	const keep = ^uintptr(0)
+	set := func(uid, gid uintptr) error {
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESGID, gid, keep, keep); errno != 0 {
+			return errno
+		}
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uid, keep, keep); errno != 0 {
+			return errno
+		}
+		return nil
+	}
+	uid, gid := uintptr(syscall.Getuid()), uintptr(syscall.Getgid())
+	if err := set(uintptr(c.Uid), uintptr(c.Gid)); err != nil {
+		return err
+	}
+	return errors.Join(do(), set(uid, gid))
 }
 
 // follow obeys the gateway's orders until there are none any more.
@@ -337,52 +445,6 @@ func (p *initProcess) reap() {
 		// which was killed, is gone: that is now.
 		if p.ending.Load() {
 			killDescendants()
-		}
-	}
-}
-
-// keptCapabilities are what root keeps: what containers usually have, without making devices.
-func keptCapabilities() map[int]bool {
-	return map[int]bool{
-		unix.CAP_CHOWN: true, unix.CAP_DAC_OVERRIDE: true, unix.CAP_FOWNER: true, unix.CAP_FSETID: true,
-		unix.CAP_KILL: true, unix.CAP_SETGID: true, unix.CAP_SETUID: true, unix.CAP_SETPCAP: true,
-		unix.CAP_SETFCAP: true, unix.CAP_NET_BIND_SERVICE: true, unix.CAP_NET_RAW: true,
-		unix.CAP_SYS_CHROOT: true, unix.CAP_AUDIT_WRITE: true,
-	}
-}
-
-// dropPrivileges takes from what this thread will execute all capabilities but the usual ones. This
-// thread keeps its own.
-func dropPrivileges(userNamespace bool) error {
-	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
-		return fmt.Errorf("dropping capabilities: %w", err)
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("reading capabilities: %w", err)
-	}
-	data[0].Inheritable, data[1].Inheritable = 0, 0
-	if err := unix.Capset(&header, &data[0]); err != nil {
-		return fmt.Errorf("dropping capabilities: %w", err)
-	}
-	if data[0].Effective&(1<<unix.CAP_SETPCAP) == 0 {
-		if userNamespace {
-			return nil // only a user who is not root lacks it there, and executing takes all from that one
-		}
-		return errors.New("dropping capabilities: the gateway runs as root without CAP_SETPCAP")
-	}
-	kept := keptCapabilities()
-	for c := 0; ; c++ {
-		if kept[c] {
-			continue
-		}
-		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
-		if err == unix.EINVAL {
-			return nil // past the last one
-		}
-		if err != nil {
-			return fmt.Errorf("dropping capability %d: %w", c, err)
 		}
 	}
 }

@@ -268,7 +268,7 @@ func TestRoot(t *testing.T) {
 	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
 		spec := func(s session.Spec) session.Spec {
 			s.Command, s.Root = []string{"bash"}, root
-			return s
+			return asGateway(s)
 		}
 		// /tmp leads nowhere: that is told, and nothing is made outside.
 		_, err := r.Start(t.Context(), spec(line("true")))

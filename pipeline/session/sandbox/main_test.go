@@ -95,6 +95,12 @@ func line(commandLine string) session.Spec {
 	return session.Spec{Name: "s-1", Command: []string{"/bin/bash"}, CommandLine: commandLine, Memory: 1 << 30}
 }
 
+// asGateway has the session run as the gateway's own user, which is never the default of root's.
+func asGateway(s session.Spec) session.Spec {
+	s.Isolation.User = strconv.Itoa(os.Getuid())
+	return s
+}
+
 // terminal is the same with one.
 func terminal(commandLine string) session.Spec {
 	s := line(commandLine)

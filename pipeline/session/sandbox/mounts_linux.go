@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +17,8 @@ import (
 //
 // With a root folder everything is mounted after the change of root, so that the links in that folder,
 // which earlier sessions may have written, lead nowhere outside of it.
-func mountAll(s *setup) (account, error) {
+func (p *initProcess) mountAll() (account, error) {
+	s := &p.setup
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return account{}, fmt.Errorf("making the mounts private: %w", err)
 	}
@@ -33,25 +32,34 @@ func mountAll(s *setup) (account, error) {
 			return account{}, err
 		}
 	}
+	a, err := s.account()
+	if err != nil {
+		return account{}, err
+	}
+	for _, target := range []string{"/proc", "/dev", "/tmp"} { // while they can be made
+		if err := makeTarget(s, target); err != nil {
+			return account{}, err
+		}
+	}
+	a.Home = homeFor(s, a)
+	if err := p.try(ReadOnlyRoot, func() error { return protectFiles(s.Writable) }); err != nil {
+		return account{}, err
+	}
+
 	if err := mount(s, "proc", "/proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return account{}, err
 	}
 	if err := mountDev(s, devices); err != nil {
 		return account{}, err
 	}
-	if err := mount(s, "tmpfs", "/tmp", unix.MS_NOSUID|unix.MS_NODEV, tmpfsOptions(s, 0o1777)); err != nil {
+	if err := mountScratch(s, a); err != nil {
 		return account{}, err
 	}
-	a := s.Account
-	if s.Root != "" {
-		a = account{UID: a.UID, GID: a.GID}
-		a.complete()
-		a = a.fromPasswd("/etc/passwd")
-	}
-	if a.Home, err = mountHome(s, a); err != nil {
+	hideKernel()
+	mountCgroup()
+	if err := p.try(HiddenFiles, func() error { return hideAll(s.Hidden) }); err != nil {
 		return account{}, err
 	}
-	protectKernel()
 	if s.Root != "" {
 		// The working folder is still the new root, on which the old one is mounted.
 		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
@@ -62,6 +70,23 @@ func mountAll(s *setup) (account, error) {
 		return account{}, fmt.Errorf("changing to the root folder: %w", err)
 	}
 	return a, nil
+}
+
+// protectFiles makes that no file which is there now can be written, lend its owner's rights or be a
+// device, in this mount namespace. Sockets, FIFOs and what is mounted later are not affected.
+func protectFiles(writable bool) error {
+	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
+	if !writable {
+		attributes.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &attributes)
+	if err == unix.ENOSYS {
+		return errors.New("this kernel is older than Linux 5.12")
+	}
+	if err != nil {
+		return fmt.Errorf("making the root folder read-only: %w", err)
+	}
+	return nil
 }
 
 // deviceNames are the devices of every session's /dev. None of them reaches the host's data.
@@ -107,14 +132,23 @@ func rootRefusal(root string, err error) error {
 		"The app's root folder %s cannot be used (%v). Create it, or correct the app's root.", root, errnoText(err))}
 }
 
+// makeTarget makes the folder where something is to be mounted, if it is missing.
+func makeTarget(s *setup, target string) error {
+	err := os.MkdirAll(target, 0o755)
+	if err != nil && s.Root != "" {
+		return &session.Refusal{Message: fmt.Sprintf("The app's root folder has no %s, and it could not be made (%v). Make that folder.",
+			target, errnoText(err))}
+	}
+	if err != nil {
+		return fmt.Errorf("making %s: %w", target, err)
+	}
+	return nil
+}
+
 // mount mounts a file system at target, which is made when missing.
 func mount(s *setup, kind, target string, flags uintptr, options string) error {
-	if err := os.MkdirAll(target, 0o755); err != nil {
-		if s.Root != "" {
-			return &session.Refusal{Message: fmt.Sprintf("The app's root folder has no %s, and it could not be made (%v). Make that folder.",
-				target, errnoText(err))}
-		}
-		return fmt.Errorf("making %s: %w", target, err)
+	if err := makeTarget(s, target); err != nil {
+		return err
 	}
 	if err := unix.Mount(kind, target, kind, flags, options); err != nil {
 		return fmt.Errorf("mounting %s at %s: %w", kind, target, err)
@@ -143,6 +177,10 @@ func mountDev(s *setup, devices map[string]int) error {
 		if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(devices[name]), "/dev/"+name, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mounting /dev/%s: %w", name, err)
 		}
+		// The host's devices have become unusable by protectFiles, and this one with them.
+		if err := unix.Mount("", "/dev/"+name, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("mounting /dev/%s: %w", name, err)
+		}
 	}
 	for _, link := range [][2]string{
 		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
@@ -160,47 +198,6 @@ func mountDev(s *setup, devices map[string]int) error {
 		}
 	}
 	return mount(s, "tmpfs", "/dev/shm", unix.MS_NOSUID|unix.MS_NODEV, tmpfsOptions(s, 0o1777))
-}
-
-// substituteHome is the home of a user who has none that could be used.
-const substituteHome = "/tmp/home"
-
-// mountHome mounts the scratch home and returns where it is.
-func mountHome(s *setup, a account) (string, error) {
-	home := filepath.Clean(a.Home)
-	info, err := os.Stat(home)
-	switch {
-	case !filepath.IsAbs(home), home == "/":
-		home = substituteHome
-	case home == "/tmp":
-		return home, nil // that is scratch already
-	case err == nil && info.IsDir():
-	case strings.HasPrefix(home, "/tmp/"), s.Root != "" && errors.Is(err, os.ErrNotExist):
-		if os.MkdirAll(home, 0o755) != nil {
-			home = substituteHome
-		}
-	default: // the host's folders are not ours to make
-		home = substituteHome
-	}
-	options := tmpfsOptions(s, 0o700) + fmt.Sprintf(",uid=%d,gid=%d", a.UID, a.GID)
-	return home, mount(s, "tmpfs", home, unix.MS_NOSUID|unix.MS_NODEV, options)
-}
-
-// protectKernel makes what controls the host's kernel read-only: root could otherwise lift its own
-// limits there, without any capability. What this kernel does not have is passed over. A user
-// namespace gives no power over any of it, so there it is no loss if it fails.
-func protectKernel() {
-	for _, path := range []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/sys"} {
-		if unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") != nil {
-			continue
-		}
-		// By folder and everything mounted below it (Linux 5.12), otherwise the folder alone.
-		readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-		if unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &readOnly) != nil {
-			unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-		}
-	}
-	unix.Mount("/dev/null", "/proc/kcore", "", unix.MS_BIND, "")
 }
 
 // errnoText is an error without the path that os puts before it.

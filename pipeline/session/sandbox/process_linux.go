@@ -42,10 +42,11 @@ type process struct {
 
 var _ session.Process = (*process)(nil)
 
-// launch starts an init, has it set up the session and start the command, and returns when that runs.
-func (r *Runtime) launch(ctx context.Context, s *setup, memory int64) (_ *process, err error) {
+// launch starts an init, has it set up the session and start the command, and returns when that runs;
+// with a probe, also what could not be had.
+func (r *Runtime) launch(ctx context.Context, s *setup, memory int64) (_ *process, lacks map[Feature]string, err error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	p := &process{runtime: r, name: s.Name, namespaces: s.Namespaces}
 	defer func() {
@@ -55,25 +56,33 @@ func (r *Runtime) launch(ctx context.Context, s *setup, memory int64) (_ *proces
 	}()
 	if r.cgroups != nil {
 		if p.group, err = r.cgroups.create(s.Name, memory); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if !s.Namespaces {
-		s.Scratch = filepath.Join(r.dir, "session-"+s.Name)
+		s.Scratch = filepath.Join(r.scratch, "session-"+s.Name)
 		p.scratch = s.Scratch
+		owner, err := s.account()
+		if err != nil {
+			return nil, nil, err
+		}
 		for _, dir := range []string{s.Scratch, filepath.Join(s.Scratch, "home"), filepath.Join(s.Scratch, "tmp")} {
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				return nil, fmt.Errorf("making the session's folders: %w", err)
+			err := os.Mkdir(dir, 0o700)
+			if err == nil && owner.UID != os.Getuid() {
+				err = os.Chown(dir, owner.UID, owner.GID)
+			}
+			if err != nil {
+				return nil, nil, fmt.Errorf("making the session's folders: %w", errnoText(err))
 			}
 		}
 	}
 	if err := p.startInit(s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if p.group != nil {
 		// The init waits for its setup, so the command is not there yet.
 		if err := p.group.add(p.init.Pid); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 
@@ -81,30 +90,33 @@ func (r *Runtime) launch(ctx context.Context, s *setup, memory int64) (_ *proces
 	e, err := p.exchange(s)
 	if !stop() {
 		p.Kill()
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case e.Kind == eventFailed && e.Refusal:
-		return nil, &session.Refusal{Message: e.Message}
+		return nil, nil, &session.Refusal{Message: e.Message}
 	case e.Kind == eventFailed:
-		return nil, errors.New(e.Message)
+		return nil, nil, errors.New(e.Message)
 	case e.Kind != eventStarted:
-		return nil, fmt.Errorf("the session's init said something unexpected (%d)", e.Kind)
+		return nil, nil, fmt.Errorf("the session's init said something unexpected (%d)", e.Kind)
 	}
 	if s.Interactive && !s.Probe {
 		fd := p.events.fd
 		if p.events.fd = -1; fd < 0 {
-			return nil, errors.New("the session's init sent no terminal")
+			return nil, nil, errors.New("the session's init sent no terminal")
 		}
 		if p.terminal, err = pollable(fd, "terminal"); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		p.stdin, p.stdout = terminalInput{p.terminal}, &output{p.terminal}
 	}
-	return p, nil
+	if e.Lacks == nil {
+		e.Lacks = map[Feature]string{} // gob leaves an empty one out
+	}
+	return p, e.Lacks, nil
 }
 
 // exchange sends the setup and gets the answer.
@@ -171,6 +183,9 @@ func (p *process) startInit(s *setup) error {
 	return nil
 }
 
+// mappedUsers is how many users and groups a user namespace of root's has: those of a host.
+const mappedUsers = 1 << 16
+
 // attributes are the namespaces of a session.
 func attributes(s *setup) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setsid: true} // out of reach of the gateway's terminal
@@ -182,11 +197,17 @@ func attributes(s *setup) *syscall.SysProcAttr {
 		return a
 	}
 	a.Cloneflags |= syscall.CLONE_NEWUSER
-	uid, gid := s.Account.UID, s.Account.GID
+	uid, gid := s.Gateway.UID, s.Gateway.GID
 	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
 	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+	if !s.OneUser {
+		a.UidMappings = []syscall.SysProcIDMap{{Size: mappedUsers}}
+		a.GidMappings, a.GidMappingsEnableSetgroups = a.UidMappings, true
+	}
 	if uid != 0 {
-		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN} // others than root lose all by executing
+		// Others than root lose all by executing. These are for the mounts, for the loopback interface, and for
+		// giving up all the others.
+		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP}
 	}
 	return a
 }

@@ -23,11 +23,19 @@ type Runtime struct {
 	log     *slog.Logger
 	caps    Capabilities
 	account account
+	hidden  []string
+	// oneUser: sessions can only run as the gateway's user.
+	oneUser bool
+	// filter is of system calls, for Seccomp.
+	filter []filterInstruction
 
 	// dir is this runtime's own folder in Options.Dir; lock is locked as long as this process lives, so
 	// that others can tell it from a dead one's.
 	dir  string
 	lock *os.File
+	// scratch is where sessions have their folders where there is no mount namespace: dir, or where dir
+	// is out of their reach, a folder beside it.
+	scratch string
 	// cgroups is nil where memory is limited by resource limit.
 	cgroups *cgroups
 }
@@ -46,7 +54,7 @@ func New(o Options) (*Runtime, error) {
 // newRuntime is New with at most the capabilities given. A user namespace in them means that the
 // others are tried only together with one.
 func newRuntime(o Options, most Capabilities) (*Runtime, error) {
-	r := &Runtime{log: o.Log, account: currentAccount()}
+	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden}
 	if r.log == nil {
 		r.log = slog.Default()
 	}
@@ -56,31 +64,78 @@ func newRuntime(o Options, most Capabilities) (*Runtime, error) {
 	if err := r.open(o.Dir); err != nil {
 		return nil, err
 	}
+	r.find(most)
+	if err := r.caps.require(o.Require); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
 
+// find finds out what sessions can have, of the most given.
+func (r *Runtime) find(most Capabilities) {
+	lacks := make(map[Feature]string)
 	r.caps.Memory = MemoryResourceLimit
 	if most.Memory != MemoryResourceLimit {
 		name := "ttydrain-" + strconv.Itoa(os.Getpid()) + "-" + filepath.Base(r.dir)
 		if err := r.openCgroups(name); err != nil {
-			r.caps.Missing = append(r.caps.Missing, fmt.Sprintf("no control group for memory: %v", oneLine(err)))
+			lacks[CgroupMemory] = oneLine(err)
+		}
+	} else {
+		lacks[CgroupMemory] = "it was not asked for"
+	}
+	r.oneUser = r.account.UID != 0
+	tried := r.probeAll(most, lacks)
+	if tried == nil {
+		for _, f := range []Feature{CgroupNamespace, NetworkNamespace, ReadOnlyRoot, HiddenFiles} {
+			lacks[f] = "it needs namespaces"
+		}
+		var err error
+		if tried, err = r.probe(setup{OneUser: r.oneUser}); err != nil {
+			// A session would fail alike, and say so.
+			r.log.Warn("a trial session without namespaces failed", "error", err)
 		}
 	}
+	for f, reason := range tried {
+		lacks[f] = reason
+	}
+	if r.oneUser {
+		lacks[SeparateUser] = fmt.Sprintf("the gateway, which runs as %s, cannot become another user", r.account.Name)
+	}
+	for _, f := range Features() {
+		if reason, missing := lacks[f]; missing {
+			r.caps.lack(f, reason)
+		} else {
+			r.caps.InForce = append(r.caps.InForce, f)
+		}
+	}
+}
+
+// probeAll tries namespaces, without and with a user namespace. It returns what these sessions lack;
+// nil where there are none, which lacks tells then.
+func (r *Runtime) probeAll(most Capabilities, lacks map[Feature]string) map[Feature]string {
 	if !most.Namespaces {
-		return r, nil
+		lacks[Namespaces] = "they were not asked for"
+		return nil
 	}
 	failures := []string{}
-	for _, user := range []bool{false, true} {
-		if !user && (most.UserNamespace || os.Getuid() != 0) {
+	root := os.Getuid() == 0
+	for _, try := range []setup{
+		{Namespaces: true, OneUser: !root},
+		{Namespaces: true, UserNamespace: true, OneUser: !root},
+		{Namespaces: true, UserNamespace: true, OneUser: true},
+	} {
+		if !try.UserNamespace && (most.UserNamespace || !root) {
 			continue
 		}
-		err := r.probe(user)
+		tried, err := r.probe(try)
 		if err == nil {
-			r.caps.Namespaces, r.caps.UserNamespace = true, user
-			return r, nil
+			r.caps.Namespaces, r.caps.UserNamespace, r.oneUser = true, try.UserNamespace, try.OneUser
+			return tried
 		}
 		failures = append(failures, oneLine(err))
 	}
-	r.caps.Missing = append(r.caps.Missing, "no namespaces: "+strings.Join(failures, "; "))
-	return r, nil
+	lacks[Namespaces] = strings.Join(failures, "; ")
+	return nil
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
@@ -111,8 +166,24 @@ func (r *Runtime) open(dir string) error {
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
 		return fmt.Errorf("making the sandbox's folder: %w", err)
 	}
-	r.lock, err = lockFile(filepath.Join(r.dir, "lock"), true)
-	return err
+	if r.lock, err = lockFile(filepath.Join(r.dir, "lock"), true); err != nil {
+		return err
+	}
+	r.scratch = r.dir
+	if os.Getuid() == 0 {
+		// Another user cannot get to what is in a folder of root's.
+		r.scratch = scratchBeside(r.dir)
+		if err := os.Mkdir(r.scratch, 0o711); err != nil {
+			return fmt.Errorf("making the sessions' folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// scratchBeside is the folder for the sessions of the runtime with this folder, for users who cannot
+// get there.
+func scratchBeside(run string) string {
+	return filepath.Join(os.TempDir(), "ttydrain-"+filepath.Base(run))
 }
 
 // lockFile locks a file, which is made when missing, until it is closed.
@@ -164,6 +235,9 @@ func removeRun(run string) error {
 			return err
 		}
 	}
+	if err := removeTree(scratchBeside(run)); err != nil {
+		return err
+	}
 	return removeTree(run)
 }
 
@@ -198,18 +272,25 @@ func (r *Runtime) openCgroups(name string) error {
 	return nil
 }
 
-// probe finds out whether a session can have namespaces: everything is set up, and nothing started.
-func (r *Runtime) probe(userNamespace bool) error {
+// probe finds out what a session can have: everything is set up, and nothing started.
+func (r *Runtime) probe(s setup) (lacks map[Feature]string, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), probeTimeout, errors.New("the trial session took too long"))
 	defer cancel()
-	s := setup{Name: "probe", Namespaces: true, UserNamespace: userNamespace, Account: r.account, Interactive: true, Probe: true}
-	p, err := r.launch(ctx, &s, 64<<20)
+	s.Name, s.Gateway, s.Interactive, s.Probe, s.NoNetwork = "probe", r.account, true, true, true
+	var filterErr error
+	if r.filter, filterErr = newFilter(s.Namespaces); filterErr == nil {
+		s.Filter = r.filter
+	}
+	p, lacks, err := r.launch(ctx, &s, 64<<20)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if filterErr != nil {
+		lacks[Seccomp] = filterErr.Error()
 	}
 	_, err = p.init.Wait()
 	p.release()
-	return err
+	return lacks, err
 }
 
 // Capabilities says what sessions get on this host.
@@ -223,7 +304,7 @@ func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.launch(ctx, s, spec.Memory)
+	p, _, err := r.launch(ctx, s, spec.Memory)
 	if err != nil {
 		var refusal *session.Refusal
 		if errors.As(err, &refusal) {
@@ -254,8 +335,9 @@ func (r *Runtime) setupFor(spec session.Spec) (*setup, error) {
 		return nil, &session.Refusal{Message: "The app has no command. Give it one, such as [/bin/bash]."}
 	}
 	s := &setup{
-		Name: spec.Name, Namespaces: r.caps.Namespaces, UserNamespace: r.caps.UserNamespace,
-		Account: r.account, Command: spec.Command, Env: spec.Env, Memory: spec.Memory,
+		Name: spec.Name, Namespaces: r.caps.Namespaces, UserNamespace: r.caps.UserNamespace, OneUser: r.oneUser,
+		Features: r.caps.InForce, Filter: r.filter, NoNetwork: spec.Isolation.NoNetwork, Writable: spec.Isolation.Writable,
+		Gateway: r.account, User: spec.Isolation.User, Command: spec.Command, Env: spec.Env, Memory: spec.Memory,
 	}
 	if spec.CommandLine != "" {
 		s.Command = []string{spec.Command[0], "-c", spec.CommandLine}
@@ -270,6 +352,10 @@ func (r *Runtime) setupFor(spec session.Spec) (*setup, error) {
 	}
 	if r.cgroups == nil && spec.Memory > 0 {
 		s.DataLimit = spec.Memory
+	}
+	if s.NoNetwork && !r.caps.Has(NetworkNamespace) {
+		return nil, &session.Refusal{Message: "The app is to have no network, for which this gateway's host must allow namespaces. " +
+			"Run the gateway where it may make them, or give the app the host's network."}
 	}
 	if spec.Root != "" {
 		if !r.caps.Namespaces {
@@ -289,5 +375,6 @@ func (r *Runtime) setupFor(spec session.Spec) (*setup, error) {
 			s.Root = root
 		}
 	}
+	s.Hidden = hiddenIn(s.Root, r.hidden)
 	return s, nil
 }

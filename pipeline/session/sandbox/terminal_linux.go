@@ -3,6 +3,7 @@ package sandbox
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -11,8 +12,8 @@ import (
 )
 
 // openTerminal opens a new PTY, from the ptmx device given, and sets it up as the client's terminal.
-// Both descriptors are blocking, close on exec, and the caller's.
-func openTerminal(ptmx string, t session.Terminal) (master, slave int, err error) {
+// Both descriptors are blocking, close on exec, and the caller's; the terminal is the owner's.
+func openTerminal(ptmx string, t session.Terminal, owner account) (master, slave int, err error) {
 	master, err = unix.Open(ptmx, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, -1, fmt.Errorf("opening a terminal at %s: %w", ptmx, err)
@@ -39,6 +40,11 @@ func openTerminal(ptmx string, t session.Terminal) (master, slave int, err error
 			unix.Close(slave)
 		}
 	}()
+	if owner.UID != os.Getuid() {
+		if err := unix.Fchown(slave, owner.UID, -1); err != nil {
+			return -1, -1, fmt.Errorf("giving the terminal to its user: %w", err)
+		}
+	}
 	tio, err := unix.IoctlGetTermios(slave, unix.TCGETS)
 	if err != nil {
 		return -1, -1, fmt.Errorf("reading the terminal's modes: %w", err)

@@ -21,11 +21,24 @@ type setup struct {
 	Name          string
 	Namespaces    bool
 	UserNamespace bool
+	// OneUser: the session can be no other user than the gateway, since its user namespace has no other.
+	OneUser bool
+	// Features are those that the session must get. A probe tries all of them.
+	Features []Feature
+	// Filter is of system calls, for Seccomp.
+	Filter []filterInstruction
+	// Hidden are the paths to hide, as the session would see them.
+	Hidden []string
+	// NoNetwork, Writable are the Spec's.
+	NoNetwork, Writable bool
 	// Root is "" for the host's.
 	Root string
 	// Scratch is a folder for home and temporary files where there is no mount namespace.
 	Scratch string
-	Account account
+	// Gateway is the gateway's account, User the name or number of the session's; "" is for the gateway to
+	// choose.
+	Gateway account
+	User    string
 	Command []string
 	Env     []string
 	// Interactive says that Terminal is meant.
@@ -49,6 +62,8 @@ type event struct {
 	Refusal bool
 	// Status is the command's wait status as wait4(2) gives it, with an exit.
 	Status uint32
+	// Lacks are the features that a probe could not have, and why.
+	Lacks map[Feature]string
 }
 
 type eventKind int
