@@ -204,10 +204,18 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	if c.Store != "" {
 		dir = filepath.Join(c.Store, "sandbox")
 	}
-	if n.runtime, err = sandbox.New(sandbox.Options{Dir: dir, Log: n.log}); err != nil {
+	o := sandbox.Options{Dir: dir, Hidden: func() []string { return n.config.Load().PrivateFiles() }, Log: n.log}
+	for _, feature := range c.Sandbox.Require {
+		o.Require = append(o.Require, sandbox.Feature(feature))
+	}
+	if n.runtime, err = sandbox.New(o); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
-	n.log.Info("the sandbox runtime is ready", "capabilities", n.runtime.Capabilities().String())
+	caps := n.runtime.Capabilities()
+	n.log.Info("the sandbox runtime is ready", "capabilities", caps.String())
+	for _, lack := range caps.Missing {
+		n.log.Warn("sessions lack a protection on this host", "feature", lack.Feature, "reason", lack.Reason, "remedy", lack.Remedy)
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("ask for the host's name: %w", err)
@@ -253,6 +261,7 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 	app := session.App{
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
 		Memory: a.Memory, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
+		Isolation: session.Isolation{User: a.User, NoNetwork: a.Network == "none", Writable: a.Writable},
 	}
 	for name, value := range a.Env {
 		app.Env = append(app.Env, name+"="+value.Reveal())

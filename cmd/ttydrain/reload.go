@@ -177,6 +177,7 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"gateway.listen", before.Gateway.Listen, after.Gateway.Listen},
 		{"gateway.host_key", before.Gateway.HostKey, after.Gateway.HostKey},
 		{"gateway.accept_env", before.Gateway.AcceptEnv, after.Gateway.AcceptEnv},
+		{"sandbox", before.Sandbox, after.Sandbox},
 		{"gateway.stop_timeout", before.Gateway.StopTimeout, after.Gateway.StopTimeout},
 		{"gateway.keepalive_interval", before.Gateway.KeepaliveInterval, after.Gateway.KeepaliveInterval},
 		{"gateway.keepalive_count", before.Gateway.KeepaliveCount, after.Gateway.KeepaliveCount},

@@ -22,6 +22,7 @@ type Config struct {
 
 	Streams      Streams      `yaml:"streams"`
 	Gateway      Gateway      `yaml:"gateway"`
+	Sandbox      Sandbox      `yaml:"sandbox"`
 	Admin        Admin        `yaml:"admin"`
 	UserDocument UserDocument `yaml:"user_document" rule:"required" want:"a mapping with the issuer"`
 	// APIURL is the platform's API, which the hrefs in sessions' environments begin with; "" for no hrefs.
@@ -37,7 +38,8 @@ type Config struct {
 	// Docker is the daemon of the apps with the docker runtime.
 	Docker Docker `yaml:"docker"`
 
-	byKey map[string]int // index in Users by the wire form of a public key
+	byKey   map[string]int // index in Users by the wire form of a public key
+	private []string       // the files that hold secrets, this one first
 }
 
 func (c *Config) setDefaults() { c.Store = "data" }
@@ -99,6 +101,13 @@ func (g *Gateway) setDefaults() {
 	g.StopTimeout = 10 * time.Second
 	g.KeepaliveInterval = 15 * time.Second
 	g.KeepaliveCount = 4
+}
+
+// Sandbox is what the sandbox runtime must have of the gateway's host.
+type Sandbox struct {
+	// Require are the features of the host without which the gateway does not start; see the package
+	// sandbox for what each of them is.
+	Require []string `yaml:"require" enum:"namespaces|cgroup_namespace|network_namespace|read_only_root|hidden_files|separate_user|no_new_privileges|capabilities|seccomp|landlock|cgroup_memory"`
 }
 
 // Admin is the HTTP server for operators.
@@ -178,6 +187,14 @@ type App struct {
 	Root string `yaml:"root" as:"path"`
 	// Memory is the limit in bytes of all of a session's processes together.
 	Memory int64 `yaml:"memory" as:"size" min:"16MB"`
+	// User is the user, by name or number, that a session runs as; with the docker runtime USER:GROUP too, and
+	// by default whom the image or the container has. With the sandbox the default is nobody where the gateway
+	// is root, and the gateway's own user otherwise.
+	User string `yaml:"user" want:"a user such as app or 1000"`
+	// Network is the host's, or none but a loopback interface of the session's own.
+	Network string `yaml:"network" enum:"host|none"`
+	// Writable lets a session write to the files outside of its scratch folders as far as its user may.
+	Writable bool `yaml:"writable"`
 
 	// Image and FromContainer are for the docker runtime, which needs one of both: the image of sessions' containers, or the name
 	// or ID of a container whose configuration they take.
@@ -185,8 +202,6 @@ type App struct {
 	FromContainer string `yaml:"from_container" want:"the name or ID of the app's container"`
 	// Pull says whether an Image that is not on the Docker host is got from its registry.
 	Pull string `yaml:"pull" enum:"never|missing"`
-	// ContainerUser runs the command in place of the user that the image or the container has.
-	ContainerUser string `yaml:"user" want:"a user of the image, such as app, 1000 or app:staff"`
 	// Pids is how many processes and threads a session may have at once.
 	Pids int `yaml:"pids" min:"8" max:"100000"`
 }
@@ -194,6 +209,7 @@ type App struct {
 func (a *App) setDefaults() {
 	a.Runtime = RuntimeSandbox
 	a.Memory = 1024 << 20
+	a.Network = "host"
 	a.Pull = "never"
 	a.Pids = 4096
 }

@@ -110,8 +110,9 @@ func TestDefaults(t *testing.T) {
 		UserDocument: UserDocument{Issuer: "https://auth.example.com", SigningKey: "testdata/good/document_key.pem", Algorithm: "EdDSA"},
 		Users:        []User{{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com", AuthorizedKeys: []string{"../keys/ada.pub"}, Apps: []string{"web"}, Keys: ada}},
 		Stacks:       []Stack{{Name: "default", Plan: "starter", SessionDuration: 168 * time.Hour}},
-		Apps:         []App{{Name: "web", ID: "web", Stack: "default", Service: "web", Runtime: "sandbox", Command: []string{"/bin/bash"}, Memory: 1 << 30, Pull: "never", Pids: 4096}},
+		Apps:         []App{{Name: "web", ID: "web", Stack: "default", Service: "web", Runtime: "sandbox", Command: []string{"/bin/bash"}, Memory: 1 << 30, Pull: "never", Pids: 4096, Network: "host"}},
 		Docker:       Docker{Host: "unix:///var/run/docker.sock"},
+		private:      got.private,
 		byKey:        map[string]int{string(ada[0].Marshal()): 0},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -17,6 +17,7 @@ type decoder struct {
 	mistakes  Mistakes
 	places    map[string]place // by path
 	files     Files            // that were read
+	private   []string         // paths of the files that hold secrets
 }
 
 // A place is where a value, or what ought to hold it, stands in the file.

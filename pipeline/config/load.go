@@ -47,6 +47,7 @@ func newDecoder(name string) *decoder {
 // config is the configuration that data holds.
 func (d *decoder) config(data []byte) (*Config, error) {
 	c := new(Config)
+	d.private = append(d.private, d.file)
 	if root := d.parse(data); root != nil {
 		d.value(root, reflect.ValueOf(c).Elem(), &field{want: "a mapping with users, stacks, apps and drains"}, "")
 		if d.usable("") {
@@ -57,6 +58,7 @@ func (d *decoder) config(data []byte) (*Config, error) {
 		d.mistakes.sort()
 		return nil, d.mistakes
 	}
+	c.private = d.private
 	return c, nil
 }
 

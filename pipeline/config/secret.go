@@ -68,7 +68,9 @@ func (d *decoder) resolveSecret(text string) (string, error) {
 	if value == "" {
 		return "", errors.New("names no file; expected file:PATH")
 	}
-	data, err := d.readFile(resolvePath(d.dir, value), maxSecretFile)
+	file := resolvePath(d.dir, value)
+	d.private = append(d.private, file)
+	data, err := d.readFile(file, maxSecretFile)
 	if err != nil {
 		// The path as it is written, and not what its variables hold.
 		return "", fmt.Errorf("the file %q %w; create it, or correct the path (relative ones start at the configuration's folder)", path, err)

@@ -56,6 +56,8 @@ var (
 	imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$`)
 	// containerForm is that of a container's name or ID (daemon/names of the Docker daemon).
 	containerForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+	// accountForm is what the name or the number of a user is like on Linux.
+	accountForm = regexp.MustCompile(`^([a-z_][a-z0-9_.-]{0,31}|[0-9]{1,9})$`)
 	// containerUserForm is USER or USER:GROUP, each a name or a number.
 	containerUserForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
 )
@@ -65,17 +67,25 @@ func (a *App) finishRuntime(d *decoder, path string) {
 	if d.given(path+".runtime") && !d.usable(path+".runtime") {
 		return
 	}
-	ofDocker := []string{"image", "from_container", "pull", "user", "pids"}
+	ofDocker := []string{"image", "from_container", "pull", "pids"}
 	if a.Runtime != RuntimeDocker {
 		for _, name := range ofDocker {
 			if d.given(path + "." + name) {
 				d.refuse(path+"."+name, "is for the runtime docker, and this app's is %s; expected runtime: docker beside it, or this left out", a.Runtime)
 			}
 		}
+		if d.usable(path+".user") && !accountForm.MatchString(a.User) {
+			d.refuse(path+".user", "%s is not possible here; expected a user's name or number, such as deploy or 1000", quote(a.User))
+		}
 		return
 	}
 	if d.given(path + ".root") {
 		d.refuse(path+".root", "is for the runtime sandbox, and this app's is docker: its image has the files; expected this left out")
+	}
+	for _, name := range []string{"network", "writable"} {
+		if d.given(path + "." + name) {
+			d.refuse(path+"."+name, "is for the runtime sandbox, and this app's is docker: its container has its own; expected this left out")
+		}
 	}
 	image, from := d.given(path+".image"), d.given(path+".from_container")
 	switch {
@@ -92,7 +102,7 @@ func (a *App) finishRuntime(d *decoder, path string) {
 	}{
 		{"image", a.Image, "the name of an image, such as registry.example.com/web:7", imageForm},
 		{"from_container", a.FromContainer, "the name or the ID of a container", containerForm},
-		{"user", a.ContainerUser, "a user's name or number, perhaps with \":\" and a group", containerUserForm},
+		{"user", a.User, "a user's name or number, perhaps with \":\" and a group", containerUserForm},
 	} {
 		if at := path + "." + f.name; d.usable(at) && !f.form.MatchString(f.text) {
 			d.refuse(at, "%s is not possible here; expected %s", quote(f.text), f.want)

@@ -10,17 +10,37 @@
 // before anything else.
 //
 // The session sees:
-//   - a /proc with its own processes only, and the host name of its Spec;
-//   - an empty home folder in memory, which is gone with the session, and a /tmp likewise;
+//   - a /proc with its own processes only, its own control group, and the host name of its Spec;
+//   - an empty home folder in memory, and /tmp, /var/tmp, /run and /dev/shm likewise, which are gone with
+//     the session (/run keeps the file that /etc/resolv.conf leads to);
 //   - a /dev with null, zero, full, random, urandom, tty, ptmx, pts and shm, and no other device;
-//   - the host's other files, or those of Spec.Root in their place;
+//   - the host's other files, or those of Spec.Root in their place, which it cannot write unless
+//     Isolation.Writable; none of them lends rights (set-uid) or is a device;
+//   - nothing of Options.Hidden, and nothing of what container engines hide of /proc and /sys;
 //   - the descriptors 0, 1 and 2, and of the environment only what its Spec says.
 //
-// Root's capabilities are cut down to those that a container usually has, /sys and /proc/sys cannot
-// be written: otherwise a session of root's could lift its own limits.
+// # What it may do
 //
-// As root there is no user namespace. As another user there is one, with that user in it and nobody
-// else, so that no privilege is needed.
+// Where the gateway is root, the session runs as nobody, or as Isolation.User, without supplementary
+// groups. Another user than root has no capabilities; root has those of keptCapabilities. Neither gets
+// others: the bounding set is emptied of them, and no program gives new privileges (PR_SET_NO_NEW_PRIVS).
+//
+// A filter of system calls (seccomp) refuses with EPERM what container engines refuse, and with ENOSYS what
+// Linux has got since it was written, and clone3, whose flags no filter can see. The other architectures'
+// calls kill. A session may trace its own processes, where it sees no others.
+//
+// Landlock keeps it from signalling and from connecting to abstract sockets outside, which a PID namespace
+// and, on the host's network, nothing else would do. Where there are no namespaces it also makes
+// everything but the scratch folders read-only.
+//
+// As root there is no user namespace if it can do without. As another user there is one, with that user
+// in it and nobody else, so that no privilege is needed.
+//
+// # What a host does not have
+//
+// [New] tries each [Feature] in a session that starts nothing, and [Capabilities] says which are in force,
+// and why others are not and what to do. A session gets all that are in force or does not start. What
+// Options.Require names and is missing makes New fail.
 //
 // # How it ends
 //
@@ -44,15 +64,18 @@
 //
 // # Where namespaces are not to be had
 //
-// [New] finds out by trying. Without them [Runtime.Capabilities] says so, and why; a session is then
-// a process group under an init that adopts and kills its descendants. It sees the host's processes,
-// host name and /tmp; its home is a folder made for it and removed afterwards. Spec.Root is refused.
+// Then a session is a process group under an init that adopts and kills its descendants. It sees the host's processes,
+// host name and /tmp; its home is a folder made for it and removed afterwards. Spec.Root and Isolation.NoNetwork are refused.
 // A session that kills its init leaves its processes running, unless there is a control group to
 // find them by.
 //
 // # What is not guaranteed
 //
-// This is no wall against an attacker with a hole in the kernel. The network is the host's. Without
-// Spec.Root the host's files are as readable and writable as they are for the gateway's user; what
-// is written into them outside of home, /tmp and /dev stays, as does what is written into Spec.Root.
+// This is no wall against an attacker with a hole in the kernel. The network is the host's unless
+// Isolation.NoNetwork, with what listens on its loopback interface; sockets in the file system outside of
+// the scratch folders can be connected to as far as their permissions allow. Files are as readable as
+// they are for the session's user. Where a file of Options.Hidden is replaced by another of its name while a
+// session runs, the kernel takes the cover away, and only its permissions protect it there.
+//
+// With Isolation.Writable, what is written outside of the scratch folders stays.
 package sandbox

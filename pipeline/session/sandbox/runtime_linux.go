@@ -23,7 +23,7 @@ type Runtime struct {
 	log     *slog.Logger
 	caps    Capabilities
 	account account
-	hidden  []string
+	hidden  func() []string // nil for none
 	// oneUser: sessions can only run as the gateway's user.
 	oneUser bool
 	// filter is of system calls, for Seccomp.
@@ -375,6 +375,8 @@ func (r *Runtime) setupFor(spec session.Spec) (*setup, error) {
 			s.Root = root
 		}
 	}
-	s.Hidden = hiddenIn(s.Root, r.hidden)
+	if r.hidden != nil {
+		s.Hidden = hiddenIn(s.Root, r.hidden())
+	}
 	return s, nil
 }

@@ -9,9 +9,10 @@ type Options struct {
 	// a killed predecessor left behind. Several runtimes may share it. "" is a folder of the user's in
 	// the system's folder for temporary files.
 	Dir string
-	// Hidden are the files and folders that no session may see, whoever it runs as: the gateway's keys,
-	// its store, its configuration. What is not there when a session starts is passed over.
-	Hidden []string
+	// Hidden gives the files and folders that no session may see, whoever it runs as: the gateway's keys,
+	// its store, its configuration. It is called for each session; what is not there then is passed over.
+	// nil is for none.
+	Hidden func() []string
 	// Require are the features without which [New] fails.
 	Require []Feature
 	// Log gets what goes wrong without being an error of a session's; nil is slog.Default().

@@ -1,0 +1,312 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// python is a Spec of a Python program, for system calls that no shell command makes.
+func python(t *testing.T, program string) session.Spec {
+	t.Helper()
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		missing(t, "system calls from inside a session: no python3: %v", err)
+	}
+	s := line("")
+	s.Command = []string{"/usr/bin/python3", "-c", "import ctypes, os, errno, socket, fcntl, termios\n" +
+		"libc = ctypes.CDLL(None, use_errno=True)\n" +
+		"def call(name, *args):\n" +
+		"    ctypes.set_errno(0)\n" +
+		"    r = libc.syscall(*[ctypes.c_long(a) for a in args])\n" +
+		"    print(name, errno.errorcode.get(ctypes.get_errno(), 'allowed') if r < 0 else 'allowed')\n" + program}
+	return s
+}
+
+func TestSystemCallsAreRefused(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		calls := []struct {
+			name   string
+			number int
+			args   string
+			want   string
+		}{
+			{"mount", unix.SYS_MOUNT, "0,0,0,0,0", "EPERM"}, {"pivot_root", unix.SYS_PIVOT_ROOT, "0,0", "EPERM"},
+			{"unshare user", unix.SYS_UNSHARE, fmt.Sprint(unix.CLONE_NEWUSER), "EPERM"},
+			{"unshare files", unix.SYS_UNSHARE, fmt.Sprint(unix.CLONE_FILES), "allowed"},
+			{"clone user", unix.SYS_CLONE, fmt.Sprintf("%d,0,0,0,0", unix.CLONE_NEWUSER|int(unix.SIGCHLD)), "EPERM"},
+			{"clone3", unix.SYS_CLONE3, "0,0", "ENOSYS"}, {"setns", unix.SYS_SETNS, "0,0", "EPERM"},
+			{"keyctl", unix.SYS_KEYCTL, "0,0", "EPERM"}, {"bpf", unix.SYS_BPF, "0,0,0", "EPERM"},
+			{"perf_event_open", unix.SYS_PERF_EVENT_OPEN, "0,0,0,0,0", "EPERM"}, {"kexec_load", unix.SYS_KEXEC_LOAD, "0,0,0,0", "EPERM"},
+			{"init_module", unix.SYS_INIT_MODULE, "0,0,0", "EPERM"}, {"userfaultfd", unix.SYS_USERFAULTFD, "0", "EPERM"},
+			{"io_uring_setup", unix.SYS_IO_URING_SETUP, "1,0", "EPERM"}, {"reboot", unix.SYS_REBOOT, "0,0,0", "EPERM"},
+			{"personality", unix.SYS_PERSONALITY, "0x0040000", "EPERM"}, {"personality asked", unix.SYS_PERSONALITY, "0xffffffff", "allowed"},
+			{"open_by_handle_at", unix.SYS_OPEN_BY_HANDLE_AT, "0,0,0", "EPERM"}, {"syslog", unix.SYS_SYSLOG, "10,0,0", "EPERM"},
+			{"vsock", unix.SYS_SOCKET, fmt.Sprintf("%d,1,0", unix.AF_VSOCK), "EPERM"},
+			{"a call of the future", unix.SYS_RSEQ_SLICE_YIELD + 1, "0", "ENOSYS"},
+			{"x32's getpid", 0x40000000 | unix.SYS_GETPID, "0", "ENOSYS"},
+			{"ioctl TIOCSTI", unix.SYS_IOCTL, fmt.Sprintf("0,%d,0", unix.TIOCSTI), "EPERM"},
+			{"ioctl TIOCSTI with high bits", unix.SYS_IOCTL, fmt.Sprintf("0,%d,0", unix.TIOCSTI|1<<40), "EPERM"},
+			{"ioctl TIOCLINUX", unix.SYS_IOCTL, fmt.Sprintf("0,%d,0", tiocLinux), "EPERM"},
+		}
+		if !r.caps.Namespaces {
+			calls = append(calls, struct {
+				name   string
+				number int
+				args   string
+				want   string
+			}{"ptrace", unix.SYS_PTRACE, fmt.Sprintf("%d,%d,0,0", unix.PTRACE_SEIZE, os.Getpid()), "EPERM"})
+		}
+		var program, want strings.Builder
+		for _, c := range calls {
+			fmt.Fprintf(&program, "call(%q, %d, %s)\n", c.name, c.number, c.args)
+			fmt.Fprintf(&want, "%s %s\n", c.name, c.want)
+		}
+		s := python(t, program.String())
+		expectOutput(t, r, s, want.String())
+		s.Isolation.User = fmt.Sprint(os.Getuid()) // root's capabilities lift none of it
+		expectOutput(t, r, s, want.String())
+	})
+}
+
+// TestTerminalCannotBeTypedInto: TIOCSTI would type a command that runs when the session's shell reads on.
+func TestTerminalCannotBeTypedInto(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		s := python(t, "try:\n    fcntl.ioctl(0, termios.TIOCSTI, b'x'); print('typed')\nexcept OSError as e: print(errno.errorcode[e.errno])\n")
+		s.Terminal = terminal("").Terminal
+		expectOutput(t, r, s, "EPERM\r\n")
+	})
+}
+
+// TestCapabilitiesAreDropped is the table of what a session keeps.
+func TestCapabilitiesAreDropped(t *testing.T) {
+	const show = "grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' '"
+	const none = "CapInh: 0000000000000000\nCapPrm: 0000000000000000\nCapEff: 0000000000000000\n"
+	each(t, func(t *testing.T, r *Runtime) {
+		got := run(t, r, line(show)).stdout
+		want := none + "CapBnd: 0000000000000000\nCapAmb: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n"
+		if !r.caps.Namespaces && os.Getuid() != 0 { // such a gateway cannot reduce the bounding set, of which nothing comes
+			want = none
+			got = got[:min(len(got), len(want))]
+		}
+		if got != want {
+			t.Errorf("by default: %s", got)
+		}
+		if os.Getuid() != 0 {
+			return
+		}
+		// CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, KILL 5, SETGID 6, SETUID 7, NET_BIND_SERVICE 10, SYS_CHROOT 18.
+		const kept = "00000000000404fb"
+		expectOutput(t, r, asGateway(line(show)), "CapInh: 0000000000000000\nCapPrm: "+kept+"\nCapEff: "+kept+"\nCapBnd: "+kept+
+			"\nCapAmb: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n")
+	})
+}
+
+// TestSetuidGainsNothing runs a set-uid program of root's from a folder that the session can see.
+func TestSetuidGainsNothing(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make a program of root's")
+	}
+	content, err := os.ReadFile("/usr/bin/id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/var/lib", "ttydrain-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	file := filepath.Join(dir, "id")
+	if err := errors.Join(os.WriteFile(file, content, 0o755), os.Chmod(file, 0o755|os.ModeSetuid), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	each(t, func(t *testing.T, r *Runtime) {
+		expectOutput(t, r, line("stat -c %A "+file+"; "+file+" -u"), "-rwsr-xr-x\n65534\n")
+	})
+}
+
+func TestFilesCannotBeWritten(t *testing.T) {
+	const attempts = `for f in /usr/x /etc/x /var/x /x /etc/passwd; do (echo x >>$f) 2>/dev/null && echo wrote $f; done; mkdir /opt/x 2>/dev/null && echo made /opt/x
+		for d in ~ ${TMPDIR:-/tmp} /dev/shm; do touch $d/ttydrain-x && rm $d/ttydrain-x || echo no $d; done`
+	each(t, func(t *testing.T, r *Runtime) {
+		expectOutput(t, r, line(attempts), "")
+		expectOutput(t, r, asGateway(line(attempts)), "")
+		if !r.caps.Namespaces {
+			return
+		}
+		expectOutput(t, r, line("for d in /run /var/tmp; do touch $d/x && echo $d; done"), "/run\n/var/tmp\n")
+	})
+}
+
+// TestWritable: who asks for it may write as far as the user may.
+func TestWritable(t *testing.T) {
+	dir, err := os.MkdirTemp("/var/tmp", "ttydrain-test-")
+	if os.Getuid() == 0 {
+		dir, err = os.MkdirTemp("/var/lib", "ttydrain-test-")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	each(t, func(t *testing.T, r *Runtime) {
+		if r.caps.Namespaces && os.Getuid() != 0 {
+			t.Skip("an ordinary user has no folder to write to that is not scratch")
+		}
+		s := asGateway(line("echo x >" + dir + "/f && cat " + dir + "/f"))
+		if got := run(t, r, s); got.stdout != "" {
+			t.Errorf("without it: %+v", got)
+		}
+		s.Isolation.Writable = true
+		expectOutput(t, r, s, "x\n")
+		os.Remove(filepath.Join(dir, "f"))
+	})
+}
+
+// TestGatewaysFilesAreHidden: even from a session of the gateway's own user.
+func TestGatewaysFilesAreHidden(t *testing.T) {
+	base := "/var/lib"
+	if os.Getuid() != 0 {
+		base = os.TempDir() // where another scratch folder is: out of sight too
+	}
+	dir, err := os.MkdirTemp(base, "ttydrain-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	key, store := filepath.Join(dir, "host_key"), filepath.Join(dir, "store")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(key, []byte("SECRET"), 0o644), os.Mkdir(store, 0o755),
+		os.WriteFile(filepath.Join(store, "admin_token"), []byte("SECRET"), 0o644), os.Symlink(key, filepath.Join(dir, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
+		all := line("cd " + dir + " && cat host_key link store/admin_token; ls store; cat /proc/*/root" + key)
+		if base == "/var/lib" {
+			if got := run(t, r, all); !strings.Contains(got.stdout, "SECRETSECRETSECRET") {
+				t.Errorf("it could not be read anyway: %+v", got)
+			}
+		}
+		r.hidden = func() []string { return []string{filepath.Join(dir, "link"), store, "/no/such/file"} }
+		for _, s := range []session.Spec{all, asGateway(all)} {
+			if got := run(t, r, s); strings.Contains(got.stdout, "SECRET") || strings.Contains(got.stdout, "admin_token") {
+				t.Errorf("%+v", got)
+			}
+		}
+		// In a root folder as well.
+		if got := hiddenIn(dir, []string{key, "/etc/x"}); !slices.Equal(got, []string{"/host_key"}) {
+			t.Errorf("in a root folder: %v", got)
+		}
+	})
+}
+
+func TestNothingOutsideIsSeenOrSignalled(t *testing.T) {
+	outside := exec.Command("sleep", marker(5))
+	if err := outside.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		outside.Process.Kill()
+		outside.Wait()
+	})
+	pid := outside.Process.Pid
+	abstract, err := net.Listen("unix", fmt.Sprintf("@ttydrain-test-%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { abstract.Close() })
+	each(t, func(t *testing.T, r *Runtime) {
+		for _, as := range []func(session.Spec) session.Spec{func(s session.Spec) session.Spec { return s }, asGateway} {
+			expectOutput(t, r, as(line(fmt.Sprintf(`kill -0 %d 2>/dev/null && echo signalled; kill -0 %d 2>/dev/null && echo the gateway
+				cat /proc/1/environ /proc/1/mem 2>/dev/null | head -c 1; cat /proc/1/root/etc/passwd 2>/dev/null | head -c 1; true`, pid, os.Getpid()))), "")
+			if !r.caps.Has(Landlock) {
+				t.Logf("NOT TESTED: abstract sockets: %s", r.caps)
+				continue
+			}
+			expectOutput(t, r, as(python(t, fmt.Sprintf("s = socket.socket(socket.AF_UNIX)\ntry:\n    s.connect(%q); print('connected')\n"+
+				"except OSError as e: print(errno.errorcode[e.errno])\n", "\x00"+strings.TrimPrefix(abstract.Addr().String(), "@")))), "EPERM\n")
+		}
+		if r.caps.Namespaces {
+			expectOutput(t, r, line("cat /proc/kcore /proc/keys /proc/timer_list /proc/kallsyms 2>/dev/null | head -c 1; ls /sys/firmware 2>/dev/null; (echo x >/proc/sysrq-trigger) 2>/dev/null || echo no"), "no\n")
+		}
+	})
+}
+
+func TestNoNetwork(t *testing.T) {
+	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
+		s := line("ls /proc/self/net/; cat /proc/self/net/dev | tail -n +3 | cut -d: -f1")
+		s.CommandLine = "tail -n +3 /proc/self/net/dev | cut -d: -f1 | tr -d ' '"
+		s.Isolation.NoNetwork = true
+		expectOutput(t, r, s, "lo\n")
+		s = python(t, "a = socket.create_server(('127.0.0.1', 0)); socket.create_connection(a.getsockname()); print('loopback')\n")
+		s.Isolation.NoNetwork = true
+		expectOutput(t, r, s, "loopback\n")
+	})
+	t.Run("no namespaces", func(t *testing.T) {
+		s := line("true")
+		s.Isolation.NoNetwork = true
+		_, err := newTestRuntime(t, Capabilities{Memory: MemoryCgroup2}).Start(t.Context(), s)
+		expectRefusal(t, err, "network")
+	})
+}
+
+func TestUser(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		s := line("id -u; echo $USER; echo x >/dev/stderr; echo >/dev/stdout")
+		s.Isolation.User = "daemon"
+		if os.Getuid() != 0 {
+			_, err := r.Start(t.Context(), s)
+			expectRefusal(t, err, "daemon", "Run the gateway as root")
+			return
+		}
+		expectOutput(t, r, s, "1\ndaemon\n\n")
+		s.Terminal = terminal("").Terminal
+		s.CommandLine = "id -u; echo hi >$(tty); stat -c %U $(tty)"
+		expectOutput(t, r, s, "1\r\nhi\r\ndaemon\r\n")
+		s.Isolation.User = "no-such-user"
+		_, err := r.Start(t.Context(), s)
+		expectRefusal(t, err, "no-such-user", "correct")
+	})
+}
+
+// TestRequire: what a host does not have is told with what to do, and is fatal where it is required.
+func TestRequire(t *testing.T) {
+	most := Capabilities{Memory: MemoryResourceLimit}
+	o := Options{Dir: t.TempDir(), Require: []Feature{Seccomp, NoNewPrivileges}}
+	r, err := newRuntime(o, most)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, f := range Features() {
+		lacks := slices.IndexFunc(r.caps.Missing, func(l Lack) bool { return l.Feature == f && l.Reason != "" && l.Remedy != "" })
+		if r.caps.Has(f) == (lacks >= 0) {
+			t.Errorf("%s is neither in force nor missing, or both: %+v", f, r.caps)
+		}
+		told++
+	}
+	if told != len(r.caps.InForce)+len(r.caps.Missing) {
+		t.Errorf("%+v", r.caps)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Require = append(o.Require, ReadOnlyRoot, CgroupMemory)
+	_, err = newRuntime(o, most)
+	if err == nil || !strings.Contains(err.Error(), "no read_only_root: it needs namespaces; to have it, ") ||
+		!strings.Contains(err.Error(), "cgroup_memory") || !strings.Contains(err.Error(), "sandbox.require") {
+		t.Errorf("%v", err)
+	}
+	if left, err := filepath.Glob(filepath.Join(o.Dir, "run-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}
