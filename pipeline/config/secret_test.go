@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"text/template"
@@ -143,5 +144,29 @@ func TestResolveSecret(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("resolveSecret(%q) = %q, %v; want %q", text, got, err, want)
 		}
+	}
+}
+
+// TestPrivateFiles: what a session must not see is all that holds a secret, and nothing that it may need.
+func TestPrivateFiles(t *testing.T) {
+	setEnv(t)
+	got := load(t, "testdata/good/minimal.yaml").PrivateFiles()
+	want := []string{"testdata/good/minimal.yaml", "testdata/good/data", "testdata/good/host_key", "testdata/good/document_key.pem"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	full := load(t, "testdata/good/full.yaml")
+	for _, path := range full.PrivateFiles() {
+		if strings.HasSuffix(path, ".pub") || strings.HasSuffix(path, ".crt") {
+			t.Errorf("%s is no secret", path)
+		}
+	}
+	for _, name := range []string{"/client.key", "/token.txt"} {
+		if !slices.ContainsFunc(full.PrivateFiles(), func(path string) bool { return strings.HasSuffix(path, name) }) {
+			t.Errorf("%s is not among %q", name, full.PrivateFiles())
+		}
+	}
+	if a := full.Apps[0]; a.Network != "none" || !a.Writable || !slices.Contains(full.Sandbox.Require, "seccomp") {
+		t.Errorf("%+v %+v", a, full.Sandbox)
 	}
 }
