@@ -352,10 +352,17 @@ func sentence(e schema.Event, d *schema.Detail) string {
 	case schema.EventGap:
 		return fmt.Sprintf("%d bytes are missing here: %s", *d.Bytes, d.Reason)
 	case schema.EventEnd:
-		if d.ExitStatus == nil {
-			return "session ended: " + d.Reason
+		s := "session ended: " + d.Reason
+		if d.EndedBy != "" {
+			s += " by " + d.EndedBy
 		}
-		return fmt.Sprintf("session ended: %s, status %d", d.Reason, *d.ExitStatus)
+		if d.EndedBecause != "" {
+			s += " (" + d.EndedBecause + ")"
+		}
+		if d.ExitStatus != nil {
+			s += fmt.Sprintf(", status %d", *d.ExitStatus)
+		}
+		return s
 	}
 	return e.String()
 }

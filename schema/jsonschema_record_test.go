@@ -44,6 +44,15 @@ func unmarshal(t *testing.T, data []byte) map[string]any {
 	return v.(map[string]any)
 }
 
+// killedRecord is the end of a session that somebody ended.
+func killedRecord(seg *Segment) Record {
+	r := seg.Records[len(seg.Records)-1]
+	detail := *r.Detail
+	detail.Reason, detail.EndedBy, detail.EndedBecause = "killed", "grace at host", "the incident is over"
+	r.Detail = &detail
+	return r
+}
+
 func TestRecordsMatchSchema(t *testing.T) {
 	compiled := compileRecordSchema(t)
 	seg := testSegment()
@@ -52,8 +61,9 @@ func TestRecordsMatchSchema(t *testing.T) {
 	seg.Records = append(seg.Records, *uncertain.Record())
 	events := make(map[Event]bool)
 	known := make(map[string]bool)
-	for i := range seg.Records {
-		data := encodeRecord(t, seg.Operation, &seg.Records[i])
+	records := append(slices.Clone(seg.Records), killedRecord(seg))
+	for i := range records {
+		data := encodeRecord(t, seg.Operation, &records[i])
 		fields := unmarshal(t, data)
 		if err := compiled.Validate(fields); err != nil {
 			t.Errorf("%s: %v", data, err)
@@ -64,7 +74,7 @@ func TestRecordsMatchSchema(t *testing.T) {
 				t.Errorf("the schema does not know %q", name)
 			}
 		}
-		events[seg.Records[i].Event] = true
+		events[records[i].Event] = true
 	}
 	if len(events) != len(eventNames) {
 		t.Errorf("tried %d of %d events", len(events), len(eventNames))
@@ -106,6 +116,9 @@ func TestBrokenRecordsDoNotMatchSchema(t *testing.T) {
 		name, event string
 		change      change
 	}{
+		{"ended by nobody", "end", change{"reason": "killed", "ended_because": "x"}},
+		{"ended by somebody, and expired", "end", change{"reason": "expired", "ended_by": "grace"}},
+		{"output ended by somebody", "output", change{"ended_by": "grace"}},
 		{"short timestamp", "output", change{"@timestamp": "2026-03-01T09:30:00Z"}},
 		{"another zone", "output", change{"time": "2026-03-01T09:30:00.000000000+01:00"}},
 		{"no such day", "output", change{"time": "2026-02-30T09:30:00.000000000Z"}},

@@ -97,6 +97,9 @@ type Detail struct {
 	// ExitStatus is the command's; 128 plus the signal's number when a signal ended it.
 	ExitStatus *int   `json:"exit_status,omitempty"`
 	Reason     string `json:"reason,omitempty"`
+	// EndedBy is who ended a session that was killed, in their own words, and EndedBecause what they gave as the reason, or "".
+	EndedBy      string `json:"ended_by,omitempty"`
+	EndedBecause string `json:"ended_because,omitempty"`
 	// Bytes is, at the end, the session's total; in a gap, how many bytes from Offset on are missing.
 	Bytes *uint64 `json:"bytes,omitempty"`
 	// LastSequence is in a gap of records, which stands for those from Sequence to this one: see [Gap].

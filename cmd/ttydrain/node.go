@@ -120,6 +120,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	if n.admin.Token, err = adminToken(c, true); err != nil {
 		return nil, err
 	}
+	n.admin.Sessions = &pipeline.SessionOperator{Bus: n.bus}
 	if r.gateway || r.enrich {
 		if n.signer, err = openSigner(c.UserDocument); err != nil {
 			return nil, err
@@ -235,7 +236,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		Host:     host,
 		App:      func(name string) (session.App, bool) { return sessionApp(n.config.Load(), name) },
 		Runtimes: runtimes,
-		Store:    store, Publisher: store,
+		Store:    store, Publisher: store, Slots: store,
 		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, n.bus.Partitions()) },
 		Document: document,
 		Log:      n.log,
@@ -262,6 +263,7 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
 		Memory: a.Memory, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 		Isolation: session.Isolation{User: a.User, NoNetwork: a.Network == "none", Writable: a.Writable},
+		Sessions: stack.Sessions, Plan: stack.Plan,
 	}
 	for name, value := range a.Env {
 		app.Env = append(app.Env, name+"="+value.Reveal())
@@ -288,6 +290,28 @@ func (s sessionStore) SaveSession(ctx context.Context, state *schema.Session) er
 
 func (s sessionStore) LastChunks(ctx context.Context, subject string, each func(sequence uint64, data []byte) error) error {
 	return s.Tail(ctx, schema.StreamTTY, subject, func(m bus.Message) error { return each(m.Sequence, m.Data) })
+}
+
+func (s sessionStore) CreateSlot(ctx context.Context, slot *schema.Slot) (uint64, error) {
+	revision, err := s.Bus.CreateSlot(ctx, slot)
+	return revision, slotError(err)
+}
+
+func (s sessionStore) UpdateSlot(ctx context.Context, slot *schema.Slot, last uint64) (uint64, error) {
+	revision, err := s.Bus.UpdateSlot(ctx, slot, last)
+	return revision, slotError(err)
+}
+
+func (s sessionStore) DeleteSlot(ctx context.Context, slot *schema.Slot, last uint64) error {
+	return slotError(s.Bus.DeleteSlot(ctx, slot, last))
+}
+
+// slotError tells sessions in their words that a slot is another's.
+func slotError(err error) error {
+	if errors.Is(err, bus.ErrSlotTaken) {
+		return fmt.Errorf("%w: %w", session.ErrSlotTaken, err)
+	}
+	return err
 }
 
 func (s sessionStore) Publish(subject, id string, data []byte) session.Publish {
@@ -343,6 +367,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	if n.manager != nil {
 		work.Go(func() error { n.manager.Tend(working); return nil })
+		work.Go(func() error { n.manager.Obey(working); return nil })
 	}
 	// A server that fails by itself is a reason to stop all.
 	accepting, failed := context.WithCancelCause(ctx)

@@ -4,7 +4,7 @@
 //	/readyz                 200 when everything listens and the streams answer, 503 with the reason otherwise
 //	/metrics                Prometheus metrics
 //	/.well-known/jwks.json  the public keys of user documents and session ends (RFC 7517)
-//	/api/v1/                what operators do with the drains: see api
+//	/api/v1/                what operators do with drains and sessions: see api
 package admin
 
 import (
@@ -28,8 +28,9 @@ type Options struct {
 	Metrics prometheus.Gatherer
 	// JWKS gives the key set to serve; nil for a process that signs nothing.
 	JWKS func() []byte
-	// Operator does what is asked for below /api/v1/, for those who have the Token. Without a Token nobody has it; without
-	// an Operator who asks is sent to a process that has one.
+	// Sessions and Operator do what is asked for below /api/v1/, for those who have the Token. Without a Token nobody has it;
+	// without an Operator who asks for drains is sent to a process that has one.
+	Sessions *pipeline.SessionOperator
 	Operator *pipeline.Operator
 	Token    string
 }
@@ -57,14 +58,8 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 			w.Write(o.JWKS())
 		})
 	}
-	switch {
-	case o.Operator == nil:
-		mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			reply(w, http.StatusNotFound, map[string]string{"error": "this ttydrain runs without the router: ask one that runs it, at its admin address (--admin HOST:PORT)"})
-		})
-	case o.Token != "":
-		(&api{o.Operator, o.Token}).register(mux)
+	if o.Token != "" {
+		(&api{o.Operator, o.Sessions, o.Token}).register(mux)
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}

@@ -26,15 +26,32 @@ const maxLetters = 1000
 //	GET    deadletters/{number}         with the record
 //	POST   deadletters/{number}/redeliver
 //	DELETE deadletters/{number}
+//	GET    sessions[?app=NAME&user=ID&stack=NAME&all=true]    those that run; with all, those that have ended, too
+//	GET    sessions/{id}
+//	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with {"asked_by": NAME, "reason": TEXT}; 200
+//	                                    also where one could not be confirmed: see "result"
 //
 // An error is {"error": TEXT}.
 type api struct {
-	operator *pipeline.Operator
+	operator *pipeline.Operator // of drains; nil where this process has no router
+	sessions *pipeline.SessionOperator
 	token    string
 }
 
 func (a *api) register(mux *http.ServeMux) {
-	for pattern, handle := range map[string]func(*http.Request) (any, error){
+	a.handle(mux, map[string]func(*http.Request) (any, error){
+		"GET /api/v1/sessions":       a.listSessions,
+		"GET /api/v1/sessions/{id}":  a.showSession,
+		"POST /api/v1/sessions/kill": a.killSessions,
+	})
+	if a.operator == nil {
+		mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			reply(w, http.StatusNotFound, map[string]string{"error": "this ttydrain runs without the router: ask one that runs it, at its admin address (--admin HOST:PORT)"})
+		})
+		return
+	}
+	a.handle(mux, map[string]func(*http.Request) (any, error){
 		"GET /api/v1/drains":                          a.drains,
 		"POST /api/v1/drains/{name}/pause":            a.pause,
 		"POST /api/v1/drains/{name}/resume":           a.resume,
@@ -44,7 +61,11 @@ func (a *api) register(mux *http.ServeMux) {
 		"GET /api/v1/deadletters/{number}":            a.letter,
 		"POST /api/v1/deadletters/{number}/redeliver": a.redeliver,
 		"DELETE /api/v1/deadletters/{number}":         a.discard,
-	} {
+	})
+}
+
+func (a *api) handle(mux *http.ServeMux, handlers map[string]func(*http.Request) (any, error)) {
+	for pattern, handle := range handlers {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.answer(w, r, handle) })
 	}
 }
@@ -66,7 +87,7 @@ func (a *api) answer(w http.ResponseWriter, r *http.Request, handle func(*http.R
 	switch {
 	case err == nil:
 		reply(w, http.StatusOK, value)
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, pipeline.ErrBadKill):
 		reply(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 	case errors.Is(err, pipeline.ErrUnknownDrain), errors.Is(err, pipeline.ErrNotThere):
 		reply(w, http.StatusNotFound, map[string]string{"error": err.Error()})
@@ -159,4 +180,21 @@ func (a *api) discard(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return done{}, a.operator.Discard(r.Context(), n)
+}
+
+func (a *api) listSessions(r *http.Request) (any, error) {
+	q := r.URL.Query()
+	return a.sessions.List(r.Context(), pipeline.SessionFilter{App: q.Get("app"), Stack: q.Get("stack"), User: q.Get("user"), Ended: q.Get("all") == "true"})
+}
+
+func (a *api) showSession(r *http.Request) (any, error) {
+	return a.sessions.Show(r.Context(), r.PathValue("id"))
+}
+
+func (a *api) killSessions(r *http.Request) (any, error) {
+	var wish pipeline.KillRequest
+	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20)).Decode(&wish); err != nil {
+		return nil, refusal{errors.New(`the body is not understood: expected {"operations": ["42"], "asked_by": "ada"}, with "app" or "user" in the place of "operations" for all that run`)}
+	}
+	return a.sessions.Kill(r.Context(), wish)
 }

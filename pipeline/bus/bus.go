@@ -109,6 +109,8 @@ type Bus struct {
 	streams    map[string]jetstream.Stream // by name; filled by open, then only read
 	operations jetstream.KeyValue
 	sessions   jetstream.KeyValue
+	slots      jetstream.KeyValue
+	kills      jetstream.KeyValue
 	positions  jetstream.KeyValue
 	leases     jetstream.KeyValue
 	controls   jetstream.KeyValue

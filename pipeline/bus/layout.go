@@ -68,7 +68,14 @@ var buckets = []struct {
 		jetstream.KeyValueConfig{Bucket: schema.BucketOperations, Description: "who opened which session; never changed",
 			TTL: likeSessions}, RoleGateway},
 	{func(b *Bus) *jetstream.KeyValue { return &b.sessions },
-		jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands", TTL: likeSessions}, RoleGateway},
+		jetstream.KeyValueConfig{Bucket: schema.BucketSessions, Description: "how each session stands", TTL: likeSessions}, roleAll},
+	// In memory: a slot of a session that runs is taken again when it is gone.
+	{func(b *Bus) *jetstream.KeyValue { return &b.slots },
+		jetstream.KeyValueConfig{Bucket: schema.BucketSlots, Description: "which sessions run, within the limit of each stack",
+			TTL: SlotTTL, Storage: jetstream.MemoryStorage}, roleAll},
+	// A wish waits for a gateway that was cut off for as long as a session can last.
+	{func(b *Bus) *jetstream.KeyValue { return &b.kills },
+		jetstream.KeyValueConfig{Bucket: schema.BucketKills, Description: "which sessions are to be ended", TTL: killRetention}, roleAll},
 	{func(b *Bus) *jetstream.KeyValue { return &b.positions },
 		jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}, RoleEnrich | RoleRouter},
 	// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,6 +59,8 @@ func TestPermissions(t *testing.T) {
 		{"$KV.gaps.siem.0.1", "router"},
 		{"$KV.operations.default.web.x", "gateway"},
 		{"$KV.sessions.1", "gateway"},
+		{"$KV.slots.default.1", "gateway"},
+		{"$KV.kills.1", "gateway enrich router"},
 		{"$KV.leases.enrich.0", "enrich"},
 		{"$KV.leases.drain.siem.0", "router"},
 		{"$KV.positions.enrich.0", "enrich"},
@@ -94,7 +97,11 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.STREAM.MSG.DELETE.TTY", nobody},
 		{"$JS.API.STREAM.MSG.DELETE.LOGS", nobody},
 		// Reading buckets.
-		{"$JS.API.CONSUMER.CREATE.KV_sessions.x.$KV.sessions.>", "gateway"},
+		{"$JS.API.CONSUMER.CREATE.KV_sessions.x.$KV.sessions.>", "gateway enrich router"},
+		{"$JS.API.CONSUMER.CREATE.KV_sessions.x.$KV.sessions.1", "gateway enrich router"},
+		{"$JS.API.CONSUMER.CREATE.KV_slots.x.$KV.slots.>", "gateway enrich router"},
+		{"$JS.API.CONSUMER.CREATE.KV_slots.x.$KV.slots.default.*", "gateway enrich router"},
+		{"$JS.API.CONSUMER.CREATE.KV_kills.x.$KV.kills.>", "gateway"},
 		{"$JS.API.CONSUMER.CREATE.KV_operations.x.$KV.operations.>", nobody},
 		{"$JS.API.CONSUMER.CREATE.KV_leases.x.$KV.leases.enrich.0", "enrich"},
 		{"$JS.API.CONSUMER.CREATE.KV_leases.x.$KV.leases.drain.siem.0", "router"},
@@ -108,8 +115,12 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.CONSUMER.CREATE.KV_gaps.x.$KV.gaps.>", nobody},
 		{"$JS.API.DIRECT.GET.KV_gaps.$KV.gaps.siem.0.1", "router"},
 		{"$JS.API.DIRECT.GET.KV_sessions.$KV.sessions.1", nobody},
+		{"$JS.API.DIRECT.GET.KV_slots.$KV.slots.default.1", "gateway"},
+		{"$JS.API.DIRECT.GET.KV_kills.$KV.kills.1", nobody},
 		// Keeping up with what a bucket sends.
-		{"$JS.FC.KV_sessions.x.y", "gateway"},
+		{"$JS.FC.KV_sessions.x.y", "gateway enrich router"},
+		{"$JS.FC.KV_slots.x.y", "gateway enrich router"},
+		{"$JS.FC.KV_kills.x.y", "gateway"},
 		{"$JS.FC.KV_leases.x.y", "enrich router"},
 		{"$JS.FC.KV_controls.x.y", "router"},
 		{"$JS.FC.KV_states.x.y", "router"},
@@ -264,6 +275,43 @@ func TestRolesWork(t *testing.T) {
 	list, err := gateway.Sessions(ctx)
 	if must(err); len(list) != sessions {
 		t.Errorf("%d sessions", len(list))
+	}
+
+	slot := &schema.Slot{Stack: "default", Number: 1, Holder: "a"}
+	for range 2 { // one that was let go of is taken otherwise than one that nobody ever had
+		revision, err := gateway.CreateSlot(ctx, slot)
+		must(err)
+		if _, err := gateway.CreateSlot(ctx, slot); !errors.Is(err, ErrSlotTaken) {
+			t.Errorf("a slot that is taken: %v", err)
+		}
+		revision, err = gateway.UpdateSlot(ctx, slot, revision)
+		must(err)
+		_, found, ok, err := gateway.FindSlot(ctx, "default", 1)
+		if must(err); !ok || found != revision {
+			t.Errorf("the slot has the revision %d, %t", found, ok)
+		}
+		must(gateway.DeleteSlot(ctx, slot, revision))
+	}
+	_, err = gateway.CreateSlot(ctx, slot)
+	must(err)
+	for _, b := range []*Bus{gateway, enricher, router} {
+		for _, stack := range []string{"default", ""} {
+			slots, err := b.Slots(ctx, stack)
+			if must(err); len(slots) != 1 {
+				t.Errorf("%d slots", len(slots))
+			}
+		}
+		_, err := b.Session(ctx, "17")
+		must(err)
+		must(gateway.SaveSession(ctx, &schema.Session{Operation: &schema.Operation{ID: "ended"}, Ended: time.Now()}))
+		_, err = b.AwaitEnd(ctx, "ended")
+		must(err)
+		must(b.WishKill(ctx, &schema.Kill{Operation: "17", By: "ada"}))
+		killing, stop := context.WithCancel(ctx)
+		if err := gateway.WatchKills(killing, func(schema.Kill) { stop() }); err != context.Canceled {
+			t.Error(err)
+		}
+		must(gateway.ForgetKill(ctx, "17"))
 	}
 
 	lease := acquire(enricher, "enrich.0")

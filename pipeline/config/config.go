@@ -152,6 +152,8 @@ type User struct {
 type Stack struct {
 	Name string `yaml:"name" rule:"required"`
 	Plan string `yaml:"plan" enum:"starter|growth|scale|enterprise"`
+	// Sessions is how many sessions may run on its apps at a time; where it is not given, what the plan has: see planSessions.
+	Sessions int `yaml:"sessions" min:"1" max:"10000"`
 	// SessionDuration is how long a session may last, active or idle.
 	SessionDuration time.Duration `yaml:"session_duration" max:"168h"`
 	// PHI says that sessions may hold protected health information: their logs go only to drains
@@ -159,8 +161,14 @@ type Stack struct {
 	PHI bool `yaml:"phi"`
 }
 
+// planSessions is how many sessions a stack of each plan may have at a time where it says nothing of its own.
+var planSessions = map[string]int{planStarter: 1, "growth": 10, "scale": 50, "enterprise": 200}
+
+// planStarter is the plan with one session at a time, which no setting makes more.
+const planStarter = "starter"
+
 func (s *Stack) setDefaults() {
-	s.Plan = "starter"
+	s.Plan = planStarter
 	s.SessionDuration = sessionDurationLimit
 }
 
@@ -180,7 +188,7 @@ type App struct {
 	Service string `yaml:"service"`
 	Runtime string `yaml:"runtime" enum:"sandbox|docker"`
 	// Command is what a session runs, with its arguments.
-	Command []string `yaml:"command" rule:"required" want:"a command with its arguments, such as [/bin/bash]"`
+	Command []string `yaml:"command" want:"a command with its arguments, such as [/bin/bash]"`
 	// Env is set in the session. Its values are taken as secrets.
 	Env map[string]Secret `yaml:"env" as:"env"`
 	// Root is the folder that the session sees as "/"; "" for the host's. It is for the sandbox runtime.
@@ -208,6 +216,7 @@ type App struct {
 
 func (a *App) setDefaults() {
 	a.Runtime = RuntimeSandbox
+	a.Command = []string{"/bin/bash"}
 	a.Memory = 1024 << 20
 	a.Network = "host"
 	a.Pull = "never"

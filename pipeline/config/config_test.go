@@ -109,7 +109,7 @@ func TestDefaults(t *testing.T) {
 		Admin:        Admin{Listen: "127.0.0.1:9464"},
 		UserDocument: UserDocument{Issuer: "https://auth.example.com", SigningKey: "testdata/good/document_key.pem", Algorithm: "EdDSA"},
 		Users:        []User{{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com", AuthorizedKeys: []string{"../keys/ada.pub"}, Apps: []string{"web"}, Keys: ada}},
-		Stacks:       []Stack{{Name: "default", Plan: "starter", SessionDuration: 168 * time.Hour}},
+		Stacks:       []Stack{{Name: "default", Plan: "starter", Sessions: 1, SessionDuration: 168 * time.Hour}},
 		Apps:         []App{{Name: "web", ID: "web", Stack: "default", Service: "web", Runtime: "sandbox", Command: []string{"/bin/bash"}, Memory: 1 << 30, Pull: "never", Pids: 4096, Network: "host"}},
 		Docker:       Docker{Host: "unix:///var/run/docker.sock"},
 		private:      got.private,

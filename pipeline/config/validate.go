@@ -126,7 +126,15 @@ func (c *Config) finishStacks(d *decoder) {
 	}
 	names := newNames(d, "stacks", "name")
 	for i := range c.Stacks {
-		names.add(i, c.Stacks[i].Name)
+		s := &c.Stacks[i]
+		names.add(i, s.Name)
+		path := fmt.Sprintf("stacks[%d]", i)
+		if s.Plan == planStarter && s.Sessions > 1 && d.usable(path+".sessions") && (!d.given(path+".plan") || d.usable(path+".plan")) {
+			d.refuse(path+".sessions", "is %d, and the plan starter has one session at a time; expected 1, or plan: growth, scale or enterprise", s.Sessions)
+		}
+		if s.Sessions == 0 {
+			s.Sessions = planSessions[s.Plan]
+		}
 	}
 }
 

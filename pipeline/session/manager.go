@@ -32,6 +32,10 @@ type Store interface {
 	CreateOperation(ctx context.Context, op *schema.Operation) error
 	SaveSession(ctx context.Context, s *schema.Session) error
 	Sessions(ctx context.Context) ([]schema.Session, error)
+	// WatchKills calls wanted with each wish that a session ends, those that there are and those to come, until ctx is done.
+	WatchKills(ctx context.Context, wanted func(schema.Kill)) error
+	// ForgetKill takes away such a wish.
+	ForgetKill(ctx context.Context, operation string) error
 	// LastChunks calls each with what there is of an operation on the TTY stream, in the order of the stream, from a
 	// minute before its last chunk on. The data are each's.
 	LastChunks(ctx context.Context, subject string, each func(sequence uint64, data []byte) error) error
@@ -58,6 +62,9 @@ type App struct {
 	// Duration is how long its sessions may last; SessionDurationLimit at most.
 	Duration time.Duration
 	PHI      bool
+	// Sessions is how many sessions its stack may have at a time, on all its apps, as its plan has it.
+	Sessions int
+	Plan     string
 	// Drains are the names of the drains that its sessions go to.
 	Drains []string
 }
@@ -70,6 +77,7 @@ type Options struct {
 	Runtimes      map[string]Runtime
 	Store         Store
 	Publisher     Publisher
+	Slots         Slots
 	// Subject is where an operation's chunks go.
 	Subject func(*schema.Operation) string
 	// Document makes the user document, which is expired.
@@ -83,7 +91,8 @@ type Manager struct {
 	left chan struct{} // of cap 1: unfinished has become longer
 
 	mu         sync.Mutex
-	unfinished map[string]unfinished // guarded by mu: by operation; maxUnfinished at most
+	unfinished map[string]unfinished              // guarded by mu: by operation; maxUnfinished at most
+	running    map[string]context.CancelCauseFunc // guarded by mu: the ends of the sessions that run, by operation
 }
 
 // NewManager makes a manager.
@@ -91,7 +100,7 @@ func NewManager(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Manager{o: o, left: make(chan struct{}, 1), unfinished: make(map[string]unfinished)}
+	return &Manager{o: o, left: make(chan struct{}, 1), unfinished: make(map[string]unfinished), running: make(map[string]context.CancelCauseFunc)}
 }
 
 // Run runs one session and returns when it is over and its end is recorded, or left to Tend. When ctx is cancelled the session is killed, with
@@ -108,6 +117,18 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 		m.o.Log.Error("an app's runtime is not there", "app", app.Name, "runtime", app.Runtime)
 		return Exit{}, &Refusal{fmt.Sprintf("the runtime %q of this app is not available here", app.Runtime)}
 	}
+	slot, err := m.takeSlot(ctx, app, req.User)
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		m.o.Log.Warn("a session was refused, since its stack has as many as it may have", "app", app.Name, "stack", app.Stack, "user", req.User.ID)
+		return Exit{}, refusal
+	}
+	if err != nil {
+		m.o.Log.Error("a session was refused, since it could not be counted", "app", app.Name, "user", req.User.ID, "error", err)
+		return Exit{}, notRecordable(err)
+	}
+	// It is free before anybody can know that the session has ended.
+	free := sync.OnceFunc(slot.release)
+	defer free()
 	op, err := m.operation(ctx, app, req)
 	if err != nil {
 		m.o.Log.Error("a session was refused, since it could not be recorded", "app", app.Name, "user", req.User.ID, "error", err)
@@ -115,6 +136,9 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, op.Expires, ErrExpired)
 	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer m.register(op.ID, end)()
 	log := m.o.Log.With("operation", op.ID, "app", op.App, "user", op.User.ID)
 	state := &schema.Session{Operation: op, Gateway: m.o.Gateway}
 	if err := m.o.Store.SaveSession(ctx, state); err != nil {
@@ -125,8 +149,10 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	s := &running{op: op, app: app, req: req, client: client, log: log,
 		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr)}
 	defer s.capture.stop(errOver)
+	slot.begin(op.ID, s.capture.total)
 	log.Info("session started", "interactive", op.Interactive)
 	exit, err := s.run(ctx, runtime)
+	free()
 	log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
 	if err != nil {
 		m.leave(state, ReasonNotRecorded)
@@ -136,9 +162,17 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 		return exit, err
 	}
 	state.Ended, state.Reason, state.ExitStatus, state.Bytes = time.Now().UTC(), exit.Reason, &exit.Status, s.capture.total()
+	if s.killing != nil {
+		state.EndedBy, state.EndedBecause = s.killing.By, s.killing.Because
+	}
 	if err := m.o.Store.SaveSession(context.WithoutCancel(ctx), state); err != nil {
 		log.Error("the end of a session could not be recorded", "error", err)
 		m.leave(state, exit.Reason)
+	}
+	if s.killing != nil {
+		if err := m.o.Store.ForgetKill(context.WithoutCancel(ctx), op.ID); err != nil {
+			log.Warn("a wish that was followed is still there, which does no harm", "error", err)
+		}
 	}
 	return exit, nil
 }
@@ -188,6 +222,7 @@ type running struct {
 	client  IO
 	log     *slog.Logger
 	capture *capture
+	killing *Killing // who ended it; nil where nobody did. Of run alone
 }
 
 // run returns an error only where the end of the session could not be recorded.
@@ -202,6 +237,9 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		return s.fail(err)
 	}
 	process, err := runtime.Start(ctx, s.spec())
+	if err != nil && ctx.Err() != nil {
+		return s.over(ctx, Exit{Status: 255})
+	}
 	if err != nil {
 		s.log.Error("a session could not be started", "error", err)
 		why := "the operators find the reason in the log, under operation " + s.op.ID
@@ -217,6 +255,7 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	defer stopPumps()
 	go s.input(process)          // ends when the client's input ends, at the latest after run
 	go s.control(pumps, process) // ends with run
+	go s.warn(pumps)             // ends with run, or a write to a capture that has ended
 	var readers sync.WaitGroup
 	readers.Go(func() { s.read(schema.Stdout, process.Stdout(), process) })
 	if stderr := process.Stderr(); stderr != nil {
@@ -243,7 +282,10 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		process.Kill()
 		s.capture.rush()
 		exit = <-over
-		exit.Reason, exit.Signal = reason(context.Cause(ctx)), ""
+		if s.capture.ctx.Err() == nil {
+			exit.Signal = ""
+			return s.over(ctx, exit)
+		}
 	case <-s.capture.ctx.Done():
 		process.Kill()
 		<-over
@@ -251,22 +293,37 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	if err := context.Cause(s.capture.ctx); err != nil {
 		return s.fail(err)
 	}
+	if exit.Reason == ReasonLost {
+		s.announce("the connection to this session's command was lost, and the session was ended")
+	}
+	return s.end(ctx, exit)
+}
+
+// over ends a session for the cause of ctx.
+func (s *running) over(ctx context.Context, exit Exit) (Exit, error) {
+	cause := context.Cause(ctx)
+	exit.Reason = reason(cause)
 	switch exit.Reason {
 	case ReasonExpired:
 		s.announce("this session has reached the end of its time and was ended")
 	case ReasonShutdown:
 		s.announce("this gateway is being stopped, and has ended this session")
 	case ReasonKilled:
-		s.announce("this session was ended by an operator")
-	case ReasonLost:
-		s.announce("the connection to this session's command was lost, and the session was ended")
+		if s.killing, _ = errors.AsType[*Killing](cause); s.killing == nil {
+			s.killing = &Killing{By: "an operator"}
+		}
+		s.announce(s.killing.sentence())
 	}
 	return s.end(ctx, exit)
 }
 
 // end records the end, and waits until it is recorded and the client has seen what came before.
 func (s *running) end(ctx context.Context, exit Exit) (Exit, error) {
-	end, err := schema.DetailFrame(schema.FrameEnd, time.Now(), &schema.Detail{ExitStatus: &exit.Status, Reason: exit.Reason})
+	detail := &schema.Detail{ExitStatus: &exit.Status, Reason: exit.Reason}
+	if s.killing != nil {
+		detail.EndedBy, detail.EndedBecause = s.killing.By, s.killing.Because
+	}
+	end, err := schema.DetailFrame(schema.FrameEnd, time.Now(), detail)
 	if err != nil {
 		return exit, err
 	}
@@ -411,24 +468,29 @@ func (s *running) banner() []string {
 
 // say shows lines of the gateway's own in the session, which are recorded like all it shows. They go to
 // standard error where that is apart.
-func (s *running) say(lines ...string) {
+func (s *running) say(lines ...string) { s.write("", lines) }
+
+// announce says a line wherever the program has left the cursor.
+func (s *running) announce(line string) {
+	before := ""
+	if s.req.Terminal != nil {
+		before = "\r\n"
+	}
+	s.write(before, []string{line})
+}
+
+// write says lines at once, so that nothing of the program's comes between.
+func (s *running) write(before string, lines []string) {
 	kind, end := schema.FrameStdout, "\r\n"
 	if s.req.Terminal == nil {
 		kind, end = schema.FrameStderr, "\n"
 	}
 	var b strings.Builder
+	b.WriteString(before)
 	for _, line := range lines {
 		b.WriteString("ttydrain: " + line + end)
 	}
 	s.capture.write(kind, []byte(b.String()))
-}
-
-// announce says a line wherever the program has left the cursor.
-func (s *running) announce(line string) {
-	if s.req.Terminal != nil {
-		s.capture.write(schema.FrameStdout, []byte("\r\n"))
-	}
-	s.say(line)
 }
 
 // reason is the word of the end record for what ended a session's context.

@@ -39,18 +39,23 @@ type stage struct {
 	created  []schema.Operation // guarded by mu
 	saved    []schema.Session   // guarded by mu
 	programs []*program         // guarded by mu
+	forgot   []string           // guarded by mu: the wishes to end a session that were taken away
+
+	slots *slotTable
+	kills chan schema.Kill
 }
 
 func newStage(t *testing.T) *stage {
 	s := &stage{
 		t: t, tape: newTape(t, ackAll),
 		app: App{Name: "web", ID: "a-1", Stack: "default", Service: "web-cmd", Runtime: "memory", Command: []string{"/bin/sh"},
-			Env: []string{"RAILS_ENV=production"}, Root: "/srv", Memory: 1 << 30, Duration: time.Hour, PHI: true, Drains: []string{"siem", "audit"}},
+			Env: []string{"RAILS_ENV=production"}, Root: "/srv", Memory: 1 << 30, Duration: time.Hour, PHI: true, Sessions: 2, Plan: "growth", Drains: []string{"siem", "audit"}},
 		req: Request{App: "web", User: schema.User{ID: "u-1", Name: "Ada", Email: "ada@example.com"},
 			Terminal: &Terminal{Name: "xterm", Size: Size{80, 24}}},
 		program: func(*program) Exit { return Exit{} },
 		stdin:   strings.NewReader(""),
 		resize:  make(chan Size), signals: make(chan string),
+		slots: newSlotTable(t), kills: make(chan schema.Kill),
 	}
 	s.out, s.err = &screen{tape: s.tape}, &screen{tape: s.tape, stream: schema.Stderr}
 	return s
@@ -78,6 +83,24 @@ func (s *stage) SaveSession(_ context.Context, state *schema.Session) error {
 }
 
 func (s *stage) Sessions(context.Context) ([]schema.Session, error) { return nil, nil }
+
+func (s *stage) WatchKills(ctx context.Context, wanted func(schema.Kill)) error {
+	for {
+		select {
+		case k := <-s.kills:
+			wanted(k)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *stage) ForgetKill(_ context.Context, operation string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgot = append(s.forgot, operation)
+	return nil
+}
 
 func (s *stage) LastChunks(ctx context.Context, subject string, each func(uint64, []byte) error) error {
 	return s.tape.LastChunks(ctx, subject, each)
@@ -175,7 +198,7 @@ func (s *stage) manager() *Manager {
 		Gateway: "g-1", Host: "host-1",
 		App:      func(name string) (App, bool) { return s.app, name == s.app.Name },
 		Runtimes: map[string]Runtime{"memory": s},
-		Store:    s, Publisher: s.tape,
+		Store:    s, Publisher: s.tape, Slots: s.slots,
 		Subject:  func(*schema.Operation) string { return "tty.test" },
 		Document: func(u schema.User) (string, error) { return "document of " + u.ID, nil },
 		Log:      slog.New(slog.NewTextHandler(s.t.Output(), nil)),

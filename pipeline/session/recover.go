@@ -34,6 +34,9 @@ func (m *Manager) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := m.freeSlots(ctx); err != nil {
+		m.o.Log.Warn("the slots of sessions that ended with this gateway are free within a minute, and not at once", "error", err)
+	}
 	for i := range all {
 		if s := &all[i]; s.Gateway == m.o.Gateway && s.Ended.IsZero() {
 			m.leave(s, ReasonGatewayLost)
@@ -153,7 +156,7 @@ func (m *Manager) end(ctx context.Context, u unfinished) error {
 	state := *s
 	state.Ended, state.Reason, state.Bytes = u.at.UTC(), u.reason, next.Offset[0]+next.Offset[1]
 	if ended != nil {
-		state.Reason, state.ExitStatus = ended.Reason, ended.ExitStatus
+		state.Reason, state.ExitStatus, state.EndedBy, state.EndedBecause = ended.Reason, ended.ExitStatus, ended.EndedBy, ended.EndedBecause
 	} else {
 		end, err := schema.DetailFrame(schema.FrameEnd, u.at, &schema.Detail{Reason: u.reason})
 		if err != nil {

@@ -86,7 +86,7 @@ func TestRecover(t *testing.T) {
 	store := openBus(t, dir)
 	manager := func() *Manager {
 		return NewManager(Options{
-			Gateway: "g-1", Store: store, Publisher: store,
+			Gateway: "g-1", Store: store, Publisher: store, Slots: newSlotTable(t),
 			Subject: func(op *schema.Operation) string { return schema.SubjectTTY(op, 1) },
 		})
 	}
@@ -221,7 +221,7 @@ func TestRecoverGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told strings.Builder
-	m := NewManager(Options{Gateway: "g-1", Store: store, Publisher: store,
+	m := NewManager(Options{Gateway: "g-1", Store: store, Publisher: store, Slots: newSlotTable(t),
 		Subject: func(op *schema.Operation) string { return schema.SubjectTTY(op, 1) }, Log: slog.New(slog.NewTextHandler(&told, nil))})
 	if err := m.Recover(t.Context()); err != nil {
 		t.Error(err)
@@ -271,7 +271,7 @@ func TestRecoverAfterARepeat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := NewManager(Options{Gateway: "g-1", Store: store, Publisher: store,
+	m := NewManager(Options{Gateway: "g-1", Store: store, Publisher: store, Slots: newSlotTable(t),
 		Subject: func(op *schema.Operation) string { return schema.SubjectTTY(op, 1) }})
 	if err := m.Recover(t.Context()); err != nil {
 		t.Fatal(err)

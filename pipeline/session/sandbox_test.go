@@ -101,11 +101,11 @@ func TestRealSession(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	app := session.App{Name: "web", Stack: "default", Runtime: "sandbox", Command: []string{"/bin/sh"}, Memory: 1 << 30, Duration: time.Hour,
+	app := session.App{Name: "web", Stack: "default", Runtime: "sandbox", Command: []string{"/bin/sh"}, Memory: 1 << 30, Duration: time.Hour, Sessions: 1,
 		Env: []string{"PS1=> ", "WHO=app", "ENV="}}
 	m := session.NewManager(session.Options{
 		Gateway: "g-1", Host: "host-1", App: func(string) (session.App, bool) { return app, true },
-		Runtimes: map[string]session.Runtime{"sandbox": runtime}, Store: store{b}, Publisher: store{b},
+		Runtimes: map[string]session.Runtime{"sandbox": runtime}, Store: store{b}, Publisher: store{b}, Slots: store{b},
 		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, b.Partitions()) },
 		Document: func(schema.User) (string, error) { return "the-document", nil }, Log: log,
 	})

@@ -120,6 +120,12 @@ func appendDetail(dst []byte, d *schema.Detail) []byte {
 	if d.Reason != "" {
 		dst = appendParam(dst, "reason", d.Reason)
 	}
+	if d.EndedBy != "" {
+		dst = appendParam(dst, "ended_by", d.EndedBy)
+	}
+	if d.EndedBecause != "" {
+		dst = appendParam(dst, "ended_because", d.EndedBecause)
+	}
 	if d.Bytes != nil {
 		dst = appendUint(dst, "bytes", *d.Bytes)
 	}

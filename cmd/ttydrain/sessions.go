@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/client"
+)
+
+func newSessionsCommand() *cobra.Command {
+	r := new(remote)
+	c := &cobra.Command{Use: "sessions", Short: "See who is in which session, and end sessions", Args: cobra.NoArgs}
+	r.flags(c)
+	c.AddCommand(newSessionsListCommand(r), newSessionsShowCommand(r), newSessionsKillCommand(r))
+	return c
+}
+
+func newSessionsListCommand(r *remote) *cobra.Command {
+	var app, user, stack string
+	var ended bool
+	c := &cobra.Command{Use: "list", Short: "List the sessions that run, the newest first", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			q := url.Values{"app": {app}, "user": {user}, "stack": {stack}}
+			if ended {
+				q.Set("all", "true")
+			}
+			var list []pipeline.SessionStatus
+			if printed, err := r.ask(c.Context(), http.MethodGet, "sessions?"+q.Encode(), nil, &list); printed || err != nil {
+				return err
+			}
+			return printSessions(list)
+		}}
+	f := c.Flags()
+	f.StringVar(&app, "app", "", "only those on the app with this `NAME`")
+	f.StringVar(&user, "user", "", "only those of the user with this `ID` or e-mail address")
+	f.StringVar(&stack, "stack", "", "only those on the stack with this `NAME`")
+	f.BoolVar(&ended, "all", false, "those that have ended, too")
+	return c
+}
+
+func newSessionsShowCommand(r *remote) *cobra.Command {
+	return &cobra.Command{Use: "show ID", Short: "Show one session", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var s pipeline.SessionStatus
+			if printed, err := r.ask(c.Context(), http.MethodGet, "sessions/"+url.PathEscape(args[0]), nil, &s); printed || err != nil {
+				return err
+			}
+			return printSession(&s)
+		}}
+}
+
+// killing is one run of `sessions kill`.
+type killing struct {
+	remote  *remote
+	request pipeline.KillRequest
+	yes     bool
+}
+
+func newSessionsKillCommand(r *remote) *cobra.Command {
+	k := killing{remote: r}
+	c := &cobra.Command{
+		Use:   "kill ID...|--app APP|--user USER",
+		Short: "End sessions, with everything that they started",
+		Long: "Ends sessions, with everything that they started, wherever in a cluster they run, and waits until their ends\n" +
+			"are recorded. The person is told who ended the session, and the reason; so is the end record.\n\n" +
+			"With --app and --user it ends all sessions that run, of which it tells first, and asks. Exits with 1 where one\n" +
+			"could not be found, or was not confirmed within half a minute: that one ends as soon as its gateway answers.",
+		Example: "  ttydrain sessions kill 42 --reason \"the incident is over\"\n  ttydrain sessions kill --app web --yes",
+		RunE: func(c *cobra.Command, args []string) error {
+			k.request.Operations = args
+			return k.run(c.Context())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&k.request.App, "app", "", "all on the app with this `NAME`")
+	f.StringVar(&k.request.User, "user", "", "all of the user with this `ID` or e-mail address")
+	f.StringVar(&k.request.Because, "reason", "", "`TEXT` that the person reads, and that is recorded")
+	f.BoolVar(&k.yes, "yes", false, "do not ask")
+	return c
+}
+
+func (k *killing) run(ctx context.Context) error {
+	all := k.request.App != "" || k.request.User != ""
+	if all == (len(k.request.Operations) > 0) {
+		return usageError{errors.New("expected either the IDs of sessions, or --app APP or --user USER: \"ttydrain sessions list\" tells what there is")}
+	}
+	if all && !k.yes {
+		if sure, err := k.confirm(ctx); !sure || err != nil {
+			return err
+		}
+	}
+	k.request.By = whoAsks()
+	var results []pipeline.KillResult
+	printed, err := k.remote.ask(ctx, http.MethodPost, "sessions/kill", k.request, &results)
+	if err != nil {
+		return err
+	}
+	failed := false
+	for _, s := range results {
+		failed = failed || s.Result == pipeline.KillUnconfirmed || s.Result == pipeline.KillUnknown
+		if !printed {
+			fmt.Println(killedLine(s))
+		}
+	}
+	if len(results) == 0 && !printed {
+		fmt.Println("no such session runs")
+	}
+	if failed {
+		return exitStatus(1)
+	}
+	return nil
+}
+
+// killedLine tells what became of one session.
+func killedLine(s pipeline.KillResult) string {
+	about := fmt.Sprintf("session %s of %s on %s", s.Operation, cell(s.User.Name), s.App)
+	switch s.Result {
+	case pipeline.KillDone:
+		return about + ": ended"
+	case pipeline.KillLate:
+		return about + ": had ended before, " + s.Reason
+	case pipeline.KillUnconfirmed:
+		return about + ": its gateway " + s.Gateway + " has not confirmed the end; the session ends as soon as that gateway answers"
+	}
+	return "session " + s.Operation + ": not there; \"ttydrain sessions list --all\" tells what there is"
+}
+
+// confirm tells which sessions would end, and asks whether they shall.
+func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
+	asking := *k.remote
+	asking.output = "table" // the answer is not to be printed
+	q := url.Values{"app": {k.request.App}, "user": {k.request.User}}
+	var list []pipeline.SessionStatus
+	if _, err := asking.ask(ctx, http.MethodGet, "sessions?"+q.Encode(), nil, &list); err != nil {
+		return false, err
+	}
+	if len(list) == 0 {
+		return true, nil
+	}
+	// What was agreed to is what ends.
+	k.request.App, k.request.User = "", ""
+	for _, s := range list {
+		k.request.Operations = append(k.request.Operations, s.Operation)
+	}
+	console, err := client.OpenConsole()
+	if err != nil {
+		return false, usageError{fmt.Errorf("%d sessions would end, and there is no terminal to ask whether they shall: say --yes", len(list))}
+	}
+	defer console.Close()
+	var b strings.Builder
+	for _, s := range list {
+		fmt.Fprintf(&b, "session %s of %s on %s, since %s\n", s.Operation, cell(s.User.Name), s.App, s.Started.Local().Format(time.DateTime))
+	}
+	answer, err := console.Ask(ctx, fmt.Sprintf("%sEnd these %d sessions (yes/no)? ", b.String(), len(list)))
+	if err != nil {
+		return false, err
+	}
+	if sure = strings.EqualFold(strings.TrimSpace(answer), "yes"); !sure {
+		fmt.Fprintln(os.Stderr, "ttydrain: nothing was ended")
+		return false, exitStatus(1)
+	}
+	return true, nil
+}
+
+func printSessions(list []pipeline.SessionStatus) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SESSION\tSTATE\tUSER\tAPP\tSTACK\tGATEWAY\tSTARTED\tEXPIRES\tENDED\tBYTES\tREASON")
+	for _, s := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Operation, s.State, cell(s.User.Name), s.App, s.Stack, s.Gateway,
+			localTime(s.Started), localTime(s.Expires), localTime(s.Ended), s.Bytes, s.Reason)
+	}
+	return w.Flush()
+}
+
+func printSession(s *pipeline.SessionStatus) error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, value)
+		}
+	}
+	line("session", s.Operation)
+	line("state", s.State)
+	line("user", cell(s.User.Name+" <"+s.User.Email+"> "+s.User.ID))
+	line("app", s.App)
+	line("stack", s.Stack)
+	line("gateway", s.Gateway)
+	line("container", s.Container)
+	line("command", cell(s.Command))
+	line("terminal", map[bool]string{true: "yes", false: "no"}[s.Interactive])
+	line("started", localTime(s.Started))
+	line("expires", localTime(s.Expires))
+	line("ended", localTime(s.Ended))
+	line("reason", s.Reason)
+	line("ended by", s.EndedBy)
+	line("because", s.EndedBecause)
+	if s.ExitStatus != nil {
+		line("exit status", fmt.Sprint(*s.ExitStatus))
+	}
+	line("bytes", fmt.Sprint(s.Bytes))
+	return w.Flush()
+}
+
+// localTime is a time as a person here reads it; "" for none.
+func localTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+// cell is a text from outside in a line of a table.
+func cell(text string) string {
+	return strings.Join(strings.FieldsFunc(client.Printable(text), func(r rune) bool { return r == '\n' || r == '\t' }), " ")
+}
