@@ -47,6 +47,14 @@ func (g gatekeeper) Authorize(login gateway.Login) (gateway.Grant, error) {
 	return gateway.Grant{User: person.User, ForceCommand: person.ForceCommand, NoTerminal: person.NoTerminal}, nil
 }
 
+// Apps are the names of the configured apps.
+func (g gatekeeper) Apps() (names []string) {
+	for _, a := range g.node.config.Load().Apps {
+		names = append(names, a.Name)
+	}
+	return names
+}
+
 // Admit asks again what the key or certificate opens, and what the token that came along says.
 func (g gatekeeper) Admit(ctx context.Context, login gateway.Login, token string) (gateway.Grant, error) {
 	grant, err := g.Authorize(login)

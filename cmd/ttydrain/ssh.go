@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ttydrain/ttydrain/pipeline/client"
+	"github.com/ttydrain/ttydrain/pipeline/gateway"
 )
 
 // statusConnection is the exit status when there was no session, or its connection was lost, as
@@ -31,7 +33,8 @@ func newSSHCommand() *cobra.Command {
 		Use:   "ssh [--app APP] [--force-tty] [COMMAND...]",
 		Short: "Open a session on a ttydrain gateway",
 		Long: "Opens a session on a ttydrain gateway: with a terminal when input and output both are terminals,\n" +
-			"otherwise with output and error output apart. Without COMMAND it runs the app's own command.\n" +
+			"otherwise with output and error output apart. Without COMMAND it runs the app's own command, /bin/bash by\n" +
+			"default. Without --app it opens the one app that you may open; where there are several, it lists them.\n" +
 			"Everything after the first argument that is no flag belongs to COMMAND, whose words are joined with\n" +
 			"spaces and read by the app's shell.\n\n" +
 			"Without a terminal, SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to the session; the third one\n" +
@@ -46,7 +49,7 @@ func newSSHCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.SetInterspersed(false)
-	f.StringVar(&o.app, "app", "", "the `APP` to open the session on (default $TTYDRAIN_APP)")
+	f.StringVar(&o.app, "app", "", "the `APP` to open the session on (default $TTYDRAIN_APP, or the one that you may open)")
 	f.StringVar(&o.address, "address", "", "the gateway's `HOST:PORT` (default $TTYDRAIN_ADDRESS, or 127.0.0.1:2222)")
 	f.StringArrayVarP(&o.identities, "identity", "i", nil,
 		"`FILE` of a private key to log in with; repeatable (default the key agent's keys, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
@@ -94,9 +97,6 @@ func (o *sshOptions) run(ctx context.Context) error {
 // complete takes from the environment what the command line does not say.
 func (o *sshOptions) complete() error {
 	o.app = cmp.Or(o.app, os.Getenv("TTYDRAIN_APP"))
-	if o.app == "" {
-		return usageError{errors.New("no app to open a session on: give its name with --app APP, or in the environment variable TTYDRAIN_APP")}
-	}
 	o.address = cmp.Or(o.address, os.Getenv("TTYDRAIN_ADDRESS"), "127.0.0.1:2222")
 	host, port, err := net.SplitHostPort(o.address)
 	if err != nil { // no port, then
@@ -126,6 +126,12 @@ func (o *sshOptions) tell(err error) error {
 	if errors.Is(err, client.ErrOutput) && errors.Is(err, syscall.EPIPE) { // nobody reads the output: what a program without a handler dies of, silently
 		return exitStatus(128 + int(syscall.SIGPIPE))
 	}
+	if usage, ok := errors.AsType[usageError](err); ok {
+		return usage
+	}
+	if status, ok := errors.AsType[exitStatus](err); ok { // the gateway has told
+		return status
+	}
 	text := err.Error()
 	hostKey, changed := errors.AsType[*client.HostKeyError](err)
 	_, unreachable := errors.AsType[*net.OpError](err)
@@ -135,6 +141,8 @@ func (o *sshOptions) tell(err error) error {
 		return statusConnection
 	case errors.Is(err, client.ErrNoIdentity):
 		text += ": give a private key with --identity FILE, or make one with: ssh-keygen -t ed25519"
+	case errors.Is(err, client.ErrLogin) && o.app == "":
+		text += ": none of these keys may use any app; give another key with --identity FILE, or ask the gateway's operators"
 	case errors.Is(err, client.ErrLogin):
 		text += ": the app does not exist, or none of these keys may use it; give another key with --identity FILE, or ask the gateway's operators"
 	case unreachable:
@@ -160,24 +168,71 @@ func (o *sshOptions) dial(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 	defer identities.Close()
-	conn, err := o.dialWith(ctx, identities.Signers)
+	if o.app == "" {
+		if o.app, err = o.onlyApp(ctx, identities.Signers); err != nil {
+			return nil, err
+		}
+	}
+	return o.dialApp(ctx, o.app, identities.Signers)
+}
+
+// onlyApp asks the gateway which apps the person may open, and gives the one that there is.
+func (o *sshOptions) onlyApp(ctx context.Context, signers []ssh.Signer) (string, error) {
+	conn, err := o.dialApp(ctx, gateway.NoApp, signers)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close() // nothing is left to be lost
+	var list bytes.Buffer
+	status, err := conn.Run(ctx, client.Session{Env: o.env(), Stdout: &limited{to: &list, left: maxAppList}, Stderr: os.Stderr})
+	switch {
+	case err != nil:
+		return "", err
+	case status != 0: // it has said why
+		return "", exitStatus(status)
+	}
+	apps := strings.Fields(client.Printable(list.String()))
+	if len(apps) == 1 {
+		return apps[0], nil
+	}
+	return "", usageError{fmt.Errorf("several apps are possible: say which, with --app APP or in the environment variable TTYDRAIN_APP:\n  %s", strings.Join(apps, "\n  "))}
+}
+
+// maxAppList bounds what a gateway may say of a person's apps.
+const maxAppList = 1 << 20
+
+// limited is a writer that fails where more is written than it may have.
+type limited struct {
+	to   io.Writer
+	left int
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	if l.left -= len(b); l.left < 0 {
+		return 0, errors.New("the gateway's list of apps is too long")
+	}
+	return l.to.Write(b)
+}
+
+func (o *sshOptions) dialApp(ctx context.Context, app string, signers []ssh.Signer) (*client.Client, error) {
+	conn, err := o.dialWith(ctx, app, signers)
 	if unknown, ok := errors.AsType[*client.UnknownHostError](err); ok {
 		if err := o.trust(ctx, unknown); err != nil {
 			return nil, err
 		}
-		conn, err = o.dialWith(ctx, identities.Signers)
+		conn, err = o.dialWith(ctx, app, signers)
 	}
 	return conn, err
 }
 
-func (o *sshOptions) dialWith(ctx context.Context, signers []ssh.Signer) (*client.Client, error) {
+func (o *sshOptions) dialWith(ctx context.Context, app string, signers []ssh.Signer) (*client.Client, error) {
 	hosts := client.KnownHosts{File: o.knownHosts}
 	algorithms, err := hosts.Algorithms(o.address)
 	if err != nil {
 		return nil, err
 	}
 	return client.Dial(ctx, client.Options{
-		Address: o.address, User: o.app, Signers: signers,
+		Address: o.address, User: app, Signers: signers,
 		HostKey: hosts.Check, HostKeyAlgorithms: algorithms, Banner: os.Stderr,
 	})
 }
@@ -235,11 +290,7 @@ func askPassphrase(ctx context.Context, file string, again bool) ([]byte, error)
 
 // session runs the session, on the local terminal where there is one.
 func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc, conn *client.Client, signals *signals) (status int, err error) {
-	env := locale()
-	if o.sendToken {
-		env["ACCESS_TOKEN"] = os.Getenv("ACCESS_TOKEN")
-	}
-	s := client.Session{Command: o.command, Env: env, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	s := client.Session{Command: o.command, Env: o.env(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	typed := term.IsTerminal(int(os.Stdin.Fd()))
 	if !o.forceTTY && !(typed && term.IsTerminal(int(os.Stdout.Fd()))) {
 		pass := make(chan string, 8)
@@ -296,6 +347,15 @@ func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc
 	}
 	defer func() { err = errors.Join(err, restore()) }() // in a panic, too
 	return conn.Run(ctx, s)
+}
+
+// env is what is sent along: the person's language and, where that is wanted, the access token.
+func (o *sshOptions) env() map[string]string {
+	env := locale()
+	if o.sendToken {
+		env["ACCESS_TOKEN"] = os.Getenv("ACCESS_TOKEN")
+	}
+	return env
 }
 
 // locale is what a session shall know of the person's language.

@@ -249,11 +249,48 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string) {
 		request.Terminal = &terminal
 		io.Resize = c.resize
 	}
+	if request.App == NoApp {
+		c.program.Go(func() { c.listApps(ctx, command, token) })
+		return
+	}
 	c.program.Go(func() {
 		if c.admit(ctx, &request, token) {
 			c.run(ctx, request, io)
 		}
 	})
+}
+
+// listApps tells the person which apps they may open, a line each, on standard output; where they wanted to run something, on standard error.
+func (c *channel) listApps(ctx context.Context, command, token string) {
+	var apps []string
+	message := "you may not open any app any more with the key that you logged in with"
+	for _, app := range c.conn.gateway.options.Authorizer.Apps() {
+		login := c.conn.who.Login
+		login.App = app
+		grant, err := c.conn.gateway.options.Authorizer.Admit(ctx, login, token)
+		if err == nil && grant.User.ID == c.conn.who.grant.User.ID {
+			apps = append(apps, app)
+		}
+		if refusal, ok := errors.AsType[*session.Refusal](err); ok {
+			message = refusal.Message
+		}
+	}
+	status := statusRefused
+	switch {
+	case len(apps) == 0:
+		c.say(message)
+	case command != "":
+		c.say("nothing was run: log in as one of your apps, in the place of " + NoApp + ":\n" + strings.Join(apps, "\n"))
+	default:
+		end := "\n"
+		if c.terminal != nil {
+			end = "\r\n"
+		}
+		c.ssh.Write([]byte(strings.Join(apps, end) + end)) // fails only when the client has gone
+		status = 0
+	}
+	c.log.Info("apps listed", "apps", len(apps))
+	c.end(session.Exit{Status: status})
 }
 
 // admit asks whether the session may begin, and tells the person where it may not. A connection can open sessions long

@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,6 +50,8 @@ func (p people) Authorize(login Login) (Grant, error) {
 	}
 	return Grant{User: user}, nil
 }
+
+func (p people) Apps() []string { return slices.Sorted(maps.Keys(p)) }
 
 // Admit takes no token.
 func (p people) Admit(_ context.Context, login Login, _ string) (Grant, error) {

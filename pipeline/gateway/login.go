@@ -23,6 +23,27 @@ type Authorizer interface {
 	// is still good, and the token, which is what the client sent as ACCESS_TOKEN, or "". The token is good for this
 	// call alone. A *session.Refusal is shown to the person.
 	Admit(ctx context.Context, login Login, token string) (Grant, error)
+	// Apps are the names of all apps, of which a person is told those that Admit lets in.
+	Apps() []string
+}
+
+// NoApp is the user name that opens no app and tells people which ones they may open. It is no app's name.
+const NoApp = "?"
+
+// authorize is the Authorizer's answer to a login. With NoApp, which opens nothing but the list of apps, it is that to the first app that
+// the key or certificate opens: whoever opens none learns what a stranger learns.
+func (g *Gateway) authorize(login Login) (grant Grant, err error) {
+	if login.App != NoApp {
+		return g.options.Authorizer.Authorize(login)
+	}
+	err = errDenied
+	for _, app := range g.options.Authorizer.Apps() { // all of them: it takes about as long for everybody
+		login.App = app
+		if found, refused := g.options.Authorizer.Authorize(login); err != nil && refused == nil {
+			grant, err = found, nil
+		}
+	}
+	return grant, err
 }
 
 // A Login is what a client proves: it holds the key, of a public key or of a certificate, and asks for the app.
@@ -78,7 +99,7 @@ func (c *connection) login(a *attempt) *ssh.ServerConfig {
 	}
 	config.PublicKeyCallback = func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		who := identity{Login: Login{App: meta.User(), Key: key, Remote: meta.RemoteAddr()}, fingerprint: fingerprint(key)}
-		grant, err := c.gateway.options.Authorizer.Authorize(who.Login)
+		grant, err := c.gateway.authorize(who.Login)
 		if err != nil {
 			a.refused = append(a.refused, who.fingerprint)
 			if cert, ok := key.(*ssh.Certificate); ok {

@@ -131,6 +131,8 @@ func TestAuthTries(t *testing.T) {
 // changing is an Authorizer that can be another one.
 type changing struct{ atomic.Pointer[people] }
 
+func (c *changing) Apps() []string { return c.Load().Apps() }
+
 func (c *changing) Authorize(login Login) (Grant, error) { return c.Load().Authorize(login) }
 
 func (c *changing) Admit(_ context.Context, login Login, _ string) (Grant, error) {

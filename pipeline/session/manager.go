@@ -455,12 +455,8 @@ func (s *running) banner() []string {
 	if len(s.app.Drains) > 0 {
 		where = "it goes to " + strings.Join(s.app.Drains, ", ")
 	}
-	who := s.op.User.Name
-	if s.op.User.Email != "" {
-		who += " <" + s.op.User.Email + ">"
-	}
 	return append([]string{
-		fmt.Sprintf("operation %s: session on %s for %s", s.op.ID, s.op.App, who),
+		fmt.Sprintf("operation %s: session on %s for %s", s.op.ID, s.op.App, person(s.op.User)),
 		"what this session shows is recorded; " + where,
 		"it ends with its connection, at the latest on " + s.op.Expires.Format("2 January 2006 at 15:04 UTC"),
 	}, s.req.Notices...)

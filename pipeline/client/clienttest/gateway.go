@@ -84,6 +84,8 @@ func (a authorizer) Authorize(login gateway.Login) (gateway.Grant, error) {
 	return gateway.Grant{}, errors.New("not one of the keys")
 }
 
+func (a authorizer) Apps() []string { return []string{App, "other"} }
+
 func (a authorizer) Admit(_ context.Context, login gateway.Login, _ string) (gateway.Grant, error) {
 	return a.Authorize(login)
 }
