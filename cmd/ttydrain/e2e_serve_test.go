@@ -265,6 +265,12 @@ func (v *server) delivered(drain string) int {
 	return 0
 }
 
+// knownHosts is the file with the server's host key.
+func (v *server) knownHosts() string {
+	_, port, _ := strings.Cut(v.ssh, ":")
+	return filepath.Join(v.site.dir, "known_hosts."+port)
+}
+
 // openssh is OpenSSH's client with one key, no configuration of the machine's, and no words of its own.
 func (v *server) openssh(key string, args ...string) *exec.Cmd {
 	t := v.site.t
@@ -278,9 +284,9 @@ func (v *server) openssh(key string, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hosts := filepath.Join(v.site.dir, "known_hosts")
-	v.site.write(hosts, knownhosts.Line([]string{v.ssh}, host.PublicKey())+"\n")
 	_, port, _ := strings.Cut(v.ssh, ":")
+	hosts := v.knownHosts()
+	v.site.write(hosts, knownhosts.Line([]string{v.ssh}, host.PublicKey())+"\n")
 	cmd := exec.Command(program, append([]string{
 		"-F", "none", "-p", port, "-i", key,
 		"-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -117,7 +116,7 @@ func TestAccessToken(t *testing.T) {
 	// A fetch for an unknown key is not repeated within seconds: a person tries again.
 	await(t, "for the rotated key to be found", func() bool { return with(issuer.token(nil), "web@127.0.0.1", "exit 7").status == 7 })
 	good(issuer.token(nil), "web@127.0.0.1", look)
-	own := exec.Command(v.site.program, "ssh", "--address", v.ssh, "--app", "web", "-i", v.site.key, "--known-hosts", filepath.Join(v.site.dir, "known_hosts"), "--send-token", "echo in")
+	own := exec.Command(v.site.program, "ssh", "--address", v.ssh, "--app", "web", "-i", v.site.key, "--known-hosts", v.knownHosts(), "--send-token", "echo in")
 	own.Env = append(os.Environ(), "ACCESS_TOKEN="+issuer.token(nil), "GORACE=atexit_sleep_ms=0")
 	if got := runTo(t, own); got.status != 0 || got.stdout != "in\n" {
 		t.Errorf("by ttydrain ssh: %+v", got)
