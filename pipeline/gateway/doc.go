@@ -22,6 +22,9 @@
 //     after Options.StopTimeout.
 //   - The session ends by itself: exit status, end of file, close.
 //
+// The user name [NoApp] opens no app: a session of it tells the person which apps they may open. Whoever may open none is
+// refused like a stranger.
+//
 // A client that vanishes without a word is noticed when it was silent for the keepalive deadline: its connection is
 // then cut, as if it had broken.
 //
