@@ -46,7 +46,7 @@ func unmarshal(t *testing.T, data []byte) map[string]any {
 
 // killedRecord is the end of a session that somebody ended.
 func killedRecord(seg *Segment) Record {
-	r := seg.Records[len(seg.Records)-1]
+	r := seg.Records[slices.IndexFunc(seg.Records, func(r Record) bool { return r.Event == EventEnd })]
 	detail := *r.Detail
 	detail.Reason, detail.EndedBy, detail.EndedBecause = "killed", "grace at host", "the incident is over"
 	r.Detail = &detail
