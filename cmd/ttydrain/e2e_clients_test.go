@@ -21,7 +21,7 @@ func TestParamiko(t *testing.T) {
 	v := site.serve()
 	_, port, _ := strings.Cut(v.ssh, ":")
 	mark := fmt.Sprint(300000000 + os.Getpid())
-	cmd := exec.Command(python, testFile(t, "client.py"), port, site.key, mark)
+	cmd := exec.Command(python, filepath.Join("testdata", "session", "client.py"), port, site.key, mark)
 	var stdout, stderr output
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	v.goesAway(cmd, mark, &stderr)
