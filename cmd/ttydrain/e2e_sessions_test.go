@@ -197,14 +197,12 @@ func TestOneSlotOfACluster(t *testing.T) {
 
 	var wg sync.WaitGroup
 	refused := make(chan result, 10)
-	var clients []*exec.Cmd
 	for i := range 10 {
 		v, host := one, "127.0.0.1"
 		if i%2 == 1 {
 			v, host = two, "127.0.0.2"
 		}
 		cmd := v.openssh(site.key, "web@"+host, "echo in; exec sleep 10000")
-		clients = append(clients, cmd)
 		wg.Go(func() { refused <- runTo(t, cmd) }) // ends with the client
 	}
 	var left []pipeline.SessionStatus

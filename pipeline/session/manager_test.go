@@ -43,6 +43,7 @@ type stage struct {
 
 	slots *slotTable
 	kills chan schema.Kill
+	saves func(*schema.Session) // where not nil, is called with what is saved
 }
 
 func newStage(t *testing.T) *stage {
@@ -77,6 +78,9 @@ func (s *stage) SaveSession(_ context.Context, state *schema.Session) error {
 	defer s.mu.Unlock()
 	if s.saveErr != nil {
 		return s.saveErr
+	}
+	if s.saves != nil {
+		s.saves(state)
 	}
 	s.saved = append(s.saved, *state)
 	return nil
