@@ -263,7 +263,7 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
 		Memory: a.Memory, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 		Isolation: session.Isolation{User: a.User, NoNetwork: a.Network == "none", Writable: a.Writable},
-		Sessions: stack.Sessions, Plan: stack.Plan,
+		Sessions:  stack.Sessions, Plan: stack.Plan,
 	}
 	for name, value := range a.Env {
 		app.Env = append(app.Env, name+"="+value.Reveal())
