@@ -79,9 +79,16 @@ func run(ctx context.Context) error {
 
 // benchmark measures what is chosen in a folder of its own.
 func benchmark(ctx context.Context, s *settings, only []string) ([]result, error) {
+	// A session has a /tmp and a /var/tmp of its own and, where this is root, is nobody: the file that cat shows must be
+	// elsewhere, and not in root's home.
 	var err error
-	// A session has a /tmp of its own: the file that cat shows must be elsewhere.
-	if s.dir, err = os.MkdirTemp("/var/tmp", "ttydrain-bench-"); err != nil {
+	base := "/var/lib"
+	if os.Geteuid() != 0 {
+		if base, err = os.UserCacheDir(); err != nil {
+			return nil, err
+		}
+	}
+	if s.dir, err = os.MkdirTemp(base, "ttydrain-bench-"); err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(s.dir)
