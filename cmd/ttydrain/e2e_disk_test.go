@@ -30,6 +30,7 @@ func TestDiskFills(t *testing.T) {
 		{"with something else, and ttydrain is killed", 0, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			rsyslog := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
 			drains := []*destination{httpsDrain(t, "ndjson", ", format: ndjson"), syslogDrain(t, "rsyslog", rsyslog, true)}
 			site := newSite(t, withoutRaces, entries(drains))
@@ -93,16 +94,23 @@ func TestDiskFills(t *testing.T) {
 				return again.status == 0
 			})
 			for restart := range 2 {
-				for i, w := range append(people[:3:3], again) {
-					display := bytes.TrimSuffix(w.bytes(), []byte(noRoom))
-					m := bannerOperation.FindSubmatch(display)
+				all := append(people[:3:3], again)
+				operations := make([]string, len(all))
+				for i, w := range all {
+					m := bannerOperation.FindSubmatch(w.bytes())
 					if m == nil {
-						t.Fatalf("a session without its operation: %.200q", display)
+						t.Fatalf("a session without its operation: %.200q", w.bytes())
 					}
-					operation := string(m[1])
-					for _, d := range drains {
+					operations[i] = string(m[1])
+				}
+				for _, d := range drains {
+					for _, operation := range operations {
 						await(t, "for the end of operation "+operation+" at the drain "+d.name, func() bool { return d.ended(t, operation) })
-						got := transcriptOf(t, d.name, d.arrived(t, 0), operation, d.exact)
+					}
+					arrived := d.arrived(t, 0)
+					for i, w := range all {
+						operation, display := operations[i], bytes.TrimSuffix(w.bytes(), []byte(noRoom))
+						got := transcriptOf(t, d.name, arrived, operation, d.exact)
 						if !bytes.HasPrefix(got.stdout, display) {
 							mustBe(t, d.name, "operation "+operation, got.stdout[:min(len(got.stdout), len(display))], display)
 						}

@@ -308,7 +308,7 @@ func TestRolesWork(t *testing.T) {
 		must(err)
 		must(b.WishKill(ctx, &schema.Kill{Operation: "17", By: "ada"}))
 		killing, stop := context.WithCancel(ctx)
-		if err := gateway.WatchKills(killing, func(schema.Kill) { stop() }); err != context.Canceled {
+		if err := gateway.WatchKills(killing, func(schema.Kill) { stop() }); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		must(gateway.ForgetKill(ctx, "17"))

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,6 +44,10 @@ type Server struct {
 
 	process *exec.Cmd // nil while it does not run
 	exited  chan struct{}
+
+	mu       sync.Mutex // guards what follows
+	read     int64      // bytes of output that messages were made of
+	messages []Message
 }
 
 // A Message is one that a server received, as the server understood it.
@@ -159,16 +167,29 @@ func (s *Server) end(signal os.Signal) error {
 // Lines waits until the server has written at least want messages, and returns all that it has.
 func (s *Server) Lines(t testing.TB, want int) []Message {
 	t.Helper()
-	var data []byte
-	s.until(t, "write the messages to its file", func() bool {
-		var err error
-		data, err = os.ReadFile(s.output)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		return bytes.Count(data, []byte("\n")) >= want
-	})
-	var messages []Message
+	s.until(t, "write the messages to its file", func() bool { return s.readLines(t) >= want })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.messages)
+}
+
+// readLines reads what the server has written since it was called last, and says how many messages there are in all.
+func (s *Server) readLines(t testing.TB) int {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, err := os.Open(s.output)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.NewSectionReader(f, s.read, math.MaxInt64-s.read))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for line := range bytes.Lines(data) {
 		if !bytes.HasSuffix(line, []byte("\n")) {
 			break // it is still being written
@@ -177,9 +198,10 @@ func (s *Server) Lines(t testing.TB, want int) []Message {
 		if err := json.Unmarshal(line, &m); err != nil {
 			t.Fatalf("%s wrote a line that is not JSON: %v: %q", s.name, err, line)
 		}
-		messages = append(messages, m)
+		s.messages = append(s.messages, m)
+		s.read += int64(len(line))
 	}
-	return messages
+	return len(s.messages)
 }
 
 // until waits for the server to be ready for something.
