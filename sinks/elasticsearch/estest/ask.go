@@ -140,15 +140,19 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 	if query == nil {
 		query = map[string]any{"match_all": map[string]any{}}
 	}
+	// Pages of one point in time: between two pages of what goes on changing, a document can come to be in both.
+	var opened struct{ ID string }
+	decode(t, n.Do(t, http.MethodPost, path+"/_pit?keep_alive=1m", nil), &opened)
+	defer n.Do(t, http.MethodDelete, "/_pit", map[string]any{"id": opened.ID})
 	const page = 10000
 	body := map[string]any{
 		"size":  page,
 		"query": query,
+		"pit":   map[string]any{"id": opened.ID, "keep_alive": "1m"},
 		"sort": []any{
 			map[string]any{"operation_id": map[string]any{"order": "asc", "unmapped_type": "keyword"}},
 			map[string]any{"sequence": map[string]any{"order": "asc", "unmapped_type": "long"}},
-			map[string]any{"_doc": "asc"},
-		},
+		}, // and by the document, with a point in time
 	}
 	var found []json.RawMessage
 	for {
@@ -161,7 +165,7 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 			}
 			Shards struct{ Failed int } `json:"_shards"`
 		}
-		decode(t, n.Do(t, http.MethodPost, path+"/_search", body), &got)
+		decode(t, n.Do(t, http.MethodPost, "/_search", body), &got)
 		if got.Shards.Failed > 0 {
 			t.Fatalf("search %s: %d shards failed", index, got.Shards.Failed)
 		}
