@@ -66,7 +66,7 @@ func TestCrash(t *testing.T) {
 			c := server.dial()
 			clients.Go(func() { // ends when serve is killed
 				c.Run(t.Context(), client.Session{
-					Command:  `i=0; while :; do echo "line $((i++)) of a session that is going to be cut short, größe"; done`,
+					Command:  `x=$(printf %0200d 0); i=0; while :; do echo "line $((i++)) of a session that is going to be cut short, größe $x"; done`,
 					Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24},
 					Stdin:    new(forever), Stdout: w, Stderr: io.Discard,
 				})

@@ -57,7 +57,9 @@ func unreachable(err error) bool {
 
 // starting is whether an error is that of a server that is connected to and not able to work yet, or not any more.
 func starting(err error) bool {
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.Code == http.StatusServiceUnavailable {
+	// noPeers: of a cluster, in which a server that is there may count as offline for a moment.
+	const noPeers = 10005
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.Code == http.StatusServiceUnavailable || api.ErrorCode == noPeers) {
 		return true
 	}
 	for _, e := range []error{jetstream.ErrJetStreamNotEnabled, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrTimeout} {
