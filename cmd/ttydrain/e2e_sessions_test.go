@@ -159,7 +159,7 @@ func TestExpiry(t *testing.T) {
 	site := newSite(t, withoutRaces, withDrains(d.entry))
 	site.edit("plan: growth", "plan: growth, session_duration: 3s")
 	v := site.serve()
-	for _, command := range []string{"while :; do echo still here; done", "sleep 10000"} {
+	for _, command := range []string{"while :; do echo still here; sleep 0.001; done", "sleep 10000"} {
 		got := runTo(t, v.openssh(site.key, "-tt", "web@127.0.0.1", command))
 		const says = "\r\nttydrain: this session has reached the end of its time and was ended\r\n"
 		if got.status != 128+9 || !strings.HasSuffix(got.stdout, says) {
