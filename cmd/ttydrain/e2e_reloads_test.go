@@ -168,7 +168,7 @@ func (v *server) heap() int {
 func TestReloads(t *testing.T) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) { testReloads(t, "", *reloads) })
-	t.Run("nats", func(t *testing.T) { testReloads(t, startNATS(t), *reloads/10) })
+	t.Run("nats", func(t *testing.T) { testReloads(t, startNATS(t), *reloads/2) })
 }
 
 // testReloads does it with the NATS server at url, or with the embedded one.
