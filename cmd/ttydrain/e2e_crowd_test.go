@@ -190,6 +190,18 @@ func (c *crowd) seen() map[string]*seen {
 	return all
 }
 
+// tell logs how much was seen.
+func (c *crowd) tell(all map[string]*seen) {
+	c.site.t.Helper()
+	told := 0
+	for _, s := range all {
+		if s.told {
+			told++
+		}
+	}
+	c.site.t.Logf("%d sessions were seen, %d bytes; %d ended since they could not be recorded", len(all), c.shown(), told)
+}
+
 // check holds what was seen against what a drain has in the end, which it waits for: every byte that was seen, in
 // order, of whole sessions. once says that the drain has each record once. gaps says that there may be some, which are of
 // what nobody has seen: it was on its way to the stream, and what came behind it was stored.

@@ -179,13 +179,7 @@ func TestNATSCluster(t *testing.T) {
 	gateway.stop()
 	people.leave()
 	all := people.seen()
-	told := 0
-	for _, s := range all {
-		if s.told {
-			told++
-		}
-	}
-	t.Logf("%d sessions were seen, %d bytes; %d ended since they could not be recorded", len(all), people.shown(), told)
+	people.tell(all)
 	for _, d := range drains {
 		people.check(t, d, all, false, true)
 	}

@@ -34,7 +34,7 @@ type AccessToken struct {
 	// JWKSURL or JWKSFile has the issuer's public keys.
 	JWKSURL  string `yaml:"jwks_url" want:"a URL such as https://auth.example.com/.well-known/jwks.json"`
 	JWKSFile string `yaml:"jwks_file" as:"path"`
-	// Algorithms are those that tokens may be signed with.
+	// Algorithms are those that tokens may be signed with: asymmetric ones alone (RFC 7518 §3.1, RFC 8037).
 	Algorithms []string `yaml:"algorithms" enum:"RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|ES512|EdDSA"`
 	// RefreshInterval is how old the keys of JWKSURL get before they are fetched again, and MaxStale how old they may be
 	// when a token is verified with them.

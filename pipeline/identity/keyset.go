@@ -74,11 +74,6 @@ var (
 	errNoKeys     = errors.New("the keys could not be fetched")
 )
 
-// Algorithms are those that tokens may be signed with: asymmetric ones alone (RFC 7518 §3.1, RFC 8037).
-func Algorithms() []string {
-	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-}
-
 // fits says whether a key is one of an algorithm's.
 func fits(key crypto.PublicKey, algorithm string) bool {
 	switch k := key.(type) {
