@@ -54,6 +54,7 @@ var rooms = map[string]room{
 	"pipeline/gateway":                   {ours: []string{"schema", "pipeline/session"}, outside: all},
 	"pipeline/identity":                  {ours: []string{"schema"}, outside: all},
 	"pipeline/receive":                   {ours: []string{"schema", "sinks"}, outside: all},
+	"pipeline/replay":                    {ours: []string{"schema", "enrich", "sinks", "pipeline/receive"}, outside: all},
 	"pipeline/session":                   {ours: []string{"schema"}, outside: all},
 	"pipeline/session/sandbox":           {ours: []string{"schema", "pipeline/session"}, outside: all},
 	"pipeline/session/docker":            {ours: []string{"schema", "pipeline/session"}, outside: all},

@@ -200,3 +200,12 @@ func (d *Decoder) operation(data []byte) (*Operation, error) {
 	d.operations[string(data)] = op
 	return op, nil
 }
+
+// HeaderSegments is the header of an answer of the admin address that holds segments, which says how many those are: of an answer that
+// goes on, those that are there already. Each is
+//
+//	uvarint sequence on LOGS | uvarint length, segment
+//
+// and the answer ends with the sequence 0 and, in the place of a segment, why it ended before all was read: 0 bytes if
+// it did not. Without that, something is missing.
+const HeaderSegments = "Ttydrain-Segments"

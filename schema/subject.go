@@ -77,6 +77,11 @@ func FilterLogs(partition int, stack, app string) string {
 	return filter(prefixLogs, partition, stack, app)
 }
 
+// FilterOperation matches the segments of one operation.
+func FilterOperation(id string, partitions int) string {
+	return prefixLogs + "." + strconv.Itoa(Partition(id, partitions)) + ".*.*." + Token(id)
+}
+
 func filter(prefix string, partition int, stack, app string) string {
 	p, s, a := "*", "*", "*"
 	if partition >= 0 {

@@ -68,7 +68,7 @@ func newRootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
 	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
-		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newKeysCommand(), newSchemaCommand())
+		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	makeStrict(root)

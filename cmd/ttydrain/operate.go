@@ -54,25 +54,32 @@ func (r *remote) flags(c *cobra.Command) {
 	f.StringVar(&r.output, "output", "table", "`FORMAT` of what is printed: table or json")
 }
 
+// endpoint is where the running ttydrain is asked, and the token to show it.
+func (r *remote) endpoint() (address, token string, err error) {
+	c, err := loadConfig(r.config)
+	if err != nil {
+		return "", "", err
+	}
+	if token, err = adminToken(c, false); err != nil {
+		return "", "", err
+	}
+	if token == "" {
+		return "", "", errors.New("admin.token is not set in the configuration: set it, to operate a ttydrain on a NATS cluster")
+	}
+	if r.address != "" {
+		return r.address, token, nil
+	}
+	return c.Admin.Listen, token, nil
+}
+
 // ask sends a request, decodes the answer into value, and prints it as it is where JSON is wanted; printed says whether it did.
 func (r *remote) ask(ctx context.Context, method, path string, body, value any) (printed bool, err error) {
 	if r.output != "table" && r.output != "json" {
 		return false, usageError{fmt.Errorf("--output %q is not known: expected table or json", r.output)}
 	}
-	c, err := loadConfig(r.config)
+	address, token, err := r.endpoint()
 	if err != nil {
 		return false, err
-	}
-	token, err := adminToken(c, false)
-	if err != nil {
-		return false, err
-	}
-	if token == "" {
-		return false, errors.New("admin.token is not set in the configuration: set it, to operate a ttydrain on a NATS cluster")
-	}
-	address := c.Admin.Listen
-	if r.address != "" {
-		address = r.address
 	}
 	var sent io.Reader
 	if body != nil {

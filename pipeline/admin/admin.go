@@ -59,7 +59,7 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 		})
 	}
 	if o.Token != "" {
-		(&api{o.Operator, o.Sessions, o.Token}).register(mux)
+		(&api{o.Operator, o.Sessions, o.Token, ctx}).register(mux)
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}

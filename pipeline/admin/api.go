@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -30,12 +31,14 @@ const maxLetters = 1000
 //	GET    sessions/{id}
 //	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with {"asked_by": NAME, "reason": TEXT}; 200
 //	                                    also where one could not be confirmed: see "result"
+//	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&follow=true]    what was recorded: see schema.HeaderSegments
 //
 // An error is {"error": TEXT}.
 type api struct {
 	operator *pipeline.Operator // of drains; nil where this process has no router
 	sessions *pipeline.SessionOperator
 	token    string
+	ending   context.Context // done when the server stops
 }
 
 func (a *api) register(mux *http.ServeMux) {
@@ -51,6 +54,7 @@ func (a *api) register(mux *http.ServeMux) {
 		})
 		return
 	}
+	mux.HandleFunc("GET /api/v1/segments", a.segments)
 	a.handle(mux, map[string]func(*http.Request) (any, error){
 		"GET /api/v1/drains":                          a.drains,
 		"POST /api/v1/drains/{name}/pause":            a.pause,
@@ -73,13 +77,22 @@ func (a *api) handle(mux *http.ServeMux, handlers map[string]func(*http.Request)
 // refusal is an error that is the caller's.
 type refusal struct{ error }
 
-func (a *api) answer(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) {
+// allowed says whether a request has the token. One that has not is answered, and one that has is going to be, with JSON unless
+// the header is changed.
+func (a *api) allowed(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || subtle.ConstantTimeCompare([]byte(token), []byte(a.token)) != 1 {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		reply(w, http.StatusUnauthorized, map[string]string{"error": "this needs the admin token"})
+		return false
+	}
+	return true
+}
+
+func (a *api) answer(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) {
+	if !a.allowed(w, r) {
 		return
 	}
 	value, err := handle(r)

@@ -149,9 +149,7 @@ var ErrNotThere = errors.New("not there, or not any more")
 
 // BeforeOperation gives the sequence on LOGS before the first segment of an operation.
 func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
-	filter := schema.FilterLogs(schema.Partition(id, b.partitions), "", "")
-	filter = filter[:len(filter)-1] + schema.Token(id)
-	sequence, ok, err := b.Next(ctx, schema.StreamLogs, filter, 0)
+	sequence, ok, err := b.Next(ctx, schema.StreamLogs, schema.FilterOperation(id, b.partitions), 0)
 	if err != nil {
 		return 0, err
 	}

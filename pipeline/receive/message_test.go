@@ -230,6 +230,6 @@ func FuzzParseMessage(f *testing.F) {
 		if !reflect.DeepEqual(again, m) {
 			t.Fatalf("parsed again:\n%+v\nwas\n%+v", again, m)
 		}
-		recordOf(m)
+		RecordOf(m)
 	})
 }

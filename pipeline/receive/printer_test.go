@@ -56,7 +56,7 @@ func samples(t *testing.T) []Received {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, Received{Drain: Syslog, At: at, Record: recordOf(m), Raw: []byte(raw), Syslog: m})
+		all = append(all, Received{Drain: Syslog, At: at, Record: RecordOf(m), Raw: []byte(raw), Syslog: m})
 	}
 	return append(all, Received{Drain: HTTPS, At: at, Raw: []byte("{\"hello\":\"\u009b1mworld\u202e\x7f \U000e0041\",\n \"n\": [1,\t2]}")})
 }

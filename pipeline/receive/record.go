@@ -59,6 +59,7 @@ type Record struct {
 	Sequence           uint64    `json:"sequence"`
 	Text               string    `json:"text"`
 	Digest             string    `json:"digest"`
+	TextDigest         string    `json:"text_digest,omitempty"` // in syslog's form alone
 	Timing             string    `json:"timing"`
 	Partial            bool      `json:"partial"`
 	Command            string    `json:"command"`
@@ -67,6 +68,8 @@ type Record struct {
 	Height             int       `json:"height"`
 	ExitStatus         *int      `json:"exit_status"`
 	Reason             string    `json:"reason"`
+	EndedBy            string    `json:"ended_by,omitempty"`
+	EndedBecause       string    `json:"ended_because,omitempty"`
 	Bytes              *uint64   `json:"bytes"`
 	LastSequence       uint64    `json:"last_sequence,omitempty"`
 	Uncertain          bool      `json:"uncertain,omitempty"`
@@ -81,14 +84,14 @@ func (r *Record) Exact() []byte {
 	return []byte(r.Log)
 }
 
-// sessionID is the SD-ID under which ttydrain puts a record's fields.
-const sessionID = "session@32473"
+// SessionID is the SD-ID under which ttydrain puts a record's fields.
+const SessionID = "session@32473"
 
-// recordOf finds the fields of a record in a syslog message: those of the session element have the
+// RecordOf finds the fields of a record in a syslog message: those of the session element have the
 // names of the JSON form. A value that is not of its field's form is left out: it is in m.Data.
-func recordOf(m *Message) Record {
+func RecordOf(m *Message) Record {
 	r := Record{Timestamp: m.Timestamp, Time: m.Timestamp, Host: m.Host, App: m.App, OperationID: m.ProcID, Event: m.MsgID}
-	for name, values := range m.Data[sessionID] {
+	for name, values := range m.Data[SessionID] {
 		value := values[0]
 		switch name {
 		case "operation_id":
@@ -103,12 +106,18 @@ func recordOf(m *Message) Record {
 			r.Offset = value
 		case "digest":
 			r.Digest = value
+		case "text_digest":
+			r.TextDigest = value
 		case "timing":
 			r.Timing = value
 		case "command":
 			r.Command = value
 		case "reason":
 			r.Reason = value
+		case "ended_by":
+			r.EndedBy = value
+		case "ended_because":
+			r.EndedBecause = value
 		case "signature":
 			r.Signature = value
 		case "log_base64":

@@ -96,7 +96,7 @@ func (s *syslogServer) read(conn *tls.Conn) error {
 		if err != nil {
 			return fmt.Errorf("message %d: %w", number, err)
 		}
-		received := Received{Drain: Syslog, Peer: peer, Record: recordOf(m), Raw: bytes.Clone(frame), Syslog: m}
+		received := Received{Drain: Syslog, Peer: peer, Record: RecordOf(m), Raw: bytes.Clone(frame), Syslog: m}
 		if !s.r.deliver("", []Received{received}) {
 			return errors.New("the receiver has stopped")
 		}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// copyFlags say which copy of what was recorded a command reads, and what of it.
+type copyFlags struct {
+	remote
+	from      []string
+	caFile    string
+	since     string
+	selection replay.Selection // Operation is the command's to set, or a flag of its own
+}
+
+// fromHelp tells what --from takes.
+const fromHelp = `Without --from, the LOGS stream is read, through the serve that runs with the configuration. --from takes a file of an HTTPS
+or a syslog drain ("-" is standard input; packed with gzip or zstd or not; it may be given several times), or the URL of an
+Elasticsearch drain with its data stream, as in https://es.example.com:9200/logs-ssh-default. The environment then has
+ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD, which may read it.`
+
+func (f *copyFlags) flags(c *cobra.Command) {
+	f.remote.flags(c)
+	s := c.Flags()
+	s.StringArrayVar(&f.from, "from", nil, "the `COPY` to read: a file, - or the URL of an Elasticsearch data stream (default: the LOGS stream)")
+	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust of an Elasticsearch (default: the system's)")
+	s.StringVar(&f.selection.App, "app", "", "only sessions on the app with this `NAME`")
+	s.StringVar(&f.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
+	s.StringVar(&f.since, "since", "", "only sessions that began at this `TIME` or later, as 2026-01-31T09:30:00Z or as 24h before now")
+}
+
+// parse checks the flags. It comes before open.
+func (f *copyFlags) parse() error {
+	if f.output != "table" && f.output != "json" {
+		return usageError{fmt.Errorf("--output %q is not known: expected table or json", f.output)}
+	}
+	if f.since == "" {
+		return nil
+	}
+	if ago, err := time.ParseDuration(f.since); err == nil && ago >= 0 {
+		f.selection.Since = time.Now().Add(-ago)
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339, f.since)
+	if err != nil {
+		return usageError{fmt.Errorf("--since %q is not understood: expected a time such as 2026-01-31T09:30:00Z, or a duration such as 24h", f.since)}
+	}
+	f.selection.Since = at
+	return nil
+}
+
+// isStream says that the LOGS stream itself is to be read.
+func (f *copyFlags) isStream() bool { return len(f.from) == 0 }
+
+// open gives the copy, of which nothing is read yet.
+func (f *copyFlags) open(progress replay.Progress) (replay.Copy, error) {
+	if f.isStream() {
+		return f.stream(progress)
+	}
+	var names []string
+	for _, from := range f.from {
+		if !strings.HasPrefix(from, "https://") && !strings.HasPrefix(from, "http://") {
+			names = append(names, from)
+		}
+	}
+	switch {
+	case len(names) == len(f.from):
+		return &replay.Files{Names: names, Progress: progress}, nil
+	case len(f.from) > 1:
+		return nil, usageError{errors.New("--from: an Elasticsearch is read alone: give one URL, or files")}
+	}
+	return f.search(progress)
+}
+
+// stream is the LOGS stream, which can be followed.
+func (f *copyFlags) stream(progress replay.Progress) (*replay.Stream, error) {
+	address, token, err := f.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	return &replay.Stream{Address: address, Token: token, Selection: f.selection, Progress: progress}, nil
+}
+
+func (f *copyFlags) search(progress replay.Progress) (*replay.Search, error) {
+	u, err := url.Parse(f.from[0])
+	if err != nil {
+		return nil, usageError{errors.New("--from: the URL is not understood: expected one such as https://es.example.com:9200/logs-ssh-default")}
+	}
+	base, index := u.Path, ""
+	if i := strings.LastIndexByte(base, '/'); i >= 0 {
+		base, index = base[:i], base[i+1:]
+	}
+	switch {
+	case u.User != nil:
+		return nil, usageError{errors.New("--from: the URL has credentials in it, which others see in the list of processes: put them into ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD")}
+	case index == "" || u.RawQuery != "" || u.Fragment != "" || u.Host == "":
+		return nil, usageError{errors.New("--from: the URL has to end with the drain's data stream, as in https://es.example.com:9200/logs-ssh-default")}
+	}
+	s := &replay.Search{
+		URL: u.Scheme + "://" + u.Host + base, Index: index, TLS: sinks.TLS{CAFile: f.caFile}, Selection: f.selection, Progress: progress,
+		APIKey: os.Getenv("ELASTICSEARCH_API_KEY"), Username: os.Getenv("ELASTICSEARCH_USERNAME"), Password: os.Getenv("ELASTICSEARCH_PASSWORD"),
+	}
+	if s.APIKey != "" && s.Username != "" {
+		return nil, usageError{errors.New("ELASTICSEARCH_API_KEY and ELASTICSEARCH_USERNAME are both set: expected one of both")}
+	}
+	return s, nil
+}
+
+// progressEvery is how often progress is shown.
+const progressEvery = 200 * time.Millisecond
+
+// showProgress shows on standard error how far reading has come, where that is a terminal; otherwise it does nothing. done
+// takes the line away.
+func showProgress(doing string) (progress replay.Progress, done func()) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) || os.Getenv("TERM") == "dumb" {
+		return nil, func() {}
+	}
+	var mu sync.Mutex // guards last
+	var last time.Time
+	progress = func(n, total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) < progressEvery {
+			return
+		}
+		last = time.Now()
+		if total > 0 {
+			fmt.Fprintf(os.Stderr, "\r\x1b[K%s: %d%%", doing, 100*min(n, total)/total)
+			return
+		}
+		fmt.Fprintf(os.Stderr, "\r\x1b[K%s: %d", doing, n)
+	}
+	return progress, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !last.IsZero() {
+			fmt.Fprint(os.Stderr, "\r\x1b[K")
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package admin
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// segments answers with segments of LOGS, in the form of [schema.HeaderSegments].
+func (a *api) segments(w http.ResponseWriter, r *http.Request) {
+	if !a.allowed(w, r) {
+		return
+	}
+	q := r.URL.Query()
+	query := pipeline.SegmentQuery{
+		Operation: q.Get("operation"), App: q.Get("app"), Stack: q.Get("stack"), Now: q.Get("from") == "now", Follow: q.Get("follow") == "true",
+	}
+	if since := q.Get("since"); since != "" {
+		var err error
+		if query.Since, err = time.Parse(time.RFC3339, since); err != nil {
+			reply(w, http.StatusBadRequest, map[string]string{"error": `"since" is not understood: expected a time such as 2026-01-31T09:30:00Z`})
+			return
+		}
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	stop := context.AfterFunc(a.ending, func() { cancel(errEnding) }) // who follows would hold up the end
+	defer stop()
+
+	out := http.NewResponseController(w)
+	var frame []byte
+	begun := false
+	write := func(sequence uint64, data []byte, flush bool) error {
+		frame = binary.AppendUvarint(frame[:0], sequence)
+		frame = binary.AppendUvarint(frame, uint64(len(data)))
+		if _, err := w.Write(append(frame, data...)); err != nil {
+			return err
+		}
+		if flush {
+			return out.Flush()
+		}
+		return nil
+	}
+	err := a.operator.Segments(ctx, query, func(count uint64) {
+		begun = true
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set(schema.HeaderSegments, strconv.FormatUint(count, 10))
+		_ = out.Flush() // the writes after it fail too
+	}, func(sequence uint64, data []byte, more bool) error { return write(sequence, data, !more) })
+	switch {
+	case err != nil && !begun:
+		reply(w, http.StatusBadGateway, map[string]string{"error": err.Error()})
+	case err != nil:
+		_ = write(0, []byte(err.Error()), true) // nobody may be there to read it
+	default:
+		_ = write(0, nil, true)
+	}
+}
+
+// errEnding is why an answer ends that goes on for as long as it is read.
+var errEnding = errors.New("this ttydrain stops: ask again")

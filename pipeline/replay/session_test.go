@@ -1,0 +1,132 @@
+package replay
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// all reads a copy whole.
+func all(t testing.TB, c Copy, sel Selection, limit int) ([]*Session, Summary) {
+	t.Helper()
+	var list []*Session
+	summary, err := sessions(t.Context(), c, sel, limit, func(s *Session) error {
+		list = append(list, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(list, func(a, b *Session) int { return bytes.Compare([]byte(a.Operation.ID), []byte(b.Operation.ID)) })
+	return list, summary
+}
+
+// TestCopies: from each form of a copy, shuffled and doubled, come the sessions that were written.
+func TestCopies(t *testing.T) {
+	key := testKey(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, f := range forms() {
+		var units [][]byte
+		want := make(map[string][]schema.Record)
+		for _, id := range []string{"41", "42"} {
+			op, records, _ := session(t, key, id, 40, true)
+			want[id] = records
+			units = append(units, f.write(t, entriesOf(op, records))...)
+		}
+		for _, disorder := range []string{"", "shuffled and doubled", "outside of memory"} {
+			t.Run(f.name+" "+disorder, func(t *testing.T) {
+				copied, limit := slices.Clone(units), memoryLimit
+				if disorder != "" {
+					copied = append(copied, units...)
+					random.Shuffle(len(copied), func(i, j int) { copied[i], copied[j] = copied[j], copied[i] })
+				}
+				if disorder == "outside of memory" {
+					limit = 20_000
+				}
+				list, summary := all(t, inMemory(f.join(copied)), Selection{}, limit)
+				if len(list) != 2 || summary.BrokenCount > 0 || summary.Records != len(copied) {
+					t.Fatalf("%d sessions, %+v of %d", len(list), summary, len(copied))
+				}
+				for _, s := range list {
+					compare(t, s, want[s.Operation.ID], f)
+					if repeats := map[bool]int{true: len(want[s.Operation.ID])}[disorder != ""]; s.Repeats != repeats && f.name != "syslog headless" {
+						t.Errorf("%d repeats, want %d", s.Repeats, repeats)
+					}
+				}
+			})
+		}
+	}
+}
+
+func compare(t *testing.T, s *Session, want []schema.Record, f form) {
+	t.Helper()
+	got := slices.Collect(s.Transcript())
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+	if s.Operation.User.ID != "u-"+s.Operation.ID && f.lost&LostTextDigest != 0 {
+		t.Errorf("the user's ID is %q", s.Operation.User.ID)
+	}
+	for i, r := range got {
+		w := want[i]
+		what := fmt.Sprintf("record %d of %s", i+1, s.Operation.ID)
+		if len(r.Faults) > 0 {
+			t.Fatalf("%s has faults: %q at %s", what, r.Faults, r.Place)
+		}
+		if f.lost.Has(LostLog) != (r.Lost.Has(LostLog) || w.Event != schema.EventOutput) && f.lost.Has(LostLog) {
+			t.Fatalf("%s: lost is %b", what, r.Lost)
+		}
+		if !f.lost.Has(LostLog) && (!bytes.Equal(r.Log, w.Log) || !bytes.Equal(r.Timing, w.Timing)) {
+			t.Fatalf("%s: %q %q, want %q %q", what, r.Log, r.Timing, w.Log, w.Timing)
+		}
+		if r.Event != w.Event || r.Sequence != w.Sequence || r.Offset != w.Offset || r.Digest != w.Digest || r.Partial != w.Partial || r.Stream != w.Stream || !bytes.Equal(r.Text, w.Text) {
+			t.Fatalf("%s: %+v, want %+v", what, r.Record, w)
+		}
+		if !f.lost.Has(LostTextDigest) && r.TextDigest != w.TextDigest {
+			t.Fatalf("%s: text digest %s", what, r.TextDigest)
+		}
+		if w.Detail != nil && f.name != "syslog headless" && fmt.Sprint(r.Span()) != fmt.Sprint(w.Span()) {
+			t.Fatalf("%s: %+v", what, r.Detail)
+		}
+	}
+	if f.lost.Has(LostLog) {
+		return
+	}
+	var out, want2 []byte
+	clock := int64(0)
+	for frame := range s.Frames() {
+		if frame.Time < clock {
+			t.Fatal("time goes back")
+		}
+		clock = frame.Time
+		out = append(out, frame.Bytes...)
+	}
+	for _, w := range want {
+		want2 = append(want2, w.Log...)
+	}
+	if !bytes.Equal(out, want2) {
+		t.Errorf("the frames are not what was shown")
+	}
+}
+
+// TestStreamCopy: what the admin address answers is the stream's copy, and one that ends early says so.
+func TestStreamCopy(t *testing.T) {
+	key := testKey(t)
+	_, want, segments := session(t, key, "42", 60, true)
+	whole := framed(segments, "")
+	list, _ := all(t, streamed(t, whole), Selection{}, memoryLimit)
+	if len(list) != 1 || list[0].Lost != 0 || list[0].Operation.User.ID != "u-42" {
+		t.Fatalf("%+v", list)
+	}
+	compare(t, list[0], want, form{name: "stream"})
+	for name, body := range map[string][]byte{"cut": whole[:len(whole)-2], "cut in a segment": whole[:len(whole)/2], "with a reason": framed(segments, "the bus is gone")} {
+		err := streamed(t, body).Read(t.Context(), Visitor{Record: func(*Record) error { return nil }})
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package replay
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// A Stream is the LOGS stream itself, read through the admin address of a ttydrain that runs the router. It is no
+// drain's copy: it has all that is in a record, for as long as the streams keep it.
+type Stream struct {
+	Address string // HOST:PORT
+	Token   string
+	// Selection bounds what is asked for, by operation, app and time.
+	Selection Selection
+	// Follow goes on with what is recorded later. Without From it begins with what there is.
+	Follow bool
+	// Now leaves out what is there already.
+	Now      bool
+	Progress Progress
+}
+
+// Grouped implements [Copy].
+func (s *Stream) Grouped() bool { return false }
+
+// sinceMargin is how much earlier than a session's start the stream is read from: the clocks of a gateway and of NATS differ.
+const sinceMargin = 10 * time.Minute
+
+// Read implements [Copy].
+func (s *Stream) Read(ctx context.Context, v Visitor) error {
+	q := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	set("operation", s.Selection.Operation)
+	set("app", s.Selection.App)
+	if !s.Selection.Since.IsZero() {
+		set("since", s.Selection.Since.Add(-sinceMargin).UTC().Format(time.RFC3339Nano))
+	}
+	if s.Follow {
+		set("follow", "true")
+	}
+	if s.Now {
+		set("from", "now")
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Address+"/api/v1/segments?"+q.Encode(), nil)
+	if err != nil {
+		return fmt.Errorf("read the stream: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+s.Token)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("%w: is serve running, and is %s its admin address?", err, s.Address)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		var refused struct{ Error string }
+		if json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&refused) != nil || refused.Error == "" {
+			refused.Error = response.Status
+		}
+		return errors.New(refused.Error)
+	}
+	total, _ := strconv.ParseInt(response.Header.Get(schema.HeaderSegments), 10, 64) // 0 where it is not told
+	err = s.segments(bufio.NewReaderSize(response.Body, 64<<10), total, v)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// segments reads what the admin address answers: see [schema.HeaderSegments].
+func (s *Stream) segments(r *bufio.Reader, total int64, v Visitor) error {
+	var d schema.Decoder
+	for done := int64(1); ; done++ {
+		sequence, err := binary.ReadUvarint(r)
+		var data []byte
+		if err == nil {
+			data, err = readPrefixed(r)
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("read the stream: the answer ends early: %w", err)
+		case sequence == 0 && len(data) == 0:
+			return nil
+		case sequence == 0:
+			return errors.New(string(data))
+		}
+		place := Place{Name: schema.StreamLogs + "/" + strconv.FormatUint(sequence, 10)}
+		segment, err := d.Segment(data)
+		if err != nil {
+			v.broken(Broken{Place: place, What: err.Error()})
+			continue
+		}
+		for i := range segment.Records {
+			r := &Record{Record: segment.Records[i], Operation: segment.Operation, Place: place}
+			if err := v.Record(r); err != nil {
+				return err
+			}
+		}
+		s.Progress.tell(done, total)
+	}
+}
