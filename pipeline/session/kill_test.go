@@ -27,7 +27,7 @@ func TestKill(t *testing.T) {
 				if _, err := p.stdout.Write(make([]byte, 10_000)); err != nil {
 					return Exit{}
 				}
-				time.Sleep(time.Millisecond)
+				time.Sleep(20 * time.Millisecond)
 			}
 		}},
 	} {
