@@ -190,7 +190,7 @@ func TestForkingDies(t *testing.T) {
 
 // gatewayMain is a gateway with a session, which says when that runs, and waits to be killed.
 func gatewayMain(dir string, namespaces bool) {
-	r, err := newRuntime(Options{Dir: dir}, Capabilities{Namespaces: namespaces, Memory: MemoryCgroup2})
+	r, err := newRuntime(Options{Dir: dir}, Capabilities{Namespaces: namespaces, Memory: MemoryCgroup2}, &testFilters)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -282,7 +282,7 @@ func TestUser(t *testing.T) {
 func TestRequire(t *testing.T) {
 	most := Capabilities{Memory: MemoryResourceLimit}
 	o := Options{Dir: t.TempDir(), Require: []Feature{Seccomp, NoNewPrivileges}}
-	r, err := newRuntime(o, most)
+	r, err := newRuntime(o, most, &testFilters)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestRequire(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Require = append(o.Require, ReadOnlyRoot, CgroupMemory)
-	_, err = newRuntime(o, most)
+	_, err = newRuntime(o, most, &testFilters)
 	if err == nil || !strings.Contains(err.Error(), "no read_only_root: it needs namespaces; to have it, ") ||
 		!strings.Contains(err.Error(), "cgroup_memory") || !strings.Contains(err.Error(), "sandbox.require") {
 		t.Errorf("%v", err)

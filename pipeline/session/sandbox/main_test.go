@@ -54,9 +54,12 @@ func missing(t *testing.T, format string, args ...any) {
 	t.Skip("NOT TESTED: " + message)
 }
 
+// testFilters saves the tests the making of the same filters.
+var testFilters filters
+
 func newTestRuntime(t *testing.T, most Capabilities) *Runtime {
 	t.Helper()
-	r, err := newRuntime(Options{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, most)
+	r, err := newRuntime(Options{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, most, &testFilters)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,8 +26,9 @@ type Runtime struct {
 	hidden  func() []string // nil for none
 	// oneUser: sessions can only run as the gateway's user.
 	oneUser bool
-	// filter is of system calls, for Seccomp.
-	filter []filterInstruction
+	// filter is of system calls, for Seccomp, and one of filters.
+	filter  []filterInstruction
+	filters *filters
 
 	// dir is this runtime's own folder in Options.Dir; lock is locked as long as this process lives, so
 	// that others can tell it from a dead one's.
@@ -48,13 +49,13 @@ const probeTimeout = 30 * time.Second
 // New finds out, by trying, what the host lets sessions have, and removes what runtimes of killed
 // gateways left behind. The program must call [InitMain] first thing in its main function.
 func New(o Options) (*Runtime, error) {
-	return newRuntime(o, Capabilities{Namespaces: true, Memory: MemoryCgroup2})
+	return newRuntime(o, Capabilities{Namespaces: true, Memory: MemoryCgroup2}, new(filters))
 }
 
 // newRuntime is New with at most the capabilities given. A user namespace in them means that the
 // others are tried only together with one.
-func newRuntime(o Options, most Capabilities) (*Runtime, error) {
-	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden}
+func newRuntime(o Options, most Capabilities, f *filters) (*Runtime, error) {
+	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden, filters: f}
 	if r.log == nil {
 		r.log = slog.Default()
 	}
@@ -278,7 +279,7 @@ func (r *Runtime) probe(s setup) (lacks map[Feature]string, err error) {
 	defer cancel()
 	s.Name, s.Gateway, s.Interactive, s.Probe, s.NoNetwork = "probe", r.account, true, true, true
 	var filterErr error
-	if r.filter, filterErr = newFilter(s.Namespaces); filterErr == nil {
+	if r.filter, filterErr = r.filters.get(s.Namespaces); filterErr == nil {
 		s.Filter = r.filter
 	}
 	p, lacks, err := r.launch(ctx, &s, 64<<20)

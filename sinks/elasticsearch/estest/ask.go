@@ -141,14 +141,15 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 		query = map[string]any{"match_all": map[string]any{}}
 	}
 	// Pages of one point in time: between two pages of what goes on changing, a document can come to be in both.
+	const keepAlive = "10m" // a page can take long on a machine that is busy
 	var opened struct{ ID string }
-	decode(t, n.Do(t, http.MethodPost, path+"/_pit?keep_alive=1m", nil), &opened)
+	decode(t, n.Do(t, http.MethodPost, path+"/_pit?keep_alive="+keepAlive, nil), &opened)
 	defer n.Do(t, http.MethodDelete, "/_pit", map[string]any{"id": opened.ID})
 	const page = 10000
 	body := map[string]any{
 		"size":  page,
 		"query": query,
-		"pit":   map[string]any{"id": opened.ID, "keep_alive": "1m"},
+		"pit":   map[string]any{"id": opened.ID, "keep_alive": keepAlive},
 		"sort": []any{
 			map[string]any{"operation_id": map[string]any{"order": "asc", "unmapped_type": "keyword"}},
 			map[string]any{"sequence": map[string]any{"order": "asc", "unmapped_type": "long"}},
