@@ -207,11 +207,11 @@ func networkFaults(t *testing.T) []fault {
 		return fault{drain: d, state: state, says: says, impose: func() { impose(w) }, lift: func() { lift(w) }}
 	}
 	return []fault{
-		make("refused", ", timeout: 3s", schema.DrainRetrying, "nothing listens there",
+		make("refused", ", timeout: 10s", schema.DrainRetrying, "nothing listens there",
 			func(w *wire) { w.proxy.Stop() }, func(w *wire) { w.connect() }),
-		make("reset", ", timeout: 3s", schema.DrainRetrying, "the drain closed the connection before it had confirmed",
+		make("reset", ", timeout: 10s", schema.DrainRetrying, "the drain closed the connection before it had confirmed",
 			func(w *wire) { w.poison("downstream", "reset_peer", `"timeout": 0`) }, func(w *wire) { w.heal("downstream") }),
-		make("half-open", ", timeout: 3s", schema.DrainRetrying, "no answer in time",
+		make("half-open", ", timeout: 10s", schema.DrainRetrying, "no answer in time",
 			func(w *wire) {
 				w.poison("upstream", "timeout", `"timeout": 0`)
 				w.poison("downstream", "timeout", `"timeout": 0`)
@@ -219,7 +219,7 @@ func networkFaults(t *testing.T) []fault {
 		// It gets what is sent, and says nothing for the 30 seconds that a drain has for a write.
 		make("silent", "", schema.DrainRetrying, "no answer in time",
 			func(w *wire) { w.poison("downstream", "timeout", `"timeout": 0`) }, func(w *wire) { w.heal("downstream") }),
-		make("slow", ", timeout: 3s", schema.DrainRetrying, "no answer in time", // a byte a second
+		make("slow", ", timeout: 10s", schema.DrainRetrying, "no answer in time", // a byte a second
 			func(w *wire) {
 				w.poison("upstream", "slicer", `"average_size": 1, "size_variation": 0, "delay": 1000000`)
 			}, func(w *wire) { w.heal("upstream") }),
