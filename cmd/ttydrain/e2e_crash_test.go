@@ -92,7 +92,7 @@ func TestCrash(t *testing.T) {
 	server := site.serve()
 	for _, d := range drains {
 		for operation := range displayed {
-			await(t, "for the end of operation "+operation+" at the drain "+d.name, func() bool { return d.ended(t, operation) })
+			d.awaitEnds(t, operation)
 		}
 		arrived := d.arrived(t, 0)
 		for operation, shown := range displayed {

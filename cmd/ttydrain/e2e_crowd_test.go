@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -153,9 +154,7 @@ func (c *crowd) awaitEnds(d *destination) {
 		}
 	}
 	c.mu.Unlock()
-	for _, operation := range operations {
-		await(t, "for the end of operation "+operation+", which could not be recorded at first", func() bool { return d.ended(t, operation) })
-	}
+	d.awaitEnds(t, operations...)
 }
 
 // seen gives what was seen, by operation, when the people have left.
@@ -207,29 +206,8 @@ func (c *crowd) tell(all map[string]*seen) {
 // what nobody has seen: it was on its way to the stream, and what came behind it was stored.
 func (c *crowd) check(t *testing.T, d *destination, all map[string]*seen, once, gaps bool) {
 	t.Helper()
-	var arrived []record
-	var missing []string // operations that have not ended there
-	told := 0
-	await(t, "for the ends of all operations at the drain "+d.name, func() bool {
-		arrived = d.arrived(t, 0)
-		ended := make(map[string]bool)
-		for i := range arrived {
-			if arrived[i].Event == "end" {
-				ended[arrived[i].OperationID] = true
-			}
-		}
-		missing = missing[:0]
-		for operation := range all {
-			if !ended[operation] {
-				missing = append(missing, operation)
-			}
-		}
-		if len(missing) != told {
-			t.Logf("drain %s: %d records, no end of the operations %v", d.name, len(arrived), missing)
-			told = len(missing)
-		}
-		return len(missing) == 0
-	})
+	d.awaitEnds(t, slices.Collect(maps.Keys(all))...)
+	arrived := d.arrived(t, 0)
 	mustBeInOrder(t, fault{drain: d, once: once}, arrived, nil)
 	byOperation := make(map[string][]record)
 	for _, r := range arrived {

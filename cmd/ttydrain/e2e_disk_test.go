@@ -106,7 +106,7 @@ func TestDiskFills(t *testing.T) {
 				}
 				for _, d := range drains {
 					for _, operation := range operations {
-						await(t, "for the end of operation "+operation+" at the drain "+d.name, func() bool { return d.ended(t, operation) })
+						d.awaitEnds(t, operation)
 					}
 					arrived := d.arrived(t, 0)
 					for i, w := range all {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -27,14 +28,30 @@ type destination struct {
 	// arrived gives all records so far, in the order of their arrival where the server has one. Of records
 	// that the server has and is still writing to its file, it waits for as many as are wanted.
 	arrived func(t testing.TB, want int) []record
-	// ended says whether the end of an operation has arrived.
-	ended func(t testing.TB, operation string) bool
+	// ends gives the operations whose ends have arrived, and count how many records have, or more.
+	ends  func(t testing.TB) map[string]bool
+	count func(t testing.TB) int
+}
+
+// awaitEnds waits for the ends of operations, for as long as anything arrives.
+func (d *destination) awaitEnds(t testing.TB, operations ...string) {
+	t.Helper()
+	told := 0
+	awaitWhile(t, fmt.Sprintf("for the ends of %d operations at the drain %s", len(operations), d.name), func() bool {
+		ended := d.ends(t)
+		missing := slices.DeleteFunc(slices.Clone(operations), func(operation string) bool { return ended[operation] })
+		if len(missing) != told {
+			t.Logf("drain %s: no end of the operations %v", d.name, missing)
+			told = len(missing)
+		}
+		return len(missing) == 0
+	}, func() int { return d.count(t) })
 }
 
 // transcript waits for the end of an operation, and gives the whole of it.
 func (d *destination) transcript(t testing.TB, operation string) *transcript {
 	t.Helper()
-	await(t, "for the end of operation "+operation+" at the drain "+d.name, func() bool { return d.ended(t, operation) })
+	d.awaitEnds(t, operation)
 	return transcriptOf(t, d.name, d.arrived(t, 0), operation, d.exact)
 }
 
@@ -44,14 +61,21 @@ func hasEnd(records []record, operation string) bool {
 
 // An inbox is an HTTPS receiver in this process.
 type inbox struct {
-	mu       sync.Mutex // guards received
+	mu       sync.Mutex // guards what follows
 	received []receive.Received
+	ended    map[string]bool // operations
 }
 
 func (b *inbox) handle(r receive.Received) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.received = append(b.received, r)
+	if r.Record.Event == "end" {
+		if b.ended == nil {
+			b.ended = make(map[string]bool)
+		}
+		b.ended[r.Record.OperationID] = true
+	}
 }
 
 func (b *inbox) arrived(testing.TB, int) []record {
@@ -65,12 +89,27 @@ func (b *inbox) arrived(testing.TB, int) []record {
 	return records
 }
 
-func (b *inbox) ended(_ testing.TB, operation string) bool {
+func (b *inbox) ends(testing.TB) map[string]bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.received, func(r receive.Received) bool {
-		return r.Record.OperationID == operation && r.Record.Event == "end"
-	})
+	return maps.Clone(b.ended)
+}
+
+func (b *inbox) count(testing.TB) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.received)
+}
+
+// endsOf gives the operations whose ends are among records.
+func endsOf(records []record) map[string]bool {
+	ended := make(map[string]bool)
+	for i := range records {
+		if records[i].Event == "end" {
+			ended[records[i].OperationID] = true
+		}
+	}
+	return ended
 }
 
 // httpsDrain is a drain to an HTTPS receiver, which is up until the test ends. settings are for the entry.
@@ -87,7 +126,7 @@ func laterHTTPSDrain(t testing.TB, name, address, dir, settings string) (d *dest
 	t.Helper()
 	b := new(inbox)
 	options := receive.Options{HTTPS: address, Dir: dir, Token: "a-token", Handle: b.handle}
-	d = &destination{name: name, exact: true, arrived: b.arrived, ended: b.ended}
+	d = &destination{name: name, exact: true, arrived: b.arrived, ends: b.ends, count: b.count}
 	entry := func(address net.Addr) string {
 		return fmt.Sprintf(`{name: %s, type: https, url: "https://%s/logs", ca_file: %q, headers: {Authorization: Bearer a-token}%s}`,
 			name, address, filepath.Join(dir, "ca.pem"), settings)
@@ -180,9 +219,10 @@ func elasticsearchDrainAt(t testing.TB, name string, node *estest.Node, settings
 		entry: fmt.Sprintf(`{name: %s, type: elasticsearch, urls: [%s], data_stream: %s, api_key: %q, manage_template: false%s}`,
 			name, node.URL, stream, node.APIKey(t, stream), settings),
 		arrived: func(t testing.TB, _ int) []record { return find(t, nil) },
-		ended: func(t testing.TB, operation string) bool {
-			return hasEnd(find(t, map[string]any{"term": map[string]any{"event": "end"}}), operation)
+		ends: func(t testing.TB) map[string]bool {
+			return endsOf(find(t, map[string]any{"term": map[string]any{"event": "end"}}))
 		},
+		count: func(t testing.TB) int { return node.Count(t, stream) },
 	}
 }
 
@@ -203,9 +243,16 @@ func syslogDrain(t testing.TB, name string, s *syslogtest.Server, exact bool) *d
 		name: name, exact: exact, arrived: arrived,
 		entry: fmt.Sprintf(`{name: %s, type: syslog, address: %q, ca_file: %q, cert_file: %q, key_file: %q, token: %s, exact: %t}`,
 			name, s.Address, s.CAFile, s.ClientCertFile, s.ClientKeyFile, token, exact),
-		ended: func(t testing.TB, operation string) bool {
-			return slices.ContainsFunc(s.Lines(t, 0), func(m syslogtest.Message) bool { return m.ProcID == operation && m.MsgID == "end" })
+		ends: func(t testing.TB) map[string]bool {
+			ended := make(map[string]bool)
+			for _, m := range s.Lines(t, 0) {
+				if m.MsgID == "end" {
+					ended[m.ProcID] = true
+				}
+			}
+			return ended
 		},
+		count: func(t testing.TB) int { return len(s.Lines(t, 0)) },
 	}
 }
 

@@ -151,7 +151,7 @@ func (v *server) mustCatchUp(t *testing.T, faults []fault, sessions []*faultSess
 		t.Run(f.drain.name, func(t *testing.T) {
 			v := v.in(t)
 			for _, s := range sessions {
-				await(t, "for the end of a session", func() bool { return f.drain.ended(t, s.operation(t)) })
+				f.drain.awaitEnds(t, s.operation(t))
 			}
 			v.awaitStatus(f.drain, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering })
 			letters := v.deadLetters(f.drain.name)

@@ -35,7 +35,8 @@ func TestNoise(t *testing.T) {
 	operation := operationOf(t, shown)
 	first := drains[0].transcript(t, operation)
 	for _, d := range drains {
-		await(t, "for the drain "+d.name+" to take everything", func() bool { return v.delivered(d.name) >= len(first.records) })
+		awaitWhile(t, "for the drain "+d.name+" to take everything", func() bool { return v.delivered(d.name) >= len(first.records) },
+			func() int { return v.delivered(d.name) })
 		s := transcriptOf(t, d.name, d.arrived(t, len(first.records)), operation, d.exact)
 		if d.exact {
 			mustBe(t, d.name, "the output", s.shown, shown)

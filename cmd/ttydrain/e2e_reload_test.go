@@ -217,7 +217,7 @@ func TestReloadDrains(t *testing.T) {
 
 	mustBe(t, "other", "the session at a drain that stayed", other.transcript(t, operation).shown, shown)
 	mustBe(t, "vault", "the session at a drain whose token was rotated", vault.transcript(t, operation).shown, shown)
-	await(t, "for the end at the new address", func() bool { return to.ended(t, operation) })
+	to.awaitEnds(t, operation)
 	both := append(from.arrived(t, 0), to.arrived(t, 0)...)
 	mustBe(t, "moving", "the session at both addresses", transcriptOf(t, "moving", both, operation, true).shown, shown)
 	if len(from.arrived(t, 0)) == 0 || hasEnd(from.arrived(t, 0), operation) {
@@ -312,7 +312,7 @@ func startTokenReceiver(t testing.TB, token string) *tokenReceiver {
 	t.Helper()
 	b := new(inbox)
 	r := &tokenReceiver{dir: t.TempDir(), inbox: b, address: "127.0.0.1:0",
-		destination: &destination{name: "vault", exact: true, arrived: b.arrived, ended: b.ended}}
+		destination: &destination{name: "vault", exact: true, arrived: b.arrived, ends: b.ends, count: b.count}}
 	r.ca = filepath.Join(r.dir, "ca.pem")
 	r.start(t, token)
 	t.Cleanup(func() { r.stop() })

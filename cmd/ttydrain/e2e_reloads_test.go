@@ -240,7 +240,8 @@ func testReloads(t *testing.T, url string, times int) {
 
 	for _, s := range sessions {
 		s.end(t)
-		await(t, "for the end of a session", func() bool { return stays.ended(t, s.operation(t)) && comes.ended(t, s.operation(t)) })
+		stays.awaitEnds(t, s.operation(t))
+		comes.awaitEnds(t, s.operation(t))
 		for _, d := range []*tokenReceiver{stays, comes} {
 			records := d.arrived(t, 0)
 			mustBeInOrder(t, fault{drain: d.destination, once: d == stays}, records, nil)

@@ -115,15 +115,31 @@ func absent(t testing.TB, what string) {
 	t.Skipf("SKIPPED, NOT TESTED: %s", what)
 }
 
-// await waits until something holds. It asks less and less often: an answer can be costly.
+// await waits until something holds.
 func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
+	awaitWhile(t, what, holds, func() int { return 0 })
+}
+
+// awaitWhile waits until something holds, for as long as there is progress, which grows. It asks less and less often,
+// and no more than half of the time: an answer can be costly.
+func awaitWhile(t testing.TB, what string, holds func() bool, progress func() int) {
+	t.Helper()
 	deadline := time.After(patience)
-	for wait := 5 * time.Millisecond; !holds(); wait = min(2*wait, 250*time.Millisecond) {
+	reached := 0
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		asked := time.Now()
+		if holds() {
+			return
+		}
 		select {
 		case <-deadline:
-			t.Fatalf("waited %s in vain: %s", patience, what)
-		case <-time.After(wait):
+			now := progress()
+			if now <= reached {
+				t.Fatalf("waited %s in vain: %s", patience, what)
+			}
+			reached, deadline = now, time.After(patience)
+		case <-time.After(max(wait, time.Since(asked))):
 		}
 	}
 }

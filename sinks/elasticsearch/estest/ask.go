@@ -180,6 +180,21 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 	}
 }
 
+// Count gives how many documents of an index a search finds. An index that is not there has none.
+func (n *Node) Count(t testing.TB, index string) int {
+	t.Helper()
+	var got struct{ Count int }
+	status, answer := n.Try(t, http.MethodPost, "/"+url.PathEscape(index)+"/_count", nil)
+	if status == http.StatusNotFound {
+		return 0
+	}
+	if status != http.StatusOK {
+		t.Fatalf("count the documents of %s: Elasticsearch answered %d: %s", index, status, answer)
+	}
+	decode(t, answer, &got)
+	return got.Count
+}
+
 func decode(t testing.TB, data []byte, to any) {
 	t.Helper()
 	if err := json.Unmarshal(data, to); err != nil {
