@@ -22,7 +22,7 @@ func FuzzTranscript(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("日"), 12000), bytes.Repeat([]byte{0x3e, 0x1f, 0xdf}, 100))
 	f.Add([]byte("out\nerr\nmore"), []byte{4, 0x44, 0x80, 4})
 	k := testKey(f)
-	op := testOperation(f, k)
+	op := onTerminal(testOperation(f, k))
 	f.Fuzz(func(t *testing.T, output, how []byte) {
 		var r recording
 		var times [2][]int64 // of each byte

@@ -38,8 +38,17 @@ type piece struct {
 	log      []byte
 	arrivals []arrival
 	state    parser // at its start
-	whole    bool   // a newline or the end of the session ended it
+	cause    cause
 }
+
+// A cause is why a piece ends where it does.
+type cause uint8
+
+const (
+	whole cause = iota // a newline, or the end of the session or of what is known of it
+	full               // MaxLine
+	aged               // MaxAge, or a change of the terminal's size
+)
 
 // received counts the stream's bytes so far, in records or pending.
 func (l *line) received() uint64 { return l.consumed + uint64(len(l.pending)) }
@@ -61,7 +70,7 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 			l.consumed += uint64(n)
 			state := l.state
 			l.state = ground
-			emit(l, piece{log: b[:n], arrivals: one[:], state: state, whole: true})
+			emit(l, piece{log: b[:n], arrivals: one[:], state: state, cause: whole})
 			b = b[n:]
 			continue
 		}
@@ -77,13 +86,13 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 		b = b[n:]
 		switch {
 		case newline >= 0:
-			l.cut(len(l.pending), ground, true, now, emit)
+			l.cut(len(l.pending), ground, whole, now, emit)
 		case len(l.pending) == MaxLine:
 			_, safe, state := scan(nil, l.pending, l.state, false)
 			if safe == 0 { // one sequence fills the record: nothing is left but to cut it
 				_, safe, state = scan(nil, l.pending, l.state, true)
 			}
-			l.cut(safe, state, false, now, emit)
+			l.cut(safe, state, full, now, emit)
 		}
 	}
 }
@@ -95,19 +104,19 @@ func (l *line) flush(now time.Time, emit func(*line, piece)) {
 	}
 	l.since = now
 	if _, safe, state := scan(nil, l.pending, l.state, false); safe > 0 {
-		l.cut(safe, state, false, now, emit)
+		l.cut(safe, state, aged, now, emit)
 	}
 }
 
 // end emits all that is pending.
 func (l *line) end(now time.Time, emit func(*line, piece)) {
 	if len(l.pending) > 0 {
-		l.cut(len(l.pending), ground, true, now, emit)
+		l.cut(len(l.pending), ground, whole, now, emit)
 	}
 }
 
 // cut emits the first n bytes of pending; state is the parser's after them.
-func (l *line) cut(n int, state parser, whole bool, now time.Time, emit func(*line, piece)) {
+func (l *line) cut(n int, state parser, why cause, now time.Time, emit func(*line, piece)) {
 	k, rest := 0, n
 	for rest > 0 && rest >= l.arrivals[k].bytes {
 		rest -= l.arrivals[k].bytes
@@ -123,7 +132,7 @@ func (l *line) cut(n int, state parser, whole bool, now time.Time, emit func(*li
 	l.consumed += uint64(n)
 	before := l.state
 	l.state = state
-	emit(l, piece{log: l.pending[:n], arrivals: of, state: before, whole: whole})
+	emit(l, piece{log: l.pending[:n], arrivals: of, state: before, cause: why})
 	l.pending = append(l.pending[:0], l.pending[n:]...)
 	if split.bytes > 0 {
 		l.arrivals[k] = split

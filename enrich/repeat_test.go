@@ -14,6 +14,13 @@ import (
 // A recording is a session's frames in order, which may be cut into chunks anywhere.
 type recording []schema.Frame
 
+// onTerminal is the operation with a terminal.
+func onTerminal(op *schema.Operation) *schema.Operation {
+	interactive := *op
+	interactive.Interactive, interactive.Width, interactive.Height = true, 40, 10
+	return &interactive
+}
+
 // randomRecording is a session with two streams, resizes, and an end.
 func randomRecording(t testing.TB, rng *rand.Rand, op *schema.Operation, size int) recording {
 	t.Helper()
@@ -34,6 +41,9 @@ func randomRecording(t testing.TB, rng *rand.Rand, op *schema.Operation, size in
 			continue
 		}
 		output := hostile(rng, 1+rng.IntN(1000))
+		if op.Interactive {
+			output = hostileTerminal(rng, 1+rng.IntN(1000))
+		}
 		size -= len(output)
 		r = append(r, schema.Frame{Kind: schema.FrameKind(rng.IntN(2)), Time: at.UnixNano(), Payload: output})
 	}
@@ -133,6 +143,10 @@ func TestChunksAddedAgain(t *testing.T) {
 	op := testOperation(t, k)
 	for seed := range uint64(40) {
 		rng := rand.New(rand.NewPCG(seed, 4))
+		op := op
+		if seed%2 == 1 {
+			op = onTerminal(op)
+		}
 		r := randomRecording(t, rng, op, 60_000)
 		all := r.chunks(randomCuts(rng))
 		want := enrichAll(t, op, k, all)
@@ -184,6 +198,10 @@ func TestResumeIsTheSame(t *testing.T) {
 	op := testOperation(t, k)
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 5))
+		op := op
+		if seed%2 == 1 {
+			op = onTerminal(op)
+		}
 		all := randomRecording(t, rng, op, 40_000).chunks(randomCuts(rng))
 		checkResumes(t, op, k, all, enrichAll(t, op, k, all))
 	}

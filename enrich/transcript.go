@@ -38,6 +38,7 @@ type Transcript struct {
 	signer        Signer
 
 	lines      [2]line
+	terminal   *terminal // nil for a session without one
 	digest     hash.Hash
 	textDigest hash.Hash
 	sequence   uint64
@@ -76,6 +77,9 @@ func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error
 	}
 	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New()}
 	t.lines[schema.Stderr].stream = schema.Stderr
+	if op.Interactive {
+		t.terminal = newTerminal(op.Width, op.Height)
+	}
 	return t, nil
 }
 
@@ -93,6 +97,12 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 	}
 	final := &last.Records[len(last.Records)-1]
 	t.sequence, t.offset, t.events, t.ended = r.Sequence, final.Offset+final.Span(), r.Events, r.Ended
+	if t.terminal != nil && len(r.Terminal) > 0 {
+		// One that can't be read costs what a fresh one does: the texts of a few records tell less of what was before.
+		if remembered, ok := readState(r.Terminal); ok {
+			t.terminal = remembered
+		}
+	}
 	for i := range t.lines {
 		t.lines[i].consumed = r.Consumed[i]
 		t.lines[i].state = parser(r.Parser[i])
@@ -172,6 +182,7 @@ func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
 	for i := range t.lines {
 		t.lines[i].end(now, t.emit)
 	}
+	t.missed()
 	// From here on no segment is sealed before the gap is in it.
 	var missing uint64
 	for i := range t.lines {
@@ -188,6 +199,13 @@ func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
 		at = c.Frames[0].Time
 	}
 	return t.event(schema.EventGap, at, &schema.Detail{Bytes: &missing, Reason: reason})
+}
+
+// missed says that what the terminal shows is not known any more.
+func (t *Transcript) missed() {
+	if t.terminal != nil {
+		t.terminal.forget()
+	}
 }
 
 // Expire cuts the lines whose first byte came MaxAge or longer before now.
@@ -238,6 +256,9 @@ func (t *Transcript) seal() error {
 		Digest:   digest, TextDigest: textDigest,
 		Ended: t.ended,
 	}}
+	if t.terminal != nil && !t.ended && !t.terminal.isNew(t.operation.Width, t.operation.Height) {
+		s.Resume.Terminal = t.terminal.appendState(nil)
+	}
 	data, err := schema.AppendSegment(make([]byte, 0, t.size+len(t.operationJSON)+512), t.operationJSON, &s)
 	if err != nil {
 		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
@@ -255,16 +276,26 @@ func (t *Transcript) seal() error {
 func (t *Transcript) emit(l *line, p piece) {
 	log := t.keep(p.log)
 	read := trimEnd(log)
-	if p.state != ground || !isPlain(read) {
+	plain := p.state == ground && isPlain(read)
+	if !plain {
 		start := len(t.arena)
 		t.arena, _, _ = scan(t.arena, read, p.state, true)
 		read = t.arena[start:len(t.arena):len(t.arena)]
+	}
+	if t.terminal != nil && l.stream == schema.Stdout {
+		if still := t.terminal.isStill(p, plain); !still || !t.terminal.passesOver(p) {
+			start := len(t.arena)
+			var ok bool
+			if t.arena, ok = t.terminal.show(t.arena, p); ok && !still {
+				read = t.arena[start:len(t.arena):len(t.arena)]
+			}
+		}
 	}
 	start := len(t.arena)
 	t.arena = appendTiming(t.arena, p.arrivals)
 	t.digest.Write(log)
 	t.record(schema.Record{
-		Event: schema.EventOutput, Stream: l.stream, Partial: !p.whole, Time: p.arrivals[0].at,
+		Event: schema.EventOutput, Stream: l.stream, Partial: p.cause != whole, Time: p.arrivals[0].at,
 		Log: log, Text: read, Timing: t.arena[start:len(t.arena):len(t.arena)],
 	})
 }
@@ -302,8 +333,12 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 	t.events++
 	switch f.Kind {
 	case schema.FrameResize:
+		if t.terminal != nil {
+			t.terminal.resize(detail.Width, detail.Height)
+		}
 		return t.event(schema.EventResize, f.Time, detail)
 	case schema.FrameGap:
+		t.missed()
 		if detail.Bytes == nil {
 			detail.Bytes = new(uint64)
 		}

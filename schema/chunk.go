@@ -51,7 +51,7 @@ type Chunk struct {
 
 const (
 	chunkVersion   = 1
-	segmentVersion = 1
+	segmentVersion = 2
 )
 
 // ErrVersion is returned for a message that a later version of ttydrain wrote.
@@ -90,7 +90,7 @@ func AppendChunk(dst []byte, c *Chunk) []byte {
 // DecodeChunk reads what [AppendChunk] wrote. The payloads alias data. c.Frames is reused.
 func DecodeChunk(data []byte, c *Chunk) error {
 	r := reader{data: data}
-	if err := r.version(chunkVersion); err != nil {
+	if _, err := r.version(chunkVersion); err != nil {
 		return fmt.Errorf("decode chunk: %w", err)
 	}
 	c.Ordinal = r.uvarint()
@@ -136,14 +136,15 @@ type reader struct {
 	bad  bool
 }
 
-func (r *reader) version(want byte) error {
+// version reads the version of a message, of which want is the latest that can be read.
+func (r *reader) version(want byte) (byte, error) {
 	switch v := r.byte(); {
 	case r.bad || v == 0:
-		return ErrCorrupt
+		return 0, ErrCorrupt
 	case v > want:
-		return ErrVersion
+		return 0, ErrVersion
 	default:
-		return nil
+		return v, nil
 	}
 }
 

@@ -123,7 +123,7 @@ var decoders = map[string]struct {
 
 func TestVersionFromTheFuture(t *testing.T) {
 	for name, d := range decoders {
-		for _, version := range []byte{2, 255} {
+		for _, version := range []byte{max(chunkVersion, segmentVersion) + 1, 255} {
 			data := d.valid(t)
 			data[0] = version
 			if err := d.decode(data); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) {

@@ -21,7 +21,7 @@ func TestDeadLetter(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 1 {
-			golden(t, "deadletter.json", data)
+			golden(t, "v1/deadletter.json", data)
 		}
 		var got DeadLetter
 		if err := json.Unmarshal(data, &got); err != nil {

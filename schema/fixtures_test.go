@@ -161,5 +161,8 @@ func dumpSegment(s *Segment) string {
 	}
 	fmt.Fprintf(&b, "resume consumed=%d events=%d sequence=%d parser=%d ended=%t\n\tdigest=%x\n\ttextdigest=%x\n",
 		s.Resume.Consumed, s.Resume.Events, s.Resume.Sequence, s.Resume.Parser, s.Resume.Ended, s.Resume.Digest, s.Resume.TextDigest)
+	if len(s.Resume.Terminal) > 0 {
+		fmt.Fprintf(&b, "\tterminal=%x\n", s.Resume.Terminal)
+	}
 	return b.String()
 }

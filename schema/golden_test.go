@@ -48,7 +48,7 @@ func TestUpdateNeverOverwrites(t *testing.T) {
 
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
-	path := filepath.Join("testdata", "v1", name)
+	path := filepath.Join("testdata", name)
 	if *update {
 		if err := writeMissing(path, got); err != nil {
 			t.Fatal(err)
@@ -63,21 +63,24 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// What this version writes is what version 1 wrote.
+// What this version writes is what version 1 wrote, where there is no state of a terminal, and otherwise what version 2 wrote.
 func TestGoldenWrite(t *testing.T) {
-	if chunkVersion != 1 || segmentVersion != 1 {
-		t.Fatal("another version: write its golden files to a folder of its own; TestGoldenRead keeps reading this one")
+	if chunkVersion != 1 || segmentVersion != 2 {
+		t.Fatal("another version: write its golden files to a folder of its own; TestGoldenRead keeps reading these")
 	}
 	small := &Chunk{Frames: []Frame{{Kind: FrameStdout, Time: 1_772_357_400_000_000_000, Payload: []byte("$ ")}}}
 	for name, c := range map[string]*Chunk{"chunk": testChunk(t), "chunk-one-frame": small, "chunk-no-frames": {Ordinal: 1}} {
-		golden(t, name+".bin", AppendChunk(nil, c))
-		golden(t, name+".txt", []byte(dumpChunk(c)))
+		golden(t, "v1/"+name+".bin", AppendChunk(nil, c))
+		golden(t, "v1/"+name+".txt", []byte(dumpChunk(c)))
 	}
 	all := testSegment()
 	one := testSegment()
 	one.Records = one.Records[4:5]
 	one.Resume = Resume{Consumed: [2]uint64{1 << 40, 0}, Events: 1, Sequence: 5, Digest: one.Resume.Digest, TextDigest: one.Resume.TextDigest}
-	for name, s := range map[string]*Segment{"segment": all, "segment-one-record": one} {
+	terminal := testSegment()
+	terminal.Records, terminal.Resume = one.Records, one.Resume
+	terminal.Resume.Terminal = []byte("\x01opaque here: package enrich's")
+	for name, s := range map[string]*Segment{"v1/segment": all, "v1/segment-one-record": one, "v2/segment-terminal": terminal} {
 		golden(t, name+".bin", encodeSegment(t, s))
 		golden(t, name+".txt", []byte(dumpSegment(s)))
 	}
@@ -90,12 +93,12 @@ func TestGoldenWrite(t *testing.T) {
 		}
 		records = append(records, '\n')
 	}
-	golden(t, "records.ndjson", records)
+	golden(t, "v1/records.ndjson", records)
 }
 
-// Every golden file of version 1 is read, and says what the readable file beside it says.
+// Every golden file of every version is read, and says what the readable file beside it says.
 func TestGoldenRead(t *testing.T) {
-	files, err := filepath.Glob("testdata/v1/*.bin")
+	files, err := filepath.Glob("testdata/v*/*.bin")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ var (
 // rooms is the table of imports: schema <- enrich, sinks <- pipeline/* <- cmd. A new package gets a line.
 var rooms = map[string]room{
 	"schema": {ours: none, outside: none},
-	"enrich": {ours: []string{"schema"}, outside: []string{"github.com/golang-jwt/jwt/", "github.com/go-jose/go-jose/"}},
+	"enrich": {ours: []string{"schema"}, outside: []string{"github.com/golang-jwt/jwt/", "github.com/go-jose/go-jose/", "github.com/clipperhouse/displaywidth"}},
 
 	"sinks":                      {ours: []string{"schema"}, outside: none},
 	"sinks/https":                {ours: []string{"schema", "sinks"}, outside: all},

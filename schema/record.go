@@ -130,6 +130,9 @@ type Resume struct {
 	Parser [2]uint8
 	// Digest and TextDigest are the marshalled states of the running SHA-256 hashes.
 	Digest, TextDigest []byte
+	// Terminal is what the session's terminal shows, as far as the texts of later records need it; empty where it
+	// shows nothing that they do, and for a session without a terminal. Only package enrich reads it.
+	Terminal []byte
 	// Ended says that the last record is the session's end.
 	Ended bool
 }

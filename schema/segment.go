@@ -22,13 +22,16 @@ const MaxSegment = 256 << 10
 
 // AppendSegment appends the binary form of s, whose records must be consecutive:
 //
-//	version 1 | uvarint length, JSON of the operation |
+//	version 1 or 2 | uvarint length, JSON of the operation |
 //	uvarint first sequence | uvarint first offset | varint first time | uvarint count |
 //	records: flags byte | varint nanoseconds since the record before | uvarint length, log |
 //	         [uvarint length, text] | uvarint length, timing | digest (32) | text digest (32) |
 //	         [uvarint length, JSON of the detail; not for output] |
 //	resume: uvarint consumed of stdout, of stderr | uvarint events | parser states (2) | ended byte |
-//	        uvarint length, digest state | uvarint length, text digest state
+//	        uvarint length, digest state | uvarint length, text digest state |
+//	        [uvarint length, state of the terminal; not in version 1]
+//
+// A segment without a state of the terminal is of version 1, so that everything that reads that one reads it.
 //
 // operationJSON is the JSON of s.Operation, which the caller keeps so that it is made once.
 func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
@@ -36,7 +39,11 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 		return dst, fmt.Errorf("encode segment: no records")
 	}
 	first := &s.Records[0]
-	dst = append(dst, segmentVersion)
+	version := byte(1)
+	if len(s.Resume.Terminal) > 0 {
+		version = segmentVersion
+	}
+	dst = append(dst, version)
 	dst = appendBytes(dst, operationJSON)
 	dst = binary.AppendUvarint(dst, first.Sequence)
 	dst = binary.AppendUvarint(dst, first.Offset)
@@ -90,6 +97,9 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 	dst = append(dst, ended)
 	dst = appendBytes(dst, s.Resume.Digest)
 	dst = appendBytes(dst, s.Resume.TextDigest)
+	if version > 1 {
+		dst = appendBytes(dst, s.Resume.Terminal)
+	}
 	return dst, nil
 }
 
@@ -123,7 +133,8 @@ type Decoder struct {
 // operation share one Operation, which nobody may change.
 func (d *Decoder) Segment(data []byte) (*Segment, error) {
 	r := reader{data: data}
-	if err := r.version(segmentVersion); err != nil {
+	version, err := r.version(segmentVersion)
+	if err != nil {
 		return nil, fmt.Errorf("decode segment: %w", err)
 	}
 	op, err := d.operation(r.bytes())
@@ -179,6 +190,9 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 	s.Resume.Ended = ended == 1
 	s.Resume.Digest = r.bytes()
 	s.Resume.TextDigest = r.bytes()
+	if version > 1 {
+		s.Resume.Terminal = r.bytes()
+	}
 	s.Resume.Sequence = sequence - 1
 	if r.bad || ended > 1 || len(r.data) > 0 || count == 0 {
 		return nil, fmt.Errorf("decode segment: %w", ErrCorrupt)

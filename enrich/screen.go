@@ -1,0 +1,201 @@
+package enrich
+
+import (
+	"slices"
+	"unicode/utf8"
+)
+
+// A cell is one place of a screen: a rune, or one of blank, wideTail and tabFill.
+type cell struct {
+	rune  rune
+	marks string // the combining characters on it, at most maxMarks bytes
+}
+
+const (
+	blank    rune = 0  // never written, or erased
+	wideTail rune = -1 // the second half of the wide rune before it
+	tabFill  rune = -2 // passed over by a tab, which is one space in a text: the first cell of it is ' '
+)
+
+// A row is one row of a screen. The cells behind those that it has are blank.
+type row struct {
+	cells   []cell
+	wrapped bool // its line goes on in the next row
+	written bool // the record at hand wrote to it
+}
+
+// A screen is what a terminal shows: the main one, or the alternate one of full-screen programs. It owns its rows.
+type screen struct {
+	rows        []row // from top to bottom, as many as the terminal is high
+	x, y        int   // of the cursor
+	wrapNext    bool  // the last column is written, and the next rune goes to the next row
+	saved       point // of the cursor
+	top, bottom int   // first and last row of what scrolls
+
+	// above is the text of the line that goes on in the first row, as far as it has left the screen: at most maxText
+	// bytes. aboveWritten says that the record at hand wrote to it.
+	above        []byte
+	aboveWritten bool
+}
+
+type point struct{ x, y int }
+
+// reset makes the screen blank, of a height, with the cursor at the left of a row. It keeps the storage of one row, so that an
+// operation whose terminal is not in use takes little.
+func (s *screen) reset(height, y int) {
+	spare := []cell(nil)
+	for i := range s.rows {
+		if cap(s.rows[i].cells) > 0 {
+			spare = s.rows[i].cells[:0]
+		}
+	}
+	if cap(s.rows) < height {
+		s.rows = make([]row, height)
+	}
+	rows := s.rows[:height]
+	clear(rows)
+	rows[y].cells = spare
+	*s = screen{rows: rows, y: y, bottom: height - 1, above: s.above[:0]}
+}
+
+// set writes a cell, and what belongs to it behind it: the second half of a wide rune.
+func (r *row) set(x int, c cell, width int) {
+	r.split(x)
+	r.split(x + width)
+	for len(r.cells) < x+width {
+		r.cells = append(r.cells, cell{})
+	}
+	r.cells[x] = c
+	if width == 2 {
+		r.cells[x+1] = cell{rune: wideTail}
+	}
+	r.written = true
+}
+
+// split blanks a wide rune that has a half on each side of x.
+func (r *row) split(x int) {
+	if 0 < x && x < len(r.cells) && r.cells[x].rune == wideTail {
+		r.cells[x-1], r.cells[x] = cell{}, cell{}
+	}
+}
+
+// erase blanks the cells from x up to end. A row that is erased to its end is not wrapped.
+func (r *row) erase(x, end, width int) {
+	if end >= width {
+		r.wrapped = false
+	}
+	if x >= len(r.cells) {
+		return
+	}
+	r.split(x)
+	r.split(end)
+	r.written = true
+	if end >= len(r.cells) {
+		r.cells = r.cells[:min(x, len(r.cells))]
+		return
+	}
+	clear(r.cells[x:end])
+}
+
+// insert moves the cells from x on to the right by n. Those that leave the row, which is width wide, are gone.
+func (r *row) insert(x, n, width int) {
+	r.split(x)
+	if x >= len(r.cells) {
+		return
+	}
+	n = min(n, width-x)
+	r.cells = slices.Insert(r.cells, x, make([]cell, n)...)
+	r.split(width)
+	r.cells = r.cells[:min(len(r.cells), width)]
+	r.written = true
+}
+
+// remove takes n cells out at x.
+func (r *row) remove(x, n int) {
+	r.split(x)
+	r.split(x + n)
+	if x < len(r.cells) {
+		r.cells = slices.Delete(r.cells, x, min(x+n, len(r.cells)))
+		r.written = true
+	}
+}
+
+// tab passes over the cells from x up to end.
+func (r *row) tab(x, end int) {
+	if len(r.cells) > x { // over what is there already
+		return
+	}
+	for len(r.cells) < x {
+		r.cells = append(r.cells, cell{})
+	}
+	r.cells = append(r.cells, cell{rune: ' '})
+	for len(r.cells) < end {
+		r.cells = append(r.cells, cell{rune: tabFill})
+	}
+}
+
+// trim drops the blank cells at the end.
+func (r *row) trim() {
+	n := len(r.cells)
+	for n > 0 && r.cells[n-1].rune == blank {
+		n--
+	}
+	r.cells = r.cells[:n]
+}
+
+// appendText appends what a person reads in the row.
+func (r *row) appendText(dst []byte) []byte {
+	for i := range r.cells {
+		switch c := &r.cells[i]; {
+		case c.rune == blank:
+			dst = append(dst, ' ')
+		case c.rune < 0:
+		default:
+			dst = utf8.AppendRune(dst, c.rune)
+		}
+		dst = append(dst, r.cells[i].marks...)
+	}
+	return dst
+}
+
+// rotate moves the rows from top to bottom up by n, or down where n is negative. The rows that come in are blank, with the
+// storage of those that go out.
+func (s *screen) rotate(top, bottom, n int) {
+	rows := s.rows[top : bottom+1]
+	if n == 1 { // a newline at the bottom
+		out := rows[0].cells[:0]
+		copy(rows, rows[1:])
+		rows[len(rows)-1] = row{cells: out}
+		if top > 0 {
+			s.rows[top-1].wrapped = false
+		}
+		return
+	}
+	by := min(max(n, -n), len(rows))
+	if n < 0 {
+		slices.Reverse(rows)
+	}
+	out := rows[:by]
+	for i := range out {
+		out[i] = row{cells: out[i].cells[:0]}
+	}
+	slices.Reverse(out)
+	slices.Reverse(rows[by:])
+	slices.Reverse(rows)
+	if n < 0 {
+		slices.Reverse(rows)
+	}
+	// A line does not go on over the edge of what moved.
+	if top > 0 {
+		s.rows[top-1].wrapped = false
+	}
+	s.rows[bottom].wrapped = false
+}
+
+// size counts the cells, as far as any are written.
+func (s *screen) size() (n int) {
+	for i := range s.rows {
+		n += len(s.rows[i].cells)
+	}
+	return n
+}
