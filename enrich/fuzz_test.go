@@ -101,7 +101,7 @@ func BenchmarkTranscript(b *testing.B) {
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			k := testKey(b)
-			tr, err := New(testOperation(b, k), k, time.Now())
+			tr, err := New(onTerminal(testOperation(b, k)), k, time.Now())
 			if err != nil {
 				b.Fatal(err)
 			}

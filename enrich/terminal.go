@@ -41,7 +41,8 @@ type terminal struct {
 	marks         int  // bytes of combining characters that were written since the last reset
 
 	// fresh says that the main screen is shown, blank, with the cursor at the left of the last row, and that no mode is set: as at
-	// the start, or after a newline at the bottom. What was above is forgotten.
+	// the start, or after a newline that scrolled the screen. What is above is forgotten. A newline that only moved the cursor down may be
+	// of an editor that moves within its line, as readline does.
 	fresh bool
 
 	cut bool // the line of the record before goes on
@@ -50,6 +51,7 @@ type terminal struct {
 	last     rune   // the last rune written, for REP
 	ending   bool   // its newline ends a line of which there was a record before, and which it tells again
 	out      []byte // the lines that it wrote to and that are not on the screen any more
+	scrolled bool   // its newline was at the bottom of the screen
 	lastLine int    // where the last line in out begins
 	line     []byte // of the line at hand: used again and again
 }
@@ -119,7 +121,7 @@ func (t *terminal) show(dst []byte, p piece) (text []byte, ok bool) {
 			text, ok = dst, false
 		}
 	}()
-	t.fresh, t.last = false, 0
+	t.fresh, t.last, t.scrolled = false, 0, false
 	t.ending = p.cause == whole && t.cut && !t.alternate
 	t.feed(p.log, p.state)
 	t.tell()
@@ -186,6 +188,7 @@ func (t *terminal) endLine(returned bool) {
 	if returned {
 		s.x = 0
 	}
+	t.scrolled = s.y == t.height-1 && s.bottom == s.y
 	t.index()
 }
 
@@ -378,10 +381,8 @@ func (t *terminal) settle(p piece) {
 	t.cut = p.cause != whole
 	plain := !t.alternate && !t.noWrap && !t.insert && !t.origin && !t.shifted && t.drawing == [2]bool{} &&
 		t.main.top == 0 && t.main.bottom == t.height-1
-	s := &t.main
-	atBottom := s.y == t.height-1 && s.x == 0 && !s.wrapNext && len(s.rows[s.y].cells) == 0 && (s.y == 0 || !s.rows[s.y-1].wrapped)
 	switch {
-	case plain && (p.cause == full || atBottom || p.cause != whole && t.soFar() > maxSoFar):
+	case plain && (p.cause == full || t.scrolled && t.main.x == 0 || p.cause != whole && t.soFar() > maxSoFar):
 		t.forget()
 	case t.main.size()+t.alt.size()+len(t.main.above)+len(t.alt.above) > maxCells:
 		t.forget()
