@@ -221,7 +221,7 @@ func TestRecordings(t *testing.T) {
 }
 
 // TestTerminalShowsWhatTmuxDoes: a widely used terminal emulator shows the same, after real sessions and after bytes that are hard. What tmux does
-// in its own way is not among them: CHT and HPR, a backspace at the last column, and half a wide rune that is erased.
+// in its own way is not among them: CHT, HPR and VPR, a backspace at the last column, and half a wide rune that is erased.
 func TestTerminalShowsWhatTmuxDoes(t *testing.T) {
 	need(t, "tmux")
 	dir := t.TempDir()
@@ -253,7 +253,7 @@ func TestTerminalShowsWhatTmuxDoes(t *testing.T) {
 	for i, s := range []string{
 		"日本語\b\b\bx\x1b[2D\x1b[K日", strings.Repeat("0123456789", 7) + "\rab\x1b[2@\x1b[5C\x1b[3P\x1b[A\x1b[4Xz",
 		"top\x1b[2;4r\x1b[4;1Ha\nb\nc\x1b[2;1H\x1bMtop\x1b[L\x1b[3;3Hx\x1b[M", "one\x1b7\x1b[5;5Htwo\x1b8!\x1b[3g\x1b[?7l" + strings.Repeat("w", 50) + "\x1b[?7h",
-		strings.Repeat("row\r\n", 30) + "\x1b[3S\x1b[2T\x1b[1J\x1b[3;5Hx\x1b[0J", "\x1b[4habc\x1b[2Dnew\x1b[4l\x1b[10G-\x1b[7b\x1b[1K.", "a\tb|\x1b[Z#\x1b[3d@\x1b[2e\x1b[4C=\x1b[E+\x1b[F-",
+		strings.Repeat("row\r\n", 30) + "\x1b[3S\x1b[2T\x1b[1J\x1b[3;5Hx\x1b[0J", "\x1b[4habc\x1b[2Dnew\x1b[4l\x1b[10G-\x1b[7b\x1b[1K.", "a\tb|\x1b[Z#\x1b[3d@\x1b[2B\x1b[4C=\x1b[E+\x1b[F-",
 		strings.Repeat("x", 29) + "日本\b\b\b\by", "e\u0301cafe\u0301\b\b\x1b[1@-", "\x1b[2;5r\x1b[?6h\x1b[1;1Hin\x1b[9;1Hend\x1b[?6l\x1b[1;20Hout",
 		strings.Repeat("y", 30) + "\rz\x1b[30Gz\r\n" + strings.Repeat("y", 30) + "\x1b[30G?!", "\x1b[?1049halt\x1b[?1049l\x1b[?1049h\x1b[5;5Hagain",
 	} {

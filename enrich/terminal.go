@@ -10,7 +10,7 @@ import (
 // Bounds of a terminal, so that no session can make its enriching slow or large.
 const (
 	// maxWidth and maxHeight are how large a terminal is taken to be at most, in cells.
-	maxWidth, maxHeight = 1000, 500
+	maxWidth, maxHeight = 1000, 250
 	// maxCells is how many cells, of the main and the alternate screen, are remembered from one record to the next.
 	maxCells = 32 << 10
 	// maxText is how many bytes the text of a record has at most that came from the terminal.

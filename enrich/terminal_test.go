@@ -12,14 +12,15 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A screening shows frames on a terminal of an interactive session: each string is bytes that arrive together, a time.Duration is a wait, and
-// a [2]int another size of the terminal.
+// A screening shows frames on a terminal of an interactive session: each string is bytes that arrive together, a time.Duration is a wait,
+// a [2]int another size of the terminal, and missing is what could not be recorded.
 type screening []any
 
+type missing struct{}
+
 // texts are those of the output records. The session goes on after every record as after a restart, where restart is set.
-func (s screening) texts(t testing.TB, width, height int, restart bool) (texts []string) {
+func (s screening) texts(t testing.TB, k *Key, width, height int, restart bool) (texts []string) {
 	t.Helper()
-	k := testKey(t)
 	op := testOperation(t, k)
 	op.Interactive, op.Width, op.Height = true, width, height
 	tr, err := New(op, k, time.Now())
@@ -58,6 +59,9 @@ func (s screening) texts(t testing.TB, width, height int, restart bool) (texts [
 		case [2]int:
 			script.event(schema.FrameResize, &schema.Detail{Width: step[0], Height: step[1]})
 			take()
+		case missing:
+			script.event(schema.FrameGap, &schema.Detail{Reason: "a test"})
+			take()
 		}
 	}
 	script.end()
@@ -67,6 +71,7 @@ func (s screening) texts(t testing.TB, width, height int, restart bool) (texts [
 
 // TestTerminal: what a person reads in each record.
 func TestTerminal(t *testing.T) {
+	k := testKey(t)
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, test := range []struct {
 		name   string
@@ -129,14 +134,15 @@ func TestTerminal(t *testing.T) {
 			"a: 0%|b: 0%|a: 50%|b: 1%|a: 100%|b: 7%"},
 		{"the same row again and again", screening{"\x1b[?1049h\x1b[H~\x1b[2H~\x1b[3H~\x1b[4Hx\x1b[5H~", MaxAge}, "~ ⏎ x ⏎ ~"},
 		{"a reset", screening{"\x1b[?1049h\x1b[?7l\x1b(0abc\x1bc$ ok\r\n"}, "▒␉␌ ⏎ $ ok"},
-		{"a gap", nil, ""},
+		{"a gap", screening{"\x1b[?1049h$ ab", missing{}, "\bc\r\n"}, "$ ab|c"},
+		{"nothing", screening{"\x1b[5n\x1b[c\x1bZ\b\b\r\n"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := strings.Join(test.shown.texts(t, 20, 5, false), "|")
+			got := strings.Join(test.shown.texts(t, k, 20, 5, false), "|")
 			if got != test.record {
 				t.Errorf("reads\n%q, expected\n%q", got, test.record)
 			}
-			if again := strings.Join(test.shown.texts(t, 20, 5, true), "|"); again != got {
+			if again := strings.Join(test.shown.texts(t, k, 20, 5, true), "|"); again != got {
 				t.Errorf("with restarts\n%q, without\n%q", again, got)
 			}
 		})

@@ -63,8 +63,11 @@ type Record struct {
 	Time int64
 	// Log is the exact bytes, with the newline that ended the line; empty for all but EventOutput.
 	Log []byte
-	// Text is the line as a person reads it: valid UTF-8 without control characters, escape
-	// sequences or line end. For an event it is a sentence that tells it.
+	// Text is the record as a person reads it: valid UTF-8 without control characters, escape
+	// sequences or line end. In a session with a terminal it is what the terminal shows, at the record's end, in the lines
+	// that the record wrote to, as it is after backspaces, carriage returns and movements of the cursor: the whole of a line, also of one that began
+	// in the records before, and " ⏎ " between lines where there are several, as with full-screen programs. It is empty where
+	// nothing was written. See package enrich for what is not guaranteed. For an event it is a sentence that tells it.
 	Text []byte
 	// Timing tells when the bytes of Log arrived: "DELAY:BYTES" pairs with a space between,
 	// DELAY in microseconds since the pair before (for the first, since Time). Empty for events.
