@@ -321,6 +321,10 @@ func isStill(b []byte, state parser) bool {
 			shown = true
 			continue
 		}
+		if n := colour(b[i:]); state == ground && n > 0 { // so often that it has a way of its own
+			i += n - 1
+			continue
+		}
 		next, visible := state.next(c)
 		switch {
 		case c == esc && next == escape:
@@ -360,6 +364,22 @@ func isStill(b []byte, state parser) bool {
 	return true
 }
 
+// colour is the length of the SGR sequence at the start of b, or 0.
+func colour(b []byte) int {
+	if len(b) < 3 || b[0] != esc || b[1] != '[' {
+		return 0
+	}
+	for i, c := range b[2:] {
+		if c == 'm' {
+			return i + 3
+		}
+		if c < 0x20 || c >= 0x40 {
+			return 0
+		}
+	}
+	return 0
+}
+
 // isEnd says that bytes are a line end.
 func isEnd(b []byte) bool {
 	return len(trimEnd(b)) == 0
@@ -367,8 +387,10 @@ func isEnd(b []byte) bool {
 
 func isStillSequence(b []byte) bool {
 	if b[0] != '[' {
-		return len(b) == 2 && strings.IndexByte("()", b[0]) >= 0 && b[1] != '0' || len(b) == 1 && strings.IndexByte("78DEMc", b[0]) < 0 ||
-			len(b) > 1 && strings.IndexByte("()", b[0]) < 0
+		if b[0] == '(' || b[0] == ')' { // a character set: ASCII is in use already
+			return len(b) == 2 && b[1] != '0'
+		}
+		return len(b) > 1 || strings.IndexByte("78DEMc", b[0]) < 0
 	}
 	private, numbers, intermediate, final := divide(b[1:])
 	switch {

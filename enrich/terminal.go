@@ -31,28 +31,29 @@ const lineSeparator = " ⏎ "
 // next is in appendState.
 type terminal struct {
 	width, height int
-	main, alt     screen // alt has no rows before the session's first full-screen program
-	alternate     bool   // alt is shown
-	noWrap        bool   // DECAWM is reset
-	insert        bool   // IRM is set
-	origin        bool   // DECOM is set
-	drawing       [2]bool
-	shifted       bool // G1 is in use, and not G0
-	marks         int  // bytes of combining characters that were written since the last reset
+	main, alt     screen  // alt has no rows before the session's first full-screen program
+	alternate     bool    // alt is shown
+	noWrap        bool    // DECAWM is reset
+	insert        bool    // IRM is set
+	origin        bool    // DECOM is set
+	drawing       [2]bool // G0, G1 is the DEC special graphics set, and not ASCII
+	shifted       bool    // G1 is in use, and not G0
+	marks         int     // bytes of combining characters that were written since the last reset
 
 	// fresh says that the main screen is shown, blank, with the cursor at the left of the last row, and that no mode is set: as at
 	// the start, or after a newline that scrolled the screen. What is above is forgotten. A newline that only moved the cursor down may be
 	// of an editor that moves within its line, as readline does.
 	fresh bool
 
-	cut bool // the line of the record before goes on
+	// cut says that the record before is partial.
+	cut bool
 
 	// Of the record at hand.
 	last     rune   // the last rune written, for REP
 	ending   bool   // its newline ends a line of which there was a record before, and which it tells again
 	out      []byte // the lines that it wrote to and that are not on the screen any more
-	scrolled bool   // its newline was at the bottom of the screen
 	lastLine int    // where the last line in out begins
+	scrolled bool   // its newline was at the bottom of the screen
 	line     []byte // of the line at hand: used again and again
 }
 
