@@ -33,7 +33,8 @@
 //     told of at the drain. Where a worker knows that its drain was up to date, and is back in time, it does not take
 //     messages that were for other drains for such a loss; where it is back too late, it may.
 //
-// A new drain begins with what the stream has, and has no gaps.
+// A new drain begins with what the stream has, and has no gaps. The filters by which a drain reads stand beside its position:
+// where they are others, the position says nothing of what came behind it (match.go).
 //
 // # Acknowledgement
 //

@@ -87,6 +87,7 @@ func (w *worker) begin(ctx context.Context, lease *bus.Lease) error {
 	p := lease.Progress()
 	if p == (bus.Progress{}) {
 		var err error
+		p.Match = w.matchText()
 		if p.Reached, err = w.bus.BeforeTime(ctx, w.keep.givenUp(now)); err != nil {
 			return err
 		}

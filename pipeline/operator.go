@@ -20,6 +20,9 @@ var ErrUnknownDrain = errors.New("no drain has this name")
 // ErrNotThere is returned for an operation or a dead letter that is not there, or not any more.
 var ErrNotThere = bus.ErrNotThere
 
+// ErrNoAgreement is returned for a record that may be protected health information, and a drain that may not have such.
+var ErrNoAgreement = errors.New("the record may be protected health information, and the drain has no agreement for it")
+
 // An Operator does with the drains what people want done. Any process that knows the drains can do it: what is
 // wanted goes through the bus to the workers, wherever they are.
 type Operator struct {
@@ -227,7 +230,8 @@ func (o *Operator) open(ctx context.Context, number uint64) (*schema.DeadLetter,
 	return l, sinks.Entry{Operation: segment.Operation, Record: &segment.Records[0]}, nil
 }
 
-// Redeliver writes a dead letter's record to its drain once more, and removes the letter when the drain has it.
+// Redeliver writes a dead letter's record to its drain once more, and removes the letter when the drain has it. Like the
+// router, it gives a drain without the agreement nothing that may be protected health information.
 func (o *Operator) Redeliver(ctx context.Context, number uint64) (err error) {
 	letter, entry, err := o.open(ctx, number)
 	if err != nil {
@@ -236,6 +240,9 @@ func (o *Operator) Redeliver(ctx context.Context, number uint64) (err error) {
 	drain, err := o.find(letter.Drain)
 	if err != nil {
 		return err
+	}
+	if entry.Operation.PHI && !drain.PHI {
+		return fmt.Errorf("drain %s: %w: give the drain the agreement (agreements: [baa]), or discard the letter", drain.Name, ErrNoAgreement)
 	}
 	sink, err := drain.Open()
 	if err != nil {

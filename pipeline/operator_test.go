@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,10 +143,11 @@ func TestDeadLetters(t *testing.T) {
 		}
 		return nil
 	})
+	g.drains[0].PHI = true
 	g.start()
 	defer func() { g.stop() }()
 	o := &Operator{Bus: g.bus, Drains: g.drains}
-	op, shown := g.session(rand.New(rand.NewPCG(7, 7)), "web", 10_000, false)
+	op, shown := g.session(rand.New(rand.NewPCG(7, 7)), "clinic", 10_000, false)
 	g.drain()
 	letters, err := o.DeadLetters(t.Context(), "strict", 100)
 	if err != nil || len(letters) != 2 || letters[0].Sequence != 3 || letters[1].Sequence != 5 || letters[0].Status != 422 || letters[0].Operation != op.ID {
@@ -167,6 +169,13 @@ func TestDeadLetters(t *testing.T) {
 	sink.mu.Lock()
 	refusing = false
 	sink.mu.Unlock()
+	ended := slices.Clone(g.drains)
+	ended[0].PHI = false // the agreement has ended meanwhile
+	o.Update(ended)
+	if err := o.Redeliver(t.Context(), letters[0].Number); !errors.Is(err, ErrNoAgreement) || !strings.Contains(err.Error(), "agreements: [baa]") {
+		t.Errorf("without the agreement: %v", err)
+	}
+	o.Update(g.drains)
 	if err := o.Redeliver(t.Context(), letters[0].Number); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -288,7 +289,25 @@ func TestHealthInformationStaysWithThoseWhoAgreed(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 8))
 	clinic, shownClinic := g.session(rng, "clinic", 5_000, false)
 	web, shownWeb := g.session(rng, "web", 5_000, false)
+	// Each segment says for itself what it may hold: this one's message has no header that says it, and the subject of an app without.
+	byHand := *clinic
+	byHand.App, byHand.ID = "web", "999"
+	text, err := json.Marshal(&byHand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := schema.AppendSegment(nil, text, &schema.Segment{Operation: &byHand,
+		Records: []schema.Record{{Event: schema.EventOutput, Sequence: 1, Time: time.Now().UnixNano(), Log: []byte("by hand\n"), Text: []byte("by hand")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.bus.PublishSegment(schema.SubjectLogs(&byHand, 1), 0, 1, false, data).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	g.drain()
+	if a, o := agreed.count(&byHand), other.count(&byHand); a != 1 || o != 0 {
+		t.Errorf("of a segment that was published by hand, the drain with the agreement got %d records, the other %d", a, o)
+	}
 	agreed.check(t, clinic, shownClinic)
 	agreed.check(t, web, shownWeb)
 	other.check(t, web, shownWeb)

@@ -198,6 +198,79 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	b.check(t, op, shown)
 }
 
+// TestUpdateOfAMatch: another match holds from the next record on, and for what waits for a drain that lags.
+func TestUpdateOfAMatch(t *testing.T) {
+	const partitions = 2
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), partitions), key: testKey(t)}
+	defer g.bus.Close()
+	v := newVersioned("chosen")
+	version := 0
+	match := func(apps ...string) Drain {
+		version++
+		var m []Match
+		for _, app := range apps {
+			m = append(m, Match{App: app})
+		}
+		return v.drain(settings{Version: version}, m...)
+	}
+	g.drains = []Drain{match("web")}
+	g.start()
+	defer func() { g.stop() }()
+	rng := rand.New(rand.NewPCG(12, 12))
+	type session struct {
+		op    *schema.Operation
+		shown []byte
+	}
+	record := func(app string) session {
+		op, shown := g.session(rng, app, 5_000, false)
+		g.drain()
+		return session{op, shown}
+	}
+	must := func(what string, s session, got bool) {
+		t.Helper()
+		if got {
+			v.check(t, s.op, s.shown)
+		} else if n := v.count(s.op); n != 0 {
+			t.Errorf("%s: %d records were delivered", what, n)
+		}
+	}
+	before, other := record("web"), record("db")
+	g.update(match("db"))
+	narrow, taken := record("web"), record("db")
+	g.update(match("db", "web"))
+	both := record("web")
+	must("what its match had", before, true)
+	must("what no match had before", other, false)
+	must("what it took by the second match", taken, true)
+	must("what it did not take by the second match", narrow, false)
+	must("what it takes by the third", both, true)
+	g.stop() // and over a restart
+	g.drains = []Drain{match("api")}
+	g.start()
+	later := record("api")
+	must("what came before a restart", narrow, false)
+	must("what came after it", later, true)
+
+	// What waits for a drain that fails goes by the match that it has then.
+	v.refuse(errors.New("down"))
+	waiting, unmatched := record("api"), record("web")
+	g.update(match("web"))
+	v.refuse(nil)
+	g.drain()
+	must("what waited, by a match that is gone", waiting, false)
+	must("what came meanwhile", unmatched, true)
+}
+
+// refuse has every write fail, or none.
+func (s *memorySink) refuse(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = nil
+	if why != nil {
+		s.fail = func([]sinks.Entry) error { return &sinks.Error{Verdict: sinks.Retry, Reason: why.Error()} }
+	}
+}
+
 // TestUpdateOfAStuckDrain changes a drain in the middle of a write that would never end.
 func TestUpdateOfAStuckDrain(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}

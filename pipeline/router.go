@@ -54,6 +54,9 @@ type RouterOptions struct {
 	Margin time.Duration
 }
 
+// endTimeout bounds asking where LOGS ends.
+const endTimeout = 5 * time.Second
+
 // A Router has a worker for each drain and partition.
 type Router struct {
 	o RouterOptions
@@ -102,8 +105,8 @@ func (r *Router) snapshot() []*worker {
 //
 //   - A drain that is the same (see [Drain].Settings) is left alone.
 //   - The workers of one that was changed are replaced. A write that is under way is given up, so what was not confirmed
-//     is written again with the new settings; the position goes on from there. Where the new Match takes more than the one
-//     before, it takes that from the position on: the past is not looked up.
+//     is written again with the new settings; the position goes on from there. A new Match holds from the next record on: the
+//     past is not looked up. Where the drain lags, it holds for what the drain does not have yet.
 //   - One that is not there any more is closed, and its metrics go. Its position is kept in case it comes back; what the stream
 //     has let go of by then is lost to it.
 //   - A new one starts at the position that it has from an earlier time, or else at the beginning of the stream.
@@ -116,7 +119,8 @@ func (r *Router) Update(drains []Drain) error {
 		return errors.New("change the drains: the router has stopped")
 	}
 	var kept, fresh, all []*worker
-	before := r.snapshot() // nobody else changes them
+	before := r.snapshot()                           // nobody else changes them
+	made, since := time.Now(), sync.OnceValue(r.end) // before the old workers end
 	for _, d := range drains {
 		same := slices.DeleteFunc(slices.Clone(before), func(w *worker) bool {
 			return w.drain.Name != d.Name || !reflect.DeepEqual(w.drain.Settings, d.Settings)
@@ -131,6 +135,7 @@ func (r *Router) Update(drains []Drain) error {
 				return errors.Join(fmt.Errorf("drain %s: %w", d.Name, err), stopAll(fresh))
 			}
 			w := newWorker(r.o, d, i, sink)
+			w.since, w.made = since(), made
 			fresh, all = append(fresh, w), append(all, w)
 		}
 	}
@@ -152,6 +157,17 @@ func (r *Router) Update(drains []Drain) error {
 		}
 	}
 	return nil
+}
+
+// end is where LOGS ends; 0 where that can't be asked now, and then a Match that was changed holds from the position on.
+func (r *Router) end() uint64 {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	end, err := r.o.Bus.End(ctx, schema.StreamLogs)
+	if err != nil {
+		r.o.Log.Warn("it is not known where the LOGS stream ends: a match that was changed holds for what its drain does not have yet", "error", err)
+	}
+	return end
 }
 
 // retire stops the workers that are not wanted any more, and forgets the drains that are gone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,8 +24,10 @@ type worker struct {
 	partition int
 	sink      sinks.Sink
 	bus       *bus.Bus
-	name      string // of its lease
-	filters   []string
+	name      string   // of its lease
+	filters   []string // sorted
+	since     uint64   // where LOGS ended when the worker was made, by the clock at made; 0 where nobody knows
+	made      time.Time
 	keep      keeping
 	metrics   *Metrics
 	log       *slog.Logger
@@ -67,7 +70,7 @@ func leaseOf(drain string, partition int) string {
 	return "drain." + schema.Token(drain) + "." + strconv.Itoa(partition)
 }
 
-// filtersOf match the segments of a partition that a drain gets.
+// filtersOf match the segments of a partition that a drain gets. They are sorted.
 func filtersOf(d Drain, partition int) (filters []string) {
 	for _, m := range d.Match {
 		filters = append(filters, schema.FilterLogs(partition, m.Stack, m.App))
@@ -75,6 +78,7 @@ func filtersOf(d Drain, partition int) (filters []string) {
 	if len(filters) == 0 {
 		filters = []string{schema.FilterLogs(partition, "", "")}
 	}
+	slices.Sort(filters)
 	return filters
 }
 
@@ -154,6 +158,9 @@ func (w *worker) hold(ctx context.Context) error {
 		cancel(w.tellState(ctx))
 	})
 	if err := w.begin(ctx, lease); err != nil {
+		return err
+	}
+	if err := w.match(ctx, lease); err != nil {
 		return err
 	}
 	for {

@@ -52,7 +52,7 @@ func newSSHCommand() *cobra.Command {
 	f.StringVar(&o.app, "app", "", "the `APP` to open the session on (default $TTYDRAIN_APP, or the one that you may open)")
 	f.StringVar(&o.address, "address", "", "the gateway's `HOST:PORT` (default $TTYDRAIN_ADDRESS, or 127.0.0.1:2222)")
 	f.StringArrayVarP(&o.identities, "identity", "i", nil,
-		"`FILE` of a private key to log in with; repeatable (default the key agent's keys, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
+		"`FILE` of a private key to log in with, and FILE-cert.pub of its certificate; repeatable (default the key agent's keys, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
 	f.StringVar(&o.knownHosts, "known-hosts", "", "`FILE` of the host keys that are known (default ~/.ssh/known_hosts)")
 	f.BoolVar(&o.acceptNew, "accept-new", false, "add the key of an unknown host without asking; a changed key is refused all the same")
 	f.BoolVar(&o.sendToken, "send-token", false, "send the access token in $ACCESS_TOKEN along, which says who you are; the session does not get it")

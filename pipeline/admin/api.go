@@ -104,6 +104,8 @@ func (a *api) answer(w http.ResponseWriter, r *http.Request, handle func(*http.R
 		reply(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 	case errors.Is(err, pipeline.ErrUnknownDrain), errors.Is(err, pipeline.ErrNotThere):
 		reply(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+	case errors.Is(err, pipeline.ErrNoAgreement):
+		reply(w, http.StatusConflict, map[string]string{"error": err.Error()})
 	default:
 		reply(w, http.StatusBadGateway, map[string]string{"error": err.Error()})
 	}

@@ -24,13 +24,15 @@ type Progress struct {
 	// Safe is until when the stream keeps everything that comes after Reached, as far as the reader knew; zero where it
 	// said nothing of it.
 	Safe time.Time
+	// Match are the filters by which the reader reads, sorted, with commas between; "" where it did not say.
+	Match string
 }
 
-// append appends it as the bucket has it: the sequence and, as far as there are more, the rewind ("-": none),
-// the highest sequence ("-": the sequence) and the time, in milliseconds since 1970 UTC, with spaces between.
+// append appends it as the bucket has it: the sequence and, as far as there are more, the rewind ("-": none), the
+// highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC, and the filters, with spaces between.
 func (p Progress) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, p.Sequence, 10)
-	rest := []string{"-", "-", "-"}
+	rest := []string{"-", "-", "-", "-"}
 	if p.Rewind != "" {
 		rest[0] = p.Rewind
 	}
@@ -39,6 +41,9 @@ func (p Progress) append(dst []byte) []byte {
 	}
 	if !p.Safe.IsZero() {
 		rest[2] = strconv.FormatInt(p.Safe.UnixMilli(), 10)
+	}
+	if p.Match != "" {
+		rest[3] = p.Match
 	}
 	for len(rest) > 0 && rest[len(rest)-1] == "-" {
 		rest = rest[:len(rest)-1]
@@ -68,6 +73,8 @@ func parseProgress(value []byte) (p Progress, err error) {
 			var milliseconds int64
 			milliseconds, err = strconv.ParseInt(s, 10, 64)
 			p.Safe = time.UnixMilli(milliseconds)
+		case 3:
+			p.Match = s
 		}
 		if err != nil {
 			return p, schema.ErrCorrupt

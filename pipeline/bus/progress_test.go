@@ -13,6 +13,7 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 		"7 id":                                   {Sequence: 7, Rewind: "id", Reached: 7},
 		"7 id 9":                                 {Sequence: 7, Rewind: "id", Reached: 9},
 		"7 - 9 1700000000123":                    {Sequence: 7, Reached: 9, Safe: at},
+		"7 - - - logs.0.*.*.*,logs.0.a.b.*":      {Sequence: 7, Reached: 7, Match: "logs.0.*.*.*,logs.0.a.b.*"},
 		"18446744073709551615 - - 1700000000123": {Sequence: 1<<64 - 1, Reached: 1<<64 - 1, Safe: at},
 	} {
 		if got := string(p.append(nil)); got != want {

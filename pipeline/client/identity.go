@@ -24,7 +24,8 @@ var ErrNoIdentity = errors.New("no key to log in with")
 // IdentityOptions say where a person's keys are.
 type IdentityOptions struct {
 	// Files are the private keys to use, and no others. A public key stands for the private half
-	// that the key agent has. None means those of the key agent, then the defaults in Folder.
+	// that the key agent has. None means those of the key agent, then the defaults in Folder. The certificate of a key
+	// in FILE is found in FILE-cert.pub.
 	Files []string
 	// Folder is the person's ~/.ssh. Its default keys are id_ed25519, id_ecdsa and id_rsa.
 	Folder string
@@ -162,7 +163,7 @@ func (l *loader) addFile(file string) error {
 		return err
 	}
 	if public, _, _, _, err := ssh.ParseAuthorizedKey(data); err == nil {
-		return l.addFromAgent(public, errors.New("is a public key, and no key agent has its private half: give the private key's file"))
+		return l.addFromAgent(file, public, errors.New("is a public key, and no key agent has its private half: give the private key's file"))
 	}
 	signer, err := ssh.ParsePrivateKey(data)
 	missing, encrypted := errors.AsType[*ssh.PassphraseMissingError](err)
@@ -178,7 +179,7 @@ func (l *loader) addFile(file string) error {
 	if err := private(file); err != nil {
 		return err
 	}
-	l.add(signer)
+	l.addKey(file, signer)
 	return nil
 }
 
@@ -207,10 +208,10 @@ func private(file string) error {
 	return nil
 }
 
-func (l *loader) addFromAgent(public ssh.PublicKey, otherwise error) error {
+func (l *loader) addFromAgent(file string, public ssh.PublicKey, otherwise error) error {
 	for _, s := range l.inAgent {
 		if bytes.Equal(s.PublicKey().Marshal(), public.Marshal()) {
-			l.add(s)
+			l.addKey(file, s)
 			return nil
 		}
 	}
@@ -225,7 +226,7 @@ func (l *loader) addEncrypted(file string, data []byte, public ssh.PublicKey) er
 			public, _, _, _, _ = ssh.ParseAuthorizedKey(beside)
 		}
 	}
-	if public != nil && l.addFromAgent(public, fs.ErrNotExist) == nil {
+	if public != nil && l.addFromAgent(file, public, fs.ErrNotExist) == nil {
 		return nil
 	}
 	if err := private(file); err != nil {
@@ -240,10 +241,10 @@ func (l *loader) addEncrypted(file string, data []byte, public ssh.PublicKey) er
 		if err != nil {
 			return err
 		}
-		l.add(signer)
+		l.addKey(file, signer)
 		return nil
 	}
-	l.add(key)
+	l.addKey(file, key)
 	return nil
 }
 

@@ -300,6 +300,61 @@ func TestPassphrase(t *testing.T) {
 	})
 }
 
+// TestCertificateBeside: KEY-cert.pub is tried before KEY. One that is no good is told of, and the key is used.
+func TestCertificateBeside(t *testing.T) {
+	authority, _ := clienttest.NewKey(t)
+	p := newPerson(t)
+	certificate := func(name string, key ssh.PublicKey, kind uint32) ssh.PublicKey {
+		t.Helper()
+		c := &ssh.Certificate{Key: key, KeyId: "ada", CertType: kind, ValidPrincipals: []string{"web"}, ValidBefore: 1} // it has expired, which the server says
+		if err := c.SignCert(rand.Reader, authority); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p.file(name+"-cert.pub"), ssh.MarshalAuthorizedKey(c), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	all := func(keys ...ssh.PublicKey) (list []string) {
+		for _, k := range keys {
+			list = append(list, ssh.FingerprintSHA256(k))
+		}
+		return list
+	}
+	plain, _ := p.write("id_ed25519", "")
+	secret, _ := p.write("id_ecdsa", passphrase)
+	agents, private := clienttest.NewKey(t)
+	if err := os.WriteFile(p.file("agents.pub"), ssh.MarshalAuthorizedKey(agents.PublicKey()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	forPlain, forSecret, forAgents := certificate("id_ed25519", plain.PublicKey(), ssh.UserCert), certificate("id_ecdsa", secret.PublicKey(), ssh.UserCert), certificate("agents", agents.PublicKey(), ssh.UserCert)
+	expect(t, "defaults", fingerprints(p.load().Signers...), all(forPlain, plain.PublicKey(), forSecret, secret.PublicKey()))
+	p.options.Files, p.options.AgentSocket = []string{p.file("agents.pub"), p.file("id_ed25519")}, startAgent(t, private)
+	signers := p.load().Signers
+	expect(t, "named", fingerprints(signers...), all(forAgents, agents.PublicKey(), forPlain, plain.PublicKey()))
+	for i, key := range []ssh.PublicKey{agents.PublicKey(), nil, plain.PublicKey()} { // a certificate signs as its key does
+		signature, err := signers[i].Sign(rand.Reader, []byte("text"))
+		if key != nil && (err != nil || key.Verify([]byte("text"), signature) != nil) {
+			t.Errorf("key %d: %v", i, err)
+		}
+	}
+	expect(t, "asked", p.asked, nil)
+	expect(t, "not used", p.unused, nil)
+
+	p.options.Files, p.options.AgentSocket = nil, ""
+	certificate("id_ed25519", secret.PublicKey(), ssh.UserCert)
+	certificate("id_ecdsa", secret.PublicKey(), ssh.HostCert)
+	p.write("id_rsa", "")
+	if err := os.WriteFile(p.file("id_rsa-cert.pub"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(p.load().Signers); n != 3 {
+		t.Errorf("%d keys are used", n)
+	}
+	expect(t, "not used", p.unused, []string{"id_ed25519-cert.pub: is the certificate of another key than the one beside it",
+		"id_ecdsa-cert.pub: is a host's certificate: a person's is made without ssh-keygen -h", "id_rsa-cert.pub: is no certificate"})
+}
+
 // TestKindsOfKeys logs in on OpenSSH's server, since that is the strictest about RSA signatures.
 func TestKindsOfKeys(t *testing.T) {
 	rsaPrivate, err := rsa.GenerateKey(rand.Reader, 2048)
