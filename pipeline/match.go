@@ -14,8 +14,8 @@ func (w *worker) matchText() string { return strings.Join(w.filters, ",") }
 
 // match notes by which filters the worker reads from now on. The position is where the drain stood by those before: what came
 // behind it was not for the drain then. So where nothing waits by the old filters, the position moves to where the stream
-// ended when they were replaced, and the new ones hold for what comes. Where something waits, they hold for that too, and for
-// what is among it.
+// ended when they were replaced, and the new ones hold for what comes. Where something waits in this
+// partition, they hold for that too, and for what is among it.
 func (w *worker) match(ctx context.Context, lease *bus.Lease) error {
 	p := lease.Progress()
 	if p.Match == w.matchText() {

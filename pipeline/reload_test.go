@@ -252,13 +252,18 @@ func TestUpdateOfAMatch(t *testing.T) {
 	must("what came after it", later, true)
 
 	// What waits for a drain that fails goes by the match that it has then.
-	v.refuse(errors.New("down"))
-	waiting, unmatched := record("api"), record("web")
-	g.update(match("web"))
-	v.refuse(nil)
-	g.drain()
-	must("what waited, by a match that is gone", waiting, false)
-	must("what came meanwhile", unmatched, true)
+	for _, test := range []struct {
+		apps []string
+		got  bool
+	}{{[]string{"api", "web"}, true}, {[]string{"web"}, false}} {
+		v.refuse(errors.New("down"))
+		waiting := record("api")
+		g.update(match(test.apps...))
+		v.refuse(nil)
+		g.drain()
+		must("what waited", waiting, test.got)
+	}
+	must("what came before all that", narrow, false)
 }
 
 // refuse has every write fail, or none.

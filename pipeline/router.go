@@ -106,7 +106,7 @@ func (r *Router) snapshot() []*worker {
 //   - A drain that is the same (see [Drain].Settings) is left alone.
 //   - The workers of one that was changed are replaced. A write that is under way is given up, so what was not confirmed
 //     is written again with the new settings; the position goes on from there. A new Match holds from the next record on: the
-//     past is not looked up. Where the drain lags, it holds for what the drain does not have yet.
+//     past is not looked up. What waits for a drain that lags goes by it too.
 //   - One that is not there any more is closed, and its metrics go. Its position is kept in case it comes back; what the stream
 //     has let go of by then is lost to it.
 //   - A new one starts at the position that it has from an earlier time, or else at the beginning of the stream.

@@ -67,6 +67,11 @@ func TestCertificates(t *testing.T) {
 	}
 	await(t, "for the key ID in the log", func() bool { return slices.Contains(v.logged("logged in", "key_id"), "grace@example.com") })
 
+	own := exec.Command(site.program, "ssh", "--address", v.ssh, "--app", "web", "-i", key, "--known-hosts", v.knownHosts(), "echo in")
+	if got := runTo(t, own); got.status != 0 || got.stdout != "in\n" || !strings.Contains(got.stderr, "for Grace Hopper") {
+		t.Errorf("by ttydrain ssh, with the certificate beside the key: %+v", got)
+	}
+
 	t.Run("options", func(t *testing.T) {
 		key, options := site.certify("staff", "runner", "-I", "runner@example.com", "-n", "web", "-O", "force-command=echo \"forced, not $SSH_ORIGINAL_COMMAND\"")
 		if got := login(key, options, "web@127.0.0.1", "echo free"); got.status != 0 || got.stdout != "forced, not echo free\n" {

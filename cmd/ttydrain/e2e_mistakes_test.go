@@ -5,8 +5,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 )
 
 // TestLoginRefused gives the same answer to an unknown app, an unknown key and an app that is not
@@ -173,5 +176,38 @@ func TestCheckWarnsOfProxies(t *testing.T) {
 		if got.status != 0 || !strings.HasPrefix(got.stderr, want) || want == "" && got.stderr != "" || strings.Contains(got.stderr+got.stdout, "s3cr3t") {
 			t.Errorf("%s: %+v", test.name, got)
 		}
+	}
+}
+
+// TestRequire: what the host does not have for its sandboxes is told at the start, once each, with what to do; where it is
+// required, nothing starts.
+func TestRequire(t *testing.T) {
+	t.Parallel()
+	site := newSite(t, withoutRaces)
+	v := site.serve()
+	ready := v.logged("the sandbox runtime is ready", "capabilities")
+	if len(ready) != 1 {
+		t.Fatalf("the sandbox runtime is told %d times: %q", len(ready), ready)
+	}
+	lacks, remedies := v.logged("sessions lack a protection", "feature"), v.logged("sessions lack a protection", "remedy")
+	for _, f := range sandbox.Features() {
+		told := len(slices.DeleteFunc(slices.Clone(lacks), func(l string) bool { return l != string(f) }))
+		if slices.Contains(strings.Fields(ready[0]), string(f)) {
+			told++
+		}
+		if told != 1 {
+			t.Errorf("%s is told %d times: in force are %q, missing %q", f, told, ready, lacks)
+		}
+	}
+	if status := v.stop(); status != 0 {
+		t.Errorf("serve ended with %d", status)
+	}
+	if len(lacks) == 0 {
+		t.Skip("SKIPPED, NOT TESTED: what is required and missing, since nothing is missing on this host")
+	}
+	site.edit("\ndrains:", "\nsandbox: {require: ["+lacks[0]+"]}\ndrains:")
+	refused := site.launch()
+	if status := refused.status(); status != 1 || !strings.Contains(refused.log.String(), "no "+lacks[0]+": ") || !strings.Contains(refused.log.String(), remedies[0]) {
+		t.Errorf("with %s required, serve ended with %d: %s", lacks[0], status, refused.log)
 	}
 }

@@ -144,6 +144,19 @@ func TestSessions(t *testing.T) {
 			}
 		}
 	}
+	// Who closes the window of the terminal ends the session, with everything in it. The window is script's: the kernel takes the
+	// terminal from the client when script is no more.
+	client := v.openssh(site.key, "web@127.0.0.1")
+	closed := inTerminal(t, exec.Command(need(t, "script"), "-qc", "exec '"+strings.Join(client.Args, "' '")+"'", "/dev/null"))
+	closed.expect(prompt)
+	closed.do("setsid sleep " + mark + " &")
+	await(t, "for the session's daemon", func() bool { return running(t, mark) })
+	closed.cmd.Process.Kill()
+	await(t, "for the session's processes to end", func() bool { return !running(t, mark) })
+	await(t, "for the end to be recorded", func() bool { return len(v.listed()) == 0 })
+	if last := v.listed("--all")[0]; last.Reason != "disconnect" {
+		t.Errorf("the session is recorded as %+v", last)
+	}
 	if r := v.sessions("kill", "--app", "web", "--yes"); r.status != 0 || r.stdout != "no such session runs\n" {
 		t.Errorf("nothing to end: %+v", r)
 	}

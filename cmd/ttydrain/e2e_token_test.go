@@ -34,14 +34,21 @@ func newTokenIssuer(t testing.TB) *tokenIssuer {
 	t.Helper()
 	i := &tokenIssuer{t: t}
 	i.rotate()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: i.id, Use: "sig", Algorithm: "EdDSA"}}})
-	}))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(i.keys()) }))
 	t.Cleanup(server.Close)
 	i.url = server.URL
 	return i
+}
+
+// keys are the public keys, as a JSON Web Key Set.
+func (i *tokenIssuer) keys() []byte {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: i.id, Use: "sig", Algorithm: "EdDSA"}}})
+	if err != nil {
+		i.t.Error(err)
+	}
+	return set
 }
 
 // rotate makes another key, and forgets the one before.
@@ -77,6 +84,18 @@ func (i *tokenIssuer) token(changes jwt.MapClaims) string {
 	}
 	i.live = append(i.live, text)
 	return text
+}
+
+// mustNotBeIn looks for every token, and for each of their parts.
+func (i *tokenIssuer) mustNotBeIn(place haystack) {
+	i.t.Helper()
+	for n, token := range i.live {
+		for _, part := range strings.Split(token, ".") {
+			if form := findSecret(place.data, part); form != "" {
+				i.t.Errorf("%s: a part of the token %d is there (%s)", place.name, n, form)
+			}
+		}
+	}
 }
 
 // TestAccessToken sends tokens along with sessions, and then looks for them, and for each of their parts, wherever
@@ -170,13 +189,7 @@ func TestAccessToken(t *testing.T) {
 		if bytes.Contains(place.data, []byte(marker)) {
 			hasMarker++
 		}
-		for i, token := range issuer.live {
-			for _, part := range strings.Split(token, ".") {
-				if form := findSecret(place.data, part); form != "" {
-					t.Errorf("%s: a part of the token %d is there (%s)", place.name, i, form)
-				}
-			}
-		}
+		issuer.mustNotBeIn(place)
 	}
 	// That what was shown is found says that the search is one: at each drain, in the store, at the client.
 	if hasMarker < len(drains)+2 {

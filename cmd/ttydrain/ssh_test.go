@@ -97,6 +97,7 @@ func TestSSH(t *testing.T) {
 		{"command line", testSSHCommandLine},
 		{"terminal", testSSHTerminal},
 		{"raw mode is restored", testSSHRestores},
+		{"one terminal", testSSHOneTerminal},
 		{"forced terminal", testSSHForcedTerminal},
 		{"signals", testSSHSignals},
 		{"ignored signals", testSSHNohup},
@@ -245,6 +246,29 @@ func testSSHRestores(t *testing.T, p *sshPerson) {
 			t.Errorf("modes before %v, after %v", before, after)
 		}
 	})
+}
+
+// testSSHOneTerminal: the session has a terminal where input and output both are one, and otherwise none.
+func testSSHOneTerminal(t *testing.T, p *sshPerson) {
+	const ask = "for i in 0 1 2; do test -t $i && printf yes || printf no; done"
+	for _, test := range []struct {
+		name   string
+		change func(*exec.Cmd, io.Writer)
+		want   string
+	}{
+		{"all", func(*exec.Cmd, io.Writer) {}, "yesyesyes"},
+		{"no output", func(cmd *exec.Cmd, out io.Writer) { cmd.Stdout = out }, "nonono"},
+		{"no input", func(cmd *exec.Cmd, _ io.Writer) { cmd.Stdin = strings.NewReader("") }, "nonono"},
+		{"no error output", func(cmd *exec.Cmd, out io.Writer) { cmd.Stderr = out }, "yesyesyes"},
+	} {
+		cmd := p.command(ask)
+		var out bytes.Buffer
+		test.change(cmd, &out)
+		screen := clienttest.OnScreen(t, cmd)
+		if status := screen.Status(); status != 0 || screen.Text()+out.String() != test.want {
+			t.Errorf("%s: status %d, %q on the screen, %q elsewhere", test.name, status, screen.Text(), out.String())
+		}
+	}
 }
 
 func testSSHForcedTerminal(t *testing.T, p *sshPerson) {

@@ -264,6 +264,15 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// TestSlotsLapse: the slots of a gateway that died are free within the minute that is promised.
+func TestSlotsLapse(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	status, err := b.slots.Status(t.Context())
+	if err != nil || status.TTL() != SlotTTL || SlotTTL > 50*time.Second {
+		t.Errorf("a slot that is not renewed is kept for %s, %v", status.TTL(), err)
+	}
+}
+
 func TestStoreInUse(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, 1)

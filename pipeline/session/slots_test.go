@@ -10,11 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// slotLife is how long the table keeps a slot that is not renewed: less than the minute that is promised.
-const slotLife = 45 * time.Second
+// slotLife is how long the table keeps a slot that is not renewed: as long as the bucket on NATS.
+const slotLife = bus.SlotTTL
 
 // A slotTable is the slots of all gateways, in memory.
 type slotTable struct {

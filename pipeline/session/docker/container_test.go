@@ -2,7 +2,6 @@ package docker_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"maps"
 	"reflect"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker/dockertest"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // startApp starts an app's container: a sleep with a volume, files of its own, and two networks on which it has names.
@@ -70,10 +70,10 @@ func TestConfiguredLikeTheApp(t *testing.T) {
 	spec := terminal(session.Container{From: "the-app", Pids: 300}, "echo ready; read x")
 	spec.Env = []string{"SHARED=session", "APTIBLE_USER_DOCUMENT=a.b.c"}
 	p := start(t, r, spec)
-	readUntil(t, p.Stdout(), "ready")
+	sessiontest.ReadUntil(t, p.Stdout(), "ready")
 	got := inspect(t, d, "twin")
 	p.Kill()
-	finish(p)
+	sessiontest.Collect(p)
 
 	env := func(c container.InspectResponse) map[string]string {
 		m := make(map[string]string)
@@ -142,8 +142,8 @@ func TestHasNothingOfTheApp(t *testing.T) {
 	r := newRuntime(t, d.Host, "nothing")
 	c := session.Container{From: id}
 	got := run(t, r, line(c, "ps -e -o args="))
-	lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
-	if len(lines) != 2 && len(lines) != 3 || !strings.Contains(lines[0], "init") || !strings.Contains(lines[len(lines)-1], "ps -e") || strings.Contains(got.stdout, "7654321") {
+	lines := strings.Split(strings.TrimSpace(got.Stdout), "\n")
+	if len(lines) != 2 && len(lines) != 3 || !strings.Contains(lines[0], "init") || !strings.Contains(lines[len(lines)-1], "ps -e") || strings.Contains(got.Stdout, "7654321") {
 		t.Errorf("the session sees %q", lines)
 	}
 	expect(t, r, line(c, "ls /of-the-app /volume 2>/dev/null; pwd; id -un; id -G"), "/srv\nroot\n0 1000\n")
@@ -174,29 +174,10 @@ func TestRefusedPlainly(t *testing.T) {
 		{session.Container{Image: "127.0.0.1:1/no-such-registry/x:7", Pull: true}, []string{"could not be pulled"}},
 	} {
 		_, err := r.Start(t.Context(), line(test.c, "true"))
-		expectRefusal(t, err, test.says...)
+		sessiontest.ExpectRefusal(t, err, test.says...)
 	}
 	if left := containers(t, d, "refusals"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
-	}
-}
-
-// TestMemory: a program that keeps what it reads.
-func TestMemory(t *testing.T) {
-	d := dockertest.Start(t)
-	r := newRuntime(t, d.Host, "memory")
-	c := session.Container{Image: dockertest.Image}
-	keep := func(megabytes int) session.Spec {
-		return line(c, fmt.Sprintf("head -c %dM /dev/zero | tail | wc -c; echo ${PIPESTATUS[1]}", megabytes))
-	}
-	expect(t, r, keep(900), "943718400\n0\n")
-	expect(t, r, keep(1025), "0\n137\n")
-	// And where it is the session's command itself.
-	spec := line(c, "")
-	spec.Command = []string{"tail", "/dev/zero"}
-	spec.Memory = 64 << 20
-	if got := run(t, r, spec); got.exit.Status != 137 {
-		t.Errorf("%+v", got.exit)
 	}
 }
 
@@ -204,7 +185,7 @@ func TestPids(t *testing.T) {
 	d := dockertest.Start(t)
 	r := newRuntime(t, d.Host, "pids")
 	got := run(t, r, line(session.Container{Image: dockertest.Image, Pids: 20}, "for i in {1..40}; do sleep 100 & done"))
-	if got.exit.Status == 0 || !strings.Contains(got.stderr, "fork") {
+	if got.Exit.Status == 0 || !strings.Contains(got.Stderr, "fork") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -214,12 +195,12 @@ func TestNotRestarted(t *testing.T) {
 	d := dockertest.Start(t)
 	r := newRuntime(t, d.Host, "crash")
 	p := start(t, r, terminal(session.Container{Image: dockertest.Image}, "echo started; read x; kill -SEGV $$"))
-	readUntil(t, p.Stdout(), "started")
+	sessiontest.ReadUntil(t, p.Stdout(), "started")
 	id := inspect(t, d, "crash").ID
 	if _, err := io.WriteString(p.Stdin(), "\n"); err != nil {
 		t.Error(err)
 	}
-	if got := finish(p); got.exit.Status != 139 || got.err != nil || strings.Contains(got.stdout, "started") {
+	if got := sessiontest.Collect(p); got.Exit.Status != 139 || got.Err != nil || strings.Contains(got.Stdout, "started") {
 		t.Errorf("%+v", got)
 	}
 	if !isGone(t, d, id) {
@@ -248,12 +229,12 @@ func TestNetworksOfOtherKinds(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := start(t, r, terminal(session.Container{From: created.ID}, "echo ready; read x"))
-		readUntil(t, p.Stdout(), "ready")
+		sessiontest.ReadUntil(t, p.Stdout(), "ready")
 		if got := inspect(t, d, "networks").HostConfig.NetworkMode; got != mode {
 			t.Errorf("the app's network is %s, the session's %s", mode, got)
 		}
 		p.Kill()
-		finish(p)
+		sessiontest.Collect(p)
 		last = created.ID
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker/dockertest"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
@@ -25,7 +26,7 @@ func TestOrphans(t *testing.T) {
 	d := dockertest.Start(t)
 	other := newRuntime(t, d.Host, "another")
 	theirs := start(t, other, terminal(session.Container{Image: dockertest.Image}, "echo running; read x; exit 3"))
-	readUntil(t, theirs.Stdout(), "running")
+	sessiontest.ReadUntil(t, theirs.Stdout(), "running")
 
 	gateway := exec.Command("/proc/self/exe")
 	gateway.Env = append(os.Environ(), "DOCKER_TEST_GATEWAY="+d.Host, "DOCKER_TEST_NAME=killed")
@@ -36,7 +37,7 @@ func TestOrphans(t *testing.T) {
 	if err := gateway.Start(); err != nil {
 		t.Fatal(err)
 	}
-	readUntil(t, stdout, "running")
+	sessiontest.ReadUntil(t, stdout, "running")
 	gateway.Process.Kill()
 	gateway.Wait()
 	orphan := inspect(t, d, "killed")
@@ -50,7 +51,7 @@ func TestOrphans(t *testing.T) {
 	}
 	// What the gateway starts from now on is none.
 	mine := start(t, next, line(session.Container{Image: dockertest.Image}, "echo running; read x; exit 4"))
-	readUntil(t, mine.Stdout(), "running")
+	sessiontest.ReadUntil(t, mine.Stdout(), "running")
 	next.Open(t.Context())
 	for _, s := range []struct {
 		process session.Process
@@ -59,7 +60,7 @@ func TestOrphans(t *testing.T) {
 		if _, err := s.process.Stdin().Write([]byte("\n")); err != nil {
 			t.Error(err)
 		}
-		if got := finish(s.process); got.exit.Status != s.status || got.err != nil {
+		if got := sessiontest.Collect(s.process); got.Exit.Status != s.status || got.Err != nil {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -72,17 +73,17 @@ func TestDaemonIsKilled(t *testing.T) {
 	var sessions []session.Process
 	for _, spec := range []session.Spec{line(session.Container{Image: dockertest.Image}, "echo running; sleep 1000"), terminal(session.Container{Image: dockertest.Image}, "echo running; sleep 1000")} {
 		p := start(t, r, spec)
-		readUntil(t, p.Stdout(), "running")
+		sessiontest.ReadUntil(t, p.Stdout(), "running")
 		sessions = append(sessions, p)
 	}
 	d.Kill(t)
 	for _, p := range sessions {
-		if got := finish(p); got.err == nil || !strings.Contains(got.err.Error(), "lost") {
+		if got := sessiontest.Collect(p); got.Err == nil || !strings.Contains(got.Err.Error(), "lost") {
 			t.Errorf("%+v", got)
 		}
 	}
 	_, err := r.Start(t.Context(), line(session.Container{Image: dockertest.Image}, "true"))
-	expectRefusal(t, err, "try again")
+	sessiontest.ExpectRefusal(t, err, "try again")
 	d.Run(t)
 	await(t, "the removal of what was left", func() bool { return len(containers(t, d, "crashed-daemon")) == 0 })
 	expect(t, r, line(session.Container{Image: dockertest.Image}, "echo well"), "well\n")
@@ -93,10 +94,10 @@ func TestDaemonStandsStill(t *testing.T) {
 	d := dockertest.StartOwn(t)
 	r := newRuntime(t, d.Host, "still-daemon")
 	p := start(t, r, terminal(session.Container{Image: dockertest.Image}, "echo running; sleep 1000"))
-	readUntil(t, p.Stdout(), "running")
+	sessiontest.ReadUntil(t, p.Stdout(), "running")
 	resume := d.Pause(t)
 	p.Kill()
-	if got := finish(p); got.err == nil {
+	if got := sessiontest.Collect(p); got.Err == nil {
 		t.Errorf("%+v", got)
 	}
 	resume()
@@ -107,13 +108,13 @@ func TestDaemonStandsStill(t *testing.T) {
 func TestDaemonComesLater(t *testing.T) {
 	d := dockertest.StartOwn(t)
 	early := start(t, newRuntime(t, d.Host, "later"), terminal(session.Container{Image: dockertest.Image}, "echo running; sleep 1000"))
-	readUntil(t, early.Stdout(), "running")
+	sessiontest.ReadUntil(t, early.Stdout(), "running")
 	d.Stop(t)
-	finish(early)
+	sessiontest.Collect(early)
 
 	r := newRuntime(t, d.Host, "later")
 	_, err := r.Start(t.Context(), line(session.Container{Image: dockertest.Image}, "true"))
-	expectRefusal(t, err, "can't be reached now")
+	sessiontest.ExpectRefusal(t, err, "can't be reached now")
 	if _, err := r.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "start the Docker daemon") {
 		t.Errorf("%v", err)
 	}
@@ -215,7 +216,7 @@ func TestOverTLS(t *testing.T) {
 	if err := p.Stdin().Close(); err != nil {
 		t.Error(err)
 	}
-	if got := finish(p); got.stdout != "hello" || got.stderr != "done\n" || got.exit != (session.Exit{}) || got.err != nil {
+	if got := sessiontest.Collect(p); got.Stdout != "hello" || got.Stderr != "done\n" || got.Exit != (session.Exit{}) || got.Err != nil {
 		t.Errorf("%+v", got)
 	}
 	expect(t, r, terminal(session.Container{Image: dockertest.Image}, "echo well"), "well\r\n")

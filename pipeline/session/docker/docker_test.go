@@ -1,15 +1,11 @@
 package docker_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -54,6 +50,7 @@ func TestConformance(t *testing.T) {
 		Container: session.Container{Image: dockertest.Image},
 		LateSize:  versions.LessThan(d.Client.ClientVersion(), "1.42"),
 		HostName:  true,
+		Memory:    true,
 		Local:     d.Own(),
 	})
 }
@@ -79,52 +76,17 @@ func start(t *testing.T, r *docker.Runtime, spec session.Spec) session.Process {
 	return p
 }
 
-type result struct {
-	stdout, stderr string
-	exit           session.Exit
-	err            error
-}
-
-// finish reads all output and waits.
-func finish(p session.Process) result {
-	var stdout, stderr bytes.Buffer
-	var readers sync.WaitGroup
-	readers.Go(func() { io.Copy(&stdout, p.Stdout()) }) // both end with the session
-	if from := p.Stderr(); from != nil {
-		readers.Go(func() { io.Copy(&stderr, from) })
-	}
-	exit, err := p.Wait()
-	readers.Wait()
-	return result{stdout.String(), stderr.String(), exit, err}
-}
-
-func run(t *testing.T, r *docker.Runtime, spec session.Spec) result {
+func run(t *testing.T, r *docker.Runtime, spec session.Spec) sessiontest.Result {
 	t.Helper()
 	p := start(t, r, spec)
 	p.Stdin().Close()
-	got := finish(p)
-	if got.err != nil {
-		t.Error(got.err)
-	}
-	return got
+	return sessiontest.Finish(t, p)
 }
 
 func expect(t *testing.T, r *docker.Runtime, spec session.Spec, want string) {
 	t.Helper()
-	if got := run(t, r, spec); got.stdout != want || got.exit.Status != 0 {
-		t.Errorf("%s\nprinted %q, %q on standard error, %+v\nwant    %q", spec.CommandLine, got.stdout, got.stderr, got.exit, want)
-	}
-}
-
-func readUntil(t *testing.T, r io.Reader, text string) {
-	t.Helper()
-	var got []byte
-	buffer := make([]byte, 4096)
-	for !bytes.Contains(got, []byte(text)) {
-		n, err := r.Read(buffer)
-		if got = append(got, buffer[:n]...); err != nil {
-			t.Fatalf("output ended (%v) with %q, before %q", err, got, text)
-		}
+	if got := run(t, r, spec); got.Stdout != want || got.Exit.Status != 0 {
+		t.Errorf("%s\nprinted %q, %q on standard error, %+v\nwant    %q", spec.CommandLine, got.Stdout, got.Stderr, got.Exit, want)
 	}
 }
 
@@ -164,19 +126,6 @@ func await(t *testing.T, what string, done func() bool) {
 		case <-ctx.Done():
 			t.Fatal("it did not happen: " + what)
 		case <-ticker.C:
-		}
-	}
-}
-
-func expectRefusal(t *testing.T, err error, parts ...string) {
-	t.Helper()
-	refusal, ok := errors.AsType[*session.Refusal](err)
-	if !ok {
-		t.Fatalf("the error is %v (%T), want a refusal", err, err)
-	}
-	for _, p := range parts {
-		if !strings.Contains(refusal.Message, p) {
-			t.Errorf("%q does not say %q", refusal.Message, p)
 		}
 	}
 }

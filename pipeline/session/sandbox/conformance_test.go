@@ -9,11 +9,15 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// TestConformance is with all that the host allows; this package's own tests are with less, too.
+// TestConformance is with every kind of runtime. What takes long is the same with all of them.
 func TestConformance(t *testing.T) {
-	k := kinds()[0]
-	sessiontest.Run(t, sessiontest.Subject{
-		Runtime: func(t *testing.T) session.Runtime { return newTestRuntime(t, k.most) },
-		Signals: true, Local: true, HostName: true,
-	})
+	for i, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			caps := newTestRuntime(t, k.most).Capabilities()
+			sessiontest.Run(t, sessiontest.Subject{
+				Runtime: func(t *testing.T) session.Runtime { return newTestRuntime(t, k.most) },
+				Signals: true, Local: true, HostName: caps.Namespaces, Memory: caps.Memory != MemoryResourceLimit, Quick: i > 0,
+			})
+		})
+	}
 }

@@ -5,7 +5,6 @@ package sandbox
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,49 +14,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
-
-func expectRefusal(t *testing.T, err error, parts ...string) {
-	t.Helper()
-	var refusal *session.Refusal
-	if !errors.As(err, &refusal) {
-		t.Errorf("the error is %v (%T), want a refusal", err, err)
-		return
-	}
-	for _, p := range parts {
-		if !strings.Contains(refusal.Message, p) {
-			t.Errorf("%q does not say %q", refusal.Message, p)
-		}
-	}
-}
-
-func TestExit(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		for _, tt := range []struct {
-			commandLine string
-			want        session.Exit
-		}{
-			{"exit 0", session.Exit{}},
-			{"exit 7", session.Exit{Status: 7}},
-			{"exit 255", session.Exit{Status: 255}},
-			{"exit 143", session.Exit{Status: 143}}, // and no signal
-			{"no-such-program", session.Exit{Status: 127}},
-			{"kill -TERM $$", session.Exit{Status: 143, Signal: "TERM"}},
-			{"kill -KILL $$", session.Exit{Status: 137, Signal: "KILL"}},
-			{"ulimit -c 0; kill -SEGV $$", session.Exit{Status: 139, Signal: "SEGV"}},
-			{"kill -36 $$", session.Exit{Status: 164, Signal: "RT36"}},
-		} {
-			for _, spec := range []session.Spec{line(tt.commandLine), terminal(tt.commandLine)} {
-				if got := run(t, r, spec); got.exit != tt.want {
-					t.Errorf("%s: %+v, want %+v (%s%s)", tt.commandLine, got.exit, tt.want, got.stdout, got.stderr)
-				}
-			}
-		}
-	})
-}
 
 func TestCoreDumped(t *testing.T) {
 	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
@@ -66,11 +26,11 @@ func TestCoreDumped(t *testing.T) {
 	}
 	each(t, func(t *testing.T, r *Runtime) {
 		got := run(t, r, line("ulimit -c unlimited || exit; kill -ABRT $$"))
-		if got.exit.Signal == "" {
+		if got.Exit.Signal == "" {
 			missing(t, "the report of a core dump: it is not allowed here")
 		}
-		if want := (session.Exit{Status: 134, Signal: "ABRT", CoreDumped: true}); got.exit != want {
-			t.Errorf("%+v, want %+v", got.exit, want)
+		if want := (session.Exit{Status: 134, Signal: "ABRT", CoreDumped: true}); got.Exit != want {
+			t.Errorf("%+v, want %+v", got.Exit, want)
 		}
 	})
 }
@@ -114,12 +74,12 @@ func TestCommandThatCannotStart(t *testing.T) {
 				}
 			}
 			_, err := r.Start(t.Context(), spec)
-			expectRefusal(t, err, tt.says...)
+			sessiontest.ExpectRefusal(t, err, tt.says...)
 		}
 		_, err := r.Start(t.Context(), session.Spec{Name: "s-1"})
-		expectRefusal(t, err, "no command")
+		sessiontest.ExpectRefusal(t, err, "no command")
 		_, err = r.Start(t.Context(), session.Spec{Name: "s-1", Command: []string{"sh"}, CommandLine: "echo \x00"})
-		expectRefusal(t, err, "NUL")
+		sessiontest.ExpectRefusal(t, err, "NUL")
 		for _, name := range []string{"", ".", "..", "a/b", strings.Repeat("a", 65)} {
 			if _, err := r.Start(t.Context(), session.Spec{Name: name, Command: []string{"true"}}); err == nil {
 				t.Errorf("the name %q was taken", name)
@@ -130,59 +90,15 @@ func TestCommandThatCannotStart(t *testing.T) {
 	})
 }
 
-// daemons is a command line that leaves processes behind in every way there is, and says when they run.
-func daemons(mark string) string {
-	return strings.ReplaceAll(`
-		sleep M &
-		setsid sleep M >/dev/null 2>&1 </dev/null &
-		(setsid sh -c 'trap "" HUP TERM INT; (sleep M; sleep M) & (sleep M &) & wait' & ) &
-		nohup sleep M >/dev/null 2>&1 &
-		(exec setsid sh -c 'kill -STOP $$; sleep M' M M) &
-		while [ $(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -cx M) -lt 7 ]; do sleep 0.01; done
-		echo running
-	`, "M", mark)
-}
-
-func TestDaemonsDie(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		for i, make := range []func(string) session.Spec{line, terminal} {
-			mark := marker(2 + i)
-			for _, tt := range []struct {
-				how, after string
-				end        func(session.Process)
-			}{
-				{"killed", "sleep " + mark, session.Process.Kill},
-				{"exited", "exit 3", func(session.Process) {}},
-				{"killed by a signal", "kill -KILL $$", func(session.Process) {}},
-			} {
-				p := start(t, r, make(daemons(mark)+tt.after))
-				readUntil(t, p.Stdout(), "running")
-				tt.end(p)
-				got := finish(t, p)
-				if left := running(t, mark); len(left) > 0 {
-					t.Errorf("%s: still running: %v", tt.how, left)
-				}
-				if want := (session.Exit{Status: 3}); tt.how == "exited" && got.exit != want {
-					t.Errorf("%s: %+v", tt.how, got.exit)
-				}
-				if want := (session.Exit{Status: 137, Signal: "KILL"}); tt.how != "exited" && got.exit != want {
-					t.Errorf("%s: %+v", tt.how, got.exit)
-				}
-				p.Kill() // any number of times
-			}
-		}
-	})
-}
-
 // A session that forks all the time is killed all the same.
 func TestForkingDies(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
-		mark := marker(4)
+		mark := sessiontest.Marker(4)
 		p := start(t, r, line("f() { (f "+mark+") & }; echo running; g() { setsid bash -c 'bash \"$0\" "+mark+" </dev/null & exec true' /dev/null; }; while :; do sleep "+mark+" & g; done 2>/dev/null"))
-		readUntil(t, p.Stdout(), "running")
+		sessiontest.ReadUntil(t, p.Stdout(), "running")
 		p.Kill()
-		finish(t, p)
-		if left := running(t, mark); len(left) > 0 {
+		sessiontest.Finish(t, p)
+		if left := sessiontest.Running(t, mark); len(left) > 0 {
 			t.Errorf("still running: %v", left)
 		}
 	})
@@ -196,7 +112,7 @@ func gatewayMain(dir string, namespaces bool) {
 		return
 	}
 	mark := os.Getenv("SANDBOX_TEST_MARK")
-	p, err := r.Start(context.Background(), terminal(daemons(mark)+"sleep "+mark))
+	p, err := r.Start(context.Background(), terminal(sessiontest.Daemons(mark)+"sleep "+mark))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -206,7 +122,7 @@ func gatewayMain(dir string, namespaces bool) {
 
 func TestKilledGatewayTakesItsSessions(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
-		dir, mark := t.TempDir(), marker(5)
+		dir, mark := t.TempDir(), sessiontest.Marker(5)
 		gateway := exec.Command("/proc/self/exe")
 		gateway.Env = append(os.Environ(), "SANDBOX_TEST_GATEWAY="+dir, "SANDBOX_TEST_MARK="+mark)
 		if r.caps.Namespaces {
@@ -219,14 +135,14 @@ func TestKilledGatewayTakesItsSessions(t *testing.T) {
 		if err := gateway.Start(); err != nil {
 			t.Fatal(err)
 		}
-		readUntil(t, stdout, "running")
-		if len(running(t, mark)) == 0 {
+		sessiontest.ReadUntil(t, stdout, "running")
+		if len(sessiontest.Running(t, mark)) == 0 {
 			t.Error("the session does not run")
 		}
 		groups, _ := filepath.Glob(filepath.Join(dir, "run-*", "cgroup"))
 		gateway.Process.Kill()
 		gateway.Wait()
-		await(t, "the session's end", func() bool { return len(running(t, mark)) == 0 })
+		await(t, "the session's end", func() bool { return len(sessiontest.Running(t, mark)) == 0 })
 
 		// The next one on the same folder removes what the dead one could not.
 		var group []byte
@@ -260,7 +176,7 @@ func TestSweepSparesTheLiving(t *testing.T) {
 	}
 	defer first.Close()
 	p := start(t, first, line("echo ready; read x; echo $x"))
-	readUntil(t, p.Stdout(), "ready\n")
+	sessiontest.ReadUntil(t, p.Stdout(), "ready\n")
 	second, err := New(Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -271,100 +187,9 @@ func TestSweepSparesTheLiving(t *testing.T) {
 	if _, err := io.WriteString(p.Stdin(), "alive\n"); err != nil {
 		t.Error(err)
 	}
-	if got := finish(t, p); got.stdout != "alive\n" {
+	if got := sessiontest.Finish(t, p); got.Stdout != "alive\n" {
 		t.Errorf("%+v", got)
 	}
-}
-
-func TestLastOutputIsNeverLost(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		const n = 200
-		for i := range n {
-			// More than a terminal's buffer holds, and the last of it immediately before the end.
-			want := strings.Repeat("0123456789abcdef", 600) + fmt.Sprintf("last-%d", i)
-			spec := line("")
-			if i%2 == 0 {
-				spec = terminal("")
-			}
-			spec.Command = []string{"/bin/echo", "-n", want}
-			if got := run(t, r, spec); got.stdout != want {
-				t.Fatalf("round %d: %d bytes of %d", i, len(got.stdout), len(want))
-			}
-		}
-	})
-}
-
-// The terminal holds what was written when everything is dead and nobody has read it yet.
-func TestOutputCanBeReadAfterWait(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		for _, spec := range []session.Spec{line("echo -n here"), terminal("echo -n here")} {
-			p := start(t, r, spec)
-			if _, err := p.Wait(); err != nil {
-				t.Error(err)
-			}
-			p.Kill()
-			for _, want := range []string{"here", ""} { // and the end, as often as asked
-				if got, err := io.ReadAll(p.Stdout()); err != nil || string(got) != want {
-					t.Errorf("%q %v", got, err)
-				}
-			}
-			if p.Stderr() != nil {
-				io.Copy(io.Discard, p.Stderr())
-			}
-		}
-	})
-}
-
-func TestPipesAreApartAndExact(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		data := make([]byte, 5<<20)
-		for i := range data {
-			data[i] = byte(i*i>>3 + i)
-		}
-		p := start(t, r, line("tee /proc/self/fd/2; echo done >&2"))
-		go func() { // ends when all is written
-			defer p.Stdin().Close()
-			if _, err := p.Stdin().Write(data); err != nil {
-				t.Error(err)
-			}
-		}()
-		got := finish(t, p)
-		if got.stdout != string(data) {
-			t.Errorf("standard output has %d bytes", len(got.stdout))
-		}
-		if got.stderr != string(data)+"done\n" {
-			t.Errorf("standard error has %d bytes", len(got.stderr))
-		}
-	})
-}
-
-func TestCancelledStart(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		mark, cause := marker(6), errors.New("thought better of it")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(cause)
-		if _, err := r.Start(ctx, line("sleep "+mark)); !errors.Is(err, cause) {
-			t.Errorf("cancelled before: %v", err)
-		}
-		// Cancelled at some moment or other: either it does not run, or it does and is ours to end.
-		started := 0
-		for i := range 40 {
-			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Duration(i)*time.Millisecond, cause)
-			p, err := r.Start(ctx, line("sleep "+mark))
-			cancel()
-			if err == nil {
-				started++
-				p.Kill()
-				finish(t, p)
-			} else if !errors.Is(err, cause) {
-				t.Error(err)
-			}
-			if left := running(t, mark); len(left) > 0 {
-				t.Fatalf("runs: %v", left)
-			}
-		}
-		t.Logf("%d of 40 had started", started)
-	})
 }
 
 func openDescriptors(t *testing.T) int {
@@ -399,8 +224,8 @@ func TestManyAtOnceLeaveNothing(t *testing.T) {
 				p.Stdin().Close()
 				if i%5 == 0 {
 					p.Kill()
-					finish(t, p)
-				} else if got := finish(t, p); !strings.Contains(got.stdout, "42") || !strings.Contains(got.stdout, "hello") {
+					sessiontest.Finish(t, p)
+				} else if got := sessiontest.Finish(t, p); !strings.Contains(got.Stdout, "42") || !strings.Contains(got.Stdout, "hello") {
 					t.Errorf("%d: %+v", i, got)
 				}
 			})
@@ -427,25 +252,6 @@ func TestManyAtOnceLeaveNothing(t *testing.T) {
 					t.Errorf("a control group is left: %s", e.Name())
 				}
 			}
-		}
-	})
-}
-
-func TestSignalWithoutTerminal(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		p := start(t, r, line(`trap 'echo usr1; exit 4' USR1; echo ready; while :; do sleep 0.01; done`))
-		readUntil(t, p.Stdout(), "ready")
-		if err := p.Signal("NONE"); err == nil {
-			t.Error("an unknown signal was taken")
-		}
-		if err := p.Signal("USR1"); err != nil {
-			t.Error(err)
-		}
-		if got := finish(t, p); got.stdout != "\nusr1\n" && got.stdout != "usr1\n" || got.exit.Status != 4 {
-			t.Errorf("%+v", got)
-		}
-		if err := p.Signal("TERM"); err != nil {
-			t.Errorf("after the end: %v", err)
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // python is a Spec of a Python program, for system calls that no shell command makes.
@@ -94,7 +95,7 @@ func TestCapabilitiesAreDropped(t *testing.T) {
 	const show = "grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' '"
 	const none = "CapInh: 0000000000000000\nCapPrm: 0000000000000000\nCapEff: 0000000000000000\n"
 	each(t, func(t *testing.T, r *Runtime) {
-		got := run(t, r, line(show)).stdout
+		got := run(t, r, line(show)).Stdout
 		want := none + "CapBnd: 0000000000000000\nCapAmb: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n"
 		if !r.caps.Namespaces && os.Getuid() != 0 { // such a gateway cannot reduce the bounding set, of which nothing comes
 			want = none
@@ -164,7 +165,7 @@ func TestWritable(t *testing.T) {
 			t.Skip("an ordinary user has no folder to write to that is not scratch")
 		}
 		s := asGateway(line("echo x >" + dir + "/f && cat " + dir + "/f"))
-		if got := run(t, r, s); got.stdout != "" {
+		if got := run(t, r, s); got.Stdout != "" {
 			t.Errorf("without it: %+v", got)
 		}
 		s.Isolation.Writable = true
@@ -192,13 +193,13 @@ func TestGatewaysFilesAreHidden(t *testing.T) {
 	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
 		all := line("cd " + dir + " && cat host_key link store/admin_token; ls store; cat /proc/*/root" + key)
 		if base == "/var/lib" {
-			if got := run(t, r, all); !strings.Contains(got.stdout, "SECRETSECRETSECRET") {
+			if got := run(t, r, all); !strings.Contains(got.Stdout, "SECRETSECRETSECRET") {
 				t.Errorf("it could not be read anyway: %+v", got)
 			}
 		}
 		r.hidden = func() []string { return []string{filepath.Join(dir, "link"), store, "/no/such/file"} }
 		for _, s := range []session.Spec{all, asGateway(all)} {
-			if got := run(t, r, s); strings.Contains(got.stdout, "SECRET") || strings.Contains(got.stdout, "admin_token") {
+			if got := run(t, r, s); strings.Contains(got.Stdout, "SECRET") || strings.Contains(got.Stdout, "admin_token") {
 				t.Errorf("%+v", got)
 			}
 		}
@@ -210,7 +211,7 @@ func TestGatewaysFilesAreHidden(t *testing.T) {
 }
 
 func TestNothingOutsideIsSeenOrSignalled(t *testing.T) {
-	outside := exec.Command("sleep", marker(5))
+	outside := exec.Command("sleep", sessiontest.Marker(5))
 	if err := outside.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +256,7 @@ func TestNoNetwork(t *testing.T) {
 		s := line("true")
 		s.Isolation.NoNetwork = true
 		_, err := newTestRuntime(t, Capabilities{Memory: MemoryCgroup2}).Start(t.Context(), s)
-		expectRefusal(t, err, "network")
+		sessiontest.ExpectRefusal(t, err, "network")
 	})
 }
 
@@ -265,7 +266,7 @@ func TestUser(t *testing.T) {
 		s.Isolation.User = "daemon"
 		if os.Getuid() != 0 {
 			_, err := r.Start(t.Context(), s)
-			expectRefusal(t, err, "daemon", "Run the gateway as root")
+			sessiontest.ExpectRefusal(t, err, "daemon", "Run the gateway as root")
 			return
 		}
 		expectOutput(t, r, s, "1\ndaemon\n\n")
@@ -274,7 +275,7 @@ func TestUser(t *testing.T) {
 		expectOutput(t, r, s, "1\r\nhi\r\ndaemon\r\n")
 		s.Isolation.User = "no-such-user"
 		_, err := r.Start(t.Context(), s)
-		expectRefusal(t, err, "no-such-user", "correct")
+		sessiontest.ExpectRefusal(t, err, "no-such-user", "correct")
 	})
 }
 

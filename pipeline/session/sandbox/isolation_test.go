@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 func credential(id uint32) *syscall.SysProcAttr {
@@ -22,12 +23,12 @@ func credential(id uint32) *syscall.SysProcAttr {
 
 func TestSeesOnlyItself(t *testing.T) {
 	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
-		got := run(t, r, line("sleep "+marker(1)+" & ps -e -o pid=,args=; hostname; echo $$"))
-		lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
+		got := run(t, r, line("sleep "+sessiontest.Marker(1)+" & ps -e -o pid=,args=; hostname; echo $$"))
+		lines := strings.Split(strings.TrimSpace(got.Stdout), "\n")
 		if len(lines) != 6 {
-			t.Fatalf("want four processes, host name and process ID, got:\n%s%s", got.stdout, got.stderr)
+			t.Fatalf("want four processes, host name and process ID, got:\n%s%s", got.Stdout, got.Stderr)
 		}
-		for i, want := range []string{`^ *1 ttydrain: session-init$`, `bash -c`, `sleep ` + marker(1), `ps -e`, `^s-1$`, `^\d{1,2}$`} {
+		for i, want := range []string{`^ *1 ttydrain: session-init$`, `bash -c`, `sleep ` + sessiontest.Marker(1), `ps -e`, `^s-1$`, `^\d{1,2}$`} {
 			if !regexp.MustCompile(want).MatchString(lines[i]) {
 				t.Errorf("line %d is %q, want %s", i, lines[i], want)
 			}
@@ -42,7 +43,7 @@ func TestNamespacesAreOwn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := strings.TrimSpace(run(t, r, line("readlink /proc/self/ns/"+ns)).stdout)
+			got := strings.TrimSpace(run(t, r, line("readlink /proc/self/ns/"+ns)).Stdout)
 			if got == "" || got == host {
 				t.Errorf("%s: %q in the session, %q on the host", ns, got, host)
 			}
@@ -59,7 +60,7 @@ func TestNamespacesAreOwn(t *testing.T) {
 
 func TestScratch(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
-		name := "ttydrain-scratch-" + marker(0)
+		name := "ttydrain-scratch-" + sessiontest.Marker(0)
 		// The home is the working folder, empty, writable, the user's alone, and not shared.
 		expectOutput(t, r, line(`test "$PWD" = "$HOME" && pwd -P | grep -qx "$(readlink -f "$HOME")" && ls -A && stat -c %a . && echo x > `+name+` && cat `+name),
 			"700\nx\n")
@@ -96,13 +97,13 @@ func TestHostMountsAreUntouched(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := start(t, r, terminal("echo ready; read x"))
-		readUntil(t, p.Stdout(), "ready")
+		sessiontest.ReadUntil(t, p.Stdout(), "ready")
 		after, err := os.ReadFile("/proc/self/mountinfo")
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.Kill()
-		finish(t, p)
+		sessiontest.Finish(t, p)
 		if string(before) != string(after) {
 			t.Errorf("the host's mounts have changed:\n%s\n%s", before, after)
 		}
@@ -123,8 +124,8 @@ func TestNothingLeaks(t *testing.T) {
 
 		for _, spec := range []session.Spec{line("ls /proc/self/fd | cat"), terminal("ls /proc/self/fd | cat")} {
 			// 3 is ls's own: the folder that it reads.
-			if got := run(t, r, spec); strings.Fields(got.stdout) == nil || strings.Join(strings.Fields(got.stdout), " ") != "0 1 2 3" {
-				t.Errorf("descriptors: %q %q", got.stdout, got.stderr)
+			if got := run(t, r, spec); strings.Fields(got.Stdout) == nil || strings.Join(strings.Fields(got.Stdout), " ") != "0 1 2 3" {
+				t.Errorf("descriptors: %q %q", got.Stdout, got.Stderr)
 			}
 		}
 		expectOutput(t, r, line(`grep -h flags: /proc/self/fdinfo/[012] | grep -c '4...$'`+" || true"), "0\n") // O_NONBLOCK
@@ -132,7 +133,7 @@ func TestNothingLeaks(t *testing.T) {
 		spec := terminal("")
 		spec.Command = []string{"/usr/bin/env"}
 		spec.Env = []string{"A=1", "LANG=C.UTF-8", "A=2", "X=a=b", "BYTES=\xff\xfe"}
-		got := run(t, r, spec).stdout
+		got := run(t, r, spec).Stdout
 		names := map[string]string{}
 		for l := range strings.SplitSeq(strings.TrimSpace(got), "\r\n") {
 			name, value, _ := strings.Cut(l, "=")
@@ -175,7 +176,7 @@ func TestSecretsAreNotInInit(t *testing.T) {
 		spec := line("echo ready; read x")
 		spec.Env = []string{"SECRET=hunter2"}
 		p := start(t, r, spec)
-		readUntil(t, p.Stdout(), "ready")
+		sessiontest.ReadUntil(t, p.Stdout(), "ready")
 		pid := p.(*process).init.Pid
 		for _, file := range []string{"cmdline", "environ"} {
 			content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
@@ -190,7 +191,7 @@ func TestSecretsAreNotInInit(t *testing.T) {
 			}
 		}
 		p.Kill()
-		finish(t, p)
+		sessiontest.Finish(t, p)
 	})
 }
 
@@ -293,7 +294,7 @@ func TestRoot(t *testing.T) {
 		expectOutput(t, r, spec(terminal("tty; echo secret >/dev/tty; echo x >/dev/null; stat -c %F /dev/ptmx /dev/pts/ptmx -L; cd ..; readlink -f .")),
 			"/dev/pts/0\r\nsecret\r\ncharacter special file\r\ncharacter special file\r\n/srv\r\n")
 		// The old root is nowhere: every mount is one of the session's.
-		mounts := run(t, r, spec(line("cat /proc/self/mountinfo"))).stdout
+		mounts := run(t, r, spec(line("cat /proc/self/mountinfo"))).Stdout
 		for l := range strings.Lines(mounts) {
 			if p := strings.Fields(l)[4]; p != "/" && !strings.HasPrefix(p, "/dev") && !strings.HasPrefix(p, "/proc") && p != "/tmp" && p != "/srv/app" {
 				t.Errorf("a mount that does not belong there: %s", l)
@@ -311,7 +312,7 @@ func TestRoot(t *testing.T) {
 		s := line("true")
 		s.Root = root
 		_, err := newTestRuntime(t, Capabilities{Memory: MemoryCgroup2}).Start(t.Context(), s)
-		expectRefusal(t, err, "namespaces")
+		sessiontest.ExpectRefusal(t, err, "namespaces")
 	})
 }
 
@@ -325,7 +326,7 @@ func TestRootThatIsNone(t *testing.T) {
 			s := line("true")
 			s.Root = root
 			_, err := r.Start(t.Context(), s)
-			expectRefusal(t, err, root)
+			sessiontest.ExpectRefusal(t, err, root)
 		}
 	})
 }

@@ -3,21 +3,19 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"os/user"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 func TestMain(m *testing.M) {
@@ -29,19 +27,23 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// kinds are the runtimes that this host may have.
-func kinds() []struct {
+// A kind of runtime, as this host may have it.
+type kind struct {
 	name string
 	most Capabilities
-} {
-	return []struct {
-		name string
-		most Capabilities
-	}{
+}
+
+// kinds are those that differ for who runs the tests.
+func kinds() []kind {
+	all := []kind{
 		{"namespaces", Capabilities{Namespaces: true, Memory: MemoryCgroup2}},
 		{"user namespace", Capabilities{Namespaces: true, UserNamespace: true, Memory: MemoryCgroup2}},
 		{"no namespaces", Capabilities{Memory: MemoryCgroup2}},
 	}
+	if os.Getuid() != 0 {
+		return all[1:] // an ordinary user has the others with a user namespace, or not at all
+	}
+	return all
 }
 
 // missing skips loudly what this host cannot test, or fails where nothing may be left out.
@@ -120,86 +122,20 @@ func start(t *testing.T, r *Runtime, spec session.Spec) session.Process {
 	return p
 }
 
-type result struct {
-	stdout, stderr string
-	exit           session.Exit
-}
-
-// finish reads all output and waits.
-func finish(t *testing.T, p session.Process) result {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	var wg sync.WaitGroup
-	for _, o := range []struct {
-		to   *bytes.Buffer
-		from io.Reader
-	}{{&stdout, p.Stdout()}, {&stderr, p.Stderr()}} {
-		if o.from != nil {
-			wg.Go(func() { // ends with the session
-				if _, err := io.Copy(o.to, o.from); err != nil {
-					t.Errorf("reading output: %v", err)
-				}
-			})
-		}
-	}
-	exit, err := p.Wait()
-	if err != nil {
-		t.Errorf("Wait: %v", err)
-	}
-	wg.Wait()
-	return result{stdout.String(), stderr.String(), exit}
-}
-
-func run(t *testing.T, r *Runtime, spec session.Spec) result {
+func run(t *testing.T, r *Runtime, spec session.Spec) sessiontest.Result {
 	t.Helper()
 	p := start(t, r, spec)
 	p.Stdin().Close()
-	return finish(t, p)
+	return sessiontest.Finish(t, p)
 }
 
 // expectOutput runs a command line that must print this, and exit with 0.
 func expectOutput(t *testing.T, r *Runtime, spec session.Spec, want string) {
 	t.Helper()
 	got := run(t, r, spec)
-	if got.stdout != want || got.exit.Status != 0 {
-		t.Errorf("%s\nprinted %q, %q on standard error, %+v\nwant    %q", spec.CommandLine, got.stdout, got.stderr, got.exit, want)
+	if got.Stdout != want || got.Exit.Status != 0 {
+		t.Errorf("%s\nprinted %q, %q on standard error, %+v\nwant    %q", spec.CommandLine, got.Stdout, got.Stderr, got.Exit, want)
 	}
-}
-
-// readUntil reads output until it has the text.
-func readUntil(t *testing.T, r io.Reader, text string) string {
-	t.Helper()
-	var got []byte
-	buf := make([]byte, 4096)
-	for !bytes.Contains(got, []byte(text)) {
-		n, err := r.Read(buf)
-		got = append(got, buf[:n]...)
-		if err != nil {
-			t.Fatalf("output ended (%v) with %q, before %q", err, got, text)
-		}
-	}
-	return string(got)
-}
-
-// marker is an argument by which the host can find a session's processes: a number of seconds that
-// nobody else sleeps.
-func marker(n int) string { return fmt.Sprintf("%d", 7000000+os.Getpid()*10+n) }
-
-// running are the processes on this host with the marker as an argument.
-func running(t *testing.T, marker string) []string {
-	t.Helper()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var found []string
-	for _, e := range entries {
-		args, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
-		if err == nil && bytes.Contains(append([]byte{0}, args...), []byte("\x00"+marker+"\x00")) {
-			found = append(found, e.Name()+" "+strings.ReplaceAll(string(args), "\x00", " "))
-		}
-	}
-	return found
 }
 
 // await waits for something that the kernel does by itself and announces to nobody.
@@ -218,7 +154,11 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestAsOrdinaryUser runs all of this package's own other tests as a user without any privilege.
+// sameForAll are the tests of what is the same whoever the gateway is: how output and input go, and parsing.
+const sameForAll = "^(TestConformance|TestManyAtOnceLeaveNothing|TestInheritedSignalsAreReset|TestEnvironmentOverridesDefaults|" +
+	"TestModesReachTheTerminal|TestApplyModes|FuzzApplyModes|TestMemoryParents|TestRequire|TestCoreDumped)$"
+
+// TestAsOrdinaryUser runs this package's other tests as a user without any privilege.
 func TestAsOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("this is no privileged user")
@@ -239,7 +179,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=4m", "-test.skip=^TestConformance$")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=4m", "-test.skip="+sameForAll)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	cmd.SysProcAttr = credential(uint32(uid))

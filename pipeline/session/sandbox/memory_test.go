@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // hog is a program that takes memory without end.
@@ -25,7 +26,7 @@ func TestMemoryByCgroup(t *testing.T) {
 		if r.cgroups == nil {
 			missing(t, "a memory limit by control group: %s", r.caps)
 		}
-		if got, want := run(t, r, hog(64<<20)).exit, (session.Exit{Status: 137, Signal: "KILL"}); got != want {
+		if got, want := run(t, r, hog(64<<20)).Exit, (session.Exit{Status: 137, Signal: "KILL"}); got != want {
 			t.Errorf("a hog: %+v, want %+v", got, want)
 		}
 		// It is the hog that dies, and all processes together that are limited.
@@ -36,13 +37,13 @@ func TestMemoryByCgroup(t *testing.T) {
 		}(), "137\n")
 		s := line("for i in 1 2 3 4; do (head -c 30000000 /dev/zero | tail >/dev/null; echo $?) & done; wait")
 		s.Memory = 64 << 20
-		if got := run(t, r, s); !strings.Contains(got.stdout, "137") && got.exit.Signal != "KILL" {
+		if got := run(t, r, s); !strings.Contains(got.Stdout, "137") && got.Exit.Signal != "KILL" {
 			t.Errorf("four times 30 MB within 64 MB: %+v", got)
 		}
 		if r.caps.Namespaces {
 			s = line("head -c 100000000 /dev/zero >file; stat -c %s file; echo alive")
 			s.Memory = 64 << 20
-			if got := run(t, r, s); strings.Contains(got.stdout, "100000000") {
+			if got := run(t, r, s); strings.Contains(got.Stdout, "100000000") {
 				t.Errorf("100 MB in the home within 64 MB: %+v", got)
 			}
 		}
@@ -62,26 +63,26 @@ func TestMemoryByResourceLimit(t *testing.T) {
 				t.Errorf("%s", r.caps)
 			}
 			got := run(t, r, hog(64<<20))
-			if got.exit.Status == 0 || !strings.Contains(got.stderr, "memory") {
+			if got.Exit.Status == 0 || !strings.Contains(got.Stderr, "memory") {
 				t.Errorf("a hog: %+v", got)
 			}
 			s := line("ulimit -d; ulimit -H -d; ls /proc/self/fd | tr '\\n' ' '; tty; exit 3")
 			s.Memory = 64 << 20
-			if got := run(t, r, s); got.stdout != "65536\n65536\n0 1 2 3 not a tty\n" || got.exit.Status != 3 {
+			if got := run(t, r, s); got.Stdout != "65536\n65536\n0 1 2 3 not a tty\n" || got.Exit.Status != 3 {
 				t.Errorf("%+v", got)
 			}
 			s = terminal("tty >/dev/null && echo terminal; ps -o args= -p $$")
 			s.Memory = 64 << 20
-			if got := run(t, r, s); !strings.HasPrefix(got.stdout, "terminal\r\nps -o args=") {
+			if got := run(t, r, s); !strings.HasPrefix(got.Stdout, "terminal\r\nps -o args=") {
 				t.Errorf("%+v", got)
 			}
 			s = line("")
 			s.Command = []string{"no-such-program"}
 			_, err := r.Start(t.Context(), s)
-			expectRefusal(t, err, "no such program")
+			sessiontest.ExpectRefusal(t, err, "no such program")
 			s.Command = []string{"/etc/passwd"}
 			_, err = r.Start(t.Context(), s)
-			expectRefusal(t, err, "chmod +x")
+			sessiontest.ExpectRefusal(t, err, "chmod +x")
 		})
 	}
 }

@@ -11,22 +11,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-func TestTerminalOrNot(t *testing.T) {
+func TestTerminalIsControlling(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
-		const ask = "for i in 0 1 2; do test -t $i && echo -n yes || echo -n no; done"
-		expectOutput(t, r, line(ask), "nonono")
-		expectOutput(t, r, terminal(ask), "yesyesyes")
-		expectOutput(t, r, terminal("stty size; echo $TERM; ps -o tty= -p $$ | tr -d ' \\n'; tty | sed s,/dev/,,"),
-			"37 91\r\nxterm-256color\r\n"+func() string {
-				if r.caps.Namespaces {
-					return "pts/0pts/0\r\n"
-				}
-				got := run(t, r, terminal("tty | sed s,/dev/,,")).stdout // the host's next number
-				return strings.TrimSpace(got) + got
-			}())
+		expectOutput(t, r, terminal(`test "/dev/$(ps -o tty= -p $$ | tr -d ' ')" = "$(tty)" && echo same`), "same\r\n")
+		if r.caps.Namespaces {
+			expectOutput(t, r, terminal("tty"), "/dev/pts/0\r\n")
+		}
 	})
 }
 
@@ -38,11 +31,11 @@ func TestProgramsThatOpenTheTerminal(t *testing.T) {
 				missing(t, "getpass: there is no %s", python)
 			}
 			p := start(t, r, terminal(python+` -c 'import getpass; print(len(getpass.getpass("Secret? ")))' </dev/null`))
-			got := readUntil(t, p.Stdout(), "Secret? ")
+			got := sessiontest.ReadUntil(t, p.Stdout(), "Secret? ")
 			if _, err := io.WriteString(p.Stdin(), "hunter2\n"); err != nil {
 				t.Error(err)
 			}
-			if got += finish(t, p).stdout; got != "Secret? \r\n7\r\n" {
+			if got += sessiontest.Finish(t, p).Stdout; got != "Secret? \r\n7\r\n" {
 				t.Errorf("%q", got)
 			}
 		})
@@ -53,12 +46,12 @@ func TestProgramsThatOpenTheTerminal(t *testing.T) {
 			p := start(t, r, terminal("ssh-keygen -q -t ed25519 -f key </dev/null && echo made"))
 			var got string
 			for _, prompt := range []string{"passphrase", "again: "} {
-				got += readUntil(t, p.Stdout(), prompt)
+				got += sessiontest.ReadUntil(t, p.Stdout(), prompt)
 				if _, err := io.WriteString(p.Stdin(), "hunter2\n"); err != nil {
 					t.Error(err)
 				}
 			}
-			if got += finish(t, p).stdout; !strings.Contains(got, "made") || strings.Contains(got, "hunter2") {
+			if got += sessiontest.Finish(t, p).Stdout; !strings.Contains(got, "made") || strings.Contains(got, "hunter2") {
 				t.Errorf("%q", got)
 			}
 		})
@@ -68,114 +61,16 @@ func TestProgramsThatOpenTheTerminal(t *testing.T) {
 	})
 }
 
-func TestControlCharacters(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		t.Run("Ctrl-C kills the command", func(t *testing.T) {
-			spec := terminal("")
-			spec.Command = []string{"bash", "-c", "echo ready; exec sleep " + marker(7)}
-			p := start(t, r, spec)
-			readUntil(t, p.Stdout(), "ready")
-			if _, err := io.WriteString(p.Stdin(), "\x03"); err != nil {
-				t.Error(err)
-			}
-			if got, want := finish(t, p).exit, (session.Exit{Status: 130, Signal: "INT"}); got != want {
-				t.Errorf("%+v, want %+v", got, want)
-			}
-		})
-		t.Run("Ctrl-D ends the input", func(t *testing.T) {
-			p := start(t, r, terminal("echo ready; cat; echo over"))
-			readUntil(t, p.Stdout(), "ready")
-			if err := p.Stdin().Close(); err != nil { // does nothing with a terminal
-				t.Error(err)
-			}
-			if _, err := io.WriteString(p.Stdin(), "a\n\x04"); err != nil {
-				t.Error(err)
-			}
-			if got := finish(t, p); !strings.HasSuffix(got.stdout, "a\r\nover\r\n") {
-				t.Errorf("%+v", got)
-			}
-		})
-		t.Run("job control in a shell", func(t *testing.T) {
-			spec := terminal("")
-			spec.Command = []string{"bash", "--norc", "--noprofile", "-i"}
-			spec.Env = []string{"PS1=prompt> "}
-			p := start(t, r, spec)
-			for _, step := range []struct {
-				after, in string
-				program   bool // only when the program runs, and the shell has given the terminal to it
-			}{
-				{"prompt> ", "sleep " + marker(8) + "\n", false},
-				{marker(8) + "\r\n", "\x1a", true},
-				{"Stopped", "fg\n", false},
-				{marker(8) + "\r\n", "\x03", true},
-				{"prompt> ", "exit 5\n", false},
-			} {
-				got := readUntil(t, p.Stdout(), step.after)
-				if strings.Contains(got, "no job control") {
-					t.Errorf("%q", got)
-				}
-				if step.program {
-					await(t, "the program in the foreground", func() bool { return len(running(t, marker(8))) == 1 && foreground(t, p) })
-				}
-				if _, err := io.WriteString(p.Stdin(), step.in); err != nil {
-					t.Error(err)
-				}
-			}
-			if got := finish(t, p); got.exit.Status != 5 {
-				t.Errorf("%+v", got)
-			}
-		})
-	})
-}
-
-// foreground: the terminal's foreground process group is another than the command's, which is the shell.
-func foreground(t *testing.T, p session.Process) bool {
-	t.Helper()
-	raw, err := p.(*process).terminal.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var group, leader int
-	raw.Control(func(fd uintptr) {
-		group, err = unix.IoctlGetInt(int(fd), unix.TIOCGPGRP)
-		if err == nil {
-			leader, err = unix.IoctlGetInt(int(fd), unix.TIOCGSID)
-		}
-	})
-	return err == nil && group != leader
-}
-
 func TestSignalToForeground(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		p := start(t, r, terminal(`set -m; echo ready; bash -c 'trap "echo program; exit 9" TERM; echo trap; while :; do sleep 0.01; done'; echo shell=$?`))
-		readUntil(t, p.Stdout(), "trap")
+		sessiontest.ReadUntil(t, p.Stdout(), "trap")
 		if err := p.Signal("TERM"); err != nil {
 			t.Error(err)
 		}
-		if got := finish(t, p); !strings.Contains(got.stdout, "program\r\n") || !strings.Contains(got.stdout, "shell=9\r\n") {
+		if got := sessiontest.Finish(t, p); !strings.Contains(got.Stdout, "program\r\n") || !strings.Contains(got.Stdout, "shell=9\r\n") {
 			t.Errorf("%+v", got)
 		}
-	})
-}
-
-func TestResize(t *testing.T) {
-	each(t, func(t *testing.T, r *Runtime) {
-		p := start(t, r, terminal(`trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done`))
-		readUntil(t, p.Stdout(), "ready\r\n")
-		if err := p.Resize(session.Size{Width: 200, Height: 50}); err != nil {
-			t.Error(err)
-		}
-		if got := finish(t, p); got.stdout != "50 200\r\n" {
-			t.Errorf("%+v", got)
-		}
-		if err := p.Resize(session.Size{Width: 1, Height: 1}); err != nil {
-			t.Errorf("after the end: %v", err)
-		}
-		p = start(t, r, line("true"))
-		if err := p.Resize(session.Size{Width: 1, Height: 1}); err == nil {
-			t.Error("there is no terminal")
-		}
-		finish(t, p)
 	})
 }
 
@@ -192,7 +87,7 @@ func TestModesReachTheTerminal(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		spec := terminal("stty -a")
 		spec.Terminal.Modes = modes(53, 0, 1, 7, 3, 8, 8, 255, 42, 1, 72, 0, 38, 0, 129, 38400)
-		got := run(t, r, spec).stdout
+		got := run(t, r, spec).Stdout
 		for _, want := range []string{" -echo ", "intr = ^G", "erase = ^H", "start = <undef>", " iutf8", "-onlcr", "-ixon", "icanon"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("no %q in\n%s", want, got)

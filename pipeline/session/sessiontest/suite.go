@@ -1,6 +1,7 @@
 package sessiontest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,16 +26,21 @@ type Subject struct {
 	LateSize bool
 	// HostName says that a session has its name for a host name.
 	HostName bool
+	// Quick leaves out what takes long: much output, a slow client, much memory.
+	Quick bool
+	// Memory says that the kernel limits the memory of all processes of a session together.
+	Memory bool
 	// Local says that the sessions' processes are to be seen in this host's /proc.
 	Local bool
 }
 
 // Run runs the suite.
 func Run(t *testing.T, s Subject) {
-	for _, test := range []struct {
+	type test struct {
 		name string
 		run  func(*testing.T, *kit)
-	}{
+	}
+	tests := []test{
 		{"exit", testExit},
 		{"terminal or not", testTerminalOrNot},
 		{"environment", testEnvironment},
@@ -44,14 +50,16 @@ func Run(t *testing.T, s Subject) {
 		{"every byte typed", testEveryByteTyped},
 		{"the last output", testLastOutput},
 		{"the last output, read late", testOutputAfterWait},
-		{"a reader that is slow", testSlowReader},
 		{"streams apart", testStreamsApart},
-		{"large output", testLargeOutput},
 		{"everything dies", testEverythingDies},
 		{"a start that is cancelled", testCancelledStart},
 		{"refusals", testRefusals},
 		{"twenty at once", testTwentyAtOnce},
-	} {
+	}
+	if !s.Quick {
+		tests = append(tests, test{"a reader that is slow", testSlowReader}, test{"large output", testLargeOutput}, test{"memory", testMemory})
+	}
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, &kit{Subject: s, runtime: s.Runtime(t)}) })
 	}
 }
@@ -75,8 +83,8 @@ func testExit(t *testing.T, k *kit) {
 			test.want.Signal = ""
 		}
 		for _, spec := range []session.Spec{k.line(test.line), k.terminal(test.line)} {
-			if got := k.run(t, spec); got.exit != test.want {
-				t.Errorf("%s: %+v, want %+v (%s%s)", test.line, got.exit, test.want, got.stdout, got.stderr)
+			if got := k.run(t, spec); got.Exit != test.want {
+				t.Errorf("%s: %+v, want %+v (%s%s)", test.line, got.Exit, test.want, got.Stdout, got.Stderr)
 			}
 		}
 	}
@@ -115,11 +123,11 @@ func testEnvironment(t *testing.T, k *kit) {
 
 func testResize(t *testing.T, k *kit) {
 	p := k.start(t, k.terminal(`trap 'stty size | grep "50 200" && exit' WINCH; echo ready; while :; do sleep 0.01; done`))
-	readUntil(t, p.Stdout(), "ready\r\n")
+	ReadUntil(t, p.Stdout(), "ready\r\n")
 	if err := p.Resize(session.Size{Width: 200, Height: 50}); err != nil {
 		t.Error(err)
 	}
-	if got := finish(t, p); got.stdout != "50 200\r\n" {
+	if got := Finish(t, p); got.Stdout != "50 200\r\n" {
 		t.Errorf("%+v", got)
 	}
 	if err := p.Resize(session.Size{Width: 1, Height: 1}); err != nil {
@@ -129,19 +137,19 @@ func testResize(t *testing.T, k *kit) {
 	if err := p.Resize(session.Size{Width: 1, Height: 1}); err == nil {
 		t.Error("there is no terminal")
 	}
-	finish(t, p)
+	Finish(t, p)
 }
 
 func testSignal(t *testing.T, k *kit) {
 	p := k.start(t, k.line(`trap 'echo usr1; exit 4' USR1; echo ready; while :; do sleep 0.01; done`))
-	readUntil(t, p.Stdout(), "ready")
+	ReadUntil(t, p.Stdout(), "ready")
 	if err := p.Signal("NONE"); err == nil {
 		t.Error("an unknown signal was taken")
 	}
 	if err := p.Signal("USR1"); err != nil {
 		t.Error(err)
 	}
-	if got := finish(t, p); strings.TrimPrefix(got.stdout, "\n") != "usr1\n" || got.exit.Status != 4 {
+	if got := Finish(t, p); strings.TrimPrefix(got.Stdout, "\n") != "usr1\n" || got.Exit.Status != 4 {
 		t.Errorf("%+v", got)
 	}
 	if err := p.Signal("TERM"); err != nil {
@@ -153,18 +161,18 @@ func testControlCharacters(t *testing.T, k *kit) {
 	spec := k.terminal("")
 	spec.Command = []string{"bash", "-c", "echo ready; exec sleep 1000"}
 	p := k.start(t, spec)
-	readUntil(t, p.Stdout(), "ready")
+	ReadUntil(t, p.Stdout(), "ready")
 	k.press(t, p, "\x03")
-	if got := finish(t, p).exit.Status; got != 130 {
+	if got := Finish(t, p).Exit.Status; got != 130 {
 		t.Errorf("after Ctrl-C: %d", got)
 	}
 	p = k.start(t, k.terminal("echo ready; cat; echo over"))
-	readUntil(t, p.Stdout(), "ready")
+	ReadUntil(t, p.Stdout(), "ready")
 	if err := p.Stdin().Close(); err != nil { // does nothing with a terminal
 		t.Error(err)
 	}
 	k.press(t, p, "a\n\x04")
-	if got := finish(t, p); !strings.HasSuffix(got.stdout, "a\r\nover\r\n") {
+	if got := Finish(t, p); !strings.HasSuffix(got.Stdout, "a\r\nover\r\n") {
 		t.Errorf("after Ctrl-D: %+v", got)
 	}
 	// Job control: the shell has the terminal, and gives it away and takes it back.
@@ -180,12 +188,12 @@ func testControlCharacters(t *testing.T, k *kit) {
 		{"continued", "\x03"},
 		{"prompt> ", "exit 5\n"},
 	} {
-		if got := readUntil(t, p.Stdout(), step.after); strings.Contains(got, "no job control") {
+		if got := ReadUntil(t, p.Stdout(), step.after); strings.Contains(got, "no job control") {
 			t.Errorf("%q", got)
 		}
 		k.press(t, p, step.in)
 	}
-	if got := finish(t, p); got.exit.Status != 5 {
+	if got := Finish(t, p); got.Exit.Status != 5 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -193,7 +201,7 @@ func testControlCharacters(t *testing.T, k *kit) {
 // testEveryByteTyped: none is held back, taken for an order, or changed.
 func testEveryByteTyped(t *testing.T, k *kit) {
 	p := k.start(t, k.terminal("stty raw -echo; echo ready; head -c 514 | od -An -v -tu1; stty sane"))
-	readUntil(t, p.Stdout(), "ready\n")
+	ReadUntil(t, p.Stdout(), "ready\n")
 	var typed []byte
 	for b := range 256 {
 		typed = append(typed, byte(b), byte(b))
@@ -204,18 +212,18 @@ func testEveryByteTyped(t *testing.T, k *kit) {
 	for _, b := range typed {
 		want = append(want, fmt.Sprint(b))
 	}
-	if got := strings.Fields(finish(t, p).stdout); !slices.Equal(got, want) {
+	if got := strings.Fields(Finish(t, p).Stdout); !slices.Equal(got, want) {
 		t.Errorf("%d came: %v", len(got), got)
 	}
 	// And each at once: the answer to a key does not wait for the next one.
 	p = k.start(t, k.terminal("stty raw -echo; echo ready; cat"))
-	readUntil(t, p.Stdout(), "ready\n")
+	ReadUntil(t, p.Stdout(), "ready\n")
 	for _, key := range []byte{16, 17, 0x1d, 1, 'a', 0x7f, 0} {
 		k.press(t, p, string([]byte{key}))
-		readUntil(t, p.Stdout(), string([]byte{key}))
+		ReadUntil(t, p.Stdout(), string([]byte{key}))
 	}
 	p.Kill()
-	finish(t, p)
+	Finish(t, p)
 }
 
 func testLastOutput(t *testing.T, k *kit) {
@@ -227,8 +235,8 @@ func testLastOutput(t *testing.T, k *kit) {
 			spec = k.terminal("")
 		}
 		spec.Command = []string{"/bin/echo", "-n", want}
-		if got := k.run(t, spec); got.stdout != want {
-			t.Fatalf("round %d: %d bytes of %d", i, len(got.stdout), len(want))
+		if got := k.run(t, spec); got.Stdout != want {
+			t.Fatalf("round %d: %d bytes of %d", i, len(got.Stdout), len(want))
 		}
 	}
 }
@@ -271,8 +279,8 @@ func testSlowReader(t *testing.T, k *kit) {
 			}
 			p.Stdin().Close()
 			<-time.After(4 * time.Second) // so slow is the client, whatever the machine
-			if got := finish(t, p); len(got.stdout) != size || got.exit.Status != 0 {
-				t.Errorf("%d bytes of %d, %+v", len(got.stdout), size, got.exit)
+			if got := Finish(t, p); len(got.Stdout) != size || got.Exit.Status != 0 {
+				t.Errorf("%d bytes of %d, %+v", len(got.Stdout), size, got.Exit)
 			}
 		})
 	}
@@ -291,31 +299,31 @@ func testStreamsApart(t *testing.T, k *kit) {
 			t.Error(err)
 		}
 	}()
-	got := finish(t, p)
-	if got.stdout != string(data) {
-		t.Errorf("standard output has %d bytes", len(got.stdout))
+	got := Finish(t, p)
+	if got.Stdout != string(data) {
+		t.Errorf("standard output has %d bytes", len(got.Stdout))
 	}
-	if got.stderr != string(data)+"done\n" {
-		t.Errorf("standard error has %d bytes", len(got.stderr))
+	if got.Stderr != string(data)+"done\n" {
+		t.Errorf("standard error has %d bytes", len(got.Stderr))
 	}
 }
 
 func testLargeOutput(t *testing.T, k *kit) {
 	const want = 20 << 20
 	got := k.run(t, k.line("yes 0123456789abcde | head -c 20971520"))
-	if got.stdout != strings.Repeat("0123456789abcde\n", want/16) {
-		t.Errorf("%d bytes of %d", len(got.stdout), want)
+	if got.Stdout != strings.Repeat("0123456789abcde\n", want/16) {
+		t.Errorf("%d bytes of %d", len(got.Stdout), want)
 	}
 	got = k.run(t, k.terminal("stty -opost; yes 0123456789abcde | head -c 20971520"))
-	if got.stdout != strings.Repeat("0123456789abcde\n", want/16) {
-		t.Errorf("with a terminal %d bytes of %d", len(got.stdout), want)
+	if got.Stdout != strings.Repeat("0123456789abcde\n", want/16) {
+		t.Errorf("with a terminal %d bytes of %d", len(got.Stdout), want)
 	}
 }
 
 // testEverythingDies: processes that leave their parent, their session and their terminal, and ignore every signal that can be ignored.
 func testEverythingDies(t *testing.T, k *kit) {
 	for i, make := range []func(string) session.Spec{k.line, k.terminal} {
-		mark := marker(2 + i)
+		mark := Marker(2 + i)
 		for _, test := range []struct {
 			how, after string
 			end        func(session.Process)
@@ -325,21 +333,21 @@ func testEverythingDies(t *testing.T, k *kit) {
 			{"exited", "exit 3", func(session.Process) {}, 3},
 			{"killed by a signal", "kill -KILL $$", func(session.Process) {}, 137},
 		} {
-			p := k.start(t, make(daemons(mark)+test.after))
-			readUntil(t, p.Stdout(), "running")
-			if k.Local && test.how == "killed" && len(running(t, mark)) == 0 {
+			p := k.start(t, make(Daemons(mark)+test.after))
+			ReadUntil(t, p.Stdout(), "running")
+			if k.Local && test.how == "killed" && len(Running(t, mark)) == 0 {
 				t.Error("the session's processes are not to be seen")
 			}
 			test.end(p)
-			got := finish(t, p)
-			if left := running(t, mark); len(left) > 0 {
+			got := Finish(t, p)
+			if left := Running(t, mark); len(left) > 0 {
 				t.Errorf("%s: still running: %v", test.how, left)
 			}
-			if got.exit.Status != test.status {
-				t.Errorf("%s: %+v", test.how, got.exit)
+			if got.Exit.Status != test.status {
+				t.Errorf("%s: %+v", test.how, got.Exit)
 			}
-			if test.how == "killed" && got.exit.Signal != "KILL" {
-				t.Errorf("%s: %+v", test.how, got.exit)
+			if test.how == "killed" && got.Exit.Signal != "KILL" {
+				t.Errorf("%s: %+v", test.how, got.Exit)
 			}
 			p.Kill() // any number of times
 		}
@@ -347,18 +355,23 @@ func testEverythingDies(t *testing.T, k *kit) {
 }
 
 func testCancelledStart(t *testing.T, k *kit) {
-	mark, cause := marker(6), errors.New("thought better of it")
+	mark, cause := Marker(6), errors.New("thought better of it")
+	before, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := k.runtime.Start(before, k.line("sleep "+mark)); !errors.Is(err, cause) {
+		t.Errorf("cancelled before: %v", err)
+	}
 	for i := range 8 {
 		ctx, cancel := cancelAfter(t, time.Duration(i*i*10)*time.Millisecond, cause)
 		p, err := k.runtime.Start(ctx, k.line("sleep "+mark))
 		cancel()
 		if err == nil { // it was quicker: then it is ours to end
 			p.Kill()
-			finish(t, p)
+			Finish(t, p)
 		} else if !errors.Is(err, cause) {
 			t.Error(err)
 		}
-		if left := running(t, mark); len(left) > 0 {
+		if left := Running(t, mark); len(left) > 0 {
 			t.Fatalf("runs: %v", left)
 		}
 	}
@@ -378,6 +391,22 @@ func testRefusals(t *testing.T, k *kit) {
 		}
 	}
 	k.expect(t, k.line("echo well"), "well\n") // and the runtime still works
+}
+
+// testMemory has a program that keeps what it reads.
+func testMemory(t *testing.T, k *kit) {
+	if !k.Memory {
+		t.Skip("NOT TESTED: a memory limit of all processes together: this runtime has none here")
+	}
+	const keep = "head -c %dM /dev/zero | tail | wc -c; echo ${PIPESTATUS[1]}"
+	k.expect(t, k.line(fmt.Sprintf(keep, 900)), "943718400\n0\n")
+	k.expect(t, k.line(fmt.Sprintf(keep, 1025)), "0\n137\n")
+	// And where it is the session's command itself.
+	spec := k.line("")
+	spec.Command, spec.Memory = []string{"tail", "/dev/zero"}, 64<<20
+	if got := k.run(t, spec); got.Exit.Status != 137 {
+		t.Errorf("%+v", got.Exit)
+	}
 }
 
 func testTwentyAtOnce(t *testing.T, k *kit) {
@@ -400,8 +429,8 @@ func testTwentyAtOnce(t *testing.T, k *kit) {
 			p.Stdin().Close()
 			if i%5 == 0 {
 				p.Kill()
-				finish(t, p)
-			} else if got := finish(t, p); !strings.Contains(got.stdout, "42") || !strings.Contains(got.stdout, fmt.Sprintf("hello %d", i)) {
+				Finish(t, p)
+			} else if got := Finish(t, p); !strings.Contains(got.Stdout, "42") || !strings.Contains(got.Stdout, fmt.Sprintf("hello %d", i)) {
 				t.Errorf("%d: %+v", i, got)
 			}
 		})
