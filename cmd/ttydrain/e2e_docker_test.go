@@ -101,10 +101,9 @@ func TestDocker(t *testing.T) {
 		command, stdin string
 		status         int
 	}{
-		{`read line; yes 0123456789abcdef | head -c 3000000; echo "it was $line"; head -c 100000 /dev/urandom >&2; exit 42`, "from the client\n", 42},
+		{`read line; yes 0123456789abcdef | head -c 300000; echo "it was $line"; head -c 100000 /dev/urandom >&2; exit 42`, "from the client\n", 42},
 		{"cat; echo done >&2", strings.Repeat("0123456789\x00\xff\r\n", 500), 0},
 		{"kill -TERM $$", "", 143},
-		{"head -c 900M /dev/zero | tail | wc -c; exit ${PIPESTATUS[1]}", "", 0},
 		{"head -c 1025M /dev/zero | tail | wc -c; exit ${PIPESTATUS[1]}", "", 137}, // more than its memory: the kernel ends it
 	} {
 		cmd := v.openssh(site.key, web, test.command)
