@@ -22,6 +22,7 @@ const (
 	StepProxy          = "proxy" // only where one is set
 	StepTLS            = "TLS"
 	StepAuthentication = "authentication"
+	StepMapping        = "mapping" // only of Elasticsearch
 	StepAcceptance     = "acceptance"
 )
 
@@ -163,7 +164,7 @@ func (t *trace) steps(e *Error, wrote bool) []Step {
 	if !way {
 		acceptance = untried("", StepAcceptance)[0]
 	}
-	return append(steps, acceptance)
+	return append(append(steps, t.own...), acceptance)
 }
 
 // untried are the steps from one on.

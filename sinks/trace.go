@@ -22,6 +22,7 @@ type trace struct {
 	peers    []*peer    // in the order in which they were first connected to
 	accepted []string   // what the drain said to the record
 	doubt    *Error     // why an accepted record may not be where it should, or nil
+	own      []Step     // those that only this kind of drain has
 }
 
 // A peer is one address of the drain. What is in it is of the newest connection, until fresh is set.
@@ -128,6 +129,20 @@ func TraceAcceptance(ctx context.Context, fact string) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.accepted = append(t.accepted, fact)
+	}
+}
+
+// TraceStep tells a step that only this kind of drain has, after what is told of its addresses. Words of the drain's
+// in it are made fit to print.
+func TraceStep(ctx context.Context, s Step) {
+	if t := traceOf(ctx); t != nil {
+		for i := range s.Facts {
+			s.Facts[i] = printable(s.Facts[i])
+		}
+		s.Problem, s.Do = printable(s.Problem), printable(s.Do)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.own = append(t.own, s)
 	}
 }
 

@@ -68,7 +68,8 @@ func newRootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
 	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
-		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand())
+		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand(),
+		newDashboardsCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	makeStrict(root)

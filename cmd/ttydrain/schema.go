@@ -6,10 +6,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 )
 
 func newSchemaCommand() *cobra.Command {
-	c := &cobra.Command{Use: "schema", Short: "Print the JSON Schema of the configuration or of a record", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "schema", Short: "Print the JSON Schema of the configuration or of a record, or the index template of Elasticsearch", Args: cobra.NoArgs}
 	for _, s := range []struct {
 		name, about string
 		text        func() []byte
@@ -22,5 +23,29 @@ func newSchemaCommand() *cobra.Command {
 			return err
 		}})
 	}
+	c.AddCommand(newTemplateCommand())
+	return c
+}
+
+func newTemplateCommand() *cobra.Command {
+	var dataStream string
+	c := &cobra.Command{
+		Use:   "elasticsearch",
+		Short: "Print the index template of a data stream",
+		Long: "Prints the index template, with the types of a record's fields, of a drain's data stream. The drain installs it by itself where its\n" +
+			"credentials may (manage_index_templates) and manage_template is not false; otherwise somebody else does, before the first record:\n\n" +
+			"  ttydrain schema elasticsearch --data-stream logs-ssh-default |\n" +
+			"    curl -X PUT \"$ELASTICSEARCH/_index_template/ttydrain-logs-ssh-default\" -H 'Content-Type: application/json' --data-binary @-",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := elasticsearch.CheckDataStream(dataStream); err != nil {
+				return usageError{err}
+			}
+			_, template := elasticsearch.IndexTemplate(dataStream)
+			_, err := os.Stdout.Write(template)
+			return err
+		},
+	}
+	c.Flags().StringVar(&dataStream, "data-stream", "logs-ssh-default", "the `NAME` of the drain's data stream")
 	return c
 }

@@ -22,7 +22,7 @@ const (
 // Probe implements [sinks.Sink]. With security it finds out whether the credentials are accepted and
 // may create documents in the data stream, without it whether Elasticsearch is there. Whether the
 // pipeline exists it finds out where the credentials may read pipelines. It asks each of the URLs, and
-// fails when none of them is good.
+// fails when none of them is good. Within [sinks.Try] it also tells how the data stream maps the fields.
 func (s *Sink) Probe(ctx context.Context) error {
 	var first *sinks.Error
 	good := false
@@ -30,6 +30,9 @@ func (s *Sink) Probe(ctx context.Context) error {
 		err := s.probeMember(m.trace(ctx), m)
 		sinks.TraceRefusal(m.trace(ctx), err)
 		if err == nil {
+			if !good && sinks.Tracing(ctx) {
+				s.probeMapping(ctx, m)
+			}
 			good = true
 		} else if first == nil {
 			first = err

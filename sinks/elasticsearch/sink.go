@@ -150,7 +150,7 @@ func (o *Options) check() error {
 			return fmt.Errorf("urls: %q should end with the host, the port or a path", s)
 		}
 	}
-	if err := checkDataStream(o.DataStream); err != nil {
+	if err := CheckDataStream(o.DataStream); err != nil {
 		return err
 	}
 	switch {
@@ -168,8 +168,8 @@ func (o *Options) check() error {
 	return nil
 }
 
-// checkDataStream holds the name to Elasticsearch's rules for names of data streams.
-func checkDataStream(name string) error {
+// CheckDataStream holds a name to Elasticsearch's rules for names of data streams. The error says what it should be.
+func CheckDataStream(name string) error {
 	switch {
 	case name == "":
 		return errors.New("data_stream is missing: name one, such as logs-ssh-default")

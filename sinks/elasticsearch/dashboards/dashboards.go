@@ -1,0 +1,86 @@
+// Package dashboards has dashboards over the records in Elasticsearch: one for Kibana 8.11 or later, and one for
+// Grafana 10 or later with its Elasticsearch data source.
+//
+// Both show the same: sessions over time, by person, app and stack; the commands that were asked for; failed exits;
+// expiries and kills; the bytes shown; gaps; and the lines themselves, to be searched. They count the records that
+// begin and end sessions, so a record that is in the data stream twice (see package elasticsearch) counts twice. Records of
+// drain tests are left out. All their queries are in the language of Lucene, and ask for fields as ttydrain's index
+// template maps them; nothing in them is computed by scripts.
+//
+// kibana.json is for reading, and for changing by hand: what Kibana keeps as JSON inside of strings is JSON there, and
+// [Kibana] makes the strings.
+package dashboards
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+//go:embed kibana.json
+var kibana []byte
+
+//go:embed grafana.json
+var grafana []byte
+
+// The type and the attribute of Kibana's object that names the data streams.
+const (
+	dataView        = "index-pattern"
+	dataViewPattern = "title"
+)
+
+// Kibana is the dashboard as saved objects in NDJSON, for Kibana's import, with what it needs: a data view and
+// the saved searches. The data view is of the data streams of a pattern, such as "logs-ssh-*".
+func Kibana(pattern string) ([]byte, error) {
+	var objects []map[string]any
+	if err := json.Unmarshal(kibana, &objects); err != nil {
+		return nil, fmt.Errorf("read the dashboard for Kibana: %w", err)
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	for _, object := range objects {
+		attributes, ok := object["attributes"].(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("read the dashboard for Kibana: the object %v has no attributes", object["id"])
+		}
+		if object["type"] == dataView {
+			attributes[dataViewPattern] = pattern
+		}
+		if err := stringify(attributes); err != nil {
+			return nil, fmt.Errorf("write the dashboard for Kibana: %w", err)
+		}
+		if err := encoder.Encode(object); err != nil {
+			return nil, fmt.Errorf("write the dashboard for Kibana: %w", err)
+		}
+	}
+	return out.Bytes(), nil
+}
+
+// stringify makes strings of what Kibana has in strings: the attributes with names that end in JSON, at any depth. Those
+// inside of one of them come first, since a string in a string is escaped twice.
+func stringify(attributes map[string]any) error {
+	for name, value := range attributes {
+		below, ok := value.(map[string]any)
+		if ok {
+			if err := stringify(below); err != nil {
+				return err
+			}
+		}
+		if _, done := value.(string); done || !strings.HasSuffix(name, "JSON") {
+			continue
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		attributes[name] = string(text)
+	}
+	return nil
+}
+
+// Grafana is the dashboard as JSON, for Grafana's import or its provisioning. It asks which Elasticsearch data source
+// to show; that one names the data streams.
+func Grafana() []byte { return bytes.Clone(grafana) }

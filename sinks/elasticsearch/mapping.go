@@ -1,0 +1,161 @@
+package elasticsearch
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// A field is how one is mapped, as far as searches and dashboards depend on it.
+type field struct {
+	Type   string
+	Fields map[string]struct{ Type string }
+}
+
+// kind is the type in words.
+func (f field) kind() string {
+	if keyword := f.Fields["keyword"].Type; keyword != "" {
+		return f.Type + " with keyword"
+	}
+	return cmp.Or(f.Type, "object")
+}
+
+// mappedUnder is what to let through of an answer that has mappings at a path.
+func mappedUnder(path string) string {
+	path += ".mappings.properties.*."
+	return "filter_path=" + path + "type," + path + "fields.keyword.type,error.type"
+}
+
+// templateFields are the fields of a record, as the index template maps them.
+func templateFields() map[string]field {
+	var own struct {
+		Template struct {
+			Mappings struct{ Properties map[string]field }
+		}
+	}
+	if err := json.Unmarshal([]byte(templateJSON), &own); err != nil {
+		panic(fmt.Sprintf("elasticsearch: the embedded index template: %v", err)) // tests read it
+	}
+	return own.Template.Mappings.Properties
+}
+
+// misfits are the fields that are mapped otherwise than by the index template, in words and in the order of their names.
+func misfits(got map[string]field) []string {
+	want := templateFields()
+	var found []string
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		f, there := got[name]
+		switch {
+		case !there:
+			found = append(found, name+" is not mapped")
+		case f.kind() != want[name].kind():
+			found = append(found, fmt.Sprintf("%s is %s and not %s", name, f.kind(), want[name].kind()))
+		}
+	}
+	return found
+}
+
+// probeMapping compares the types that the data stream has with those of the index template, where somebody wants to
+// know and the credentials may see them. Records are taken all the same: it is searches and dashboards that go wrong.
+func (s *Sink) probeMapping(ctx context.Context, m member) {
+	quiet := sinks.Untraced(ctx)
+	tell := func(result string, format string, values ...any) {
+		sinks.TraceStep(ctx, sinks.Step{Name: sinks.StepMapping, Result: result, Facts: []string{fmt.Sprintf(format, values...)}})
+	}
+	var buffer bytes.Buffer
+	got, _, err := s.ask(quiet, m.client, request{doing: "look at the mapping", method: http.MethodGet,
+		path: "/" + url.PathEscape(s.options.DataStream) + "/_mapping?" + mappedUnder("*")}, &buffer)
+	switch {
+	case err != nil:
+		tell(sinks.StepNotTried, "the mapping could not be read")
+	case got.status == http.StatusForbidden:
+		tell(sinks.StepNotTried, "the credentials may not see how the fields are mapped, so it was not compared: that needs the index privilege view_index_metadata")
+	case got.status == http.StatusNotFound && s.options.ManageTemplate:
+		tell(sinks.StepOK, "the data stream %s is not there yet: ttydrain installs its index template before the first record", s.options.DataStream)
+	case got.status == http.StatusNotFound:
+		s.probeTemplate(ctx, m)
+	case got.status != http.StatusOK:
+		tell(sinks.StepNotTried, "Elasticsearch answered %d to the question how the fields are mapped", got.status)
+	default:
+		sinks.TraceStep(ctx, s.mappingStep(got.body))
+	}
+}
+
+// mappingStep says what the mappings of a data stream's backing indexes come to.
+func (s *Sink) mappingStep(answer []byte) sinks.Step {
+	step := sinks.Step{Name: sinks.StepMapping, Result: sinks.StepOK}
+	var indexes map[string]struct {
+		Mappings struct{ Properties map[string]field }
+	}
+	if json.Unmarshal(answer, &indexes) != nil {
+		step.Result, step.Facts = sinks.StepNotTried, []string{"the answer to the question how the fields are mapped is not JSON of the expected form"}
+		return step
+	}
+	if len(indexes) == 0 { // filter_path leaves nothing of an index without fields
+		return s.wrongMapping("the data stream "+s.options.DataStream+" has no fields mapped", nil)
+	}
+	// The number at the end of a backing index's name grows with each rollover: the last is the one that is written to.
+	names := slices.SortedFunc(maps.Keys(indexes), func(a, b string) int { return cmp.Compare(generation(a), generation(b)) })
+	last := names[len(names)-1]
+	if wrong := misfits(indexes[last].Mappings.Properties); len(wrong) > 0 {
+		return s.wrongMapping("the data stream "+s.options.DataStream+" maps fields otherwise than ttydrain's index template", wrong)
+	}
+	step.Facts = []string{fmt.Sprintf("the data stream %s maps all %d fields of a record as ttydrain's index template does", s.options.DataStream, len(templateFields()))}
+	old := 0
+	for _, name := range names[:len(names)-1] {
+		if len(misfits(indexes[name].Mappings.Properties)) > 0 {
+			old++
+		}
+	}
+	if old > 0 {
+		step.Facts = append(step.Facts, fmt.Sprintf("%d of its older indexes map some otherwise, as they were made: searches that need these fields miss what is in there", old))
+	}
+	return step
+}
+
+func generation(index string) string { return index[strings.LastIndexByte(index, '-')+1:] }
+
+// probeTemplate asks how the data stream would map fields if it were made now, where ttydrain installs no template.
+func (s *Sink) probeTemplate(ctx context.Context, m member) {
+	var buffer bytes.Buffer
+	got, _, err := s.ask(sinks.Untraced(ctx), m.client, request{doing: "look at the index templates", method: http.MethodPost,
+		path: "/_index_template/_simulate_index/" + url.PathEscape(s.options.DataStream) + "?" + mappedUnder("template")}, &buffer)
+	var simulated struct {
+		Template struct {
+			Mappings struct{ Properties map[string]field }
+		}
+	}
+	step := sinks.Step{Name: sinks.StepMapping, Result: sinks.StepNotTried,
+		Facts: []string{"the data stream " + s.options.DataStream + " is not there yet, and the credentials may not see which index template it will have"}}
+	if err == nil && got.status == http.StatusOK && json.Unmarshal(got.body, &simulated) == nil {
+		step.Result, step.Facts[0] = sinks.StepOK, "the data stream "+s.options.DataStream+" is not there yet: an index template that maps all fields of a record is"
+		if wrong := misfits(simulated.Template.Mappings.Properties); len(wrong) > 0 {
+			step = s.wrongMapping("the data stream "+s.options.DataStream+" is not there yet, and no index template of ttydrain is for it", nil)
+		}
+	}
+	sinks.TraceStep(ctx, step)
+}
+
+// wrongMapping is the step of a data stream that does not map fields as it should.
+func (s *Sink) wrongMapping(what string, wrong []string) sinks.Step {
+	const most = 4
+	if len(wrong) > 0 {
+		what += ": " + strings.Join(wrong[:min(most, len(wrong))], ", ")
+	}
+	if len(wrong) > most {
+		what += fmt.Sprintf(", and %d more", len(wrong)-most)
+	}
+	return sinks.Step{Name: sinks.StepMapping, Result: sinks.StepWarning,
+		Problem: what + ". Records are taken; searches and dashboards miss what they need",
+		Do: "install the index template (ttydrain schema elasticsearch --data-stream " + s.options.DataStream +
+			"), and roll the data stream over if it exists (POST /" + s.options.DataStream + "/_rollover)"}
+}
