@@ -25,6 +25,8 @@ type destination struct {
 	name  string
 	entry string // of the configuration
 	exact bool   // it gets the exact bytes
+	// dataStream is that of a drain to Elasticsearch.
+	dataStream string
 	// arrived gives all records so far, in the order of their arrival where the server has one. Of records
 	// that the server has and is still writing to its file, it waits for as many as are wanted.
 	arrived func(t testing.TB, want int) []record
@@ -215,7 +217,7 @@ func elasticsearchDrainAt(t testing.TB, name string, node *estest.Node, settings
 		return records
 	}
 	return &destination{
-		name: name, exact: true,
+		name: name, exact: true, dataStream: stream,
 		entry: fmt.Sprintf(`{name: %s, type: elasticsearch, urls: [%s], data_stream: %s, api_key: %q, manage_template: false%s}`,
 			name, node.URL, stream, node.APIKey(t, stream), settings),
 		arrived: func(t testing.TB, _ int) []record { return find(t, nil) },

@@ -8,16 +8,22 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestRetention keeps a drain down for longer than the streams keep data. What it gets afterwards, and what gap records tell
-// it that it missed, is all that another drain got, and nothing is in both.
+// TestRetention keeps drains down for longer than the streams keep data. What one gets afterwards, and what gap records tell
+// it that it missed, is all that another drain got, and nothing is in both. The dashboards show what Elasticsearch got and missed.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	up := httpsDrain(t, "up", ", format: ndjson")
 	address, release := freeAddress(t)
 	down, start := laterHTTPSDrain(t, "down", address, t.TempDir(), ", format: ndjson")
-	s := newSite(t, withDrains(down.entry, up.entry))
+	var startSearch func()
+	search := ifThere(t, "search", func(t testing.TB, name string) (d *destination) {
+		d, startSearch = laterElasticsearchDrain(t, name)
+		return d
+	})
+	s := newSite(t, withDrains(down.entry, up.entry), entries(search))
 	s.edit("store: ./data\n", "store: ./data\nstreams: {retention: 1m}\n")
 	s.edit("plan: growth", "plan: growth, session_duration: 1m")
+	bob := s.peopleOfDashboards()
 	v := s.serve()
 	session := func() string {
 		t.Helper()
@@ -40,6 +46,10 @@ func TestRetention(t *testing.T) {
 	})
 	await(t, "for the first session to be given up", func() bool { return v.counter(missed, down.name) == float64(all) })
 	second := session()
+	for _, d := range search {
+		await(t, "for Elasticsearch to have missed the first session", func() bool { return v.counter(missed, d.name) == float64(all) })
+		startSearch()
+	}
 	release()
 	start()
 
@@ -92,6 +102,9 @@ func TestRetention(t *testing.T) {
 		t.Errorf("%g records are missing at the drain that was up", n)
 	}
 	v.awaitStatus(down, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering && s.LagRecords == 0 })
+	for _, d := range search {
+		v.checkDashboards(t, bob, d, up, first, second)
+	}
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}

@@ -284,7 +284,15 @@ func TestReportElasticsearch(t *testing.T) {
 	dead, _ := freeAddress(t)
 	checkReports(t, []reportCase{
 		{"elasticsearch", true, with(least, nil, nil)},
-		{"elasticsearch found", true, with(append(slices.Clone(least), "read"), nil, nil)},
+		{"elasticsearch found", true, with(append(slices.Clone(least), "read", "view_index_metadata"), nil, nil)},
+		{"elasticsearch mapping", true, func(t *testing.T) (sinks.Sink, error) {
+			dataStream := node.DataStream(t)
+			node.Do(t, http.MethodPut, "/_index_template/ttydrain-"+dataStream, map[string]any{
+				"index_patterns": []string{dataStream}, "priority": 600, "data_stream": map[string]any{}})
+			node.Do(t, http.MethodPost, "/"+dataStream+"/_doc", map[string]any{"@timestamp": time.Now(), "app": "web", "bytes": 1.5})
+			key := node.APIKeyWith(t, map[string]any{"index": []any{map[string]any{"names": []string{dataStream}, "privileges": append(slices.Clone(least), "view_index_metadata")}}})
+			return elasticsearch.New(elasticsearch.Options{URLs: []string{node.URL}, DataStream: dataStream, APIKey: key})
+		}},
 		{"elasticsearch one of two", true, with([]string{"create_doc"}, nil, func(o *elasticsearch.Options) { o.URLs = append([]string{"http://" + dead}, o.URLs...) })},
 		{"elasticsearch privilege", false, with([]string{"read", "auto_configure"}, nil, nil)},
 		{"elasticsearch key", false, with(least, nil, func(o *elasticsearch.Options) {

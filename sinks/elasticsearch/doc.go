@@ -19,10 +19,13 @@
 // Before the first record the sink installs an index template for exactly its data stream
 // ([IndexTemplate]), with priority 500, over Elasticsearch's own templates for "logs-*-*". Fields that
 // it does not know, such as those that an ingest pipeline adds, are mapped by Elasticsearch as they
-// come, texts as keywords: refusing them would lose records. "text" is what is searched. "log", which
-// has the exact text with all escape sequences, is kept and not indexed. The template switches the
-// lifecycle of data streams on, so that the data stream is rolled over; nothing is ever deleted
-// until somebody sets a retention.
+// come, texts as keywords: refusing them would lose records, and not mapping them would hide what somebody has
+// added on purpose. The fields of a record are always the same, so what people see in sessions never makes one. "text" is what
+// is searched. "log", which has the exact text with all escape sequences, is kept and not indexed. What does not fit
+// its field (a number above that of a long, a word above 8191 characters) is kept and not indexed, and no
+// reason to refuse a record. The template switches the lifecycle of data streams on, so that the data stream is
+// rolled over; nothing is ever deleted until somebody sets a retention. That, and other settings, are for
+// the component template "ttydrain@custom", which the template takes in where there is one, and which ttydrain never writes.
 //
 // The template is installed when there is none, or an older version that ttydrain installed. One
 // with another _meta.managed_by, or with a version as high or higher, is left as it is: that is how
@@ -34,7 +37,8 @@
 //
 // On the data stream: create_doc, and auto_configure until it exists. On the cluster, for
 // installing the template: manage_index_templates. For [Sink.Probe] to see whether a pipeline exists:
-// read_pipeline. Nothing has to be read.
+// read_pipeline. For [sinks.Try] to tell whether the fields are mapped as searches and dashboards need them: view_index_metadata
+// on the data stream. Nothing has to be read.
 //
 // # Not guaranteed
 //

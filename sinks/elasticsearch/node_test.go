@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -54,19 +55,32 @@ func TestSameNumbers(t *testing.T) {
 func TestMapping(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	dataStream := node.DataStream(t)
-	batch := withTexts("one", "two")
+	batch := withTexts("end", "output", "start", "resize", "gap", "gap of records")
 	status, total, yes := 137, uint64(1<<40), true
 	batch[0].Record.Event = schema.EventEnd
 	// All that a record can have, at the limits: what a shell or a client chose must not get a record refused.
-	batch[0].Record.Detail = &schema.Detail{Command: strings.Repeat("echo 0123456789; ", 10_000), Interactive: &yes, Width: 1<<32 - 1, Height: 1<<32 - 1,
-		ExitStatus: &status, Reason: "exit", Bytes: &total, Signature: strings.Repeat("s", 50_000)}
+	long := strings.Repeat("echo 0123456789; ", 10_000)
+	batch[0].Record.Detail = &schema.Detail{ExitStatus: &status, Reason: long, EndedBy: long, EndedBecause: long, Bytes: &total, Signature: strings.Repeat("s", 50_000)}
 	batch[0].Operation.User.Name = strings.Repeat("Ada ", 10_000)
 	batch[0].Operation.UserDocument = strings.Repeat("e", 100_000)
 	batch[1].Record.Partial = true
 	batch[1].Record.Log = bytes.Repeat([]byte{0xff}, sinktest.PartialSize) // three times as long in "log"
 	batch[1].Record.Text = bytes.Repeat([]byte("x"), sinktest.PartialSize)
 	batch[1].Record.Timing = bytes.Repeat([]byte("100000:1 "), sinktest.PartialSize)
+	batch[2].Record.Event, batch[2].Record.Detail = schema.EventStart, &schema.Detail{Command: long, Interactive: &yes, Width: 1<<32 - 1, Height: 1<<32 - 1}
+	batch[3].Record.Event, batch[3].Record.Detail = schema.EventResize, &schema.Detail{Width: 80, Height: 24}
+	// A number that no field of Elasticsearch holds is kept and not indexed.
+	most := uint64(math.MaxUint64)
+	batch[4].Record.Event, batch[4].Record.Detail = schema.EventGap, &schema.Detail{Bytes: &most, Reason: "lost"}
+	gap := schema.Gap{First: 6, Last: most, End: most, Time: batch[5].Record.Time, Uncertain: true}
+	batch[5].Record = gap.Record()
 	mustWrite(t, newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream, ManageTemplate: true}), batch)
+	if found := node.Search(t, dataStream, nil); len(found) != len(batch) {
+		t.Errorf("%d of %d records are there", len(found), len(batch))
+	}
+	if found := search(t, node, dataStream, json.RawMessage(`{"terms": {"_ignored": ["bytes", "last_sequence"]}}`)); len(found) != 2 {
+		t.Errorf("%d records have numbers that are not indexed, want 2", len(found))
+	}
 
 	var indices map[string]struct {
 		DataStream string `json:"data_stream"`
@@ -104,7 +118,8 @@ func TestMapping(t *testing.T) {
 		"source": "keyword", "container": "keyword", "file": "keyword", "reason": "keyword",
 		"operation_id": "keyword", "operation_user_name": "keyword", "operation_user_email": "keyword",
 		"sequence": "long", "bytes": "long", "exit_status": "long", "width": "long", "height": "long",
-		"partial": "boolean", "interactive": "boolean",
+		"ended_by": "keyword", "ended_because": "keyword", "last_sequence": "long",
+		"partial": "boolean", "interactive": "boolean", "uncertain": "boolean",
 		"text": "text and keyword", "command": "text and keyword",
 		"log": unindexed, "timing": unindexed, "signature": unindexed, "APTIBLE_USER_DOCUMENT": unindexed, "log_base64": "binary",
 	}

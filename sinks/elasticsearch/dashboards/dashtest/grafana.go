@@ -3,6 +3,7 @@ package dashtest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -224,9 +225,16 @@ func (p *grafanaPanel) panel(target *grafanaTarget, shown Range) (*Panel, error)
 	for id, m := range metrics {
 		aggs[id] = m
 	}
-	if p.Type == "stat" && len(target.BucketAggs) == 1 && target.BucketAggs[0].Type == "terms" {
-		// It counts the rows, as many as there are different values.
-		panel.metrics = []string{}
+	if p.Type == "stat" {
+		// Of each time the number, to be added up, or the rows, to be counted: as many as there are different values.
+		var options struct{ ReduceOptions struct{ Calcs []string } }
+		err := json.Unmarshal(p.Options, &options)
+		calcs := options.ReduceOptions.Calcs
+		over := len(target.BucketAggs) == 1 && target.BucketAggs[0].Type == "date_histogram"
+		if err != nil || !slices.Equal(calcs, []string{"sum"}) && over || !slices.Equal(calcs, []string{"count"}) && !over {
+			return nil, fmt.Errorf("one number is made by %q of its buckets, %v", calcs, err)
+		}
+		panel.counted = !over
 	}
 	return panel, nil
 }

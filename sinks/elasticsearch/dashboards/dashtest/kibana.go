@@ -276,7 +276,7 @@ func (r *kibanaReader) query(p *Panel, q kibanaQuery) error {
 		filters = append(filters, lucene(q.Query))
 		p.Fields = append(p.Fields, fieldsOf(q.Query)...)
 	}
-	p.Body = map[string]any{"size": 0, "query": map[string]any{"bool": map[string]any{"filter": filters}}}
+	p.Body = map[string]any{"size": 0, "track_total_hits": true, "query": map[string]any{"bool": map[string]any{"filter": filters}}}
 	return nil
 }
 

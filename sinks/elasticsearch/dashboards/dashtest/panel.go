@@ -35,6 +35,7 @@ type Panel struct {
 	buckets []bucket
 	metrics []string // names of aggregations; "" for the number of records
 	columns []string // of records, in the place of buckets
+	counted bool     // it shows how many rows there are
 }
 
 // A bucket is one level of them; those of time are added up in rows.
@@ -45,6 +46,8 @@ type bucket struct {
 
 const (
 	timeField = "@timestamp"
+	// total is the number of records in a bucket.
+	total = "doc_count"
 	// interval is what "auto" comes to, for the times that tests look at.
 	interval = "30s"
 )
@@ -56,7 +59,8 @@ func (p *Panel) Rows(answer []byte) ([]string, error) {
 		TimedOut bool                 `json:"timed_out"`
 		Shards   struct{ Failed int } `json:"_shards"`
 		Hits     struct {
-			Hits []struct{ Fields map[string][]any }
+			Total struct{ Value json.RawMessage }
+			Hits  []struct{ Fields map[string][]any }
 		}
 		Aggregations map[string]json.RawMessage
 	}
@@ -83,8 +87,15 @@ func (p *Panel) Rows(answer []byte) ([]string, error) {
 		return rows, nil
 	}
 	sums := make(map[string][]float64)
+	if got.Aggregations == nil {
+		got.Aggregations = make(map[string]json.RawMessage)
+	}
+	got.Aggregations[total] = got.Hits.Total.Value
 	if err := p.walk(got.Aggregations, 0, nil, sums); err != nil {
 		return nil, fmt.Errorf("panel %s: %w", p.Title, err)
+	}
+	if p.counted {
+		return []string{strconv.Itoa(len(sums))}, nil
 	}
 	for key, numbers := range sums {
 		row := []string{}
@@ -129,7 +140,7 @@ func (p *Panel) walk(at map[string]json.RawMessage, level int, key []string, sum
 		sums[name] = make([]float64, len(p.metrics))
 	}
 	for i, metric := range p.metrics {
-		raw := at["doc_count"]
+		raw := at[total]
 		if metric != "" {
 			var value struct{ Value json.RawMessage }
 			if err := json.Unmarshal(at[metric], &value); err != nil {
