@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/dashboards"
 )
 
@@ -44,6 +45,17 @@ func newDashboardsCommand() *cobra.Command {
 			return err
 		},
 	}
-	c.AddCommand(kibana, grafana)
+	metrics := &cobra.Command{
+		Use:   "metrics",
+		Short: "Print the metrics' dashboard for Grafana",
+		Long: "Prints a dashboard of ttydrain's metrics as JSON, for Grafana 10 or later with a Prometheus data source: sessions, lag, deliveries,\n" +
+			"latencies, and room on the disk.",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := os.Stdout.Write(admin.Dashboard())
+			return err
+		},
+	}
+	c.AddCommand(kibana, grafana, metrics)
 	return c
 }

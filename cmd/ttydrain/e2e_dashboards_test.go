@@ -97,9 +97,9 @@ func (v *server) checkDashboards(t *testing.T, bob string, search, up *destinati
 	shown := make(map[string]uint64) // by app, by person, and "" in all
 	failed := []string{}
 	var lines []string
+	search.awaitEnds(t, operations...)
 	for _, operation := range operations {
 		copied := up.transcript(t, operation)
-		await(t, "for the end of operation "+operation+" at the drain "+search.name, func() bool { return search.ended(t, operation) })
 		end := copied.end
 		for _, by := range []string{"", end.App, end.OperationUserEmail} {
 			shown[by] += *end.Record.Bytes

@@ -39,8 +39,6 @@ func Kibana(pattern string) ([]byte, error) {
 		return nil, fmt.Errorf("read the dashboard for Kibana: %w", err)
 	}
 	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
 	for _, object := range objects {
 		attributes, ok := object["attributes"].(map[string]any)
 		if !ok {
@@ -52,9 +50,12 @@ func Kibana(pattern string) ([]byte, error) {
 		if err := stringify(attributes); err != nil {
 			return nil, fmt.Errorf("write the dashboard for Kibana: %w", err)
 		}
-		if err := encoder.Encode(object); err != nil {
+		line, err := marshal(object)
+		if err != nil {
 			return nil, fmt.Errorf("write the dashboard for Kibana: %w", err)
 		}
+		out.Write(line)
+		out.WriteByte('\n')
 	}
 	return out.Bytes(), nil
 }
@@ -72,13 +73,22 @@ func stringify(attributes map[string]any) error {
 		if _, done := value.(string); done || !strings.HasSuffix(name, "JSON") {
 			continue
 		}
-		text, err := json.Marshal(value)
+		text, err := marshal(value)
 		if err != nil {
 			return err
 		}
 		attributes[name] = string(text)
 	}
 	return nil
+}
+
+// marshal is as json.Marshal, with < and > in queries as they are.
+func marshal(value any) ([]byte, error) {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
 }
 
 // Grafana is the dashboard as JSON, for Grafana's import or its provisioning. It asks which Elasticsearch data source

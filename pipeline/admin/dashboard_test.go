@@ -1,0 +1,56 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDashboard: Prometheus can read every query of the dashboard, with what Grafana puts into the places of its variables.
+// That the metrics exist is tested with a real server, by cmd/ttydrain.
+func TestDashboard(t *testing.T) {
+	var d struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(Dashboard(), &d); err != nil {
+		t.Fatal(err)
+	}
+	grafana := strings.NewReplacer("$__rate_interval", "1m", "$__range", "6h", "$drain", "(siem|audit)")
+	var rules strings.Builder
+	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	n := 0
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			expr := grafana.Replace(target.Expr)
+			if strings.Contains(expr, "$") || !strings.Contains(expr, "ttydrain_") {
+				t.Errorf("panel %s asks %s", p.Title, expr)
+			}
+			fmt.Fprintf(&rules, "  - {record: \"query_%d\", expr: %q}\n", n, expr)
+			n++
+		}
+	}
+	if n < 10 {
+		t.Fatalf("the dashboard has %d queries", n)
+	}
+	program, err := exec.LookPath("promtool")
+	if err != nil {
+		if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
+			t.Fatal("NOT TESTED: promtool is not installed, and TTYDRAIN_REQUIRE_SERVERS=1 requires it")
+		}
+		t.Skip("SKIPPED, NOT TESTED: promtool is not installed")
+	}
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), program, "check", "rules", file).CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+}
