@@ -185,7 +185,11 @@ func (v *server) checkDashboards(t *testing.T, bob string, search, up *destinati
 			}
 			expected = slices.Sorted(slices.Values(expected))
 			if slices.Sort(got); !slices.Equal(got, expected) {
-				t.Errorf("%s: the panel %s shows\n%s\nwant\n%s", dashboard, p.Title, strings.Join(got, "\n"), strings.Join(expected, "\n"))
+				without := func(rows, others []string) string {
+					return strings.Join(slices.DeleteFunc(slices.Clone(rows), func(r string) bool { return slices.Contains(others, r) }), "\n")
+				}
+				t.Errorf("%s: the panel %s shows %d rows, want %d. It should not show\n%s\nand should show\n%s", dashboard, p.Title, len(got), len(expected),
+					without(got, expected), without(expected, got))
 			}
 		}
 		if len(panels) != len(want) {
