@@ -3,10 +3,12 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"net/http/httptrace"
 	"slices"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -72,7 +74,8 @@ func (w *worker) write(ctx context.Context, batch []sinks.Entry, due time.Time) 
 		ctx, cancel = context.WithDeadlineCause(ctx, w.keep.abortAfter(due), errOverdue)
 		defer cancel()
 	}
-	return w.sink.Write(ctx, batch)
+	defer measure.Since(w.series.write, time.Now())
+	return w.sink.Write(httptrace.WithClientTrace(ctx, w.series.hooks), batch)
 }
 
 // undelivered gives the entries of a batch that are not at the drain, in their order.
@@ -112,14 +115,14 @@ func (w *worker) succeeded(n int) {
 
 // count counts records that the drain has.
 func (w *worker) count(n int) {
-	w.metrics.delivered.WithLabelValues(w.drain.Name).Add(float64(n))
+	w.series.delivered.Add(float64(n))
 	w.state.confirmed.Add(uint64(n))
 }
 
 // failed waits before the next try, but not for longer than until it is due.
 func (w *worker) failed(ctx context.Context, err error, wait time.Duration, due time.Time) {
 	w.failing.Store(true)
-	w.metrics.retries.WithLabelValues(w.drain.Name).Inc()
+	w.series.retries.Inc()
 	w.log.Warn("the drain did not take a batch, which is written again", "error", err, "wait", wait)
 	if !due.IsZero() {
 		wait = min(wait, max(0, time.Until(due)))
@@ -148,7 +151,7 @@ func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) 
 	if err != nil {
 		return err
 	}
-	w.metrics.deadLettered.WithLabelValues(w.drain.Name).Inc()
+	w.series.deadLettered.Inc()
 	w.state.recover()
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -107,6 +108,8 @@ func (e *Enricher) enrich(ctx context.Context, partition int) (worked bool, err 
 	defer lease.Release()
 	e.partitions[partition].working.Store(true)
 	defer e.partitions[partition].working.Store(false)
+	e.o.Metrics.enriching.Inc()
+	defer e.o.Metrics.enriching.Dec()
 	p := &enriching{
 		o: e.o, partition: partition, enriched: &e.partitions[partition], lease: lease,
 		operations: make(map[string]*operation), headless: make(map[string]bool), published: make(chan published, 64),
@@ -196,13 +199,15 @@ type operation struct {
 
 // source is a chunk that is not wholly published.
 type source struct {
-	sequence uint64 // on TTY
+	sequence uint64    // on TTY
+	at       time.Time // when it was stored there
 	end      enrich.Progress
 }
 
 // held is a chunk that came before its predecessor.
 type held struct {
 	sequence uint64
+	at       time.Time // when it was stored
 	data     []byte
 	since    time.Time
 }
@@ -298,9 +303,9 @@ func (p *enriching) enrich(ctx context.Context, m bus.Message) error {
 	}
 	op.touched = now
 	p.o.Metrics.Chunks.Inc()
-	switch err := p.apply(op, m.Sequence, now); {
+	switch err := p.apply(op, m.Sequence, m.Time, now); {
 	case errors.Is(err, enrich.ErrAhead):
-		op.held = append(op.held, held{m.Sequence, m.Data, now})
+		op.held = append(op.held, held{m.Sequence, m.Time, m.Data, now})
 		op.heldBytes += len(m.Data)
 		if op.heldBytes > maxHeld {
 			if err := p.giveUp(op, now); err != nil {
@@ -376,12 +381,12 @@ func (p *enriching) open(ctx context.Context, m bus.Message) (*operation, error)
 }
 
 // apply adds the chunk at hand to its transcript.
-func (p *enriching) apply(op *operation, sequence uint64, now time.Time) error {
+func (p *enriching) apply(op *operation, sequence uint64, at, now time.Time) error {
 	if err := op.transcript.Add(&p.chunk, now); err != nil {
 		return err
 	}
 	if end := op.transcript.Received(); !op.published.Reaches(end) {
-		op.sources = append(op.sources, source{sequence, end})
+		op.sources = append(op.sources, source{sequence, at, end})
 	}
 	p.account(op)
 	return nil
@@ -394,7 +399,7 @@ func (p *enriching) release(op *operation, now time.Time) error {
 		if err := schema.DecodeChunk(h.data, &p.chunk); err != nil {
 			return err
 		}
-		err := p.apply(op, h.sequence, now)
+		err := p.apply(op, h.sequence, h.at, now)
 		if errors.Is(err, enrich.ErrAhead) {
 			i++
 			continue
@@ -453,6 +458,9 @@ func (p *enriching) confirmed(ctx context.Context, done published) error {
 	p.o.Metrics.Segments.Inc()
 	p.o.Metrics.Records.Add(float64(op.flying.Records))
 	op.published = op.flying.Position
+	if len(op.sources) > 0 {
+		measure.Since(p.o.Metrics.enriched, op.sources[0].at)
+	}
 	n := 0
 	for n < len(op.sources) && op.published.Reaches(op.sources[n].end) {
 		n++

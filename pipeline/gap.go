@@ -117,7 +117,7 @@ func (w *worker) unseen(ctx context.Context, lease *bus.Lease, first uint64) err
 	w.log.Error("the LOGS stream has removed messages before the drain had them, and no router ran that could have said which: records may be missing at the drain. "+
 		"Gap records tell of the operations of which something is left",
 		"after", p.Reached, "before", first)
-	w.metrics.unseen.WithLabelValues(w.drain.Name).Inc()
+	w.series.unseen.Inc()
 	begun, err := w.firstSegments(ctx, first-1)
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (w *worker) unseen(ctx context.Context, lease *bus.Lease, first uint64) err
 			continue
 		}
 		if g.Add(gap) {
-			w.metrics.gaps.WithLabelValues(w.drain.Name).Inc()
+			w.series.gaps.Inc()
 		}
 		if err := w.bus.SaveGaps(ctx, w.drain.Name, w.partition, &g); err != nil {
 			return err
@@ -291,9 +291,9 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 	for _, key := range passed {
 		delete(w.taken, key)
 	}
-	w.metrics.gaps.WithLabelValues(w.drain.Name).Add(float64(gaps))
-	w.metrics.missed.WithLabelValues(w.drain.Name).Add(float64(records))
-	w.metrics.withheld.WithLabelValues(w.drain.Name).Add(float64(withheld))
+	w.series.gaps.Add(float64(gaps))
+	w.series.missed.Add(float64(records))
+	w.series.withheld.Add(float64(withheld))
 	if records > 0 {
 		w.log.Error("the drain did not take records for as long as the streams keep them: they are given up, and it gets gap records in their place when it takes records again",
 			"records", records, "operations", len(missing), "published before", before.UTC())

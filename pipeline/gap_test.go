@@ -286,10 +286,10 @@ func TestADrainThatIsDeadForLongerThanTheStreamKeepsData(t *testing.T) {
 	}
 	dead.mustMiss(t, four.op, whole, nil)
 	whole.mustMiss(t, one.op, whole, nil)
-	if n := g.counted(g.r.o.Metrics.missed, "dead"); n != float64(len(slices.Concat(missing...))) {
+	if n := g.counted(g.r.o.Metrics.counters[drainMissed], "dead"); n != float64(len(slices.Concat(missing...))) {
 		t.Errorf("%g records are counted as missed", n)
 	}
-	if n := g.counted(g.r.o.Metrics.unseen, "dead"); n != 0 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "dead"); n != 0 {
 		t.Errorf("%g losses were not seen", n)
 	}
 	eventually(t, "the gaps are told, and kept no longer", func() bool {
@@ -561,10 +561,10 @@ func TestNobodyWasThere(t *testing.T) {
 	if last := got[len(got)-1]; last.Event != schema.EventEnd || int(last.Sequence-next.Sequence)+1 != len(got)-3 {
 		t.Errorf("the last of %d records is %d, %s", len(got), last.Sequence, last.Event)
 	}
-	if n := g.counted(g.r.o.Metrics.unseen, "away"); n != 1 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "away"); n != 1 {
 		t.Errorf("%g losses are counted", n)
 	}
-	if n := g.counted(g.r.o.Metrics.unseen, "whole"); n != 0 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "whole"); n != 0 {
 		t.Errorf("%g losses of the drain that was there are counted", n)
 	}
 }
@@ -595,7 +595,7 @@ func TestANewDrainHasNoGaps(t *testing.T) {
 			t.Errorf("the drain misses %+v", got[i])
 		}
 	}
-	if n := g.counted(g.r.o.Metrics.unseen, "fresh"); n != 0 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "fresh"); n != 0 {
 		t.Errorf("%g losses are counted", n)
 	}
 }

@@ -84,7 +84,6 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	rank := []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured, schema.DrainPaused, schema.DrainGone}
 	drains := o.drains()
 	until := time.Now().Add(countMost)
 	list := make([]DrainStatus, 0, len(drains))
@@ -96,7 +95,7 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 				continue
 			}
 			told[s.Partition] = true
-			if slices.Index(rank, s.State) > slices.Index(rank, status.State) {
+			if slices.Index(drainStates, s.State) > slices.Index(drainStates, status.State) {
 				status.State = s.State
 			}
 			status.LagRecords += s.LagRecords

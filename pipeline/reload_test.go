@@ -89,7 +89,13 @@ func (g *rig) update(drains ...Drain) {
 func seriesOf(t *testing.T, m *Metrics) []string {
 	t.Helper()
 	r := prometheus.NewRegistry()
-	r.MustRegister(m.delivered, m.retries, m.deadLettered, m.gaps, m.lagRecords, m.lagSeconds)
+	for _, c := range m.counters {
+		r.MustRegister(c)
+	}
+	for _, h := range m.histograms {
+		r.MustRegister(h)
+	}
+	r.MustRegister(m.partitions, m.expiry, m.lagRecords, m.lagSegments, m.lagSeconds)
 	families, err := r.Gather()
 	if err != nil {
 		t.Fatal(err)

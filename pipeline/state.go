@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"reflect"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -186,12 +185,21 @@ func (s *state) told(now time.Time) schema.DrainState {
 	}
 }
 
+// countState changes how many partitions of the drain the metrics say to be in a state; "" is none.
+func (w *worker) countState(name string, by float64) {
+	if name != "" {
+		w.metrics.partitions.WithLabelValues(w.drain.Name, name).Add(by)
+	}
+}
+
 // tellState tells how the drain stands, until ctx is done.
 func (w *worker) tellState(ctx context.Context) error {
 	tick := time.NewTicker(stateEvery)
 	defer tick.Stop()
 	var last schema.DrainState
 	looked, deliveredThen := time.Now(), w.state.confirmed.Load()
+	counted := "" // the state that the metrics have
+	defer func() { w.countState(counted, -1) }()
 	for {
 		now := time.Now()
 		s := w.state.told(now)
@@ -200,10 +208,12 @@ func (w *worker) tellState(ctx context.Context) error {
 			s.Rate = float64(s.Delivered-deliveredThen) / passed
 		}
 		looked, deliveredThen = now, s.Delivered
-		partition := strconv.Itoa(w.partition)
-		w.metrics.lagRecords.WithLabelValues(w.drain.Name, partition).Set(float64(s.LagRecords))
-		w.metrics.lagSegments.WithLabelValues(w.drain.Name, partition).Set(float64(s.LagSegments))
-		w.metrics.lagSeconds.WithLabelValues(w.drain.Name, partition).Set(s.LagSeconds)
+		w.metrics.setLag(w.drain.Name, w.partition, s.LagRecords, s.LagSegments, s.LagSeconds)
+		if s.State != counted {
+			w.countState(counted, -1)
+			w.countState(s.State, 1)
+			counted = s.State
+		}
 		news := s
 		news.Updated = last.Updated
 		if news != last || now.Sub(last.Updated) >= stateAtLeast {

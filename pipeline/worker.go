@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -30,6 +30,7 @@ type worker struct {
 	made      time.Time
 	keep      keeping
 	metrics   *Metrics
+	series    *series // of the drain; by addSeries
 	log       *slog.Logger
 
 	delivered atomic.Uint64 // sequence on LOGS up to which the drain has everything
@@ -82,18 +83,10 @@ func filtersOf(d Drain, partition int) (filters []string) {
 	return filters
 }
 
-// addSeries makes the series of the drain be there before anything is counted, at zero.
+// addSeries makes the series of the drain be there before anything is counted, at zero. It is called before start.
 func (w *worker) addSeries() {
-	w.metrics.delivered.WithLabelValues(w.drain.Name)
-	w.metrics.retries.WithLabelValues(w.drain.Name)
-	w.metrics.deadLettered.WithLabelValues(w.drain.Name)
-	w.metrics.withheld.WithLabelValues(w.drain.Name)
-	w.metrics.gaps.WithLabelValues(w.drain.Name)
-	w.metrics.missed.WithLabelValues(w.drain.Name)
-	w.metrics.unseen.WithLabelValues(w.drain.Name)
-	for _, lag := range []*prometheus.GaugeVec{w.metrics.lagRecords, w.metrics.lagSegments, w.metrics.lagSeconds} {
-		lag.WithLabelValues(w.drain.Name, strconv.Itoa(w.partition))
-	}
+	w.series = w.metrics.ofDrain(w.drain.Name)
+	w.metrics.setLag(w.drain.Name, w.partition, 0, 0, 0)
 }
 
 // errStopped is the cause with which a worker ends that is not wanted any more.
@@ -117,6 +110,9 @@ func (w *worker) run(ctx context.Context) {
 		err := w.hold(ctx)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, bus.ErrLeaseWanted) || errors.Is(err, bus.ErrLeaseLost) {
+			w.metrics.setLag(w.drain.Name, w.partition, 0, 0, 0) // who goes on tells it
 		}
 		if errors.Is(err, bus.ErrLeaseWanted) {
 			w.log.Info("another process goes on with this part of the drain")
@@ -252,7 +248,10 @@ type fetched struct {
 type batch struct {
 	entries  []sinks.Entry
 	segments uint64
+	size     int // of the segments
 	last     fetched
+	shown    int64     // when the first of the records was, in nanoseconds since 1970 UTC; 0 without any
+	stored   time.Time // when the first segment of them was
 	due      time.Time // when the first of them is to be given up; zero where none ever is
 }
 
@@ -260,7 +259,16 @@ type batch struct {
 func (b *batch) add(f fetched, reached uint64, k keeping) {
 	b.entries = appendEntries(b.entries, f.segment)
 	b.segments++
+	b.size += f.size
 	b.last = f
+	if records := f.segment.Records; len(records) > 0 {
+		if b.shown == 0 || records[0].Time < b.shown {
+			b.shown = records[0].Time
+		}
+		if b.stored.IsZero() {
+			b.stored = f.at
+		}
+	}
 	if b.due.IsZero() && f.sequence > reached {
 		b.due = k.giveUpAt(f.at)
 	}
@@ -304,6 +312,7 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 			clear(b.entries)
 			w.delivered.Store(b.last.sequence)
 			w.state.delivered(&b)
+			w.measure(&b, first.sequence > lease.Progress().Reached)
 			safe = w.keep.safeAt(b.last.at)
 		case <-tick.C:
 			if w.state.caughtUp() {
@@ -323,14 +332,13 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 // gather makes a batch of a segment and those that are there behind it, or come within BatchWait.
 func (w *worker) gather(ctx context.Context, segments <-chan fetched, b *batch, first fetched, reached uint64) {
 	b.add(first, reached, w.keep)
-	size := first.size
 	var wait <-chan time.Time
 	if w.drain.BatchWait > 0 {
 		timer := time.NewTimer(w.drain.BatchWait)
 		defer timer.Stop()
 		wait = timer.C
 	}
-	for len(b.entries) < w.drain.BatchRecords && size < w.drain.BatchBytes {
+	for len(b.entries) < w.drain.BatchRecords && b.size < w.drain.BatchBytes {
 		var next fetched
 		select {
 		case next = <-segments:
@@ -346,8 +354,20 @@ func (w *worker) gather(ctx context.Context, segments <-chan fetched, b *batch, 
 				return
 			}
 		}
-		size += next.size
 		b.add(next, reached, w.keep)
+	}
+}
+
+// measure observes a batch that was delivered, once for all of it; fresh says that the drain did not have it before.
+func (w *worker) measure(b *batch, fresh bool) {
+	if len(b.entries) == 0 {
+		return
+	}
+	w.series.batchRecords.Observe(float64(len(b.entries)))
+	w.series.batchBytes.Observe(float64(b.size))
+	if fresh {
+		measure.Since(w.series.route, b.stored)
+		measure.Since(w.series.latency, time.Unix(0, b.shown))
 	}
 }
 
@@ -370,10 +390,11 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 			return
 		}
 		if segment.Operation.PHI && !w.drain.PHI {
-			w.metrics.withheld.WithLabelValues(w.drain.Name).Add(float64(len(segment.Records)))
+			w.series.withheld.Add(float64(len(segment.Records)))
 			segment.Records = nil // the position moves past it all the same
 		}
 		w.state.read(m, len(segment.Records))
+		w.series.received.Add(float64(len(segment.Records)))
 		select {
 		case segments <- fetched{m.Sequence, m.Time, len(m.Data), segment}:
 			w.state.handedOver()

@@ -164,12 +164,17 @@ func traceFailure(ctx context.Context, e *Error) {
 // a record; nil for a good one.
 func TraceRefusal(ctx context.Context, e *Error) { traceFailure(ctx, e) }
 
-// Handshake does the TLS handshake of a connection that was dialled with the ctx of [TraceConnection].
+// Handshake does the TLS handshake of a connection that was dialled with the ctx of [TraceConnection]. It calls the hooks of
+// an [httptrace.ClientTrace] in ctx, as net/http does.
 func Handshake(ctx context.Context, conn *tls.Conn) error {
-	p := peerOf(ctx)
-	p.update((*peer).beginTLS)
+	hooks := httptrace.ContextClientTrace(ctx) // the peer's among them
+	if hooks != nil && hooks.TLSHandshakeStart != nil {
+		hooks.TLSHandshakeStart()
+	}
 	err := conn.HandshakeContext(ctx)
-	p.update(func(p *peer) { p.endTLS(conn.ConnectionState(), err) })
+	if hooks != nil && hooks.TLSHandshakeDone != nil {
+		hooks.TLSHandshakeDone(conn.ConnectionState(), err)
+	}
 	return err
 }
 

@@ -12,11 +12,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 )
 
@@ -110,6 +113,20 @@ func unknownCommand(c *cobra.Command, args []string) error {
 		return fmt.Errorf("unknown command %q, nearest %q", args[0], near[0])
 	}
 	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// buildInfo is the metric that tells what runs.
+func buildInfo() prometheus.Collector {
+	labels := prometheus.Labels{"version": version(), "revision": "", "goversion": runtime.Version()}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				labels["revision"] = s.Value
+			}
+		}
+	}
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: measure.Namespace, Name: "build_info",
+		Help: "What runs, in the labels; always 1.", ConstLabels: labels}, func() float64 { return 1 })
 }
 
 // version is what the binary was built from.

@@ -112,9 +112,8 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		return nil, err
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ttydrain", Name: "unreadable_sessions",
-		Help: "Sessions whose record could not be read when all were last listed, and that were passed over."},
-		func() float64 { return float64(n.bus.Unreadable()) }))
+	n.registry.MustRegister(buildInfo())
+	n.bus.Register(n.registry)
 	metrics := pipeline.NewMetrics(n.registry)
 	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry}
 	if n.admin.Token, err = adminToken(c, true); err != nil {
@@ -231,6 +230,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		runtimes[config.RuntimeDocker] = n.containers
 	}
 	store := sessionStore{n.bus}
+	metrics := session.NewMetrics(n.registry)
 	n.manager = session.NewManager(session.Options{
 		Gateway:  name,
 		Host:     host,
@@ -239,12 +239,13 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		Store:    store, Publisher: store, Slots: store,
 		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, n.bus.Partitions()) },
 		Document: document,
+		Metrics:  metrics,
 		Log:      n.log,
 	})
 	n.gateway, err = gateway.New(gateway.Options{
 		HostKeys: []ssh.Signer{hostKey}, Authorizer: gatekeeper{n}, Sessions: n.manager, AcceptEnv: c.Gateway.AcceptEnv,
 		StopTimeout: c.Gateway.StopTimeout, KeepaliveInterval: c.Gateway.KeepaliveInterval, KeepaliveCount: c.Gateway.KeepaliveCount,
-		Log: n.log,
+		Metrics: metrics, Log: n.log,
 	})
 	return err
 }

@@ -72,6 +72,7 @@ func (c *channel) serve(ctx context.Context) {
 			stop = nil
 			if !c.started {
 				c.started = true
+				c.conn.gateway.options.Metrics.Refuse(session.RefusedStopping)
 				c.program.Go(func() { // ends with the channel at the latest, as all of these do
 					c.say(stopping)
 					c.end(session.Exit{Status: statusRefused})
@@ -232,6 +233,7 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string) {
 		return
 	}
 	if ctx.Err() != nil {
+		c.conn.gateway.options.Metrics.Refuse(session.RefusedStopping)
 		c.refuse(req, stopping)
 		return
 	}
@@ -307,6 +309,7 @@ func (c *channel) admit(ctx context.Context, request *session.Request, token str
 			message = refusal.Message
 		}
 		c.log.Warn("session refused", "reason", cut(err.Error()))
+		c.conn.gateway.options.Metrics.Refuse(session.RefusedDenied)
 		c.say(message)
 		c.end(session.Exit{Status: statusRefused})
 		return false

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
@@ -41,7 +42,9 @@ type Options struct {
 	// set. None by default. ACCESS_TOKEN, which goes to the Authorizer alone, and APTIBLE_*, which
 	// are what the platform says, never match.
 	AcceptEnv []string
-	Log       *slog.Logger // by default nothing is logged
+	// Metrics count the sessions that the gateway itself refuses; nil for nobody.
+	Metrics *session.Metrics
+	Log     *slog.Logger // by default nothing is logged
 
 	HandshakeTimeout time.Duration // from the connection to the agreed keys; 20 s
 	LoginTimeout     time.Duration // from there to the login, passphrase prompts included; 2 min
@@ -141,6 +144,9 @@ func (o Options) complete() (Options, error) {
 	count(&o.KeepaliveCount, "keepalive count", 4)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = session.NewMetrics(prometheus.NewRegistry())
 	}
 	if o.Version == "" {
 		o.Version = "SSH-2.0-ttydrain"

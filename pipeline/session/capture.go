@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -67,6 +68,7 @@ type capture struct {
 	subject   string
 	operation string
 	client    [2]io.Writer // by stream
+	metrics   *Metrics
 
 	confirming chan sent         // published, in order
 	showing    chan schema.Chunk // acknowledged, in order
@@ -96,9 +98,9 @@ type sent struct {
 	publish Publish
 }
 
-func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer) *capture {
+func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer, metrics *Metrics) *capture {
 	c := &capture{
-		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr},
+		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr}, metrics: metrics,
 		confirming: make(chan sent, 64), showing: make(chan schema.Chunk, 256),
 		wake: make(chan struct{}, 1), rushed: make(chan struct{}), done: make(chan struct{}), recorded: make(chan struct{}),
 	}
@@ -306,6 +308,7 @@ func (c *capture) confirm() {
 				return
 			}
 		}
+		c.measure(&s.chunk)
 		c.mu.Lock()
 		c.flying--
 		c.room.Broadcast()
@@ -326,6 +329,20 @@ func (c *capture) confirm() {
 			return
 		}
 	}
+}
+
+// measure counts a chunk that is recorded.
+func (c *capture) measure(chunk *schema.Chunk) {
+	shown := 0
+	for i := range chunk.Frames {
+		if f := &chunk.Frames[i]; f.Kind.IsOutput() {
+			if shown == 0 {
+				measure.Since(c.metrics.captured, time.Unix(0, f.Time))
+			}
+			shown += len(f.Payload)
+		}
+	}
+	c.metrics.bytes.Add(float64(shown))
 }
 
 // again repeats a publish that was refused until it is acknowledged, or recordGrace is over; then it gives

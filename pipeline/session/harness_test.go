@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -235,7 +237,7 @@ func newRig(t testing.TB, answer func(*attempt)) *rig {
 
 // start starts the capture, whose tape and screens were prepared.
 func (r *rig) start() *rig {
-	r.capture = newCapture(r.tape.t.Context(), r.tape, "tty.test", "7", r.out, r.err)
+	r.capture = newCapture(r.tape.t.Context(), r.tape, "tty.test", "7", r.out, r.err, NewMetrics(prometheus.NewRegistry()))
 	return r
 }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/schema"
 )
@@ -69,7 +72,7 @@ type App struct {
 	Drains []string
 }
 
-// Options of a Manager. All but Log are needed.
+// Options of a Manager. All but Metrics and Log are needed.
 type Options struct {
 	// Gateway names this gateway, and lasts over its restarts. Host is its host name.
 	Gateway, Host string
@@ -82,6 +85,7 @@ type Options struct {
 	Subject func(*schema.Operation) string
 	// Document makes the user document, which is expired.
 	Document func(schema.User) (string, error)
+	Metrics  *Metrics
 	Log      *slog.Logger
 }
 
@@ -100,6 +104,9 @@ func NewManager(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
 	return &Manager{o: o, left: make(chan struct{}, 1), unfinished: make(map[string]unfinished), running: make(map[string]context.CancelCauseFunc)}
 }
 
@@ -110,19 +117,23 @@ func NewManager(o Options) *Manager {
 func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error) {
 	app, ok := m.o.App(req.App)
 	if !ok {
+		m.o.Metrics.Refuse(RefusedUnavailable)
 		return Exit{}, &Refusal{"this app is not there (any more)"}
 	}
 	runtime, ok := m.o.Runtimes[app.Runtime]
 	if !ok {
+		m.o.Metrics.Refuse(RefusedUnavailable)
 		m.o.Log.Error("an app's runtime is not there", "app", app.Name, "runtime", app.Runtime)
 		return Exit{}, &Refusal{fmt.Sprintf("the runtime %q of this app is not available here", app.Runtime)}
 	}
 	slot, err := m.takeSlot(ctx, app, req.User)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		m.o.Metrics.Refuse(RefusedLimit)
 		m.o.Log.Warn("a session was refused, since its stack has as many as it may have", "app", app.Name, "stack", app.Stack, "user", req.User.ID)
 		return Exit{}, refusal
 	}
 	if err != nil {
+		m.o.Metrics.unrecordable(err)
 		m.o.Log.Error("a session was refused, since it could not be counted", "app", app.Name, "user", req.User.ID, "error", err)
 		return Exit{}, notRecordable(err)
 	}
@@ -131,6 +142,7 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	defer free()
 	op, err := m.operation(ctx, app, req)
 	if err != nil {
+		m.o.Metrics.unrecordable(err)
 		m.o.Log.Error("a session was refused, since it could not be recorded", "app", app.Name, "user", req.User.ID, "error", err)
 		return Exit{}, notRecordable(err)
 	}
@@ -142,16 +154,21 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	log := m.o.Log.With("operation", op.ID, "app", op.App, "user", op.User.ID)
 	state := &schema.Session{Operation: op, Gateway: m.o.Gateway}
 	if err := m.o.Store.SaveSession(ctx, state); err != nil {
+		m.o.Metrics.unrecordable(err)
 		log.Error("a session was refused, since it could not be recorded", "error", err)
 		m.leave(state, ReasonNotRecorded) // it may be recorded all the same
 		return Exit{}, notRecordable(err)
 	}
 	s := &running{op: op, app: app, req: req, client: client, log: log,
-		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr)}
+		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics)}
 	defer s.capture.stop(errOver)
 	slot.begin(op.ID, s.capture.total)
 	log.Info("session started", "interactive", op.Interactive)
+	m.o.Metrics.started.Inc()
+	m.o.Metrics.running.Inc()
 	exit, err := s.run(ctx, runtime)
+	m.o.Metrics.running.Dec()
+	m.o.Metrics.ended.WithLabelValues(cmp.Or(exit.Reason, ReasonNotRecorded)).Inc()
 	free()
 	log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
 	if err != nil {

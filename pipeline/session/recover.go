@@ -74,6 +74,7 @@ func (m *Manager) leave(s *schema.Session, reason string) {
 		return
 	}
 	m.unfinished[s.Operation.ID] = unfinished{s, reason, time.Now()}
+	m.o.Metrics.waiting.Set(float64(len(m.unfinished)))
 	select {
 	case m.left <- struct{}{}:
 	default:
@@ -105,9 +106,13 @@ func (m *Manager) finish(ctx context.Context) error {
 			continue
 		default:
 			log.Warn("the end of a session was recorded late", "reason", u.session.Reason)
+			if u.reason == ReasonGatewayLost { // the others were counted when they ended
+				m.o.Metrics.ended.WithLabelValues(u.session.Reason).Inc()
+			}
 		}
 		m.mu.Lock()
 		delete(m.unfinished, u.session.Operation.ID)
+		m.o.Metrics.waiting.Set(float64(len(m.unfinished)))
 		m.mu.Unlock()
 	}
 	return errors.Join(failed...)

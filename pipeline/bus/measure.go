@@ -1,0 +1,47 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ttydrain/ttydrain/pipeline/measure"
+)
+
+// Register registers the metrics of the connection and, where the NATS is embedded, of its disk. They are read when they are asked for.
+func (b *Bus) Register(r prometheus.Registerer) {
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: measure.Namespace, Name: name, Help: help}, value))
+	}
+	gauge("unreadable_sessions", "Sessions whose record could not be read when all were last listed, and that were passed over.",
+		func() float64 { return float64(b.unreadable.Load()) })
+	gauge("partitions", "Partitions of the streams: into how many parts the work can be divided.",
+		func() float64 { return float64(b.partitions) })
+	gauge("nats_connected", "Whether there is a connection to NATS: 1, or 0.", func() float64 {
+		if b.conn.IsConnected() {
+			return 1
+		}
+		return 0
+	})
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: measure.Namespace, Name: "nats_reconnects_total",
+		Help: "Times that a lost connection to NATS was made again."}, func() float64 { return float64(b.conn.Stats().Reconnects) }))
+	if b.disk == nil {
+		return
+	}
+	gauge("store_free_bytes", "Bytes that are free on the disk of the store.", func() float64 {
+		free, _ := b.disk.space()
+		return float64(free)
+	})
+	gauge("store_reserve_bytes", "Bytes of that disk that ttydrain leaves free: with less, no session starts, and those that run end.", func() float64 {
+		_, reserve := b.disk.space()
+		return float64(reserve)
+	})
+}
+
+// space tells how many bytes of the disk are free, and how many are the reserve, as they were when they could be read last.
+func (d *disk) space() (free, reserve uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_ = d.look(time.Now())
+	return d.free - min(d.written, d.free), d.reserve
+}

@@ -1,0 +1,78 @@
+package session
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ttydrain/ttydrain/pipeline/measure"
+)
+
+// Metrics of the sessions of a gateway, for Prometheus. None has a label for a person, an operation or an app.
+type Metrics struct {
+	running  prometheus.Gauge
+	waiting  prometheus.Gauge // ends that are not recorded yet
+	started  prometheus.Counter
+	bytes    prometheus.Counter
+	ended    *prometheus.CounterVec // by reason
+	refused  *prometheus.CounterVec // by reason
+	captured prometheus.Histogram
+}
+
+// Why a session was refused, as the metrics tell it.
+const (
+	RefusedDenied      = "denied"         // who asks may not open it, or not any more
+	RefusedLimit       = "limit"          // the stack has as many as its plan has
+	RefusedFull        = "no room"        // nothing can be recorded before somebody makes room
+	RefusedUnrecorded  = "not recordable" // the streams do not answer
+	RefusedUnavailable = "not available"  // the app, or its runtime, is not there
+	RefusedStopping    = "gateway stopping"
+)
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: measure.Namespace, Name: name, Help: help})
+		r.MustRegister(g)
+		return g
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: measure.Namespace, Name: name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	byReason := func(name, help string, reasons ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: measure.Namespace, Name: name, Help: help}, []string{"reason"})
+		r.MustRegister(c)
+		for _, reason := range reasons {
+			c.WithLabelValues(reason)
+		}
+		return c
+	}
+	m := &Metrics{
+		running: gauge("sessions_running", "Sessions that run on this gateway."),
+		waiting: gauge("session_ends_unrecorded", "Sessions that are over, and whose end could not be recorded yet."),
+		started: counter("sessions_started_total", "Sessions that were recorded and begun."),
+		bytes:   counter("session_bytes_total", "Bytes that sessions showed, on standard output and standard error, once they were recorded."),
+		ended: byReason("sessions_ended_total", "Sessions that ended, by the reason that their end record has.",
+			ReasonExit, ReasonDisconnect, ReasonExpired, ReasonKilled, ReasonShutdown, ReasonNotRecorded, ReasonStartFailure, ReasonLost, ReasonGatewayLost),
+		refused: byReason("sessions_refused_total", "Sessions that were asked for on a connection that was logged in, and not begun.",
+			RefusedDenied, RefusedLimit, RefusedFull, RefusedUnrecorded, RefusedUnavailable, RefusedStopping),
+		captured: prometheus.NewHistogram(measure.Seconds("", "capture_duration_seconds",
+			"From when the first byte of a chunk came from the terminal until the chunk was recorded on the TTY stream; nobody sees it before.")),
+	}
+	r.MustRegister(m.captured)
+	return m
+}
+
+// Refuse counts a session that was refused for one of the reasons above.
+func (m *Metrics) Refuse(reason string) { m.refused.WithLabelValues(reason).Inc() }
+
+// unrecordable counts a session that was refused since it could not be recorded.
+func (m *Metrics) unrecordable(err error) {
+	if errors.Is(err, ErrFull) {
+		m.Refuse(RefusedFull)
+		return
+	}
+	m.Refuse(RefusedUnrecorded)
+}
