@@ -17,6 +17,8 @@ func (b *Bus) Register(r prometheus.Registerer) {
 		func() float64 { return float64(b.unreadable.Load()) })
 	gauge("partitions", "Partitions of the streams: into how many parts the work can be divided.",
 		func() float64 { return float64(b.partitions) })
+	gauge("stream_retention_seconds", "How long the streams keep what was written: what a drain has not taken by then, it misses.",
+		func() float64 { return b.retention.Seconds() })
 	gauge("nats_connected", "Whether there is a connection to NATS: 1, or 0.", func() float64 {
 		if b.conn.IsConnected() {
 			return 1
