@@ -72,7 +72,7 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
 		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand(),
-		newDashboardsCommand())
+		newDashboardsCommand(), newAlertsCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	makeStrict(root)
