@@ -108,7 +108,7 @@ var drainCounters = map[string]string{
 	drainWithheld:     "Records that may hold protected health information, and that the drain has no agreement for.",
 	drainDeadLettered: "Records that the drain will never take.",
 	drainGaps:         "Gaps in what the drain gets: places where the streams keep records no longer that it did not take.",
-	drainMissed:       "Records in those gaps.",
+	drainMissed:       "Records in the gaps of what the drain gets.",
 	drainUnseen:       "Times that the LOGS stream had removed messages behind the drain's position that no router had looked at.",
 }
 

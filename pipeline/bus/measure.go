@@ -34,7 +34,7 @@ func (b *Bus) Register(r prometheus.Registerer) {
 		free, _ := b.disk.space()
 		return float64(free)
 	})
-	gauge("store_reserve_bytes", "Bytes of that disk that ttydrain leaves free: with less, no session starts, and those that run end.", func() float64 {
+	gauge("store_reserve_bytes", "Bytes of the disk of the store that ttydrain leaves free: with less, no session starts, and those that run end.", func() float64 {
 		_, reserve := b.disk.space()
 		return float64(reserve)
 	})
