@@ -9,6 +9,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/measure"
+	"github.com/ttydrain/ttydrain/pipeline/tracing"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -75,7 +76,14 @@ func (w *worker) write(ctx context.Context, batch []sinks.Entry, due time.Time) 
 		defer cancel()
 	}
 	defer measure.Since(w.series.write, time.Now())
-	return w.sink.Write(httptrace.WithClientTrace(ctx, w.series.hooks), batch)
+	ctx, try := w.span.Try(httptrace.WithClientTrace(ctx, w.series.hooks))
+	err := w.sink.Write(ctx, batch)
+	if err != nil {
+		try.End(sinks.AsError(err).Verdict.String())
+		return err
+	}
+	try.End(tracing.OK)
+	return nil
 }
 
 // undelivered gives the entries of a batch that are not at the drain, in their order.

@@ -16,6 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/measure"
+	"github.com/ttydrain/ttydrain/pipeline/tracing"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -40,7 +41,7 @@ const (
 	maxOperations = 4096
 )
 
-// EnricherOptions of an [Enricher]. All are needed.
+// EnricherOptions of an [Enricher]. All but Tracer are needed.
 type EnricherOptions struct {
 	Bus *bus.Bus
 	// Signer signs the ends of sessions.
@@ -48,6 +49,7 @@ type EnricherOptions struct {
 	// Document makes an expired user document, for an operation whose own is refused.
 	Document func(schema.User) (string, error)
 	Metrics  *Metrics
+	Tracer   *tracing.Tracer
 	Log      *slog.Logger
 }
 
@@ -189,6 +191,7 @@ type operation struct {
 	subject    string // on LOGS
 	last       uint64 // sequence on LOGS of its last segment
 	flying     *enrich.Segment
+	span       *tracing.Span   // of flying
 	published  enrich.Progress // as far as it is on LOGS
 	sources    []source        // in the order of the session, which is not always that of TTY
 	held       []held
@@ -201,6 +204,7 @@ type operation struct {
 type source struct {
 	sequence uint64    // on TTY
 	at       time.Time // when it was stored there
+	trace    string    // as bus.Message has it
 	end      enrich.Progress
 }
 
@@ -208,6 +212,7 @@ type source struct {
 type held struct {
 	sequence uint64
 	at       time.Time // when it was stored
+	trace    string    // as bus.Message has it
 	data     []byte
 	since    time.Time
 }
@@ -303,9 +308,9 @@ func (p *enriching) enrich(ctx context.Context, m bus.Message) error {
 	}
 	op.touched = now
 	p.o.Metrics.Chunks.Inc()
-	switch err := p.apply(op, m.Sequence, m.Time, now); {
+	switch err := p.apply(op, source{sequence: m.Sequence, at: m.Time, trace: m.Trace}, now); {
 	case errors.Is(err, enrich.ErrAhead):
-		op.held = append(op.held, held{m.Sequence, m.Time, m.Data, now})
+		op.held = append(op.held, held{m.Sequence, m.Time, m.Trace, m.Data, now})
 		op.heldBytes += len(m.Data)
 		if op.heldBytes > maxHeld {
 			if err := p.giveUp(op, now); err != nil {
@@ -380,13 +385,13 @@ func (p *enriching) open(ctx context.Context, m bus.Message) (*operation, error)
 	return op, err
 }
 
-// apply adds the chunk at hand to its transcript.
-func (p *enriching) apply(op *operation, sequence uint64, at, now time.Time) error {
+// apply adds the chunk at hand to its transcript. Where it ends in the session is filled in here.
+func (p *enriching) apply(op *operation, s source, now time.Time) error {
 	if err := op.transcript.Add(&p.chunk, now); err != nil {
 		return err
 	}
-	if end := op.transcript.Received(); !op.published.Reaches(end) {
-		op.sources = append(op.sources, source{sequence, at, end})
+	if s.end = op.transcript.Received(); !op.published.Reaches(s.end) {
+		op.sources = append(op.sources, s)
 	}
 	p.account(op)
 	return nil
@@ -399,7 +404,7 @@ func (p *enriching) release(op *operation, now time.Time) error {
 		if err := schema.DecodeChunk(h.data, &p.chunk); err != nil {
 			return err
 		}
-		err := p.apply(op, h.sequence, h.at, now)
+		err := p.apply(op, source{sequence: h.sequence, at: h.at, trace: h.trace}, now)
 		if errors.Is(err, enrich.ErrAhead) {
 			i++
 			continue
@@ -437,7 +442,8 @@ func (p *enriching) publish(ctx context.Context, op *operation) error {
 	op.flying = &segment
 	p.flying++
 	p.account(op)
-	under := p.o.Bus.PublishSegment(op.subject, op.last, segment.Records, op.transcript.Operation().PHI, segment.Data)
+	op.span = p.trace(op)
+	under := p.o.Bus.PublishSegment(op.subject, op.last, segment.Records, op.transcript.Operation().PHI, segment.Data, bus.Traced(op.span.Traceparent()))
 	go func() { // ends with the acknowledgement, which has a time limit, or with ctx
 		sequence, err := under.Wait(ctx)
 		select {
@@ -448,9 +454,33 @@ func (p *enriching) publish(ctx context.Context, op *operation) error {
 	return nil
 }
 
+// trace starts the span of the segment that is about to be published, where a chunk of it is traced.
+func (p *enriching) trace(op *operation) *tracing.Span {
+	var from []string
+	for _, s := range op.sources {
+		if s.trace != "" {
+			from = append(from, s.trace)
+		}
+		if !op.flying.Position.Reaches(s.end) {
+			break // what comes behind it is in no segment yet
+		}
+	}
+	if len(from) == 0 {
+		return nil
+	}
+	span := p.o.Tracer.Follow("enrich", from, op.sources[0].at)
+	span.Text("operation", op.transcript.Operation().ID)
+	span.Number("partition", p.partition)
+	span.Number("records", op.flying.Records)
+	span.Number("bytes", len(op.flying.Data))
+	return span
+}
+
 // confirmed takes note of a published segment.
 func (p *enriching) confirmed(ctx context.Context, done published) error {
 	op := done.operation
+	op.span.End(tracing.Result(done.err, "not published"))
+	op.span = nil
 	if done.err != nil {
 		return fmt.Errorf("publish a segment of operation %s: %w", op.transcript.Operation().ID, done.err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/tracing"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -43,11 +44,12 @@ type Drain struct {
 // Match is a stack and an app; "" stands for any.
 type Match struct{ Stack, App string }
 
-// RouterOptions of a [Router]. All are needed but Margin.
+// RouterOptions of a [Router]. All are needed but Tracer and Margin.
 type RouterOptions struct {
 	Bus     *bus.Bus
 	Drains  []Drain
 	Metrics *Metrics
+	Tracer  *tracing.Tracer
 	Log     *slog.Logger
 	// Margin is how long before the stream removes them a drain's records are given up; 0 means a tenth of the
 	// stream's retention, and a day at most.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/measure"
+	"github.com/ttydrain/ttydrain/pipeline/tracing"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -31,6 +32,7 @@ type worker struct {
 	keep      keeping
 	metrics   *Metrics
 	series    *series // of the drain; by addSeries
+	tracer    *tracing.Tracer
 	log       *slog.Logger
 
 	delivered atomic.Uint64 // sequence on LOGS up to which the drain has everything
@@ -45,6 +47,7 @@ type worker struct {
 	closed error                   // of closing it; after done
 
 	// Of the goroutine of run alone.
+	span  *tracing.Span          // of the batch that is being delivered; nil for none
 	taken map[recordKey]struct{} // records behind delivered that the drain has all the same
 	fast  *backoff.ExponentialBackOff
 	slow  *backoff.ExponentialBackOff
@@ -52,7 +55,7 @@ type worker struct {
 
 func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink) *worker {
 	w := &worker{
-		drain: d, sink: sink, bus: o.Bus, metrics: o.Metrics,
+		drain: d, sink: sink, bus: o.Bus, metrics: o.Metrics, tracer: o.Tracer,
 		partition: partition, name: leaseOf(d.Name, partition), filters: filtersOf(d, partition),
 		keep: keepingOf(o), taken: make(map[recordKey]struct{}),
 		log: o.Log.With("drain", d.Name, "partition", partition),
@@ -241,6 +244,7 @@ type fetched struct {
 	sequence uint64
 	at       time.Time // when it was published
 	size     int
+	trace    string // as bus.Message has it
 	segment  *schema.Segment
 }
 
@@ -250,6 +254,7 @@ type batch struct {
 	segments uint64
 	size     int // of the segments
 	last     fetched
+	traces   []string  // of the segments
 	shown    int64     // when the first of the records was, in nanoseconds since 1970 UTC; 0 without any
 	stored   time.Time // when the first segment of them was
 	due      time.Time // when the first of them is to be given up; zero where none ever is
@@ -267,6 +272,9 @@ func (b *batch) add(f fetched, reached uint64, k keeping) {
 		}
 		if b.stored.IsZero() {
 			b.stored = f.at
+		}
+		if f.trace != "" {
+			b.traces = append(b.traces, f.trace)
 		}
 	}
 	if b.due.IsZero() && f.sequence > reached {
@@ -303,7 +311,10 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 			b = batch{entries: b.entries[:0]}
 			w.gather(ctx, segments, &b, first, lease.Progress().Reached)
 			w.state.deliver(b.entries)
+			w.span = w.trace(&b)
 			left, err := w.deliver(ctx, b.entries, b.due)
+			w.span.End(tracing.Result(err, "not delivered"))
+			w.span = nil
 			w.note(b.entries, left)
 			if err != nil {
 				return err
@@ -358,6 +369,19 @@ func (w *worker) gather(ctx context.Context, segments <-chan fetched, b *batch, 
 	}
 }
 
+// trace starts the span of a batch, where a segment of it is traced.
+func (w *worker) trace(b *batch) *tracing.Span {
+	if len(b.traces) == 0 {
+		return nil
+	}
+	span := w.tracer.Follow("drain", b.traces, time.Now())
+	span.Text("drain", w.drain.Name)
+	span.Number("partition", w.partition)
+	span.Number("records", len(b.entries))
+	span.Number("bytes", b.size)
+	return span
+}
+
 // measure observes a batch that was delivered, once for all of it; fresh says that the drain did not have it before.
 func (w *worker) measure(b *batch, fresh bool) {
 	if len(b.entries) == 0 {
@@ -396,7 +420,7 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 		w.state.read(m, len(segment.Records))
 		w.series.received.Add(float64(len(segment.Records)))
 		select {
-		case segments <- fetched{m.Sequence, m.Time, len(m.Data), segment}:
+		case segments <- fetched{m.Sequence, m.Time, len(m.Data), m.Trace, segment}:
 			w.state.handedOver()
 		case <-ctx.Done():
 			return

@@ -46,7 +46,7 @@ var rooms = map[string]room{
 	"sinks/elasticsearch/estest":              {ours: []string{"schema", "sinks"}, outside: all},
 	"sinks/syslog/syslogtest":                 {ours: []string{"schema", "sinks"}, outside: all},
 
-	"pipeline":                           {ours: []string{"schema", "enrich", "sinks", "pipeline/bus", "pipeline/measure"}, outside: all},
+	"pipeline":                           {ours: []string{"schema", "enrich", "sinks", "pipeline/bus", "pipeline/measure", "pipeline/tracing"}, outside: all},
 	"pipeline/admin":                     {ours: []string{"schema", "pipeline"}, outside: all},
 	"pipeline/bus":                       {ours: []string{"schema", "pipeline/measure"}, outside: all, nats: true},
 	"pipeline/bus/bustest":               {ours: none, outside: all, nats: true},
@@ -59,6 +59,8 @@ var rooms = map[string]room{
 	"pipeline/receive":                   {ours: []string{"schema", "sinks"}, outside: all},
 	"pipeline/replay":                    {ours: []string{"schema", "enrich", "sinks", "pipeline/receive"}, outside: all},
 	"pipeline/session":                   {ours: []string{"schema", "pipeline/measure"}, outside: all},
+	"pipeline/tracing/tracingtest":       {ours: none, outside: all},
+	"pipeline/tracing":                   {ours: none, outside: []string{"go.opentelemetry.io/"}},
 	"pipeline/session/sandbox":           {ours: []string{"schema", "pipeline/session"}, outside: all},
 	"pipeline/session/docker":            {ours: []string{"schema", "pipeline/session"}, outside: all},
 	"pipeline/session/docker/dockertest": {ours: none, outside: all},

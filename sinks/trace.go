@@ -178,6 +178,22 @@ func Handshake(ctx context.Context, conn *tls.Conn) error {
 	return err
 }
 
+// Encoded says that a batch is encoded and is now written to a drain's address, and Written that all of it was handed to the
+// connection. They call the hooks GetConn and WroteRequest of an [httptrace.ClientTrace] in ctx, as net/http does: sinks of
+// other protocols call them.
+func Encoded(ctx context.Context, address string) {
+	if hooks := httptrace.ContextClientTrace(ctx); hooks != nil && hooks.GetConn != nil {
+		hooks.GetConn(address)
+	}
+}
+
+// Written: see [Encoded].
+func Written(ctx context.Context) {
+	if hooks := httptrace.ContextClientTrace(ctx); hooks != nil && hooks.WroteRequest != nil {
+		hooks.WroteRequest(httptrace.WroteRequestInfo{})
+	}
+}
+
 // update changes what is known of a peer, if there is one.
 func (p *peer) update(change func(*peer)) {
 	if p == nil {

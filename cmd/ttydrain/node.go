@@ -29,6 +29,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
+	"github.com/ttydrain/ttydrain/pipeline/tracing"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -70,7 +71,8 @@ type node struct {
 	bus      *bus.Bus
 	registry *prometheus.Registry
 	admin    admin.Options
-	reloader *reloader // nil where the configuration stays as it is
+	tracer   *tracing.Tracer // nil for none
+	reloader *reloader       // nil where the configuration stays as it is
 
 	// Of its roles; nil without.
 	signer      *signer                         // of the gateway's and the enricher's
@@ -111,6 +113,9 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	if n.bus, err = openBus(ctx, c, r, log); err != nil {
 		return nil, err
 	}
+	if n.tracer, err = openTracer(ctx, c, log); err != nil {
+		return nil, err
+	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.registry.MustRegister(buildInfo())
 	n.bus.Register(n.registry)
@@ -132,14 +137,14 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 			}
 		}
 		if r.enrich {
-			n.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: n.bus, Signer: n.signer, Document: document, Metrics: metrics, Log: log})
+			n.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: n.bus, Signer: n.signer, Document: document, Metrics: metrics, Tracer: n.tracer, Log: log})
 		}
 	}
 	if r.router {
 		drains := routedDrains(c, log)
 		n.operator = &pipeline.Operator{Bus: n.bus, Drains: drains}
 		n.admin.Operator = n.operator
-		n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: drains, Metrics: metrics, Log: log})
+		n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: drains, Metrics: metrics, Tracer: n.tracer, Log: log})
 		if err != nil {
 			return nil, err
 		}
@@ -229,7 +234,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		n.containers.Open(ctx)
 		runtimes[config.RuntimeDocker] = n.containers
 	}
-	store := sessionStore{n.bus}
+	store := sessionStore{n.bus, n.tracer}
 	metrics := session.NewMetrics(n.registry)
 	n.manager = session.NewManager(session.Options{
 		Gateway:  name,
@@ -279,7 +284,10 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 }
 
 // sessionStore is the bus as sessions want it.
-type sessionStore struct{ *bus.Bus }
+type sessionStore struct {
+	*bus.Bus
+	tracer *tracing.Tracer
+}
 
 func (s sessionStore) CreateOperation(ctx context.Context, op *schema.Operation) error {
 	return roomError(s.Bus.CreateOperation(ctx, op))
@@ -316,17 +324,26 @@ func slotError(err error) error {
 }
 
 func (s sessionStore) Publish(subject, id string, data []byte) session.Publish {
-	return chunkPublish{s.PublishChunk(subject, id, data)}
+	span := s.tracer.Start("capture")
+	if span == nil {
+		return chunkPublish{Publish: s.PublishChunk(subject, id, data)}
+	}
+	span.Number("bytes", len(data))
+	return chunkPublish{s.PublishChunk(subject, id, data, bus.Traced(span.Traceparent())), span}
 }
 
 func (s sessionStore) PublishEnd(subject string, last uint64, data []byte) session.Publish {
-	return chunkPublish{s.Bus.PublishEnd(subject, last, data)}
+	return chunkPublish{Publish: s.Bus.PublishEnd(subject, last, data)}
 }
 
-type chunkPublish struct{ *bus.Publish }
+type chunkPublish struct {
+	*bus.Publish
+	span *tracing.Span
+}
 
 func (p chunkPublish) Wait(ctx context.Context) error {
 	_, err := p.Publish.Wait(ctx)
+	p.span.End(tracing.Result(err, "not recorded"))
 	return roomError(err)
 }
 
@@ -456,5 +473,10 @@ func (n *node) close() {
 	}
 	if n.bus != nil {
 		n.bus.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), tracesGrace)
+	defer cancel()
+	if err := n.tracer.Close(ctx); err != nil {
+		n.log.Warn("traces were lost", "error", err)
 	}
 }

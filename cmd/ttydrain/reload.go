@@ -185,6 +185,8 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"admin.token", before.Admin.Token, after.Admin.Token},
 		{"user_document", before.UserDocument, after.UserDocument},
 		{"docker", before.Docker, after.Docker},
+		{"log", before.Log, after.Log},
+		{"tracing", before.Tracing, after.Tracing},
 		// The daemon is spoken to from the start on, where an app wants it; that none wants it any more is no matter.
 		{"apps: the first one with runtime docker", false, after.UsesDocker() && !before.UsesDocker()},
 	} {

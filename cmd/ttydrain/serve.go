@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
 func newServeCommand() *cobra.Command {
@@ -26,13 +28,7 @@ func newServeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var handler slog.Handler
-			switch format {
-			case "text":
-				handler = slog.NewTextHandler(os.Stderr, nil)
-			case "json":
-				handler = slog.NewJSONHandler(os.Stderr, nil)
-			default:
+			if format != "" && format != "text" && format != "json" {
 				return usageError{fmt.Errorf("--log-format %q is not known: expected text or json", format)}
 			}
 			// From here on, so that a signal that comes early does not end the process.
@@ -43,7 +39,10 @@ func newServeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			n, err := newNode(c.Context(), cfg, parts, slog.New(handler))
+			if format != "" {
+				cfg.Log.Format = format
+			}
+			n, err := newNode(c.Context(), cfg, parts, newLog(cfg.Log))
 			if err != nil {
 				return err
 			}
@@ -54,6 +53,17 @@ func newServeCommand() *cobra.Command {
 	}
 	configFlag(c, &path)
 	c.Flags().StringVar(&role, "role", "all", "the `PART` to run: all; or, on a NATS cluster, gateway, enrich or router, as many of each as wanted")
-	c.Flags().StringVar(&format, "log-format", "text", "`FORMAT` of the log on standard error: text or json")
+	c.Flags().StringVar(&format, "log-format", "", "`FORMAT` of the log on standard error, text or json, in the place of log.format")
 	return c
+}
+
+// newLog writes to standard error.
+func newLog(c config.Log) *slog.Logger {
+	o := new(slog.HandlerOptions)
+	level := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	o.Level = level[c.Level]
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
 }

@@ -29,25 +29,49 @@ type Publish struct {
 	refused *refused // what was refused from its beginning on
 }
 
+// An Option says more of a message.
+type Option func(*nats.Msg)
+
+// Traced has the message carry a context of tracing, which its readers find in [Message].Trace; "" for none.
+func Traced(traceparent string) Option {
+	return func(m *nats.Msg) {
+		if traceparent == "" {
+			return
+		}
+		if m.Header == nil {
+			m.Header = make(nats.Header)
+		}
+		m.Header[headerTrace] = []string{traceparent}
+	}
+}
+
 // PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a repeat. data is
 // the bus's until Wait has returned.
-func (b *Bus) PublishChunk(subject, id string, data []byte) *Publish {
-	return b.publish(forSessions, &nats.Msg{Subject: subject, Data: data}, jetstream.WithMsgID(id))
+func (b *Bus) PublishChunk(subject, id string, data []byte, options ...Option) *Publish {
+	m := &nats.Msg{Subject: subject, Data: data}
+	for _, o := range options {
+		o(m)
+	}
+	return b.publish(forSessions, m, jetstream.WithMsgID(id))
 }
 
 // Headers of a segment's message, from which what a drain does not have yet can be counted without reading it.
 const (
 	headerRecords = "Ttydrain-Records" // how many records the segment has
 	headerPHI     = "Ttydrain-Phi"     // "1" where they may be protected health information
+	headerTrace   = "traceparent"      // of chunks too: see https://www.w3.org/TR/trace-context/
 )
 
 // PublishSegment sends a segment without waiting for it, which is stored only if the last message on its
 // subject has the sequence last (0: there is none). records and phi are what it holds. data is the bus's until Wait has
 // returned.
-func (b *Bus) PublishSegment(subject string, last uint64, records int, phi bool, data []byte) *Publish {
+func (b *Bus) PublishSegment(subject string, last uint64, records int, phi bool, data []byte, options ...Option) *Publish {
 	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{headerRecords: {strconv.Itoa(records)}}}
 	if phi {
 		m.Header[headerPHI] = []string{"1"}
+	}
+	for _, o := range options {
+		o(m)
 	}
 	return b.publish(forDelivery, m, jetstream.WithExpectLastSequencePerSubject(last))
 }

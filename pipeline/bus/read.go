@@ -24,6 +24,8 @@ type Message struct {
 	// alone, and only where the message was read by a [Reader].
 	Records uint64
 	PHI     bool
+	// Trace is the context of tracing that the message carries, "" for none; where it was read by a [Reader].
+	Trace string
 	// Data is the reader's: nobody else uses it.
 	Data []byte
 }
@@ -146,7 +148,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	if err != nil {
 		records = 1
 	}
-	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, records, m.Headers().Get(headerPHI) != "", m.Data()}, nil
+	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, records, m.Headers().Get(headerPHI) != "", m.Headers().Get(headerTrace), m.Data()}, nil
 }
 
 // Pending is how many messages there were to read when reading began, or began anew.

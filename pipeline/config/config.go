@@ -37,6 +37,9 @@ type Config struct {
 	Drains []Drain  `yaml:"drains"`
 	// Docker is the daemon of the apps with the docker runtime.
 	Docker Docker `yaml:"docker"`
+	Log    Log    `yaml:"log"`
+	// Tracing is where traces go, or nil for nowhere.
+	Tracing *Tracing `yaml:"tracing"`
 
 	byKey   map[string]int // index in Users by the wire form of a public key
 	private []string       // the files that hold secrets, this one first

@@ -112,6 +112,7 @@ func TestDefaults(t *testing.T) {
 		Stacks:       []Stack{{Name: "default", Plan: "starter", Sessions: 1, SessionDuration: 168 * time.Hour}},
 		Apps:         []App{{Name: "web", ID: "web", Stack: "default", Service: "web", Runtime: "sandbox", Command: []string{"/bin/bash"}, Memory: 1 << 30, Pull: "never", Pids: 4096, Network: "host"}},
 		Docker:       Docker{Host: "unix:///var/run/docker.sock"},
+		Log:          Log{Level: "info", Format: "text"},
 		private:      got.private,
 		byKey:        map[string]int{string(ada[0].Marshal()): 0},
 	}
@@ -140,6 +141,9 @@ func TestFull(t *testing.T) {
 	}
 	if c.Streams != (Streams{MaxBytes: 20 << 30, Retention: 720 * time.Hour}) {
 		t.Errorf("streams %+v", c.Streams)
+	}
+	if c.Tracing == nil || c.Tracing.SampleRatio != 0.25 || c.Tracing.Headers["Authorization"].Reveal() != "Bearer hunter-token" || c.Log != (Log{"debug", "json"}) {
+		t.Errorf("tracing %+v, log %+v", c.Tracing, c.Log)
 	}
 	if n := len(c.Users[1].Keys); n != 2 {
 		t.Errorf("Bob has %d keys, want 2", n)

@@ -97,7 +97,7 @@ func (d *decoder) value(n ast.Node, v reflect.Value, f *field, path string) {
 	}
 	switch {
 	case v.Type() == secretType || v.Kind() == reflect.String || v.Kind() == reflect.Bool ||
-		v.Kind() == reflect.Int || v.Kind() == reflect.Int64:
+		v.Kind() == reflect.Int || v.Kind() == reflect.Int64 || v.Kind() == reflect.Float64:
 		d.scalar(n, v, f, path)
 	case v.Kind() == reflect.Struct:
 		if m, ok := d.mapping(n, f, path); ok {

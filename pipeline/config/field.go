@@ -95,6 +95,8 @@ func (f *field) expectation() string {
 		return "true or false"
 	case reflect.Int:
 		return "a whole number from " + f.min + " to " + f.max
+	case reflect.Float64:
+		return "a part of one: a number above 0 and at most 1, such as 0.01"
 	case reflect.Slice:
 		return "a list"
 	case reflect.Map, reflect.Struct, reflect.Pointer:

@@ -42,6 +42,13 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 		v.SetBool(b.Value)
 	case v.Kind() == reflect.Int:
 		d.bounded(v, f, path, text, parseInt)
+	case v.Kind() == reflect.Float64:
+		ratio, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(ratio > 0 && ratio <= 1) {
+			d.refuse(path, "%s is not understood; expected %s", quote(text), f.expectation())
+			return
+		}
+		v.SetFloat(ratio)
 	case f.as == "size":
 		d.bounded(v, f, path, text, parseSize)
 	case f.as == "interval" && text == "always":

@@ -20,6 +20,7 @@ func (c *Config) finish(d *decoder) {
 	c.finishUserDocument(d)
 	c.finishStacks(d)
 	c.finishDocker(d)
+	c.finishTracing(d)
 	c.finishApps(d)
 	c.finishUserCA(d)
 	c.finishUsers(d)

@@ -106,17 +106,22 @@ func (d *decoder) anyBad(path string) bool {
 
 func (h *HTTPS) finish(d *decoder, path string) {
 	d.checkURL(path+".url", h.URL)
+	d.checkHeaders(path+".headers", h.Headers)
+	d.checkTLS(path, &h.TLS)
+}
+
+// checkHeaders refuses a header that is there twice, and one with a value that no header can have.
+func (d *decoder) checkHeaders(path string, headers map[string]Secret) {
 	lines := make(map[string]string) // by the canonical form of the name
-	for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if other, twice := lines[canonical]; twice {
-			d.refuse(path+".headers."+name, "is the same header as %s; expected it once", other)
+			d.refuse(path+"."+name, "is the same header as %s; expected it once", other)
 			continue
 		}
 		lines[canonical] = name
-		d.checkSecretLine(path+".headers."+name, h.Headers[name])
+		d.checkSecretLine(path+"."+name, headers[name])
 	}
-	d.checkTLS(path, &h.TLS)
 }
 
 // Data stream names: https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create-data-stream

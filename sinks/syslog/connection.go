@@ -214,6 +214,7 @@ func (c *connection) deliver(ctx context.Context, pieces ...[]byte) error {
 			return c.failure(ctx, err)
 		}
 	}
+	sinks.Written(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for interval := firstAsk; ; interval = min(2*interval, lastAsk) {

@@ -57,6 +57,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(data) == 0 {
 		return s.batch.refused()
 	}
+	sinks.Encoded(ctx, s.options.Address)
 	if s.conn != nil && !s.conn.usable() {
 		if err := s.disconnect(ctx); err != nil {
 			return err

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/tracing"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// tracesGrace is how long a node that stops waits for the collector.
+const tracesGrace = 2 * time.Second
+
+// openTracer is the tracer of a configuration, nil for none.
+func openTracer(ctx context.Context, c *config.Config, log *slog.Logger) (*tracing.Tracer, error) {
+	if c.Tracing == nil {
+		return nil, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("ask for the host's name: %w", err)
+	}
+	o := tracing.Options{
+		Endpoint: c.Tracing.Endpoint, Ratio: c.Tracing.SampleRatio, Headers: make(map[string]string),
+		Version: version(), Instance: host + "/" + c.Admin.Listen, Log: log,
+	}
+	for name, value := range c.Tracing.Headers {
+		o.Headers[name] = value.Reveal()
+	}
+	if o.TLS, err = sinks.TLS(c.Tracing.TLS).Config(); err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	return tracing.New(ctx, o)
+}
