@@ -9,12 +9,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/ttydrain/ttydrain/pipeline/tracing/tracingtest"
 )
 
 // families are the metrics that the server tells, by name.
@@ -51,10 +54,11 @@ var metricNames = regexp.MustCompile(`\bttydrain_[a-z0-9_]+`)
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	drain := httpsDrain(t, "siem", ", format: ndjson")
-	s := newSite(t, withDrains(drain.entry, `{name: idle, type: https, url: "https://127.0.0.1:1/", drain_ephemeral_sessions: true}`))
+	collector := tracingtest.New(t, "X-Key", "hunter")
+	s := newSite(t, withSettings("log: {level: debug}\ntracing: {endpoint: "+collector.URL+", sample_ratio: 1, headers: {X-Key: hunter}}"), withDrains(drain.entry, `{name: idle, type: https, url: "https://127.0.0.1:1/", drain_ephemeral_sessions: true}`))
 	v := s.serve()
 	session, stderr := v.openSession()
-	shown, err := session.Output("echo one; echo two; exit 3")
+	shown, err := session.Output("echo seen; echo by-a-person; exit 3")
 	if err == nil {
 		t.Error("the session ended without its status")
 	}
@@ -135,6 +139,61 @@ func TestMetrics(t *testing.T) {
 	check.Stdin = bytes.NewReader(body)
 	if r := runTo(t, check); r.status != 0 || r.stderr+r.stdout != "" {
 		t.Errorf("promtool check metrics: %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+
+	if status := v.stop(); status != 0 {
+		t.Errorf("serve ended with %d", status)
+	}
+	mustHaveTraced(t, collector, operation, len(records))
+	for _, secret := range []string{"by-a-person", "exit 3", "ada@example.com", "Bearer", "hunter"} {
+		if collector.Find(secret) {
+			t.Errorf("the collector was told %q", secret)
+		}
+		if secret != "exit 3" && strings.Contains(v.log.String(), secret) {
+			t.Errorf("the log at the level debug has %q", secret)
+		}
+	}
+}
+
+// mustHaveTraced holds that every record's way is in the traces, from the terminal to the drain's word.
+func mustHaveTraced(t *testing.T, c *tracingtest.Collector, operation string, records int) {
+	t.Helper()
+	byID := make(map[string]tracingtest.Span)
+	for _, name := range []string{"capture", "enrich", "drain", "try"} {
+		for _, s := range c.Named(name) {
+			byID[s.ID] = s
+		}
+	}
+	enriched := 0
+	for _, s := range c.Named("enrich") {
+		n, err := strconv.Atoi(s.Attributes["ttydrain.records"])
+		if enriched += n; err != nil || byID[s.Parent].Name != "capture" || s.Attributes["ttydrain.operation"] != operation || s.Attributes["ttydrain.result"] != "ok" {
+			t.Errorf("a segment's span: %+v", s)
+		}
+	}
+	if enriched != records {
+		t.Errorf("%d records are in the traces, and %d were delivered", enriched, records)
+	}
+	delivered := 0
+	for _, s := range c.Named("drain") {
+		if s.Attributes["ttydrain.drain"] != "siem" { // the other one's is not there when the traces end
+			continue
+		}
+		n, err := strconv.Atoi(s.Attributes["ttydrain.records"])
+		if delivered += n; err != nil || byID[s.Parent].Name != "enrich" || s.Trace != byID[s.Parent].Trace || s.Attributes["ttydrain.result"] != "ok" {
+			t.Errorf("a batch's span: %+v", s)
+		}
+	}
+	if delivered != records {
+		t.Errorf("batches of %d records are in the traces, and %d were delivered", delivered, records)
+	}
+	for _, part := range []string{"encode", "write", "ack"} {
+		if !slices.ContainsFunc(c.Named(part), func(s tracingtest.Span) bool {
+			try := byID[s.Parent]
+			return try.Name == "try" && byID[try.Parent].Attributes["ttydrain.drain"] == "siem"
+		}) {
+			t.Errorf("no span tells of %s", part)
+		}
 	}
 }
 
