@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/config"
@@ -31,8 +32,10 @@ func openTracer(ctx context.Context, c *config.Config, log *slog.Logger) (*traci
 	for name, value := range c.Tracing.Headers {
 		o.Headers[name] = value.Reveal()
 	}
-	if o.TLS, err = sinks.TLS(c.Tracing.TLS).Config(); err != nil {
-		return nil, fmt.Errorf("tracing: %w", err)
+	if strings.HasPrefix(o.Endpoint, "https:") {
+		if o.TLS, err = sinks.TLS(c.Tracing.TLS).Config(); err != nil {
+			return nil, fmt.Errorf("tracing: %w", err)
+		}
 	}
 	return tracing.New(ctx, o)
 }
