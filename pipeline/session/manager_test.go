@@ -15,6 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -41,9 +44,10 @@ type stage struct {
 	programs []*program         // guarded by mu
 	forgot   []string           // guarded by mu: the wishes to end a session that were taken away
 
-	slots *slotTable
-	kills chan schema.Kill
-	saves func(*schema.Session) // where not nil, is called with what is saved
+	metrics *Metrics
+	slots   *slotTable
+	kills   chan schema.Kill
+	saves   func(*schema.Session) // where not nil, is called with what is saved
 }
 
 func newStage(t *testing.T) *stage {
@@ -56,7 +60,7 @@ func newStage(t *testing.T) *stage {
 		program: func(*program) Exit { return Exit{} },
 		stdin:   strings.NewReader(""),
 		resize:  make(chan Size), signals: make(chan string),
-		slots: newSlotTable(t), kills: make(chan schema.Kill),
+		metrics: NewMetrics(prometheus.NewRegistry()), slots: newSlotTable(t), kills: make(chan schema.Kill),
 	}
 	s.out, s.err = &screen{tape: s.tape}, &screen{tape: s.tape, stream: schema.Stderr}
 	return s
@@ -205,6 +209,7 @@ func (s *stage) manager() *Manager {
 		Store:    s, Publisher: s.tape, Slots: s.slots,
 		Subject:  func(*schema.Operation) string { return "tty.test" },
 		Document: func(u schema.User) (string, error) { return "document of " + u.ID, nil },
+		Metrics:  s.metrics,
 		Log:      slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 	})
 }
@@ -248,7 +253,25 @@ func (s *stage) ending() (e ending) {
 		*st.ExitStatus != *e.end.ExitStatus || st.Bytes != uint64(len(e.stdout)+len(e.stderr)) {
 		s.t.Errorf("the session is saved as %+v, its end is recorded as %+v, %d bytes", st, e.end, len(e.stdout)+len(e.stderr))
 	}
+	for what, got := range map[string]float64{
+		"started": s.counted(s.metrics.started) - 1, "ended for that reason": s.counted(s.metrics.ended.WithLabelValues(e.end.Reason)) - 1,
+		"running": s.counted(s.metrics.running), "bytes": s.counted(s.metrics.bytes) - float64(e.state.Bytes),
+	} {
+		if got != 0 {
+			s.t.Errorf("the metrics are %g off in: %s", got, what)
+		}
+	}
 	return e
+}
+
+// counted is the value of a metric.
+func (s *stage) counted(m prometheus.Metric) float64 {
+	s.t.Helper()
+	var value dto.Metric
+	if err := m.Write(&value); err != nil {
+		s.t.Fatal(err)
+	}
+	return value.GetCounter().GetValue() + value.GetGauge().GetValue()
 }
 
 // until is a program that runs until it is killed.
@@ -477,11 +500,13 @@ func TestRefusals(t *testing.T) {
 		prepare func(s *stage)
 		says    string
 		created int
+		counted string // among the refusals
 	}{
-		{"an app that is not there", func(s *stage) { s.req.App = "none" }, "this app is not there", 0},
-		{"a runtime that is not there", func(s *stage) { s.app.Runtime = "none" }, `the runtime "none" of this app is not available here`, 0},
-		{"an operation that can't be recorded", func(s *stage) { s.createErr = errors.New("secret") }, "can't be recorded now", 0},
-		{"a session that can't be recorded", func(s *stage) { s.saveErr = errors.New("secret") }, "can't be recorded now", 1},
+		{"an app that is not there", func(s *stage) { s.req.App = "none" }, "this app is not there", 0, RefusedUnavailable},
+		{"a runtime that is not there", func(s *stage) { s.app.Runtime = "none" }, `the runtime "none" of this app is not available here`, 0, RefusedUnavailable},
+		{"an operation that can't be recorded", func(s *stage) { s.createErr = errors.New("secret") }, "can't be recorded now", 0, RefusedUnrecorded},
+		{"a session that can't be recorded", func(s *stage) { s.saveErr = errors.New("secret") }, "can't be recorded now", 1, RefusedUnrecorded},
+		{"no room for the operation", func(s *stage) { s.createErr = ErrFull }, "no room left", 0, RefusedFull},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -491,6 +516,9 @@ func TestRefusals(t *testing.T) {
 				refusal, ok := errors.AsType[*Refusal](err)
 				if !ok || !strings.Contains(refusal.Error(), test.says) || strings.Contains(refusal.Message, "secret") {
 					t.Errorf("%v", err)
+				}
+				if s.counted(s.metrics.refused.WithLabelValues(test.counted)) != 1 || s.counted(s.metrics.started) != 0 {
+					t.Errorf("it is not counted as %q", test.counted)
 				}
 				synctest.Wait()
 				if n, _ := s.tape.published(); n > 0 || len(s.programs) > 0 || len(s.created) != test.created || s.out.text()+s.err.text() != "" {

@@ -207,6 +207,9 @@ func TestOneSlot(t *testing.T) {
 						t.Errorf("%q is not in %q", want, says)
 					}
 				}
+				if late.stage.counted(late.stage.metrics.refused.WithLabelValues(RefusedLimit)) != 1 {
+					t.Error("it is not counted as over the limit")
+				}
 				if len(late.stage.created) != 0 {
 					t.Error("an operation was recorded for a session that was refused")
 				}
