@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
@@ -144,9 +143,6 @@ func (o Options) complete() (Options, error) {
 	count(&o.KeepaliveCount, "keepalive count", 4)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Metrics == nil {
-		o.Metrics = session.NewMetrics(prometheus.NewRegistry())
 	}
 	if o.Version == "" {
 		o.Version = "SSH-2.0-ttydrain"

@@ -65,8 +65,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Refuse counts a session that was refused for one of the reasons above.
-func (m *Metrics) Refuse(reason string) { m.refused.WithLabelValues(reason).Inc() }
+// Refuse counts a session that was refused for one of the reasons above. A nil Metrics counts nothing.
+func (m *Metrics) Refuse(reason string) {
+	if m != nil {
+		m.refused.WithLabelValues(reason).Inc()
+	}
+}
 
 // unrecordable counts a session that was refused since it could not be recorded.
 func (m *Metrics) unrecordable(err error) {
