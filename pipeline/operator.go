@@ -183,6 +183,8 @@ func (o *Operator) rewind(ctx context.Context, name string, after uint64) error 
 // A Letter is a dead letter with its number, and the record in it.
 type Letter struct {
 	Number uint64 `json:"number"`
+	// PHI says that the record may hold protected health information. Lists leave it out.
+	PHI bool `json:"phi,omitempty"`
 	*schema.DeadLetter
 }
 
@@ -193,7 +195,7 @@ func (o *Operator) DeadLetters(ctx context.Context, drain string, max int) ([]Le
 	enough := errors.New("enough")
 	err := o.Bus.DeadLetters(ctx, drain, func(number uint64, l *schema.DeadLetter) error {
 		l.Segment = nil // what was on the screen is for who asks for the one letter
-		letters = append(letters, Letter{number, l})
+		letters = append(letters, Letter{Number: number, DeadLetter: l})
 		if len(letters) == max {
 			return enough
 		}
@@ -213,7 +215,7 @@ func (o *Operator) DeadLetter(ctx context.Context, number uint64) (Letter, []byt
 	}
 	var encoder schema.Encoder
 	record, err := encoder.AppendRecord(nil, entry.Operation, entry.Record)
-	return Letter{number, l}, record, err
+	return Letter{number, entry.Operation.PHI, l}, record, err
 }
 
 func (o *Operator) open(ctx context.Context, number uint64) (*schema.DeadLetter, sinks.Entry, error) {

@@ -34,9 +34,11 @@ type SessionStatus struct {
 	Container   string      `json:"container"`
 	Command     string      `json:"command,omitempty"`
 	Interactive bool        `json:"interactive"`
-	Started     time.Time   `json:"started"`
-	Expires     time.Time   `json:"expires"`
-	Ended       time.Time   `json:"ended,omitzero"`
+	// PHI says that it may hold protected health information.
+	PHI     bool      `json:"phi,omitempty"`
+	Started time.Time `json:"started"`
+	Expires time.Time `json:"expires"`
+	Ended   time.Time `json:"ended,omitzero"`
 	// Reason, EndedBy, EndedBecause and ExitStatus are those of the end record.
 	Reason       string `json:"reason,omitempty"`
 	EndedBy      string `json:"ended_by,omitempty"`
@@ -51,9 +53,30 @@ type SessionFilter struct {
 	App, Stack string
 	User       string // an ID or an e-mail address
 	Ended      bool   // those that have ended, too
+	// Text has words, each of which has to be in what is known of the session, in any case: its ID, its user, app, stack,
+	// gateway, container, command, state or reason, or who ended it and why.
+	Text string
+	// Before is the ID of an operation: only older ones. Limit is how many there are at most; 0 for all.
+	Before string
+	Limit  int
 }
 
 func (f SessionFilter) matches(s *SessionStatus) bool {
+	return f.selects(s) && (f.Before == "" || compareIDs(s.Operation, f.Before) < 0) && hasWords(s, f.Text)
+}
+
+// hasWords says whether each of the words of a text is in what is known of a session.
+func hasWords(s *SessionStatus, text string) bool {
+	words := strings.Fields(strings.ToLower(text))
+	if len(words) == 0 {
+		return true
+	}
+	known := strings.ToLower(strings.Join([]string{s.Operation, s.State, s.User.Name, s.User.Email, s.User.ID, s.App, s.Stack, s.Gateway, s.Container,
+		s.Command, s.Reason, s.EndedBy, s.EndedBecause}, "\n"))
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(known, word) })
+}
+
+func (f SessionFilter) selects(s *SessionStatus) bool {
 	return (f.App == "" || s.App == f.App) && (f.Stack == "" || s.Stack == f.Stack) &&
 		(f.User == "" || s.User.ID == f.User || strings.EqualFold(s.User.Email, f.User)) &&
 		(f.Ended || s.State != SessionEnded)
@@ -82,6 +105,9 @@ func (o *SessionOperator) List(ctx context.Context, f SessionFilter) ([]SessionS
 		}
 	}
 	slices.SortFunc(list, func(a, b SessionStatus) int { return -compareIDs(a.Operation, b.Operation) })
+	if f.Limit > 0 && len(list) > f.Limit {
+		list = list[:f.Limit]
+	}
 	return list, nil
 }
 
@@ -125,7 +151,7 @@ func (o *SessionOperator) slots(ctx context.Context, stack string) (map[string]s
 func sessionStatus(s *schema.Session, slots map[string]schema.Slot) SessionStatus {
 	op := s.Operation
 	status := SessionStatus{Operation: op.ID, State: SessionEnded, Stack: op.Stack, App: op.App, User: op.User, Gateway: s.Gateway, Container: op.Container,
-		Command: op.Command, Interactive: op.Interactive, Started: op.Started, Expires: op.Expires, Ended: s.Ended, Reason: s.Reason,
+		Command: op.Command, Interactive: op.Interactive, PHI: op.PHI, Started: op.Started, Expires: op.Expires, Ended: s.Ended, Reason: s.Reason,
 		EndedBy: s.EndedBy, EndedBecause: s.EndedBecause, ExitStatus: s.ExitStatus, Bytes: s.Bytes}
 	if s.Ended.IsZero() {
 		slot, ok := slots[op.ID]

@@ -47,7 +47,8 @@ var rooms = map[string]room{
 	"sinks/syslog/syslogtest":                 {ours: []string{"schema", "sinks"}, outside: all},
 
 	"pipeline":                           {ours: []string{"schema", "enrich", "sinks", "pipeline/bus", "pipeline/measure", "pipeline/tracing"}, outside: all},
-	"pipeline/admin":                     {ours: []string{"schema", "pipeline"}, outside: all},
+	"pipeline/admin":                     {ours: []string{"schema", "pipeline", "pipeline/admin/console", "pipeline/replay"}, outside: all},
+	"pipeline/admin/console":             {ours: none, outside: all},
 	"pipeline/bus":                       {ours: []string{"schema", "pipeline/measure"}, outside: all, nats: true},
 	"pipeline/bus/bustest":               {ours: none, outside: all, nats: true},
 	"pipeline/client":                    {ours: none, outside: all},

@@ -77,6 +77,11 @@ func FilterLogs(partition int, stack, app string) string {
 	return filter(prefixLogs, partition, stack, app)
 }
 
+// FilterOperationTTY matches the chunks of one operation.
+func FilterOperationTTY(id string, partitions int) string {
+	return prefixTTY + "." + strconv.Itoa(Partition(id, partitions)) + ".*.*." + Token(id)
+}
+
 // FilterOperation matches the segments of one operation.
 func FilterOperation(id string, partitions int) string {
 	return prefixLogs + "." + strconv.Itoa(Partition(id, partitions)) + ".*.*." + Token(id)

@@ -120,8 +120,11 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	n.registry.MustRegister(buildInfo())
 	n.bus.Register(n.registry)
 	metrics := pipeline.NewMetrics(n.registry)
-	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry}
+	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry, Log: log}
 	if n.admin.Token, err = adminToken(c, true); err != nil {
+		return nil, err
+	}
+	if n.admin.Console, err = newConsole(c, n.admin.Token, log); err != nil {
 		return nil, err
 	}
 	n.admin.Sessions = &pipeline.SessionOperator{Bus: n.bus}

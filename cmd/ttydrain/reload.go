@@ -183,6 +183,7 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"gateway.keepalive_count", before.Gateway.KeepaliveCount, after.Gateway.KeepaliveCount},
 		{"admin.listen", before.Admin.Listen, after.Admin.Listen},
 		{"admin.token", before.Admin.Token, after.Admin.Token},
+		{"admin.console", before.Admin.Console, after.Admin.Console},
 		{"user_document", before.UserDocument, after.UserDocument},
 		{"docker", before.Docker, after.Docker},
 		{"log", before.Log, after.Log},

@@ -5,12 +5,14 @@
 //	/metrics                Prometheus metrics
 //	/.well-known/jwks.json  the public keys of user documents and session ends (RFC 7517)
 //	/api/v1/                what operators do with drains and sessions: see api
+//	/console/               pages for people who do that with a browser: see package console
 package admin
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 )
 
 // Options of a server.
@@ -33,6 +36,10 @@ type Options struct {
 	Sessions *pipeline.SessionOperator
 	Operator *pipeline.Operator
 	Token    string
+	// Console lets in people with a browser, too; nil for not.
+	Console *console.Console
+	// Log gets who did what, and who saw what sessions showed; nil for nobody.
+	Log *slog.Logger
 }
 
 // readyTimeout is how long a question for readiness may take.
@@ -58,8 +65,14 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 			w.Write(o.JWKS())
 		})
 	}
-	if o.Token != "" {
-		(&api{o.Operator, o.Sessions, o.Token, ctx}).register(mux)
+	if o.Token != "" || o.Console != nil {
+		if o.Log == nil {
+			o.Log = slog.New(slog.DiscardHandler)
+		}
+		(&api{o.Operator, o.Sessions, o.Token, o.Console, o.Log, ctx}).register(mux)
+	}
+	if o.Console != nil {
+		o.Console.Register(mux)
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}

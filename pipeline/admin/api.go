@@ -2,22 +2,23 @@ package admin
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 )
 
 // maxLetters is how many dead letters are listed at a time.
 const maxLetters = 1000
 
-// api serves what operators do with the drains, below /api/v1/, to those who have the token:
+// api serves what operators do with the drains and sessions, below /api/v1/, to those who have the token, and to the
+// console's pages:
 //
 //	GET    drains                       how each stands
 //	POST   drains/{name}/pause, resume
@@ -27,26 +28,42 @@ const maxLetters = 1000
 //	GET    deadletters/{number}         with the record
 //	POST   deadletters/{number}/redeliver
 //	DELETE deadletters/{number}
-//	GET    sessions[?app=NAME&user=ID&stack=NAME&all=true]    those that run; with all, those that have ended, too
+//	GET    sessions[?app=NAME&user=ID&stack=NAME&text=WORDS&before=ID&limit=N&all=true]    those that run; with all, those that have
+//	                                    ended, too; the newest first
 //	GET    sessions/{id}
+//	GET    sessions/{id}/cast           what it has shown so far, as asciicast v2
+//	GET    sessions/{id}/text           the same for reading: a line a record, with its time
+//	GET    sessions/{id}/live           what it has shown, and what it shows from then on, as events (text/event-stream)
 //	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with {"asked_by": NAME, "reason": TEXT}; 200
 //	                                    also where one could not be confirmed: see "result"
 //	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&follow=true]    what was recorded: see schema.HeaderSegments
 //
-// An error is {"error": TEXT}.
+// An error is {"error": TEXT}. What somebody of the console asks for is asked for in their name: asked_by is not looked at.
+//
+// The log has who did what, and who saw what sessions showed; never what that was.
 type api struct {
 	operator *pipeline.Operator // of drains; nil where this process has no router
 	sessions *pipeline.SessionOperator
-	token    string
+	token    string           // "" for none
+	console  *console.Console // nil for none
+	log      *slog.Logger
 	ending   context.Context // done when the server stops
 }
 
+// A route is something that can be asked for.
+type route struct {
+	handle func(*http.Request) (any, error)
+	// deed is what the log says of it; "" for what is asked all the time and shows no session.
+	deed string
+}
+
 func (a *api) register(mux *http.ServeMux) {
-	a.handle(mux, map[string]func(*http.Request) (any, error){
-		"GET /api/v1/sessions":       a.listSessions,
-		"GET /api/v1/sessions/{id}":  a.showSession,
-		"POST /api/v1/sessions/kill": a.killSessions,
+	a.handle(mux, map[string]route{
+		"GET /api/v1/sessions":       {a.listSessions, ""},
+		"GET /api/v1/sessions/{id}":  {a.showSession, ""},
+		"POST /api/v1/sessions/kill": {a.killSessions, ""}, // which notes it itself
 	})
+	a.registerWatching(mux)
 	if a.operator == nil {
 		mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -55,60 +72,60 @@ func (a *api) register(mux *http.ServeMux) {
 		return
 	}
 	mux.HandleFunc("GET /api/v1/segments", a.segments)
-	a.handle(mux, map[string]func(*http.Request) (any, error){
-		"GET /api/v1/drains":                          a.drains,
-		"POST /api/v1/drains/{name}/pause":            a.pause,
-		"POST /api/v1/drains/{name}/resume":           a.resume,
-		"POST /api/v1/drains/{name}/test":             a.test,
-		"POST /api/v1/drains/{name}/rewind":           a.rewind,
-		"GET /api/v1/deadletters":                     a.letters,
-		"GET /api/v1/deadletters/{number}":            a.letter,
-		"POST /api/v1/deadletters/{number}/redeliver": a.redeliver,
-		"DELETE /api/v1/deadletters/{number}":         a.discard,
+	a.handle(mux, map[string]route{
+		"GET /api/v1/drains":                          {a.drains, ""},
+		"POST /api/v1/drains/{name}/pause":            {a.pause, "paused a drain"},
+		"POST /api/v1/drains/{name}/resume":           {a.resume, "resumed a drain"},
+		"POST /api/v1/drains/{name}/test":             {a.test, "tested a drain"},
+		"POST /api/v1/drains/{name}/rewind":           {a.rewind, "rewound a drain"},
+		"GET /api/v1/deadletters":                     {a.letters, ""},
+		"GET /api/v1/deadletters/{number}":            {a.letter, "looked at a dead letter"},
+		"POST /api/v1/deadletters/{number}/redeliver": {a.redeliver, "redelivered a dead letter"},
+		"DELETE /api/v1/deadletters/{number}":         {a.discard, "discarded a dead letter"},
 	})
 }
 
-func (a *api) handle(mux *http.ServeMux, handlers map[string]func(*http.Request) (any, error)) {
-	for pattern, handle := range handlers {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { a.answer(w, r, handle) })
+func (a *api) handle(mux *http.ServeMux, routes map[string]route) {
+	for pattern, route := range routes {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r, err := a.admit(w, r)
+			var value any
+			if err == nil {
+				value, err = route.handle(r)
+			}
+			if route.deed != "" {
+				a.note(r, route.deed, statusOf(err))
+			}
+			if err != nil {
+				refuse(w, err)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			reply(w, http.StatusOK, value)
+		})
 	}
 }
 
 // refusal is an error that is the caller's.
 type refusal struct{ error }
 
-// allowed says whether a request has the token. One that has not is answered, and one that has is going to be, with JSON unless
-// the header is changed.
-func (a *api) allowed(w http.ResponseWriter, r *http.Request) bool {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || subtle.ConstantTimeCompare([]byte(token), []byte(a.token)) != 1 {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		reply(w, http.StatusUnauthorized, map[string]string{"error": "this needs the admin token"})
-		return false
-	}
-	return true
-}
-
-func (a *api) answer(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) {
-	if !a.allowed(w, r) {
-		return
-	}
-	value, err := handle(r)
+// statusOf is the status of an answer that is an error.
+func statusOf(err error) int {
 	var bad refusal
+	var refused *console.Refusal
 	switch {
 	case err == nil:
-		reply(w, http.StatusOK, value)
+		return http.StatusOK
+	case errors.As(err, &refused):
+		return refused.Status
 	case errors.As(err, &bad), errors.Is(err, pipeline.ErrBadKill):
-		reply(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		return http.StatusBadRequest
 	case errors.Is(err, pipeline.ErrUnknownDrain), errors.Is(err, pipeline.ErrNotThere):
-		reply(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+		return http.StatusNotFound
 	case errors.Is(err, pipeline.ErrNoAgreement):
-		reply(w, http.StatusConflict, map[string]string{"error": err.Error()})
-	default:
-		reply(w, http.StatusBadGateway, map[string]string{"error": err.Error()})
+		return http.StatusConflict
 	}
+	return http.StatusBadGateway
 }
 
 func reply(w http.ResponseWriter, status int, value any) {
@@ -137,7 +154,7 @@ func (a *api) test(r *http.Request) (any, error) {
 	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<16)).Decode(&by); err != nil && !errors.Is(err, io.EOF) {
 		return nil, refusal{errors.New(`the body is not understood: expected {"asked_by": "ada"}, or nothing`)}
 	}
-	return a.operator.Test(r.Context(), r.PathValue("name"), by.Name)
+	return a.operator.Test(r.Context(), r.PathValue("name"), callerOf(r).asks(by.Name))
 }
 
 func (a *api) rewind(r *http.Request) (any, error) {
@@ -175,6 +192,11 @@ func (a *api) letter(r *http.Request) (any, error) {
 		return nil, err
 	}
 	letter, record, err := a.operator.DeadLetter(r.Context(), n)
+	if err == nil && letter.PHI {
+		if err := a.mayShowPHI(r); err != nil {
+			return nil, err
+		}
+	}
 	return struct {
 		pipeline.Letter
 		Record json.RawMessage `json:"record"`
@@ -199,7 +221,15 @@ func (a *api) discard(r *http.Request) (any, error) {
 
 func (a *api) listSessions(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	return a.sessions.List(r.Context(), pipeline.SessionFilter{App: q.Get("app"), Stack: q.Get("stack"), User: q.Get("user"), Ended: q.Get("all") == "true"})
+	f := pipeline.SessionFilter{App: q.Get("app"), Stack: q.Get("stack"), User: q.Get("user"), Ended: q.Get("all") == "true",
+		Text: q.Get("text"), Before: q.Get("before")}
+	if limit := q.Get("limit"); limit != "" {
+		var err error
+		if f.Limit, err = strconv.Atoi(limit); err != nil || f.Limit < 1 {
+			return nil, refusal{errors.New("limit: a number of sessions is expected, such as 50")}
+		}
+	}
+	return a.sessions.List(r.Context(), f)
 }
 
 func (a *api) showSession(r *http.Request) (any, error) {
@@ -211,5 +241,12 @@ func (a *api) killSessions(r *http.Request) (any, error) {
 	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20)).Decode(&wish); err != nil {
 		return nil, refusal{errors.New(`the body is not understood: expected {"operations": ["42"], "asked_by": "ada"}, with "app" or "user" in the place of "operations" for all that run`)}
 	}
-	return a.sessions.Kill(r.Context(), wish)
+	wish.By = callerOf(r).asks(wish.By)
+	results, err := a.sessions.Kill(r.Context(), wish)
+	what := []any{"asked_by", wish.By, "operations", wish.Operations}
+	if wish.App != "" || wish.User != "" {
+		what = append(what, "app", wish.App, "user", wish.User)
+	}
+	a.note(r, "wished that sessions end", statusOf(err), what...)
+	return results, err
 }

@@ -14,17 +14,20 @@ import (
 
 // segments answers with segments of LOGS, in the form of [schema.HeaderSegments].
 func (a *api) segments(w http.ResponseWriter, r *http.Request) {
-	if !a.allowed(w, r) {
+	q := r.URL.Query()
+	r, err := a.admitToken(w, r)
+	a.note(r, "read what was recorded", statusOf(err), "operation", q.Get("operation"), "app", q.Get("app"), "stack", q.Get("stack"))
+	if err != nil {
+		refuse(w, err)
 		return
 	}
-	q := r.URL.Query()
 	query := pipeline.SegmentQuery{
 		Operation: q.Get("operation"), App: q.Get("app"), Stack: q.Get("stack"), Now: q.Get("from") == "now", Follow: q.Get("follow") == "true",
 	}
 	if since := q.Get("since"); since != "" {
 		var err error
 		if query.Since, err = time.Parse(time.RFC3339, since); err != nil {
-			reply(w, http.StatusBadRequest, map[string]string{"error": `"since" is not understood: expected a time such as 2026-01-31T09:30:00Z`})
+			refuse(w, refusal{errors.New(`"since" is not understood: expected a time such as 2026-01-31T09:30:00Z`)})
 			return
 		}
 	}
@@ -47,7 +50,7 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 		}
 		return nil
 	}
-	err := a.operator.Segments(ctx, query, func(count uint64) {
+	err = a.operator.Segments(ctx, query, func(count uint64) {
 		begun = true
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set(schema.HeaderSegments, strconv.FormatUint(count, 10))
@@ -55,7 +58,7 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 	}, func(sequence uint64, data []byte, more bool) error { return write(sequence, data, !more) })
 	switch {
 	case err != nil && !begun:
-		reply(w, http.StatusBadGateway, map[string]string{"error": err.Error()})
+		refuse(w, err)
 	case err != nil:
 		_ = write(0, []byte(err.Error()), true) // nobody may be there to read it
 	default:

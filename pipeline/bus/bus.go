@@ -339,6 +339,9 @@ func streamConfig(name, subjects string, replicas, partitions int, maxBytes int6
 // Retention is how long the streams keep what was written.
 func (b *Bus) Retention() time.Duration { return b.retention }
 
+// Has says whether this process has a stream: see [Role].
+func (b *Bus) Has(stream string) bool { return b.streams[stream] != nil }
+
 // Partitions is the number of partitions of the streams.
 func (b *Bus) Partitions() int { return b.partitions }
 

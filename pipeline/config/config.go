@@ -118,6 +118,8 @@ type Admin struct {
 	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:9464"`
 	// Token is what operators' commands show. With an embedded server one is made where it is not set.
 	Token Secret `yaml:"token"`
+	// Console is for people with a browser.
+	Console Console `yaml:"console"`
 }
 
 func (a *Admin) setDefaults() { a.Listen = "127.0.0.1:9464" }

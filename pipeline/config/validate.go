@@ -17,6 +17,7 @@ import (
 func (c *Config) finish(d *decoder) {
 	c.finishStore(d)
 	c.finishServers(d)
+	c.finishConsole(d)
 	c.finishUserDocument(d)
 	c.finishStacks(d)
 	c.finishDocker(d)

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// newConsole makes the console that a configuration wants; nil where it wants none, or where nobody could log in.
+func newConsole(c *config.Config, token string, log *slog.Logger) (*console.Console, error) {
+	wanted := &c.Admin.Console
+	o := console.Options{URL: wanted.Base, PHI: wanted.ShowPHI, Log: log}
+	if wanted.OIDC == nil && wanted.ProxyHeader == "" || wanted.TokenLogin {
+		o.Token = token
+	}
+	if wanted.ProxyHeader != "" {
+		o.Proxy = &console.Proxy{Header: wanted.ProxyHeader, Trusted: wanted.Proxies, Allowed: wanted.AllowedEmails}
+	}
+	if p := wanted.OIDC; p != nil {
+		tls, err := sinks.TLS(p.TLS).Config()
+		if err != nil {
+			return nil, fmt.Errorf("admin.console.oidc: %w", err)
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = tls
+		o.OIDC = &console.OIDC{Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(), Scopes: p.Scopes,
+			AllowedEmails: p.AllowedEmails, AllowedGroups: p.AllowedGroups, GroupsClaim: p.GroupsClaim, Client: &http.Client{Transport: transport}}
+	}
+	if wanted.Disabled || o.Token == "" && o.Proxy == nil && o.OIDC == nil {
+		return nil, nil
+	}
+	return console.New(o)
+}

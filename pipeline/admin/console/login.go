@@ -1,0 +1,86 @@
+package console
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+)
+
+// loginData is what the login page shows.
+type loginData struct {
+	Token, OIDC bool   // the ways that there are
+	Proxy       bool   // there is no other way
+	Problem     string // "" at first
+	Name        string // as it was typed
+}
+
+func (c *Console) showLogin(w http.ResponseWriter, status int, d loginData) {
+	d.Token, d.OIDC, d.Proxy = c.o.Token != "", c.oidc != nil, c.o.Proxy != nil
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	c.pages.login.Execute(w, d) // fails only where nobody reads it any more
+}
+
+func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
+	_, err := c.Who(r)
+	if err == nil {
+		http.Redirect(w, r, "/console/", http.StatusSeeOther)
+		return
+	}
+	d := loginData{}
+	if c.o.Proxy != nil && c.o.Token == "" {
+		d.Problem = err.Error()
+	}
+	c.showLogin(w, http.StatusOK, d)
+}
+
+// maxForm bounds what a login sends.
+const maxForm = 16 << 10
+
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	if c.o.Token == "" {
+		c.refuse(w, &Refusal{http.StatusNotFound, "this console takes no token"})
+		return
+	}
+	peer, _ := peerOf(r)
+	if !c.attempts.allow(peer) {
+		w.Header().Set("Retry-After", "10")
+		c.o.Log.Warn("console: too many logins were tried", "from", peer)
+		c.showLogin(w, http.StatusTooManyRequests, loginData{Problem: "Too many logins were tried from your address: wait ten seconds and try again."})
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	name, token := strings.TrimSpace(r.PostFormValue("name")), strings.TrimSpace(r.PostFormValue("token"))
+	// Digests, so that the time tells nothing of the length either.
+	given, wanted := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(c.o.Token))
+	switch {
+	case subtle.ConstantTimeCompare(given[:], wanted[:]) != 1:
+		c.o.Log.Warn("console: a login was refused", "way", ByToken, "from", peer)
+		c.showLogin(w, http.StatusUnauthorized, loginData{Name: name, Problem: "This is not the admin token: it is in the file admin_token of the store, or what admin.token says in the configuration."})
+		return
+	case name == "" || !oneLine(name):
+		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Say who you are: others read it where you end a session, and the log has it where you watch one."})
+		return
+	}
+	c.enter(w, Person{name, ByToken}, peer.String())
+	http.Redirect(w, r, "/console/", http.StatusSeeOther)
+}
+
+// enter lets a person in.
+func (c *Console) enter(w http.ResponseWriter, p Person, from string) {
+	http.SetCookie(w, c.visits.begin(p, c.secure()))
+	c.o.Log.Info("console: logged in", "who", p.String(), "way", p.Way, "from", from)
+}
+
+// secure says whether browsers reach the console by TLS alone.
+func (c *Console) secure() bool { return c.o.URL != nil && c.o.URL.Scheme == "https" }
+
+func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
+	if p, ok := c.visits.who(r); ok {
+		c.o.Log.Info("console: logged out", "who", p.String())
+	}
+	c.visits.end(r)
+	http.SetCookie(w, visitOf("", -1, c.secure()))
+	http.Redirect(w, r, "/console/login", http.StatusSeeOther)
+}

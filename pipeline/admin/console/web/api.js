@@ -1,0 +1,76 @@
+// The admin API, which commands use as well: see `ttydrain sessions` and `ttydrain drains`.
+
+const base = "/api/v1/";
+
+// Refused is an answer that is an error, in the API's words.
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function answer(method, path, body, signal) {
+  const response = await fetch(base + path, {
+    method, signal, body: body === undefined ? undefined : JSON.stringify(body),
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+  });
+  if (response.status === 401) {
+    location.assign("/console/login");
+    await new Promise(() => {}); // the page is left
+  }
+  const text = await response.text();
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    value = { error: text || response.statusText };
+  }
+  if (!response.ok) throw new Refused(response.status, value.error);
+  return value;
+}
+
+export const get = (path, signal) => answer("GET", path, undefined, signal);
+export const post = (path, body = {}) => answer("POST", path, body);
+export const remove = (path) => answer("DELETE", path);
+
+// text gets an answer that is no JSON.
+export async function text(path, signal) {
+  const response = await fetch(base + path, { signal });
+  const body = await response.text();
+  if (!response.ok) {
+    let message = body;
+    try { message = JSON.parse(body).error; } catch { /* as it is */ }
+    throw new Refused(response.status, message);
+  }
+  return body;
+}
+
+export const query = (values) => {
+  const q = new URLSearchParams(Object.entries(values).filter(([, v]) => v !== "" && v !== undefined && v !== false));
+  return q.size ? "?" + q : "";
+};
+
+// follow calls work at once and every so many milliseconds until the signal, while somebody sees the page. What goes wrong
+// is told at the top of the page, and is tried again.
+export function follow(work, every, signal) {
+  let timer;
+  const trouble = document.getElementById("trouble");
+  const turn = async () => {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    try {
+      await work();
+      if (!signal.aborted) trouble.hidden = true;
+    } catch (error) {
+      if (signal.aborted) return;
+      trouble.textContent = error instanceof Refused ? error.message : "ttydrain does not answer: this is tried again.";
+      trouble.hidden = false;
+    }
+    if (!signal.aborted) timer = setTimeout(turn, every);
+  };
+  document.addEventListener("visibilitychange", turn, { signal });
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  turn();
+  return turn;
+}

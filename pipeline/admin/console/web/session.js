@@ -1,0 +1,143 @@
+import { h, ask, say, setText } from "./dom.js";
+import { get, post, text, follow } from "./api.js";
+import { badge, setBadge, time, since, bytes } from "./format.js";
+import { onKey } from "./keys.js";
+import { replay, live } from "./player.js";
+
+const refresh = 3000; // milliseconds
+const large = 32 << 20; // bytes, from which on a replay is loaded only when somebody asks for it
+
+// showSession shows one session: what is known of it, and what it showed, from its beginning or as it happens.
+export function showSession(main, { match, signal, me }) {
+  const id = match[1];
+  const state = badge("");
+  const facts = h("dl", { class: "facts" });
+  const end = h("button", { type: "button", class: "danger", hidden: true, onclick: () => kill() }, "End session…");
+  const stage = h("div", { class: "stage", role: "region", "aria-label": "What the session showed" });
+  const note = h("p", { class: "hint" });
+  const speed = h("select", { id: "speed" }, ["0.5", "1", "2", "5", "10"].map((v) => h("option", { value: v, selected: v === "1" }, v + "×")));
+  const skip = h("input", { type: "checkbox", checked: true });
+  const watch = h("button", { type: "button", hidden: true, onclick: () => play("live") }, "Watch live");
+  const again = h("button", { type: "button", hidden: true, onclick: () => play("replay") }, "Replay");
+  const controls = h("div", { class: "controls", hidden: true }, watch, again,
+    h("label", {}, "Speed ", speed), h("label", {}, skip, " Skip pauses over 2 s"),
+    h("a", { href: `/api/v1/sessions/${id}/cast`, download: `session-${id}.cast` }, "Download asciicast"));
+  const words = h("details", { class: "text", hidden: true }, h("summary", {}, "As text"), h("pre", { tabindex: "0", "aria-label": "Text of the session" }));
+  main.append(
+    h("p", {}, h("a", { href: "#/sessions" }, "← Sessions")),
+    h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Session " + id), state, end),
+    facts, controls, stage, note, words);
+
+  let session, mode, player;
+  const stop = () => { player?.dispose(); player = undefined; };
+  signal.addEventListener("abort", stop);
+
+  function play(how) {
+    if (!session || session.phi && !me.phi) return;
+    mode = how;
+    stop();
+    stage.replaceChildren();
+    again.textContent = how === "replay" ? "From the beginning" : "Replay";
+    for (const [button, on] of [[watch, how === "live"], [again, how === "replay"]]) button.setAttribute("aria-pressed", on);
+    speed.disabled = skip.disabled = how === "live";
+    if (how === "live") {
+      setText(note, "Live: what was shown before you came is there at once.");
+      player = live(stage, id);
+    } else {
+      setText(note, session.state === "ended" ? "" : "Up to this moment: the session runs.");
+      player = replay(stage, id, { speed: Number(speed.value), idleTimeLimit: skip.checked ? 2 : undefined });
+    }
+  }
+  speed.addEventListener("change", () => mode === "replay" && play("replay"));
+  skip.addEventListener("change", () => mode === "replay" && play("replay"));
+  onKey("w", () => watch.hidden || play("live"), signal);
+  onKey("r", () => play("replay"), signal);
+  onKey("x", () => end.hidden || kill(), signal);
+  words.addEventListener("toggle", async () => {
+    if (!words.open) return;
+    const pre = words.querySelector("pre");
+    pre.textContent = "Loading…";
+    try {
+      pre.textContent = await text(`sessions/${id}/text`, signal) || "It has shown nothing.";
+    } catch (error) {
+      pre.textContent = error.message;
+    }
+  });
+
+  async function kill() {
+    if (await killed(session)) turn();
+  }
+
+  const turn = follow(async () => {
+    const now = await get("sessions/" + id, signal);
+    const first = !session, over = session && session.state !== "ended" && now.state === "ended";
+    session = now;
+    setBadge(state, now.state);
+    fill(facts, now);
+    end.hidden = watch.hidden = now.state === "ended";
+    again.hidden = false;
+    if (over) {
+      say(`Session ${id} has ended: ${now.reason}.`);
+      if (mode === "live") setText(note, "The session has ended: " + now.reason + ".");
+    }
+    if (!first) return;
+    if (now.phi && !me.phi) {
+      stage.replaceChildren(h("p", { class: "notice" }, "This session may hold protected health information, which this console does not show. ",
+        "Where it may, set ", h("code", {}, "admin: {console: {show_phi: true}}"), "."));
+      return;
+    }
+    controls.hidden = words.hidden = false;
+    if (now.state !== "ended") play("live");
+    else if (now.bytes < large) play("replay");
+    else stage.replaceChildren(h("p", { class: "notice" }, `It showed ${bytes(now.bytes)}, all of which a replay loads into this page. `, h("button", { type: "button", onclick: () => play("replay") }, "Load it")));
+  }, refresh, signal);
+  return "Session " + id;
+}
+
+function fill(dl, s) {
+  const lines = [
+    ["Who", `${s.user.name} <${s.user.email}>`], ["User’s ID", s.user.id], ["App", s.app], ["Stack", s.stack + (s.phi ? " (PHI)" : "")],
+    ["Started", time(s.started)], s.state === "ended" ? ["Ended", time(s.ended)] : ["Expires", time(s.expires)],
+    ["Lasts", since(s.started, s.ended)], ["Shown", bytes(s.bytes)], ["Command", s.command], ["Terminal", s.interactive ? "yes" : "no"],
+    ["How it ended", s.reason], ["Ended by", s.ended_by], ["Because", s.ended_because], ["Exit status", s.exit_status],
+    ["Gateway", s.gateway], ["Container", s.container],
+  ].filter(([, value]) => value !== undefined && value !== "");
+  const made = JSON.stringify(lines.map(([name, value]) => [name, value.textContent ?? value]));
+  if (dl.dataset.made === made) return;
+  dl.dataset.made = made;
+  dl.replaceChildren(...lines.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value instanceof Node ? value : String(value)))));
+}
+
+// killed asks whether a session shall end, and why, and ends it.
+async function killed(s) {
+  const reason = h("input", { id: "reason", maxlength: "300", autocomplete: "off", "aria-describedby": "reason-who" });
+  const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const sure = h("button", { class: "danger", value: "end" }, "End session");
+  const dialog = h("dialog", { "aria-labelledby": "kill-title" },
+    h("h2", { id: "kill-title" }, `End session ${s.operation_id}?`),
+    h("p", {}, `It is ${s.user.name}’s on ${s.app}, since `, time(s.started), ". Everything that it started ends with it."),
+    h("form", { method: "dialog" },
+      h("label", { for: "reason" }, "Reason"), reason,
+      h("p", { class: "hint", id: "reason-who" }, `${s.user.name} reads it, with your name, and it is recorded.`), problem,
+      h("div", { class: "buttons" }, h("button", { value: "", formnovalidate: true }, "Cancel"), sure)));
+  dialog.querySelector("form").addEventListener("submit", async (e) => {
+    if (e.submitter !== sure && e.submitter !== null && e.submitter?.value === "") return;
+    e.preventDefault();
+    sure.disabled = true;
+    sure.textContent = "Ending…";
+    try {
+      const [result] = await post("sessions/kill", { operations: [s.operation_id], reason: reason.value });
+      say(`Session ${s.operation_id}: ${result.result}.`);
+      if (result.result === "unconfirmed") throw new Error(`The gateway ${result.gateway} has not confirmed the end: the session ends as soon as that gateway answers.`);
+      dialog.close("end");
+    } catch (error) {
+      problem.textContent = error.message;
+      problem.hidden = false;
+      sure.disabled = false;
+      sure.textContent = "End session";
+    }
+  });
+  const answer = ask(dialog);
+  reason.focus();
+  return (await answer) === "end";
+}

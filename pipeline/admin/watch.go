@@ -1,0 +1,153 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+func (a *api) registerWatching(mux *http.ServeMux) {
+	mux.HandleFunc("GET /api/v1/sessions/{id}/cast", a.showing("replayed a session", a.cast))
+	mux.HandleFunc("GET /api/v1/sessions/{id}/text", a.showing("read a session", a.text))
+	mux.HandleFunc("GET /api/v1/sessions/{id}/live", a.showing("watched a session", a.live))
+}
+
+// showing answers with what a session showed, for who may see it, of which there is a note before any of it. The answer ends with the
+// server.
+func (a *api) showing(deed string, answer func(context.Context, http.ResponseWriter, *http.Request, *pipeline.SessionStatus) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r, err := a.admit(w, r)
+		var session pipeline.SessionStatus
+		if err == nil {
+			session, err = a.sessions.Show(r.Context(), r.PathValue("id"))
+		}
+		if err == nil && session.PHI {
+			err = a.mayShowPHI(r)
+		}
+		a.note(r, deed, statusOf(err), "phi", session.PHI)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		stop := context.AfterFunc(a.ending, func() { cancel(errEnding) })
+		defer stop()
+		out := &answering{ResponseWriter: w}
+		if err := answer(ctx, out, r, &session); err != nil && !out.begun {
+			refuse(w, err)
+		} else if err != nil && ctx.Err() == nil {
+			a.log.Warn("admin: what a session showed was sent in part", "operation", session.Operation, "error", err)
+			panic(http.ErrAbortHandler) // who reads it sees that it is not whole
+		}
+	}
+}
+
+// An answering remembers whether an answer has begun.
+type answering struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *answering) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *answering) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// recorded calls each with the records of a session that are on LOGS, in their order.
+func (a *api) recorded(ctx context.Context, operation string, follow bool, each func(r *replay.Record, more bool) error) error {
+	if a.operator == nil {
+		return errNoRouter
+	}
+	var decoder schema.Decoder
+	var next uint64
+	ended := errors.New("ended")
+	err := a.operator.Segments(ctx, pipeline.SegmentQuery{Operation: operation, Follow: follow}, func(uint64) {}, func(_ uint64, data []byte, more bool) error {
+		segment, err := decoder.Segment(data)
+		if err != nil {
+			return err
+		}
+		for i := range segment.Records {
+			r := &segment.Records[i]
+			if r.Sequence < next { // published twice
+				continue
+			}
+			next = r.Sequence + 1
+			if err := each(&replay.Record{Record: *r, Operation: segment.Operation}, more || i < len(segment.Records)-1); err != nil {
+				return err
+			}
+			if r.Event == schema.EventEnd {
+				return ended
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, ended) {
+		return nil
+	}
+	return err
+}
+
+var errNoRouter = errors.New("this ttydrain runs without the router, which reads what was recorded: ask one that runs it, at its admin address")
+
+// frames are those of one record.
+func frames(r *replay.Record, each func(replay.Frame) error) error {
+	for f := range (&replay.Session{Records: []*replay.Record{r}}).Frames() {
+		if err := each(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cast answers with what a session has shown so far, as asciicast v2.
+func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *pipeline.SessionStatus) error {
+	w.Header().Set("Content-Type", "application/x-asciicast")
+	out := bufio.NewWriterSize(w, 64<<10)
+	var cast *replay.Asciicast
+	var line []byte
+	err := a.recorded(ctx, s.Operation, false, func(r *replay.Record, _ bool) error {
+		if cast == nil {
+			cast = replay.NewAsciicast(r.Operation, r.Time)
+			// Its player takes no recording without an event.
+			if _, err := out.Write(append(cast.AppendHeader(line[:0]), "[0.0,\"o\",\"\"]\n"...)); err != nil {
+				return err
+			}
+		}
+		return frames(r, func(f replay.Frame) error {
+			line = cast.AppendFrame(line[:0], f)
+			_, err := out.Write(line)
+			return err
+		})
+	})
+	if err == nil && cast == nil {
+		err = fmt.Errorf("session %s: %w: what it showed is not kept any more, or was not enriched yet", s.Operation, pipeline.ErrNotThere)
+	}
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// text answers with what a session has shown so far, for reading: each record's time and text.
+func (a *api) text(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *pipeline.SessionStatus) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	out := bufio.NewWriterSize(w, 64<<10)
+	if err := a.recorded(ctx, s.Operation, false, func(r *replay.Record, _ bool) error {
+		_, err := fmt.Fprintf(out, "%s  %s\n", time.Unix(0, r.Time).UTC().Format("2006-01-02 15:04:05Z"), r.Text)
+		return err
+	}); err != nil {
+		return err
+	}
+	return out.Flush()
+}

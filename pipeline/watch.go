@@ -1,0 +1,72 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// maxAhead is how many chunks Watch keeps that came before their predecessor. A capture has fewer under way.
+const maxAhead = 256
+
+// ErrNoTerminal is of a process that does not read what sessions show as they show it.
+var ErrNoTerminal = errors.New("this ttydrain does not read the TTY stream: the gateway and the enricher do")
+
+// Watch calls each with what a session has shown and shows, frame by frame, in order and once, until it ends: the frame of
+// its end is the last one. more says that what follows is there already. A chunk that can't be read is passed over.
+//
+// It reads TTY, and so is ahead of the drains: what is shown there is recorded, and may not have been enriched. The
+// payloads are each's.
+func (o *SessionOperator) Watch(ctx context.Context, operation string, each func(f schema.Frame, more bool) error) error {
+	if !o.Bus.Has(schema.StreamTTY) {
+		return ErrNoTerminal
+	}
+	reader, err := o.Bus.Read(ctx, schema.StreamTTY, []string{schema.FilterOperationTTY(operation, o.Bus.Partitions())}, 0)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	next := uint64(0)
+	ahead := make(map[uint64]schema.Chunk)
+	for {
+		m, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		var c schema.Chunk
+		if err := schema.DecodeChunk(m.Data, &c); err != nil {
+			if errors.Is(err, schema.ErrVersion) {
+				return fmt.Errorf("watch session %s: %w", operation, err)
+			}
+			continue
+		}
+		if c.Ordinal < next { // a repeat
+			continue
+		}
+		ahead[c.Ordinal] = c
+		if len(ahead) > maxAhead { // its predecessor does not come any more
+			next = slices.Min(slices.Collect(maps.Keys(ahead)))
+		}
+		for {
+			c, ok := ahead[next]
+			if !ok {
+				break
+			}
+			delete(ahead, next)
+			next++
+			_, follows := ahead[next]
+			for i, f := range c.Frames {
+				if err := each(f, m.Pending > 0 || follows || i < len(c.Frames)-1); err != nil {
+					return err
+				}
+				if f.Kind == schema.FrameEnd {
+					return nil
+				}
+			}
+		}
+	}
+}
