@@ -117,6 +117,12 @@ func eval[T any](b *browser, expression string) T {
 	return value
 }
 
+// script runs a script in the page.
+func (b *browser) script(text string) {
+	b.t.Helper()
+	eval[bool](b, text+"\n;true")
+}
+
 // text is what is on the page.
 func (b *browser) text() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)

@@ -51,7 +51,7 @@ export function showDeadLetters(main, { query: asked, signal }) {
       await ask(h("dialog", { class: "wide", "aria-labelledby": "letter-title" },
         h("h2", { id: "letter-title" }, `Dead letter ${l.number}`),
         h("p", {}, `The drain ${l.drain} said at ${localTime(l.time)}: ${l.status || ""} ${l.reason}`),
-        h("pre", { tabindex: "0", "aria-label": "The record" }, JSON.stringify(record, null, 2)),
+        h("pre", { class: "content", tabindex: "0", "aria-label": "The record" }, JSON.stringify(record, null, 2)),
         h("form", { method: "dialog" }, h("button", { class: "primary" }, "Close"))));
     } catch (error) {
       problem.textContent = error.message;

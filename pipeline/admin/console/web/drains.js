@@ -79,6 +79,7 @@ function fill(article, d) {
   setText(values[2], count(Math.round(d.records_per_second * 10) / 10));
   setText(values[3], count(d.delivered));
   setText(values[4].firstElementChild, count(d.dead_letters));
+  values[4].firstElementChild.classList.toggle("count", d.dead_letters > 0);
   const pause = article.querySelector("[data-does=pause]");
   const on = d.state === "paused" || d.state === "gone";
   pause.dataset.to = on ? "resume" : "pause";

@@ -11,6 +11,7 @@ const large = 32 << 20; // bytes, from which on a replay is loaded only when som
 export function showSession(main, { match, signal, me }) {
   const id = match[1];
   const state = badge("");
+  const summary = h("p", { class: "summary of" });
   const facts = h("dl", { class: "facts" });
   const end = h("button", { type: "button", class: "danger", hidden: true, onclick: () => kill() }, "End session…");
   const stage = h("div", { class: "stage", role: "region", "aria-label": "What the session showed" });
@@ -22,11 +23,14 @@ export function showSession(main, { match, signal, me }) {
   const controls = h("div", { class: "controls", hidden: true }, watch, again,
     h("label", {}, "Speed ", speed), h("label", {}, skip, " Skip pauses over 2 s"),
     h("a", { href: `/api/v1/sessions/${id}/cast`, download: `session-${id}.cast` }, "Download asciicast"));
-  const words = h("details", { class: "text", hidden: true }, h("summary", {}, "As text"), h("pre", { tabindex: "0", "aria-label": "Text of the session" }));
+  const words = h("details", { class: "text", hidden: true }, h("summary", {}, "As text"), h("pre", { class: "content", tabindex: "0", "aria-label": "Text of the session" }));
   main.append(
     h("p", {}, h("a", { href: "#/sessions" }, "← Sessions")),
     h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Session " + id), state, end),
-    facts, controls, stage, note, words);
+    summary,
+    h("div", { class: "session" },
+      h("div", {}, controls, stage, note, words),
+      h("aside", { "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title" }, "What is known of it"), facts)));
 
   let session, mode, player;
   const stop = () => { player?.dispose(); player = undefined; };
@@ -73,6 +77,7 @@ export function showSession(main, { match, signal, me }) {
     const first = !session, over = session && session.state !== "ended" && now.state === "ended";
     session = now;
     setBadge(state, now.state);
+    setText(summary, `${now.user.name} on ${now.app}, ${now.state === "ended" ? "" : "for "}${since(now.started, now.ended)}` + (now.reason ? `, ended: ${now.reason}` : ""));
     fill(facts, now);
     end.hidden = watch.hidden = now.state === "ended";
     again.hidden = false;
@@ -119,9 +124,8 @@ async function killed(s) {
     h("form", { method: "dialog" },
       h("label", { for: "reason" }, "Reason"), reason,
       h("p", { class: "hint", id: "reason-who" }, `${s.user.name} reads it, with your name, and it is recorded.`), problem,
-      h("div", { class: "buttons" }, h("button", { value: "", formnovalidate: true }, "Cancel"), sure)));
+      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close("") }, "Cancel"), sure)));
   dialog.querySelector("form").addEventListener("submit", async (e) => {
-    if (e.submitter !== sure && e.submitter !== null && e.submitter?.value === "") return;
     e.preventDefault();
     sure.disabled = true;
     sure.textContent = "Ending…";
