@@ -99,14 +99,14 @@ func TestConsole(t *testing.T) {
 	b.until("the player to show the session", played("all green – ✓ 𝟙", "migrating 3/3"))
 	b.picture("replay-desktop")
 	accessible(b, "a session of the past")
-	b.do(chromedp.Click("details summary"))
-	b.until("the text", `document.querySelector("details pre").textContent.includes("all green – ✓ 𝟙")`)
-	b.quiet("replaying", host)
 	b.size(390, 844, true)
 	b.scheme("dark")
 	fits(b, "a session on a phone")
 	b.picture("replay-phone")
 	accessible(b, "a session on a phone, in the dark")
+	b.do(chromedp.Click("details summary"))
+	b.until("the text", `document.querySelector("details pre").textContent.includes("all green – ✓ 𝟙")`)
+	b.quiet("replaying", host)
 
 	// With the keyboard alone: to the session that runs, to see it live, and to end it.
 	b.size(1280, 860, false)

@@ -13,7 +13,7 @@ const (
 	attemptsAtOnce = 10
 	attemptEvery   = 10 * time.Second
 	// maxAddresses bounds the addresses that are remembered. Beyond it, all others share one limit.
-	maxAddresses = 4096
+	maxAddresses = 1024
 )
 
 // attempts bounds how often a token can be guessed.

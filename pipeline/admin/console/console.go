@@ -43,7 +43,7 @@ func New(o Options) (*Console, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	pages, err := loadPages()
+	pages, err := loaded()
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 )
 
 // web are the pages: no build makes them. The folder player is asciinema-player as its package has it (see its README).
@@ -34,6 +35,9 @@ type file struct {
 
 // kinds are the types of the files, which are the same whatever the machine's own tables say.
 var kinds = map[string]string{".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+
+// loaded are the pages, which are made ready once.
+var loaded = sync.OnceValues(loadPages)
 
 func loadPages() (*pages, error) {
 	p := &pages{files: make(map[string]file)}

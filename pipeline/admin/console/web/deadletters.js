@@ -33,7 +33,7 @@ export function showDeadLetters(main, { query: asked, signal }) {
   };
 
   function row(l) {
-    const cell = (i, ...content) => h("td", { role: "cell", "data-label": columns[i] }, ...content);
+    const cell = (i, ...content) => h("td", { role: "cell", "data-label": columns[i], class: columns[i] === "Reason" && "long" }, ...content);
     return h("tr", { role: "row" },
       h("th", { scope: "row", role: "rowheader", "data-label": "Number" }, String(l.number)),
       cell(1, time(l.time)), cell(2, l.drain), cell(3, h("a", { href: "#/sessions/" + l.operation_id }, l.operation_id)), cell(4, String(l.sequence)),
