@@ -17,11 +17,11 @@ const maxAhead = 256
 var ErrNoTerminal = errors.New("this ttydrain does not read the TTY stream: the gateway and the enricher do")
 
 // Watch calls each with what a session has shown and shows, frame by frame, in order and once, until it ends: the frame of
-// its end is the last one. more says that what follows is there already. A chunk that can't be read is passed over.
+// its end is the last one. caught is called whenever each has got all that is there. A chunk that can't be read is passed over.
 //
 // It reads TTY, and so is ahead of the drains: what is shown there is recorded, and may not have been enriched. The
 // payloads are each's.
-func (o *SessionOperator) Watch(ctx context.Context, operation string, each func(f schema.Frame, more bool) error) error {
+func (o *SessionOperator) Watch(ctx context.Context, operation string, each func(schema.Frame) error, caught func() error) error {
 	if !o.Bus.Has(schema.StreamTTY) {
 		return ErrNoTerminal
 	}
@@ -38,34 +38,34 @@ func (o *SessionOperator) Watch(ctx context.Context, operation string, each func
 			return err
 		}
 		var c schema.Chunk
-		if err := schema.DecodeChunk(m.Data, &c); err != nil {
-			if errors.Is(err, schema.ErrVersion) {
-				return fmt.Errorf("watch session %s: %w", operation, err)
-			}
-			continue
+		err = schema.DecodeChunk(m.Data, &c)
+		switch {
+		case errors.Is(err, schema.ErrVersion):
+			return fmt.Errorf("watch session %s: %w", operation, err)
+		case err == nil && c.Ordinal >= next: // and no repeat
+			ahead[c.Ordinal] = c
 		}
-		if c.Ordinal < next { // a repeat
-			continue
-		}
-		ahead[c.Ordinal] = c
-		if len(ahead) > maxAhead { // its predecessor does not come any more
+		if len(ahead) > maxAhead { // the one before them does not come any more
 			next = slices.Min(slices.Collect(maps.Keys(ahead)))
 		}
-		for {
+		for ; ; next++ {
 			c, ok := ahead[next]
 			if !ok {
 				break
 			}
 			delete(ahead, next)
-			next++
-			_, follows := ahead[next]
-			for i, f := range c.Frames {
-				if err := each(f, m.Pending > 0 || follows || i < len(c.Frames)-1); err != nil {
+			for _, f := range c.Frames {
+				if err := each(f); err != nil {
 					return err
 				}
 				if f.Kind == schema.FrameEnd {
 					return nil
 				}
+			}
+		}
+		if m.Pending == 0 {
+			if err := caught(); err != nil {
+				return err
 			}
 		}
 	}

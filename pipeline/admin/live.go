@@ -43,7 +43,7 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	keeping.Go(func() { l.keep(ctx) }) // ends with the answer
-	err := a.sessions.Watch(ctx, s.Operation, func(f schema.Frame, more bool) error {
+	err := a.sessions.Watch(ctx, s.Operation, func(f schema.Frame) error {
 		m := moment{stream: f.Kind.Stream()}
 		switch {
 		case f.Kind.IsOutput():
@@ -59,10 +59,10 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 				m.resize = nil
 			}
 		}
-		return l.add(m, more)
-	})
+		return l.add(m)
+	}, l.caught)
 	if errors.Is(err, pipeline.ErrNoTerminal) {
-		err = a.recorded(ctx, s.Operation, true, func(r *replay.Record, more bool) error {
+		err = a.recorded(ctx, s.Operation, func(r *replay.Record) error {
 			if r.Event == schema.EventStart {
 				op.Width, op.Height = r.Operation.Width, r.Operation.Height
 			}
@@ -70,8 +70,8 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 			if r.Event == schema.EventResize {
 				m.resize = r.Detail
 			}
-			return l.add(m, more)
-		})
+			return l.add(m)
+		}, l.caught)
 	}
 	if err != nil {
 		return err
@@ -102,8 +102,8 @@ type liveAnswer struct {
 	out *http.ResponseController
 }
 
-// add sends a moment, or keeps it where there are more that have been already.
-func (l *liveAnswer) add(m moment, more bool) error {
+// add sends a moment, or keeps it for as long as there are more of the past.
+func (l *liveAnswer) add(m moment) error {
 	if !l.now {
 		l.past = append(l.past, m)
 		l.size += len(m.shown)
@@ -115,13 +115,15 @@ func (l *liveAnswer) add(m moment, more bool) error {
 			l.size -= len(first.shown)
 			l.past = l.past[1:]
 		}
-		if more {
-			return nil
-		}
-		return l.begin()
+		return nil
 	}
-	if err := l.write(m, time.Now()); err != nil || more {
-		return err
+	return l.write(m, time.Now())
+}
+
+// caught is for when all that there is was added.
+func (l *liveAnswer) caught() error {
+	if !l.now {
+		return l.begin()
 	}
 	return l.flush()
 }

@@ -64,15 +64,16 @@ func (w *answering) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *answering) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// recorded calls each with the records of a session that are on LOGS, in their order.
-func (a *api) recorded(ctx context.Context, operation string, follow bool, each func(r *replay.Record, more bool) error) error {
+// recorded calls each with the records of a session that are on LOGS, in their order, and, where caught is not nil, goes on with those
+// that come, until the session ends: caught is called whenever each has got all that are there.
+func (a *api) recorded(ctx context.Context, operation string, each func(*replay.Record) error, caught func() error) error {
 	if a.operator == nil {
 		return errNoRouter
 	}
 	var decoder schema.Decoder
 	var next uint64
 	ended := errors.New("ended")
-	err := a.operator.Segments(ctx, pipeline.SegmentQuery{Operation: operation, Follow: follow}, func(uint64) {}, func(_ uint64, data []byte, more bool) error {
+	err := a.operator.Segments(ctx, pipeline.SegmentQuery{Operation: operation, Follow: caught != nil}, func(uint64) {}, func(_ uint64, data []byte, more bool) error {
 		segment, err := decoder.Segment(data)
 		if err != nil {
 			return err
@@ -83,14 +84,17 @@ func (a *api) recorded(ctx context.Context, operation string, follow bool, each 
 				continue
 			}
 			next = r.Sequence + 1
-			if err := each(&replay.Record{Record: *r, Operation: segment.Operation}, more || i < len(segment.Records)-1); err != nil {
+			if err := each(&replay.Record{Record: *r, Operation: segment.Operation}); err != nil {
 				return err
 			}
 			if r.Event == schema.EventEnd {
 				return ended
 			}
 		}
-		return nil
+		if more || caught == nil {
+			return nil
+		}
+		return caught()
 	})
 	if errors.Is(err, ended) {
 		return nil
@@ -116,7 +120,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 	out := bufio.NewWriterSize(w, 64<<10)
 	var cast *replay.Asciicast
 	var line []byte
-	err := a.recorded(ctx, s.Operation, false, func(r *replay.Record, _ bool) error {
+	err := a.recorded(ctx, s.Operation, func(r *replay.Record) error {
 		if cast == nil {
 			cast = replay.NewAsciicast(r.Operation, r.Time)
 			// Its player takes no recording without an event.
@@ -129,7 +133,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 			_, err := out.Write(line)
 			return err
 		})
-	})
+	}, nil)
 	if err == nil && cast == nil {
 		err = fmt.Errorf("session %s: %w: what it showed is not kept any more, or was not enriched yet", s.Operation, pipeline.ErrNotThere)
 	}
@@ -143,10 +147,10 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 func (a *api) text(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *pipeline.SessionStatus) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	out := bufio.NewWriterSize(w, 64<<10)
-	if err := a.recorded(ctx, s.Operation, false, func(r *replay.Record, _ bool) error {
+	if err := a.recorded(ctx, s.Operation, func(r *replay.Record) error {
 		_, err := fmt.Fprintf(out, "%s  %s\n", time.Unix(0, r.Time).UTC().Format("2006-01-02 15:04:05Z"), r.Text)
 		return err
-	}); err != nil {
+	}, nil); err != nil {
 		return err
 	}
 	return out.Flush()

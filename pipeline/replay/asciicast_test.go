@@ -13,7 +13,9 @@ func TestAsciicast(t *testing.T) {
 	op := &schema.Operation{ID: "42", App: "web", User: schema.User{Name: `Ada "Lovelace"`}, Command: "top", Interactive: true, Width: 100, Height: 30}
 	a := NewAsciicast(op, begin)
 	out := a.AppendHeader(nil)
-	show := func(ms int64, stream schema.Stream, text string) { out = a.AppendOutput(out, begin+ms*1e6, stream, []byte(text)) }
+	show := func(ms int64, stream schema.Stream, text string) {
+		out = a.AppendOutput(out, begin+ms*1e6, stream, []byte(text))
+	}
 	show(0, schema.Stdout, "a\n")
 	show(1500, schema.Stdout, "\x1b[1m\xe2")
 	show(1600, schema.Stderr, "x")
