@@ -51,14 +51,18 @@ export const query = (values) => {
   return q.size ? "?" + q : "";
 };
 
-// follow calls work at once and every so many milliseconds until the signal, while somebody sees the page. What goes wrong
-// is told at the top of the page, and is tried again.
+// share is which part of the time an open page may keep ttydrain at work.
+const share = 0.05;
+
+// follow calls work at once and every so many milliseconds until the signal, while somebody sees the page; less often where it
+// takes long. What goes wrong is told at the top of the page, and is tried again.
 export function follow(work, every, signal) {
   let timer;
   const trouble = document.getElementById("trouble");
   const turn = async () => {
     clearTimeout(timer);
     if (document.hidden) return;
+    const begun = performance.now();
     try {
       await work();
       if (!signal.aborted) trouble.hidden = true;
@@ -67,7 +71,8 @@ export function follow(work, every, signal) {
       trouble.textContent = error instanceof Refused ? error.message : "ttydrain does not answer: this is tried again.";
       trouble.hidden = false;
     }
-    if (!signal.aborted) timer = setTimeout(turn, every);
+    clearTimeout(timer);
+    if (!signal.aborted) timer = setTimeout(turn, Math.max(every, (performance.now() - begun) / share));
   };
   document.addEventListener("visibilitychange", turn, { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));

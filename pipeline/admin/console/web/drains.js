@@ -3,7 +3,7 @@ import { get, post, follow } from "./api.js";
 import { badge, setBadge, localTime, span, count, plural } from "./format.js";
 import { onKey } from "./keys.js";
 
-const refresh = 2000; // milliseconds
+const refresh = 3000; // milliseconds
 
 // showDrains shows how each drain stands. A drain is tested, paused and resumed where it stands.
 export function showDrains(main, { signal }) {
