@@ -288,8 +288,10 @@ func TestWatchRouter(t *testing.T) {
 				continue
 			}
 			r := s.ask("Ada", "GET", path, "")
-			if got, err := io.ReadAll(r.Body); err != nil || r.StatusCode != 403 || !strings.Contains(string(got), "show_phi") {
-				t.Errorf("%s of a session with PHI: %s, %v, %s", path, r.Status, err, got)
+			if r.StatusCode != 403 { // and may go on
+				t.Errorf("%s of a session with PHI: %s", path, r.Status)
+			} else if got, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(got), "show_phi") {
+				t.Errorf("%s of a session with PHI: %v, %s", path, err, got)
 			}
 		}
 		as := map[bool]string{true: "Ada", false: "token"}[shows]

@@ -101,7 +101,7 @@ export function showSession(main, { match, signal, me }) {
 
 function fill(dl, s) {
   const lines = [
-    ["Who", `${s.user.name} <${s.user.email}>`], ["User’s ID", s.user.id], ["App", s.app], ["Stack", s.stack + (s.phi ? " (PHI)" : "")],
+    ["Who", s.user.name], ["E-mail", s.user.email], ["User’s ID", s.user.id], ["App", s.app], ["Stack", s.stack + (s.phi ? " (PHI)" : "")],
     ["Started", time(s.started)], s.state === "ended" ? ["Ended", time(s.ended)] : ["Expires", time(s.expires)],
     ["Lasts", since(s.started, s.ended)], ["Shown", bytes(s.bytes)], ["Command", s.command], ["Terminal", s.interactive ? "yes" : "no"],
     ["How it ended", s.reason], ["Ended by", s.ended_by], ["Because", s.ended_because], ["Exit status", s.exit_status],
