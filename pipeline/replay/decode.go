@@ -107,10 +107,10 @@ func (d *decoder) object(data []byte) (*Record, error) {
 		r.Lost |= LostText
 	}
 	if w.Cut {
-		r.Lost |= LostText
+		r.Lost |= LostText | LostByDrain
 	}
 	if w.File != "" && w.File != "operations/"+w.OperationID {
-		r.Faults = append(r.Faults, "file and operation_id contradict each other")
+		r.Faults = append(r.Faults, FaultIDs)
 	}
 	if w.Offset == "" {
 		r.Faults = append(r.Faults, "there is no offset")
@@ -251,8 +251,11 @@ func (d *decoder) message(data []byte) (*Record, error) {
 		w.Event = eventOf(element)
 	}
 	r := d.record(&w)
+	if !headed {
+		r.Lost |= LostTime
+	}
 	if text != w.OperationID || headed && (m.ProcID != w.OperationID || element.Get("operation_id") == "") {
-		r.Faults = append(r.Faults, "its operation's IDs contradict each other")
+		r.Faults = append(r.Faults, FaultIDs)
 	}
 	if meta := m.Data["meta"]; meta != nil && r.Sequence > 0 {
 		if id := meta.Get("sequenceId"); id != strconv.FormatUint((r.Sequence-1)%(1<<31-1)+1, 10) {
@@ -261,7 +264,10 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	}
 	r.Text = []byte(w.Text)
 	if element.Get("altered") == "true" {
-		r.Lost |= LostText
+		r.Lost |= LostText | LostByDrain
+	}
+	if element.Get("omitted") != "" {
+		r.Lost |= LostByDrain
 	}
 	digest, err := hex.DecodeString(w.TextDigest)
 	if err != nil || len(digest) != len(r.TextDigest) {
@@ -333,9 +339,6 @@ func (d *decoder) record(w *receive.Record) *Record {
 		fault("its stream is none")
 	}
 	r.Partial, r.Sequence = w.Partial, w.Sequence
-	if r.Sequence == 0 {
-		fault("its sequence is none")
-	}
 	if w.Offset != "" {
 		offset, err := strconv.ParseUint(w.Offset, 10, 64)
 		if err != nil {
@@ -375,7 +378,7 @@ func jsonError(err error) error {
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		return errors.New("it is no valid JSON")
+		return errInvalid
 	case errors.As(err, &kind):
 		return errors.New("its field " + strconv.Quote(kind.Field) + " is of another type")
 	}

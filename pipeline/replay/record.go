@@ -33,9 +33,14 @@ const (
 	LostText                        // the exact text: Text is as the drain has it, altered or cut
 	LostTextDigest                  // which only syslog and the stream have
 	LostTiming                      // of bytes that are there
-	LostTime                        // Time is 0
+	LostTime                        // Time is when the receiver had it, or 0
 	LostDigest
+	// LostByDrain says that ttydrain itself has left out, cut or altered what is lost, because of what the drain takes.
+	LostByDrain
 )
+
+// FaultIDs is the fault of a record that names two operations.
+const FaultIDs = "its operation's IDs contradict each other"
 
 // Has says whether something is lost.
 func (l Lost) Has(what Lost) bool { return l&what != 0 }

@@ -3,6 +3,7 @@ package replay
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 )
@@ -15,6 +16,7 @@ const resyncPrefix = 10
 
 var (
 	errNoObject  = errors.New("it is no JSON object")
+	errInvalid   = errors.New("it is no valid JSON")
 	errOpen      = errors.New("a JSON object that does not end")
 	errLongThing = errors.New("it is longer than any record")
 )
@@ -98,6 +100,7 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 			// Where a value has ended, no object begins: the one before did not end.
 			s.back = append([]byte{c}, s.back...)
 			s.at = before
+			s.resync(at)
 			return s.object, at, errOpen, nil
 		}
 		s.object = append(s.object, c)
@@ -123,6 +126,10 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 			last = c
 		}
 		if depth == 0 {
+			if s.hasAnother() && !json.Valid(s.object) { // a brace or a quotation mark is damaged, and what follows was taken for a part
+				s.resync(at)
+				return s.object, at, errInvalid, nil
+			}
 			if s.prefix == nil {
 				s.prefix = bytes.Clone(s.object[:min(resyncPrefix, len(s.object))])
 			}
@@ -135,17 +142,29 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 	}
 }
 
-// resync goes back to where, in an object that is broken, the next one seems to begin: it is then shorter.
+// hasAnother says whether there may be other objects in the latest one.
+func (s *objectScanner) hasAnother() bool {
+	return s.prefix != nil && bytes.Contains(s.object[1:], s.prefix) || listIn(s.object) > 0
+}
+
+// listIn is where, in an object that has a list of others and little before, the first of these begins; 0 for none.
+func listIn(object []byte) int {
+	return bytes.Index(object[:min(len(object), 256)], []byte("[{")) + 1
+}
+
+// resync goes back to where, in an object that is broken, another one seems to begin: it is then shorter.
 func (s *objectScanner) resync(began position) {
-	if s.prefix == nil {
+	i := listIn(s.object)
+	switch {
+	case s.prefix != nil && bytes.Contains(s.object[1:], s.prefix):
+		i = 1 + bytes.Index(s.object[1:], s.prefix)
+	case i > 0:
+		s.prefix = nil // those in the list begin in another way
+	default:
 		return
 	}
-	i := bytes.Index(s.object[1:], s.prefix)
-	if i < 0 {
-		return
-	}
-	s.back = append(bytes.Clone(s.object[1+i:]), s.back...)
-	s.object = s.object[:1+i]
+	s.back = append(bytes.Clone(s.object[i:]), s.back...)
+	s.object = s.object[:i]
 	s.at = began
 	for _, c := range s.object {
 		s.at.pass(c)

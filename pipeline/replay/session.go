@@ -304,7 +304,7 @@ func newSession(records []*Record) *Session {
 // same says whether two records have the same content.
 func same(a, b *Record) bool {
 	return a.Event == b.Event && a.Stream == b.Stream && a.Partial == b.Partial && a.Sequence == b.Sequence && a.Offset == b.Offset &&
-		a.Time == b.Time && a.Digest == b.Digest && a.TextDigest == b.TextDigest && a.Lost == b.Lost &&
+		(a.Time == b.Time || a.Lost.Has(LostTime)) && a.Digest == b.Digest && a.TextDigest == b.TextDigest && a.Lost == b.Lost &&
 		bytes.Equal(a.Log, b.Log) && bytes.Equal(a.Text, b.Text) && bytes.Equal(a.Timing, b.Timing) &&
 		*a.Operation == *b.Operation && reflect.DeepEqual(a.Detail, b.Detail) && slices.Equal(a.Faults, b.Faults)
 }
@@ -317,7 +317,7 @@ func describe(records []*Record) (*schema.Operation, time.Time) {
 	}
 	var started int64
 	for _, r := range records {
-		if r.Lost&LostTime == 0 && (started == 0 || r.Time < started) {
+		if r.Time != 0 && (started == 0 || r.Time < started) {
 			started = r.Time
 		}
 		if r.Event == schema.EventStart && r.Detail != nil {

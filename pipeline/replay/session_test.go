@@ -2,11 +2,17 @@ package replay
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -27,18 +33,18 @@ func all(t testing.TB, c Copy, sel Selection, limit int) ([]*Session, Summary) {
 
 // TestCopies: from each form of a copy, shuffled and doubled, come the sessions that were written.
 func TestCopies(t *testing.T) {
-	key := testKey(t)
+	key := replaytest.Key(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, f := range forms() {
+	for _, f := range replaytest.Forms() {
 		var units [][]byte
 		want := make(map[string][]schema.Record)
 		for _, id := range []string{"41", "42"} {
-			op, records, _ := session(t, key, id, 40, true)
-			want[id] = records
-			units = append(units, f.write(t, entriesOf(op, records))...)
+			s := replaytest.NewSession(t, key, id, replaytest.Options{Pieces: 40, Gap: true})
+			want[id] = s.Records
+			units = append(units, f.Write(t, s.Entries())...)
 		}
 		for _, disorder := range []string{"", "shuffled and doubled", "outside of memory"} {
-			t.Run(f.name+" "+disorder, func(t *testing.T) {
+			t.Run(f.Name+" "+disorder, func(t *testing.T) {
 				copied, limit := slices.Clone(units), memoryLimit
 				if disorder != "" {
 					copied = append(copied, units...)
@@ -47,13 +53,13 @@ func TestCopies(t *testing.T) {
 				if disorder == "outside of memory" {
 					limit = 20_000
 				}
-				list, summary := all(t, inMemory(f.join(copied)), Selection{}, limit)
+				list, summary := all(t, inMemory(f.Join(copied)), Selection{}, limit)
 				if len(list) != 2 || summary.BrokenCount > 0 || summary.Records != len(copied) {
 					t.Fatalf("%d sessions, %+v of %d", len(list), summary, len(copied))
 				}
 				for _, s := range list {
 					compare(t, s, want[s.Operation.ID], f)
-					if repeats := map[bool]int{true: len(want[s.Operation.ID])}[disorder != ""]; s.Repeats != repeats && f.name != "syslog headless" {
+					if repeats := map[bool]int{true: len(want[s.Operation.ID])}[disorder != ""]; s.Repeats != repeats && f.Name != "syslog headless" {
 						t.Errorf("%d repeats, want %d", s.Repeats, repeats)
 					}
 				}
@@ -62,13 +68,13 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-func compare(t *testing.T, s *Session, want []schema.Record, f form) {
+func compare(t *testing.T, s *Session, want []schema.Record, f replaytest.Form) {
 	t.Helper()
 	got := slices.Collect(s.Transcript())
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
 	}
-	if s.Operation.User.ID != "u-"+s.Operation.ID && f.lost&LostTextDigest != 0 {
+	if s.Operation.User.ID != "u-"+s.Operation.ID && f.JSON {
 		t.Errorf("the user's ID is %q", s.Operation.User.ID)
 	}
 	for i, r := range got {
@@ -77,23 +83,23 @@ func compare(t *testing.T, s *Session, want []schema.Record, f form) {
 		if len(r.Faults) > 0 {
 			t.Fatalf("%s has faults: %q at %s", what, r.Faults, r.Place)
 		}
-		if f.lost.Has(LostLog) != (r.Lost.Has(LostLog) || w.Event != schema.EventOutput) && f.lost.Has(LostLog) {
+		if r.Lost.Has(LostLog) == f.Bytes && w.Event == schema.EventOutput {
 			t.Fatalf("%s: lost is %b", what, r.Lost)
 		}
-		if !f.lost.Has(LostLog) && (!bytes.Equal(r.Log, w.Log) || !bytes.Equal(r.Timing, w.Timing)) {
+		if f.Bytes && (!bytes.Equal(r.Log, w.Log) || !bytes.Equal(r.Timing, w.Timing)) {
 			t.Fatalf("%s: %q %q, want %q %q", what, r.Log, r.Timing, w.Log, w.Timing)
 		}
 		if r.Event != w.Event || r.Sequence != w.Sequence || r.Offset != w.Offset || r.Digest != w.Digest || r.Partial != w.Partial || r.Stream != w.Stream || !bytes.Equal(r.Text, w.Text) {
 			t.Fatalf("%s: %+v, want %+v", what, r.Record, w)
 		}
-		if !f.lost.Has(LostTextDigest) && r.TextDigest != w.TextDigest {
+		if f.TextDigests && r.TextDigest != w.TextDigest {
 			t.Fatalf("%s: text digest %s", what, r.TextDigest)
 		}
-		if w.Detail != nil && f.name != "syslog headless" && fmt.Sprint(r.Span()) != fmt.Sprint(w.Span()) {
+		if w.Detail != nil && f.Name != "syslog headless" && fmt.Sprint(r.Span()) != fmt.Sprint(w.Span()) {
 			t.Fatalf("%s: %+v", what, r.Detail)
 		}
 	}
-	if f.lost.Has(LostLog) {
+	if !f.Bytes {
 		return
 	}
 	var out, want2 []byte
@@ -115,18 +121,45 @@ func compare(t *testing.T, s *Session, want []schema.Record, f form) {
 
 // TestStreamCopy: what the admin address answers is the stream's copy, and one that ends early says so.
 func TestStreamCopy(t *testing.T) {
-	key := testKey(t)
-	_, want, segments := session(t, key, "42", 60, true)
-	whole := framed(segments, "")
+	s := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 60})
+	whole := framed(s.Segments, "")
 	list, _ := all(t, streamed(t, whole), Selection{}, memoryLimit)
 	if len(list) != 1 || list[0].Lost != 0 || list[0].Operation.User.ID != "u-42" {
 		t.Fatalf("%+v", list)
 	}
-	compare(t, list[0], want, form{name: "stream"})
-	for name, body := range map[string][]byte{"cut": whole[:len(whole)-2], "cut in a segment": whole[:len(whole)/2], "with a reason": framed(segments, "the bus is gone")} {
+	compare(t, list[0], s.Records, replaytest.Form{Name: "stream", Bytes: true, TextDigests: true, JSON: true})
+	for name, body := range map[string][]byte{"cut": whole[:len(whole)-2], "cut in a segment": whole[:len(whole)/2], "with a reason": framed(s.Segments, "the bus is gone")} {
 		err := streamed(t, body).Read(t.Context(), Visitor{Record: func(*Record) error { return nil }})
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// inMemory is a copy that is a text.
+type inMemory []byte
+
+func (m inMemory) Grouped() bool { return false }
+
+func (m inMemory) Read(ctx context.Context, v Visitor) error {
+	return (&Files{Names: []string{"-"}, Stdin: bytes.NewReader(m)}).Read(ctx, v)
+}
+
+// framed is what the admin address answers.
+func framed(segments [][]byte, end string) []byte {
+	var all []byte
+	for i, s := range segments {
+		all = binary.AppendUvarint(all, uint64(i)+1)
+		all = binary.AppendUvarint(all, uint64(len(s)))
+		all = append(all, s...)
+	}
+	all = append(all, 0)
+	return append(binary.AppendUvarint(all, uint64(len(end))), end...)
+}
+
+// streamed is a copy of the stream's segments, as the admin address answers.
+func streamed(t testing.TB, body []byte) *Stream {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(body) }))
+	t.Cleanup(server.Close)
+	return &Stream{Address: strings.TrimPrefix(server.URL, "http://")}
 }

@@ -1,0 +1,10 @@
+package enrich
+
+import "github.com/ttydrain/ttydrain/schema"
+
+// EventText is the text of the record of an event: a sentence that tells all of d that concerns a person. An audit holds
+// the fields of a record against it, since it is signed and they are not: what it says of a detail never changes.
+func EventText(e schema.Event, d *schema.Detail) []byte {
+	text, _, _ := scan(nil, []byte(sentence(e, d)), ground, true)
+	return text
+}

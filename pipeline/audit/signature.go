@@ -1,0 +1,246 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+
+	"github.com/ttydrain/ttydrain/pipeline/identity"
+	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// endType is the typ of the signature of an end.
+const endType = "ttydrain-end+jwt"
+
+// totals are what the signature of an end says.
+type totals struct {
+	Operation  string `json:"operation_id"`
+	Sequence   uint64 `json:"sequence"`
+	Bytes      uint64 `json:"bytes"`
+	Digest     string `json:"digest"`
+	TextDigest string `json:"text_digest"`
+}
+
+var errOtherUse = errors.New("it signs something else")
+
+// readTotals verifies the signature of an end. Without keys it takes it as it is.
+func readTotals(keys *identity.KeySet, signature string) (*totals, error) {
+	typ, payload, err := keys.Verify(signature)
+	if err != nil {
+		return nil, err
+	}
+	t := new(totals)
+	if typ != endType || json.Unmarshal(payload, t) != nil {
+		return nil, errOtherUse
+	}
+	return t, nil
+}
+
+// findEnd looks for the end, of several for the one whose signature says that it is this session's.
+func (w *walk) findEnd() {
+	for i, r := range w.records {
+		if r.Event != schema.EventEnd {
+			continue
+		}
+		if w.checker.Keys == nil || r.Detail == nil {
+			w.end = r
+			continue
+		}
+		t, err := readTotals(w.checker.Keys, r.Detail.Signature)
+		if err != nil || t.Operation != w.session.Operation.ID {
+			if w.totals == nil {
+				w.end = r
+			}
+			continue
+		}
+		w.totals, w.end = t, r
+		if r.Sequence != t.Sequence { // which is signed, and the record's own is not
+			w.at(Changed, t.Sequence, r, "its sequence is not the one that was signed")
+			moved := *r
+			moved.Sequence = t.Sequence
+			w.records[i], w.end = &moved, &moved
+		}
+	}
+	sortRecords(w.records)
+}
+
+// finish says what the whole comes to.
+func (w *walk) finish() {
+	for i, r := range w.records {
+		if !w.used[i] {
+			w.extra(r.Sequence, r)
+		}
+	}
+	for _, b := range w.broken {
+		w.add(Finding{Kind: Changed, First: b.Sequence, Last: b.Sequence, Place: &b.Place, What: "it can't be read: " + b.What})
+	}
+	if w.end == nil {
+		w.endless()
+	} else {
+		w.signature()
+	}
+	w.document()
+	damaged := false
+	for _, f := range w.result.Findings {
+		damaged = damaged || f.Kind.Damage()
+	}
+	if !damaged && w.end != nil && len(w.result.Proven) == 0 && w.checker.Keys != nil {
+		w.add(Finding{Kind: Unproven, First: max(w.deadAt, 1), Last: w.last(), What: "the copy has not what it takes to prove them, behind what is missing"})
+	}
+}
+
+// endless says what it means that there is no end.
+func (w *walk) endless() {
+	last := uint64(0)
+	for i, r := range w.records {
+		if w.used[i] {
+			last = r.Sequence
+		}
+	}
+	for _, g := range w.session.Gaps {
+		if g.Detail.LastSequence > last {
+			w.told(max(g.Sequence, last+1), g.Detail.LastSequence, g)
+			return
+		}
+	}
+	f := Finding{Kind: NoEnd, First: last + 1, Last: last + 1, What: "the session has no end"}
+	if w.checker.Runs != nil && w.checker.Runs(w.session.Operation.ID) {
+		f.Kind, f.What = Running, "the session has not ended yet"
+	}
+	if w.chain.offsetKnown {
+		offset := w.chain.offset
+		f.Offset = &offset
+	}
+	w.add(f)
+}
+
+// signature holds what is signed against what there is.
+func (w *walk) signature() {
+	end := w.end
+	n := end.Sequence
+	if w.checker.Keys == nil || end.Detail == nil {
+		return
+	}
+	if w.totals == nil {
+		w.at(Signature, n, end, w.falseSignature())
+		return
+	}
+	t := w.totals
+	if end.Detail.Bytes == nil || *end.Detail.Bytes != t.Bytes {
+		w.at(Changed, n, end, "its total of bytes is not the one that was signed")
+	}
+	if end.Digest.String() != t.Digest {
+		w.at(Changed, n, end, "its digest is not the one that was signed")
+	}
+	if !end.Lost.Has(replay.LostTextDigest) && end.TextDigest.String() != t.TextDigest {
+		w.at(Changed, n, end, "its text digest is not the one that was signed")
+	}
+	if w.chain.offsetKnown && !w.damagedChain() && w.chain.offset != t.Bytes {
+		w.at(Changed, n, end, "the records before do not add up to the total of bytes that was signed")
+	}
+	if w.chain.bytesKnown {
+		if hex.EncodeToString(w.chain.bytes.Sum(nil)) == t.Digest {
+			w.result.Proven = append(w.result.Proven, "bytes")
+		} else if !w.damagedChain() {
+			w.mended = true
+			w.add(Finding{Kind: Changed, First: 1, Last: n, What: "their bytes and digests follow from each other, and are not what was signed"})
+		}
+	}
+	if w.chain.textKnown {
+		switch {
+		case hex.EncodeToString(w.chain.text.Sum(nil)) == t.TextDigest:
+			w.result.Proven = append(w.result.Proven, "texts")
+		case w.damagedChain():
+		case end.Lost.Has(replay.LostTextDigest):
+			w.texts(t.TextDigest)
+		default:
+			w.add(Finding{Kind: Changed, First: 1, Last: n, What: "their texts and digests follow from each other, and are not what was signed"})
+		}
+	}
+}
+
+// damagedChain says that records are damaged in a way that makes the sums differ, too.
+func (w *walk) damagedChain() bool {
+	for _, f := range w.result.Findings {
+		if f.Kind == Missing || f.Kind == Foreign || f.Kind == Gap && f.First != f.Last {
+			return true
+		}
+	}
+	return w.mended
+}
+
+// falseSignature says what is wrong with the end's signature.
+func (w *walk) falseSignature() string {
+	signature := w.end.Detail.Signature
+	if signature == "" {
+		return "the end is not signed"
+	}
+	t, err := readTotals(w.checker.Keys, signature)
+	if err != nil {
+		return "the signature of the end: " + err.Error()
+	}
+	return "the signature of the end is that of another session, operation " + shortID(t.Operation)
+}
+
+// shortID is an ID as a finding may have it: those of ttydrain are numbers.
+func shortID(id string) string {
+	for _, c := range id {
+		if c < '0' || c > '9' {
+			return "?"
+		}
+	}
+	return id[:min(len(id), 20)]
+}
+
+// texts looks for the records whose text is not what was signed, where no record has a digest of them.
+func (w *walk) texts(signed string) {
+	sum := sha256.New()
+	var wrong []uint64
+	first, last := uint64(0), uint64(0) // of those of which the text can't be told
+	for i, r := range w.content {
+		text := r.Text
+		if likely, ok := plainText(r); !ok {
+			last = uint64(i) + 1
+			if first == 0 {
+				first = last
+			}
+		} else if string(likely) != string(text) {
+			wrong = append(wrong, uint64(i)+1)
+			text = likely
+		}
+		sum.Write(text)
+		sum.Write(newline)
+	}
+	if hex.EncodeToString(sum.Sum(nil)) == signed {
+		for _, n := range wrong {
+			w.at(Changed, n, w.content[n-1], "its text is not the one that was recorded")
+		}
+		return
+	}
+	for _, n := range wrong {
+		first, last = min(first, n), max(last, n)
+		if first == 0 {
+			first = n
+		}
+	}
+	w.add(Finding{Kind: Changed, First: max(first, 1), Last: max(last, 1), What: "the text of one of these records, or of several, is not what was signed"})
+}
+
+// document looks at the user document.
+func (w *walk) document() {
+	document := w.common.UserDocument
+	if document == "" || w.checker.Keys == nil { // syslog has none
+		return
+	}
+	_, payload, err := w.checker.Keys.Verify(document)
+	if err != nil {
+		w.add(Finding{Kind: Signature, What: "the user document: " + err.Error()})
+		return
+	}
+	var claims struct{ Name, Email string }
+	if json.Unmarshal(payload, &claims) != nil || claims.Name != w.common.User.Name || claims.Email != w.common.User.Email {
+		w.add(Finding{Kind: Changed, First: 1, Last: w.records[len(w.records)-1].Sequence, What: "the user is another than the user document says"})
+	}
+}

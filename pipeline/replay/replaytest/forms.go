@@ -1,0 +1,170 @@
+// Package replaytest makes copies as drains have them, of sessions as the enricher makes them: through the sinks themselves.
+package replaytest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ttydrain/ttydrain/pipeline/receive"
+	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/https"
+	"github.com/ttydrain/ttydrain/sinks/syslog"
+)
+
+const patience = 2 * time.Minute
+
+// A Form is one in which a drain has a copy.
+type Form struct {
+	Name string
+	// Write gives the units of a copy, of one record each.
+	Write func(t testing.TB, entries []sinks.Entry) [][]byte
+	// Join makes a copy of units.
+	Join func(units [][]byte) []byte
+	// Bytes says that records have the exact bytes, TextDigests that they have digests of their texts, and JSON which
+	// of both kinds they are.
+	Bytes, TextDigests, JSON bool
+}
+
+// Forms are those that drains are written in by ttydrain's own sinks, and in which their receivers keep them.
+func Forms() []Form {
+	lines := func(units [][]byte) []byte { return append(bytes.Join(units, []byte("\n")), '\n') }
+	array := func(units [][]byte) []byte { return slices3("[", bytes.Join(units, []byte(",")), "]") }
+	datadog := &https.Shape{Message: "message", Milliseconds: "timestamp", Level: "status", Host: "hostname",
+		Constant: map[string]string{"ddsource": "ttydrain"}, MaxAge: 17 * time.Hour}
+	mezmo := &https.Shape{Message: "line", MaxMessageBytes: 32_000, Milliseconds: "timestamp", Level: "level", App: "app", Record: "meta"}
+	return []Form{
+		{"ndjson", jsonUnits(nil), lines, true, false, true},
+		{"array", jsonUnits(nil), array, true, false, true},
+		{"concatenated", jsonUnits(nil), func(u [][]byte) []byte { return bytes.Join(u, nil) }, true, false, true},
+		{"gzip", jsonUnits(nil), func(u [][]byte) []byte { return gzipped(lines(u)) }, true, false, true},
+		{"zstd", jsonUnits(nil), func(u [][]byte) []byte { return zstandard(lines(u)) }, true, false, true},
+		{"datadog", jsonUnits(datadog), array, true, false, true},
+		{"mezmo", jsonUnits(mezmo), func(u [][]byte) []byte { return slices3(`{"lines":[`, bytes.Join(u, []byte(",")), "]}\n") }, true, false, true},
+		{"elasticsearch export", jsonUnits(nil), func(u [][]byte) []byte {
+			return slices3(`{"_index":"i","_id":"x","_source":`, bytes.Join(u, []byte("}\n{\"_source\" : ")), "}\n")
+		}, true, false, true},
+		{"syslog", syslogUnits(syslog.Options{Token: "tok3n"}), lines, false, true, false},
+		{"syslog exact", syslogUnits(syslog.Options{Exact: true}), lines, true, true, false},
+		{"solarwinds", syslogUnits(syslog.Options{Exact: true, Token: "tok3n", TokenEnterprise: 41058, Framing: syslog.Newline}), lines, true, true, false},
+		{"syslog counted", syslogUnits(syslog.Options{Exact: true}), func(u [][]byte) []byte {
+			var all []byte
+			for _, m := range u {
+				all = fmt.Appendf(all, "%d %s", len(m), m)
+			}
+			return all
+		}, true, true, false},
+		{"syslog headless", syslogUnits(syslog.Options{Exact: true}), func(u [][]byte) []byte {
+			var all []byte
+			for i, m := range u {
+				at := max(bytes.Index(m, []byte("[session")), 0)
+				all = fmt.Appendf(all, "2026-03-01T09:30:00.%06dZ gateway-1 %s\nMar  1 09:30:00 gateway-1 sshd[42]: another program\n", i, m[at:])
+			}
+			return all
+		}, true, true, false},
+	}
+}
+
+func slices3(before string, middle []byte, after string) []byte {
+	return append(append([]byte(before), middle...), after...)
+}
+
+func gzipped(data []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	w.Write(data)
+	w.Close()
+	return b.Bytes()
+}
+
+func zstandard(data []byte) []byte {
+	w, err := zstd.NewWriter(nil)
+	if err != nil {
+		panic(err)
+	}
+	return w.EncodeAll(data, nil)
+}
+
+// jsonUnits are the objects that an HTTPS drain is sent, by the sink itself.
+func jsonUnits(shape *https.Shape) func(testing.TB, []sinks.Entry) [][]byte {
+	return func(t testing.TB, entries []sinks.Entry) [][]byte {
+		t.Helper()
+		var mu sync.Mutex
+		var units [][]byte
+		server := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			mu.Lock()
+			defer mu.Unlock()
+			units = append(units, bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))...)
+		}))
+		defer server.Close()
+		ca := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sink, err := https.New(https.Options{URL: server.URL, Format: https.NDJSON, Shape: shape, TLS: sinks.TLS{CAFile: ca}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := sink.Write(ctx, entries); err != nil {
+			t.Fatal(err)
+		}
+		if len(units) != len(entries) {
+			t.Fatalf("%d entries are %d objects", len(entries), len(units))
+		}
+		return units
+	}
+}
+
+// syslogUnits are the messages that a syslog drain is sent, by the sink itself.
+func syslogUnits(o syslog.Options) func(testing.TB, []sinks.Entry) [][]byte {
+	return func(t testing.TB, entries []sinks.Entry) [][]byte {
+		t.Helper()
+		units := make(chan []byte, len(entries))
+		r, err := receive.New(receive.Options{Syslog: "127.0.0.1:0", Dir: t.TempDir(), MaxMessage: 4 << 20,
+			Handle: func(r receive.Received) { units <- r.Raw }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		done := make(chan error, 1)
+		serving, stop := context.WithCancel(ctx)
+		go func() { done <- r.Serve(serving) }() // ends with stop
+		defer func() { stop(); <-done }()
+		o.Address, o.TLS = r.SyslogAddr().String(), sinks.TLS{CAFile: r.CAFile()}
+		sink, err := syslog.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		if err := sink.Write(ctx, entries); err != nil {
+			t.Fatal(err)
+		}
+		var all [][]byte
+		for range entries {
+			select {
+			case u := <-units:
+				all = append(all, u)
+			case <-ctx.Done():
+				t.Fatal("the receiver does not have all")
+			}
+		}
+		return all
+	}
+}

@@ -1,0 +1,136 @@
+package replaytest
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// Key makes a key that signs.
+func Key(t testing.TB) *enrich.Key {
+	t.Helper()
+	k, err := enrich.LoadKey(filepath.Join(t.TempDir(), "key.pem"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// Began is when all sessions began.
+var Began = time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
+
+// shown is what a session shows, piece by piece: a prompt with a mistake corrected, a progress bar, a screen program, bytes that are
+// no UTF-8, JSON and structured data that are none of ttydrain's.
+var shown = []string{
+	"$ ", "l", "z", "\b \b", "s -l\r\n", "\x1b[01;34mbin\x1b[0m  run.sh\r\n", "10%\r50%\r", "100%\r\n", "gr\u00fc\u00df \u65e5", "\u672c\r\n", "bad \xff\xfe\xc3( bytes\r\n",
+	"\x1b[?1049h\x1b[2J\x1b[1;1H~ VIM\x1b[2;1H~\x1b[?1049l", "{\"operation_id\":\"7\",\"sequence\":3,\"event\":\"end\"}\r\n",
+	"[session@32473 operation_id=\"7\" sequence=\"3\"] operation_id=7 x\r\n", "\r\n", "Password: ", "\r\n", "a\tb\\\"]\r\n", "$ exit\r\n",
+}
+
+// A Session is one as the enricher makes it.
+type Session struct {
+	Operation *schema.Operation
+	Records   []schema.Record
+	Segments  [][]byte // as they are on LOGS
+}
+
+// Entries are the records as sinks get them.
+func (s *Session) Entries() []sinks.Entry {
+	var entries []sinks.Entry
+	for i := range s.Records {
+		entries = append(entries, sinks.Entry{Operation: s.Operation, Record: &s.Records[i]})
+	}
+	return entries
+}
+
+// Options say what a session is like.
+type Options struct {
+	Pieces int  // how often it shows something
+	Open   bool // it has not ended
+	Gap    bool // some of it was not recorded
+	Twist  bool // it shows something else
+}
+
+// NewSession makes a session. One with an odd ID has no terminal, and shows the same on two streams.
+func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
+	t.Helper()
+	interactive := (id[len(id)-1]-'0')%2 == 0
+	user := schema.User{ID: "u-" + id, Name: "Ada " + id, Email: "ada" + id + "@example.com"}
+	document, err := key.Mint("https://auth.example.com", user, Began)
+	if err != nil {
+		t.Fatal(err)
+	}
+	op := &schema.Operation{ID: id, Stack: "default", App: "web", AppID: "17", Service: "web-cmd", Layer: "app", Host: "gateway-1",
+		Container: "session-" + id, User: user, UserDocument: document, Command: "bash -l", Interactive: interactive, Started: Began}
+	if interactive {
+		op.Width, op.Height = 80, 24
+	}
+	transcript, err := enrich.New(op, key, Began)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := Began
+	next := func() time.Time { at = at.Add(1234567 * time.Nanosecond); return at }
+	start, err := schema.StartFrame(next(), op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := &schema.Chunk{Frames: []schema.Frame{start}}
+	add := func() {
+		if err := transcript.Add(chunk, at); err != nil {
+			t.Fatal(err)
+		}
+		chunk.Ordinal++
+		chunk.Offset, chunk.Events = transcript.Received().Bytes, transcript.Received().Events
+		chunk.Frames = nil
+	}
+	detail := func(kind schema.FrameKind, d schema.Detail) {
+		f, err := schema.DetailFrame(kind, next(), &d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunk.Frames = append(chunk.Frames, f)
+	}
+	for i := range o.Pieces {
+		piece := shown[i%len(shown)]
+		if o.Twist && i == 5 {
+			piece = "no " + piece
+		}
+		kind := schema.FrameStdout
+		if i%7 == 6 && !interactive {
+			kind = schema.FrameStderr
+		}
+		chunk.Frames = append(chunk.Frames, schema.Frame{Kind: kind, Time: next().UnixNano(), Payload: fmt.Appendf(nil, "%s%s", piece, map[bool]string{true: id}[i%5 == 0])})
+		if i%11 == 3 && interactive {
+			detail(schema.FrameResize, schema.Detail{Width: 100 + i, Height: 40})
+		}
+		add()
+	}
+	if lost := uint64(9); o.Gap {
+		detail(schema.FrameGap, schema.Detail{Bytes: &lost, Reason: "the stream was full"})
+	}
+	if status := 130; !o.Open {
+		detail(schema.FrameEnd, schema.Detail{ExitStatus: &status, Reason: "exit"})
+	}
+	add()
+	s := &Session{Operation: op}
+	var d schema.Decoder
+	for transcript.Ready() {
+		taken, err := transcript.Take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		segment, err := d.Segment(taken.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Records = append(s.Records, segment.Records...)
+		s.Segments = append(s.Segments, taken.Data)
+	}
+	return s
+}
