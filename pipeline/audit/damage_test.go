@@ -211,7 +211,7 @@ var damages = []damage{
 		s.b[at.plain], s.b[at.plain+1] = a, b
 		return at.plain + 1
 	}},
-	{name: "renumbered after one was dropped", want: "42 changed %[1]d, 42 missing 44, 42 changed 45", do: func(s *scene, at spots) int {
+	{name: "renumbered after one was dropped", want: "42 changed %[1]d, 42 missing 30, 42 changed 31", do: func(s *scene, at spots) int {
 		drop(&s.b, at.plain, 1)
 		for i := at.plain; i < len(s.b)-1; i++ {
 			s.b[i] = s.renumbered(s.b[i], i+1)
@@ -245,6 +245,9 @@ var damages = []damage{
 	{name: "the last digest", want: "42 changed %d", do: one(atEnd, flipped("digest"))},
 	{name: "the app", needs: "json", want: "42 changed %d", do: one(atPlain, flipped("app_id"))},
 	{name: "the host", needs: "headed", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte {
+		if s.form.JSON {
+			return s.set(unit, "host", "gateway-0")
+		}
 		return bytes.Replace(unit, []byte("gateway-1"), []byte("gateway-0"), 1)
 	})},
 	{name: "the user's name", needs: "json", want: "42 changed %d", do: one(atPlain, flipped("operation_user_name"))},
@@ -331,7 +334,11 @@ var damages = []damage{
 	{name: "forged with digests that follow", want: "42 changed 1-%[1]d, 42 changed %[1]d", do: func(s *scene, at spots) int { s.b = s.forge; return len(s.b) }},
 }
 
-func (d *damage) goesWith(f replaytest.Form) bool {
+// goesWith says whether the damage can be done in a form. Forms that differ only in what is around the records have every third.
+func (d *damage) goesWith(f replaytest.Form, number int) bool {
+	if slices.Contains([]string{"concatenated", "gzip", "zstd", "elasticsearch export", "solarwinds", "syslog counted"}, f.Name) && number%3 != 0 {
+		return false
+	}
 	switch d.needs {
 	case "json":
 		return f.JSON
@@ -351,9 +358,9 @@ func TestDamaged(t *testing.T) {
 	checker := &Checker{Keys: keySet(t, key)}
 	done := 0
 	for _, f := range replaytest.Forms() {
-		a, b := replaytest.NewSession(t, key, "41", replaytest.Options{Pieces: 60}), replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 60})
-		other := replaytest.NewSession(t, stranger, "42", replaytest.Options{Pieces: 60})
-		forged := replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 60, Twist: true})
+		a, b := replaytest.NewSession(t, key, "41", replaytest.Options{Pieces: 40}), replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 40})
+		other := replaytest.NewSession(t, stranger, "42", replaytest.Options{Pieces: 40})
+		forged := replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 40, Twist: true})
 		entries := slices.Concat(a.Entries(), b.Entries(), other.Entries(), forged.Entries())
 		units := f.Write(t, entries)
 		cut := func(n int) [][]byte {
@@ -363,8 +370,8 @@ func TestDamaged(t *testing.T) {
 		}
 		whole := scene{form: f, a: cut(len(a.Records)), b: cut(len(b.Records)), other: cut(len(other.Records)), forge: cut(len(forged.Records))}
 		at := spotsOf(t, b.Records)
-		for _, d := range damages {
-			if !d.goesWith(f) {
+		for number, d := range damages {
+			if !d.goesWith(f, number) {
 				continue
 			}
 			done++
