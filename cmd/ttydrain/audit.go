@@ -1,38 +1,320 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/audit"
+	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
+// What audit exits with, beside 0 and the 2 of a command line or a copy that can't be read.
+const (
+	auditDamaged    = 1
+	auditIncomplete = 3
+)
+
+// auditing is one run of `audit`.
+type auditing struct {
+	copyFlags
+	jwks       string
+	unsigned   bool
+	configured bool // -c was said
+	began      time.Time
+}
+
 func newAuditCommand() *cobra.Command {
-	f := new(copyFlags)
+	a := new(auditing)
 	c := &cobra.Command{
 		Use:   "audit",
-		Short: "Tell which sessions a drain's copy has",
-		Long:  "Tells which sessions a copy has.\n\n" + fromHelp,
-		Args:  cobra.NoArgs,
+		Short: "Tell whether a drain's copy of sessions is complete and intact, and where not",
+		Long: "Tells of each session in a copy whether it is complete and intact, and where exactly not: which records are missing, were\n" +
+			"added, changed or reordered or are another session's, and whether the end is there and truly signed. Neither the order in which\n" +
+			"records came nor repeats matter.\n\n" + fromHelp + "\n\n" +
+			"The keys that may have signed are those of the configuration, the retired ones too, or those that --jwks gives, as\n" +
+			"/.well-known/jwks.json of the admin address has them.\n\n" +
+			"Exits with 0 where every session is complete and intact, 1 where something is damaged or missing, 3 where nothing is and not\n" +
+			"everything could be proven: a session runs, a gap was told, or signatures were not looked at; and 2 where the copy can't be read.",
+		Example: "  ttydrain audit -c ttydrain.yaml\n  ttydrain audit --from siem.ndjson.gz --jwks jwks.json\n" +
+			"  ttydrain audit --from https://es.example.com:9200/logs-ssh-default --jwks jwks.json --since 24h --output json",
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := f.parse(); err != nil {
-				return err
-			}
-			progress, done := showProgress("reading")
-			defer done()
-			source, err := f.open(progress)
-			if err != nil {
-				return err
-			}
-			_, err = replay.Sessions(c.Context(), source, f.selection, func(s *replay.Session) error {
-				_, err := fmt.Printf("%s %d\n", s.Operation.ID, len(s.Records))
-				return err
-			})
-			return err
+			a.configured = c.Flags().Changed("config")
+			return a.run(c.Context())
 		},
 	}
-	f.flags(c)
-	c.Flags().StringVar(&f.selection.Operation, "operation", "", "only the session with this `ID`")
+	a.flags(c)
+	f := c.Flags()
+	f.StringVar(&a.selection.Operation, "operation", "", "only the session with this `ID`")
+	f.StringVar(&a.jwks, "jwks", "", "the keys that may have signed: a `FILE` or the URL of a JSON Web Key Set (default: those of the configuration)")
+	f.BoolVar(&a.unsigned, "unsigned", false, "do not look at signatures: tells of accidents, and proves nothing")
 	return c
+}
+
+func (a *auditing) run(ctx context.Context) error {
+	if err := a.parse(); err != nil {
+		return err
+	}
+	if a.unsigned && a.jwks != "" {
+		return usageError{errors.New("--unsigned and --jwks contradict each other: expected one of both")}
+	}
+	a.began = time.Now()
+	report, err := a.audit(ctx)
+	if err != nil {
+		return unreadable(err)
+	}
+	if a.output == "json" {
+		encoder := json.NewEncoder(os.Stdout)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(report)
+	} else {
+		err = report.print()
+	}
+	if err != nil {
+		return err
+	}
+	switch report.Verdict {
+	case audit.Damaged:
+		return exitStatus(auditDamaged)
+	case audit.Incomplete:
+		return exitStatus(auditIncomplete)
+	}
+	return nil
+}
+
+// unreadable makes of an error one that exits with 2, since 1 says that there is damage.
+func unreadable(err error) error {
+	if status := exitStatus(0); errors.As(err, &status) {
+		return exitStatus(2)
+	}
+	return usageError{err}
+}
+
+// An auditReport is what `audit --output json` prints.
+type auditReport struct {
+	// Verdict is the worst of the sessions', and damaged where something of no session can't be read.
+	Verdict  audit.Verdict  `json:"verdict"`
+	Sessions []audit.Result `json:"sessions"`
+	Summary  auditSummary   `json:"summary"`
+}
+
+type auditSummary struct {
+	Sessions   int `json:"sessions"`
+	Intact     int `json:"intact"`
+	Damaged    int `json:"damaged"`
+	Incomplete int `json:"incomplete"`
+	Records    int `json:"records"` // with repeats
+	Tests      int `json:"tests"`   // records that tested the drain
+	Others     int `json:"others"`  // lines and documents that are not ttydrain's
+	// Unreadable are records of no session that was selected, at most 1000 of UnreadableCount.
+	Unreadable      []replay.Broken `json:"unreadable"`
+	UnreadableCount int             `json:"unreadable_count"`
+}
+
+func (a *auditing) audit(ctx context.Context) (*auditReport, error) {
+	checker := &audit.Checker{Runs: a.runs(ctx)}
+	if !a.unsigned {
+		keys, err := a.keys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		checker.Keys = &keys
+	}
+	progress, done := showProgress("reading")
+	defer done()
+	source, err := a.open(progress)
+	if err != nil {
+		return nil, err
+	}
+	report := &auditReport{Verdict: audit.Intact, Sessions: []audit.Result{}}
+	summary, err := replay.Sessions(ctx, source, a.selection, func(s *replay.Session) error {
+		report.Sessions = append(report.Sessions, checker.Check(s))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(report.Sessions) == 0 && summary.BrokenCount == 0 {
+		return nil, fmt.Errorf("there is no session to audit: the copy has %d records of sessions that were asked for, and %d lines or documents that are not ttydrain's", summary.Records, summary.Others)
+	}
+	report.finish(summary)
+	return report, nil
+}
+
+func (r *auditReport) finish(summary replay.Summary) {
+	slices.SortStableFunc(r.Sessions, func(a, b audit.Result) int {
+		return cmp.Or(len(a.Operation)-len(b.Operation), strings.Compare(a.Operation, b.Operation))
+	})
+	s := &r.Summary
+	*s = auditSummary{Sessions: summary.Sessions, Records: summary.Records, Tests: summary.Tests, Others: summary.Others,
+		Unreadable: append([]replay.Broken{}, summary.Broken...), UnreadableCount: summary.BrokenCount}
+	for _, one := range r.Sessions {
+		switch one.Verdict {
+		case audit.Damaged:
+			s.Damaged++
+		case audit.Incomplete:
+			s.Incomplete++
+		default:
+			s.Intact++
+		}
+	}
+	switch {
+	case s.Damaged > 0 || s.UnreadableCount > 0:
+		r.Verdict = audit.Damaged
+	case s.Incomplete > 0:
+		r.Verdict = audit.Incomplete
+	}
+}
+
+// print prints a report for people: a table, and what was found below the sessions' lines.
+func (r *auditReport) print() error {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SESSION\tVERDICT\tCOMPLETE\tINTACT\tPROVEN\tRECORDS\tSTARTED\tAPP\tUSER")
+	for _, s := range r.Sessions {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", cell(s.Operation), s.Verdict, yesNo(s.Complete), yesNo(s.Intact), cmp.Or(strings.Join(s.Proven, ", "), "nothing"),
+			s.Records, localTime(s.Started), cell(s.App), cell(s.User))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, s := range r.Sessions {
+		for i, f := range s.Findings {
+			if i == 0 {
+				fmt.Printf("\nsession %s:\n", cell(s.Operation))
+			}
+			fmt.Println("  " + findingLine(f))
+		}
+	}
+	if len(r.Summary.Unreadable) > 0 {
+		fmt.Println("\nof no session that was asked for:")
+	}
+	for _, b := range r.Summary.Unreadable {
+		fmt.Printf("  %s: a record that can't be read: %s\n", cell(b.Place.String()), b.What)
+	}
+	if more := r.Summary.UnreadableCount - len(r.Summary.Unreadable); more > 0 {
+		fmt.Printf("  and %d more\n", more)
+	}
+	s := &r.Summary
+	fmt.Printf("\n%d sessions: %d intact, %d damaged, %d incomplete\n", s.Sessions, s.Intact, s.Damaged, s.Incomplete)
+	if s.Others+s.Tests > 0 {
+		fmt.Printf("passed over: %d lines or documents that are not ttydrain's, %d records that tested a drain\n", s.Others, s.Tests)
+	}
+	return nil
+}
+
+func yesNo(is bool) string { return map[bool]string{true: "yes", false: "no"}[is] }
+
+// findingLine tells one finding: what, which records, where in the session and in the copy, and why.
+func findingLine(f audit.Finding) string {
+	var b strings.Builder
+	b.WriteString(strings.ReplaceAll(string(f.Kind), "_", " "))
+	switch {
+	case f.First == 0 && f.Last == 0:
+	case f.First == f.Last:
+		fmt.Fprintf(&b, ": record %d", f.First)
+	default:
+		fmt.Fprintf(&b, ": records %d to %d", f.First, f.Last)
+	}
+	if f.Offset != nil {
+		fmt.Fprintf(&b, ", at byte %d", *f.Offset)
+	}
+	if f.Place != nil {
+		fmt.Fprintf(&b, ", in %s", cell(f.Place.String()))
+	}
+	return b.String() + ": " + f.What
+}
+
+// keys are those that may have signed.
+func (a *auditing) keys(ctx context.Context) (set identity.KeySet, err error) {
+	switch {
+	case strings.HasPrefix(a.jwks, "https://"), strings.HasPrefix(a.jwks, "http://"):
+		set, err = a.fetchKeys(ctx)
+	case a.jwks != "":
+		var data []byte
+		if data, err = os.ReadFile(a.jwks); err == nil {
+			set, err = identity.ParseKeySet(data)
+		}
+	default:
+		return a.configuredKeys()
+	}
+	if err != nil {
+		return set, fmt.Errorf("--jwks %s: %w", a.jwks, err)
+	}
+	return set, nil
+}
+
+// configuredKeys are those of the configuration.
+func (a *auditing) configuredKeys() (set identity.KeySet, err error) {
+	if _, err := os.Stat(a.config); err != nil && !a.configured && !a.isStream() {
+		return set, errors.New("which keys may have signed is not known: give --jwks FILE or URL, or the configuration (-c FILE), or say --unsigned to look at no signature")
+	}
+	c, err := loadConfig(a.config)
+	if err != nil {
+		return set, err
+	}
+	ring, err := readKeys(c.UserDocument)
+	if err != nil {
+		return set, fmt.Errorf("%w: give --jwks where this machine has not the signing key", err)
+	}
+	data, err := ring.JWKS(0, time.Now()) // those too that are published no more
+	if err != nil {
+		return set, err
+	}
+	return identity.ParseKeySet(data)
+}
+
+// fetchKeys fetches the key set. Who could change it on the way could sign: it comes by TLS, or from this machine.
+func (a *auditing) fetchKeys(ctx context.Context) (set identity.KeySet, err error) {
+	u, err := url.Parse(a.jwks)
+	if err != nil {
+		return set, errors.New("it is no URL")
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && !ip.IsLoopback() {
+		return set, errors.New("anybody on the way could change it: give an https:// URL, or a file")
+	}
+	transport, err := sinks.TLS{CAFile: a.caFile}.Transport(time.Minute)
+	if err != nil {
+		return set, err
+	}
+	defer transport.Close()
+	return identity.FetchKeySet(ctx, &http.Client{Transport: transport}, a.jwks)
+}
+
+// runs says whether a session still runs. It asks the ttydrain whose stream is read, or of which the configuration was given.
+func (a *auditing) runs(ctx context.Context) func(operation string) bool {
+	if !a.isStream() && !a.configured {
+		return nil
+	}
+	asking := a.remote
+	asking.output = "table" // the answer is not to be printed
+	failed := false
+	return func(operation string) bool {
+		if failed {
+			return false
+		}
+		var s pipeline.SessionStatus
+		_, err := asking.ask(ctx, http.MethodGet, "sessions/"+url.PathEscape(operation), nil, &s)
+		if err != nil && !strings.Contains(err.Error(), pipeline.ErrNotThere.Error()) {
+			failed = true
+			fmt.Fprintf(os.Stderr, "ttydrain: which sessions still run is not known, and one without an end is taken for damaged: %v\n", err)
+		}
+		// The end of one that has ended a moment ago may have come after it was looked for.
+		return err == nil && (s.State != pipeline.SessionEnded || s.Ended.After(a.began.Add(-time.Minute)))
+	}
 }

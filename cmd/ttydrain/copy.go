@@ -35,7 +35,7 @@ func (f *copyFlags) flags(c *cobra.Command) {
 	f.remote.flags(c)
 	s := c.Flags()
 	s.StringArrayVar(&f.from, "from", nil, "the `COPY` to read: a file, - or the URL of an Elasticsearch data stream (default: the LOGS stream)")
-	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust of an Elasticsearch (default: the system's)")
+	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust where something is fetched by TLS (default: the system's)")
 	s.StringVar(&f.selection.App, "app", "", "only sessions on the app with this `NAME`")
 	s.StringVar(&f.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
 	s.StringVar(&f.since, "since", "", "only sessions that began at this `TIME` or later, as 2026-01-31T09:30:00Z or as 24h before now")

@@ -218,7 +218,7 @@ func (w *walk) extra(n uint64, r *replay.Record) {
 	if n == 0 {
 		what = "it has no sequence"
 	}
-	if n <= uint64(len(w.content)) && w.content[n-1] != nil {
+	if n > 0 && n <= uint64(len(w.content)) && w.content[n-1] != nil {
 		what = "another record has this sequence, and belongs here"
 	}
 	w.at(Added, n, r, what)

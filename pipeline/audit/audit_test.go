@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
 // keySet has the public keys of some keys.
@@ -91,6 +94,86 @@ func TestUndamaged(t *testing.T) {
 			for id, r := range results {
 				if r.Verdict != Intact || !r.Complete || !r.Intact || strings.Join(r.Proven, " ") != proven {
 					t.Errorf("%s, %s: %s: %+v", f.Name, name, id, r)
+				}
+			}
+		}
+	}
+}
+
+// TestTold: what is told to be missing is no damage, and nothing is what came after all.
+func TestTold(t *testing.T) {
+	key := replaytest.Key(t)
+	whole := replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 20})
+	var missed schema.DrainGaps
+	for i := 4; i < 9; i++ {
+		missed.Add(schema.GapOf(&whole.Records[i]))
+	}
+	gap := sinks.Entry{Operation: whole.Operation, Record: missed.Gaps[0].Record()}
+	wrong := missed.Gaps[0]
+	wrong.First, wrong.Last = 6, 8
+	of := func(o replaytest.Options) []sinks.Entry {
+		o.Pieces = 20
+		return replaytest.NewSession(t, key, "42", o).Entries()
+	}
+	entries := whole.Entries()
+	end := len(entries)
+	runs := &Checker{Keys: keySet(t, key), Runs: func(operation string) bool { return operation == "42" }}
+	checker := &Checker{Keys: keySet(t, key)}
+	forms := replaytest.Forms()
+	forms = slices.DeleteFunc(forms, func(f replaytest.Form) bool {
+		return !slices.Contains([]string{"ndjson", "syslog", "syslog exact"}, f.Name)
+	})
+	for _, f := range forms {
+		for _, test := range []struct {
+			name    string
+			checker *Checker
+			entries []sinks.Entry
+			want    string
+			verdict Verdict
+		}{
+			{"told", checker, slices.Concat(entries[:4], []sinks.Entry{gap, gap}, entries[9:]), fmt.Sprintf("42 gap 5-9, 42 unproven 10-%d", end), Incomplete},
+			{"told, and came after all", checker, slices.Concat(entries[:4], []sinks.Entry{gap}, entries[9:], entries[4:9]), "", Intact},
+			{"told of fewer", checker, slices.Concat(entries[:4], []sinks.Entry{{Operation: whole.Operation, Record: wrong.Record()}}, entries[9:]), "42 missing 5, 42 gap 6-8, 42 missing 9", Damaged},
+			{"not recorded", checker, of(replaytest.Options{Gap: true}), fmt.Sprintf("42 gap %d", end), Incomplete},
+			{"open", checker, entries[:end-1], fmt.Sprintf("42 no_end %d", end), Damaged},
+			{"running", runs, entries[:end-1], fmt.Sprintf("42 running %d", end), Incomplete},
+			{"running, and one is missing", runs, slices.Concat(entries[:4], entries[5:end-1]), fmt.Sprintf("42 missing 5, 42 running %d", end), Damaged},
+			{"not looked at", &Checker{}, entries, fmt.Sprintf("42 unproven 1-%d", end), Incomplete},
+		} {
+			results, _ := audited(t, test.checker, f.Join(f.Write(t, test.entries)))
+			if got := told(results, false); got != test.want || results["42"].Verdict != test.verdict {
+				t.Errorf("%s, %s: found %q, want %q; %s", f.Name, test.name, got, test.want, results["42"].Verdict)
+			}
+		}
+	}
+}
+
+// TestFindingsQuoteNothing: no finding, of whatever damage, has what a session showed.
+func TestFindingsQuoteNothing(t *testing.T) {
+	key := replaytest.Key(t)
+	s := replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 40})
+	f := replaytest.Forms()[0]
+	units := f.Write(t, s.Entries())
+	random := rand.New(rand.NewPCG(5, 6))
+	for range 60 {
+		data := f.Join(units)
+		for range 1 + random.IntN(5) {
+			data[random.IntN(len(data))] ^= 1 << random.IntN(8)
+		}
+		results, summary := audited(t, &Checker{Keys: keySet(t, key)}, data)
+		out, err := json.Marshal([]any{results, summary})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range results {
+			if r.Operation != "42" { // a changed ID, which is told
+				continue
+			}
+			for _, f := range r.Findings {
+				for _, shown := range []string{"Password", "bin", "run.sh", "VIM", "bash -l"} {
+					if strings.Contains(f.What, shown) {
+						t.Fatalf("%q is in a finding: %s", shown, out)
+					}
 				}
 			}
 		}

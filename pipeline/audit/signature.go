@@ -25,7 +25,7 @@ type totals struct {
 
 var errOtherUse = errors.New("it signs something else")
 
-// readTotals verifies the signature of an end. Without keys it takes it as it is.
+// readTotals verifies the signature of an end.
 func readTotals(keys *identity.KeySet, signature string) (*totals, error) {
 	typ, payload, err := keys.Verify(signature)
 	if err != nil {
@@ -86,7 +86,12 @@ func (w *walk) finish() {
 	for _, f := range w.result.Findings {
 		damaged = damaged || f.Kind.Damage()
 	}
-	if !damaged && w.end != nil && len(w.result.Proven) == 0 && w.checker.Keys != nil {
+	if damaged || w.end == nil {
+		return
+	}
+	if w.checker.Keys == nil {
+		w.add(Finding{Kind: Unproven, First: 1, Last: w.last(), What: "signatures were not looked at"})
+	} else if len(w.result.Proven) == 0 {
 		w.add(Finding{Kind: Unproven, First: max(w.deadAt, 1), Last: w.last(), What: "the copy has not what it takes to prove them, behind what is missing"})
 	}
 }

@@ -187,14 +187,19 @@ func (r *RemoteKeys) fetch() <-chan struct{} {
 }
 
 func (r *RemoteKeys) get() (KeySet, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	return FetchKeySet(context.Background(), r.o.Client, r.o.URL)
+}
+
+// FetchKeySet fetches a key set, within ten seconds.
+func FetchKeySet(ctx context.Context, client *http.Client, url string) (KeySet, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.o.URL, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return KeySet{}, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
-	response, err := r.o.Client.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return KeySet{}, err
 	}

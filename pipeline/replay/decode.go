@@ -109,6 +109,9 @@ func (d *decoder) object(data []byte) (*Record, error) {
 	if w.Cut {
 		r.Lost |= LostText | LostByDrain
 	}
+	if w.Stream == "" {
+		r.Faults = append(r.Faults, "there is no stream")
+	}
 	if w.File != "" && w.File != "operations/"+w.OperationID {
 		r.Faults = append(r.Faults, FaultIDs)
 	}
@@ -269,12 +272,11 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	if element.Get("omitted") != "" {
 		r.Lost |= LostByDrain
 	}
-	digest, err := hex.DecodeString(w.TextDigest)
-	if err != nil || len(digest) != len(r.TextDigest) {
+	var ok bool
+	if r.TextDigest, ok = parseDigest(w.TextDigest); !ok {
 		r.Lost |= LostTextDigest
 		r.Faults = append(r.Faults, "text_digest is no SHA-256 digest")
 	}
-	copy(r.TextDigest[:], digest)
 	if encoded := element.Get("log_base64"); encoded != "" && w.LogBase64 != nil {
 		r.Log = w.LogBase64
 	} else if r.Event == schema.EventOutput {
@@ -351,12 +353,9 @@ func (d *decoder) record(w *receive.Record) *Record {
 	} else {
 		r.Time = w.Time.UnixNano()
 	}
-	digest, err := hex.DecodeString(w.Digest)
-	if err != nil || len(digest) != len(r.Digest) {
+	if r.Digest, known = parseDigest(w.Digest); !known {
 		r.Lost |= LostDigest
 		fault("digest is no SHA-256 digest")
-	} else {
-		copy(r.Digest[:], digest)
 	}
 	r.Timing = []byte(w.Timing)
 	if len(r.Timing) == 0 && r.Event == schema.EventOutput {
@@ -370,6 +369,16 @@ func (d *decoder) record(w *receive.Record) *Record {
 		}
 	}
 	return r
+}
+
+// parseDigest reads a digest, in the only form that ttydrain writes.
+func parseDigest(text string) (d schema.Digest, ok bool) {
+	read, err := hex.DecodeString(text)
+	if err != nil || len(read) != len(d) {
+		return d, false
+	}
+	copy(d[:], read)
+	return d, d.String() == text
 }
 
 // jsonError tells what is wrong without quoting, as the errors of encoding/json do.

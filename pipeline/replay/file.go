@@ -11,6 +11,8 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/ttydrain/ttydrain/pipeline/receive"
 )
 
 // Files are the files of one HTTPS or syslog drain, as its receiver has written them; "-" is standard input. Each may
@@ -73,32 +75,54 @@ func (f *Files) read(ctx context.Context, name string, d *decoder, v Visitor, be
 }
 
 // readText reads what a file has, packed or not.
-func readText(in io.Reader, name string, d *decoder, v Visitor) error {
+func readText(in *countingReader, name string, d *decoder, v Visitor) error {
 	plain, err := unpacked(bufio.NewReaderSize(in, 64<<10))
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		err = &readError{Place{Name: name}, err}
+	} else if isJSON(plain) {
+		err = readObjects(plain, name, d, v)
+	} else {
+		err = readLines(plain, name, d, v)
 	}
-	if isJSON(plain) {
-		return readObjects(plain, name, d, v)
+	// Where the file itself could be read, it was cut or changed: what was before that place is known.
+	if damage := (*readError)(nil); errors.As(err, &damage) && in.err == nil {
+		v.broken(Broken{Place: damage.place, What: "what follows can't be unpacked: " + damage.err.Error()})
+		return nil
 	}
-	return readLines(plain, name, d, v)
+	return err
 }
+
+// A readError is why reading does not go on at a place.
+type readError struct {
+	place Place
+	err   error
+}
+
+func (e *readError) Error() string {
+	return "read the copy: " + e.place.String() + ": " + e.err.Error()
+}
+func (e *readError) Unwrap() error { return e.err }
 
 // A countingReader tells how much was read, and ends with its context.
 type countingReader struct {
 	ctx  context.Context
 	r    io.Reader
 	n    int64
+	err  error // but io.EOF
 	tell func(int64)
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
+		c.err = context.Cause(c.ctx)
+		return 0, c.err
 	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	c.tell(c.n)
+	if !errors.Is(err, io.EOF) {
+		c.err = err
+	}
 	return n, err
 }
 
@@ -126,11 +150,15 @@ func unpacked(r *bufio.Reader) (*bufio.Reader, error) {
 	return r, nil
 }
 
-// isJSON says whether a text begins as JSON does.
+// isJSON says whether a text is JSON, and no syslog.
 func isJSON(r *bufio.Reader) bool {
-	head, _ := r.Peek(512) // what is shorter is all there
-	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n\x1e")
-	return len(head) > 0 && (head[0] == '{' || head[0] == '[')
+	head, _ := r.Peek(16 << 10) // what is shorter is all there
+	if b := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), "[ \t\r\n\x1e"); len(b) > 0 && b[0] == '{' {
+		return true
+	}
+	// The first brace may be damaged, as all else may be. What stands in front of the text is ttydrain's, and not what a session showed.
+	object, message := bytes.Index(head, []byte(`"operation_id":`)), bytes.Index(head, []byte("["+receive.SessionID+" "))
+	return object >= 0 && (message < 0 || object < message)
 }
 
 func readObjects(r *bufio.Reader, name string, d *decoder, v Visitor) error {
@@ -142,7 +170,7 @@ func readObjects(r *bufio.Reader, name string, d *decoder, v Visitor) error {
 		}
 		place := Place{name, at.line, at.column}
 		if err != nil {
-			return fmt.Errorf("%s: %w", place, err)
+			return &readError{place, err}
 		}
 		if broken != nil {
 			if hasRecordNames(object) {
@@ -167,7 +195,7 @@ func readLines(r *bufio.Reader, name string, d *decoder, v Visitor) error {
 		}
 		place := Place{Name: name, Line: number}
 		if err != nil {
-			return fmt.Errorf("%s: %w", place, err)
+			return &readError{place, err}
 		}
 		if len(line) == 0 {
 			continue
