@@ -33,6 +33,9 @@ type destination struct {
 	// ends gives the operations whose ends have arrived, and count how many records have, or more.
 	ends  func(t testing.TB) map[string]bool
 	count func(t testing.TB) int
+	// url is where an Elasticsearch drain's data stream can be read, with the API key that reader makes; "" for other drains.
+	url    string
+	reader func(t testing.TB) (key string)
 }
 
 // awaitEnds waits for the ends of operations, for as long as anything arrives.
@@ -225,6 +228,10 @@ func elasticsearchDrainAt(t testing.TB, name string, node *estest.Node, settings
 			return endsOf(find(t, map[string]any{"term": map[string]any{"event": "end"}}))
 		},
 		count: func(t testing.TB) int { return node.Count(t, stream) },
+		url:   node.URL + "/" + stream,
+		reader: func(t testing.TB) string {
+			return node.APIKeyWith(t, map[string]any{"index": []any{map[string]any{"names": []string{stream}, "privileges": []string{"read"}}}})
+		},
 	}
 }
 

@@ -80,6 +80,7 @@ func TestSession(t *testing.T) {
 	shell.expect("\nssh-ed25519 ")
 	shell.expect(prompt)
 
+	awaitAuditRuns(t, v, operationOf(t, shell.sofar()))
 	shell.press("exit 7\r")
 	bytesShown, status := shell.wait()
 	if status != 7 {
@@ -115,6 +116,7 @@ func TestSession(t *testing.T) {
 	}
 
 	mustBeValid(t, drains[0].arrived(t, 0))
+	auditCopies(t, v, drains, operation)
 
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)

@@ -96,6 +96,13 @@ func (s *terminal) expectBytes(n int) {
 	})
 }
 
+// sofar is what the client has shown.
+func (s *terminal) sofar() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Clone(s.shown)
+}
+
 func (s *terminal) until(what string, holds func() bool) {
 	s.t.Helper()
 	late := false

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -132,6 +134,9 @@ func (d *decoder) objects(data []byte, place Place, v Visitor) error {
 		return nil
 	}
 	r, err := d.object(data)
+	if errors.Is(err, errOther) {
+		r, err = d.wrapped(data)
+	}
 	switch {
 	case errors.Is(err, errOther):
 		v.other()
@@ -142,6 +147,22 @@ func (d *decoder) objects(data []byte, place Place, v Visitor) error {
 		return v.Record(r)
 	}
 	return nil
+}
+
+// wrapped reads a record out of an object in which a syslog server has put a message whole, under whatever name.
+func (d *decoder) wrapped(data []byte) (*Record, error) {
+	var fields map[string]any
+	if !bytes.Contains(data, []byte("["+receive.SessionID+" ")) || json.Unmarshal(data, &fields) != nil {
+		return nil, errOther
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if text, _ := fields[name].(string); strings.HasPrefix(text, "<") {
+			if r, err := d.message([]byte(text)); !errors.Is(err, errOther) {
+				return r, err
+			}
+		}
+	}
+	return nil, errOther
 }
 
 // listOf is the list of objects that Mezmo's requests, Datadog's answers and Elasticsearch's have in them; nil for none.
@@ -396,8 +417,8 @@ func jsonError(err error) error {
 
 // Names by which something is a record, whatever else is wrong with it.
 var (
-	operationName = regexp.MustCompile(`operation_id"?[=:]\s?"?([0-9A-Za-z_-]{1,64})`)
-	sequenceName  = regexp.MustCompile(`\bsequence"?[=:]\s?"?([0-9]{1,20})`)
+	operationName = regexp.MustCompile(`operation_id"?[=:]\s?\\?"?([0-9A-Za-z_-]{1,64})`)
+	sequenceName  = regexp.MustCompile(`\bsequence"?[=:]\s?\\?"?([0-9]{1,20})`)
 )
 
 func hasRecordNames(data []byte) bool { return operationName.Match(data) && sequenceName.Match(data) }

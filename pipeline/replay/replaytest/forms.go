@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -63,6 +64,14 @@ func Forms() []Form {
 			var all []byte
 			for _, m := range u {
 				all = fmt.Appendf(all, "%d %s", len(m), m)
+			}
+			return all
+		}, true, true, false},
+		{"syslog in JSON", syslogUnits(syslog.Options{Exact: true}), func(u [][]byte) []byte {
+			var all []byte
+			for _, m := range u {
+				raw, _ := json.Marshal(string(m)) // a string can be written always
+				all = fmt.Appendf(all, "{\"raw\":%s,\"severity\":6}\n", raw)
 			}
 			return all
 		}, true, true, false},
