@@ -151,7 +151,7 @@ func (w *walk) following(sequence uint64) int {
 
 // walk looks for the record of one sequence after another.
 func (w *walk) walk() {
-	for n := uint64(1); n <= w.last(); {
+	for n := uint64(1); n != 0 && n <= w.last(); { // 0 comes behind the greatest there is
 		if w.chain.dead() && w.deadAt == 0 {
 			w.deadAt = n
 		}

@@ -49,6 +49,9 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 	if r.Event == schema.EventGap || r.Event == schema.EventEnd {
 		w.open = [2]bool{}
 	}
+	if r.Detail != nil && r.Detail.LastSequence != 0 {
+		changed("it tells of other records, and can't be in their place")
+	}
 	if r.Event == schema.EventGap {
 		w.at(Gap, n, r, "a gap tells that bytes were not recorded here")
 	}

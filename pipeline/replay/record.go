@@ -59,7 +59,7 @@ type Record struct {
 // ToldGap says that the record tells of a run of records that this drain misses, and is in their place. It is no
 // record of the session, whose sequences and digests are without it.
 func (r *Record) ToldGap() bool {
-	return r.Event == schema.EventGap && r.Detail != nil && r.Detail.LastSequence != 0
+	return r.Event == schema.EventGap && r.Detail != nil && r.Sequence != 0 && r.Detail.LastSequence >= r.Sequence
 }
 
 // Broken is something that looks like a record and can't be read.

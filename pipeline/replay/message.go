@@ -1,0 +1,107 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/receive"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// message reads a record out of a line of syslog that has the structured data of one.
+func (d *decoder) message(data []byte) (*Record, error) {
+	at := bytes.Index(data, []byte("["+receive.SessionID+" "))
+	if at < 0 {
+		if bytes.Contains(data, []byte(` text_digest="`)) && hasRecordNames(data) {
+			return nil, errors.New("its structured data are not ttydrain's")
+		}
+		return nil, errOther
+	}
+	m, err := receive.ParseMessage(data)
+	headed := err == nil
+	if !headed { // a file's own line, in which the structured data and the text are as they were
+		m, err = receive.ParseMessage(append([]byte("<13>1 - - - - - "), data[at:]...))
+		if err != nil {
+			return nil, errors.New("its structured data are not of RFC 5424")
+		}
+		m.Timestamp = leadingTime(data[:at])
+	}
+	element := m.Data[receive.SessionID]
+	w := receive.RecordOf(m)
+	// The message has the ID in printable ASCII, behind a token.
+	text := m.Text
+	if _, after, ok := strings.Cut(text, "operation_id="); ok {
+		id, rest, _ := strings.Cut(after, " ")
+		w.Text, text = rest, id
+	} else {
+		text = ""
+	}
+	if w.OperationID == "" {
+		return nil, errors.New("it names no operation")
+	}
+	if !headed {
+		w.Event = eventOf(element)
+	}
+	r := d.record(&w)
+	if !headed {
+		r.Lost |= LostTime
+	}
+	if text != w.OperationID || headed && (m.ProcID != w.OperationID || element.Get("operation_id") == "") {
+		r.Faults = append(r.Faults, FaultIDs)
+	}
+	if meta := m.Data["meta"]; meta != nil && r.Sequence > 0 {
+		if id := meta.Get("sequenceId"); id != strconv.FormatUint((r.Sequence-1)%(1<<31-1)+1, 10) {
+			r.Faults = append(r.Faults, "sequence and sequenceId contradict each other")
+		}
+	}
+	r.Text = []byte(w.Text)
+	if element.Get("altered") == "true" {
+		r.Lost |= LostText | LostByDrain
+	}
+	if element.Get("omitted") != "" {
+		r.Lost |= LostByDrain
+	}
+	var ok bool
+	if r.TextDigest, ok = parseDigest(w.TextDigest); !ok {
+		r.Lost |= LostTextDigest
+		r.Faults = append(r.Faults, "text_digest is no SHA-256 digest")
+	}
+	if encoded := element.Get("log_base64"); encoded != "" && w.LogBase64 != nil {
+		r.Log = w.LogBase64
+	} else if r.Event == schema.EventOutput {
+		r.Lost |= LostLog
+	}
+	if w.Offset == "" {
+		r.Faults = append(r.Faults, "there is no offset")
+	}
+	return r, nil
+}
+
+// eventOf tells an event by what it has, where a line has lost its header.
+func eventOf(e receive.Element) string {
+	has := func(name string) bool { return e.Get(name) != "" }
+	switch {
+	case has("signature"), has("reason") && !has("bytes"), has("reason") && has("exit_status"):
+		return "end"
+	case has("bytes") && has("reason"):
+		return "gap"
+	case has("interactive"):
+		return "start"
+	case has("width"), has("height"):
+		return "resize"
+	}
+	return "output"
+}
+
+// leadingTime is the time of RFC 3339 with which a line begins, or behind which its priority is; zero for none.
+func leadingTime(head []byte) time.Time {
+	for field := range strings.FieldsSeq(string(head)) {
+		if at, err := time.Parse(time.RFC3339Nano, field); err == nil {
+			return at
+		}
+	}
+	return time.Time{}
+}

@@ -1,0 +1,196 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ttydrain/ttydrain/pipeline/receive"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// A wireRecord is a record's JSON object in any of the shapes that drains give it.
+type wireRecord struct {
+	receive.Record
+	Log  *string `json:"log"`
+	Text *string `json:"text"`
+	// Message is the text where a preset has it so, with "operation_id=ID " before it.
+	Message *string `json:"message"`
+	Line    *string `json:"line"`
+	Cut     bool    `json:"message_cut"`
+	// Mezmo has the record in its own object; the others are those of exports.
+	Meta       json.RawMessage `json:"meta"`
+	MetaOut    json.RawMessage `json:"_meta"`
+	Source     json.RawMessage `json:"_source"`
+	Attributes json.RawMessage `json:"attributes"`
+}
+
+// isRecord says whether the object is a record, and not one of somebody else's.
+func (w *wireRecord) isRecord() bool { return w.OperationID != "" && w.Event != "" }
+
+// object reads a record out of a JSON object. The error is errOther, or says what is wrong without quoting.
+func (d *decoder) object(data []byte) (*Record, error) {
+	w, err := findRecord(data, 0)
+	if err != nil {
+		return nil, err
+	}
+	r := d.record(&w.Record)
+	r.Lost |= LostTextDigest
+	switch {
+	case w.LogBase64 != nil:
+		r.Log = w.LogBase64
+		if w.Log == nil || !saysLog(*w.Log, w.LogBase64) {
+			r.Faults = append(r.Faults, "log and log_base64 contradict each other")
+		}
+	case w.Log != nil:
+		r.Log = []byte(*w.Log)
+	case r.Event == schema.EventOutput:
+		r.Lost |= LostLog
+	}
+	switch {
+	case w.Text != nil:
+		r.Text = []byte(*w.Text)
+	case w.Message != nil:
+		r.Text = []byte(afterID(*w.Message, w.OperationID))
+	case w.Line != nil:
+		r.Text = []byte(afterID(*w.Line, w.OperationID))
+	default:
+		r.Lost |= LostText
+	}
+	if w.Cut {
+		r.Lost |= LostText | LostByDrain
+	}
+	if w.Stream == "" {
+		r.Faults = append(r.Faults, "there is no stream")
+	}
+	if w.File != "" && w.File != "operations/"+w.OperationID {
+		r.Faults = append(r.Faults, FaultIDs)
+	}
+	if w.Offset == "" {
+		r.Faults = append(r.Faults, "there is no offset")
+	}
+	return r, nil
+}
+
+// objects gives the records that are in an object: one, or the list of a request or of an answer.
+func (d *decoder) objects(data []byte, place Place, v Visitor) error {
+	if list := listOf(data); list != nil {
+		for _, one := range list {
+			if err := d.objects(one, place, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	r, err := d.object(data)
+	if errors.Is(err, errOther) {
+		r, err = d.wrapped(data)
+	}
+	switch {
+	case errors.Is(err, errOther):
+		v.other()
+	case err != nil:
+		v.broken(brokenAt(place, data, err))
+	default:
+		r.Place = place
+		return v.Record(r)
+	}
+	return nil
+}
+
+// wrapped reads a record out of an object in which a syslog server has put a message whole, under whatever name.
+func (d *decoder) wrapped(data []byte) (*Record, error) {
+	var fields map[string]any
+	if !bytes.Contains(data, []byte("["+receive.SessionID+" ")) || json.Unmarshal(data, &fields) != nil {
+		return nil, errOther
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if text, _ := fields[name].(string); strings.HasPrefix(text, "<") {
+			if r, err := d.message([]byte(text)); !errors.Is(err, errOther) {
+				return r, err
+			}
+		}
+	}
+	return nil, errOther
+}
+
+// listOf is the list of objects that Mezmo's requests, Datadog's answers and Elasticsearch's have in them; nil for none.
+func listOf(data []byte) []json.RawMessage {
+	if !bytes.Contains(data[:min(len(data), 4096)], []byte(`":[`)) && !bytes.Contains(data[:min(len(data), 4096)], []byte(`": [`)) {
+		return nil
+	}
+	var w struct {
+		Operation *string           `json:"operation_id"`
+		Lines     []json.RawMessage `json:"lines"`
+		Data      []json.RawMessage `json:"data"`
+		Hits      struct {
+			Hits []json.RawMessage `json:"hits"`
+		} `json:"hits"`
+	}
+	if json.Unmarshal(data, &w) != nil || w.Operation != nil {
+		return nil
+	}
+	for _, list := range [][]json.RawMessage{w.Lines, w.Data, w.Hits.Hits} {
+		if list != nil {
+			return list
+		}
+	}
+	return nil
+}
+
+// maxNesting is how deep in other objects a record is looked for.
+const maxNesting = 3
+
+// findRecord looks for a record in an object, and in those that presets and exports put around it.
+func findRecord(data []byte, depth int) (*wireRecord, error) {
+	w := new(wireRecord)
+	if err := json.Unmarshal(data, w); err != nil {
+		if hasRecordNames(data) {
+			return nil, jsonError(err)
+		}
+		return nil, errOther
+	}
+	if w.isRecord() {
+		return w, nil
+	}
+	if depth == maxNesting {
+		return nil, errOther
+	}
+	for _, inner := range []json.RawMessage{w.Meta, w.MetaOut, w.Source, w.Attributes} {
+		if len(inner) == 0 || inner[0] != '{' {
+			continue
+		}
+		found, err := findRecord(inner, depth+1)
+		if err != nil {
+			if errors.Is(err, errOther) {
+				continue
+			}
+			return nil, err
+		}
+		// What the wrapper has in the record's place.
+		if found.Text == nil && found.Message == nil && found.Line == nil {
+			found.Message, found.Line = w.Message, w.Line
+		}
+		found.Cut = found.Cut || w.Cut
+		return found, nil
+	}
+	return nil, errOther
+}
+
+// saysLog says whether log is what a drain gets for bytes that are not UTF-8.
+func saysLog(log string, exact []byte) bool {
+	var said string
+	encoded, _ := schema.AppendString(nil, exact)
+	return json.Unmarshal(encoded, &said) == nil && said == log
+}
+
+// afterID is a message without the operation's ID in front.
+func afterID(message, id string) string {
+	if _, text, ok := strings.Cut(message, "operation_id="+id+" "); ok {
+		return text
+	}
+	return message
+}
