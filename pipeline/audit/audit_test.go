@@ -179,3 +179,27 @@ func TestFindingsQuoteNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestRendered: from what records show come the texts that they had, terminal and all.
+func TestRendered(t *testing.T) {
+	key := replaytest.Key(t)
+	f := replaytest.Forms()[0]
+	for _, id := range []string{"41", "42"} {
+		made := replaytest.NewSession(t, key, id, replaytest.Options{Pieces: 60, Gap: true})
+		_, err := replay.Sessions(t.Context(), &replay.Files{Names: []string{"-"}, Stdin: bytes.NewReader(f.Join(f.Write(t, made.Entries())))}, replay.Selection{}, func(s *replay.Session) error {
+			texts := rendered(s.Records[0].Operation, s.Operation, s.Records)
+			if len(texts) != len(s.Records) {
+				t.Fatalf("%s: %d texts of %d records", id, len(texts), len(s.Records))
+			}
+			for i, text := range texts {
+				if !bytes.Equal(text, s.Records[i].Text) {
+					t.Errorf("%s: record %d: %q, want %q", id, i+1, text, s.Records[i].Text)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

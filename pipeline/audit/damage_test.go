@@ -327,6 +327,10 @@ var damages = []damage{
 	{name: "signed by another key", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
 		return s.set(unit, "signature", s.get(s.other[len(s.other)-1], "signature"))
 	})},
+	{name: "signed by another key in the name of the right one", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
+		own, other := strings.Split(s.get(unit, "signature"), "."), strings.Split(s.get(s.other[len(s.other)-1], "signature"), ".")
+		return s.set(unit, "signature", strings.Join([]string{own[0], own[1], other[2]}, "."))
+	})},
 	{name: "signed for another session", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
 		return s.set(unit, "signature", s.get(s.a[len(s.a)-1], "signature"))
 	})},

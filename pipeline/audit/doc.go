@@ -22,7 +22,8 @@
 //     from what was before. Whether sequences and offsets go on is looked at there; a second damage behind may not be seen before the
 //     first is mended. A gap that the drain was told of is such a run, and says nothing of who made it.
 //   - The text of a record in a copy with JSON, one by one: it has no digest of its texts. That all of them together
-//     are what was signed is proven; which of them is not is found where the bytes are plain text, and otherwise the finding names all that it can be.
+//     are what was signed is proven. Which of them is not, is found by making the texts again of the bytes; where another version
+//     of ttydrain made them, the finding may name a range.
 //
 // No finding quotes content: it has sequences, offsets and places only.
 package audit

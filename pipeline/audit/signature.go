@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -197,40 +196,6 @@ func shortID(id string) string {
 		}
 	}
 	return id[:min(len(id), 20)]
-}
-
-// texts looks for the records whose text is not what was signed, where no record has a digest of them.
-func (w *walk) texts(signed string) {
-	sum := sha256.New()
-	var wrong []uint64
-	first, last := uint64(0), uint64(0) // of those of which the text can't be told
-	for i, r := range w.content {
-		text := r.Text
-		if likely, ok := plainText(r); !ok {
-			last = uint64(i) + 1
-			if first == 0 {
-				first = last
-			}
-		} else if string(likely) != string(text) {
-			wrong = append(wrong, uint64(i)+1)
-			text = likely
-		}
-		sum.Write(text)
-		sum.Write(newline)
-	}
-	if hex.EncodeToString(sum.Sum(nil)) == signed {
-		for _, n := range wrong {
-			w.at(Changed, n, w.content[n-1], "its text is not the one that was recorded")
-		}
-		return
-	}
-	for _, n := range wrong {
-		first, last = min(first, n), max(last, n)
-		if first == 0 {
-			first = n
-		}
-	}
-	w.add(Finding{Kind: Changed, First: max(first, 1), Last: max(last, 1), What: "the text of one of these records, or of several, is not what was signed"})
 }
 
 // document looks at the user document.

@@ -1,0 +1,152 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// texts looks for the records whose text is not what was signed, in a copy in which no record has a digest of them: those
+// that have another text than their bytes give, and with it the digest that was signed.
+func (w *walk) texts(signed string) {
+	var differ []int
+	first, last := 0, 0 // of those that it can be
+	again := rendered(&w.common, w.session.Operation, w.content)
+	likely := func(i int) (text []byte, ok bool) {
+		if again != nil {
+			return again[i], true
+		}
+		return plainText(w.content[i])
+	}
+	for i, r := range w.content {
+		text, ok := likely(i)
+		if ok && bytes.Equal(text, r.Text) {
+			continue
+		}
+		if ok {
+			differ = append(differ, i)
+		}
+		if last = i + 1; first == 0 {
+			first = last
+		}
+	}
+	isSigned := func(replaced func(i int) bool) bool {
+		sum := sha256.New()
+		for i, r := range w.content {
+			text := r.Text
+			if replaced(i) {
+				text, _ = likely(i)
+			}
+			w.budget -= len(text)
+			sum.Write(text)
+			sum.Write(newline)
+		}
+		return hex.EncodeToString(sum.Sum(nil)) == signed
+	}
+	isDifferent := make(map[int]bool)
+	for _, i := range differ {
+		isDifferent[i] = true
+	}
+	found := differ
+	if !isSigned(func(i int) bool { return isDifferent[i] }) {
+		found = nil
+		for _, one := range differ { // another version of ttydrain may have made other texts of some
+			if w.budget > 0 && isSigned(func(i int) bool { return i == one }) {
+				found = []int{one}
+				break
+			}
+		}
+	}
+	if found == nil {
+		w.add(Finding{Kind: Changed, First: uint64(max(first, 1)), Last: uint64(max(last, 1)), What: "the text of one of these records, or of several, is not what was signed"})
+	}
+	for _, i := range found {
+		w.at(Changed, uint64(i)+1, w.content[i], "its text is not the one that was recorded")
+	}
+}
+
+// unsigned is a signer of nothing.
+type unsigned struct{}
+
+func (unsigned) SignEnd(enrich.End) (string, error) { return "", nil }
+
+// rendered gives the texts that the enricher makes of what records show; nil where it does not make these records.
+func rendered(common, described *schema.Operation, records []*replay.Record) (texts [][]byte) {
+	op := *common
+	op.Command, op.Interactive, op.Width, op.Height = described.Command, described.Interactive, described.Width, described.Height
+	now := time.Unix(0, 0)
+	transcript, err := enrich.New(&op, unsigned{}, time.Now())
+	if err != nil {
+		return nil // without a user document
+	}
+	var decoder schema.Decoder
+	take := func() bool {
+		for transcript.Ready() {
+			taken, err := transcript.Take()
+			if err != nil {
+				return false
+			}
+			segment, err := decoder.Segment(taken.Data)
+			if err != nil {
+				return false
+			}
+			for i := range segment.Records {
+				r := &segment.Records[i]
+				if len(texts) >= len(records) || !bytes.Equal(r.Log, records[len(texts)].Log) || r.Event != records[len(texts)].Event {
+					return false
+				}
+				texts = append(texts, bytes.Clone(r.Text))
+			}
+		}
+		return true
+	}
+	for n, r := range records {
+		frames, err := framesOf(&op, r)
+		if err != nil {
+			return nil
+		}
+		received := transcript.Received()
+		if transcript.Add(&schema.Chunk{Ordinal: uint64(n), Offset: received.Bytes, Events: received.Events, Frames: frames}, now) != nil {
+			return nil
+		}
+		now = now.Add(2 * enrich.MaxAge)
+		if r.Partial { // it was cut for its age, or for what comes next
+			transcript.Expire(now)
+		}
+		if n%1000 == 0 && !take() {
+			return nil
+		}
+	}
+	if !take() || len(texts) != len(records) {
+		return nil
+	}
+	return texts
+}
+
+// framesOf is what the capture had of a record.
+func framesOf(op *schema.Operation, r *replay.Record) ([]schema.Frame, error) {
+	var f schema.Frame
+	var err error
+	at := time.Unix(0, r.Time)
+	switch r.Event {
+	case schema.EventStart:
+		f, err = schema.StartFrame(at, op)
+	case schema.EventResize:
+		f, err = schema.DetailFrame(schema.FrameResize, at, r.Detail)
+	case schema.EventGap:
+		f, err = schema.DetailFrame(schema.FrameGap, at, r.Detail)
+	case schema.EventEnd:
+		f, err = schema.DetailFrame(schema.FrameEnd, at, r.Detail)
+	default:
+		f = schema.Frame{Kind: schema.FrameStdout, Time: r.Time, Payload: r.Log}
+		if r.Stream == schema.Stderr {
+			f.Kind = schema.FrameStderr
+		}
+	}
+	return []schema.Frame{f}, err
+}
