@@ -61,7 +61,6 @@ var rooms = map[string]room{
 	"pipeline/receive":                   {ours: []string{"schema", "sinks"}, outside: all},
 	"pipeline/replay":                    {ours: []string{"schema", "sinks", "pipeline/receive"}, outside: all},
 	"pipeline/replay/replaytest":         {ours: []string{"schema", "enrich", "sinks", "sinks/https", "sinks/syslog", "pipeline/receive"}, outside: all},
-	"pipeline/replay":                    {ours: []string{"schema", "enrich", "sinks", "pipeline/receive"}, outside: all},
 	"pipeline/session":                   {ours: []string{"schema", "pipeline/measure"}, outside: all},
 	"pipeline/tracing/tracingtest":       {ours: none, outside: all},
 	"pipeline/tracing":                   {ours: none, outside: []string{"go.opentelemetry.io/"}},
