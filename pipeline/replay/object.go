@@ -104,7 +104,7 @@ func (d *decoder) objects(data []byte, place Place, v Visitor) error {
 // wrapped reads a record out of an object in which a syslog server has put a message whole, under whatever name.
 func (d *decoder) wrapped(data []byte) (*Record, error) {
 	var fields map[string]any
-	if !bytes.Contains(data, []byte("["+receive.SessionID+" ")) || json.Unmarshal(data, &fields) != nil {
+	if !bytes.Contains(data, []byte(" text_digest=")) || json.Unmarshal(data, &fields) != nil {
 		return nil, errOther
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
