@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
 func load(t *testing.T, c certificates) tls.Certificate {
@@ -32,10 +34,10 @@ func read(t *testing.T, dir, name string) []byte {
 func TestCertificates(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
 	now := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
-	c := certificates{dir: dir, names: []string{"localhost", "127.0.0.1", "::1", "drain.example.com"}, now: now}
+	c := certificates{Folder: authority.Folder{Dir: dir, Now: now}, names: []string{"localhost", "127.0.0.1", "::1", "drain.example.com"}}
 	first := load(t, c)
 
-	for name, mode := range map[string]os.FileMode{caFile: 0o644, caKeyFile: 0o600, serverFile: 0o644, serverKeyFile: 0o600} {
+	for name, mode := range map[string]os.FileMode{caFile: 0o644, authority.KeyFile: 0o600, serverFile: 0o644, serverKeyFile: 0o600} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +82,7 @@ func TestCertificates(t *testing.T) {
 		if !bytes.Equal(ca, read(t, dir, caFile)) {
 			t.Errorf("%s: the authority is another: drains do not trust it", what)
 		}
-		if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: c.names[len(c.names)-1], CurrentTime: c.now}); err != nil {
+		if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: c.names[len(c.names)-1], CurrentTime: c.Now}); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 		return cert
@@ -89,33 +91,33 @@ func TestCertificates(t *testing.T) {
 	more.names = append(more.names, "another.example.com")
 	renewed("another name", more)
 	later := more
-	later.now = now.Add(serverValidity + time.Hour)
+	later.Now = now.Add(authority.Validity + time.Hour)
 	renewed("expired", later)
 	nearly := later
-	nearly.now = later.now.Add(serverValidity - renewBefore + time.Second)
+	nearly.Now = later.Now.Add(authority.Validity - renewBefore + time.Second)
 	renewed("about to expire", nearly)
 	if err := os.Remove(filepath.Join(dir, serverKeyFile)); err != nil {
 		t.Fatal(err)
 	}
 	renewed("without its key", nearly)
-	if err := os.WriteFile(filepath.Join(dir, serverKeyFile), read(t, dir, caKeyFile), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, serverKeyFile), read(t, dir, authority.KeyFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	renewed("with another key", nearly)
 	last := nearly
-	last.now = now.Add(caValidity - renewBefore - time.Hour)
+	last.Now = now.Add(authority.CAValidity - renewBefore - time.Hour)
 	cert := renewed("near the authority's end", last)
-	if end := now.Add(caValidity); !cert.Leaf.NotAfter.Equal(end) {
+	if end := now.Add(authority.CAValidity); !cert.Leaf.NotAfter.Equal(end) {
 		t.Errorf("valid until %v, the authority until %v", cert.Leaf.NotAfter, end)
 	}
 
 	after := c
-	after.now = now.Add(caValidity)
+	after.Now = now.Add(authority.CAValidity)
 	load(t, after)
 	if bytes.Equal(ca, read(t, dir, caFile)) {
 		t.Error("an expired authority was kept")
 	}
-	if info, err := os.Stat(filepath.Join(dir, caKeyFile)); err != nil || info.Mode() != 0o600 {
+	if info, err := os.Stat(filepath.Join(dir, authority.KeyFile)); err != nil || info.Mode() != 0o600 {
 		t.Errorf("the new key has mode %v, %v", info.Mode(), err)
 	}
 }
@@ -128,14 +130,14 @@ func TestCertificatesOfOthers(t *testing.T) {
 		change func(t *testing.T, dir string)
 		want   string // the error, or "" for none
 	}{
-		{"no key of the authority, a valid server certificate", func(t *testing.T, dir string) { remove(t, dir, caKeyFile) }, ""},
-		{"no key of the authority, no server certificate", func(t *testing.T, dir string) { remove(t, dir, caKeyFile); remove(t, dir, serverFile) }, "ca.key is missing"},
+		{"no key of the authority, a valid server certificate", func(t *testing.T, dir string) { remove(t, dir, authority.KeyFile) }, ""},
+		{"no key of the authority, no server certificate", func(t *testing.T, dir string) { remove(t, dir, authority.KeyFile); remove(t, dir, serverFile) }, "ca.key is missing"},
 		{"another key of the authority", func(t *testing.T, dir string) {
-			overwrite(t, dir, caKeyFile, read(t, dir, serverKeyFile))
+			overwrite(t, dir, authority.KeyFile, read(t, dir, serverKeyFile))
 			remove(t, dir, serverFile)
 		}, "is not the key of"},
 		{"an authority that is no PEM", func(t *testing.T, dir string) { overwrite(t, dir, caFile, []byte("x")) }, "must begin with a PEM block of type CERTIFICATE"},
-		{"an authority that is a key", func(t *testing.T, dir string) { overwrite(t, dir, caFile, read(t, dir, caKeyFile)) }, "must begin with a PEM block of type CERTIFICATE"},
+		{"an authority that is a key", func(t *testing.T, dir string) { overwrite(t, dir, caFile, read(t, dir, authority.KeyFile)) }, "must begin with a PEM block of type CERTIFICATE"},
 		{"an authority that is damaged", func(t *testing.T, dir string) {
 			overwrite(t, dir, caFile, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 		}, "remove it to have a new one made"},
@@ -150,10 +152,10 @@ func TestCertificatesOfOthers(t *testing.T) {
 		}, "read a certificate or its key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := certificates{dir: t.TempDir(), names: []string{"localhost"}, now: now}
+			c := certificates{Folder: authority.Folder{Dir: t.TempDir(), Now: now}, names: []string{"localhost"}}
 			load(t, c)
-			test.change(t, c.dir)
-			before, err := os.ReadFile(filepath.Join(c.dir, caFile))
+			test.change(t, c.Dir)
+			before, err := os.ReadFile(filepath.Join(c.Dir, caFile))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +163,7 @@ func TestCertificatesOfOthers(t *testing.T) {
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q in it", err, test.want)
 			}
-			if !bytes.Equal(before, read(t, c.dir, caFile)) {
+			if !bytes.Equal(before, read(t, c.Dir, caFile)) {
 				t.Error("ca.pem was overwritten")
 			}
 		})

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
 // Options says what a [Receiver] does. The zero value of every field but Dir and Handle is ready, and
@@ -95,7 +97,7 @@ func New(o Options) (*Receiver, error) {
 			names = append(names[:len(names):len(names)], host)
 		}
 	}
-	certs := certificates{dir: o.Dir, names: certificateNames(names), now: time.Now()}
+	certs := certificates{Folder: authority.Folder{Dir: o.Dir, Now: time.Now()}, names: certificateNames(names)}
 	certificate, err := certs.load()
 	if err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
