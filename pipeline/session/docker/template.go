@@ -70,6 +70,10 @@ func templateOf(app *container.InspectResponse) (*template, error) {
 	return t, nil
 }
 
+// labelOneOff is how Docker Compose tells the containers of a service ("False") from those of "docker-compose run" ("True"). A session
+// that had the app's would be taken for one of the service's containers, and be ended when there is one too many.
+const labelOneOff = "com.docker.compose.oneoff"
+
 // createOptions are those of a session's container.
 func (r *Runtime) createOptions(t *template, spec session.Spec) client.ContainerCreateOptions {
 	command := spec.Command
@@ -80,6 +84,9 @@ func (r *Runtime) createOptions(t *template, spec session.Spec) client.Container
 	maps.DeleteFunc(labels, func(name, _ string) bool { return strings.HasPrefix(name, labelPrefix) })
 	if labels == nil {
 		labels = make(map[string]string)
+	}
+	if _, ok := labels[labelOneOff]; ok {
+		labels[labelOneOff] = "True"
 	}
 	labels[labelGateway], labels[labelRun], labels[labelOperation], labels[labelApp] = r.gateway, r.run, spec.Operation, spec.App
 	config := &container.Config{

@@ -1,7 +1,9 @@
 package docker
 
 import (
+	"maps"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -61,5 +63,20 @@ func TestNetworkModes(t *testing.T) {
 	}
 	if _, err := templateOf(&container.InspectResponse{}); err == nil {
 		t.Error("a container without a configuration was taken")
+	}
+}
+
+// TestComposeLabel: Docker Compose takes a session for none of its service's own containers.
+func TestComposeLabel(t *testing.T) {
+	for _, test := range []struct{ app, session map[string]string }{
+		{map[string]string{"com.docker.compose.oneoff": "False", "com.docker.compose.service": "web"}, map[string]string{"com.docker.compose.oneoff": "True", "com.docker.compose.service": "web"}},
+		{map[string]string{"team": "web"}, map[string]string{"team": "web"}},
+		{nil, map[string]string{}},
+	} {
+		got := new(Runtime).createOptions(&template{labels: test.app}, session.Spec{Name: "s-1", Command: []string{"sh"}}).Config.Labels
+		maps.DeleteFunc(got, func(name, _ string) bool { return strings.HasPrefix(name, labelPrefix) })
+		if !maps.Equal(got, test.session) {
+			t.Errorf("of %v: %v", test.app, got)
+		}
 	}
 }
