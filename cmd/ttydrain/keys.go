@@ -14,7 +14,7 @@ import (
 )
 
 func newKeysCommand() *cobra.Command {
-	c := &cobra.Command{Use: "keys", Short: "List or rotate the keys that sign user documents and the ends of sessions", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "keys", Short: "List or rotate the keys that sign user documents and the ends of sessions; make those of a cluster", Args: cobra.NoArgs}
 	var path, output string
 	c.PersistentFlags().StringVarP(&path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
 	c.PersistentFlags().StringVar(&output, "output", "table", "`FORMAT` of what is printed: table or json")
@@ -45,7 +45,7 @@ func newKeysCommand() *cobra.Command {
 				return enrich.RotateKey(u.SigningKey, u.Algorithm, u.KeepRetired, time.Now())
 			})
 		},
-	})
+	}, newKeysMakeCommand())
 	return c
 }
 

@@ -71,7 +71,7 @@ func newRootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
 	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
-		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand(),
+		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand(),
 		newDashboardsCommand(), newAlertsCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
