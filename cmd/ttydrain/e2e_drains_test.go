@@ -265,7 +265,7 @@ func syslogDrain(t testing.TB, name string, s *syslogtest.Server, exact bool) *d
 	}
 }
 
-// parseMessage reads a record out of a syslog message, and holds the server's own reading against it.
+// parseMessage reads a record out of a syslog message that begins with a token, or with none where it is empty, and holds the server's own reading against it.
 func parseMessage(t testing.TB, drain, token string, m syslogtest.Message) record {
 	t.Helper()
 	p, err := syslogtest.Parse([]byte(m.Raw))
@@ -277,8 +277,9 @@ func parseMessage(t testing.TB, drain, token string, m syslogtest.Message) recor
 	if operation == "" || p.ProcID != operation || m.ProcID != operation || m.App != p.App || m.MsgID != p.MsgID {
 		t.Fatalf("drain %s: the operation ID is not where it has to be: %+v", drain, m)
 	}
-	text, ok := strings.CutPrefix(p.Text, token+" operation_id="+operation+" ")
-	if !ok || !strings.HasPrefix(strings.TrimPrefix(m.Text, " "), token+" operation_id="+operation+" ") {
+	begin := strings.TrimPrefix(token+" operation_id="+operation+" ", " ")
+	text, ok := strings.CutPrefix(p.Text, begin)
+	if !ok || !strings.HasPrefix(strings.TrimPrefix(m.Text, " "), begin) {
 		t.Fatalf("drain %s: the message does not begin with token and operation ID: %q", drain, m.Text)
 	}
 	r := record{TextDigest: params["text_digest"], Whole: m.Raw}

@@ -28,6 +28,7 @@ var programs struct {
 	dir         string       // set by TestMain
 	usual, fast builtProgram // fast looks for no races
 	nats        builtProgram // the NATS server's own
+	static      builtProgram // those of the images: its file is their folder
 }
 
 func TestMain(m *testing.M) {

@@ -3,9 +3,7 @@ package dockertest
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,34 +26,40 @@ var programs = []string{
 	"uname", "uniq", "wc", "yes",
 }
 
-// importImage makes the image of this host's own files: none can be pulled from a registry where there is no network.
+// importImage makes the image of all daemons.
 func (d *Daemon) importImage(t testing.TB) {
 	t.Helper()
 	if _, err := d.Client.ImageInspect(t.Context(), Image); err == nil {
 		return
 	}
+	d.Import(t, Image, func(f *Files) {
+		f.folder(t, "srv/app/data", 0o755, 1000)
+		f.File(t, "entrypoint", 0o755, []byte("#!/bin/bash\necho entrypoint\nexit 99\n"))
+	}, `ENTRYPOINT ["/entrypoint"]`, `CMD ["no-such-command"]`, "ENV FROM_IMAGE=image", "LABEL image=test", "VOLUME /srv/app/data")
+}
+
+// Import makes an image of this host's own files, since none can be pulled from a registry where there is no network: of the
+// programs that are in [Image] too, and of what add adds. changes are instructions of a Dockerfile.
+func (d *Daemon) Import(t testing.TB, name string, add func(*Files), changes ...string) {
+	t.Helper()
 	var archive bytes.Buffer
-	w := &tarWriter{Writer: tar.NewWriter(&archive), seen: make(map[string]bool)}
+	f := &Files{tar.NewWriter(&archive), make(map[string]bool)}
 	for _, folder := range []string{"bin", "dev", "etc", "proc", "root", "srv", "srv/app", "sys", "usr", "usr/bin"} {
-		w.folder(t, folder, 0o755, 0)
+		f.folder(t, folder, 0o755, 0)
 	}
-	w.folder(t, "tmp", 0o1777, 0)
-	w.folder(t, "srv/app/data", 0o755, 1000)
-	w.file(t, "etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/bash\napp:x:1000:1000:App:/srv/app:/bin/bash\n"))
-	w.file(t, "etc/group", 0o644, []byte("root:x:0:\napp:x:1000:\n"))
-	w.file(t, "entrypoint", 0o755, []byte("#!/bin/bash\necho entrypoint\nexit 99\n"))
+	f.folder(t, "tmp", 0o1777, 0)
+	f.File(t, "etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/bash\napp:x:1000:1000:App:/srv/app:/bin/bash\n"))
+	f.File(t, "etc/group", 0o644, []byte("root:x:0:\napp:x:1000:\n"))
 	for _, name := range programs {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			absent(t, "the image for tests: "+name+" is not installed")
-		}
-		w.program(t, "bin/"+name, path)
+		f.Program(t, name)
 	}
-	if err := w.Close(); err != nil {
+	if add != nil {
+		add(f)
+	}
+	if err := f.w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := d.Client.ImageImport(t.Context(), client.ImageImportSource{Source: &archive, SourceName: "-"}, Image, client.ImageImportOptions{
-		Changes: []string{`ENTRYPOINT ["/entrypoint"]`, `CMD ["no-such-command"]`, "ENV FROM_IMAGE=image", "LABEL image=test", "VOLUME /srv/app/data"}})
+	answer, err := d.Client.ImageImport(t.Context(), client.ImageImportSource{Source: &archive, SourceName: "-"}, name, client.ImageImportOptions{Changes: changes})
 	if err != nil {
 		t.Fatalf("import an image: %v", err)
 	}
@@ -65,66 +69,76 @@ func (d *Daemon) importImage(t testing.TB) {
 	}
 }
 
-// tarWriter writes an image's files, each once.
-type tarWriter struct {
-	*tar.Writer
+// Files are those of an image, each of which is written once. Names begin without a slash; folders on the way to them are made.
+type Files struct {
+	w    *tar.Writer
 	seen map[string]bool
 }
 
-func (w *tarWriter) folder(t testing.TB, name string, mode int64, owner int) {
+// File adds a file.
+func (f *Files) File(t testing.TB, name string, mode int64, data []byte) {
 	t.Helper()
-	w.entry(t, &tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode, Uid: owner, Gid: owner}, nil)
+	if folder := filepath.Dir(name); folder != "." {
+		parts := strings.Split(folder, "/")
+		for i := range parts {
+			f.folder(t, strings.Join(parts[:i+1], "/"), 0o755, 0)
+		}
+	}
+	f.entry(t, &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(data))}, data)
 }
 
-func (w *tarWriter) file(t testing.TB, name string, mode int64, data []byte) {
+func (f *Files) folder(t testing.TB, name string, mode int64, owner int) {
 	t.Helper()
-	w.entry(t, &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(data))}, data)
+	f.entry(t, &tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode, Uid: owner, Gid: owner}, nil)
 }
 
-func (w *tarWriter) entry(t testing.TB, h *tar.Header, data []byte) {
+func (f *Files) entry(t testing.TB, h *tar.Header, data []byte) {
 	t.Helper()
-	if w.seen[h.Name] {
+	if f.seen[h.Name] {
 		return
 	}
-	w.seen[h.Name] = true
-	if err := w.WriteHeader(h); err != nil {
+	f.seen[h.Name] = true
+	if err := f.w.WriteHeader(h); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Write(data); err != nil {
+	if _, err := f.w.Write(data); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Program adds a program of this host in /bin, by its name. Where the host lacks it, the test is skipped, or fails with
+// TTYDRAIN_REQUIRE_SERVERS=1.
+func (f *Files) Program(t testing.TB, name string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		absent(t, "an image for tests: "+name+" is not installed")
+	}
+	f.Binary(t, "bin/"+name, path)
 }
 
 // libraries finds the paths in what ldd(1) prints.
 var libraries = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+) \(`)
 
-// program writes a program of this host with the libraries that it is linked to.
-func (w *tarWriter) program(t testing.TB, name, path string) {
+// Binary adds a program or library of this host's, at path, under a name, with the libraries that it is linked to.
+func (f *Files) Binary(t testing.TB, name, path string) {
 	t.Helper()
-	w.copy(t, name, path)
+	f.Copy(t, name, path)
 	said, err := exec.Command("ldd", path).CombinedOutput()
 	if err != nil && !bytes.Contains(said, []byte("not a dynamic executable")) {
 		t.Fatalf("ldd %s: %v %s", path, err, said)
 	}
 	for _, m := range libraries.FindAllSubmatch(said, -1) {
-		w.copy(t, strings.TrimPrefix(string(m[1]), "/"), string(m[1]))
+		f.Copy(t, strings.TrimPrefix(string(m[1]), "/"), string(m[1]))
 	}
 }
 
-func (w *tarWriter) copy(t testing.TB, name, path string) {
+// Copy adds a file of this host's, at path, under a name.
+func (f *Files) Copy(t testing.TB, name, path string) {
 	t.Helper()
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("the image for tests: %v", err)
-	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("an image for tests: %v", err)
 	}
-	if folder := filepath.Dir(name); folder != "." {
-		parts := strings.Split(folder, "/")
-		for i := range parts {
-			w.folder(t, strings.Join(parts[:i+1], "/"), 0o755, 0)
-		}
-	}
-	w.file(t, name, 0o755, data)
+	f.File(t, name, 0o755, data)
 }
