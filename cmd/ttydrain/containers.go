@@ -33,7 +33,7 @@ func appContainer(a *config.App) session.Container {
 
 // probeContainers asks the Docker daemon whether it is there, with what the apps need of it, tells how it went, and gives how many failed.
 func probeContainers(ctx context.Context, c *config.Config) (failed int, err error) {
-	if !c.UsesDocker() {
+	if !c.UsesRuntime(config.RuntimeDocker) {
 		return 0, nil
 	}
 	r, err := newContainers(c, "", slog.New(slog.DiscardHandler))

@@ -221,8 +221,12 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	}
 	caps := n.runtime.Capabilities()
 	n.log.Info("the sandbox runtime is ready", "capabilities", caps.String())
+	level := slog.LevelWarn
+	if !c.UsesRuntime(config.RuntimeSandbox) {
+		level = slog.LevelInfo // of no harm until an app has it
+	}
 	for _, lack := range caps.Missing {
-		n.log.Warn("sessions lack a protection on this host", "feature", lack.Feature, "reason", lack.Reason, "remedy", lack.Remedy)
+		n.log.Log(ctx, level, "sessions lack a protection on this host", "feature", lack.Feature, "reason", lack.Reason, "remedy", lack.Remedy)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -230,7 +234,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	}
 	name := host + "/" + c.Gateway.Listen
 	runtimes := map[string]session.Runtime{config.RuntimeSandbox: n.runtime}
-	if c.UsesDocker() {
+	if c.UsesRuntime(config.RuntimeDocker) {
 		if n.containers, err = newContainers(c, name, n.log); err != nil {
 			return err
 		}

@@ -189,7 +189,7 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"log", before.Log, after.Log},
 		{"tracing", before.Tracing, after.Tracing},
 		// The daemon is spoken to from the start on, where an app wants it; that none wants it any more is no matter.
-		{"apps: the first one with runtime docker", false, after.UsesDocker() && !before.UsesDocker()},
+		{"apps: the first one with runtime docker", false, after.UsesRuntime(config.RuntimeDocker) && !before.UsesRuntime(config.RuntimeDocker)},
 	} {
 		if !reflect.DeepEqual(s.before, s.after) {
 			changed = append(changed, s.name)

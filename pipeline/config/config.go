@@ -236,7 +236,7 @@ type Docker struct {
 
 func (d *Docker) setDefaults() { d.Host = "unix:///var/run/docker.sock" }
 
-// UsesDocker says whether any app has the docker runtime.
-func (c *Config) UsesDocker() bool {
-	return slices.ContainsFunc(c.Apps, func(a App) bool { return a.Runtime == RuntimeDocker })
+// UsesRuntime says whether any app has that runtime.
+func (c *Config) UsesRuntime(name string) bool {
+	return slices.ContainsFunc(c.Apps, func(a App) bool { return a.Runtime == name })
 }
