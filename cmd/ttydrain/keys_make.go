@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +52,11 @@ func newKeysMakeCommand() *cobra.Command {
 					return usageError{fmt.Errorf("--owner %q is not understood: expected UID:GID, such as 65532:65532", owner)}
 				}
 				m.uid, m.gid = uid, gid
+			}
+			for _, name := range servers {
+				if name != filepath.Base(name) || strings.HasPrefix(name, ".") || name == "ca" || slices.Contains(natsUsers[:], name) {
+					return usageError{fmt.Errorf("--server %q is not understood: expected a host's name, and neither ca nor a role", name)}
+				}
 			}
 			return m.run(servers)
 		},
@@ -115,9 +121,6 @@ func (m *keyMaker) run(servers []string) error {
 
 // certificate makes a certificate with its key.
 func (m *keyMaker) certificate(ca *x509.Certificate, r authority.Request) error {
-	if r.Name != filepath.Base(r.Name) || strings.HasPrefix(r.Name, ".") || r.Name == "ca" {
-		return usageError{fmt.Errorf("--server %q is not understood: expected a host's name", r.Name)}
-	}
 	if err := m.make(r.Name+".pem", func(string) error { return m.Issue(ca, r) }); err != nil {
 		return err
 	}
