@@ -81,6 +81,14 @@ func newComposition(t *testing.T) *composition {
 	c.env = append(os.Environ(), "DOCKER_HOST="+d.Host, "DOCKER_BUILDKIT=0", "COMPOSE_PROJECT_NAME=ttydrain", "COMPOSE_HTTP_TIMEOUT=180",
 		"TTYDRAIN_CONFIG="+config, "TTYDRAIN_KEYS="+filepath.Join(c.site.dir, "keys"), "DOCKER_SOCKET="+socket,
 		"DOCKER_GID="+strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid)), "SSH_ADDRESS=127.0.7."+strconv.Itoa(1+os.Getpid()%250))
+	t.Cleanup(func() {
+		if t.Failed() {
+			cmd := exec.Command("docker-compose", "-f", "../../docker-compose.yml", "logs", "--no-color", "--tail", "20")
+			cmd.Env = c.env
+			out, err := cmd.CombinedOutput()
+			t.Logf("what all have said, %v:\n%s", err, out)
+		}
+	})
 	return c
 }
 
@@ -127,17 +135,9 @@ func (c *composition) do(args ...string) string {
 	cmd.Env = c.env
 	got := runTo(c.t, cmd)
 	if got.status != 0 {
-		c.t.Fatalf("docker-compose %q: %d\n%s%s\n%s", args, got.status, got.stdout, got.stderr, c.logs())
+		c.t.Fatalf("docker-compose %q: %d\n%s%s", args, got.status, got.stdout, got.stderr)
 	}
 	return got.stdout
-}
-
-// logs is the end of what all have said.
-func (c *composition) logs() string {
-	cmd := exec.Command("docker-compose", "-f", "../../docker-compose.yml", "logs", "--no-color", "--tail", "20")
-	cmd.Env = c.env
-	out, _ := cmd.CombinedOutput()
-	return string(out)
 }
 
 // containers are those of a service, in the order of their numbers.
@@ -221,7 +221,7 @@ func (c *composition) command(gateway, command string) string {
 		return !strings.Contains(got.stderr, "so it was not started: try again")
 	})
 	if got.status != 0 {
-		c.t.Fatalf("%s: %s: exit status %d: %s\n%s", gateway, command, got.status, got.stderr, c.logs())
+		c.t.Fatalf("%s: %s: exit status %d: %s", gateway, command, got.status, got.stderr)
 	}
 	s := c.transcript(operationOf(c.t, []byte(got.stderr)))
 	mustBe(c.t, "audit", command, s.stdout, []byte(got.stdout))
