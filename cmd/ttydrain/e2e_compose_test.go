@@ -78,7 +78,7 @@ func newComposition(t *testing.T) *composition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.env = append(os.Environ(), "DOCKER_HOST="+d.Host, "DOCKER_BUILDKIT=0", "COMPOSE_PROJECT_NAME=ttydrain", "COMPOSE_HTTP_TIMEOUT=180",
+	c.env = append(os.Environ(), "DOCKER_HOST="+d.Host, "DOCKER_BUILDKIT=0", "COMPOSE_DOCKER_CLI_BUILD=0", "COMPOSE_PROJECT_NAME=ttydrain", "COMPOSE_HTTP_TIMEOUT=180",
 		"TTYDRAIN_CONFIG="+config, "TTYDRAIN_KEYS="+filepath.Join(c.site.dir, "keys"), "DOCKER_SOCKET="+socket,
 		"DOCKER_GID="+strconv.Itoa(int(info.Sys().(*syscall.Stat_t).Gid)), "SSH_ADDRESS=127.0.7."+strconv.Itoa(1+os.Getpid()%250))
 	t.Cleanup(func() {
