@@ -333,15 +333,17 @@ func TestCompose(t *testing.T) {
 	c.command("gateway-1", "seq 1000")
 
 	// As an operator does. The search drain has nobody to deliver to, which is no other's trouble.
-	var drains []struct{ Name, State string }
-	if err := json.Unmarshal([]byte(c.do("exec", "-T", "router", "ttydrain", "drains", "list", "-c", "/etc/ttydrain/ttydrain.yaml", "--output", "json")), &drains); err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range drains {
-		if want := map[string]string{"audit": "delivering", "search": "retrying"}[d.Name]; d.State != want {
-			t.Errorf("the drain %s is %s", d.Name, d.State)
+	await(t, "for one drain to deliver, and one to try again", func() bool {
+		var drains []struct{ Name, State string }
+		if err := json.Unmarshal([]byte(c.do("exec", "-T", "router", "ttydrain", "drains", "list", "-c", "/etc/ttydrain/ttydrain.yaml", "--output", "json")), &drains); err != nil {
+			t.Fatal(err)
 		}
-	}
+		states := make(map[string]string)
+		for _, d := range drains {
+			states[d.Name] = d.State
+		}
+		return len(states) == 2 && states["audit"] == "delivering" && states["search"] == "retrying"
+	})
 	// Each part may do what it needs on NATS, and needs no more than that.
 	if said := c.do("logs", "--no-color", "nats-1", "nats-2", "nats-3"); strings.Contains(said, "Violation") || !strings.Contains(said, "Server is ready") {
 		t.Errorf("what NATS said:\n%s", said)
