@@ -14,6 +14,8 @@ type SegmentQuery struct {
 	Since time.Time
 	// Now leaves out all that is there already.
 	Now bool
+	// After leaves out what is up to this sequence of LOGS.
+	After uint64
 	// Follow goes on with what is published later.
 	Follow bool
 }
@@ -25,12 +27,12 @@ func (o *Operator) Segments(ctx context.Context, q SegmentQuery, begin func(coun
 	if q.Operation != "" { // whose stack and app are what they are
 		filter = schema.FilterOperation(q.Operation, o.Bus.Partitions())
 	}
-	var after uint64
+	after := q.After
 	var err error
 	switch {
 	case q.Now:
 		after, err = o.Bus.End(ctx, schema.StreamLogs)
-	case !q.Since.IsZero():
+	case !q.Since.IsZero() && after == 0:
 		after, err = o.Bus.BeforeTime(ctx, q.Since)
 	}
 	if err != nil {

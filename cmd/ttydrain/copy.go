@@ -33,6 +33,11 @@ ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD, whi
 
 func (f *copyFlags) flags(c *cobra.Command) {
 	f.remote.flags(c)
+	f.sourceFlags(c)
+}
+
+// sourceFlags are the flags beside those of the running ttydrain.
+func (f *copyFlags) sourceFlags(c *cobra.Command) {
 	s := c.Flags()
 	s.StringArrayVar(&f.from, "from", nil, "the `COPY` to read: a file, - or the URL of an Elasticsearch data stream (default: the LOGS stream)")
 	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust where something is fetched by TLS (default: the system's)")

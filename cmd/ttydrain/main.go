@@ -72,7 +72,7 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(newDemoCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
 		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand(),
-		newDashboardsCommand(), newAlertsCommand())
+		newReplayCommand(), newExportCommand(), newTailCommand(), newDashboardsCommand(), newAlertsCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	makeStrict(root)

@@ -48,10 +48,16 @@ type remote struct {
 }
 
 func (r *remote) flags(c *cobra.Command) {
+	r.endpointFlags(c)
+	c.PersistentFlags().StringVar(&r.output, "output", "table", "`FORMAT` of what is printed: table or json")
+}
+
+// endpointFlags are the flags of a command that has no output to choose.
+func (r *remote) endpointFlags(c *cobra.Command) {
+	r.output = "table"
 	f := c.PersistentFlags()
 	f.StringVarP(&r.config, "config", "c", "ttydrain.yaml", "the configuration that serve runs with, a YAML `FILE`")
 	f.StringVar(&r.address, "admin", "", "the admin `HOST:PORT` of the one that runs (default: that of the configuration)")
-	f.StringVar(&r.output, "output", "table", "`FORMAT` of what is printed: table or json")
 }
 
 // endpoint is where the running ttydrain is asked, and the token to show it.

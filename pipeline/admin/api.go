@@ -36,7 +36,7 @@ const maxLetters = 1000
 //	GET    sessions/{id}/live           what it has shown, and what it shows from then on, as events (text/event-stream)
 //	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with {"asked_by": NAME, "reason": TEXT}; 200
 //	                                    also where one could not be confirmed: see "result"
-//	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&follow=true]    what was recorded: see schema.HeaderSegments
+//	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&after=SEQUENCE&follow=true]    what was recorded: see schema.HeaderSegments
 //
 // An error is {"error": TEXT}. What somebody of the console asks for is asked for in their name: asked_by is not looked at.
 //

@@ -24,6 +24,13 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 	query := pipeline.SegmentQuery{
 		Operation: q.Get("operation"), App: q.Get("app"), Stack: q.Get("stack"), Now: q.Get("from") == "now", Follow: q.Get("follow") == "true",
 	}
+	if after := q.Get("after"); after != "" {
+		var err error
+		if query.After, err = strconv.ParseUint(after, 10, 64); err != nil {
+			reply(w, http.StatusBadRequest, map[string]string{"error": `"after" is not understood: expected a sequence of the stream`})
+			return
+		}
+	}
 	if since := q.Get("since"); since != "" {
 		var err error
 		if query.Since, err = time.Parse(time.RFC3339, since); err != nil {

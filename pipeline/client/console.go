@@ -102,6 +102,14 @@ func LocalTerminal(f *os.File) (*Terminal, error) {
 	return &Terminal{Name: os.Getenv("TERM"), Width: width, Height: height, Modes: localModes(int(f.Fd()))}, nil
 }
 
+// Discard drops what was typed on a terminal, or sent by it, and not read.
+func Discard(f *os.File) error {
+	if err := flushInput(int(f.Fd())); err != nil {
+		return fmt.Errorf("drop the terminal's input: %w", err)
+	}
+	return nil
+}
+
 // MakeRaw makes a terminal pass everything on as it is typed, and gives what restores it. That may be
 // called from any goroutine, and any number of times.
 func MakeRaw(f *os.File) (restore func() error, err error) {

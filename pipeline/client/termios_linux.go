@@ -11,6 +11,9 @@ const (
 	flushWriteTermios = unix.TCSETSF
 )
 
+// flushInput drops what was typed on a terminal and not read.
+func flushInput(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH) }
+
 // What the opcodes of RFC 4254 §8 (and RFC 8160 for IUTF8) are on Linux, where there is such a thing.
 var (
 	characterModes = map[byte]int{

@@ -26,18 +26,26 @@ type Stream struct {
 	// Follow goes on with what is recorded later. Without From it begins with what there is.
 	Follow bool
 	// Now leaves out what is there already.
-	Now      bool
+	Now bool
+	// After leaves out what is up to this sequence.
+	After uint64
+	// Last is, after Read, the sequence of the last message of which all was given, or After. Another Read can go on behind it.
+	Last     uint64
 	Progress Progress
 }
 
 // Grouped implements [Copy].
 func (s *Stream) Grouped() bool { return false }
 
+// ErrInterrupted is wrapped by the error of a Stream's Read that had begun.
+var ErrInterrupted = errors.New("read the stream")
+
 // sinceMargin is how much earlier than a session's start the stream is read from: the clocks of a gateway and of NATS differ.
 const sinceMargin = 10 * time.Minute
 
 // Read implements [Copy].
 func (s *Stream) Read(ctx context.Context, v Visitor) error {
+	s.Last = s.After
 	q := url.Values{}
 	set := func(name, value string) {
 		if value != "" {
@@ -52,7 +60,10 @@ func (s *Stream) Read(ctx context.Context, v Visitor) error {
 	if s.Follow {
 		set("follow", "true")
 	}
-	if s.Now {
+	switch {
+	case s.After > 0:
+		set("after", strconv.FormatUint(s.After, 10))
+	case s.Now:
 		set("from", "now")
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Address+"/api/v1/segments?"+q.Encode(), nil)
@@ -94,16 +105,17 @@ func (s *Stream) segments(r *bufio.Reader, total int64, v Visitor) error {
 		}
 		switch {
 		case err != nil:
-			return fmt.Errorf("read the stream: the answer ends early: %w", err)
+			return fmt.Errorf("%w: the answer ends early: %w", ErrInterrupted, err)
 		case sequence == 0 && len(data) == 0:
 			return nil
 		case sequence == 0:
-			return errors.New(string(data))
+			return fmt.Errorf("%w: %s", ErrInterrupted, data)
 		}
 		place := Place{Name: schema.StreamLogs + "/" + strconv.FormatUint(sequence, 10)}
 		segment, err := d.Segment(data)
 		if err != nil {
 			v.broken(Broken{Place: place, What: err.Error()})
+			s.Last = sequence
 			continue
 		}
 		for i := range segment.Records {
@@ -112,6 +124,7 @@ func (s *Stream) segments(r *bufio.Reader, total int64, v Visitor) error {
 				return err
 			}
 		}
+		s.Last = sequence
 		s.Progress.tell(done, total)
 	}
 }

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline/replay"
+)
+
+// exporting is one run of `export`.
+type exporting struct {
+	copyFlags
+	format, file string
+	idleLimit    time.Duration
+	exact        bool
+}
+
+func newExportCommand() *cobra.Command {
+	e := new(exporting)
+	c := &cobra.Command{
+		Use:   "export OPERATION",
+		Short: "Write a session as an asciicast, as text or as its records",
+		Long: `Writes a session in another format:
+
+  asciicast   asciicast v2, which asciinema plays. What was shown goes through the filter of "ttydrain replay", since players give it to a
+              terminal as it is; --exact leaves it as it was. Bytes that are not UTF-8 are U+FFFD: the format has none. What is missing
+              is a marker.
+  text        as a person reads it: a line for each that was shown, and in brackets what happened beside them
+  ndjson      its records, once each and in order, as HTTPS drains get them: another copy, for "ttydrain audit" too
+
+` + fromHelp,
+		Example: "  ttydrain export 42 --format asciicast -o 42.cast && asciinema play 42.cast\n  ttydrain export 42 --format text --from siem.ndjson",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			e.selection.Operation = args[0]
+			return e.run(c.Context())
+		},
+	}
+	e.endpointFlags(c)
+	e.sourceFlags(c)
+	f := c.Flags()
+	f.StringVar(&e.format, "format", "asciicast", "the `FORMAT`: asciicast, text or ndjson")
+	f.StringVarP(&e.file, "output", "o", "-", "the `FILE` to write, which only you can read (default: standard output)")
+	f.DurationVar(&e.idleLimit, "idle-limit", 0, "of an asciicast: shorten pauses to this `DURATION` (default: none)")
+	f.BoolVar(&e.exact, "exact", false, "of an asciicast: with all that was shown, harmful or not")
+	return c
+}
+
+func (e *exporting) run(ctx context.Context) error {
+	formats := map[string]func(io.Writer, *replay.Session) error{
+		"asciicast": func(w io.Writer, s *replay.Session) error { return replay.WriteCast(w, s, e.idleLimit, e.exact) },
+		"text":      replay.WriteText,
+		"ndjson":    replay.WriteRecords,
+	}
+	write, ok := formats[e.format]
+	switch {
+	case !ok:
+		return usageError{fmt.Errorf("--format %q is not known: expected asciicast, text or ndjson", e.format)}
+	case e.idleLimit < 0:
+		return usageError{errors.New("--idle-limit: expected a duration such as 2s")}
+	}
+	if err := e.parse(); err != nil {
+		return err
+	}
+	progress, done := showProgress("reading")
+	source, err := e.open(progress)
+	if err != nil {
+		return err
+	}
+	s, err := readSession(ctx, source, e.selection)
+	done()
+	if err != nil {
+		return err
+	}
+	tellDoubts(os.Stderr, s)
+	if e.file == "-" {
+		return writeTo(os.Stdout, s, write)
+	}
+	return writeFile(e.file, func(f *os.File) error { return writeTo(f, s, write) })
+}
+
+func writeTo(f *os.File, s *replay.Session, write func(io.Writer, *replay.Session) error) error {
+	w := bufio.NewWriterSize(f, 64<<10)
+	if err := write(w, s); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write the session: %w", err)
+	}
+	return nil
+}
+
+// writeFile writes a file that only this user can read. It is there when it is whole.
+func writeFile(name string, write func(*os.File) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".ttydrain-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ttydrain/ttydrain/pipeline/client"
+	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// tailing is one run of `tail`.
+type tailing struct {
+	copyFlags
+	lines    int
+	noFollow bool
+
+	out     *bufio.Writer
+	colour  bool
+	encoder replay.RecordEncoder
+	line    []byte
+}
+
+func newTailCommand() *cobra.Command {
+	t := new(tailing)
+	c := &cobra.Command{
+		Use:   "tail",
+		Short: "Follow what sessions show, line by line",
+		Long: `Follows what sessions show, from the LOGS stream of the serve that runs with the configuration: each line with the time, the
+session, and who is in it, as a person reads it, without escape sequences. A line comes when it is whole, or ten seconds after its first byte. With --operation it
+ends with the session. Restarts of serve are waited for.
+
+With --output json it prints the records, as HTTPS drains get them.`,
+		Example: "  ttydrain tail --app web -n 100\n  ttydrain tail --operation 42 --since 1h --output json | jq -r .text",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return t.run(c.Context()) },
+	}
+	t.remote.flags(c)
+	f := c.Flags()
+	f.StringVar(&t.selection.Operation, "operation", "", "only the session with this `ID`")
+	f.StringVar(&t.selection.App, "app", "", "only sessions on the app with this `NAME`")
+	f.StringVar(&t.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
+	f.StringVar(&t.since, "since", "", "begin with what was shown at this `TIME`, as 2026-01-31T09:30:00Z or as 1h before now")
+	f.IntVarP(&t.lines, "lines", "n", 0, "begin with the last `NUMBER` of lines (with --since: of those since then)")
+	f.BoolVar(&t.noFollow, "no-follow", false, "end with what is there")
+	return c
+}
+
+func (t *tailing) run(ctx context.Context) error {
+	if err := t.parse(); err != nil {
+		return err
+	}
+	if t.lines < 0 {
+		return usageError{errors.New("--lines: expected a number from 0 on")}
+	}
+	since := t.selection.Since
+	stream, err := t.stream(nil)
+	if err != nil {
+		return err
+	}
+	t.out = bufio.NewWriter(os.Stdout)
+	t.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	ended := false
+	if t.lines > 0 || !since.IsZero() || t.selection.Operation != "" {
+		if ended, err = t.past(ctx, stream, since); err != nil {
+			return t.stopped(ctx, err)
+		}
+	} else {
+		stream.Now = !t.noFollow
+	}
+	if ended {
+		fmt.Fprintf(os.Stderr, "ttydrain: session %s has ended\n", t.selection.Operation)
+	}
+	if ended || t.noFollow {
+		return nil
+	}
+	told := false
+	f := follower{stream: stream, lost: func(err error) {
+		if !told {
+			fmt.Fprintf(os.Stderr, "ttydrain: %v: it is asked again until it answers\n", err)
+		}
+		told = true
+	}}
+	return t.stopped(ctx, f.run(ctx, func(r *replay.Record) error {
+		told = false
+		if !t.selection.Takes(r.Operation) || !since.IsZero() && r.Time < since.UnixNano() {
+			return nil
+		}
+		if err := errors.Join(t.print(r), t.flush()); err != nil {
+			return err
+		}
+		if t.selection.Operation != "" && r.Event == schema.EventEnd {
+			return errOver
+		}
+		return nil
+	}))
+}
+
+// stopped says that to be asked to stop is no failure.
+func (t *tailing) stopped(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
+}
+
+// lookBack is how far back the last lines are looked for, step by step; 0 is all the way.
+var lookBack = []time.Duration{time.Minute, time.Hour, 24 * time.Hour, 0}
+
+// past prints what there is already, and says whether the session that was asked for has ended. The stream goes on behind it.
+func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Time) (ended bool, err error) {
+	steps := lookBack
+	if !since.IsZero() || t.selection.Operation != "" {
+		steps = []time.Duration{0}
+	}
+	only := t.lines == 0 && since.IsZero() // that it has ended is all that is asked
+	if only || t.lines > 0 {               // otherwise what is printed is progress enough
+		progress, done := showProgress("reading")
+		defer done()
+		stream.Progress = progress
+	}
+	var last []*replay.Record // what is to be printed, if it is the last t.lines
+	for _, back := range steps {
+		last = last[:0]
+		began := time.Now()
+		if back > 0 {
+			stream.Selection.Since = began.Add(-back)
+		} else {
+			stream.Selection.Since = since
+		}
+		err := stream.Read(ctx, replay.Visitor{Record: func(r *replay.Record) error {
+			if !t.selection.Takes(r.Operation) || r.Time < stream.Selection.Since.UnixNano() && !stream.Selection.Since.IsZero() {
+				return nil
+			}
+			ended = ended || t.selection.Operation != "" && r.Event == schema.EventEnd
+			switch {
+			case only:
+				return nil
+			case t.lines == 0:
+				return t.print(r)
+			}
+			if last = append(last, r); len(last) >= 2*t.lines { // those before are let go
+				last = append(make([]*replay.Record, 0, 2*t.lines), last[len(last)-t.lines:]...)
+			}
+			return nil
+		}})
+		if err != nil {
+			return false, err
+		}
+		if len(last) >= t.lines {
+			break
+		}
+	}
+	for _, r := range last[max(0, len(last)-t.lines):] {
+		if err := t.print(r); err != nil {
+			return false, err
+		}
+	}
+	stream.After, stream.Progress = stream.Last, nil
+	return ended, t.flush()
+}
+
+// print prints one line.
+func (t *tailing) print(r *replay.Record) error {
+	if t.output == "json" {
+		var err error
+		if t.line, err = t.encoder.Append(t.line[:0], r); err != nil {
+			return err
+		}
+		_, err = t.out.Write(t.line)
+		return err
+	}
+	op := r.Operation
+	head := fmt.Sprintf("%s %s %s@%s", time.Unix(0, r.Time).Local().Format(time.TimeOnly), op.ID, cell(op.User.Name), cell(op.App))
+	text := strings.ReplaceAll(client.Printable(string(r.Text)), "\n", " ")
+	if r.Event != schema.EventOutput {
+		text = "[" + text + "]"
+	}
+	if t.colour {
+		head = "\x1b[36m" + head + "\x1b[0m"
+	}
+	_, err := fmt.Fprintf(t.out, "%s  %s\n", head, text)
+	return err
+}
+
+func (t *tailing) flush() error {
+	if err := t.out.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package replay
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// WriteText writes a session as a person reads it: a line for each that was shown, without escape sequences, and what happened beside them in
+// brackets. A line that was recorded in pieces is one line, as far as the pieces tell.
+func WriteText(w io.Writer, s *Session) error {
+	t := textWriter{w: w}
+	last := uint64(0)
+	for r := range s.Transcript() {
+		if r.Sequence > last+1 {
+			t.event(missingRecords(last+1, r.Sequence-1))
+		}
+		last = r.Sequence
+		if r.Event == schema.EventOutput {
+			t.output(r)
+		} else {
+			t.event(string(r.Text))
+		}
+	}
+	t.flush()
+	if t.err != nil {
+		return fmt.Errorf("write the text: %w", t.err)
+	}
+	return nil
+}
+
+type textWriter struct {
+	w       io.Writer
+	pending [2]*textPiece // by stream: a line that goes on
+	err     error         // of the first write that failed
+}
+
+// A textPiece is a line as far as it is known.
+type textPiece struct {
+	text []byte
+	long bool // it was cut for its length, and goes on where it ended
+}
+
+func (t *textWriter) output(r *Record) {
+	p := t.pending[r.Stream]
+	t.pending[r.Stream] = nil
+	text := r.Text
+	if p != nil {
+		switch {
+		case bytes.HasPrefix(text, p.text) && !p.long: // cut for its age, and told again
+		case p.long:
+			text = append(p.text, text...)
+		default:
+			t.line(p.text)
+		}
+	}
+	if r.Partial {
+		t.pending[r.Stream] = &textPiece{bytes.Clone(text), max(len(r.Log), len(r.Text)) > enrich.MaxLine/2}
+		return
+	}
+	t.line(text)
+}
+
+func (t *textWriter) event(sentence string) {
+	t.flush()
+	t.line([]byte("[" + sentence + "]"))
+}
+
+func (t *textWriter) flush() {
+	for stream, p := range t.pending {
+		if p != nil {
+			t.line(p.text)
+			t.pending[stream] = nil
+		}
+	}
+}
+
+// line writes a line. A text has no control characters, unless the copy was altered.
+func (t *textWriter) line(text []byte) {
+	if t.err == nil {
+		_, t.err = io.WriteString(t.w, oneLine(string(text))+"\n")
+	}
+}
+
+// WriteRecords writes a session's records as the JSON objects that HTTPS drains get, one a line, each once and in order. Fields that the
+// copy has lost are left out.
+func WriteRecords(w io.Writer, s *Session) error {
+	var e RecordEncoder
+	var line []byte
+	for r := range s.Transcript() {
+		var err error
+		if line, err = e.Append(line[:0], r); err != nil {
+			return err
+		}
+		if _, err := w.Write(line); err != nil {
+			return fmt.Errorf("write the records: %w", err)
+		}
+	}
+	return nil
+}
+
+// A RecordEncoder encodes records as NDJSON. It is for one goroutine; the zero value is ready.
+type RecordEncoder struct{ encoder schema.Encoder }
+
+// Append appends a record as a JSON object with a line end. Fields that the copy has lost are left out.
+func (e *RecordEncoder) Append(dst []byte, r *Record) ([]byte, error) {
+	start := len(dst)
+	dst, err := e.encoder.AppendRecord(dst, r.Operation, &r.Record)
+	if err != nil {
+		return dst, err
+	}
+	drop := func(field string) {
+		// Quotes are escaped in what a field has, so that its name can't be found in another's.
+		if at := bytes.Index(dst[start:], []byte(field)); at >= 0 {
+			at += start
+			end := at + len(field)
+			end += bytes.IndexByte(dst[end:], '"') + 1
+			dst = append(dst[:at], dst[end:]...)
+		}
+	}
+	if r.Lost.Has(LostLog) {
+		drop(`,"log":"`)
+	}
+	if r.Lost.Has(LostDigest) {
+		drop(`,"digest":"`)
+	}
+	if r.Lost.Has(LostTime) {
+		drop(`,"time":"`)
+		drop(`"@timestamp":"`)
+		dst = append(dst[:start+1], bytes.TrimPrefix(dst[start+1:], []byte(","))...)
+	}
+	return append(dst, '\n'), nil
+}
