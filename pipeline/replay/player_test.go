@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,16 +38,34 @@ type screening struct {
 	t      *testing.T
 	player *Player
 	keys   chan Key
-	out    bytes.Buffer
-	status Status
-	done   chan struct{}
+	done   chan struct{} // closed behind ended and err
 	ended  bool
 	err    error
+
+	mu   sync.Mutex // guards what follows
+	out  bytes.Buffer
+	told Status
+}
+
+func (s *screening) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.Write(b)
+}
+
+func (s *screening) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.told
 }
 
 func screen(t *testing.T, ctx context.Context, p *Player) *screening {
 	s := &screening{t: t, player: p, keys: make(chan Key), done: make(chan struct{})}
-	p.Out, p.Keys, p.Status = &s.out, s.keys, func(status Status) { s.status = status }
+	p.Out, p.Keys, p.Status = s, s.keys, func(status Status) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.told = status
+	}
 	go func() { // ends with the show
 		defer close(s.done)
 		s.ended, s.err = p.Run(ctx)
@@ -59,6 +78,8 @@ func (s *screening) shows(after time.Duration, want string) {
 	s.t.Helper()
 	time.Sleep(after)
 	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	got := strings.ReplaceAll(strings.ReplaceAll(s.out.String(), resetModes, "R"), "\r\n", "")
 	s.out.Reset()
 	if got = strings.ReplaceAll(got, clearScreen, "C"); got != want {
@@ -102,22 +123,22 @@ func TestPlayer(t *testing.T) {
 		s.press(KeySlower)
 		s.press(KeySlower)
 		s.shows(2000*ms, "3")
-		if s.status.Speed != 0.5 {
-			t.Error(s.status)
+		if s.status().Speed != 0.5 {
+			t.Error(s.status())
 		}
 		for range 30 {
 			s.press(KeyFaster)
 		}
-		if s.status.Speed != MaxSpeed {
-			t.Error(s.status)
+		if s.status().Speed != MaxSpeed {
+			t.Error(s.status())
 		}
 	})
 	show("pause and step", nine, func(t *testing.T, s *screening) {
 		s.shows(1500*ms, "0")
 		s.press(KeyPause)
 		s.shows(time.Hour, "")
-		if !s.status.Paused || s.status.At != 1500*ms || s.status.Duration != 10*time.Second || s.status.Width != 80 {
-			t.Errorf("%+v", s.status)
+		if !s.status().Paused || s.status().At != 1500*ms || s.status().Duration != 10*time.Second || s.status().Width != 80 {
+			t.Errorf("%+v", s.status())
 		}
 		s.press(KeyPause)
 		s.shows(600*ms, "1")
@@ -175,8 +196,8 @@ func TestPlayer(t *testing.T) {
 		return &Player{Timeline: tl, Start: tl.Duration(), More: more}
 	}, func(t *testing.T, s *screening) {
 		s.shows(time.Hour, "01")
-		if !s.status.Live {
-			t.Errorf("%+v", s.status)
+		if !s.status().Live {
+			t.Errorf("%+v", s.status())
 		}
 		for _, r := range live.Records[:5] { // the first three are repeats
 			more <- r
@@ -189,9 +210,10 @@ func TestPlayer(t *testing.T) {
 		s.shows(1001*ms, "4")
 		more <- live.Records[8] // two are missing
 		s.shows(0, "\x1b[0;7m ttydrain: records 7 to 8 are missing here \x1b[0m7")
+		more <- live.Records[9]
 		more <- live.Records[10]
 		close(more)
-		s.shows(0, "RR")
+		s.shows(0, "8RR")
 		if <-s.done; !s.ended {
 			t.Error("no end")
 		}

@@ -1,0 +1,97 @@
+package replay
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// TestCast: a rune in two outputs is one, and of bytes that are none there is one replacement each.
+func TestCast(t *testing.T) {
+	var b bytes.Buffer
+	c, err := NewCast(&b, CastHeader{Started: time.Unix(1772357400, 5), Title: "x\x1b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, piece := range []string{"a\xe6", "\x97", "\xa5b", "\xff\xe6\x97", "c\r\n\x1b[m\u2028", "\xf0\x9f"} {
+		stream := schema.Stdout
+		if i == 1 { // in the middle of another's rune
+			if err := c.Output(time.Second, schema.Stderr, []byte("\xc3")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Output(time.Duration(i)*1234567*time.Microsecond, stream, []byte(piece)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Resize(9*time.Second, 132, 43)
+	c.Mark(10*time.Second, `a "mark"`)
+	if err := c.Close(11 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"version":2,"width":80,"height":24,"timestamp":1772357400,"title":"x\u001b"}
+[0.000000,"o","a"]
+[2.469134,"o","日b"]
+[3.703701,"o","\ufffd"]
+[4.938268,"o","\ufffd\ufffdc\r\n\u001b[m\u2028"]
+[9.000000,"r","132x43"]
+[10.000000,"m","a \"mark\""]
+[11.000000,"o","\ufffd\ufffd"]
+[11.000000,"o","\ufffd"]
+`
+	if got := strings.ReplaceAll(b.String(), "\ufffd", `\ufffd`); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// TestWriteText: pieces of a line are one line, however it was cut.
+func TestWriteText(t *testing.T) {
+	long := strings.Repeat("x", 16<<10)
+	s := &Session{Operation: new(schema.Operation)}
+	add := func(event schema.Event, stream schema.Stream, partial bool, text string) {
+		r := schema.Record{Event: event, Stream: stream, Partial: partial, Sequence: uint64(len(s.Records) + 1), Text: []byte(text)}
+		s.Records = append(s.Records, &Record{Record: r, Operation: s.Operation})
+	}
+	add(schema.EventStart, 0, false, "session started")
+	add(schema.EventOutput, 0, true, long)
+	add(schema.EventOutput, 1, true, "on stderr")
+	add(schema.EventOutput, 0, true, long)
+	add(schema.EventOutput, 0, false, "end")
+	add(schema.EventOutput, 1, false, "on stderr, told again")
+	add(schema.EventOutput, 0, true, "$ sleep")
+	add(schema.EventOutput, 0, true, "$ sl")
+	add(schema.EventOutput, 0, true, "bad\x1b[31m\x00 bytes")
+	add(schema.EventEnd, 0, false, "session ended")
+	var b bytes.Buffer
+	if err := WriteText(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	want := "[session started]\n" + long + long + "end\non stderr, told again\n$ sleep\n$ sl\nbad [31m  bytes\n[session ended]\n"
+	if b.String() != want {
+		t.Errorf("%q", strings.ReplaceAll(b.String(), long, "LONG"))
+	}
+}
+
+// TestRecordEncoder: what a copy has lost is not made up.
+func TestRecordEncoder(t *testing.T) {
+	op := &schema.Operation{ID: "42", App: `,"log":"`, User: schema.User{Name: `","digest":"`}}
+	var d decoder
+	for lost := range LostDigest << 1 {
+		var e RecordEncoder
+		line, err := e.Append([]byte("before "), &Record{Operation: op, Lost: lost,
+			Record: schema.Record{Sequence: 3, Time: 1, Log: nil, Text: []byte("text"), Timing: []byte("0:4")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := d.object(bytes.TrimPrefix(line, []byte("before ")))
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if kept := lost & (LostLog | LostTime | LostDigest); r.Lost&(LostLog|LostTime|LostDigest) != kept || r.Operation.App != op.App || r.Operation.User.Name != op.User.Name {
+			t.Errorf("lost %b: %b: %s", kept, r.Lost, line)
+		}
+	}
+}
