@@ -43,9 +43,14 @@ func TestReplay(t *testing.T) {
 	shell.do(`for i in 10 50 99 100; do printf '\r\033[32m%3d%%\033[0m' $i; done; echo; echo "naïve — 漢字 — 🙂"`)
 	shell.do(hostile)
 	shell.press("vim.tiny -u NONE -N poem\r")
-	shell.expect("\x1b[?1049h")
-	shell.press("iRoses — 漢字\r\x1b")
+	shell.expect("[New]")
+	shell.press("i")
+	shell.expect("-- INSERT --")
+	shell.press("Roses — 漢字\r")
+	shell.expect("漢字")
+	shell.press("\x1b")
 	shell.resize(120, 40)
+	shell.expect("\x1b[39;1H~")
 	shell.press(":set columns?\r")
 	shell.expect("columns=120")
 	shell.press(":wq\r")
@@ -60,7 +65,7 @@ func TestReplay(t *testing.T) {
 		copies = append(copies, copyOf(t, d, operation))
 	}
 	screens := newScreens(t, 120, 40)
-	screens.show("original", "cat original; echo >&2", func(dir string) { v.site.write(filepath.Join(dir, "original"), string(shown)) })
+	screens.show("original", "cat original", func(dir string) { v.site.write(filepath.Join(dir, "original"), string(shown)) })
 	var casts [][]byte
 	for _, c := range copies {
 		mustBe(t, c.name, "what replay writes", []byte(c.run(t, 0, "replay", operation, "--raw").stdout), shown)

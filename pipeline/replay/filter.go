@@ -22,6 +22,8 @@ type Filter struct {
 	state filterState
 	held  []byte // a rune or a sequence that is not whole yet; at most maxSequence bytes
 	alt   bool   // the alternate screen is shown
+	// placed says that DECOM or DECLRMM has been set, which say where the cursor's places begin.
+	placed bool
 }
 
 // filterState is where in a sequence of ECMA-48 the filter is.
@@ -206,6 +208,7 @@ func (f *Filter) modes(dst, numbers []byte, private bool, final byte) []byte {
 				dst = append(append(append(dst, "\x1b[?"...), number...), final)
 			}
 		}
+		f.placed = f.placed || string(number) == "6" || string(number) == "69"
 		for _, mode := range alternateModes {
 			if mode == string(number) {
 				f.alt = final == 'h'
@@ -231,7 +234,7 @@ func areNumbers(parameters []byte) bool {
 const (
 	clearScreen = "\x1b[H\x1b[2J"
 	// resetModes brings back what may have been changed. DECSTBM moves the cursor, so that it is saved and restored around it.
-	resetModes = "\x1b[?6l\x1b[?69l\x1b7\x1b[r\x1b8\x1b[4l\x1b[?5l\x1b[?7h\x1b[?12l\x1b[?45l\x1b[?25h\x1b(B\x1b)B\x0f\x1b[0m\x1b[0 q"
+	resetModes = "\x1b7\x1b[r\x1b8\x1b[4l\x1b[?5l\x1b[?7h\x1b[?12l\x1b[?45l\x1b[?25h\x1b(B\x1b)B\x0f\x1b[0m\x1b[0 q"
 )
 
 // AppendReset appends what brings a terminal back from all that has passed: the main screen, and the modes, colours and
@@ -239,6 +242,9 @@ const (
 func (f *Filter) AppendReset(dst []byte) []byte {
 	if f.alt {
 		dst = append(dst, "\x1b[?1049l"...)
+	}
+	if f.placed { // only then, since these move the cursor
+		dst = append(dst, "\x1b[?6l\x1b[?69l"...)
 	}
 	*f = Filter{held: f.held[:0]}
 	return append(dst, resetModes...)

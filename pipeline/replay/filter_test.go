@@ -26,6 +26,7 @@ var filtered = []struct{ in, want string }{
 	{"a\x1b[?1000h\x1b[?1002h\x1b[?1003h\x1b[?1006h\x1b[?1004h\x1b[?2004h\x1b[?9h\x1b[>4;2m\x1b[>1u\x1b[=1u\x1b=\x1b[?1h\x1b[20h\x1b[2hb", "ab"},
 	{"a\x1b[?3h\x1b[5i\x1b[?5i\x1b[0g\x1bH\x1b[3J\x1b[?3J\x1b[1;2;3;4;5T\x1b F\x1b G\x1b%@\x1b[61\"pb", "ab"},
 	{"\x1bc", resetModes + clearScreen},
+	{"\x1b[?6h\x1bc\x1bc", "\x1b[?6h\x1b[?6l\x1b[?69l" + resetModes + clearScreen + resetModes + clearScreen},
 	{"\x1b[?1049h\x1bc", "\x1b[?1049h\x1b[?1049l" + resetModes + clearScreen},
 	// 8-bit controls, as bytes and as runes; what is not UTF-8.
 	{"a\x9b5n\u009b5n\x90q\u009d0;x\u009cb", "a\ufffd5n5n\ufffdq0;xb"},
