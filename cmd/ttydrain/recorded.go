@@ -39,7 +39,11 @@ func readSession(ctx context.Context, source replay.Copy, sel replay.Selection) 
 // describeSession tells a person which session it is.
 func describeSession(s *replay.Session) string {
 	op := s.Operation
-	text := fmt.Sprintf("session %s of %s on %s, %s", op.ID, cell(op.User.Name), cell(op.App), localTime(s.Started))
+	text := "session " + op.ID
+	if op.User.Name != "" { // not every copy has who it was
+		text += " of " + cell(op.User.Name)
+	}
+	text += fmt.Sprintf(" on %s, %s", cell(op.App), localTime(s.Started))
 	if op.Command != "" {
 		text += ": " + cell(op.Command)
 	}

@@ -41,7 +41,7 @@ func NewCast(w io.Writer, h CastHeader) (*Cast, error) {
 		Duration  float64 `json:"duration,omitempty"`
 		Command   string  `json:"command,omitempty"`
 		Title     string  `json:"title,omitempty"`
-	}{Version: 2, Width: h.Width, Height: h.Height, Duration: h.Duration.Seconds(), Command: h.Command, Title: h.Title}
+	}{Version: 2, Width: h.Width, Height: h.Height, Duration: h.Duration.Round(time.Microsecond).Seconds(), Command: h.Command, Title: h.Title}
 	if h.Width <= 0 || h.Height <= 0 {
 		header.Width, header.Height = 80, 24
 	}
@@ -117,12 +117,20 @@ func (c *Cast) write(line []byte) error {
 	return nil
 }
 
+// castTitle tells which session it is. Not every copy has who it was.
+func castTitle(op *schema.Operation) string {
+	if op.User.Name == "" {
+		return fmt.Sprintf("operation %s on %s", op.ID, op.App)
+	}
+	return fmt.Sprintf("operation %s: %s on %s", op.ID, op.User.Name, op.App)
+}
+
 // WriteCast writes a session as an asciicast. Unless exact is set, what is shown goes through a [Filter]: players give it to a terminal as it is.
 func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) error {
 	t := NewTimeline(s, idleLimit)
 	op := s.Operation
 	c, err := NewCast(w, CastHeader{Width: op.Width, Height: op.Height, Started: s.Started, Duration: t.Duration(), Command: op.Command,
-		Title: fmt.Sprintf("operation %s: %s on %s", op.ID, op.User.Name, op.App)})
+		Title: castTitle(op)})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/schema"
@@ -32,6 +33,9 @@ func WriteText(w io.Writer, s *Session) error {
 	return nil
 }
 
+// betweenLines is in a text of several lines: see [schema.Record].
+const betweenLines = " ⏎ "
+
 type textWriter struct {
 	w       io.Writer
 	pending [2]*textPiece // by stream: a line that goes on
@@ -45,6 +49,9 @@ type textPiece struct {
 }
 
 func (t *textWriter) output(r *Record) {
+	if len(r.Text) == 0 && len(bytes.TrimRight(r.Log, "\r\n")) > 0 { // nothing that is read
+		return
+	}
 	p := t.pending[r.Stream]
 	t.pending[r.Stream] = nil
 	text := r.Text
@@ -81,7 +88,7 @@ func (t *textWriter) flush() {
 // line writes a line. A text has no control characters, unless the copy was altered.
 func (t *textWriter) line(text []byte) {
 	if t.err == nil {
-		_, t.err = io.WriteString(t.w, oneLine(string(text))+"\n")
+		_, t.err = io.WriteString(t.w, strings.ReplaceAll(oneLine(string(text)), betweenLines, "\n")+"\n")
 	}
 }
 

@@ -64,12 +64,16 @@ func TestWriteText(t *testing.T) {
 	add(schema.EventOutput, 0, true, "$ sleep")
 	add(schema.EventOutput, 0, true, "$ sl")
 	add(schema.EventOutput, 0, true, "bad\x1b[31m\x00 bytes")
+	add(schema.EventOutput, 0, false, "~ ⏎ :q")
+	add(schema.EventOutput, 0, false, "")
+	add(schema.EventOutput, 0, false, "")
+	s.Records[len(s.Records)-1].Log = []byte("\x1b[m\r\n")
 	add(schema.EventEnd, 0, false, "session ended")
 	var b bytes.Buffer
 	if err := WriteText(&b, s); err != nil {
 		t.Fatal(err)
 	}
-	want := "[session started]\n" + long + long + "end\non stderr, told again\n$ sleep\n$ sl\nbad [31m  bytes\n[session ended]\n"
+	want := "[session started]\n" + long + long + "end\non stderr, told again\n$ sleep\n$ sl\nbad [31m  bytes\n~\n:q\n\n[session ended]\n"
 	if b.String() != want {
 		t.Errorf("%q", strings.ReplaceAll(b.String(), long, "LONG"))
 	}

@@ -166,10 +166,10 @@ func (p *Player) append(m *Moment) {
 
 // reset appends what brings the terminal back to how it was at the start.
 func (p *Player) reset(dst []byte) []byte {
-	for i := range p.filters {
-		dst = p.filters[i].AppendReset(dst)
-	}
-	return dst
+	out, err := &p.filters[schema.Stdout], &p.filters[schema.Stderr]
+	out.alt, out.placed = out.alt || err.alt, out.placed || err.placed
+	*err = Filter{}
+	return out.AppendReset(dst)
 }
 
 func (p *Player) flush() error {

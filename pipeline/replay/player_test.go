@@ -111,7 +111,7 @@ func TestPlayer(t *testing.T) {
 		s.shows(500*ms, "")
 		s.shows(1000*ms, "0")
 		s.shows(8000*ms, "12345678")
-		s.shows(501*ms, "RR")
+		s.shows(501*ms, "R")
 		if <-s.done; !s.ended || s.err != nil {
 			t.Error(s.ended, s.err)
 		}
@@ -154,21 +154,21 @@ func TestPlayer(t *testing.T) {
 		s.press(KeyForward)
 		s.shows(0, "12345")
 		s.press(KeyBack)
-		s.shows(0, "RRC0")
+		s.shows(0, "RC0")
 		s.press(KeyTenth + 9)
 		s.shows(0, "12345678")
 		s.press(KeyTenth)
-		s.shows(500*ms, "RRC")
+		s.shows(500*ms, "RC")
 		s.press(KeyBack) // before the start is the start
-		s.shows(1001*ms, "RRC0")
+		s.shows(1001*ms, "RC0")
 		s.press(KeyPause)
 		s.press(KeyEnd)
 		s.shows(time.Hour, "12345678") // paused at the end it stays, so that one can go back
 		s.press(KeyBack)
-		s.shows(0, "RRC01234")
+		s.shows(0, "RC01234")
 		s.press(KeyPause)
 		s.press(KeyEnd)
-		s.shows(0, "5678RR")
+		s.shows(0, "5678R")
 		if <-s.done; !s.ended {
 			t.Error("no end")
 		}
@@ -180,7 +180,7 @@ func TestPlayer(t *testing.T) {
 		if <-s.done; s.ended || s.err != nil {
 			t.Error(s.ended, s.err)
 		}
-		s.shows(0, "RR")
+		s.shows(0, "R")
 	})
 	show("idle limit", func() *Player { return &Player{Timeline: NewTimeline(played(9), 100*ms)} }, func(t *testing.T, s *screening) {
 		s.shows(301*ms, "012")
@@ -213,7 +213,7 @@ func TestPlayer(t *testing.T) {
 		more <- live.Records[9]
 		more <- live.Records[10]
 		close(more)
-		s.shows(0, "8RR")
+		s.shows(0, "8R")
 		if <-s.done; !s.ended {
 			t.Error("no end")
 		}
