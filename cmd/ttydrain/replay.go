@@ -91,7 +91,6 @@ func (r *replaying) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "ttydrain: %s\n", describeSession(s))
 	follow := r.follow && s.End() == nil
 	if !follow {
 		tellDoubts(os.Stderr, s)
@@ -125,6 +124,7 @@ func (r *replaying) run(ctx context.Context) error {
 	if r.raw || !term.IsTerminal(int(os.Stdout.Fd())) {
 		return writeAll(ctx, timeline, more)
 	}
+	fmt.Fprintf(os.Stderr, "ttydrain: %s\n", describeSession(s))
 	if follow && !r.startGiven {
 		r.start = timeline.Duration()
 	}
@@ -141,6 +141,9 @@ func writeAll(ctx context.Context, timeline *replay.Timeline, more <-chan *repla
 	written := 0
 	for {
 		for ; written < len(timeline.Moments()); written++ {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			m := &timeline.Moments()[written]
 			shown := m.Bytes
 			if filter != nil {
@@ -188,7 +191,7 @@ func (r *replaying) play(ctx context.Context, s *replay.Session, timeline *repla
 	defer signals.handle(func(sig syscall.Signal) {
 		cancel(endedBy(sig))
 		if received++; received > 1 { // an output that nobody takes holds us up
-			back()
+			restore()
 			os.Exit(128 + int(sig))
 		}
 	})()

@@ -2,13 +2,60 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/schema"
 )
+
+// WriteCast writes a session as an asciicast, in which nothing is idle for longer than idleLimit, if that is not 0. Markers ("m") tell what is missing, and how
+// the session ended. Unless exact is set, what was shown goes through a [Filter], since players give it to a terminal as it is.
+func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) error {
+	t := NewTimeline(s, idleLimit)
+	op := *s.Operation
+	op.User.Name = cmp.Or(op.User.Name, "somebody") // not every copy has who it was
+	begin := int64(0)
+	if !s.Started.IsZero() {
+		begin = s.Started.UnixNano()
+	}
+	cast := NewAsciicast(&op, begin)
+	line := cast.AppendHeader(nil)
+	var filters [2]Filter // by stream
+	var shown []byte
+	for _, m := range t.Moments() {
+		if _, err := w.Write(line); err != nil {
+			return fmt.Errorf("write the asciicast: %w", err)
+		}
+		at := begin + int64(m.At)
+		switch line = line[:0]; m.Event {
+		case schema.EventOutput:
+			shown = filters[m.Stream].Append(shown[:0], m.Bytes)
+			if exact {
+				shown = append(shown[:0], m.Bytes...)
+			}
+			line = cast.AppendOutput(line, at, m.Stream, shown)
+		case schema.EventResize:
+			line = cast.AppendResize(line, at, &schema.Detail{Width: m.Width, Height: m.Height})
+		case schema.EventGap, schema.EventEnd:
+			line = cast.appendMark(line, at, m.Notice)
+		}
+	}
+	if _, err := w.Write(line); err != nil {
+		return fmt.Errorf("write the asciicast: %w", err)
+	}
+	return nil
+}
+
+// appendMark appends the event of a marker, with its line end.
+func (a *Asciicast) appendMark(dst []byte, at int64, label string) []byte {
+	dst = append(a.appendTime(dst, at), `"m",`...)
+	dst, _ = schema.AppendString(dst, []byte(label))
+	return append(dst, "]\n"...)
+}
 
 // WriteText writes a session as a person reads it: a line for each that was shown, without escape sequences, and what happened beside them in
 // brackets. A line that was recorded in pieces is one line, as far as the pieces tell.

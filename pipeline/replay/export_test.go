@@ -4,48 +4,9 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
 )
-
-// TestCast: a rune in two outputs is one, and of bytes that are none there is one replacement each.
-func TestCast(t *testing.T) {
-	var b bytes.Buffer
-	c, err := NewCast(&b, CastHeader{Started: time.Unix(1772357400, 5), Title: "x\x1b"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, piece := range []string{"a\xe6", "\x97", "\xa5b", "\xff\xe6\x97", "c\r\n\x1b[m\u2028", "\xf0\x9f"} {
-		stream := schema.Stdout
-		if i == 1 { // in the middle of another's rune
-			if err := c.Output(time.Second, schema.Stderr, []byte("\xc3")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := c.Output(time.Duration(i)*1234567*time.Microsecond, stream, []byte(piece)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c.Resize(9*time.Second, 132, 43)
-	c.Mark(10*time.Second, `a "mark"`)
-	if err := c.Close(11 * time.Second); err != nil {
-		t.Fatal(err)
-	}
-	want := `{"version":2,"width":80,"height":24,"timestamp":1772357400,"title":"x\u001b"}
-[0.000000,"o","a"]
-[2.469134,"o","日b"]
-[3.703701,"o","\ufffd"]
-[4.938268,"o","\ufffd\ufffdc\r\n\u001b[m\u2028"]
-[9.000000,"r","132x43"]
-[10.000000,"m","a \"mark\""]
-[11.000000,"o","\ufffd\ufffd"]
-[11.000000,"o","\ufffd"]
-`
-	if got := strings.ReplaceAll(b.String(), "\ufffd", `\ufffd`); got != want {
-		t.Errorf("%s\nwant\n%s", got, want)
-	}
-}
 
 // TestWriteText: pieces of a line are one line, however it was cut.
 func TestWriteText(t *testing.T) {
