@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,7 +182,8 @@ func copyOf(t testing.TB, d *destination, operation string) recordedCopy {
 	}
 	d.transcript(t, operation) // the server has written all of it
 	var all bytes.Buffer
-	for _, r := range d.arrived(t, 0) {
+	records := d.arrived(t, 0)
+	for _, r := range slices.Backward(slices.Concat(records, records)) { // in disorder, and with repeats
 		fmt.Fprintln(&all, strings.TrimSuffix(r.Whole, "\n"))
 	}
 	file := filepath.Join(t.TempDir(), d.name)

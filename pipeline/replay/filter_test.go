@@ -69,7 +69,7 @@ func TestFilter(t *testing.T) {
 // harmless is all that may come out of a filter, by another reading than the filter's own.
 var harmless = regexp.MustCompile("^(?:[ -~\u00a0-\U0010ffff\a\b\t\n\v\f\r\x0e\x0f]" +
 	"|\x1b[78DEM]|\x1b[()*+][0-~]|\x1b#[34568]" +
-	"|\x1b\\[[0-9;]*[@-GIK-MPSX`abdefrsu]|\x1b\\[[0-9]*T|\x1b\\[[0-9;]*[HJZ]|\x1b\\[\\?[0-2;]*[JK]|\x1b\\[[0-9;:]*m" +
+	"|\x1b\\[[0-9;]*[@-GILMPSX`abdefrsu]|\x1b\\[[0-9]*T|\x1b\\[[0-9;]*[HZ]|\x1b\\[\\??[0-24-9;]*J|\x1b\\[\\??[0-9;]*K|\x1b\\[[0-9;:]*m" +
 	"|\x1b\\[\\?(?:5|6|7|12|25|45|47|69|1047|1048|1049)[hl]|\x1b\\[4[hl]|\x1b\\[[0-9;]* q|\x1b\\[!p)*$")
 
 func FuzzFilter(f *testing.F) {
