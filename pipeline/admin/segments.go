@@ -27,7 +27,7 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 	if after := q.Get("after"); after != "" {
 		var err error
 		if query.After, err = strconv.ParseUint(after, 10, 64); err != nil {
-			reply(w, http.StatusBadRequest, map[string]string{"error": `"after" is not understood: expected a sequence of the stream`})
+			refuse(w, refusal{errors.New(`"after" is not understood: expected a sequence of the stream`)})
 			return
 		}
 	}
