@@ -39,10 +39,11 @@ func newServeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			log := cfg.Log // what is in the file stays what it is: it is compared when the file changes
 			if format != "" {
-				cfg.Log.Format = format
+				log.Format = format
 			}
-			n, err := newNode(c.Context(), cfg, parts, newLog(cfg.Log))
+			n, err := newNode(c.Context(), cfg, parts, newLog(log))
 			if err != nil {
 				return err
 			}
