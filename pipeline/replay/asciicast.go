@@ -43,14 +43,13 @@ func (a *Asciicast) Size() (width, height int) {
 func (a *Asciicast) AppendHeader(dst []byte) []byte {
 	width, height := a.Size()
 	header, err := json.Marshal(struct {
-		Version   int               `json:"version"`
-		Width     int               `json:"width"`
-		Height    int               `json:"height"`
-		Timestamp int64             `json:"timestamp"`
-		Title     string            `json:"title"`
-		Command   string            `json:"command,omitempty"`
-		Env       map[string]string `json:"env"`
-	}{2, width, height, a.begin / int64(time.Second), "Session " + a.op.ID + " of " + a.op.User.Name + " on " + a.op.App, a.op.Command, map[string]string{"TERM": "xterm-256color"}})
+		Version   int    `json:"version"`
+		Width     int    `json:"width"`
+		Height    int    `json:"height"`
+		Timestamp int64  `json:"timestamp"`
+		Title     string `json:"title"`
+		Command   string `json:"command,omitempty"`
+	}{2, width, height, a.begin / int64(time.Second), "Session " + a.op.ID + " of " + a.op.User.Name + " on " + a.op.App, a.op.Command})
 	if err != nil {
 		panic("asciicast: " + err.Error()) // numbers and strings always marshal
 	}

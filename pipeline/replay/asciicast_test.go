@@ -26,7 +26,7 @@ func TestAsciicast(t *testing.T) {
 	out = a.AppendFrame(out, Frame{Event: schema.EventResize, Time: begin + 2e9, Record: &Record{Record: schema.Record{Detail: &schema.Detail{Width: 80, Height: 24}}}})
 	out = a.AppendFrame(out, Frame{Event: schema.EventResize, Time: begin + 2e9, Record: &Record{Record: schema.Record{Detail: &schema.Detail{}}}})
 	out = a.AppendFrame(out, Frame{Event: schema.EventEnd, Time: begin + 3e9, Record: &Record{}})
-	want := `{"version":2,"width":100,"height":30,"timestamp":1700000000,"title":"Session 42 of Ada \"Lovelace\" on web","command":"top","env":{"TERM":"xterm-256color"}}
+	want := `{"version":2,"width":100,"height":30,"timestamp":1700000000,"title":"Session 42 of Ada \"Lovelace\" on web","command":"top"}
 [0.000000,"o","a\n"]
 [1.500000,"o","\u001b[1m"]
 [1.600000,"o","x"]
