@@ -167,8 +167,14 @@ func (v *server) heap() int {
 // and drains get them.
 func TestReloads(t *testing.T) {
 	t.Parallel()
-	t.Run("embedded", func(t *testing.T) { testReloads(t, "", *reloads) })
-	t.Run("nats", func(t *testing.T) { testReloads(t, startNATS(t), *reloads/2) })
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		testReloads(t, "", *reloads)
+	})
+	t.Run("nats", func(t *testing.T) {
+		t.Parallel()
+		testReloads(t, startNATS(t), *reloads/2)
+	})
 }
 
 // testReloads does it with the NATS server at url, or with the embedded one.

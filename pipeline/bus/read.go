@@ -54,6 +54,11 @@ const closeWait = time.Second
 // 8 MiB for each reader.
 const readAhead = 128
 
+// inactive is after how long the server removes the consumer of a reader that asks for nothing. Such are left behind by
+// processes that were killed, and by readers that began anew just when they were closed. A reader whose consumer was removed since
+// what it had read took long to deliver makes another.
+const inactive = 2 * time.Minute
+
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
 // in the order of the stream, and waits for new ones at its end.
 func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
@@ -79,7 +84,7 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
 	ctx = context.WithoutCancel(ctx)
 	refused := b.refusals.end.Load()
-	config.NamePrefix = nuid.Next()
+	config.NamePrefix, config.InactiveThreshold = nuid.Next(), inactive
 	consumer, err := b.orderedConsumer(ctx, stream, config)
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
@@ -171,7 +176,7 @@ func (r *Reader) close() {
 	go func() { // ends when the server has answered, or within half a minute
 		defer close(r.gone)
 		r.messages.Stop()
-		// The server would keep the consumer for five minutes, which is long where readers come and go. If this fails
+		// The server would keep the consumer for two minutes, which is long where readers come and go. If this fails
 		// it does so.
 		if info := r.consumer.CachedInfo(); info != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
