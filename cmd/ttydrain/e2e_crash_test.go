@@ -46,6 +46,7 @@ func (w *watcher) len() int {
 // TestCrash kills serve at random moments under load, and holds every byte that any client displayed
 // against what the drains have in the end.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(20, 26))
 	elastic := elasticsearchDrain(t, "search") // first: what is absent is told before anything is started
 	drains := []*destination{

@@ -178,7 +178,8 @@ func testSSHTerminal(t *testing.T, p *sshPerson) {
 		screen.Type(fmt.Sprintf("echo n''r%d\r", i))
 		screen.Await(fmt.Sprintf("nr%d\r\n", i))
 	}
-	screen.Type("trap 'echo cau''ght; stop=1' INT; echo wait''ing; while test -z \"$stop\"; do sleep 0.01; done\r")
+	// A shell of its own, which is in one process group with what it runs: whatever ^C meets, it gets it.
+	screen.Type(`sh -c "trap 'echo cau\"\"ght; exit' INT; echo wait\"\"ing; while :; do sleep 0.01; done"` + "\r")
 	screen.Await("\r\nwaiting\r\n")
 	screen.Type("\x03")
 	screen.Await("caught\r\n")
