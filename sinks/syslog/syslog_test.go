@@ -135,7 +135,7 @@ func TestRestartBetweenWrites(t *testing.T) {
 
 			drain.Stop(t)
 			err := sink.Write(t.Context(), numbered(31, 1, 50))
-			if e := sinks.AsError(err); e != nil && strings.Contains(e.Reason, "before it had confirmed") {
+			if e := sinks.AsError(err); strings.Contains(e.Reason, "before it had confirmed") {
 				err = sink.Write(t.Context(), numbered(31, 1, 50)) // the connection's end came only during the first one
 			}
 			checkVerdict(t, err, sinks.Retry, "nothing listens there")
