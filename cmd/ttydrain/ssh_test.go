@@ -180,7 +180,7 @@ func testSSHTerminal(t *testing.T, p *sshPerson) {
 	}
 	// A shell of its own, which is in one process group with what it runs: whatever ^C meets, it gets it.
 	screen.Type(`sh -c "trap 'echo cau\"\"ght; exit' INT; echo wait\"\"ing; while :; do sleep 0.01; done"` + "\r")
-	screen.Await("\r\nwaiting\r\n")
+	screen.Await("waiting\r\n")
 	screen.Type("\x03")
 	screen.Await("caught\r\n")
 	screen.Type("exit 5\r")
