@@ -109,7 +109,6 @@ func (v *server) lines(n int) (operation string, shown []byte) {
 // one of each: the others go on with it, and nothing is lost or out of order. Each shows an NKey over TLS to a NATS server that
 // runs by the configuration file for operators, which allows each part what it needs.
 func TestRoles(t *testing.T) {
-	t.Parallel()
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
 	nats := bustest.Start(t, natsFiles+"nkeys.conf", nil)
 	site := newClusterSite(t, nats, func(user string) string { return fmt.Sprintf("nkey_seed_file: %q", nats.Seeds[user]) },
