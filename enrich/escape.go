@@ -87,6 +87,18 @@ func (p parser) next(c byte) (state parser, visible bool) {
 	return ground, true
 }
 
+// began is where the escape sequence at hand began, when the byte at i has taken the parser from p to next: there, at the
+// escape character before it, or where the one before began.
+func (p parser) began(next parser, c byte, i, before int) int {
+	switch {
+	case c == esc && next == escape:
+		return i
+	case p == textEsc && c != '\\':
+		return i - 1
+	}
+	return before
+}
+
 // scan reads a piece of a stream and appends to dst what a person reads of it: no escape sequence,
 // no control character; a tab is a space, and so is a carriage return or a line feed in the middle, a
 // backspace takes back the rune before it, and a byte that is not UTF-8 is U+FFFD.

@@ -326,12 +326,7 @@ func isStill(b []byte, state parser) bool {
 			continue
 		}
 		next, visible := state.next(c)
-		switch {
-		case c == esc && next == escape:
-			start = i
-		case state == textEsc && c != '\\':
-			start = i - 1
-		}
+		start = state.began(next, c, i, start)
 		switch {
 		case visible && c >= 0x80:
 			shown = true

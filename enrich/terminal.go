@@ -154,12 +154,7 @@ func (t *terminal) feed(b []byte, state parser) {
 			continue
 		}
 		next, visible := state.next(c)
-		switch {
-		case c == esc && next == escape:
-			start = i
-		case state == textEsc && c != '\\':
-			start = i - 1
-		}
+		start = state.began(next, c, i, start)
 		if visible && c >= utf8.RuneSelf { // it ended a sequence, and is shown
 			state = next
 			continue

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,18 +38,9 @@ func TestDashboard(t *testing.T) {
 	if n < 10 {
 		t.Fatalf("the dashboard has %d queries", n)
 	}
-	program, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
-			t.Fatal("NOT TESTED: promtool is not installed, and TTYDRAIN_REQUIRE_SERVERS=1 requires it")
-		}
-		t.Skip("SKIPPED, NOT TESTED: promtool is not installed")
-	}
-	file := filepath.Join(t.TempDir(), "rules.yml")
-	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "rules.yml"), []byte(rules.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), program, "check", "rules", file).CombinedOutput(); err != nil {
-		t.Errorf("promtool: %v\n%s", err, out)
-	}
+	promtool(t, dir, "check", "rules", "rules.yml")
 }

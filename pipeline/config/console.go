@@ -55,12 +55,9 @@ func (c *Config) finishConsole(d *decoder) {
 	o := &c.Admin.Console
 	const at = "admin.console"
 	if d.usable(at + ".url") {
-		u, problem := parseURL(o.URL, "https", "http")
+		u := d.checkEncrypted(at+".url", o.URL, ", and who listens could log in as somebody else")
 		switch {
-		case problem != "":
-			d.refuse(at+".url", "%s", problem)
-		case u.Scheme == "http" && !isLoopback(u):
-			d.refuse(at+".url", "is not encrypted, and who listens could log in as somebody else; expected https://, or this machine's own address")
+		case u == nil:
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
 			d.refuse(at+".url", "has a path; expected the host alone, such as https://console.example.com: the console is at /console/ there")
 		default:
@@ -105,13 +102,7 @@ func (o *OIDC) finish(d *decoder, console string, base *url.URL) {
 		d.mistake(d.place(at), console+".url", "is missing; expected the URL of the console, to which the OpenID provider sends people back: its /console/oidc/callback")
 	}
 	if d.usable(at + ".issuer") {
-		u, problem := parseURL(o.Issuer, "https", "http")
-		switch {
-		case problem != "":
-			d.refuse(at+".issuer", "%s", problem)
-		case u.Scheme == "http" && !isLoopback(u):
-			d.refuse(at+".issuer", "is not encrypted; expected https://, or this machine's own address")
-		}
+		d.checkEncrypted(at+".issuer", o.Issuer, "")
 	}
 	d.checkEmails(at+".allowed_emails", o.AllowedEmails)
 	d.notEmpty(at+".allowed_groups", len(o.AllowedGroups))

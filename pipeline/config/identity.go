@@ -133,13 +133,7 @@ func (c *Config) finishAccessToken(d *decoder) {
 	d.notEmpty("access_token.algorithms", len(a.Algorithms))
 	if d.usable(url) {
 		// Whoever can change the keys on their way can make tokens.
-		u, problem := parseURL(a.JWKSURL, "https", "http")
-		switch {
-		case problem != "":
-			d.refuse(url, "%s", problem)
-		case u.Scheme == "http" && !isLoopback(u):
-			d.refuse(url, "is not encrypted; expected https://, or this machine's own address")
-		}
+		d.checkEncrypted(url, a.JWKSURL, "")
 	}
 	if data := d.checkFile(file, a.JWKSFile); d.usable(file) {
 		var err error

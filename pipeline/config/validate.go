@@ -362,6 +362,21 @@ func parseURL(text string, schemes ...string) (u *url.URL, problem string) {
 	return u, ""
 }
 
+// checkEncrypted checks the URL at a path of what has to be encrypted on its way, unless it stays on this machine. because
+// may follow "is not encrypted"; u is nil where something is wrong.
+func (d *decoder) checkEncrypted(path, text, because string) (u *url.URL) {
+	u, problem := parseURL(text, "https", "http")
+	switch {
+	case problem != "":
+		d.refuse(path, "%s", problem)
+		return nil
+	case u.Scheme == "http" && !isLoopback(u):
+		d.refuse(path, "is not encrypted%s; expected https://, or this machine's own address", because)
+		return nil
+	}
+	return u
+}
+
 func validPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return err == nil && n > 0
