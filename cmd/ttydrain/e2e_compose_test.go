@@ -175,6 +175,7 @@ func (c *composition) ssh(gateway string, args ...string) *exec.Cmd {
 	}
 	c.site.write(filepath.Join(c.site.dir, "host_key"), string(data))
 	v := &server{site: c.site, ssh: "127.0.0.1:2222"}
+	c.site.write(v.knownHosts(), c.site.knownHost(v.ssh))
 	cmd := v.openssh(c.site.key, append([]string{"web@127.0.0.1"}, args...)...)
 	inside := exec.Command("nsenter", append([]string{"--net=/proc/" + strconv.Itoa(c.healthy(gateway, 1)[0].State.Pid) + "/ns/net"}, cmd.Args...)...)
 	inside.Env = cmd.Env

@@ -181,6 +181,9 @@ func (v *server) listens() {
 		return false
 	})
 	v.ssh, v.admin = ready.SSH, ready.Admin
+	if v.ssh != "" { // and it is no other role
+		v.site.write(v.knownHosts(), v.site.knownHost(v.ssh))
+	}
 }
 
 // launch starts `ttydrain serve`, and waits for nothing.
@@ -271,26 +274,30 @@ func (v *server) knownHosts() string {
 	return filepath.Join(v.site.dir, "known_hosts."+port)
 }
 
+// knownHost is the line for the site's host key at an address.
+func (s *site) knownHost(address string) string {
+	s.t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.dir, "host_key"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	host, err := ssh.ParsePrivateKey(data)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return knownhosts.Line([]string{address}, host.PublicKey()) + "\n"
+}
+
 // openssh is OpenSSH's client with one key, no configuration of the machine's, and no words of its own.
 func (v *server) openssh(key string, args ...string) *exec.Cmd {
 	t := v.site.t
 	t.Helper()
 	program := need(t, "ssh")
-	data, err := os.ReadFile(filepath.Join(v.site.dir, "host_key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := ssh.ParsePrivateKey(data)
-	if err != nil {
-		t.Fatal(err)
-	}
 	_, port, _ := strings.Cut(v.ssh, ":")
-	hosts := v.knownHosts()
-	v.site.write(hosts, knownhosts.Line([]string{v.ssh}, host.PublicKey())+"\n")
 	cmd := exec.Command(program, append([]string{
 		"-F", "none", "-p", port, "-i", key,
 		"-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
-		"-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=" + hosts, "-o", "GlobalKnownHostsFile=none",
+		"-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=" + v.knownHosts(), "-o", "GlobalKnownHostsFile=none",
 	}, args...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TERM=xterm-256color"}
 	return cmd

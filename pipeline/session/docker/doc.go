@@ -26,7 +26,7 @@
 //
 // The client attaches before the container starts, so that nothing is missing at the beginning. At its end the daemon
 // gives up on what is not read within two seconds after the last process has ended, and tells nobody. So [Runtime] always reads on: where the
-// session's reader is behind by more than a mebibyte for half a second, the container is paused until it has caught
+// session's reader is behind by more than a mebibyte and takes less than two a second, the container is paused until it has caught
 // up, and what is on its way is kept. A command whose output nobody takes stands still, as at a terminal, and with it all
 // of its session.
 //

@@ -12,9 +12,10 @@ const (
 	spoolBytes = 1 << 20
 	// heldBytes is how much of it there may be while the container is being paused.
 	heldBytes = 64 << 20
-	// stallTime is how long the session may take nothing, while as much as there may be is read, before the container is paused. The
-	// daemon waits four times as long for who reads its output, and then throws it away.
-	stallTime = 500 * time.Millisecond
+	// stallTime is how long the session may take less than stallBytes, while as much as there may be is read, before the
+	// container is paused. The daemon waits eight times as long for who reads its output, and then throws away what is left.
+	stallTime  = 250 * time.Millisecond
+	stallBytes = spoolBytes / 2
 )
 
 // A spool is the output of a container that was read from the daemon, and not by the session yet.
@@ -32,6 +33,8 @@ type spool struct {
 	change  sync.Cond // of mu: anything has changed
 	streams [2][]byte // guarded by mu: stdout, stderr; owned
 	limit   int       // guarded by mu: who reads from the daemon waits at that many bytes
+	taken   int       // guarded by mu: how many bytes the session has read
+	watched bool      // guarded by mu: watch is under way
 	over    bool      // guarded by mu: the container has ended, or is being killed
 	closed  bool      // guarded by mu: nothing more comes
 	failed  error     // guarded by mu: why the container could not be paused
@@ -54,20 +57,26 @@ func (s *spool) write(stream int, p []byte) {
 			s.complain(s.failed)
 			s.failed = nil
 		}
-		stall := time.AfterFunc(stallTime, s.hold) // which does nothing where that is done
+		if !s.watched && s.limit == spoolBytes {
+			s.watched = true
+			before := s.taken
+			time.AfterFunc(stallTime, func() { s.watch(before) })
+		}
 		s.change.Wait()
-		stall.Stop()
 	}
 	s.streams[stream] = append(s.streams[stream], p...)
 	s.change.Broadcast()
 }
 
-// hold pauses the container until the session has caught up. Meanwhile what is on its way is read.
-func (s *spool) hold() {
+// watch is called stallTime after who reads from the daemon had to wait, when before bytes were taken. Where the
+// session takes so little that what the daemon has left would not come in time, it pauses the container until the session has
+// caught up. Meanwhile what is on its way is read.
+func (s *spool) watch(before int) {
 	s.mu.Lock()
-	if s.size() < s.limit || s.limit != spoolBytes {
+	s.watched = false
+	if s.taken-before >= stallBytes || s.size() < stallBytes || s.limit != spoolBytes {
 		s.mu.Unlock()
-		return // it has moved on, or is held already
+		return // it takes enough, or has caught up, or the container has ended
 	}
 	s.limit = heldBytes
 	s.change.Broadcast()
@@ -79,7 +88,7 @@ func (s *spool) hold() {
 		s.mu.Unlock()
 		return
 	}
-	for s.size() > spoolBytes/2 && !s.over {
+	for s.size() > stallBytes && !s.over {
 		s.change.Wait()
 	}
 	s.mu.Unlock()
@@ -141,6 +150,7 @@ func (r spoolReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, s.streams[r.stream])
+	s.taken += n
 	if s.streams[r.stream] = s.streams[r.stream][n:]; len(s.streams[r.stream]) == 0 {
 		s.streams[r.stream] = nil // not to hold on to what was read
 	}

@@ -259,13 +259,16 @@ func testOutputAfterWait(t *testing.T, k *kit) {
 	}
 }
 
-// testSlowReader: the client takes nothing for a while, and the command ends meanwhile or waits. Nothing is lost that it has
+// testSlowReader: the client takes nothing for a while, or little, and the command ends meanwhile or waits. Nothing is lost that it has
 // written. What is lost where somebody gives up is the last pipe's content: one of these sizes is such that a
 // command has just been able to write all.
 func testSlowReader(t *testing.T, k *kit) {
 	var sessions sync.WaitGroup
+	few := make(chan struct{}, 16)
 	for i := range 32 {
 		sessions.Go(func() {
+			few <- struct{}{}
+			defer func() { <-few }()
 			size := 1<<20 + i*60000
 			spec := k.line(fmt.Sprintf("yes 0123456789abcde | head -c %d", size))
 			if i%4 == 0 {
@@ -278,9 +281,18 @@ func testSlowReader(t *testing.T, k *kit) {
 				return
 			}
 			p.Stdin().Close()
-			<-time.After(4 * time.Second) // so slow is the client, whatever the machine
-			if got := Finish(t, p); len(got.Stdout) != size || got.Exit.Status != 0 {
-				t.Errorf("%d bytes of %d, %+v", len(got.Stdout), size, got.Exit)
+			little := 0
+			for range 40 { // so slow is the client, whatever the machine
+				<-time.After(100 * time.Millisecond)
+				if i%3 > 0 {
+					n, err := io.ReadFull(p.Stdout(), make([]byte, 1000))
+					if little += n; err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			if got := Finish(t, p); little+len(got.Stdout) != size || got.Exit.Status != 0 {
+				t.Errorf("%d bytes of %d, %+v", little+len(got.Stdout), size, got.Exit)
 			}
 		})
 	}
