@@ -2,17 +2,21 @@ package schema
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"strconv"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
 
 // An Encoder writes records as the JSON objects that HTTPS and Elasticsearch drains get. It encodes
-// what all records of an operation share once. It is for one goroutine; the zero value is ready.
+// what all records of an operation share once. Several goroutines may use it; the zero value is ready.
 type Encoder struct {
+	mu         sync.Mutex // guards operations, not what they point to, which nobody changes
 	operations map[*Operation][]byte
 }
 
@@ -75,6 +79,8 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 // shared is the part of a record's JSON that is the same for every record of the operation,
 // from its first comma on.
 func (e *Encoder) shared(op *Operation) ([]byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if shared, ok := e.operations[op]; ok {
 		return shared, nil
 	}
@@ -111,7 +117,37 @@ func (e *Encoder) shared(op *Operation) ([]byte, error) {
 // AppendTime appends a time in nanoseconds since 1970 as RFC 3339 in UTC with nine decimals, so that
 // times sort as text.
 func AppendTime(dst []byte, nanoseconds int64) []byte {
-	return time.Unix(0, nanoseconds).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000000Z")
+	t := time.Unix(0, nanoseconds).UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	if year < 1000 || year > 9999 { // which no clock shows
+		return t.AppendFormat(dst, "2006-01-02T15:04:05.000000000Z")
+	}
+	// time.Time.AppendFormat reads its layout anew for each record.
+	var b [len("2006-01-02T15:04:05.000000000Z")]byte
+	digits(b[0:4], year)
+	b[4] = '-'
+	digits(b[5:7], int(month))
+	b[7] = '-'
+	digits(b[8:10], day)
+	b[10] = 'T'
+	digits(b[11:13], hour)
+	b[13] = ':'
+	digits(b[14:16], minute)
+	b[16] = ':'
+	digits(b[17:19], second)
+	b[19] = '.'
+	digits(b[20:29], t.Nanosecond())
+	b[29] = 'Z'
+	return append(dst, b[:]...)
+}
+
+// digits fills b with the decimal digits of n.
+func digits(b []byte, n int) {
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
 }
 
 // plain holds the ASCII bytes that stand for themselves in a JSON string.
@@ -122,6 +158,15 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 	return t
 }()
 
+// plainBytes is how many of the first eight bytes are plain, before one that is not. It looks at them together: a byte's highest
+// bit is set in the end where it is not plain, or one before it.
+func plainBytes(b []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	x := binary.LittleEndian.Uint64(b)
+	quote, backslash, del := x^'"'*ones, x^'\\'*ones, x^0x7f*ones
+	return bits.TrailingZeros64((x|(x-0x20*ones)|(quote-ones)|(backslash-ones)|(del-ones))&highs) / 8
+}
+
 // AppendString appends b as a JSON string (RFC 8259) and says whether b was valid UTF-8; where it
 // was not, each bad byte is U+FFFD. DEL and the line separators U+2028 and U+2029 are escaped too,
 // for receivers that split at them.
@@ -131,6 +176,16 @@ func AppendString(dst, b []byte) (_ []byte, valid bool) {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(b); {
+		for len(b)-i >= 8 {
+			n := plainBytes(b[i:])
+			i += n
+			if n < 8 {
+				break
+			}
+		}
+		if i == len(b) {
+			break
+		}
 		if c := b[i]; c < utf8.RuneSelf {
 			if plain[c] {
 				i++

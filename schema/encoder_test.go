@@ -131,6 +131,9 @@ func FuzzAppendString(f *testing.F) {
 		"\xff", "a\xc3", "\xc3(", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x80", "\xc0\x80", "\xf0\x9f\x98", "<script>&amp;",
 	} {
 		f.Add([]byte(s))
+		for before := range 17 { // it looks at eight bytes at a time
+			f.Add([]byte(strings.Repeat("~ ", 9)[:before] + s + "0123456789"))
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, valid := AppendString([]byte("x"), b)

@@ -17,10 +17,9 @@ const diagnoseTimeout = 2 * time.Second
 
 // closedEarly says whether err can be all that is left of a TLS alert. In TLS 1.3 a drain refuses a
 // client certificate, or the lack of one, when for the client the handshake is over. Then net/http
-// tells by chance the alert, or only that it could not write; over HTTP/2 it drops the cause.
+// tells by chance the alert, or only that it could not write.
 func closedEarly(err error) bool {
-	const notEstablished = "http2: client conn could not be established" // net/http exports no value
-	return err.Error() == notEstablished || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
@@ -41,7 +40,7 @@ func (r *Transport) diagnose(request *http.Request, cause error) error {
 		asked = true
 		return give(info)
 	}
-	config.NextProtos = []string{"h2", "http/1.1"}
+	config.NextProtos = []string{"http/1.1"}
 	ctx, cancel := context.WithTimeout(untraced{request.Context()}, diagnoseTimeout)
 	defer cancel()
 	address := net.JoinHostPort(request.URL.Hostname(), cmp.Or(request.URL.Port(), "443"))
@@ -58,7 +57,7 @@ func (r *Transport) diagnose(request *http.Request, cause error) error {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	// A drain that is content sends the first frame of HTTP/2, or waits for the request.
+	// A drain that is content waits for the request.
 	if _, err := conn.Read(make([]byte, 1)); err != nil && alertReason(err) != "" {
 		return err
 	}

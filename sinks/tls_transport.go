@@ -16,17 +16,21 @@ import (
 const (
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
-	// pingInterval is how long an HTTP/2 connection may be silent before it is tested. Without it
-	// a connection that a firewall forgot takes requests until the kernel gives up, minutes later.
+	// pingInterval is how long a connection may be silent before the kernel tests it, and how long the drain's may take to answer.
+	// Without it a connection that a firewall forgot would take a request, and keep it until that is given up.
 	pingInterval = 15 * time.Second
+	// writeBuffer is as much as four records of TLS hold.
+	writeBuffer = 64 << 10
 	// idleConnections is more than any sink writes at once, so that connections are kept.
 	idleConnections = 128
 )
 
-// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/2 where the
-// drain has it, connections kept, the proxy from the environment (HTTPS_PROXY, HTTP_PROXY,
+// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1, connections kept, the proxy from the environment (HTTPS_PROXY, HTTP_PROXY,
 // NO_PROXY), answers not decompressed. When the file with the authorities changes, requests from
 // then on go over new connections, which are verified against the new ones.
+//
+// HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its bodies are large, and in frames of
+// 16 KiB they cost both sides up to twice the processor time; and one lost packet holds up all requests.
 //
 // As a RoundTripper it follows no redirect. Its errors are for [TransportError]: their text can quote the drain.
 type Transport struct {
@@ -63,6 +67,8 @@ func (r *Transport) make() (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy: proxy,
 		OnProxyConnectResponse: func(ctx context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
@@ -80,8 +86,8 @@ func (r *Transport) make() (*http.Transport, error) {
 		IdleConnTimeout:       idleTimeout,
 		MaxIdleConns:          idleConnections,
 		MaxIdleConnsPerHost:   idleConnections,
-		ForceAttemptHTTP2:     true, // net/http would leave it off because of TLSClientConfig
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: pingInterval, PingTimeout: pingInterval},
+		Protocols:             &protocols,
+		WriteBufferSize:       writeBuffer,
 		DisableCompression:    true,
 	}, nil
 }
@@ -107,8 +113,8 @@ func (r *Transport) CloseIdleConnections() {
 // Close closes all connections, with the goroutines that serve them. It is for the time when no
 // request is under way; requests after it fail.
 //
-// To close the idle ones would not do: an HTTP/2 connection is not idle yet when the last request on
-// it was cancelled a moment ago, and would stay.
+// To close the idle ones would not do: a connection is not idle yet when the last request on it was cancelled a moment
+// ago, and would stay.
 func (r *Transport) Close() {
 	r.CloseIdleConnections()
 	r.openMu.Lock()
@@ -121,7 +127,8 @@ func (r *Transport) Close() {
 }
 
 func (r *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: pingInterval, Interval: pingInterval / 3, Count: 3}}
+	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -32,15 +32,15 @@ type errorAnswer struct {
 	Reason string `json:"reason"`
 }
 
-// readItems reads the answer to a bulk request of n entries, the first of which has the given index in
-// the batch, and returns those that were not delivered.
-func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error) {
+// readItems reads the answer to a bulk request of the entries that have these indices in the batch, and returns those that were
+// not delivered.
+func readItems(data []byte, indices []int, o Options) ([]sinks.Item, *sinks.Error) {
 	var a bulkAnswer
 	if err := json.Unmarshal(data, &a); err != nil {
 		return nil, notUnderstood("it is not JSON of the expected form") // err could quote it
 	}
-	if len(a.Items) != n {
-		return nil, notUnderstood(fmt.Sprintf("it tells of %d records and not of %d", len(a.Items), n))
+	if len(a.Items) != len(indices) {
+		return nil, notUnderstood(fmt.Sprintf("it tells of %d records and not of %d", len(a.Items), len(indices)))
 	}
 	var failed []sinks.Item
 	for i := range a.Items {
@@ -49,7 +49,7 @@ func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error
 		if reason == "" {
 			continue
 		}
-		failed = append(failed, sinks.Item{Index: first + i, Verdict: verdict, Status: item.Status, Reason: reason})
+		failed = append(failed, sinks.Item{Index: indices[i], Verdict: verdict, Status: item.Status, Reason: reason})
 	}
 	if a.Errors && len(failed) == 0 && !hasConflict(&a) {
 		return nil, notUnderstood("it tells of errors and of no record that has one")

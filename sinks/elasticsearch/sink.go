@@ -1,7 +1,6 @@
 package elasticsearch
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	client "github.com/elastic/go-elasticsearch/v8"
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -21,6 +19,8 @@ import (
 const (
 	defaultTimeout         = time.Minute
 	defaultMaxRequestBytes = 5 << 20
+	// DefaultConcurrency is that of Options.
+	DefaultConcurrency     = 4
 	largestMaxRequestBytes = 10 << 20
 )
 
@@ -46,6 +46,9 @@ type Options struct {
 	// MaxRequestBytes bounds the body of a request before compression; 0 for 5 MiB, at most 10 MiB. A
 	// single record can exceed it.
 	MaxRequestBytes int
+	// Concurrency is how many requests are under way at a time at the most, each with other operations' records; 0 for
+	// DefaultConcurrency.
+	Concurrency int
 	// Gzip compresses requests.
 	Gzip bool
 	// ManageTemplate installs the index template before the first record.
@@ -62,15 +65,13 @@ type Sink struct {
 	client    *client.BaseClient
 	members   []member
 	bulkPath  string
+	encoder   schema.Encoder
 
 	// What follows belongs to Write.
 
 	templateDone bool
-	encoder      schema.Encoder
-	body         []byte       // the request's documents, until the request has ended
-	packed       bytes.Buffer // the same compressed, with Gzip
-	packer       *gzip.Writer // nil until it is needed
-	answer       bytes.Buffer // of the last request
+	splitter     sinks.Splitter
+	senders      []*sender // each lent to one other goroutine
 }
 
 // New makes a sink, without connecting. An error says which option is wrong and what it should be.
@@ -83,6 +84,9 @@ func New(o Options) (*Sink, error) {
 	}
 	if o.MaxRequestBytes == 0 {
 		o.MaxRequestBytes = defaultMaxRequestBytes
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = DefaultConcurrency
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -124,13 +128,17 @@ func New(o Options) (*Sink, error) {
 	if o.Pipeline != "" {
 		query.Set("pipeline", o.Pipeline)
 	}
-	return &Sink{
+	s := &Sink{
 		options:   o,
 		transport: transport,
 		client:    c,
 		members:   members,
 		bulkPath:  "/" + url.PathEscape(o.DataStream) + "/_bulk?" + query.Encode(),
-	}, nil
+	}
+	for range o.Concurrency {
+		s.senders = append(s.senders, &sender{sink: s})
+	}
+	return s, nil
 }
 
 func (o *Options) check() error {
@@ -162,6 +170,8 @@ func (o *Options) check() error {
 		return errors.New("api_key has a character that is not allowed, such as a space or a line end: it should be the field \"encoded\" of Elasticsearch's answer to its creation")
 	case o.Timeout < 0:
 		return fmt.Errorf("timeout is %s: it should be positive", o.Timeout)
+	case o.Concurrency < 0:
+		return fmt.Errorf("concurrency is %d: it should be positive", o.Concurrency)
 	case o.MaxRequestBytes < 0 || o.MaxRequestBytes > largestMaxRequestBytes:
 		return fmt.Errorf("max_request_bytes is %d: it should be from 1 to %d", o.MaxRequestBytes, largestMaxRequestBytes)
 	}

@@ -3,9 +3,9 @@ package elasticsearch
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -13,8 +13,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// Write implements [sinks.Sink]. A batch that exceeds Options.MaxRequestBytes goes in several
-// requests, one after the other, and stops at the first that fails as a whole.
+// Write implements [sinks.Sink]. Several requests are under way at a time, each with records of other operations; what
+// exceeds Options.MaxRequestBytes goes in several, one after the other, and those stop at the first that fails as a whole.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
@@ -22,46 +22,83 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if err := s.installTemplate(ctx); err != nil {
 		return err
 	}
-	var failed []sinks.Item
-	for start := 0; start < len(batch); {
-		end, err := s.encode(batch, start)
-		if err != nil {
-			return err
-		}
-		items, whole := s.send(ctx, start, end-start)
-		if whole != nil {
-			return partly(whole, failed, start, len(batch))
-		}
-		failed = append(failed, items...)
-		start = end
+	o := sinks.NewOutcome(len(batch))
+	lanes := s.splitter.Split(batch, len(s.senders))
+	var others sync.WaitGroup
+	for i, lane := range lanes[1:] {
+		others.Go(func() { s.senders[i+1].write(ctx, batch, lane, o) }) // ends with the last request, or with ctx
 	}
-	if len(failed) == 0 {
-		s.find(ctx, batch)
-		return nil
+	s.senders[0].write(ctx, batch, lanes[0], o)
+	others.Wait()
+	if e := o.Error(); e != nil {
+		return e
 	}
-	return summary(failed, len(batch))
+	s.find(ctx, batch)
+	return nil
 }
 
-// encode makes s.body from the entries from start on, as many as fit, and returns the end of them.
-func (s *Sink) encode(batch []sinks.Entry, start int) (end int, err error) {
-	s.body = s.body[:0]
-	for i := start; i < len(batch); i++ {
-		e := batch[i]
-		before := len(s.body)
-		s.body = append(s.body, `{"create":{"_id":`...)
-		s.body = appendID(s.body, e.Operation, e.Record)
-		s.body = append(s.body, "}}\n"...)
-		s.body, err = s.encoder.AppendRecord(s.body, e.Operation, e.Record)
-		if err != nil {
-			return 0, &sinks.Error{Verdict: sinks.Rejected, Reason: "a record cannot be encoded as JSON", Err: err}
+// A sender makes requests and sends them, one at a time. It is for one goroutine.
+type sender struct {
+	sink   *Sink
+	body   []byte       // the request's documents, until the request has ended
+	packed bytes.Buffer // the same compressed, with Gzip
+	packer *gzip.Writer // nil until it is needed
+	answer bytes.Buffer // of the last request
+}
+
+// write sends the entries with these indices, until a request fails as a whole.
+func (d *sender) write(ctx context.Context, batch []sinks.Entry, lane []int, o *sinks.Outcome) {
+	for len(lane) > 0 && !o.Stopped() {
+		n, e := d.encode(batch, lane)
+		if e != nil {
+			o.Fail(e, lane[:n]...)
+			return
 		}
-		s.body = append(s.body, '\n')
-		if len(s.body) > s.options.MaxRequestBytes && i > start {
-			s.body = s.body[:before]
-			return i, nil
+		failed, whole := d.send(ctx, lane[:n])
+		if whole != nil {
+			o.Fail(whole, lane[:n]...)
+			return
+		}
+		for _, item := range failed {
+			o.FailItem(item)
+		}
+		for _, i := range lane[:n] {
+			if len(failed) > 0 && failed[0].Index == i {
+				failed = failed[1:]
+				continue
+			}
+			o.Deliver(i)
+		}
+		lane = lane[n:]
+	}
+}
+
+// encode makes the body from the first of the entries with these indices, as many as fit, and returns how many those
+// are; with an error, how many it concerns.
+func (d *sender) encode(batch []sinks.Entry, lane []int) (n int, _ *sinks.Error) {
+	d.body = d.body[:0]
+	for n, i := range lane {
+		e := batch[i]
+		before := len(d.body)
+		d.body = append(d.body, `{"create":{"_id":`...)
+		d.body = appendID(d.body, e.Operation, e.Record)
+		d.body = append(d.body, "}}\n"...)
+		var err error
+		d.body, err = d.sink.encoder.AppendRecord(d.body, e.Operation, e.Record)
+		if err != nil {
+			if n > 0 { // what comes before it goes first
+				d.body = d.body[:before]
+				return n, nil
+			}
+			return 1, &sinks.Error{Verdict: sinks.Rejected, Reason: "a record cannot be encoded as JSON", Err: err}
+		}
+		d.body = append(d.body, '\n')
+		if len(d.body) > d.sink.options.MaxRequestBytes && n > 0 {
+			d.body = d.body[:before]
+			return n, nil
 		}
 	}
-	return len(batch), nil
+	return len(lane), nil
 }
 
 // appendID appends the JSON string of a document's _id; see the package documentation.
@@ -80,26 +117,27 @@ func appendID(dst []byte, op *schema.Operation, r *schema.Record) []byte {
 	return dst
 }
 
-// send sends s.body, which has n entries beginning with the one at start in the batch. It returns
-// the entries that were not delivered, or an error that concerns them all.
-func (s *Sink) send(ctx context.Context, start, n int) ([]sinks.Item, *sinks.Error) {
+// send sends the body, which has the entries with these indices. It returns those that were not delivered, in their
+// order, or an error that concerns them all.
+func (d *sender) send(ctx context.Context, indices []int) ([]sinks.Item, *sinks.Error) {
+	s := d.sink
 	r := request{
 		doing:       "write to the data stream " + s.options.DataStream,
 		method:      http.MethodPost,
 		path:        s.bulkPath,
 		contentType: "application/x-ndjson",
-		body:        s.body,
+		body:        d.body,
 	}
 	if s.options.Gzip {
-		if err := s.pack(); err != nil {
+		if err := d.pack(); err != nil {
 			return nil, &sinks.Error{Verdict: sinks.Retry, Reason: "compress the records", Err: err}
 		}
-		r.body, r.encoding = s.packed.Bytes(), "gzip"
+		r.body, r.encoding = d.packed.Bytes(), "gzip"
 	}
-	answer, released, err := s.do(ctx, r, &s.answer)
+	answer, released, err := s.do(ctx, r, &d.answer)
 	if !released {
-		// The connection may still read the bytes: they are not this sink's any more.
-		s.body, s.packed = nil, bytes.Buffer{}
+		// The connection may still read the bytes: they are not this sender's any more.
+		d.body, d.packed = nil, bytes.Buffer{}
 	}
 	if err != nil {
 		return nil, err
@@ -107,60 +145,23 @@ func (s *Sink) send(ctx context.Context, start, n int) ([]sinks.Item, *sinks.Err
 	if answer.status != http.StatusOK {
 		return nil, s.refusal(answer)
 	}
-	return readItems(answer.body, start, n, s.options)
+	return readItems(answer.body, indices, s.options)
 }
 
-// pack makes s.packed from s.body.
-func (s *Sink) pack() error {
-	s.packed.Reset()
-	if s.packer == nil {
-		packer, err := gzip.NewWriterLevel(&s.packed, gzip.BestSpeed)
+// pack makes d.packed from d.body.
+func (d *sender) pack() error {
+	d.packed.Reset()
+	if d.packer == nil {
+		packer, err := gzip.NewWriterLevel(&d.packed, gzip.BestSpeed)
 		if err != nil {
 			return err
 		}
-		s.packer = packer
+		d.packer = packer
 	} else {
-		s.packer.Reset(&s.packed)
+		d.packer.Reset(&d.packed)
 	}
-	if _, err := s.packer.Write(s.body); err != nil {
+	if _, err := d.packer.Write(d.body); err != nil {
 		return err
 	}
-	return s.packer.Close()
-}
-
-// partly is the error of a batch of n entries of which those before start were sent, some of them in
-// vain, when the request with the next ones failed as a whole.
-func partly(whole *sinks.Error, failed []sinks.Item, start, n int) *sinks.Error {
-	if start == 0 {
-		return whole
-	}
-	e := *whole
-	if e.Verdict == sinks.Rejected || e.Verdict == sinks.TooLarge {
-		// It is not known which of them is meant. Once they are alone in a batch, the verdict is on all
-		// of it, and the caller can halve it.
-		e.Verdict = sinks.Retry
-	}
-	e.Items = failed
-	for i := start; i < n; i++ {
-		e.Items = append(e.Items, sinks.Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason})
-	}
-	return &e
-}
-
-// summary is the error of a batch of n entries whose requests all were answered. Where every entry has
-// met the same fate, which passes or has to be repaired, it is the whole batch's.
-func summary(failed []sinks.Item, n int) *sinks.Error {
-	first := failed[0]
-	e := &sinks.Error{Verdict: first.Verdict, Status: first.Status}
-	same := len(failed) == n && first.Verdict != sinks.Rejected
-	for _, item := range failed {
-		same = same && item.Verdict == first.Verdict && item.Reason == first.Reason
-	}
-	if same {
-		e.Reason = first.Reason
-		return e
-	}
-	e.Items = failed
-	e.Reason = fmt.Sprintf("%d of %d records were not taken, the first because: %s", len(failed), n, first.Reason)
-	return e
+	return d.packer.Close()
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
-	"github.com/ttydrain/ttydrain/sinks"
 )
 
 func TestID(t *testing.T) {
@@ -43,18 +42,20 @@ func TestEncode(t *testing.T) {
 		s := newSink(t, Options{URLs: []string{"http://127.0.0.1:1"}, DataStream: "logs-ssh-test", MaxRequestBytes: limit})
 		var ids []string
 		requests := 0
+		d := s.senders[0]
 		for start := 0; start < len(batch); requests++ {
-			end, err := s.encode(batch, start)
+			n, err := d.encode(batch, indices(start, len(batch)-start))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if end <= start {
+			if n == 0 {
 				t.Fatalf("limit %d: no progress at record %d", limit, start)
 			}
-			if len(s.body) > limit && end > start+1 {
-				t.Fatalf("limit %d: %d records have %d bytes", limit, end-start, len(s.body))
+			end := start + n
+			if len(d.body) > limit && n > 1 {
+				t.Fatalf("limit %d: %d records have %d bytes", limit, n, len(d.body))
 			}
-			lines := bytes.Split(bytes.TrimSuffix(s.body, []byte("\n")), []byte("\n"))
+			lines := bytes.Split(bytes.TrimSuffix(d.body, []byte("\n")), []byte("\n"))
 			if len(lines) != 2*(end-start) {
 				t.Fatalf("limit %d: %d records make %d lines", limit, end-start, len(lines))
 			}
@@ -81,53 +82,6 @@ func TestEncode(t *testing.T) {
 		slices.Sort(ids)
 		if n := len(slices.Compact(ids)); n != len(batch) {
 			t.Errorf("limit %d: %d different _id for %d records", limit, n, len(batch))
-		}
-	}
-}
-
-func TestPartly(t *testing.T) {
-	before := []sinks.Item{{Index: 1, Verdict: sinks.Rejected, Status: 400, Reason: "first"}}
-	for _, test := range []struct{ whole, want sinks.Verdict }{
-		{sinks.Retry, sinks.Retry},
-		{sinks.Misconfigured, sinks.Misconfigured},
-		{sinks.Gone, sinks.Gone},
-		// Which of them it is can be found out only where they are alone in a batch.
-		{sinks.Rejected, sinks.Retry},
-		{sinks.TooLarge, sinks.Retry},
-	} {
-		whole := &sinks.Error{Verdict: test.whole, Status: 418, RetryAfter: time.Second, Reason: "second", Err: errors.ErrUnsupported}
-		if got := partly(whole, nil, 0, 5); got != whole {
-			t.Errorf("%v: the first request's error is %+v", test.whole, got)
-		}
-		got := partly(whole, slices.Clone(before), 3, 5)
-		want := append(slices.Clone(before), sinks.Item{Index: 3, Verdict: test.want, Status: 418, Reason: "second"}, sinks.Item{Index: 4, Verdict: test.want, Status: 418, Reason: "second"})
-		if !slices.Equal(got.Items, want) || got.RetryAfter != time.Second || !errors.Is(got, errors.ErrUnsupported) || got.Verdict != test.want {
-			t.Errorf("%v: got %+v, want the items %+v", test.whole, got, want)
-		}
-	}
-}
-
-func TestSummary(t *testing.T) {
-	retry := func(i int) sinks.Item { return sinks.Item{Index: i, Verdict: sinks.Retry, Status: 429, Reason: "busy"} }
-	reject := func(i int) sinks.Item {
-		return sinks.Item{Index: i, Verdict: sinks.Rejected, Status: 400, Reason: "bad"}
-	}
-	for _, test := range []struct {
-		name    string
-		items   []sinks.Item
-		verdict sinks.Verdict
-		whole   bool
-		words   string
-	}{
-		{"all for the same cause", []sinks.Item{retry(0), retry(1)}, sinks.Retry, true, "busy"},
-		{"some", []sinks.Item{retry(1)}, sinks.Retry, false, "1 of 2 records"},
-		{"mixed", []sinks.Item{retry(0), reject(1)}, sinks.Retry, false, "2 of 2 records"},
-		// Each by itself: there is nothing to find by halving.
-		{"all rejected", []sinks.Item{reject(0), reject(1)}, sinks.Rejected, false, "2 of 2 records"},
-	} {
-		e := summary(test.items, 2)
-		if e.Verdict != test.verdict || (len(e.Items) == 0) != test.whole || e.Status != test.items[0].Status || !strings.Contains(e.Reason, test.words) {
-			t.Errorf("%s: got %+v", test.name, e)
 		}
 	}
 }
@@ -167,14 +121,15 @@ func TestNewRefuses(t *testing.T) {
 func BenchmarkEncode(b *testing.B) {
 	s := newSink(b, Options{URLs: []string{"http://127.0.0.1:1"}, DataStream: "logs-ssh-test"})
 	batch := entries(1000)
-	if _, err := s.encode(batch, 0); err != nil {
+	d, lane := s.senders[0], indices(0, len(batch))
+	if _, err := d.encode(batch, lane); err != nil {
 		b.Fatal(err)
 	}
-	b.SetBytes(int64(len(s.body)))
+	b.SetBytes(int64(len(d.body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if end, err := s.encode(batch, 0); err != nil || end != len(batch) {
-			b.Fatal(end, err)
+		if n, err := d.encode(batch, lane); err != nil || n != len(batch) {
+			b.Fatal(n, err)
 		}
 	}
 	b.ReportMetric(float64(len(batch))*float64(b.N)/b.Elapsed().Seconds(), "records/s")
@@ -186,7 +141,7 @@ func BenchmarkReadItems(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if items, whole := readItems(data, 0, n, Options{}); len(items) > 0 || whole != nil {
+		if items, whole := readItems(data, indices(0, n), Options{}); len(items) > 0 || whole != nil {
 			b.Fatal(items, whole)
 		}
 	}

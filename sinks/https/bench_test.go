@@ -46,9 +46,10 @@ func BenchmarkEncode(b *testing.B) {
 		b.Fatal(err)
 	}
 	batch := sinktest.Entries(1, 5000)
+	lane := s.splitter.Split(batch, 1)[0]
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, e := s.fill(s.senders[0], batch, 0); e != nil {
+		if _, e := s.fill(s.senders[0], batch, lane); e != nil {
 			b.Fatal(e)
 		}
 	}
@@ -68,8 +69,9 @@ func TestEncodeAllocates(t *testing.T) {
 			batch = append(batch, e)
 		}
 	}
+	lane := s.splitter.Split(batch, 1)[0]
 	n := testing.AllocsPerRun(10, func() {
-		if to, e := s.fill(s.senders[0], batch, 0); e != nil || to != len(batch) {
+		if to, e := s.fill(s.senders[0], batch, lane); e != nil || to != len(batch) {
 			t.Fatal(to, e)
 		}
 	})

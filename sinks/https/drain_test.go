@@ -38,7 +38,7 @@ type request struct {
 	plain        []byte // decompressed
 }
 
-// settings of a drain; the zero value speaks HTTP/2 and answers 204.
+// settings of a drain; the zero value offers HTTP/2 too, and answers 204.
 type settings struct {
 	http1  bool
 	tls    func(*tls.Config)

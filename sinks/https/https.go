@@ -23,7 +23,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
@@ -55,7 +54,9 @@ func (f Format) contentType() string {
 const (
 	DefaultTimeout         = 30 * time.Second
 	DefaultMaxRequestBytes = 5 << 20
-	DefaultConcurrency     = 16
+	// DefaultConcurrency is of the format JSON; the others have DefaultTogether.
+	DefaultConcurrency = 16
+	DefaultTogether    = 4
 )
 
 // Options say where and how to send. Only URL is needed.
@@ -86,8 +87,8 @@ type Options struct {
 	ArrayField string
 	// Shape says how the objects differ from the records; nil for not at all.
 	Shape *Shape
-	// Concurrency is how many requests of the format JSON are under way at a time, each of another
-	// operation. The other formats send one after the other.
+	// Concurrency is how many requests are under way at a time at the most, each with other operations' records. 0 for
+	// DefaultConcurrency or DefaultTogether.
 	Concurrency int
 	// Version is ttydrain's own, for the User-Agent.
 	Version string
@@ -107,14 +108,12 @@ type Sink struct {
 	separator       string // between records
 	terminator      string // after each record
 	transport       *sinks.Transport
-
-	mu      sync.Mutex // guards what follows
-	encoder schema.Encoder
-	shaper  *shaper // or nil
+	encoder         schema.Encoder
 
 	// What follows is used by the one goroutine in Write, which lends each sender to one other.
-	senders []*sender
-	plan    plan
+	senders  []*sender
+	plan     plan
+	splitter sinks.Splitter
 }
 
 // New checks the options and reads the files that they name. It connects to nothing.
@@ -131,9 +130,11 @@ func New(o Options) (*Sink, error) {
 		maxRequestBytes: or(o.MaxRequestBytes, DefaultMaxRequestBytes),
 		maxRecords:      or(o.MaxRequestRecords, math.MaxInt),
 		maxRecordBytes:  or(o.MaxRecordBytes, math.MaxInt),
-		shaper:          newShaper(o.Shape),
 	}
-	concurrency := or(o.Concurrency, DefaultConcurrency)
+	concurrency := or(o.Concurrency, DefaultTogether)
+	if s.format == JSON {
+		concurrency = or(o.Concurrency, DefaultConcurrency)
+	}
 	switch {
 	case s.format.contentType() == "":
 		return nil, fmt.Errorf("format is %q: expected %q, %q or %q", o.Format, JSON, NDJSON, Array)
@@ -152,12 +153,9 @@ func New(o Options) (*Sink, error) {
 	if s.transport, err = o.TLS.Transport(s.timeout); err != nil {
 		return nil, err
 	}
-	if s.format != JSON {
-		concurrency = 1
-	}
 	s.senders = make([]*sender, concurrency)
 	for i := range s.senders {
-		s.senders[i] = &sender{sink: s}
+		s.senders[i] = &sender{sink: s, shaper: newShaper(o.Shape)}
 	}
 	return s, nil
 }

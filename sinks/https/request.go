@@ -50,7 +50,7 @@ func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Erro
 	return judge(s.url.Host, response)
 }
 
-// maxLent is how many buffers a sender expects back. HTTP/2 is done with one a moment after the answer.
+// maxLent is how many buffers a sender expects back. Where the drain answers early, net/http is done with one a moment later.
 const maxLent = 4
 
 // A sender makes requests and sends them, one at a time. Its buffers are for one request after the
@@ -62,6 +62,7 @@ type sender struct {
 	lent       []*payload
 	gzip       *gzip.Writer
 	identities []byte
+	shaper     *shaper // or nil
 }
 
 // begin starts a new request.
@@ -87,7 +88,7 @@ func (d *sender) returned() []byte {
 // add appends a record. After an error there is nothing more in the request than before.
 func (d *sender) add(e sinks.Entry) *sinks.Error {
 	before := len(d.plain)
-	grown, err := d.sink.encode(d.plain, e)
+	grown, err := d.encode(d.plain, e)
 	if err != nil {
 		return &sinks.Error{Verdict: sinks.Rejected, Reason: "the record cannot be encoded as JSON", Err: err}
 	}
@@ -105,13 +106,11 @@ func (d *sender) add(e sinks.Entry) *sinks.Error {
 }
 
 // encode appends the record's object.
-func (s *Sink) encode(dst []byte, e sinks.Entry) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.shaper != nil {
-		return s.shaper.append(dst, &s.encoder, e, time.Now())
+func (d *sender) encode(dst []byte, e sinks.Entry) ([]byte, error) {
+	if d.shaper != nil {
+		return d.shaper.append(dst, &d.sink.encoder, e, time.Now())
 	}
-	return s.encoder.AppendRecord(dst, e.Operation, e.Record)
+	return d.sink.encoder.AppendRecord(dst, e.Operation, e.Record)
 }
 
 // tooLarge is for a single record that is over the limit.
@@ -177,7 +176,7 @@ func (p *payload) reader() io.ReadCloser {
 type payloadReader struct {
 	payload *payload
 
-	// mu guards what follows. HTTP/2 closes a body while another goroutine is still in Read.
+	// mu guards what follows. Nothing says that a body is not closed while another goroutine is still in Read.
 	mu     sync.Mutex
 	left   bytes.Reader
 	closed bool

@@ -2,7 +2,6 @@ package https
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,27 +11,27 @@ import (
 
 // Write implements [sinks.Sink].
 //
-// After a failed request nothing more of its operations is sent, so that nothing overtakes; after
-// one that failed because of the drain, and not of the records, nothing at all. What was not sent is
-// not delivered and has the verdict Retry.
+// Several requests are under way at a time, each with records of other operations. After a failed one nothing more of its
+// operations is sent, so that nothing overtakes; after one that failed because of the drain, and not of the records, nothing at
+// all. What was not sent is not delivered and has the verdict Retry.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	r := &result{delivered: make([]bool, len(batch))}
+	o := sinks.NewOutcome(len(batch))
 	if s.format == JSON {
-		s.writeEach(ctx, batch, r)
+		s.writeEach(ctx, batch, o)
 	} else {
-		s.writeTogether(ctx, batch, r)
+		s.writeTogether(ctx, batch, o)
 	}
-	if e := r.error(); e != nil {
+	if e := o.Error(); e != nil {
 		return e
 	}
 	return nil
 }
 
 // writeEach sends one record a request, and several operations at a time.
-func (s *Sink) writeEach(ctx context.Context, batch []sinks.Entry, r *result) {
+func (s *Sink) writeEach(ctx context.Context, batch []sinks.Entry, o *sinks.Outcome) {
 	s.plan.make(batch)
 	var next atomic.Int32 // the first operation that nobody has taken
 	work := func(d *sender) {
@@ -41,7 +40,7 @@ func (s *Sink) writeEach(ctx context.Context, batch []sinks.Entry, r *result) {
 			if i >= len(s.plan.first) {
 				return
 			}
-			s.writeOperation(ctx, d, batch, s.plan.first[i], r)
+			s.writeOperation(ctx, d, batch, s.plan.first[i], o)
 		}
 	}
 	var others sync.WaitGroup
@@ -53,8 +52,8 @@ func (s *Sink) writeEach(ctx context.Context, batch []sinks.Entry, r *result) {
 }
 
 // writeOperation sends an operation's records from the given one on, until one fails.
-func (s *Sink) writeOperation(ctx context.Context, d *sender, batch []sinks.Entry, first int, r *result) {
-	for i := first; i >= 0 && !r.stopped.Load(); i = s.plan.next[i] {
+func (s *Sink) writeOperation(ctx context.Context, d *sender, batch []sinks.Entry, first int, o *sinks.Outcome) {
+	for i := first; i >= 0 && !o.Stopped(); i = s.plan.next[i] {
 		d.begin()
 		e := d.add(batch[i])
 		if e == nil && len(d.plain) > s.maxRequestBytes {
@@ -64,10 +63,10 @@ func (s *Sink) writeOperation(ctx context.Context, d *sender, batch []sinks.Entr
 			e = d.send(ctx)
 		}
 		if e != nil {
-			r.fail(i, i+1, e)
+			o.Fail(e, i)
 			return
 		}
-		r.delivered[i] = true
+		o.Deliver(i)
 	}
 }
 
@@ -97,121 +96,58 @@ func (p *plan) make(batch []sinks.Entry) {
 	clear(p.last)
 }
 
-// writeTogether sends as many records a request as may be, one request after the other.
-func (s *Sink) writeTogether(ctx context.Context, batch []sinks.Entry, r *result) {
-	d := s.senders[0]
-	for from := 0; from < len(batch); {
-		to, e := s.fill(d, batch, from)
+// writeTogether sends as many records a request as may be. Each lane's requests go one after the other.
+func (s *Sink) writeTogether(ctx context.Context, batch []sinks.Entry, o *sinks.Outcome) {
+	lanes := s.splitter.Split(batch, len(s.senders))
+	var others sync.WaitGroup
+	for i, lane := range lanes[1:] {
+		others.Go(func() { s.writeLane(ctx, s.senders[i+1], batch, lane, o) }) // ends with the last request, or with ctx
+	}
+	s.writeLane(ctx, s.senders[0], batch, lanes[0], o)
+	others.Wait()
+}
+
+// writeLane sends the entries with these indices, until a request fails.
+func (s *Sink) writeLane(ctx context.Context, d *sender, batch []sinks.Entry, lane []int, o *sinks.Outcome) {
+	for len(lane) > 0 && !o.Stopped() {
+		n, e := s.fill(d, batch, lane)
 		if e == nil {
 			e = d.send(ctx)
 		}
 		if e != nil {
-			r.fail(from, to, e)
+			o.Fail(e, lane[:n]...)
 			return
 		}
-		for i := from; i < to; i++ {
-			r.delivered[i] = true
+		for _, i := range lane[:n] {
+			o.Deliver(i)
 		}
-		from = to
+		lane = lane[n:]
 	}
 }
 
-// fill begins a request with the entries from the given one on, and says where it stops.
-func (s *Sink) fill(d *sender, batch []sinks.Entry, from int) (to int, e *sinks.Error) {
+// fill begins a request with the first of the entries with these indices, and says how many.
+func (s *Sink) fill(d *sender, batch []sinks.Entry, lane []int) (n int, e *sinks.Error) {
 	d.begin()
 	d.plain = append(d.plain, s.begin...)
-	for to = from; to < len(batch) && to-from < s.maxRecords; to++ {
+	for n = 0; n < len(lane) && n < s.maxRecords; n++ {
 		plain, identities := len(d.plain), len(d.identities)
-		if to > from {
+		if n > 0 {
 			d.plain = append(d.plain, s.separator...)
 		}
-		e := d.add(batch[to])
+		e := d.add(batch[lane[n]])
 		d.plain = append(d.plain, s.terminator...)
 		size := len(d.plain) + len(s.end)
 		if e == nil && size > s.maxRequestBytes {
 			e = s.tooLarge(size)
 		}
 		if e != nil {
-			if to == from {
-				return to + 1, e
+			if n == 0 {
+				return 1, e
 			}
 			d.plain, d.identities = d.plain[:plain], d.identities[:identities]
 			break // what comes before it goes first
 		}
 	}
 	d.plain = append(d.plain, s.end...)
-	return to, nil
+	return n, nil
 }
-
-// A result gathers what became of a batch.
-type result struct {
-	delivered []bool      // each entry's is written by the one goroutine that sends it
-	stopped   atomic.Bool // nothing more is to be sent
-
-	mu       sync.Mutex // guards failures
-	failures []failure
-}
-
-// A failure is of the entries from one index to before another, which were in one request.
-type failure struct {
-	from, to int
-	err      *sinks.Error
-}
-
-func (r *result) fail(from, to int, e *sinks.Error) {
-	if e.Verdict != sinks.Rejected && e.Verdict != sinks.TooLarge {
-		r.stopped.Store(true)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.failures = append(r.failures, failure{from, to, e})
-}
-
-// error is nil where everything was delivered.
-func (r *result) error() *sinks.Error {
-	if len(r.failures) == 0 {
-		return nil
-	}
-	slices.SortFunc(r.failures, func(a, b failure) int { return a.from - b.from })
-	// The batch's own verdict is that of the caller's end, before the drain's, before a record's.
-	whole := *slices.MaxFunc(r.failures, func(a, b failure) int { return rank(a.err) - rank(b.err) }).err
-	for _, f := range r.failures {
-		whole.RetryAfter = max(whole.RetryAfter, f.err.RetryAfter)
-	}
-	if only := r.failures[0]; only.from == 0 && only.to == len(r.delivered) {
-		return &whole
-	}
-	if !recordsFault(whole.Verdict) && !slices.Contains(r.delivered, true) {
-		return &whole
-	}
-	failures := r.failures
-	for i, delivered := range r.delivered {
-		if len(failures) > 0 && i >= failures[0].to {
-			failures = failures[1:]
-		}
-		switch {
-		case delivered:
-		case len(failures) > 0 && i >= failures[0].from:
-			e := failures[0].err
-			whole.Items = append(whole.Items, sinks.Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason})
-		default:
-			whole.Items = append(whole.Items, sinks.Item{Index: i, Verdict: sinks.Retry, Reason: "not sent, since a request before it failed"})
-		}
-	}
-	return &whole
-}
-
-// rank orders errors by how much they say about the whole batch.
-func rank(e *sinks.Error) int {
-	switch {
-	case e.Status == 0 && (errors.Is(e, context.Canceled) || errors.Is(e, context.DeadlineExceeded)):
-		return 2
-	case !recordsFault(e.Verdict):
-		return 1
-	default:
-		return 0
-	}
-}
-
-// recordsFault says whether another batch could be delivered all the same.
-func recordsFault(v sinks.Verdict) bool { return v == sinks.Rejected || v == sinks.TooLarge }

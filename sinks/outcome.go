@@ -1,0 +1,126 @@
+package sinks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// An Outcome gathers what becomes of a batch that is sent in several requests, which may be under way side by side.
+type Outcome struct {
+	delivered []bool      // each entry's is written by the one goroutine that sends it
+	stopped   atomic.Bool // nothing more is to be sent
+
+	mu     sync.Mutex // guards what follows
+	wholes []*Error   // of requests that failed as a whole
+	all    bool       // one of them had every entry of the batch
+	items  []Item     // the entries that were not delivered by requests that were sent
+}
+
+// NewOutcome is the outcome of a batch of n entries of which none was sent yet.
+func NewOutcome(n int) *Outcome { return &Outcome{delivered: make([]bool, n)} }
+
+// Deliver says that the drain has an entry.
+func (o *Outcome) Deliver(index int) { o.delivered[index] = true }
+
+// Fail says that the request with these entries failed as a whole. After an error that is not the records' fault nothing more
+// is to be sent: see Stopped.
+func (o *Outcome) Fail(e *Error, indices ...int) {
+	if !recordsFault(e.Verdict) {
+		o.stopped.Store(true)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wholes = append(o.wholes, e)
+	o.all = o.all || len(indices) == len(o.delivered)
+	for _, i := range indices {
+		o.items = append(o.items, Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason})
+	}
+}
+
+// FailItem says that the drain did not take one entry of a request that it answered. Others may be sent.
+func (o *Outcome) FailItem(item Item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.items = append(o.items, item)
+}
+
+// Stopped says that nothing more is to be sent: the drain is not there, or refuses everything.
+func (o *Outcome) Stopped() bool { return o.stopped.Load() }
+
+// Error is nil where everything was delivered. What was not sent at all has the verdict Retry. It is called when all requests have
+// ended.
+func (o *Outcome) Error() *Error {
+	if len(o.items) == 0 {
+		return nil
+	}
+	slices.SortFunc(o.items, func(a, b Item) int { return cmp.Compare(a.Index, b.Index) })
+	if len(o.wholes) == 0 {
+		return o.ofItems()
+	}
+	// The batch's own verdict is that of the caller's end, before the drain's, before a record's.
+	whole := *slices.MaxFunc(o.wholes, func(a, b *Error) int { return rank(a) - rank(b) })
+	for _, e := range o.wholes {
+		whole.RetryAfter = max(whole.RetryAfter, e.RetryAfter)
+	}
+	if o.all || !recordsFault(whole.Verdict) && !slices.Contains(o.delivered, true) && !slices.ContainsFunc(o.items, rejected) {
+		return &whole
+	}
+	whole.Items = o.withUnsent()
+	return &whole
+}
+
+// withUnsent are the items, and those for what was not sent.
+func (o *Outcome) withUnsent() []Item {
+	items := make([]Item, 0, len(o.items))
+	next := 0
+	for i, delivered := range o.delivered {
+		switch {
+		case next < len(o.items) && o.items[next].Index == i:
+			items = append(items, o.items[next])
+			next++
+		case !delivered:
+			items = append(items, Item{Index: i, Verdict: Retry, Reason: "not sent, since a request before it failed"})
+		}
+	}
+	return items
+}
+
+// ofItems is the error where every request was answered. Where every entry has met the same fate, which passes or has to be
+// repaired, it is the whole batch's.
+func (o *Outcome) ofItems() *Error {
+	first := o.items[0]
+	e := &Error{Verdict: first.Verdict, Status: first.Status}
+	same := len(o.items) == len(o.delivered) && first.Verdict != Rejected
+	for _, item := range o.items {
+		same = same && item.Verdict == first.Verdict && item.Reason == first.Reason
+	}
+	if same {
+		e.Reason = first.Reason
+		return e
+	}
+	e.Items = o.items
+	e.Reason = fmt.Sprintf("%d of %d records were not taken, the first because: %s", len(o.items), len(o.delivered), first.Reason)
+	return e
+}
+
+// rank orders errors by how much they say about the whole batch.
+func rank(e *Error) int {
+	switch {
+	case e.Status == 0 && (errors.Is(e, context.Canceled) || errors.Is(e, context.DeadlineExceeded)):
+		return 2
+	case !recordsFault(e.Verdict):
+		return 1
+	default:
+		return 0
+	}
+}
+
+// recordsFault says whether another batch could be delivered all the same.
+func recordsFault(v Verdict) bool { return v == Rejected || v == TooLarge }
+
+func rejected(i Item) bool { return recordsFault(i.Verdict) }
