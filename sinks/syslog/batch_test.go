@@ -11,11 +11,15 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// TestOctetFramer: the framer is srslog's, but for its speed.
-func TestOctetFramer(t *testing.T) {
+// TestFrame: the frames are those of srslog's framers, whatever a message's length.
+func TestFrame(t *testing.T) {
 	for _, message := range []string{"", "a", "grüße", strings.Repeat("x", 12345)} {
-		if got, want := octetFramer(message), srslog.RFC5425MessageLengthFramer(message); got != want {
-			t.Errorf("got %.40q, want %.40q", got, want)
+		for framing, want := range map[Framing]string{OctetCounting: srslog.RFC5425MessageLengthFramer(message), Newline: message + "\n"} {
+			b := &batch{newline: framing == Newline, line: []byte(room + message)}
+			b.frame()
+			if got := b.format(0, "", "", ""); got != want {
+				t.Errorf("got %.40q, want %.40q", got, want)
+			}
 		}
 	}
 }

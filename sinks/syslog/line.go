@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
-	"time"
 
 	"github.com/RackSec/srslog"
 
@@ -43,7 +42,7 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	dst = append(dst, '<')
 	dst = strconv.AppendInt(dst, int64(p), 10)
 	dst = append(dst, ">1 "...)
-	dst = time.Unix(0, r.Time).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	dst = append(schema.AppendTime(dst, r.Time)[:len(dst)+len("2006-01-02T15:04:05.000000")], 'Z') // six decimals at the most (RFC 5424 §6)
 	dst = appendHeader(dst, op.Host, maxHostname)
 	dst = appendHeader(dst, op.App, maxAppName)
 	dst = appendHeader(dst, op.ID, maxProcID)
