@@ -62,7 +62,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		return elasticsearch.New(elasticsearch.Options{
 			URLs: e.URLs, DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
 			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout,
-			ManageTemplate: e.ManageTemplate, Log: log,
+			ManageTemplate: e.ManageTemplate, Concurrency: e.Concurrency, Log: log,
 		})
 	case d.Syslog != nil:
 		s := d.Syslog
@@ -91,7 +91,7 @@ func openHTTPS(d config.Drain) (sinks.Sink, error) {
 	}
 	return https.New(https.Options{
 		URL: url, Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
-		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, Version: version(),
+		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, Version: version(), Concurrency: h.Concurrency,
 		MaxRequestBytes: h.MaxRequestBytes, MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
 		ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
 	})

@@ -157,7 +157,7 @@ func TestFull(t *testing.T) {
 		Name: "siem", Type: "https", Match: Match{Stacks: []string{"default"}, Apps: []string{"web"}}, DrainEphemeralSessions: true,
 		Batch: Batch{Records: 500, Bytes: 512 << 10, Wait: 100 * time.Millisecond}, Timeout: 10 * time.Second,
 		HTTPS: &HTTPS{
-			URL: "https://logs.example.com:8443/in?source=ttydrain", Format: "array", Compression: "gzip", TLS: tls,
+			URL: "https://logs.example.com:8443/in?source=ttydrain", Format: "array", Compression: "gzip", Concurrency: 8, TLS: tls,
 			Headers: map[string]Secret{
 				"Authorization": NewSecret("Bearer hunter-token"), "X-Api-Key": NewSecret("token-of-a-file"), "X-Number": NewSecret("17"),
 			},

@@ -89,7 +89,9 @@ type HTTPS struct {
 	Format      string            `yaml:"format" enum:"json|ndjson|array"`
 	Compression string            `yaml:"compression" enum:"none|gzip"`
 	Headers     map[string]Secret `yaml:"headers"`
-	TLS         TLS               `yaml:",inline"`
+	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
+	Concurrency int `yaml:"concurrency" min:"1" max:"64"`
+	TLS         TLS `yaml:",inline"`
 
 	// What follows has no setting of its own: presets set it. What it means, https.Options tells.
 
@@ -103,6 +105,7 @@ type HTTPS struct {
 func (h *HTTPS) setDefaults() {
 	h.Format = "json"
 	h.Compression = "none"
+	h.Concurrency = 16
 }
 
 // Elasticsearch is a drain that gets records by bulk requests into a data stream.
@@ -117,12 +120,15 @@ type Elasticsearch struct {
 	Password Secret `yaml:"password"`
 	// ManageTemplate says that the drain installs the data stream's index template.
 	ManageTemplate bool `yaml:"manage_template"`
-	TLS            TLS  `yaml:",inline"`
+	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
+	Concurrency int `yaml:"concurrency" min:"1" max:"64"`
+	TLS         TLS `yaml:",inline"`
 }
 
 func (e *Elasticsearch) setDefaults() {
 	e.DataStream = "logs-ssh-default"
 	e.ManageTemplate = true
+	e.Concurrency = 4
 }
 
 // Syslog is a drain that gets RFC 5424 messages over TCP with TLS (RFC 5425).

@@ -54,9 +54,7 @@ func (f Format) contentType() string {
 const (
 	DefaultTimeout         = 30 * time.Second
 	DefaultMaxRequestBytes = 5 << 20
-	// DefaultConcurrency is of the format JSON; the others have DefaultTogether.
-	DefaultConcurrency = 16
-	DefaultTogether    = 4
+	DefaultConcurrency     = 16
 )
 
 // Options say where and how to send. Only URL is needed.
@@ -87,8 +85,8 @@ type Options struct {
 	ArrayField string
 	// Shape says how the objects differ from the records; nil for not at all.
 	Shape *Shape
-	// Concurrency is how many requests are under way at a time at the most, each with other operations' records. 0 for
-	// DefaultConcurrency or DefaultTogether.
+	// Concurrency is how many requests are under way at a time at the most, each with other operations' records.
+	// Of the formats that put many records into a request, a batch of the usual size is no more than four.
 	Concurrency int
 	// Version is ttydrain's own, for the User-Agent.
 	Version string
@@ -131,10 +129,7 @@ func New(o Options) (*Sink, error) {
 		maxRecords:      or(o.MaxRequestRecords, math.MaxInt),
 		maxRecordBytes:  or(o.MaxRecordBytes, math.MaxInt),
 	}
-	concurrency := or(o.Concurrency, DefaultTogether)
-	if s.format == JSON {
-		concurrency = or(o.Concurrency, DefaultConcurrency)
-	}
+	concurrency := or(o.Concurrency, DefaultConcurrency)
 	switch {
 	case s.format.contentType() == "":
 		return nil, fmt.Errorf("format is %q: expected %q, %q or %q", o.Format, JSON, NDJSON, Array)
