@@ -17,7 +17,6 @@ type Outcome struct {
 
 	mu     sync.Mutex // guards what follows
 	wholes []*Error   // of requests that failed as a whole
-	all    bool       // one of them had every entry of the batch
 	items  []Item     // the entries that were not delivered by requests that were sent
 }
 
@@ -36,7 +35,6 @@ func (o *Outcome) Fail(e *Error, indices ...int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.wholes = append(o.wholes, e)
-	o.all = o.all || len(indices) == len(o.delivered)
 	for _, i := range indices {
 		o.items = append(o.items, Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason})
 	}
@@ -67,7 +65,11 @@ func (o *Outcome) Error() *Error {
 	for _, e := range o.wholes {
 		whole.RetryAfter = max(whole.RetryAfter, e.RetryAfter)
 	}
-	if o.all || !recordsFault(whole.Verdict) && !slices.Contains(o.delivered, true) && !slices.ContainsFunc(o.items, rejected) {
+	all := len(o.items) == len(o.delivered) // met the same fate, in one request or another
+	for _, item := range o.items {
+		all = all && item.Verdict == whole.Verdict
+	}
+	if all || !recordsFault(whole.Verdict) && !slices.Contains(o.delivered, true) && !slices.ContainsFunc(o.items, rejected) {
 		return &whole
 	}
 	whole.Items = o.withUnsent()

@@ -32,9 +32,10 @@ func TestOutcome(t *testing.T) {
 			[]Item{item(1, Gone), unsent(2), unsent(3)}, reason, true},
 		{"a request is refused, what is behind it is not sent", func(o *Outcome) { o.Deliver(0); o.Fail(whole(Rejected), 1, 3) }, Rejected,
 			[]Item{item(1, Rejected), unsent(2), item(3, Rejected)}, reason, false},
+		{"all requests are too large", func(o *Outcome) { o.Fail(whole(TooLarge), 0, 2); o.Fail(whole(TooLarge), 1, 3) }, TooLarge, nil, reason, false},
 		// Both keep their verdicts, so that they are halved: they will never be alone in a batch by themselves.
-		{"two requests are too large", func(o *Outcome) { o.Fail(whole(TooLarge), 0, 2); o.Fail(whole(TooLarge), 1, 3) }, TooLarge,
-			[]Item{item(0, TooLarge), item(1, TooLarge), item(2, TooLarge), item(3, TooLarge)}, reason, false},
+		{"two requests of three are too large", func(o *Outcome) { o.Fail(whole(TooLarge), 0, 2); o.Deliver(1); o.Fail(whole(TooLarge), 3) }, TooLarge,
+			[]Item{item(0, TooLarge), item(2, TooLarge), item(3, TooLarge)}, reason, false},
 		{"the drain's fault before a record's", func(o *Outcome) { o.Fail(whole(Rejected), 1); o.Fail(whole(Misconfigured), 0) }, Misconfigured,
 			[]Item{item(0, Misconfigured), item(1, Rejected), unsent(2), unsent(3)}, reason, true},
 		{"an answer refuses one", func(o *Outcome) { o.Deliver(0); o.Deliver(1); o.FailItem(item(3, Rejected)); o.Deliver(2) }, Rejected,
