@@ -309,7 +309,9 @@ func TestProxyLimit(t *testing.T) {
 		s := newSink(t, Options{URLs: []string{proxy.URL}, DataStream: dataStream, ManageTemplate: true, MaxRequestBytes: 4 << 20, Gzip: gzip})
 		for range 3 {
 			err := write(t, s, batch)
-			wantFailure(t, err, sinks.TooLarge, 413, "max_request_bytes")
+			if e := failure(t, err); e.Verdict != sinks.TooLarge || e.Status != 413 || !strings.Contains(e.Reason, "max_request_bytes") {
+				t.Errorf("%+v", e)
+			}
 			if strings.Contains(err.Error(), canary) {
 				t.Errorf("the error quotes the answer: %v", err)
 			}
