@@ -288,6 +288,7 @@ func TestStoreInUse(t *testing.T) {
 }
 
 func TestStoreUnusable(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -447,6 +448,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
+	t.Parallel()
 	b := open(t, t.TempDir(), 1)
 	if err := b.Ready(t.Context()); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 
 // TestConnectErrors: what keeps ttydrain from connecting is told with what to do about it.
 func TestConnectErrors(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "nats/nkeys.conf", nil)
 	passwords := serve(t, "nats/passwords.conf", nil)
 	other := sinktest.NewAuthority(t)
@@ -108,6 +109,7 @@ func seedOf(t *testing.T) []byte {
 // TestCredentials connects with JWTs of an operator, whose users have the permissions of the configuration file, and changes
 // the credentials under way.
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	o := bustest.NewOperator(t)
 	s := bustest.Start(t, "nats/nkeys.conf", o.Trusted)
 	file := filepath.Join(t.TempDir(), "user.creds")
@@ -217,7 +219,8 @@ func (l logged) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestCertificatesChange replaces the server's authority, and what clients have for it, under way.
+// TestCertificatesChange replaces the server's authority, and what clients have for it, under way. The server loads its file
+// again as an operator has it: with the environment.
 func TestCertificatesChange(t *testing.T) {
 	var running *server.Options
 	s := serve(t, "nats/nkeys.conf", func(_ *bustest.Server, o *server.Options) { running = o })
@@ -231,14 +234,15 @@ func TestCertificatesChange(t *testing.T) {
 	next := sinktest.NewAuthority(t)
 	until := time.Now().Add(time.Hour)
 	cert, key := next.Issue(t, until, "127.0.0.1")
-	for name, file := range map[string]string{"CERT": cert, "KEY": key, "CA": next.File} {
-		t.Setenv("TTYDRAIN_NATS_"+name, file)
+	s.Environment["TTYDRAIN_NATS_CERT"], s.Environment["TTYDRAIN_NATS_KEY"], s.Environment["TTYDRAIN_NATS_CA"] = cert, key, next.File
+	for name, value := range s.Environment {
+		t.Setenv(name, value)
 	}
 	changed, err := server.ProcessConfigFile("nats/nkeys.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed.NoSigs, changed.Port = true, running.Port
+	changed.NoSigs, changed.Port, changed.ConfigFile = true, running.Port, running.ConfigFile
 	if err := s.ReloadOptions(changed); err != nil {
 		t.Fatal(err)
 	}

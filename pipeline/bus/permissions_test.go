@@ -216,6 +216,7 @@ func dial(t *testing.T, s *bustest.Server, user string) *nats.Conn {
 
 // TestRolesWork does as each role all that the role does, with the users with passwords.
 func TestRolesWork(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "nats/passwords.conf", nil)
 	as := func(role Role) *Bus {
 		t.Helper()

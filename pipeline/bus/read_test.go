@@ -136,6 +136,7 @@ func TestReadEndsWithTheContext(t *testing.T) {
 
 // TestReaderOfAServerThatIsGone: neither Next nor Close waits for it.
 func TestReaderOfAServerThatIsGone(t *testing.T) {
+	t.Parallel()
 	b := open(t, t.TempDir(), 1)
 	r := read(t, b, []string{"tty.>"}, 0)
 	b.embedded.stop()

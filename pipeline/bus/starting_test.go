@@ -44,6 +44,7 @@ func freeAddress(t *testing.T) *net.TCPAddr {
 // TestServerThatRestarts: leases and states are in memory, and there again when their server is, though nobody opens a
 // bus meanwhile. Who had a lease gives it up, and what it had saved is there.
 func TestServerThatRestarts(t *testing.T) {
+	t.Parallel()
 	address, dir := freeAddress(t), t.TempDir()
 	stop := listen(t, address, dir)
 	options := Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "right"}

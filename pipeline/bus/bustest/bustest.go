@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,12 +33,14 @@ type Server struct {
 	Seeds, Passwords map[string]string
 	// Permissions are the users', by name.
 	Permissions map[string]*server.Permissions
+	// Environment is what the configuration file takes from the environment, by name. [Start] writes it into a copy of the file.
+	Environment map[string]string
 
 	log serverLog
 }
 
 // Start runs a server by a configuration file until the test ends. change is called with what the file says; nil
-// leaves it as it is. The file takes the environment: tests that start servers are not parallel.
+// leaves it as it is.
 func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Server {
 	t.Helper()
 	authority := sinktest.NewAuthority(t)
@@ -44,11 +48,9 @@ func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Se
 	until := time.Now().Add(24 * time.Hour)
 	cert, key := authority.Issue(t, until, "127.0.0.1")
 	s.CertFile, s.KeyFile = authority.Issue(t, until)
-	for name, value := range map[string]string{
-		"LISTEN": "127.0.0.1:-1", // any free port
-		"STORE":  t.TempDir(), "CERT": cert, "KEY": key, "CA": authority.File,
-	} {
-		t.Setenv("TTYDRAIN_NATS_"+name, value)
+	s.Environment = map[string]string{
+		"TTYDRAIN_NATS_LISTEN": "127.0.0.1:-1", // any free port
+		"TTYDRAIN_NATS_STORE":  t.TempDir(), "TTYDRAIN_NATS_CERT": cert, "TTYDRAIN_NATS_KEY": key, "TTYDRAIN_NATS_CA": authority.File,
 	}
 	users := make(map[string]string) // by what the file says of them
 	dir := t.TempDir()
@@ -59,11 +61,11 @@ func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Se
 			t.Fatal(err)
 		}
 		s.Passwords[user] = rand.Text()
-		t.Setenv("TTYDRAIN_"+strings.ToUpper(user)+"_NKEY", public)
-		t.Setenv("TTYDRAIN_"+strings.ToUpper(user)+"_PASSWORD", s.Passwords[user])
+		s.Environment["TTYDRAIN_"+strings.ToUpper(user)+"_NKEY"] = public
+		s.Environment["TTYDRAIN_"+strings.ToUpper(user)+"_PASSWORD"] = s.Passwords[user]
 		users[public], users[user] = user, user
 	}
-	options, err := server.ProcessConfigFile(file)
+	options, err := server.ProcessConfigFile(withValues(t, file, s.Environment))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +80,36 @@ func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Se
 	}
 	s.run(t, options)
 	return s
+}
+
+// environmentName is what stands in a configuration file for a value of the environment, or for one of the file's own.
+var environmentName = regexp.MustCompile(`\$\w+`)
+
+// withValues copies the folder of a configuration file, in which those are that it includes, with values in the place of the
+// environment, which is the whole process's: this way tests that start servers can be parallel. It gives the copy of the file.
+func withValues(t testing.TB, file string, environment map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = environmentName.ReplaceAllFunc(text, func(name []byte) []byte {
+			if value, ok := environment[string(name[1:])]; ok {
+				return strconv.AppendQuote(nil, value)
+			}
+			return name
+		})
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, filepath.Base(file))
 }
 
 func newNKey(t testing.TB) (public string, seed []byte) {
