@@ -182,6 +182,7 @@ func TestRefusedPlainly(t *testing.T) {
 }
 
 func TestPids(t *testing.T) {
+	t.Parallel()
 	d := dockertest.Start(t)
 	r := newRuntime(t, d.Host, "pids")
 	got := run(t, r, line(session.Container{Image: dockertest.Image, Pids: 20}, "for i in {1..40}; do sleep 100 & done"))

@@ -68,6 +68,7 @@ func TestOrphans(t *testing.T) {
 
 // TestDaemonIsKilled: sessions end and say so, and their containers are removed when the daemon is back.
 func TestDaemonIsKilled(t *testing.T) {
+	t.Parallel()
 	d := dockertest.StartOwn(t)
 	r := newRuntime(t, d.Host, "crashed-daemon")
 	var sessions []session.Process
@@ -91,6 +92,7 @@ func TestDaemonIsKilled(t *testing.T) {
 
 // TestDaemonStandsStill: a session whose daemon answers nothing can be ended all the same.
 func TestDaemonStandsStill(t *testing.T) {
+	t.Parallel()
 	d := dockertest.StartOwn(t)
 	r := newRuntime(t, d.Host, "still-daemon")
 	p := start(t, r, terminal(session.Container{Image: dockertest.Image}, "echo running; sleep 1000"))
@@ -106,6 +108,7 @@ func TestDaemonStandsStill(t *testing.T) {
 
 // TestDaemonComesLater: a gateway that starts before its daemon refuses sessions until it is there.
 func TestDaemonComesLater(t *testing.T) {
+	t.Parallel()
 	d := dockertest.StartOwn(t)
 	early := start(t, newRuntime(t, d.Host, "later"), terminal(session.Container{Image: dockertest.Image}, "echo running; sleep 1000"))
 	sessiontest.ReadUntil(t, early.Stdout(), "running")

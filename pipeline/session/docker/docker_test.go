@@ -44,6 +44,7 @@ func newRuntime(t *testing.T, host, gateway string) *docker.Runtime {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	d := dockertest.Start(t)
 	sessiontest.Run(t, sessiontest.Subject{
 		Runtime:   func(t *testing.T) session.Runtime { return newRuntime(t, d.Host, "conformance/"+t.Name()) },
