@@ -48,6 +48,13 @@ type seen struct {
 	told           bool // that it can't be recorded
 }
 
+// forACrowd lets as many sessions run as any plan has: those that can't be recorded, or whose gateway was killed, count for up to
+// a minute more, in which each of the people opens others.
+func (s *site) forACrowd() {
+	s.t.Helper()
+	s.edit("plan: growth", "plan: enterprise")
+}
+
 // newCrowd makes a crowd of nobody. It ends with the test at the latest.
 func newCrowd(t testing.TB, s *site) *crowd {
 	t.Helper()

@@ -45,6 +45,7 @@ func TestKills(t *testing.T) {
 		if len(sites) == 0 {
 			s := newSite(t, withoutRaces, withListen(a), entries(drains))
 			s.onNATS(1, address)
+			s.forACrowd()
 			sites = append(sites, s)
 			continue
 		}

@@ -147,6 +147,7 @@ func TestNATSCluster(t *testing.T) {
 	address := fixedAddress(t)
 	site := newSite(t, withoutRaces, withListen(address), entries(drains))
 	site.onNATS(3, cluster.addresses()...)
+	site.forACrowd()
 	gateway := site.part("the gateway", "gateway")
 	gateway.ready()
 	parts := []*part{site.part("enricher 1", "enrich"), site.part("enricher 2", "enrich"), site.part("router 1", "router"), site.part("router 2", "router")}
