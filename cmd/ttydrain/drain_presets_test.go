@@ -194,6 +194,7 @@ func TestSyslogPresetGolden(t *testing.T) {
 
 // TestPresetLimits: many records go in requests as large as may be, and what is too large alone is told or marked.
 func TestPresetLimits(t *testing.T) {
+	t.Parallel()
 	for _, preset := range httpsPresets {
 		t.Run(preset.name, func(t *testing.T) {
 			p := newProvider(t, preset)

@@ -19,6 +19,7 @@ const noRoom = "\r\nttydrain: this session was ended: there is no room left to r
 // TestDiskFills: sessions end with the message when the store's disk is full. What was displayed is in the drains, to the
 // byte; and when there is room again, everything goes on.
 func TestDiskFills(t *testing.T) {
+	t.Parallel()
 	const aLittle = 128 << 10
 	for _, test := range []struct {
 		name string

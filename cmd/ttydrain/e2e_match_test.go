@@ -18,6 +18,7 @@ import (
 // TestMatch: what a drain gets is chosen by the filter of its consumer, so that NATS sends it nothing else. A match that changes
 // holds from the next record on. A drain without ephemeral sessions has no consumer at all.
 func TestMatch(t *testing.T) {
+	t.Parallel()
 	all, some, none := httpsDrain(t, "all", ", format: ndjson"), httpsDrain(t, "some", ", format: ndjson, match: {apps: [web], stacks: [default]}"),
 		httpsDrain(t, "none", ", format: ndjson, drain_ephemeral_sessions: false, drain_apps: true, drain_databases: false, drain_proxies: true")
 	nats := bustest.Start(t, natsFiles+"nkeys.conf", nil)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -173,7 +172,9 @@ func TestReloads(t *testing.T) {
 	})
 	t.Run("nats", func(t *testing.T) {
 		t.Parallel()
-		testReloads(t, startNATS(t), *reloads/2)
+		address := fixedAddress(t)
+		startPart(t, "the NATS server", natsProgram(t), "-c", natsConfig(t, address, "")) // in this process, it would look for races
+		testReloads(t, "nats://"+address, *reloads/2)
 	})
 }
 
@@ -261,33 +262,14 @@ func testReloads(t *testing.T, url string, times int) {
 	mustNotTell(t, "serve's log", v.log.String())
 }
 
-// startNATS runs a NATS server without permissions, and gives its URL.
-func startNATS(t testing.TB) string {
-	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{
-		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,
-		Username: "ttydrain", Password: "nats-password",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Start() // ends with the test
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the NATS server did not start")
-	}
-	return s.ClientURL()
-}
-
 func connectNATS(t testing.TB, url string) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(url, nats.UserInfo("ttydrain", "nats-password"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	var conn *nats.Conn
+	await(t, "for the NATS server", func() bool {
+		var err error
+		conn, err = nats.Connect(url, nats.UserInfo("ttydrain", "nats-password"))
+		return err == nil
+	})
 	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
 	if err != nil {

@@ -109,6 +109,7 @@ func (v *server) lines(n int) (operation string, shown []byte) {
 // one of each: the others go on with it, and nothing is lost or out of order. Each shows an NKey over TLS to a NATS server that
 // runs by the configuration file for operators, which allows each part what it needs.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
 	nats := bustest.Start(t, natsFiles+"nkeys.conf", nil)
 	site := newClusterSite(t, nats, func(user string) string { return fmt.Sprintf("nkey_seed_file: %q", nats.Seeds[user]) },
@@ -187,6 +188,7 @@ func TestRoles(t *testing.T) {
 
 // TestRolesCredentials runs the parts with the JWTs of an operator, each of which has the permissions of its role.
 func TestRolesCredentials(t *testing.T) {
+	t.Parallel()
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
 	operator := bustest.NewOperator(t)
 	nats := bustest.Start(t, natsFiles+"nkeys.conf", operator.Trusted)
@@ -214,6 +216,7 @@ func TestRolesCredentials(t *testing.T) {
 
 // TestRolesRefused starts parts that NATS does not let work: each ends, and says what to do.
 func TestRolesRefused(t *testing.T) {
+	t.Parallel()
 	nats := bustest.Start(t, natsFiles+"passwords.conf", nil)
 	site := newClusterSite(t, nats, func(user string) string { return fmt.Sprintf("username: %s, password: %s", user, nats.Passwords[user]) }, withoutRaces)
 	refused := func(what, user, role, change, to string, want ...string) {

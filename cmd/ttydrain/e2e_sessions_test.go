@@ -188,6 +188,7 @@ func TestExpiry(t *testing.T) {
 // TestOneSlotOfACluster: of ten sessions that start at once on two gateways, one starts where the plan has one. The others say
 // which it is. It can be ended from any part of the cluster, and the slot of a gateway that is killed is free again.
 func TestOneSlotOfACluster(t *testing.T) {
+	t.Parallel()
 	nats := bustest.Start(t, natsFiles+"nkeys.conf", nil)
 	site := newClusterSite(t, nats, func(user string) string { return fmt.Sprintf("nkey_seed_file: %q", nats.Seeds[user]) }, withoutRaces)
 	for _, user := range []string{"gateway", "enrich", "router"} {

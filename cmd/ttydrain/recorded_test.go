@@ -38,6 +38,7 @@ func segmentOf(t testing.TB, message uint64, sequences ...uint64) []byte {
 // TestFollower: an answer that is cut, in the middle of a message too, a server that stops, and one that does not answer are asked again,
 // and no record is given twice or left out. What is refused at first is an error.
 func TestFollower(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex // guards asked and answers
 	var asked []string
 	answers := []func(w http.ResponseWriter){

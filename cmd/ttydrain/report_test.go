@@ -192,6 +192,7 @@ func silentAddress(t *testing.T) string {
 }
 
 func TestReportHTTPS(t *testing.T) {
+	t.Parallel()
 	unknown := strings.Repeat("x", 64) + ".invalid" // longer than DNS lets a label be
 	at := func(address string, timeout time.Duration) func(t *testing.T) (sinks.Sink, error) {
 		return func(*testing.T) (sinks.Sink, error) {
@@ -223,6 +224,7 @@ func TestReportHTTPS(t *testing.T) {
 }
 
 func TestReportSyslog(t *testing.T) {
+	t.Parallel()
 	open := func(start func(testing.TB, syslogtest.Options) *syslogtest.Server, change func(*syslogtest.Server, *syslog.Options)) func(t *testing.T) (sinks.Sink, error) {
 		return func(t *testing.T) (sinks.Sink, error) {
 			server := start(t, syslogtest.Options{RequireClientCert: true})
@@ -258,6 +260,7 @@ func TestReportSyslog(t *testing.T) {
 }
 
 func TestReportElasticsearch(t *testing.T) {
+	t.Parallel()
 	node := nodes.Node(t, estest.Options{Security: true})
 	if node.Username == "" {
 		t.Fatal("the node has no security")
@@ -328,6 +331,7 @@ func TestReportElasticsearch(t *testing.T) {
 
 // TestReportLookup has a name to look up, of which this machine may know several addresses.
 func TestReportLookup(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -83,12 +83,10 @@ func (p *sshPerson) run(stdin string, args ...string) (stdout, stderr string, st
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// TestSSH builds the binary and uses it as people and their scripts do.
+// TestSSH uses the binary as people and their scripts do.
 func TestSSH(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "ttydrain")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	t.Parallel()
+	program := fastProgram(t)
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *sshPerson)
