@@ -347,7 +347,7 @@ func replayKeys(t *testing.T, c recordedCopy, operation string) {
 		return clienttest.OnScreen(t, cmd)
 	}
 	s := play()
-	before := s.Modes()
+	before := s.Before
 	s.Await("enlarge it") // 80 by 24 is too small
 	if reflect.DeepEqual(before, s.Modes()) {
 		t.Error("the terminal is not raw")

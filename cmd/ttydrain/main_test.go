@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/client/clienttest"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 	if sandbox.InitMain() {
 		return
 	}
+	clienttest.HeedSignals()
 	os.Exit(testMain(m))
 }
 

@@ -152,7 +152,7 @@ func testSSHCommandLine(t *testing.T, p *sshPerson) {
 
 func testSSHTerminal(t *testing.T, p *sshPerson) {
 	screen := clienttest.OnScreen(t, p.command())
-	before := screen.Modes()
+	before := screen.Before
 	req := clienttest.Wait(t, p.gateway.Requests, "the session")
 	if req.Terminal == nil || req.Terminal.Name != "xterm-256color" || req.Terminal.Size != (session.Size{Width: 80, Height: 24}) || len(req.Terminal.Modes) < 100 {
 		t.Errorf("terminal %+v", req.Terminal)
@@ -207,7 +207,7 @@ func testSSHRestores(t *testing.T, p *sshPerson) {
 		t.Run(test.name, func(t *testing.T) {
 			cmd := p.command()
 			screen := clienttest.OnScreen(t, cmd)
-			before := screen.Modes()
+			before := screen.Before
 			screen.Await("$ ")
 			if reflect.DeepEqual(before, screen.Modes()) {
 				t.Error("the terminal is not raw")
@@ -231,7 +231,7 @@ func testSSHRestores(t *testing.T, p *sshPerson) {
 		cmd := p.command("--force-tty", "yes")
 		cmd.Stdout = w
 		screen := clienttest.OnScreen(t, cmd)
-		before := screen.Modes()
+		before := screen.Before
 		w.Close()
 		if _, err := io.ReadFull(r, make([]byte, 10)); err != nil {
 			t.Fatal(err)
@@ -372,7 +372,7 @@ func testSSHClosedOutput(t *testing.T, p *sshPerson) {
 		}
 		cmd.Stdout = w
 		screen := clienttest.OnScreen(t, cmd)
-		before := screen.Modes()
+		before := screen.Before
 		w.Close()
 		if _, err := io.ReadFull(r, make([]byte, 2)); err != nil {
 			t.Fatal(err)
@@ -467,7 +467,7 @@ func testSSHPassphrase(t *testing.T, p *sshPerson) {
 			cmd := p.command("exit 3")
 			cmd.Stdin = strings.NewReader("")
 			screen := clienttest.OnScreen(t, cmd)
-			before := screen.Modes()
+			before := screen.Before
 			screen.Await("Enter passphrase for key '" + p.file("id_ed25519") + "': ")
 			if test.wrong != "" {
 				screen.Type(test.wrong)
@@ -529,7 +529,7 @@ func testSSHOpenSSH(t *testing.T, p *sshPerson) {
 	// The keys of this terminal are those of the session's, too.
 	cmd := p.command("stty -a; echo ready; cat")
 	screen := clienttest.OnScreen(t, cmd)
-	before := screen.Modes()
+	before := screen.Before
 	screen.Await("ready\r\n")
 	if text := screen.Text(); !strings.Contains(text, "rows 24; columns 80") || !strings.Contains(text, "erase = ^?") {
 		t.Errorf("on the screen: %q", screen.Text())

@@ -15,7 +15,10 @@ import (
 
 // A Screen is a real terminal with a program in it. The test is the person before it.
 type Screen struct {
-	Process  *os.Process
+	Process *os.Process
+	// Before are the terminal's modes from before the program's start, as [Screen.Modes] has them.
+	Before *term.State
+
 	t        testing.TB
 	cmd      *exec.Cmd
 	keyboard *os.File
@@ -37,6 +40,7 @@ func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
 	}
 	s := &Screen{t: t, cmd: cmd, keyboard: keyboard, terminal: terminal, ended: make(chan struct{}), changed: make(chan struct{}, 1)}
 	s.Resize(80, 24)
+	s.Before = s.Modes() // later the program may have changed them
 	if cmd.Stdin == nil {
 		cmd.Stdin = terminal
 	}
