@@ -28,6 +28,10 @@ func childMain() bool {
 		run = receiverMain
 	case "pipeline":
 		run = pipelineMain
+	case "witness":
+		run = witnessMain
+	case "flow":
+		run = flowMain
 	default:
 		run = func(*json.Decoder, *json.Encoder) error { return errors.New("no such part of the benchmark") }
 	}

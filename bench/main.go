@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -36,9 +37,12 @@ func run(ctx context.Context) error {
 	flag.Int64Var(&s.catBytes, "cat", 100<<20, "size in `BYTES` of the file that cat shows")
 	flag.StringVar(&s.ttydrain, "ttydrain", "", "the ttydrain `BINARY` to measure; built from this source by default")
 	flag.StringVar(&s.profiles, "cpuprofile", "", "`FOLDER` for a processor profile of the enricher and router of every run")
+	flag.StringVar(&s.base, "dir", "", "`FOLDER` below which the stores are, for a while; /var/lib by default")
+	s.growthSettings.flags()
 	only := flag.String("only", "", "`NAMES` of what to measure, whole or up to a slash, separated by commas: https, https/ndjson, syslog, elasticsearch, ssh, …")
 	jsonFile := flag.String("json", "", "`FILE` for everything that was measured, as JSON")
-	write := flag.Bool("write", false, "put the table into README.md and bench/README.md, between their markers")
+	write := flag.Bool("write", false, "put the table into README.md and bench/README.md, between their markers, and the plots into bench/plots")
+	plots := flag.String("plots", "", "`FOLDER` for the plots")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is not expected: everything is a flag, see -help", flag.Arg(0))
@@ -72,6 +76,18 @@ func run(ctx context.Context) error {
 		}
 	}
 	if *write {
+		*plots = filepath.Join("bench", "plots")
+	}
+	if *plots != "" {
+		drawn, err := r.growthPlots()
+		if err != nil {
+			return err
+		}
+		if err := writePlots(*plots, drawn); err != nil {
+			return err
+		}
+	}
+	if *write {
 		return writeTables(r.markdown(), "README.md", filepath.Join("bench", "README.md"))
 	}
 	return nil
@@ -82,8 +98,8 @@ func benchmark(ctx context.Context, s *settings, only []string) ([]result, error
 	// A session has a /tmp and a /var/tmp of its own and, where this is root, is nobody: the file that cat shows must be
 	// elsewhere, and not in root's home.
 	var err error
-	base := "/var/lib"
-	if os.Geteuid() != 0 {
+	base := cmp.Or(s.base, "/var/lib")
+	if s.base == "" && os.Geteuid() != 0 {
 		if base, err = os.UserCacheDir(); err != nil {
 			return nil, err
 		}
@@ -95,5 +111,10 @@ func benchmark(ctx context.Context, s *settings, only []string) ([]result, error
 	if err := os.Chmod(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	return measure(ctx, []group{drains(), elasticsearchDrains(), sshServers()}, s, only)
+	results, err := measure(ctx, []group{drains(), elasticsearchDrains(), sshServers()}, s, only)
+	if err != nil {
+		return nil, err
+	}
+	grown, err := growth(ctx, s, only)
+	return append(results, grown...), err
 }

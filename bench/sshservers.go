@@ -91,18 +91,27 @@ func startTtydrainWithDrain(ctx context.Context, s *settings, dir string, client
 	return server, nil
 }
 
+// binary is the ttydrain to measure.
+func (s *settings) binary(ctx context.Context) (string, error) {
+	if s.ttydrain != "" {
+		return s.ttydrain, nil
+	}
+	binary := filepath.Join(s.dir, "ttydrain")
+	if _, err := os.Stat(binary); err != nil {
+		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/ttydrain/ttydrain/cmd/ttydrain")
+		if out, err := build.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build ttydrain: %w\n%s", err, out)
+		}
+	}
+	return binary, nil
+}
+
 // startServe runs `ttydrain serve` as it is by default: everything in one process, with the embedded server,
 // which syncs every write.
 func startServe(ctx context.Context, s *settings, dir string, client ssh.Signer, drains string) (*sshServer, error) {
-	binary := s.ttydrain
-	if binary == "" {
-		binary = filepath.Join(s.dir, "ttydrain")
-		if _, err := os.Stat(binary); err != nil {
-			build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/ttydrain/ttydrain/cmd/ttydrain")
-			if out, err := build.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("build ttydrain: %w\n%s", err, out)
-			}
-		}
+	binary, err := s.binary(ctx)
+	if err != nil {
+		return nil, err
 	}
 	address, err := freeAddress()
 	if err != nil {

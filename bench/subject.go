@@ -15,7 +15,7 @@ type subject interface {
 	// prepare starts what it needs and is not measured. It is a *missingError where this machine
 	// does not have that. After an error close is called all the same.
 	prepare(ctx context.Context, s *settings) error
-	// run measures once.
+	// run measures once. It is a *missingError where this machine can't do it.
 	run(ctx context.Context) (sample, error)
 	// close ends everything that it started.
 	close()
@@ -34,10 +34,13 @@ type result struct {
 	Subject string   `json:"subject"`
 	Missing string   `json:"missing,omitempty"`
 	Samples []sample `json:"samples,omitempty"`
+	// Curves are those of the last run, by name, where the subject has some.
+	Curves map[string]curve `json:"curves,omitempty"`
 }
 
 // settings are for the whole of a benchmark.
 type settings struct {
+	base     string // folder in which dir is; "" for one of the system's
 	dir      string // for files that do not outlive it
 	seed     uint64
 	lines    int
@@ -48,6 +51,7 @@ type settings struct {
 	ttydrain string // a binary; "" to build it
 	profiles string // folder for processor profiles, or ""
 	progress func(format string, args ...any)
+	growthSettings
 }
 
 // A group is measured in rounds: each subject once in every round, in turn, so that whatever else goes
@@ -92,11 +96,19 @@ func (g group) measure(ctx context.Context, s *settings) ([]result, error) {
 				continue
 			}
 			got, err := one.run(ctx)
+			if missing, ok := errors.AsType[*missingError](err); ok {
+				results[i].Missing = missing.what
+				s.progress("%s: not measured: %s", one.name(), missing.what)
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("run %s: %w", one.name(), err)
 			}
 			s.progress("%s, run %d of %d: %s", one.name(), round+1, s.runs, got)
 			results[i].Samples = append(results[i].Samples, got)
+			if d, ok := one.(drawn); ok {
+				results[i].Curves = d.curves()
+			}
 		}
 	}
 	return results, nil

@@ -26,7 +26,7 @@ type report struct {
 }
 
 // how says how each metric is measured.
-var how = map[string]string{
+var how = joined(growthHow(), map[string]string{
 	linesMeasured: "lines of terminal output on the TTY stream before the clock starts",
 	linesPerSecond: "lines divided by the time from the start of the enricher and the router to the arrival of the last record; " +
 		"of Elasticsearch, to the confirmation of the last record",
@@ -36,7 +36,7 @@ var how = map[string]string{
 	echoP99:            "the same, 99th percentile",
 	catRate:            "bytes that `cat` of a file shows through the terminal, divided by the time from the go-ahead to the last byte",
 	catSeconds:         "user and system time (/proc) of the server and all that it started for that, until it had nothing to do any more, for 100 MB",
-}
+})
 
 // reference is the subject that others of its kind are compared with.
 const reference = "ssh/openssh"
@@ -128,6 +128,7 @@ func (r *report) markdown() string {
 		{"`cat`, MB/s", catRate, decimals(1)},
 		{"its processor s per 100 MB", catSeconds, decimals(2)},
 	})
+	r.growthTables(&b)
 	return b.String()
 }
 
@@ -149,7 +150,7 @@ var titles = map[string]string{
 func (r *report) table(b *strings.Builder, first, prefix string, columns []column) {
 	var rows []result
 	for _, one := range r.Results {
-		if strings.HasPrefix(one.Subject, "ssh/") == (prefix == "ssh/") {
+		if tableOf(one.Subject) == prefix {
 			rows = append(rows, one)
 		}
 	}
@@ -162,7 +163,7 @@ func (r *report) table(b *strings.Builder, first, prefix string, columns []colum
 	}
 	fmt.Fprintf(b, "\n|---|%s\n", strings.Repeat("---:|", len(columns)))
 	for _, one := range rows {
-		fmt.Fprintf(b, "| %s |", titles[one.Subject])
+		fmt.Fprintf(b, "| %s |", titleOf(one.Subject))
 		for i, c := range columns {
 			v, ok := one.median(c.metric)
 			switch ratio := r.Ratios[one.Subject][c.metric]; {

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// Metrics of catching up.
+const (
+	catchupBacklog = "backlog_records"
+	catchupRate    = "catch_up_records_per_second"
+	catchupCPU     = "catch_up_processor_seconds_per_million_records"
+	catchupBefore  = "live_p99_ms_before"
+	catchupDuring  = "live_p99_ms_during"
+	catchupLive    = "live_lines_per_second"
+)
+
+// The traffic that two drains get meanwhile. It is less than what a machine with slow disks stores.
+const (
+	catchupSessions = 20
+	catchupLines    = 500 // a second
+	catchupBurst    = 5
+	// catchupCalm is how long the traffic is watched before the third drain is there.
+	catchupCalm = 5 * time.Second
+)
+
+// catchup is a drain that was down for many lines and is there again, while others get what is shown now.
+type catchup struct {
+	settings *settings
+	runs     int
+}
+
+func (d *catchup) name() string { return "catchup" }
+
+func (d *catchup) prepare(_ context.Context, s *settings) error {
+	d.settings = s
+	return nil
+}
+
+func (d *catchup) close() {}
+
+func (d *catchup) run(ctx context.Context) (sample, error) {
+	const down = "down"
+	s := d.settings
+	sc, err := startScene(ctx, s, flowSetup{Profile: s.profile(d.name(), d.runs)}, witnessSetup{Protocol: "https", Latency: true, Down: down})
+	if err != nil {
+		return nil, err
+	}
+	defer sc.end()
+	d.runs++
+	filled, err := sc.tellAll(flowOrder{Do: doEnrich},
+		flowOrder{Do: doRoute, Drains: []namedDrain{sc.drain("https", "live-1"), sc.drain("https", "live-2"), sc.drain("https", down)}},
+		flowOrder{Do: doFill, Sessions: s.sessions, Lines: s.backlog})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := sc.witness.asks(witnessQuestion{Drains: 2, Sessions: filled.Sessions}); err != nil {
+		return nil, err
+	}
+	if _, err := sc.tell(flowOrder{Do: doLive, Sessions: catchupSessions, Rate: catchupLines, Burst: catchupBurst}); err != nil {
+		return nil, err
+	}
+	if err := pass(ctx, catchupCalm/5); err != nil {
+		return nil, err
+	}
+	if _, err := sc.witness.asks(witnessQuestion{Window: true}); err != nil {
+		return nil, err
+	}
+	calm := time.Now()
+	if err := pass(ctx, catchupCalm); err != nil {
+		return nil, err
+	}
+	idle, err := sc.tell(flowOrder{Do: doLook})
+	if err != nil {
+		return nil, err
+	}
+	before, err := sc.witness.asks(witnessQuestion{Window: true, Up: down})
+	if err != nil {
+		return nil, err
+	}
+	calmTook, began := time.Since(calm), time.Now()
+	if _, err := sc.tell(flowOrder{Do: doRetry, Drain: down}); err != nil {
+		return nil, err
+	}
+	// What is shown meanwhile is behind the backlog.
+	during, err := sc.witness.asks(witnessQuestion{Window: true, Drain: down, Records: filled.Records})
+	if err != nil {
+		return nil, err
+	}
+	took := time.Since(began)
+	after, err := sc.tell(flowOrder{Do: doLook})
+	if err != nil {
+		return nil, err
+	}
+	end, err := sc.tell(flowOrder{Do: doQuiet})
+	if err != nil {
+		return nil, err
+	}
+	if end.Lost != "" {
+		return nil, &missingError{"the store could not keep up, and " + end.Lost}
+	}
+	got, err := sc.witness.asks(witnessQuestion{Drains: 3, Sessions: end.Sessions})
+	if err != nil {
+		return nil, err
+	}
+	for name, t := range got.Drains {
+		// What a drain that was down answers last may be lost.
+		if err := t.exact(end.Records, end.Sessions, name == down); err != nil {
+			return nil, err
+		}
+	}
+	worst := func(w witnessed) float64 {
+		return max(w.Drains["live-1"].Latency.P99, w.Drains["live-2"].Latency.P99)
+	}
+	return sample{
+		catchupBacklog: float64(filled.Records), catchupRate: float64(filled.Records) / took.Seconds(),
+		catchupCPU:    (after.Processor - idle.Processor).Seconds() / float64(filled.Records) * 1e6,
+		catchupBefore: worst(before), catchupDuring: worst(during),
+		catchupLive: float64(before.Drains["live-1"].Latency.N) / calmTook.Seconds(),
+	}, nil
+}

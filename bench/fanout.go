@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Metrics of what grows.
+const (
+	growthUnits    = "units"             // of work
+	growthCPU      = "processor_seconds" // of the process
+	growthUnitCPU  = "processor_microseconds_per_unit"
+	growthWall     = "seconds"
+	growthPeak     = "peak_megabytes"
+	growthRepeats  = "repeats_per_record"
+	growthReceiver = "receiver_processor_seconds"
+	fanoutEnriched = "enriched_records_per_record" // on the TTY stream
+	// fanoutExtra is of all but the one drain, in comparison with that in the same round.
+	fanoutExtra = "extra_drain_per_sink"
+	sinkCPU     = "sink_processor_microseconds_per_record"
+)
+
+// fanoutLines is how many lines each of the drains gets; settings.growthLines is for the most that there may be.
+const fanoutLines = 50_000
+
+// A fanout is one set of sessions that goes to so many drains.
+type fanout struct {
+	drains   int
+	one      *oneDrain
+	settings *settings
+	runs     int
+}
+
+// oneDrain is what the latest round with one drain used, 0 where there was none, with which those with more are compared.
+type oneDrain struct{ processor float64 }
+
+func fanouts() group {
+	one := new(oneDrain)
+	return group{&fanout{drains: 1, one: one}, &fanout{drains: 10, one: one}, &fanout{drains: 100, one: one}}
+}
+
+func (d *fanout) name() string { return "fanout/" + strconv.Itoa(d.drains) }
+
+func (d *fanout) prepare(_ context.Context, s *settings) error {
+	d.settings = s
+	return nil
+}
+
+func (d *fanout) close() {}
+
+// run measures from the start of the enricher and the router to the last record at the last drain. The work is counted in records
+// that drains have got.
+func (d *fanout) run(ctx context.Context) (sample, error) {
+	s := d.settings
+	sc, err := startScene(ctx, s, flowSetup{Profile: s.profile(d.name(), d.runs)}, witnessSetup{Protocol: "https"})
+	if err != nil {
+		return nil, err
+	}
+	defer sc.end()
+	d.runs++
+	var drains []namedDrain
+	for i := range d.drains {
+		drains = append(drains, sc.drain("https", "drain-"+strconv.Itoa(i+1)))
+	}
+	lines := min(fanoutLines, s.growthLines)
+	result, filled, err := sc.deliver(ctx, flowOrder{Do: doFill, Sessions: s.sessions, Lines: lines}, drains)
+	if err != nil {
+		return nil, err
+	}
+	result[growthUnits] = float64(d.drains)
+	result[growthUnitCPU] = result[growthCPU] / float64(d.drains*filled.Records) * 1e6
+	// What a drain costs by itself: the same records, written by the sink alone.
+	alone := sc.drain("https", "alone")
+	written, err := sc.tell(flowOrder{Do: doWrite, Drains: []namedDrain{alone}})
+	if err != nil {
+		return nil, err
+	}
+	got, err := sc.witness.asks(witnessQuestion{Drain: alone.Name, Records: filled.Records})
+	if err != nil {
+		return nil, err
+	}
+	if err := got.Drains[alone.Name].exact(filled.Records, filled.Sessions, false); err != nil {
+		return nil, err
+	}
+	result[sinkCPU] = written.Written.Seconds() / float64(filled.Records) * 1e6
+	switch {
+	case d.drains == 1:
+		d.one.processor = result[growthCPU]
+	case d.one.processor > 0:
+		result[fanoutExtra] = (result[growthCPU] - d.one.processor) / float64(d.drains-1) / written.Written.Seconds()
+	}
+	return result, nil
+}
+
+// deliver publishes sessions, then has them enriched and routed to the drains, and measures that.
+func (sc *scene) deliver(ctx context.Context, fill flowOrder, drains []namedDrain) (sample, flowState, error) {
+	filled, err := sc.tell(fill)
+	if err != nil {
+		return nil, filled, err
+	}
+	receiver, err := sc.witness.asks(witnessQuestion{})
+	if err != nil {
+		return nil, filled, err
+	}
+	began := time.Now()
+	if _, err := sc.tellAll(flowOrder{Do: doEnrich}, flowOrder{Do: doRoute, Drains: drains}); err != nil {
+		return nil, filled, err
+	}
+	got, err := sc.witness.asks(witnessQuestion{Drains: len(drains), Sessions: filled.Sessions})
+	took := time.Since(began)
+	if err != nil {
+		return nil, filled, err
+	}
+	after, err := sc.tell(flowOrder{Do: doLook})
+	if err != nil {
+		return nil, filled, err
+	}
+	repeats := 0
+	for name, t := range got.Drains {
+		// A disk that is slow to take the positions of a hundred drains makes them deliver again what they could not note.
+		if err := t.exact(filled.Records, filled.Sessions, true); err != nil {
+			return nil, filled, fmt.Errorf("%s: %w", name, err)
+		}
+		repeats += t.Repeats
+	}
+	// There are fewer where the enricher began anew, and found on LOGS what it had not been told of.
+	if after.Enriched > filled.Records {
+		return nil, filled, fmt.Errorf("%d records were enriched, of %d", after.Enriched, filled.Records)
+	}
+	return sample{
+		growthCPU: (after.Processor - filled.Processor).Seconds(), growthWall: took.Seconds(), growthPeak: float64(after.Memory.Peak) / megabyte,
+		growthRepeats:  float64(repeats) / float64(len(drains)*filled.Records),
+		growthReceiver: (got.Processor - receiver.Processor).Seconds(), fanoutEnriched: float64(after.Enriched) / float64(filled.Records),
+	}, filled, nil
+}

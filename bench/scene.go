@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A scene is a flow with a witness at its end.
+type scene struct {
+	*flow
+	witness *witness
+}
+
+func startScene(ctx context.Context, s *settings, flow flowSetup, witness witnessSetup) (sc *scene, err error) {
+	sc = new(scene)
+	defer func() {
+		if err != nil {
+			sc.end()
+		}
+	}()
+	if witness.Dir, err = os.MkdirTemp(s.dir, "witness-"); err != nil {
+		return sc, err
+	}
+	if sc.witness, err = startWitness(ctx, witness); err != nil {
+		return sc, err
+	}
+	sc.flow, err = startFlow(ctx, s, flow)
+	return sc, err
+}
+
+// drain is a drain of the witness: its type, and its name, which is its path where it has one.
+func (sc *scene) drain(kind, name string) namedDrain {
+	d := namedDrain{Name: name, drainSetup: drainSetup{Type: kind, Address: sc.witness.Address, CAFile: sc.witness.CAFile}}
+	if kind == "https" {
+		d.Address += "/" + name
+		d.Format = "ndjson"
+	}
+	return d
+}
+
+func (sc *scene) end() {
+	if sc.flow != nil {
+		sc.flow.end()
+	}
+	if sc.witness != nil {
+		sc.witness.close() // its error is that of a run that has failed already
+	}
+}
+
+// tellAll gives orders, and the state after the last.
+func (sc *scene) tellAll(orders ...flowOrder) (state flowState, err error) {
+	for _, o := range orders {
+		if state, err = sc.tell(o); err != nil {
+			return state, err
+		}
+	}
+	return state, nil
+}
+
+// profile is the file for the processor profile of a run, or "".
+func (s *settings) profile(subject string, run int) string {
+	if s.profiles == "" {
+		return ""
+	}
+	return filepath.Join(s.profiles, strings.ReplaceAll(subject, "/", "-")+"-"+strconv.Itoa(run+1)+".pprof")
+}
+
+// pass lets time pass.
+func pass(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// A curve is points of a line in a plot.
+type curve [][2]float64
+
+// A drawn subject has curves, by name, for the JSON and the plots: those of its last run.
+type drawn interface{ curves() map[string]curve }

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A witness is a receiver that looks at each record: whether every one of a session is there, in order and once, and how
+// long ago it was shown. It is for several drains, which a URL's path tells apart; those of syslog are one.
+type witness struct {
+	*child
+	// Address is host and port.
+	Address string
+	// CAFile has the authority of its certificate.
+	CAFile string
+}
+
+// witnessSetup says what a witness is to be.
+type witnessSetup struct {
+	// Protocol is "https" (one JSON object a line; answers 200) or "syslog" (octet counting, RFC 6587 §3.4.1).
+	Protocol string
+	// Dir is where its certificates are.
+	Dir string
+	// Latency has it keep how long each record took.
+	Latency bool
+	// Down is a drain that takes nothing and answers 503 until it is asked to come up.
+	Down string
+}
+
+// A witnessQuestion is what a witness is asked; all of it at once, in this order.
+type witnessQuestion struct {
+	// Up is a drain that takes records from now on.
+	Up string
+	// Window begins to keep anew how long records take, after what was kept is in the answer.
+	Window bool
+	// Drains must have Sessions sessions to their end, each of them, and Drain as many Records, before there is an answer.
+	Drains, Sessions int
+	Drain            string
+	Records          int
+}
+
+// witnessed is a witness's answer.
+type witnessed struct {
+	Drains    map[string]tally
+	Processor time.Duration // that the witness has used
+}
+
+func startWitness(ctx context.Context, setup witnessSetup) (*witness, error) {
+	w := new(witness)
+	var err error
+	w.child, err = startChild(ctx, "witness", setup, w)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// asks asks the witness, and waits for what is asked for.
+func (w *witness) asks(q witnessQuestion) (got witnessed, err error) { return got, w.ask(q, &got) }
+
+// A ledgers is the ledgers of a witness's drains.
+type ledgers struct {
+	setup witnessSetup
+
+	mu      sync.Mutex
+	changed sync.Cond          // of mu: something has arrived
+	drains  map[string]*ledger // guarded by mu
+	up      map[string]bool    // guarded by mu: drains that were down and are not any more
+}
+
+// witnessMain is the process.
+func witnessMain(in *json.Decoder, out *json.Encoder) error {
+	l := &ledgers{drains: make(map[string]*ledger), up: make(map[string]bool)}
+	l.changed.L = &l.mu
+	if err := in.Decode(&l.setup); err != nil {
+		return err
+	}
+	config, caFile, err := receiverTLS(l.setup.Dir)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	switch l.setup.Protocol {
+	case "https":
+		server := &http.Server{Handler: l, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
+		go server.ServeTLS(listener, "", "") // ends with the process
+	case "syslog":
+		go l.serveSyslog(tls.NewListener(listener, config)) // ends with the process
+	default:
+		return fmt.Errorf("protocol %q is not known", l.setup.Protocol)
+	}
+	if err := out.Encode(witness{Address: listener.Addr().String(), CAFile: caFile}); err != nil {
+		return err
+	}
+	for {
+		var q witnessQuestion
+		if err := in.Decode(&q); err != nil {
+			return err
+		}
+		if err := out.Encode(l.answer(q)); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *ledgers) answer(q witnessQuestion) witnessed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if q.Up != "" {
+		l.up[q.Up] = true
+	}
+	for !l.have(q) {
+		l.changed.Wait()
+	}
+	got := witnessed{Drains: make(map[string]tally), Processor: processorTime()}
+	for name, ledger := range l.drains {
+		t := ledger.tally
+		if q.Window {
+			t.Latency = ledger.window()
+		}
+		got.Drains[name] = t
+	}
+	return got
+}
+
+// have says whether what a question waits for is there. mu is held.
+func (l *ledgers) have(q witnessQuestion) bool {
+	whole := 0
+	for _, ledger := range l.drains {
+		if ledger.Ended >= q.Sessions {
+			whole++
+		}
+	}
+	return whole >= q.Drains && (q.Drain == "" || l.drains[q.Drain] != nil && l.drains[q.Drain].Records >= q.Records)
+}
+
+// take takes records of a drain, which came at a time.
+func (l *ledgers) take(drain string, now time.Time, records ...arrival) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.changed.Broadcast()
+	of := l.drains[drain]
+	if of == nil {
+		of = newLedger(l.setup.Latency)
+		l.drains[drain] = of
+	}
+	for _, r := range records {
+		if err := of.add(r, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ServeHTTP takes the records of a request, one on each line.
+func (l *ledgers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	drain := strings.Trim(r.URL.Path, "/")
+	l.mu.Lock()
+	down := drain == l.setup.Down && drain != "" && !l.up[drain]
+	l.mu.Unlock()
+	if down {
+		http.Error(w, "down", http.StatusServiceUnavailable)
+		return
+	}
+	body := bodies.Get().(*bytes.Buffer)
+	defer bodies.Put(body)
+	body.Reset()
+	if _, err := body.ReadFrom(r.Body); err != nil {
+		http.Error(w, "the body could not be read", http.StatusBadRequest)
+		return
+	}
+	now := time.Now()
+	var records []arrival // which alias the body
+	for line := range bytes.Lines(body.Bytes()) {
+		a, err := readJSON(line)
+		if err != nil {
+			l.refuse(w, err)
+			return
+		}
+		records = append(records, a)
+	}
+	if err := l.take(drain, now, records...); err != nil {
+		l.refuse(w, err)
+	}
+}
+
+// refuse refuses a request for ever, which ends as a dead letter and a number of records that is not exact.
+func (l *ledgers) refuse(w http.ResponseWriter, err error) {
+	fmt.Fprintln(os.Stderr, "bench, witness:", err)
+	http.Error(w, err.Error(), http.StatusBadRequest)
+}
+
+// serveSyslog serves until the listener fails.
+func (l *ledgers) serveSyslog(from net.Listener) {
+	for {
+		conn, err := from.Accept()
+		if err != nil {
+			return
+		}
+		go func() { // ends with the connection
+			defer conn.Close()
+			if err := l.readFrames(bufio.NewReaderSize(conn, 256<<10)); !errors.Is(err, io.EOF) {
+				fmt.Fprintln(os.Stderr, "bench, witness:", err)
+			}
+		}()
+	}
+}
+
+// readFrames takes the frames of a connection to its end.
+func (l *ledgers) readFrames(r *bufio.Reader) error {
+	for {
+		message, err := nextFrame(r)
+		if err != nil {
+			return err
+		}
+		a, err := readSyslog(message)
+		if err != nil {
+			return err
+		}
+		if err := l.take("syslog", time.Now(), a); err != nil {
+			return err
+		}
+	}
+}
+
+// nextFrame gives a message, which is good until the next one.
+func nextFrame(r *bufio.Reader) ([]byte, error) {
+	length, err := r.ReadSlice(' ')
+	if err != nil {
+		return nil, err
+	}
+	size, ok := digits(length[:len(length)-1])
+	if !ok {
+		return nil, errors.New("a frame does not begin with its length")
+	}
+	if size > uint64(r.Size()) {
+		return nil, fmt.Errorf("a frame has %d bytes", size)
+	}
+	message, err := r.Peek(int(size))
+	if err != nil {
+		return nil, fmt.Errorf("a frame is cut off: %w", err)
+	}
+	_, err = r.Discard(int(size))
+	return message, err
+}
