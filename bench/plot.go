@@ -141,7 +141,7 @@ func latencyPlot(title string, bound float64, boundName string, lines ...line) (
 	}
 	p.X.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: -math.Log10(.5), Label: "50 %"}, {Value: 1, Label: "90 %"}, {Value: 2, Label: "99 %"},
 		{Value: 3, Label: "99.9 %"}, {Value: 4, Label: "99.99 %"}, {Value: 5, Label: "99.999 %"}}
-	logarithmic(&p.Y, low, high)
+	logarithmic(&p.Y, low, high, 6)
 	p.Legend.Left = true
 	return p, nil
 }
@@ -175,19 +175,21 @@ func growthPlot(title, x, y string, lines ...line) (*plot.Plot, error) {
 		all = append(all, [2]float64{from[0], last[1] * from[0] / last[0]})
 	}
 	xs, ys := all.axes()
-	logarithmic(&p.X, lowest(xs), highest(xs))
-	logarithmic(&p.Y, lowest(ys), highest(ys))
+	logarithmic(&p.X, lowest(xs), highest(xs), 1)
+	logarithmic(&p.Y, lowest(ys), highest(ys), 4)
 	p.Legend.Left = true
 	return p, nil
 }
 
 // logarithmic makes an axis one of logarithms, from a power of ten to a power of ten.
-func logarithmic(a *plot.Axis, low, high float64) {
+// above is how many times more it goes on without a number, for the legend.
+func logarithmic(a *plot.Axis, low, high, above float64) {
 	a.Scale = plot.LogScale{}
 	a.Min, a.Max = math.Pow(10, math.Floor(math.Log10(low)+1e-9)), math.Pow(10, math.Ceil(math.Log10(high)-1e-9))
 	if a.Max <= a.Min {
 		a.Max = 10 * a.Min
 	}
+	defer func() { a.Max *= above }()
 	var ticks plot.ConstantTicks
 	for v := a.Min; v <= a.Max*1.001; v *= 10 {
 		ticks = append(ticks, plot.Tick{Value: v, Label: short(v)})
@@ -220,14 +222,10 @@ func short(v float64) string {
 	switch {
 	case math.Abs(v) >= 1e6:
 		v, unit = v/1e6, " M"
-	case math.Abs(v) >= 1e4:
+	case math.Abs(v) >= 1e3:
 		v, unit = v/1e3, " k"
 	}
-	n := 3
-	if a := math.Abs(v); a >= 1000 {
-		n = 4
-	}
-	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', n, 64), 64)
+	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64)
 	return strconv.FormatFloat(v, 'f', -1, 64) + unit
 }
 
@@ -258,7 +256,7 @@ func highest(all []float64) float64 {
 // svg draws a plot. The same plot is the same bytes.
 func svg(p *plot.Plot) ([]byte, error) {
 	c := vgsvg.New(plotWidth, plotHeight)
-	p.Draw(draw.New(c))
+	p.Draw(draw.Crop(draw.New(c), vg.Points(8), -vg.Points(16), vg.Points(8), -vg.Points(8)))
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
 		return nil, fmt.Errorf("draw a plot: %w", err)

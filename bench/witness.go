@@ -216,12 +216,15 @@ func (l *ledgers) serveSyslog(from net.Listener) {
 		}
 		go func() { // ends with the connection
 			defer conn.Close()
-			if err := l.readFrames(bufio.NewReaderSize(conn, 256<<10)); !errors.Is(err, io.EOF) {
+			if err := l.readFrames(newFrameReader(conn)); !errors.Is(err, io.EOF) {
 				fmt.Fprintln(os.Stderr, "bench, witness:", err)
 			}
 		}()
 	}
 }
+
+// newFrameReader has room for the longest message.
+func newFrameReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 256<<10) }
 
 // readFrames takes the frames of a connection to its end.
 func (l *ledgers) readFrames(r *bufio.Reader) error {
