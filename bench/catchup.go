@@ -20,8 +20,6 @@ const (
 	catchupSessions = 20
 	catchupLines    = 500 // a second
 	catchupBurst    = 5
-	// catchupCalm is how long the traffic is watched before the third drain is there.
-	catchupCalm = 5 * time.Second
 )
 
 // catchup is a drain that was down for many lines and is there again, while others get what is shown now.
@@ -60,14 +58,15 @@ func (d *catchup) run(ctx context.Context) (sample, error) {
 	if _, err := sc.tell(flowOrder{Do: doLive, Sessions: catchupSessions, Rate: catchupLines, Burst: catchupBurst}); err != nil {
 		return nil, err
 	}
-	if err := pass(ctx, catchupCalm/5); err != nil {
+	calmTime := s.latencyTime / 3
+	if err := pass(ctx, calmTime/5); err != nil {
 		return nil, err
 	}
 	if _, err := sc.witness.asks(witnessQuestion{Window: true}); err != nil {
 		return nil, err
 	}
 	calm := time.Now()
-	if err := pass(ctx, catchupCalm); err != nil {
+	if err := pass(ctx, calmTime); err != nil {
 		return nil, err
 	}
 	idle, err := sc.tell(flowOrder{Do: doLook})

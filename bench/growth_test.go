@@ -23,7 +23,7 @@ func smallGrowth(t *testing.T) *settings {
 	s := smallSettings(t)
 	s.runs = 1
 	s.growthSettings = growthSettings{
-		latencyTime: time.Second, liveSessions: 3, liveRate: 60, liveBurst: 2, soak: 3 * time.Second, backlog: 3000, growthLines: 3000,
+		latencyTime: 500 * time.Millisecond, liveSessions: 3, liveRate: 150, liveBurst: 2, soak: 2500 * time.Millisecond, backlog: 1000, growthLines: 1000,
 	}
 	return s
 }

@@ -256,7 +256,7 @@ func highest(all []float64) float64 {
 // svg draws a plot. The same plot is the same bytes.
 func svg(p *plot.Plot) ([]byte, error) {
 	c := vgsvg.New(plotWidth, plotHeight)
-	p.Draw(draw.Crop(draw.New(c), vg.Points(8), -vg.Points(16), vg.Points(8), -vg.Points(8)))
+	p.Draw(draw.Crop(draw.New(c), vg.Points(8), -vg.Points(24), vg.Points(8), -vg.Points(8)))
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
 		return nil, fmt.Errorf("draw a plot: %w", err)
