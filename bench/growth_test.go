@@ -74,7 +74,11 @@ func TestGrowth(t *testing.T) {
 	if err := writePlots(dir, plots); err != nil {
 		t.Fatal(err)
 	}
+	shown := images("plots", plots)
 	for _, name := range []string{"soak", "growth-drains"} {
+		if !strings.Contains(shown, "](plots/"+name+".svg)") {
+			t.Errorf("no image of %s:\n%s", name, shown)
+		}
 		if info, err := os.Stat(filepath.Join(dir, name+".svg")); err != nil || info.Size() == 0 {
 			t.Errorf("no plot %s: %v", name, err)
 		}

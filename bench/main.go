@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gonum.org/v1/plot"
 )
 
 func main() {
@@ -78,19 +80,22 @@ func run(ctx context.Context) error {
 	if *write {
 		*plots = filepath.Join("bench", "plots")
 	}
+	var drawn map[string]*plot.Plot
 	if *plots != "" {
-		drawn, err := r.growthPlots()
-		if err != nil {
+		if drawn, err = r.growthPlots(); err != nil {
 			return err
 		}
 		if err := writePlots(*plots, drawn); err != nil {
 			return err
 		}
 	}
-	if *write {
-		return writeTables(r.markdown(), "README.md", filepath.Join("bench", "README.md"))
+	if !*write {
+		return nil
 	}
-	return nil
+	if err := writeTables(r.markdown()+images("bench/plots", drawn), "README.md"); err != nil {
+		return err
+	}
+	return writeTables(r.markdown()+images("plots", drawn), filepath.Join("bench", "README.md"))
 }
 
 // benchmark measures what is chosen in a folder of its own.

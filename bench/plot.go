@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -275,9 +277,18 @@ func writePlots(dir string, plots map[string]*plot.Plot) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(name, "/", "-")+".svg"), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name+".svg"), data, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// images shows the plots that writePlots wrote, in Markdown. dir is as the text finds it.
+func images(dir string, plots map[string]*plot.Plot) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(plots)) {
+		fmt.Fprintf(&b, "\n![%s](%s/%s.svg)\n", plots[name].Title.Text, dir, name)
+	}
+	return b.String()
 }
