@@ -293,7 +293,7 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 	}
 	defer reader.Close()
 	w.state.reading(reader.Pending())
-	segments := make(chan fetched, 64)
+	segments := newAhead()
 	ctx, cancel := context.WithCancelCause(ctx)
 	var fetching sync.WaitGroup
 	defer fetching.Wait() // whoever begins anew counts anew
@@ -306,7 +306,8 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 	defer func() { w.save(context.WithoutCancel(ctx), lease, safe) }()
 	for {
 		select {
-		case first := <-segments:
+		case first := <-segments.queue:
+			segments.took(first)
 			safe = w.keep.safeAt(first.at)
 			b = batch{entries: b.entries[:0]}
 			w.gather(ctx, segments, &b, first, lease.Progress().Reached)
@@ -341,7 +342,7 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 }
 
 // gather makes a batch of a segment and those that are there behind it, or come within BatchWait.
-func (w *worker) gather(ctx context.Context, segments <-chan fetched, b *batch, first fetched, reached uint64) {
+func (w *worker) gather(ctx context.Context, segments *ahead, b *batch, first fetched, reached uint64) {
 	b.add(first, reached, w.keep)
 	var wait <-chan time.Time
 	if w.drain.BatchWait > 0 {
@@ -352,19 +353,20 @@ func (w *worker) gather(ctx context.Context, segments <-chan fetched, b *batch, 
 	for len(b.entries) < w.drain.BatchRecords && b.size < w.drain.BatchBytes {
 		var next fetched
 		select {
-		case next = <-segments:
+		case next = <-segments.queue:
 		default:
 			if wait == nil {
 				return
 			}
 			select {
-			case next = <-segments:
+			case next = <-segments.queue:
 			case <-wait:
 				return
 			case <-ctx.Done():
 				return
 			}
 		}
+		segments.took(next)
 		b.add(next, reached, w.keep)
 	}
 }
@@ -396,7 +398,7 @@ func (w *worker) measure(b *batch, fresh bool) {
 }
 
 // fetch ends with ctx, or when the stream can't be read.
-func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, reader *bus.Reader, segments chan<- fetched) {
+func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, reader *bus.Reader, segments *ahead) {
 	var decoder schema.Decoder
 	for {
 		m, err := reader.Next(ctx)
@@ -419,12 +421,10 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 		}
 		w.state.read(m, len(segment.Records))
 		w.series.received.Add(float64(len(segment.Records)))
-		select {
-		case segments <- fetched{m.Sequence, m.Time, len(m.Data), m.Trace, segment}:
-			w.state.handedOver()
-		case <-ctx.Done():
+		if segments.put(ctx, fetched{m.Sequence, m.Time, len(m.Data), m.Trace, segment}) != nil {
 			return
 		}
+		w.state.handedOver()
 	}
 }
 

@@ -48,11 +48,14 @@ type Reader struct {
 // closeWait is how long Close waits for a server that does not answer.
 const closeWait = time.Second
 
-// readAhead is how many messages a reader asks for before they are wanted. A message has up to 256 KiB.
-//
-// A limit of bytes would be closer to what is meant. With one, the client makes room for a million messages, which are
-// 8 MiB for each reader.
-const readAhead = 128
+const (
+	// readAhead is how many messages a reader asks for before they are wanted.
+	readAhead = 128
+	// readAheadBytes bounds what is sent for one such request, in bytes. It is more than any message has, or a reader would stand
+	// still before it; and so little that a process may have some fifty readers before all that they ask for is more than the
+	// 64 MiB which NATS keeps for a connection that does not keep up, before it ends it.
+	readAheadBytes = maxPayload + 64<<10
+)
 
 // inactive is after how long the server removes the consumer of a reader that asks for nothing. Such are left behind by
 // processes that were killed, and by readers that began anew just when they were closed. A reader whose consumer was removed since
@@ -89,7 +92,8 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+	// Not a limit of bytes alone: with one, the client makes room for a million messages, which are 8 MiB for each reader.
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes))
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}

@@ -46,6 +46,9 @@ func (e *embedded) start() error {
 		NoSigs:     true,
 		SyncAlways: e.sync == 0,
 		MaxPayload: maxPayload,
+		// All drains read over one connection, and none of them asks for more than it can hold (readAheadBytes): what is on its way to
+		// many is no reason to end it.
+		MaxPending: 1 << 30,
 		// The disk decides, as it is at the time of writing: see disk. The server would take three quarters of what was
 		// free at its start for the most.
 		JetStreamMaxStore: 1 << 60,
