@@ -8,7 +8,7 @@ import (
 
 // aheadBytes bounds the segments that are read while a batch is being written, and aheadSegments their number.
 const (
-	aheadBytes    = 2 << 20
+	aheadBytes    = 512 << 10
 	aheadSegments = 64
 )
 

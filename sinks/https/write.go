@@ -125,11 +125,14 @@ func (s *Sink) writeLane(ctx context.Context, d *sender, batch []sinks.Entry, la
 	}
 }
 
+// fullBytes is when a request has enough: larger ones are no faster, and every lane of every drain has room for one.
+const fullBytes = 512 << 10
+
 // fill begins a request with the first of the entries with these indices, and says how many.
 func (s *Sink) fill(d *sender, batch []sinks.Entry, lane []int) (n int, e *sinks.Error) {
 	d.begin()
 	d.plain = append(d.plain, s.begin...)
-	for n = 0; n < len(lane) && n < s.maxRecords; n++ {
+	for n = 0; n < len(lane) && n < s.maxRecords && len(d.plain) < fullBytes; n++ {
 		plain, identities := len(d.plain), len(d.identities)
 		if n > 0 {
 			d.plain = append(d.plain, s.separator...)
