@@ -25,9 +25,12 @@ const (
 	// chunkDelay is how long bytes wait for more while an earlier chunk is being published. With none
 	// under way they do not wait at all, so that an echo is not late.
 	chunkDelay = 4 * time.Millisecond
-	// windowBytes is how much may have been read from the terminal and not been shown yet, with frameBytes for
-	// each frame. The program is held back beyond it.
+	// windowBytes is how much may be recorded and not be shown yet, with frameBytes for each frame: the client is behind. The program
+	// is held back beyond it.
 	windowBytes = 512 << 10
+	// aheadBytes is the same of all that was read from the terminal and not shown yet. It is more than the disk can take in
+	// the time that a chunk is on its way there, so that it never waits for the program.
+	aheadBytes = 2 << 20
 	// frameBytes is about how much memory a frame takes besides its payload: a program that shows a byte at a
 	// time, or a client that changes its window all the time, is held back as well.
 	frameBytes = 128
@@ -69,20 +72,22 @@ type capture struct {
 	operation string
 	client    [2]io.Writer // by stream
 	metrics   *Metrics
+	buffers   *buffers
 
-	confirming chan sent         // published, in order
-	showing    chan schema.Chunk // acknowledged, in order
-	wake       chan struct{}     // of cap 1: something that publish waits for has changed
-	rushed     chan struct{}     // closed by rush
-	done       chan struct{}     // closed when everything was shown, or given up
-	recorded   chan struct{}     // closed when everything was acknowledged, or given up
+	confirming chan sent     // published, in order
+	showing    chan sent     // acknowledged, in order
+	wake       chan struct{} // of cap 1: something that publish waits for has changed
+	rushed     chan struct{} // closed by rush
+	done       chan struct{} // closed when everything was shown, or given up
+	recorded   chan struct{} // closed when everything was acknowledged, or given up
 
 	mu     sync.Mutex
-	room   sync.Cond      // of mu: window or flying has become smaller, or closed, hurry or ctx has changed
+	room   sync.Cond      // of mu: window, behind or flying has become smaller, or closed, hurry or ctx has changed
 	frames []schema.Frame // guarded by mu: read and not published; owns the payloads
 	bytes  int            // guarded by mu: in frames
 	oldest time.Time      // guarded by mu: when the first of frames was read
-	window int            // guarded by mu: what was read and not shown, see windowBytes
+	window int            // guarded by mu: what was read and not shown, see aheadBytes
+	behind int            // guarded by mu: what was recorded and not shown, see windowBytes
 	flying int            // guarded by mu: chunks published and not acknowledged
 	stuck  bool           // guarded by mu: a chunk is repeated, and those behind it wait
 	closed bool           // guarded by mu: finish was called
@@ -92,16 +97,26 @@ type capture struct {
 
 // sent is a chunk that was published.
 type sent struct {
-	chunk   schema.Chunk
-	data    []byte
-	id      string
-	publish Publish
+	chunk schema.Chunk // whose payloads are in data
+	// data are the publisher's until it is acknowledged, then show's, and after that free to be used again, unless it was repeated.
+	data     []byte
+	id       string
+	publish  Publish
+	repeated bool
 }
 
-func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer, metrics *Metrics) *capture {
+// size is what it counts for in window and behind.
+func (s *sent) size() (size int) {
+	for i := range s.chunk.Frames {
+		size += len(s.chunk.Frames[i].Payload) + frameBytes
+	}
+	return size
+}
+
+func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer, metrics *Metrics, b *buffers) *capture {
 	c := &capture{
-		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr}, metrics: metrics,
-		confirming: make(chan sent, 64), showing: make(chan schema.Chunk, 256),
+		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr}, metrics: metrics, buffers: b,
+		confirming: make(chan sent, 16), showing: make(chan sent, 16),
 		wake: make(chan struct{}, 1), rushed: make(chan struct{}), done: make(chan struct{}), recorded: make(chan struct{}),
 	}
 	c.room.L = &c.mu
@@ -119,7 +134,8 @@ func (c *capture) read(stream schema.Stream, r io.Reader) error {
 	if stream == schema.Stderr {
 		kind = schema.FrameStderr
 	}
-	buffer := make([]byte, chunkBytes) // write copies out of it
+	// A terminal gives less at a time than fills it: only what comes through a pipe gets more.
+	buffer := make([]byte, smallBuffer) // write copies out of it
 	for {
 		n, err := r.Read(buffer)
 		if n > 0 && !c.write(kind, buffer[:n]) {
@@ -130,6 +146,9 @@ func (c *capture) read(stream schema.Stream, r io.Reader) error {
 		}
 		if err != nil {
 			return fmt.Errorf("read the session's output: %w", err)
+		}
+		if n == smallBuffer {
+			buffer = make([]byte, chunkBytes)
 		}
 	}
 }
@@ -147,19 +166,35 @@ func (c *capture) write(kind schema.FrameKind, b []byte) bool {
 	c.bytes += len(b)
 	// What arrives within a millisecond is one frame: nobody sees the difference, and a terminal
 	// gives a large output in small pieces.
-	if k := len(c.frames) - 1; k >= 0 && c.frames[k].Kind == kind && len(c.frames[k].Payload) < chunkBytes &&
+	first := len(c.frames) == 0
+	if k := len(c.frames) - 1; k >= 0 && c.frames[k].Kind == kind && len(c.frames[k].Payload)+len(b) <= frameBuffer &&
 		now.UnixNano()-c.frames[k].Time < int64(time.Millisecond) {
-		c.frames[k].Payload = append(c.frames[k].Payload, b...)
+		f := &c.frames[k]
+		if all := len(f.Payload) + len(b); all > cap(f.Payload) && all > smallBuffer {
+			f.Payload = append(c.buffers.get(frameBuffer), f.Payload...)
+		}
+		f.Payload = append(f.Payload, b...)
 	} else {
-		c.add(schema.Frame{Kind: kind, Time: now.UnixNano(), Payload: append(make([]byte, 0, max(len(b), 64)), b...)}, now)
+		c.add(schema.Frame{Kind: kind, Time: now.UnixNano(), Payload: append(c.buffers.get(max(len(b), 64)), b...)}, now)
 	}
-	c.signal()
+	// What comes between is not worth waking publish for: it has set its clock by the first.
+	if first || c.bytes >= c.full() {
+		c.signal()
+	}
 	return true
+}
+
+// full is how many bytes make a chunk full. mu is held.
+func (c *capture) full() int {
+	if c.flying > 1 {
+		return largeChunkBytes
+	}
+	return chunkBytes
 }
 
 // wait waits while the client is behind; it is false when nothing can be recorded any more. mu is held.
 func (c *capture) wait() bool {
-	for c.window >= windowBytes && !c.hurry && !c.closed && c.ctx.Err() == nil {
+	for (c.behind >= windowBytes || c.window >= aheadBytes) && !c.hurry && !c.closed && c.ctx.Err() == nil {
 		c.room.Wait()
 	}
 	return c.ctx.Err() == nil
@@ -230,11 +265,7 @@ func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait t
 	if len(c.frames) == 0 || c.stuck {
 		return schema.Chunk{}, false, c.closed && len(c.frames) == 0, 0
 	}
-	full := chunkBytes
-	if c.flying > 1 {
-		full = largeChunkBytes
-	}
-	if c.bytes < full && c.flying > 0 && !c.closed {
+	if c.bytes < c.full() && c.flying > 0 && !c.closed {
 		if wait = chunkDelay - now.Sub(c.oldest); wait > 0 {
 			return schema.Chunk{}, false, false, wait
 		}
@@ -270,10 +301,10 @@ func (c *capture) publish() {
 	for {
 		chunk, ok, last, wait := c.take(time.Now())
 		if ok {
-			data := schema.AppendChunk(nil, &chunk)
-			id := c.operation + "-" + strconv.FormatUint(chunk.Ordinal, 10)
+			s := sent{chunk: chunk, data: c.encode(&chunk), id: c.operation + "-" + strconv.FormatUint(chunk.Ordinal, 10)}
+			s.publish = c.publisher.Publish(c.subject, s.id, s.data)
 			select {
-			case c.confirming <- sent{chunk, data, id, c.publisher.Publish(c.subject, id, data)}:
+			case c.confirming <- s:
 				continue
 			case <-c.ctx.Done():
 				return
@@ -296,6 +327,22 @@ func (c *capture) publish() {
 	}
 }
 
+// encode gives the chunk's message, and has the payloads of its frames be those in it.
+func (c *capture) encode(chunk *schema.Chunk) []byte {
+	size := schema.ChunkOverhead(len(chunk.Frames))
+	for i := range chunk.Frames {
+		size += len(chunk.Frames[i].Payload)
+	}
+	data := schema.AppendChunk(c.buffers.get(size), chunk)
+	for i := range chunk.Frames {
+		c.buffers.put(chunk.Frames[i].Payload)
+	}
+	if err := schema.DecodeChunk(data, chunk); err != nil {
+		panic(err) // it was encoded above
+	}
+	return data
+}
+
 // confirm ends after publish.
 func (c *capture) confirm() {
 	defer close(c.recorded)
@@ -303,6 +350,7 @@ func (c *capture) confirm() {
 	passing := true // to show
 	for s := range c.confirming {
 		if err := s.publish.Wait(c.ctx); err != nil {
+			s.repeated = true
 			if err := c.again(s, err); err != nil {
 				c.stop(fmt.Errorf("%w: %w", errNotRecorded, err))
 				return
@@ -311,6 +359,7 @@ func (c *capture) confirm() {
 		c.measure(&s.chunk)
 		c.mu.Lock()
 		c.flying--
+		c.behind += s.size()
 		c.room.Broadcast()
 		c.mu.Unlock()
 		c.signal()
@@ -318,10 +367,10 @@ func (c *capture) confirm() {
 			continue
 		}
 		select {
-		case c.showing <- s.chunk:
+		case c.showing <- s:
 		case <-c.rushed:
 			select {
-			case c.showing <- s.chunk:
+			case c.showing <- s:
 			default: // a client that takes nothing: what follows is recorded and not shown
 				passing = false
 			}
@@ -379,10 +428,8 @@ func (c *capture) setStuck(stuck bool) {
 func (c *capture) show() {
 	defer close(c.done)
 	gone := false
-	for chunk := range c.showing {
-		shown := 0
-		for _, f := range chunk.Frames {
-			shown += len(f.Payload) + frameBytes
+	for s := range c.showing {
+		for _, f := range s.chunk.Frames {
 			if gone || !f.Kind.IsOutput() {
 				continue
 			}
@@ -390,8 +437,13 @@ func (c *capture) show() {
 				gone = true
 			}
 		}
+		size := s.size()
+		if !s.repeated { // the publisher may have the first one still
+			c.buffers.put(s.data)
+		}
 		c.mu.Lock()
-		c.window -= shown
+		c.window -= size
+		c.behind -= size
 		c.room.Broadcast()
 		c.mu.Unlock()
 	}

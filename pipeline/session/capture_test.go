@@ -377,7 +377,7 @@ func TestClientThatTakesNothing(t *testing.T) {
 				if source.read != first {
 					t.Errorf("read %d bytes more while the client takes nothing", source.read-first)
 				}
-				if most := windowBytes + 2*chunkBytes; first > most || test.size == 1 && first > most/frameBytes {
+				if most := aheadBytes + 2*chunkBytes; first > most || test.size == 1 && first > most/frameBytes {
 					t.Errorf("read %d bytes", first)
 				}
 				if test.size > 1 && first < windowBytes/3 {
@@ -397,7 +397,7 @@ func TestClientThatTakesNothing(t *testing.T) {
 				}()
 				synctest.Wait()
 				r.mu.Lock()
-				if resizes > windowBytes/frameBytes {
+				if resizes > aheadBytes/frameBytes {
 					t.Errorf("%d window changes taken", resizes)
 				}
 				r.mu.Unlock()

@@ -91,8 +91,9 @@ type Options struct {
 
 // A Manager runs sessions, from the operation's record to the end event.
 type Manager struct {
-	o    Options
-	left chan struct{} // of cap 1: unfinished has become longer
+	o       Options
+	left    chan struct{} // of cap 1: unfinished has become longer
+	buffers buffers
 
 	mu         sync.Mutex
 	unfinished map[string]unfinished              // guarded by mu: by operation; maxUnfinished at most
@@ -160,7 +161,7 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 		return Exit{}, notRecordable(err)
 	}
 	s := &running{op: op, app: app, req: req, client: client, log: log,
-		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics)}
+		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics, &m.buffers)}
 	defer s.capture.stop(errOver)
 	slot.begin(op.ID, s.capture.total)
 	log.Info("session started", "interactive", op.Interactive)

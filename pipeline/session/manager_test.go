@@ -613,7 +613,7 @@ func TestClientThatTakesNothingIsKilled(t *testing.T) {
 			t.Errorf("the kill took %s", took-killed)
 		}
 		e := s.ending()
-		if !strings.HasSuffix(e.stdout, "ttydrain: this session was ended by an operator\r\n") || written > windowBytes+3*chunkBytes ||
+		if !strings.HasSuffix(e.stdout, "ttydrain: this session was ended by an operator\r\n") || written > aheadBytes+3*chunkBytes ||
 			strings.Count(e.stdout, "\x00") != written {
 			t.Errorf("written %d, recorded %d bytes", written, strings.Count(e.stdout, "\x00"))
 		}
