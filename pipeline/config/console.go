@@ -72,7 +72,7 @@ func (c *Config) finishConsole(d *decoder) {
 		d.refuse(at+".token_login", "is for a console with oidc or proxy_header: without them, the admin token is the way in; expected none, or disabled: true for no console")
 	}
 	d.together(at+".proxy_header", at+".trusted_proxies")
-	if d.usable(at+".proxy_header") && !headerForm.MatchString(o.ProxyHeader) {
+	if d.usable(at+".proxy_header") && !headerForm().MatchString(o.ProxyHeader) {
 		d.refuse(at+".proxy_header", "%s is no name of a header; expected one such as X-Forwarded-Email", quote(o.ProxyHeader))
 	}
 	o.ProxyHeader = textproto.CanonicalMIMEHeaderKey(o.ProxyHeader)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -181,7 +182,7 @@ func (c *Config) finishUsers(d *decoder) {
 		d.notEmpty("users", len(c.Users))
 	}
 	ids := newNames(d, "users", "id")
-	ids.form, ids.want = userForm, "up to 255 ASCII characters without spaces"
+	ids.form, ids.want = userForm(), "up to 255 ASCII characters without spaces"
 	apps := c.appNames()
 	c.byKey = make(map[string]int)
 	for i := range c.Users {
@@ -221,9 +222,9 @@ func (c *Config) appNames() []string {
 var (
 	// nameForm is what stacks, apps and drains may be called: they become SSH user names and fields of
 	// a syslog line.
-	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	nameForm = lateForm(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 	// userForm is what users' IDs may be, which other systems give.
-	userForm = regexp.MustCompile(`^[!-~]{1,255}$`)
+	userForm = lateForm(`^[!-~]{1,255}$`)
 )
 
 var envPattern = regexp.MustCompile(`^[A-Za-z_*?][A-Za-z0-9_*?]*$`)
@@ -239,7 +240,7 @@ type nameSet struct {
 
 func newNames(d *decoder, list, field string) *nameSet {
 	return &nameSet{
-		d: d, list: list, field: field, form: nameForm,
+		d: d, list: list, field: field, form: nameForm(),
 		want:  "up to 63 letters, digits, \".\", \"_\" and \"-\", with a letter or a digit first",
 		first: make(map[string]int),
 	}
@@ -331,11 +332,11 @@ func (d *decoder) checkAddress(path, address string, listen bool) bool {
 	return false
 }
 
-var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$`)
+var hostForm = lateForm(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$`)
 
 func validHost(host string) bool {
 	address, _, _ := strings.Cut(host, "%") // the zone of an IPv6 address
-	return net.ParseIP(address) != nil || hostForm.MatchString(host) && !strings.Contains(host, "..")
+	return net.ParseIP(address) != nil || hostForm().MatchString(host) && !strings.Contains(host, "..")
 }
 
 // parseURL reads a URL of one of the schemes. The problem quotes nothing: URLs may hold secrets.
@@ -389,4 +390,10 @@ func isLoopback(u *url.URL) bool {
 	}
 	ip := net.ParseIP(u.Hostname())
 	return ip != nil && ip.IsLoopback()
+}
+
+// lateForm is a form that is compiled when it is first asked for. Every session's init runs this program, and those forms with long
+// repeats would take it seven milliseconds and a megabyte and a half.
+func lateForm(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }

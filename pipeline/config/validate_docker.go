@@ -53,9 +53,9 @@ func (t *TLS) check(d *decoder, secure bool) {
 
 var (
 	// imageForm is about what an image may be called; the daemon knows better.
-	imageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$`)
+	imageForm = lateForm(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$`)
 	// containerForm is that of a container's name or ID (daemon/names of the Docker daemon).
-	containerForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+	containerForm = lateForm(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
 	// accountForm is what the name or the number of a user is like on Linux.
 	accountForm = regexp.MustCompile(`^([a-z_][a-z0-9_.-]{0,31}|[0-9]{1,9})$`)
 	// containerUserForm is USER or USER:GROUP, each a name or a number.
@@ -100,8 +100,8 @@ func (a *App) finishRuntime(d *decoder, path string) {
 		name, text, want string
 		form             *regexp.Regexp
 	}{
-		{"image", a.Image, "the name of an image, such as registry.example.com/web:7", imageForm},
-		{"from_container", a.FromContainer, "the name or the ID of a container", containerForm},
+		{"image", a.Image, "the name of an image, such as registry.example.com/web:7", imageForm()},
+		{"from_container", a.FromContainer, "the name or the ID of a container", containerForm()},
 		{"user", a.User, "a user's name or number, perhaps with \":\" and a group", containerUserForm},
 	} {
 		if at := path + "." + f.name; d.usable(at) && !f.form.MatchString(f.text) {

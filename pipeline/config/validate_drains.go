@@ -200,12 +200,12 @@ func (d *decoder) checkTLSUsed(path string, secure bool) {
 var ownHeaders = []string{"Connection", "Content-Encoding", "Content-Length", "Expect", "Host", "Idempotency-Key",
 	"Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
-var headerForm = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$") // a token: RFC 9110 §5.6.2
+var headerForm = lateForm("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$") // a token: RFC 9110 §5.6.2
 
 // checkHeaderName says what is wrong with the name of an HTTP header; "" for nothing. It quotes only
 // what is a name: where a colon was forgotten, the value is in it.
 func checkHeaderName(name string) string {
-	if !headerForm.MatchString(name) {
+	if !headerForm().MatchString(name) {
 		return "has a key that is no name of a header; expected letters, digits and \"-\", then a colon and the value"
 	}
 	if slices.Contains(ownHeaders, textproto.CanonicalMIMEHeaderKey(name)) {

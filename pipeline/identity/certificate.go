@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -164,7 +165,8 @@ func fromSource(remote net.Addr, sources string) error {
 	return nil
 }
 
-var idForm = regexp.MustCompile(`^[!-~]{1,255}$`)
+// It is compiled when it is first asked for: every session's init runs this program, and needs it not.
+var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[!-~]{1,255}$`) })
 
 // holder is the user that a certificate names.
 func holder(cert *ssh.Certificate) (schema.User, error) {
@@ -172,7 +174,7 @@ func holder(cert *ssh.Certificate) (schema.User, error) {
 	if u.ID == "" {
 		u.ID = cert.KeyId
 	}
-	if !idForm.MatchString(u.ID) {
+	if !idForm().MatchString(u.ID) {
 		return u, fmt.Errorf("its key ID is no user's ID (up to 255 ASCII characters without spaces): sign it with -O extension:%s=ID", extensionID)
 	}
 	if u.Name == "" {

@@ -140,7 +140,7 @@ func readClaims(claims jwt.MapClaims) (Claims, error) {
 	switch {
 	case c.User.ID == "":
 		return Claims{}, &TokenError{"it names no user: it has neither id nor sub"}
-	case !idForm.MatchString(c.User.ID):
+	case !idForm().MatchString(c.User.ID):
 		return Claims{}, &TokenError{"its id or sub is no user's ID"}
 	case c.User.Name != "" && !isText(c.User.Name):
 		return Claims{}, &TokenError{"its claim name is no name"}
