@@ -1,9 +1,9 @@
 package sandbox
 
 import (
-	"encoding/gob"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -46,7 +46,7 @@ func InitMain() bool {
 // initProcess is the init of a session.
 type initProcess struct {
 	setup  setup
-	orders *gob.Decoder
+	orders *net.UnixConn
 	events *eventWriter
 
 	master, slave int // the terminal, -1 without one
@@ -72,8 +72,8 @@ func initMain() {
 		fmt.Fprintln(os.Stderr, "ttydrain: session init:", err)
 		syscall.Exit(2)
 	}
-	p := &initProcess{orders: gob.NewDecoder(conn), events: newEventWriter(conn), master: -1, slave: -1, lacks: make(map[Feature]string)}
-	if err := p.orders.Decode(&p.setup); err != nil {
+	p := &initProcess{orders: conn, events: newEventWriter(conn), master: -1, slave: -1, lacks: make(map[Feature]string)}
+	if err := receive(p.orders, &p.setup); err != nil {
 		syscall.Exit(1) // the gateway has gone or thought better of it
 	}
 	if err := p.start(); err != nil {
@@ -387,7 +387,7 @@ func withRealUser(c *syscall.Credential, do func() error) error {
 func (p *initProcess) follow() {
 	for {
 		var o order
-		if err := p.orders.Decode(&o); err != nil {
+		if err := receive(p.orders, &o); err != nil {
 			p.end()
 			return
 		}

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -36,8 +35,7 @@ type process struct {
 	terminal       *os.File // nil without; stdout's, too
 	killed         atomic.Bool
 
-	mu     sync.Mutex   // guards orders
-	orders *gob.Encoder // to conn
+	mu sync.Mutex // guards writing to conn
 }
 
 var _ session.Process = (*process)(nil)
@@ -121,7 +119,7 @@ func (r *Runtime) launch(ctx context.Context, s *setup, memory int64) (_ *proces
 
 // exchange sends the setup and gets the answer.
 func (p *process) exchange(s *setup) (event, error) {
-	if err := p.orders.Encode(s); err != nil {
+	if err := send(p.conn, s); err != nil {
 		return event{}, fmt.Errorf("telling the session's init what to start: %w", err)
 	}
 	e, err := p.events.next()
@@ -143,7 +141,7 @@ func (p *process) startInit(s *setup) error {
 		return err
 	}
 	defer theirs.Close()
-	p.conn, p.events, p.orders = conn, newEventReader(conn), gob.NewEncoder(conn)
+	p.conn, p.events = conn, newEventReader(conn)
 
 	// The init's own standard error is the gateway's: a crash of it must not go unseen.
 	files := []*os.File{null, null, os.Stderr, theirs}
@@ -296,7 +294,7 @@ func (p *process) Signal(name string) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err := p.orders.Encode(order{Signal: int(number)})
+	err := send(p.conn, order{Signal: int(number)})
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended: no matter
 		return fmt.Errorf("sending signal %s: %w", name, err)
 	}

@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/gob"
 	"fmt"
 	"io"
@@ -15,6 +17,40 @@ import (
 // The gateway and a session's init speak gob over a pair of sockets: both are the same program, and
 // gob keeps a string's bytes as they are. Nothing of it is in an argument or in the environment, which
 // other processes could read.
+//
+// Each message is for itself, behind its length: what gob keeps for a conversation is 30 KiB for each session, of which the gateway has
+// many, and between its start and its end a session says nothing.
+
+// maxWire is more than any message has.
+const maxWire = 64 << 20
+
+// send writes a message.
+func send(w io.Writer, message any) error {
+	b := bytes.NewBuffer(make([]byte, 4, 512))
+	if err := gob.NewEncoder(b).Encode(message); err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint32(b.Bytes(), uint32(b.Len()-4))
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// receive reads a message.
+func receive(r io.Reader, message any) error {
+	length := make([]byte, 4)
+	if _, err := io.ReadFull(r, length); err != nil {
+		return err
+	}
+	n := binary.BigEndian.Uint32(length)
+	if n > maxWire {
+		return fmt.Errorf("a message of %d bytes is none", n)
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return err
+	}
+	return gob.NewDecoder(bytes.NewReader(b)).Decode(message)
+}
 
 // setup is the first and largest message to the init: what to start, and where.
 type setup struct {
@@ -108,23 +144,20 @@ func unixConn(fd int) (*net.UnixConn, error) {
 // eventReader reads the init's events, and the descriptor that one of them brings.
 type eventReader struct {
 	conn *net.UnixConn
-	dec  *gob.Decoder
 	fd   int // -1 until one has come; whoever takes it owns it
 }
 
 func newEventReader(c *net.UnixConn) *eventReader {
-	r := &eventReader{conn: c, fd: -1}
-	r.dec = gob.NewDecoder(r)
-	return r
+	return &eventReader{conn: c, fd: -1}
 }
 
 func (r *eventReader) next() (event, error) {
 	var e event
-	err := r.dec.Decode(&e)
+	err := receive(r, &e)
 	return e, err
 }
 
-// Read is the decoder's.
+// Read is for receive.
 func (r *eventReader) Read(p []byte) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, oob) // sets close-on-exec on what it receives
@@ -158,22 +191,19 @@ func (r *eventReader) Read(p []byte) (int, error) {
 // eventWriter sends events from the init; the next one takes fd along if that is not -1.
 type eventWriter struct {
 	conn *net.UnixConn
-	enc  *gob.Encoder
 	fd   int
 }
 
 func newEventWriter(c *net.UnixConn) *eventWriter {
-	w := &eventWriter{conn: c, fd: -1}
-	w.enc = gob.NewEncoder(w)
-	return w
+	return &eventWriter{conn: c, fd: -1}
 }
 
 func (w *eventWriter) send(e event, fd int) error {
 	w.fd = fd
-	return w.enc.Encode(e)
+	return send(w, e)
 }
 
-// Write is the encoder's.
+// Write is for send.
 func (w *eventWriter) Write(p []byte) (int, error) {
 	if w.fd < 0 {
 		return w.conn.Write(p)
