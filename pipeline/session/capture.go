@@ -18,13 +18,17 @@ import (
 const (
 	// chunkBytes is how many bytes make a chunk full: it is published at once.
 	chunkBytes = 32 << 10
-	// largeChunkBytes is the same while more than one chunk is being published: each is synced to disk by itself, so
+	// largeChunkBytes is the same while more than one chunk is being published, or while there is much output: each is synced to disk by itself, so
 	// that fewer and larger ones are quicker. It is the most that a chunk has, with one frame more, and less than a
 	// message may have.
 	largeChunkBytes = 256 << 10
-	// chunkDelay is how long bytes wait for more while an earlier chunk is being published. With none
-	// under way they do not wait at all, so that an echo is not late.
+	// chunkDelay is how long bytes wait for more while an earlier chunk is being published, or while there is much
+	// output. Otherwise they do not wait at all, so that an echo is not late.
 	chunkDelay = 4 * time.Millisecond
+	// There is much output when a chunk of flowBytes was taken less than flowDelay ago. Without the wait, a disk that is quick has each
+	// read of the terminal made a chunk, with all that every chunk costs, and a program that shows a lot gets less of the processor.
+	flowBytes = 2 << 10
+	flowDelay = 2 * chunkDelay
 	// windowBytes is how much may be recorded and not be shown yet, with frameBytes for each frame: the client is behind. The program
 	// is held back beyond it.
 	windowBytes = 512 << 10
@@ -75,24 +79,26 @@ type capture struct {
 	buffers   *buffers
 
 	confirming chan sent     // published, in order
-	showing    chan sent     // acknowledged, in order
 	wake       chan struct{} // of cap 1: something that publish waits for has changed
-	rushed     chan struct{} // closed by rush
 	done       chan struct{} // closed when everything was shown, or given up
 	recorded   chan struct{} // closed when everything was acknowledged, or given up
 
-	mu     sync.Mutex
-	room   sync.Cond      // of mu: window, behind or flying has become smaller, or closed, hurry or ctx has changed
-	frames []schema.Frame // guarded by mu: read and not published; owns the payloads
-	bytes  int            // guarded by mu: in frames
-	oldest time.Time      // guarded by mu: when the first of frames was read
-	window int            // guarded by mu: what was read and not shown, see aheadBytes
-	behind int            // guarded by mu: what was recorded and not shown, see windowBytes
-	flying int            // guarded by mu: chunks published and not acknowledged
-	stuck  bool           // guarded by mu: a chunk is repeated, and those behind it wait
-	closed bool           // guarded by mu: finish was called
-	hurry  bool           // guarded by mu: rush was called
-	next   schema.Chunk   // guarded by mu: ordinal, offsets and events of the next chunk
+	mu        sync.Mutex
+	room      sync.Cond      // of mu: window, behind or flying has become smaller, or showing, confirmed, closed, hurry or ctx has changed
+	frames    []schema.Frame // guarded by mu: read and not published; owns the payloads
+	bytes     int            // guarded by mu: in frames
+	flowed    time.Time      // guarded by mu: when a chunk of flowBytes was taken
+	oldest    time.Time      // guarded by mu: when the first of frames was read
+	window    int            // guarded by mu: what was read and not shown, see aheadBytes
+	behind    int            // guarded by mu: what was recorded and not shown, see windowBytes
+	flying    int            // guarded by mu: chunks published and not acknowledged
+	stuck     bool           // guarded by mu: a chunk is repeated, and those behind it wait
+	closed    bool           // guarded by mu: finish was called
+	hurry     bool           // guarded by mu: rush was called
+	deaf      bool           // guarded by mu: nothing more is shown, see pass
+	next      schema.Chunk   // guarded by mu: ordinal, offsets and events of the next chunk
+	showing   []sent         // guarded by mu: acknowledged and not taken by show, in order
+	confirmed bool           // guarded by mu: nothing comes to showing any more
 }
 
 // sent is a chunk that was published.
@@ -116,8 +122,8 @@ func (s *sent) size() (size int) {
 func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer, metrics *Metrics, b *buffers) *capture {
 	c := &capture{
 		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr}, metrics: metrics, buffers: b,
-		confirming: make(chan sent, 16), showing: make(chan sent, 16),
-		wake: make(chan struct{}, 1), rushed: make(chan struct{}), done: make(chan struct{}), recorded: make(chan struct{}),
+		confirming: make(chan sent, 16),
+		wake:       make(chan struct{}, 1), done: make(chan struct{}), recorded: make(chan struct{}),
 	}
 	c.room.L = &c.mu
 	// The end of the session is not the end of its recording: only stop is.
@@ -178,15 +184,18 @@ func (c *capture) write(kind schema.FrameKind, b []byte) bool {
 		c.add(schema.Frame{Kind: kind, Time: now.UnixNano(), Payload: append(c.buffers.get(max(len(b), 64)), b...)}, now)
 	}
 	// What comes between is not worth waking publish for: it has set its clock by the first.
-	if first || c.bytes >= c.full() {
+	if first || c.bytes >= c.full(now) {
 		c.signal()
 	}
 	return true
 }
 
+// flows says that there is much output. mu is held.
+func (c *capture) flows(now time.Time) bool { return now.Sub(c.flowed) < flowDelay }
+
 // full is how many bytes make a chunk full. mu is held.
-func (c *capture) full() int {
-	if c.flying > 1 {
+func (c *capture) full(now time.Time) int {
+	if c.flying > 1 || c.flows(now) {
 		return largeChunkBytes
 	}
 	return chunkBytes
@@ -242,11 +251,8 @@ func (c *capture) signal() {
 func (c *capture) rush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.hurry {
-		c.hurry = true
-		close(c.rushed)
-		c.room.Broadcast()
-	}
+	c.hurry = true
+	c.room.Broadcast()
 }
 
 // stop gives up on everything that is not recorded yet.
@@ -265,7 +271,7 @@ func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait t
 	if len(c.frames) == 0 || c.stuck {
 		return schema.Chunk{}, false, c.closed && len(c.frames) == 0, 0
 	}
-	if c.bytes < c.full() && c.flying > 0 && !c.closed {
+	if c.bytes < c.full(now) && (c.flying > 0 || c.flows(now)) && !c.closed {
 		if wait = chunkDelay - now.Sub(c.oldest); wait > 0 {
 			return schema.Chunk{}, false, false, wait
 		}
@@ -288,6 +294,9 @@ func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait t
 		c.frames = nil // not to hold on to what is in the chunk
 	}
 	c.oldest = time.Time{} // what is left has waited long enough
+	if size >= flowBytes {
+		c.flowed = now
+	}
 	c.flying++
 	c.next.Ordinal++
 	return chunk, true, false, 0
@@ -346,8 +355,7 @@ func (c *capture) encode(chunk *schema.Chunk) []byte {
 // confirm ends after publish.
 func (c *capture) confirm() {
 	defer close(c.recorded)
-	defer close(c.showing)
-	passing := true // to show
+	defer c.confirmedAll()
 	for s := range c.confirming {
 		if err := s.publish.Wait(c.ctx); err != nil {
 			s.repeated = true
@@ -357,27 +365,31 @@ func (c *capture) confirm() {
 			}
 		}
 		c.measure(&s.chunk)
-		c.mu.Lock()
-		c.flying--
-		c.behind += s.size()
-		c.room.Broadcast()
-		c.mu.Unlock()
+		c.pass(s)
 		c.signal()
-		if !passing {
-			continue
-		}
-		select {
-		case c.showing <- s:
-		case <-c.rushed:
-			select {
-			case c.showing <- s:
-			default: // a client that takes nothing: what follows is recorded and not shown
-				passing = false
-			}
-		case <-c.ctx.Done():
-			return
-		}
 	}
+}
+
+// pass gives a chunk that is recorded to show. Where the session was ended and the client takes nothing, what follows is
+// recorded and not shown.
+func (c *capture) pass(s sent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flying--
+	if c.deaf = c.deaf || c.hurry && c.behind >= windowBytes; c.deaf {
+		c.window -= s.size()
+	} else {
+		c.behind += s.size()
+		c.showing = append(c.showing, s)
+	}
+	c.room.Broadcast()
+}
+
+func (c *capture) confirmedAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.confirmed = true
+	c.room.Broadcast()
 }
 
 // measure counts a chunk that is recorded.
@@ -428,7 +440,11 @@ func (c *capture) setStuck(stuck bool) {
 func (c *capture) show() {
 	defer close(c.done)
 	gone := false
-	for s := range c.showing {
+	for {
+		s, ok := c.shown()
+		if !ok {
+			return
+		}
 		for _, f := range s.chunk.Frames {
 			if gone || !f.Kind.IsOutput() {
 				continue
@@ -447,6 +463,24 @@ func (c *capture) show() {
 		c.room.Broadcast()
 		c.mu.Unlock()
 	}
+}
+
+// shown waits for the next chunk to show; ok is false where none follows.
+func (c *capture) shown() (s sent, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.showing) == 0 && !c.confirmed {
+		c.room.Wait()
+	}
+	if len(c.showing) == 0 {
+		return sent{}, false
+	}
+	s = c.showing[0]
+	c.showing[0] = sent{} // whose memory is used again
+	if c.showing = c.showing[1:]; len(c.showing) == 0 {
+		c.showing = nil // a client that was behind once need not cost memory for ever
+	}
+	return s, true
 }
 
 // settle waits until all that was written so far is recorded.

@@ -412,7 +412,12 @@ func (s *running) read(stream schema.Stream, r io.Reader, p Process) {
 
 func (s *running) input(p Process) {
 	stdin := p.Stdin()
-	io.Copy(stdin, s.client.Stdin) // its errors are those of a process or a client that is gone
+	size := chunkBytes
+	if s.req.Terminal != nil { // people type little at a time, for a long time
+		size = smallBuffer
+	}
+	// Its errors are those of a process or a client that is gone. A file would not take the buffer, but make one of its own.
+	io.CopyBuffer(struct{ io.Writer }{stdin}, s.client.Stdin, make([]byte, size))
 	stdin.Close()
 }
 

@@ -1,0 +1,80 @@
+package session
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+func TestBuffers(t *testing.T) {
+	var b buffers
+	for _, c := range []struct {
+		size, capacity int
+		lent           bool // put takes it back
+	}{
+		{1, 1, false}, {smallBuffer, smallBuffer, false}, {smallBuffer + 1, frameBuffer, true}, {frameBuffer, frameBuffer, true},
+		{frameBuffer + 1, chunkBuffer, true}, {chunkBuffer + 1, largeBuffer, true}, {largeBuffer, largeBuffer, true}, {largeBuffer + 1, largeBuffer + 1, false},
+	} {
+		got := b.get(c.size)
+		if len(got) != 0 || cap(got) != c.capacity {
+			t.Errorf("for %d bytes there is a buffer of %d with room for %d, expected %d", c.size, len(got), cap(got), c.capacity)
+		}
+		if lent := b.pool(cap(got)) != nil; lent != c.lent {
+			t.Errorf("%d bytes are lent: %t", c.size, lent)
+		}
+		b.put(append(got, 'x'))
+		if again := b.get(c.size); len(again) != 0 || cap(again) != c.capacity {
+			t.Errorf("for %d bytes there is then a buffer of %d with room for %d", c.size, len(again), cap(again))
+		}
+	}
+}
+
+// TestLargestChunkIsLent: chunks as busy sessions have them do not come from the collector.
+func TestLargestChunkIsLent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, holdAll).start()
+		r.write(schema.FrameStdout, make([]byte, chunkBytes))
+		synctest.Wait()
+		for range largeChunkBytes/chunkBytes + 1 {
+			r.write(schema.FrameStdout, make([]byte, chunkBytes-1))
+		}
+		synctest.Wait()
+		for i, want := range []int{chunkBuffer, largeBuffer} {
+			if got := cap(r.tape.attempts[i].data); got != want {
+				t.Errorf("chunk %d of %d bytes is in a buffer of %d, expected %d", i, len(r.tape.attempts[i].data), got, want)
+			}
+		}
+		r.stop(errOver)
+		<-r.done
+	})
+}
+
+// TestRepeatedChunkIsNotLentAgain: who refused a chunk, or did not answer, may have it still when its repeat is recorded.
+func TestRepeatedChunkIsNotLentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(a *attempt) {
+			if a.id == "7-0" && a.repeat == 0 {
+				a.refuse()
+				return
+			}
+			a.ack()
+		}).start()
+		for i := range 5 {
+			r.write(schema.FrameStdout, bytes.Repeat([]byte{byte('a' + i)}, chunkBytes))
+			time.Sleep(time.Minute)
+		}
+		if first := r.tape.attempts[0]; !bytes.Equal(first.data, first.copy) {
+			t.Error("the memory of a chunk that was refused was used again")
+		}
+		if !slices.ContainsFunc(r.tape.attempts[2:], func(a *attempt) bool { return !bytes.Equal(a.data, a.copy) }) {
+			t.Error("no memory was used again") // then the above says nothing
+		}
+		r.finish(endFrame())
+		<-r.done
+		r.stop(errOver)
+	})
+}
