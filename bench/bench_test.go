@@ -67,14 +67,15 @@ func TestElasticsearch(t *testing.T) {
 }
 
 func TestSSH(t *testing.T) {
-	need(t, "/usr/sbin/sshd", "stty")
+	need(t, "/usr/sbin/sshd", "stty", "tlog-rec", "script")
 	s := smallSettings(t)
+	s.runs = 1
 	results, err := benchmark(t.Context(), s, []string{"ssh"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := newReport(s, results)
-	checkRows(t, r, []string{"ssh/openssh", "ssh/ttydrain", "ssh/ttydrain+drain"}, echoP50, echoP99, catRate)
+	checkRows(t, r, []string{"ssh/openssh", "ssh/openssh+tlog", "ssh/openssh+script", "ssh/ttydrain", "ssh/ttydrain+drain"}, echoP50, echoP99, catRate)
 	for _, metric := range []string{echoP50, catRate} {
 		if r.Ratios["ssh/ttydrain"][metric] <= 0 {
 			t.Errorf("no ratio to OpenSSH of %s", metric)

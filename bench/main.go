@@ -37,6 +37,8 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.runs, "runs", 3, "`RUNS` of everything, of which the table has the medians")
 	flag.IntVar(&s.echoes, "echoes", 3000, "`BYTES` typed, each when the one before has been echoed")
 	flag.Int64Var(&s.catBytes, "cat", 100<<20, "size in `BYTES` of the file that cat shows")
+	flag.IntVar(&s.terminals, "terminals", 1000, "`SESSIONS` at once, in each of which somebody types")
+	flag.DurationVar(&s.typing, "typing", 20*time.Second, "for how `LONG` they do")
 	flag.StringVar(&s.ttydrain, "ttydrain", "", "the ttydrain `BINARY` to measure; built from this source by default")
 	flag.StringVar(&s.profiles, "cpuprofile", "", "`FOLDER` for a processor profile of the enricher and router of every run")
 	flag.StringVar(&s.base, "dir", "", "`FOLDER` below which the stores are, for a while; /var/lib by default")
@@ -120,6 +122,10 @@ func benchmark(ctx context.Context, s *settings, only []string) ([]result, error
 	if err != nil {
 		return nil, err
 	}
+	many, err := measureSessions(ctx, s, only)
+	if err != nil {
+		return nil, err
+	}
 	grown, err := growth(ctx, s, only)
-	return append(results, grown...), err
+	return append(append(results, many...), grown...), err
 }

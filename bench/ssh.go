@@ -54,16 +54,21 @@ type sshServer struct {
 func (d *sshSubject) name() string { return d.key }
 
 func (d *sshSubject) prepare(ctx context.Context, s *settings) (err error) {
+	// The folder above can be read by whoever the session runs as.
+	if d.text, err = makeCatText(filepath.Join(s.dir, "cat.txt"), s.seed, s.catBytes); err != nil {
+		return err
+	}
+	return d.serve(ctx, s)
+}
+
+// serve starts the server, and waits until it lets the client in.
+func (d *sshSubject) serve(ctx context.Context, s *settings) error {
 	d.settings = s
 	dir, err := os.MkdirTemp(s.dir, "ssh-")
 	if err != nil {
 		return err
 	}
 	if d.signer, err = newKey(filepath.Join(dir, "client_key")); err != nil {
-		return err
-	}
-	// The folder above can be read by whoever the session runs as.
-	if d.text, err = makeCatText(filepath.Join(s.dir, "cat.txt"), s.seed, s.catBytes); err != nil {
 		return err
 	}
 	if d.server, err = d.start(ctx, s, dir, d.signer); err != nil {
@@ -126,8 +131,8 @@ type terminalSession struct {
 }
 
 // open starts a command in a terminal, and reads until it has printed begin.
-func (d *sshSubject) open(ctx context.Context, command string) (t *terminalSession, err error) {
-	t = new(terminalSession)
+func (d *sshSubject) open(ctx context.Context, command string) (_ *terminalSession, err error) {
+	t := new(terminalSession)
 	if t.client, err = d.dial(ctx); err != nil {
 		return nil, err
 	}

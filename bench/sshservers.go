@@ -23,6 +23,8 @@ import (
 func sshServers() group {
 	return group{
 		&sshSubject{key: "ssh/openssh", start: startOpenSSH},
+		&sshSubject{key: "ssh/openssh+tlog", start: tlog.start},
+		&sshSubject{key: "ssh/openssh+script", start: script.start},
 		&sshSubject{key: "ssh/ttydrain", start: startTtydrain},
 		&sshSubject{key: "ssh/ttydrain+drain", start: startTtydrainWithDrain},
 	}
@@ -30,6 +32,11 @@ func sshServers() group {
 
 // startOpenSSH starts sshd with nothing of the machine's configuration.
 func startOpenSSH(ctx context.Context, _ *settings, dir string, client ssh.Signer) (*sshServer, error) {
+	return startSSHD(ctx, dir, client, "")
+}
+
+// startSSHD does so with further lines of configuration.
+func startSSHD(ctx context.Context, dir string, client ssh.Signer, more string) (*sshServer, error) {
 	path, err := exec.LookPath("sshd")
 	if err != nil {
 		path = "/usr/sbin/sshd" // where it is, and where people's PATH does not go
@@ -60,7 +67,7 @@ func startOpenSSH(ctx context.Context, _ *settings, dir string, client ssh.Signe
 	}
 	host, port, _ := net.SplitHostPort(address)
 	text := fmt.Sprintf("ListenAddress %s\nPort %s\nHostKey %s\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"+
-		"PermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\nUseDNS no\n", host, port, hostKey, authorized)
+		"PermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\nUseDNS no\nMaxStartups 1000\n", host, port, hostKey, authorized) + more
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -129,7 +136,7 @@ user_document: {issuer: 'https://auth.example.com', signing_key: ./document_key.
 users:
   - {id: u-1, name: Ada Lovelace, email: ada@example.com, authorized_keys: [%s], apps: [web]}
 stacks:
-  - {name: default, plan: growth}
+  - {name: default, plan: enterprise, sessions: 10000}
 apps:
   - {name: web, stack: default, runtime: sandbox, command: [/bin/sh]}
 `, address, admin, strconv.Quote(string(ssh.MarshalAuthorizedKey(client.PublicKey())))) + drains

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A subject is something that is measured.
@@ -40,17 +41,19 @@ type result struct {
 
 // settings are for the whole of a benchmark.
 type settings struct {
-	base     string // folder in which dir is; "" for one of the system's
-	dir      string // for files that do not outlive it
-	seed     uint64
-	lines    int
-	sessions int
-	runs     int
-	echoes   int
-	catBytes int64
-	ttydrain string // a binary; "" to build it
-	profiles string // folder for processor profiles, or ""
-	progress func(format string, args ...any)
+	base      string // folder in which dir is; "" for one of the system's
+	dir       string // for files that do not outlive it
+	seed      uint64
+	lines     int
+	sessions  int
+	runs      int
+	echoes    int
+	catBytes  int64
+	ttydrain  string // a binary; "" to build it
+	profiles  string // folder for processor profiles, or ""
+	progress  func(format string, args ...any)
+	terminals int           // at once
+	typing    time.Duration // how long people type in them
 	growthSettings
 }
 

@@ -23,10 +23,11 @@ type report struct {
 	// with, the medians of the runs' ratios to that one.
 	Medians map[string]sample `json:"medians"`
 	Ratios  map[string]sample `json:"ratios"`
+	SSHBars []string          `json:"ssh_bars,omitempty"`
 }
 
 // how says how each metric is measured.
-var how = joined(growthHow(), map[string]string{
+var how = joined(growthHow(), joined(sshHow(), map[string]string{
 	linesMeasured: "lines of terminal output on the TTY stream before the clock starts",
 	linesPerSecond: "lines divided by the time from the start of the enricher and the router to the arrival of the last record; " +
 		"of Elasticsearch, to the confirmation of the last record",
@@ -36,7 +37,7 @@ var how = joined(growthHow(), map[string]string{
 	echoP99:            "the same, 99th percentile",
 	catRate:            "bytes that `cat` of a file shows through the terminal, divided by the time from the go-ahead to the last byte",
 	catSeconds:         "user and system time (/proc) of the server and all that it started for that, until it had nothing to do any more, for 100 MB",
-})
+}))
 
 // reference is the subject that others of its kind are compared with.
 const reference = "ssh/openssh"
@@ -59,6 +60,7 @@ func newReport(s *settings, results []result) *report {
 			r.Ratios[one.Subject] = ratios
 		}
 	}
+	r.judgeSSH()
 	return r
 }
 
@@ -122,12 +124,7 @@ func (r *report) markdown() string {
 		{"processor s per million lines", secondsPerMillion, decimals(2)},
 		{"the receiver's", receiverPerMillion, decimals(2)},
 	})
-	r.table(&b, "SSH server", "ssh/", []column{
-		{"echo p50, ms", echoP50, decimals(2)},
-		{"echo p99, ms", echoP99, decimals(2)},
-		{"`cat`, MB/s", catRate, decimals(1)},
-		{"its processor s per 100 MB", catSeconds, decimals(2)},
-	})
+	r.sshTables(&b)
 	r.growthTables(&b)
 	return b.String()
 }
@@ -141,8 +138,13 @@ var titles = map[string]string{
 	"keystrokes/https/ndjson": "HTTPS, `ndjson`, every keystroke a chunk",
 	"elasticsearch":           "Elasticsearch (a real node beside it)",
 	"ssh/openssh":             "OpenSSH, which records nothing",
+	"ssh/openssh+tlog":        "OpenSSH with tlog",
+	"ssh/openssh+script":      "OpenSSH with script",
 	"ssh/ttydrain":            "ttydrain",
 	"ssh/ttydrain+drain":      "ttydrain, delivering to an HTTPS drain meanwhile",
+	"sessions/openssh":        "OpenSSH, which records nothing",
+	"sessions/openssh+tlog":   "OpenSSH with tlog",
+	"sessions/ttydrain":       "ttydrain",
 }
 
 // table writes the table of the subjects whose names begin with prefix, or with "" of those that have
