@@ -67,6 +67,7 @@ func TestRepeatedChunkIsNotLentAgain(t *testing.T) {
 			r.write(schema.FrameStdout, bytes.Repeat([]byte{byte('a' + i)}, chunkBytes))
 			time.Sleep(time.Minute)
 		}
+		synctest.Wait()
 		if first := r.tape.attempts[0]; !bytes.Equal(first.data, first.copy) {
 			t.Error("the memory of a chunk that was refused was used again")
 		}
