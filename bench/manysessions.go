@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -68,7 +67,7 @@ func (d *manySessions) measure(ctx context.Context, into sample) error {
 	if _, err := d.server.settled(ctx); err != nil {
 		return err
 	}
-	before, err := memoryOf(d.server.cmd.Process.Pid)
+	before, err := footprintOf(d.server.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -120,7 +119,7 @@ func (d *manySessions) measure(ctx context.Context, into sample) error {
 	into[sessionsEcho] = float64(len(took)) / time.Since(began).Seconds()
 	slices.Sort(took)
 	into[sessionsP50], into[sessionsP99] = milliseconds(took[len(took)/2]), milliseconds(took[len(took)*99/100])
-	after, err := memoryOf(d.server.cmd.Process.Pid)
+	after, err := footprintOf(d.server.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -155,11 +154,13 @@ func (t *terminalSession) types(from time.Time, howLong time.Duration) (took []t
 // the sessions' commands (their proportional share of what they have in common).
 type footprint struct{ server, others int64 }
 
-// memoryOf looks at a process and its descendants.
-func memoryOf(root int) (m footprint, err error) {
-	if m.server, err = kibibytes(fmt.Sprintf("/proc/%d/status", root), "VmRSS"); err != nil {
+// footprintOf looks at a process and its descendants.
+func footprintOf(root int) (m footprint, err error) {
+	first, err := memoryOf(root)
+	if err != nil {
 		return m, err
 	}
+	m.server = first.Resident >> 10
 	descendants, err := processTree(root)
 	if err != nil {
 		return m, err
@@ -169,7 +170,7 @@ func memoryOf(root int) (m footprint, err error) {
 		if err != nil || strings.TrimSpace(string(name)) == "cat" {
 			continue // it has ended meanwhile, or is a session's command
 		}
-		n, err := kibibytes(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss")
+		n, err := proportional(pid)
 		if os.IsPermission(err) {
 			return m, fmt.Errorf("look at the memory of process %d: %w", pid, err)
 		}
@@ -180,19 +181,19 @@ func memoryOf(root int) (m footprint, err error) {
 	return m, nil
 }
 
-// kibibytes reads a line such as "VmRSS: 1234 kB" of a file in /proc.
-func kibibytes(file, name string) (int64, error) {
-	f, err := os.Open(file)
+// proportional is the proportional set of a process in KiB (proc_pid_smaps(5)).
+func proportional(pid int) (int64, error) {
+	file := fmt.Sprintf("/proc/%d/smaps_rollup", pid)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, "Pss:"); ok {
 			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("%s has no %s", file, name)
+	return 0, fmt.Errorf("%s has no Pss", file)
 }
 
 // processTree are the descendants of a process.

@@ -16,16 +16,17 @@ import (
 // A recorder is a program that records what a terminal shows, behind OpenSSH's server: every session is run by it.
 type recorder struct {
 	program, pkg string
-	// run is the shell command in its place: $FILE is where it records, and $SSH_ORIGINAL_COMMAND what is recorded.
+	// run is the shell command in its place: $FILE is where it records, $SSH_ORIGINAL_COMMAND what is recorded, and $ENDING has it
+	// end with its connection, which script does not by itself.
 	run string
 }
 
 var (
 	// Without limits, as it is by default. It holds back what it has not written for up to ten seconds, by default too; what
 	// it has written is in the page cache.
-	tlog = recorder{"tlog-rec", "tlog", `exec tlog-rec --writer=file --file-path="$FILE" --limit-action=pass -- /bin/sh -c "$SSH_ORIGINAL_COMMAND"`}
+	tlog = recorder{"tlog-rec", "tlog", `exec $ENDING tlog-rec --writer=file --file-path="$FILE" --limit-action=pass -- /bin/sh -c "$SSH_ORIGINAL_COMMAND"`}
 	// It writes what it shows at once, to the page cache.
-	script = recorder{"script", "bsdutils", `exec script --quiet --return --flush --command "$SSH_ORIGINAL_COMMAND" "$FILE"`}
+	script = recorder{"script", "bsdutils", `exec $ENDING script --quiet --return --flush --command "$SSH_ORIGINAL_COMMAND" "$FILE"`}
 )
 
 // start starts an OpenSSH server whose sessions the recorder runs.
@@ -40,7 +41,7 @@ func (r recorder) start(ctx context.Context, s *settings, dir string, client ssh
 	if err := os.Mkdir(files, 0o700); err != nil {
 		return nil, err
 	}
-	text := "#!/bin/sh\nexport LC_ALL=C.UTF-8\nFILE='" + files + "'/$$\n" + r.run + "\n"
+	text := "#!/bin/sh\nexport LC_ALL=C.UTF-8\nENDING='setpriv --pdeathsig KILL'\nFILE='" + files + "'/$$\n" + r.run + "\n"
 	if err := os.WriteFile(command, []byte(text), 0o755); err != nil {
 		return nil, err
 	}
