@@ -122,7 +122,7 @@ func (s *sent) size() (size int) {
 func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer, metrics *Metrics, b *buffers) *capture {
 	c := &capture{
 		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr}, metrics: metrics, buffers: b,
-		confirming: make(chan sent, 16),
+		confirming: make(chan sent, 8),
 		wake:       make(chan struct{}, 1), done: make(chan struct{}), recorded: make(chan struct{}),
 	}
 	c.room.L = &c.mu

@@ -414,7 +414,7 @@ func (s *running) input(p Process) {
 	stdin := p.Stdin()
 	size := chunkBytes
 	if s.req.Terminal != nil { // people type little at a time, for a long time
-		size = smallBuffer
+		size = 1 << 10
 	}
 	// Its errors are those of a process or a client that is gone. A file would not take the buffer, but make one of its own.
 	io.CopyBuffer(struct{ io.Writer }{stdin}, s.client.Stdin, make([]byte, size))
