@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
 )
@@ -35,7 +36,7 @@ func need(t *testing.T, programs ...string) {
 }
 
 func smallSettings(t *testing.T) *settings {
-	return &settings{seed: 7, lines: 3000, sessions: 3, runs: 2, echoes: 20, catBytes: 1 << 20, profiles: t.TempDir(), progress: t.Logf}
+	return &settings{seed: 7, records: 3000, sessions: 3, runs: 2, echoes: 20, catBytes: 1 << 20, profiles: t.TempDir(), progress: t.Logf}
 }
 
 // TestDrains runs the harness with small numbers. That every record arrived is checked by the run itself, which
@@ -47,7 +48,7 @@ func TestDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkRows(t, newReport(s, results), []string{"https/json", "https/ndjson", "https/array", "syslog", "keystrokes/https/ndjson"},
-		linesMeasured, linesPerSecond, secondsPerMillion, receiverPerMillion)
+		recordsMeasured, recordsPerSecond, secondsPerMillion, receiverPerMillion)
 	for _, file := range []string{"https-json-1.pprof", "syslog-2.pprof"} {
 		if info, err := os.Stat(s.profiles + "/" + file); err != nil || info.Size() == 0 {
 			t.Errorf("no profile %s: %v", file, err)
@@ -63,7 +64,7 @@ func TestElasticsearch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkRows(t, newReport(s, results), []string{"elasticsearch"}, linesMeasured, linesPerSecond, secondsPerMillion)
+	checkRows(t, newReport(s, results), []string{"elasticsearch"}, recordsMeasured, recordsPerSecond, secondsPerMillion)
 }
 
 func TestSSH(t *testing.T) {
@@ -114,50 +115,63 @@ func checkRows(t *testing.T, r *report, subjects []string, metrics ...string) {
 }
 
 func TestTerminalIsTheSameForASeed(t *testing.T) {
-	output := func(seed uint64) (b []byte, frames []schema.Frame) {
+	output := func(seed uint64) (b []byte, last time.Time) {
 		terminal := newTerminal(seed)
-		for range 2000 {
+		var frames []schema.Frame
+		for range 200 {
 			frames = terminal.show(frames)
 		}
+		at := int64(0)
 		for _, f := range frames {
+			if f.Time < at {
+				t.Fatalf("seed %d: the time goes back", seed)
+			}
+			at = f.Time
 			b = append(b, f.Payload...)
 		}
-		return b, frames
+		return b, terminal.at
 	}
-	first, frames := output(1)
-	if again, _ := output(1); !bytes.Equal(first, again) {
-		t.Fatal("the same seed gave something else")
+	first, last := output(1)
+	if again, at := output(1); !bytes.Equal(first, again) || !at.Equal(last) {
+		t.Error("the same seed gave something else")
 	}
 	if other, _ := output(2); bytes.Equal(first, other) {
-		t.Fatal("another seed gave the same")
+		t.Error("another seed gave the same")
 	}
-	lines := bytes.SplitAfter(first, []byte("\n"))
-	if rest := lines[len(lines)-1]; len(rest) > 0 {
-		t.Errorf("the output ends without a newline: %q", rest)
-	}
-	if average := len(first) / (len(lines) - 1); average < 92 || average > 102 {
-		t.Errorf("a line has %d bytes on average, expected about 97", average)
-	}
-	for _, line := range lines {
-		if len(line) > 16<<10 {
-			t.Errorf("a line has %d bytes, and becomes more than one record", len(line))
+	// All recordings come before one comes again, and the first of them from somewhere on.
+	for _, r := range allRecordings() {
+		if !bytes.Contains(first, r.events[len(r.events)-1].shown) {
+			t.Errorf("%s is not played", r.name)
 		}
 	}
-	// A line that takes longer than ten seconds becomes more than one record.
-	began := int64(0)
-	for _, f := range frames {
-		if began == 0 {
-			began = f.Time
+}
+
+// TestRecordings holds what the recordings have to be: whole, varied, and of nobody.
+func TestRecordings(t *testing.T) {
+	if len(allRecordings()) != len(recordings) {
+		t.Errorf("there are %d recordings of %d", len(allRecordings()), len(recordings))
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range allRecordings() {
+		var all []byte
+		for _, e := range r.events {
+			all = append(all, e.shown...)
 		}
-		if f.Time-began >= 10e9 {
-			t.Fatalf("a line takes %.1f seconds", float64(f.Time-began)/1e9)
+		if !bytes.Contains(all, []byte("ada@web-1")) {
+			t.Errorf("%s has no prompt", r.name)
 		}
-		if bytes.IndexByte(f.Payload, '\n') >= 0 {
-			began = 0
-			if f.Payload[len(f.Payload)-1] != '\n' {
-				began = f.Time
+		for _, foreign := range []string{"@" + hostname, "/root", "/var/lib/ttydrain", "/home/"} {
+			if foreign != "@web-1" && bytes.Contains(all, []byte(foreign)) {
+				t.Errorf("%s shows %q, which is of the machine where it was made", r.name, foreign)
 			}
 		}
+	}
+	s := statistics()
+	if s.Bytes < 500_000 || s.BytesPerLine < 70 || s.BytesPerLine > 130 || s.Escapes < 0.05 || s.Escapes > 0.3 {
+		t.Errorf("the corpus is not what it was: %s", s)
 	}
 }
 
