@@ -109,9 +109,9 @@ const (
 // comparisonGroups are the groups of the comparisons, in their order.
 func comparisonGroups() []group {
 	in, n := new(inputs), new(node)
-	large := limitSetup{Protocol: "https", Batch: batchRecords, Connections: 2}
-	one := limitSetup{Protocol: "https", Batch: 1, Connections: 32, HTTP2: true}
-	bulk := limitSetup{Protocol: "elasticsearch", Batch: batchRecords, Connections: 2}
+	large := limitSetup{Protocol: "https", Batch: batchRecords, Connections: 4}
+	one := limitSetup{Protocol: "https", Batch: 1, Connections: 16}
+	bulk := limitSetup{Protocol: "elasticsearch", Batch: batchRecords, Connections: 4}
 	imfile := []string{"imfile.so"}
 	ng := func(key, config, kind string, share float64, to receiverSetup, node *node, modules ...string) *peer {
 		return &peer{key: "syslog-ng/" + key, program: &syslogNG{modules: append(modules, "libaffile.so")}, config: config, kind: kind, share: share, inputs: in, to: to, node: node}

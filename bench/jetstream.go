@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,13 +13,12 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // linesSetup says what the process of a JetStream server is to hold.
@@ -61,13 +61,15 @@ type lines struct {
 	ready linesReady
 }
 
-func startLines(ctx context.Context, s *settings, setup linesSetup) (l *lines, err error) {
+func startLines(ctx context.Context, s *settings, setup linesSetup) (_ *lines, err error) {
 	if setup.Dir, err = os.MkdirTemp(s.dir, "jetstream-"); err != nil {
 		return nil, err
 	}
-	l = new(lines)
-	l.child, err = startChild(ctx, "lines", setup, &l.ready)
-	return l, err
+	l := new(lines)
+	if l.child, err = startChild(ctx, "lines", setup, &l.ready); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (j *jetStreamLimit) name() string { return j.key }
@@ -222,7 +224,8 @@ func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read
 	if err != nil {
 		return ready, nil, err
 	}
-	b, err := bus.Open(ctx, bus.Options{Store: filepath.Join(setup.Dir, "data")})
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	b, err := bus.Open(ctx, bus.Options{Store: filepath.Join(setup.Dir, "data"), Log: log})
 	if err != nil {
 		return ready, nil, err
 	}
@@ -230,7 +233,7 @@ func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read
 		return ready, nil, err
 	}
 	enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
-		Bus: b, Signer: key, Metrics: pipeline.NewMetrics(prometheus.NewRegistry()),
+		Bus: b, Signer: key, Metrics: pipeline.NewMetrics(prometheus.NewRegistry()), Log: log,
 		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
 	})
 	ctx, stop := context.WithCancel(ctx)
