@@ -57,7 +57,7 @@ func isOfComparison(subject string) bool {
 // senders are the peers by name, as they are in subjects' names, with their titles.
 var senders = []struct{ name, title string }{
 	{"rsyslog", "rsyslog, from a file"}, {"syslog-ng", "syslog-ng, from a file"}, {"telegraf", "Telegraf, from JetStream"},
-	{"redpanda-connect", "Redpanda Connect"}, {"fluent-bit", "Fluent Bit"},
+	{"redpanda-connect", "Redpanda Connect"}, {"fluent-bit", "Fluent Bit, from a file"},
 }
 
 // peers are the names of the peers' subjects.
@@ -161,15 +161,16 @@ func comparisonGroups() []group {
 			&jetStreamLimit{key: "limit/jetstream/segments", segments: true, share: fast, inputs: in},
 		},
 	}
-	for i, c := range comparisons {
-		for _, absentPeer := range []struct{ name, why string }{
-			{"redpanda-connect", "its Go module and its packages are not in public registries that were reachable when the benchmark was written: no configuration was tried"},
-			{"fluent-bit", "Debian has no package of it: no configuration was tried"},
-		} {
-			if c.protocol != "jetstream" {
-				groups[i] = append(groups[i], &peer{key: absentPeer.name + "/" + c.protocol, program: absent{absentPeer.why}})
-			}
-		}
+	fluent := func(protocol, config string, share float64, to receiverSetup, node *node) *peer {
+		return &peer{key: "fluent-bit/" + protocol, program: new(fluentBit), config: config, kind: inputJSON, share: share, inputs: in, to: to, node: node}
 	}
+	none := func(peerName, protocol, why string) *peer {
+		return &peer{key: peerName + "/" + protocol, program: absent{why}}
+	}
+	const noConnect = "it is in no package of Debian, and the Go module github.com/redpanda-data/connect/v4 could not be had: no configuration was tried"
+	groups[0] = append(groups[0], none("redpanda-connect", "https/ndjson", noConnect), fluent("https/ndjson", "fluent-bit-https-ndjson.yaml", fast, httpReceiver, nil))
+	groups[1] = append(groups[1], none("redpanda-connect", "https/json", noConnect), none("fluent-bit", "https/json", "it sends one record a request only with a map of headers in each record"))
+	groups[2] = append(groups[2], none("redpanda-connect", "syslog", noConnect), none("fluent-bit", "syslog", "it has no octet counting"))
+	groups[3] = append(groups[3], none("redpanda-connect", "elasticsearch", noConnect), fluent("elasticsearch", "fluent-bit-elasticsearch.yaml", slower, receiverSetup{}, n))
 	return groups
 }

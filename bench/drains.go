@@ -18,6 +18,7 @@ const (
 	recordsPerSecond   = "records_per_second"
 	secondsPerMillion  = "processor_seconds_per_million_records"
 	receiverPerMillion = "receiver_processor_seconds_per_million_records"
+	receivedPerRecord  = "received_bytes_per_record"
 	peakMemory         = "peak_memory_megabytes"
 )
 
@@ -144,6 +145,7 @@ func newSample(f filling, took, used time.Duration, memory int64, got received) 
 	}
 	if got.Processor > 0 { // a node's is not measured
 		s[receiverPerMillion] = got.Processor.Seconds() / n * 1e6
+		s[receivedPerRecord] = float64(got.Bytes) / n
 	}
 	return s
 }

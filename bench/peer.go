@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -57,8 +58,10 @@ type peerConfig struct {
 	Host, Port string // of the receiver
 	CAFile     string
 	URL        string // of Elasticsearch
-	DataStream string
-	Version    string // of syslog-ng's configurations
+	// URLHost and URLPort are those of the URL.
+	URLHost, URLPort string
+	DataStream       string
+	Version          string // of syslog-ng's configurations
 
 	Batch, BatchBytes int // of a drain of ttydrain
 }
@@ -96,8 +99,8 @@ func (p *peer) close() {
 	}
 }
 
-// run measures from the arrival of the first record to that of the last, without what had arrived with the first: the time in which
-// the program starts does not count.
+// run measures the time from the arrival of the first record to that of the last, for what had not arrived with the first, so that the
+// program's start does not count. Processor time is of all that it does: it may have read much before anything arrives.
 func (p *peer) run(ctx context.Context) (sample, error) {
 	p.runs++
 	dir, err := os.MkdirTemp(p.settings.dir, "peer-")
@@ -112,6 +115,11 @@ func (p *peer) run(ctx context.Context) (sample, error) {
 	var arriving arrivals
 	if p.node != nil {
 		c.URL = p.node.URL
+		at, err := url.Parse(c.URL)
+		if err != nil {
+			return nil, err
+		}
+		c.URLHost, c.URLPort = at.Hostname(), at.Port()
 		if c.DataStream, err = p.node.newDataStream(ctx); err != nil {
 			return nil, err
 		}
@@ -136,11 +144,14 @@ func (p *peer) run(ctx context.Context) (sample, error) {
 	defer server.stop()
 	got, err := p.measure(ctx, server, arriving, began)
 	if err != nil {
-		return nil, &failedError{fmt.Errorf("%w; its output:\n%s", err, server.output())}
+		if p.receiver != nil {
+			p.receiver.cmd.Process.Kill() // it may wait for what never comes
+		}
+		return nil, &failedError{err, server.output()}
 	}
 	server.stop()
 	if err := arriving.exactly(ctx); err != nil {
-		return nil, &failedError{err}
+		return nil, &failedError{err, server.output()}
 	}
 	return got, nil
 }
@@ -189,12 +200,8 @@ func (p *peer) measure(ctx context.Context, s *server, arriving arrivals, began 
 	if before.Records == 0 {
 		return nil, errors.New("nothing arrived")
 	}
-	usedBefore, err := processTreeTime(s.cmd.Process.Pid)
-	if err != nil {
-		return nil, err
-	}
 	if before.Records > p.input.Records/10 { // too little is left to be measured
-		before, usedBefore = received{}, 0
+		before = received{}
 	} else {
 		began = time.Now()
 	}
@@ -214,9 +221,9 @@ func (p *peer) measure(ctx context.Context, s *server, arriving arrivals, began 
 	if err := got.whole(); err != nil {
 		return nil, err
 	}
-	got.Records -= before.Records
-	got.Processor -= before.Processor
-	return newSample(p.input.filling, took, used-usedBefore, peak, got), nil
+	measured := newSample(p.input.filling, took, used, peak, got)
+	measured[recordsPerSecond] = float64(got.Records-before.Records) / took.Seconds()
+	return measured, nil
 }
 
 type receiverArrivals struct {

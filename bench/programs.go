@@ -115,7 +115,19 @@ func (t *telegraf) start(ctx context.Context, dir, config string) (*server, erro
 	return startServer(ctx, filepath.Join(dir, "log"), t.path, "--config", config)
 }
 
-// An absent program is one that bench has no configuration for, since nobody could try it.
+// fluentBit is Fluent Bit.
+type fluentBit struct{ path string }
+
+func (f *fluentBit) find() (err error) {
+	f.path, err = lookPath("fluent-bit", "Debian has no package of it: build it from its source, see bench/README.md, and put it into PATH")
+	return err
+}
+
+func (f *fluentBit) start(ctx context.Context, dir, config string) (*server, error) {
+	return startServer(ctx, filepath.Join(dir, "log"), f.path, "--config", config)
+}
+
+// An absent program is one that cannot do what is compared, or of which nobody could try a configuration.
 type absent struct{ why string }
 
 func (a absent) find() error { return &missingError{a.why} }

@@ -64,25 +64,25 @@ var recordings = map[string][]typed{
 		{"cat config/acc" + tab + enter, ""}, {"sleep 1; echo done" + enter, ""}, {"nosuchcommand --help" + enter, ""},
 	},
 	"list": {
-		{"ls -l --color" + enter, ""}, {"ll src" + enter, ""}, {"ll -h public/assets" + enter, ""}, {"ls -la --color /usr/bin | head -n 150" + enter, ""},
-		{"ls -l --color /etc | head -n 120" + enter, ""}, {"ls /usr/bin | head -n 400 | column -c 118" + enter, ""}, {"find . -name '*.rb' | sort" + enter, ""},
+		{"ls -l --color" + enter, ""}, {"ll src" + enter, ""}, {"ll -h public/assets" + enter, ""}, {"ls -la --color /usr/lib/x86_64-linux-gnu | head -n 600" + enter, ""},
+		{"ls /usr/lib/x86_64-linux-gnu | head -n 400 | column -c 118" + enter, ""}, {"find . -name '*.rb' | sort" + enter, ""},
 		{"ls -lR --color log src config | tail -n 80" + enter, ""}, {"du -ah src | sort -h | tail -n 40" + enter, ""},
 	},
 	"logs": {
 		{"tail -n 200 log/prod" + tab + enter, ""}, {"tail -n 30 log/access.log" + enter, ""}, {"grep --color=always ERROR log/production.log | tail -n 60" + enter, ""},
 		{"(for i in 1 2 3 4 5 6; do sleep 0.7; tail -n 4 log/access.log >> log/production.log; done) &" + enter, ""},
 		{"tail -n 20 -f log/production.log" + enter, watching}, {"", watching}, {interrupt, ""},
-		{"cat log/production.log | head -n 1500" + enter, ""}, {"awk '/WARN/ {print $1, $NF}' log/production.log | sort | uniq -c | sort -rn | head -n 40" + enter, ""},
-		{"tail -n 400 log/production.log" + enter, ""}, {"cat log/access.log" + enter, ""},
+		{"cat log/production.log | head -n 3500" + enter, ""}, {"awk '/WARN/ {print $1, $NF}' log/production.log | sort | uniq -c | sort -rn | head -n 40" + enter, ""},
+		{"tail -n 1200 log/production.log" + enter, ""}, {"cat log/access.log" + enter, ""},
 	},
 	"sql": {
 		{"sqlite3 db/shop.db" + enter, "sqlite> "}, {".mode box" + enter, "sqlite> "}, {".tables" + enter, "sqlite> "}, {".schema customers" + enter, "sqlite> "},
-		{"select * from customers limit 60;" + enter, "sqlite> "},
+		{"select * from customers limit 200;" + enter, "sqlite> "},
 		{"select c.name, count(*) as orders, round(sum(o.price * o.quantity), 2) as total from customers c" + enter, "...> "},
 		{"join orders o on o.customer_id = c.id group by c.name order by total desc;" + enter, "sqlite> "},
-		{"select * from orders where price > 350 order by placed_at limit 80;" + enter, "sqlite> "}, {"selct 1;" + enter, "sqlite> "},
+		{"select * from orders where price > 350 order by placed_at limit 250;" + enter, "sqlite> "}, {"selct 1;" + enter, "sqlite> "},
 		{".mode column" + enter, "sqlite> "}, {"select id, email, balance from customers where balance < 1500;" + enter, "sqlite> "},
-		{".mode csv" + enter, "sqlite> "}, {"select * from orders limit 300;" + enter, "sqlite> "}, {".quit" + enter, ""},
+		{".mode csv" + enter, "sqlite> "}, {"select * from orders limit 1200;" + enter, "sqlite> "}, {".quit" + enter, ""},
 	},
 	"vim": {
 		{"vim src/price.yml" + enter, painted}, {"jjjA  # since March" + escape, painted}, {"o  - {name: autumn, percent: 12}" + escape, painted},
@@ -100,7 +100,7 @@ var recordings = map[string][]typed{
 	},
 	"git": {
 		{"git log --oneline --graph | cat" + enter, ""}, {"git log -n 30 --stat --color" + enter, painted}, {"  ", painted}, {quit, ""},
-		{"git --no-pager log -n 12 -p --color" + enter, ""}, {"git --no-pager diff --stat HEAD~20" + enter, ""}, {"git --no-pager show --color HEAD~3" + enter, ""},
+		{"git --no-pager log -n 60 -p --color" + enter, ""}, {"git --no-pager diff --stat HEAD~20" + enter, ""}, {"git --no-pager show --color HEAD~3" + enter, ""},
 		{"git --no-pager blame config/basket.yml" + enter, ""}, {"git --no-pager log --format='%C(yellow)%h %C(cyan)%an%Creset %s' -n 120" + enter, ""}, {"git --no-pager branch -a; git status -s" + enter, ""},
 	},
 	"build": {
@@ -108,9 +108,11 @@ var recordings = map[string][]typed{
 		{"cd ../calc" + enter, ""}, {"go vet ./..." + enter, ""}, {"go test -v ./..." + enter, ""}, {"go test ./..." + enter, ""},
 	},
 	"progress": {
-		{"curl -o /app/tmp/copy.tar --limit-rate 2M file:///app/tmp/release-1.4.tar" + enter, ""}, {"curl -# -O --output-dir /app/tmp --limit-rate 2M file:///app/tmp/release-1.4.tar" + enter, ""},
-		{"git clone --progress file:///app/shop /app/tmp/shop" + enter, ""}, {"dd if=/app/tmp/copy.tar of=/app/tmp/other.tar bs=64k status=progress" + enter, ""},
-		{"apt-get update" + enter, ""}, {"cd /app/tmp; apt-get download hello tree" + enter, ""}, {"ls -l --color" + enter, ""},
+		{"python3 -m http.server --bind 127.0.0.1 --directory /app/tmp 28080 &> /dev/null &" + enter, ""}, {"cd /app/tmp" + enter, ""},
+		{"curl -o /dev/null http://127.0.0.1:28080/release-1.4.tar" + enter, ""}, {"curl -# -o /dev/null http://127.0.0.1:28080/release-1.4.tar" + enter, ""},
+		{"kill %1" + enter, ""},
+		{"git clone --progress file:///app/shop /app/tmp/shop" + enter, ""}, {"dd if=/dev/zero of=/dev/null bs=512 count=9000000 status=progress" + enter, ""},
+		{"apt-get update" + enter, ""}, {"apt-get download hello tree" + enter, ""}, {"ls -l --color" + enter, ""},
 	},
 	"top": {
 		{"top -d 1" + enter, watching}, {"M", watching}, {"1", watching}, {quit, ""}, {"top -b -n 3 | head -n 60" + enter, ""}, {"free -h" + enter, ""},

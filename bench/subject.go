@@ -30,7 +30,11 @@ type missingError struct{ what string }
 func (e *missingError) Error() string { return e.what }
 
 // failedError says that a program of others did not do its work: it has no figure.
-type failedError struct{ err error }
+type failedError struct {
+	err error
+	// output is the end of what it said.
+	output string
+}
 
 func (e *failedError) Error() string { return "error: " + e.err.Error() }
 
@@ -109,7 +113,7 @@ func (g group) measure(ctx context.Context, s *settings) ([]result, error) {
 				continue
 			}
 			if failed, ok := errors.AsType[*failedError](err); ok && ctx.Err() == nil {
-				s.progress("%s: %v", one.name(), failed)
+				s.progress("%s: %v; its output:\n%s", one.name(), failed, failed.output)
 				results[i].Missing, results[i].Samples = failed.Error(), nil
 				continue
 			}

@@ -30,12 +30,13 @@ type report struct {
 
 // how says how each metric is measured.
 var how = joined(growthHow(), map[string]string{
-	recordsMeasured: "records that arrived and were counted; of a peer, without those that had arrived with the first",
-	bytesPerRecord:  "bytes of terminal output, divided by the records that became of it",
+	recordsMeasured:   "records that arrived and were counted",
+	receivedPerRecord: "bytes of request bodies or syslog messages that arrived, divided by the records",
+	bytesPerRecord:    "bytes of terminal output, divided by the records that became of it",
 	recordsPerSecond: "records divided by a time: of ttydrain, from the start of the enricher and the router to the arrival of the last record, and of Elasticsearch " +
-		"to the confirmation of the last one; of a limit, from its first byte on; of a peer, from the arrival of the first record on, so that its own start does not count",
+		"to the confirmation of the last one; of a limit, from its first byte on; of a peer, from the arrival of the first record, for those that had not arrived with it, so that its own start does not count",
 	secondsPerMillion: "user and system time in that time, for 1,000,000 records: of ttydrain, of the process with the embedded NATS server, the enricher and the router (getrusage); " +
-		"of a peer, of all its processes (/proc), which do not include the NATS server that Telegraf reads from",
+		"of a peer, of all its processes from their start (/proc), which do not include the NATS server that Telegraf reads from",
 	receiverPerMillion: "the same of the receiver's process, which does TLS and counts; Elasticsearch's is not measured",
 	peakMemory:         "the most memory that these processes had resident (VmHWM), in megabytes; of a limit, with all that was made beforehand",
 	echoP50:            "median time from writing a typed byte to an SSH connection to reading it from there, the program behind the terminal being `cat`",

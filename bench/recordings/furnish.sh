@@ -138,7 +138,7 @@ cat > web/basket.test.js <<'JS'
 const test = require("node:test"), assert = require("node:assert");
 for (let i = 0; i < 25; i++) test(`basket of ${i} items`, () => assert.ok(i !== 17));
 JS
-head -c 6000000 /dev/zero | tr '\0' 'x' > tmp/release-1.4.tar
+truncate -s 3G tmp/release-1.4.tar
 rm -f history
 cat > .bash_history <<'HISTORY'
 cd shop
@@ -146,8 +146,12 @@ git status
 tail -n 50 log/production.log
 grep -c ERROR log/production.log
 HISTORY
-mkdir -p apt/lists/partial apt/cache/archives/partial
+mkdir -p apt/lists/partial apt/cache/archives/partial apt/parts
+echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main' > apt/sources.list
 cat > .apt.conf <<'APT'
 Dir::State::lists "/app/apt/lists";
 Dir::Cache "/app/apt/cache";
+Dir::Etc::sourcelist "/app/apt/sources.list";
+Dir::Etc::sourceparts "/app/apt/parts";
+Dir::Etc::parts "/app/apt/parts";
 APT
