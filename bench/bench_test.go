@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -43,6 +44,7 @@ func smallSettings(t *testing.T) *settings {
 // TestDrains runs the harness with small numbers, where ttydrain has no peers. That every record arrived is checked by the run
 // itself, which fails where one did not.
 func TestDrains(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
 	s := smallSettings(t)
 	results, err := benchmark(t.Context(), s, []string{"https/array", "keystrokes", "limit/jetstream"})
 	if err != nil {
@@ -60,6 +62,7 @@ func TestDrains(t *testing.T) {
 
 // TestComparisons does so with limits and peers. Every peer that delivers something twice, or not at all, has no figure.
 func TestComparisons(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
 	if os.Getenv("SYSLOG_NG_ROOT") == "" {
 		need(t, "syslog-ng")
 	}
@@ -90,6 +93,7 @@ func TestComparisons(t *testing.T) {
 }
 
 func TestElasticsearch(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
 	need(t, "bash", "java", "javac", "jar", "mvn", "unzip", "flock", "/usr/sbin/rsyslogd")
 	s := smallSettings(t)
 	s.runs = 1
@@ -101,6 +105,7 @@ func TestElasticsearch(t *testing.T) {
 }
 
 func TestSSH(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
 	need(t, "/usr/sbin/sshd", "stty")
 	s := smallSettings(t)
 	results, err := benchmark(t.Context(), s, []string{"ssh"})
@@ -199,6 +204,17 @@ func TestRecordings(t *testing.T) {
 		for _, foreign := range []string{"@" + hostname, "/root", "/var/lib/ttydrain", "/home/"} {
 			if foreign != "@web-1" && bytes.Contains(all, []byte(foreign)) {
 				t.Errorf("%s shows %q, which is of the machine where it was made", r.name, foreign)
+			}
+		}
+	}
+	for _, r := range lineRecordings() {
+		var all []byte
+		for _, e := range r.events {
+			all = append(all, e.shown...)
+		}
+		for line := range bytes.Lines(all) {
+			if len(line) > enrich.MaxLine {
+				t.Errorf("%s has a line of %d bytes, which becomes more than one record", r.name, len(line))
 			}
 		}
 	}
