@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -35,38 +38,74 @@ func need(t *testing.T, programs ...string) {
 }
 
 func smallSettings(t *testing.T) *settings {
-	return &settings{seed: 7, lines: 3000, sessions: 3, runs: 2, echoes: 20, catBytes: 1 << 20, profiles: t.TempDir(), progress: t.Logf}
+	return &settings{seed: 7, records: 3000, sessions: 3, runs: 2, echoes: 20, catBytes: 1 << 20, profiles: t.TempDir(), progress: t.Logf}
 }
 
-// TestDrains runs the harness with small numbers. That every record arrived is checked by the run itself, which
-// fails where one did not.
+// TestDrains runs the harness with small numbers, where ttydrain has no peers. That every record arrived is checked by the run
+// itself, which fails where one did not.
 func TestDrains(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
 	s := smallSettings(t)
-	results, err := benchmark(t.Context(), s, []string{"https", "syslog", "keystrokes"})
+	results, err := benchmark(t.Context(), s, []string{"https/array", "keystrokes", "limit/jetstream"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkRows(t, newReport(s, results), []string{"https/json", "https/ndjson", "https/array", "syslog", "keystrokes/https/ndjson"},
-		linesMeasured, linesPerSecond, secondsPerMillion, receiverPerMillion)
-	for _, file := range []string{"https-json-1.pprof", "syslog-2.pprof"} {
+	r := newReport(s, results)
+	checkRows(t, r, []string{"limit/jetstream/lines", "limit/jetstream/segments"}, recordsMeasured, recordsPerSecond, peakMemory)
+	checkRows(t, r, []string{"https/array", "keystrokes/https/ndjson"}, recordsMeasured, recordsPerSecond, secondsPerMillion, receiverPerMillion, peakMemory)
+	for _, file := range []string{"https-array-1.pprof", "keystrokes-https-ndjson-2.pprof"} {
 		if info, err := os.Stat(s.profiles + "/" + file); err != nil || info.Size() == 0 {
 			t.Errorf("no profile %s: %v", file, err)
 		}
 	}
 }
 
-func TestElasticsearch(t *testing.T) {
-	need(t, "bash", "java", "javac", "jar", "mvn", "unzip", "flock")
+// TestComparisons does so with limits and peers. Every peer that delivers something twice, or not at all, has no figure.
+func TestComparisons(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
+	if os.Getenv("SYSLOG_NG_ROOT") == "" {
+		need(t, "syslog-ng")
+	}
+	need(t, "/usr/sbin/rsyslogd")
 	s := smallSettings(t)
 	s.runs = 1
-	results, err := benchmark(t.Context(), s, []string{"elasticsearch"})
+	results, err := benchmark(t.Context(), s, []string{"compare/https/ndjson", "compare/https/json", "compare/syslog"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkRows(t, newReport(s, results), []string{"elasticsearch"}, linesMeasured, linesPerSecond, secondsPerMillion)
+	r := newReport(s, results)
+	for _, protocol := range []string{"https/ndjson", "https/json", "syslog"} {
+		measured := []string{"limit/" + protocol, protocol, "syslog-ng/" + protocol}
+		if protocol == "syslog" {
+			measured = append(measured, "rsyslog/syslog")
+		}
+		checkRows(t, r, measured, recordsMeasured, recordsPerSecond, peakMemory)
+		for _, judged := range r.Compared[protocol].Bars {
+			// Processor time is in hundredths of a second, of which a small run may take none.
+			if judged.Unknown != "" && !strings.Contains(judged.Bar, "processor") {
+				t.Errorf("%s: %s", protocol, judged)
+			}
+		}
+	}
+	if table := r.markdown(); !strings.Contains(table, "| Redpanda Connect | not measured: ") || !strings.Contains(table, "\n- bar: records/s ≥ 2 × the fastest peer: ") {
+		t.Errorf("the table does not name what is missing, or no bar:\n%s", table)
+	}
+}
+
+func TestElasticsearch(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
+	need(t, "bash", "java", "javac", "jar", "mvn", "unzip", "flock", "/usr/sbin/rsyslogd")
+	s := smallSettings(t)
+	s.runs = 1
+	results, err := benchmark(t.Context(), s, []string{"compare/elasticsearch"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRows(t, newReport(s, results), []string{"limit/elasticsearch", "elasticsearch", "rsyslog/elasticsearch", "syslog-ng/elasticsearch"}, recordsMeasured, recordsPerSecond)
 }
 
 func TestSSH(t *testing.T) {
+	t.Parallel() // nothing is compared, and each waits for others' starts
 	need(t, "/usr/sbin/sshd", "stty", "tlog-rec", "script")
 	s := smallSettings(t)
 	s.runs = 1
@@ -83,12 +122,9 @@ func TestSSH(t *testing.T) {
 	}
 }
 
-// checkRows checks that each subject was measured in every run, and has a row in the table.
+// checkRows checks that each subject was measured in every run, and has a row in a table.
 func checkRows(t *testing.T, r *report, subjects []string, metrics ...string) {
 	t.Helper()
-	if len(r.Results) != len(subjects) {
-		t.Errorf("%d subjects were measured, expected %d", len(r.Results), len(subjects))
-	}
 	table := r.markdown()
 	for _, subject := range subjects {
 		one := r.result(subject)
@@ -102,12 +138,15 @@ func checkRows(t *testing.T, r *report, subjects []string, metrics ...string) {
 				}
 			}
 		}
-		if titles[subject] == "" || !strings.Contains(table, "\n| "+titles[subject]+" | ") {
-			t.Errorf("the table has no row of %s:\n%s", subject, table)
+		title := titles[subject]
+		for _, c := range comparisons {
+			if slices.Contains(c.subjects(), subject) {
+				title = c.titleOf(subject)
+			}
 		}
-	}
-	if strings.Contains(table, "not measured") {
-		t.Errorf("something was not measured:\n%s", table)
+		if title == "" || !strings.Contains(table, "\n| "+title+" | ") {
+			t.Errorf("the tables have no row of %s:\n%s", subject, table)
+		}
 	}
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
@@ -115,50 +154,74 @@ func checkRows(t *testing.T, r *report, subjects []string, metrics ...string) {
 }
 
 func TestTerminalIsTheSameForASeed(t *testing.T) {
-	output := func(seed uint64) (b []byte, frames []schema.Frame) {
+	output := func(seed uint64) (b []byte, last time.Time) {
 		terminal := newTerminal(seed)
-		for range 2000 {
+		var frames []schema.Frame
+		for range 200 {
 			frames = terminal.show(frames)
 		}
+		at := int64(0)
 		for _, f := range frames {
+			if f.Time < at {
+				t.Fatalf("seed %d: the time goes back", seed)
+			}
+			at = f.Time
 			b = append(b, f.Payload...)
 		}
-		return b, frames
+		return b, terminal.at
 	}
-	first, frames := output(1)
-	if again, _ := output(1); !bytes.Equal(first, again) {
-		t.Fatal("the same seed gave something else")
+	first, last := output(1)
+	if again, at := output(1); !bytes.Equal(first, again) || !at.Equal(last) {
+		t.Error("the same seed gave something else")
 	}
 	if other, _ := output(2); bytes.Equal(first, other) {
-		t.Fatal("another seed gave the same")
+		t.Error("another seed gave the same")
 	}
-	lines := bytes.SplitAfter(first, []byte("\n"))
-	if rest := lines[len(lines)-1]; len(rest) > 0 {
-		t.Errorf("the output ends without a newline: %q", rest)
-	}
-	if average := len(first) / (len(lines) - 1); average < 92 || average > 102 {
-		t.Errorf("a line has %d bytes on average, expected about 97", average)
-	}
-	for _, line := range lines {
-		if len(line) > 16<<10 {
-			t.Errorf("a line has %d bytes, and becomes more than one record", len(line))
+	// All recordings come before one comes again, and the first of them from somewhere on.
+	for _, r := range allRecordings() {
+		if !bytes.Contains(first, r.events[len(r.events)-1].shown) {
+			t.Errorf("%s is not played", r.name)
 		}
 	}
-	// A line that takes longer than ten seconds becomes more than one record.
-	began := int64(0)
-	for _, f := range frames {
-		if began == 0 {
-			began = f.Time
+}
+
+// TestRecordings holds what the recordings have to be: whole, varied, and of nobody.
+func TestRecordings(t *testing.T) {
+	if len(allRecordings()) != len(recordings) {
+		t.Errorf("there are %d recordings of %d", len(allRecordings()), len(recordings))
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range allRecordings() {
+		var all []byte
+		for _, e := range r.events {
+			all = append(all, e.shown...)
 		}
-		if f.Time-began >= 10e9 {
-			t.Fatalf("a line takes %.1f seconds", float64(f.Time-began)/1e9)
+		if !bytes.Contains(all, []byte("ada@web-1")) {
+			t.Errorf("%s has no prompt", r.name)
 		}
-		if bytes.IndexByte(f.Payload, '\n') >= 0 {
-			began = 0
-			if f.Payload[len(f.Payload)-1] != '\n' {
-				began = f.Time
+		for _, foreign := range []string{"@" + hostname, "/root", "/var/lib/ttydrain", "/home/"} {
+			if foreign != "@web-1" && bytes.Contains(all, []byte(foreign)) {
+				t.Errorf("%s shows %q, which is of the machine where it was made", r.name, foreign)
 			}
 		}
+	}
+	for _, r := range lineRecordings() {
+		var all []byte
+		for _, e := range r.events {
+			all = append(all, e.shown...)
+		}
+		for line := range bytes.Lines(all) {
+			if len(line) > enrich.MaxLine {
+				t.Errorf("%s has a line of %d bytes, which becomes more than one record", r.name, len(line))
+			}
+		}
+	}
+	s := statistics()
+	if s.Bytes < 500_000 || s.BytesPerLine < 70 || s.BytesPerLine > 130 || s.Escapes < 0.05 || s.Escapes > 0.3 {
+		t.Errorf("the corpus is not what it was: %s", s)
 	}
 }
 

@@ -32,6 +32,12 @@ func childMain() bool {
 		run = witnessMain
 	case "flow":
 		run = flowMain
+	case "limit":
+		run = limitMain
+	case "lines":
+		run = linesMain
+	case "recording":
+		run = func(*json.Decoder, *json.Encoder) error { return recordingMain() }
 	default:
 		run = func(*json.Decoder, *json.Encoder) error { return errors.New("no such part of the benchmark") }
 	}

@@ -13,10 +13,13 @@ import (
 
 // Metrics of drains.
 const (
-	linesPerSecond     = "lines_per_second"
-	secondsPerMillion  = "processor_seconds_per_million_lines"
-	receiverPerMillion = "receiver_processor_seconds_per_million_lines"
-	linesMeasured      = "lines"
+	recordsMeasured    = "records"
+	bytesPerRecord     = "bytes_per_record"
+	recordsPerSecond   = "records_per_second"
+	secondsPerMillion  = "processor_seconds_per_million_records"
+	receiverPerMillion = "receiver_processor_seconds_per_million_records"
+	receivedPerRecord  = "received_bytes_per_record"
+	peakMemory         = "peak_memory_megabytes"
 )
 
 // A drain is the way from the TTY stream to one drain: each run fills a stream of its own, and measures from the start
@@ -24,7 +27,7 @@ const (
 type drain struct {
 	key   string // its name
 	setup pipelineSetup
-	// share is the part of settings.lines that it gets: slow ones get less, so that they take about
+	// share is the part of settings.records that it gets: slow ones get less, so that they take about
 	// as long as the others.
 	share float64
 	// receiving is the receiver's setup.
@@ -42,33 +45,41 @@ const (
 	jsonLast = `"event":"end"`
 )
 
-// drains are the drains that only count.
+// syslogLast is the same of syslog messages, where it is near the beginning.
+const syslogLast = " end [session@32473 "
+
+// What the receivers of drains are.
+var (
+	httpReceiver   = receiverSetup{Protocol: "https", Unit: jsonUnit, Last: jsonLast}
+	syslogReceiver = receiverSetup{Protocol: "syslog", Last: syslogLast}
+)
+
+// drains are the drains that have no peers to compare with.
 func drains() group {
-	http := receiverSetup{Protocol: "https", Unit: jsonUnit, Last: jsonLast}
 	return group{
-		&drain{key: "https/json", share: 0.1, receiving: http, setup: pipelineSetup{Drain: drainSetup{Type: "https", Format: https.JSON}}},
-		&drain{key: "https/ndjson", share: 1, receiving: http, setup: pipelineSetup{Drain: drainSetup{Type: "https", Format: https.NDJSON}}},
-		&drain{key: "https/array", share: 1, receiving: http, setup: pipelineSetup{Drain: drainSetup{Type: "https", Format: https.Array}}},
-		&drain{key: "syslog", share: 1, receiving: receiverSetup{Protocol: "syslog", Last: " end [session@32473 "}, setup: pipelineSetup{Drain: drainSetup{Type: "syslog"}}},
-		&drain{key: "keystrokes/https/ndjson", share: 0.1, receiving: http,
+		&drain{key: "https/array", share: 1, receiving: httpReceiver, setup: pipelineSetup{Drain: drainSetup{Type: "https", Format: https.Array}}},
+		&drain{key: "keystrokes/https/ndjson", share: 0.1, receiving: httpReceiver,
 			setup: pipelineSetup{Keystrokes: true, Drain: drainSetup{Type: "https", Format: https.NDJSON}}},
 	}
 }
 
 func (d *drain) name() string { return d.key }
 
-func (d *drain) prepare(ctx context.Context, s *settings) error {
+func (d *drain) prepare(ctx context.Context, s *settings) (err error) {
 	d.settings = s
-	var err error
-	d.receiving.Dir, err = os.MkdirTemp(s.dir, "receiver-")
-	if err != nil {
-		return err
-	}
-	if d.receiver, err = startReceiver(ctx, d.receiving); err != nil {
+	if d.receiver, err = openReceiver(ctx, s, d.receiving); err != nil {
 		return err
 	}
 	d.setup.Drain.Address, d.setup.Drain.CAFile = d.receiver.Address, d.receiver.CAFile
 	return nil
+}
+
+// openReceiver starts a receiver with a folder of its own.
+func openReceiver(ctx context.Context, s *settings, setup receiverSetup) (_ *receiver, err error) {
+	if setup.Dir, err = os.MkdirTemp(s.dir, "receiver-"); err != nil {
+		return nil, err
+	}
+	return startReceiver(ctx, setup)
 }
 
 func (d *drain) close() {
@@ -96,16 +107,47 @@ func (d *drain) run(ctx context.Context) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	used, err := p.stop()
+	stopped, err := p.stop()
 	if err != nil {
 		return nil, err
 	}
-	if err := p.check(got.Records); err != nil {
+	if err := d.receiver.exactly(p.filled); err != nil {
 		return nil, err
 	}
-	s := p.sample(took, used)
-	s[receiverPerMillion] = got.Processor.Seconds() / float64(p.filled.Lines) * 1e6
-	return s, nil
+	return newSample(p.filled, took, stopped.Processor, stopped.PeakMemory, got), nil
+}
+
+// exactly holds what has arrived, now that nothing more comes, against what was sent.
+func (r *receiver) exactly(f filling) error {
+	got, err := r.count()
+	if err != nil {
+		return err
+	}
+	return got.exactly(f)
+}
+
+func (r received) exactly(f filling) error {
+	if err := r.whole(); err != nil {
+		return err
+	}
+	if r.Sessions != f.Sessions || r.Shown != f.Bytes {
+		return fmt.Errorf("%d sessions of %d bytes arrived, of %d of %d bytes", r.Sessions, r.Shown, f.Sessions, f.Bytes)
+	}
+	return nil
+}
+
+// newSample makes the metrics of records that went to a receiver in a time, where the sender has used so much.
+func newSample(f filling, took, used time.Duration, memory int64, got received) sample {
+	n := float64(got.Records)
+	s := sample{
+		recordsMeasured: n, recordsPerSecond: n / took.Seconds(), secondsPerMillion: used.Seconds() / n * 1e6, peakMemory: float64(memory) / 1e6,
+		bytesPerRecord: float64(f.Bytes) / float64(f.Records),
+	}
+	if got.Processor > 0 { // a node's is not measured
+		s[receiverPerMillion] = got.Processor.Seconds() / n * 1e6
+		s[receivedPerRecord] = float64(got.Bytes) / n
+	}
+	return s
 }
 
 // A filledPipeline is a process with an enricher and a router that have not started, and a full TTY stream.
@@ -122,7 +164,7 @@ func startPipeline(ctx context.Context, s *settings, name string, setup pipeline
 		return nil, err
 	}
 	setup.Dir = p.dir
-	setup.Seed, setup.Sessions, setup.Lines = s.seed, s.sessions, int(share*float64(s.lines))
+	setup.Seed, setup.Sessions, setup.Records = s.seed, s.sessions, int(share*float64(s.records))
 	if s.profiles != "" {
 		setup.Profile = filepath.Join(s.profiles, fmt.Sprintf("%s-%d.pprof", strings.ReplaceAll(name, "/", "-"), run+1))
 	}
@@ -133,24 +175,9 @@ func startPipeline(ctx context.Context, s *settings, name string, setup pipeline
 	return p, nil
 }
 
-// stop stops the enricher and the router, and gives the processor time that the process used.
-func (p *filledPipeline) stop() (time.Duration, error) {
-	var a pipelineAnswer
-	err := p.ask(askStop, &a)
-	return a.Processor, err
-}
-
-// check holds what arrived against what was put in.
-func (p *filledPipeline) check(records int) error {
-	if want := p.filled.records(); records != want {
-		return fmt.Errorf("%d records arrived of %d", records, want)
-	}
-	return nil
-}
-
-func (p *filledPipeline) sample(took, used time.Duration) sample {
-	lines := float64(p.filled.Lines)
-	return sample{linesMeasured: lines, linesPerSecond: lines / took.Seconds(), secondsPerMillion: used.Seconds() / lines * 1e6}
+// stop stops the enricher and the router, and gives what the process used.
+func (p *filledPipeline) stop() (a pipelineAnswer, err error) {
+	return a, p.ask(askStop, &a)
 }
 
 func (p *filledPipeline) end() {

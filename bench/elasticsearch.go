@@ -4,44 +4,137 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// elasticsearchDrain is the way to a real Elasticsearch node, which stores and indexes what it gets. Each run has a data
-// stream of its own.
-type elasticsearchDrain struct {
-	share    float64
-	settings *settings
-	node     *estest.Node // of prepare
-	runs     int
+// A node is a real Elasticsearch node, which stores and indexes what it gets. All that is compared shares it, and each run has a
+// data stream of its own, with the mapping that ttydrain gives it. It is for one goroutine.
+type node struct {
+	URL     string // while it is open
+	started *estest.Node
+	streams int
 }
 
-func elasticsearchDrains() group { return group{&elasticsearchDrain{share: 0.1}} }
-
-func (d *elasticsearchDrain) name() string { return "elasticsearch" }
-
-func (d *elasticsearchDrain) prepare(_ context.Context, s *settings) (err error) {
-	d.settings = s
-	if d.node, err = estest.Open(estest.Options{}); err != nil {
+// open starts the node, if it does not run.
+func (n *node) open() error {
+	if n.started != nil {
+		return nil
+	}
+	started, err := estest.Open(estest.Options{})
+	if err != nil {
 		reason, _, _ := strings.Cut(err.Error(), "\n")
 		return &missingError{"no Elasticsearch node: " + reason}
 	}
+	n.started, n.URL = started, started.URL
 	return nil
 }
 
-func (d *elasticsearchDrain) close() {
-	if d.node != nil {
-		d.node.Stop()
+// close stops it.
+func (n *node) close() {
+	if n.started != nil {
+		n.started.Stop()
+		n.started = nil
 	}
 }
 
+// newDataStream names a data stream that the first record will make.
+func (n *node) newDataStream(ctx context.Context) (string, error) {
+	n.streams++
+	stream := fmt.Sprintf("logs-ttydrain-bench-%d-%d", time.Now().Unix(), n.streams)
+	name, body := elasticsearch.IndexTemplate(stream)
+	if err := n.ask(ctx, http.MethodPut, "/_index_template/"+name, string(body), new(struct{})); err != nil {
+		return "", err
+	}
+	return stream, nil
+}
+
+// indexed says how many documents a data stream has taken, searchable or not.
+func (n *node) indexed(ctx context.Context, stream string) (int, error) {
+	var got struct {
+		All struct {
+			Primaries struct {
+				Indexing struct {
+					Total int `json:"index_total"`
+				}
+			}
+		} `json:"_all"`
+	}
+	// By a pattern, so that one which is not there yet has none.
+	err := n.ask(ctx, http.MethodGet, "/"+stream+"*/_stats/indexing?filter_path=_all.primaries.indexing.index_total", "", &got)
+	return got.All.Primaries.Indexing.Total, err
+}
+
+// exactly holds the documents of a data stream, whose fields' names have a prefix, against what was sent, and removes it.
+func (n *node) exactly(ctx context.Context, stream, prefix string, f filling) error {
+	if err := n.ask(ctx, http.MethodPost, "/"+stream+"/_refresh", "", new(struct{})); err != nil {
+		return err
+	}
+	var all struct{ Count int }
+	if err := n.ask(ctx, http.MethodGet, "/"+stream+"/_count", "", &all); err != nil {
+		return err
+	}
+	var ends struct {
+		Hits         struct{ Total struct{ Value int } }
+		Aggregations struct{ Records, Shown struct{ Value float64 } }
+	}
+	query := strings.ReplaceAll(`{"size":0,"track_total_hits":true,"query":{"term":{"$event":"end"}},"aggs":{"records":{"sum":{"field":"$sequence"}},"shown":{"sum":{"field":"$bytes"}}}}`, "$", prefix)
+	if err := n.ask(ctx, http.MethodPost, "/"+stream+"/_search", query, &ends); err != nil {
+		return err
+	}
+	got := received{Records: all.Count, Sessions: ends.Hits.Total.Value, Ends: int(ends.Aggregations.Records.Value), Shown: int64(ends.Aggregations.Shown.Value)}
+	// The node that estest starts does not know how, and is thrown away.
+	_ = n.ask(ctx, http.MethodDelete, "/_data_stream/"+stream, "", new(struct{}))
+	return got.exactly(f)
+}
+
+// ask sends a request to the node, and decodes the answer.
+func (n *node) ask(ctx context.Context, method, path, body string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, n.URL+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(io.LimitReader(answer.Body, 500))
+		return fmt.Errorf("%s %s: Elasticsearch answered %s: %s", method, path, answer.Status, said)
+	}
+	return json.NewDecoder(answer.Body).Decode(into)
+}
+
+// elasticsearchDrain is ttydrain's way to the node.
+type elasticsearchDrain struct {
+	share    float64
+	node     *node
+	settings *settings
+	runs     int
+}
+
+func (d *elasticsearchDrain) name() string { return "elasticsearch" }
+
+func (d *elasticsearchDrain) prepare(_ context.Context, s *settings) error {
+	d.settings = s
+	return d.node.open()
+}
+
+func (d *elasticsearchDrain) close() { d.node.close() }
+
 // run measures until the node has confirmed every record, each of which it then has on its disk.
 func (d *elasticsearchDrain) run(ctx context.Context) (sample, error) {
-	stream := fmt.Sprintf("logs-ttydrain-bench-%d-%d", time.Now().Unix(), d.runs)
+	stream, err := d.node.newDataStream(ctx)
+	if err != nil {
+		return nil, err
+	}
 	setup := pipelineSetup{Drain: drainSetup{Type: "elasticsearch", Address: d.node.URL, DataStream: stream}}
 	p, err := startPipeline(ctx, d.settings, d.name(), setup, d.share, d.runs)
 	if err != nil {
@@ -57,47 +150,12 @@ func (d *elasticsearchDrain) run(ctx context.Context) (sample, error) {
 		return nil, err
 	}
 	took := time.Since(began)
-	used, err := p.stop()
+	stopped, err := p.stop()
 	if err != nil {
 		return nil, err
 	}
-	records, err := d.count(ctx, stream)
-	if err != nil {
+	if err := d.node.exactly(ctx, stream, "", p.filled); err != nil {
 		return nil, err
 	}
-	if err := p.check(records); err != nil {
-		return nil, err
-	}
-	return p.sample(took, used), nil
-}
-
-// count says how many documents a data stream has, and removes it.
-func (d *elasticsearchDrain) count(ctx context.Context, stream string) (int, error) {
-	var got struct{ Count int }
-	if err := d.ask(ctx, http.MethodPost, "/"+stream+"/_refresh", new(struct{})); err != nil {
-		return 0, err
-	}
-	if err := d.ask(ctx, http.MethodGet, "/"+stream+"/_count", &got); err != nil {
-		return 0, err
-	}
-	// The node that estest starts does not know how, and is thrown away.
-	_ = d.ask(ctx, http.MethodDelete, "/_data_stream/"+stream, new(struct{}))
-	return got.Count, nil
-}
-
-// ask sends a request without a body to the node, and decodes the answer.
-func (d *elasticsearchDrain) ask(ctx context.Context, method, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, d.node.URL+path, nil)
-	if err != nil {
-		return err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: Elasticsearch answered %s", method, path, answer.Status)
-	}
-	return json.NewDecoder(answer.Body).Decode(into)
+	return newSample(p.filled, took, stopped.Processor, stopped.PeakMemory, received{Records: p.filled.Records}), nil
 }

@@ -471,6 +471,7 @@ func (f *flowing) feed(ctx context.Context, sessions, lines int) error {
 		}
 		published.Sessions += one.Sessions
 		published.Lines += one.Lines
+		published.Records += one.Records
 	}
 	f.state.Sessions += published.Sessions
 	f.state.Lines += published.Lines

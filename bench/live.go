@@ -122,7 +122,7 @@ type pacedProcess struct {
 func (p *pacedProcess) show(r pacedRuntime, number uint64) {
 	defer close(p.ended)
 	defer p.in.Close()
-	source := lineSource{terminal: newTerminal(r.seed + 1<<32 + number)}
+	source := lineSource{terminal: newTerminalOf(r.seed+1<<32+number, lineRecordings())}
 	// The sessions' moments are spread over the time between two lines.
 	next := time.Now().Add(time.Duration(source.terminal.rng.Int64N(int64(r.every))))
 	timer := time.NewTimer(time.Until(next))
@@ -166,7 +166,7 @@ type discard struct{}
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) Close() error                { return nil }
 
-// A lineSource gives what a terminal shows line by line.
+// A lineSource gives what programs that write lines show, line by line.
 type lineSource struct {
 	terminal *terminal
 	frames   []schema.Frame

@@ -31,8 +31,8 @@ func main() {
 
 func run(ctx context.Context) error {
 	var s settings
-	flag.IntVar(&s.lines, "lines", 500_000, "`LINES` of terminal output for each drain (slow drains get a part of it)")
-	flag.IntVar(&s.sessions, "sessions", 64, "`SESSIONS` that the lines are of")
+	flag.IntVar(&s.records, "records", 500_000, "`RECORDS` of terminal output for each drain (slow drains get a part of them)")
+	flag.IntVar(&s.sessions, "sessions", 64, "`SESSIONS` that the records are of")
 	flag.Uint64Var(&s.seed, "seed", 1, "`SEED` of the terminal output")
 	flag.IntVar(&s.runs, "runs", 3, "`RUNS` of everything, of which the table has the medians")
 	flag.IntVar(&s.echoes, "echoes", 3000, "`BYTES` typed, each when the one before has been echoed")
@@ -43,13 +43,17 @@ func run(ctx context.Context) error {
 	flag.StringVar(&s.profiles, "cpuprofile", "", "`FOLDER` for a processor profile of the enricher and router of every run")
 	flag.StringVar(&s.base, "dir", "", "`FOLDER` below which the stores are, for a while; /var/lib by default")
 	s.growthSettings.flags()
-	only := flag.String("only", "", "`NAMES` of what to measure, whole or up to a slash, separated by commas: https, https/ndjson, syslog, elasticsearch, ssh, …")
+	only := flag.String("only", "", "`NAMES` of what to measure, whole or up to a slash, separated by commas: https, https/ndjson, syslog, elasticsearch, limit, rsyslog, ssh, …, or compare/https/ndjson for all that is compared")
 	jsonFile := flag.String("json", "", "`FILE` for everything that was measured, as JSON")
 	write := flag.Bool("write", false, "put the table into README.md and bench/README.md, between their markers, and the plots into bench/plots")
 	plots := flag.String("plots", "", "`FOLDER` for the plots")
+	again := flag.Bool("record", false, "make the recordings that everything is measured with again, in bench/recordings, and measure nothing")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is not expected: everything is a flag, see -help", flag.Arg(0))
+	}
+	if *again {
+		return record(filepath.Join("bench", "recordings"))
 	}
 	if s.profiles != "" {
 		if err := os.MkdirAll(s.profiles, 0o755); err != nil {
@@ -84,7 +88,7 @@ func run(ctx context.Context) error {
 	}
 	var drawn map[string]*plot.Plot
 	if *plots != "" {
-		if drawn, err = r.growthPlots(); err != nil {
+		if drawn, err = r.plots(); err != nil {
 			return err
 		}
 		if err := writePlots(*plots, drawn); err != nil {
@@ -118,7 +122,7 @@ func benchmark(ctx context.Context, s *settings, only []string) ([]result, error
 	if err := os.Chmod(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	results, err := measure(ctx, []group{drains(), elasticsearchDrains(), sshServers()}, s, only)
+	results, err := measure(ctx, append(comparisonGroups(), drains(), sshServers()), s, only)
 	if err != nil {
 		return nil, err
 	}

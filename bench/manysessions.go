@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,11 +160,12 @@ func footprintOf(root int) (m footprint, err error) {
 		return m, err
 	}
 	m.server = first.Resident >> 10
-	descendants, err := processTree(root)
+	tree, err := processTree(root)
 	if err != nil {
 		return m, err
 	}
-	for _, pid := range descendants {
+	delete(tree, root)
+	for pid := range tree {
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		if err != nil || strings.TrimSpace(string(name)) == "cat" {
 			continue // it has ended meanwhile, or is a session's command
@@ -194,30 +194,4 @@ func proportional(pid int) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s has no Pss", file)
-}
-
-// processTree are the descendants of a process.
-func processTree(root int) (all []int, err error) {
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", root))
-	if err != nil {
-		return nil, err
-	}
-	for _, list := range lists {
-		data, err := os.ReadFile(list)
-		if err != nil {
-			continue // a thread that has ended meanwhile
-		}
-		for _, field := range strings.Fields(string(data)) {
-			pid, err := strconv.Atoi(field)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", list, err)
-			}
-			below, err := processTree(pid)
-			if err != nil {
-				return nil, err
-			}
-			all = append(append(all, pid), below...)
-		}
-	}
-	return all, nil
 }

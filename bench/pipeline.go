@@ -30,9 +30,9 @@ import (
 type pipelineSetup struct {
 	Dir string // its own, for the stores and keys
 
-	Seed            uint64
-	Sessions, Lines int
-	Keystrokes      bool
+	Seed              uint64
+	Sessions, Records int
+	Keystrokes        bool
 
 	Drain drainSetup
 	// Profile is a file for the processor profile of what is measured, or "".
@@ -70,7 +70,8 @@ const (
 
 // pipelineAnswer is the answer to askStop, and the other ones' with nothing in it.
 type pipelineAnswer struct {
-	Processor time.Duration // used from askGo to askStop
+	Processor  time.Duration // used from askGo to askStop
+	PeakMemory int64         // of the process in that time, in bytes
 }
 
 // pipelineMain is the process.
@@ -90,7 +91,7 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 		return err
 	}
 	defer b.Close()
-	filled, err := fill(ctx, b, key, setup.Seed, setup.Sessions, setup.Lines, setup.Keystrokes)
+	filled, err := fill(ctx, b, key, setup.Seed, setup.Sessions, setup.Records, setup.Keystrokes)
 	if err != nil {
 		return fmt.Errorf("fill the TTY stream: %w", err)
 	}
@@ -102,8 +103,7 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 	})
 	router, err := pipeline.NewRouter(pipeline.RouterOptions{
 		Bus: b, Metrics: metrics, Log: log,
-		// The batches are those of a configuration that says nothing of them.
-		Drains: []pipeline.Drain{{Name: "bench", Open: setup.Drain.open, BatchRecords: 5000, BatchBytes: 4 << 20}},
+		Drains: []pipeline.Drain{{Name: "bench", Open: setup.Drain.open, BatchRecords: batchRecords, BatchBytes: batchBytes}},
 	})
 	if err != nil {
 		return err
@@ -130,6 +130,9 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 			if err := startProfile(setup.Profile); err != nil {
 				return err
 			}
+			if err := forgetPeak(); err != nil {
+				return err
+			}
 			before = processorTime()
 			work.Go(func() error { return enricher.Run(ctx) })
 			work.Go(func() error { return router.Run(ctx) })
@@ -139,6 +142,11 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 			}
 		case askStop:
 			answer.Processor = processorTime() - before
+			now, err := memoryOf(os.Getpid())
+			if err != nil {
+				return err
+			}
+			answer.PeakMemory = now.Peak
 			pprof.StopCPUProfile() // does nothing where none was started
 			stop()
 			if err := work.Wait(); err != nil {

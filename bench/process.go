@@ -27,13 +27,18 @@ type server struct {
 // startServer starts a program that writes its output to a file. It is asked to end (SIGTERM) when ctx is
 // done, and at the latest by stop.
 func startServer(ctx context.Context, log string, path string, args ...string) (*server, error) {
+	return startServerWith(ctx, nil, log, path, args...)
+}
+
+// startServerWith does so with an environment, where it is not nil.
+func startServerWith(ctx context.Context, env []string, log string, path string, args ...string) (*server, error) {
 	f, err := os.Create(log)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() // the program has its own
 	s := &server{cmd: exec.CommandContext(ctx, path, args...), log: log, done: make(chan struct{})}
-	s.cmd.Stdout, s.cmd.Stderr = f, f
+	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Env = f, f, env
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.WaitDelay = 20 * time.Second
 	// A process group of its own, so that Ctrl-C ends the benchmark and that ends the server; and it
@@ -121,9 +126,20 @@ func (s *server) settled(ctx context.Context) (time.Duration, error) {
 // processTreeTime is the processor time of a process, of its descendants, and of those of them that have ended
 // and were waited for.
 func processTreeTime(root int) (time.Duration, error) {
+	tree, err := processTree(root)
+	var total int64
+	for _, ticks := range tree {
+		total += ticks
+	}
+	return time.Duration(total) * time.Second / ticksPerSecond, err
+}
+
+// processTree is the processor time in ticks, by process, of a process and its descendants that run. Each one's has that of its
+// children that have ended and were waited for.
+func processTree(root int) (tree map[int]int64, err error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	children := make(map[int][]int)
 	ticks := make(map[int]int64)
@@ -137,26 +153,42 @@ func processTreeTime(root int) (time.Duration, error) {
 		_, rest, ok := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
 		fields := strings.Fields(rest)
 		if !ok || len(fields) < 15 {
-			return 0, fmt.Errorf("%s has not the form that is expected", file)
+			return nil, fmt.Errorf("%s has not the form that is expected", file)
 		}
 		parent, _ := strconv.Atoi(fields[1])
 		children[parent] = append(children[parent], pid)
 		for _, field := range fields[11:15] { // utime, stime, cutime, cstime
 			n, err := strconv.ParseInt(field, 10, 64)
 			if err != nil {
-				return 0, fmt.Errorf("%s: %w", file, err)
+				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 			ticks[pid] += n
 		}
 	}
 	if _, ok := ticks[root]; !ok {
-		return 0, errors.New("the measured program has ended")
+		return nil, errors.New("the measured program has ended")
 	}
-	var total int64
+	tree = make(map[int]int64)
 	for left := []int{root}; len(left) > 0; {
 		pid := left[len(left)-1]
 		left = append(left[:len(left)-1], children[pid]...)
-		total += ticks[pid]
+		tree[pid] = ticks[pid]
 	}
-	return time.Duration(total) * time.Second / ticksPerSecond, nil
+	return tree, nil
+}
+
+// processTreePeak is the sum of the most memory, in bytes, that a process and each of its descendants that run have had resident.
+func processTreePeak(root int) (total int64, err error) {
+	tree, err := processTree(root)
+	if err != nil {
+		return 0, err
+	}
+	for pid := range tree {
+		now, err := memoryOf(pid)
+		if err != nil {
+			return 0, err
+		}
+		total += now.Peak
+	}
+	return total, nil
 }

@@ -46,17 +46,41 @@ type receiverSetup struct {
 	// Last is what the last record of a session has, and no other. In syslog it is looked for in the first
 	// 256 bytes of each message.
 	Last string
+	// Keep is a file for what arrives (syslog), a message a line; "" to throw it away.
+	Keep string
 }
 
-// receiverQuestion is what a receiver is asked: with Sessions 0 to begin to count anew, otherwise to
-// answer when that many sessions have arrived to their ends.
-type receiverQuestion struct{ Sessions int }
+// What a receiver is asked to do.
+const (
+	askBegin = "begin" // count anew
+	askFirst = "first" // say when something has arrived
+	askAwait = "await" // say when that many sessions have arrived to their ends, with all their records
+	askCount = "count" // say what has arrived
+)
+
+// receiverQuestion is what a receiver is asked.
+type receiverQuestion struct {
+	Do       string
+	Sessions int // of askAwait
+}
 
 // received is a receiver's answer.
 type received struct {
 	Records, Sessions int
-	Bytes             int64         // of bodies or messages
-	Processor         time.Duration // that the receiver used since it began to count
+	// Ends is how many records the sessions have whose ends have arrived, and Shown the bytes that they showed, as
+	// their ends tell.
+	Ends      int
+	Shown     int64
+	Bytes     int64         // of bodies or messages
+	Processor time.Duration // that the receiver used since it began to count
+}
+
+// whole says whether everything arrived, and nothing twice, as far as the receiver can tell.
+func (r received) whole() error {
+	if r.Records != r.Ends {
+		return fmt.Errorf("%d records arrived of the %d that the ends of the sessions tell of", r.Records, r.Ends)
+	}
+	return nil
 }
 
 func startReceiver(ctx context.Context, setup receiverSetup) (*receiver, error) {
@@ -69,11 +93,21 @@ func startReceiver(ctx context.Context, setup receiverSetup) (*receiver, error) 
 	return r, nil
 }
 
-func (r *receiver) begin() error { return r.ask(receiverQuestion{}, new(received)) }
+func (r *receiver) begin() error { return r.ask(receiverQuestion{Do: askBegin}, new(received)) }
 
-// await waits until so many sessions have arrived since begin.
+// first waits until something has arrived since begin.
+func (r *receiver) first() (got received, err error) {
+	return got, r.ask(receiverQuestion{Do: askFirst}, &got)
+}
+
+// await waits until so many sessions have arrived since begin, with all their records. It gives up when nothing has arrived for
+// some time: see [received.whole].
 func (r *receiver) await(sessions int) (got received, err error) {
-	return got, r.ask(receiverQuestion{sessions}, &got)
+	return got, r.ask(receiverQuestion{Do: askAwait, Sessions: sessions}, &got)
+}
+
+func (r *receiver) count() (got received, err error) {
+	return got, r.ask(receiverQuestion{Do: askCount}, &got)
 }
 
 // receiverMain is the receiver's process.
@@ -88,6 +122,11 @@ func receiverMain(in *json.Decoder, out *json.Encoder) error {
 	}
 	c := &counter{setup: setup}
 	c.changed.L = &c.mu
+	if setup.Keep != "" {
+		if c.keep, err = os.Create(setup.Keep); err != nil {
+			return err
+		}
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -141,25 +180,63 @@ func receiverTLS(dir string) (config *tls.Config, caFile string, err error) {
 // A counter counts what arrives.
 type counter struct {
 	setup receiverSetup
+	keep  *os.File // of setup.Keep, or nil; of one connection at a time
 
 	mu      sync.Mutex
-	changed sync.Cond     // of mu: got.Sessions has grown
+	changed sync.Cond     // of mu: what is waited for is there, or nothing comes any more
 	got     received      // guarded by mu; without Processor
 	before  time.Duration // guarded by mu: the processor time when it began to count
+	// ready says whether got is what is waited for; nil while nobody waits. Guarded by mu.
+	ready func() bool
 }
+
+// patience is how long nothing has to arrive before a receiver takes it that nothing comes any more.
+const patience = 30 * time.Second
 
 func (c *counter) answer(q receiverQuestion) received {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if q.Sessions == 0 {
+	switch q.Do {
+	case askBegin:
 		c.got, c.before = received{}, processorTime()
-	}
-	for c.got.Sessions < q.Sessions {
-		c.changed.Wait()
+	case askFirst:
+		c.wait(func() bool { return c.got.Records > 0 })
+	case askAwait:
+		c.wait(func() bool { return c.got.Sessions >= q.Sessions && c.got.Records >= c.got.Ends })
 	}
 	got := c.got
 	got.Processor = processorTime() - c.before
 	return got
+}
+
+// wait waits, with the lock, until ready says so or nothing comes any more.
+func (c *counter) wait(ready func() bool) {
+	c.ready = ready
+	defer func() { c.ready = nil }()
+	stop := make(chan struct{})
+	defer close(stop)
+	stalled := false // guarded by mu
+	go func() {      // ends with wait
+		tick := time.NewTicker(patience)
+		defer tick.Stop()
+		for before := -1; ; {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			c.mu.Lock()
+			if c.got.Records == before {
+				stalled = true
+				c.changed.Broadcast()
+			}
+			before = c.got.Records
+			c.mu.Unlock()
+		}
+	}()
+	for !ready() && !stalled {
+		c.changed.Wait()
+	}
 }
 
 func (c *counter) add(n received) {
@@ -167,10 +244,31 @@ func (c *counter) add(n received) {
 	defer c.mu.Unlock()
 	c.got.Records += n.Records
 	c.got.Sessions += n.Sessions
+	c.got.Ends += n.Ends
+	c.got.Shown += n.Shown
 	c.got.Bytes += n.Bytes
-	if n.Sessions > 0 {
+	if c.ready != nil && c.ready() {
 		c.changed.Broadcast()
 	}
+}
+
+// end counts the last record of a session, in which a number follows each of the two marks.
+func (n *received) end(record []byte, sequence, shown string) {
+	n.Sessions++
+	n.Ends += int(numberAfter(record, sequence))
+	n.Shown += numberAfter(record, shown)
+}
+
+// numberAfter is the number behind a mark; 0 where there is none.
+func numberAfter(b []byte, mark string) (number int64) {
+	_, rest, _ := bytes.Cut(b, []byte(mark))
+	for _, c := range rest {
+		if c < '0' || c > '9' {
+			break
+		}
+		number = 10*number + int64(c-'0')
+	}
+	return number
 }
 
 // bodies are buffers for request bodies.
@@ -186,7 +284,23 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b := body.Bytes()
-	c.add(received{bytes.Count(b, []byte(c.setup.Unit)), bytes.Count(b, []byte(c.setup.Last)), int64(len(b)), 0})
+	unit, last := []byte(c.setup.Unit), []byte(c.setup.Last)
+	n := received{Records: bytes.Count(b, unit), Bytes: int64(len(b))}
+	for from := 0; ; {
+		at := bytes.Index(b[from:], last)
+		if at < 0 {
+			break
+		}
+		at += from
+		from = at + len(last)
+		// Programs of others have the fields in another order.
+		record := b[max(0, bytes.LastIndex(b[:at], unit)):]
+		if next := bytes.Index(record[len(unit):], unit); next >= 0 {
+			record = record[:len(unit)+next]
+		}
+		n.end(record, `"sequence":`, `"bytes":`)
+	}
+	c.add(n)
 }
 
 // serveSyslog serves until the listener fails.
@@ -209,9 +323,18 @@ func (c *counter) serveSyslog(l net.Listener) {
 // about to wait.
 func (c *counter) readFrames(r *bufio.Reader) error {
 	last := []byte(c.setup.Last)
+	var kept *bufio.Writer
+	if c.keep != nil {
+		kept = bufio.NewWriter(c.keep)
+	}
 	var n received
 	for {
 		if r.Buffered() == 0 {
+			if kept != nil {
+				if err := kept.Flush(); err != nil {
+					return err
+				}
+			}
 			c.add(n)
 			n = received{}
 		}
@@ -235,7 +358,19 @@ func (c *counter) readFrames(r *bufio.Reader) error {
 			return fmt.Errorf("a frame is cut off: %w", err)
 		}
 		if bytes.Contains(head, last) {
-			n.Sessions++
+			message, err := r.Peek(size)
+			if err != nil {
+				return fmt.Errorf("a frame is cut off: %w", err)
+			}
+			n.end(message, ` sequence="`, ` bytes="`)
+		}
+		if kept != nil {
+			message, err := r.Peek(size)
+			if err != nil {
+				return fmt.Errorf("a frame is cut off: %w", err)
+			}
+			kept.Write(message)
+			kept.WriteByte('\n') // an error comes with Flush
 		}
 		if _, err := r.Discard(size); err != nil {
 			return fmt.Errorf("a frame is cut off: %w", err)

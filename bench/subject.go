@@ -30,6 +30,15 @@ type missingError struct{ what string }
 
 func (e *missingError) Error() string { return e.what }
 
+// failedError says that a program of others did not do its work: it has no figure.
+type failedError struct {
+	err error
+	// output is the end of what it said.
+	output string
+}
+
+func (e *failedError) Error() string { return "error: " + e.err.Error() }
+
 // A result is what was measured of one subject.
 type result struct {
 	Subject string   `json:"subject"`
@@ -44,7 +53,7 @@ type settings struct {
 	base      string // folder in which dir is; "" for one of the system's
 	dir       string // for files that do not outlive it
 	seed      uint64
-	lines     int
+	records   int // of each drain, or a part of them
 	sessions  int
 	runs      int
 	echoes    int
@@ -67,7 +76,9 @@ func measure(ctx context.Context, groups []group, s *settings, only []string) ([
 	var all []result
 	for _, g := range groups {
 		g = slices.DeleteFunc(slices.Clone(g), func(one subject) bool {
-			return len(only) > 0 && !slices.ContainsFunc(only, func(chosen string) bool { return strings.HasPrefix(one.name()+"/", chosen+"/") })
+			return len(only) > 0 && !slices.ContainsFunc(only, func(chosen string) bool {
+				return strings.HasPrefix(one.name()+"/", chosen+"/") || isCompared(one.name(), chosen)
+			})
 		})
 		results, err := g.measure(ctx, s)
 		if err != nil {
@@ -102,6 +113,11 @@ func (g group) measure(ctx context.Context, s *settings) ([]result, error) {
 			if missing, ok := errors.AsType[*missingError](err); ok {
 				results[i].Missing = missing.what
 				s.progress("%s: not measured: %s", one.name(), missing.what)
+				continue
+			}
+			if failed, ok := errors.AsType[*failedError](err); ok && ctx.Err() == nil {
+				s.progress("%s: %v; its output:\n%s", one.name(), failed, failed.output)
+				results[i].Missing, results[i].Samples = failed.Error(), nil
 				continue
 			}
 			if err != nil {

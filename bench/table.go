@@ -23,16 +23,23 @@ type report struct {
 	// with, the medians of the runs' ratios to that one.
 	Medians map[string]sample `json:"medians"`
 	Ratios  map[string]sample `json:"ratios"`
-	SSHBars []string          `json:"ssh_bars,omitempty"`
+	Corpus  corpusStatistics  `json:"corpus"`
+	// Compared are the comparisons with limits and peers, by protocol.
+	Compared map[string]compared `json:"compared"`
+	SSHBars  []string            `json:"ssh_bars,omitempty"`
 }
 
 // how says how each metric is measured.
 var how = joined(growthHow(), joined(sshHow(), map[string]string{
-	linesMeasured: "lines of terminal output on the TTY stream before the clock starts",
-	linesPerSecond: "lines divided by the time from the start of the enricher and the router to the arrival of the last record; " +
-		"of Elasticsearch, to the confirmation of the last record",
-	secondsPerMillion:  "user and system time (getrusage) of the process with the embedded NATS server, the enricher and the router in that time, for 1,000,000 lines",
-	receiverPerMillion: "the same of the receiver's process, which does TLS and counts",
+	recordsMeasured:   "records that arrived and were counted",
+	receivedPerRecord: "bytes of request bodies or syslog messages that arrived, divided by the records",
+	bytesPerRecord:    "bytes of terminal output, divided by the records that became of it",
+	recordsPerSecond: "records divided by a time: of ttydrain, from the start of the enricher and the router to the arrival of the last record, and of Elasticsearch " +
+		"to the confirmation of the last one; of a limit, from its first byte on; of a peer, from the arrival of the first record, for those that had not arrived with it, so that its own start does not count",
+	secondsPerMillion: "user and system time in that time, for 1,000,000 records: of ttydrain, of the process with the embedded NATS server, the enricher and the router (getrusage); " +
+		"of a peer, of all its processes from their start (/proc), which do not include the NATS server that Telegraf reads from",
+	receiverPerMillion: "the same of the receiver's process, which does TLS and counts; Elasticsearch's is not measured",
+	peakMemory:         "the most memory that these processes had resident (VmHWM), in megabytes; of a limit, with all that was made beforehand",
 	echoP50:            "median time from writing a typed byte to an SSH connection to reading it from there, the program behind the terminal being `cat`",
 	echoP99:            "the same, 99th percentile",
 	catRate:            "bytes that `cat` of a file shows through the terminal, divided by the time from the go-ahead to the last byte",
@@ -45,8 +52,8 @@ const reference = "ssh/openssh"
 func newReport(s *settings, results []result) *report {
 	r := &report{
 		Time: time.Now().UTC().Truncate(time.Second), Machine: machine(), Results: results, How: how,
-		Settings: map[string]any{"lines": s.lines, "sessions": s.sessions, "seed": s.seed, "runs": s.runs, "echoes": s.echoes, "cat_bytes": s.catBytes},
-		Medians:  make(map[string]sample), Ratios: make(map[string]sample),
+		Settings: map[string]any{"records": s.records, "sessions": s.sessions, "seed": s.seed, "runs": s.runs, "echoes": s.echoes, "cat_bytes": s.catBytes},
+		Medians:  make(map[string]sample), Ratios: make(map[string]sample), Corpus: statistics(), Compared: make(map[string]compared),
 	}
 	for _, one := range results {
 		medians := make(sample)
@@ -61,6 +68,11 @@ func newReport(s *settings, results []result) *report {
 		}
 	}
 	r.judgeSSH()
+	for _, c := range comparisons {
+		if found, ok := c.compare(r); ok {
+			r.Compared[c.protocol] = found
+		}
+	}
 	return r
 }
 
@@ -81,17 +93,22 @@ func (r result) ratios(to result) sample {
 	}
 	ratios := make(sample)
 	for metric := range how {
-		var all []float64
-		for i := range min(len(r.Samples), len(to.Samples)) {
-			if a, b := r.Samples[i][metric], to.Samples[i][metric]; a > 0 && b > 0 {
-				all = append(all, a/b)
-			}
-		}
-		if v, ok := median(all); ok {
+		if v, ok := r.ratio(to, metric); ok {
 			ratios[metric] = v
 		}
 	}
 	return ratios
+}
+
+// ratio is the median of the runs' ratios of a metric.
+func (r result) ratio(to result, metric string) (float64, bool) {
+	var all []float64
+	for i := range min(len(r.Samples), len(to.Samples)) {
+		if a, b := r.Samples[i][metric], to.Samples[i][metric]; a > 0 && b > 0 {
+			all = append(all, a/b)
+		}
+	}
+	return median(all)
 }
 
 // machine says in a few words what this was measured on.
@@ -118,11 +135,14 @@ type column struct {
 func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Medians of %d runs on %s, %s.\n", r.Settings["runs"], r.Machine, r.Time.Format("2 January 2006"))
+	fmt.Fprintf(&b, "The corpus: %s.\n", r.Corpus)
+	r.comparisonTables(&b)
 	r.table(&b, "From the TTY stream to", "", []column{
-		{"lines", linesMeasured, thousands},
-		{"lines/s", linesPerSecond, thousands},
-		{"processor s per million lines", secondsPerMillion, decimals(2)},
+		{"records", recordsMeasured, thousands},
+		{"records/s", recordsPerSecond, thousands},
+		{"processor s per million", secondsPerMillion, decimals(2)},
 		{"the receiver's", receiverPerMillion, decimals(2)},
+		{"peak memory, MB", peakMemory, decimals(0)},
 	})
 	r.sshTables(&b)
 	r.growthTables(&b)
@@ -131,12 +151,8 @@ func (r *report) markdown() string {
 
 // titles of the subjects in the tables.
 var titles = map[string]string{
-	"https/json":              "HTTPS, `json` (one record a request)",
-	"https/ndjson":            "HTTPS, `ndjson`",
 	"https/array":             "HTTPS, `array`",
-	"syslog":                  "syslog over TLS",
 	"keystrokes/https/ndjson": "HTTPS, `ndjson`, every keystroke a chunk",
-	"elasticsearch":           "Elasticsearch (a real node beside it)",
 	"ssh/openssh":             "OpenSSH, which records nothing",
 	"ssh/openssh+tlog":        "OpenSSH with tlog",
 	"ssh/openssh+script":      "OpenSSH with script",
@@ -152,7 +168,7 @@ var titles = map[string]string{
 func (r *report) table(b *strings.Builder, first, prefix string, columns []column) {
 	var rows []result
 	for _, one := range r.Results {
-		if tableOf(one.Subject) == prefix {
+		if tableOf(one.Subject) == prefix && !isOfComparison(one.Subject) {
 			rows = append(rows, one)
 		}
 	}
