@@ -48,6 +48,8 @@ type limitSetup struct {
 	Connections int
 }
 
+const warmUps = 3
+
 func (l *limit) name() string { return l.key }
 
 func (l *limit) prepare(ctx context.Context, s *settings) (err error) {
@@ -62,9 +64,13 @@ func (l *limit) prepare(ctx context.Context, s *settings) (err error) {
 	if l.input, err = l.inputs.get(ctx, s, l.kind, int(l.share*float64(s.records))); err != nil || l.node == nil {
 		return err
 	}
-	// A node that has just started is slow: it gets everything once before the first round.
-	_, err = l.run(ctx)
-	return err
+	// A node that has just started is slow: it gets everything a few times before the first round.
+	for range warmUps {
+		if _, err := l.run(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *limit) close() {
