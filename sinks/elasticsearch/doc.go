@@ -42,7 +42,8 @@
 //
 // # Not guaranteed
 //
-// What an ingest pipeline does with a record is its owner's decision: one that drops or changes
+// Order between operations: several requests are under way at a time, each with other operations' records. Those of one operation are
+// written in their order, and have their sequence. What an ingest pipeline does with a record is its owner's decision: one that drops or changes
 // records does so unseen. Documents become searchable when Elasticsearch refreshes the index, a
 // second or so after Write returned.
 package elasticsearch

@@ -10,6 +10,9 @@
 // [Shape] and limits in its [Options]. No limit cuts or drops a record in silence: what is too large
 // alone is not sent, and has the verdict TooLarge.
 //
+// Several requests are under way at a time, each with records of other operations, so that those of one operation arrive in their
+// order. Between operations there is none.
+//
 // Not guaranteed: that a request which failed had no effect, and that a drain which answers 2xx has
 // stored anything.
 package https
