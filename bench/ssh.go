@@ -36,6 +36,8 @@ type sshSubject struct {
 	key string
 	// start starts the server, which lets in whoever has the key; ready is for its stop.
 	start func(ctx context.Context, s *settings, dir string, client ssh.Signer) (*sshServer, error)
+	// last is what a recorder shows behind what the session does, when it ends; "" for nothing.
+	last string
 
 	settings *settings
 	signer   ssh.Signer
@@ -226,6 +228,9 @@ func (d *sshSubject) cat(ctx context.Context, into sample) error {
 	buffer := make([]byte, 256<<10)
 	for {
 		n, err := t.stdout.Read(buffer)
+		if more := int(shown + int64(n) - d.text.shown); more > 0 && more <= n && string(buffer[n-more:n]) == d.last {
+			n -= more
+		}
 		shown += int64(n)
 		sum.Write(buffer[:n])
 		if shown >= d.text.shown || err == io.EOF {

@@ -23,7 +23,7 @@ import (
 func sshServers() group {
 	return group{
 		&sshSubject{key: "ssh/openssh", start: startOpenSSH},
-		&sshSubject{key: "ssh/openssh+tlog", start: tlog.start},
+		&sshSubject{key: "ssh/openssh+tlog", start: tlog.start, last: "\r\n"},
 		&sshSubject{key: "ssh/openssh+script", start: script.start},
 		&sshSubject{key: "ssh/ttydrain", start: startTtydrain},
 		&sshSubject{key: "ssh/ttydrain+drain", start: startTtydrainWithDrain},

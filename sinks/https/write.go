@@ -126,7 +126,7 @@ func (s *Sink) writeLane(ctx context.Context, d *sender, batch []sinks.Entry, la
 }
 
 // fullBytes is when a request has enough: larger ones are no faster, and every lane of every drain has room for one.
-const fullBytes = 512 << 10
+const fullBytes = 1 << 20
 
 // fill begins a request with the first of the entries with these indices, and says how many.
 func (s *Sink) fill(d *sender, batch []sinks.Entry, lane []int) (n int, e *sinks.Error) {
