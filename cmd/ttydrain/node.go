@@ -449,11 +449,14 @@ func (n *node) recoverSessions(ctx context.Context) error {
 	})
 }
 
-// drain waits until what is in the streams is enriched and delivered.
+// drain waits until the ends of all sessions are recorded, and what is in the streams is enriched and delivered.
 func (n *node) drain(ctx context.Context) error {
 	var err error
+	if n.manager != nil {
+		err = n.manager.Drain(ctx)
+	}
 	if n.enricher != nil {
-		err = n.enricher.Drain(ctx)
+		err = errors.Join(err, n.enricher.Drain(ctx))
 	}
 	if n.router != nil {
 		err = errors.Join(err, n.router.Drain(ctx))

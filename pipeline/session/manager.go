@@ -95,6 +95,8 @@ type Manager struct {
 	left    chan struct{} // of cap 1: unfinished has become longer
 	buffers buffers
 
+	finishing sync.Mutex // held by finish: two would record the same ends
+
 	mu         sync.Mutex
 	unfinished map[string]unfinished              // guarded by mu: by operation; maxUnfinished at most
 	running    map[string]context.CancelCauseFunc // guarded by mu: the ends of the sessions that run, by operation

@@ -18,6 +18,8 @@ const (
 	maxUnfinished = 10_000
 	// finishTimeout bounds each try to record all of them.
 	finishTimeout = 30 * time.Second
+	// drainAgain is how long Drain waits between two tries.
+	drainAgain = 200 * time.Millisecond
 )
 
 // unfinished is a session that is over, and whose end is not recorded.
@@ -49,7 +51,7 @@ func (m *Manager) Recover(ctx context.Context) error {
 }
 
 // Tend records the ends of sessions that could not be recorded at their time, as soon as they can be. It ends with ctx;
-// what is left then is the next start's, by Recover.
+// what is left then is for Drain, or the next start's, by Recover.
 func (m *Manager) Tend(ctx context.Context) {
 	for {
 		select {
@@ -63,6 +65,20 @@ func (m *Manager) Tend(ctx context.Context) {
 			m.o.Log.Warn("the ends of sessions could not be recorded, which is tried again", "error", err, "wait", wait)
 		})
 	}
+}
+
+// Drain records the ends that Tend has not recorded yet, until none is left or ctx is done, with whose cause it ends. It is for
+// when no session runs any more; what is left after it is the next start's.
+func (m *Manager) Drain(ctx context.Context) error {
+	var last error
+	err := backoff.Retry(func() error {
+		last = m.finish(ctx)
+		return last
+	}, backoff.WithContext(backoff.NewConstantBackOff(drainAgain), ctx))
+	if err != nil {
+		return fmt.Errorf("record the ends of sessions: %w", errors.Join(context.Cause(ctx), last))
+	}
+	return nil
 }
 
 // leave leaves it to Tend to record the end of a session.
@@ -83,6 +99,8 @@ func (m *Manager) leave(s *schema.Session, reason string) {
 
 // finish tries to record all ends that are not. One that can't be recorded is no reason to leave out the others.
 func (m *Manager) finish(ctx context.Context) error {
+	m.finishing.Lock()
+	defer m.finishing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
 	m.mu.Lock()

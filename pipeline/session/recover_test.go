@@ -286,14 +286,17 @@ func TestRecoverAfterARepeat(t *testing.T) {
 }
 
 // TestEndIsRecordedLater: the end of a session that the stream refuses is recorded when the stream takes it, behind
-// exactly what is recorded, though a chunk comes late; and the person is told why, in the words of what is full.
+// exactly what is recorded, though a chunk comes late, or when the gateway stops; and the person is told why, in the words of what is full.
 func TestEndIsRecordedLater(t *testing.T) {
+	const notNow = "\r\nttydrain: this session was ended, since what it shows can't be recorded now: try again in a minute\r\n"
 	for _, test := range []struct {
 		refusal error
 		told    string
+		atStop  bool
 	}{
-		{errors.New("secret"), "\r\nttydrain: this session was ended, since what it shows can't be recorded now: try again in a minute\r\n"},
-		{fmt.Errorf("secret: %w", ErrFull), "\r\nttydrain: this session was ended: there is no room left to record what it shows; its operators have to make room, then try again\r\n"},
+		{errors.New("secret"), notNow, false},
+		{errors.New("secret"), notNow, true},
+		{fmt.Errorf("secret: %w", ErrFull), "\r\nttydrain: this session was ended: there is no room left to record what it shows; its operators have to make room, then try again\r\n", false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStage(t)
@@ -337,7 +340,21 @@ func TestEndIsRecordedLater(t *testing.T) {
 			a := late.Load()
 			a.result = make(chan error, 1)
 			a.ack() // the stream had taken it all the same
+			if test.atStop {
+				cancel() // Tend has had its time
+				synctest.Wait()
+				grace, over := context.WithTimeout(t.Context(), time.Second)
+				if err := m.Drain(grace); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("drained what the stream refuses: %v", err)
+				}
+				over()
+			}
 			full.Store(false)
+			if test.atStop {
+				if err := m.Drain(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			frames := s.tape.check()
