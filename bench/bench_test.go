@@ -37,6 +37,15 @@ func need(t *testing.T, programs ...string) {
 	}
 }
 
+// needSyslogServers skips a test without the servers that are compared with.
+func needSyslogServers(t *testing.T) {
+	t.Helper()
+	if os.Getenv("SYSLOG_NG_ROOT") == "" {
+		need(t, "syslog-ng")
+	}
+	need(t, "/usr/sbin/rsyslogd")
+}
+
 func smallSettings(t *testing.T) *settings {
 	return &settings{seed: 7, records: 3000, sessions: 3, runs: 2, echoes: 20, catBytes: 1 << 20, profiles: t.TempDir(), progress: t.Logf}
 }
@@ -63,10 +72,7 @@ func TestDrains(t *testing.T) {
 // TestComparisons does so with limits and peers. Every peer that delivers something twice, or not at all, has no figure.
 func TestComparisons(t *testing.T) {
 	t.Parallel() // nothing is compared, and each waits for others' starts
-	if os.Getenv("SYSLOG_NG_ROOT") == "" {
-		need(t, "syslog-ng")
-	}
-	need(t, "/usr/sbin/rsyslogd")
+	needSyslogServers(t)
 	s := smallSettings(t)
 	s.runs = 1
 	results, err := benchmark(t.Context(), s, []string{"compare/https/ndjson", "compare/https/json", "compare/syslog"})
@@ -94,7 +100,8 @@ func TestComparisons(t *testing.T) {
 
 func TestElasticsearch(t *testing.T) {
 	t.Parallel() // nothing is compared, and each waits for others' starts
-	need(t, "bash", "java", "javac", "jar", "mvn", "unzip", "flock", "/usr/sbin/rsyslogd")
+	need(t, "bash", "java", "javac", "jar", "mvn", "unzip", "flock")
+	needSyslogServers(t)
 	s := smallSettings(t)
 	s.runs = 1
 	results, err := benchmark(t.Context(), s, []string{"compare/elasticsearch"})

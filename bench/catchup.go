@@ -24,18 +24,10 @@ const (
 
 // catchup is a drain that was down for many lines and is there again, while others get what is shown now.
 type catchup struct {
-	settings *settings
-	runs     int
+	scenario
 }
 
 func (d *catchup) name() string { return "catchup" }
-
-func (d *catchup) prepare(_ context.Context, s *settings) error {
-	d.settings = s
-	return nil
-}
-
-func (d *catchup) close() {}
 
 func (d *catchup) run(ctx context.Context) (sample, error) {
 	const down = "down"
@@ -91,12 +83,9 @@ func (d *catchup) run(ctx context.Context) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	end, err := sc.tell(flowOrder{Do: doQuiet})
+	end, err := sc.quiet()
 	if err != nil {
 		return nil, err
-	}
-	if end.Lost != "" {
-		return nil, &missingError{"the store could not keep up, and " + end.Lost}
 	}
 	got, err := sc.witness.asks(witnessQuestion{Drains: 3, Sessions: end.Sessions})
 	if err != nil {

@@ -27,10 +27,9 @@ const fanoutLines = 50_000
 
 // A fanout is one set of sessions that goes to so many drains.
 type fanout struct {
-	drains   int
-	one      *oneDrain
-	settings *settings
-	runs     int
+	scenario
+	drains int
+	one    *oneDrain
 }
 
 // oneDrain is what the latest round with one drain used, 0 where there was none, with which those with more are compared.
@@ -42,13 +41,6 @@ func fanouts() group {
 }
 
 func (d *fanout) name() string { return "fanout/" + strconv.Itoa(d.drains) }
-
-func (d *fanout) prepare(_ context.Context, s *settings) error {
-	d.settings = s
-	return nil
-}
-
-func (d *fanout) close() {}
 
 // run measures from the start of the enricher and the router to the last record at the last drain. The work is counted in records
 // that drains have got.

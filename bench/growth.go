@@ -16,11 +16,10 @@ const growthLinesEach = 1000
 
 // A growing is an amount of work, in sessions or in lines.
 type growing struct {
+	scenario
 	of              string
 	units           int
 	sessions, lines int
-	settings        *settings
-	runs            int
 }
 
 // growingWork is 1 to 1,000 sessions, and 1,000 to so many lines.
@@ -36,13 +35,6 @@ func growingWork(lines int) group {
 }
 
 func (d *growing) name() string { return "growth/" + d.of + "/" + strconv.Itoa(d.units) }
-
-func (d *growing) prepare(_ context.Context, s *settings) error {
-	d.settings = s
-	return nil
-}
-
-func (d *growing) close() {}
 
 func (d *growing) run(ctx context.Context) (sample, error) {
 	s := d.settings

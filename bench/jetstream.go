@@ -135,16 +135,11 @@ func linesMain(in *json.Decoder, out *json.Encoder) error {
 		if err := forgetPeak(); err != nil {
 			return err
 		}
-		before := processorTime()
-		if err := read(ctx); err != nil {
-			return err
-		}
-		used := processorTime() - before
-		now, err := memoryOf(os.Getpid())
+		answer, err := measured(func() error { return read(ctx) })
 		if err != nil {
 			return err
 		}
-		if err := out.Encode(pipelineAnswer{used, now.Peak}); err != nil {
+		if err := out.Encode(answer); err != nil {
 			return err
 		}
 	}

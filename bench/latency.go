@@ -20,12 +20,11 @@ const (
 
 // latencySubject is how long a line takes from the terminal to the drain, while many sessions show lines at an even pace.
 type latencySubject struct {
-	key      string // its name
-	kind     string // of drain
-	burst    int    // lines at once; 0 for settings.liveBurst
-	settings *settings
-	runs     int
-	curve    curve
+	scenario
+	key   string // its name
+	kind  string // of drain
+	burst int    // lines at once; 0 for settings.liveBurst
+	curve curve
 }
 
 func latencies() group {
@@ -37,13 +36,6 @@ func latencies() group {
 }
 
 func (d *latencySubject) name() string { return d.key }
-
-func (d *latencySubject) prepare(_ context.Context, s *settings) error {
-	d.settings = s
-	return nil
-}
-
-func (d *latencySubject) close() {}
 
 func (d *latencySubject) run(ctx context.Context) (sample, error) {
 	s := d.settings
@@ -82,12 +74,9 @@ func (d *latencySubject) run(ctx context.Context) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	end, err := sc.tell(flowOrder{Do: doQuiet})
+	end, err := sc.quiet()
 	if err != nil {
 		return nil, err
-	}
-	if end.Lost != "" {
-		return nil, &missingError{"the store could not keep up, and " + end.Lost}
 	}
 	last, err := sc.witness.asks(witnessQuestion{Drains: 1, Sessions: end.Sessions})
 	if err != nil {

@@ -148,16 +148,11 @@ func limitMain(in *json.Decoder, out *json.Encoder) error {
 	if err := in.Decode(&question); err != nil {
 		return err
 	}
-	before := processorTime()
-	if err := send(); err != nil {
-		return err
-	}
-	used := processorTime() - before
-	now, err := memoryOf(os.Getpid())
+	answer, err := measured(send)
 	if err != nil {
 		return err
 	}
-	if err := out.Encode(pipelineAnswer{used, now.Peak}); err != nil {
+	if err := out.Encode(answer); err != nil {
 		return err
 	}
 	return in.Decode(&question) // the end of the input

@@ -74,6 +74,17 @@ type pipelineAnswer struct {
 	PeakMemory int64         // of the process in that time, in bytes
 }
 
+// measured does some work, and gives what it took.
+func measured(work func() error) (pipelineAnswer, error) {
+	before := processorTime()
+	if err := work(); err != nil {
+		return pipelineAnswer{}, err
+	}
+	used := processorTime() - before
+	now, err := memoryOf(os.Getpid())
+	return pipelineAnswer{used, now.Peak}, err
+}
+
 // pipelineMain is the process.
 func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 	var setup pipelineSetup

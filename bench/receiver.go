@@ -116,32 +116,19 @@ func receiverMain(in *json.Decoder, out *json.Encoder) error {
 	if err := in.Decode(&setup); err != nil {
 		return err
 	}
-	config, caFile, err := receiverTLS(setup.Dir)
-	if err != nil {
-		return err
-	}
 	c := &counter{setup: setup}
 	c.changed.L = &c.mu
 	if setup.Keep != "" {
+		var err error
 		if c.keep, err = os.Create(setup.Keep); err != nil {
 			return err
 		}
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, caFile, err := listen(setup.Protocol, setup.Dir, c)
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
-	switch setup.Protocol {
-	case "https":
-		server := &http.Server{Handler: c, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
-		go server.ServeTLS(listener, "", "") // ends with the process
-	case "syslog":
-		go c.serveSyslog(tls.NewListener(listener, config)) // ends with the process
-	default:
-		return fmt.Errorf("protocol %q is not known", setup.Protocol)
-	}
-	if err := out.Encode(receiver{Address: listener.Addr().String(), CAFile: caFile}); err != nil {
+	if err := out.Encode(receiver{Address: address, CAFile: caFile}); err != nil {
 		return err
 	}
 	for {
@@ -153,6 +140,34 @@ func receiverMain(in *json.Decoder, out *json.Encoder) error {
 			return err
 		}
 	}
+}
+
+// A taker takes what arrives: requests, or the frames of a connection to its end.
+type taker interface {
+	http.Handler
+	readFrames(*bufio.Reader) error
+}
+
+// listen has a taker take what is sent to the address over TLS ("https" or "syslog"), until the process ends. Its certificates are in dir.
+func listen(protocol, dir string, t taker) (address, caFile string, err error) {
+	config, caFile, err := receiverTLS(dir)
+	if err != nil {
+		return "", "", err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	switch protocol {
+	case "https":
+		server := &http.Server{Handler: t, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
+		go server.ServeTLS(listener, "", "") // ends with the process
+	case "syslog":
+		go serveSyslog(tls.NewListener(listener, config), t) // ends with the process
+	default:
+		return "", "", fmt.Errorf("protocol %q is not known", protocol)
+	}
+	return listener.Addr().String(), caFile, nil
 }
 
 // receiverTLS makes a certificate for this machine that is its own authority, and puts it into a folder.
@@ -304,7 +319,7 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveSyslog serves until the listener fails.
-func (c *counter) serveSyslog(l net.Listener) {
+func serveSyslog(l net.Listener, t taker) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -312,11 +327,35 @@ func (c *counter) serveSyslog(l net.Listener) {
 		}
 		go func() { // ends with the connection
 			defer conn.Close()
-			if err := c.readFrames(bufio.NewReaderSize(conn, 256<<10)); !errors.Is(err, io.EOF) {
+			if err := t.readFrames(newFrameReader(conn)); !errors.Is(err, io.EOF) {
 				fmt.Fprintln(os.Stderr, "bench, receiver:", err)
 			}
 		}()
 	}
+}
+
+// newFrameReader has room for the longest message.
+func newFrameReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 256<<10) }
+
+// nextFrame gives a message (RFC 6587 §3.4.1), which is good until the next one.
+func nextFrame(r *bufio.Reader) ([]byte, error) {
+	length, err := r.ReadSlice(' ')
+	if err != nil {
+		return nil, err
+	}
+	size, ok := digits(length[:len(length)-1])
+	if !ok {
+		return nil, errors.New("a frame does not begin with its length")
+	}
+	if size > uint64(r.Size()) {
+		return nil, fmt.Errorf("a frame has %d bytes", size)
+	}
+	message, err := r.Peek(int(size))
+	if err != nil {
+		return nil, fmt.Errorf("a frame is cut off: %w", err)
+	}
+	_, err = r.Discard(int(size))
+	return message, err
 }
 
 // readFrames counts the frames of a connection to its end. It tells of what it counted whenever it is
@@ -338,44 +377,19 @@ func (c *counter) readFrames(r *bufio.Reader) error {
 			c.add(n)
 			n = received{}
 		}
-		size := 0
-		for {
-			b, err := r.ReadByte()
-			if err != nil {
-				c.add(n)
-				return err
-			}
-			if b == ' ' {
-				break
-			}
-			if b < '0' || b > '9' {
-				return errors.New("a frame does not begin with its length")
-			}
-			size = 10*size + int(b-'0')
-		}
-		head, err := r.Peek(min(size, 256))
+		message, err := nextFrame(r)
 		if err != nil {
-			return fmt.Errorf("a frame is cut off: %w", err)
+			c.add(n)
+			return err
 		}
-		if bytes.Contains(head, last) {
-			message, err := r.Peek(size)
-			if err != nil {
-				return fmt.Errorf("a frame is cut off: %w", err)
-			}
+		if bytes.Contains(message[:min(len(message), 256)], last) {
 			n.end(message, ` sequence="`, ` bytes="`)
 		}
 		if kept != nil {
-			message, err := r.Peek(size)
-			if err != nil {
-				return fmt.Errorf("a frame is cut off: %w", err)
-			}
 			kept.Write(message)
 			kept.WriteByte('\n') // an error comes with Flush
 		}
-		if _, err := r.Discard(size); err != nil {
-			return fmt.Errorf("a frame is cut off: %w", err)
-		}
 		n.Records++
-		n.Bytes += int64(size)
+		n.Bytes += int64(len(message))
 	}
 }

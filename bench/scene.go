@@ -51,6 +51,16 @@ func (sc *scene) end() {
 	}
 }
 
+// quiet ends the live sessions, and gives the state when their ends are recorded. It is a *missingError where the store could not
+// keep up.
+func (sc *scene) quiet() (flowState, error) {
+	end, err := sc.tell(flowOrder{Do: doQuiet})
+	if err == nil && end.Lost != "" {
+		err = &missingError{"the store could not keep up, and " + end.Lost}
+	}
+	return end, err
+}
+
 // tellAll gives orders, and the state after the last.
 func (sc *scene) tellAll(orders ...flowOrder) (state flowState, err error) {
 	for _, o := range orders {
@@ -60,6 +70,19 @@ func (sc *scene) tellAll(orders ...flowOrder) (state flowState, err error) {
 	}
 	return state, nil
 }
+
+// A scenario is what the subjects have in common that need no preparation: each run sets a scene of its own.
+type scenario struct {
+	settings *settings
+	runs     int // so far
+}
+
+func (d *scenario) prepare(_ context.Context, s *settings) error {
+	d.settings = s
+	return nil
+}
+
+func (d *scenario) close() {}
 
 // profile is the file for the processor profile of a run, or "".
 func (s *settings) profile(subject string, run int) string {

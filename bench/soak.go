@@ -40,20 +40,12 @@ const (
 
 // soak is the memory of `ttydrain serve --role router`, a process of its own as in a cluster, at full load.
 type soak struct {
-	settings *settings
-	runs     int
+	scenario
 	resident curve // in megabytes, by seconds
 	heap     curve
 }
 
 func (d *soak) name() string { return "soak" }
-
-func (d *soak) prepare(_ context.Context, s *settings) error {
-	d.settings = s
-	return nil
-}
-
-func (d *soak) close() {}
 
 func (d *soak) run(ctx context.Context) (sample, error) {
 	s := d.settings

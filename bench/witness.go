@@ -4,13 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -88,25 +83,11 @@ func witnessMain(in *json.Decoder, out *json.Encoder) error {
 	if err := in.Decode(&l.setup); err != nil {
 		return err
 	}
-	config, caFile, err := receiverTLS(l.setup.Dir)
+	address, caFile, err := listen(l.setup.Protocol, l.setup.Dir, l)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	switch l.setup.Protocol {
-	case "https":
-		server := &http.Server{Handler: l, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
-		go server.ServeTLS(listener, "", "") // ends with the process
-	case "syslog":
-		go l.serveSyslog(tls.NewListener(listener, config)) // ends with the process
-	default:
-		return fmt.Errorf("protocol %q is not known", l.setup.Protocol)
-	}
-	if err := out.Encode(witness{Address: listener.Addr().String(), CAFile: caFile}); err != nil {
+	if err := out.Encode(witness{Address: address, CAFile: caFile}); err != nil {
 		return err
 	}
 	for {
@@ -207,25 +188,6 @@ func (l *ledgers) refuse(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), http.StatusBadRequest)
 }
 
-// serveSyslog serves until the listener fails.
-func (l *ledgers) serveSyslog(from net.Listener) {
-	for {
-		conn, err := from.Accept()
-		if err != nil {
-			return
-		}
-		go func() { // ends with the connection
-			defer conn.Close()
-			if err := l.readFrames(newFrameReader(conn)); !errors.Is(err, io.EOF) {
-				fmt.Fprintln(os.Stderr, "bench, witness:", err)
-			}
-		}()
-	}
-}
-
-// newFrameReader has room for the longest message.
-func newFrameReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 256<<10) }
-
 // readFrames takes the frames of a connection to its end.
 func (l *ledgers) readFrames(r *bufio.Reader) error {
 	for {
@@ -241,25 +203,4 @@ func (l *ledgers) readFrames(r *bufio.Reader) error {
 			return err
 		}
 	}
-}
-
-// nextFrame gives a message, which is good until the next one.
-func nextFrame(r *bufio.Reader) ([]byte, error) {
-	length, err := r.ReadSlice(' ')
-	if err != nil {
-		return nil, err
-	}
-	size, ok := digits(length[:len(length)-1])
-	if !ok {
-		return nil, errors.New("a frame does not begin with its length")
-	}
-	if size > uint64(r.Size()) {
-		return nil, fmt.Errorf("a frame has %d bytes", size)
-	}
-	message, err := r.Peek(int(size))
-	if err != nil {
-		return nil, fmt.Errorf("a frame is cut off: %w", err)
-	}
-	_, err = r.Discard(int(size))
-	return message, err
 }

@@ -120,10 +120,7 @@ func AppendTime(dst []byte, nanoseconds int64) []byte {
 	t := time.Unix(0, nanoseconds).UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
-	if year < 1000 || year > 9999 { // which no clock shows
-		return t.AppendFormat(dst, "2006-01-02T15:04:05.000000000Z")
-	}
-	// time.Time.AppendFormat reads its layout anew for each record.
+	// time.Time.AppendFormat reads its layout anew for each record. Nanoseconds in 64 bits are of years with four digits.
 	var b [len("2006-01-02T15:04:05.000000000Z")]byte
 	digits(b[0:4], year)
 	b[4] = '-'

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/quick"
@@ -74,6 +75,8 @@ func TestAppendTime(t *testing.T) {
 		0:                         "1970-01-01T00:00:00.000000000Z",
 		1:                         "1970-01-01T00:00:00.000000001Z",
 		-1:                        "1969-12-31T23:59:59.999999999Z",
+		math.MinInt64:             "1677-09-21T00:12:43.145224192Z",
+		math.MaxInt64:             "2262-04-11T23:47:16.854775807Z",
 		1_772_357_400_500_000_000: "2026-03-01T09:30:00.500000000Z",
 	} {
 		if got := string(AppendTime(nil, at)); got != want {

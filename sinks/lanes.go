@@ -1,6 +1,10 @@
 package sinks
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
 
 // laneRecords is how many records there are for each lane at the least: fewer are sent together.
 const laneRecords = 1000
@@ -26,13 +30,12 @@ func (s *Splitter) Split(batch []Entry, most int) [][]int {
 	for i := range all {
 		all[i] = all[i][:0]
 	}
-	var last *Entry
+	var last *schema.Operation
 	lane := 0
 	for i := range batch {
-		if last == nil || batch[i].Operation != last.Operation {
-			lane = int(laneOf(batch[i].Operation.ID)) & (n - 1)
+		if op := batch[i].Operation; op != last {
+			lane, last = int(laneOf(op.ID))&(n-1), op
 		}
-		last = &batch[i]
 		all[lane] = append(all[lane], i)
 	}
 	filled := make([][]int, 0, n)

@@ -149,8 +149,9 @@ type Process interface {
 	// terminal's foreground process group). Unknown names are an error.
 	Signal(name string) error
 	// Wait waits for the command's end and gives its status. When it has returned, nothing that the
-	// command started is running any more. It may be called once. Reason is left empty. An error says that what became of the
-	// command can't be told, nor whether it still runs: the runtime goes on to end it.
+	// command started is running any more. It is called once: a session that nobody waits for may end
+	// at any time. Reason is left empty. An error says that what became of the command can't be told,
+	// nor whether it still runs: the runtime goes on to end it.
 	Wait() (Exit, error)
 	// Kill kills the command and everything it started, at once. It may be called at any time and
 	// any number of times.

@@ -118,6 +118,7 @@ func gatewayMain(dir string, namespaces bool) {
 		return
 	}
 	io.Copy(os.Stdout, p.Stdout())
+	p.Wait() // also keeps the process from being collected, which would end it
 }
 
 func TestKilledGatewayTakesItsSessions(t *testing.T) {

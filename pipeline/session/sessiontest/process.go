@@ -81,14 +81,14 @@ func Marker(n int) string { return fmt.Sprintf("%d", 8000000+os.Getpid()*10+n) }
 // Daemons is a command line that leaves processes behind in every way there is, and says "running" when they run.
 func Daemons(mark string) string {
 	return strings.ReplaceAll(`
-		sleep M &
-		setsid sleep M >/dev/null 2>&1 </dev/null &
-		(setsid sh -c 'trap "" HUP TERM INT; (sleep M; sleep M) & (sleep M &) & wait' & ) &
-		nohup sleep M >/dev/null 2>&1 &
-		(exec setsid sh -c 'kill -STOP $$; sleep M' M M) &
-		while [ $(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -cx M) -lt 7 ]; do sleep 0.01; done
+		sleep MARK &
+		setsid sleep MARK >/dev/null 2>&1 </dev/null &
+		(setsid sh -c 'trap "" HUP TERM INT; (sleep MARK; sleep MARK) & (sleep MARK &) & wait' & ) &
+		nohup sleep MARK >/dev/null 2>&1 &
+		(exec setsid sh -c 'kill -STOP $$; sleep MARK' MARK MARK) &
+		while [ $(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -cx MARK) -lt 7 ]; do sleep 0.01; done
 		echo running
-	`, "M", mark)
+	`, "MARK", mark)
 }
 
 // Running are the processes on this host with the marker as an argument.
