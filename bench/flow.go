@@ -308,7 +308,7 @@ const (
 func (f *flowing) route(ctx context.Context, drains []namedDrain) error {
 	var all []pipeline.Drain
 	for _, d := range drains {
-		all = append(all, pipeline.Drain{Name: d.Name, Open: d.open, BatchRecords: batchRecords, BatchBytes: batchBytes})
+		all = append(all, d.routed(d.Name))
 	}
 	router, err := pipeline.NewRouter(pipeline.RouterOptions{Bus: f.bus, Metrics: f.metrics, Log: f.log, Drains: all})
 	if err != nil {

@@ -39,6 +39,18 @@ type pipelineSetup struct {
 	Profile string
 }
 
+// routed is the drain as the router of a configuration that says nothing more has it.
+func (d drainSetup) routed(name string) pipeline.Drain {
+	routed := pipeline.Drain{Name: name, Open: d.open, BatchRecords: batchRecords, BatchBytes: batchBytes}
+	switch d.Type {
+	case "https":
+		routed.Writers, routed.Alone = 16, d.Format == https.JSON
+	case "elasticsearch":
+		routed.Writers = 4
+	}
+	return routed
+}
+
 // drainSetup is the one drain.
 type drainSetup struct {
 	// Type is "https", "elasticsearch" or "syslog".
@@ -114,7 +126,7 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 	})
 	router, err := pipeline.NewRouter(pipeline.RouterOptions{
 		Bus: b, Metrics: metrics, Log: log,
-		Drains: []pipeline.Drain{{Name: "bench", Open: setup.Drain.open, BatchRecords: batchRecords, BatchBytes: batchBytes}},
+		Drains: []pipeline.Drain{setup.Drain.routed("bench")},
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
+
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/pipeline/tracing"
@@ -14,51 +16,63 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
+// A delivery is a batch on its way to the drain. It is for one goroutine; several can be under way.
+type delivery struct {
+	*worker
+	span *tracing.Span // nil for none
+	due  time.Time     // when the first of the batch is to be given up; zero: there is no hurry
+	has  bool          // the turn to try a drain that fails
+}
+
 // deliver writes a batch until every entry of it is at the drain, or a dead letter. Otherwise left are the entries of which
 // that is not known, in their order, and the error is that of ctx, or of the bus, or errOverdue where a try failed that
-// was made when it was due, or later (zero: there is no hurry).
-func (w *worker) deliver(ctx context.Context, batch []sinks.Entry, due time.Time) (left []sinks.Entry, err error) {
+// was made when it was due, or later. end follows.
+func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sinks.Entry, err error) {
 	for len(batch) > 0 {
-		overdue := !due.IsZero() && !time.Now().Before(due)
-		err := w.write(ctx, batch, due)
+		d.await(ctx)
+		if ctx.Err() != nil {
+			return batch, context.Cause(ctx)
+		}
+		overdue := !d.due.IsZero() && !time.Now().Before(d.due)
+		err := d.write(ctx, batch)
 		if err == nil {
-			w.succeeded(len(batch))
+			d.succeeded(len(batch))
 			return nil, nil
 		}
 		failed := sinks.AsError(err)
 		left := undelivered(batch, failed)
-		w.count(len(batch) - len(left))
+		d.count(len(batch) - len(left))
 		if ctx.Err() != nil {
 			return left, context.Cause(ctx)
 		}
 		switch item := worst(failed); acknowledge(item.Verdict, len(left)) {
 		case actHalve:
 			middle := len(left) / 2
-			if first, err := w.deliver(ctx, left[:middle], due); err != nil {
+			if first, err := d.deliver(ctx, left[:middle]); err != nil {
 				return slices.Concat(first, left[middle:]), err
 			}
 			left = left[middle:]
 		case actDeadLetter:
-			if err := w.deadLetter(ctx, left[0], item); err != nil {
+			if err := d.deadLetter(ctx, left[0], item); err != nil {
 				return left, err
 			}
 			left = left[1:]
 		case actRetry:
-			w.state.fail(schema.DrainRetrying, err)
+			d.state.fail(schema.DrainRetrying, err)
 			if overdue {
 				return left, errOverdue
 			}
-			w.failed(ctx, err, max(w.fast.NextBackOff(), failed.RetryAfter), due)
+			d.failed(ctx, err, d.fast, failed.RetryAfter)
 		case actRetrySlow:
-			w.log.Error("the drain refuses everything until its settings are changed", "reason", item.Reason, "status", item.Status)
-			w.state.fail(schema.DrainMisconfigured, err)
+			d.log.Error("the drain refuses everything until its settings are changed", "reason", item.Reason, "status", item.Status)
+			d.state.fail(schema.DrainMisconfigured, err)
 			if overdue {
 				return left, errOverdue
 			}
-			w.failed(ctx, err, max(w.slow.NextBackOff(), failed.RetryAfter), due)
+			d.failed(ctx, err, d.slow, failed.RetryAfter)
 		case actStop:
-			w.state.fail(schema.DrainGone, err)
-			return left, w.gone(ctx, item)
+			d.state.fail(schema.DrainGone, err)
+			return left, d.gone(ctx, item)
 		}
 		if ctx.Err() != nil {
 			return left, context.Cause(ctx)
@@ -68,16 +82,46 @@ func (w *worker) deliver(ctx context.Context, batch []sinks.Entry, due time.Time
 	return nil, nil
 }
 
+// await waits for the turn to try the drain, if that fails: one delivery at a time does so. It ends when that one has got through,
+// and when the batch is due, too.
+func (d *delivery) await(ctx context.Context) {
+	if d.has || !d.failing.Load() {
+		return
+	}
+	var due <-chan time.Time
+	if !d.due.IsZero() {
+		timer := time.NewTimer(time.Until(d.due))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-d.turn:
+		if d.has = true; !d.failing.Load() {
+			d.end()
+		}
+	case <-due:
+	case <-ctx.Done():
+	}
+}
+
+// end gives the turn back.
+func (d *delivery) end() {
+	if d.has {
+		d.has = false
+		d.turn <- struct{}{}
+	}
+}
+
 // write writes a batch once. One that hangs is given up while there is still time to say what is missing.
-func (w *worker) write(ctx context.Context, batch []sinks.Entry, due time.Time) error {
-	if !due.IsZero() {
+func (d *delivery) write(ctx context.Context, batch []sinks.Entry) error {
+	if !d.due.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, w.keep.abortAfter(due), errOverdue)
+		ctx, cancel = context.WithDeadlineCause(ctx, d.keep.abortAfter(d.due), errOverdue)
 		defer cancel()
 	}
-	defer measure.Since(w.series.write, time.Now())
-	ctx, try := w.span.Try(httptrace.WithClientTrace(ctx, w.series.hooks))
-	err := w.sink.Write(ctx, batch)
+	defer measure.Since(d.series.write, time.Now())
+	ctx, try := d.span.Try(httptrace.WithClientTrace(ctx, d.series.hooks))
+	err := d.sink.Write(ctx, batch)
 	if err != nil {
 		try.End(sinks.AsError(err).Verdict.String())
 		return err
@@ -111,14 +155,13 @@ func worst(e *sinks.Error) sinks.Item {
 	return first
 }
 
-func (w *worker) succeeded(n int) {
-	w.count(n)
-	w.fast.Reset()
-	w.slow.Reset()
-	w.state.recover()
-	if w.failing.Swap(false) {
-		w.log.Info("the drain takes records again")
+func (d *delivery) succeeded(n int) {
+	d.count(n)
+	d.state.recover()
+	if d.failing.Swap(false) {
+		d.log.Info("the drain takes records again")
 	}
+	d.end()
 }
 
 // count counts records that the drain has.
@@ -128,14 +171,23 @@ func (w *worker) count(n int) {
 }
 
 // failed waits before the next try, but not for longer than until it is due.
-func (w *worker) failed(ctx context.Context, err error, wait time.Duration, due time.Time) {
-	w.failing.Store(true)
-	w.series.retries.Inc()
-	w.log.Warn("the drain did not take a batch, which is written again", "error", err, "wait", wait)
-	if !due.IsZero() {
-		wait = min(wait, max(0, time.Until(due)))
+func (d *delivery) failed(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast time.Duration) {
+	first := !d.failing.Swap(true)
+	d.series.retries.Inc()
+	d.await(ctx)
+	if !d.has {
+		return
 	}
-	w.wait(ctx, wait)
+	if first {
+		d.fast.Reset()
+		d.slow.Reset()
+	}
+	wait := max(waits.NextBackOff(), atLeast)
+	d.log.Warn("the drain did not take a batch, which is written again", "error", err, "wait", wait)
+	if !d.due.IsZero() {
+		wait = min(wait, max(0, time.Until(d.due)))
+	}
+	d.wait(ctx, wait)
 }
 
 // deadLetter keeps a record that the drain will never take.
@@ -146,10 +198,11 @@ func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) 
 	if err != nil {
 		return err
 	}
-	// Without room for it the drain waits here: part of the batch that it is of is delivered.
+	// Without room for it the delivery waits here: part of the batch that it is of is delivered.
+	waits := newBackOff(retryFirst, retryMost)
 	for err = w.bus.PublishDeadLetter(ctx, letter); errors.Is(err, bus.ErrFull); err = w.bus.PublishDeadLetter(ctx, letter) {
 		w.state.fail(schema.DrainRetrying, err)
-		wait := w.fast.NextBackOff()
+		wait := waits.NextBackOff()
 		w.log.Error("a dead letter can't be kept, and the drain waits: discard others, or make room", "error", err, "wait", wait)
 		w.wait(ctx, wait)
 		if ctx.Err() != nil {

@@ -334,7 +334,10 @@ func (w *worker) tellGaps(ctx context.Context, lease *bus.Lease) error {
 			}
 			n++
 		}
-		if _, err := w.deliver(ctx, batch, due); err != nil {
+		d := delivery{worker: w, due: due}
+		_, err := d.deliver(ctx, batch)
+		d.end()
+		if err != nil {
 			return err
 		}
 		for _, g := range all[:n] {

@@ -319,7 +319,8 @@ func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
 		}
 		return refuse(&down)(batch)
 	})
-	g.drains[1].BatchWait = time.Second // for all of it to be in one batch
+	g.drains[1].Writers, g.drains[1].BatchWait = 1, time.Second // for all of it to be in one batch
+	g.drains[1].Alone = false
 	g.begin()
 	defer func() { g.stop() }()
 	o := &Operator{Bus: g.bus, Drains: g.drains}
@@ -444,7 +445,8 @@ func TestWhatADrainHasIsNotMissing(t *testing.T) {
 		}
 		return e
 	})
-	g.drains[1].BatchWait = time.Second // for all of it to be in one batch
+	g.drains[1].Writers, g.drains[1].BatchWait = 1, time.Second // for all of it to be in one batch
+	g.drains[1].Alone = false
 	g.begin()
 	defer func() { g.stop() }()
 	o := &Operator{Bus: g.bus, Drains: g.drains}

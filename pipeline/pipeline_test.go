@@ -118,7 +118,7 @@ func (g *rig) drain() {
 
 func (g *rig) memoryDrain(name string, fail func([]sinks.Entry) error, match ...Match) *memorySink {
 	s := &memorySink{got: make(map[string][]schema.Record), fail: fail}
-	g.drains = append(g.drains, Drain{Name: name, Open: func() (sinks.Sink, error) { return s, nil }, Match: match, BatchRecords: 500, BatchBytes: 1 << 20})
+	g.drains = append(g.drains, Drain{Name: name, Open: func() (sinks.Sink, error) { return s, nil }, Match: match, Writers: 4, Alone: true, BatchRecords: 500, BatchBytes: 1 << 20})
 	return s
 }
 

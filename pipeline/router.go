@@ -34,11 +34,41 @@ type Drain struct {
 	PHI bool
 	// Apps that the drain gets, as pairs of stack and app; "" stands for any. Empty: all.
 	Match []Match
-	// BatchRecords and BatchBytes bound a batch; a batch has at least one segment.
+	// Writers is how many writes are under way at a time at the most, each of other operations, which a partition's sink must
+	// allow. Where it is 0 or 1, each partition's sink gets one at a time.
+	Writers int
+	// Alone says that a sink sends each record by itself, so that few are worth a write beside others. Otherwise
+	// it is better to wait until many can be sent together.
+	Alone bool
+	// BatchRecords and BatchBytes bound what is written at once, of which each of several writers gets a part; a batch has at least
+	// one segment.
 	BatchRecords, BatchBytes int
 	// BatchWait is how long a batch that is not full waits for more. 0 writes what is there: while that
 	// is being written, the next batch gathers.
 	BatchWait time.Duration
+}
+
+const (
+	// togetherRecords and togetherBytes are how much is worth a write of its own: larger ones are no better.
+	togetherRecords = 1000
+	togetherBytes   = 1 << 20
+)
+
+// mostRecords and mostBytes are how much a batch has at the most.
+func (d *Drain) mostRecords() int {
+	return min(d.BatchRecords, max(d.BatchRecords/max(1, d.Writers), togetherRecords))
+}
+
+func (d *Drain) mostBytes() int {
+	return min(d.BatchBytes, max(d.BatchBytes/max(1, d.Writers), togetherBytes))
+}
+
+// worthRecords is how many records are worth a write beside others.
+func (d *Drain) worthRecords() int {
+	if d.Alone {
+		return 1
+	}
+	return min(d.mostRecords(), togetherRecords)
 }
 
 // Match is a stack and an app; "" stands for any.
@@ -131,12 +161,13 @@ func (r *Router) Update(drains []Drain) error {
 			kept, all = append(kept, same...), append(all, same...)
 			continue
 		}
+		share := newShare(&d)
 		for i := range r.o.Bus.Partitions() {
 			sink, err := d.Open()
 			if err != nil {
 				return errors.Join(fmt.Errorf("drain %s: %w", d.Name, err), stopAll(fresh))
 			}
-			w := newWorker(r.o, d, i, sink)
+			w := newWorker(r.o, d, i, sink, share)
 			w.since, w.made = since(), made
 			fresh, all = append(fresh, w), append(all, w)
 		}

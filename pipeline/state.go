@@ -9,7 +9,6 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
-	"github.com/ttydrain/ttydrain/sinks"
 )
 
 const (
@@ -101,21 +100,12 @@ func (s *state) handedOver() {
 	}
 }
 
-// deliver says that a batch is being delivered.
-func (s *state) deliver(entries []sinks.Entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(entries) > 0 {
-		s.tally.oldest = time.Unix(0, entries[0].Record.Time)
-	}
-}
-
-// delivered says that the drain has a batch.
-func (s *state) delivered(b *batch) {
+// delivered says that the drain has so many more segments and records, and all up to a message.
+func (s *state) delivered(sequence uint64, segments, records int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := &s.tally
-	t.done = counted{b.last.sequence, t.done.segments + b.segments, t.done.records + uint64(len(b.entries))}
+	t.done = counted{sequence, t.done.segments + uint64(segments), t.done.records + uint64(records)}
 	if t.done.sequence == t.read.sequence && t.pending == 0 {
 		t.oldest = time.Time{}
 	}
@@ -156,6 +146,7 @@ func (s *state) lacksOldest() bool {
 	return s.still && s.tally.oldest.IsZero() && s.tally.lag().records > 0
 }
 
+// found says when the first record was shown that the drain does not have.
 func (s *state) found(oldest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,7 +13,6 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
-	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/pipeline/tracing"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -46,27 +45,31 @@ type worker struct {
 	done   chan struct{}           // closed when run has ended and the sink is closed
 	closed error                   // of closing it; after done
 
-	// Of the goroutine of run alone.
-	span  *tracing.Span          // of the batch that is being delivered; nil for none
-	taken map[recordKey]struct{} // records behind delivered that the drain has all the same
-	fast  *backoff.ExponentialBackOff
+	taken map[recordKey]struct{} // records behind delivered that the drain has all the same; of the goroutine of run alone
+
+	share *share
+	slots chan struct{}               // of share, or the worker's own
+	turn  chan struct{}               // has a token for the one delivery that tries a drain that fails
+	fast  *backoff.ExponentialBackOff // of whoever has that
 	slow  *backoff.ExponentialBackOff
 }
 
-func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink) *worker {
+func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink, share *share) *worker {
 	w := &worker{
-		drain: d, sink: sink, bus: o.Bus, metrics: o.Metrics, tracer: o.Tracer,
+		drain: d, sink: sink, share: share, slots: share.slotsOf(), turn: newSlots(1), bus: o.Bus, metrics: o.Metrics, tracer: o.Tracer,
 		partition: partition, name: leaseOf(d.Name, partition), filters: filtersOf(d, partition),
 		keep: keepingOf(o), taken: make(map[recordKey]struct{}),
-		log: o.Log.With("drain", d.Name, "partition", partition),
-		fast: backoff.NewExponentialBackOff(backoff.WithInitialInterval(retryFirst), backoff.WithMaxInterval(retryMost),
-			backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0)),
-		slow: backoff.NewExponentialBackOff(backoff.WithInitialInterval(slowFirst), backoff.WithMaxInterval(slowMost),
-			backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0)),
+		log:  o.Log.With("drain", d.Name, "partition", partition),
+		fast: newBackOff(retryFirst, retryMost), slow: newBackOff(slowFirst, slowMost),
 	}
 	w.state.tally.phi = d.PHI
 	w.control.changed = make(chan struct{})
 	return w
+}
+
+func newBackOff(first, most time.Duration) *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(most),
+		backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0))
 }
 
 // leaseOf is the name of the lease on a drain's partition, which is that of the position too.
@@ -237,207 +240,6 @@ func (w *worker) rest(ctx context.Context, lease *bus.Lease) error {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// fetched is a segment that was read.
-type fetched struct {
-	sequence uint64
-	at       time.Time // when it was published
-	size     int
-	trace    string // as bus.Message has it
-	segment  *schema.Segment
-}
-
-// A batch is what is written at once.
-type batch struct {
-	entries  []sinks.Entry
-	segments uint64
-	size     int // of the segments
-	last     fetched
-	traces   []string  // of the segments
-	shown    int64     // when the first of the records was, in nanoseconds since 1970 UTC; 0 without any
-	stored   time.Time // when the first segment of them was
-	due      time.Time // when the first of them is to be given up; zero where none ever is
-}
-
-// add adds a segment. What comes up to reached was delivered before, and is never missing.
-func (b *batch) add(f fetched, reached uint64, k keeping) {
-	b.entries = appendEntries(b.entries, f.segment)
-	b.segments++
-	b.size += f.size
-	b.last = f
-	if records := f.segment.Records; len(records) > 0 {
-		if b.shown == 0 || records[0].Time < b.shown {
-			b.shown = records[0].Time
-		}
-		if b.stored.IsZero() {
-			b.stored = f.at
-		}
-		if f.trace != "" {
-			b.traces = append(b.traces, f.trace)
-		}
-	}
-	if b.due.IsZero() && f.sequence > reached {
-		b.due = k.giveUpAt(f.at)
-	}
-}
-
-// route reads and delivers until something other than the drain fails, or something is to be given up.
-func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
-	if err := w.tellGaps(ctx, lease); err != nil {
-		return err
-	}
-	reader, err := w.bus.Read(ctx, schema.StreamLogs, w.filters, lease.Position())
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	w.state.reading(reader.Pending())
-	segments := newAhead()
-	ctx, cancel := context.WithCancelCause(ctx)
-	var fetching sync.WaitGroup
-	defer fetching.Wait() // whoever begins anew counts anew
-	defer cancel(nil)
-	fetching.Go(func() { w.fetch(ctx, cancel, reader, segments) }) // ends with ctx
-	tick := time.NewTicker(tickEvery)
-	defer tick.Stop()
-	var b batch
-	safe := lease.Progress().Safe // until when the stream keeps what is not delivered
-	defer func() { w.save(context.WithoutCancel(ctx), lease, safe) }()
-	for {
-		select {
-		case first := <-segments.queue:
-			segments.took(first)
-			safe = w.keep.safeAt(first.at)
-			b = batch{entries: b.entries[:0]}
-			w.gather(ctx, segments, &b, first, lease.Progress().Reached)
-			w.state.deliver(b.entries)
-			w.span = w.trace(&b)
-			left, err := w.deliver(ctx, b.entries, b.due)
-			w.span.End(tracing.Result(err, "not delivered"))
-			w.span = nil
-			w.note(b.entries, left)
-			if err != nil {
-				return err
-			}
-			w.forget(b.entries)
-			clear(b.entries)
-			w.delivered.Store(b.last.sequence)
-			w.state.delivered(&b)
-			w.measure(&b, first.sequence > lease.Progress().Reached)
-			safe = w.keep.safeAt(b.last.at)
-		case <-tick.C:
-			if w.state.caughtUp() {
-				safe = w.keep.safeAt(time.Now())
-			}
-			if err := w.save(ctx, lease, safe); err != nil {
-				return err
-			}
-		case <-lease.Wanted(): // between two batches
-			return bus.ErrLeaseWanted
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// gather makes a batch of a segment and those that are there behind it, or come within BatchWait.
-func (w *worker) gather(ctx context.Context, segments *ahead, b *batch, first fetched, reached uint64) {
-	b.add(first, reached, w.keep)
-	var wait <-chan time.Time
-	if w.drain.BatchWait > 0 {
-		timer := time.NewTimer(w.drain.BatchWait)
-		defer timer.Stop()
-		wait = timer.C
-	}
-	for len(b.entries) < w.drain.BatchRecords && b.size < w.drain.BatchBytes {
-		var next fetched
-		select {
-		case next = <-segments.queue:
-		default:
-			if wait == nil {
-				return
-			}
-			select {
-			case next = <-segments.queue:
-			case <-wait:
-				return
-			case <-ctx.Done():
-				return
-			}
-		}
-		segments.took(next)
-		b.add(next, reached, w.keep)
-	}
-}
-
-// trace starts the span of a batch, where a segment of it is traced.
-func (w *worker) trace(b *batch) *tracing.Span {
-	if len(b.traces) == 0 {
-		return nil
-	}
-	span := w.tracer.Follow("drain", b.traces, time.Now())
-	span.Text("drain", w.drain.Name)
-	span.Number("partition", w.partition)
-	span.Number("records", len(b.entries))
-	span.Number("bytes", b.size)
-	return span
-}
-
-// measure observes a batch that was delivered, once for all of it; fresh says that the drain did not have it before.
-func (w *worker) measure(b *batch, fresh bool) {
-	if len(b.entries) == 0 {
-		return
-	}
-	w.series.batchRecords.Observe(float64(len(b.entries)))
-	w.series.batchBytes.Observe(float64(b.size))
-	if fresh {
-		measure.Since(w.series.route, b.stored)
-		measure.Since(w.series.latency, time.Unix(0, b.shown))
-	}
-}
-
-// fetch ends with ctx, or when the stream can't be read.
-func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, reader *bus.Reader, segments *ahead) {
-	var decoder schema.Decoder
-	for {
-		m, err := reader.Next(ctx)
-		if err != nil {
-			cancel(err)
-			return
-		}
-		segment, err := decoder.Segment(m.Data)
-		if errors.Is(err, schema.ErrCorrupt) {
-			w.corrupt(m, err)
-			continue
-		}
-		if err != nil {
-			cancel(err)
-			return
-		}
-		if segment.Operation.PHI && !w.drain.PHI {
-			w.series.withheld.Add(float64(len(segment.Records)))
-			segment.Records = nil // the position moves past it all the same
-		}
-		w.state.read(m, len(segment.Records))
-		w.series.received.Add(float64(len(segment.Records)))
-		if segments.put(ctx, fetched{m.Sequence, m.Time, len(m.Data), m.Trace, segment}) != nil {
-			return
-		}
-		w.state.handedOver()
-	}
-}
-
-func (w *worker) corrupt(m bus.Message, err error) {
-	w.log.Error("a message on the LOGS stream can't be read and is passed over", "subject", m.Subject, "sequence", m.Sequence, "error", err)
-	w.metrics.Corrupt.Inc()
-}
-
-func appendEntries(batch []sinks.Entry, s *schema.Segment) []sinks.Entry {
-	for i := range s.Records {
-		batch = append(batch, sinks.Entry{Operation: s.Operation, Record: &s.Records[i]})
-	}
-	return batch
 }
 
 // save keeps the position, and until when the stream keeps what comes after it.

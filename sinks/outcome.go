@@ -6,18 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 )
 
-// An Outcome gathers what becomes of a batch that is sent in several requests, which may be under way side by side.
+// An Outcome gathers what becomes of a batch that is sent in several requests. It is for one goroutine.
 type Outcome struct {
-	delivered []bool      // each entry's is written by the one goroutine that sends it
-	stopped   atomic.Bool // nothing more is to be sent
-
-	mu     sync.Mutex // guards what follows
-	wholes []*Error   // of requests that failed as a whole
-	items  []Item     // the entries that were not delivered by requests that were sent
+	delivered []bool
+	stopped   bool     // nothing more is to be sent
+	wholes    []*Error // of requests that failed as a whole
+	items     []Item   // the entries that were not delivered by requests that were sent
 }
 
 // NewOutcome is the outcome of a batch of n entries of which none was sent yet.
@@ -26,32 +22,25 @@ func NewOutcome(n int) *Outcome { return &Outcome{delivered: make([]bool, n)} }
 // Deliver says that the drain has an entry.
 func (o *Outcome) Deliver(index int) { o.delivered[index] = true }
 
-// Fail says that the request with these entries failed as a whole. After an error that is not the records' fault nothing more
-// is to be sent: see Stopped.
-func (o *Outcome) Fail(e *Error, indices ...int) {
+// Fail says that the request with n entries from first on failed as a whole. After an error that is not the records' fault nothing
+// more is to be sent: see Stopped.
+func (o *Outcome) Fail(e *Error, first, n int) {
 	if !recordsFault(e.Verdict) {
-		o.stopped.Store(true)
+		o.stopped = true
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.wholes = append(o.wholes, e)
-	for _, i := range indices {
+	for i := first; i < first+n; i++ {
 		o.items = append(o.items, Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason})
 	}
 }
 
 // FailItem says that the drain did not take one entry of a request that it answered. Others may be sent.
-func (o *Outcome) FailItem(item Item) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.items = append(o.items, item)
-}
+func (o *Outcome) FailItem(item Item) { o.items = append(o.items, item) }
 
 // Stopped says that nothing more is to be sent: the drain is not there, or refuses everything.
-func (o *Outcome) Stopped() bool { return o.stopped.Load() }
+func (o *Outcome) Stopped() bool { return o.stopped }
 
-// Error is nil where everything was delivered. What was not sent at all has the verdict Retry. It is called when all requests have
-// ended.
+// Error is nil where everything was delivered. What was not sent at all has the verdict Retry.
 func (o *Outcome) Error() *Error {
 	if len(o.items) == 0 {
 		return nil

@@ -28,7 +28,9 @@ type Sink interface {
 	// an entry can still have arrived: a repeat is recognisable by its operation ID and sequence.
 	//
 	// The batch is the caller's: the sink keeps neither it nor any of its bytes after it returns.
-	// One goroutine calls Write at a time.
+	//
+	// One goroutine calls Write at a time, or several, if the sink says that they may; no two of them have records of the
+	// same operation at a time.
 	Write(ctx context.Context, batch []Entry) error
 
 	// Probe finds out whether the drain could be written to, as far as its protocol tells without

@@ -35,6 +35,12 @@ func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 		PHI:          d.CoversPHI(),
 		BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
 	}
+	switch {
+	case d.HTTPS != nil:
+		routed.Writers, routed.Alone = d.HTTPS.Concurrency, d.HTTPS.Format == string(https.JSON)
+	case d.Elasticsearch != nil:
+		routed.Writers = d.Elasticsearch.Concurrency
+	}
 	for _, stack := range orAny(d.Match.Stacks) {
 		for _, app := range orAny(d.Match.Apps) {
 			routed.Match = append(routed.Match, pipeline.Match{Stack: stack, App: app})
@@ -62,7 +68,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		return elasticsearch.New(elasticsearch.Options{
 			URLs: e.URLs, DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
 			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout,
-			ManageTemplate: e.ManageTemplate, Concurrency: e.Concurrency, Log: log,
+			ManageTemplate: e.ManageTemplate, Log: log,
 		})
 	case d.Syslog != nil:
 		s := d.Syslog
@@ -91,7 +97,7 @@ func openHTTPS(d config.Drain) (sinks.Sink, error) {
 	}
 	return https.New(https.Options{
 		URL: url, Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
-		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, Version: version(), Concurrency: h.Concurrency,
+		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, Version: version(),
 		MaxRequestBytes: h.MaxRequestBytes, MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
 		ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
 	})

@@ -71,7 +71,7 @@ func TestHTTPSPresetConformance(t *testing.T) {
 			sinktest.Run(t, func(t *testing.T) sinktest.Target {
 				p := newProvider(t, preset)
 				proxy := sinktest.NewProxy(t, p.server.Listener.Addr().String())
-				return sinktest.Target{Sink: preset.open(t, proxy.Address(), p.authority.File), Proxy: proxy, Received: p.received, Bytes: true}
+				return sinktest.Target{Sink: preset.open(t, proxy.Address(), p.authority.File), Proxy: proxy, Received: p.received, Bytes: true, Concurrent: true}
 			})
 		})
 	}

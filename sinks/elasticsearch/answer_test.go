@@ -63,7 +63,7 @@ func TestReadItems(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.file, func(t *testing.T) {
 			const first = 100
-			items, whole := readItems(readFile(t, "bulk/"+test.file+".json"), indices(first, test.n), o)
+			items, whole := readItems(readFile(t, "bulk/"+test.file+".json"), first, test.n, o)
 			if whole != nil {
 				t.Fatal(whole)
 			}
@@ -79,7 +79,7 @@ func TestReadItems(t *testing.T) {
 					t.Errorf("the reason quotes the record: %s", got.Reason)
 				}
 			}
-			if _, whole := readItems(readFile(t, "bulk/"+test.file+".json"), indices(first, test.n+1), o); whole == nil {
+			if _, whole := readItems(readFile(t, "bulk/"+test.file+".json"), first, test.n+1, o); whole == nil {
 				t.Error("an answer that tells of one record too few is taken for an answer")
 			}
 		})
@@ -129,7 +129,7 @@ func TestReadItemsRest(t *testing.T) {
 		{"not a create", `{"errors":false,"items":[{"index":{"status":201}}]}`, sinks.Retry, "answered 0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			items, whole := readItems([]byte(test.answer), []int{0}, o)
+			items, whole := readItems([]byte(test.answer), 0, 1, o)
 			if whole != nil || len(items) != 1 {
 				t.Fatalf("got %+v, %v", items, whole)
 			}
@@ -142,7 +142,7 @@ func TestReadItemsRest(t *testing.T) {
 		``, `<html>CANARY</html>`, `{}`, `[]`, `null`, `{"errors":false,"items":[]}`, `{"errors":false,"items":[{"create":{"status":201}}`,
 		`{"errors":true,"items":[{"create":{"status":201}}]}`, `{"errors":false,"items":[{"create":{"status":"CANARY"}}]}`,
 	} {
-		items, whole := readItems([]byte(answer), []int{0}, o)
+		items, whole := readItems([]byte(answer), 0, 1, o)
 		if whole == nil || whole.Verdict != sinks.Retry || len(items) != 0 || strings.Contains(whole.Error(), canary) {
 			t.Errorf("answer %q gives %+v, %v: want an error to retry that does not quote it", answer, items, whole)
 		}
@@ -235,7 +235,7 @@ func FuzzReadItems(f *testing.F) {
 			return
 		}
 		const first = 7
-		items, whole := readItems(data, indices(first, n), o)
+		items, whole := readItems(data, first, n, o)
 		if whole != nil {
 			if len(items) > 0 || whole.Reason == "" || len(whole.Items) > 0 {
 				t.Fatalf("items %+v and error %v", items, whole)
@@ -273,13 +273,4 @@ func TestAdvice(t *testing.T) {
 	sinktest.CheckAdvice(t, notUnderstood("it is not JSON"))
 	_, reason := judge(&itemAnswer{Status: 201, FailureStore: "used"}, options[0])
 	sinktest.CheckAdvice(t, &sinks.Error{Reason: reason})
-}
-
-// indices are n from the first on.
-func indices(first, n int) []int {
-	all := make([]int, n)
-	for i := range all {
-		all[i] = first + i
-	}
-	return all
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
@@ -19,8 +20,6 @@ import (
 const (
 	defaultTimeout         = time.Minute
 	defaultMaxRequestBytes = 5 << 20
-	// DefaultConcurrency is that of Options.
-	DefaultConcurrency     = 4
 	largestMaxRequestBytes = 10 << 20
 )
 
@@ -46,9 +45,6 @@ type Options struct {
 	// MaxRequestBytes bounds the body of a request before compression; 0 for 5 MiB, at most 10 MiB. A
 	// single record can exceed it.
 	MaxRequestBytes int
-	// Concurrency is how many requests are under way at a time at the most, each with other operations' records; 0 for
-	// DefaultConcurrency.
-	Concurrency int
 	// Gzip compresses requests.
 	Gzip bool
 	// ManageTemplate installs the index template before the first record.
@@ -66,12 +62,10 @@ type Sink struct {
 	members   []member
 	bulkPath  string
 	encoder   schema.Encoder
+	senders   sync.Pool // of *sender
 
-	// What follows belongs to Write.
-
+	templateMu   sync.Mutex // guards what follows
 	templateDone bool
-	splitter     sinks.Splitter
-	senders      []*sender // each lent to one other goroutine
 }
 
 // New makes a sink, without connecting. An error says which option is wrong and what it should be.
@@ -84,9 +78,6 @@ func New(o Options) (*Sink, error) {
 	}
 	if o.MaxRequestBytes == 0 {
 		o.MaxRequestBytes = defaultMaxRequestBytes
-	}
-	if o.Concurrency == 0 {
-		o.Concurrency = DefaultConcurrency
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -135,9 +126,7 @@ func New(o Options) (*Sink, error) {
 		members:   members,
 		bulkPath:  "/" + url.PathEscape(o.DataStream) + "/_bulk?" + query.Encode(),
 	}
-	for range o.Concurrency {
-		s.senders = append(s.senders, &sender{sink: s})
-	}
+	s.senders.New = func() any { return &sender{sink: s} }
 	return s, nil
 }
 
@@ -170,8 +159,6 @@ func (o *Options) check() error {
 		return errors.New("api_key has a character that is not allowed, such as a space or a line end: it should be the field \"encoded\" of Elasticsearch's answer to its creation")
 	case o.Timeout < 0:
 		return fmt.Errorf("timeout is %s: it should be positive", o.Timeout)
-	case o.Concurrency < 0:
-		return fmt.Errorf("concurrency is %d: it should be positive", o.Concurrency)
 	case o.MaxRequestBytes < 0 || o.MaxRequestBytes > largestMaxRequestBytes:
 		return fmt.Errorf("max_request_bytes is %d: it should be from 1 to %d", o.MaxRequestBytes, largestMaxRequestBytes)
 	}

@@ -40,7 +40,12 @@ type templateHead struct {
 // installTemplate makes sure that the index template is there, once for each sink. It fails only where
 // writing would fail too.
 func (s *Sink) installTemplate(ctx context.Context) *sinks.Error {
-	if s.templateDone || !s.options.ManageTemplate {
+	if !s.options.ManageTemplate {
+		return nil
+	}
+	s.templateMu.Lock() // whoever comes second waits for it
+	defer s.templateMu.Unlock()
+	if s.templateDone {
 		return nil
 	}
 	name, template := IndexTemplate(s.options.DataStream)
@@ -98,7 +103,7 @@ func keepTemplate(answer, template []byte) (bool, *sinks.Error) {
 	return len(installed.Templates) == 0, nil
 }
 
-// withoutTemplate goes on without the template where only that was refused.
+// withoutTemplate goes on without the template where only that was refused. Its caller holds templateMu.
 func (s *Sink) withoutTemplate(name string, a answer) *sinks.Error {
 	e := s.refusal(a)
 	var do string

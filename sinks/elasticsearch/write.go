@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"sync"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -13,8 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// Write implements [sinks.Sink]. Several requests are under way at a time, each with records of other operations; what
-// exceeds Options.MaxRequestBytes goes in several, one after the other, and those stop at the first that fails as a whole.
+// Write implements [sinks.Sink]. What exceeds Options.MaxRequestBytes goes in several requests, one after the other, and those stop
+// at the first that fails as a whole.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
@@ -22,14 +21,10 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if err := s.installTemplate(ctx); err != nil {
 		return err
 	}
+	d := s.senders.Get().(*sender)
+	defer s.senders.Put(d)
 	o := sinks.NewOutcome(len(batch))
-	lanes := s.splitter.Split(batch, len(s.senders))
-	var others sync.WaitGroup
-	for i, lane := range lanes[1:] {
-		others.Go(func() { s.senders[i+1].write(ctx, batch, lane, o) }) // ends with the last request, or with ctx
-	}
-	s.senders[0].write(ctx, batch, lanes[0], o)
-	others.Wait()
+	d.write(ctx, batch, o)
 	if e := o.Error(); e != nil {
 		return e
 	}
@@ -46,39 +41,38 @@ type sender struct {
 	answer bytes.Buffer // of the last request
 }
 
-// write sends the entries with these indices, until a request fails as a whole.
-func (d *sender) write(ctx context.Context, batch []sinks.Entry, lane []int, o *sinks.Outcome) {
-	for len(lane) > 0 && !o.Stopped() {
-		n, e := d.encode(batch, lane)
+// write sends the entries, until a request fails as a whole.
+func (d *sender) write(ctx context.Context, batch []sinks.Entry, o *sinks.Outcome) {
+	for sent := 0; sent < len(batch); {
+		n, e := d.encode(batch[sent:])
 		if e != nil {
-			o.Fail(e, lane[:n]...)
+			o.Fail(e, sent, n)
 			return
 		}
-		failed, whole := d.send(ctx, lane[:n])
+		failed, whole := d.send(ctx, sent, n)
 		if whole != nil {
-			o.Fail(whole, lane[:n]...)
+			o.Fail(whole, sent, n)
 			return
 		}
 		for _, item := range failed {
 			o.FailItem(item)
 		}
-		for _, i := range lane[:n] {
+		for i := sent; i < sent+n; i++ {
 			if len(failed) > 0 && failed[0].Index == i {
 				failed = failed[1:]
 				continue
 			}
 			o.Deliver(i)
 		}
-		lane = lane[n:]
+		sent += n
 	}
 }
 
-// encode makes the body from the first of the entries with these indices, as many as fit, and returns how many those
-// are; with an error, how many it concerns.
-func (d *sender) encode(batch []sinks.Entry, lane []int) (n int, _ *sinks.Error) {
+// encode makes the body from the first entries, as many as fit, and returns how many those are; with an error, how many it
+// concerns.
+func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 	d.body = d.body[:0]
-	for n, i := range lane {
-		e := batch[i]
+	for n, e := range batch {
 		before := len(d.body)
 		d.body = append(d.body, `{"create":{"_id":`...)
 		d.body = appendID(d.body, e.Operation, e.Record)
@@ -98,7 +92,7 @@ func (d *sender) encode(batch []sinks.Entry, lane []int) (n int, _ *sinks.Error)
 			return n, nil
 		}
 	}
-	return len(lane), nil
+	return len(batch), nil
 }
 
 // appendID appends the JSON string of a document's _id; see the package documentation.
@@ -117,9 +111,9 @@ func appendID(dst []byte, op *schema.Operation, r *schema.Record) []byte {
 	return dst
 }
 
-// send sends the body, which has the entries with these indices. It returns those that were not delivered, in their
+// send sends the body, which has n entries of the batch from first on. It returns those that were not delivered, in their
 // order, or an error that concerns them all.
-func (d *sender) send(ctx context.Context, indices []int) ([]sinks.Item, *sinks.Error) {
+func (d *sender) send(ctx context.Context, first, n int) ([]sinks.Item, *sinks.Error) {
 	s := d.sink
 	r := request{
 		doing:       "write to the data stream " + s.options.DataStream,
@@ -145,7 +139,7 @@ func (d *sender) send(ctx context.Context, indices []int) ([]sinks.Item, *sinks.
 	if answer.status != http.StatusOK {
 		return nil, s.refusal(answer)
 	}
-	return readItems(answer.body, indices, s.options)
+	return readItems(answer.body, first, n, s.options)
 }
 
 // pack makes d.packed from d.body.

@@ -42,9 +42,9 @@ func TestEncode(t *testing.T) {
 		s := newSink(t, Options{URLs: []string{"http://127.0.0.1:1"}, DataStream: "logs-ssh-test", MaxRequestBytes: limit})
 		var ids []string
 		requests := 0
-		d := s.senders[0]
+		d := s.senders.Get().(*sender)
 		for start := 0; start < len(batch); requests++ {
-			n, err := d.encode(batch, indices(start, len(batch)-start))
+			n, err := d.encode(batch[start:])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,14 +121,14 @@ func TestNewRefuses(t *testing.T) {
 func BenchmarkEncode(b *testing.B) {
 	s := newSink(b, Options{URLs: []string{"http://127.0.0.1:1"}, DataStream: "logs-ssh-test"})
 	batch := entries(1000)
-	d, lane := s.senders[0], indices(0, len(batch))
-	if _, err := d.encode(batch, lane); err != nil {
+	d := s.senders.Get().(*sender)
+	if _, err := d.encode(batch); err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(len(d.body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := d.encode(batch, lane); err != nil || n != len(batch) {
+		if n, err := d.encode(batch); err != nil || n != len(batch) {
 			b.Fatal(n, err)
 		}
 	}
@@ -141,7 +141,7 @@ func BenchmarkReadItems(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if items, whole := readItems(data, indices(0, n), Options{}); len(items) > 0 || whole != nil {
+		if items, whole := readItems(data, 0, n, Options{}); len(items) > 0 || whole != nil {
 			b.Fatal(items, whole)
 		}
 	}

@@ -46,16 +46,16 @@ func BenchmarkEncode(b *testing.B) {
 		b.Fatal(err)
 	}
 	batch := sinktest.Entries(1, 5000)
-	lane := s.splitter.Split(batch, 1)[0]
+	d := s.senders.Get().(*sender)
 	b.ReportAllocs()
 	for b.Loop() {
 		size := int64(0)
-		for left := lane; len(left) > 0; {
-			n, e := s.fill(s.senders[0], batch, left)
+		for left := batch; len(left) > 0; {
+			n, e := d.fill(left)
 			if e != nil {
 				b.Fatal(e)
 			}
-			size += int64(len(s.senders[0].plain))
+			size += int64(len(d.plain))
 			left = left[n:]
 		}
 		b.SetBytes(size)
@@ -75,10 +75,10 @@ func TestEncodeAllocates(t *testing.T) {
 			batch = append(batch, e)
 		}
 	}
-	lane := s.splitter.Split(batch, 1)[0]
+	d := s.senders.Get().(*sender)
 	n := testing.AllocsPerRun(10, func() {
-		for left := lane; len(left) > 0; {
-			n, e := s.fill(s.senders[0], batch, left)
+		for left := batch; len(left) > 0; {
+			n, e := d.fill(left)
 			if e != nil || n == 0 {
 				t.Fatal(n, e)
 			}

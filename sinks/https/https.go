@@ -10,8 +10,7 @@
 // [Shape] and limits in its [Options]. No limit cuts or drops a record in silence: what is too large
 // alone is not sent, and has the verdict TooLarge.
 //
-// Several requests are under way at a time, each with records of other operations, so that those of one operation arrive in their
-// order. Between operations there is none.
+// The requests of a Write go one after the other; several goroutines may call it at a time, with records of other operations each.
 //
 // Not guaranteed: that a request which failed had no effect, and that a drain which answers 2xx has
 // stored anything.
@@ -26,6 +25,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
@@ -57,7 +57,6 @@ func (f Format) contentType() string {
 const (
 	DefaultTimeout         = 30 * time.Second
 	DefaultMaxRequestBytes = 5 << 20
-	DefaultConcurrency     = 16
 )
 
 // Options say where and how to send. Only URL is needed.
@@ -88,9 +87,6 @@ type Options struct {
 	ArrayField string
 	// Shape says how the objects differ from the records; nil for not at all.
 	Shape *Shape
-	// Concurrency is how many requests are under way at a time at the most, each with other operations' records.
-	// Of the formats that put many records into a request, a batch of the usual size is no more than four.
-	Concurrency int
 	// Version is ttydrain's own, for the User-Agent.
 	Version string
 }
@@ -110,11 +106,7 @@ type Sink struct {
 	terminator      string // after each record
 	transport       *sinks.Transport
 	encoder         schema.Encoder
-
-	// What follows is used by the one goroutine in Write, which lends each sender to one other.
-	senders  []*sender
-	plan     plan
-	splitter sinks.Splitter
+	senders         sync.Pool // of *sender
 }
 
 // New checks the options and reads the files that they name. It connects to nothing.
@@ -132,12 +124,11 @@ func New(o Options) (*Sink, error) {
 		maxRecords:      or(o.MaxRequestRecords, math.MaxInt),
 		maxRecordBytes:  or(o.MaxRecordBytes, math.MaxInt),
 	}
-	concurrency := or(o.Concurrency, DefaultConcurrency)
 	switch {
 	case s.format.contentType() == "":
 		return nil, fmt.Errorf("format is %q: expected %q, %q or %q", o.Format, JSON, NDJSON, Array)
-	case s.timeout < 0 || s.maxRequestBytes < 0 || s.maxRecords < 0 || s.maxRecordBytes < 0 || concurrency < 0:
-		return nil, errors.New("timeout, max_request_bytes, max_request_records, max_record_bytes and concurrency must not be negative")
+	case s.timeout < 0 || s.maxRequestBytes < 0 || s.maxRecords < 0 || s.maxRecordBytes < 0:
+		return nil, errors.New("timeout, max_request_bytes, max_request_records and max_record_bytes must not be negative")
 	case o.ArrayField != "" && s.format != Array:
 		return nil, fmt.Errorf("array_field is for the format %q, and the format is %q", Array, s.format)
 	}
@@ -151,10 +142,7 @@ func New(o Options) (*Sink, error) {
 	if s.transport, err = o.TLS.Transport(s.timeout); err != nil {
 		return nil, err
 	}
-	s.senders = make([]*sender, concurrency)
-	for i := range s.senders {
-		s.senders[i] = &sender{sink: s, shaper: newShaper(o.Shape)}
-	}
+	s.senders.New = func() any { return &sender{sink: s, shaper: newShaper(o.Shape)} }
 	return s, nil
 }
 

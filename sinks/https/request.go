@@ -9,9 +9,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"slices"
+	"net/http/httptrace"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,39 +49,37 @@ func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Erro
 	return judge(s.url.Host, response)
 }
 
-// maxLent is how many buffers a sender expects back. Where the drain answers early, net/http is done with one a moment later.
-const maxLent = 4
-
 // A sender makes requests and sends them, one at a time. Its buffers are for one request after the
-// other; one that net/http may still read when the answer has come is lent until it is closed.
+// other; those that net/http may still read when the answer has come are not its own any more.
 type sender struct {
 	sink       *Sink
 	plain      []byte
 	compressed bytes.Buffer
-	lent       []*payload
 	gzip       *gzip.Writer
 	identities []byte
 	shaper     *shaper // or nil
+
+	// What follows is of one Write.
+
+	caller context.Context
+	ctx    context.Context // the caller's, with the hook of lent
+	lent   *loan
+}
+
+// A loan counts the bodies that net/http has been given to read, and those that it has read to where it wanted.
+type loan struct{ given, done atomic.Int32 }
+
+// start begins a Write, or goes on with it where an earlier request of it may still be read.
+func (d *sender) start(ctx context.Context) {
+	l := new(loan)
+	d.caller, d.lent = ctx, l
+	d.ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { l.done.Add(1) }})
 }
 
 // begin starts a new request.
 func (d *sender) begin() {
-	if d.plain == nil {
-		d.plain = d.returned()
-	}
 	d.plain = d.plain[:0]
 	d.identities = d.identities[:0]
-}
-
-// returned gives an empty buffer that was lent and is closed, or nil.
-func (d *sender) returned() []byte {
-	for i, p := range d.lent {
-		if p.open.Load() == 0 {
-			d.lent = slices.Delete(d.lent, i, i+1)
-			return p.data[:0]
-		}
-	}
-	return nil
 }
 
 // add appends a record. After an error there is nothing more in the request than before.
@@ -120,13 +117,10 @@ func (s *Sink) tooLarge(size int) *sinks.Error {
 }
 
 // send posts what has been added.
-func (d *sender) send(ctx context.Context) *sinks.Error {
+func (d *sender) send() *sinks.Error {
 	s := d.sink
 	data := d.plain
 	if s.gzip {
-		if d.compressed.Cap() == 0 {
-			d.compressed = *bytes.NewBuffer(d.returned())
-		}
 		d.compressed.Reset()
 		if d.gzip == nil {
 			d.gzip, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // an error is for levels that do not exist
@@ -137,67 +131,26 @@ func (d *sender) send(ctx context.Context) *sinks.Error {
 		data = d.compressed.Bytes()
 	}
 	key := sha256.Sum256(d.identities)
-	request := s.request(ctx, http.MethodPost)
+	request := s.request(d.ctx, http.MethodPost)
 	request.Header[idempotencyKey] = []string{hex.EncodeToString(key[:16])}
 	request.ContentLength = int64(len(data))
-	// net/http may ask for the body again when a connection that it kept turns out to be closed.
-	p := &payload{data: data}
-	request.Body = p.reader()
-	request.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil }
-	e := s.roundTrip(ctx, request)
-	if p.open.Load() != 0 { // a goroutine of net/http may still read the buffer
-		if len(d.lent) == maxLent {
-			d.lent = slices.Delete(d.lent, 0, 1) // it may have that one
-		}
-		d.lent = append(d.lent, p)
+	// net/http may ask for the body again when a connection that it kept turns out to be closed. A bytes.Reader it knows, and
+	// writes with the head in one piece.
+	body := func() io.ReadCloser {
+		d.lent.given.Add(1)
+		return io.NopCloser(bytes.NewReader(data))
+	}
+	request.Body = body()
+	request.GetBody = func() (io.ReadCloser, error) { return body(), nil }
+	e := s.roundTrip(d.ctx, request)
+	if d.lent.done.Load() != d.lent.given.Load() {
+		// The drain answered early, or nobody could be reached: a goroutine of net/http may still read the buffer, which is its own now.
 		if s.gzip {
 			d.compressed = bytes.Buffer{}
 		} else {
 			d.plain = nil
 		}
+		d.start(d.caller)
 	}
 	return e
-}
-
-// A payload is the bytes of a request's body.
-type payload struct {
-	data []byte
-	open atomic.Int32 // readers that are not closed
-}
-
-func (p *payload) reader() io.ReadCloser {
-	p.open.Add(1)
-	r := &payloadReader{payload: p}
-	r.left.Reset(p.data)
-	return r
-}
-
-// A payloadReader offers Read and Close alone: a WriteTo would lend the buffer to the connection.
-type payloadReader struct {
-	payload *payload
-
-	// mu guards what follows. Nothing says that a body is not closed while another goroutine is still in Read.
-	mu     sync.Mutex
-	left   bytes.Reader
-	closed bool
-}
-
-func (r *payloadReader) Read(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	return r.left.Read(b)
-}
-
-// Close returns when nothing reads the buffer any more. It may be called twice.
-func (r *payloadReader) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closed {
-		r.closed = true
-		r.payload.open.Add(-1)
-	}
-	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +25,8 @@ type Target struct {
 	Bytes bool
 	// Deduplicates says that the drain keeps one copy of a record that it gets twice.
 	Deduplicates bool
+	// Concurrent says that several goroutines may call Write at a time.
+	Concurrent bool
 }
 
 const (
@@ -44,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 		{"empty batch", (*suite).testEmpty},
 		{"large batch", (*suite).testLarge},
 		{"batch stays the caller's", (*suite).testOwnership},
+		{"several writes at a time", (*suite).testConcurrent},
 		{"cancel", (*suite).testCancel},
 		{"drain goes away between writes", (*suite).testGone},
 		{"drain goes away during a write", (*suite).testBroken},
@@ -121,6 +126,32 @@ func (s *suite) testLarge(t *testing.T) {
 	batch := s.entries(n)
 	s.write(t, batch)
 	s.holds(t, expected(batch), 1)
+}
+
+// testConcurrent has several goroutines write, each the batches of operations of its own.
+func (s *suite) testConcurrent(t *testing.T) {
+	if !s.Concurrent {
+		t.Skip("the sink takes one write at a time")
+	}
+	const writers, batches, records = 6, 5, 200
+	var want []Got
+	var all sync.WaitGroup
+	for range writers {
+		entries := s.entries(batches * records)
+		want = append(want, expected(entries)...)
+		all.Go(func() {
+			for batch := range slices.Chunk(entries, records) {
+				if err := s.Sink.Write(t.Context(), batch); err != nil {
+					t.Errorf("Write beside others: %v", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if !t.Failed() {
+		s.holds(t, want, 1)
+	}
 }
 
 func (s *suite) testOwnership(t *testing.T) {
