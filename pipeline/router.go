@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -27,15 +26,16 @@ type Drain struct {
 	// salt are others. By it ttydrain finds out, over restarts too, whether a drain that was gone has been changed. Nil
 	// where the settings never change.
 	Fingerprint func(salt string) string
-	// Open makes a sink; each partition's worker has its own. It may be called while another one of this drain is open.
+	// Open makes a sink: one for all partitions' workers or, where it takes one write at a time, one for each. It may be called
+	// while another one of this drain is open.
 	Open func() (sinks.Sink, error)
 	// PHI says that the drain may have protected health information. Another gets no record of an operation that may
 	// hold some, whatever Match says: the records pass it by, and are counted.
 	PHI bool
 	// Apps that the drain gets, as pairs of stack and app; "" stands for any. Empty: all.
 	Match []Match
-	// Writers is how many writes are under way at a time at the most, each of other operations, which a partition's sink must
-	// allow. Where it is 0 or 1, each partition's sink gets one at a time.
+	// Writers is how many writes are under way at a time at the most, each of other operations, which the sink must
+	// allow. Where it is 0 or 1, a sink gets one at a time.
 	Writers int
 	// Alone says that a sink sends each record by itself, so that few are worth a write beside others. Otherwise
 	// it is better to wait until many can be sent together.
@@ -162,11 +162,11 @@ func (r *Router) Update(drains []Drain) error {
 			continue
 		}
 		share := newShare(&d)
-		for i := range r.o.Bus.Partitions() {
-			sink, err := d.Open()
-			if err != nil {
-				return errors.Join(fmt.Errorf("drain %s: %w", d.Name, err), stopAll(fresh))
-			}
+		opened, err := d.openSinks(r.o.Bus.Partitions())
+		if err != nil {
+			return errors.Join(err, stopAll(fresh))
+		}
+		for i, sink := range opened {
 			w := newWorker(r.o, d, i, sink, share)
 			w.since, w.made = since(), made
 			fresh, all = append(fresh, w), append(all, w)

@@ -2,15 +2,19 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"sync/atomic"
 
+	"github.com/ttydrain/ttydrain/sinks"
 	"golang.org/x/sync/semaphore"
 )
 
 const (
-	// windowBytes bounds what a drain's workers keep of what they have read and not delivered, all together, about, in memory; for
-	// batches of more bytes it is twice those.
-	windowBytes = 8 << 20
+	// windowBytes bounds what a drain's workers keep of what they have read and not delivered, all together, about, in memory. For
+	// larger batches it is those. Where each record is sent by itself it is twice as much, since more operations have to be in it.
+	windowBytes = 4 << 20
 	// recordMemory is about how much memory a record takes beside its bytes.
 	recordMemory = 256
 )
@@ -23,9 +27,11 @@ type share struct {
 }
 
 func newShare(d *Drain) *share {
-	s := &share{slots: newSlots(d.Writers), bytes: max(windowBytes, 2*int64(d.BatchBytes))}
-	s.room = semaphore.NewWeighted(s.bytes)
-	return s
+	bytes := max(windowBytes, int64(d.BatchBytes))
+	if d.Alone {
+		bytes *= 2
+	}
+	return &share{slots: newSlots(d.Writers), room: semaphore.NewWeighted(bytes), bytes: bytes}
 }
 
 // newSlots makes a token for each of n writes that may be under way.
@@ -35,6 +41,41 @@ func newSlots(n int) chan struct{} {
 		slots <- struct{}{}
 	}
 	return slots
+}
+
+// A sharedSink is closed when the last of its workers has closed it.
+type sharedSink struct {
+	sinks.Sink
+	users atomic.Int32
+}
+
+func (s *sharedSink) Close() error {
+	if s.users.Add(-1) > 0 {
+		return nil
+	}
+	return s.Sink.Close()
+}
+
+// openSinks opens a sink for each of n workers. One that takes several writes at a time is the same for all, with the same
+// connections and buffers.
+func (d *Drain) openSinks(n int) ([]sinks.Sink, error) {
+	all := make([]sinks.Sink, 0, n)
+	for len(all) < n {
+		sink, err := d.Open()
+		if err != nil {
+			for _, s := range all {
+				err = errors.Join(err, s.Close())
+			}
+			return nil, fmt.Errorf("drain %s: %w", d.Name, err)
+		}
+		if d.Writers > 1 {
+			shared := &sharedSink{Sink: sink}
+			shared.users.Store(int32(n))
+			return slices.Repeat([]sinks.Sink{shared}, n), nil
+		}
+		all = append(all, sink)
+	}
+	return all, nil
 }
 
 // slotsOf gives the slots of one of the workers: where a sink takes one write at a time, each has its own.

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
@@ -16,8 +17,17 @@ import (
 // An Encoder writes records as the JSON objects that HTTPS and Elasticsearch drains get. It encodes
 // what all records of an operation share once. Several goroutines may use it; the zero value is ready.
 type Encoder struct {
-	mu         sync.Mutex // guards operations, not what they point to, which nobody changes
-	operations map[*Operation][]byte
+	last atomic.Pointer[encoded] // what was asked for last, which most often is what is asked for next; nil before
+
+	mu         sync.Mutex // guards operations
+	operations recent[*Operation, *encoded]
+}
+
+// encoded is the part of a record's JSON that is the same for every record of an operation, from its first comma on. Nobody
+// changes it.
+type encoded struct {
+	operation *Operation
+	json      []byte
 }
 
 // AppendRecord appends one JSON object without a line end. Bytes of the log that are not valid
@@ -76,14 +86,30 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 	return append(dst, '}'), nil
 }
 
-// shared is the part of a record's JSON that is the same for every record of the operation,
-// from its first comma on.
+// shared gives what all records of the operation share.
 func (e *Encoder) shared(op *Operation) ([]byte, error) {
+	if last := e.last.Load(); last != nil && last.operation == op {
+		return last.json, nil
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if shared, ok := e.operations[op]; ok {
-		return shared, nil
+	e.operations.ask()
+	known, ok := e.operations.now[op]
+	if !ok {
+		if known, ok = e.operations.before[op]; !ok {
+			shared, err := encodeShared(op)
+			if err != nil {
+				return nil, err
+			}
+			known = &encoded{op, shared}
+		}
+		e.operations.put(op, known)
 	}
+	e.last.Store(known)
+	return known.json, nil
+}
+
+func encodeShared(op *Operation) ([]byte, error) {
 	shared, err := json.Marshal(struct {
 		Version   string `json:"@version"`
 		Type      string `json:"type"`
@@ -106,12 +132,7 @@ func (e *Encoder) shared(op *Operation) ([]byte, error) {
 		return nil, fmt.Errorf("encode operation: %w", err)
 	}
 	shared[0] = ','
-	shared = shared[:len(shared)-1]
-	if e.operations == nil || len(e.operations) >= maxOperations {
-		e.operations = make(map[*Operation][]byte)
-	}
-	e.operations[op] = shared
-	return shared, nil
+	return shared[:len(shared)-1], nil
 }
 
 // AppendTime appends a time in nanoseconds since 1970 as RFC 3339 in UTC with nine decimals, so that

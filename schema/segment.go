@@ -120,13 +120,10 @@ func trimEnd(line []byte) []byte {
 	return line
 }
 
-// maxOperations bounds the operations that a Decoder or an Encoder keeps.
-const maxOperations = 4096
-
-// A Decoder reads segments and parses each operation once. It is for one goroutine.
+// A Decoder reads segments and parses an operation once, as long as segments of it come. It is for one goroutine.
 // The zero value is ready.
 type Decoder struct {
-	operations map[string]*Operation // by their JSON
+	operations recent[string, *Operation] // by their JSON
 }
 
 // Segment reads what [AppendSegment] wrote. The records' bytes alias data, and segments of the same
@@ -201,17 +198,17 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 }
 
 func (d *Decoder) operation(data []byte) (*Operation, error) {
-	if op, ok := d.operations[string(data)]; ok {
+	d.operations.ask()
+	if op, ok := d.operations.now[string(data)]; ok { // without making a string
 		return op, nil
 	}
-	var op *Operation // stays nil for the JSON null
-	if err := json.Unmarshal(data, &op); err != nil || op == nil {
-		return nil, ErrCorrupt // the cause could quote the content
+	op, ok := d.operations.before[string(data)]
+	if !ok {
+		if err := json.Unmarshal(data, &op); err != nil || op == nil { // nil is the JSON null
+			return nil, ErrCorrupt // the cause could quote the content
+		}
 	}
-	if d.operations == nil || len(d.operations) >= maxOperations {
-		d.operations = make(map[string]*Operation)
-	}
-	d.operations[string(data)] = op
+	d.operations.put(string(data), op)
 	return op, nil
 }
 

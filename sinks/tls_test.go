@@ -183,6 +183,7 @@ func TestAuthorityRotates(t *testing.T) {
 	defer transport.Close()
 	check := func(trusted, distrusted *httptest.Server) {
 		t.Helper()
+		transport.Renew()
 		if _, err := get(t, transport, trusted.URL); err != nil {
 			t.Fatalf("the trusted drain: %v", err)
 		}

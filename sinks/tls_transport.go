@@ -19,15 +19,14 @@ const (
 	// pingInterval is how long a connection may be silent before the kernel tests it, and how long the drain's may take to answer.
 	// Without it a connection that a firewall forgot would take a request, and keep it until that is given up.
 	pingInterval = 15 * time.Second
-	// writeBuffer is as much as four records of TLS hold.
-	writeBuffer = 64 << 10
+	// writeBuffer is as much as a record of TLS holds: a small request is one.
+	writeBuffer = 16 << 10
 	// idleConnections is more than any sink writes at once, so that connections are kept.
 	idleConnections = 128
 )
 
 // A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1, connections kept, the proxy from the environment (HTTPS_PROXY, HTTP_PROXY,
-// NO_PROXY), answers not decompressed. When the file with the authorities changes, requests from
-// then on go over new connections, which are verified against the new ones.
+// NO_PROXY), answers not decompressed.
 //
 // HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its bodies are large, and in frames of
 // 16 KiB they cost both sides up to twice the processor time; and one lost packet holds up all requests.
@@ -95,7 +94,10 @@ func (r *Transport) make() (*http.Transport, error) {
 // RoundTrip implements [http.RoundTripper].
 func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	request = traced(request)
-	response, err := r.transport().RoundTrip(request)
+	r.mu.Lock()
+	current := r.current
+	r.mu.Unlock()
+	response, err := current.RoundTrip(request)
 	if err != nil && closedEarly(err) {
 		err = r.diagnose(request, err)
 	}
@@ -156,26 +158,26 @@ func (c *openConn) Close() error {
 	return c.Conn.Close()
 }
 
-// transport is the transport for the next request.
-func (r *Transport) transport() *http.Transport {
+// Renew looks whether the file with the authorities has changed. Then requests from now on go over new connections, which are verified
+// against the new ones. A sink calls it for each batch: a request by itself may cost little more than looking.
+func (r *Transport) Renew() {
+	if r.tls.CAFile == "" {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tls.CAFile == "" {
-		return r.current
-	}
 	info, err := os.Stat(r.tls.CAFile)
 	if err != nil || r.ca != nil && os.SameFile(info, r.ca) && info.Size() == r.ca.Size() && info.ModTime().Equal(r.ca.ModTime()) {
-		return r.current
+		return
 	}
 	next, err := r.make()
 	if err != nil {
 		// Somebody is writing the file just now, or it is spoiled: what was trusted stays so,
-		// and the next request looks again.
-		return r.current
+		// and the next batch looks again.
+		return
 	}
 	r.current.CloseIdleConnections()
 	r.current, r.ca = next, info
-	return r.current
 }
 
 // A proxyError is a proxy's answer to CONNECT that is not 200.

@@ -40,6 +40,7 @@ func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (answer, b
 
 // ask is do with one client or another.
 func (s *Sink) ask(ctx context.Context, by *client.BaseClient, r request, into *bytes.Buffer) (_ answer, released bool, _ *sinks.Error) {
+	s.transport.Renew()
 	limited, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
 	hr, err := http.NewRequestWithContext(limited, r.method, r.path, nil)

@@ -237,6 +237,7 @@ func isToken(s string) bool {
 // is gone or broken fails it. That it says 404, 405 or the like proves nothing, since many drains know
 // only POST, and is taken as good.
 func (s *Sink) Probe(ctx context.Context) error {
+	s.transport.Renew()
 	request := s.request(ctx, http.MethodHead)
 	request.Header.Del("Content-Type")
 	request.Header.Del("Content-Encoding")

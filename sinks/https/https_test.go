@@ -125,7 +125,7 @@ func TestGzip(t *testing.T) {
 }
 
 func TestSplit(t *testing.T) {
-	batch := sinktest.Entries(5, 300)
+	batch := sinktest.Entries(5, 100)
 	for _, format := range []Format{NDJSON, Array} {
 		whole := newDrain(t, settings{})
 		if e := write(t, whole.sink(t, Options{Format: format}), batch); e != nil {

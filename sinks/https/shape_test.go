@@ -182,7 +182,7 @@ func TestLateOverHTTPS(t *testing.T) {
 }
 
 func TestRequestRecords(t *testing.T) {
-	for _, c := range []struct{ limit, records, requests int }{{1, 7, 7}, {3, 7, 3}, {7, 7, 1}, {8, 7, 1}, {1000, 2500, 3}} {
+	for _, c := range []struct{ limit, records, requests int }{{1, 7, 7}, {3, 7, 3}, {7, 7, 1}, {8, 7, 1}, {150, 400, 3}} {
 		for _, o := range []Options{{Format: NDJSON}, {Format: Array}, {Format: Array, ArrayField: "lines"}} {
 			d := newDrain(t, settings{handle: count})
 			o.MaxRequestRecords = c.limit

@@ -14,6 +14,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	s.transport.Renew()
 	d := s.senders.Get().(*sender)
 	defer s.senders.Put(d)
 	d.start(ctx)
@@ -77,13 +78,20 @@ func (d *sender) writeTogether(batch []sinks.Entry, o *sinks.Outcome) {
 	}
 }
 
-// fullBytes is when a request has enough: larger ones are no faster, and every write of every drain has room for one.
-const fullBytes = 1 << 20
+const (
+	// fullBytes is when a request has enough: larger ones are no faster, and every write of every drain has room for one.
+	fullBytes = 256 << 10
+	// fullRoom is room for such a request, most of them.
+	fullRoom = fullBytes + 32<<10
+)
 
 // fill begins a request with the first entries, and says how many.
 func (d *sender) fill(batch []sinks.Entry) (n int, e *sinks.Error) {
 	s := d.sink
 	d.begin()
+	if d.plain == nil && len(batch) >= fullBytes>>10 { // a record has about a KiB
+		d.plain = make([]byte, 0, fullRoom)
+	}
 	d.plain = append(d.plain, s.begin...)
 	for n = 0; n < len(batch) && n < s.maxRecords && len(d.plain) < fullBytes; n++ {
 		plain, identities := len(d.plain), len(d.identities)
