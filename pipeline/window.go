@@ -52,13 +52,13 @@ func newWindow(k keeping, reached uint64) *window {
 
 // add takes a segment, for which there is so much room.
 func (w *window) add(f fetched, room int64, now time.Time) *holding {
-	h := &holding{sequence: f.sequence, at: f.at, read: now, operation: f.segment.Operation.ID, records: len(f.segment.Records), room: room, fetched: f}
+	h := &holding{sequence: f.sequence, at: f.at, read: now, operation: f.segment.Operation.ID, records: len(f.segment.Records), room: room}
 	w.held = append(w.held, h)
 	if h.records == 0 { // the position moves past it all the same
 		h.delivered = true
 		return h
 	}
-	h.first, h.shown = f.segment.Records[0].Sequence, f.segment.Records[0].Time
+	h.first, h.shown, h.fetched = f.segment.Records[0].Sequence, f.segment.Records[0].Time, f
 	w.waiting = append(w.waiting, h)
 	w.records += h.records
 	return h
