@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/tracing/tracingtest"
 )
 
@@ -92,6 +94,9 @@ func TestMetrics(t *testing.T) {
 		`ttydrain_config_reloads_total{result="refused"}`:            0,
 	} {
 		await(t, fmt.Sprintf("for %s to be %g: it is %g", series, want, v.metric(series)), func() bool { return v.metric(series) == want })
+	}
+	if got, want := v.metric(`go_sched_gomaxprocs_threads`), float64(atOnce(new(config.Config), os.Getenv("GOMAXPROCS") != "", runtime.GOMAXPROCS(0))); got != want {
+		t.Errorf("%g goroutines run at a time, expected %g", got, want)
 	}
 	// Each stage has been measured, and the whole takes no less than its last stage.
 	for _, name := range []string{"ttydrain_capture_duration_seconds", "ttydrain_enrich_duration_seconds", "ttydrain_drain_route_duration_seconds",

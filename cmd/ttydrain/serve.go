@@ -52,6 +52,7 @@ func newServeCommand() *cobra.Command {
 				// garbage a moment later.
 				debug.SetGCPercent(routerGCPercent)
 			}
+			leaveRoomForWriters(cfg)
 			n, err := newNode(c.Context(), cfg, parts, newLog(log))
 			if err != nil {
 				return err
