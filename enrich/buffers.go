@@ -3,7 +3,7 @@ package enrich
 import "github.com/ttydrain/ttydrain/schema"
 
 // Buffers of segments are kept for later ones where they have minSpare bytes, and maxSpare of them at most. Where sessions are busy
-// they have some 300 KiB each.
+// they have about half a mebibyte each.
 const minSpare, maxSpare = 16 << 10, 8
 
 // Buffers are memory that transcripts use in turn, one after the other: what a record is made in, and that of segments which are
@@ -21,11 +21,11 @@ func (b *Buffers) Put(data []byte) {
 	}
 }
 
-// take gives a buffer for a segment of about so many bytes. It is the caller's then.
-func (b *Buffers) take(size int) []byte {
+// take gives a buffer for a segment, which is the caller's then; nil where none is spare.
+func (b *Buffers) take() []byte {
 	n := len(b.spare)
-	if size < minSpare || n == 0 {
-		return make([]byte, 0, size+size/8)
+	if n == 0 {
+		return nil
 	}
 	last := b.spare[n-1]
 	b.spare[n-1] = nil

@@ -47,8 +47,7 @@ type Transcript struct {
 	ended      bool
 
 	// segment has the finished records that are in no segment yet.
-	segment     schema.SegmentBuilder
-	segmentSize int // of the last one; the next one has most likely about as many bytes
+	segment schema.SegmentBuilder
 	// sealed are segments that are full and not taken yet.
 	sealed  []Segment
 	err     error // of the segment in the middle of an Add
@@ -265,7 +264,6 @@ func (t *Transcript) seal() error {
 	if made.Data, err = t.segment.Finish(&resume); err != nil {
 		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
 	}
-	t.segmentSize = len(made.Data)
 	t.sealed = append(t.sealed, made)
 	return nil
 }
@@ -416,7 +414,7 @@ var newline = []byte{'\n'}
 // append adds a numbered record to the next segment, and seals that when it is full.
 func (t *Transcript) append(r *schema.Record) {
 	if t.segment.Records() == 0 {
-		t.segment.Begin(t.buffers.take(t.segmentSize), t.operationJSON)
+		t.segment.Begin(t.buffers.take(), t.operationJSON)
 	}
 	if err := t.segment.Add(r); err != nil {
 		t.err = errors.Join(t.err, fmt.Errorf("operation %s: %w", t.operation.ID, err))

@@ -18,7 +18,7 @@ type SegmentBuilder struct {
 func (b *SegmentBuilder) Begin(buf, operationJSON []byte) {
 	b.room = headRoom + len(operationJSON)
 	if cap(buf) < b.room {
-		buf = make([]byte, b.room, 2*b.room+1024)
+		buf = make([]byte, b.room, 2*b.room)
 	}
 	b.operationJSON, b.buf, b.count = operationJSON, buf[:b.room], 0
 }
@@ -26,11 +26,17 @@ func (b *SegmentBuilder) Begin(buf, operationJSON []byte) {
 // headRoom is how many bytes appendHead appends at most, besides the operation.
 const headRoom = 1 + 5*binary.MaxVarintLen64
 
+// recordRoom is how many bytes a record without a detail has at most, besides its log, text and timing.
+const recordRoom = 1 + 4*binary.MaxVarintLen64 + 2*len(Digest{})
+
 // Add adds a record, which must follow the one before it. After an error it was not added.
 func (b *SegmentBuilder) Add(r *Record) error {
 	if b.count == 0 {
 		b.first = Record{Sequence: r.Sequence, Offset: r.Offset, Time: r.Time}
 		b.next = before(r)
+	}
+	if need := len(b.buf) + len(r.Log) + len(r.Text) + len(r.Timing) + recordRoom; need > cap(b.buf) { // append would grow it by less
+		b.buf = append(make([]byte, 0, max(need, 2*cap(b.buf))), b.buf...)
 	}
 	buf, err := b.next.append(b.buf, r)
 	if err != nil {
