@@ -34,7 +34,7 @@ func BenchmarkEnricher(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		filled, err := fill(b.Context(), on, key, 1, 64, 300_000, false)
+		filled, err := fill(b.Context(), on, key, 1, 64, 1_000_000, false)
 		if err != nil {
 			b.Fatal(err)
 		}
