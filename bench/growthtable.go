@@ -57,7 +57,7 @@ func joined(a, b map[string]string) map[string]string {
 
 // tablePrefixes begin the names of the subjects that have a table of their own.
 func tablePrefixes() []string {
-	return []string{"ssh/", "sessions/", "latency/", "soak", "catchup", "fanout/", "growth/"}
+	return []string{profilePrefix, "ssh/", "sessions/", "latency/", "soak", "catchup", "fanout/", "growth/"}
 }
 
 // tableOf is the prefix of the table that a subject is in; "" for the first table.

@@ -122,7 +122,7 @@ func benchmark(ctx context.Context, s *settings, only []string) ([]result, error
 	if err := os.Chmod(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	results, err := measure(ctx, append(comparisonGroups(), drains(), sshServers()), s, only)
+	results, err := measure(ctx, append(comparisonGroups(), drains(), profiles(), sshServers()), s, only)
 	if err != nil {
 		return nil, err
 	}

@@ -144,6 +144,7 @@ func (r *report) markdown() string {
 		{"the receiver's", receiverPerMillion, decimals(2)},
 		{"peak memory, MB", peakMemory, decimals(0)},
 	})
+	r.profileTable(&b)
 	r.sshTables(&b)
 	r.growthTables(&b)
 	return b.String()
@@ -153,6 +154,9 @@ func (r *report) markdown() string {
 var titles = map[string]string{
 	"https/array":             "HTTPS, `array`",
 	"keystrokes/https/ndjson": "HTTPS, `ndjson`, every keystroke a chunk",
+	"profile/https/ndjson":    "HTTPS, `ndjson`",
+	"profile/https/json":      "HTTPS, `json`",
+	"profile/syslog":          "syslog over TLS",
 	"ssh/openssh":             "OpenSSH, which records nothing",
 	"ssh/openssh+tlog":        "OpenSSH with tlog",
 	"ssh/openssh+script":      "OpenSSH with script",
@@ -199,7 +203,9 @@ func (r *report) table(b *strings.Builder, first, prefix string, columns []colum
 	}
 	b.WriteString("\n")
 	for _, c := range columns {
-		fmt.Fprintf(b, "- %s: %s.\n", c.title, how[c.metric])
+		if said := how[c.metric]; said != "" {
+			fmt.Fprintf(b, "- %s: %s.\n", c.title, said)
+		}
 	}
 	if prefix == "ssh/" {
 		b.WriteString("- ×: the ratio to OpenSSH in the same round, median of the rounds.\n")

@@ -1,6 +1,9 @@
 package enrich
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
 
 // parser is the state of an escape-sequence parser between two bytes: ECMA-48 sequences as xterm
 // reads them, in as much detail as finding their ends takes. Its values are in segments: never
@@ -113,8 +116,9 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 		c := piece[i]
 		if state == ground && c >= 0x20 && c != del {
 			if c < utf8.RuneSelf {
-				dst = append(dst, c)
-				i++
+				n := plainLength(piece[i:])
+				dst = append(dst, piece[i:i+n]...)
+				i += n
 			} else {
 				if !utf8.FullRune(piece[i:]) && !final {
 					break
@@ -174,11 +178,22 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 }
 
 // isPlain says whether the bytes are their own text: printable ASCII only.
-func isPlain(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 || c >= del {
-			return false
+func isPlain(b []byte) bool { return plainLength(b) == len(b) }
+
+// plainLength is how many bytes at the start of b are printable ASCII.
+func plainLength(b []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		// The highest bit of a byte is set by what is no ASCII, by less than a space, and by DEL and one. Only where there is such
+		// a byte another one is borrowed from or carried to.
+		v := binary.LittleEndian.Uint64(b[i:])
+		if (v|(v-0x20*ones)|(v+ones))&highs != 0 {
+			break
 		}
 	}
-	return true
+	for i < len(b) && b[i] >= 0x20 && b[i] < del {
+		i++
+	}
+	return i
 }

@@ -122,9 +122,11 @@ func BenchmarkTranscript(b *testing.B) {
 					b.Fatal(err)
 				}
 				for tr.Ready() {
-					if _, err := tr.Take(); err != nil {
+					made, err := tr.Take()
+					if err != nil {
 						b.Fatal(err)
 					}
+					tr.buffers.Put(made.Data)
 				}
 				c.Offset[0] += uint64(len(test.output))
 			}

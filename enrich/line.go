@@ -66,11 +66,12 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 			n = newline + 1
 		}
 		if newline >= 0 && len(l.pending) == 0 { // the usual case: a whole line in one chunk, not copied here
-			one := [1]arrival{{at, n}}
+			l.arrivals = append(l.arrivals, arrival{at, n})
 			l.consumed += uint64(n)
 			state := l.state
 			l.state = ground
-			emit(l, piece{log: b[:n], arrivals: one[:], state: state, cause: whole})
+			emit(l, piece{log: b[:n], arrivals: l.arrivals, state: state, cause: whole})
+			l.arrivals = l.arrivals[:0]
 			b = b[n:]
 			continue
 		}

@@ -165,7 +165,7 @@ func TestTypedCommands(t *testing.T) {
 }
 
 // load reads a recording: asciicast v2, a header and a line for each event.
-func load(t *testing.T, file string) (width, height int, all []shown) {
+func load(t testing.TB, file string) (width, height int, all []shown) {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {

@@ -72,6 +72,23 @@ func (r *row) set(x int, c cell, width int) {
 	r.written = true
 }
 
+// setPlain writes a cell for each byte, which are ASCII.
+func (r *row) setPlain(x int, b []byte) {
+	end := x + len(b)
+	r.split(x)
+	r.split(end)
+	if old := len(r.cells); old < end {
+		r.cells = slices.Grow(r.cells, end-old)[:end]
+		if old < x {
+			clear(r.cells[old:x])
+		}
+	}
+	for i, c := range b {
+		r.cells[x+i] = cell{rune: rune(c)}
+	}
+	r.written = true
+}
+
 // split blanks a wide rune that has a half on each side of x.
 func (r *row) split(x int) {
 	if 0 < x && x < len(r.cells) && r.cells[x].rune == wideTail {
@@ -146,14 +163,19 @@ func (r *row) trim() {
 // appendText appends what a person reads in the row.
 func (r *row) appendText(dst []byte) []byte {
 	for i := range r.cells {
-		switch c := &r.cells[i]; {
+		c := &r.cells[i]
+		switch {
 		case c.rune == blank:
 			dst = append(dst, ' ')
 		case c.rune < 0:
+		case c.rune < utf8.RuneSelf:
+			dst = append(dst, byte(c.rune))
 		default:
 			dst = utf8.AppendRune(dst, c.rune)
 		}
-		dst = append(dst, r.cells[i].marks...)
+		if c.marks != "" {
+			dst = append(dst, c.marks...)
+		}
 	}
 	return dst
 }

@@ -138,8 +138,9 @@ func (t *terminal) feed(b []byte, state parser) {
 		c := b[i]
 		if state == ground && c >= 0x20 && c != del {
 			if c < utf8.RuneSelf {
-				t.put(rune(c), 1)
-				i++
+				n := plainLength(b[i:])
+				t.putPlain(b[i : i+n])
+				i += n
 				continue
 			}
 			r, size := utf8.DecodeRune(b[i:])
@@ -221,6 +222,27 @@ func (t *terminal) put(r rune, width int) {
 	s.x += width
 	if s.x >= t.width {
 		s.x, s.wrapNext = t.width-1, !t.noWrap
+	}
+}
+
+// putPlain puts printable ASCII, as much at once as goes into the row.
+func (t *terminal) putPlain(b []byte) {
+	for len(b) > 0 {
+		s := t.on()
+		n := min(len(b), t.width-s.x)
+		if s.wrapNext || t.insert || t.drawingNow() || n <= 1 {
+			t.put(rune(b[0]), 1)
+			b = b[1:]
+			continue
+		}
+		row := &s.rows[s.y]
+		row.setPlain(s.x, b[:n])
+		t.last = rune(b[n-1])
+		if s.x += n; s.x == t.width {
+			row.wrapped = false // as in put
+			s.x, s.wrapNext = t.width-1, !t.noWrap
+		}
+		b = b[n:]
 	}
 }
 

@@ -357,3 +357,35 @@ func TestTerminalThatFails(t *testing.T) {
 		t.Errorf("%s: texts %q", brief(records), records[0].Text)
 	}
 }
+
+// TestPlainIsPutAtOnce: text that is put at once stands on the terminal as if it were put rune by rune.
+func TestPlainIsPutAtOnce(t *testing.T) {
+	setups := []string{"", "日本語日本語", "e\u0301a\u0302", "\x1b[4h", "\x1b[?7l", "\x0e\x1b)0", "\x1b(0", "\x1b[2;3r", "\x1b[?1049h", "\tx\t", "\x1b[3;1H0123456789", "\x1b[1;10H", "\b", "\x1b[5C", "\r", "\n"}
+	atOnce := 0
+	for seed := range uint64(3000) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		a, b := newTerminal(10, 4), newTerminal(10, 4)
+		for range 1 + rng.IntN(8) {
+			setup := []byte(setups[rng.IntN(len(setups))])
+			a.feed(setup, ground)
+			b.feed(setup, ground)
+			plain := make([]byte, rng.IntN(25))
+			for i := range plain {
+				plain[i] = ' ' + byte(rng.IntN(95))
+			}
+			if len(plain) > 1 {
+				atOnce++
+			}
+			a.putPlain(plain)
+			for _, c := range plain {
+				b.put(rune(c), 1)
+			}
+		}
+		if got, want := fmt.Sprintf("%+v", *a), fmt.Sprintf("%+v", *b); got != want {
+			t.Fatalf("seed %d: at once\n%s\nrune by rune\n%s", seed, got, want)
+		}
+	}
+	if atOnce < 1000 {
+		t.Fatalf("only %d texts: the test tests nothing", atOnce)
+	}
+}

@@ -1,13 +1,13 @@
 package enrich
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
@@ -46,14 +46,12 @@ type Transcript struct {
 	events     uint64 // event frames in records
 	ended      bool
 
-	// records are finished and in no segment yet; their bytes are in arena. Both are used again
-	// once they are encoded.
-	records []schema.Record
-	arena   []byte
-	size    int // of the records, about, as a segment
+	// segment has the finished records that are in no segment yet.
+	segment schema.SegmentBuilder
 	// sealed are segments that are full and not taken yet.
-	sealed []Segment
-	err    error // of a seal in the middle of an Add
+	sealed  []Segment
+	err     error // of the segment in the middle of an Add
+	buffers *Buffers
 }
 
 // A Segment is an encoded segment, and the position in the session that is published once it is.
@@ -75,7 +73,7 @@ func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error
 	if err != nil {
 		return nil, fmt.Errorf("encode operation %s: %w", op.ID, err)
 	}
-	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New()}
+	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New(), buffers: new(Buffers)}
 	t.lines[schema.Stderr].stream = schema.Stderr
 	if op.Interactive {
 		t.terminal = newTerminal(op.Width, op.Height)
@@ -109,6 +107,9 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 	}
 	return t, nil
 }
+
+// Use has the transcript, to which nothing was added yet, work with the buffers of others, which are for the same goroutine.
+func (t *Transcript) Use(b *Buffers) { t.buffers = b }
 
 // Operation is what the transcript is of. Nobody may change it.
 func (t *Transcript) Operation() *schema.Operation { return t.operation }
@@ -221,10 +222,10 @@ func (t *Transcript) Expire(now time.Time) {
 func (t *Transcript) Pending() bool { return len(t.lines[0].pending)+len(t.lines[1].pending) > 0 }
 
 // Ready says whether there are finished records to take.
-func (t *Transcript) Ready() bool { return len(t.sealed)+len(t.records) > 0 }
+func (t *Transcript) Ready() bool { return len(t.sealed)+t.segment.Records() > 0 }
 
 // Take gives the next segment of finished records, of which Ready says that there are some.
-// The caller owns it.
+// The caller owns it, and may give its Data to the transcript's [Buffers] when it needs them no more.
 func (t *Transcript) Take() (Segment, error) {
 	if t.err != nil {
 		return Segment{}, t.err
@@ -235,11 +236,11 @@ func (t *Transcript) Take() (Segment, error) {
 		}
 	}
 	s := t.sealed[0]
-	t.sealed = t.sealed[1:]
+	t.sealed = slices.Delete(t.sealed, 0, 1) // which lets go of it
 	return s, nil
 }
 
-// seal encodes the finished records with the state after them.
+// seal makes a segment of the finished records with the state after them.
 func (t *Transcript) seal() error {
 	digest, err := t.digest.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil {
@@ -249,65 +250,61 @@ func (t *Transcript) seal() error {
 	if err != nil {
 		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
 	}
-	s := schema.Segment{Operation: t.operation, Records: t.records, Resume: schema.Resume{
+	resume := schema.Resume{
 		Consumed: [2]uint64{t.lines[0].consumed, t.lines[1].consumed},
 		Parser:   [2]uint8{uint8(t.lines[0].state), uint8(t.lines[1].state)},
 		Events:   t.events,
 		Digest:   digest, TextDigest: textDigest,
 		Ended: t.ended,
-	}}
-	if t.terminal != nil && !t.ended && !t.terminal.isNew(t.operation.Width, t.operation.Height) {
-		s.Resume.Terminal = t.terminal.appendState(nil)
 	}
-	data, err := schema.AppendSegment(make([]byte, 0, t.size+len(t.operationJSON)+512), t.operationJSON, &s)
-	if err != nil {
+	if t.terminal != nil && !t.ended && !t.terminal.isNew(t.operation.Width, t.operation.Height) {
+		resume.Terminal = t.terminal.appendState(nil)
+	}
+	made := Segment{Position: Progress{resume.Consumed, resume.Events}, Ended: t.ended, Records: t.segment.Records(), First: t.segment.First()}
+	if made.Data, err = t.segment.Finish(&resume); err != nil {
 		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
 	}
-	t.sealed = append(t.sealed, Segment{
-		Data: data, Position: Progress{s.Resume.Consumed, s.Resume.Events}, Ended: t.ended,
-		Records: len(t.records), First: t.records[0].Time,
-	})
-	clear(t.records)
-	t.records, t.arena, t.size = t.records[:0], t.arena[:0], 0
+	t.sealed = append(t.sealed, made)
 	return nil
 }
 
 // emit makes a record of a finished piece of a line.
 func (t *Transcript) emit(l *line, p piece) {
-	log := t.keep(p.log)
-	read := trimEnd(log)
+	b := t.buffers
+	read := trimEnd(p.log)
 	plain := p.state == ground && isPlain(read)
-	if !plain {
-		start := len(t.arena)
-		t.arena, _, _ = scan(t.arena, read, p.state, true)
-		read = t.arena[start:len(t.arena):len(t.arena)]
+	onTerminal := t.terminal != nil && l.stream == schema.Stdout
+	still := !onTerminal || t.terminal.isStill(p, plain)
+	known := false
+	if onTerminal && !(still && t.terminal.passesOver(p)) {
+		b.text, known = t.terminal.show(b.text[:0], p)
+		known = known && !still
 	}
-	if t.terminal != nil && l.stream == schema.Stdout {
-		if still := t.terminal.isStill(p, plain); !still || !t.terminal.passesOver(p) {
-			start := len(t.arena)
-			var ok bool
-			if t.arena, ok = t.terminal.show(t.arena, p); ok && !still {
-				read = t.arena[start:len(t.arena):len(t.arena)]
-			}
-		}
+	switch {
+	case known:
+		read = b.text
+	case !plain:
+		b.text, _, _ = scan(b.text[:0], read, p.state, true)
+		read = b.text
 	}
-	start := len(t.arena)
-	t.arena = appendTiming(t.arena, p.arrivals)
-	t.digest.Write(log)
-	t.record(schema.Record{
+	b.timing = appendTiming(b.timing[:0], p.arrivals)
+	b.record = schema.Record{
 		Event: schema.EventOutput, Stream: l.stream, Partial: p.cause != whole, Time: p.arrivals[0].at,
-		Log: log, Text: read, Timing: t.arena[start:len(t.arena):len(t.arena)],
-	})
-}
-
-func (t *Transcript) keep(b []byte) []byte {
-	start := len(t.arena)
-	t.arena = append(t.arena, b...)
-	return t.arena[start:len(t.arena):len(t.arena)]
+		Log: p.log, Text: read, Timing: b.timing,
+	}
+	t.digest.Write(p.log)
+	t.number(&b.record)
+	t.append(&b.record)
 }
 
 // trimEnd is a line without its line end.
-func trimEnd(line []byte) []byte { return bytes.TrimRight(line, "\r\n") }
+func trimEnd(line []byte) []byte {
+	n := len(line)
+	for n > 0 && (line[n-1] == '\n' || line[n-1] == '\r') {
+		n--
+	}
+	return line[:n]
+}
 
 // addEvent makes the record of an event frame. What was shown before it comes before it: what is
 // pending is cut, as far as that cuts no sequence, which by itself shows nothing.
@@ -350,23 +347,22 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 
 // event makes the record of an event and, at the end, signs the totals.
 func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
-	r := schema.Record{Event: e, Time: at, Detail: d}
-	start := len(t.arena)
-	t.arena, _, _ = scan(t.arena, []byte(sentence(e, d)), ground, true)
-	r.Text = t.arena[start:len(t.arena):len(t.arena)]
-	if e != schema.EventEnd {
-		t.record(r)
-		return nil
+	b := t.buffers
+	b.text, _, _ = scan(b.text[:0], []byte(sentence(e, d)), ground, true)
+	b.record = schema.Record{Event: e, Time: at, Detail: d, Text: b.text}
+	if e == schema.EventEnd {
+		total := t.offset
+		d.Bytes = &total
 	}
-	total := t.offset
-	d.Bytes = &total
-	t.number(&r)
-	signature, err := t.signer.SignEnd(End{t.operation.ID, r.Sequence, total, r.Digest, r.TextDigest})
-	if err != nil {
-		return fmt.Errorf("operation %s: sign the end: %w", t.operation.ID, err)
+	t.number(&b.record)
+	if e == schema.EventEnd {
+		signature, err := t.signer.SignEnd(End{t.operation.ID, b.record.Sequence, *d.Bytes, b.record.Digest, b.record.TextDigest})
+		if err != nil {
+			return fmt.Errorf("operation %s: sign the end: %w", t.operation.ID, err)
+		}
+		d.Signature = signature
 	}
-	d.Signature = signature
-	t.append(r)
+	t.append(&b.record)
 	return nil
 }
 
@@ -402,12 +398,6 @@ func sentence(e schema.Event, d *schema.Detail) string {
 	return e.String()
 }
 
-// record numbers a record and adds it to the next segment.
-func (t *Transcript) record(r schema.Record) {
-	t.number(&r)
-	t.append(r)
-}
-
 // number gives a record its place: sequence, offset and the digests up to its end.
 func (t *Transcript) number(r *schema.Record) {
 	t.sequence++
@@ -421,24 +411,23 @@ func (t *Transcript) number(r *schema.Record) {
 
 var newline = []byte{'\n'}
 
-// recordSize is about how many bytes a record has in a segment beside its texts: two digests and a few numbers.
-const recordSize = 80
-
 // append adds a numbered record to the next segment, and seals that when it is full.
-func (t *Transcript) append(r schema.Record) {
-	t.records = append(t.records, r)
-	t.size += len(r.Log) + len(r.Timing) + recordSize
-	if len(r.Text) != len(trimEnd(r.Log)) { // otherwise it is most likely the same, and not in the segment
-		t.size += len(r.Text)
+func (t *Transcript) append(r *schema.Record) {
+	if t.segment.Records() == 0 {
+		t.segment.Begin(t.buffers.take(), t.operationJSON)
 	}
-	if t.size >= schema.MaxSegment {
+	if err := t.segment.Add(r); err != nil {
+		t.err = errors.Join(t.err, fmt.Errorf("operation %s: %w", t.operation.ID, err))
+	}
+	*r = schema.Record{} // its bytes are others'
+	if t.segment.Size() >= schema.MaxSegment {
 		t.err = errors.Join(t.err, t.seal())
 	}
 }
 
-// Size is about how many bytes of memory the finished records take.
+// Size is how many bytes of memory the finished records take, about.
 func (t *Transcript) Size() int {
-	size := t.size
+	size := t.segment.Size()
 	for i := range t.sealed {
 		size += len(t.sealed[i].Data)
 	}

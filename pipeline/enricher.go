@@ -175,6 +175,7 @@ type enriching struct {
 	log       *slog.Logger
 
 	decoder    schema.Decoder
+	buffers    enrich.Buffers        // of all operations
 	chunk      schema.Chunk          // of the message at hand
 	operations map[string]*operation // by subject on TTY
 	headless   map[string]bool       // subjects on TTY of operations whose first chunk is not there
@@ -304,6 +305,7 @@ func (p *enriching) enrich(ctx context.Context, m bus.Message) error {
 			}
 			return err
 		}
+		op.transcript.Use(&p.buffers)
 		p.operations[m.Subject] = op
 	}
 	op.touched = now
@@ -497,6 +499,7 @@ func (p *enriching) confirmed(ctx context.Context, done published) error {
 	}
 	op.sources = op.sources[n:]
 	op.last = done.sequence
+	p.buffers.Put(op.flying.Data) // which the bus has let go of
 	op.flying = nil
 	p.flying--
 	p.account(op)

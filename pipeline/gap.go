@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -85,7 +87,11 @@ func (w *worker) begin(ctx context.Context, lease *bus.Lease) error {
 	w.delivered.Store(lease.Position())
 	now := time.Now()
 	p := lease.Progress()
-	if p == (bus.Progress{}) {
+	clear(w.beyond)
+	for _, sequence := range p.Beyond {
+		w.beyond[sequence] = true
+	}
+	if reflect.DeepEqual(p, bus.Progress{}) {
 		var err error
 		p.Match = w.matchText()
 		if p.Reached, err = w.bus.BeforeTime(ctx, w.keep.givenUp(now)); err != nil {
@@ -244,6 +250,7 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 			return err
 		case segment.Operation.PHI && !w.drain.PHI:
 			withheld += len(segment.Records)
+		case w.beyond[m.Sequence]: // the drain has it
 		default:
 			g := missing[segment.Operation.ID]
 			if g == nil {
@@ -307,7 +314,15 @@ func (w *worker) moveTo(ctx context.Context, lease *bus.Lease, sequence uint64) 
 		return err
 	}
 	w.delivered.Store(sequence)
+	w.passed(sequence)
 	return nil
+}
+
+// passed forgets of beyond what the position has passed.
+func (w *worker) passed(position uint64) {
+	if len(w.beyond) > 0 {
+		maps.DeleteFunc(w.beyond, func(sequence uint64, _ bool) bool { return sequence <= position })
+	}
 }
 
 // tellGaps delivers the gap records that wait. All that they stand for is behind the position, so that each comes before

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,20 +68,18 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 	defer cancel(nil)
 	segments := make(chan fetched, fetchedSegments)
 	fetching.Go(func() { w.fetch(ctx, cancel, reader, r.room, segments) }) // ends with ctx
-	defer func() { w.save(context.WithoutCancel(ctx), lease, r.safe) }()
 	err = r.run(ctx, segments)
 	cancel(err)
 	for ; r.flying > 0; r.flying-- { // these end with ctx
 		r.took(<-r.results)
 	}
-	// Behind the position the drain has more than what is noted of these.
 	for _, h := range r.window.held {
 		if h.delivered {
-			for i := range h.records {
-				w.taken[recordKey{h.operation, h.first + uint64(i)}] = struct{}{}
-			}
+			w.beyond[h.sequence] = true
 		}
 	}
+	// Whoever goes on does not deliver it again. If this fails, it does.
+	_ = w.saveWith(context.WithoutCancel(ctx), lease, r.safe, slices.Sorted(maps.Keys(w.beyond)))
 	return err
 }
 
@@ -158,11 +158,15 @@ func (r *routing) addAll(segments <-chan fetched) {
 }
 
 func (r *routing) add(f fetched) {
-	h := r.window.add(f, r.room.size(f), time.Now())
+	room, records := r.room.size(f), 0
+	if r.beyond[f.sequence] { // the drain has it
+		records, f.segment.Records = len(f.segment.Records), nil
+	}
+	h := r.window.add(f, room, time.Now())
 	r.stuck = false
 	if h.delivered {
-		r.room.release(h.room)
-		r.advance(1, 0)
+		r.room.release(room)
+		r.advance(1, records)
 	}
 	r.lookAtFirst()
 }
@@ -216,6 +220,7 @@ func (r *routing) took(done result) error {
 func (r *routing) advance(segments, records int) {
 	if last := r.window.pass(); last != nil {
 		r.delivered.Store(last.sequence)
+		r.passed(last.sequence)
 		r.safe = r.keep.safeAt(last.at)
 	}
 	r.state.delivered(r.delivered.Load(), segments, records)

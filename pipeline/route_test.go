@@ -40,6 +40,7 @@ func TestOneOperationDoesNotHoldUpOthers(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	memory := g.memoryDrain("all", nil)
+	g.drains[0].BatchRecords = 1 // so that each batch is of one operation
 	open := make(chan struct{})
 	close(open)
 	shut := make(chan struct{})
@@ -82,12 +83,19 @@ func TestOneOperationDoesNotHoldUpOthers(t *testing.T) {
 		t.Errorf("%d writes were under way at a time, want 2 to 4", n)
 	}
 	g.stop() // the write ends with it
+	before := make(map[string]int)
+	for _, s := range sessions {
+		before[s.op.ID] = memory.count(s.op)
+	}
 	close(shut)
 	g.start()
 	defer func() { g.stop() }()
 	g.drain()
 	for _, s := range sessions {
 		memory.check(t, s.op, s.shown)
+		if n := memory.count(s.op); s.op.ID != held && n != before[s.op.ID] {
+			t.Errorf("of operation %s, all of which was delivered, %d records came again", s.op.ID, n-before[s.op.ID])
+		}
 	}
 }
 

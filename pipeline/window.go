@@ -28,8 +28,7 @@ type holding struct {
 	read      time.Time // when it came into the window
 	operation string
 	records   int
-	first     uint64  // sequence of the first of them
-	shown     int64   // when that was shown, in nanoseconds since 1970 UTC
+	shown     int64   // when the first of them was, in nanoseconds since 1970 UTC
 	fetched   fetched // until it is delivered
 	room      int64   // until then, too
 	delivered bool
@@ -58,7 +57,7 @@ func (w *window) add(f fetched, room int64, now time.Time) *holding {
 		h.delivered = true
 		return h
 	}
-	h.first, h.shown, h.fetched = f.segment.Records[0].Sequence, f.segment.Records[0].Time, f
+	h.shown, h.fetched = f.segment.Records[0].Time, f
 	w.waiting = append(w.waiting, h)
 	w.records += h.records
 	return h

@@ -45,7 +45,10 @@ type worker struct {
 	done   chan struct{}           // closed when run has ended and the sink is closed
 	closed error                   // of closing it; after done
 
-	taken map[recordKey]struct{} // records behind delivered that the drain has all the same; of the goroutine of run alone
+	// Of the goroutine of run alone: what is behind the position and the drain has all the same, as far as that is known. It does not
+	// get beyond again.
+	beyond map[uint64]bool        // whole segments, by their sequence
+	taken  map[recordKey]struct{} // records of others
 
 	share *share
 	slots chan struct{}               // of share, or the worker's own
@@ -58,7 +61,7 @@ func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink, share *
 	w := &worker{
 		drain: d, sink: sink, share: share, slots: share.slotsOf(), turn: newSlots(1), bus: o.Bus, metrics: o.Metrics, tracer: o.Tracer,
 		partition: partition, name: leaseOf(d.Name, partition), filters: filtersOf(d, partition),
-		keep: keepingOf(o), taken: make(map[recordKey]struct{}),
+		keep: keepingOf(o), beyond: make(map[uint64]bool), taken: make(map[recordKey]struct{}),
 		log:  o.Log.With("drain", d.Name, "partition", partition),
 		fast: newBackOff(retryFirst, retryMost), slow: newBackOff(slowFirst, slowMost),
 	}
@@ -177,6 +180,7 @@ func (w *worker) hold(ctx context.Context) error {
 			if err := lease.Rewind(ctx, r); err != nil {
 				return err
 			}
+			clear(w.beyond)
 			w.log.Info("the drain was rewound", "after", r.After)
 		}
 		err := w.obey(ctx, lease, wanted, changed)
@@ -249,6 +253,13 @@ func (w *worker) save(ctx context.Context, lease *bus.Lease, safe time.Time) err
 	if !moved && safe.Sub(p.Safe) < w.keep.often() {
 		return nil
 	}
+	return w.saveWith(ctx, lease, safe, nil)
+}
+
+// saveWith is save with the segments that are done beyond the position.
+func (w *worker) saveWith(ctx context.Context, lease *bus.Lease, safe time.Time, beyond []uint64) error {
+	p := lease.Progress()
+	p.Beyond = beyond
 	p.Sequence = w.delivered.Load()
 	p.Reached, p.Safe = max(p.Reached, p.Sequence), safe
 	// Without room for it, delivery goes on: a restart repeats what came after the last one that is kept.

@@ -40,6 +40,34 @@ func BenchmarkAppendSegment(b *testing.B) {
 	reportRecords(b, len(dst))
 }
 
+func addAll(b *SegmentBuilder, s *Segment) error {
+	for i := range s.Records {
+		if err := b.Add(&s.Records[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func BenchmarkSegmentBuilder(b *testing.B) {
+	s := benchSegment(benchRecords)
+	op := operationJSON(b, s.Operation)
+	var builder SegmentBuilder
+	var data []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		builder.Begin(data[:0], op)
+		err := addAll(&builder, s)
+		if err == nil {
+			data, err = builder.Finish(&s.Resume)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	reportRecords(b, len(data))
+}
+
 func BenchmarkDecodeSegment(b *testing.B) {
 	data := encodeSegment(b, benchSegment(benchRecords))
 	var d Decoder
@@ -91,6 +119,7 @@ func TestAllocations(t *testing.T) {
 	dst := make([]byte, 0, 4*len(data))
 	var e Encoder
 	var d Decoder
+	var builder SegmentBuilder
 	chunk := AppendChunk(nil, testChunk(t))
 	var c Chunk
 	for _, test := range []struct {
@@ -99,6 +128,7 @@ func TestAllocations(t *testing.T) {
 		run  func() error
 	}{
 		{"AppendSegment", 0, func() error { _, err := AppendSegment(dst, op, s); return err }},
+		{"SegmentBuilder.Add", 0, func() error { builder.Begin(dst, op); return addAll(&builder, s) }},
 		{"Decoder.Segment", 2, func() error { _, err := d.Segment(data); return err }}, // the Segment and its Records
 		{"Encoder.AppendRecord", 0, func() error { _, err := e.AppendRecord(dst, s.Operation, &s.Records[7]); return err }},
 		{"DecodeChunk", 0, func() error { return DecodeChunk(chunk, &c) }},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -19,6 +20,8 @@ const (
 // MaxSegment is the size in bytes at which a writer of segments begins a new one. One record can
 // exceed it by its own size, which enrich bounds; both stay far under NATS's limit of 1 MiB a message.
 const MaxSegment = 256 << 10
+
+var errNoRecords = errors.New("encode segment: no records")
 
 // AppendSegment appends the binary form of s, whose records must be consecutive:
 //
@@ -36,11 +39,22 @@ const MaxSegment = 256 << 10
 // operationJSON is the JSON of s.Operation, which the caller keeps so that it is made once.
 func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 	if len(s.Records) == 0 {
-		return dst, fmt.Errorf("encode segment: no records")
+		return dst, errNoRecords
 	}
-	first := &s.Records[0]
+	dst = appendHead(dst, operationJSON, &s.Records[0], len(s.Records), &s.Resume)
+	at := before(&s.Records[0])
+	var err error
+	for i := range s.Records {
+		if dst, err = at.append(dst, &s.Records[i]); err != nil {
+			return dst, err
+		}
+	}
+	return appendResume(dst, &s.Resume), nil
+}
+
+func appendHead(dst, operationJSON []byte, first *Record, count int, resume *Resume) []byte {
 	version := byte(1)
-	if len(s.Resume.Terminal) > 0 {
+	if len(resume.Terminal) > 0 {
 		version = segmentVersion
 	}
 	dst = append(dst, version)
@@ -48,59 +62,71 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 	dst = binary.AppendUvarint(dst, first.Sequence)
 	dst = binary.AppendUvarint(dst, first.Offset)
 	dst = binary.AppendVarint(dst, first.Time)
-	dst = binary.AppendUvarint(dst, uint64(len(s.Records)))
-	sequence, offset, last := first.Sequence, first.Offset, first.Time
-	for i := range s.Records {
-		r := &s.Records[i]
-		if r.Sequence != sequence || r.Offset != offset {
-			return dst, fmt.Errorf("encode segment: record %d at offset %d is not consecutive: expected %d at %d", r.Sequence, r.Offset, sequence, offset)
-		}
-		sequence++
-		offset += r.Span()
-		flags := byte(r.Event) & flagEvent
-		if r.Stream == Stderr {
-			flags |= flagStderr
-		}
-		if r.Partial {
-			flags |= flagPartial
-		}
-		hasText := !bytes.Equal(r.Text, trimEnd(r.Log))
-		if hasText {
-			flags |= flagText
-		}
-		dst = append(dst, flags)
-		dst = binary.AppendVarint(dst, r.Time-last)
-		last = r.Time
-		dst = appendBytes(dst, r.Log)
-		if hasText {
-			dst = appendBytes(dst, r.Text)
-		}
-		dst = appendBytes(dst, r.Timing)
-		dst = append(dst, r.Digest[:]...)
-		dst = append(dst, r.TextDigest[:]...)
-		if r.Event != EventOutput {
-			detail, err := json.Marshal(r.Detail)
-			if err != nil {
-				return dst, fmt.Errorf("encode segment: %w", err)
-			}
-			dst = appendBytes(dst, detail)
-		}
+	return binary.AppendUvarint(dst, uint64(count))
+}
+
+// A place is where the next record of a segment belongs.
+type place struct {
+	sequence, offset uint64
+	last             int64 // the time of the record before
+}
+
+func before(first *Record) place { return place{first.Sequence, first.Offset, first.Time} }
+
+// append appends the record that belongs here, and goes on to the next one's place.
+func (p *place) append(dst []byte, r *Record) ([]byte, error) {
+	if r.Sequence != p.sequence || r.Offset != p.offset {
+		return dst, fmt.Errorf("encode segment: record %d at offset %d is not consecutive: expected %d at %d", r.Sequence, r.Offset, p.sequence, p.offset)
 	}
-	dst = binary.AppendUvarint(dst, s.Resume.Consumed[Stdout])
-	dst = binary.AppendUvarint(dst, s.Resume.Consumed[Stderr])
-	dst = binary.AppendUvarint(dst, s.Resume.Events)
-	dst = append(dst, s.Resume.Parser[Stdout], s.Resume.Parser[Stderr])
+	flags := byte(r.Event) & flagEvent
+	if r.Stream == Stderr {
+		flags |= flagStderr
+	}
+	if r.Partial {
+		flags |= flagPartial
+	}
+	hasText := !bytes.Equal(r.Text, trimEnd(r.Log))
+	if hasText {
+		flags |= flagText
+	}
+	dst = append(dst, flags)
+	dst = binary.AppendVarint(dst, r.Time-p.last)
+	dst = appendBytes(dst, r.Log)
+	if hasText {
+		dst = appendBytes(dst, r.Text)
+	}
+	dst = appendBytes(dst, r.Timing)
+	dst = append(dst, r.Digest[:]...)
+	dst = append(dst, r.TextDigest[:]...)
+	if r.Event != EventOutput {
+		detail, err := json.Marshal(r.Detail)
+		if err != nil {
+			return dst, fmt.Errorf("encode segment: %w", err)
+		}
+		dst = appendBytes(dst, detail)
+	}
+	p.sequence++
+	p.offset += r.Span()
+	p.last = r.Time
+	return dst, nil
+}
+
+func appendResume(dst []byte, r *Resume) []byte {
+	dst = binary.AppendUvarint(dst, r.Consumed[Stdout])
+	dst = binary.AppendUvarint(dst, r.Consumed[Stderr])
+	dst = binary.AppendUvarint(dst, r.Events)
+	dst = append(dst, r.Parser[Stdout], r.Parser[Stderr])
 	ended := byte(0)
-	if s.Resume.Ended {
+	if r.Ended {
 		ended = 1
 	}
 	dst = append(dst, ended)
-	dst = appendBytes(dst, s.Resume.Digest)
-	dst = appendBytes(dst, s.Resume.TextDigest)
-	if version > 1 {
-		dst = appendBytes(dst, s.Resume.Terminal)
+	dst = appendBytes(dst, r.Digest)
+	dst = appendBytes(dst, r.TextDigest)
+	if len(r.Terminal) > 0 { // otherwise it is of version 1
+		dst = appendBytes(dst, r.Terminal)
 	}
-	return dst, nil
+	return dst
 }
 
 func appendBytes(dst, b []byte) []byte {

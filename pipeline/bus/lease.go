@@ -215,7 +215,7 @@ func (l *Lease) Save(ctx context.Context, sequence uint64) error {
 // Rewind moves the position to where a rewind wants it, and notes that this one has been followed.
 func (l *Lease) Rewind(ctx context.Context, r *schema.Rewind) error {
 	p := l.progress
-	p.Sequence, p.Rewind = r.After, r.ID
+	p.Sequence, p.Rewind, p.Beyond = r.After, r.ID, nil
 	p.Reached = max(p.Reached, r.After)
 	return l.SaveProgress(ctx, p)
 }

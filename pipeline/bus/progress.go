@@ -26,13 +26,20 @@ type Progress struct {
 	Safe time.Time
 	// Match are the filters by which the reader reads, sorted, with commas between; "" where it did not say.
 	Match string
+	// Beyond are the messages behind Sequence that the reader is done with too, in their order: the first beyondMost, where there are
+	// more. Nobody changes it.
+	Beyond []uint64
 }
 
+// beyondMost bounds what a position has in Beyond.
+const beyondMost = 1024
+
 // append appends it as the bucket has it: the sequence and, as far as there are more, the rewind ("-": none), the
-// highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC, and the filters, with spaces between.
+// highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC, the filters, and by how much each message of Beyond
+// comes after the sequence, with commas between; with spaces between these.
 func (p Progress) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, p.Sequence, 10)
-	rest := []string{"-", "-", "-", "-"}
+	rest := []string{"-", "-", "-", "-", "-"}
 	if p.Rewind != "" {
 		rest[0] = p.Rewind
 	}
@@ -44,6 +51,15 @@ func (p Progress) append(dst []byte) []byte {
 	}
 	if p.Match != "" {
 		rest[3] = p.Match
+	}
+	var beyond []byte
+	for n, sequence := range p.Beyond {
+		if sequence > p.Sequence && n < beyondMost {
+			beyond = append(strconv.AppendUint(beyond, sequence-p.Sequence, 10), ',')
+		}
+	}
+	if len(beyond) > 0 {
+		rest[4] = string(beyond[:len(beyond)-1])
 	}
 	for len(rest) > 0 && rest[len(rest)-1] == "-" {
 		rest = rest[:len(rest)-1]
@@ -75,6 +91,14 @@ func parseProgress(value []byte) (p Progress, err error) {
 			p.Safe = time.UnixMilli(milliseconds)
 		case 3:
 			p.Match = s
+		case 4:
+			for number := range strings.SplitSeq(s, ",") {
+				var after uint64
+				if after, err = strconv.ParseUint(number, 10, 64); err != nil {
+					break
+				}
+				p.Beyond = append(p.Beyond, p.Sequence+after)
+			}
 		}
 		if err != nil {
 			return p, schema.ErrCorrupt

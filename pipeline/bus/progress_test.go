@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"reflect"
 	"testing"
 	"time"
 )
@@ -15,17 +16,28 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 		"7 - 9 1700000000123":                    {Sequence: 7, Reached: 9, Safe: at},
 		"7 - - - logs.0.*.*.*,logs.0.a.b.*":      {Sequence: 7, Reached: 7, Match: "logs.0.*.*.*,logs.0.a.b.*"},
 		"18446744073709551615 - - 1700000000123": {Sequence: 1<<64 - 1, Reached: 1<<64 - 1, Safe: at},
+		"7 - - - - 2,3,100":                      {Sequence: 7, Reached: 7, Beyond: []uint64{9, 10, 107}},
 	} {
 		if got := string(p.append(nil)); got != want {
 			t.Errorf("%+v is %q, want %q", p, got, want)
 		}
-		if got, err := parseProgress([]byte(want)); err != nil || got != p {
+		if got, err := parseProgress([]byte(want)); err != nil || !reflect.DeepEqual(got, p) {
 			t.Errorf("%q is %+v, %v; want %+v", want, got, err, p)
 		}
 	}
-	for _, bad := range []string{"", "x", "-1", "7 id x", "7 - - soon"} {
+	for _, bad := range []string{"", "x", "-1", "7 id x", "7 - - soon", "7 - - - - 2,x", "7 - - - - ,"} {
 		if p, err := parseProgress([]byte(bad)); err == nil {
 			t.Errorf("%q is read as %+v", bad, p)
 		}
+	}
+
+	// What the position has passed is not kept, and of the rest no more than a bucket's value should have.
+	p := Progress{Sequence: 10, Reached: 10}
+	for sequence := range uint64(2 * beyondMost) {
+		p.Beyond = append(p.Beyond, sequence+1)
+	}
+	got, err := parseProgress(p.append(nil))
+	if err != nil || len(got.Beyond) != beyondMost-10 || got.Beyond[0] != 11 {
+		t.Errorf("%d messages are kept, from %d on, %v", len(got.Beyond), got.Beyond[0], err)
 	}
 }

@@ -1,6 +1,9 @@
 package syslog
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// suspectFor is how long before a connection's end a batch was delivered that is sent again: a
@@ -14,45 +17,56 @@ const (
 // A history has the batches that were delivered a short time ago: the drain's kernel had them, but
 // its server can have ended before it read them.
 type history struct {
-	data    []byte // the framed messages; owned by the history
-	batches []sent // what data consists of, oldest first
+	batches []sent // the oldest first
 }
 
 type sent struct {
-	size int
+	data []byte // the framed messages; owned by the history
 	at   time.Time
 }
 
-// add notes a delivered batch.
-func (h *history) add(data []byte, now time.Time) {
-	h.keep(now)
-	h.data = append(h.data, data...)
-	h.batches = append(h.batches, sent{len(data), now})
-	drop, size := 0, 0
-	for drop < len(h.batches)-1 && len(h.data)-size > maxSuspect {
-		size += h.batches[drop].size
-		drop++
+// add takes a delivered batch, and gives a buffer that is not needed any more; nil for none.
+func (h *history) add(data []byte, now time.Time) (spare []byte) {
+	spare = h.keep(now)
+	h.batches = append(h.batches, sent{data, now})
+	size, n := 0, 0
+	for _, b := range h.batches {
+		size += len(b.data)
 	}
-	h.drop(drop, size)
+	for n < len(h.batches)-1 && size > maxSuspect {
+		size -= len(h.batches[n].data)
+		n++
+	}
+	if dropped := h.drop(n); spare == nil {
+		spare = dropped
+	}
+	return spare
 }
 
-// keep forgets the batches for which the time was over at the given one.
-func (h *history) keep(now time.Time) {
-	drop, size := 0, 0
-	for drop < len(h.batches) && now.Sub(h.batches[drop].at) > suspectFor {
-		size += h.batches[drop].size
-		drop++
+// keep forgets the batches for which the time was over at the given one, and gives a buffer as add does.
+func (h *history) keep(now time.Time) (spare []byte) {
+	n := 0
+	for n < len(h.batches) && now.Sub(h.batches[n].at) > suspectFor {
+		n++
 	}
-	h.drop(drop, size)
+	return h.drop(n)
 }
 
-func (h *history) drop(batches, size int) {
-	h.batches = append(h.batches[:0], h.batches[batches:]...)
-	h.data = append(h.data[:0], h.data[size:]...)
-	if cap(h.data) > maxKept && len(h.data) < maxKept/2 {
-		h.data = append([]byte(nil), h.data...)
+func (h *history) drop(n int) (spare []byte) {
+	if n > 0 && cap(h.batches[n-1].data) <= maxKept {
+		spare = h.batches[n-1].data
 	}
+	h.batches = slices.Delete(h.batches, 0, n)
+	return spare
 }
 
 // forget forgets everything.
-func (h *history) forget() { h.drop(len(h.batches), len(h.data)) }
+func (h *history) forget() { h.drop(len(h.batches)) }
+
+// pieces are the batches, the oldest first.
+func (h *history) pieces() (all [][]byte) {
+	for _, b := range h.batches {
+		all = append(all, b.data)
+	}
+	return all
+}

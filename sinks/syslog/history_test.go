@@ -12,12 +12,8 @@ func TestHistory(t *testing.T) {
 	var h history
 	check := func(want string) {
 		t.Helper()
-		total := 0
-		for _, b := range h.batches {
-			total += b.size
-		}
-		if string(h.data) != want || total != len(want) {
-			t.Fatalf("the history has %d bytes, of batches of %d: %.40q, want %.40q", len(h.data), total, h.data, want)
+		if got := bytes.Join(h.pieces(), nil); string(got) != want {
+			t.Fatalf("the history has %d bytes: %.40q, want %.40q", len(got), got, want)
 		}
 	}
 	h.keep(now)
@@ -35,17 +31,17 @@ func TestHistory(t *testing.T) {
 	check("")
 
 	// The last batch is kept however large it is, those before it up to the limit.
-	half := bytes.Repeat([]byte("h"), maxSuspect/2)
-	for range 3 {
-		h.add(half, now)
+	for i := range 3 {
+		if spare := h.add(bytes.Repeat([]byte("h"), maxSuspect/2), now); (spare == nil) == (i == 2) {
+			t.Errorf("a buffer of %d bytes is given back with batch %d", len(spare), i)
+		}
 	}
 	check(strings.Repeat("h", maxSuspect))
 	large := bytes.Repeat([]byte("l"), 3*maxSuspect)
 	h.add(large, now)
 	check(string(large))
-	h.add([]byte("four"), now)
-	check("four")
-	if cap(h.data) > maxKept {
-		t.Errorf("%d bytes of memory are kept for 4", cap(h.data))
+	if spare := h.add([]byte("four"), now); spare != nil {
+		t.Errorf("%d bytes of memory are kept for the next batch", cap(spare))
 	}
+	check("four")
 }

@@ -64,16 +64,16 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 		}
 	}
 	first := s.conn == nil
-	var again []byte // what the connection before may have lost
+	var pieces [][]byte // what the connection before may have lost, and the batch
 	if first {
 		var err error
 		s.conn, err = connect(ctx, s.options, s.lifetime)
 		if err != nil {
 			return err
 		}
-		again = s.history.data
+		pieces = s.history.pieces()
 	}
-	if err := s.conn.deliver(ctx, again, data); err != nil {
+	if err := s.conn.deliver(ctx, append(pieces, data)...); err != nil {
 		s.conn.abort()
 		if !first { // else the history is of the one before
 			s.history.keep(s.conn.endedAt)
@@ -84,7 +84,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if first {
 		s.history.forget() // sent twice: once more would go on for ever with a server that falls over them
 	}
-	s.history.add(data, time.Now())
+	s.batch.frames.data = s.history.add(data, time.Now())
 	sinks.TraceAcceptance(ctx, "the drain's kernel has acknowledged every byte; syslog has no other answer")
 	return s.batch.refused()
 }
