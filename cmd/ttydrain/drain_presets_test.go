@@ -222,7 +222,7 @@ func TestPresetLimits(t *testing.T) {
 			if records != len(batch) {
 				t.Errorf("%d records, want %d", records, len(batch))
 			}
-			if most := 2*total/min(preset.maxBytes, 2<<20) + 4; len(p.requests) > most {
+			if most := 2*total/min(preset.maxBytes, 256<<10) + 4; len(p.requests) > most {
 				t.Errorf("%d requests for %d bytes, want at most %d", len(p.requests), total, most)
 			}
 		})
