@@ -14,8 +14,9 @@
 //   - A drain fails: its worker waits and tries again in place, in order, while the other drains' workers
 //     go on. What was sent and not confirmed is sent again: a drain gets each record at least once,
 //     and a repeat is recognisable by operation ID and sequence. Of the writes that are under way at a time, each of other
-//     operations, only one tries a drain that fails. The position is before the first segment that the drain does not have: what
-//     it has behind that, up to a few megabytes, it gets again where the work begins anew.
+//     operations, only one tries a drain that fails. The position is before the first record that the drain does
+//     not have. What it has behind that is noted where the work ends in order, and is not repeated; where a process is killed, it
+//     comes again, with what was delivered in the last quarter of a second.
 //
 //   - A message on a stream can't be read: it is passed over, told and counted. What is missing from a session then is
 //     a gap record.

@@ -88,8 +88,8 @@ func (w *worker) begin(ctx context.Context, lease *bus.Lease) error {
 	now := time.Now()
 	p := lease.Progress()
 	clear(w.beyond)
-	for _, sequence := range p.Beyond {
-		w.beyond[sequence] = true
+	for _, part := range p.Beyond {
+		w.beyond[part.Sequence] = part.Records
 	}
 	if reflect.DeepEqual(p, bus.Progress{}) {
 		var err error
@@ -250,7 +250,6 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 			return err
 		case segment.Operation.PHI && !w.drain.PHI:
 			withheld += len(segment.Records)
-		case w.beyond[m.Sequence]: // the drain has it
 		default:
 			g := missing[segment.Operation.ID]
 			if g == nil {
@@ -266,7 +265,7 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 				break // it was noted before, and then the worker ended
 			}
 			g.Through = m.Sequence
-			for i := range segment.Records {
+			for i := min(w.beyond[m.Sequence], len(segment.Records)); i < len(segment.Records); i++ {
 				r := &segment.Records[i]
 				key := recordKey{segment.Operation.ID, r.Sequence}
 				if _, there := w.taken[key]; there {
@@ -321,7 +320,7 @@ func (w *worker) moveTo(ctx context.Context, lease *bus.Lease, sequence uint64) 
 // passed forgets of beyond what the position has passed.
 func (w *worker) passed(position uint64) {
 	if len(w.beyond) > 0 {
-		maps.DeleteFunc(w.beyond, func(sequence uint64, _ bool) bool { return sequence <= position })
+		maps.DeleteFunc(w.beyond, func(sequence uint64, _ int) bool { return sequence <= position })
 	}
 }
 

@@ -75,11 +75,15 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 	}
 	for _, h := range r.window.held {
 		if h.delivered {
-			w.beyond[h.sequence] = true
+			w.beyond[h.sequence] = h.skipped + h.records
 		}
 	}
+	var beyond []bus.Part
+	for _, sequence := range slices.Sorted(maps.Keys(w.beyond)) {
+		beyond = append(beyond, bus.Part{Sequence: sequence, Records: w.beyond[sequence]})
+	}
 	// Whoever goes on does not deliver it again. If this fails, it does.
-	_ = w.saveWith(context.WithoutCancel(ctx), lease, r.safe, slices.Sorted(maps.Keys(w.beyond)))
+	_ = w.saveWith(context.WithoutCancel(ctx), lease, r.safe, beyond)
 	return err
 }
 
@@ -158,15 +162,18 @@ func (r *routing) addAll(segments <-chan fetched) {
 }
 
 func (r *routing) add(f fetched) {
-	room, records := r.room.size(f), 0
-	if r.beyond[f.sequence] { // the drain has it
-		records, f.segment.Records = len(f.segment.Records), nil
-	}
+	room := r.room.size(f)
+	skipped := min(r.beyond[f.sequence], len(f.segment.Records)) // the drain has them
+	f.segment.Records = f.segment.Records[skipped:]
 	h := r.window.add(f, room, time.Now())
+	h.skipped = skipped
 	r.stuck = false
-	if h.delivered {
+	switch {
+	case h.delivered:
 		r.room.release(room)
-		r.advance(1, records)
+		r.advance(1, skipped)
+	case skipped > 0:
+		r.advance(0, skipped)
 	}
 	r.lookAtFirst()
 }
@@ -201,6 +208,7 @@ func (r *routing) took(done result) error {
 	b := done.batch
 	if done.err != nil {
 		r.note(b.entries, done.left)
+		b.split(done.left, r.beyond)
 		return done.err
 	}
 	r.forget(b.entries)

@@ -27,7 +27,8 @@ type holding struct {
 	at        time.Time // when it was published
 	read      time.Time // when it came into the window
 	operation string
-	records   int
+	skipped   int     // records that the drain had before
+	records   int     // the others
 	shown     int64   // when the first of them was, in nanoseconds since 1970 UTC
 	fetched   fetched // until it is delivered
 	room      int64   // until then, too
@@ -143,5 +144,26 @@ func (b *batch) add(h *holding, reached uint64, k keeping) {
 	}
 	if b.due.IsZero() && h.sequence > reached {
 		b.due = k.giveUpAt(h.at)
+	}
+}
+
+// split notes what the drain has of a batch that was not delivered as a whole, by segment: its first records, up to one of those that
+// are left.
+func (b *batch) split(left []sinks.Entry, has map[uint64]int) {
+	entries := b.entries
+	for _, h := range b.segments {
+		n := 0
+		for n < h.records && (len(left) == 0 || entries[n] != left[0]) {
+			n++
+		}
+		for i := range h.records { // those of the segment that are left
+			if len(left) > 0 && entries[i] == left[0] {
+				left = left[1:]
+			}
+		}
+		entries = entries[h.records:]
+		if n > 0 {
+			has[h.sequence] = h.skipped + n
+		}
 	}
 }

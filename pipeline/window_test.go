@@ -1,12 +1,14 @@
 package pipeline
 
 import (
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
 // segmentOf is a segment of an operation with n records from a sequence on.
@@ -97,6 +99,36 @@ func TestWindow(t *testing.T) {
 		}
 		if position != stream || total != 0 || w.records != 0 {
 			t.Fatalf("at segment %d of %d, %d records lack, %d wait", position, stream, total, w.records)
+		}
+	}
+}
+
+func TestSplitBatch(t *testing.T) {
+	w := newWindow(keeping{time.Hour, time.Minute}, 0)
+	for i, n := range []int{3, 2, 4, 1} {
+		w.add(fetched{sequence: uint64(10 + i), segment: segmentOf("a", 1, n)}, 0, time.Time{})
+	}
+	w.held[1].skipped = 5
+	b := w.next(100, 100)
+	pick := func(indices ...int) (entries []sinks.Entry) {
+		for _, i := range indices {
+			entries = append(entries, b.entries[i])
+		}
+		return entries
+	}
+	for _, c := range []struct {
+		left []sinks.Entry
+		want map[uint64]int
+	}{
+		{nil, map[uint64]int{10: 3, 11: 7, 12: 4, 13: 1}},
+		{pick(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), map[uint64]int{}},
+		{pick(4, 5, 6, 7, 8, 9), map[uint64]int{10: 3, 11: 6}},
+		{pick(5, 6, 7, 8, 9), map[uint64]int{10: 3, 11: 7}},
+		{pick(1, 6, 9), map[uint64]int{10: 1, 11: 7, 12: 1}},
+	} {
+		has := make(map[uint64]int)
+		if b.split(c.left, has); !maps.Equal(has, c.want) {
+			t.Errorf("of a batch of which %d are left the drain has %v, want %v", len(c.left), has, c.want)
 		}
 	}
 }

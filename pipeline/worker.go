@@ -47,7 +47,7 @@ type worker struct {
 
 	// Of the goroutine of run alone: what is behind the position and the drain has all the same, as far as that is known. It does not
 	// get beyond again.
-	beyond map[uint64]bool        // whole segments, by their sequence
+	beyond map[uint64]int         // of segments, by their sequence, the first so many records
 	taken  map[recordKey]struct{} // records of others
 
 	share *share
@@ -61,7 +61,7 @@ func newWorker(o RouterOptions, d Drain, partition int, sink sinks.Sink, share *
 	w := &worker{
 		drain: d, sink: sink, share: share, slots: share.slotsOf(), turn: newSlots(1), bus: o.Bus, metrics: o.Metrics, tracer: o.Tracer,
 		partition: partition, name: leaseOf(d.Name, partition), filters: filtersOf(d, partition),
-		keep: keepingOf(o), beyond: make(map[uint64]bool), taken: make(map[recordKey]struct{}),
+		keep: keepingOf(o), beyond: make(map[uint64]int), taken: make(map[recordKey]struct{}),
 		log:  o.Log.With("drain", d.Name, "partition", partition),
 		fast: newBackOff(retryFirst, retryMost), slow: newBackOff(slowFirst, slowMost),
 	}
@@ -256,8 +256,8 @@ func (w *worker) save(ctx context.Context, lease *bus.Lease, safe time.Time) err
 	return w.saveWith(ctx, lease, safe, nil)
 }
 
-// saveWith is save with the segments that are done beyond the position.
-func (w *worker) saveWith(ctx context.Context, lease *bus.Lease, safe time.Time, beyond []uint64) error {
+// saveWith is save with what is done beyond the position.
+func (w *worker) saveWith(ctx context.Context, lease *bus.Lease, safe time.Time, beyond []bus.Part) error {
 	p := lease.Progress()
 	p.Beyond = beyond
 	p.Sequence = w.delivered.Load()

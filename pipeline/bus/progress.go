@@ -26,9 +26,15 @@ type Progress struct {
 	Safe time.Time
 	// Match are the filters by which the reader reads, sorted, with commas between; "" where it did not say.
 	Match string
-	// Beyond are the messages behind Sequence that the reader is done with too, in their order: the first beyondMost, where there are
-	// more. Nobody changes it.
-	Beyond []uint64
+	// Beyond are the messages behind Sequence that the reader is done with too, wholly or in part, in their order: the first
+	// beyondMost, where there are more. Nobody changes it.
+	Beyond []Part
+}
+
+// A Part is what a reader is done with of a message.
+type Part struct {
+	Sequence uint64
+	Records  int // the first ones
 }
 
 // beyondMost bounds what a position has in Beyond.
@@ -36,7 +42,7 @@ const beyondMost = 1024
 
 // append appends it as the bucket has it: the sequence and, as far as there are more, the rewind ("-": none), the
 // highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC, the filters, and by how much each message of Beyond
-// comes after the sequence, with commas between; with spaces between these.
+// comes after the sequence, a colon and how many records, with commas between; with spaces between these.
 func (p Progress) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, p.Sequence, 10)
 	rest := []string{"-", "-", "-", "-", "-"}
@@ -53,9 +59,9 @@ func (p Progress) append(dst []byte) []byte {
 		rest[3] = p.Match
 	}
 	var beyond []byte
-	for n, sequence := range p.Beyond {
-		if sequence > p.Sequence && n < beyondMost {
-			beyond = append(strconv.AppendUint(beyond, sequence-p.Sequence, 10), ',')
+	for n, part := range p.Beyond {
+		if part.Sequence > p.Sequence && n < beyondMost {
+			beyond = fmt.Appendf(beyond, "%d:%d,", part.Sequence-p.Sequence, part.Records)
 		}
 	}
 	if len(beyond) > 0 {
@@ -92,12 +98,13 @@ func parseProgress(value []byte) (p Progress, err error) {
 		case 3:
 			p.Match = s
 		case 4:
-			for number := range strings.SplitSeq(s, ",") {
+			for part := range strings.SplitSeq(s, ",") {
 				var after uint64
-				if after, err = strconv.ParseUint(number, 10, 64); err != nil {
+				var records int
+				if _, err = fmt.Sscanf(part, "%d:%d", &after, &records); err != nil {
 					break
 				}
-				p.Beyond = append(p.Beyond, p.Sequence+after)
+				p.Beyond = append(p.Beyond, Part{p.Sequence + after, records})
 			}
 		}
 		if err != nil {

@@ -16,7 +16,7 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 		"7 - 9 1700000000123":                    {Sequence: 7, Reached: 9, Safe: at},
 		"7 - - - logs.0.*.*.*,logs.0.a.b.*":      {Sequence: 7, Reached: 7, Match: "logs.0.*.*.*,logs.0.a.b.*"},
 		"18446744073709551615 - - 1700000000123": {Sequence: 1<<64 - 1, Reached: 1<<64 - 1, Safe: at},
-		"7 - - - - 2,3,100":                      {Sequence: 7, Reached: 7, Beyond: []uint64{9, 10, 107}},
+		"7 - - - - 2:1,3:40,100:2":               {Sequence: 7, Reached: 7, Beyond: []Part{{9, 1}, {10, 40}, {107, 2}}},
 	} {
 		if got := string(p.append(nil)); got != want {
 			t.Errorf("%+v is %q, want %q", p, got, want)
@@ -25,7 +25,7 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 			t.Errorf("%q is %+v, %v; want %+v", want, got, err, p)
 		}
 	}
-	for _, bad := range []string{"", "x", "-1", "7 id x", "7 - - soon", "7 - - - - 2,x", "7 - - - - ,"} {
+	for _, bad := range []string{"", "x", "-1", "7 id x", "7 - - soon", "7 - - - - 2:1,x", "7 - - - - ,", "7 - - - - 2"} {
 		if p, err := parseProgress([]byte(bad)); err == nil {
 			t.Errorf("%q is read as %+v", bad, p)
 		}
@@ -34,10 +34,10 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 	// What the position has passed is not kept, and of the rest no more than a bucket's value should have.
 	p := Progress{Sequence: 10, Reached: 10}
 	for sequence := range uint64(2 * beyondMost) {
-		p.Beyond = append(p.Beyond, sequence+1)
+		p.Beyond = append(p.Beyond, Part{sequence + 1, 1})
 	}
 	got, err := parseProgress(p.append(nil))
-	if err != nil || len(got.Beyond) != beyondMost-10 || got.Beyond[0] != 11 {
-		t.Errorf("%d messages are kept, from %d on, %v", len(got.Beyond), got.Beyond[0], err)
+	if err != nil || len(got.Beyond) != beyondMost-10 || got.Beyond[0] != (Part{11, 1}) {
+		t.Errorf("%d messages are kept, from %+v on, %v", len(got.Beyond), got.Beyond[0], err)
 	}
 }
