@@ -323,7 +323,7 @@ func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
 		confirmed[id] = true
 	}
 	t.Logf("%d of %d records came again, from %d connections; %d are known to have been confirmed", repeats, len(seen), connections, len(confirmed))
-	if connections < 100 || len(confirmed) == 0 {
+	if connections < 25 || len(confirmed) == 0 {
 		t.Errorf("the drain %s has not come and gone: nothing was tested", r.name)
 	}
 }
