@@ -155,6 +155,7 @@ func flowMain(in *json.Decoder, out *json.Encoder) error {
 	if err := in.Decode(&f.setup); err != nil {
 		return err
 	}
+	asServe()
 	log, err := os.Create(filepath.Join(f.setup.Dir, flowLog))
 	if err != nil {
 		return err

@@ -99,12 +99,21 @@ func measured(work func() error) (pipelineAnswer, error) {
 	return pipelineAnswer{used, now.Peak}, err
 }
 
+// asServe has this process run as many goroutines at a time as `ttydrain serve` does with an embedded server that syncs every
+// write.
+func asServe() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + bus.Writers)
+	}
+}
+
 // pipelineMain is the process.
 func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 	var setup pipelineSetup
 	if err := in.Decode(&setup); err != nil {
 		return err
 	}
+	asServe()
 	ctx := context.Background() // the process ends with its input
 	key, err := enrich.LoadKey(filepath.Join(setup.Dir, "key.pem"), "")
 	if err != nil {

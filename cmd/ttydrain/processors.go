@@ -4,12 +4,9 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
-
-// writers are how many goroutines can wait for the disk at a time where every write is synced: those that write to the streams TTY
-// and LOGS.
-const writers = 2
 
 // leaveRoomForWriters has Go run as many goroutines at a time as there are processors, and the writers besides.
 //
@@ -31,5 +28,5 @@ func atOnce(c *config.Config, decided bool, n int) int {
 	if decided || c.NATS != nil || c.SyncInterval > 0 {
 		return n
 	}
-	return n + writers
+	return n + bus.Writers
 }

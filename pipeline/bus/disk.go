@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Writers are how many goroutines of the embedded server can wait for the disk at a time where every write is synced: those that
+// write to the streams TTY and LOGS.
+const Writers = 2
+
 // A need is what something is written for: each leaves part of the reserve to those behind it, so that a disk that
 // fills ends the sessions first, lets what they showed go on to the drains for longer, and can note what was done last.
 type need uint64
