@@ -3,8 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -78,12 +76,8 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 			w.beyond[h.sequence] = h.skipped + h.records
 		}
 	}
-	var beyond []bus.Part
-	for _, sequence := range slices.Sorted(maps.Keys(w.beyond)) {
-		beyond = append(beyond, bus.Part{Sequence: sequence, Records: w.beyond[sequence]})
-	}
 	// Whoever goes on does not deliver it again. If this fails, it does.
-	_ = w.saveWith(context.WithoutCancel(ctx), lease, r.safe, beyond)
+	_ = w.save(context.WithoutCancel(ctx), lease, r.safe)
 	return err
 }
 

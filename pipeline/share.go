@@ -7,8 +7,9 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/ttydrain/ttydrain/sinks"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -250,16 +251,13 @@ func (w *worker) rest(ctx context.Context, lease *bus.Lease) error {
 func (w *worker) save(ctx context.Context, lease *bus.Lease, safe time.Time) error {
 	p := lease.Progress()
 	moved := w.delivered.Load() != p.Sequence
-	if !moved && safe.Sub(p.Safe) < w.keep.often() {
+	if !moved && safe.Sub(p.Safe) < w.keep.often() && len(w.beyond)+len(p.Beyond) == 0 {
 		return nil
 	}
-	return w.saveWith(ctx, lease, safe, nil)
-}
-
-// saveWith is save with what is done beyond the position.
-func (w *worker) saveWith(ctx context.Context, lease *bus.Lease, safe time.Time, beyond []bus.Part) error {
-	p := lease.Progress()
-	p.Beyond = beyond
+	p.Beyond = nil
+	for _, sequence := range slices.Sorted(maps.Keys(w.beyond)) {
+		p.Beyond = append(p.Beyond, bus.Part{Sequence: sequence, Records: w.beyond[sequence]})
+	}
 	p.Sequence = w.delivered.Load()
 	p.Reached, p.Safe = max(p.Reached, p.Sequence), safe
 	// Without room for it, delivery goes on: a restart repeats what came after the last one that is kept.
