@@ -16,7 +16,7 @@ type Proxy struct {
 	mu       sync.Mutex // guards what follows
 	listener net.Listener
 	accepted chan struct{} // closed when nothing more of listener is accepted
-	open     map[net.Conn]bool
+	open     map[*proxied]bool
 	// stalled is not nil while nothing is passed on; held is closed when something was held back.
 	stalled chan struct{}
 	held    chan struct{}
@@ -26,7 +26,7 @@ type Proxy struct {
 // NewProxy starts a proxy for the drain at the address (host:port, TCP), and ends it with the test.
 func NewProxy(t *testing.T, drain string) *Proxy {
 	t.Helper()
-	p := &Proxy{drain: drain, open: make(map[net.Conn]bool)}
+	p := &Proxy{drain: drain, open: make(map[*proxied]bool)}
 	if err := p.listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +87,17 @@ func (p *Proxy) flow() {
 	}
 }
 
+// A proxied connection is closed when Close returns, even where another goroutine has begun to close it.
+type proxied struct {
+	*net.TCPConn
+	closing sync.Once
+}
+
+func (c *proxied) Close() error {
+	c.closing.Do(func() { c.TCPConn.Close() }) // it returns when the kernel has been told
+	return nil
+}
+
 // closeAll closes the connections. p.mu is held.
 func (p *Proxy) closeAll() {
 	for c := range p.open {
@@ -111,26 +122,28 @@ func (p *Proxy) listen(address string) error {
 
 func (p *Proxy) accept(l net.Listener) {
 	for {
-		sink, err := l.Accept()
+		accepted, err := l.Accept()
 		if err != nil {
 			return
 		}
+		sink := &proxied{TCPConn: accepted.(*net.TCPConn)}
 		// A small buffer, so that a stall is felt soon by those who write and do not wait for an answer.
-		sink.(*net.TCPConn).SetReadBuffer(64 << 10)
+		sink.SetReadBuffer(64 << 10)
 		p.running.Go(func() { p.serve(sink) }) // ends when sink is closed, by either end or by closeAll
 	}
 }
 
 // serve passes on between the sink and the drain.
-func (p *Proxy) serve(sink net.Conn) {
+func (p *Proxy) serve(sink *proxied) {
 	defer sink.Close()
 	if !p.track(sink) || !p.pass() {
 		return
 	}
-	drain, err := net.Dial("tcp", p.drain)
+	dialled, err := net.Dial("tcp", p.drain)
 	if err != nil {
 		return
 	}
+	drain := &proxied{TCPConn: dialled.(*net.TCPConn)}
 	defer drain.Close()
 	if !p.track(drain) {
 		return
@@ -146,7 +159,7 @@ func (p *Proxy) serve(sink net.Conn) {
 }
 
 // track makes the connection one that closeAll closes, unless the proxy is cut.
-func (p *Proxy) track(c net.Conn) bool {
+func (p *Proxy) track(c *proxied) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.listener == nil {
@@ -172,7 +185,7 @@ func (p *Proxy) pass() bool {
 	return false
 }
 
-func (p *Proxy) copy(to, from net.Conn) {
+func (p *Proxy) copy(to, from *proxied) {
 	buffer := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -187,7 +200,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				to.(*net.TCPConn).CloseWrite()
+				to.CloseWrite()
 			} else {
 				to.Close()
 			}
