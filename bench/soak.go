@@ -34,6 +34,8 @@ const (
 	soakPartitions = 8
 	// soakRetention lets go of what was delivered long ago: the disk is not what is measured. Nothing waits for so long.
 	soakRetention = 3 * time.Minute
+	// soakPatience is how long it may take to begin, and how long a moment without a delivery.
+	soakPatience = time.Minute
 	// soakSessions and soakLines are a set of sessions. When it is published, the next one comes.
 	soakSessions, soakLines = 64, 100_000
 )
@@ -68,17 +70,20 @@ func (d *soak) run(ctx context.Context) (sample, error) {
 	var first, last routerState
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for i := 0; time.Since(began) < s.soak; i++ {
+	patience := time.After(s.soak + soakPatience)
+	for first.delivered == 0 || last.delivered == first.delivered || time.Since(began) < s.soak {
 		select {
 		case <-tick.C:
+		case <-patience:
+			return nil, fmt.Errorf("the router delivers nothing; its output:\n%s", router.output())
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 		if last, err = router.look(); err != nil {
 			return nil, err
 		}
-		if i == 0 {
-			first = last
+		if first.delivered == 0 { // it starts, and the time has not begun
+			first, began = last, time.Now()
 		}
 		at := time.Since(began).Seconds()
 		d.resident, d.heap = append(d.resident, [2]float64{at, last.resident / megabyte}), append(d.heap, [2]float64{at, last.heap / megabyte})
@@ -103,7 +108,7 @@ func (d *soak) run(ctx context.Context) (sample, error) {
 	x, y := half.axes()
 	_, slope := stat.LinearRegression(x, y, nil, false)
 	return sample{
-		soakTime: took.Seconds(), soakRate: last.delivered / took.Seconds(), soakCPU: (last.processor - first.processor) / delivered * 1e6,
+		soakTime: took.Seconds(), soakRate: delivered / took.Seconds(), soakCPU: (last.processor - first.processor) / delivered * 1e6,
 		soakResident: d.resident.highest(), soakMean: stat.Mean(y, nil), soakHeap: d.heap.highest(), soakSlope: slope * 60 * 1000,
 	}, nil
 }
