@@ -183,7 +183,7 @@ func testReloads(t *testing.T, url string, times int) {
 	stays, comes := startTokenReceiver(t, "a-token"), startTokenReceiver(t, "a-token")
 	stays.name, comes.name = "stays", "comes"
 	entry := func(name string, r *tokenReceiver) string {
-		return fmt.Sprintf(`{name: %s, type: https, format: ndjson, url: "https://%s/logs", ca_file: %q, headers: {Authorization: Bearer a-token}}`,
+		return fmt.Sprintf(`{name: %s, type: https, format: ndjson, concurrency: 1, url: "https://%s/logs", ca_file: %q, headers: {Authorization: Bearer a-token}}`,
 			name, r.address, r.ca)
 	}
 	site := newSite(t, withoutRaces, withDrains(entry("stays", stays), entry("comes", comes)))
@@ -290,7 +290,7 @@ func (b *inbox) has(operation, text string) bool {
 	return false
 }
 
-// mustRepeatOnlyWrites says that no record was written again that had been confirmed. Each of a drain's sinks has a
+// mustRepeatOnlyWrites says that no record was written again that had been confirmed. With concurrency: 1, each of a drain's sinks has a
 // connection of its own, on which it waits for each answer before it writes again: so all but the last request of a
 // connection were confirmed. The last one may have been given up, even if it arrives when others have written its records.
 func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
