@@ -290,9 +290,11 @@ func (b *inbox) has(operation, text string) bool {
 	return false
 }
 
-// mustRepeatOnlyWrites says that no record was written again that had been confirmed. With concurrency: 1, each of a drain's sinks has a
-// connection of its own, on which it waits for each answer before it writes again: so all but the last request of a
-// connection were confirmed. The last one may have been given up, even if it arrives when others have written its records.
+// mustRepeatOnlyWrites says that no record was written again that had been confirmed. With concurrency: 1, each of a drain's sinks has
+// a connection of its own, on which it waits for each answer before it writes again: so all but the last request of a
+// connection were confirmed. The last one may have been given up, even if it arrives when others have written its records. With more
+// it could not be told: net/http lets another request have a connection a moment before it hands over the answer to the one before,
+// which can be given up in that moment.
 func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
 	t.Helper()
 	type identity struct {
@@ -323,7 +325,8 @@ func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
 		confirmed[id] = true
 	}
 	t.Logf("%d of %d records came again, from %d connections; %d are known to have been confirmed", repeats, len(seen), connections, len(confirmed))
-	if connections < 25 || len(confirmed) == 0 {
+	// There are as many as reloads found something to write: on a quick machine, few of thousands.
+	if connections < 50 || len(confirmed) == 0 {
 		t.Errorf("the drain %s has not come and gone: nothing was tested", r.name)
 	}
 }

@@ -130,7 +130,7 @@ func (s *suite) testLarge(t *testing.T) {
 
 // testConcurrent has several goroutines write, each the batches of operations of its own.
 func (s *suite) testConcurrent(t *testing.T) {
-	if !s.Concurrent {
+	if !s.Concurrent { // as its contract says: syslog has one connection, whose messages are numbered
 		t.Skip("the sink takes one write at a time")
 	}
 	const writers, batches, records = 6, 5, 200
