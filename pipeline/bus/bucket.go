@@ -23,7 +23,9 @@ func (b *Bus) CreateOperation(ctx context.Context, op *schema.Operation) error {
 		return fmt.Errorf("record the operation: %w", err)
 	}
 	key := schema.Token(op.Stack) + "." + schema.Token(op.App) + "." + nuid.Next()
-	revision, err := b.operations.Create(ctx, key, data)
+	// Not Create: of an answer that was lost on a cluster, it would find the key in use and want to read whose it is, which a
+	// gateway may not.
+	revision, err := b.operations.Put(ctx, key, data)
 	if err != nil {
 		return fmt.Errorf("record the operation: %w", classify(err))
 	}

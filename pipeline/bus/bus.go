@@ -159,6 +159,11 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	if err := b.ensureBuckets(ctx, o.Role, replicas); err != nil {
 		return err
 	}
+	if b.embedded != nil {
+		if err := b.embedded.settle(); err != nil {
+			return err
+		}
+	}
 	if o.URL != "" { // an embedded server shares nothing with others
 		keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		b.stopKeeping = cancel
@@ -244,7 +249,11 @@ func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig)
 	if err != nil {
 		return nil, err
 	}
-	return bucket{kv, b.refusals}, nil
+	k := bucket{KeyValue: kv, refusals: b.refusals}
+	if config.Storage == jetstream.FileStorage {
+		k.synced = b.embedded.syncedOf(k.stream())
+	}
+	return k, nil
 }
 
 // ensure finds something that is kept in a stream, or makes it where the error of find is missing. Where several processes
@@ -323,7 +332,7 @@ func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) e
 	}
 	b.retention = made.CachedInfo().Config.MaxAge
 	b.partitions = n
-	b.streams[name] = stream{made, name, b.refusals}
+	b.streams[name] = stream{made, name, b.refusals, b.embedded.syncedOf(name)}
 	return nil
 }
 
@@ -371,7 +380,7 @@ func (b *Bus) Close() {
 		b.conn.Close()
 	}
 	if b.embedded != nil {
-		b.embedded.stop()
+		b.embedded.close()
 	}
 	if b.lock != nil {
 		b.lock.Close()

@@ -329,14 +329,19 @@ func TestPartitionsAreThoseOfTheStreams(t *testing.T) {
 }
 
 func TestSync(t *testing.T) {
-	for _, test := range []struct{ sync, interval time.Duration }{{0, 0}, {time.Second, time.Second}} {
+	for _, test := range []struct{ sync, interval time.Duration }{{0, syncBlocks}, {time.Second, time.Second}} {
 		b, err := Open(t.Context(), Options{Store: t.TempDir(), Sync: test.sync})
 		if err != nil {
 			t.Fatal(err)
 		}
 		config := b.embedded.server.JetStreamConfig()
-		if config.SyncAlways != (test.sync == 0) || test.interval > 0 && config.SyncInterval != test.interval {
+		if config.SyncAlways || config.SyncInterval != test.interval {
 			t.Errorf("%s: always %t, every %s", test.sync, config.SyncAlways, config.SyncInterval)
+		}
+		for _, name := range []string{schema.StreamTTY, schema.StreamLogs, schema.StreamDeadLetter} {
+			if waits := b.streams[name].(stream).synced != nil; waits != (test.sync == 0) {
+				t.Errorf("%s: who writes to %s waits for the disk: %t", test.sync, name, waits)
+			}
 		}
 		b.Close()
 	}

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Writers are how many goroutines of the embedded server can wait for the disk at a time where every write is synced: those that
-// write to the streams TTY and LOGS.
+// Writers are how many goroutines mostly wait for the disk at a time where nobody is told of what is not on it: those that sync the
+// streams TTY and LOGS.
 const Writers = 2
 
 // A need is what something is written for: each leaves part of the reserve to those behind it, so that a disk that

@@ -53,6 +53,12 @@
 //
 // # Durability
 //
-// With the embedded server an acknowledged message is on the disk (sync always) unless the
-// configuration trades that for speed; a cluster keeps replicas.
+// With the embedded server, a message that its publisher or a reader knows of is on the disk, unless the configuration trades
+// that for speed; a cluster keeps replicas. One sync is for all that was written before it, of however many sessions: NATS's
+// own, of each message by itself, let some 700 lines through in a second that came one by one, where these let 10,000 (measured). It
+// relies on the server's writing a message to its file before it acknowledges it, and on where these files are, which tests hold.
+//
+// Not guaranteed, when the power fails: that what was removed stays removed; and, on file systems that let a new file take the
+// place of another before its content is on the disk (XFS does, ext4 and Btrfs do not), a bucket that the server is just making smaller, which takes
+// milliseconds. Without the positions in it, all that the streams keep is delivered again.
 package bus

@@ -30,6 +30,7 @@ func (b *Bus) Register(r prometheus.Registerer) {
 	if b.disk == nil {
 		return
 	}
+	r.MustRegister(b.embedded.took)
 	gauge("store_free_bytes", "Bytes that are free on the disk of the store.", func() float64 {
 		free, _ := b.disk.space()
 		return float64(free)

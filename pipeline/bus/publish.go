@@ -27,6 +27,7 @@ type Publish struct {
 	err     error
 	subject string
 	refused *refused // what was refused from its beginning on
+	bus     *Bus
 }
 
 // An Option says more of a message.
@@ -88,16 +89,19 @@ func (b *Bus) publish(what need, m *nats.Msg, opts ...jetstream.PublishOpt) *Pub
 	}
 	refused := b.refusals.end.Load()
 	future, err := b.js.PublishMsgAsync(m, opts...)
-	return &Publish{future, err, m.Subject, refused}
+	return &Publish{future, err, m.Subject, refused, b}
 }
 
-// Wait waits until the stream has stored the message, for some seconds at most, and gives its sequence in the
+// Wait waits until the stream has stored the message, on the disk with an embedded server that is to, for some seconds at most, and gives its sequence in the
 // stream. It is called once. After an error that is neither ErrFenced nor ErrFull nor a RefusedError the message may be
 // stored all the same.
 func (p *Publish) Wait(ctx context.Context) (sequence uint64, err error) {
 	for p.err == nil {
 		select {
 		case ack := <-p.future.Ok():
+			if err := p.bus.embedded.syncedOf(ack.Stream).wait(ctx, ack.Sequence); err != nil {
+				return 0, fmt.Errorf("publish: %w", err)
+			}
 			return ack.Sequence, nil
 		case p.err = <-p.future.Err():
 		case <-p.refused.happened:

@@ -36,7 +36,7 @@ type Reader struct {
 	stream   string
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
-	next     chan jetstream.Msg // closed when err is known
+	next     chan Message // closed when err is known
 	err      error
 	cancel   context.CancelFunc           // ends looking for refusals
 	refused  atomic.Pointer[RefusedError] // why nothing comes any more, or nil
@@ -97,21 +97,25 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan jetstream.Msg), closed: make(chan struct{}), gone: make(chan struct{})}
+	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan Message), closed: make(chan struct{}), gone: make(chan struct{})}
 	ctx, r.cancel = context.WithCancel(ctx)
+	synced := b.embedded.syncedOf(stream)
 	go refused.follow(ctx, config.NamePrefix, func(e *RefusedError) { // ends with Close
 		r.refused.Store(e)
 		messages.Stop()
 	})
-	go r.read() // ends with Close
+	go r.read(ctx, synced) // ends with Close
 	return r, nil
 }
 
 // read is a goroutine of its own: where the server is gone, the iterator looks after nothing but its way back.
-func (r *Reader) read() {
+func (r *Reader) read(ctx context.Context, synced *synced) {
 	defer close(r.next)
 	for {
-		m, err := r.messages.Next()
+		m, err := r.receive()
+		if err == nil {
+			err = synced.wait(ctx, m.Sequence)
+		}
 		if err != nil {
 			if refused := r.refused.Load(); refused != nil {
 				err = refused
@@ -133,24 +137,15 @@ func (b *Bus) orderedConsumer(ctx context.Context, stream string, config jetstre
 	})
 }
 
-// Next waits for the next message. It ends with the context's cause.
-func (r *Reader) Next(ctx context.Context) (Message, error) {
-	if ctx.Err() != nil {
-		return Message{}, context.Cause(ctx)
-	}
-	var m jetstream.Msg
-	var ok bool
-	select {
-	case m, ok = <-r.next:
-	case <-ctx.Done():
-		return Message{}, context.Cause(ctx)
-	}
-	if !ok {
-		return Message{}, fmt.Errorf("read from the stream: %w", r.err)
+// receive waits for what the server sends.
+func (r *Reader) receive() (Message, error) {
+	m, err := r.messages.Next()
+	if err != nil {
+		return Message{}, err
 	}
 	meta, err := m.Metadata()
 	if err != nil {
-		return Message{}, fmt.Errorf("read from the stream: %w", err)
+		return Message{}, err
 	}
 	// A segment without the header is one of a version that wrote none.
 	records, err := strconv.ParseUint(m.Headers().Get(headerRecords), 10, 64)
@@ -158,6 +153,22 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 		records = 1
 	}
 	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, records, m.Headers().Get(headerPHI) != "", m.Headers().Get(headerTrace), m.Data()}, nil
+}
+
+// Next waits for the next message. It ends with the context's cause.
+func (r *Reader) Next(ctx context.Context) (Message, error) {
+	if ctx.Err() != nil {
+		return Message{}, context.Cause(ctx)
+	}
+	select {
+	case m, ok := <-r.next:
+		if !ok {
+			return Message{}, fmt.Errorf("read from the stream: %w", r.err)
+		}
+		return m, nil
+	case <-ctx.Done():
+		return Message{}, context.Cause(ctx)
+	}
 }
 
 // Pending is how many messages there were to read when reading began, or began anew.

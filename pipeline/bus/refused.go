@@ -135,11 +135,12 @@ func guardedWithin[T any](ctx context.Context, cancel context.CancelCauseFunc, r
 	return v, err
 }
 
-// A bucket is a KV bucket whose calls end with a RefusedError where the server refuses what they need. The calls that it
-// does not have itself are those of the KV bucket.
+// A bucket is a KV bucket whose calls end with a RefusedError where the server refuses what they need. What they write, and do
+// not remove, is on the disk when they return. The calls that it does not have itself are those of the KV bucket.
 type bucket struct {
 	jetstream.KeyValue
 	refusals *refusals
+	synced   *synced
 }
 
 func (k bucket) stream() string { return "KV_" + k.Bucket() }
@@ -149,17 +150,22 @@ func (k bucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, e
 }
 
 func (k bucket) Put(ctx context.Context, key string, value []byte) (uint64, error) {
-	return guarded(ctx, k.refusals, k.stream(), func(ctx context.Context) (uint64, error) { return k.KeyValue.Put(ctx, key, value) })
+	return k.write(ctx, func(ctx context.Context) (uint64, error) { return k.KeyValue.Put(ctx, key, value) })
 }
 
 func (k bucket) Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error) {
-	return guarded(ctx, k.refusals, k.stream(), func(ctx context.Context) (uint64, error) { return k.KeyValue.Create(ctx, key, value, opts...) })
+	return k.write(ctx, func(ctx context.Context) (uint64, error) { return k.KeyValue.Create(ctx, key, value, opts...) })
 }
 
 func (k bucket) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	return guarded(ctx, k.refusals, k.stream(), func(ctx context.Context) (uint64, error) {
-		return k.KeyValue.Update(ctx, key, value, revision)
-	})
+	return k.write(ctx, func(ctx context.Context) (uint64, error) { return k.KeyValue.Update(ctx, key, value, revision) })
+}
+
+func (k bucket) write(ctx context.Context, write func(context.Context) (uint64, error)) (revision uint64, err error) {
+	if revision, err = guarded(ctx, k.refusals, k.stream(), write); err != nil {
+		return 0, err
+	}
+	return revision, k.synced.wait(ctx, revision)
 }
 
 func (k bucket) Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error {
@@ -201,28 +207,41 @@ func (w watcher) Stop() error {
 	return w.KeyWatcher.Stop()
 }
 
-// A stream is a stream whose calls end with a RefusedError where the server refuses what they need. The calls that it
-// does not have itself are those of the stream.
+// A stream is a stream whose calls end with a RefusedError where the server refuses what they need. They tell of nothing that
+// is not on the disk. The calls that it does not have itself are those of the stream.
 type stream struct {
 	jetstream.Stream
 	name     string
 	refusals *refusals
+	synced   *synced
 }
 
 func (s stream) Info(ctx context.Context, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
-	return guarded(ctx, s.refusals, s.name, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.Stream.Info(ctx, opts...) })
+	info, err := guarded(ctx, s.refusals, s.name, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.Stream.Info(ctx, opts...) })
+	if err != nil {
+		return nil, err
+	}
+	return info, s.synced.wait(ctx, info.State.LastSeq)
 }
 
 func (s stream) GetMsg(ctx context.Context, sequence uint64, opts ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
-	return guarded(ctx, s.refusals, s.name, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+	return s.read(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 		return s.Stream.GetMsg(ctx, sequence, opts...)
 	})
 }
 
 func (s stream) GetLastMsgForSubject(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
-	return guarded(ctx, s.refusals, s.name, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+	return s.read(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 		return s.Stream.GetLastMsgForSubject(ctx, subject)
 	})
+}
+
+func (s stream) read(ctx context.Context, read func(context.Context) (*jetstream.RawStreamMsg, error)) (*jetstream.RawStreamMsg, error) {
+	m, err := guarded(ctx, s.refusals, s.name, read)
+	if err != nil {
+		return nil, err
+	}
+	return m, s.synced.wait(ctx, m.Sequence)
 }
 
 func (s stream) DeleteMsg(ctx context.Context, sequence uint64) error {

@@ -1,15 +1,21 @@
 package bus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ttydrain/ttydrain/pipeline/measure"
 )
 
 // An embedded is a NATS server inside this process, which listens on no port. It can be started again, which the
@@ -19,22 +25,32 @@ import (
 // answers nothing: the server's way back is a new start. watch does that, when the disk has room.
 type embedded struct {
 	dir  string
-	sync time.Duration
+	sync time.Duration // 0: what is acknowledged is on the disk
 	log  *slog.Logger
 	disk *disk
+	took prometheus.Histogram // how long each sync took, of those that are made here
 	// alarm, of cap 1, has something in it when the server has said that something is wrong.
 	alarm chan struct{}
 
 	mu     sync.Mutex
-	server *server.Server // guarded by mu; nil while there is none
+	server *server.Server     // guarded by mu; nil while there is none
+	synced map[string]*synced // guarded by mu: by the names of streams, those that were asked for
+	files  []*blocks          // guarded by mu: of these
 }
 
 // watchEvery is how often a server that can store nothing is looked after.
 const watchEvery = time.Second
 
 func newEmbedded(dir string, sync time.Duration, log *slog.Logger) *embedded {
-	return &embedded{dir: dir, sync: sync, log: log, disk: newDisk(dir), alarm: make(chan struct{}, 1)}
+	return &embedded{
+		dir: dir, sync: sync, log: log, disk: newDisk(dir), alarm: make(chan struct{}, 1), synced: make(map[string]*synced),
+		took: prometheus.NewHistogram(measure.Seconds("store", "sync_duration_seconds",
+			"How long it took to have on the disk what was recorded since the sync before, of all sessions together; of each stream for itself.")),
+	}
 }
+
+// syncBlocks is how often the server looks after its files by itself: it makes those smaller of which much was removed.
+const syncBlocks = 10 * time.Second
 
 // start starts the server.
 func (e *embedded) start() error {
@@ -44,17 +60,15 @@ func (e *embedded) start() error {
 		StoreDir:   e.dir,
 		DontListen: true,
 		NoSigs:     true,
-		SyncAlways: e.sync == 0,
-		MaxPayload: maxPayload,
+		// Not SyncAlways, with which each message waits for a sync of its own: see synced.
+		SyncInterval: cmp.Or(e.sync, syncBlocks),
+		MaxPayload:   maxPayload,
 		// All drains read over one connection, and none of them asks for more than it can hold (readAheadBytes): what is on its way to
 		// many is no reason to end it.
 		MaxPending: 1 << 30,
 		// The disk decides, as it is at the time of writing: see disk. The server would take three quarters of what was
 		// free at its start for the most.
 		JetStreamMaxStore: 1 << 60,
-	}
-	if e.sync > 0 { // with SyncAlways it is not used, and NATS's own default
-		opts.SyncInterval = e.sync
 	}
 	s, err := server.NewServer(opts)
 	if err != nil {
@@ -73,6 +87,57 @@ func (e *embedded) start() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.server = s
+	for _, stream := range e.synced {
+		stream.reset()
+	}
+	return nil
+}
+
+// syncedOf gives how far a stream with files is on the disk; nil where nobody is to wait for that.
+func (e *embedded) syncedOf(stream string) *synced {
+	if e == nil || e.sync > 0 {
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.synced[stream] == nil {
+		files := &blocks{dir: filepath.Join(e.folder(), stream, "msgs")}
+		e.files = append(e.files, files)
+		e.synced[stream] = &synced{sync: files.sync, took: e.took, failed: e.unsynced}
+	}
+	return e.synced[stream]
+}
+
+// folder is where the server has a folder for each stream.
+func (e *embedded) folder() string {
+	return filepath.Join(e.dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")
+}
+
+// unsynced has the server started again after a sync that failed.
+func (e *embedded) unsynced(err error) {
+	e.log.Error("the store can't be synced to its disk", "error", err)
+	ring(e.alarm)
+}
+
+// settle has on the disk which streams there are, and their configurations.
+func (e *embedded) settle() error {
+	if e.sync > 0 {
+		return nil
+	}
+	streams, err := os.ReadDir(e.folder())
+	if err != nil {
+		return fmt.Errorf("look at the streams of the store: %w", err)
+	}
+	for _, s := range streams {
+		if err := syncFiles(filepath.Join(e.folder(), s.Name())); err != nil {
+			return fmt.Errorf("sync the stream %s to the disk: %w", s.Name(), err)
+		}
+	}
+	for dir := e.folder(); dir != filepath.Dir(e.dir); dir = filepath.Dir(dir) {
+		if err := syncFolder(dir); err != nil {
+			return fmt.Errorf("sync the store to the disk: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -85,6 +150,16 @@ func (e *embedded) stop() {
 	if s != nil {
 		s.Shutdown()
 		s.WaitForShutdown()
+	}
+}
+
+// close is stop, for good.
+func (e *embedded) close() {
+	e.stop()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, files := range e.files {
+		files.close()
 	}
 }
 
@@ -147,6 +222,12 @@ func (e *embedded) restart(started func() error) error {
 func (e *embedded) broken() error {
 	e.mu.Lock()
 	s := e.server
+	var failed []error
+	for _, stream := range e.synced {
+		if err := stream.failure(); err != nil {
+			failed = append(failed, err)
+		}
+	}
 	e.mu.Unlock()
 	if s == nil {
 		return nil
@@ -154,7 +235,6 @@ func (e *embedded) broken() error {
 	if !s.JetStreamEnabled() {
 		return errors.New("its JetStream was disabled")
 	}
-	var failed []error
 	for _, problem := range s.Healthz(&server.HealthzOptions{Details: true}).Errors {
 		// A stream that has just been made or removed can be missing.
 		if problem.Type == server.HealthzErrorStream && strings.Contains(problem.Error, "write error") {
@@ -177,10 +257,12 @@ func (l *serverLog) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(f
 func (l *serverLog) Debugf(string, ...any)           {}
 func (l *serverLog) Tracef(string, ...any)           {}
 
+func (l *serverLog) ring() { ring(l.alarm) }
+
 // ring says that something may be wrong. It never waits: the server holds locks while it logs.
-func (l *serverLog) ring() {
+func ring(alarm chan<- struct{}) {
 	select {
-	case l.alarm <- struct{}{}:
+	case alarm <- struct{}{}:
 	default:
 	}
 }

@@ -17,7 +17,7 @@ type Config struct {
 	Store string `yaml:"store" as:"path" want:"a folder for the embedded server's files, such as ./data"`
 	// NATS is the cluster to use in place of the embedded server, or nil.
 	NATS *NATS `yaml:"nats"`
-	// SyncInterval is how often the embedded server syncs its files to disk; 0 is after every write.
+	// SyncInterval is how often the embedded server syncs its files to disk; 0 is before anything in them is acknowledged or read.
 	SyncInterval time.Duration `yaml:"sync_interval" as:"interval"`
 
 	Streams      Streams      `yaml:"streams"`

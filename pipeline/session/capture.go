@@ -18,8 +18,8 @@ import (
 const (
 	// chunkBytes is how many bytes make a chunk full: it is published at once.
 	chunkBytes = 32 << 10
-	// largeChunkBytes is the same while more than one chunk is being published, or while there is much output: each is synced to disk by itself, so
-	// that fewer and larger ones are quicker. It is the most that a chunk has, with one frame more, and less than a
+	// largeChunkBytes is the same while more than one chunk is being published, or while there is much output: each is stored, acknowledged and
+	// enriched by itself, so that fewer and larger ones are quicker. It is the most that a chunk has, with one frame more, and less than a
 	// message may have.
 	largeChunkBytes = 256 << 10
 	// chunkDelay is how long bytes wait for more while an earlier chunk is being published, or while there is much

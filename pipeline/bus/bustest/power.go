@@ -1,0 +1,84 @@
+package bustest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// A PowerDisk is a small file system of its own, whose power can fail.
+type PowerDisk struct {
+	Dir   string
+	t     testing.TB
+	image string
+}
+
+// NewPowerDisk makes an ext4 file system of some megabytes and mounts it for the time of the test. It needs root and
+// loop devices: without, the test is skipped, or fails where that is not allowed.
+func NewPowerDisk(t testing.TB, megabytes int) *PowerDisk {
+	t.Helper()
+	d := &PowerDisk{Dir: t.TempDir(), t: t, image: filepath.Join(t.TempDir(), "image")}
+	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(d.image, int64(megabytes)<<20); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", d.image).CombinedOutput(); err != nil {
+		t.Fatalf("make a file system: %v\n%s", err, out)
+	}
+	if err := d.mount(d.image, d.Dir); err != nil {
+		if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
+			t.Fatalf("NOT TESTED: %v, and TTYDRAIN_REQUIRE_SERVERS=1 requires it", err)
+		}
+		t.Skipf("SKIPPED, NOT TESTED: %v", err)
+	}
+	return d
+}
+
+func (d *PowerDisk) mount(image, dir string) error {
+	// Nothing is to be on the disk that nobody has synced: ext4 lets metadata wait for five minutes at the most, and writes files out
+	// that take the place of others, unless it is told not to.
+	if out, err := exec.Command("mount", "-t", "ext4", "-o", "loop,commit=300,noauto_da_alloc", image, dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("no file system can be mounted from a file, which root may where there are loop devices: %w: %s", err, out)
+	}
+	d.t.Cleanup(func() {
+		if out, err := exec.Command("umount", "--lazy", dir).CombinedOutput(); err != nil {
+			d.t.Errorf("unmount the disk: %v\n%s", err, out)
+		}
+	})
+	return nil
+}
+
+// Fail gives a folder with what would be there if the power failed now: what was written to the disk itself, and not
+// what waits for that in the memory of the machine. The disk goes on as it is.
+func (d *PowerDisk) Fail() (dir string) {
+	d.t.Helper()
+	copied := filepath.Join(d.t.TempDir(), "image")
+	if err := copyFile(copied, d.image); err != nil {
+		d.t.Fatal(err)
+	}
+	dir = d.t.TempDir()
+	if err := d.mount(copied, dir); err != nil {
+		d.t.Fatal(err)
+	}
+	return dir
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	_, err = io.Copy(out, in)
+	return err
+}
