@@ -27,7 +27,7 @@ func TestPowerFails(t *testing.T) {
 		keeps bool
 	}{{"always", 0, true}, {"after an hour", time.Hour, false}} {
 		t.Run(test.name, func(t *testing.T) {
-			disk := bustest.NewPowerDisk(t, 192)
+			disk := bustest.NewPowerDisk(t, t.TempDir(), 192)
 			// The power fails when little was recorded, and when streams have filled several blocks.
 			for _, messages := range []int{3, 120} {
 				store := strconv.Itoa(messages)

@@ -16,11 +16,14 @@ type PowerDisk struct {
 	image string
 }
 
-// NewPowerDisk makes an ext4 file system of some megabytes and mounts it for the time of the test. It needs root and
-// loop devices: without, the test is skipped, or fails where that is not allowed.
-func NewPowerDisk(t testing.TB, megabytes int) *PowerDisk {
+// NewPowerDisk makes an ext4 file system of some megabytes and mounts it for the time of the test, on the folder dir, which
+// is made. It needs root and loop devices: without, the test is skipped, or fails where that is not allowed.
+func NewPowerDisk(t testing.TB, dir string, megabytes int) *PowerDisk {
 	t.Helper()
-	d := &PowerDisk{Dir: t.TempDir(), t: t, image: filepath.Join(t.TempDir(), "image")}
+	d := &PowerDisk{Dir: dir, t: t, image: filepath.Join(t.TempDir(), "image")}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +57,7 @@ func (d *PowerDisk) mount(image, dir string) error {
 }
 
 // Fail gives a folder with what would be there if the power failed now: what was written to the disk itself, and not
-// what waits for that in the memory of the machine. The disk goes on as it is.
+// what waits for that in the memory of the machine. The disk goes on as it is. Nobody writes to it meanwhile.
 func (d *PowerDisk) Fail() (dir string) {
 	d.t.Helper()
 	copied := filepath.Join(d.t.TempDir(), "image")
