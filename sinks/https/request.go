@@ -71,8 +71,8 @@ type way struct {
 	given, done atomic.Int32 // bodies that net/http has been given to read, and those that it has read to where it wanted
 }
 
-// start makes a way for requests by a method.
-func (s *Sink) start(ctx context.Context, method string) *way {
+// start makes a way for requests that write.
+func (s *Sink) start(ctx context.Context) *way {
 	w := &way{caller: ctx, header: maps.Clone(s.header), key: make([]string, 1)}
 	limited, cancel := context.WithCancelCause(ctx)
 	w.cancel = cancel
@@ -81,7 +81,7 @@ func (s *Sink) start(ctx context.Context, method string) *way {
 	// net/http looks for the hooks in each request's context, from here on up.
 	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { w.done.Add(1) }})
 	w.request = (&http.Request{
-		Method: method, URL: s.url, Host: s.url.Host, Header: w.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: http.MethodPost, URL: s.url, Host: s.url.Host, Header: w.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(limited)
 	// A bytes.Reader net/http knows, and writes with the head in one piece.
 	w.body = io.NopCloser(&w.reader)
@@ -105,7 +105,7 @@ func (w *way) send(s *Sink, data []byte, key string) (again bool, e *sinks.Error
 	w.reader.Reset(data)
 	w.key[0] = key
 	w.header[idempotencyKey] = w.key
-	request := w.request.WithContext(w.request.Context()) // a copy: one by itself is of net/http for longer than its answer takes
+	request := w.request.WithContext(w.request.Context()) // a copy, since net/http may have the one before for a moment longer
 	request.ContentLength, request.Body, request.GetBody = int64(len(data)), w.body, w.getBody
 	w.given.Add(1)
 	w.timeout.Reset(s.timeout)
@@ -178,7 +178,7 @@ func (d *sender) send() *sinks.Error {
 			d.plain = nil
 		}
 		d.way.end()
-		d.way = s.start(d.way.caller, http.MethodPost)
+		d.way = s.start(d.way.caller)
 	}
 	return e
 }

@@ -2,7 +2,6 @@ package https
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -17,7 +16,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	}
 	s.transport.Renew()
 	d := s.senders.Get().(*sender)
-	d.way = s.start(ctx, http.MethodPost)
+	d.way = s.start(ctx)
 	defer func() {
 		d.way.end()
 		d.way = nil
