@@ -10,11 +10,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ttydrain/ttydrain/enrich"
@@ -129,8 +126,8 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 	if err != nil {
 		return fmt.Errorf("fill the TTY stream: %w", err)
 	}
-	registry := deliveredOnly{prometheus.NewRegistry()}
-	metrics := pipeline.NewMetrics(registry)
+	confirmed := new(deliveredOnly)
+	metrics := pipeline.NewMetrics(confirmed)
 	enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
 		Bus: b, Signer: key, Metrics: metrics, Log: log,
 		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
@@ -171,7 +168,7 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 			work.Go(func() error { return enricher.Run(ctx) })
 			work.Go(func() error { return router.Run(ctx) })
 		case askDelivered:
-			if err := awaitDelivered(registry, filled.records()); err != nil {
+			if err := confirmed.await(filled.records()); err != nil {
 				return err
 			}
 		case askStop:
@@ -191,47 +188,6 @@ func pipelineMain(in *json.Decoder, out *json.Encoder) (err error) {
 			return err
 		}
 	}
-}
-
-const deliveredTotal = "ttydrain_drain_records_delivered_total"
-
-// deliveredOnly registers nothing but the metric of what drains have confirmed: looking at it all the time must not cost what counts
-// as the pipeline's processor time.
-type deliveredOnly struct{ *prometheus.Registry }
-
-func (r deliveredOnly) MustRegister(collectors ...prometheus.Collector) {
-	for _, c := range collectors {
-		of := make(chan *prometheus.Desc, 1)
-		go func() { // ends when the loop has taken everything
-			c.Describe(of)
-			close(of)
-		}()
-		wanted := false
-		for d := range of {
-			wanted = wanted || strings.Contains(d.String(), strconv.Quote(deliveredTotal))
-		}
-		if wanted {
-			r.Registry.MustRegister(c)
-		}
-	}
-}
-
-// awaitDelivered waits until the drain has confirmed so many records.
-func awaitDelivered(from prometheus.Gatherer, records int) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for range tick.C {
-		families, err := from.Gather()
-		if err != nil {
-			return err
-		}
-		for _, f := range families {
-			if f.GetName() == deliveredTotal && int(f.GetMetric()[0].GetCounter().GetValue()) >= records {
-				return nil
-			}
-		}
-	}
-	return nil
 }
 
 // startProfile begins a processor profile; it is whole after pprof.StopCPUProfile.

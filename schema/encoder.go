@@ -3,7 +3,6 @@ package schema
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/bits"
@@ -53,20 +52,36 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 	dst = strconv.AppendUint(dst, r.Sequence, 10)
 	dst = append(dst, `,"offset":"`...)
 	dst = strconv.AppendUint(dst, r.Offset, 10)
-	dst = append(dst, `","log":`...)
-	dst, valid := AppendString(dst, r.Log)
+	dst = append(dst, `","log":"`...)
+	start = len(dst)
+	var textEnd int // of the text, where it is how the log begins: what is escaped already is not again
+	var valid, rest bool
+	if beginsWith(r.Log, r.Text) {
+		dst, valid = appendContent(dst, r.Text)
+		textEnd = len(dst)
+		dst, rest = appendContent(dst, r.Log[len(r.Text):])
+		valid = valid && rest
+	} else {
+		dst, valid = appendContent(dst, r.Log)
+	}
+	dst = append(dst, '"')
 	if !valid {
 		dst = append(dst, `,"log_base64":"`...)
 		dst = base64.StdEncoding.AppendEncode(dst, r.Log)
 		dst = append(dst, '"')
 	}
-	dst = append(dst, `,"text":`...)
-	dst, _ = AppendString(dst, r.Text)
+	dst = append(dst, `,"text":"`...)
+	if textEnd > 0 {
+		dst = append(dst, dst[start:textEnd]...)
+	} else {
+		dst, _ = appendContent(dst, r.Text)
+	}
+	dst = append(dst, '"')
 	if r.Partial {
 		dst = append(dst, `,"partial":true`...)
 	}
 	dst = append(dst, `,"digest":"`...)
-	dst = hex.AppendEncode(dst, r.Digest[:])
+	dst = r.Digest.AppendHex(dst)
 	dst = append(dst, '"')
 	if len(r.Timing) > 0 {
 		dst = append(dst, `,"timing":"`...)
@@ -84,6 +99,13 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 		}
 	}
 	return append(dst, '}'), nil
+}
+
+// beginsWith says that text is the same memory as how log begins, as [Decoder.Segment] gives it, and that the content of the one
+// in JSON is how that of the other begins: nothing but a byte of ASCII follows, so no rune goes on.
+func beginsWith(log, text []byte) bool {
+	n := len(text)
+	return n > 0 && n <= len(log) && &log[0] == &text[0] && (n == len(log) || log[n] < utf8.RuneSelf)
 }
 
 // shared gives what all records of the operation share.
@@ -141,31 +163,31 @@ func AppendTime(dst []byte, nanoseconds int64) []byte {
 	t := time.Unix(0, nanoseconds).UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
+	nano := t.Nanosecond()
 	// time.Time.AppendFormat reads its layout anew for each record. Nanoseconds in 64 bits are of years with four digits.
-	var b [len("2006-01-02T15:04:05.000000000Z")]byte
-	digits(b[0:4], year)
-	b[4] = '-'
-	digits(b[5:7], int(month))
-	b[7] = '-'
-	digits(b[8:10], day)
-	b[10] = 'T'
-	digits(b[11:13], hour)
-	b[13] = ':'
-	digits(b[14:16], minute)
-	b[16] = ':'
-	digits(b[17:19], second)
-	b[19] = '.'
-	digits(b[20:29], t.Nanosecond())
-	b[29] = 'Z'
+	b := [...]byte{19: '.', 29: 'Z'}
+	b[4], b[7], b[10], b[13], b[16] = '-', '-', 'T', ':', ':'
+	two(b[0:2], year/100)
+	two(b[2:4], year%100)
+	two(b[5:7], int(month))
+	two(b[8:10], day)
+	two(b[11:13], hour)
+	two(b[14:16], minute)
+	two(b[17:19], second)
+	b[20] = byte('0' + nano/100_000_000)
+	two(b[21:23], nano/1_000_000%100)
+	two(b[23:25], nano/10_000%100)
+	two(b[25:27], nano/100%100)
+	two(b[27:29], nano%100)
 	return append(dst, b[:]...)
 }
 
-// digits fills b with the decimal digits of n.
-func digits(b []byte, n int) {
-	for i := len(b) - 1; i >= 0; i-- {
-		b[i] = byte('0' + n%10)
-		n /= 10
-	}
+// two writes the two decimal digits of n, which is less than 100, to b.
+func two(b []byte, n int) {
+	const digits = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748" +
+		"49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697" +
+		"9899"
+	copy(b, digits[2*n:2*n+2])
 }
 
 // plain holds the ASCII bytes that stand for themselves in a JSON string.
@@ -176,39 +198,53 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 	return t
 }()
 
-// plainBytes is how many of the first eight bytes are plain, before one that is not. It looks at them together: a byte's highest
-// bit is set in the end where it is not plain, or one before it.
-func plainBytes(b []byte) int {
+// plainLength is how many bytes at the start of b are plain. It looks at eight of them together, and once more at some of them in the end.
+func plainLength(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+			return i + bits.TrailingZeros64(m)/8
+		}
+	}
+	switch {
+	case i == len(b):
+	case len(b) >= 8:
+		last := binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * (i + 8 - len(b))) // what comes in is not plain
+		i += bits.TrailingZeros64(special(last)) / 8
+	default:
+		for i < len(b) && b[i] < utf8.RuneSelf && plain[b[i]] {
+			i++
+		}
+	}
+	return i
+}
+
+// special has the highest bit of the first byte of x that is not plain, and perhaps of later ones: only they are borrowed from or carried to.
+func special(x uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	x := binary.LittleEndian.Uint64(b)
-	quote, backslash, del := x^'"'*ones, x^'\\'*ones, x^0x7f*ones
-	return bits.TrailingZeros64((x|(x-0x20*ones)|(quote-ones)|(backslash-ones)|(del-ones))&highs) / 8
+	quote, backslash := x^'"'*ones, x^'\\'*ones
+	return (x | (x - 0x20*ones) | (x + ones) | (quote - ones) | (backslash - ones)) & highs
 }
 
 // AppendString appends b as a JSON string (RFC 8259) and says whether b was valid UTF-8; where it
 // was not, each bad byte is U+FFFD. DEL and the line separators U+2028 and U+2029 are escaped too,
 // for receivers that split at them.
 func AppendString(dst, b []byte) (_ []byte, valid bool) {
+	dst = append(dst, '"')
+	dst, valid = appendContent(dst, b)
+	return append(dst, '"'), valid
+}
+
+// appendContent is AppendString without the quotes.
+func appendContent(dst, b []byte) (_ []byte, valid bool) {
 	const digits = "0123456789abcdef"
 	valid = true
-	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(b); {
-		for len(b)-i >= 8 {
-			n := plainBytes(b[i:])
-			i += n
-			if n < 8 {
-				break
-			}
-		}
-		if i == len(b) {
+		if i += plainLength(b[i:]); i == len(b) {
 			break
 		}
 		if c := b[i]; c < utf8.RuneSelf {
-			if plain[c] {
-				i++
-				continue
-			}
 			dst = append(dst, b[start:i]...)
 			switch c {
 			case '"', '\\':
@@ -244,6 +280,5 @@ func AppendString(dst, b []byte) (_ []byte, valid bool) {
 		}
 		i += size
 	}
-	dst = append(dst, b[start:]...)
-	return append(dst, '"'), valid
+	return append(dst, b[start:]...), valid
 }

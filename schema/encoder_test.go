@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/quick"
+	"time"
 	"unicode/utf8"
 )
 
@@ -82,6 +83,56 @@ func TestAppendTime(t *testing.T) {
 		if got := string(AppendTime(nil, at)); got != want {
 			t.Errorf("%d: %s, want %s", at, got, want)
 		}
+	}
+}
+
+// Every pair of digits, and every fraction of a second in it, is what the library has.
+func TestAppendTimeIsTheLibrarys(t *testing.T) {
+	at := time.Date(1999, 12, 31, 23, 59, 59, 0, time.UTC)
+	for i := range 2_000 {
+		at := at.Add(time.Duration(i) * 3_723_004_005_006_789)
+		if got, want := string(AppendTime(nil, at.UnixNano())), at.Format("2006-01-02T15:04:05.000000000Z"); got != want {
+			t.Fatalf("%d: %s, want %s", at.UnixNano(), got, want)
+		}
+	}
+}
+
+func TestAppendHex(t *testing.T) {
+	var d Digest
+	for b := range 256 {
+		for i := range d {
+			d[i] = byte(b + i)
+		}
+		if got, want := string(d.AppendHex([]byte("x"))), "x"+d.String(); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	}
+}
+
+// A text that is the same memory as how its log begins is encoded as one that is not.
+func TestTextOfLog(t *testing.T) {
+	var e Encoder
+	op := testOperation()
+	shared := 0
+	check := func(log []byte, n int) {
+		t.Helper()
+		r := Record{Sequence: 1, Log: log, Text: log[:n]}
+		got := encodeRecord(t, op, &r)
+		if beginsWith(r.Log, r.Text) {
+			shared++
+		}
+		r.Text = bytes.Clone(r.Text)
+		if want, err := e.AppendRecord(nil, op, &r); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%q, %d bytes: %s, want %s (%v)", log, n, got, want, err)
+		}
+	}
+	for _, log := range []string{"", "\n", "ls -l\r\n", "a \"quoted\" \\ line\r\r\n", "\tgrüße, 日本語\u2028\n", "\xff\xe2\x82\n", "\xe2\x82", "日\xe6\x97\xa5本"} {
+		for n := range len(log) + 1 {
+			check([]byte(log), n)
+		}
+	}
+	if shared < 20 {
+		t.Errorf("%d are shared", shared)
 	}
 }
 

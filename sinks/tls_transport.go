@@ -46,7 +46,7 @@ type Transport struct {
 }
 
 // Transport reads the files and makes a transport. timeout is how long the drain may take from
-// having the request to the first byte of its answer.
+// having the request to the first byte of its answer; 0 for as long as the request's context lasts.
 func (t TLS) Transport(timeout time.Duration) (*Transport, error) {
 	r := &Transport{tls: t, timeout: timeout, open: make(map[*openConn]struct{})}
 	if t.CAFile != "" {
@@ -93,7 +93,10 @@ func (r *Transport) make() (*http.Transport, error) {
 
 // RoundTrip implements [http.RoundTripper].
 func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	request = traced(request)
+	tracing := Tracing(request.Context())
+	if tracing {
+		request = traced(request)
+	}
 	r.mu.Lock()
 	current := r.current
 	r.mu.Unlock()
@@ -101,7 +104,9 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil && closedEarly(err) {
 		err = r.diagnose(request, err)
 	}
-	answered(request.Context(), response, err)
+	if tracing {
+		answered(request.Context(), response, err)
+	}
 	return response, err
 }
 

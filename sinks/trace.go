@@ -279,18 +279,15 @@ func (p *peer) sent(certificate *tls.Certificate) {
 // proxy is that of the environment, told to the request's trace.
 func proxy(request *http.Request) (*url.URL, error) {
 	via, err := http.ProxyFromEnvironment(request)
-	if err == nil {
+	if err == nil && via != nil { // what is there in the environment is the same for all requests to a peer
 		peerOf(request.Context()).update(func(p *peer) { p.via = via })
 	}
 	return via, err
 }
 
-// traced is the request with the trace's hooks, if there is a trace.
+// traced is the request with the hooks of the trace in its context.
 func traced(request *http.Request) *http.Request {
 	ctx := request.Context()
-	if !Tracing(ctx) {
-		return request
-	}
 	port := cmp.Or(request.URL.Port(), map[string]string{"http": "80", "https": "443"}[request.URL.Scheme])
 	address := net.JoinHostPort(request.URL.Hostname(), port)
 	return request.WithContext(TraceConnection(ctx, address, request.URL.Scheme == "https"))

@@ -160,7 +160,7 @@ func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 		return
 	}
 	last := batch[len(batch)-1]
-	id := appendID(nil, last.Operation, last.Record)
+	id := new(ids).append(nil, last.Operation, last.Record)
 	r := request{doing: "look for the record", method: http.MethodPost, contentType: "application/json",
 		path: "/" + url.PathEscape(s.options.DataStream) + "/_search?filter_path=hits.hits._index,error.type",
 		body: fmt.Appendf(nil, `{"_source":false,"query":{"ids":{"values":[%s]}}}`, id)}

@@ -82,7 +82,7 @@ func New(o Options) (*Sink, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	transport, err := o.TLS.Transport(o.Timeout)
+	transport, err := o.TLS.Transport(0) // each request has its own timeout
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/klauspost/compress/gzip"
@@ -35,6 +36,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 // A sender makes requests and sends them, one at a time. It is for one goroutine.
 type sender struct {
 	sink   *Sink
+	ids    ids
 	body   []byte       // the request's documents, until the request has ended
 	packed bytes.Buffer // the same compressed, with Gzip
 	packer *gzip.Writer // nil until it is needed
@@ -68,14 +70,20 @@ func (d *sender) write(ctx context.Context, batch []sinks.Entry, o *sinks.Outcom
 	}
 }
 
+// sampled is how many entries of a batch tell how long the others are, about.
+const sampled = 32
+
 // encode makes the body from the first entries, as many as fit, and returns how many those are; with an error, how many it
 // concerns.
 func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 	d.body = d.body[:0]
 	for n, e := range batch {
 		before := len(d.body)
+		if n == sampled { // as long as these; append would make room for it piece by piece, and copy it each time
+			d.body = slices.Grow(d.body, min(before/n*(len(batch)-n), d.sink.options.MaxRequestBytes-before)+before/n*sampled)
+		}
 		d.body = append(d.body, `{"create":{"_id":`...)
-		d.body = appendID(d.body, e.Operation, e.Record)
+		d.body = d.ids.append(d.body, e.Operation, e.Record)
 		d.body = append(d.body, "}}\n"...)
 		var err error
 		d.body, err = d.sink.encoder.AppendRecord(d.body, e.Operation, e.Record)
@@ -95,20 +103,31 @@ func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 	return len(batch), nil
 }
 
-// appendID appends the JSON string of a document's _id; see the package documentation.
-func appendID(dst []byte, op *schema.Operation, r *schema.Record) []byte {
-	var room [64]byte
-	id := append(room[:0], op.ID...)
-	id = append(id, '-')
-	id = strconv.AppendInt(id, op.Started.UnixNano(), 36)
-	id = append(id, '-')
-	id = strconv.AppendUint(id, r.Sequence, 10)
+// ids makes the _id of documents; see the package documentation. It keeps what those of an operation begin with. It is for one
+// goroutine, and the zero value is ready.
+type ids struct {
+	operation *schema.Operation // of begin, or nil
+	begin     []byte
+}
+
+// append appends the JSON string of a document's _id.
+func (i *ids) append(dst []byte, op *schema.Operation, r *schema.Record) []byte {
+	if i.operation != op {
+		var room [64]byte
+		begin := append(room[:0], op.ID...)
+		begin = append(begin, '-')
+		begin = strconv.AppendInt(begin, op.Started.UnixNano(), 36)
+		begin = append(begin, '-')
+		begin, _ = schema.AppendString(i.begin[:0], begin)
+		i.operation, i.begin = op, begin[:len(begin)-1] // without the quote at its end
+	}
+	dst = append(dst, i.begin...)
+	dst = strconv.AppendUint(dst, r.Sequence, 10)
 	if r.Detail != nil && r.Detail.LastSequence != 0 {
 		// Not the ID of the first record that it says is missing: that one may be there, from a write whose answer was lost.
-		id = append(id, "-gap"...)
+		dst = append(dst, "-gap"...)
 	}
-	dst, _ = schema.AppendString(dst, id)
-	return dst
+	return append(dst, '"')
 }
 
 // send sends the body, which has n entries of the batch from first on. It returns those that were not delivered, in their

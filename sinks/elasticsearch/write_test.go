@@ -14,7 +14,8 @@ import (
 
 func TestID(t *testing.T) {
 	op := &schema.Operation{ID: "4711", Started: time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC)}
-	if got, want := string(appendID(nil, op, &schema.Record{Sequence: 12})), `"4711-dh2lmgh9gz7w-12"`; got != want {
+	made := new(ids)
+	if got, want := string(made.append(nil, op, &schema.Record{Sequence: 12})), `"4711-dh2lmgh9gz7w-12"`; got != want {
 		t.Errorf("_id is %s, want %s: those of records that were written already must not change", got, want)
 	}
 	// The moment is the same after the operation has been over the wire.
@@ -27,11 +28,21 @@ func TestID(t *testing.T) {
 		t.Fatal(err)
 	}
 	gap := &schema.Record{Sequence: 12, Event: schema.EventGap, Detail: &schema.Detail{LastSequence: 14}}
-	if got, want := string(appendID(nil, op, gap)), `"4711-dh2lmgh9gz7w-12-gap"`; got != want {
+	if got, want := string(made.append(nil, op, gap)), `"4711-dh2lmgh9gz7w-12-gap"`; got != want {
 		t.Errorf("the _id of a gap of records is %s, want %s", got, want)
 	}
-	if a, b := appendID(nil, op, &schema.Record{Sequence: 12}), appendID(nil, &again, &schema.Record{Sequence: 12}); !bytes.Equal(a, b) {
+	if a, b := made.append(nil, op, &schema.Record{Sequence: 12}), made.append(nil, &again, &schema.Record{Sequence: 12}); !bytes.Equal(a, b) {
 		t.Errorf("_id changes from %s to %s", a, b)
+	}
+	// That of another operation is its own, and what is kept of one is nothing of the next.
+	other := *op
+	other.ID = "47\"12"
+	for range 2 {
+		for want, of := range map[string]*schema.Operation{`"4711-dh2lmgh9gz7w-7"`: op, `"47\"12-dh2lmgh9gz7w-7"`: &other} {
+			if got := string(made.append(nil, of, &schema.Record{Sequence: 7})); got != want {
+				t.Errorf("_id is %s, want %s", got, want)
+			}
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -324,6 +325,73 @@ func TestSlow(t *testing.T) {
 				}
 				if e != nil && (e.Verdict != sinks.Retry || !strings.Contains(e.Reason, "no answer in time") || errors.Is(e, context.Canceled)) {
 					t.Errorf("%v: %v", e.Verdict, e)
+				}
+			})
+		}
+	}
+}
+
+// TestNextRequest has a drain that does something unusual with the first request of a Write: those behind it, of other operations, are
+// as if it had not done so.
+func TestNextRequest(t *testing.T) {
+	batch := sinktest.Entries(11, 30)
+	first := *batch[0].Record
+	first.Log = bytes.Repeat([]byte("x"), 16<<20) // more than is on its way at a time
+	for _, c := range []struct {
+		name      string
+		handle    func(d *drain, w http.ResponseWriter, r *http.Request)
+		delivered bool
+	}{
+		{"an answer without end", func(d *drain, w http.ResponseWriter, r *http.Request) {
+			d.keep(t, r)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}, true},
+		{"an answer before it was read", func(d *drain, w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+		}, false},
+	} {
+		for _, gzip := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, ", gzip: ", gzip), func(t *testing.T) {
+				batch := slices.Clone(batch)
+				if !c.delivered {
+					batch[0].Record = &first
+				}
+				var begun atomic.Bool
+				d := newDrain(t, settings{http1: true, handle: func(d *drain, w http.ResponseWriter, r *http.Request) {
+					if begun.CompareAndSwap(false, true) {
+						c.handle(d, w, r)
+						return
+					}
+					d.keep(t, r)
+				}})
+				s := d.sink(t, Options{Timeout: time.Second, MaxRequestBytes: 64 << 20, Gzip: gzip})
+				e := write(t, s, batch)
+				if c.delivered != (e == nil) {
+					t.Fatalf("%+v", e)
+				}
+				want := len(batch)
+				if e != nil { // what its operation has behind it is left, and all where the connection ended before the answer was read
+					want--
+					var left []sinks.Entry
+					for i, entry := range batch[1:] {
+						if len(e.Items) == 0 || slices.ContainsFunc(e.Items, func(item sinks.Item) bool { return item.Index == i+1 }) {
+							left = append(left, entry)
+						}
+					}
+					if e := write(t, s, left); e != nil {
+						t.Fatal(e)
+					}
+				}
+				if got := d.received(t, want); len(got) != want {
+					t.Fatalf("%d records, want %d", len(got), want)
+				}
+				keys := make(map[string]bool)
+				for _, r := range d.posts() {
+					keys[r.header.Get(idempotencyKey)] = true
+				}
+				if len(keys) != want {
+					t.Errorf("%d keys for %d requests", len(keys), want)
 				}
 			})
 		}

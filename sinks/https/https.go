@@ -21,6 +21,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -139,7 +140,7 @@ func New(o Options) (*Sink, error) {
 	if s.header, err = s.makeHeader(o, user); err != nil {
 		return nil, err
 	}
-	if s.transport, err = o.TLS.Transport(s.timeout); err != nil {
+	if s.transport, err = o.TLS.Transport(0); err != nil { // each request has its own timeout
 		return nil, err
 	}
 	s.senders.New = func() any { return &sender{sink: s, shaper: newShaper(o.Shape)} }
@@ -238,10 +239,13 @@ func isToken(s string) bool {
 // only POST, and is taken as good.
 func (s *Sink) Probe(ctx context.Context) error {
 	s.transport.Renew()
-	request := s.request(ctx, http.MethodHead)
-	request.Header.Del("Content-Type")
-	request.Header.Del("Content-Encoding")
-	e := s.roundTrip(ctx, request)
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	header := maps.Clone(s.header)
+	header.Del("Content-Type")
+	header.Del("Content-Encoding")
+	request := &http.Request{Method: http.MethodHead, URL: s.url, Host: s.url.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	e := s.roundTrip(ctx, request.WithContext(limited))
 	if e == nil || e.Verdict == sinks.Rejected || e.Verdict == sinks.TooLarge ||
 		e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented {
 		return nil

@@ -26,26 +26,18 @@ const (
 	maxAnswer = 64 << 10
 )
 
-// request is a request without a body.
-func (s *Sink) request(ctx context.Context, method string) *http.Request {
-	return (&http.Request{
-		Method: method, URL: s.url, Host: s.url.Host, Header: maps.Clone(s.header),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(ctx)
-}
-
 // roundTrip sends the request and judges the answer. ctx is the caller's, to tell its end from the
 // timeout of the request.
 func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Error {
-	limited, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	response, err := s.transport.RoundTrip(request.WithContext(limited))
+	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return sinks.TransportError(ctx, "send to "+s.url.Host, err)
 	}
 	// The status line is the whole answer: whatever becomes of the rest changes nothing.
-	io.CopyN(io.Discard, response.Body, maxAnswer)
-	response.Body.Close()
+	if response.Body != http.NoBody {
+		io.CopyN(io.Discard, response.Body, maxAnswer)
+		response.Body.Close()
+	}
 	return judge(s.url.Host, response)
 }
 
@@ -59,21 +51,67 @@ type sender struct {
 	identities []byte
 	shaper     *shaper // or nil
 
-	// What follows is of one Write.
-
-	caller context.Context
-	ctx    context.Context // the caller's, with the hook of lent
-	lent   *loan
+	way *way // of the Write at hand, on which its requests go
 }
 
-// A loan counts the bodies that net/http has been given to read, and those that it has read to where it wanted.
-type loan struct{ given, done atomic.Int32 }
+// A way is what the requests of a Write have in common, one after the other, so that each costs little by itself. After one that
+// net/http may still work on when its answer has come, or that took too long, the next one gets a way of its own.
+type way struct {
+	caller  context.Context
+	cancel  context.CancelCauseFunc // of request's context, which is the caller's and ends with the timeout of a request
+	timeout *time.Timer             // of the request under way; it runs only as long as that
+	request *http.Request           // what all are copies of
+	header  http.Header             // of all
+	key     []string                // in header: the value of the Idempotency-Key
+	data    []byte                  // the body of the request under way
+	reader  bytes.Reader            // of data
+	body    io.ReadCloser           // of reader
+	getBody func() (io.ReadCloser, error)
 
-// start begins a Write, or goes on with it where an earlier request of it may still be read.
-func (d *sender) start(ctx context.Context) {
-	l := new(loan)
-	d.caller, d.lent = ctx, l
-	d.ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { l.done.Add(1) }})
+	given, done atomic.Int32 // bodies that net/http has been given to read, and those that it has read to where it wanted
+}
+
+// start makes a way for requests that write.
+func (s *Sink) start(ctx context.Context) *way {
+	w := &way{caller: ctx, header: maps.Clone(s.header), key: make([]string, 1)}
+	limited, cancel := context.WithCancelCause(ctx)
+	w.cancel = cancel
+	w.timeout = time.AfterFunc(s.timeout, func() { cancel(context.DeadlineExceeded) })
+	w.timeout.Stop()
+	// net/http looks for the hooks in each request's context, from here on up.
+	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { w.done.Add(1) }})
+	w.request = (&http.Request{
+		Method: http.MethodPost, URL: s.url, Host: s.url.Host, Header: w.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(limited)
+	// A bytes.Reader net/http knows, and writes with the head in one piece.
+	w.body = io.NopCloser(&w.reader)
+	// It asks for the body again when a connection that it kept turns out to be closed.
+	w.getBody = func() (io.ReadCloser, error) {
+		w.given.Add(1)
+		return io.NopCloser(bytes.NewReader(w.data)), nil
+	}
+	return w
+}
+
+// end ends whatever is still under way.
+func (w *way) end() {
+	w.timeout.Stop()
+	w.cancel(nil)
+}
+
+// send sends a request with a body, and says whether another one can go the same way. If not, net/http may still read the body.
+func (w *way) send(s *Sink, data []byte, key string) (again bool, e *sinks.Error) {
+	w.data = data
+	w.reader.Reset(data)
+	w.key[0] = key
+	w.header[idempotencyKey] = w.key
+	request := w.request.WithContext(w.request.Context()) // a copy, since net/http may have the one before for a moment longer
+	request.ContentLength, request.Body, request.GetBody = int64(len(data)), w.body, w.getBody
+	w.given.Add(1)
+	w.timeout.Reset(s.timeout)
+	e = s.roundTrip(w.caller, request)
+	inTime := w.timeout.Stop()
+	return inTime && w.done.Load() == w.given.Load(), e
 }
 
 // begin starts a new request.
@@ -131,26 +169,16 @@ func (d *sender) send() *sinks.Error {
 		data = d.compressed.Bytes()
 	}
 	key := sha256.Sum256(d.identities)
-	request := s.request(d.ctx, http.MethodPost)
-	request.Header[idempotencyKey] = []string{hex.EncodeToString(key[:16])}
-	request.ContentLength = int64(len(data))
-	// net/http may ask for the body again when a connection that it kept turns out to be closed. A bytes.Reader it knows, and
-	// writes with the head in one piece.
-	body := func() io.ReadCloser {
-		d.lent.given.Add(1)
-		return io.NopCloser(bytes.NewReader(data))
-	}
-	request.Body = body()
-	request.GetBody = func() (io.ReadCloser, error) { return body(), nil }
-	e := s.roundTrip(d.ctx, request)
-	if d.lent.done.Load() != d.lent.given.Load() {
+	again, e := d.way.send(s, data, hex.EncodeToString(key[:16]))
+	if !again {
 		// The drain answered early, or nobody could be reached: a goroutine of net/http may still read the buffer, which is its own now.
 		if s.gzip {
 			d.compressed = bytes.Buffer{}
 		} else {
 			d.plain = nil
 		}
-		d.start(d.caller)
+		d.way.end()
+		d.way = s.start(d.way.caller)
 	}
 	return e
 }

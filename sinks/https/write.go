@@ -16,8 +16,12 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	}
 	s.transport.Renew()
 	d := s.senders.Get().(*sender)
-	defer s.senders.Put(d)
-	d.start(ctx)
+	d.way = s.start(ctx)
+	defer func() {
+		d.way.end()
+		d.way = nil
+		s.senders.Put(d)
+	}()
 	o := sinks.NewOutcome(len(batch))
 	if s.format == JSON {
 		d.writeEach(batch, o)

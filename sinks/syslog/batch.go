@@ -3,6 +3,7 @@ package syslog
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -51,6 +52,9 @@ func newBatch(o Options) (*batch, error) {
 	return b, nil
 }
 
+// sampled is how many entries of a batch tell how long the others are, about.
+const sampled = 32
+
 // encode returns the framed messages of the entries, but of those in tooLong. They are valid until
 // the next call.
 func (b *batch) encode(entries []sinks.Entry) []byte {
@@ -60,6 +64,9 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 	b.frames.data = b.frames.data[:0]
 	b.tooLong = nil
 	for i, entry := range entries {
+		if i == sampled { // append would make room for the others piece by piece, and copy what is there each time
+			b.frames.data = slices.Grow(b.frames.data, len(b.frames.data)/i*len(entries))
+		}
 		p := b.priority
 		if entry.Record.Event == schema.EventGap && p&7 > srslog.LOG_WARNING {
 			p = p&^7 | srslog.LOG_WARNING

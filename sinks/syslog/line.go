@@ -2,7 +2,6 @@ package syslog
 
 import (
 	"encoding/base64"
-	"encoding/hex"
 	"strconv"
 
 	"github.com/RackSec/srslog"
@@ -54,8 +53,8 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	dst = appendParam(dst, "operation_id", op.ID)
 	dst = appendUint(dst, "sequence", r.Sequence)
 	dst = appendUint(dst, "offset", r.Offset)
-	dst = appendDigest(dst, "digest", r.Digest[:])
-	dst = appendDigest(dst, "text_digest", r.TextDigest[:])
+	dst = appendDigest(dst, "digest", r.Digest)
+	dst = appendDigest(dst, "text_digest", r.TextDigest)
 	if r.Stream == schema.Stderr {
 		dst = append(dst, ` stream="stderr"`...)
 	}
@@ -157,11 +156,11 @@ func appendUint(dst []byte, name string, value uint64) []byte {
 	return append(dst, '"')
 }
 
-func appendDigest(dst []byte, name string, digest []byte) []byte {
+func appendDigest(dst []byte, name string, digest schema.Digest) []byte {
 	dst = append(dst, ' ')
 	dst = append(dst, name...)
 	dst = append(dst, `="`...)
-	dst = hex.AppendEncode(dst, digest)
+	dst = digest.AppendHex(dst)
 	return append(dst, '"')
 }
 
