@@ -225,7 +225,9 @@ func (l *Lease) SaveProgress(ctx context.Context, p Progress) error {
 	if err := l.bus.disk.room(forBookkeeping, 0); err != nil {
 		return fmt.Errorf("save the position of %s: %w", l.name, err)
 	}
-	revision, err := l.bus.positions.Update(ctx, l.name, p.append(nil), l.revision)
+	saving, cancel := linger(ctx)
+	defer cancel()
+	revision, err := l.bus.positions.Update(saving, l.name, p.append(nil), l.revision)
 	if conflicts(err) {
 		l.cancel(ErrLeaseLost)
 		return fmt.Errorf("save the position of %s: %w", l.name, ErrLeaseLost)
@@ -235,6 +237,17 @@ func (l *Lease) SaveProgress(ctx context.Context, p Progress) error {
 	}
 	l.progress, l.revision = p, revision
 	return nil
+}
+
+// lingers is how long what is under way may go on where nobody wants it any more.
+const lingers = time.Second
+
+// linger gives a context that ends a moment after ctx: of a position that is saved by then, the revision is known, without which the
+// next one can't be.
+func linger(ctx context.Context) (_ context.Context, cancel func()) {
+	lingering, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lingers, func() { end(context.Cause(ctx)) }) })
+	return lingering, func() { stop(); end(nil) }
 }
 
 // Release lets another process have the work at once.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 func acquire(t testing.TB, b *Bus, name string) *Lease {
@@ -142,5 +144,48 @@ func TestAcquireGivenUp(t *testing.T) {
 		if _, err := b.leases.Get(t.Context(), "work"); !errors.Is(err, jetstream.ErrKeyNotFound) {
 			t.Fatalf("attempt %d has left a lease behind: %v", i, err)
 		}
+	}
+}
+
+// A position that is being saved when nobody wants that any more does not keep the next one from being saved.
+func TestSaveIsCancelled(t *testing.T) {
+	b, err := Open(t.Context(), Options{Store: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	lease, err := b.Acquire(t.Context(), "drain.siem.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lease.Release()
+	s := b.embedded.syncedOf("KV_" + schema.BucketPositions)
+	toDisk, begun, allowed := s.sync, make(chan struct{}, 2), make(chan struct{})
+	s.sync = func() error {
+		begun <- struct{}{}
+		<-allowed
+		return toDisk()
+	}
+	other := make(chan error)
+	go func() {
+		_, err := b.positions.Put(t.Context(), "drain.other.0", []byte("1"))
+		other <- err
+	}()
+	<-begun
+	ctx, cancel := context.WithCancel(t.Context())
+	saved := make(chan error)
+	go func() { saved <- lease.Save(ctx, 7) }()
+	await(t, "that the position waits for the disk", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.asked > lease.revision+1
+	})
+	cancel()
+	close(allowed)
+	if err := errors.Join(<-saved, <-other); err != nil {
+		t.Errorf("the positions under way: %v", err)
+	}
+	if err := lease.Save(t.Context(), 8); err != nil || lease.Position() != 8 {
+		t.Errorf("the next one: %d, %v", lease.Position(), err)
 	}
 }
