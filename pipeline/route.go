@@ -210,6 +210,7 @@ func (r *routing) took(done result) error {
 	segments, records := len(b.segments), len(b.entries)
 	for _, h := range b.segments {
 		r.room.release(h.room)
+		r.share.reuse(h.fetched.segment)
 	}
 	r.window.done(b)
 	r.stuck = false
@@ -269,7 +270,8 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 			cancel(err)
 			return
 		}
-		segment, err := decoder.Segment(m.Data)
+		segment := w.share.blank()
+		err = decoder.SegmentInto(segment, m.Data)
 		if errors.Is(err, schema.ErrCorrupt) {
 			w.corrupt(m, err)
 			continue

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -24,7 +26,8 @@ const (
 type share struct {
 	slots chan struct{} // tokens, as newSlots makes them
 	room  *semaphore.Weighted
-	bytes int64 // of room
+	bytes int64     // of room
+	spare sync.Pool // of *schema.Segment: those that were delivered, without what their records point to
 }
 
 func newShare(d *Drain) *share {
@@ -33,6 +36,21 @@ func newShare(d *Drain) *share {
 		bytes *= 2
 	}
 	return &share{slots: newSlots(d.Writers), room: semaphore.NewWeighted(bytes), bytes: bytes}
+}
+
+// blank is a segment to read into.
+func (s *share) blank() *schema.Segment {
+	if free, ok := s.spare.Get().(*schema.Segment); ok {
+		return free
+	}
+	return new(schema.Segment)
+}
+
+// reuse takes a segment back, of which nothing may be used any more: most of what a router would throw away are records' memory.
+func (s *share) reuse(segment *schema.Segment) {
+	clear(segment.Records) // the messages are not kept by them
+	*segment = schema.Segment{Records: segment.Records[:0]}
+	s.spare.Put(segment)
 }
 
 // newSlots makes a token for each of n writes that may be under way.
