@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -111,19 +112,18 @@ type claim struct {
 	has   atomic.Int64
 }
 
-// size is how much room a segment takes. One that is larger than all of it takes that.
-func (c *claim) size(f fetched) int64 {
-	return min(int64(f.size+recordMemory*len(f.segment.Records)), c.share.bytes)
-}
-
-// take waits for room for a segment, or for the end of ctx.
-func (c *claim) take(ctx context.Context, f fetched) error {
-	n := c.size(f)
-	if err := c.share.room.Acquire(ctx, n); err != nil {
-		return err
+// take waits for room for a segment that is still to be decoded, and says how much that is, or for the end of ctx. One that is larger
+// than all of it takes that.
+func (c *claim) take(ctx context.Context, m bus.Message) (room int64, err error) {
+	room = c.share.bytes
+	if most := uint64(room) / recordMemory; m.Records < most {
+		room = min(room, int64(len(m.Data))+recordMemory*int64(m.Records))
 	}
-	c.has.Add(n)
-	return nil
+	if err := c.share.room.Acquire(ctx, room); err != nil {
+		return 0, err
+	}
+	c.has.Add(room)
+	return room, nil
 }
 
 func (c *claim) release(n int64) {
