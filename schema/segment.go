@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -149,7 +150,8 @@ func trimEnd(line []byte) []byte {
 // A Decoder reads segments and parses an operation once, as long as segments of it come. It is for one goroutine.
 // The zero value is ready.
 type Decoder struct {
-	operations recent[string, *Operation] // by their JSON
+	// operations are by the digest of their JSON, which would be half of what they are in memory.
+	operations recent[[sha256.Size]byte, *Operation]
 }
 
 // Segment reads what [AppendSegment] wrote. The records' bytes alias data, and segments of the same
@@ -240,16 +242,17 @@ func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 
 func (d *Decoder) operation(data []byte) (*Operation, error) {
 	d.operations.ask()
-	if op, ok := d.operations.now[string(data)]; ok { // without making a string
+	key := sha256.Sum256(data)
+	if op, ok := d.operations.now[key]; ok {
 		return op, nil
 	}
-	op, ok := d.operations.before[string(data)]
+	op, ok := d.operations.before[key]
 	if !ok {
 		if err := json.Unmarshal(data, &op); err != nil || op == nil { // nil is the JSON null
 			return nil, ErrCorrupt // the cause could quote the content
 		}
 	}
-	d.operations.put(string(data), op)
+	d.operations.put(key, op)
 	return op, nil
 }
 
