@@ -58,11 +58,11 @@ func TestMemoryLimitOf(t *testing.T) {
 		least int64 // 0 for no limit
 	}{
 		{"a router", roles{router: true}, "", 32 << 20},
-		{"a gateway", roles{gateway: true}, "", 64 << 20},
-		{"all", roles{gateway: true, enrich: true, router: true}, "", 64 << 20},
+		{"a gateway", roles{gateway: true}, "", 0},
+		{"all", roles{gateway: true, enrich: true, router: true}, "", 0},
 		{"an enricher", roles{enrich: true}, "", 0},
 		{"a router of somebody who has decided", roles{router: true}, "GOMEMLIMIT", 0},
-		{"a gateway of somebody who has decided", roles{gateway: true}, "GOGC", 0},
+		{"a router of somebody who has decided otherwise", roles{router: true}, "GOGC", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("GOGC", "")
