@@ -18,6 +18,7 @@ type fetched struct {
 	sequence uint64
 	at       time.Time // when it was published
 	size     int
+	room     int64  // that it has of the share
 	trace    string // as bus.Message has it
 	segment  *schema.Segment
 }
@@ -156,15 +157,14 @@ func (r *routing) addAll(segments <-chan fetched) {
 }
 
 func (r *routing) add(f fetched) {
-	room := r.room.size(f)
 	skipped := min(r.beyond[f.sequence], len(f.segment.Records)) // the drain has them
 	f.segment.Records = f.segment.Records[skipped:]
-	h := r.window.add(f, room, time.Now())
+	h := r.window.add(f, time.Now())
 	h.skipped = skipped
 	r.stuck = false
 	switch {
 	case h.delivered:
-		r.room.release(room)
+		r.room.release(f.room)
 		r.advance(1, skipped)
 	case skipped > 0:
 		r.advance(0, skipped)
@@ -210,6 +210,7 @@ func (r *routing) took(done result) error {
 	segments, records := len(b.segments), len(b.entries)
 	for _, h := range b.segments {
 		r.room.release(h.room)
+		r.share.reuse(h.fetched.segment)
 	}
 	r.window.done(b)
 	r.stuck = false
@@ -269,9 +270,15 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 			cancel(err)
 			return
 		}
-		segment, err := decoder.Segment(m.Data)
+		taken, err := room.take(ctx, m) // before there are records to keep
+		if err != nil {
+			return
+		}
+		segment := w.share.blank()
+		err = decoder.SegmentInto(segment, m.Data)
 		if errors.Is(err, schema.ErrCorrupt) {
 			w.corrupt(m, err)
+			room.release(taken)
 			continue
 		}
 		if err != nil {
@@ -284,10 +291,7 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 		}
 		w.state.read(m, len(segment.Records))
 		w.series.received.Add(float64(len(segment.Records)))
-		f := fetched{m.Sequence, m.Time, len(m.Data), m.Trace, segment}
-		if room.take(ctx, f) != nil {
-			return
-		}
+		f := fetched{m.Sequence, m.Time, len(m.Data), taken, m.Trace, segment}
 		select {
 		case segments <- f:
 			w.state.handedOver()

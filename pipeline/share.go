@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -24,7 +27,8 @@ const (
 type share struct {
 	slots chan struct{} // tokens, as newSlots makes them
 	room  *semaphore.Weighted
-	bytes int64 // of room
+	bytes int64     // of room
+	spare sync.Pool // of *schema.Segment: those that were delivered, without what their records point to
 }
 
 func newShare(d *Drain) *share {
@@ -33,6 +37,21 @@ func newShare(d *Drain) *share {
 		bytes *= 2
 	}
 	return &share{slots: newSlots(d.Writers), room: semaphore.NewWeighted(bytes), bytes: bytes}
+}
+
+// blank is a segment to read into.
+func (s *share) blank() *schema.Segment {
+	if free, ok := s.spare.Get().(*schema.Segment); ok {
+		return free
+	}
+	return new(schema.Segment)
+}
+
+// reuse takes a segment back, of which nothing may be used any more: most of what a router would throw away are records' memory.
+func (s *share) reuse(segment *schema.Segment) {
+	clear(segment.Records) // the messages are not kept by them
+	*segment = schema.Segment{Records: segment.Records[:0]}
+	s.spare.Put(segment)
 }
 
 // newSlots makes a token for each of n writes that may be under way.
@@ -93,19 +112,18 @@ type claim struct {
 	has   atomic.Int64
 }
 
-// size is how much room a segment takes. One that is larger than all of it takes that.
-func (c *claim) size(f fetched) int64 {
-	return min(int64(f.size+recordMemory*len(f.segment.Records)), c.share.bytes)
-}
-
-// take waits for room for a segment, or for the end of ctx.
-func (c *claim) take(ctx context.Context, f fetched) error {
-	n := c.size(f)
-	if err := c.share.room.Acquire(ctx, n); err != nil {
-		return err
+// take waits for room for a segment that is still to be decoded, and says how much that is, or for the end of ctx. One that is larger
+// than all of it takes that.
+func (c *claim) take(ctx context.Context, m bus.Message) (room int64, err error) {
+	room = c.share.bytes
+	if most := uint64(room) / recordMemory; m.Records < most {
+		room = min(room, int64(len(m.Data))+recordMemory*int64(m.Records))
 	}
-	c.has.Add(n)
-	return nil
+	if err := c.share.room.Acquire(ctx, room); err != nil {
+		return 0, err
+	}
+	c.has.Add(room)
+	return room, nil
 }
 
 func (c *claim) release(n int64) {

@@ -50,9 +50,9 @@ func newWindow(k keeping, reached uint64) *window {
 	return &window{keep: k, reached: reached, busy: make(map[string]*batch)}
 }
 
-// add takes a segment, for which there is so much room.
-func (w *window) add(f fetched, room int64, now time.Time) *holding {
-	h := &holding{sequence: f.sequence, at: f.at, read: now, operation: f.segment.Operation.ID, records: len(f.segment.Records), room: room}
+// add takes a segment.
+func (w *window) add(f fetched, now time.Time) *holding {
+	h := &holding{sequence: f.sequence, at: f.at, read: now, operation: f.segment.Operation.ID, records: len(f.segment.Records), room: f.room}
 	w.held = append(w.held, h)
 	if h.records == 0 { // the position moves past it all the same
 		h.delivered = true

@@ -41,7 +41,7 @@ func TestWindow(t *testing.T) {
 				}
 				operation, n := strconv.Itoa(rng.IntN(5)), rng.IntN(6)
 				stream++
-				h := w.add(fetched{sequence: stream, size: 100, segment: segmentOf(operation, made[operation]+1, n)}, 0, time.Time{})
+				h := w.add(fetched{sequence: stream, size: 100, segment: segmentOf(operation, made[operation]+1, n)}, time.Time{})
 				made[operation] += uint64(n)
 				total += n
 				if undelivered[stream] = n > 0; h.delivered == (n > 0) {
@@ -106,7 +106,7 @@ func TestWindow(t *testing.T) {
 func TestSplitBatch(t *testing.T) {
 	w := newWindow(keeping{time.Hour, time.Minute}, 0)
 	for i, n := range []int{3, 2, 4, 1} {
-		w.add(fetched{sequence: uint64(10 + i), segment: segmentOf("a", 1, n)}, 0, time.Time{})
+		w.add(fetched{sequence: uint64(10 + i), segment: segmentOf("a", 1, n)}, time.Time{})
 	}
 	w.held[1].skipped = 5
 	b := w.next(100, 100)

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -319,6 +320,46 @@ func TestDecoderSharesOperations(t *testing.T) {
 		}
 		if n := len(d.operations.now) + len(d.operations.before); n > 2*recentAsks || n < min(i, recentAsks) {
 			t.Fatalf("keeps %d operations after %d", n, i+1)
+		}
+	}
+}
+
+// TestSegmentInto: a segment that is used again has nothing of the one before, and makes no memory for fewer records.
+func TestSegmentInto(t *testing.T) {
+	var d Decoder
+	large := testSegment()
+	for _, r := range large.Records { // with what only some records have
+		r.Detail, r.Partial, r.Stream = nil, true, Stderr
+		r.Event, r.Sequence = EventOutput, large.Records[len(large.Records)-1].Sequence+1
+		large.Records = append(large.Records, r)
+	}
+	for i := range large.Records {
+		if i > 0 {
+			large.Records[i].Sequence = large.Records[i-1].Sequence + 1
+			large.Records[i].Offset = large.Records[i-1].Offset + large.Records[i-1].Span()
+		}
+	}
+	used := new(Segment)
+	if err := d.SegmentInto(used, encodeSegment(t, large)); err != nil {
+		t.Fatal(err)
+	}
+	room := &used.Records[0]
+	for first := range testSegment().Records {
+		small := testSegment()
+		small.Records = small.Records[first:]
+		data := encodeSegment(t, small)
+		fresh, err := d.Segment(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.SegmentInto(used, data); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(used, fresh) {
+			t.Errorf("from record %d on: used again, it is\n%+v\nand not\n%+v", first, used, fresh)
+		}
+		if &used.Records[0] != room {
+			t.Error("records were made anew")
 		}
 	}
 }

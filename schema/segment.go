@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -149,29 +150,45 @@ func trimEnd(line []byte) []byte {
 // A Decoder reads segments and parses an operation once, as long as segments of it come. It is for one goroutine.
 // The zero value is ready.
 type Decoder struct {
-	operations recent[string, *Operation] // by their JSON
+	// operations are by the digest of their JSON, which would be half of what they are in memory.
+	operations recent[[sha256.Size]byte, *Operation]
 }
 
 // Segment reads what [AppendSegment] wrote. The records' bytes alias data, and segments of the same
 // operation share one Operation, which nobody may change.
 func (d *Decoder) Segment(data []byte) (*Segment, error) {
+	s := new(Segment)
+	if err := d.SegmentInto(s, data); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// SegmentInto is Segment into one that is used again: what it had is gone, and its records' memory is those of data as far as
+// there is room. After an error nothing of it means anything.
+func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 	r := reader{data: data}
 	version, err := r.version(segmentVersion)
 	if err != nil {
-		return nil, fmt.Errorf("decode segment: %w", err)
+		return fmt.Errorf("decode segment: %w", err)
 	}
 	op, err := d.operation(r.bytes())
 	if err != nil {
-		return nil, fmt.Errorf("decode segment: operation: %w", err)
+		return fmt.Errorf("decode segment: operation: %w", err)
 	}
 	sequence, offset, at, count := r.uvarint(), r.uvarint(), r.varint(), r.uvarint()
 	// Each record has 64 bytes of digests at the least: a count that the data can't hold is a lie.
 	if r.bad || count > uint64(len(r.data))/64 {
-		return nil, fmt.Errorf("decode segment: %w", ErrCorrupt)
+		return fmt.Errorf("decode segment: %w", ErrCorrupt)
 	}
-	s := &Segment{Operation: op, Records: make([]Record, count)}
+	records := s.Records[:0]
+	if uint64(cap(records)) < count {
+		records = make([]Record, 0, count)
+	}
+	*s = Segment{Operation: op, Records: records[:count]}
 	for i := range s.Records {
 		rec := &s.Records[i]
+		*rec = Record{}
 		flags := r.byte()
 		at += r.varint()
 		rec.Event = Event(flags & flagEvent)
@@ -195,7 +212,7 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 			}
 			rec.Detail = new(Detail)
 			if err := json.Unmarshal(detail, rec.Detail); err != nil {
-				return nil, fmt.Errorf("decode segment: detail of record %d: %w", sequence, ErrCorrupt)
+				return fmt.Errorf("decode segment: detail of record %d: %w", sequence, ErrCorrupt)
 			}
 		}
 		if rec.Event > EventGap || flags&flagUnknown != 0 {
@@ -218,23 +235,24 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 	}
 	s.Resume.Sequence = sequence - 1
 	if r.bad || ended > 1 || len(r.data) > 0 || count == 0 {
-		return nil, fmt.Errorf("decode segment: %w", ErrCorrupt)
+		return fmt.Errorf("decode segment: %w", ErrCorrupt)
 	}
-	return s, nil
+	return nil
 }
 
 func (d *Decoder) operation(data []byte) (*Operation, error) {
 	d.operations.ask()
-	if op, ok := d.operations.now[string(data)]; ok { // without making a string
+	key := sha256.Sum256(data)
+	if op, ok := d.operations.now[key]; ok {
 		return op, nil
 	}
-	op, ok := d.operations.before[string(data)]
+	op, ok := d.operations.before[key]
 	if !ok {
 		if err := json.Unmarshal(data, &op); err != nil || op == nil { // nil is the JSON null
 			return nil, ErrCorrupt // the cause could quote the content
 		}
 	}
-	d.operations.put(string(data), op)
+	d.operations.put(key, op)
 	return op, nil
 }
 

@@ -77,7 +77,10 @@ func (r *Transport) make() (*http.Transport, error) {
 			}
 			return nil
 		},
-		DialContext:           r.dial,
+		DialContext: r.dial,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return r.dialTLS(ctx, config, network, address)
+		},
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   dialTimeout,
 		ResponseHeaderTimeout: r.timeout,

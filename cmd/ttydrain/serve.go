@@ -53,6 +53,7 @@ func newServeCommand() *cobra.Command {
 				debug.SetGCPercent(routerGCPercent)
 			}
 			leaveRoomForWriters(cfg)
+			go memoryLimitOf(parts).follow(c.Context()) // ends with the command
 			n, err := newNode(c.Context(), cfg, parts, newLog(log))
 			if err != nil {
 				return err

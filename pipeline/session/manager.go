@@ -118,62 +118,22 @@ func NewManager(o Options) *Manager {
 //
 // A [*Refusal] says why there is no session.
 func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error) {
-	app, ok := m.o.App(req.App)
-	if !ok {
-		m.o.Metrics.Refuse(RefusedUnavailable)
-		return Exit{}, &Refusal{"this app is not there (any more)"}
-	}
-	runtime, ok := m.o.Runtimes[app.Runtime]
-	if !ok {
-		m.o.Metrics.Refuse(RefusedUnavailable)
-		m.o.Log.Error("an app's runtime is not there", "app", app.Name, "runtime", app.Runtime)
-		return Exit{}, &Refusal{fmt.Sprintf("the runtime %q of this app is not available here", app.Runtime)}
-	}
-	slot, err := m.takeSlot(ctx, app, req.User)
-	if refusal, ok := errors.AsType[*Refusal](err); ok {
-		m.o.Metrics.Refuse(RefusedLimit)
-		m.o.Log.Warn("a session was refused, since its stack has as many as it may have", "app", app.Name, "stack", app.Stack, "user", req.User.ID)
-		return Exit{}, refusal
-	}
+	s, err := m.begin(ctx, req, client)
 	if err != nil {
-		m.o.Metrics.unrecordable(err)
-		m.o.Log.Error("a session was refused, since it could not be counted", "app", app.Name, "user", req.User.ID, "error", err)
-		return Exit{}, notRecordable(err)
+		return Exit{}, err
 	}
-	// It is free before anybody can know that the session has ended.
-	free := sync.OnceFunc(slot.release)
-	defer free()
-	op, err := m.operation(ctx, app, req)
-	if err != nil {
-		m.o.Metrics.unrecordable(err)
-		m.o.Log.Error("a session was refused, since it could not be recorded", "app", app.Name, "user", req.User.ID, "error", err)
-		return Exit{}, notRecordable(err)
-	}
-	ctx, cancel := context.WithDeadlineCause(ctx, op.Expires, ErrExpired)
-	defer cancel()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	defer m.register(op.ID, end)()
-	log := m.o.Log.With("operation", op.ID, "app", op.App, "user", op.User.ID)
-	state := &schema.Session{Operation: op, Gateway: m.o.Gateway}
-	if err := m.o.Store.SaveSession(ctx, state); err != nil {
-		m.o.Metrics.unrecordable(err)
-		log.Error("a session was refused, since it could not be recorded", "error", err)
-		m.leave(state, ReasonNotRecorded) // it may be recorded all the same
-		return Exit{}, notRecordable(err)
-	}
-	s := &running{op: op, app: app, req: req, client: client, log: log,
-		capture: newCapture(ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics, &m.buffers)}
-	defer s.capture.stop(errOver)
-	slot.begin(op.ID, s.capture.total)
-	log.Info("session started", "interactive", op.Interactive)
-	m.o.Metrics.started.Inc()
-	m.o.Metrics.running.Inc()
-	exit, err := s.run(ctx, runtime)
+	defer s.release()
+	exit, err := s.run(s.ctx, s.runtime)
+	return m.over(s, exit, err)
+}
+
+// over records the end of a session that has run.
+func (m *Manager) over(s *running, exit Exit, err error) (Exit, error) {
 	m.o.Metrics.running.Dec()
 	m.o.Metrics.ended.WithLabelValues(cmp.Or(exit.Reason, ReasonNotRecorded)).Inc()
-	free()
-	log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
+	s.free()
+	s.log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
+	state := s.state
 	if err != nil {
 		m.leave(state, ReasonNotRecorded)
 		if exit.Reason == ReasonNotRecorded { // the person has been told
@@ -185,53 +145,16 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	if s.killing != nil {
 		state.EndedBy, state.EndedBecause = s.killing.By, s.killing.Because
 	}
-	if err := m.o.Store.SaveSession(context.WithoutCancel(ctx), state); err != nil {
-		log.Error("the end of a session could not be recorded", "error", err)
+	if err := m.o.Store.SaveSession(context.WithoutCancel(s.ctx), state); err != nil {
+		s.log.Error("the end of a session could not be recorded", "error", err)
 		m.leave(state, exit.Reason)
 	}
 	if s.killing != nil {
-		if err := m.o.Store.ForgetKill(context.WithoutCancel(ctx), op.ID); err != nil {
-			log.Warn("a wish that was followed is still there, which does no harm", "error", err)
+		if err := m.o.Store.ForgetKill(context.WithoutCancel(s.ctx), s.op.ID); err != nil {
+			s.log.Warn("a wish that was followed is still there, which does no harm", "error", err)
 		}
 	}
 	return exit, nil
-}
-
-func notRecordable(err error) *Refusal {
-	if errors.Is(err, ErrFull) {
-		return &Refusal{"this session was not started: there is no room left to record it; its operators have to make room, then try again"}
-	}
-	return &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
-}
-
-// operation records who opens what.
-func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.Operation, error) {
-	document, err := m.o.Document(req.User)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now().UTC()
-	op := &schema.Operation{
-		Stack: app.Stack, App: app.Name, AppID: app.ID, Service: app.Service, Layer: "app", Host: m.o.Host,
-		User: req.User, UserDocument: document, Command: req.Command, Interactive: req.Terminal != nil,
-		Started: now, Expires: now.Add(min(app.Duration, SessionDurationLimit)), PHI: app.PHI,
-	}
-	if len(op.Command) > maxCommand {
-		op.Command = strings.ToValidUTF8(op.Command[:maxCommand], "") + "…"
-	}
-	if req.Terminal != nil {
-		op.Width, op.Height = req.Terminal.Size.Width, req.Terminal.Size.Height
-	}
-	if err := m.o.Store.CreateOperation(ctx, op); err != nil {
-		return nil, err
-	}
-	op.Container = containerName(op)
-	return op, nil
-}
-
-// containerName is the host name that the session sees, of 63 bytes at most (RFC 1123 §2.1): a long app name is cut.
-func containerName(op *schema.Operation) string {
-	return op.App[:min(len(op.App), max(0, 63-1-len(op.ID)))] + "-" + op.ID
 }
 
 // running is one session on its way from start to end.
@@ -243,6 +166,27 @@ type running struct {
 	log     *slog.Logger
 	capture *capture
 	killing *Killing // who ended it; nil where nobody did. Of run alone
+
+	runtime Runtime
+	state   *schema.Session
+	ctx     context.Context         // done when the session is to end; its cause says why
+	kill    context.CancelCauseFunc // of ctx
+	cancel  context.CancelFunc      // of the deadline, which is its parent
+	forget  func()                  // that it can be ended
+	free    func()                  // gives the slot back: before anybody can know that the session has ended
+}
+
+// release lets go of all that begin took, as far as it got.
+func (s *running) release() {
+	if s.capture != nil {
+		s.capture.stop(errOver)
+	}
+	if s.ctx != nil {
+		s.forget()
+		s.kill(nil)
+		s.cancel()
+	}
+	s.free()
 }
 
 // run returns an error only where the end of the session could not be recorded.
@@ -256,7 +200,7 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	if err := s.capture.settle(); err != nil { // no stream, no session
 		return s.fail(err)
 	}
-	process, err := runtime.Start(ctx, s.spec())
+	process, err := s.launch(ctx, runtime)
 	if err != nil && ctx.Err() != nil {
 		return s.over(ctx, Exit{Status: 255})
 	}
@@ -275,7 +219,7 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	defer stopPumps()
 	go s.input(process)          // ends when the client's input ends, at the latest after run
 	go s.control(pumps, process) // ends with run
-	go s.warn(pumps)             // ends with run, or a write to a capture that has ended
+	defer s.warn()()
 	var readers sync.WaitGroup
 	readers.Go(func() { s.read(schema.Stdout, process.Stdout(), process) })
 	if stderr := process.Stderr(); stderr != nil {
@@ -317,6 +261,13 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		s.announce("the connection to this session's command was lost, and the session was ended")
 	}
 	return s.end(ctx, exit)
+}
+
+// launch is apart from run for the sake of its stack, too.
+//
+//go:noinline
+func (s *running) launch(ctx context.Context, runtime Runtime) (Process, error) {
+	return runtime.Start(ctx, s.spec())
 }
 
 // over ends a session for the cause of ctx.

@@ -54,23 +54,24 @@ type Slots interface {
 type slot struct {
 	slots Slots
 	log   *slog.Logger
-	begun chan struct{} // closed by begin
 	ctx   context.Context
 	stop  context.CancelFunc // of ctx, by release
-	done  chan struct{}      // closed when renewing has ended
+
+	renewing sync.Mutex  // held while the slot is renewed
+	timer    *time.Timer // guarded by renewing: of the next renewal. No goroutine waits for it: there are as many as sessions
+	lost     bool        // guarded by renewing: it could not be renewed
+	revision uint64      // guarded by renewing
 
 	mu    sync.Mutex
-	state schema.Slot   // guarded by mu; the number is of keep alone
+	state schema.Slot   // guarded by mu; the number changes while the slot is renewed alone
 	shown func() uint64 // guarded by mu: how many bytes the session has shown; nil before begin
-
-	revision uint64 // of keep alone until done
 }
 
 // takeSlot takes a slot for a session that is about to start. A *Refusal says which sessions have them all.
 func (m *Manager) takeSlot(ctx context.Context, app App, user schema.User) (*slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 	defer cancel()
-	s := &slot{slots: m.o.Slots, log: m.o.Log.With("stack", app.Stack, "app", app.Name, "user", user.ID), begun: make(chan struct{}), done: make(chan struct{}),
+	s := &slot{slots: m.o.Slots, log: m.o.Log.With("stack", app.Stack, "app", app.Name, "user", user.ID),
 		state: schema.Slot{Stack: app.Stack, Holder: rand.Text(), App: app.Name, User: user, Gateway: m.o.Gateway, Since: time.Now().UTC()}}
 	for {
 		held, err := s.slots.Slots(ctx, app.Stack)
@@ -84,7 +85,9 @@ func (m *Manager) takeSlot(ctx context.Context, app App, user schema.User) (*slo
 		err = s.create(ctx, held)
 		if err == nil {
 			s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-			go s.keep() // ends with release
+			s.renewing.Lock()
+			defer s.renewing.Unlock()
+			s.timer = time.AfterFunc(slotRenew, s.keep) // until release
 			return s, nil
 		}
 		if !errors.Is(err, ErrSlotTaken) {
@@ -129,38 +132,31 @@ func (s *slot) begin(operation string, shown func() uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Operation, s.shown = operation, shown
-	close(s.begun)
+	go s.keep() // ends when that is told, or with release
 }
 
-// keep renews the slot until release.
+// keep renews the slot, and sees to the next time, unless it was released.
 func (s *slot) keep() {
-	defer close(s.done)
-	tick := time.NewTicker(slotRenew)
-	defer tick.Stop()
-	lost, begun := false, s.begun
-	for {
-		select {
-		case <-tick.C:
-		case <-begun:
-			begun = nil
-		case <-s.ctx.Done():
-			return
-		}
-		err := s.renew()
-		if s.ctx.Err() != nil {
-			return
-		}
-		switch {
-		case err != nil && !lost:
-			s.log.Warn("the slot of a session can't be renewed, which is tried again: the session goes on", "error", err)
-		case err == nil && lost:
-			s.log.Info("the slot of a session is renewed again", "number", s.snapshot().Number)
-		}
-		lost = err != nil
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	if s.ctx.Err() != nil {
+		return
 	}
+	s.timer.Reset(slotRenew)
+	err := s.renew()
+	if s.ctx.Err() != nil {
+		return
+	}
+	switch {
+	case err != nil && !s.lost:
+		s.log.Warn("the slot of a session can't be renewed, which is tried again: the session goes on", "error", err)
+	case err == nil && s.lost:
+		s.log.Info("the slot of a session is renewed again", "number", s.snapshot().Number)
+	}
+	s.lost = err != nil
 }
 
-// renew renews the slot, or takes another one where it has lapsed.
+// renew renews the slot, or takes another one where it has lapsed. renewing is held.
 func (s *slot) renew() error {
 	ctx, cancel := context.WithTimeout(s.ctx, slotTimeout)
 	defer cancel()
@@ -195,7 +191,9 @@ func (s *slot) renew() error {
 // release gives the slot back. Where that can't be done, it lapses.
 func (s *slot) release() {
 	s.stop()
-	<-s.done
+	s.renewing.Lock() // what is under way ends with stop, and nothing follows
+	defer s.renewing.Unlock()
+	s.timer.Stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), slotRelease)
 	defer cancel()
 	state := s.snapshot()
