@@ -96,9 +96,12 @@ func measured(work func() error) (pipelineAnswer, error) {
 	return pipelineAnswer{used, now.Peak}, err
 }
 
-// asServe has this process run as many goroutines at a time as `ttydrain serve` does with an embedded server that syncs every
-// write.
+// asServe has this process run as many goroutines at a time, and keep as much garbage, as `ttydrain serve` does with an embedded server whose
+// writes are on the disk before anybody is told of them.
 func asServe() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(75)
+	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + bus.Writers)
 	}

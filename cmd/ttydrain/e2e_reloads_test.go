@@ -159,7 +159,7 @@ func (v *server) heap() int {
 			v.site.t.Fatalf("no garbage was collected within %s", patience)
 		}
 	}
-	return int(v.metric("go_memstats_next_gc_bytes")) / 2 // GOGC is 100
+	return int(v.metric("go_memstats_next_gc_bytes")) * 100 / (100 + gcPercent(roles{gateway: true}))
 }
 
 // TestReloads has a serve load its configuration ten thousand times, every other one a bad one, while sessions show lines

@@ -9,6 +9,20 @@ import (
 	"time"
 )
 
+// gcPercent is how much garbage a process with these parts has at the most, in percent of what it keeps; see [debug.SetGCPercent].
+func gcPercent(parts roles) int {
+	switch {
+	case parts == roles{router: true}:
+		// Nearly all that a router has in memory are bytes without pointers, for which collecting costs little, and which are garbage a
+		// moment later.
+		return 50
+	case parts.gateway:
+		// A session that does nothing has as much garbage as it keeps, and there are many. With less than this, one that shows a lot is slower.
+		return 75
+	}
+	return 100
+}
+
 // A memoryLimit bounds how much garbage a process has, where that has become much: a soft limit of Go's memory (see
 // [debug.SetMemoryLimit]) which follows what is in use. Below it the collector works as always. At it, it works earlier, and what is
 // free goes back to the system at once: so the limit costs at the peaks alone, and never has the collector run for nothing, as one

@@ -13,9 +13,6 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
-// routerGCPercent is how much garbage a router's process has at the most, of what it keeps.
-const routerGCPercent = 50
-
 func newServeCommand() *cobra.Command {
 	var path, format, role string
 	c := &cobra.Command{
@@ -47,10 +44,8 @@ func newServeCommand() *cobra.Command {
 			if format != "" {
 				log.Format = format
 			}
-			if parts == (roles{router: true}) && os.Getenv("GOGC") == "" {
-				// Nearly all that a router has in memory are bytes without pointers, for which collecting costs little, and which are
-				// garbage a moment later.
-				debug.SetGCPercent(routerGCPercent)
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(gcPercent(parts))
 			}
 			leaveRoomForWriters(cfg)
 			go memoryLimitOf(parts).follow(c.Context()) // ends with the command
