@@ -35,17 +35,14 @@ type bodyConn struct{ *tls.Conn }
 
 // ReadFrom implements [io.ReaderFrom]. It gets what is left of a body, as an [io.LimitedReader] of its length.
 func (c *bodyConn) ReadFrom(r io.Reader) (n int64, err error) {
-	limited, ok := r.(*io.LimitedReader)
-	if !ok {
-		return io.Copy(justWriter{c.Conn}, r)
+	if limited, ok := r.(*io.LimitedReader); ok {
+		if body, ok := limited.R.(io.WriterTo); ok {
+			n, err = body.WriteTo(&limitedWriter{c.Conn, limited.N})
+			limited.N -= n
+			return n, err
+		}
 	}
-	body, ok := limited.R.(io.WriterTo)
-	if !ok {
-		return io.Copy(justWriter{c.Conn}, r)
-	}
-	n, err = body.WriteTo(&limitedWriter{c.Conn, limited.N})
-	limited.N -= n
-	return n, err
+	return io.Copy(justWriter{c.Conn}, r)
 }
 
 // justWriter hides what else a writer can do.

@@ -32,6 +32,17 @@ func open(t testing.TB, dir string, partitions int) *Bus {
 	return b
 }
 
+// openSynced opens a bus with an embedded server, as it is where nothing else is configured: nobody is told of what is not on the disk.
+func openSynced(t testing.TB) *Bus {
+	t.Helper()
+	b, err := Open(t.Context(), Options{Store: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
 // await waits for something that nothing announces.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()

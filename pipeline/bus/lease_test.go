@@ -149,15 +149,8 @@ func TestAcquireGivenUp(t *testing.T) {
 
 // A position that is being saved when nobody wants that any more does not keep the next one from being saved.
 func TestSaveIsCancelled(t *testing.T) {
-	b, err := Open(t.Context(), Options{Store: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	lease, err := b.Acquire(t.Context(), "drain.siem.0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := openSynced(t)
+	lease := acquire(t, b, "drain.siem.0")
 	defer lease.Release()
 	s := b.embedded.syncedOf("KV_" + schema.BucketPositions)
 	toDisk, begun, allowed := s.sync, make(chan struct{}, 2), make(chan struct{})

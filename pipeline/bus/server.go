@@ -35,7 +35,6 @@ type embedded struct {
 	mu     sync.Mutex
 	server *server.Server     // guarded by mu; nil while there is none
 	synced map[string]*synced // guarded by mu: by the names of streams, those that were asked for
-	files  []*blocks          // guarded by mu: of these
 }
 
 // watchEvery is how often a server that can store nothing is looked after.
@@ -102,8 +101,7 @@ func (e *embedded) syncedOf(stream string) *synced {
 	defer e.mu.Unlock()
 	if e.synced[stream] == nil {
 		files := &blocks{dir: filepath.Join(e.folder(), stream, "msgs")}
-		e.files = append(e.files, files)
-		e.synced[stream] = &synced{sync: files.sync, took: e.took, failed: e.unsynced}
+		e.synced[stream] = &synced{sync: files.sync, close: files.close, took: e.took, failed: e.unsynced}
 	}
 	return e.synced[stream]
 }
@@ -134,7 +132,7 @@ func (e *embedded) settle() error {
 		}
 	}
 	for dir := e.folder(); dir != filepath.Dir(e.dir); dir = filepath.Dir(dir) {
-		if err := syncFolder(dir); err != nil {
+		if err := syncFile(dir); err != nil {
 			return fmt.Errorf("sync the store to the disk: %w", err)
 		}
 	}
@@ -158,8 +156,8 @@ func (e *embedded) close() {
 	e.stop()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, files := range e.files {
-		files.close()
+	for _, stream := range e.synced {
+		stream.close()
 	}
 }
 

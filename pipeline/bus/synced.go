@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +30,7 @@ var errStartedAgain = errors.New("the embedded NATS server was started again mea
 // A nil synced is that of a stream of which everything counts as on the disk.
 type synced struct {
 	sync   func() error // has all on the disk that was written before
+	close  func()       // lets go of its files
 	took   prometheus.Observer
 	failed func(error) // called once when a sync has failed
 
@@ -163,7 +163,7 @@ func (b *blocks) sync() error {
 	if b.listed = info.ModTime(); looked.Sub(b.listed) < settled {
 		b.listed = time.Time{}
 	}
-	return syncFolder(b.dir)
+	return syncFile(b.dir)
 }
 
 // list gives the numbers of the blocks from the last known one on. mu is held.
@@ -184,7 +184,7 @@ func (b *blocks) list() ([]int, error) {
 		}
 	}
 	slices.Sort(numbers)
-	if first, _ := slices.BinarySearchFunc(numbers, b.number, cmp.Compare); first < len(numbers) {
+	if first, _ := slices.BinarySearch(numbers, b.number); first < len(numbers) {
 		return numbers[first:], nil
 	}
 	return numbers, nil // begun anew
@@ -204,14 +204,14 @@ func (b *blocks) close() {
 	b.forget()
 }
 
-// syncFolder has on the disk which files a folder has.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
+// syncFile has a file on the disk, or which files a folder has.
+func syncFile(name string) error {
+	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return d.Sync()
+	defer f.Close()
+	return f.Sync()
 }
 
 // syncFiles has the files of a folder on the disk, and which these are; what is in its folders is theirs.
@@ -224,18 +224,9 @@ func syncFiles(dir string) error {
 		if !e.Type().IsRegular() {
 			continue
 		}
-		f, err := os.Open(filepath.Join(dir, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) { // a temporary one
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = f.Sync()
-		f.Close()
-		if err != nil {
+		if err := syncFile(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a temporary one
 			return err
 		}
 	}
-	return syncFolder(dir)
+	return syncFile(dir)
 }

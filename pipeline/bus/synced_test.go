@@ -237,11 +237,7 @@ func TestSyncedEnds(t *testing.T) {
 
 // What is not on the disk is told to nobody: not to who published it, and to no reader.
 func TestNobodyKnowsWhatIsNotOnTheDisk(t *testing.T) {
-	b, err := Open(t.Context(), Options{Store: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b := openSynced(t)
 	s := b.embedded.syncedOf(schema.StreamTTY)
 	toDisk, allowed := s.sync, make(chan struct{})
 	s.sync = func() error {
@@ -294,11 +290,7 @@ func TestNobodyKnowsWhatIsNotOnTheDisk(t *testing.T) {
 
 // A disk that fails a sync has the server started again, and nothing is confirmed until then.
 func TestSyncFails(t *testing.T) {
-	b, err := Open(t.Context(), Options{Store: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
+	b := openSynced(t)
 	s := b.embedded.syncedOf(schema.StreamTTY)
 	toDisk := s.sync
 	fails := make(chan error, 1)

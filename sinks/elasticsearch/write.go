@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"slices"
 	"strconv"
 
 	"github.com/klauspost/compress/gzip"
@@ -70,18 +69,13 @@ func (d *sender) write(ctx context.Context, batch []sinks.Entry, o *sinks.Outcom
 	}
 }
 
-// sampled is how many entries of a batch tell how long the others are, about.
-const sampled = 32
-
 // encode makes the body from the first entries, as many as fit, and returns how many those are; with an error, how many it
 // concerns.
 func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 	d.body = d.body[:0]
 	for n, e := range batch {
 		before := len(d.body)
-		if n == sampled { // as long as these; append would make room for it piece by piece, and copy it each time
-			d.body = slices.Grow(d.body, min(before/n*(len(batch)-n), d.sink.options.MaxRequestBytes-before)+before/n*sampled)
-		}
+		d.body = sinks.Room(d.body, n, len(batch), d.sink.options.MaxRequestBytes)
 		d.body = append(d.body, `{"create":{"_id":`...)
 		d.body = d.ids.append(d.body, e.Operation, e.Record)
 		d.body = append(d.body, "}}\n"...)

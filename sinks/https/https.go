@@ -244,8 +244,7 @@ func (s *Sink) Probe(ctx context.Context) error {
 	header := maps.Clone(s.header)
 	header.Del("Content-Type")
 	header.Del("Content-Encoding")
-	request := &http.Request{Method: http.MethodHead, URL: s.url, Host: s.url.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
-	e := s.roundTrip(ctx, request.WithContext(limited))
+	e := s.roundTrip(ctx, s.request(limited, http.MethodHead, header))
 	if e == nil || e.Verdict == sinks.Rejected || e.Verdict == sinks.TooLarge ||
 		e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented {
 		return nil

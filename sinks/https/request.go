@@ -26,6 +26,13 @@ const (
 	maxAnswer = 64 << 10
 )
 
+// request is a request without a body.
+func (s *Sink) request(ctx context.Context, method string, header http.Header) *http.Request {
+	return (&http.Request{
+		Method: method, URL: s.url, Host: s.url.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
+}
+
 // roundTrip sends the request and judges the answer. ctx is the caller's, to tell its end from the
 // timeout of the request.
 func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Error {
@@ -80,9 +87,7 @@ func (s *Sink) start(ctx context.Context) *way {
 	w.timeout.Stop()
 	// net/http looks for the hooks in each request's context, from here on up.
 	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { w.done.Add(1) }})
-	w.request = (&http.Request{
-		Method: http.MethodPost, URL: s.url, Host: s.url.Host, Header: w.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(limited)
+	w.request = s.request(limited, http.MethodPost, w.header)
 	// A bytes.Reader net/http knows, and writes with the head in one piece.
 	w.body = io.NopCloser(&w.reader)
 	// It asks for the body again when a connection that it kept turns out to be closed.

@@ -2,8 +2,8 @@ package syslog
 
 import (
 	"fmt"
+	"math"
 	"net"
-	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -52,9 +52,6 @@ func newBatch(o Options) (*batch, error) {
 	return b, nil
 }
 
-// sampled is how many entries of a batch tell how long the others are, about.
-const sampled = 32
-
 // encode returns the framed messages of the entries, but of those in tooLong. They are valid until
 // the next call.
 func (b *batch) encode(entries []sinks.Entry) []byte {
@@ -64,9 +61,7 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 	b.frames.data = b.frames.data[:0]
 	b.tooLong = nil
 	for i, entry := range entries {
-		if i == sampled { // append would make room for the others piece by piece, and copy what is there each time
-			b.frames.data = slices.Grow(b.frames.data, len(b.frames.data)/i*len(entries))
-		}
+		b.frames.data = sinks.Room(b.frames.data, i, len(entries), math.MaxInt)
 		p := b.priority
 		if entry.Record.Event == schema.EventGap && p&7 > srslog.LOG_WARNING {
 			p = p&^7 | srslog.LOG_WARNING
