@@ -144,7 +144,7 @@ func startRouter(ctx context.Context, s *settings, sc *scene) (*router, error) {
 		return nil, err
 	}
 	r := new(router)
-	if r.admin, err = freeAddress(); err != nil {
+	if r.admin, err = freeAddress(ctx); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp(s.dir, "router-")

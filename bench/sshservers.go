@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/sinks/https"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // sshServers are measured in turns.
@@ -58,7 +59,7 @@ func startSSHD(ctx context.Context, dir string, client ssh.Signer, more string) 
 	if _, err := newKey(hostKey); err != nil {
 		return nil, err
 	}
-	address, err := freeAddress()
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +121,11 @@ func startServe(ctx context.Context, s *settings, dir string, client ssh.Signer,
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress()
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freeAddress()
+	admin, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -183,12 +184,11 @@ func newKey(file string) (ssh.Signer, error) {
 	return ssh.NewSignerFromKey(key)
 }
 
-// freeAddress is an address of this machine's own with a port that is free now.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+// freeAddress is an address of this machine's own that is kept for a server until ctx ends.
+func freeAddress(ctx context.Context) (string, error) {
+	address, release, err := porttest.Hold()
+	if err == nil {
+		context.AfterFunc(ctx, release)
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return address, err
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
@@ -260,12 +261,7 @@ func TestTransportErrorTLS(t *testing.T) {
 }
 
 func TestTransportErrorRetry(t *testing.T) {
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone.Close()
-	_, refused := net.Dial("tcp", gone.Addr().String())
+	_, refused := net.Dial("tcp", porttest.Reserve(t))
 	for _, c := range []struct {
 		name string
 		err  error

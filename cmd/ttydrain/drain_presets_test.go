@@ -12,7 +12,6 @@ import (
 	"log"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,6 +24,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
@@ -285,12 +285,7 @@ func TestPresetSecrets(t *testing.T) {
 		name, _, _ := strings.Cut(each, ",")
 		t.Run(name, func(t *testing.T) {
 			authority := sinktest.NewAuthority(t)
-			closed, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			closed.Close()
-			addresses := []string{closed.Addr().String(), "host.invalid:443"}
+			addresses := []string{porttest.Reserve(t), "host.invalid:443"}
 			for _, status := range []int{301, 400, 401, 403, 404, 410, 413, 429, 500} {
 				server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Location", r.URL.String())

@@ -17,6 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/dashboards/dashtest"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // laterElasticsearchDrain is a drain to a real node, at an address at which nothing listens before start.
@@ -24,7 +25,7 @@ func laterElasticsearchDrain(t testing.TB, name string) (d *destination, start f
 	t.Helper()
 	node := nodes.Node(t, estest.Options{Security: true})
 	d = elasticsearchDrainAt(t, name, node, "")
-	address, release := freeAddress(t)
+	address := porttest.Reserve(t)
 	d.entry = strings.Replace(d.entry, node.URL, "http://"+address, 1)
 	to, err := url.Parse(node.URL)
 	if err != nil {
@@ -32,7 +33,6 @@ func laterElasticsearchDrain(t testing.TB, name string) (d *destination, start f
 	}
 	return d, func() {
 		t.Helper()
-		release()
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Fatal(err)

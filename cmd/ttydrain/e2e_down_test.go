@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
@@ -10,7 +11,7 @@ import (
 func TestDrainDown(t *testing.T) {
 	t.Parallel()
 	up := httpsDrain(t, "up", "")
-	address, release := freeAddress(t)
+	address := porttest.Reserve(t)
 	later, start := laterHTTPSDrain(t, "later", address, t.TempDir(), "")
 	rsyslog := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
 	log := syslogDrain(t, "log", rsyslog, true)
@@ -31,7 +32,6 @@ func TestDrainDown(t *testing.T) {
 		t.Fatalf("%d records are at drains that are down", n)
 	}
 
-	release()
 	start()
 	rsyslog.Start(t)
 	for _, d := range []*destination{later, log} {

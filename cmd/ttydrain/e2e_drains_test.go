@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/ttydrain/ttydrain/pipeline/receive"
@@ -171,26 +170,6 @@ func laterHTTPSDrain(t testing.TB, name, address, dir, settings string) (d *dest
 			serving.Wait()
 		})
 	}
-}
-
-// freeAddress is an address of this machine at which nothing listens, nor can for as long as it is not
-// released.
-func freeAddress(t testing.TB) (address string, release func()) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	release = sync.OnceFunc(func() { syscall.Close(fd) })
-	t.Cleanup(release)
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	bound, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("127.0.0.1:%d", bound.(*syscall.SockaddrInet4).Port), release
 }
 
 // elasticsearchDrain is a drain to a real node, with an API key that may do nothing but create

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
@@ -37,9 +38,9 @@ func TestKills(t *testing.T) {
 	}
 	t.Logf("-kill-seed %d", seed)
 
-	address := fixedAddress(t)
+	address := porttest.Reserve(t)
 	nats := startPart(t, "the NATS server", natsProgram(t), "-c", natsConfig(t, address, ""))
-	addresses := []string{fixedAddress(t), fixedAddress(t)}
+	addresses := []string{porttest.Reserve(t), porttest.Reserve(t)}
 	var sites []*site
 	for _, a := range addresses {
 		if len(sites) == 0 {

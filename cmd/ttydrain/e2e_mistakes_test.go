@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // TestLoginRefused gives the same answer to an unknown app, an unknown key and an app that is not
@@ -125,7 +126,7 @@ func TestCheckConnect(t *testing.T) {
 	if got := ttydrain(t, "check", "-c", good.config, "--connect"); got.status != 0 || strings.Count(got.stdout, ": can be reached\n") != len(drains) {
 		t.Errorf("drains that work: %+v", got)
 	}
-	dead, _ := freeAddress(t)
+	dead := porttest.Reserve(t)
 	untrusted := regexp.MustCompile(`ca_file: "[^"]*", `).ReplaceAllString(drains[0].entry, "")
 	untrusted = strings.Replace(untrusted, "name: https", "name: untrusted", 1)
 	bad := newSite(t, withDrains(

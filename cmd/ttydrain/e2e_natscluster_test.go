@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
@@ -33,7 +34,7 @@ func startNATSCluster(t *testing.T) *natsCluster {
 	c := &natsCluster{t: t}
 	var listen, cluster [3]string
 	for i := range c.servers {
-		listen[i], cluster[i], c.monitor[i] = fixedAddress(t), fixedAddress(t), fixedAddress(t)
+		listen[i], cluster[i], c.monitor[i] = porttest.Reserve(t), porttest.Reserve(t), porttest.Reserve(t)
 		c.clients[i] = sinktest.NewProxy(t, listen[i])
 	}
 	for i := range c.servers {
@@ -144,7 +145,7 @@ func TestNATSCluster(t *testing.T) {
 		syslogDrain(t, "rsyslog", syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true}), true),
 	}
 	cluster := startNATSCluster(t)
-	address := fixedAddress(t)
+	address := porttest.Reserve(t)
 	site := newSite(t, withoutRaces, withListen(address), entries(drains))
 	site.onNATS(3, cluster.addresses()...)
 	site.forACrowd()

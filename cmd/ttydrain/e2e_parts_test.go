@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,21 +16,6 @@ import (
 func natsProgram(t testing.TB) string {
 	t.Helper()
 	return programs.nats.build(t, "nats-server", "github.com/nats-io/nats-server/v2")
-}
-
-// fixedAddress is an address of this machine at which nothing listens, for a server that is killed and started again.
-// Nobody else is given its port meanwhile, which is not one of those that the kernel gives.
-func fixedAddress(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
-		if err == nil {
-			l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // natsConfig is the configuration of a NATS server that keeps what it acknowledges, with more of its settings.

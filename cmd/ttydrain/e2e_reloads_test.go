@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 var reloads = flag.Int("reloads", 10_000, "how often TestReloads has the configuration loaded again")
@@ -172,7 +174,7 @@ func TestReloads(t *testing.T) {
 	})
 	t.Run("nats", func(t *testing.T) {
 		t.Parallel()
-		address := fixedAddress(t)
+		address := porttest.Reserve(t)
 		startPart(t, "the NATS server", natsProgram(t), "-c", natsConfig(t, address, "")) // in this process, it would look for races
 		testReloads(t, "nats://"+address, *reloads/2)
 	})

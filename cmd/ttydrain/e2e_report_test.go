@@ -17,6 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
@@ -24,7 +25,7 @@ import (
 func TestDrainsTest(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
-	dead, _ := freeAddress(t)
+	dead := porttest.Reserve(t)
 	v := newSite(t, entries(drains), withDrains(`{name: dead, type: https, url: "https://`+dead+`/"}`)).serve()
 	run := func(args ...string) result {
 		return runTo(t, exec.Command(v.site.program, append(args, "-c", v.site.config, "--admin", v.admin)...))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // TestRetention keeps drains down for longer than the streams keep data. What one gets afterwards, and what gap records tell
@@ -13,7 +14,7 @@ import (
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	up := httpsDrain(t, "up", ", format: ndjson")
-	address, release := freeAddress(t)
+	address := porttest.Reserve(t)
 	down, start := laterHTTPSDrain(t, "down", address, t.TempDir(), ", format: ndjson")
 	var startSearch func()
 	search := ifThere(t, "search", func(t testing.TB, name string) (d *destination) {
@@ -50,7 +51,6 @@ func TestRetention(t *testing.T) {
 		await(t, "for Elasticsearch to have missed the first session", func() bool { return v.counter(missed, d.name) == float64(all) })
 		startSearch()
 	}
-	release()
 	start()
 
 	mustBe(t, down.name, "a session that the stream still had", down.transcript(t, second).stdout, up.transcript(t, second).stdout)

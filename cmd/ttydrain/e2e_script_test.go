@@ -13,6 +13,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // TestScripts runs the command lines of testdata/script. Beside testscript's own commands they have:
@@ -32,12 +34,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PATH", path)
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // or a binary that looks for races ends a second late
 			for _, name := range []string{"HTTPS", "SYSLOG"} {
-				l, err := net.Listen("tcp", "127.0.0.1:0")
+				address, release, err := porttest.Hold()
 				if err != nil {
 					return err
 				}
-				e.Setenv(name, l.Addr().String())
-				defer l.Close()
+				e.Defer(release)
+				e.Setenv(name, address)
 			}
 			return nil
 		},

@@ -27,6 +27,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 	"github.com/ttydrain/ttydrain/sinks/https"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
@@ -199,7 +200,7 @@ func TestReportHTTPS(t *testing.T) {
 			return https.New(https.Options{URL: "https://" + address + "/" + secret, Timeout: timeout})
 		}
 	}
-	dead, _ := freeAddress(t)
+	dead := porttest.Reserve(t)
 	checkReports(t, []reportCase{
 		{"https", true, httpsCase{trusted: true}.open},
 		{"https ends soon", true, httpsCase{trusted: true, until: time.Now().Add(12 * time.Hour)}.open},
@@ -239,7 +240,7 @@ func TestReportSyslog(t *testing.T) {
 	expired := func(s *syslogtest.Server, o *syslog.Options) {
 		o.TLS.CertFile, o.TLS.KeyFile = s.ExpiredCertFile, s.ExpiredKeyFile
 	}
-	dead, _ := freeAddress(t)
+	dead := porttest.Reserve(t)
 	checkReports(t, []reportCase{
 		{"rsyslog", true, open(syslogtest.StartRsyslog, nil)},
 		{"rsyslog client certificate", false, open(syslogtest.StartRsyslog, without)},
@@ -284,7 +285,7 @@ func TestReportElasticsearch(t *testing.T) {
 		}
 	}
 	least := []string{"create_doc", "auto_configure"}
-	dead, _ := freeAddress(t)
+	dead := porttest.Reserve(t)
 	checkReports(t, []reportCase{
 		{"elasticsearch", true, with(least, nil, nil)},
 		{"elasticsearch found", true, with(append(slices.Clone(least), "read", "view_index_metadata"), nil, nil)},

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // A crew works on all partitions for one process, as the router does.
@@ -71,9 +73,9 @@ func (c *crew) stop() {
 // TestBalance: processes that come and go share the leases out among themselves, and never do two have one.
 func TestBalance(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := porttest.Reserve(t)
 	listen(t, address, t.TempDir())
-	options := Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "right", Partitions: 8}
+	options := Options{URL: "nats://" + address, Username: "ttydrain", Password: "right", Partitions: 8}
 	var working [8]atomic.Int64
 	a := startCrew(t, options, &working)
 	await(t, "one has all", func() bool { return a.has.Load() == 8 })
@@ -93,9 +95,9 @@ func TestBalance(t *testing.T) {
 // TestUnclaimed: a lease that is left to a process that does not come for it is taken all the same.
 func TestUnclaimed(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := porttest.Reserve(t)
 	listen(t, address, t.TempDir())
-	options := Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "right", Partitions: 8}
+	options := Options{URL: "nats://" + address, Username: "ttydrain", Password: "right", Partitions: 8}
 	b, err := Open(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)

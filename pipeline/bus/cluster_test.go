@@ -2,7 +2,6 @@ package bus
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -13,26 +12,20 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // startCluster starts three NATS servers with JetStream, and gives their URLs.
 func startCluster(t *testing.T) (servers []*server.Server, urls string) {
 	t.Helper()
 	// A server of a cluster does not start before it knows of others.
-	var listeners []net.Listener
 	var ports []int
 	var routes []*url.URL
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l) // closed when all three are known, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-	}
-	for _, l := range listeners {
-		l.Close()
+		address := porttest.Reserve(t)
+		_, port := split(t, address)
+		ports = append(ports, port)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: address})
 	}
 	var all []string
 	for i := range 3 {

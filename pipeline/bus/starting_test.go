@@ -2,6 +2,7 @@ package bus
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,13 +11,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // listen starts a NATS server that listens at an address and keeps what it has in a folder. It ends with the test, or by stop.
-func listen(t *testing.T, address *net.TCPAddr, dir string) (stop func()) {
+func listen(t *testing.T, address, dir string) (stop func()) {
 	t.Helper()
+	host, port := split(t, address)
 	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: address.Port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
+		Host: host, Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
 		Username: "ttydrain", Password: "right",
 	})
 	if err != nil {
@@ -31,23 +34,22 @@ func listen(t *testing.T, address *net.TCPAddr, dir string) (stop func()) {
 	return stop
 }
 
-func freeAddress(t *testing.T) *net.TCPAddr {
+func split(t *testing.T, address string) (host string, port int) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr)
+	return at.Addr().String(), int(at.Port())
 }
 
 // TestServerThatRestarts: leases and states are in memory, and there again when their server is, though nobody opens a
 // bus meanwhile. Who had a lease gives it up, and what it had saved is there.
 func TestServerThatRestarts(t *testing.T) {
 	t.Parallel()
-	address, dir := freeAddress(t), t.TempDir()
+	address, dir := porttest.Reserve(t), t.TempDir()
 	stop := listen(t, address, dir)
-	options := Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "right"}
+	options := Options{URL: "nats://" + address, Username: "ttydrain", Password: "right"}
 	var buses []*Bus
 	for range 2 {
 		b, err := Open(t.Context(), options)
@@ -93,17 +95,17 @@ func TestServerThatRestarts(t *testing.T) {
 // TestOpenWaits: a bus is opened when the server is there, in the time that a server needs to start. One that is there and
 // refuses is not waited for.
 func TestOpenWaits(t *testing.T) {
-	address := freeAddress(t)
+	address := porttest.Reserve(t)
 	opened := make(chan error)
 	go func() { // ends when the server has started, or with an error
-		b, err := Open(t.Context(), Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "right"})
+		b, err := Open(t.Context(), Options{URL: "nats://" + address, Username: "ttydrain", Password: "right"})
 		if err == nil {
 			b.Close()
 		}
 		opened <- err
 	}()
 	await(t, "a connection is tried", func() bool {
-		l, err := net.ListenTCP("tcp", address)
+		l, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +121,7 @@ func TestOpenWaits(t *testing.T) {
 		t.Error(err)
 	}
 	start := time.Now()
-	_, err := Open(t.Context(), Options{URL: "nats://" + address.String(), Username: "ttydrain", Password: "wrong"})
+	_, err := Open(t.Context(), Options{URL: "nats://" + address, Username: "ttydrain", Password: "wrong"})
 	if err == nil || !strings.Contains(err.Error(), "Authorization Violation") {
 		t.Errorf("%v", err)
 	}

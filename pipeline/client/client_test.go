@@ -17,6 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/client"
 	"github.com/ttydrain/ttydrain/pipeline/client/clienttest"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // dialGateway logs in on a gateway of the test's own.
@@ -414,12 +415,7 @@ func TestNoServer(t *testing.T) {
 			}
 		})
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	_, err = client.Dial(t.Context(), client.Options{Address: l.Addr().String(), User: "web", Signers: []ssh.Signer{ada}, HostKey: ssh.InsecureIgnoreHostKey()})
+	_, err := client.Dial(t.Context(), client.Options{Address: porttest.Reserve(t), User: "web", Signers: []ssh.Signer{ada}, HostKey: ssh.InsecureIgnoreHostKey()})
 	if _, ok := errors.AsType[*net.OpError](err); !ok {
 		t.Errorf("nothing listens: %v", err)
 	}

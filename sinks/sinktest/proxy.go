@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // A Proxy stands between a sink and its drain, passes bytes on, and breaks on demand.
@@ -26,11 +28,10 @@ type Proxy struct {
 // NewProxy starts a proxy for the drain at the address (host:port, TCP), and ends it with the test.
 func NewProxy(t *testing.T, drain string) *Proxy {
 	t.Helper()
-	p := &Proxy{drain: drain, open: make(map[*proxied]bool)}
-	if err := p.listen("127.0.0.1:0"); err != nil {
+	p := &Proxy{address: porttest.Reserve(t), drain: drain, open: make(map[*proxied]bool)}
+	if err := p.listen(); err != nil {
 		t.Fatal(err)
 	}
-	p.address = p.listener.Addr().String()
 	t.Cleanup(func() {
 		p.Cut()
 		p.running.Wait()
@@ -69,7 +70,7 @@ func (p *Proxy) Mend(t *testing.T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.listener == nil {
-		if err := p.listen(p.address); err != nil {
+		if err := p.listen(); err != nil {
 			t.Fatalf("take up the drain's port again: %v", err)
 		}
 	}
@@ -106,8 +107,8 @@ func (p *Proxy) closeAll() {
 	}
 }
 
-func (p *Proxy) listen(address string) error {
-	l, err := net.Listen("tcp", address)
+func (p *Proxy) listen() error {
+	l, err := net.Listen("tcp", p.address)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 //go:embed start
@@ -37,7 +39,8 @@ type Node struct {
 	Username, Password string
 
 	options Options
-	port    int
+	port    string
+	release func() // of the port
 	folder  string // of this node alone; "" for a node that was not started here
 	process *process
 }
@@ -66,15 +69,17 @@ func start(o Options) (*Node, error) {
 	if len(missing.programs) > 0 {
 		return nil, &missing
 	}
-	port, err := freePort()
+	address, release, err := porttest.Hold()
 	if err != nil {
 		return nil, err
 	}
 	folder, err := os.MkdirTemp("", "ttydrain-elasticsearch-")
 	if err != nil {
+		release()
 		return nil, err
 	}
-	n := &Node{URL: "http://127.0.0.1:" + strconv.Itoa(port), options: o, port: port, folder: folder}
+	_, port, _ := net.SplitHostPort(address)
+	n := &Node{URL: "http://" + address, options: o, port: port, release: release, folder: folder}
 	if o.Security {
 		n.Username, n.Password = "test", "test-password"
 	}
@@ -123,13 +128,14 @@ func (n *Node) Stop() {
 	}
 	if n.folder != "" {
 		os.RemoveAll(n.folder)
+		n.release()
 	}
 }
 
 // run starts the process and waits until it answers.
 func (n *Node) run() error {
 	logName := filepath.Join(n.folder, "log")
-	p, err := startProcess(n.folder, logName, n.options.Security, filepath.Join(n.folder, "start"), strconv.Itoa(n.port), filepath.Join(n.folder, "data"))
+	p, err := startProcess(n.folder, logName, n.options.Security, filepath.Join(n.folder, "start"), n.port, filepath.Join(n.folder, "data"))
 	if err != nil {
 		return err
 	}
@@ -227,15 +233,6 @@ func (p *process) stop() {
 	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && syscall.Kill(-p.pid, 0) == nil; {
 		<-again.C
 	}
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func tail(name string) string {

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 // The queues are direct: what rsyslog has read is in its file before it reads on, so that a killed
@@ -55,7 +57,7 @@ func StartRsyslog(t testing.TB, o Options) *Server {
 	}
 	dir := t.TempDir()
 	s := &Server{
-		Certificates: NewCertificates(t), Address: freeAddress(t), name: "rsyslog",
+		Certificates: NewCertificates(t), Address: porttest.Reserve(t), name: "rsyslog",
 		output: filepath.Join(dir, "messages.json"), log: filepath.Join(dir, "server.log"),
 	}
 	host, port, _ := net.SplitHostPort(s.Address)

@@ -77,17 +77,6 @@ func start(t testing.TB, s *Server) *Server {
 	return s
 }
 
-// freeAddress is an address of this machine that nothing listens on at the moment.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // Start starts the server after a Stop or Kill, and returns when it listens.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()

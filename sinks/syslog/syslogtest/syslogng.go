@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
 const syslogNGConfig = `@version: %[1]s
@@ -33,7 +35,7 @@ func StartSyslogNG(t testing.TB, o Options) *Server {
 	}
 	dir := t.TempDir()
 	s := &Server{
-		Certificates: NewCertificates(t), Address: freeAddress(t), name: "syslog-ng",
+		Certificates: NewCertificates(t), Address: porttest.Reserve(t), name: "syslog-ng",
 		output: filepath.Join(dir, "messages.json"), log: filepath.Join(dir, "server.log"),
 	}
 	host, port, _ := net.SplitHostPort(s.Address)

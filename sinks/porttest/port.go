@@ -1,0 +1,60 @@
+// Package porttest gives tests addresses for servers that somebody else starts, stops and starts again.
+//
+// A port that is free when it is looked for is taken by the time that a server listens there: by a connection
+// that goes out meanwhile, or by the next who looks. These ports are held until the test ends.
+package porttest
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// Reserve gives an address (127.0.0.1 and a port) at which nothing listens. Until the test ends, the kernel
+// gives its port to nobody who asks for any; who asks for this very one may listen there as often as he likes.
+// Connections are refused meanwhile.
+//
+// A server has to set SO_REUSEADDR, as all servers do that can be started again at once.
+func Reserve(t testing.TB) string {
+	t.Helper()
+	address, release, err := Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return address
+}
+
+// Hold is as [Reserve], until release, for a program that is not a test.
+func Hold() (address string, release func(), err error) {
+	// It is bound, and does not listen.
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, fmt.Errorf("reserve a port: %w", err)
+	}
+	release = sync.OnceFunc(func() { syscall.Close(fd) })
+	port, err := bind(fd)
+	if err != nil {
+		release()
+		return "", nil, fmt.Errorf("reserve a port: %w", err)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), release, nil
+}
+
+func bind(fd int) (port int, err error) {
+	// With this on both sides, binding a second socket to the very port is allowed; one to any port is not given it.
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		return 0, err
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return 0, err
+	}
+	bound, err := syscall.Getsockname(fd)
+	if err != nil {
+		return 0, err
+	}
+	return bound.(*syscall.SockaddrInet4).Port, nil
+}
