@@ -28,7 +28,7 @@ func smallGrowth(t *testing.T) *settings {
 		s.base = dir
 	}
 	s.growthSettings = growthSettings{
-		latencyTime: 500 * time.Millisecond, liveSessions: 3, liveRate: 150, liveBurst: 2, soak: 2500 * time.Millisecond, backlog: 1000, growthLines: 1000,
+		latencyTime: 500 * time.Millisecond, liveSessions: 3, liveRate: 150, liveBurst: 2, soak: 2500 * time.Millisecond, backlog: 100_000, growthLines: 1000,
 	}
 	return s
 }

@@ -29,7 +29,7 @@ type witnessSetup struct {
 	Protocol string
 	// Dir is where its certificates are.
 	Dir string
-	// Latency has it keep how long each record took.
+	// Latency has it keep how long each record took, but of those of Down, which took as long as that was.
 	Latency bool
 	// Down is a drain that takes nothing and answers 503 until it is asked to come up.
 	Down string
@@ -139,7 +139,7 @@ func (l *ledgers) take(drain string, now time.Time, records ...arrival) error {
 	defer l.changed.Broadcast()
 	of := l.drains[drain]
 	if of == nil {
-		of = newLedger(l.setup.Latency)
+		of = newLedger(l.setup.Latency && drain != l.setup.Down)
 		l.drains[drain] = of
 	}
 	for _, r := range records {

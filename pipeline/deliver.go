@@ -119,6 +119,7 @@ func (d *delivery) write(ctx context.Context, batch []sinks.Entry) error {
 		ctx, cancel = context.WithDeadlineCause(ctx, d.keep.abortAfter(d.due), errOverdue)
 		defer cancel()
 	}
+	defer d.takeProcessor(ctx)()
 	defer measure.Since(d.series.write, time.Now())
 	ctx, try := d.span.Try(httptrace.WithClientTrace(ctx, d.series.hooks))
 	err := d.sink.Write(ctx, batch)

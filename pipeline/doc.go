@@ -49,6 +49,13 @@
 // What a drain does not have is counted in records. Those that its worker has read are known; those behind are counted by
 // the heads of the segments' messages, which the enricher writes, once each (lag.go).
 //
+// # Catching up
+//
+// A drain that is far behind would keep all processors busy, and then what is shown now would be late at all others: its writes use
+// as many processors at a time as there are, which leaves room for what others wait for, and still is faster than anything is
+// enriched (behind.go). On two processors it catches up at 0.7 million lines a second in the place of 0.9, and the 99th percentile of
+// the others is 6 to 8 ms in the place of 20 to 30; it is 2 ms otherwise.
+//
 // # Operators
 //
 // What operators want of a drain (a pause, a rewind), and that it has told that it is gone, goes through a bucket that the drain's workers watch, and how the

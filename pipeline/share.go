@@ -26,9 +26,11 @@ const (
 // A share is what a drain's workers have together, so that what it costs does not grow with the partitions.
 type share struct {
 	slots chan struct{} // tokens, as newSlots makes them
-	room  *semaphore.Weighted
-	bytes int64     // of room
-	spare sync.Pool // of *schema.Segment: those that were delivered, without what their records point to
+	// processors are tokens for writes of a drain that is far behind.
+	processors chan struct{}
+	room       *semaphore.Weighted
+	bytes      int64     // of room
+	spare      sync.Pool // of *schema.Segment: those that were delivered, without what their records point to
 }
 
 func newShare(d *Drain) *share {
@@ -36,7 +38,7 @@ func newShare(d *Drain) *share {
 	if d.Alone {
 		bytes *= 2
 	}
-	return &share{slots: newSlots(d.Writers), room: semaphore.NewWeighted(bytes), bytes: bytes}
+	return &share{slots: newSlots(d.Writers), processors: newSlots(processors()), room: semaphore.NewWeighted(bytes), bytes: bytes}
 }
 
 // blank is a segment to read into.

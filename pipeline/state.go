@@ -111,6 +111,13 @@ func (s *state) delivered(sequence uint64, segments, records int) {
 	}
 }
 
+// farBehind says whether there is much to read for the drain.
+func (s *state) farBehind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tally.pending >= farBehind
+}
+
 // caughtUp says whether the drain has all that there was when something was read last.
 func (s *state) caughtUp() bool {
 	s.mu.Lock()
