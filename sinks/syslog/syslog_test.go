@@ -267,6 +267,40 @@ func TestNoHandshake(t *testing.T) {
 	checkVerdict(t, sink.Probe(t.Context()), sinks.Retry, "given up")
 }
 
+// TestLastByte: a batch's last byte comes in a record of its own, whatever the batch's size.
+func TestLastByte(t *testing.T) {
+	records := make(chan int) // their sizes
+	address, o := listen(t, 0, func(conn *tls.Conn) {
+		data := make([]byte, 64<<10) // each Read gives one record
+		for {
+			n, err := conn.Read(data)
+			if err != nil {
+				return
+			}
+			select {
+			case records <- n:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	})
+	sink := open(t, Options{Address: address, TLS: o})
+	defer sink.Close()
+	for i, size := range []int{1, 100, 3000, 16 << 10, 100 << 10} {
+		batch := numbered(i+1, 1, size)
+		all := len(sink.batch.encode(batch))
+		write(t, sink, batch)
+		got, last := 0, 0
+		for got < all {
+			last = <-records
+			got += last
+		}
+		if got != all || last != 1 {
+			t.Errorf("a batch of %d bytes: %d came, the last record with %d", all, got, last)
+		}
+	}
+}
+
 // TestAnswers: a server of another kind, which answers what it does not understand.
 func TestAnswers(t *testing.T) {
 	const secret = "SECRET"
