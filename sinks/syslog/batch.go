@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strconv"
-	"time"
-	"unsafe"
 
 	"github.com/RackSec/srslog"
 
@@ -23,10 +22,11 @@ type batch struct {
 	maxMessage int // in bytes; 0 for no limit
 	writer     *srslog.Writer
 	encoder    encoder
-	frames     frames
-	line       []byte       // room for the framing and the message; reused from line to line
-	framed     []byte       // of line: what the formatter gives
 	newline    bool         // the framing
+	data       []byte       // the framed messages
+	entry      sinks.Entry  // the one that srslog is to write
+	start      int          // in data: where that begins, with its framing
+	size       int          // of its message in bytes, without framing
 	tooLong    []sinks.Item // the entries that the last encode left out
 }
 
@@ -40,7 +40,7 @@ func newBatch(o Options) (*batch, error) {
 	}
 	var err error
 	b.writer, err = srslog.DialWithCustomDialer("custom", o.Address, b.priority, "ttydrain",
-		func(string, string) (net.Conn, error) { return &b.frames, nil })
+		func(string, string) (net.Conn, error) { return unused{}, nil })
 	if err != nil {
 		return nil, fmt.Errorf("make a syslog writer: %w", err)
 	}
@@ -48,63 +48,71 @@ func newBatch(o Options) (*batch, error) {
 	// the connection for an address.
 	b.writer.SetHostname("-")
 	b.writer.SetFormatter(b.format)
-	b.writer.SetFramer(func(framed string) string { return framed })
+	b.writer.SetFramer(b.frame)
 	return b, nil
 }
 
 // encode returns the framed messages of the entries, but of those in tooLong. They are valid until
 // the next call.
 func (b *batch) encode(entries []sinks.Entry) []byte {
-	if cap(b.frames.data) > maxKept {
-		b.frames.data = nil
+	if cap(b.data) > maxKept {
+		b.data = nil
 	}
-	b.frames.data = b.frames.data[:0]
+	b.data = b.data[:0]
 	b.tooLong = nil
+	b.encoder.begin()
 	for i, entry := range entries {
-		b.frames.data = sinks.Room(b.frames.data, i, len(entries), math.MaxInt)
+		b.data = sinks.Room(b.data, i, len(entries), math.MaxInt)
 		p := b.priority
 		if entry.Record.Event == schema.EventGap && p&7 > srslog.LOG_WARNING {
 			p = p&^7 | srslog.LOG_WARNING
 		}
-		for x := whole; ; x++ {
-			b.line = b.encoder.append(append(b.line[:0], room...), p, entry.Operation, entry.Record, x)
-			if b.fits() || x == withoutLog || !b.encoder.exact {
-				break
-			}
-		}
+		b.entry = entry
+		b.writer.WriteWithPriority(p, nil) // to unused: there is no error
 		if !b.fits() {
+			b.data = b.data[:b.start]
 			b.tooLong = append(b.tooLong, sinks.Item{Index: i, Verdict: sinks.TooLarge,
-				Reason: fmt.Sprintf("not sent: its message has %d bytes, and the drain takes %d", b.size(), b.maxMessage)})
-			continue
+				Reason: fmt.Sprintf("not sent: its message has %d bytes, and the drain takes %d", b.size, b.maxMessage)})
 		}
-		b.frame()
-		// frames takes everything, so there is no error, and srslog never connects anew.
-		b.writer.WriteWithPriority(p, nil)
 	}
-	return b.frames.data
+	b.entry = sinks.Entry{}
+	return b.data
 }
 
-// size is that of the message in bytes, without framing.
-func (b *batch) size() int { return len(b.line) - len(room) }
+func (b *batch) fits() bool { return b.maxMessage == 0 || b.size <= b.maxMessage }
 
-func (b *batch) fits() bool { return b.maxMessage == 0 || b.size() <= b.maxMessage }
+// room is as much as the framing in front of most messages needs.
+const room = "000 "
 
-// room is as much as the framing in front of a message needs: the digits of any length and a space.
-const room = "                     "
-
-// frame makes b.framed of b.line: octet counting (RFC 6587 §3.4.1), or a newline at the end (§3.4.2).
-func (b *batch) frame() {
-	if b.newline {
-		b.line = append(b.line, '\n')
-		b.framed = b.line[len(room):]
-		return
+// format is the srslog.Formatter. Host, tag and content, which are the same for all of a writer's messages or plain text, have not
+// what a line needs, and each string on the way would cost a copy: the line is made of the entry, behind those before it, and
+// what srslog has to write is nothing.
+func (b *batch) format(p srslog.Priority, _, _, _ string) string {
+	b.start = len(b.data)
+	for x := whole; ; x++ {
+		b.data = b.encoder.append(append(b.data[:b.start], room...), p, b.entry.Operation, b.entry.Record, x)
+		b.size = len(b.data) - b.start - len(room)
+		if b.fits() || x == withoutLog || !b.encoder.exact {
+			return ""
+		}
 	}
-	var digits [20]byte
-	size := strconv.AppendInt(digits[:0], int64(b.size()), 10)
-	start := len(room) - 1 - len(size)
-	copy(b.line[start:], size)
-	b.line[len(room)-1] = ' '
-	b.framed = b.line[start:]
+}
+
+// frame is the srslog.Framer, likewise: octet counting (RFC 6587 §3.4.1), or a newline at the end (§3.4.2).
+func (b *batch) frame(string) string {
+	var count [24]byte
+	var front []byte
+	if b.newline {
+		b.data = append(b.data, '\n')
+	} else {
+		front = append(strconv.AppendInt(count[:0], int64(b.size), 10), ' ')
+	}
+	if len(front) != len(room) {
+		b.data = slices.Replace(b.data, b.start, b.start+len(room), front...)
+	} else {
+		copy(b.data[b.start:], front)
+	}
+	return ""
 }
 
 // refused is the error for what encode left out; nil for nothing.
@@ -115,27 +123,8 @@ func (b *batch) refused() error {
 	return &sinks.Error{Verdict: sinks.TooLarge, Reason: b.tooLong[0].Reason, Items: b.tooLong}
 }
 
-// format is the srslog.Formatter. Host, tag and content, which are the same for all of a writer's messages or plain text, have not
-// what a line needs: encode has made it of the entry, and framed it, since each string on the way would cost a copy. srslog
-// keeps this one no longer than until frames has it.
-func (b *batch) format(srslog.Priority, string, string, string) string {
-	return unsafe.String(unsafe.SliceData(b.framed), len(b.framed))
-}
+// unused is the connection of srslog's writer, which gets nothing to write.
+type unused struct{ net.Conn }
 
-// frames is the connection that srslog writes to: it only collects.
-type frames struct {
-	data []byte // the batch so far; owned by the batch
-}
-
-func (f *frames) Write(p []byte) (int, error) {
-	f.data = append(f.data, p...)
-	return len(p), nil
-}
-
-func (f *frames) Read([]byte) (int, error)         { return 0, net.ErrClosed }
-func (f *frames) Close() error                     { return nil }
-func (f *frames) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (f *frames) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (f *frames) SetDeadline(time.Time) error      { return nil }
-func (f *frames) SetReadDeadline(time.Time) error  { return nil }
-func (f *frames) SetWriteDeadline(time.Time) error { return nil }
+func (unused) Write(p []byte) (int, error) { return len(p), nil }
+func (unused) Close() error                { return nil }

@@ -13,12 +13,12 @@ import (
 
 // TestFrame: the frames are those of srslog's framers, whatever a message's length.
 func TestFrame(t *testing.T) {
-	for _, message := range []string{"", "a", "grüße", strings.Repeat("x", 12345)} {
+	for _, message := range []string{"", "a", "grüße", strings.Repeat("x", 99), strings.Repeat("x", 100), strings.Repeat("x", 12345)} {
 		for framing, want := range map[Framing]string{OctetCounting: srslog.RFC5425MessageLengthFramer(message), Newline: message + "\n"} {
-			b := &batch{newline: framing == Newline, line: []byte(room + message)}
-			b.frame()
-			if got := b.format(0, "", "", ""); got != want {
-				t.Errorf("got %.40q, want %.40q", got, want)
+			const before = "<1>1 another"
+			b := &batch{newline: framing == Newline, data: []byte(before + room + message), start: len(before), size: len(message)}
+			if got := b.frame("") + string(b.data); got != before+want {
+				t.Errorf("got %.60q, want %.60q", got, before+want)
 			}
 		}
 	}

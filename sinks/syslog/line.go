@@ -22,6 +22,26 @@ type encoder struct {
 	element string // structured data with the token in it, or ""
 	exact   bool
 	text    []byte // the message's text, made safe; reused from line to line
+
+	op     *schema.Operation // what follows is made of; nil for none
+	header []byte            // HOST APP OPERATION_ID, each between spaces
+	opened []byte            // the structured data as far as it is of the operation
+	lead   []byte            // what the message has in front of its text
+}
+
+// begin begins a batch. What was made of the operations of the one before is not used any more: others may be where they were.
+func (e *encoder) begin() { e.op = nil }
+
+// of makes what is the same for all messages of an operation.
+func (e *encoder) of(op *schema.Operation) {
+	e.op = op
+	e.header = appendHeader(e.header[:0], op.Host, maxHostname)
+	e.header = appendHeader(e.header, op.App, maxAppName)
+	e.header = append(appendHeader(e.header, op.ID, maxProcID), ' ')
+	e.opened = append(append(e.opened[:0], ' '), e.element...)
+	e.opened = appendParam(append(e.opened, `[session@32473`...), "operation_id", op.ID)
+	e.lead = append(append(e.lead[:0], e.token...), `operation_id=`...)
+	e.lead = append(appendWord(e.lead, op.ID, maxProcID), ' ')
 }
 
 // An extent is how much of what [Options.Exact] adds is in a message.
@@ -35,22 +55,23 @@ const (
 
 // append appends the message of a record, without framing.
 func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r *schema.Record, x extent) []byte {
-	var altered bool
-	e.text, altered = appendSafe(e.text[:0], r.Text, inMessage)
+	if op != e.op {
+		e.of(op)
+	}
+	text, altered := r.Text, false
+	if !isPlain(text) {
+		e.text, altered = appendSafe(e.text[:0], text, inMessage)
+		text = e.text
+	}
 
 	dst = append(dst, '<')
 	dst = strconv.AppendInt(dst, int64(p), 10)
 	dst = append(dst, ">1 "...)
 	dst = append(schema.AppendTime(dst, r.Time)[:len(dst)+len("2006-01-02T15:04:05.000000")], 'Z') // six decimals at the most (RFC 5424 §6)
-	dst = appendHeader(dst, op.Host, maxHostname)
-	dst = appendHeader(dst, op.App, maxAppName)
-	dst = appendHeader(dst, op.ID, maxProcID)
-	dst = appendHeader(dst, r.Event.String(), maxMsgID)
+	dst = append(dst, e.header...)
+	dst = appendWord(dst, r.Event.String(), maxMsgID)
 
-	dst = append(dst, ' ')
-	dst = append(dst, e.element...)
-	dst = append(dst, `[session@32473`...)
-	dst = appendParam(dst, "operation_id", op.ID)
+	dst = append(dst, e.opened...)
 	dst = appendUint(dst, "sequence", r.Sequence)
 	dst = appendUint(dst, "offset", r.Offset)
 	dst = appendDigest(dst, "digest", r.Digest)
@@ -87,11 +108,8 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	dst = strconv.AppendUint(dst, sequenceID(r.Sequence), 10)
 	dst = append(dst, `"] `...)
 
-	dst = append(dst, e.token...)
-	dst = append(dst, `operation_id=`...)
-	dst = appendWord(dst, op.ID, maxProcID)
-	dst = append(dst, ' ')
-	return append(dst, e.text...)
+	dst = append(dst, e.lead...)
+	return append(dst, text...)
 }
 
 // appendDetail appends what an event tells, under the names that it has in other drains.

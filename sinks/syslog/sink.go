@@ -84,7 +84,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if first {
 		s.history.forget() // sent twice: once more would go on for ever with a server that falls over them
 	}
-	s.batch.frames.data = s.history.add(data, time.Now())
+	s.batch.data = s.history.add(data, time.Now())
 	sinks.TraceAcceptance(ctx, "the drain's kernel has acknowledged every byte; syslog has no other answer")
 	return s.batch.refused()
 }
