@@ -1,8 +1,9 @@
 package enrich
 
 import (
-	"encoding/binary"
 	"unicode/utf8"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // parser is the state of an escape-sequence parser between two bytes: ECMA-48 sequences as xterm
@@ -116,7 +117,7 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 		c := piece[i]
 		if state == ground && c >= 0x20 && c != del {
 			if c < utf8.RuneSelf {
-				n := plainLength(piece[i:])
+				n := schema.PrintableLength(piece[i:])
 				dst = append(dst, piece[i:i+n]...)
 				i += n
 			} else {
@@ -175,25 +176,4 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 		return dst, len(piece), state
 	}
 	return dst[:mark], safe, at
-}
-
-// isPlain says whether the bytes are their own text: printable ASCII only.
-func isPlain(b []byte) bool { return plainLength(b) == len(b) }
-
-// plainLength is how many bytes at the start of b are printable ASCII.
-func plainLength(b []byte) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		// The highest bit of a byte is set by what is no ASCII, by less than a space, and by DEL and one. Only where there is such
-		// a byte another one is borrowed from or carried to.
-		v := binary.LittleEndian.Uint64(b[i:])
-		if (v|(v-0x20*ones)|(v+ones))&highs != 0 {
-			break
-		}
-	}
-	for i < len(b) && b[i] >= 0x20 && b[i] < del {
-		i++
-	}
-	return i
 }

@@ -176,25 +176,3 @@ func FuzzScan(f *testing.F) {
 	}
 	f.Fuzz(checkScan)
 }
-
-func TestPlainLength(t *testing.T) {
-	for c := range 256 {
-		for n := range 40 {
-			for at := range n {
-				line := bytes.Repeat([]byte{' ', '~'}, 20)[:n]
-				line[at] = byte(c)
-				want := n
-				if c < 0x20 || c >= 0x7f {
-					want = at
-				}
-				if got := plainLength(line); got != want {
-					t.Fatalf("%q: %d, expected %d", line, got, want)
-				}
-				line[n-1] = 0x7f // another one behind it
-				if got := plainLength(line); got != min(want, n-1) {
-					t.Fatalf("%q: %d, expected %d", line, got, min(want, n-1))
-				}
-			}
-		}
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/clipperhouse/displaywidth"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // control acts on a control character.
@@ -319,7 +320,7 @@ func isStill(b []byte, state parser) bool {
 		c := b[i]
 		if state == ground && c >= 0x20 && c != del {
 			shown = true
-			i += max(plainLength(b[i:])-1, 0)
+			i += max(schema.PrintableLength(b[i:])-1, 0)
 			continue
 		}
 		if n := colour(b[i:]); state == ground && n > 0 { // so often that it has a way of its own

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/clipperhouse/displaywidth"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // Bounds of a terminal, so that no session can make its enriching slow or large.
@@ -138,7 +139,7 @@ func (t *terminal) feed(b []byte, state parser) {
 		c := b[i]
 		if state == ground && c >= 0x20 && c != del {
 			if c < utf8.RuneSelf {
-				n := plainLength(b[i:])
+				n := schema.PrintableLength(b[i:])
 				t.putPlain(b[i : i+n])
 				i += n
 				continue

@@ -166,7 +166,7 @@ func TestTerminalIsNeedless(t *testing.T) {
 		line = append(line, "\r\n"...)
 		terminal := newTerminal(60, 1+rng.IntN(5))
 		p := piece{log: line, cause: whole}
-		if !terminal.passesOver(p) || !terminal.isStill(p, isPlain(trimEnd(line))) {
+		if !terminal.passesOver(p) || !terminal.isStill(p, schema.IsPrintable(trimEnd(line))) {
 			t.Fatalf("%q needs a terminal", line)
 		}
 		want, _, _ := scan(nil, trimEnd(line), ground, true)

@@ -272,7 +272,7 @@ func (t *Transcript) seal() error {
 func (t *Transcript) emit(l *line, p piece) {
 	b := t.buffers
 	read := trimEnd(p.log)
-	plain := p.state == ground && isPlain(read)
+	plain := p.state == ground && schema.IsPrintable(read)
 	onTerminal := t.terminal != nil && l.stream == schema.Stdout
 	still := !onTerminal || t.terminal.isStill(p, plain)
 	known := false

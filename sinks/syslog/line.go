@@ -59,7 +59,7 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 		e.of(op)
 	}
 	text, altered := r.Text, false
-	if !isPlain(text) {
+	if !schema.IsPrintable(text) {
 		e.text, altered = appendSafe(e.text[:0], text, inMessage)
 		text = e.text
 	}

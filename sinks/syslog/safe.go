@@ -10,16 +10,6 @@ const (
 	inParam           // a value of structured data: `"`, `\` and `]` are escaped (RFC 5424 §6.3.3)
 )
 
-// isPlain says whether text is printable ASCII, of which nothing is changed in a message.
-func isPlain(text []byte) bool {
-	for _, c := range text {
-		if c-' ' > '~'-' ' {
-			return false
-		}
-	}
-	return true
-}
-
 // appendSafe appends text so that nothing in it ends the message or its part of it, or does anything
 // to a terminal; the package's documentation says what becomes of which character. altered says that
 // a character was replaced; escaping for structured data is not counted, since reading undoes it.
