@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"runtime"
-	"sync"
 	"time"
 )
 
@@ -31,10 +30,11 @@ func (d *delivery) takeProcessor(ctx context.Context) (give func()) {
 	case <-ctx.Done():
 		return func() {}
 	}
-	back := sync.OnceFunc(func() { d.share.processors <- struct{}{} })
-	timer := time.AfterFunc(busyFor, back)
+	back := func() { d.share.processors <- struct{}{} }
+	late := time.AfterFunc(busyFor, back)
 	return func() {
-		timer.Stop()
-		back()
+		if late.Stop() { // or it has given it back
+			back()
+		}
 	}
 }

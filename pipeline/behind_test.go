@@ -51,7 +51,7 @@ func TestTakeProcessor(t *testing.T) {
 		give()
 		give, waited = take()
 		expect("one of those has ended", waited, busyFor)
-		time.Sleep(2 * busyFor) // all are long
+		time.Sleep(2 * busyFor) // the bubble's time, in which all become long
 		give()
 		if n := len(w.share.processors); n != processors {
 			t.Errorf("%d processors in the end, want %d", n, processors)
@@ -68,6 +68,9 @@ func TestTakeProcessor(t *testing.T) {
 		if n := len(w.share.processors); n != 0 {
 			t.Errorf("%d processors are given back by who had none", n)
 		}
-		time.Sleep(busyFor)
+		time.Sleep(busyFor) // of the bubble's time
+		if n := len(w.share.processors); n != processors {
+			t.Errorf("%d processors after those who had them were long, want %d", n, processors)
+		}
 	})
 }

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -23,8 +24,7 @@ func startCluster(t *testing.T) (servers []*server.Server, urls string) {
 	var routes []*url.URL
 	for range 3 {
 		address := porttest.Reserve(t)
-		_, port := split(t, address)
-		ports = append(ports, port)
+		ports = append(ports, int(netip.MustParseAddrPort(address).Port()))
 		routes = append(routes, &url.URL{Scheme: "nats", Host: address})
 	}
 	var all []string

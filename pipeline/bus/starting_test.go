@@ -17,9 +17,9 @@ import (
 // listen starts a NATS server that listens at an address and keeps what it has in a folder. It ends with the test, or by stop.
 func listen(t *testing.T, address, dir string) (stop func()) {
 	t.Helper()
-	host, port := split(t, address)
+	at := netip.MustParseAddrPort(address)
 	s, err := server.NewServer(&server.Options{
-		Host: host, Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
+		Host: at.Addr().String(), Port: int(at.Port()), NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
 		Username: "ttydrain", Password: "right",
 	})
 	if err != nil {
@@ -32,15 +32,6 @@ func listen(t *testing.T, address, dir string) (stop func()) {
 		t.Fatal("the server did not start")
 	}
 	return stop
-}
-
-func split(t *testing.T, address string) (host string, port int) {
-	t.Helper()
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return at.Addr().String(), int(at.Port())
 }
 
 // TestServerThatRestarts: leases and states are in memory, and there again when their server is, though nobody opens a

@@ -107,11 +107,7 @@ func (b *batch) frame(string) string {
 	} else {
 		front = append(strconv.AppendInt(count[:0], int64(b.size), 10), ' ')
 	}
-	if len(front) != len(room) {
-		b.data = slices.Replace(b.data, b.start, b.start+len(room), front...)
-	} else {
-		copy(b.data[b.start:], front)
-	}
+	b.data = slices.Replace(b.data, b.start, b.start+len(room), front...)
 	return ""
 }
 
