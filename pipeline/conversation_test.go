@@ -110,9 +110,9 @@ func (s *memorySink) arrived(t testing.TB, op *schema.Operation, last uint64) {
 func isGap(r *schema.Record) bool { return r.Detail != nil && r.Detail.LastSequence != 0 }
 
 // noted waits until it is noted that a drain misses the record with a sequence of an operation.
-func (g *rig) noted(drain string, op *schema.Operation, sequence uint64) schema.DrainGaps {
+func (g *rig) noted(drain string, op *schema.Operation, sequence uint64) bus.GapNote {
 	g.t.Helper()
-	var noted schema.DrainGaps
+	var noted bus.GapNote
 	eventually(g.t, fmt.Sprintf("record %d of operation %s is given up", sequence, op.ID), func() bool {
 		var err error
 		if noted, _, err = g.bus.OperationGaps(g.t.Context(), drain, 0, op.ID); err != nil {

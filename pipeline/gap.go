@@ -129,6 +129,7 @@ func (w *worker) unseen(ctx context.Context, lease *bus.Lease, first uint64) err
 		return err
 	}
 	var decoder schema.Decoder
+	var notes []*bus.GapNote
 	for _, at := range begun {
 		m, ok, err := w.bus.First(ctx, schema.StreamLogs, w.filters, at-1)
 		if err != nil {
@@ -146,14 +147,10 @@ func (w *worker) unseen(ctx context.Context, lease *bus.Lease, first uint64) err
 		if r.Sequence == 1 || segment.Operation.PHI && !w.drain.PHI {
 			continue
 		}
-		g, _, err := w.bus.OperationGaps(ctx, w.drain.Name, w.partition, segment.Operation.ID)
+		g, err := w.gapsOf(ctx, lease, segment.Operation)
 		if err != nil {
 			return err
 		}
-		if g.Through >= at {
-			continue
-		}
-		g.Operation, g.Through = segment.Operation, at-1
 		gap := schema.Gap{First: 1, Last: r.Sequence - 1, End: r.Offset, Time: segment.Operation.Started.UnixNano(), Uncertain: true}
 		if n := len(g.Gaps); n > 0 {
 			last := g.Gaps[n-1]
@@ -162,14 +159,10 @@ func (w *worker) unseen(ctx context.Context, lease *bus.Lease, first uint64) err
 		if gap.First > gap.Last {
 			continue
 		}
-		if g.Add(gap) {
-			w.series.gaps.Inc()
-		}
-		if err := w.bus.SaveGaps(ctx, w.drain.Name, w.partition, &g); err != nil {
-			return err
-		}
+		g.Pending = &schema.PendingGaps{Gaps: []schema.Gap{gap}}
+		notes = append(notes, g)
 	}
-	return w.moveTo(ctx, lease, first-1)
+	return w.abandon(ctx, lease, first-1, notes)
 }
 
 // firstSegments gives the sequences of the first segment of each operation behind a message.
@@ -223,16 +216,18 @@ func (w *worker) giveUp(ctx context.Context, lease *bus.Lease) error {
 	}
 }
 
+// giveUpSome abandons the segments that were published before a time, up to giveUpMost of them.
 func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.Time) error {
-	last := w.reached(lease)
+	from := w.reached(lease)
+	last := from
 	reader, err := w.bus.Read(ctx, schema.StreamLogs, w.filters, last)
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
-	missing := make(map[string]*schema.DrainGaps) // by operation
+	missing := make(map[string]*abandoning) // by operation
 	var decoder schema.Decoder
-	var gaps, records, withheld int
+	var withheld int
 	var passed []recordKey
 	for range giveUpMost {
 		m, ok, err := nextSoon(ctx, reader)
@@ -251,20 +246,18 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 		case segment.Operation.PHI && !w.drain.PHI:
 			withheld += len(segment.Records)
 		default:
-			g := missing[segment.Operation.ID]
-			if g == nil {
-				noted, _, err := w.bus.OperationGaps(ctx, w.drain.Name, w.partition, segment.Operation.ID)
+			a := missing[segment.Operation.ID]
+			if a == nil {
+				note, err := w.gapsOf(ctx, lease, segment.Operation)
 				if err != nil {
 					return err
 				}
-				g = &noted
-				g.Operation = segment.Operation
-				missing[segment.Operation.ID] = g
+				a = newAbandoning(note, from)
+				missing[segment.Operation.ID] = a
 			}
-			if m.Sequence <= g.Through {
-				break // it was noted before, and then the worker ended
+			if m.Sequence <= a.note.Through {
+				break // an earlier version noted it, and stopped before it moved the position
 			}
-			g.Through = m.Sequence
 			for i := min(w.beyond[m.Sequence], len(segment.Records)); i < len(segment.Records); i++ {
 				r := &segment.Records[i]
 				key := recordKey{segment.Operation.ID, r.Sequence}
@@ -272,10 +265,7 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 					passed = append(passed, key)
 					continue
 				}
-				records++
-				if g.Add(schema.GapOf(r)) {
-					gaps++
-				}
+				a.add(m.Sequence, schema.GapOf(r))
 			}
 		}
 		last = m.Sequence
@@ -283,37 +273,26 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 			break
 		}
 	}
-	for _, g := range missing {
-		if len(g.Gaps) == 0 {
-			continue
-		}
-		if err := w.bus.SaveGaps(ctx, w.drain.Name, w.partition, g); err != nil {
-			return err
+	var notes []*bus.GapNote
+	var records uint64
+	for _, a := range missing {
+		note, n := a.finish(last)
+		if records += n; n > 0 {
+			notes = append(notes, note)
 		}
 	}
-	if err := w.moveTo(ctx, lease, last); err != nil {
+	if err := w.abandon(ctx, lease, last, notes); err != nil {
 		return err
 	}
 	for _, key := range passed {
 		delete(w.taken, key)
 	}
-	w.series.gaps.Add(float64(gaps))
 	w.series.missed.Add(float64(records))
 	w.series.withheld.Add(float64(withheld))
 	if records > 0 {
 		w.log.Error("the drain did not take records for as long as the streams keep them: they are given up, and it gets gap records in their place when it takes records again",
-			"records", records, "operations", len(missing), "published before", before.UTC())
+			"records", records, "operations", len(notes), "published before", before.UTC())
 	}
-	return nil
-}
-
-// moveTo moves the position past segments that are given up.
-func (w *worker) moveTo(ctx context.Context, lease *bus.Lease, sequence uint64) error {
-	if err := lease.Save(ctx, sequence); err != nil {
-		return err
-	}
-	w.delivered.Store(sequence)
-	w.passed(sequence)
 	return nil
 }
 
@@ -324,10 +303,10 @@ func (w *worker) passed(position uint64) {
 	}
 }
 
-// tellGaps delivers the gap records that wait. All that they stand for is behind the position, so that each comes before
-// all later records of its operation.
+// tellGaps delivers the gap records that wait. The position is past all records that they stand for, so that each comes
+// before all later records of its operation.
 func (w *worker) tellGaps(ctx context.Context, lease *bus.Lease) error {
-	all, err := w.bus.Gaps(ctx, w.drain.Name, w.partition)
+	all, err := w.gapNotes(ctx, lease)
 	if err != nil || len(all) == 0 {
 		return err
 	}
@@ -335,12 +314,12 @@ func (w *worker) tellGaps(ctx context.Context, lease *bus.Lease) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(all, func(a, b schema.DrainGaps) int { return cmp.Compare(a.Gaps[0].Time, b.Gaps[0].Time) })
+	slices.SortFunc(all, func(a, b *bus.GapNote) int { return cmp.Compare(a.Gaps[0].Time, b.Gaps[0].Time) })
 	for len(all) > 0 {
 		var batch []sinks.Entry
 		n := 0
 		for n < len(all) && len(batch) < w.drain.BatchRecords {
-			g := &all[n]
+			g := all[n]
 			for i := range g.Gaps {
 				if w.drain.mayHave(g.Operation) {
 					batch = append(batch, sinks.Entry{Operation: g.Operation, Record: g.Gaps[i].Record()})
@@ -355,7 +334,8 @@ func (w *worker) tellGaps(ctx context.Context, lease *bus.Lease) error {
 			return err
 		}
 		for _, g := range all[:n] {
-			if err := w.bus.DeleteGaps(ctx, w.drain.Name, w.partition, g.Operation.ID); err != nil {
+			g.Gaps = nil
+			if err := w.saveGaps(ctx, g); err != nil {
 				return err
 			}
 		}

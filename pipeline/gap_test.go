@@ -119,13 +119,16 @@ func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
 		t.Fatal("the worker did not move on")
 	}
 	p := lease.Progress()
-	p.Sequence, p.Reached = before, before
+	epoch := p.Abandoned[0].Epoch
+	p.Sequence, p.Reached, p.Abandoned = before, before, nil
 	if err := lease.SaveProgress(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
+	uncommit(t, g, "dead", c.op, schema.PendingGaps{Epoch: epoch, From: before, Until: noted.Through, Gaps: noted.Gaps})
 	lease.Release()
 	g.start()
 	eventually(t, "the worker moved on", func() bool { return g.r.workers[1].delivered.Load() >= noted.Through })
+	eventually(t, "the gaps are committed", func() bool { return g.noted("dead", c.op, 5).Pending == nil })
 	if again := g.noted("dead", c.op, 5); !reflect.DeepEqual(again.Gaps, noted.Gaps) {
 		t.Errorf("noted again is %+v, and it was %+v", again.Gaps, noted.Gaps)
 	}

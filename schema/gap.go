@@ -53,26 +53,55 @@ func (g *Gap) Record() *Record {
 	return r
 }
 
-// DrainGaps is what a drain misses of an operation.
+// DrainGaps holds the gaps of one operation in a drain's copy that the drain has not been sent yet.
 type DrainGaps struct {
 	Operation *Operation `json:"operation"`
 	// Gaps are in the order of the operation, and don't touch.
 	Gaps []Gap `json:"gaps"`
-	// Through is the sequence on LOGS up to which the operation's segments were looked at: what is in them and not
-	// in Gaps is no gap.
+	// Through is the sequence on LOGS up to which the operation's segments were examined: records in them that are not
+	// in Gaps are not missing.
 	Through uint64 `json:"through"`
+	// Pending holds gaps that count only once the drain's position has committed them; nil for none.
+	Pending *PendingGaps `json:"pending,omitempty"`
 }
 
-// Add adds a gap behind the others, and says whether it is one of its own: one that goes on where the last one
-// ends becomes a part of that.
-func (d *DrainGaps) Add(g Gap) (own bool) {
-	if n := len(d.Gaps); n > 0 {
-		last := &d.Gaps[n-1]
+// PendingGaps holds the gaps that one abandonment of undelivered segments wrote before it moved the drain's position.
+// The move commits them: it stores Until under Epoch in the position. If the writer stops before the move, the gaps do
+// not count, and the segments are delivered or abandoned again.
+type PendingGaps struct {
+	// Epoch is the writer's tenure of the position's lease, as a revision of the position.
+	Epoch uint64 `json:"epoch"`
+	// From and Until are sequences on LOGS: the segments after From, up to and including Until, were examined.
+	From  uint64 `json:"from"`
+	Until uint64 `json:"until"`
+	Gaps  []Gap  `json:"gaps"`
+}
+
+// Commit moves the pending gaps into Gaps.
+func (d *DrainGaps) Commit() {
+	if d.Pending == nil {
+		return
+	}
+	for _, g := range d.Pending.Gaps {
+		d.Gaps, _ = appendGap(d.Gaps, g)
+	}
+	d.Through, d.Pending = max(d.Through, d.Pending.Until), nil
+}
+
+// Add appends a gap to the pending ones and reports whether it starts a new run. A gap that continues the last run
+// extends it.
+func (p *PendingGaps) Add(g Gap) (own bool) {
+	p.Gaps, own = appendGap(p.Gaps, g)
+	return own
+}
+
+func appendGap(gaps []Gap, g Gap) (_ []Gap, own bool) {
+	if n := len(gaps); n > 0 {
+		last := &gaps[n-1]
 		if last.Last+1 == g.First && last.Uncertain == g.Uncertain {
 			last.Last, last.End, last.Digest, last.TextDigest = g.Last, g.End, g.Digest, g.TextDigest
-			return false
+			return gaps, false
 		}
 	}
-	d.Gaps = append(d.Gaps, g)
-	return true
+	return append(gaps, g), true
 }

@@ -104,7 +104,7 @@ func TestUndamaged(t *testing.T) {
 func TestTold(t *testing.T) {
 	key := replaytest.Key(t)
 	whole := replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 20})
-	var missed schema.DrainGaps
+	var missed schema.PendingGaps
 	for i := 4; i < 9; i++ {
 		missed.Add(schema.GapOf(&whole.Records[i]))
 	}

@@ -40,6 +40,7 @@ type Lease struct {
 	held     uint64        // revision of the lease's key; of renew alone until done
 	progress Progress
 	revision uint64 // of the position's key
+	epoch    uint64 // the revision that takePosition wrote: later holders have a higher one
 	asked    sync.Once
 	wanted   chan struct{} // closed by asked
 }
@@ -142,12 +143,13 @@ func (l *Lease) takePosition(ctx context.Context) error {
 			if l.progress, err = parseProgress(entry.Value()); err != nil {
 				return fmt.Errorf("read the position of %s: %w", l.name, err)
 			}
-			if l.revision = entry.Revision(); full {
+			if l.revision, l.epoch = entry.Revision(), entry.Revision(); full {
 				return nil
 			}
 			l.revision, err = l.bus.positions.Update(ctx, l.name, entry.Value(), entry.Revision())
 		}
 		if err == nil {
+			l.epoch = l.revision
 			return nil
 		}
 		if !conflicts(err) {
@@ -209,6 +211,19 @@ func (l *Lease) Save(ctx context.Context, sequence uint64) error {
 	p := l.progress
 	p.Sequence = sequence
 	p.Reached = max(p.Reached, sequence)
+	return l.SaveProgress(ctx, p)
+}
+
+// Epoch returns the number of this tenure of the lease, which is higher than those of all before.
+func (l *Lease) Epoch() uint64 { return l.epoch }
+
+// Abandon moves the position to sequence and commits the pending gaps of this tenure up to there, in one write. Its
+// errors are those of [Lease.Save].
+func (l *Lease) Abandon(ctx context.Context, sequence uint64) error {
+	p := l.progress
+	p.Sequence = sequence
+	p.Reached = max(p.Reached, sequence)
+	p.Abandoned = p.Abandoned.with(l.epoch, sequence)
 	return l.SaveProgress(ctx, p)
 }
 

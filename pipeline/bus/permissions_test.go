@@ -352,7 +352,7 @@ func TestRolesWork(t *testing.T) {
 	if must(err); len(states) != 1 {
 		t.Errorf("%d states", len(states))
 	}
-	gaps := &schema.DrainGaps{Operation: op, Gaps: []schema.Gap{{First: 1, Last: 2}}}
+	gaps := &GapNote{DrainGaps: schema.DrainGaps{Operation: op, Gaps: []schema.Gap{{First: 1, Last: 2}}}}
 	must(router.SaveGaps(ctx, "siem", 0, gaps))
 	_, ok, err := router.OperationGaps(ctx, "siem", 0, op.ID)
 	if must(err); !ok {
@@ -362,7 +362,7 @@ func TestRolesWork(t *testing.T) {
 	if must(err); len(all) != 1 {
 		t.Errorf("%d operations have gaps", len(all))
 	}
-	must(router.DeleteGaps(ctx, "siem", 0, op.ID))
+	must(router.DeleteGaps(ctx, "siem", 0, gaps))
 	_, _, err = router.First(ctx, schema.StreamLogs, []string{schema.FilterLogs(0, "", "")}, 0)
 	must(err)
 	_, err = router.Begin(ctx, schema.StreamLogs)

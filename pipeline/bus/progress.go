@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,42 @@ type Progress struct {
 	// Beyond are the messages behind Sequence that the reader is done with too, wholly or in part, in their order: the first
 	// beyondMost, where there are more. Nobody changes it.
 	Beyond []Part
+	// Abandoned holds, for the last tenures that abandoned undelivered segments, how far each of them did.
+	Abandoned Abandonments
+}
+
+// Abandonments lists, in the order of their epochs, the last [maxAbandonments] tenures of a lease that abandoned
+// segments. Nobody changes a list in place.
+type Abandonments []Abandonment
+
+// An Abandonment is the sequence up to which the tenure with an epoch has abandoned segments.
+type Abandonment struct{ Epoch, Sequence uint64 }
+
+// maxAbandonments bounds the list. A note of pending gaps is settled by the next tenure, so that one entry suffices
+// unless several tenures in a row stop at the same place.
+const maxAbandonments = 8
+
+// Committed reports whether the pending gaps of a tenure, up to a sequence, count. Those of a tenure that the list no
+// longer reaches back to do: a gap that is reported needlessly is better than one that is not.
+func (a Abandonments) Committed(epoch, until uint64) bool {
+	for _, e := range a {
+		if e.Epoch == epoch {
+			return until <= e.Sequence
+		}
+	}
+	return len(a) == maxAbandonments && epoch < a[0].Epoch
+}
+
+func (a Abandonments) with(epoch, sequence uint64) Abandonments {
+	a = slices.Clone(a)
+	if n := len(a); n > 0 && a[n-1].Epoch == epoch {
+		a[n-1].Sequence = sequence
+		return a
+	}
+	if a = append(a, Abandonment{epoch, sequence}); len(a) > maxAbandonments {
+		a = a[1:]
+	}
+	return a
 }
 
 // A Part is what a reader is done with of a message.
@@ -41,11 +78,12 @@ type Part struct {
 const beyondMost = 1024
 
 // append appends it as the bucket has it: the sequence and, as far as there are more, the rewind ("-": none), the
-// highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC, the filters, and by how much each message of Beyond
-// comes after the sequence, a colon and how many records, with commas between; with spaces between these.
+// highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC, the filters, by how much each message of Beyond
+// comes after the sequence, a colon and how many records, with commas between, and the epoch and the sequence of each
+// abandonment, in the same form; with spaces between these.
 func (p Progress) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, p.Sequence, 10)
-	rest := []string{"-", "-", "-", "-", "-"}
+	rest := []string{"-", "-", "-", "-", "-", "-"}
 	if p.Rewind != "" {
 		rest[0] = p.Rewind
 	}
@@ -66,6 +104,13 @@ func (p Progress) append(dst []byte) []byte {
 	}
 	if len(beyond) > 0 {
 		rest[4] = string(beyond[:len(beyond)-1])
+	}
+	var abandoned []byte
+	for _, a := range p.Abandoned {
+		abandoned = fmt.Appendf(abandoned, "%d:%d,", a.Epoch, a.Sequence)
+	}
+	if len(abandoned) > 0 {
+		rest[5] = string(abandoned[:len(abandoned)-1])
 	}
 	for len(rest) > 0 && rest[len(rest)-1] == "-" {
 		rest = rest[:len(rest)-1]
@@ -105,6 +150,14 @@ func parseProgress(value []byte) (p Progress, err error) {
 					break
 				}
 				p.Beyond = append(p.Beyond, Part{p.Sequence + after, records})
+			}
+		case 5:
+			for abandoned := range strings.SplitSeq(s, ",") {
+				var a Abandonment
+				if _, err = fmt.Sscanf(abandoned, "%d:%d", &a.Epoch, &a.Sequence); err != nil {
+					break
+				}
+				p.Abandoned = append(p.Abandoned, a)
 			}
 		}
 		if err != nil {

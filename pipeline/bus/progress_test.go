@@ -17,6 +17,7 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 		"7 - - - logs.0.*.*.*,logs.0.a.b.*":      {Sequence: 7, Reached: 7, Match: "logs.0.*.*.*,logs.0.a.b.*"},
 		"18446744073709551615 - - 1700000000123": {Sequence: 1<<64 - 1, Reached: 1<<64 - 1, Safe: at},
 		"7 - - - - 2:1,3:40,100:2":               {Sequence: 7, Reached: 7, Beyond: []Part{{9, 1}, {10, 40}, {107, 2}}},
+		"7 - - - - - 3:5,18:7":                   {Sequence: 7, Reached: 7, Abandoned: Abandonments{{3, 5}, {18, 7}}},
 	} {
 		if got := string(p.append(nil)); got != want {
 			t.Errorf("%+v is %q, want %q", p, got, want)
@@ -25,7 +26,7 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 			t.Errorf("%q is %+v, %v; want %+v", want, got, err, p)
 		}
 	}
-	for _, bad := range []string{"", "x", "-1", "7 id x", "7 - - soon", "7 - - - - 2:1,x", "7 - - - - ,", "7 - - - - 2"} {
+	for _, bad := range []string{"", "x", "-1", "7 id x", "7 - - soon", "7 - - - - 2:1,x", "7 - - - - ,", "7 - - - - 2", "7 - - - - - 3:5,", "7 - - - - - 3"} {
 		if p, err := parseProgress([]byte(bad)); err == nil {
 			t.Errorf("%q is read as %+v", bad, p)
 		}

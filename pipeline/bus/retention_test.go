@@ -1,8 +1,10 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"testing"
 	"time"
 
@@ -81,10 +83,17 @@ func TestHeads(t *testing.T) {
 func TestGaps(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, 1)
-	gaps := func(operation string, first uint64) *schema.DrainGaps {
-		return &schema.DrainGaps{Operation: &schema.Operation{ID: operation}, Gaps: []schema.Gap{{First: first, Last: first + 1, Digest: []byte{1, 2}}}, Through: 9}
+	gaps := func(operation string, first uint64) *GapNote {
+		return &GapNote{DrainGaps: schema.DrainGaps{
+			Operation: &schema.Operation{ID: operation}, Gaps: []schema.Gap{{First: first, Last: first + 1, Digest: []byte{1, 2}}}, Through: 9,
+			Pending: &schema.PendingGaps{Epoch: 3, From: 9, Until: 11, Gaps: []schema.Gap{{First: 8, Last: 9}}},
+		}}
 	}
-	for _, g := range []*schema.DrainGaps{gaps("1", 1), gaps("2", 5), gaps("1", 3)} {
+	for _, g := range []*GapNote{gaps("1", 1), gaps("2", 5)} {
+		if err := b.SaveGaps(t.Context(), "a drain", 0, g); err != nil {
+			t.Fatal(err)
+		}
+		g.Gaps[0].First++
 		if err := b.SaveGaps(t.Context(), "a drain", 0, g); err != nil {
 			t.Fatal(err)
 		}
@@ -97,10 +106,11 @@ func TestGaps(t *testing.T) {
 	if all, err := b.Gaps(t.Context(), "a drain", 0); err != nil || len(all) != 2 {
 		t.Errorf("the gaps are %+v, %v", all, err)
 	}
-	if g, ok, err := b.OperationGaps(t.Context(), "a drain", 0, "1"); err != nil || !ok || g.Gaps[0].First != 3 || g.Through != 9 || g.Operation.ID != "1" {
+	g, ok, err := b.OperationGaps(t.Context(), "a drain", 0, "1")
+	if want := (*gaps("1", 2)).DrainGaps; err != nil || !ok || g.Gaps[0].First != 2 || !reflect.DeepEqual(g.Pending, want.Pending) || g.Through != 9 || g.Operation.ID != "1" {
 		t.Errorf("the gaps of an operation are %+v, %t, %v", g, ok, err)
 	}
-	if err := b.DeleteGaps(t.Context(), "a drain", 0, "1"); err != nil {
+	if err := b.DeleteGaps(t.Context(), "a drain", 0, &g); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok, err := b.OperationGaps(t.Context(), "a drain", 0, "1"); err != nil || ok {
@@ -108,6 +118,92 @@ func TestGaps(t *testing.T) {
 	}
 	if all, err := b.Gaps(t.Context(), "a drain", 0); err != nil || len(all) != 1 || all[0].Operation.ID != "2" {
 		t.Errorf("the gaps are %+v, %v", all, err)
+	}
+}
+
+// TestGapsAreFenced: a worker whose lease is over, and who does not know that yet, neither changes nor deletes what its
+// successor has written, whether the note was there before or not.
+func TestGapsAreFenced(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	empty := func(operation string) *GapNote {
+		n, ok, err := b.OperationGaps(t.Context(), "d", 0, operation)
+		if err != nil || ok {
+			t.Fatalf("operation %s has gaps: %v", operation, err)
+		}
+		n.Operation = &schema.Operation{ID: operation}
+		return &n
+	}
+	save := func(n *GapNote, last uint64) error {
+		n.Gaps = []schema.Gap{{First: 1, Last: last}}
+		return b.SaveGaps(t.Context(), "d", 0, n)
+	}
+	stale, created := empty("7"), empty("8")
+	if err := save(stale, 3); err != nil {
+		t.Fatal(err)
+	}
+	current, ok, err := b.OperationGaps(t.Context(), "d", 0, "7")
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if err := b.DeleteGaps(t.Context(), "d", 0, &current); err != nil {
+		t.Fatal(err)
+	}
+	for _, operation := range []string{"7", "8"} {
+		if err := save(empty(operation), 6); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, err := range map[string]error{
+		"save of a deleted note":  save(stale, 4),
+		"delete":                  b.DeleteGaps(t.Context(), "d", 0, stale),
+		"create of what is there": save(created, 4),
+	} {
+		if !errors.Is(err, ErrLeaseLost) {
+			t.Errorf("%s: %v, want ErrLeaseLost", what, err)
+		}
+	}
+	all, err := b.Gaps(t.Context(), "d", 0)
+	if err != nil || len(all) != 2 || all[0].Gaps[0].Last != 6 || all[1].Gaps[0].Last != 6 {
+		t.Errorf("the gaps are %+v, %v", all, err)
+	}
+}
+
+// TestAbandonCommits: what a tenure of a lease has abandoned is in the position from the same write on, also after
+// others have had the lease.
+func TestAbandonCommits(t *testing.T) {
+	b := open(t, t.TempDir(), 1)
+	var epochs []uint64
+	for i := range uint64(maxAbandonments + 2) {
+		l, err := b.Acquire(t.Context(), "drain.d.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Progress().Abandoned.Committed(l.Epoch(), 1) || len(epochs) > 0 && l.Epoch() <= epochs[len(epochs)-1] {
+			t.Fatalf("the epoch %d after %v", l.Epoch(), epochs)
+		}
+		epochs = append(epochs, l.Epoch())
+		for _, at := range []uint64{10*i + 5, 10*i + 7} {
+			if err := l.Abandon(t.Context(), at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Save(t.Context(), 10*i+9); err != nil {
+			t.Fatal(err)
+		}
+		l.Release()
+	}
+	p, _, err := b.Progress(t.Context(), "drain.d.0")
+	if err != nil || len(p.Abandoned) != maxAbandonments {
+		t.Fatalf("the position is %+v, %v", p, err)
+	}
+	for i, epoch := range epochs {
+		kept := i >= len(epochs)-maxAbandonments
+		if last := uint64(10*i + 7); !p.Abandoned.Committed(epoch, last) || p.Abandoned.Committed(epoch, last+1) == kept {
+			t.Errorf("of the epoch %d, %d: %+v", epoch, last, p.Abandoned)
+		}
+	}
+	if p.Abandoned.Committed(epochs[len(epochs)-1]+1, 1) {
+		t.Error("an epoch that abandoned nothing has committed something")
 	}
 }
 
