@@ -81,7 +81,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 }
 
 // drainStates are how a drain can stand, the worst last.
-var drainStates = []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured, schema.DrainPaused, schema.DrainGone}
+var drainStates = []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured, schema.DrainUnread, schema.DrainPaused, schema.DrainGone}
 
 // The metrics of each drain, by name.
 const (

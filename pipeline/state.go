@@ -50,6 +50,7 @@ type state struct {
 	mu     sync.Mutex // guards what follows
 	name   string
 	still  bool // nothing is read
+	unread bool // the stream could not be read when that was tried last
 	tally  tally
 	behind time.Time // since when there has been more than was read; zero: there is no more
 	err    string
@@ -75,8 +76,15 @@ func (s *state) begin(sequence uint64, wanted schema.DrainControl) {
 func (s *state) reading(pending uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.still = false
+	s.still, s.unread = false, false
 	s.tally.pending, s.tally.unknown = pending, false
+}
+
+// failReading sets the state to unread until reading begins.
+func (s *state) failReading(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unread, s.err, s.errAt = true, err.Error(), time.Now().UTC()
 }
 
 // read says that a segment was read, of which so many records are for the drain. handedOver follows.
@@ -177,8 +185,12 @@ func (s *state) told(now time.Time) schema.DrainState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.tally.lag()
+	name := s.name
+	if s.unread && (name == schema.DrainDelivering || name == "") {
+		name = schema.DrainUnread
+	}
 	return schema.DrainState{
-		State: s.name, LagRecords: l.records, LagAtLeast: l.atLeast, LagSegments: l.segments, LagSeconds: l.seconds(now),
+		State: name, LagRecords: l.records, LagAtLeast: l.atLeast, LagSegments: l.segments, LagSeconds: l.seconds(now),
 		Delivered: s.confirmed.Load(), LastError: s.err, LastErrorAt: s.errAt, Updated: now.UTC(),
 	}
 }

@@ -117,7 +117,7 @@ func (w *worker) run(ctx context.Context) {
 	retry := backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(0), backoff.WithMaxInterval(10*time.Second))
 	for {
 		before := w.delivered.Load()
-		err := w.hold(ctx)
+		held, err := w.hold(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -132,15 +132,34 @@ func (w *worker) run(ctx context.Context) {
 			retry.Reset()
 		}
 		w.log.Error("routing stopped and starts again", "error", err)
-		w.wait(ctx, retry.NextBackOff())
+		if wait := retry.NextBackOff(); held && !errors.Is(err, bus.ErrLeaseLost) {
+			w.waitUnread(ctx, err, wait)
+		} else { // another process may have the lease, and reports the state
+			w.wait(ctx, wait)
+		}
 	}
 }
 
-// hold works on the drain for as long as its lease, as its operators want it.
-func (w *worker) hold(ctx context.Context) error {
+// waitUnread reports the drain as unread, and waits. The states of drains are kept for longer than
+// it waits at most.
+func (w *worker) waitUnread(ctx context.Context, err error, wait time.Duration) {
+	w.state.failReading(err)
+	s := w.state.told(time.Now())
+	s.Drain, s.Partition = w.drain.Name, w.partition
+	w.countState(s.State, 1)
+	defer w.countState(s.State, -1)
+	if err := w.bus.SaveDrainState(ctx, &s); err != nil {
+		w.log.Warn("the drain's state could not be recorded", "error", err)
+	}
+	w.wait(ctx, wait)
+}
+
+// hold works on the drain for as long as its lease, as its operators want it. held reports whether
+// it had the lease.
+func (w *worker) hold(ctx context.Context) (held bool, err error) {
 	lease, err := w.bus.Acquire(ctx, w.name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer lease.Release()
 	w.working.Store(true)
@@ -150,7 +169,7 @@ func (w *worker) hold(ctx context.Context) error {
 	// What is wanted is known before anything is delivered: a pause lasts over a restart.
 	wanted, err := w.bus.DrainControl(ctx, w.drain.Name)
 	if err != nil {
-		return err
+		return true, err
 	}
 	w.control.set(wanted)
 	// They are waited for: whoever stops a worker forgets its metrics, and nothing may set them afterwards.
@@ -164,22 +183,22 @@ func (w *worker) hold(ctx context.Context) error {
 		cancel(w.tellState(ctx))
 	})
 	if err := w.begin(ctx, lease); err != nil {
-		return err
+		return true, err
 	}
 	if err := w.match(ctx, lease); err != nil {
-		return err
+		return true, err
 	}
 	for {
 		wanted, changed := w.control.get()
 		if wanted.Gone != nil && wanted.Gone.Settings != w.fingerprint(wanted.Gone.Salt) {
 			if err := w.notGone(ctx, wanted.Gone); err != nil {
-				return err
+				return true, err
 			}
 			continue
 		}
 		if r := wanted.Rewind; r != nil && r.ID != lease.Progress().Rewind {
 			if err := lease.Rewind(ctx, r); err != nil {
-				return err
+				return true, err
 			}
 			clear(w.beyond)
 			w.log.Info("the drain was rewound", "after", r.After)
@@ -189,7 +208,7 @@ func (w *worker) hold(ctx context.Context) error {
 			err = w.giveUp(ctx, lease)
 		}
 		if err != nil && !errors.Is(err, errControl) {
-			return err
+			return true, err
 		}
 	}
 }

@@ -40,7 +40,10 @@ const (
 	DrainDelivering    = "delivering"
 	DrainRetrying      = "retrying"      // the cause should pass by itself
 	DrainMisconfigured = "misconfigured" // somebody must change its settings
-	DrainPaused        = "paused"
+	// DrainUnread: the router cannot read the stream for the drain, for a reason that is not the
+	// drain's.
+	DrainUnread = "unread"
+	DrainPaused = "paused"
 	// DrainGone: the drain says that it has ceased to exist. It is left alone until somebody resumes it or changes its
 	// settings.
 	DrainGone = "gone"

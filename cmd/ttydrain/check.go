@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
@@ -34,6 +35,7 @@ func newCheckCommand() *cobra.Command {
 			fmt.Printf("%s: no mistakes: %d apps, %d users, %d drains\n", path, len(cfg.Apps), len(cfg.Users), len(cfg.Drains))
 			warnOfProxies(cfg)
 			if connect {
+				warnOfConsumers(c.Context(), cfg)
 				return probeAll(c.Context(), cfg)
 			}
 			return nil
@@ -71,6 +73,28 @@ func warnOfProxies(c *config.Config) {
 			fmt.Fprintf(os.Stderr, "WARNING: %s in this environment is not the address of a proxy: drains with %s addresses are "+
 				"reached without one, or not at all; expected http://HOST:PORT\n", name, scheme)
 		}
+	}
+}
+
+// warnOfConsumers warns where the drains may need more consumers on a NATS cluster than its servers
+// allow.
+func warnOfConsumers(ctx context.Context, c *config.Config) {
+	drains := len(routedDrains(c, slog.Default()))
+	if c.NATS == nil || drains == 0 {
+		return
+	}
+	n, err := bus.CountConsumers(ctx, busOptions(c, slog.New(slog.DiscardHandler)), drains)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "WARNING: the limits of the NATS cluster are not known: %v\n", err)
+	}
+	fmt.Printf("nats: %d drains with %d partitions need up to %d consumers on the stream LOGS\n", n.Drains, n.Partitions, n.Needed)
+	switch {
+	case n.Needed <= n.Limit:
+	case n.Configured:
+		fmt.Fprintf(os.Stderr, "WARNING: the NATS cluster allows %d consumers on LOGS: some drains would be unread; raise max_consumers of the stream or the account to %d\n", n.Limit, n.Needed)
+	default:
+		fmt.Fprintf(os.Stderr, "WARNING: NATS servers allow %d consumers a stream by default, with which some drains would be unread; "+
+			"set jetstream: {limits: {default_max_consumers: -1}} on each server, if it is not set there\n", n.Limit)
 	}
 }
 

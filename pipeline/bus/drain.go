@@ -127,6 +127,7 @@ func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
 	}
+	defer b.deleteConsumer(schema.StreamLogs, consumer)
 	batch, err := consumer.FetchNoWait(1)
 	if err != nil {
 		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)

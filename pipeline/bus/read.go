@@ -95,6 +95,7 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	// Not a limit of bytes alone: with one, the client makes room for a million messages, which are 8 MiB for each reader.
 	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes))
 	if err != nil {
+		b.deleteConsumer(stream, consumer)
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
 	r := &Reader{bus: b, stream: stream, consumer: consumer, messages: messages, next: make(chan Message), closed: make(chan struct{}), gone: make(chan struct{})}
@@ -191,13 +192,7 @@ func (r *Reader) close() {
 	go func() { // ends when the server has answered, or within half a minute
 		defer close(r.gone)
 		r.messages.Stop()
-		// The server would keep the consumer for two minutes, which is long where readers come and go. If this fails
-		// it does so.
-		if info := r.consumer.CachedInfo(); info != nil {
-			ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-			defer cancel()
-			_ = r.bus.js.DeleteConsumer(ctx, r.stream, info.Name)
-		}
+		r.bus.deleteConsumer(r.stream, r.consumer)
 	}()
 	timer := time.NewTimer(closeWait)
 	defer timer.Stop()
@@ -205,6 +200,18 @@ func (r *Reader) close() {
 	case <-r.gone:
 	case <-timer.C:
 	}
+}
+
+// deleteConsumer deletes a consumer that is not needed any more: they count against the limits of
+// the servers. If this fails, the server deletes it after some minutes without a request.
+func (b *Bus) deleteConsumer(stream string, c jetstream.Consumer) {
+	info := c.CachedInfo()
+	if info == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	_ = b.js.DeleteConsumer(ctx, stream, info.Name)
 }
 
 // Last gives the last message on a subject; ok is false where there is none.
@@ -264,8 +271,7 @@ func (b *Bus) Count(ctx context.Context, stream string, filters []string, after 
 	if err != nil {
 		return 0, fmt.Errorf("count the messages of the stream %s: %w", stream, err)
 	}
-	// If this fails, the server does it by itself soon.
-	_ = b.js.DeleteConsumer(ctx, stream, consumer.CachedInfo().Name)
+	b.deleteConsumer(stream, consumer)
 	return consumer.CachedInfo().NumPending, nil
 }
 

@@ -68,6 +68,9 @@ func (e *embedded) start() error {
 		// The disk decides, as it is at the time of writing: see disk. The server would take three quarters of what was
 		// free at its start for the most.
 		JetStreamMaxStore: 1 << 60,
+		// A drain has up to two consumers for each partition; the default of 1000 a stream would
+		// bound the drains.
+		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: -1},
 	}
 	s, err := server.NewServer(opts)
 	if err != nil {

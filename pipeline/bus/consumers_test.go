@@ -1,0 +1,82 @@
+package bus
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// TestConsumersWithoutLimit makes more consumers than NATS allows a stream by default, on the
+// embedded server and on one with the configuration for operators.
+func TestConsumersWithoutLimit(t *testing.T) {
+	b := openSynced(t)
+	s := serve(t, "nats/nkeys.conf", func(_ *bustest.Server, o *server.Options) {
+		if !o.SyncAlways {
+			t.Error("the configuration for operators does not sync each message")
+		}
+	})
+	router, err := Open(t.Context(), options(s, "router", RoleRouter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(router.Close)
+	for i, b := range []*Bus{b, router} {
+		for n := range serverMaxConsumers + 10 {
+			if _, err := b.js.CreateConsumer(t.Context(), schema.StreamLogs, jetstream.ConsumerConfig{
+				Name: fmt.Sprintf("c%d", n), FilterSubject: "logs.0.*.*.*", AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
+			}); err != nil {
+				t.Fatalf("bus %d, consumer %d: %v", i, n, err)
+			}
+		}
+	}
+}
+
+// TestTemporaryConsumers has nothing left of consumers for one question.
+func TestTemporaryConsumers(t *testing.T) {
+	b := openSynced(t)
+	if _, err := b.BeforeTime(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Count(t.Context(), schema.StreamLogs, []string{"logs.0.*.*.*"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := b.ReadHeads(t.Context(), schema.StreamLogs, []string{"logs.0.*.*.*"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	info, err := b.streams[schema.StreamLogs].Info(t.Context())
+	if err != nil || info.State.Consumers != 0 {
+		t.Errorf("%d consumers are left: %v", info.State.Consumers, err)
+	}
+}
+
+func TestCountConsumers(t *testing.T) {
+	s := serve(t, "nats/nkeys.conf", nil)
+	for _, user := range []string{"enrich", "router", "admin"} {
+		o := options(s, user, 0)
+		o.Partitions = 8 // the streams there have one
+		got, err := CountConsumers(t.Context(), o, 63)
+		if want := (Consumers{Drains: 63, Partitions: 1, Needed: 126, Limit: serverMaxConsumers}); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", user, got, err, want)
+		}
+	}
+	// A gateway may not look at LOGS.
+	o := options(s, "gateway", 0)
+	o.Partitions = 8
+	if got, err := CountConsumers(t.Context(), o, 63); err == nil || got.Needed != 1008 {
+		t.Errorf("gateway: %+v, %v", got, err)
+	}
+	c := Consumers{Partitions: 8}
+	c.limit(&jetstream.StreamConfig{MaxConsumers: 50, Metadata: map[string]string{partitionsKey: "4"}},
+		&jetstream.AccountInfo{Tier: jetstream.Tier{Limits: jetstream.AccountLimits{MaxConsumers: 100}}})
+	if c.Limit != 50 || !c.Configured || c.Partitions != 4 {
+		t.Errorf("with limits: %+v", c)
+	}
+}
