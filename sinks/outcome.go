@@ -28,6 +28,9 @@ func (o *Outcome) Fail(e *Error, first, n int) {
 	if !recordsFault(e.Verdict) {
 		o.stopped = true
 	}
+	if e.TimedOut > 0 {
+		e.TimedOut = n
+	}
 	o.wholes = append(o.wholes, e)
 	for i := first; i < first+n; i++ {
 		o.items = append(o.items, Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason})
@@ -75,7 +78,7 @@ func (o *Outcome) withUnsent() []Item {
 			items = append(items, o.items[next])
 			next++
 		case !delivered:
-			items = append(items, Item{Index: i, Verdict: Retry, Reason: "not sent, since a request before it failed"})
+			items = append(items, Item{Index: i, Verdict: Retry, Reason: "not sent, since a request before it failed", Unsent: true})
 		}
 	}
 	return items

@@ -11,7 +11,9 @@ import (
 func TestOutcome(t *testing.T) {
 	const reason = "the reason"
 	item := func(i int, v Verdict) Item { return Item{Index: i, Verdict: v, Status: 418, Reason: reason} }
-	unsent := func(i int) Item { return Item{Index: i, Reason: "not sent, since a request before it failed"} }
+	unsent := func(i int) Item {
+		return Item{Index: i, Reason: "not sent, since a request before it failed", Unsent: true}
+	}
 	whole := func(v Verdict) *Error {
 		return &Error{Verdict: v, Status: 418, RetryAfter: time.Second, Reason: reason, Err: errors.ErrUnsupported}
 	}

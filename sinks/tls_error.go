@@ -39,7 +39,34 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 	if what := tlsReason(err); what != "" {
 		return &Error{Verdict: Misconfigured, Reason: doing + ": " + what, Err: quotable(err)}
 	}
-	return &Error{Verdict: Retry, Reason: doing + ": " + connectionReason(err), Err: quotable(err)}
+	e := &Error{Verdict: Retry, Reason: doing + ": " + connectionReason(err), Err: quotable(err), Reached: brokeOff(err)}
+	if isTimeout(err) && !whileConnecting(err) {
+		e.TimedOut = 1 // or more: see Outcome.Fail
+	}
+	return e
+}
+
+// brokeOff reports whether a connection that was there ended, or the answer on it was none of HTTP.
+func brokeOff(err error) bool {
+	if whileConnecting(err) || isTimeout(err) {
+		return false
+	}
+	var (
+		network *net.OpError
+		number  syscall.Errno
+	)
+	return errors.As(err, &network) || errors.As(err, &number) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || quotable(err) == nil
+}
+
+// whileConnecting reports whether no connection was made.
+func whileConnecting(err error) bool {
+	var (
+		dns     *net.DNSError
+		network *net.OpError
+	)
+	return errors.As(err, &dns) || errors.As(err, &network) && network.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED) ||
+		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
 // tlsReason says why TLS failed and what to do, or "" where it is not TLS that failed.

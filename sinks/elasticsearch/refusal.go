@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 // refusal is the error for an answer that concerns a request as a whole and is not 200.
 func (s *Sink) refusal(a answer) *sinks.Error {
 	failure := readFailure(a.body)
-	e := &sinks.Error{Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), time.Now())}
+	e := &sinks.Error{Status: a.status, RetryAfter: sinks.RetryAfter(a.header, time.Now())}
 	says := fmt.Sprintf("Elasticsearch answered %d (%s): ", a.status, kindOf(failure.Type))
 	switch status := a.status; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
@@ -31,6 +30,10 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 		e.Verdict, e.Reason = sinks.Misconfigured, says+privileges(s.options)
 	case status == http.StatusProxyAuthRequired:
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"the proxy refuses the credentials: correct the user and password in HTTP_PROXY"
+	case status == http.StatusMisdirectedRequest:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"what answers there does not serve this host name on the connection: set urls and server_name to the same host"
+	case status == http.StatusUnavailableForLegalReasons:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it refuses for legal reasons, such as the country that the request comes from: set urls to other addresses, or look for the reason at the cluster"
 	case status == http.StatusRequestEntityTooLarge:
 		e.Verdict, e.Reason = sinks.TooLarge, says+"the request is too large for it: lower max_request_bytes, or raise http.max_content_length"
 	case status == http.StatusGone:
@@ -56,15 +59,4 @@ func readFailure(data []byte) errorAnswer {
 		return errorAnswer{}
 	}
 	return e
-}
-
-// retryAfter reads the header (RFC 9110 §10.2.3): seconds, or a date. It is 0 where there is none.
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
 }

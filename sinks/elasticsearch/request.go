@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
 
@@ -60,6 +61,8 @@ func (s *Sink) ask(ctx context.Context, by *client.BaseClient, r request, into *
 			hr.Header.Set("Content-Encoding", r.encoding)
 		}
 	}
+	var connected atomic.Bool
+	hr = hr.WithContext(httptrace.WithClientTrace(hr.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}))
 	got, err := by.Perform(hr)
 	if err == nil {
 		into.Reset()
@@ -71,7 +74,11 @@ func (s *Sink) ask(ctx context.Context, by *client.BaseClient, r request, into *
 	case err != nil && strings.Contains(err.Error(), "not Elasticsearch"):
 		return answer{}, released, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": what answers there is not Elasticsearch, or a proxy before it removes the header X-Elastic-Product: correct urls, or the proxy"}
 	case err != nil:
-		return answer{}, released, sinks.TransportError(ctx, r.doing, err)
+		e := sinks.TransportError(ctx, r.doing, err)
+		if !connected.Load() {
+			e.Reached, e.TimedOut = false, 0
+		}
+		return answer{}, released, e
 	case into.Len() > maxAnswer:
 		return answer{}, released, &sinks.Error{Verdict: sinks.Retry, Status: got.StatusCode, Reason: r.doing + ": the answer is too long: correct urls"}
 	}

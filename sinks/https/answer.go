@@ -10,9 +10,6 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// maxRetryAfter bounds what a drain may ask for: a mistake in a header must not silence a drain for years.
-const maxRetryAfter = 24 * time.Hour
-
 // judge says what an answer means; nil is success. It uses nothing of the answer but its status,
 // Retry-After and the host in Location: the rest could echo what was sent.
 func judge(host string, response *http.Response) *sinks.Error {
@@ -29,7 +26,7 @@ func judge(host string, response *http.Response) *sinks.Error {
 			advice = "it points to " + target + "; redirects are not followed: set url to the drain's new address"
 		}
 	case verdict == sinks.Retry:
-		e.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
+		e.RetryAfter = sinks.RetryAfter(response.Header, time.Now())
 	}
 	e.Reason = host + " answered " + statusText(status) + ": " + advice
 	return e
@@ -45,7 +42,7 @@ func classify(status int) (verdict sinks.Verdict, advice string) {
 		return delivered, ""
 	case status >= 300 && status < 400:
 		return sinks.Misconfigured, "" // the advice is in judge
-	case status >= 500:
+	case status >= 500 && status != http.StatusHTTPVersionNotSupported && status != http.StatusNetworkAuthenticationRequired:
 		return sinks.Retry, "the drain is broken or overloaded: look into its log if it stays so"
 	}
 	switch status {
@@ -68,6 +65,22 @@ func classify(status int) (verdict sinks.Verdict, advice string) {
 	case http.StatusGone:
 		return sinks.Gone, "the drain says that it has ceased to exist: remove it, or correct url"
 	// By these the drain refuses every request alike: to give up records for them would lose all.
+	case http.StatusMisdirectedRequest:
+		return sinks.Misconfigured, "it does not serve this host name on the connection: set url and server_name to the same host, the one that the drain serves"
+	case http.StatusNotAcceptable:
+		return sinks.Misconfigured, "it cannot answer in a form that ttydrain accepts, and ttydrain accepts all: correct url, and the header Accept where headers has one"
+	case http.StatusLengthRequired, http.StatusExpectationFailed, http.StatusUpgradeRequired, http.StatusHTTPVersionNotSupported:
+		return sinks.Misconfigured, "it does not take requests of HTTP/1.1 with a Content-Length, as ttydrain sends them: correct url, and see what stands before the drain"
+	case http.StatusPreconditionFailed, http.StatusPreconditionRequired:
+		return sinks.Misconfigured, "it demands a condition (If-Match and the like), which requests that add records do not have: correct url, or remove such headers from headers"
+	case http.StatusRequestURITooLong:
+		return sinks.Misconfigured, "the URL is too long for it: shorten url"
+	case http.StatusLocked, http.StatusFailedDependency:
+		return sinks.Misconfigured, "what it would write to is locked or not ready: correct url, or unlock it at the drain"
+	case http.StatusUnavailableForLegalReasons:
+		return sinks.Misconfigured, "it refuses for legal reasons, such as the country that the request comes from: set url to another address, or look for the reason at the drain"
+	case http.StatusNetworkAuthenticationRequired:
+		return sinks.Misconfigured, "the network demands a login before it lets requests through: see what stands before the drain, and permit the drain's host there"
 	case http.StatusPaymentRequired:
 		return sinks.Misconfigured, "the account at the drain does not permit writing: renew it or its quota"
 	case http.StatusUnsupportedMediaType:
@@ -103,22 +116,4 @@ func locationHost(response *http.Response) string {
 		return ""
 	}
 	return host
-}
-
-// retryAfter reads a Retry-After header (RFC 9110 §10.2.3): seconds, or a date. What it does not
-// understand, and what has passed, is 0.
-func retryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if value != "" && strings.Trim(value, "0123456789") == "" {
-		seconds, err := strconv.ParseInt(value, 10, 64)
-		if err != nil || seconds > int64(maxRetryAfter/time.Second) { // out of range, so very long
-			return maxRetryAfter
-		}
-		return time.Duration(seconds) * time.Second
-	}
-	date, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	return min(max(date.Sub(now), 0), maxRetryAfter)
 }

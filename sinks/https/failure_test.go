@@ -29,6 +29,11 @@ func TestStatus(t *testing.T) {
 		{301, sinks.Misconfigured, "set url"}, {302, sinks.Misconfigured, "set url"}, {304, sinks.Misconfigured, "set url"},
 		{307, sinks.Misconfigured, "set url"}, {308, sinks.Misconfigured, "set url"},
 		{400, sinks.Rejected, "format"}, {401, sinks.Misconfigured, "credentials"}, {402, sinks.Misconfigured, "quota"},
+		{406, sinks.Misconfigured, "Accept"}, {411, sinks.Misconfigured, "Content-Length"}, {412, sinks.Misconfigured, "condition"},
+		{414, sinks.Misconfigured, "shorten url"}, {417, sinks.Misconfigured, "HTTP/1.1"}, {421, sinks.Misconfigured, "url and server_name"},
+		{423, sinks.Misconfigured, "locked"}, {424, sinks.Misconfigured, "not ready"}, {426, sinks.Misconfigured, "HTTP/1.1"},
+		{428, sinks.Misconfigured, "condition"}, {451, sinks.Misconfigured, "legal"}, {505, sinks.Misconfigured, "HTTP/1.1"},
+		{511, sinks.Misconfigured, "log in"},
 		{403, sinks.Misconfigured, "permission"}, {404, sinks.Misconfigured, "correct url"}, {405, sinks.Misconfigured, "POST"},
 		{407, sinks.Misconfigured, "HTTPS_PROXY"}, {408, sinks.Retry, "too long"}, {409, sinks.Rejected, "record"},
 		{410, sinks.Gone, "remove it"}, {413, sinks.TooLarge, "max_request_bytes"}, {415, sinks.Misconfigured, "format"},
@@ -281,7 +286,8 @@ func TestProbe(t *testing.T) {
 		want   sinks.Verdict
 	}{
 		{200, delivered}, {204, delivered}, {400, delivered}, {404, delivered}, {405, delivered}, {413, delivered}, {501, delivered},
-		{301, sinks.Misconfigured}, {401, sinks.Misconfigured}, {403, sinks.Misconfigured}, {407, sinks.Misconfigured},
+		{301, sinks.Misconfigured}, {401, sinks.Misconfigured}, {403, sinks.Misconfigured}, {406, sinks.Misconfigured}, {412, sinks.Misconfigured},
+		{421, sinks.Misconfigured}, {426, sinks.Misconfigured}, {428, sinks.Misconfigured}, {451, sinks.Misconfigured}, {511, sinks.Misconfigured}, {407, sinks.Misconfigured},
 		{410, sinks.Gone}, {429, sinks.Retry}, {503, sinks.Retry},
 	} {
 		d := newDrain(t, settings{answer: func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(c.status) }})

@@ -75,6 +75,8 @@ type way struct {
 	body    io.ReadCloser           // of reader
 	getBody func() (io.ReadCloser, error)
 
+	connected atomic.Bool // the request under way has a connection
+
 	given, done atomic.Int32 // bodies that net/http has been given to read, and those that it has read to where it wanted
 }
 
@@ -86,7 +88,10 @@ func (s *Sink) start(ctx context.Context) *way {
 	w.timeout = time.AfterFunc(s.timeout, func() { cancel(context.DeadlineExceeded) })
 	w.timeout.Stop()
 	// net/http looks for the hooks in each request's context, from here on up.
-	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { w.done.Add(1) }})
+	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { w.connected.Store(true) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { w.done.Add(1) },
+	})
 	w.request = s.request(limited, http.MethodPost, w.header)
 	// A bytes.Reader net/http knows, and writes with the head in one piece.
 	w.body = io.NopCloser(&w.reader)
@@ -113,8 +118,12 @@ func (w *way) send(s *Sink, data []byte, key string) (again bool, e *sinks.Error
 	request := w.request.WithContext(w.request.Context()) // a copy, since net/http may have the one before for a moment longer
 	request.ContentLength, request.Body, request.GetBody = int64(len(data)), w.body, w.getBody
 	w.given.Add(1)
+	w.connected.Store(false)
 	w.timeout.Reset(s.timeout)
 	e = s.roundTrip(w.caller, request)
+	if e != nil && e.Status == 0 && !w.connected.Load() {
+		e.Reached, e.TimedOut = false, 0
+	}
 	inTime := w.timeout.Stop()
 	return inTime && w.done.Load() == w.given.Load(), e
 }
