@@ -49,9 +49,9 @@ func (t TLS) Config() (*tls.Config, error) {
 	switch {
 	case t.CertFile == "" && t.KeyFile == "":
 	case t.KeyFile == "":
-		return nil, errors.New("cert_file is set and key_file is not: set it to the file with the certificate's private key")
+		return nil, RefuseSetting("cert_file", "is there without key_file; expected both or neither")
 	case t.CertFile == "":
-		return nil, errors.New("key_file is set and cert_file is not: set it to the file with the client certificate")
+		return nil, RefuseSetting("key_file", "is there without cert_file; expected both or neither")
 	default:
 		c := &clientCertificate{certFile: t.CertFile, keyFile: t.KeyFile}
 		if _, err := c.read(); err != nil {
@@ -69,7 +69,7 @@ func readPool(file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("ca_file %s holds no certificate in PEM form: it must have at least one block that begins with -----BEGIN CERTIFICATE-----", file)
+		return nil, RefuseSetting("ca_file", "%s holds no certificate; expected one or more in PEM (-----BEGIN CERTIFICATE-----)", file)
 	}
 	return pool, nil
 }
@@ -81,11 +81,11 @@ func readFile(setting, file string) ([]byte, error) {
 	case err == nil:
 		return data, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s %s does not exist: create it, or correct the path: %w", setting, file, err)
+		return nil, &SettingError{Setting: setting, Problem: file + " does not exist: create it, or correct the path", Err: err}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s %s may not be read by the user that ttydrain runs as: change its permissions: %w", setting, file, err)
+		return nil, &SettingError{Setting: setting, Problem: file + " may not be read by the user that ttydrain runs as: change its permissions", Err: err}
 	default:
-		return nil, fmt.Errorf("%s %s cannot be read: %w", setting, file, err)
+		return nil, &SettingError{Setting: setting, Problem: fmt.Sprintf("%s cannot be read: %v", file, err), Err: err}
 	}
 }
 
@@ -121,7 +121,8 @@ func (c *clientCertificate) read() (*tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("cert_file %s and key_file %s are not a certificate and its unencrypted private key in PEM form: %w", c.certFile, c.keyFile, err)
+		return nil, &SettingError{Setting: "cert_file", Err: err,
+			Problem: fmt.Sprintf("%s and key_file %s are not a certificate and its unencrypted private key in PEM: %v", c.certFile, c.keyFile, err)}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

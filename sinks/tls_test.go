@@ -40,8 +40,8 @@ func TestConfigErrors(t *testing.T) {
 		{"CA is a folder", sinks.TLS{CAFile: filepath.Dir(key)}, []string{"ca_file", filepath.Dir(key), "cannot be read"}},
 		{"no certificate", sinks.TLS{CertFile: missing, KeyFile: key}, []string{"cert_file", missing, "does not exist"}},
 		{"no key", sinks.TLS{CertFile: cert, KeyFile: missing}, []string{"key_file", missing, "does not exist"}},
-		{"certificate alone", sinks.TLS{CertFile: cert}, []string{"key_file is not", "set it"}},
-		{"key alone", sinks.TLS{KeyFile: key}, []string{"cert_file is not", "set it"}},
+		{"certificate alone", sinks.TLS{CertFile: cert}, []string{"cert_file", "without key_file", "expected both"}},
+		{"key alone", sinks.TLS{KeyFile: key}, []string{"key_file", "without cert_file", "expected both"}},
 		{"not a pair", sinks.TLS{CertFile: cert, KeyFile: otherKey}, []string{cert, otherKey, "does not match"}},
 		{"the wrong way round", sinks.TLS{CertFile: key, KeyFile: cert}, []string{key, cert, "PEM"}},
 	} {

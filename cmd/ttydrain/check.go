@@ -120,7 +120,7 @@ func loadConfig(path string) (*config.Config, error) {
 
 // loadConfigFiles gives also the files that it was read from.
 func loadConfigFiles(path string) (*config.Config, config.Files, error) {
-	c, files, err := config.LoadFiles(path)
+	c, files, err := config.LoadFiles(path, verifyParts)
 	var mistakes config.Mistakes
 	if errors.As(err, &mistakes) {
 		for _, m := range mistakes {

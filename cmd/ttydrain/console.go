@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -23,7 +22,7 @@ func newConsole(c *config.Config, token string, log *slog.Logger) (*console.Cons
 	if p := wanted.OIDC; p != nil {
 		tls, err := sinks.TLS(p.TLS).Config()
 		if err != nil {
-			return nil, fmt.Errorf("admin.console.oidc: %w", err)
+			return nil, sinks.SettingsWithin("oidc", err)
 		}
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.TLSClientConfig = tls

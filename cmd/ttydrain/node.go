@@ -254,12 +254,18 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		Metrics:  metrics,
 		Log:      n.log,
 	})
-	n.gateway, err = gateway.New(gateway.Options{
-		HostKeys: []ssh.Signer{hostKey}, Authorizer: gatekeeper{n}, Sessions: n.manager, AcceptEnv: c.Gateway.AcceptEnv,
-		StopTimeout: c.Gateway.StopTimeout, KeepaliveInterval: c.Gateway.KeepaliveInterval, KeepaliveCount: c.Gateway.KeepaliveCount,
-		Metrics: metrics, Log: n.log,
-	})
+	g := gatewayOptions(c)
+	g.HostKeys, g.Authorizer, g.Sessions, g.Metrics, g.Log = []ssh.Signer{hostKey}, gatekeeper{n}, n.manager, metrics, n.log
+	n.gateway, err = gateway.New(g)
 	return err
+}
+
+// gatewayOptions returns the options of the gateway that a configuration sets.
+func gatewayOptions(c *config.Config) gateway.Options {
+	return gateway.Options{
+		AcceptEnv: c.Gateway.AcceptEnv, StopTimeout: c.Gateway.StopTimeout,
+		KeepaliveInterval: c.Gateway.KeepaliveInterval, KeepaliveCount: c.Gateway.KeepaliveCount,
+	}
 }
 
 // sessionApp is an app as the session manager wants it.

@@ -88,7 +88,7 @@ func (r *reloader) run(ctx context.Context) {
 
 // load loads the configuration, and puts it into force or says why not.
 func (r *reloader) load() {
-	c, files, err := config.LoadFiles(r.path)
+	c, files, err := config.LoadFiles(r.path, verifyParts)
 	r.files = files
 	if err == nil {
 		err = r.node.reconfigure(c)

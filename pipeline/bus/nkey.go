@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nkeys"
@@ -23,4 +24,19 @@ func PublicNKey(seed []byte) (string, error) {
 	}
 	defer pair.Wipe()
 	return pair.PublicKey()
+}
+
+// CheckNKeySeed reports what keeps data from being the file of [Options.NKeySeedFile]. The error quotes nothing of it.
+func CheckNKeySeed(data []byte) error {
+	_, err := PublicNKey(data)
+	return err
+}
+
+// CheckCredentials reports what keeps data from being the file of [Options.CredentialsFile]. The error quotes nothing of it.
+func CheckCredentials(data []byte) error {
+	token, err := nkeys.ParseDecoratedJWT(data)
+	if err != nil || token == "" {
+		return errors.New("there is no JWT of a user in it")
+	}
+	return CheckNKeySeed(data)
 }

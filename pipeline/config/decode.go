@@ -18,6 +18,7 @@ type decoder struct {
 	places    map[string]place // by path
 	files     Files            // that were read
 	private   []string         // paths of the files that hold secrets
+	verify    Verify           // or nil
 }
 
 // A place is where a value, or what ought to hold it, stands in the file.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -114,6 +115,26 @@ func checkFolder(path string) error {
 		return errors.New("is not a folder")
 	}
 	return nil
+}
+
+// checkCreatable returns an error where a path that does not exist can never be made: something above it is no folder.
+func checkCreatable(path string) error {
+	for {
+		parent := filepath.Dir(path)
+		if parent == path {
+			return nil
+		}
+		path = parent
+		info, err := os.Stat(path)
+		switch {
+		case err == nil && !info.IsDir():
+			return fmt.Errorf("cannot be made, since %s is not a folder", quote(path))
+		case err == nil:
+			return nil
+		case !errors.Is(fileError(err), errMissing):
+			return fileError(err)
+		}
+	}
 }
 
 func fileError(err error) error {

@@ -33,7 +33,7 @@ drains: [{name: d, type: syslog, address: "127.0.0.1:1", ca_file: ca.crt, token:
 `)
 	load := func() Files {
 		t.Helper()
-		_, files, err := LoadFiles(path("f.yaml"))
+		_, files, err := LoadFiles(path("f.yaml"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ drains: [{name: d, type: syslog, address: "127.0.0.1:1", ca_file: ca.crt, token:
 	if err := os.Remove(path("token")); err != nil {
 		t.Fatal(err)
 	}
-	_, files, err := LoadFiles(path("f.yaml"))
+	_, files, err := LoadFiles(path("f.yaml"), nil)
 	if err == nil || !files.Same(files.Now()) {
 		t.Fatalf("without its secret: %v", err)
 	}
@@ -108,7 +108,7 @@ drains: [{name: d, type: syslog, address: "127.0.0.1:1", ca_file: ca.crt, token:
 	if !files.Same(files.Now()) {
 		t.Error("the host key is one of the files")
 	}
-	_, files, _ = LoadFiles(path("missing.yaml"))
+	_, files, _ = LoadFiles(path("missing.yaml"), nil)
 	write("missing.yaml", "x")
 	if files.Same(files.Now()) {
 		t.Error("a configuration that was made looks the same")

@@ -166,7 +166,13 @@ func (d *decoder) existingKey(path, file string) ([]byte, bool) {
 		return nil, false
 	}
 	data, err := readFile(file, maxKeyFile)
-	if err != nil && !errors.Is(err, errMissing) {
+	if errors.Is(err, errMissing) {
+		if problem := checkCreatable(file); problem != nil {
+			d.refuse(path, "the file %s %v; expected a path in a folder", quote(file), problem)
+		}
+		return nil, false
+	}
+	if err != nil {
 		d.refuse(path, "the file %s %v; expected a private key, or no file: it is created then", quote(file), err)
 	}
 	return data, err == nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -21,14 +22,23 @@ const maxFile = 1 << 20
 // Load reads and checks a configuration file, and the files that it names. The error is [Mistakes],
 // all of them. Relative paths in the file start at its folder.
 func Load(path string) (*Config, error) {
-	c, _, err := LoadFiles(path)
+	c, _, err := LoadFiles(path, nil)
 	return c, err
 }
 
-// LoadFiles is [Load] for who wants to know when to load again: it gives the files whose change can make a difference,
-// with mistakes too.
-func LoadFiles(path string) (*Config, Files, error) {
+// Refuse reports that the setting at a path, such as "drains[0].api_key", is not accepted. The message continues a sentence that
+// begins with the path. Where a mistake is known already in that setting, or in what holds it, nothing is added.
+type Refuse func(path, message string)
+
+// Verify makes the parts of ttydrain that a configuration describes, and reports what their constructors refuse. With mistakes in
+// the configuration, a part of it is incomplete.
+type Verify func(c *Config, refuse Refuse)
+
+// LoadFiles is [Load] for a program that runs with the configuration. It also returns the files whose change can make a difference,
+// with mistakes too. verify runs after all other checks; nil for none.
+func LoadFiles(path string, verify Verify) (*Config, Files, error) {
 	d := newDecoder(path)
+	d.verify = verify
 	data, err := d.readFile(path, maxFile)
 	if err != nil {
 		return nil, d.files, Mistakes{{File: path, Line: 1, Column: 1, Message: err.Error() + "; expected the configuration, a YAML file"}}
@@ -52,6 +62,7 @@ func (d *decoder) config(data []byte) (*Config, error) {
 		d.value(root, reflect.ValueOf(c).Elem(), &field{want: "a mapping with users, stacks, apps and drains"}, "")
 		if d.usable("") {
 			c.finish(d)
+			d.runVerify(c)
 		}
 	}
 	if len(d.mistakes) > 0 {
@@ -60,6 +71,28 @@ func (d *decoder) config(data []byte) (*Config, error) {
 	}
 	c.private = d.private
 	return c, nil
+}
+
+func (d *decoder) runVerify(c *Config) {
+	if d.verify == nil {
+		return
+	}
+	d.verify(c, func(path, message string) {
+		if !d.known(path) {
+			d.refuse(path, "%s", message)
+		}
+	})
+}
+
+// known reports whether a mistake was found in the value at path, in one inside of it, or in what holds it.
+func (d *decoder) known(path string) bool {
+	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool { return within(m.Path, path) || within(path, m.Path) })
+}
+
+// within reports whether a path is that of a value, or of one inside of it.
+func within(path, outer string) bool {
+	rest, ok := strings.CutPrefix(path, outer)
+	return ok && (rest == "" || outer == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // parse is the one document that data must hold, or nil after a mistake.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/mail"
@@ -34,6 +35,16 @@ func (c *Config) finish(d *decoder) {
 func (c *Config) finishStore(d *decoder) {
 	n := c.NATS
 	if n == nil {
+		if d.given("store") && !d.usable("store") {
+			return
+		}
+		err := checkFolder(c.Store)
+		if errors.Is(err, errMissing) {
+			err = checkCreatable(c.Store)
+		}
+		if err != nil {
+			d.refuse("store", "%s %v; expected a folder for the embedded server's files, or a path where one can be made", quote(c.Store), err)
+		}
 		return
 	}
 	if d.given("store") {
@@ -44,12 +55,17 @@ func (c *Config) finishStore(d *decoder) {
 	}
 	c.Store = ""
 	if d.usable("nats.url") {
+		schemes := make(map[bool]bool) // whether there are URLs of WebSockets, and others
 		for part := range strings.SplitSeq(n.URL, ",") {
-			_, problem := parseURL(strings.TrimSpace(part), "nats", "tls", "ws", "wss")
+			u, problem := parseURL(strings.TrimSpace(part), "nats", "tls", "ws", "wss")
 			if problem != "" {
 				d.refuse("nats.url", "%s", problem)
 				break
 			}
+			schemes[strings.HasPrefix(u.Scheme, "ws")] = true
+		}
+		if len(schemes) > 1 {
+			d.refuse("nats.url", "has URLs of WebSockets (ws, wss) and others; expected all of one kind")
 		}
 	}
 	ways := 0

@@ -25,7 +25,7 @@ func LoadHostKey(path string) (ssh.Signer, error) {
 		return key, err
 	}
 	if err := createHostKey(path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("create host key %s: %w; create its folder and make it writable, or set another path", path, err)
+		return nil, fmt.Errorf("create host key %s: %w; make its folder writable, or set another path", path, err)
 	}
 	return readHostKey(path)
 }
@@ -75,6 +75,9 @@ func createHostKey(path string) (err error) {
 		return err
 	}
 	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(folder, ".host_key-*") // with mode 0600
 	if err != nil {
 		return err

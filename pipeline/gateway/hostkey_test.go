@@ -107,8 +107,15 @@ func TestHostKeyRefused(t *testing.T) {
 	if _, err := LoadHostKey(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a file") {
 		t.Errorf("a folder: %v", err)
 	}
-	if _, err := LoadHostKey(filepath.Join(t.TempDir(), "none", "host_key")); err == nil || !strings.Contains(err.Error(), "create its folder") {
+	if _, err := LoadHostKey(filepath.Join(t.TempDir(), "none", "host_key")); err != nil {
 		t.Errorf("no folder: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadHostKey(filepath.Join(file, "host_key")); err == nil {
+		t.Error("a file where the folder shall be is taken")
 	}
 	if err := os.WriteFile(filepath.Join(t.TempDir(), "k"), good, 0o400); err != nil {
 		t.Fatal(err)

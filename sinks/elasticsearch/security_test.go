@@ -117,6 +117,28 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// TestAPIKeyForms writes with both forms in which Elasticsearch and Kibana show an API key.
+func TestAPIKeyForms(t *testing.T) {
+	node := nodes.Node(t, estest.Options{Security: true})
+	dataStream := node.DataStream(t)
+	install(t, node, dataStream)
+	encoded := node.APIKey(t, dataStream)
+	pair, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, key := range []string{encoded, string(pair)} {
+		s := newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream, APIKey: key})
+		if err := s.Probe(t.Context()); err != nil {
+			t.Errorf("Probe: %v", err)
+		}
+		mustWrite(t, s, entries(3))
+		if got := len(node.Search(t, dataStream, nil)); got != 3*(i+1) {
+			t.Errorf("the data stream holds %d records, want %d", got, 3*(i+1))
+		}
+	}
+}
+
 func TestTemplateIsKept(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	var own struct{ Version int }

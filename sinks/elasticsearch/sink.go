@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,8 +32,8 @@ type Options struct {
 	// Pipeline is the ingest pipeline to send records through; "" for the data stream's default.
 	Pipeline string
 
-	// APIKey is the base64 form of an API key. Either it, or Username and Password, or none of
-	// them is set.
+	// APIKey is an API key: the field "encoded" of Elasticsearch's answer to its creation, or
+	// ID:API_KEY, which is encoded here. Either it, or Username and Password, or none of them is set.
 	APIKey             string
 	Username, Password string
 
@@ -70,7 +69,7 @@ type Sink struct {
 
 // New makes a sink, without connecting. An error says which option is wrong and what it should be.
 func New(o Options) (*Sink, error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if o.Timeout == 0 {
@@ -94,7 +93,7 @@ func New(o Options) (*Sink, error) {
 	}
 	switch {
 	case o.APIKey != "":
-		settings = append(settings, client.WithAPIKey(o.APIKey))
+		settings = append(settings, client.WithAPIKey(encodedKey(o.APIKey)))
 	case o.Username != "":
 		settings = append(settings, client.WithBasicAuth(o.Username, o.Password))
 	}
@@ -128,56 +127,6 @@ func New(o Options) (*Sink, error) {
 	}
 	s.senders.New = func() any { return &sender{sink: s} }
 	return s, nil
-}
-
-func (o *Options) check() error {
-	if len(o.URLs) == 0 {
-		return errors.New("urls is empty: give at least one, such as https://es.example.com:9200")
-	}
-	for _, s := range o.URLs {
-		u, err := url.Parse(s)
-		switch {
-		case err != nil:
-			return errors.New("urls has one that is not a URL: it should be such as https://es.example.com:9200") // the text could have a password
-		case u.User != nil:
-			return fmt.Errorf("urls: %s has credentials in it: move them to username and password, since URLs are printed", u.Redacted())
-		case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
-			return fmt.Errorf("urls: %q should begin with http:// or https:// and a host", s)
-		case u.RawQuery != "", u.Fragment != "":
-			return fmt.Errorf("urls: %q should end with the host, the port or a path", s)
-		}
-	}
-	if err := CheckDataStream(o.DataStream); err != nil {
-		return err
-	}
-	switch {
-	case o.APIKey != "" && (o.Username != "" || o.Password != ""):
-		return errors.New("api_key is set, and username or password as well: remove one or the other")
-	case (o.Username == "") != (o.Password == ""):
-		return errors.New("username and password go together: set both or none")
-	case strings.ContainsFunc(o.APIKey, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
-		return errors.New("api_key has a character that is not allowed, such as a space or a line end: it should be the field \"encoded\" of Elasticsearch's answer to its creation")
-	case o.Timeout < 0:
-		return fmt.Errorf("timeout is %s: it should be positive", o.Timeout)
-	case o.MaxRequestBytes < 0 || o.MaxRequestBytes > largestMaxRequestBytes:
-		return fmt.Errorf("max_request_bytes is %d: it should be from 1 to %d", o.MaxRequestBytes, largestMaxRequestBytes)
-	}
-	return nil
-}
-
-// CheckDataStream holds a name to Elasticsearch's rules for names of data streams. The error says what it should be.
-func CheckDataStream(name string) error {
-	switch {
-	case name == "":
-		return errors.New("data_stream is missing: name one, such as logs-ssh-default")
-	case len(name) > 255:
-		return fmt.Errorf("data_stream has %d bytes: it may have 255", len(name))
-	case strings.ContainsAny(name, "\\/*?\"<>| ,#:") || strings.ToLower(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
-		return fmt.Errorf("data_stream is %q: none of \\ / * ? \" < > | , # : and no space or upper-case letter may be in it", name)
-	case strings.ContainsAny(name[:1], "-_+."):
-		return fmt.Errorf("data_stream is %q: its first character may not be one of - _ . +, so begin it with a letter", name)
-	}
-	return nil
 }
 
 // A member is one of the URLs, with a client that speaks to it alone.

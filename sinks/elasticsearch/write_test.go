@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -102,20 +103,25 @@ func TestNewRefuses(t *testing.T) {
 	newSink(t, good)
 	for words, change := range map[string]func(*Options){
 		"urls is empty":             func(o *Options) { o.URLs = nil },
-		"should begin with http":    func(o *Options) { o.URLs = []string{"es.example.com:9200"} },
+		"urls[0] does not begin":    func(o *Options) { o.URLs = []string{"es.example.com:9200"} },
 		"and a host":                func(o *Options) { o.URLs = []string{"http:///path"} },
-		"should end with the host":  func(o *Options) { o.URLs = []string{"http://127.0.0.1:9200/?x=1"} },
-		"not a URL":                 func(o *Options) { o.URLs = []string{"http://u:secret@[bad"} },
+		"to end with the host":      func(o *Options) { o.URLs = []string{"http://127.0.0.1:9200/?x=1"} },
+		"urls[0] is not a URL":      func(o *Options) { o.URLs = []string{"http://u:secret@[bad"} },
 		"has credentials in it":     func(o *Options) { o.URLs = []string{"http://u:secret@127.0.0.1"} },
 		"data_stream is missing":    func(o *Options) { o.DataStream = "" },
-		"no space or upper-case":    func(o *Options) { o.DataStream = "Logs" },
-		"begin it with a letter":    func(o *Options) { o.DataStream = ".logs" },
-		"it may have 255":           func(o *Options) { o.DataStream = strings.Repeat("a", 256) },
-		"remove one or the other":   func(o *Options) { o.APIKey, o.Username, o.Password = "secret", "u", "secret" },
-		"set both or none":          func(o *Options) { o.Username = "u" },
-		"a space or a line end":     func(o *Options) { o.APIKey = "secret\n" },
+		"without spaces and upper":  func(o *Options) { o.DataStream = "Logs" },
+		"begins with none of - _":   func(o *Options) { o.DataStream = ".logs" },
+		"expected at most 255":      func(o *Options) { o.DataStream = strings.Repeat("a", 256) },
+		"one of both ways":          func(o *Options) { o.APIKey, o.Username, o.Password = "secret", "u", "secret" },
+		"username is there without": func(o *Options) { o.Username = "u" },
+		"a space or a line break":   func(o *Options) { o.APIKey = "secret\n" },
+		`begins with "ApiKey"`:      func(o *Options) { o.APIKey = "ApiKey secret" },
+		"not an ID before it":       func(o *Options) { o.APIKey = "a:b:c" },
+		"is the key without its ID": func(o *Options) { o.APIKey = "ui2lp2axTNmsyakw9tvNnw" },
+		"a line break at its end":   func(o *Options) { o.APIKey = base64.StdEncoding.EncodeToString([]byte("id:secret\n")) },
+		"has a colon in it":         func(o *Options) { o.Username, o.Password = "a:b", "secret" },
 		"timeout is -1s":            func(o *Options) { o.Timeout = -time.Second },
-		"from 1 to 10485760":        func(o *Options) { o.MaxRequestBytes = 11 << 20 },
+		"expected 1 to 10485760":    func(o *Options) { o.MaxRequestBytes = 11 << 20 },
 		"ca_file /absent does not ": func(o *Options) { o.TLS.CAFile = "/absent" },
 	} {
 		o := good

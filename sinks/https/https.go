@@ -18,14 +18,10 @@ package https
 
 import (
 	"context"
-	"encoding/base64"
-	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -54,44 +50,6 @@ func (f Format) contentType() string {
 	}
 }
 
-// Defaults of Options.
-const (
-	DefaultTimeout         = 30 * time.Second
-	DefaultMaxRequestBytes = 5 << 20
-)
-
-// Options say where and how to send. Only URL is needed.
-type Options struct {
-	// URL is where requests are posted to, with the scheme https. A user and a password in it are
-	// sent by basic authentication (RFC 7617). It is never printed; only its host is.
-	URL string
-	// Format is JSON by default.
-	Format Format
-	// Gzip compresses the bodies (Content-Encoding: gzip).
-	Gzip bool
-	// Headers are sent with each request. They take the place of Content-Type, User-Agent and the
-	// URL's user; the headers that belong to a message's framing are refused.
-	Headers http.Header
-	TLS     sinks.TLS
-	// Timeout is for one request, from connecting to the end of the answer.
-	Timeout time.Duration
-	// MaxRequestBytes is how long a body may be before compression. A record that is longer by
-	// itself is not sent, and has the verdict TooLarge.
-	MaxRequestBytes int
-	// MaxRequestRecords is how many records a request may have; 0 for no limit.
-	MaxRequestRecords int
-	// MaxRecordBytes is how long one record's object may be, where a drain would cut a longer one: it is
-	// not sent, and has the verdict TooLarge. 0 for as long as a request.
-	MaxRecordBytes int
-	// ArrayField puts the array of the format Array into an object, as the field of this name; "" sends
-	// the array itself.
-	ArrayField string
-	// Shape says how the objects differ from the records; nil for not at all.
-	Shape *Shape
-	// Version is ttydrain's own, for the User-Agent.
-	Version string
-}
-
 // A Sink writes to one HTTPS drain. See [sinks.Sink].
 type Sink struct {
 	url             *url.URL // without user and password
@@ -112,10 +70,10 @@ type Sink struct {
 
 // New checks the options and reads the files that they name. It connects to nothing.
 func New(o Options) (*Sink, error) {
-	u, user, err := parseURL(o.URL)
-	if err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
+	u, user := splitURL(o.URL)
 	s := &Sink{
 		url:             u,
 		format:          or(o.Format, JSON),
@@ -125,21 +83,9 @@ func New(o Options) (*Sink, error) {
 		maxRecords:      or(o.MaxRequestRecords, math.MaxInt),
 		maxRecordBytes:  or(o.MaxRecordBytes, math.MaxInt),
 	}
-	switch {
-	case s.format.contentType() == "":
-		return nil, fmt.Errorf("format is %q: expected %q, %q or %q", o.Format, JSON, NDJSON, Array)
-	case s.timeout < 0 || s.maxRequestBytes < 0 || s.maxRecords < 0 || s.maxRecordBytes < 0:
-		return nil, errors.New("timeout, max_request_bytes, max_request_records and max_record_bytes must not be negative")
-	case o.ArrayField != "" && s.format != Array:
-		return nil, fmt.Errorf("array_field is for the format %q, and the format is %q", Array, s.format)
-	}
-	if err := o.Shape.check(); err != nil {
-		return nil, err
-	}
 	s.frame(o.ArrayField)
-	if s.header, err = s.makeHeader(o, user); err != nil {
-		return nil, err
-	}
+	s.header = s.makeHeader(o, user)
+	var err error
 	if s.transport, err = o.TLS.Transport(0); err != nil { // each request has its own timeout
 		return nil, err
 	}
@@ -167,71 +113,6 @@ func or[T comparable](value, fallback T) T {
 		return fallback
 	}
 	return value
-}
-
-// parseURL takes user and password out of the URL. Its errors do not quote it.
-func parseURL(raw string) (*url.URL, *url.Userinfo, error) {
-	u, err := url.Parse(raw)
-	switch {
-	case raw == "":
-		return nil, nil, errors.New("url is not set: expected one such as https://logs.example.com/path")
-	case err != nil:
-		return nil, nil, errors.New("url is not a valid URL: expected one such as https://logs.example.com/path, with special characters percent-encoded")
-	case u.Scheme == "http":
-		return nil, nil, errors.New("url has the scheme http: what people see in their sessions is sent over TLS only: expected https")
-	case u.Scheme != "https" || u.Hostname() == "":
-		return nil, nil, errors.New("url has no scheme https or no host: expected one such as https://logs.example.com/path")
-	}
-	user := u.User
-	u.User, u.Fragment, u.RawFragment = nil, "", ""
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	return u, user, nil
-}
-
-// makeHeader is what all requests have in common.
-func (s *Sink) makeHeader(o Options, user *url.Userinfo) (http.Header, error) {
-	h := http.Header{
-		"Content-Type": {s.format.contentType()},
-		"User-Agent":   {"ttydrain/" + or(o.Version, "devel")},
-	}
-	if s.gzip {
-		h["Content-Encoding"] = []string{"gzip"}
-	}
-	if user != nil {
-		password, _ := user.Password()
-		h["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password))}
-	}
-	for name, values := range o.Headers {
-		if !isToken(name) {
-			return nil, fmt.Errorf("headers: %q is not the name of a header: expected letters, digits and hyphens", name)
-		}
-		canonical := http.CanonicalHeaderKey(name)
-		switch canonical {
-		case "Connection", "Content-Encoding", "Content-Length", "Expect", "Host", idempotencyKey, "Keep-Alive",
-			"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
-			return nil, fmt.Errorf("headers: %s is set by ttydrain itself: remove it", canonical)
-		}
-		for _, value := range values {
-			if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-				return nil, fmt.Errorf("headers: the value of %s has a control character, such as a newline at its end: remove it", canonical)
-			}
-		}
-		h[canonical] = append([]string(nil), values...)
-	}
-	return h, nil
-}
-
-// isToken says whether s is a token of RFC 9110 §5.6.2.
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // Probe implements [sinks.Sink] with a HEAD request. A drain that refuses the credentials, redirects,

@@ -235,8 +235,8 @@ func TestOptions(t *testing.T) {
 		{Options{URL: "https://h/", Format: "yaml"}, `expected "json", "ndjson" or "array"`},
 		{Options{URL: "https://h/", Timeout: -1}, "negative"},
 		{Options{URL: "https://h/", MaxRequestBytes: -1}, "negative"},
-		{Options{URL: "https://h/", Headers: http.Header{"content-length": {"1"}}}, "Content-Length is set by ttydrain itself"},
-		{Options{URL: "https://h/", Headers: http.Header{"a b": {"1"}}}, `"a b" is not the name of a header`},
+		{Options{URL: "https://h/", Headers: http.Header{"content-length": {"1"}}}, "headers.content-length is set by ttydrain itself"},
+		{Options{URL: "https://h/", Headers: http.Header{"a b": {"1"}}}, "headers has a key that is no name of a header"},
 		{Options{URL: "https://h/", TLS: sinks.TLS{CAFile: "missing.pem"}}, "ca_file missing.pem does not exist"},
 	} {
 		if _, err := New(c.options); err == nil || !strings.Contains(err.Error(), c.want) {

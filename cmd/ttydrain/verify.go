@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/gateway"
+	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// verifyParts makes the parts of ttydrain that a configuration describes, by the functions by which serve makes them, and reports
+// what they refuse. It connects to nothing, listens nowhere and creates no file. What depends on the host at the moment of the
+// start remains for serve: ports that are taken, a store that is in use, the features that the sandbox requires.
+func verifyParts(c *config.Config, refuse config.Refuse) {
+	report := func(path string, err error) {
+		for _, one := range sinks.SettingErrors(err) {
+			if setting, ok := errors.AsType[*sinks.SettingError](one); ok {
+				refuse(path+"."+setting.Setting, setting.Problem)
+				continue
+			}
+			refuse(path, "is not accepted: "+one.Error())
+		}
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	for i, d := range c.Drains {
+		sink, err := openSink(d, quiet)
+		if err == nil {
+			err = sink.Close()
+		}
+		report(fmt.Sprintf("drains[%d]", i), err)
+	}
+	if c.NATS != nil {
+		verifyNATS(c.NATS, report)
+	}
+	report("gateway", verifyGateway(c))
+	_, err := readKeys(c.UserDocument)
+	if errors.Is(err, fs.ErrNotExist) { // serve creates it
+		err = nil
+	}
+	report("user_document.signing_key", err)
+	_, err = newConsole(c, "", quiet)
+	report("admin.console", err)
+	_, err = openTokens(c.AccessToken, quiet)
+	report("access_token", err)
+	report("tracing", verifyTracing(c))
+	if c.UsesRuntime(config.RuntimeDocker) {
+		containers, err := newContainers(c, "", quiet)
+		if err == nil {
+			err = containers.Close()
+		}
+		report("docker", err)
+	}
+}
+
+func verifyNATS(n *config.NATS, report func(path string, err error)) {
+	_, err := sinks.TLS(n.TLS).Config()
+	report("nats", err)
+	for _, file := range []struct {
+		setting, path string
+		check         func([]byte) error
+	}{
+		{"nats.credentials_file", n.CredentialsFile, bus.CheckCredentials},
+		{"nats.nkey_seed_file", n.NKeySeedFile, bus.CheckNKeySeed},
+	} {
+		if file.path == "" {
+			continue
+		}
+		data, err := os.ReadFile(file.path)
+		if err == nil {
+			err = file.check(data)
+		}
+		report(file.setting, err)
+	}
+}
+
+// verifyGateway makes a gateway with a host key of its own.
+func verifyGateway(c *config.Config) error {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	key, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		return err
+	}
+	o := gatewayOptions(c)
+	o.HostKeys, o.Authorizer, o.Sessions = []ssh.Signer{key}, gatekeeper{}, new(session.Manager)
+	_, err = gateway.New(o)
+	return err
+}
+
+func verifyTracing(c *config.Config) error {
+	ctx := context.Background()
+	tracer, err := openTracer(ctx, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return tracer.Close(ctx) // it has no spans to send
+}

@@ -1,0 +1,168 @@
+package https
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// Defaults of Options.
+const (
+	DefaultTimeout         = 30 * time.Second
+	DefaultMaxRequestBytes = 5 << 20
+)
+
+// Options say where and how to send. Only URL is needed.
+type Options struct {
+	// URL is where requests are posted to, with the scheme https. A user and a password in it are
+	// sent by basic authentication (RFC 7617). It is never printed; only its host is.
+	URL string
+	// Format is JSON by default.
+	Format Format
+	// Gzip compresses the bodies (Content-Encoding: gzip).
+	Gzip bool
+	// Headers are sent with each request. They take the place of Content-Type, User-Agent and the
+	// URL's user; the headers that belong to a message's framing are refused.
+	Headers http.Header
+	TLS     sinks.TLS
+	// Timeout is for one request, from connecting to the end of the answer.
+	Timeout time.Duration
+	// MaxRequestBytes is how long a body may be before compression. A record that is longer by
+	// itself is not sent, and has the verdict TooLarge.
+	MaxRequestBytes int
+	// MaxRequestRecords is how many records a request may have; 0 for no limit.
+	MaxRequestRecords int
+	// MaxRecordBytes is how long one record's object may be, where a drain would cut a longer one: it is
+	// not sent, and has the verdict TooLarge. 0 for as long as a request.
+	MaxRecordBytes int
+	// ArrayField puts the array of the format Array into an object, as the field of this name; "" sends
+	// the array itself.
+	ArrayField string
+	// Shape says how the objects differ from the records; nil for not at all.
+	Shape *Shape
+	// Version is ttydrain's own, for the User-Agent.
+	Version string
+}
+
+// Check returns every mistake in the options, each a [*sinks.SettingError]; nil if there is none. It does not read the TLS files.
+func (o *Options) Check() error {
+	var wrong []error
+	refuse := func(setting, format string, args ...any) {
+		wrong = append(wrong, sinks.RefuseSetting(setting, format, args...))
+	}
+	if problem := checkURL(o.URL); problem != "" {
+		refuse("url", "%s", problem)
+	}
+	format := or(o.Format, JSON)
+	if format.contentType() == "" {
+		refuse("format", "is %q; expected %q, %q or %q", format, JSON, NDJSON, Array)
+	}
+	for _, limit := range []struct {
+		setting  string
+		negative bool
+	}{
+		{"timeout", o.Timeout < 0}, {"max_request_bytes", o.MaxRequestBytes < 0},
+		{"max_request_records", o.MaxRequestRecords < 0}, {"max_record_bytes", o.MaxRecordBytes < 0},
+	} {
+		if limit.negative {
+			refuse(limit.setting, "is negative; expected 0 or more")
+		}
+	}
+	if o.ArrayField != "" && format != Array {
+		refuse("array_field", "is for the format %q, and the format is %q", Array, format)
+	}
+	for name, values := range o.Headers {
+		if !isToken(name) { // it can be a value, where a colon was forgotten
+			refuse("headers", "has a key that is no name of a header; expected letters, digits and hyphens")
+		} else if problem := checkHeader(name, values); problem != "" {
+			refuse("headers."+name, "%s", problem)
+		}
+	}
+	return errors.Join(append(wrong, o.Shape.check())...)
+}
+
+// checkURL returns what is wrong with the URL; "" for nothing. It quotes nothing of it.
+func checkURL(raw string) (problem string) {
+	const expected = "; expected one such as https://logs.example.com/path"
+	u, err := url.Parse(raw)
+	switch {
+	case raw == "":
+		return "is not set" + expected
+	case err != nil:
+		return "is not a valid URL" + expected + ", with special characters percent-encoded"
+	case u.Scheme == "http":
+		return "is http, which anybody on the way can read; expected https://"
+	case u.Scheme != "https" || u.Hostname() == "":
+		return "does not begin with https:// and a host" + expected
+	case u.User != nil && strings.Contains(u.User.Username(), ":"):
+		return "has a user with a colon in it, which basic authentication cannot send (RFC 7617); expected a name without one"
+	}
+	return ""
+}
+
+// splitURL takes user and password out of the URL, which is checked.
+func splitURL(raw string) (*url.URL, *url.Userinfo) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return new(url.URL), nil // it is checked
+	}
+	user := u.User
+	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u, user
+}
+
+// makeHeader returns the headers that all requests have in common.
+func (s *Sink) makeHeader(o Options, user *url.Userinfo) http.Header {
+	h := http.Header{
+		"Content-Type": {s.format.contentType()},
+		"User-Agent":   {"ttydrain/" + or(o.Version, "devel")},
+	}
+	if s.gzip {
+		h["Content-Encoding"] = []string{"gzip"}
+	}
+	if user != nil {
+		password, _ := user.Password()
+		h["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password))}
+	}
+	for name, values := range o.Headers {
+		h[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+	}
+	return h
+}
+
+// ownHeaders are set by the sink itself.
+var ownHeaders = []string{"Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Expect", "Host", idempotencyKey, "Keep-Alive",
+	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// checkHeader returns what is wrong with a header; "" for nothing. It quotes no value.
+func checkHeader(name string, values []string) (problem string) {
+	if slices.Contains(ownHeaders, http.CanonicalHeaderKey(name)) {
+		return "is set by ttydrain itself; expected others, such as Authorization"
+	}
+	for _, value := range values {
+		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			return "has a control character in it, such as a line break at its end; expected one line of text"
+		}
+	}
+	return ""
+}
+
+// isToken says whether s is a token of RFC 9110 §5.6.2.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
