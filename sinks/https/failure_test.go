@@ -33,7 +33,7 @@ func TestStatus(t *testing.T) {
 		{414, sinks.Misconfigured, "shorten url"}, {417, sinks.Misconfigured, "HTTP/1.1"}, {421, sinks.Misconfigured, "url and server_name"},
 		{423, sinks.Misconfigured, "locked"}, {424, sinks.Misconfigured, "not ready"}, {426, sinks.Misconfigured, "HTTP/1.1"},
 		{428, sinks.Misconfigured, "condition"}, {451, sinks.Misconfigured, "legal"}, {505, sinks.Misconfigured, "HTTP/1.1"},
-		{511, sinks.Misconfigured, "log in"},
+		{511, sinks.Misconfigured, "demands a login"},
 		{403, sinks.Misconfigured, "permission"}, {404, sinks.Misconfigured, "correct url"}, {405, sinks.Misconfigured, "POST"},
 		{407, sinks.Misconfigured, "HTTPS_PROXY"}, {408, sinks.Retry, "too long"}, {409, sinks.Rejected, "record"},
 		{410, sinks.Gone, "remove it"}, {413, sinks.TooLarge, "max_request_bytes"}, {415, sinks.Misconfigured, "format"},
