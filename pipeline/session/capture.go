@@ -38,7 +38,10 @@ const (
 	// frameBytes is about how much memory a frame takes besides its payload: a program that shows a byte at a
 	// time, or a client that changes its window all the time, is held back as well.
 	frameBytes = 128
-	// recordGrace is how long the stream may refuse a chunk before the session ends.
+	// recordGrace is how long the stream may refuse chunks before the session ends. It holds for
+	// all chunks in flight together: each of them is stored within recordGrace after the first of
+	// them was found to be refused, or not at all, so that the enricher, which waits longer for a
+	// chunk whose successor is stored, never takes a chunk for lost that is acknowledged later.
 	recordGrace = 10 * time.Second
 )
 
@@ -92,7 +95,7 @@ type capture struct {
 	window    int            // guarded by mu: what was read and not shown, see aheadBytes
 	behind    int            // guarded by mu: what was recorded and not shown, see windowBytes
 	flying    int            // guarded by mu: chunks published and not acknowledged
-	stuck     bool           // guarded by mu: a chunk is repeated, and those behind it wait
+	refused   time.Time      // guarded by mu: when a chunk in flight was first refused, until none is in flight: meanwhile nothing is published
 	closed    bool           // guarded by mu: finish was called
 	hurry     bool           // guarded by mu: rush was called
 	deaf      bool           // guarded by mu: nothing more is shown, see pass
@@ -268,7 +271,7 @@ func (c *capture) stop(cause error) {
 func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.frames) == 0 || c.stuck {
+	if len(c.frames) == 0 || !c.refused.IsZero() {
 		return schema.Chunk{}, false, c.closed && len(c.frames) == 0, 0
 	}
 	if c.bytes < c.full(now) && (c.flying > 0 || c.flows(now)) && !c.closed {
@@ -375,7 +378,9 @@ func (c *capture) confirm() {
 func (c *capture) pass(s sent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flying--
+	if c.flying--; c.flying == 0 {
+		c.refused = time.Time{}
+	}
 	if c.deaf = c.deaf || c.hurry && c.behind >= windowBytes; c.deaf {
 		c.window -= s.size()
 	} else {
@@ -406,14 +411,14 @@ func (c *capture) measure(chunk *schema.Chunk) {
 	c.metrics.bytes.Add(float64(shown))
 }
 
-// again repeats a publish that was refused until it is acknowledged, or recordGrace is over; then it gives
-// the reason of the last refusal. Chunks behind it that are under way may be stored before it: readers put them in
-// order. No others are published meanwhile: if this one is never stored, a stored one behind it is a gap.
+// again repeats a publish that was refused until it is acknowledged. Where that takes until
+// recordGrace after the first refusal of a chunk in flight, it returns the reason of the last
+// refusal. Later chunks in flight may be stored before it: readers put them in order. No others are
+// published before all in flight are stored: if this one is never stored, each stored later one is
+// a gap.
 func (c *capture) again(s sent, refused error) error {
-	ctx, cancel := context.WithTimeout(c.ctx, recordGrace)
+	ctx, cancel := context.WithDeadline(c.ctx, c.firstRefused().Add(recordGrace))
 	defer cancel()
-	c.setStuck(true)
-	defer c.setStuck(false)
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond),
 		backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0))
 	err := backoff.Retry(func() error {
@@ -429,11 +434,15 @@ func (c *capture) again(s sent, refused error) error {
 	return nil
 }
 
-func (c *capture) setStuck(stuck bool) {
+// firstRefused returns when the first of the chunks in flight was refused, which is now if none
+// was.
+func (c *capture) firstRefused() time.Time {
 	c.mu.Lock()
-	c.stuck = stuck
-	c.mu.Unlock()
-	c.signal()
+	defer c.mu.Unlock()
+	if c.refused.IsZero() {
+		c.refused = time.Now()
+	}
+	return c.refused
 }
 
 // show ends after confirm. A client that is gone is written to no more, while recording goes on.

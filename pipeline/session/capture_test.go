@@ -301,6 +301,89 @@ func TestRefusedPublishIsRepeated(t *testing.T) {
 	})
 }
 
+// TestOneGraceForAllChunksInFlight has the stream refuse several chunks in flight, one after
+// another, each for less than the grace and all together for longer: the session ends, and nothing
+// is stored after the grace.
+func TestOneGraceForAllChunksInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var began time.Time // the first refusal
+		open := make(map[uint64]time.Time)
+		r := newRig(t, func(a *attempt) {
+			n := a.chunk.Ordinal
+			switch {
+			case n == 0 || n == 5:
+				a.ack()
+			case a.repeat == 0: // in flight until all are
+				time.AfterFunc(time.Second, func() {
+					if n == 1 {
+						began = time.Now()
+					}
+					a.refuse()
+				})
+			case open[n].IsZero(): // the first repeat: this chunk is taken 4 s later
+				open[n] = time.Now().Add(recordGrace * 2 / 5)
+				a.refuse()
+			case time.Now().Before(open[n]):
+				a.refuse()
+			default:
+				a.ack()
+			}
+		}).start()
+		for range 6 {
+			r.write(schema.FrameStdout, []byte("x"))
+			time.Sleep(2 * chunkDelay)
+		}
+		synctest.Wait()
+		if n, _ := r.tape.published(); n != 6 {
+			t.Fatalf("%d chunks in flight, expected 6", n)
+		}
+		time.Sleep(time.Second)
+		r.write(schema.FrameStdout, []byte("later"))
+		<-r.ctx.Done()
+		if took := time.Since(began); took > recordGrace {
+			t.Errorf("the session was ended %s after the first refusal", took)
+		}
+		<-r.done
+		time.Sleep(time.Minute)
+		for _, a := range r.tape.attempts {
+			if a.chunk.Ordinal > 5 {
+				t.Error("a chunk was published while others in flight were refused")
+			}
+		}
+		if r.out.text() != "xxx" { // chunks 1 and 2 took 8 s
+			t.Errorf("shown %q", r.out.text())
+		}
+	})
+}
+
+// TestGraceBeginsAnew has the stream refuse one chunk after another for most of the grace, each
+// when no other is in flight: the session goes on.
+func TestGraceBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := make(map[uint64]time.Time)
+		r := newRig(t, func(a *attempt) {
+			n := a.chunk.Ordinal
+			if refused[n].IsZero() {
+				refused[n] = time.Now()
+			}
+			if time.Since(refused[n]) < recordGrace*4/5 {
+				a.refuse()
+				return
+			}
+			a.ack()
+		}).start()
+		for range 4 {
+			r.write(schema.FrameStdout, []byte("x"))
+			time.Sleep(recordGrace)
+		}
+		if r.ctx.Err() != nil || r.out.text() != "xxxx" {
+			t.Errorf("shown %q, %v", r.out.text(), context.Cause(r.ctx))
+		}
+		r.stop(errOver)
+		<-r.done
+	})
+}
+
 func TestStreamThatRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name   string
