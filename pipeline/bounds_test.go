@@ -70,7 +70,7 @@ func TestHeldChunksAreBounded(t *testing.T) {
 		sent += len(payload)
 		held := 0
 		for _, h := range p.operations[schema.SubjectTTY(op, 1)].held {
-			held += len(h.data)
+			held += len(h.Data)
 		}
 		if held > maxHeld+len(payload) || (held == 0) != (gaps() == 1) {
 			t.Fatalf("of %d bytes, %d are held, with %v gaps", sent, held, gaps())

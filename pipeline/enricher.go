@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -24,18 +23,18 @@ const (
 	// tickEvery is how often positions are kept and lines are looked at for their age.
 	tickEvery = 250 * time.Millisecond
 	// aheadGrace is how long a chunk waits for one before it that the stream refused at first. The
-	// capture gives up sooner.
+	// capture gives up sooner. Time in which the enricher has not read all of TTY does not count.
 	aheadGrace = 30 * time.Second
 	// idleAfter is how long an operation that shows nothing is kept in memory.
 	idleAfter = 5 * time.Minute
-	// lastTries is how often it is asked again, lastWait later each time, for the last segment of an operation that must
-	// have one.
-	lastTries, lastWait = 5, 200 * time.Millisecond
 	// maxBacklog is how many bytes of finished records may wait for LOGS, per partition.
 	maxBacklog = 16 << 20
 	// maxHeld is how many bytes of an operation's chunks may wait for one before them. A capture is never that far ahead of
 	// what the stream has taken.
 	maxHeld = 4 << 20
+	// maxHeldStart is the same of chunks that wait for the operation's start: a capture has one other chunk under way
+	// before that is stored.
+	maxHeldStart = 512 << 10
 	// maxOperations is how many operations are kept in memory, per partition, besides those that have something to
 	// publish: what is known of the others can be read again from LOGS.
 	maxOperations = 4096
@@ -114,7 +113,7 @@ func (e *Enricher) enrich(ctx context.Context, partition int) (worked bool, err 
 	defer e.o.Metrics.enriching.Dec()
 	p := &enriching{
 		o: e.o, partition: partition, enriched: &e.partitions[partition], lease: lease,
-		operations: make(map[string]*operation), headless: make(map[string]bool), published: make(chan published, 64),
+		operations: make(map[string]*operation), missingStart: make(map[string]bool), published: make(chan published, 64),
 		log: e.o.Log.With("partition", partition),
 	}
 	err = p.run(ctx)
@@ -174,48 +173,16 @@ type enriching struct {
 	enriched  *enriched
 	log       *slog.Logger
 
-	decoder    schema.Decoder
-	buffers    enrich.Buffers        // of all operations
-	chunk      schema.Chunk          // of the message at hand
-	operations map[string]*operation // by subject on TTY
-	headless   map[string]bool       // subjects on TTY of operations whose first chunk is not there
-	published  chan published
-	read       uint64 // sequence of the last chunk read
-	backlog    int    // bytes of the finished records of all operations
-	flying     int    // segments under way
-	worked     bool   // something was published
-}
-
-// operation is one operation's enrichment.
-type operation struct {
-	transcript *enrich.Transcript
-	subject    string // on LOGS
-	last       uint64 // sequence on LOGS of its last segment
-	flying     *enrich.Segment
-	span       *tracing.Span   // of flying
-	published  enrich.Progress // as far as it is on LOGS
-	sources    []source        // in the order of the session, which is not always that of TTY
-	held       []held
-	heldBytes  int // of their data
-	size       int // its part of the backlog
-	touched    time.Time
-}
-
-// source is a chunk that is not wholly published.
-type source struct {
-	sequence uint64    // on TTY
-	at       time.Time // when it was stored there
-	trace    string    // as bus.Message has it
-	end      enrich.Progress
-}
-
-// held is a chunk that came before its predecessor.
-type held struct {
-	sequence uint64
-	at       time.Time // when it was stored
-	trace    string    // as bus.Message has it
-	data     []byte
-	since    time.Time
+	decoder      schema.Decoder
+	buffers      enrich.Buffers        // of all operations
+	chunk        schema.Chunk          // of the message at hand
+	operations   map[string]*operation // by subject on TTY
+	missingStart map[string]bool       // subjects on TTY of operations whose start is not there
+	published    chan published
+	read         uint64 // sequence of the last chunk read
+	backlog      int    // bytes of the finished records of all operations
+	flying       int    // segments under way
+	worked       bool   // something was published
 }
 
 type published struct {
@@ -298,22 +265,33 @@ func (p *enriching) enrich(ctx context.Context, m bus.Message) error {
 	}
 	op, ok := p.operations[m.Subject]
 	if !ok {
-		var err error
-		if op, err = p.open(ctx, m); err != nil {
-			if errors.Is(err, schema.ErrCorrupt) {
-				return p.skip(m, err)
-			}
-			return err
-		}
-		op.transcript.Use(&p.buffers)
+		op = &operation{subject: schema.LogsOf(m.Subject)}
 		p.operations[m.Subject] = op
 	}
 	op.touched = now
 	p.o.Metrics.Chunks.Inc()
-	switch err := p.apply(op, source{sequence: m.Sequence, at: m.Time, trace: m.Trace}, now); {
+	if op.transcript == nil {
+		switch err := p.open(ctx, op); {
+		case errors.Is(err, schema.ErrCorrupt):
+			p.forget(m.Subject)
+			return p.skip(m, err)
+		case err != nil:
+			return err
+		case op.transcript == nil && p.missingStart[m.Subject]:
+			p.forget(m.Subject)
+			return p.skip(m, errMissingStart)
+		case op.transcript == nil:
+			p.hold(op, m, now)
+			if !op.onLogs && op.heldBytes > maxHeldStart {
+				return p.passOver(ctx, m.Subject, op)
+			}
+			return nil
+		}
+		delete(p.missingStart, m.Subject)
+	}
+	switch err := p.apply(op, m, now); {
 	case errors.Is(err, enrich.ErrAhead):
-		op.held = append(op.held, held{m.Sequence, m.Time, m.Trace, m.Data, now})
-		op.heldBytes += len(m.Data)
+		p.hold(op, m, now)
 		if op.heldBytes > maxHeld {
 			if err := p.giveUp(op, now); err != nil {
 				return err
@@ -339,96 +317,6 @@ func (p *enriching) skip(m bus.Message, err error) error {
 	p.log.Error("a message on the TTY stream can't be read and is passed over", "subject", m.Subject, "sequence", m.Sequence, "error", err)
 	p.o.Metrics.Corrupt.Inc()
 	return nil
-}
-
-// open finds out how far an operation is enriched.
-func (p *enriching) open(ctx context.Context, m bus.Message) (*operation, error) {
-	op := &operation{subject: schema.LogsOf(m.Subject)}
-	last, ok, err := p.o.Bus.Last(ctx, schema.StreamLogs, op.subject)
-	// Something has to be there, unless this is the first chunk. On a cluster, who answers may know of it a little later than those
-	// who have acknowledged it.
-	for tries := 0; err == nil && !ok && p.chunk.Ordinal > 0 && !p.headless[m.Subject] && tries < lastTries; tries++ {
-		select {
-		case <-time.After(lastWait):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-		last, ok, err = p.o.Bus.Last(ctx, schema.StreamLogs, op.subject)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if ok {
-		segment, err := p.decoder.Segment(last.Data)
-		if err != nil {
-			return nil, err
-		}
-		op.last = last.Sequence
-		if op.transcript, err = enrich.Resume(segment, p.o.Signer, time.Now()); err != nil {
-			return nil, err
-		}
-		op.published = op.transcript.Received()
-		return op, nil
-	}
-	start, err := p.chunk.Start()
-	if err != nil {
-		p.headless[m.Subject] = true
-		return nil, err
-	}
-	op.transcript, err = enrich.New(start, p.o.Signer, time.Now())
-	if errors.Is(err, enrich.ErrLiveDocument) || errors.Is(err, enrich.ErrBadDocument) {
-		p.log.Error("a user document was refused and is replaced", "operation", start.ID, "error", err)
-		p.o.Metrics.Refused.Inc()
-		if start.UserDocument, err = p.o.Document(start.User); err != nil {
-			return nil, err
-		}
-		op.transcript, err = enrich.New(start, p.o.Signer, time.Now())
-	}
-	return op, err
-}
-
-// apply adds the chunk at hand to its transcript. Where it ends in the session is filled in here.
-func (p *enriching) apply(op *operation, s source, now time.Time) error {
-	if err := op.transcript.Add(&p.chunk, now); err != nil {
-		return err
-	}
-	if s.end = op.transcript.Received(); !op.published.Reaches(s.end) {
-		op.sources = append(op.sources, s)
-	}
-	p.account(op)
-	return nil
-}
-
-// release adds the held chunks whose predecessors have come.
-func (p *enriching) release(op *operation, now time.Time) error {
-	for i := 0; i < len(op.held); {
-		h := op.held[i]
-		if err := schema.DecodeChunk(h.data, &p.chunk); err != nil {
-			return err
-		}
-		err := p.apply(op, source{sequence: h.sequence, at: h.at, trace: h.trace}, now)
-		if errors.Is(err, enrich.ErrAhead) {
-			i++
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		op.heldBytes -= len(h.data)
-		op.held = slices.Delete(op.held, i, i+1) // which lets go of the data
-		i = 0
-	}
-	return nil
-}
-
-// account keeps the backlog.
-func (p *enriching) account(op *operation) {
-	size := op.transcript.Size()
-	if op.flying != nil {
-		size += len(op.flying.Data)
-	}
-	p.backlog += size - op.size
-	op.size = size
 }
 
 // publish sends an operation's next segment, of which one at a time is under way: lines that are
@@ -506,11 +394,21 @@ func (p *enriching) confirmed(ctx context.Context, done published) error {
 	return p.publish(ctx, op)
 }
 
-// tick cuts old lines, gives up on chunks that never came, forgets idle operations and keeps the position.
+// tick cuts old lines, looks again for what chunks wait for, forgets idle operations and keeps the position.
 func (p *enriching) tick(ctx context.Context, now time.Time) error {
 	for subject, op := range p.operations {
+		if op.transcript == nil {
+			if err := p.openLater(ctx, subject, op, now); err != nil {
+				return err
+			}
+			if op.transcript == nil {
+				continue
+			}
+		}
 		op.transcript.Expire(now)
-		if len(op.held) > 0 && now.Sub(op.held[0].since) > aheadGrace {
+		if missing, err := p.isMissing(ctx, op, now); err != nil {
+			return err
+		} else if missing {
 			if err := p.giveUp(op, now); err != nil {
 				return err
 			}
@@ -527,26 +425,6 @@ func (p *enriching) tick(ctx context.Context, now time.Time) error {
 	return p.save(ctx)
 }
 
-// giveUp puts a gap in the place of the chunks before the earliest one that is held.
-func (p *enriching) giveUp(op *operation, now time.Time) error {
-	var earliest schema.Chunk
-	for i, h := range op.held {
-		if err := schema.DecodeChunk(h.data, &p.chunk); err != nil {
-			return err
-		}
-		if i == 0 || p.chunk.Ordinal < earliest.Ordinal {
-			earliest = p.chunk
-			p.chunk = schema.Chunk{}
-		}
-	}
-	if err := op.transcript.Lost(&earliest, "the stream did not take it", now); err != nil {
-		return err
-	}
-	p.log.Error("part of a session is missing on the TTY stream", "operation", op.transcript.Operation().ID)
-	p.o.Metrics.Gaps.Inc()
-	return p.release(op, now)
-}
-
 // position is the sequence on TTY up to which every byte is published.
 func (p *enriching) position() uint64 {
 	position := p.read
@@ -555,7 +433,7 @@ func (p *enriching) position() uint64 {
 			position = min(position, s.sequence-1)
 		}
 		for _, h := range op.held {
-			position = min(position, h.sequence-1)
+			position = min(position, h.Sequence-1)
 		}
 	}
 	return position
