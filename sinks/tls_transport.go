@@ -3,6 +3,7 @@ package sinks
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -25,19 +26,36 @@ const (
 	idleConnections = 128
 )
 
+// DefaultLifetime is how long connections to drains are used.
+const DefaultLifetime = 10 * time.Minute
+
+// JitteredLifetime returns how long a connection is used whose lifetime is set: a random duration from four fifths of it to all of
+// it, so that not all connections of all processes are made anew at once. 0 stands for [DefaultLifetime].
+func JitteredLifetime(lifetime time.Duration) time.Duration {
+	if lifetime <= 0 {
+		lifetime = DefaultLifetime
+	}
+	return lifetime - rand.N(lifetime/5+1)
+}
+
 // A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1, connections kept, the proxy from the environment (HTTPS_PROXY, HTTP_PROXY,
 // NO_PROXY), answers not decompressed.
 //
 // HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its bodies are large, and in frames of
 // 16 KiB they cost both sides up to twice the processor time; and one lost packet holds up all requests.
 //
+// Connections have a lifetime: from its end on, requests go over new ones, for which the name is looked up again. Requests in flight
+// end on the old ones, which are then closed. Without it a connection that is never idle would never follow a name that moved.
+//
 // As a RoundTripper it follows no redirect. Its errors are for [TransportError]: their text can quote the drain.
 type Transport struct {
-	tls     TLS
-	timeout time.Duration
+	tls      TLS
+	timeout  time.Duration
+	lifetime time.Duration
 
-	mu      sync.Mutex      // guards current and ca
+	mu      sync.Mutex      // guards current, expires and ca
 	current *http.Transport // never nil
+	expires time.Time       // when current is replaced
 	ca      os.FileInfo     // of CAFile when current was made; nil without one
 
 	openMu sync.Mutex // guards what follows; may be taken while mu is held
@@ -45,20 +63,35 @@ type Transport struct {
 	closed bool
 }
 
-// Transport reads the files and makes a transport. timeout is how long the drain may take from
-// having the request to the first byte of its answer; 0 for as long as the request's context lasts.
-func (t TLS) Transport(timeout time.Duration) (*Transport, error) {
-	r := &Transport{tls: t, timeout: timeout, open: make(map[*openConn]struct{})}
-	if t.CAFile != "" {
+// TransportOptions are the settings of a [Transport].
+type TransportOptions struct {
+	TLS TLS
+	// Timeout is how long the drain may take from having the request to the first byte of its answer; 0 for as long as the
+	// request's context lasts.
+	Timeout time.Duration
+	// Lifetime is how long a connection is used: see [JitteredLifetime].
+	Lifetime time.Duration
+}
+
+// NewTransport reads the files and makes a transport. It connects to nothing.
+func NewTransport(o TransportOptions) (*Transport, error) {
+	r := &Transport{tls: o.TLS, timeout: o.Timeout, lifetime: o.Lifetime, open: make(map[*openConn]struct{})}
+	if r.tls.CAFile != "" {
 		// Before the file is read: if it changes in between, it is read once more than needed.
-		r.ca, _ = os.Stat(t.CAFile)
+		r.ca, _ = os.Stat(r.tls.CAFile)
 	}
 	var err error
 	r.current, err = r.make()
 	if err != nil {
 		return nil, err
 	}
+	r.expires = time.Now().Add(JitteredLifetime(r.lifetime))
 	return r, nil
+}
+
+// Transport returns a transport with these settings and a timeout as in [TransportOptions].
+func (t TLS) Transport(timeout time.Duration) (*Transport, error) {
+	return NewTransport(TransportOptions{TLS: t, Timeout: timeout})
 }
 
 func (r *Transport) make() (*http.Transport, error) {
@@ -101,6 +134,9 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		request = traced(request)
 	}
 	r.mu.Lock()
+	if now := time.Now(); now.After(r.expires) {
+		r.replace(now)
+	}
 	current := r.current
 	r.mu.Unlock()
 	response, err := current.RoundTrip(request)
@@ -178,14 +214,22 @@ func (r *Transport) Renew() {
 	if err != nil || r.ca != nil && os.SameFile(info, r.ca) && info.Size() == r.ca.Size() && info.ModTime().Equal(r.ca.ModTime()) {
 		return
 	}
+	if r.replace(time.Now()) {
+		r.ca = info
+	}
+}
+
+// replace has requests from now on go over new connections, and reports whether it could. Those of requests in flight are closed
+// when these end. r.mu is held.
+func (r *Transport) replace(now time.Time) bool {
 	next, err := r.make()
 	if err != nil {
-		// Somebody is writing the file just now, or it is spoiled: what was trusted stays so,
-		// and the next batch looks again.
-		return
+		// Somebody is writing a file just now, or it is spoiled: what was trusted stays so, and the next request tries again.
+		return false
 	}
 	r.current.CloseIdleConnections()
-	r.current, r.ca = next, info
+	r.current, r.expires = next, now.Add(JitteredLifetime(r.lifetime))
+	return true
 }
 
 // A proxyError is a proxy's answer to CONNECT that is not 200.

@@ -20,12 +20,10 @@ func newConsole(c *config.Config, token string, log *slog.Logger) (*console.Cons
 		o.Proxy = &console.Proxy{Header: wanted.ProxyHeader, Trusted: wanted.Proxies, Allowed: wanted.AllowedEmails}
 	}
 	if p := wanted.OIDC; p != nil {
-		tls, err := sinks.TLS(p.TLS).Config()
+		transport, err := sinks.TLS(p.TLS).Transport(0)
 		if err != nil {
 			return nil, sinks.SettingsWithin("oidc", err)
 		}
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = tls
 		o.OIDC = &console.OIDC{Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(), Scopes: p.Scopes,
 			AllowedEmails: p.AllowedEmails, AllowedGroups: p.AllowedGroups, GroupsClaim: p.GroupsClaim, Client: &http.Client{Transport: transport}}
 	}

@@ -67,7 +67,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		e := d.Elasticsearch
 		return elasticsearch.New(elasticsearch.Options{
 			URLs: e.URLs, DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
-			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout,
+			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime,
 			ManageTemplate: e.ManageTemplate, Log: log,
 		})
 	case d.Syslog != nil:
@@ -78,7 +78,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		}
 		return syslog.New(syslog.Options{
 			Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
-			Facility: s.Facility, Timeout: d.Timeout, TokenEnterprise: s.TokenEnterprise, MaxMessageBytes: s.MaxMessageBytes,
+			Facility: s.Facility, Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, TokenEnterprise: s.TokenEnterprise, MaxMessageBytes: s.MaxMessageBytes,
 		})
 	}
 	return nil, fmt.Errorf("drain %s has no settings for its type %s", d.Name, d.Type)
@@ -97,7 +97,7 @@ func openHTTPS(d config.Drain) (sinks.Sink, error) {
 	}
 	return https.New(https.Options{
 		URL: url, Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
-		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, Version: version(),
+		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, Version: version(),
 		MaxRequestBytes: h.MaxRequestBytes, MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
 		ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
 	})

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/config"
@@ -32,10 +31,9 @@ func openTracer(ctx context.Context, c *config.Config, log *slog.Logger) (*traci
 	for name, value := range c.Tracing.Headers {
 		o.Headers[name] = value.Reveal()
 	}
-	if strings.HasPrefix(o.Endpoint, "https:") {
-		if o.TLS, err = sinks.TLS(c.Tracing.TLS).Config(); err != nil {
-			return nil, fmt.Errorf("tracing: %w", err)
-		}
+	// Spans are sent all the time: a transport of sinks follows a collector whose name moves.
+	if o.Transport, err = sinks.TLS(c.Tracing.TLS).Transport(0); err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
 	}
 	return tracing.New(ctx, o)
 }

@@ -155,7 +155,7 @@ func TestFull(t *testing.T) {
 	tls := TLS{CAFile: "testdata/keys/ca.crt", CertFile: "testdata/keys/client.crt", KeyFile: "testdata/keys/client.key", ServerName: "logs.internal"}
 	siem := Drain{
 		Name: "siem", Type: "https", Match: Match{Stacks: []string{"default"}, Apps: []string{"web"}}, DrainEphemeralSessions: true,
-		Batch: Batch{Records: 500, Bytes: 512 << 10, Wait: 100 * time.Millisecond}, Timeout: 10 * time.Second,
+		Batch: Batch{Records: 500, Bytes: 512 << 10, Wait: 100 * time.Millisecond}, Timeout: 10 * time.Second, ConnectionLifetime: 2 * time.Minute,
 		HTTPS: &HTTPS{
 			URL: "https://logs.example.com:8443/in?source=ttydrain", Format: "array", Compression: "gzip", Concurrency: 8, TLS: tls,
 			Headers: map[string]Secret{

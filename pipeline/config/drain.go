@@ -30,6 +30,8 @@ type Drain struct {
 	Batch Batch `yaml:"batch"`
 	// Timeout is for one write of a batch.
 	Timeout time.Duration `yaml:"timeout" max:"10m"`
+	// ConnectionLifetime is how long a connection is used. Then the next one looks the name up again.
+	ConnectionLifetime time.Duration `yaml:"connection_lifetime" min:"1s" max:"24h"`
 
 	HTTPS         *HTTPS         `yaml:"-" variant:"https"`
 	Elasticsearch *Elasticsearch `yaml:"-" variant:"elasticsearch"`
@@ -48,6 +50,7 @@ func (d *Drain) setDefaults() {
 	d.DrainDatabases = true
 	d.DrainProxies = true
 	d.Timeout = 30 * time.Second
+	d.ConnectionLifetime = 10 * time.Minute
 }
 
 // Match selects logs by stack and by app. A list that is not there selects all; of two lists, both

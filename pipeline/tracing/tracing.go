@@ -15,9 +15,9 @@ package tracing
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -43,7 +43,8 @@ type Options struct {
 	// Endpoint is the URL of the collector's traces, with the path (/v1/traces by convention).
 	Endpoint string
 	Headers  map[string]string // secrets
-	TLS      *tls.Config       // nil for the system's
+	// Transport carries the requests; nil for [http.DefaultTransport].
+	Transport http.RoundTripper
 	// Ratio is the part of all chunks that start a trace: above 0, and 1 at most.
 	Ratio float64
 	// Version and Instance are told with each span: of ttydrain, and of this process.
@@ -63,8 +64,8 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 		otlptracehttp.WithEndpointURL(o.Endpoint), otlptracehttp.WithHeaders(o.Headers), otlptracehttp.WithTimeout(exportTimeout),
 		otlptracehttp.WithCompression(otlptracehttp.GzipCompression),
 	}
-	if o.TLS != nil {
-		options = append(options, otlptracehttp.WithTLSClientConfig(o.TLS))
+	if o.Transport != nil {
+		options = append(options, otlptracehttp.WithHTTPClient(&http.Client{Transport: o.Transport, Timeout: exportTimeout}))
 	}
 	exporter, err := otlptracehttp.New(ctx, options...)
 	if err != nil {

@@ -45,6 +45,9 @@ func (o *Options) Check() error {
 	if o.Timeout < 0 {
 		refuse("timeout", "is %s; expected a positive duration", o.Timeout)
 	}
+	if o.ConnectionLifetime < 0 {
+		refuse("connection_lifetime", "is %s; expected a positive duration", o.ConnectionLifetime)
+	}
 	if o.MaxRequestBytes < 0 || o.MaxRequestBytes > largestMaxRequestBytes {
 		refuse("max_request_bytes", "is %d; expected 1 to %d", o.MaxRequestBytes, largestMaxRequestBytes)
 	}

@@ -41,6 +41,8 @@ type Options struct {
 	TLS sinks.TLS
 	// Timeout bounds each request from its begin to the end of the answer; 0 for one minute.
 	Timeout time.Duration
+	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
+	ConnectionLifetime time.Duration
 	// MaxRequestBytes bounds the body of a request before compression; 0 for 5 MiB, at most 10 MiB. A
 	// single record can exceed it.
 	MaxRequestBytes int
@@ -81,7 +83,7 @@ func New(o Options) (*Sink, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	transport, err := o.TLS.Transport(0) // each request has its own timeout
+	transport, err := sinks.NewTransport(sinks.TransportOptions{TLS: o.TLS, Lifetime: o.ConnectionLifetime})
 	if err != nil {
 		return nil, err
 	}

@@ -48,11 +48,17 @@ type settings struct {
 	state  func(net.Conn, http.ConnState)
 	hosts  []string
 	until  time.Time
+	// authority issues the certificate, and listener accepts; nil for new ones.
+	authority *sinktest.Authority
+	listener  net.Listener
 }
 
 func newDrain(t testing.TB, s settings) *drain {
 	t.Helper()
-	d := &drain{authority: sinktest.NewAuthority(t), changed: make(chan struct{})}
+	d := &drain{authority: s.authority, changed: make(chan struct{})}
+	if d.authority == nil {
+		d.authority = sinktest.NewAuthority(t)
+	}
 	if s.hosts == nil {
 		s.hosts = []string{"127.0.0.1", "localhost"}
 	}
@@ -73,6 +79,10 @@ func newDrain(t testing.TB, s settings) *drain {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}))
+	if s.listener != nil {
+		d.server.Listener.Close()
+		d.server.Listener = s.listener
+	}
 	cert, key := d.authority.Issue(t, s.until, s.hosts...)
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {

@@ -33,6 +33,8 @@ type Options struct {
 	TLS     sinks.TLS
 	// Timeout is for one request, from connecting to the end of the answer.
 	Timeout time.Duration
+	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
+	ConnectionLifetime time.Duration
 	// MaxRequestBytes is how long a body may be before compression. A record that is longer by
 	// itself is not sent, and has the verdict TooLarge.
 	MaxRequestBytes int
@@ -67,7 +69,7 @@ func (o *Options) Check() error {
 		setting  string
 		negative bool
 	}{
-		{"timeout", o.Timeout < 0}, {"max_request_bytes", o.MaxRequestBytes < 0},
+		{"timeout", o.Timeout < 0}, {"connection_lifetime", o.ConnectionLifetime < 0}, {"max_request_bytes", o.MaxRequestBytes < 0},
 		{"max_request_records", o.MaxRequestRecords < 0}, {"max_record_bytes", o.MaxRecordBytes < 0},
 	} {
 		if limit.negative {

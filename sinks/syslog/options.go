@@ -40,6 +40,8 @@ type Options struct {
 	Facility, Severity string
 	// Timeout is how long a Write or Probe may take altogether; 30 seconds when 0.
 	Timeout time.Duration
+	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
+	ConnectionLifetime time.Duration
 }
 
 // Framing is how messages are kept apart on a connection.
@@ -96,6 +98,9 @@ func (o Options) Check() error {
 	}
 	if _, err := code("severity", severities[:], o.Severity, "info"); err != nil {
 		wrong = append(wrong, err)
+	}
+	if o.ConnectionLifetime < 0 {
+		wrong = append(wrong, fmt.Errorf("connection lifetime %v is negative", o.ConnectionLifetime))
 	}
 	if o.Timeout < 0 {
 		wrong = append(wrong, fmt.Errorf("timeout %v is negative", o.Timeout))

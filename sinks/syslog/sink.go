@@ -9,17 +9,13 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// lifetime is how long a connection is used. Then the next one looks at the drain's addresses and
-// certificate, and the client's, anew.
-const lifetime = 10 * time.Minute
-
 // errSlow is the cause of a context that ends because of Options.Timeout.
 var errSlow = errors.New("it or the network is slower than the timeout allows")
 
 // A Sink writes records to a syslog server; see the package's documentation. It is a [sinks.Sink].
 type Sink struct {
 	options  Options
-	lifetime time.Duration
+	lifetime time.Duration // of a connection; the next one looks at the drain's addresses, its certificate and the client's anew
 	batch    *batch
 	conn     *connection // of Write; nil when there is none
 	history  history     // of conn, or of the one before it until there is another
@@ -40,7 +36,7 @@ func New(o Options) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("syslog drain: %w", err)
 	}
-	return &Sink{options: o, lifetime: lifetime, batch: b}, nil
+	return &Sink{options: o, lifetime: sinks.JitteredLifetime(o.ConnectionLifetime), batch: b}, nil
 }
 
 // Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte. An
