@@ -37,6 +37,11 @@ func (s *site) edit(old, new string) {
 func (s *site) swap(name, text string) {
 	s.t.Helper()
 	s.write(name+".new", text)
+	if s.as != nil {
+		if err := os.Chown(name+".new", int(s.as.Credential.Uid), int(s.as.Credential.Gid)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 	if err := os.Rename(name+".new", name); err != nil {
 		s.t.Fatal(err)
 	}

@@ -29,9 +29,10 @@ type site struct {
 	t       testing.TB
 	program string // the binary to serve with
 	dir     string
-	config  string // the file
-	store   string // the folder
-	key     string // the file of Ada's private key
+	config  string               // the file
+	store   string               // the folder
+	key     string               // the file of Ada's private key
+	as      *syscall.SysProcAttr // the user that serves, nil for the test's
 }
 
 // A siteOption changes the configuration.
@@ -191,6 +192,7 @@ func (s *site) launch(args ...string) *server {
 	s.t.Helper()
 	v := &server{site: s, log: new(output), done: make(chan struct{})}
 	v.cmd = exec.Command(s.program, append([]string{"serve", "-c", s.config, "--log-format", "json"}, args...)...)
+	v.cmd.SysProcAttr = s.as
 	v.cmd.Stdout, v.cmd.Stderr = v.log, v.log
 	if err := v.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -93,6 +93,9 @@ func (r *reloader) load() {
 	if err == nil {
 		err = r.node.reconfigure(c)
 	}
+	if r.node.runtime != nil {
+		r.node.runtime.Conceal() // also with mistakes: a folder or a symbolic link may have been replaced
+	}
 	if err == nil {
 		r.results.WithLabelValues(reloadOK).Inc()
 		r.good.SetToCurrentTime()

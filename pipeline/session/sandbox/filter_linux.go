@@ -5,10 +5,10 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/abi/linux"
-	"gvisor.dev/gvisor/pkg/bpf"
 	"gvisor.dev/gvisor/pkg/seccomp"
 )
 
@@ -143,17 +143,18 @@ func newFilter(ownProcesses bool) ([]filterInstruction, error) {
 	return filter, nil
 }
 
-// installFilter filters the system calls of this process and of all that it starts, for good.
+// installFilter filters the system calls of this thread and of all that it starts, for good. The
+// init's other threads are not filtered: they hide files that become private later.
 func installFilter(filter []filterInstruction) error {
 	if len(filter) == 0 {
 		return errors.New("there is no filter of system calls")
 	}
-	instructions := make([]bpf.Instruction, len(filter))
-	for i, instruction := range filter {
-		instructions[i] = bpf.Instruction(instruction)
+	if err := noNewPrivileges(); err != nil {
+		return err
 	}
-	if err := seccomp.SetFilter(instructions); err != nil {
-		return fmt.Errorf("filtering system calls: %w", err)
+	program := linux.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
+		return fmt.Errorf("filtering system calls: %w", errno)
 	}
 	return nil
 }

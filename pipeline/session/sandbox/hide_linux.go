@@ -1,10 +1,7 @@
 package sandbox
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,16 +53,6 @@ func mountCgroup() {
 	unix.Mount("cgroup2", dir, "cgroup2", flags, "")
 }
 
-// hideAll hides the gateway's own files. Only what is not there may be left out.
-func hideAll(paths []string) error {
-	for _, path := range paths {
-		if err := hide(path); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
-			return fmt.Errorf("hiding the gateway's files: %w", err)
-		}
-	}
-	return nil
-}
-
 // hide puts an empty folder without permissions over a folder, and the null device over a file.
 func hide(path string) error {
 	var st unix.Stat_t
@@ -73,31 +60,7 @@ func hide(path string) error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return unix.Mount("tmpfs", path, "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=000,size=4k")
+		return mountEmpty(path)
 	}
 	return unix.Mount("/dev/null", path, "", unix.MS_BIND, "")
-}
-
-// hiddenIn are the paths as a session sees them whose root folder this is, "" for the host's; what is
-// outside of it is out of sight anyway. Links are followed: they could be changed later.
-func hiddenIn(root string, paths []string) []string {
-	if resolved, err := filepath.EvalSymlinks(root); root != "" && err == nil {
-		root = resolved
-	}
-	var seen []string
-	for _, path := range paths {
-		if resolved, err := filepath.EvalSymlinks(path); err == nil {
-			path = resolved
-		}
-		path, err := filepath.Abs(path)
-		if err != nil {
-			continue
-		}
-		if root == "" {
-			seen = append(seen, path)
-		} else if inner, ok := strings.CutPrefix(path, root+"/"); ok {
-			seen = append(seen, "/"+inner)
-		}
-	}
-	return seen
 }

@@ -54,6 +54,7 @@ type initProcess struct {
 	lacks map[Feature]string
 	// command is the command's process ID, 0 before it has started.
 	command atomic.Int64
+	hider   *hider // used before the command starts, and then by follow
 	// ending is set once every process is to be killed (without namespaces: with them, the init exits).
 	ending atomic.Bool
 }
@@ -76,6 +77,7 @@ func initMain() {
 	if err := receive(p.orders, &p.setup); err != nil {
 		syscall.Exit(1) // the gateway has gone or thought better of it
 	}
+	p.hider = newHider(&p.setup)
 	if err := p.start(); err != nil {
 		e := event{Kind: eventFailed, Message: err.Error()}
 		var refusal *session.Refusal
@@ -391,7 +393,14 @@ func (p *initProcess) follow() {
 			p.end()
 			return
 		}
-		p.signal(syscall.Signal(o.Signal))
+		if o.Hide != nil {
+			if err := p.hider.hide(*o.Hide); err != nil {
+				p.events.send(event{Kind: eventNotHidden, Message: err.Error()}, -1)
+			}
+		}
+		if o.Signal != 0 {
+			p.signal(syscall.Signal(o.Signal))
+		}
 	}
 }
 

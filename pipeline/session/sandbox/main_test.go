@@ -179,9 +179,17 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
+	visible, err := os.MkdirTemp("/var/lib", "ttydrain-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(visible)
+	if err := os.Chmod(visible, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=4m", "-test.skip="+sameForAll)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "SANDBOX_TEST_VISIBLE="+visible)
 	cmd.SysProcAttr = credential(uint32(uid))
 	out, err := cmd.CombinedOutput()
 	for l := range strings.Lines(string(out)) {

@@ -27,8 +27,12 @@ func (p *initProcess) mountAll() (account, error) {
 	if err != nil {
 		return account{}, err
 	}
-	if s.Root != "" {
-		if err := enterRoot(s.Root); err != nil {
+	root, err := p.coverRoot()
+	if err != nil {
+		return account{}, err
+	}
+	if root != "" {
+		if err := enterRoot(root); err != nil {
 			return account{}, err
 		}
 	}
@@ -57,10 +61,11 @@ func (p *initProcess) mountAll() (account, error) {
 	}
 	hideKernel()
 	mountCgroup()
-	if err := p.try(HiddenFiles, func() error { return hideAll(s.Hidden) }); err != nil {
+	p.hider.keepScratch("/proc", "/dev", "/tmp", "/var/tmp", "/run", a.Home)
+	if err := p.try(HiddenFiles, func() error { return p.hider.hide(s.Secrets) }); err != nil {
 		return account{}, err
 	}
-	if s.Root != "" {
+	if root != "" {
 		// The working folder is still the new root, on which the old one is mounted.
 		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 			return account{}, fmt.Errorf("leaving the host's root folder: %w", err)
@@ -70,6 +75,27 @@ func (p *initProcess) mountAll() (account, error) {
 		return account{}, fmt.Errorf("changing to the root folder: %w", err)
 	}
 	return a, nil
+}
+
+// coverRoot covers the session's root folder where private files are right in it, and returns the
+// folder to enter: Spec.Root or, for the host's root folder with a cover, where that is mounted.
+func (p *initProcess) coverRoot() (string, error) {
+	s := &p.setup
+	for _, c := range s.Secrets.Covers {
+		if c.Dir != "/" {
+			continue
+		}
+		source, root := s.Root, s.Root
+		if root == "" {
+			source, root = "/", "/tmp"
+			if err := makeTarget(s, root); err != nil {
+				return "", err
+			}
+		}
+		err := p.try(HiddenFiles, func() error { return p.hider.replace(c, source, root) })
+		return root, err
+	}
+	return s.Root, nil
 }
 
 // protectFiles makes that no file which is there now can be written, lend its owner's rights or be a

@@ -25,6 +25,9 @@ func (*Runtime) Start(context.Context, session.Spec) (session.Process, error) {
 	return nil, errNotLinux
 }
 
+// Conceal does nothing.
+func (*Runtime) Conceal() {}
+
 // Close does nothing.
 func (*Runtime) Close() error { return nil }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,9 @@ type process struct {
 	terminal       *os.File // nil without; stdout's, too
 	killed         atomic.Bool
 
-	mu sync.Mutex // guards writing to conn
+	mu      sync.Mutex // guards writing to conn, and secrets
+	root    string     // the session's, "" for the host's
+	secrets secrets    // that are hidden, or that the init was told to hide
 }
 
 var _ session.Process = (*process)(nil)
@@ -301,6 +304,29 @@ func (p *process) Signal(name string) error {
 	return nil
 }
 
+// conceal has the init hide the private files as they are now.
+func (p *process) conceal() {
+	s, err := p.runtime.secretsIn(p.root)
+	if err == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if reflect.DeepEqual(s, p.secrets) {
+			return
+		}
+		p.secrets = s
+		err = send(p.conn, order{Hide: &s})
+	}
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended: no matter
+		p.notHidden(err.Error())
+	}
+}
+
+// notHidden reports that a session may see private files that lie elsewhere than at its start.
+func (p *process) notHidden(reason string) {
+	p.runtime.log.Error("a running session may see private files of the gateway that were moved or added: end it",
+		"session", p.name, "error", reason)
+}
+
 func (p *process) Kill() {
 	p.killed.Store(true)
 	if p.namespaces {
@@ -313,6 +339,10 @@ func (p *process) Kill() {
 
 func (p *process) Wait() (session.Exit, error) {
 	e, eventErr := p.events.next()
+	for eventErr == nil && e.Kind == eventNotHidden {
+		p.notHidden(e.Message)
+		e, eventErr = p.events.next()
+	}
 	state, err := p.init.Wait()
 	p.release()
 	if err != nil {
@@ -345,6 +375,9 @@ func exitOf(status syscall.WaitStatus) session.Exit {
 // release gives back what the session had, but for the output that has not been read yet. Nothing
 // runs any more.
 func (p *process) release() {
+	p.runtime.mu.Lock()
+	delete(p.runtime.running, p)
+	p.runtime.mu.Unlock()
 	if p.conn != nil {
 		p.conn.Close()
 	}

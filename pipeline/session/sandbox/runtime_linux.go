@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +41,12 @@ type Runtime struct {
 	// scratch is where sessions have their folders where there is no mount namespace: dir, or where dir
 	// is out of their reach, a folder beside it.
 	scratch string
+	// concealed counts the calls of Conceal, so that a session that starts meanwhile notices them.
+	concealed atomic.Int64
+
+	mu      sync.Mutex
+	running map[*process]struct{} // guarded by mu
+
 	// cgroups is nil where memory is limited by resource limit.
 	cgroups *cgroups
 }
@@ -55,7 +65,7 @@ func New(o Options) (*Runtime, error) {
 // newRuntime is New with at most the capabilities given. A user namespace in them means that the
 // others are tried only together with one.
 func newRuntime(o Options, most Capabilities, f *filters) (*Runtime, error) {
-	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden, filters: f}
+	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden, filters: f, running: make(map[*process]struct{})}
 	if r.log == nil {
 		r.log = slog.Default()
 	}
@@ -278,6 +288,11 @@ func (r *Runtime) probe(s setup) (lacks map[Feature]string, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), probeTimeout, errors.New("the trial session took too long"))
 	defer cancel()
 	s.Name, s.Gateway, s.Interactive, s.Probe, s.NoNetwork = "probe", r.account, true, true, true
+	if s.Namespaces {
+		if s.Secrets, err = secretsIn("", []string{r.dir}); err != nil {
+			return nil, err
+		}
+	}
 	var filterErr error
 	if r.filter, filterErr = r.filters.get(s.Namespaces); filterErr == nil {
 		s.Filter = r.filter
@@ -301,6 +316,7 @@ func (r *Runtime) Capabilities() Capabilities { return r.caps }
 // set up the app, can do something about it. Stdout and Stderr of the process must be read to their
 // ends, or their descriptors stay open until the garbage collector finds them; Wait must be called.
 func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process, error) {
+	concealed := r.concealed.Load()
 	s, err := r.setupFor(spec)
 	if err != nil {
 		return nil, err
@@ -313,7 +329,34 @@ func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process
 		}
 		return nil, fmt.Errorf("starting session %s: %w", spec.Name, err)
 	}
+	p.root, p.secrets = s.Root, s.Secrets
+	r.mu.Lock()
+	r.running[p] = struct{}{}
+	r.mu.Unlock()
+	if r.concealed.Load() != concealed {
+		p.conceal()
+	}
 	return p, nil
+}
+
+// secretsIn returns what has to be hidden in sessions with this root folder.
+func (r *Runtime) secretsIn(root string) (secrets, error) {
+	if r.hidden == nil || !r.caps.Namespaces {
+		return secrets{}, nil
+	}
+	return secretsIn(root, r.hidden())
+}
+
+// Conceal hides the private files from the sessions that run already, where Options.Hidden returns
+// others than before or they lie in other folders. It is to be called when that may be so.
+func (r *Runtime) Conceal() {
+	r.concealed.Add(1)
+	r.mu.Lock()
+	running := slices.Collect(maps.Keys(r.running))
+	r.mu.Unlock()
+	for _, p := range running {
+		p.conceal()
+	}
 }
 
 // Close removes what the runtime has on the host. All sessions must have ended before.
@@ -327,7 +370,7 @@ func (r *Runtime) Close() error {
 }
 
 // setupFor checks the Spec and says it in the init's terms.
-func (r *Runtime) setupFor(spec session.Spec) (*setup, error) {
+func (r *Runtime) setupFor(spec session.Spec) (_ *setup, err error) {
 	// 64 is the longest host name that Linux takes.
 	if n := spec.Name; n == "" || n == "." || n == ".." || len(n) > 64 || strings.ContainsAny(n, "/\x00") {
 		return nil, fmt.Errorf("starting a session: %q is no name for one", spec.Name)
@@ -376,8 +419,12 @@ func (r *Runtime) setupFor(spec session.Spec) (*setup, error) {
 			s.Root = root
 		}
 	}
-	if r.hidden != nil {
-		s.Hidden = hiddenIn(s.Root, r.hidden())
+	if s.Secrets, err = r.secretsIn(s.Root); err != nil {
+		var refusal *session.Refusal
+		if errors.As(err, &refusal) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("starting session %s: %w", spec.Name, err)
 	}
 	return s, nil
 }

@@ -9,9 +9,9 @@ type Options struct {
 	// a killed predecessor left behind. Several runtimes may share it. "" is a folder of the user's in
 	// the system's folder for temporary files.
 	Dir string
-	// Hidden gives the files and folders that no session may see, whoever it runs as: the gateway's keys,
-	// its store, its configuration. It is called for each session; what is not there then is passed over.
-	// nil is for none.
+	// Hidden returns the private files and folders, which no session may see, whatever user it has:
+	// the gateway's keys, its store, its configuration. It is called for each session and by Conceal.
+	// The files may be missing: their folders are covered. nil is for none.
 	Hidden func() []string
 	// Require are the features without which [New] fails.
 	Require []Feature

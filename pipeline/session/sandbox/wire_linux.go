@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -63,8 +64,8 @@ type setup struct {
 	Features []Feature
 	// Filter is of system calls, for Seccomp.
 	Filter []filterInstruction
-	// Hidden are the paths to hide, as the session would see them.
-	Hidden []string
+	// Secrets are the private files to hide.
+	Secrets secrets
 	// NoNetwork, Writable are the Spec's.
 	NoNetwork, Writable bool
 	// Root is "" for the host's.
@@ -88,7 +89,12 @@ type setup struct {
 }
 
 // order is every further message to the init. The end of the messages is the order to end.
-type order struct{ Signal int }
+type order struct {
+	// Signal is the signal to send, 0 for none.
+	Signal int
+	// Hide are the private files to hide from now on, nil for no change.
+	Hide *secrets
+}
 
 // event is a message from the init.
 type event struct {
@@ -108,6 +114,7 @@ const (
 	eventStarted eventKind = iota + 1 // brings the terminal's descriptor, if there is one
 	eventFailed
 	eventExit
+	eventNotHidden // what an order wanted hidden is not; Message says why
 )
 
 // socketPair makes both ends of the connection: this process's, and the file for the init.
@@ -191,7 +198,9 @@ func (r *eventReader) Read(p []byte) (int, error) {
 // eventWriter sends events from the init; the next one takes fd along if that is not -1.
 type eventWriter struct {
 	conn *net.UnixConn
-	fd   int
+
+	mu sync.Mutex // guards fd, and keeps messages apart
+	fd int
 }
 
 func newEventWriter(c *net.UnixConn) *eventWriter {
@@ -199,6 +208,8 @@ func newEventWriter(c *net.UnixConn) *eventWriter {
 }
 
 func (w *eventWriter) send(e event, fd int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.fd = fd
 	return send(w, e)
 }
