@@ -157,7 +157,7 @@ func startRouter(ctx context.Context, s *settings, sc *scene) (*router, error) {
 	}
 	text := fmt.Sprintf(`nats: {url: '%s', replicas: 1}
 streams: {retention: %s}
-gateway: {listen: '127.0.0.1:2222', host_key: ./host_key}
+gateway: {listen: '127.0.0.1:2222', host_key: ./host_key, max_startups: 1000, max_connections_per_user: 100000, max_sessions_per_user: 100000}
 admin: {listen: '%s', token: '%s'}
 user_document: {issuer: 'https://auth.example.com', signing_key: ./document_key.pem}
 users:

@@ -131,7 +131,7 @@ func startServe(ctx context.Context, s *settings, dir string, client ssh.Signer,
 	}
 	text := fmt.Sprintf(`store: ./data
 sync_interval: always
-gateway: {listen: '%s', host_key: ./host_key}
+gateway: {listen: '%s', host_key: ./host_key, max_startups: 1000, max_connections_per_user: 100000, max_sessions_per_user: 100000}
 admin: {listen: '%s'}
 user_document: {issuer: 'https://auth.example.com', signing_key: ./document_key.pem}
 users:

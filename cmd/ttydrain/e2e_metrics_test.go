@@ -75,6 +75,8 @@ func TestMetrics(t *testing.T) {
 		`ttydrain_sessions_ended_total{reason="exit"}`:               1,
 		`ttydrain_sessions_ended_total{reason="killed"}`:             0,
 		`ttydrain_sessions_refused_total{reason="limit"}`:            0,
+		`ttydrain_ssh_connections{state="starting"}`:                 0,
+		`ttydrain_ssh_connections_refused_total{reason="penalty"}`:   0,
 		`ttydrain_session_bytes_total`:                               float64(len(shown) + stderr.Len()),
 		`ttydrain_drain_records_received_total{drain="siem"}`:        float64(len(records)),
 		`ttydrain_drain_records_delivered_total{drain="siem"}`:       float64(len(records)),

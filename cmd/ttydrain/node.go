@@ -256,6 +256,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	})
 	g := gatewayOptions(c)
 	g.HostKeys, g.Authorizer, g.Sessions, g.Metrics, g.Log = []ssh.Signer{hostKey}, gatekeeper{n}, n.manager, metrics, n.log
+	g.ConnectionMetrics = gateway.NewMetrics(n.registry)
 	n.gateway, err = gateway.New(g)
 	return err
 }
@@ -265,6 +266,7 @@ func gatewayOptions(c *config.Config) gateway.Options {
 	return gateway.Options{
 		AcceptEnv: c.Gateway.AcceptEnv, StopTimeout: c.Gateway.StopTimeout,
 		KeepaliveInterval: c.Gateway.KeepaliveInterval, KeepaliveCount: c.Gateway.KeepaliveCount,
+		Limits: gatewayLimits(&c.Gateway),
 	}
 }
 

@@ -150,6 +150,11 @@ func (n *node) reconfigure(c *config.Config) error {
 		}
 		n.operator.Update(drains)
 	}
+	if n.gateway != nil {
+		if err := n.gateway.SetLimits(gatewayLimits(&c.Gateway)); err != nil {
+			return err // never: the configuration was checked
+		}
+	}
 	if keys != nil {
 		n.signer.keys.Store(keys)
 	}

@@ -80,32 +80,6 @@ type Streams struct {
 
 func (s *Streams) setDefaults() { s.Retention = 14 * 24 * time.Hour }
 
-// Gateway is the SSH server.
-type Gateway struct {
-	// Listen is a host and a port; port 0 takes any free one.
-	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:2222"`
-	// HostKey is a file, which the gateway creates when it is missing.
-	HostKey string `yaml:"host_key" as:"path"`
-	// AcceptEnv are the names of environment variables that clients may set; "*" stands for any
-	// characters, "?" for one (the syntax of path.Match without its brackets).
-	AcceptEnv []string `yaml:"accept_env"`
-	// StopTimeout is how long sessions may take to end after the gateway was told to stop.
-	StopTimeout time.Duration `yaml:"stop_timeout" max:"1h"`
-	// KeepaliveInterval is how long a client may be silent before it is asked whether it is there, and KeepaliveCount
-	// how many such intervals it may be silent before its connection is cut.
-	KeepaliveInterval time.Duration `yaml:"keepalive_interval" min:"1s" max:"10m"`
-	KeepaliveCount    int           `yaml:"keepalive_count" min:"2" max:"100"`
-}
-
-func (g *Gateway) setDefaults() {
-	g.Listen = "127.0.0.1:2222"
-	g.HostKey = "host_key"
-	g.AcceptEnv = []string{"LANG", "LC_*"}
-	g.StopTimeout = 10 * time.Second
-	g.KeepaliveInterval = 15 * time.Second
-	g.KeepaliveCount = 4
-}
-
 // Sandbox is what the sandbox runtime must have of the gateway's host.
 type Sandbox struct {
 	// Require are the features of the host without which the gateway does not start; see the package

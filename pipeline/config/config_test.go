@@ -96,6 +96,19 @@ func TestSevenMistakes(t *testing.T) {
 	}
 }
 
+func TestStartups(t *testing.T) {
+	for text, want := range map[string]Startups{"10:30:100": {10, 30, 100}, "7": {7, 100, 7}, "1:100:1": {1, 100, 1}} {
+		if got, err := parseStartups(text); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"0", "-1", "10:30", "10:0:100", "10:101:100", "100:30:10", "0:30:100", "10:30:100:1", "10:30:x", "10:30:200000", "9999999999"} {
+		if got, err := parseStartups(text); err == nil {
+			t.Errorf("%s was taken for %v", text, got)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	got := load(t, "testdata/good/minimal.yaml")
 	ada := got.Users[0].Keys
@@ -103,9 +116,19 @@ func TestDefaults(t *testing.T) {
 		t.Fatalf("%d keys, want 1", len(ada))
 	}
 	want := &Config{
-		Store:        "testdata/good/data",
-		Streams:      Streams{Retention: 336 * time.Hour},
-		Gateway:      Gateway{Listen: "127.0.0.1:2222", HostKey: "testdata/good/host_key", AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second, KeepaliveInterval: 15 * time.Second, KeepaliveCount: 4},
+		Store:   "testdata/good/data",
+		Streams: Streams{Retention: 336 * time.Hour},
+		Gateway: Gateway{
+			Listen: "127.0.0.1:2222", HostKey: "testdata/good/host_key", AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second,
+			KeepaliveInterval: 15 * time.Second, KeepaliveCount: 4,
+			MaxStartups: "10:30:100", Startups: Startups{10, 30, 100}, PerSourceNetBlockSize: "32:64", NetBlock: NetBlock{32, 64},
+			PerSourcePenalties: SourcePenalties{
+				Enabled: true, Crash: 90 * time.Second, AuthFail: 5 * time.Second, NoAuth: time.Second, GraceExceeded: 10 * time.Second,
+				Max: 10 * time.Minute, Min: 15 * time.Second, MaxSources4: 65536, MaxSources6: 65536,
+			},
+			LoginGraceTime: 2 * time.Minute, MaxAuthTries: 6, MaxSessions: 10, MaxConnections: 4096, MaxConnectionsPerUser: 256,
+			MaxSessionsPerUser: 512, UnusedConnectionTimeout: 10 * time.Minute,
+		},
 		Admin:        Admin{Listen: "127.0.0.1:9464"},
 		UserDocument: UserDocument{Issuer: "https://auth.example.com", SigningKey: "testdata/good/document_key.pem", Algorithm: "EdDSA"},
 		Users:        []User{{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com", AuthorizedKeys: []string{"../keys/ada.pub"}, Apps: []string{"web"}, Keys: ada}},

@@ -13,6 +13,7 @@
 //	as:"path"          a file or folder; relative ones are relative to the configuration's folder
 //	as:"size"          bytes, with a unit: 1024MB
 //	as:"interval"      a duration, or "always" for 0
+//	as:"text"          text that may be written as a number, without quotes
 //	as:"env"           a map of environment variables; its values may be empty
 //	min:"1" max:"9"    bounds, written as the value itself
 //	want:"…"           what a person should write, for messages

@@ -55,7 +55,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 		v.SetInt(0)
 	case v.Type() == durationType:
 		d.bounded(v, f, path, text, parseDuration)
-	case !isString:
+	case !isString && f.as != "text":
 		d.refuse(path, "is %s; expected %s: put it in quotes if it is one", kindOf(n), f.expectation())
 	default:
 		d.text(v, f, path, strings.ReplaceAll(text, "$${", "${"))

@@ -113,6 +113,7 @@ func (c *Config) finishServers(d *decoder) {
 		d.refuse("admin.listen", "is the gateway's address as well; expected another port")
 	}
 	d.checkHostKey("gateway.host_key", g.HostKey)
+	g.finishLimits(d)
 	for i, pattern := range g.AcceptEnv {
 		path := fmt.Sprintf("gateway.accept_env[%d]", i)
 		if d.usable(path) && !envPattern.MatchString(pattern) {

@@ -60,8 +60,12 @@ func (c *channel) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer c.program.Wait()
 	defer cancel(session.ErrDisconnected)
+	unused := time.NewTimer(c.conn.gateway.limits().UnusedConnectionTimeout)
+	defer unused.Stop()
 	for {
 		select {
+		case <-unused.C:
+			c.endUnstarted("this session was closed: nothing was started in it")
 		case req, ok := <-c.requests:
 			if !ok {
 				return
@@ -70,16 +74,25 @@ func (c *channel) serve(ctx context.Context) {
 			c.handle(ctx, req)
 		case <-stop:
 			stop = nil
-			if !c.started {
-				c.started = true
+			if c.endUnstarted(stopping) {
 				c.conn.gateway.options.Metrics.Refuse(session.RefusedStopping)
-				c.program.Go(func() { // ends with the channel at the latest, as all of these do
-					c.say(stopping)
-					c.end(session.Exit{Status: statusRefused})
-				})
 			}
 		}
 	}
+}
+
+// endUnstarted ends a channel on which no program was started, and reports whether it is such a
+// one.
+func (c *channel) endUnstarted(sentence string) bool {
+	if c.started {
+		return false
+	}
+	c.started = true
+	c.program.Go(func() { // ends with the channel at the latest, as all of these do
+		c.say(sentence)
+		c.end(session.Exit{Status: statusRefused})
+	})
+	return true
 }
 
 // handle answers one request, in the order of arrival. It never waits for the client to read: the
@@ -102,7 +115,7 @@ func (c *channel) handle(ctx context.Context, req *ssh.Request) {
 		return
 	case "subsystem":
 		if name, err := parseSubsystem(req.Payload); err == nil {
-			c.log.Info("refused", "subsystem", name[:min(len(name), 64)])
+			c.conn.logRefusal("subsystem", name[:min(len(name), 64)])
 		}
 		c.refuse(req, noSubsystem)
 		return
@@ -219,7 +232,7 @@ func (c *channel) signal(payload []byte) error {
 
 // forgo refuses something that the session can do without, and has its banner say so.
 func (c *channel) forgo(sentence string) error {
-	c.log.Info("refused", "reason", sentence)
+	c.conn.logRefusal("reason", sentence)
 	if !c.started {
 		c.notices = notice(c.notices, sentence)
 	}
@@ -308,7 +321,7 @@ func (c *channel) admit(ctx context.Context, request *session.Request, token str
 		if refusal, ok := errors.AsType[*session.Refusal](err); ok {
 			message = refusal.Message
 		}
-		c.log.Warn("session refused", "reason", cut(err.Error()))
+		c.conn.logRefusal("session", c.conn.who.App, "reason", cut(err.Error()))
 		c.conn.gateway.options.Metrics.Refuse(session.RefusedDenied)
 		c.say(message)
 		c.end(session.Exit{Status: statusRefused})

@@ -28,6 +28,12 @@ func (c stuckChannel) SendRequest(string, bool, []byte) (bool, error) {
 	return false, io.EOF
 }
 
+// unserved returns a gateway for connections that the test makes itself.
+func unserved(o Options) *Gateway {
+	log := slog.New(slog.DiscardHandler)
+	return &Gateway{options: o, log: log, admission: newAdmission(DefaultLimits(), nil), refusals: newRefusalLog(log)}
+}
+
 // TestNoWindow: a client that takes no byte of what it is told has its requests taken all the same.
 // If they were not, the connection would read no more, and not even its end would be noticed.
 func TestNoWindow(t *testing.T) {
@@ -36,7 +42,7 @@ func TestNoWindow(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			requests, closed := make(chan *ssh.Request), make(chan struct{})
 			signer, _ := newKey(t)
-			conn := &connection{gateway: &Gateway{options: Options{Authorizer: people{}}}, log: slog.New(slog.DiscardHandler), who: identity{Login: Login{Key: signer.PublicKey()}}}
+			conn := &connection{gateway: unserved(Options{Authorizer: people{}}), log: slog.New(slog.DiscardHandler), who: identity{Login: Login{Key: signer.PublicKey()}}}
 			c := newChannel(conn, stuckChannel{closed: closed}, requests, nil)
 			served := make(chan struct{})
 			go func() {
@@ -79,10 +85,13 @@ func TestNoticesInOrder(t *testing.T) {
 	for range 50 {
 		started := make(chan session.Request, 1)
 		signer, _ := newKey(t)
-		g := &Gateway{options: Options{MaxSessions: 1, Authorizer: people{"": {string(signer.PublicKey().Marshal()): {}}}, Sessions: runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
+		g := unserved(Options{Authorizer: people{"": {string(signer.PublicKey().Marshal()): {}}}, Sessions: runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
 			started <- req
 			return session.Exit{}, nil
-		})}}
+		})})
+		if err := g.admission.enter(""); err != nil {
+			t.Fatal(err)
+		}
 		conn := &connection{gateway: g, log: slog.New(slog.DiscardHandler), who: identity{Login: Login{Key: signer.PublicKey()}}}
 		closed := make(chan struct{})
 		close(closed)

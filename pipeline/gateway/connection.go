@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,10 +24,9 @@ import (
 type connection struct {
 	gateway *Gateway
 	net     net.Conn
-	heard   *heard // the same, for reading
+	heard   *heard       // the same, for reading
+	source  netip.Prefix // what the connection counts for before its login
 	log     *slog.Logger
-
-	startingUp bool // guarded by the gateway's mu
 
 	// running counts the sessions whose end the client has not confirmed. Others read it.
 	running atomic.Int32
@@ -38,7 +39,13 @@ type connection struct {
 	// noMore says that the client has forgone further sessions (no-more-sessions@openssh.com),
 	// which protects it from whoever takes it over later.
 	noMore bool
+	// refusals counts what the client asked for and did not get. Its sessions count too.
+	refusals atomic.Int32
 }
+
+// loggedRefusals limits how many refusals of one connection are logged one by one. A client can ask
+// many thousand times a second.
+const loggedRefusals = 20
 
 // serve does everything for one connection and returns when it is closed and nothing of it runs.
 func (c *connection) serve(ctx context.Context) {
@@ -46,16 +53,20 @@ func (c *connection) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(session.ErrDisconnected)
 
+	admission := c.gateway.admission
 	conn, channels, requests, err := c.handshake(ctx)
 	if err != nil {
+		admission.failed(c.source)
 		return
 	}
-	c.gateway.loggedIn(c)
+	admission.loggedIn(c.source)
+	defer admission.loggedOut()
+	defer admission.exit(c.who.grant.User.ID)
 	defer conn.Wait() // nothing of the SSH library runs on
 	defer conn.Close()
 
 	c.log.Info("logged in")
-	defer c.log.Info("logged out")
+	defer c.logOut()
 	over := make(chan struct{})
 	var attending sync.WaitGroup
 	attending.Go(func() { c.attend(conn, over) }) // ends with over
@@ -72,19 +83,22 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 			c.log.Debug("no TCP_USER_TIMEOUT", "err", err) // the keepalives of SSH do without
 		}
 	}
-	c.net.SetDeadline(time.Now().Add(c.gateway.options.HandshakeTimeout))
+	a := attempt{deadline: c.heard.began.Add(c.gateway.limits().LoginGraceTime)}
+	c.net.SetDeadline(a.deadline)
 	// The handshake knows no context: closing the connection is what ends it.
 	interrupted := make(chan struct{})
 	resume := context.AfterFunc(ctx, func() {
 		defer close(interrupted)
 		c.net.Close()
 	})
-	var a attempt
-	conn, channels, requests, err := ssh.NewServerConn(c.heard, c.login(&a))
+	conn, channels, requests, err := c.agree(&a)
 	if !resume() {
 		<-interrupted
 	}
 	if err != nil {
+		if a.entered != "" {
+			c.gateway.admission.exit(a.entered)
+		}
 		c.logFailure(ctx, &a, err)
 		return nil, nil, nil, err
 	}
@@ -97,6 +111,9 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 		for range channels {
 		}
 		c.log.Error("login without an identity; connection closed")
+		if a.entered != "" {
+			c.gateway.admission.exit(a.entered)
+		}
 		return nil, nil, nil, errDenied
 	}
 	c.who = who
@@ -108,17 +125,73 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 	return conn, channels, requests, nil
 }
 
+// agree does the handshake. A panic in it ends this connection alone.
+func (c *connection) agree(a *attempt) (conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.net.Close()
+			c.log.Error("panic in a handshake", "error", p, "stack", string(debug.Stack()))
+			err = errCrashed
+		}
+	}()
+	return ssh.NewServerConn(c.heard, c.login(a))
+}
+
+// errCrashed ends a connection in whose handshake something panicked.
+var errCrashed = errors.New("panic in the handshake")
+
+// logFailure logs why a connection ends without a login, and penalizes its source.
 func (c *connection) logFailure(ctx context.Context, a *attempt, err error) {
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		c.log.Debug("connection closed before login", "reason", context.Cause(ctx))
-	case a.app != "":
-		c.log.Warn("login refused", "app", cut(a.app), "keys", a.refused)
-	case errors.Is(err, io.EOF): // a port scan, or a person who does not trust the host key
-		c.log.Debug("connection closed before login", "reason", "the client left")
-	default:
-		c.log.Info("handshake failed", "err", cut(err.Error()))
+		return
 	}
+	o := notTried
+	switch {
+	case errors.Is(err, errCrashed):
+		o = crashed
+	case !time.Now().Before(a.deadline):
+		o = graceExceeded
+	case a.tried:
+		o = authFailed
+	}
+	report := func(level slog.Level, first int, message, reason string, args ...any) {
+		c.gateway.refusals.report(c.log, level, first, refusalKind{c.source, message, reason}, args...)
+	}
+	switch {
+	case o == graceExceeded:
+		report(slog.LevelInfo, 1, "login timed out", "", "after", time.Since(c.heard.began).Round(time.Second), "tried", a.tried)
+	case a.full:
+		report(slog.LevelWarn, 1, "connection refused", refusedUser, "app", cut(a.app), "user", a.user)
+		return // the key was right
+	case a.app != "":
+		report(slog.LevelWarn, loggedLogins, "login refused", "", "app", cut(a.app), "keys", a.refused)
+	case errors.Is(err, io.EOF): // a port scan, or a person who does not trust the host key
+		report(slog.LevelDebug, 1, "connection closed before login", "the client left")
+	default:
+		report(slog.LevelInfo, 1, "handshake failed", "", "error", cut(err.Error()))
+	}
+	if c.gateway.admission.punish(c.net.RemoteAddr(), c.source, o) {
+		report(slog.LevelWarn, 1, "connections refused for a time", "penalty: "+string(o), "source", sourceName(c.source))
+	}
+}
+
+// loggedLogins limits how many refused logins of one source are logged one by one in an interval,
+// with the keys.
+const loggedLogins = 10
+
+// logRefusal logs that the client asked for something and does not get it.
+func (c *connection) logRefusal(args ...any) {
+	if c.refusals.Add(1) <= loggedRefusals {
+		c.log.Info("refused", args...)
+	}
+}
+
+func (c *connection) logOut() {
+	if n := c.refusals.Load(); n > loggedRefusals {
+		c.log.Info("refused repeatedly", "count", n)
+	}
+	c.log.Info("logged out")
 }
 
 // loop serves a connection's requests and channel opens until it is closed, and its sessions ended.
@@ -127,8 +200,13 @@ func (c *connection) loop(ctx context.Context, conn *ssh.ServerConn, channels <-
 	open := 0
 	ended := make(chan struct{}) // one receive for each open
 	stop := ctx.Done()
+	unused := time.NewTimer(c.gateway.limits().UnusedConnectionTimeout)
+	defer unused.Stop()
 	for channels != nil {
 		select {
+		case <-unused.C:
+			c.log.Info("connection closed: it had no session for too long")
+			conn.Close()
 		case req, ok := <-requests:
 			if !ok {
 				requests = nil
@@ -151,14 +229,18 @@ func (c *connection) loop(ctx context.Context, conn *ssh.ServerConn, channels <-
 				break
 			}
 			open++
+			unused.Stop()
 			c.running.Add(1)
 			go func() { // ends with the channel, by the client or with the connection
 				ch.serve(ctx)
 				c.running.Add(-1)
+				c.gateway.admission.closeSession(c.who.grant.User.ID)
 				ended <- struct{}{}
 			}()
 		case <-ended:
-			open--
+			if open--; open == 0 {
+				unused.Reset(c.gateway.limits().UnusedConnectionTimeout)
+			}
 			if stop == nil && open == 0 {
 				conn.Close()
 			}
@@ -183,7 +265,7 @@ func (c *connection) answer(req *ssh.Request) {
 	ok := false
 	switch req.Type {
 	case "tcpip-forward", "streamlocal-forward@openssh.com":
-		c.log.Info("refused", "request", req.Type)
+		c.logRefusal("request", req.Type)
 		c.notices = notice(c.notices, noForwarding)
 	case "no-more-sessions@openssh.com":
 		c.noMore, ok = true, true
@@ -215,13 +297,14 @@ func (c *connection) open(ctx context.Context, opened ssh.NewChannel, open int) 
 	reason, message := c.forbids(ctx, opened.ChannelType(), open)
 	if reason != 0 {
 		kind := opened.ChannelType()
-		c.log.Info("refused", "channel", kind[:min(len(kind), 64)], "reason", message)
+		c.logRefusal("channel", kind[:min(len(kind), 64)], "reason", message)
 		opened.Reject(reason, message)
 		return nil
 	}
 	sshChannel, requests, err := opened.Accept()
 	if err != nil {
-		c.log.Debug("channel not opened", "err", err)
+		c.log.Debug("channel not opened", "error", err)
+		c.gateway.admission.closeSession(c.who.grant.User.ID)
 		return nil
 	}
 	ch := newChannel(c, sshChannel, requests, c.notices)
@@ -229,7 +312,8 @@ func (c *connection) open(ctx context.Context, opened ssh.NewChannel, open int) 
 	return ch
 }
 
-// forbids says why a channel cannot be opened; 0 if it can.
+// forbids says why a channel cannot be opened; 0 if it can, and then it is counted as a session of
+// the user's.
 func (c *connection) forbids(ctx context.Context, kind string, open int) (ssh.RejectionReason, string) {
 	switch kind {
 	case "session":
@@ -249,8 +333,10 @@ func (c *connection) forbids(ctx context.Context, kind string, open int) (ssh.Re
 		return ssh.ResourceShortage, stopping
 	case c.noMore:
 		return ssh.Prohibited, "the client asked for no more sessions on this connection"
-	case open >= c.gateway.options.MaxSessions:
+	case open >= c.gateway.limits().MaxSessions:
 		return ssh.ResourceShortage, "too many sessions on this connection: end one, or open another connection"
+	case !c.gateway.admission.openSession(c.who.grant.User.ID):
+		return ssh.ResourceShortage, "you have as many sessions as a user may have at a time: end one"
 	}
 	return 0, ""
 }

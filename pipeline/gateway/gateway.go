@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path"
 	"strings"
 	"sync"
@@ -43,15 +44,12 @@ type Options struct {
 	AcceptEnv []string
 	// Metrics count the sessions that the gateway itself refuses; nil for nobody.
 	Metrics *session.Metrics
-	Log     *slog.Logger // by default nothing is logged
+	// ConnectionMetrics count connections; nil for none.
+	ConnectionMetrics *Metrics
+	Log               *slog.Logger // by default nothing is logged
 
-	HandshakeTimeout time.Duration // from the connection to the agreed keys; 20 s
-	LoginTimeout     time.Duration // from there to the login, passphrase prompts included; 2 min
-	MaxAuthTries     int           // refused keys per connection; 6
-	MaxConnections   int           // at a time; 4096
-	MaxStartups      int           // connections that have not logged in, at a time; 128
-	MaxSessions      int           // per connection, at a time; 10
-	StopTimeout      time.Duration // from the stop until what has not ended is cut; 10 s
+	Limits      Limits        // at first: see SetLimits
+	StopTimeout time.Duration // from the stop until what has not ended is cut; 10 s
 
 	// A client that is silent for KeepaliveInterval (15 s) is asked whether it is there; one that is silent for
 	// KeepaliveCount (4) times as long is cut off.
@@ -74,9 +72,11 @@ type Gateway struct {
 	served  atomic.Bool
 	wg      sync.WaitGroup // one for each connection
 
+	admission *admission
+	refusals  *refusalLog
+
 	mu          sync.Mutex // guards what follows
 	connections map[*connection]struct{}
-	startups    int // how many of them have not logged in
 }
 
 // New checks the options and makes a gateway of them, which does nothing before Serve.
@@ -85,10 +85,12 @@ func New(options Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g := &Gateway{options: o, log: o.Log, connections: make(map[*connection]struct{})}
+	g := &Gateway{
+		options: o, log: o.Log, connections: make(map[*connection]struct{}),
+		admission: newAdmission(o.Limits, o.ConnectionMetrics), refusals: newRefusalLog(o.Log),
+	}
 	g.config = ssh.ServerConfig{
 		ServerVersion:           o.Version,
-		MaxAuthTries:            o.MaxAuthTries,
 		PublicKeyAuthAlgorithms: ssh.SupportedAlgorithms().PublicKeyAuths,
 	}
 	for _, key := range o.HostKeys {
@@ -96,6 +98,20 @@ func New(options Options) (*Gateway, error) {
 	}
 	return g, nil
 }
+
+// SetLimits replaces the limits, for what clients ask for from then on; nothing that they hold
+// ends. It may be called at any time.
+func (g *Gateway) SetLimits(l Limits) error {
+	l, err := l.complete()
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	g.admission.limits.Store(&l)
+	return nil
+}
+
+// limits returns the limits in force.
+func (g *Gateway) limits() *Limits { return g.admission.limits.Load() }
 
 // complete gives the options with the defaults in place, or every mistake in them.
 func (o Options) complete() (Options, error) {
@@ -116,31 +132,13 @@ func (o Options) complete() (Options, error) {
 			bad("accepted environment: %q is not a pattern; write a name, or a pattern such as LC_*", pattern)
 		}
 	}
-	duration := func(d *time.Duration, name string, otherwise time.Duration) {
-		if *d < 0 {
-			bad("%s is negative: %s", name, *d)
-		}
-		if *d == 0 {
-			*d = otherwise
-		}
-	}
-	duration(&o.HandshakeTimeout, "handshake timeout", 20*time.Second)
-	duration(&o.LoginTimeout, "login timeout", 2*time.Minute)
-	duration(&o.StopTimeout, "stop timeout", 10*time.Second)
-	duration(&o.KeepaliveInterval, "keepalive interval", 15*time.Second)
-	count := func(n *int, name string, otherwise int) {
-		if *n < 0 {
-			bad("%s is negative: %d", name, *n)
-		}
-		if *n == 0 {
-			*n = otherwise
-		}
-	}
-	count(&o.MaxAuthTries, "maximum of login tries", 6)
-	count(&o.MaxConnections, "maximum of connections", 4096)
-	count(&o.MaxStartups, "maximum of connections before login", 128)
-	count(&o.MaxSessions, "maximum of sessions per connection", 10)
-	count(&o.KeepaliveCount, "keepalive count", 4)
+	errs = append(errs,
+		otherwise(&o.StopTimeout, "stop timeout", 10*time.Second),
+		otherwise(&o.KeepaliveInterval, "keepalive interval", 15*time.Second),
+		otherwise(&o.KeepaliveCount, "keepalive count", 4))
+	var err error
+	o.Limits, err = o.Limits.complete()
+	errs = append(errs, err)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -184,7 +182,9 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	closer.Wait()
 
 	stop(session.ErrShutdown)
-	return errors.Join(err, g.drain())
+	err = errors.Join(err, g.drain())
+	g.refusals.close()
+	return err
 }
 
 // accept starts a goroutine for each connection until ctx is done (nil) or the listener is closed.
@@ -209,16 +209,17 @@ func (g *Gateway) accept(ctx, sessions context.Context, l net.Listener) error {
 			continue
 		}
 		delay = first
-		c := &connection{gateway: g, net: nc, heard: newHeard(nc), log: g.log.With("remote", nc.RemoteAddr().String())}
-		if err := g.admit(c); err != nil {
-			c.log.Warn("connection refused", "reason", err)
-			// A line before the identification, which clients show or log (RFC 4253 §4.2). The
-			// socket is new, so there is room for it; the deadline is for connections of other kinds.
-			nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-			fmt.Fprintf(nc, "ttydrain: %v; try again later\r\n", err)
-			nc.Close()
+		source, refused := g.admission.begin(nc.RemoteAddr())
+		if refused != "" {
+			g.turnAway(nc, source, refused)
 			continue
 		}
+		c := &connection{
+			gateway: g, net: nc, heard: newHeard(nc), source: source, log: g.log.With("remote", nc.RemoteAddr().String()),
+		}
+		g.mu.Lock()
+		g.connections[c] = struct{}{}
+		g.mu.Unlock()
 		g.wg.Go(func() { // ends with the connection, which ends with its client or by drain
 			defer g.leave(c)
 			c.serve(sessions)
@@ -226,34 +227,17 @@ func (g *Gateway) accept(ctx, sessions context.Context, l net.Listener) error {
 	}
 }
 
-// admit counts a connection in, or says which bound forbids it.
-func (g *Gateway) admit(c *connection) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.connections) >= g.options.MaxConnections {
-		return errors.New("too many connections")
-	}
-	if g.startups >= g.options.MaxStartups {
-		return errors.New("too many connections that have not logged in")
-	}
-	g.connections[c] = struct{}{}
-	g.startups++
-	c.startingUp = true
-	return nil
-}
-
-// loggedIn makes room for another login.
-func (g *Gateway) loggedIn(c *connection) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if c.startingUp {
-		c.startingUp = false
-		g.startups--
-	}
+// turnAway closes a connection that is refused.
+func (g *Gateway) turnAway(nc net.Conn, source netip.Prefix, reason string) {
+	g.refusals.report(g.log, slog.LevelWarn, 1, refusalKind{source, "connection refused", reason}, "remote", nc.RemoteAddr().String())
+	// A line before the identification, which clients show or log (RFC 4253 §4.2). The
+	// socket is new, so there is room for it; the deadline is for connections of other kinds.
+	nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	fmt.Fprintf(nc, "ttydrain: %s; try again later\r\n", refusalTexts[reason])
+	nc.Close()
 }
 
 func (g *Gateway) leave(c *connection) {
-	g.loggedIn(c)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.connections, c)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"time"
 
@@ -78,8 +79,13 @@ var errDenied = errors.New("no such app, no such key, or the key may not use the
 // An attempt is what is known of a login that is under way, for the log. It belongs to the
 // goroutine that does the handshake.
 type attempt struct {
-	app     string
-	refused []string // fingerprints; bounded by MaxAuthTries
+	app      string
+	deadline time.Time // the end of the login grace time
+	refused  []string  // fingerprints; bounded by MaxAuthTries
+	tried    bool      // a key was offered, or another way to log in was tried
+	user     string    // the ID of the user who signed, or ""
+	entered  string    // the ID of the user for whom the connection is counted, or ""
+	full     bool      // that user has as many connections as there may be
 }
 
 // login is the connection's configuration of the handshake: the gateway's, and callbacks that tell
@@ -90,21 +96,23 @@ type attempt struct {
 // of the key that signed, for the user name that the signature is over.
 func (c *connection) login(a *attempt) *ssh.ServerConfig {
 	config := c.gateway.config
-	config.PreAuthConnCallback = func(ssh.ServerPreAuthConn) {
-		// A person may have to type a passphrase or touch a token now.
-		c.net.SetDeadline(time.Now().Add(c.gateway.options.LoginTimeout))
-	}
-	config.AuthLogCallback = func(meta ssh.ConnMetadata, _ string, _ error) {
+	config.MaxAuthTries = c.gateway.limits().MaxAuthTries
+	config.AuthLogCallback = func(meta ssh.ConnMetadata, method string, _ error) {
 		a.app = meta.User()
+		a.tried = a.tried || method != "none" // by which clients ask what they may try
+	}
+	config.VerifiedPublicKeyCallback = func(_ ssh.ConnMetadata, _ ssh.PublicKey, permissions *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+		return permissions, c.enter(a, permissions)
 	}
 	config.PublicKeyCallback = func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		a.tried = true
 		who := identity{Login: Login{App: meta.User(), Key: key, Remote: meta.RemoteAddr()}, fingerprint: fingerprint(key)}
 		grant, err := c.gateway.authorize(who.Login)
 		if err != nil {
 			a.refused = append(a.refused, who.fingerprint)
 			if cert, ok := key.(*ssh.Certificate); ok {
-				c.log.Warn("certificate refused", "app", cut(who.App), "key", who.fingerprint, "key_id", cut(cert.KeyId),
-					"serial", cert.Serial, "reason", cut(err.Error()))
+				c.gateway.refusals.report(c.log, slog.LevelWarn, loggedLogins, refusalKind{c.source, "certificate refused", cut(err.Error())},
+					"app", cut(who.App), "key", who.fingerprint, "key_id", cut(cert.KeyId), "serial", cert.Serial)
 			}
 			return nil, errDenied
 		}
@@ -112,6 +120,23 @@ func (c *connection) login(a *attempt) *ssh.ServerConfig {
 		return &ssh.Permissions{ExtraData: map[any]any{identityKey{}: who}}, nil
 	}
 	return &config
+}
+
+// enter counts the connection for the user of the key that signed. Where the user has as many
+// connections as there may be, the login fails, and the client shows why.
+func (c *connection) enter(a *attempt, permissions *ssh.Permissions) error {
+	who, _ := permissions.ExtraData[identityKey{}].(identity)
+	if a.entered != "" { // a login before it was refused after all
+		c.gateway.admission.exit(a.entered)
+		a.entered = ""
+	}
+	a.user = who.grant.User.ID
+	if err := c.gateway.admission.enter(a.user); err != nil {
+		a.full = true
+		return &ssh.BannerError{Err: err, Message: "ttydrain: " + err.Error() + "\r\n"}
+	}
+	a.entered = a.user
+	return nil
 }
 
 // fingerprint is that of a key, or of the key of a certificate.

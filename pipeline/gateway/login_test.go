@@ -117,7 +117,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestAuthTries(t *testing.T) {
-	s := serve(t, newShells(), func(o *Options) { o.MaxAuthTries = 3 })
+	s := serve(t, newShells(), func(o *Options) { o.Limits.MaxAuthTries = 3 })
 	keys := make([]ssh.Signer, 4)
 	for i := range keys {
 		keys[i], _ = newKey(t)

@@ -228,7 +228,7 @@ func TestChannelTypes(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	shells := newShells()
-	s := serve(t, shells, func(o *Options) { o.MaxSessions, o.MaxConnections = 2, 2 })
+	s := serve(t, shells, func(o *Options) { o.Limits.MaxSessions, o.Limits.MaxConnections = 2, 2 })
 	client := s.dial("web", s.ada)
 	first, requests := raw(t, client)
 	go ssh.DiscardRequests(requests)
@@ -260,26 +260,6 @@ func TestBounds(t *testing.T) {
 		t.Errorf("a third connection got %q", text)
 	}
 	other.Close()
-}
-
-func TestMaxStartups(t *testing.T) {
-	s := serve(t, newShells(), func(o *Options) { o.MaxStartups = 1 })
-	// Somebody who has logged in does not count any more, and who is answered has.
-	if _, _, err := s.dial("web", s.ada).SendRequest("keepalive@openssh.com", true, nil); err != nil {
-		t.Fatal(err)
-	}
-	silent, err := net.Dial("tcp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	version := make([]byte, len("SSH-2.0-ttydrain\r\n"))
-	if _, err := io.ReadFull(silent, version); err != nil || string(version) != "SSH-2.0-ttydrain\r\n" {
-		t.Fatalf("got %q, %v", version, err)
-	}
-	if text := refusal(t, s.address); !strings.Contains(text, "have not logged in") {
-		t.Errorf("a second login got %q", text)
-	}
 }
 
 // refusal is what the gateway says on a connection that it does not take.
@@ -436,7 +416,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("good: %v", err)
 	}
 	bad := good
-	bad.HostKeys, bad.AcceptEnv, bad.Version, bad.StopTimeout, bad.MaxSessions = nil, []string{"LC_["}, "ttydrain", -1, -2
+	bad.HostKeys, bad.AcceptEnv, bad.Version, bad.StopTimeout, bad.Limits.MaxSessions = nil, []string{"LC_["}, "ttydrain", -1, -2
 	_, err := New(bad)
 	if err == nil {
 		t.Fatal("bad options taken")
