@@ -53,14 +53,21 @@ type Transport struct {
 	timeout  time.Duration
 	lifetime time.Duration
 
-	mu      sync.Mutex      // guards current, expires and ca
-	current *http.Transport // never nil
-	expires time.Time       // when current is replaced
-	ca      os.FileInfo     // of CAFile when current was made; nil without one
+	mu      sync.Mutex  // guards what follows
+	current *pool       // never nil
+	expires time.Time   // when current is replaced
+	ca      os.FileInfo // of CAFile when current was made; nil without one
 
 	openMu sync.Mutex // guards what follows; may be taken while mu is held
 	open   map[*openConn]struct{}
 	closed bool
+}
+
+// A pool is the connections of one lifetime.
+type pool struct {
+	*http.Transport
+	calls   int  // of RoundTrip, that have not returned; guarded by Transport.mu
+	retired bool // there is another pool; guarded by Transport.mu
 }
 
 // TransportOptions are the settings of a [Transport].
@@ -94,14 +101,14 @@ func (t TLS) Transport(timeout time.Duration) (*Transport, error) {
 	return NewTransport(TransportOptions{TLS: t, Timeout: timeout})
 }
 
-func (r *Transport) make() (*http.Transport, error) {
+func (r *Transport) make() (*pool, error) {
 	config, err := r.tls.Config()
 	if err != nil {
 		return nil, err
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	return &http.Transport{
+	return &pool{Transport: &http.Transport{
 		Proxy: proxy,
 		OnProxyConnectResponse: func(ctx context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 			peerOf(ctx).update(func(p *peer) { p.proxyStatus = answer.StatusCode })
@@ -124,7 +131,7 @@ func (r *Transport) make() (*http.Transport, error) {
 		Protocols:             &protocols,
 		WriteBufferSize:       writeBuffer,
 		DisableCompression:    true,
-	}, nil
+	}}, nil
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -138,8 +145,10 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		r.replace(now)
 	}
 	current := r.current
+	current.calls++
 	r.mu.Unlock()
 	response, err := current.RoundTrip(request)
+	r.release(current)
 	if err != nil && closedEarly(err) {
 		err = r.diagnose(request, err)
 	}
@@ -147,6 +156,19 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		answered(request.Context(), response, err)
 	}
 	return response, err
+}
+
+// release notes that a call of RoundTrip has returned. Of a retired pool, the last one has the connections closed: those that are idle
+// now, and each of the others when its answer has been read. Before that it would not do, since net/http keeps connections again
+// from each new request on.
+func (r *Transport) release(p *pool) {
+	r.mu.Lock()
+	p.calls--
+	last := p.retired && p.calls == 0
+	r.mu.Unlock()
+	if last {
+		p.CloseIdleConnections()
+	}
 }
 
 // CloseIdleConnections closes the connections that no request uses.
@@ -227,6 +249,7 @@ func (r *Transport) replace(now time.Time) bool {
 		// Somebody is writing a file just now, or it is spoiled: what was trusted stays so, and the next request tries again.
 		return false
 	}
+	r.current.retired = true
 	r.current.CloseIdleConnections()
 	r.current, r.expires = next, now.Add(JitteredLifetime(r.lifetime))
 	return true

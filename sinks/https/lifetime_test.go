@@ -1,9 +1,11 @@
 package https
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,10 +17,13 @@ import (
 // a load balancer does that is being drained.
 func TestConnectionLifetime(t *testing.T) {
 	names := sinktest.NewNames(t, "127.0.0.1")
-	closed := make(chan struct{}, 100) // a connection of the old server
+	var opened, closed atomic.Int32 // connections of the old server
 	before := newDrain(t, settings{hosts: []string{names.Name}, state: func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			closed <- struct{}{}
+		switch state {
+		case http.StateNew:
+			opened.Add(1)
+		case http.StateClosed:
+			closed.Add(1)
 		}
 	}})
 	_, port, err := net.SplitHostPort(before.server.Listener.Addr().String())
@@ -46,40 +51,32 @@ func TestConnectionLifetime(t *testing.T) {
 	write()
 	// Others are in flight whenever connections are replaced.
 	var others sync.WaitGroup
-	stop := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer others.Wait()
+	defer cancel()
 	for range 3 {
-		others.Go(func() { // ends with stop
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					write()
-				}
+		others.Go(func() {
+			for ctx.Err() == nil {
+				write()
 			}
 		})
 	}
 	names.Move("127.0.0.2")
 	end := time.Now().Add(time.Minute)
-	for len(after.posts()) == 0 {
+	for len(after.posts()) == 0 || closed.Load() < opened.Load() {
 		if time.Now().After(end) {
-			t.Fatalf("after a minute, %d requests went to the old address and none to the new one", len(before.posts()))
+			t.Fatalf("after a minute, %d requests went to the old address and %d to the new one; of %d old connections %d are closed",
+				len(before.posts()), len(after.posts()), opened.Load(), closed.Load())
 		}
 		write()
 	}
-	close(stop)
+	cancel()
 	others.Wait()
-	write()
 	old := len(before.posts())
 	for range 10 {
 		write()
 	}
 	if n := len(before.posts()); n != old {
-		t.Errorf("%d requests went to the old address after one went to the new one", n-old)
-	}
-	select {
-	case <-closed:
-	case <-time.After(time.Minute):
-		t.Error("the old connection is still open")
+		t.Errorf("%d requests went to the old address after its connections were closed", n-old)
 	}
 }
