@@ -77,10 +77,10 @@ func sortedKeys(results map[string]Result) []string {
 func TestUndamaged(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}
-	for _, f := range replaytest.Forms() {
+	for _, f := range append(replaytest.Forms(), replaytest.PartedForms()...) {
 		var units [][]byte
 		for _, id := range []string{"41", "42"} {
-			s := replaytest.NewSession(t, key, id, replaytest.Options{Pieces: 60})
+			s := replaytest.NewSession(t, key, id, replaytest.Options{Pieces: 60, Long: true})
 			units = append(units, f.Write(t, s.Entries())...)
 		}
 		doubled := append(slices.Clone(units), units...)

@@ -142,17 +142,21 @@ type Syslog struct {
 	Token Secret `yaml:"token"`
 	// Exact adds the exact bytes and their timing to the structured data.
 	Exact bool `yaml:"exact"`
+	// MaxMessageBytes is the greatest length of a message, its frame not counted. A record that needs
+	// more is sent in parts. The default is below what rsyslog (8 KiB) takes as installed.
+	MaxMessageBytes int64 `yaml:"max_message_bytes" as:"size" min:"2KB" max:"128KB"`
 	// Facility is a keyword of RFC 5424 §6.2.1 as syslog.conf has them. local0 by default: receivers
 	// have rules of their own for the others.
 	Facility string `yaml:"facility" enum:"kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local0|local1|local2|local3|local4|local5|local6|local7"`
 	TLS      TLS    `yaml:",inline"`
 
-	// What follows has no setting of its own: presets set it. What it means, syslog.Options tells.
-	TokenEnterprise, MaxMessageBytes int `yaml:"-"`
+	// TokenEnterprise has no setting of its own: presets set it. See syslog.Options.
+	TokenEnterprise int `yaml:"-"`
 }
 
 func (s *Syslog) setDefaults() {
 	s.Framing = "octet-counting"
+	s.MaxMessageBytes = 8000
 	s.Facility = "local0"
 }
 

@@ -11,7 +11,9 @@ type Papertrail struct {
 	Address string `yaml:"address" rule:"required" want:"the address of the log destination, such as logs2.papertrailapp.com:12345"`
 	// Exact adds the exact bytes and their timing to the structured data.
 	Exact bool `yaml:"exact"`
-	TLS   TLS  `yaml:",inline"`
+	// MaxMessageBytes is that of [Syslog]; the default is what the service takes.
+	MaxMessageBytes int64 `yaml:"max_message_bytes" as:"size" min:"2KB" max:"100000"`
+	TLS             TLS   `yaml:",inline"`
 }
 
 // SolarWinds is a preset for the syslog collector of SolarWinds Observability.
@@ -24,13 +26,17 @@ type SolarWinds struct {
 	Address string `yaml:"address" want:"a host and a port, such as syslog.collector.na-01.cloud.solarwinds.com:6514"`
 	// Exact adds the exact bytes and their timing to the structured data.
 	Exact bool `yaml:"exact"`
-	TLS   TLS  `yaml:",inline"`
+	// MaxMessageBytes is that of [Syslog]; the default is what the service takes.
+	MaxMessageBytes int64 `yaml:"max_message_bytes" as:"size" min:"2KB" max:"100000"`
+	TLS             TLS   `yaml:",inline"`
 }
 
 // papertrailMessage is from Papertrail's "Troubleshooting remote syslog reachability": "messages over
-// TCP that are up to 100,000 bytes". A line with exact can be longer: then it goes without its timing
-// or its exact bytes, and says so. (The same page says that a host name is cut at 120 characters.)
+// TCP that are up to 100,000 bytes". (The same page says that a host name is cut at 120 characters.)
 const papertrailMessage = 100_000
+
+func (p *Papertrail) setDefaults() { p.MaxMessageBytes = papertrailMessage }
+func (p *SolarWinds) setDefaults() { p.MaxMessageBytes = papertrailMessage }
 
 func (p *Papertrail) finish(d *decoder, path string) {
 	if d.usable(path + ".address") {
@@ -42,9 +48,9 @@ func (p *Papertrail) finish(d *decoder, path string) {
 // syslog is the drain that the preset stands for. Newlines keep the messages apart, as in Papertrail's own
 // sender, remote_syslog2; that it also takes octet counting could not be verified.
 func (p *Papertrail) syslog() *Syslog {
-	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS, MaxMessageBytes: papertrailMessage}
+	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS}
 	s.setDefaults()
-	s.Framing = "newline"
+	s.Framing, s.MaxMessageBytes = "newline", p.MaxMessageBytes
 	return s
 }
 
@@ -68,6 +74,7 @@ func (p *SolarWinds) finish(d *decoder, path string) {
 	if d.usable(path+".token") && strings.ContainsFunc(p.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`=]"@`, r) }) {
 		d.refuse(path+".token", "has a character in it that no ingestion token has, such as a space; expected the token alone, without @ and a number")
 	}
+	d.checkTokenLength(path, p.Token, p.MaxMessageBytes)
 	d.checkTLS(path, &p.TLS)
 }
 
@@ -78,11 +85,11 @@ func (p *SolarWinds) finish(d *decoder, path string) {
 // configurations of rsyslog that are in use, and could not be verified in the documentation. No limit for a
 // message could be found: that of Papertrail is used, whose accounts SolarWinds Observability takes over.
 func (p *SolarWinds) syslog() *Syslog {
-	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS, Token: p.Token, TokenEnterprise: 41058, MaxMessageBytes: papertrailMessage}
+	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS, Token: p.Token, TokenEnterprise: 41058}
 	if p.Region != "" {
 		s.Address = "syslog.collector." + p.Region + ".cloud.solarwinds.com:6514"
 	}
 	s.setDefaults()
-	s.Framing = "newline"
+	s.Framing, s.MaxMessageBytes = "newline", p.MaxMessageBytes
 	return s
 }

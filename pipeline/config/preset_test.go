@@ -51,7 +51,11 @@ func TestPresets(t *testing.T) {
 				if s.Token.IsSet() {
 					got = append(got, s.Token.Reveal())
 				}
-				if (s.TokenEnterprise == 41058) != (d.Type == "solarwinds") || s.MaxMessageBytes != 100_000 {
+				limit := int64(100_000)
+				if strings.HasSuffix(d.Name, "-full") {
+					limit = 64 << 10
+				}
+				if (s.TokenEnterprise == 41058) != (d.Type == "solarwinds") || s.MaxMessageBytes != limit {
 					t.Errorf("%+v", s)
 				}
 			default:

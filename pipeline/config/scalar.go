@@ -108,7 +108,8 @@ func missingUnit(f *field, text string, least int64, parse numberParser) string 
 	if f.as != "size" {
 		return ""
 	}
-	if value, _, ok := parse(text + "MB"); ok && value >= least {
+	value, _, ok := parse(text + "MB")
+	if most, _, bounded := parse(f.max); ok && value >= least && (!bounded || value <= most) {
 		return "; did you mean \"" + text + "MB\"?"
 	}
 	return ""

@@ -173,7 +173,19 @@ func (s *Syslog) finish(d *decoder, path string) {
 	if d.usable(path+".token") && strings.ContainsFunc(s.Token.Reveal(), notPrintable) {
 		d.refuse(path+".token", "has a space or a character in it that is not ASCII; expected one word")
 	}
+	d.checkTokenLength(path, s.Token, s.MaxMessageBytes)
 	d.checkTLS(path, &s.TLS)
+}
+
+// checkTokenLength refuses a token that leaves too little of each syslog message for the record.
+func (d *decoder) checkTokenLength(path string, token Secret, maxMessage int64) {
+	at, limit := path+".token", path+".max_message_bytes"
+	if d.given(limit) && !d.usable(limit) {
+		return
+	}
+	if most := int(maxMessage / 8); d.usable(at) && len(token.Reveal()) > most {
+		d.refuse(at, "has %d bytes; expected at most %d, an eighth of max_message_bytes", len(token.Reveal()), most)
+	}
 }
 
 // checkSecretLine refuses a secret that cannot be a part of one line of a protocol.

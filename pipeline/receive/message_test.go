@@ -233,3 +233,22 @@ func FuzzParseMessage(f *testing.F) {
 		RecordOf(m)
 	})
 }
+
+// TestRecordOfPart: a part's record has the text without the part's number.
+func TestRecordOfPart(t *testing.T) {
+	for _, c := range []struct{ part, message, want string }{
+		{`part="2/5" part_offset="7"`, "tok operation_id=42 part=2/5 part=2/5 x", "part=2/5 x"},
+		{`part="2/5" part_offset="7"`, "operation_id=42 part=2/5 ", ""},
+		{`part="2/5" part_offset="7"`, "operation_id=42 part=2/5", ""},
+		{`part="2/5" part_offset="7"`, "operation_id=42 part=2/55 x", "part=2/55 x"},
+		{`sequence="1"`, "operation_id=42 part=2/5 x", "part=2/5 x"},
+	} {
+		m, err := ParseMessage([]byte(`<134>1 - - web 42 output [session@32473 operation_id="42" ` + c.part + "] " + c.message))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := RecordOf(m); r.Text != c.want || r.Part != m.Data[SessionID].Get("part") {
+			t.Errorf("%s: %q, want %q", c.message, r.Text, c.want)
+		}
+	}
+}

@@ -74,6 +74,9 @@ type Record struct {
 	LastSequence       uint64    `json:"last_sequence,omitempty"`
 	Uncertain          bool      `json:"uncertain,omitempty"`
 	Signature          string    `json:"signature"`
+	// Part and PartOffset are there in a syslog message that is one part of a record, such as "2/5".
+	Part       string `json:"part,omitempty"`
+	PartOffset string `json:"part_offset,omitempty"`
 }
 
 // Exact is the exact bytes that the terminal showed, as far as the record has them.
@@ -120,6 +123,10 @@ func RecordOf(m *Message) Record {
 			r.EndedBecause = value
 		case "signature":
 			r.Signature = value
+		case "part":
+			r.Part = value
+		case "part_offset":
+			r.PartOffset = value
 		case "log_base64":
 			r.LogBase64, _ = base64.StdEncoding.DecodeString(value)
 		case "sequence":
@@ -149,11 +156,24 @@ func RecordOf(m *Message) Record {
 		}
 	}
 	r.Text = m.Text
-	// The message is: [TOKEN ]operation_id=ID TEXT.
+	// The message is: [TOKEN ]operation_id=ID [part=NUMBER/TOTAL ]TEXT.
 	if r.OperationID != "" {
 		if _, text, ok := strings.Cut(m.Text, "operation_id="+r.OperationID+" "); ok {
-			r.Text = text
+			r.Text, _ = r.CutPart(text)
 		}
 	}
 	return r
+}
+
+// CutPart returns a message's text without the number of its part, and reports whether it was there. The
+// text of a whole record stays as it is.
+func (r *Record) CutPart(text string) (rest string, ok bool) {
+	if r.Part == "" {
+		return text, true
+	}
+	rest, ok = strings.CutPrefix(text, "part="+r.Part)
+	if !ok || rest != "" && rest[0] != ' ' {
+		return text, false
+	}
+	return strings.TrimPrefix(rest, " "), true
 }

@@ -24,7 +24,7 @@ func TestSinks(t *testing.T) {
 	}
 	openSyslog := func(framing syslog.Framing) func() (sinks.Sink, error) {
 		return func() (sinks.Sink, error) {
-			return syslog.New(syslog.Options{Address: b.SyslogAddr().String(), TLS: trust, Framing: framing, Token: "tok3n", Exact: true})
+			return syslog.New(syslog.Options{Address: b.SyslogAddr().String(), TLS: trust, Framing: framing, Token: "tok3n", Exact: true, MaxMessageBytes: syslog.MaxMaxMessageBytes})
 		}
 	}
 	entries := sinktest.Entries(1, 200)

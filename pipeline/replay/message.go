@@ -32,7 +32,7 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	element := m.Data[receive.SessionID]
 	w := receive.RecordOf(m)
 	// The message has the ID in printable ASCII, behind a token.
-	text := m.Text
+	text, ok := m.Text, false
 	if _, after, ok := strings.Cut(text, "operation_id="); ok {
 		id, rest, _ := strings.Cut(after, " ")
 		w.Text, text = rest, id
@@ -42,10 +42,20 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	if w.OperationID == "" {
 		return nil, errors.New("it names no operation")
 	}
+	var part Part
+	if w.Part != "" {
+		if part, err = parsePart(w.Part, w.PartOffset); err != nil {
+			return nil, err
+		}
+		if w.Text, ok = w.CutPart(w.Text); !ok {
+			return nil, errors.New("the numbers of its part contradict each other")
+		}
+	}
 	if !headed {
 		w.Event = eventOf(element)
 	}
 	r := d.record(&w)
+	r.Part = part
 	if !headed {
 		r.Lost |= LostTime
 	}
@@ -64,7 +74,6 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	if element.Get("omitted") != "" {
 		r.Lost |= LostByDrain
 	}
-	var ok bool
 	if r.TextDigest, ok = parseDigest(w.TextDigest); !ok {
 		r.Lost |= LostTextDigest
 		r.Faults = append(r.Faults, "text_digest is no SHA-256 digest")

@@ -147,7 +147,9 @@ func (a *assembler) unowned(b Broken) {
 }
 
 func (a *assembler) add(r *Record, grouped bool) error {
-	a.summary.Records++
+	if r.Part.Total == 0 {
+		a.summary.Records++
+	}
 	id := r.Operation.ID
 	if grouped && id != a.current {
 		if err := a.give(a.current); err != nil {
@@ -233,15 +235,26 @@ func (a *assembler) giveAll(ctx context.Context) error {
 
 // give gives out what has come of an operation, and forgets it.
 func (a *assembler) give(id string) error {
-	records := a.piles[id]
+	pile := a.piles[id]
 	delete(a.piles, id)
+	whole := 0
+	for _, r := range pile {
+		if r.Part.Total == 0 {
+			whole++
+		}
+	}
+	records, broken := joinParts(pile)
+	a.summary.Records += len(records) - whole
 	if len(records) == 0 {
+		for _, b := range broken {
+			a.unowned(b)
+		}
 		return nil
 	}
 	for i, part := range divide(records) {
 		s := newSession(part)
 		if i == 0 {
-			s.Broken = a.lost[id]
+			s.Broken = append(a.lost[id], broken...)
 			delete(a.lost, id)
 		}
 		if s.Started.Before(a.sel.Since) {

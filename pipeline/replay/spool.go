@@ -43,6 +43,7 @@ type aside struct {
 	Lost      Lost
 	Faults    []string `json:",omitempty"`
 	Place     Place
+	Part      Part `json:",omitzero"`
 }
 
 // put writes a record: uvarint length, a segment of that record alone, uvarint length, JSON of an aside.
@@ -60,7 +61,7 @@ func (s *spool) put(r *Record) error {
 			return fmt.Errorf("keep the records outside of memory: %w", err)
 		}
 	}
-	a := aside{Operation: r.Operation != p.last, Lost: r.Lost, Faults: r.Faults, Place: r.Place}
+	a := aside{Operation: r.Operation != p.last, Lost: r.Lost, Faults: r.Faults, Place: r.Place, Part: r.Part}
 	operation := []byte("{}")
 	var err error
 	if a.Operation {
@@ -125,7 +126,7 @@ func (s *spool) read(i int, each func(*Record)) error {
 		if a.Operation {
 			operation = read.Operation
 		}
-		each(&Record{Record: read.Records[0], Operation: operation, Lost: a.Lost, Faults: a.Faults, Place: a.Place})
+		each(&Record{Record: read.Records[0], Operation: operation, Lost: a.Lost, Faults: a.Faults, Place: a.Place, Part: a.Part})
 	}
 }
 

@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net"
@@ -19,19 +20,20 @@ const maxKept = 8 << 20
 // A batch encodes entries into the bytes of a connection. It is for one goroutine.
 type batch struct {
 	priority   srslog.Priority
-	maxMessage int // in bytes; 0 for no limit
+	maxMessage int // in bytes
 	writer     *srslog.Writer
 	encoder    encoder
 	newline    bool         // the framing
 	data       []byte       // the framed messages
 	entry      sinks.Entry  // the one that srslog is to write
-	start      int          // in data: where that begins, with its framing
+	part       *part        // the one of it; nil for the whole record
+	start      int          // in data: where its message begins, with its framing
 	size       int          // of its message in bytes, without framing
-	tooLong    []sinks.Item // the entries that the last encode left out
+	tooLong    []sinks.Item // the entries that the last encode left out: no part of them fits
 }
 
 func newBatch(o Options) (*batch, error) {
-	b := &batch{priority: o.priority(), maxMessage: o.MaxMessageBytes, encoder: encoder{exact: o.Exact}, newline: o.Framing == Newline}
+	b := &batch{priority: o.priority(), maxMessage: cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes), encoder: encoder{exact: o.Exact}, newline: o.Framing == Newline}
 	switch {
 	case o.TokenEnterprise != 0:
 		b.encoder.element = fmt.Sprintf("[%s@%d]", o.Token, o.TokenEnterprise)
@@ -67,19 +69,32 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 		if entry.Record.Event == schema.EventGap && p&7 > srslog.LOG_WARNING {
 			p = p&^7 | srslog.LOG_WARNING
 		}
-		b.entry = entry
-		b.writer.WriteWithPriority(p, nil) // to unused: there is no error
-		if !b.fits() {
-			b.data = b.data[:b.start]
+		b.entry, b.start, b.size = entry, len(b.data), len(entry.Record.Text)
+		if b.size <= b.maxMessage {
+			b.writer.WriteWithPriority(p, nil) // to unused: there is no error
+		}
+		if b.size > b.maxMessage && !b.encodeParts(p) {
 			b.tooLong = append(b.tooLong, sinks.Item{Index: i, Verdict: sinks.TooLarge,
-				Reason: fmt.Sprintf("not sent: its message has %d bytes, and the drain takes %d", b.size, b.maxMessage)})
+				Reason: fmt.Sprintf("not sent: what each part of its message repeats leaves no room within %d bytes: raise max_message_bytes", b.maxMessage)})
 		}
 	}
 	b.entry = sinks.Entry{}
 	return b.data
 }
 
-func (b *batch) fits() bool { return b.maxMessage == 0 || b.size <= b.maxMessage }
+// encodeParts encodes a record that is too long for one message as several, from b.start on. It reports
+// whether each of them fits.
+func (b *batch) encodeParts(p srslog.Priority) bool {
+	b.data = b.data[:b.start]
+	parts := b.encoder.split(p, b.entry.Operation, b.entry.Record, b.maxMessage)
+	for i := range parts {
+		b.part = &parts[i]
+		b.writer.WriteWithPriority(p, nil) // to unused: there is no error
+	}
+	b.part = nil
+	b.encoder.release()
+	return len(parts) > 0
+}
 
 // room is as much as the framing in front of most messages needs.
 const room = "000 "
@@ -89,13 +104,13 @@ const room = "000 "
 // what srslog has to write is nothing.
 func (b *batch) format(p srslog.Priority, _, _, _ string) string {
 	b.start = len(b.data)
-	for x := whole; ; x++ {
-		b.data = b.encoder.append(append(b.data[:b.start], room...), p, b.entry.Operation, b.entry.Record, x)
-		b.size = len(b.data) - b.start - len(room)
-		if b.fits() || x == withoutLog || !b.encoder.exact {
-			return ""
-		}
+	r := b.entry.Record
+	if b.part != nil {
+		r = &b.part.record
 	}
+	b.data = b.encoder.append(append(b.data, room...), p, b.entry.Operation, r, b.part)
+	b.size = len(b.data) - b.start - len(room)
+	return ""
 }
 
 // frame is the srslog.Framer, likewise: octet counting (RFC 6587 §3.4.1), or a newline at the end (§3.4.2).

@@ -52,7 +52,7 @@ func BenchmarkEncode(b *testing.B) {
 		for b.Loop() {
 			data = data[:0]
 			for _, entry := range entries {
-				data = e.append(data, 134, entry.Operation, entry.Record, whole)
+				data = e.append(data, 134, entry.Operation, entry.Record, nil)
 			}
 		}
 		report(b, len(data))

@@ -15,8 +15,7 @@
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
 // text_digest; stream="stderr", partial="true" and altered="true" where they apply; what the event tells
 // (for a start interactive, width, height, command; for an end exit_status, reason, bytes, signature); and
-// with [Options.Exact] log_base64, which is the exact bytes, and timing, or in omitted the names of those
-// that [Options.MaxMessageBytes] left no room for. Who the user is stays out of it: a
+// with [Options.Exact] log_base64, which is the exact bytes, and timing. Who the user is stays out of it: a
 // syslog drain has the operation's ID for that. 32473 is the enterprise number reserved for examples
 // (RFC 5612).
 //
@@ -27,10 +26,22 @@
 // The message has no byte order mark, which §6.4 allows ("MSG-ANY"): rsyslog and syslog-ng would show
 // it as three bytes of text. It is UTF-8 all the same.
 //
-// TEXT is the record's text, of at most 16 KiB of output as ttydrain records it, and is not cut here; of a
-// command, 8 KiB and "…".
-// Receivers may cut (§6.1): they have to take 480 bytes, and take 8 KiB (rsyslog) or 64 KiB (syslog-ng)
-// unless they are told otherwise with maxMessageSize and log-msg-size. Set 32 KiB, and with exact 128 KiB.
+// # Parts
+//
+// Receivers may cut (§6.1): they have to take 480 bytes, should take 2 KiB, and as installed take 8 KiB
+// (rsyslog) or 64 KiB (syslog-ng). A record whose message is longer than [Options.MaxMessageBytes] is
+// therefore sent in parts. Each part is a message of its own with the same header, digests, short
+// parameters and sequenceId. It has, behind altered, part="2/5", the number of the part and of all, and
+// part_offset, and says the same before its text:
+//
+//	… [session@32473 … part="2/5" part_offset="7012" …][meta sequenceId="…"] TOKEN operation_id=… part=2/5 TEXT
+//
+// The parts divide the text, command, reason, ended_by, ended_because, signature, log_base64 and timing, in
+// this order, so that the first parts have the text. No part ends within a character, an escape or a
+// group of base64. The pieces of a field, in the order of the parts, are its value: base64 is decoded
+// piece by piece or joined. part_offset is the number of bytes in the parts before, with escapes
+// and base64 undone. A part is recognisable as a repeat by operation ID, sequence, part and part_offset:
+// after a change of the limit, the parts of a record that is sent again are others.
 //
 // Whatever a record holds, a line has no control character in it: neither C0, DEL or C1 controls nor
 // U+2028 and U+2029. A tab and these two become a space, each of the others U+FFFD, as does each byte

@@ -2,6 +2,14 @@ package syslog
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,92 +18,190 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// TestMessageBytes: a message that is too long goes without what can be left out, and says so.
-func TestMessageBytes(t *testing.T) {
-	entry := sinks.Entry{Operation: operation(), Record: &schema.Record{Sequence: 1, Time: at,
-		Text: []byte("the text"), Log: bytes.Repeat([]byte("log"), 100), Timing: bytes.Repeat([]byte("0:1 "), 100)}}
-	size := func(o Options, x extent) int {
-		b, err := newBatch(o)
+// random makes records of any event whose values are of any length and any bytes, with the longest names.
+type random struct{ *rand.Rand }
+
+func (r random) bytes(most int) []byte {
+	b := make([]byte, r.IntN(most+1))
+	kind := r.IntN(5)
+	for i := range b {
+		switch kind {
+		case 0: // any bytes: three of four of them become U+FFFD
+			b[i] = byte(r.Uint32())
+		case 1: // what has to be escaped in structured data
+			b[i] = "\"\\]"[r.IntN(3)]
+		case 2:
+			b[i] = 0xc3
+		default:
+			b[i] = byte(' ' + r.IntN(95))
+		}
+	}
+	if kind == 4 { // characters of several bytes
+		return []byte(strings.Repeat([]string{"ü", "界", "🚀", "\u202e", "e\u0301", "\ufffd"}[r.IntN(6)], len(b)/3))
+	}
+	return b
+}
+
+func (r random) record() *schema.Record {
+	yes, status, total := true, -2147483648, uint64(math.MaxUint64)
+	record := &schema.Record{Event: schema.Event(r.IntN(5)), Stream: schema.Stderr, Partial: true, Sequence: r.Uint64(), Offset: math.MaxUint64,
+		Time: r.Int64N(4e18), Text: r.bytes(20_000)}
+	if record.Event == schema.EventOutput {
+		record.Log, record.Timing = r.bytes(20_000), r.bytes(r.IntN(60_000)+1)
+		return record
+	}
+	text := func() string { return string(r.bytes(r.IntN(40_000) + 1)) }
+	record.Detail = &schema.Detail{Interactive: &yes, Width: math.MaxInt, Height: math.MaxInt, ExitStatus: &status, Bytes: &total, LastSequence: math.MaxUint64,
+		Uncertain: true, Command: text(), Reason: text(), EndedBy: text(), EndedBecause: text(), Signature: text()}
+	return record
+}
+
+func (r random) options() Options {
+	o := Options{MaxMessageBytes: []int{0, MinMaxMessageBytes, MinMaxMessageBytes + r.IntN(6000), MaxMaxMessageBytes}[r.IntN(4)], Exact: r.IntN(2) == 0}
+	o.Token = strings.Repeat("T", r.IntN(1+cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes)/8))
+	if o.Token != "" && r.IntN(2) == 0 {
+		o.TokenEnterprise = math.MaxInt32
+	}
+	o.Framing = Framing(r.IntN(2))
+	return o
+}
+
+// TestParts: whatever a record holds, no message is longer than the limit, and the parts joined are the
+// message that it would be without one.
+func TestParts(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := random{rand.New(rand.NewPCG(seed, 0))}
+	records, parted := 300, 0
+	if testing.Short() {
+		records = 60
+	}
+	for range records {
+		o := r.options()
+		op := &schema.Operation{ID: strings.Repeat([]string{"4", `"`, "界"}[r.IntN(3)], 128), App: strings.Repeat("a", 100), Host: strings.Repeat("h", 300)}
+		entry := sinks.Entry{Operation: op, Record: r.record()}
+		if err := (Options{Address: "h:1", Token: o.Token, TokenEnterprise: o.TokenEnterprise, MaxMessageBytes: o.MaxMessageBytes}).Check(); err != nil {
+			t.Fatal(err)
+		}
+		got := whole(t, o, entry)
+		unlimited, err := newBatch(o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(b.encoder.append(nil, b.priority, entry.Operation, entry.Record, x))
+		unlimited.maxMessage = math.MaxInt
+		messages, err := syslogtest.Split(unlimited.encode([]sinks.Entry{entry}), o.Framing == Newline)
+		if err != nil || len(messages) != 1 {
+			t.Fatalf("%d messages: %v", len(messages), err)
+		}
+		if len(messages[0]) > cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes) {
+			parted++
+		}
+		want, err := syslogtest.Parse(withoutElement(o, messages[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("limit %d: the parts joined differ from the message:\n%.2000q\n%.2000q", o.MaxMessageBytes, fmt.Sprint(got), fmt.Sprint(want))
+		}
 	}
-	exact := Options{Exact: true}
-	for _, c := range []struct {
-		name        string
-		exact       bool
-		limit       int
-		omitted     string
-		log, timing bool
-		sent        bool
-	}{
-		{"no limit", true, 0, "", true, true, true},
-		{"it fits", true, size(exact, whole), "", true, true, true},
-		{"one byte too long", true, size(exact, whole) - 1, "timing", true, false, true},
-		{"it fits without its timing", true, size(exact, withoutTiming), "timing", true, false, true},
-		{"it fits without its bytes", true, size(exact, withoutTiming) - 1, "timing log_base64", false, false, true},
-		{"it just fits without its bytes", true, size(exact, withoutLog), "timing log_base64", false, false, true},
-		{"it does not fit", true, size(exact, withoutLog) - 1, "", false, false, false},
-		{"it fits, not exact", false, size(Options{}, whole), "", false, false, true},
-		{"it does not fit, not exact", false, size(Options{}, whole) - 1, "", false, false, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b, err := newBatch(Options{Exact: c.exact, MaxMessageBytes: c.limit})
-			if err != nil {
+	if parted < records/5 {
+		t.Errorf("only %d of %d records were in parts", parted, records)
+	}
+}
+
+// TestPartsReadable: the first parts have the record's text, cut between characters, and each part says
+// which it is.
+func TestPartsReadable(t *testing.T) {
+	r := &schema.Record{Sequence: 7, Time: at, Text: []byte(strings.Repeat("Zeile 1 ü ", 700)), Log: bytes.Repeat([]byte("Zeile 1 ü "), 700)}
+	messages, err := syslogtest.Split(encoded(t, Options{Exact: true, MaxMessageBytes: 4096}, sinks.Entry{Operation: operation(), Record: r}), false)
+	if err != nil || len(messages) < 4 {
+		t.Fatalf("%d messages: %v", len(messages), err)
+	}
+	for i, m := range messages {
+		lead := fmt.Sprintf("] operation_id=42 part=%d/%d ", i+1, len(messages))
+		_, text, ok := strings.Cut(string(m), lead)
+		if !ok || (i < 2) != (len(text) > 2000) {
+			t.Errorf("part %d: %d bytes of text in %q, want it behind %q", i+1, len(text), m, lead)
+		}
+	}
+}
+
+// TestGoldenParts holds the bytes of parts on the wire: copies that have them have to stay readable.
+func TestGoldenParts(t *testing.T) {
+	entries := session()[:2]
+	entries[0].Record.Detail.Command = "printf '%s\n' " + strings.Repeat(`"grüße [世界]" \ `, 50)
+	entries[1].Record.Text = []byte(strings.Repeat("grüße, 世界 ", 150))
+	entries[1].Record.Log = []byte(strings.Repeat("grüße, 世界\t", 90) + "\r\n")
+	entries[1].Record.Timing = []byte("0:5" + strings.Repeat(" 1200:22", 90))
+	for _, framing := range []Framing{OctetCounting, Newline} {
+		file := filepath.Join("testdata", []string{"parts", "newline-parts"}[framing]+".golden")
+		got := encoded(t, Options{Framing: framing, Exact: framing == Newline, Token: "t0k3n", MaxMessageBytes: MinMaxMessageBytes}, entries...)
+		if *update {
+			if err := os.WriteFile(file, got, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			messages, err := syslogtest.Split(b.encode([]sinks.Entry{entry}), false)
-			if err != nil || (len(messages) == 1) != c.sent {
-				t.Fatalf("%d messages: %v", len(messages), err)
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) || !strings.Contains(string(got), ` part="2/`) {
+			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+	}
+}
+
+// TestInstalledSizes: servers as installed take messages of the default's length whole.
+func TestInstalledSizes(t *testing.T) {
+	for _, server := range servers {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			drain := server.start(t, syslogtest.Options{Newline: server.framing == Newline})
+			sink := open(t, Options{Address: drain.Address, TLS: drain.TLS(), Framing: server.framing, Exact: true})
+			defer sink.Close()
+			batch := numbered(1, 80, 0)
+			for i := range batch {
+				r := batch[i].Record
+				r.Text = bytes.Repeat([]byte("界"), 2520+i) // the shortest one fits, and from one on there are two parts
+				r.Log = []byte("x")
 			}
-			if !c.sent {
-				e := sinks.AsError(b.refused())
-				if e.Verdict != sinks.TooLarge || len(e.Items) != 1 || e.Items[0].Index != 0 || e.Items[0].Verdict != sinks.TooLarge || !strings.Contains(e.Reason, "not sent: its message has") {
-					t.Errorf("%+v", e)
+			write(t, sink, batch)
+			holds(t, drain, len(batch))
+			longest, parts := 0, 0
+			for _, m := range drain.Lines(t, len(batch)+1) {
+				longest = max(longest, len(m.Raw))
+				if strings.Contains(m.Raw, " part=") {
+					parts++
 				}
-				return
 			}
-			if err := b.refused(); err != nil {
-				t.Error(err)
-			}
-			p, err := syslogtest.Parse(messages[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			session := p.Params["session@32473"]
-			if session["omitted"] != c.omitted || (session["log_base64"] != "") != c.log || (session["timing"] != "") != c.timing || !strings.HasSuffix(p.Text, "the text") {
-				t.Errorf("%s", messages[0])
-			}
-			if c.limit > 0 && len(messages[0]) > c.limit {
-				t.Errorf("%d bytes, the limit is %d", len(messages[0]), c.limit)
+			if longest > DefaultMaxMessageBytes || longest < DefaultMaxMessageBytes-4 || parts == 0 || parts == len(batch)*2 {
+				t.Errorf("the longest message has %d bytes, %d parts", longest, parts)
 			}
 		})
 	}
 }
 
-// TestTooLongAmongOthers: what is too long is told, and all else is delivered; the next batch too.
-func TestTooLongAmongOthers(t *testing.T) {
+// TestNoRoom: a record whose parts would not fit either is reported, and all others are delivered.
+func TestNoRoom(t *testing.T) {
 	drain := syslogtest.StartRsyslog(t, syslogtest.Options{})
-	sink := open(t, Options{Address: drain.Address, TLS: drain.TLS(), MaxMessageBytes: 1000})
+	sink := open(t, Options{Address: drain.Address, TLS: drain.TLS()})
 	defer sink.Close()
-	batch := numbered(1, 6, 50)
-	for _, i := range []int{1, 4} {
-		batch[i] = numbered(i+1, 1, 2000)[0]
-	}
+	batch := numbered(1, 4, 50)
+	other := operation()
+	other.ID = strings.Repeat("4", DefaultMaxMessageBytes)
+	batch[1].Operation = other
 	e := sinks.AsError(sink.Write(t.Context(), batch))
-	if e.Verdict != sinks.TooLarge || len(e.Items) != 2 || e.Items[0].Index != 1 || e.Items[1].Index != 4 {
+	if e.Verdict != sinks.TooLarge || len(e.Items) != 1 || e.Items[0].Index != 1 || !strings.Contains(e.Reason, "raise max_message_bytes") {
 		t.Fatalf("%+v", e)
 	}
-	if e := sinks.AsError(sink.Write(t.Context(), batch[4:5])); e.Verdict != sinks.TooLarge || len(e.Items) != 1 {
+	if e := sinks.AsError(sink.Write(t.Context(), batch[1:2])); e.Verdict != sinks.TooLarge || len(e.Items) != 1 {
 		t.Fatalf("%+v", e)
 	}
-	write(t, sink, numbered(7, 1, 50))
 	var got []uint64
-	for _, g := range received(t, drain, 5) {
+	for _, g := range received(t, drain, 3) {
 		got = append(got, g.Sequence)
 	}
-	if len(got) != 5 || got[0] != 1 || got[1] != 3 || got[2] != 4 || got[3] != 6 || got[4] != 7 {
+	if !slices.Equal(got, []uint64{1, 3, 4}) {
 		t.Errorf("the server has %v", got)
 	}
 }
@@ -129,7 +235,9 @@ func TestTokenOptions(t *testing.T) {
 	}{
 		{Options{TokenEnterprise: 41058}, "token is missing"},
 		{Options{TokenEnterprise: -1}, "negative"},
-		{Options{MaxMessageBytes: -1}, "negative"},
+		{Options{MaxMessageBytes: MinMaxMessageBytes - 1}, "is not from 2048 to 131072"},
+		{Options{MaxMessageBytes: MaxMaxMessageBytes + 1}, "is not from 2048 to 131072"},
+		{Options{Token: strings.Repeat("hunter", 200)}, "expected at most 1000"},
 		{Options{TokenEnterprise: 41058, Token: "hunter2@41058"}, "structured data cannot have"},
 		{Options{TokenEnterprise: 41058, Token: `hunter2"`}, "structured data cannot have"},
 		{Options{TokenEnterprise: 41058, Token: "hunter 2"}, "one word"},

@@ -9,10 +9,6 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// maxCommand is how many bytes of a command line go into a message. A person can ask for one of 256 KiB,
-// and rsyslog takes a frame of more than 200,000 bytes for an error, after which it misreads what follows.
-const maxCommand = 8 << 10
-
 // maxSequenceID is the greatest sequenceId (RFC 5424 §7.3.1); after it comes 1.
 const maxSequenceID = 1<<31 - 1
 
@@ -22,6 +18,10 @@ type encoder struct {
 	element string // structured data with the token in it, or ""
 	exact   bool
 	text    []byte // the message's text, made safe; reused from line to line
+
+	scratch []byte  // a message that is measured; reused
+	parted  []field // of the record that was split last; reused
+	parts   []part  // of the record that was split last; reused
 
 	op     *schema.Operation // what follows is made of; nil for none
 	header []byte            // HOST APP OPERATION_ID, each between spaces
@@ -44,22 +44,14 @@ func (e *encoder) of(op *schema.Operation) {
 	e.lead = append(appendWord(e.lead, op.ID, maxProcID), ' ')
 }
 
-// An extent is how much of what [Options.Exact] adds is in a message.
-type extent uint8
-
-const (
-	whole extent = iota
-	withoutTiming
-	withoutLog
-)
-
-// append appends the message of a record, without framing.
-func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r *schema.Record, x extent) []byte {
+// append appends the message of a record, without framing. part is the one that r is the content of;
+// nil for a whole record.
+func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r *schema.Record, part *part) []byte {
 	if op != e.op {
 		e.of(op)
 	}
 	text, altered := r.Text, false
-	if !schema.IsPrintable(text) {
+	if (part == nil || !part.plain) && !schema.IsPrintable(text) {
 		e.text, altered = appendSafe(e.text[:0], text, inMessage)
 		text = e.text
 	}
@@ -82,33 +74,31 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	if r.Partial {
 		dst = append(dst, ` partial="true"`...)
 	}
-	if altered {
+	if altered || part != nil && part.altered {
 		dst = append(dst, ` altered="true"`...)
+	}
+	if part != nil {
+		dst = part.appendParams(dst)
 	}
 	if r.Detail != nil {
 		dst = appendDetail(dst, r.Detail)
 	}
 	if e.exact && len(r.Log) > 0 {
-		switch x {
-		case withoutTiming:
-			dst = append(dst, ` omitted="timing"`...)
-		case withoutLog:
-			dst = append(dst, ` omitted="timing log_base64"`...)
-		}
-		if x < withoutLog {
-			dst = append(dst, ` log_base64="`...)
-			dst = base64.StdEncoding.AppendEncode(dst, r.Log)
-			dst = append(dst, '"')
-		}
-		if x < withoutTiming && len(r.Timing) > 0 {
-			dst = appendParam(dst, "timing", r.Timing)
-		}
+		dst = append(dst, ` log_base64="`...)
+		dst = base64.StdEncoding.AppendEncode(dst, r.Log)
+		dst = append(dst, '"')
+	}
+	if e.exact && len(r.Timing) > 0 {
+		dst = appendParam(dst, "timing", r.Timing)
 	}
 	dst = append(dst, `][meta sequenceId="`...)
 	dst = strconv.AppendUint(dst, sequenceID(r.Sequence), 10)
 	dst = append(dst, `"] `...)
 
 	dst = append(dst, e.lead...)
+	if part != nil {
+		dst = append(part.appendNumber(append(dst, "part="...)), ' ')
+	}
 	return append(dst, text...)
 }
 
@@ -124,11 +114,7 @@ func appendDetail(dst []byte, d *schema.Detail) []byte {
 		dst = appendParam(dst, "height", strconv.Itoa(d.Height))
 	}
 	if d.Command != "" {
-		if len(d.Command) <= maxCommand {
-			dst = appendParam(dst, "command", d.Command)
-		} else {
-			dst = appendParam(dst, "command", d.Command[:maxCommand]+"…")
-		}
+		dst = appendParam(dst, "command", d.Command)
 	}
 	if d.ExitStatus != nil {
 		dst = appendParam(dst, "exit_status", strconv.Itoa(*d.ExitStatus))

@@ -1,6 +1,8 @@
 package syslog
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/base64"
 	"flag"
 	"fmt"
@@ -130,7 +132,7 @@ func TestHostileText(t *testing.T) {
 		{"override", "a\u202eb\u2066c", "a\u202eb\u2066c"},
 		{"replacement character", "a\ufffdb", "a\ufffdb"},
 		{"beyond the basic plane", "🚀", "🚀"},
-		{"long", strings.Repeat("0123456789abcdef", 1024), strings.Repeat("0123456789abcdef", 1024)},
+		{"long", strings.Repeat("0123456789abcdef", 400), strings.Repeat("0123456789abcdef", 400)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := &schema.Record{Sequence: 1, Time: at, Text: []byte(test.text)}
@@ -194,18 +196,42 @@ func parseOne(t testing.TB, o Options, e sinks.Entry) *syslogtest.Parsed {
 	return p
 }
 
-func TestLongCommand(t *testing.T) {
-	for _, length := range []int{maxCommand, maxCommand + 1, 256 << 10} {
-		r := &schema.Record{Event: schema.EventStart, Time: at, Detail: &schema.Detail{Command: strings.Repeat("\xff", length)}}
-		p := parseOne(t, Options{}, sinks.Entry{Operation: operation(), Record: r})
-		want := strings.Repeat("\ufffd", maxCommand)
-		if length > maxCommand {
-			want += "…"
+// whole returns the message of the record in an entry, joined where it is in parts.
+func whole(t testing.TB, o Options, e sinks.Entry) *syslogtest.Parsed {
+	t.Helper()
+	messages, err := syslogtest.Split(encoded(t, o, e), o.Framing == Newline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var joiner syslogtest.Joiner
+	for i, m := range messages {
+		if limit := cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes); len(m) > limit {
+			t.Fatalf("a message has %d bytes, the limit is %d: %q", len(m), limit, m)
 		}
-		if got := p.Params["session@32473"]["command"]; got != want {
-			t.Errorf("a command of %d bytes has %d characters in the message", length, utf8.RuneCountInString(got))
+		p, err := syslogtest.Parse(withoutElement(o, m))
+		if err == nil {
+			p, err = joiner.Add(p)
+		}
+		if err != nil {
+			t.Fatalf("%v: %q", err, m)
+		}
+		if p != nil && i != len(messages)-1 {
+			t.Fatalf("there are messages behind those of the record: %q", messages[i+1:])
+		}
+		if p != nil {
+			return p
 		}
 	}
+	t.Fatalf("%d messages do not make a record", len(messages))
+	return nil
+}
+
+// withoutElement removes the element of the token, whose name may be longer than RFC 5424 allows.
+func withoutElement(o Options, message []byte) []byte {
+	if o.TokenEnterprise == 0 {
+		return message
+	}
+	return bytes.Replace(message, fmt.Appendf(nil, "[%s@%d]", o.Token, o.TokenEnterprise), nil, 1)
 }
 
 // FuzzLine: whatever a record holds, it is one message on the wire, with what it should have in it.
@@ -221,7 +247,7 @@ func FuzzLine(f *testing.F) {
 		op := &schema.Operation{ID: id, App: app, Host: host, User: schema.User{Name: name, Email: name}}
 		r := &schema.Record{Event: schema.Event(event % 5), Sequence: sequence, Time: at, Text: text, Log: log, Timing: text,
 			Detail: &schema.Detail{Command: command, Reason: command, Signature: name}}
-		p := parseOne(t, o, sinks.Entry{Operation: op, Record: r})
+		p := whole(t, o, sinks.Entry{Operation: op, Record: r})
 		_, body, ok := strings.Cut(p.Text, "tok operation_id="+p.ProcID+" ")
 		if !ok {
 			t.Fatalf("MSG is %q", p.Text)
@@ -232,7 +258,7 @@ func FuzzLine(f *testing.F) {
 		if want := base64.StdEncoding.EncodeToString(log); exact && p.Params["session@32473"]["log_base64"] != want {
 			t.Fatalf("log_base64 is %q, want %q", p.Params["session@32473"]["log_base64"], want)
 		}
-		if got := p.Params["session@32473"]["command"]; len(command) <= maxCommand && utf8.RuneCountInString(got) != utf8.RuneCountInString(command) {
+		if got := p.Params["session@32473"]["command"]; utf8.RuneCountInString(got) != utf8.RuneCountInString(command) {
 			t.Fatalf("command is %q of %q", got, command)
 		}
 	})

@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -28,10 +29,10 @@ type Options struct {
 	// token as structured data: then it is the element [TOKEN@NUMBER], the first of each message, and
 	// not in front of the text. Such tokens are longer than RFC 5424 §6.3.2 lets an element's name be.
 	TokenEnterprise int
-	// MaxMessageBytes is how long a message may be without its framing, where a server cuts or refuses
-	// longer ones; 0 for no limit. One that is too long is sent without its timing, then without its
-	// exact bytes, and omitted says so; where that is not enough, it is not sent and has the verdict
-	// TooLarge. Nothing is cut.
+	// MaxMessageBytes is the greatest length of a message without its framing, from MinMaxMessageBytes to
+	// MaxMaxMessageBytes; DefaultMaxMessageBytes when 0. A record that needs more is sent in parts. One
+	// whose parts would not fit either has the verdict TooLarge, which takes a token or an operation's
+	// ID that is longer than any that ttydrain makes.
 	MaxMessageBytes int
 	// Exact adds the exact bytes (base64) and their timing to the structured data.
 	Exact bool
@@ -55,6 +56,17 @@ const (
 )
 
 const defaultTimeout = 30 * time.Second
+
+const (
+	// DefaultMaxMessageBytes is below what rsyslog (8 KiB, maxMessageSize) and syslog-ng (64 KiB,
+	// log-msg-size) take as installed.
+	DefaultMaxMessageBytes = 8000
+	// MinMaxMessageBytes is what every receiver should take (RFC 5424 §6.1). The header and what each
+	// part repeats need up to 1.5 KiB.
+	MinMaxMessageBytes = 2048
+	// MaxMaxMessageBytes is below the 200,000 bytes from which rsyslog takes a frame for an error.
+	MaxMaxMessageBytes = 128 << 10
+)
 
 // facilities and severities have the names at the index of their code; "" where there is no name.
 var (
@@ -90,8 +102,12 @@ func (o Options) Check() error {
 	case o.TokenEnterprise > 0 && strings.ContainsAny(o.Token, `=]"@`):
 		wrong = append(wrong, errors.New(`token has one of = ] " @ in it, which structured data cannot have in a name`))
 	}
-	if o.MaxMessageBytes < 0 {
-		wrong = append(wrong, fmt.Errorf("max message bytes %d is negative", o.MaxMessageBytes))
+	limit := cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes)
+	if limit < MinMaxMessageBytes || limit > MaxMaxMessageBytes {
+		wrong = append(wrong, fmt.Errorf("max message bytes %d is not from %d to %d", limit, MinMaxMessageBytes, MaxMaxMessageBytes))
+	}
+	if most := limit / 8; len(o.Token) > most {
+		wrong = append(wrong, fmt.Errorf("token has %d bytes; expected at most %d, an eighth of max message bytes", len(o.Token), most))
 	}
 	if _, err := code("facility", facilities[:], o.Facility, "local0"); err != nil {
 		wrong = append(wrong, err)

@@ -31,16 +31,42 @@ func appendSafe[T []byte | string](dst []byte, text T, in quoting) (_ []byte, al
 		if r == utf8.RuneError && size == 1 || forbidden(r, in) {
 			altered = true
 			dst = append(dst, text[start:i]...)
-			if r == '\t' || r == 0x2028 || r == 0x2029 {
-				dst = append(dst, ' ')
-			} else {
-				dst = utf8.AppendRune(dst, utf8.RuneError)
-			}
+			dst = utf8.AppendRune(dst, substitute(r))
 			start = i + size
 		}
 		i += size
 	}
 	return append(dst, text[start:]...), altered
+}
+
+// substitute returns the character that stands for one that is forbidden.
+func substitute(r rune) rune {
+	if r == '\t' || r == 0x2028 || r == 0x2029 {
+		return ' '
+	}
+	return utf8.RuneError
+}
+
+// fit returns how many bytes of text appendSafe may get so that it appends at most room bytes. It cuts
+// between characters only. written is how many bytes appendSafe makes of them, and read how many
+// these are without the escapes of structured data.
+func fit(text []byte, in quoting, room int) (n, written, read int) {
+	for n < len(text) {
+		r, size := utf8.DecodeRune(text[n:])
+		length := size
+		if r == utf8.RuneError && size == 1 || forbidden(r, in) {
+			length = utf8.RuneLen(substitute(r))
+		}
+		escape := 0
+		if in == inParam && (r == '"' || r == '\\' || r == ']') {
+			escape = 1
+		}
+		if written+length+escape > room {
+			break
+		}
+		n, written, read = n+size, written+length+escape, read+length
+	}
+	return n, written, read
 }
 
 // forbidden says whether the character must not stand there.

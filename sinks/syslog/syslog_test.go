@@ -53,12 +53,25 @@ func open(t testing.TB, o Options) *Sink {
 	return sink
 }
 
-// received is what the server's file holds, read by a parser of ours from the message as it came, which
-// has to agree with what the server understood.
+// received returns the records that the server's file holds, at least want of them, read by a parser of
+// ours from the messages as they came, which has to agree with what the server understood.
 func received(t testing.TB, server *syslogtest.Server, want int) []sinktest.Got {
 	t.Helper()
+	for n := want; ; {
+		messages := server.Lines(t, n)
+		got := joined(t, messages)
+		if len(got) >= want {
+			return got
+		}
+		n = len(messages) + want - len(got)
+	}
+}
+
+func joined(t testing.TB, messages []syslogtest.Message) []sinktest.Got {
+	t.Helper()
 	var got []sinktest.Got
-	for _, m := range server.Lines(t, want) {
+	var joiner syslogtest.Joiner
+	for _, m := range messages {
 		p, err := syslogtest.Parse([]byte(m.Raw))
 		if err != nil {
 			t.Fatalf("%v: %q", err, m.Raw)
@@ -66,25 +79,36 @@ func received(t testing.TB, server *syslogtest.Server, want int) []sinktest.Got 
 		if m.Hostname != p.Hostname || m.App != p.App || m.ProcID != p.ProcID || m.MsgID != p.MsgID || m.Priority != strconv.Itoa(p.Priority) || m.Text != p.Text || !strings.Contains(m.Raw, m.SD) {
 			t.Fatalf("the server understood another message:\n%+v\n%+v", m, p)
 		}
-		session := p.Params["session@32473"]
-		sequence, err := strconv.ParseUint(session["sequence"], 10, 64)
-		if err != nil {
+		if p, err = joiner.Add(p); err != nil {
 			t.Fatalf("%v: %q", err, m.Raw)
 		}
-		log, err := base64.StdEncoding.DecodeString(session["log_base64"])
-		if err != nil {
-			t.Fatalf("%v: %q", err, m.Raw)
+		if p != nil {
+			got = append(got, gotOf(t, p))
 		}
-		_, text, ok := strings.Cut(p.Text, "operation_id="+p.ProcID+" ")
-		if !ok {
-			t.Fatalf("the message does not tell its operation: %q", m.Raw)
-		}
-		if session["altered"] != "" {
-			t.Fatalf("a safe text was changed: %q", m.Raw)
-		}
-		got = append(got, sinktest.Got{OperationID: session["operation_id"], Sequence: sequence, Event: p.MsgID, Log: log, Text: text})
 	}
 	return got
+}
+
+// gotOf returns the record of a message.
+func gotOf(t testing.TB, p *syslogtest.Parsed) sinktest.Got {
+	t.Helper()
+	session := p.Params["session@32473"]
+	sequence, err := strconv.ParseUint(session["sequence"], 10, 64)
+	if err != nil {
+		t.Fatalf("%v: %+v", err, p)
+	}
+	log, err := base64.StdEncoding.DecodeString(session["log_base64"])
+	if err != nil {
+		t.Fatalf("%v: %+v", err, p)
+	}
+	_, text, ok := strings.Cut(p.Text, "operation_id="+p.ProcID+" ")
+	if !ok {
+		t.Fatalf("the message does not have its operation: %+v", p)
+	}
+	if session["altered"] != "" {
+		t.Fatalf("a safe text was changed: %+v", p)
+	}
+	return sinktest.Got{OperationID: session["operation_id"], Sequence: sequence, Event: p.MsgID, Log: log, Text: text}
 }
 
 // numbered makes n records of one operation, from a sequence on, with texts of a size.

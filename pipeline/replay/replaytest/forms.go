@@ -75,14 +75,7 @@ func Forms() []Form {
 			}
 			return all
 		}, true, true, false},
-		{"syslog headless", syslogUnits(syslog.Options{Exact: true}), func(u [][]byte) []byte {
-			var all []byte
-			for i, m := range u {
-				at := max(bytes.Index(m, []byte("[session")), 0)
-				all = fmt.Appendf(all, "2026-03-01T09:30:00.%06dZ gateway-1 %s\nMar  1 09:30:00 gateway-1 sshd[42]: another program\n", i, m[at:])
-			}
-			return all
-		}, true, true, false},
+		{"syslog headless", syslogUnits(syslog.Options{Exact: true}), headless, true, true, false},
 	}
 }
 
@@ -140,40 +133,83 @@ func jsonUnits(shape *https.Shape) func(testing.TB, []sinks.Entry) [][]byte {
 	}
 }
 
-// syslogUnits are the messages that a syslog drain is sent, by the sink itself.
+// PartedForms are forms of syslog whose messages are so short that many records are in parts. A unit has
+// all parts of one record, one a line.
+func PartedForms() []Form {
+	lines := func(units [][]byte) []byte { return append(bytes.Join(units, []byte("\n")), '\n') }
+	units := func(o syslog.Options) func(testing.TB, []sinks.Entry) [][]byte {
+		o.MaxMessageBytes = syslog.MinMaxMessageBytes
+		return func(t testing.TB, entries []sinks.Entry) (units [][]byte) {
+			t.Helper()
+			for _, m := range Messages(t, o, entries) {
+				if n := len(units) - 1; bytes.Contains(m, []byte(` part="`)) && !bytes.Contains(m, []byte(` part="1/`)) {
+					units[n] = append(append(units[n], '\n'), m...)
+				} else {
+					units = append(units, m)
+				}
+			}
+			if len(units) != len(entries) || !bytes.ContainsRune(bytes.Join(units, nil), '\n') {
+				t.Fatalf("%d entries are %d records, or none is in parts", len(entries), len(units))
+			}
+			return units
+		}
+	}
+	return []Form{
+		{"syslog in parts", units(syslog.Options{Token: "tok3n"}), lines, false, true, false},
+		{"syslog exact in parts", units(syslog.Options{Exact: true}), lines, true, true, false},
+		{"syslog in parts, headless", units(syslog.Options{Exact: true}), func(units [][]byte) []byte {
+			return headless(bytes.Split(bytes.Join(units, []byte("\n")), []byte("\n")))
+		}, true, true, false},
+	}
+}
+
+// headless returns messages as a server keeps them which writes a head of its own.
+func headless(messages [][]byte) (all []byte) {
+	for i, m := range messages {
+		at := max(bytes.Index(m, []byte("[session")), 0)
+		all = fmt.Appendf(all, "2026-03-01T09:30:00.%06dZ gateway-1 %s\nMar  1 09:30:00 gateway-1 sshd[42]: another program\n", i, m[at:])
+	}
+	return all
+}
+
+// syslogUnits are the messages that a syslog drain is sent, by the sink itself, of one record each.
 func syslogUnits(o syslog.Options) func(testing.TB, []sinks.Entry) [][]byte {
+	o.MaxMessageBytes = syslog.MaxMaxMessageBytes
 	return func(t testing.TB, entries []sinks.Entry) [][]byte {
 		t.Helper()
-		units := make(chan []byte, len(entries))
-		r, err := receive.New(receive.Options{Syslog: "127.0.0.1:0", Dir: t.TempDir(), MaxMessage: 4 << 20,
-			Handle: func(r receive.Received) { units <- r.Raw }})
-		if err != nil {
-			t.Fatal(err)
+		units := Messages(t, o, entries)
+		if len(units) != len(entries) {
+			t.Fatalf("%d entries are %d messages", len(entries), len(units))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		done := make(chan error, 1)
-		serving, stop := context.WithCancel(ctx)
-		go func() { done <- r.Serve(serving) }() // ends with stop
-		defer func() { stop(); <-done }()
-		o.Address, o.TLS = r.SyslogAddr().String(), sinks.TLS{CAFile: r.CAFile()}
-		sink, err := syslog.New(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer sink.Close()
-		if err := sink.Write(ctx, entries); err != nil {
-			t.Fatal(err)
-		}
-		var all [][]byte
-		for range entries {
-			select {
-			case u := <-units:
-				all = append(all, u)
-			case <-ctx.Done():
-				t.Fatal("the receiver does not have all")
-			}
-		}
-		return all
+		return units
 	}
+}
+
+// Messages returns the messages that a syslog drain is sent, by the sink itself.
+func Messages(t testing.TB, o syslog.Options, entries []sinks.Entry) (messages [][]byte) {
+	t.Helper()
+	r, err := receive.New(receive.Options{Syslog: "127.0.0.1:0", Dir: t.TempDir(), MaxMessage: 4 << 20,
+		Handle: func(r receive.Received) { messages = append(messages, r.Raw) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	done := make(chan error, 1)
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { done <- r.Serve(serving) }() // ends with stop
+	o.Address, o.TLS = r.SyslogAddr().String(), sinks.TLS{CAFile: r.CAFile()}
+	sink, err := syslog.New(o)
+	if err == nil {
+		err = sink.Write(ctx, entries)
+	}
+	if err == nil {
+		err = sink.Close()
+	}
+	stop() // the receiver reads to the end what it was sent
+	if served := <-done; err != nil || served != nil {
+		t.Fatal(err, served)
+	}
+	return messages
 }

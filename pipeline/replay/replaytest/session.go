@@ -3,6 +3,8 @@ package replaytest
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +56,13 @@ type Options struct {
 	Open   bool // it has not ended
 	Gap    bool // some of it was not recorded
 	Twist  bool // it shows something else
+	Long   bool // its command is long, and it shows long lines, where Pieces is at least 23
+}
+
+// long are lines of which some bytes need more room than others, wherever the record is written.
+var long = []string{
+	strings.Repeat("0123456789 abcde ", 800) + "\r\n", strings.Repeat("gr\u00fc\u00df \u65e5\u672c \\\"]", 300) + "\r\n", strings.Repeat("\xc3", 7000) + "\r\n",
+	strings.Repeat("operation_id=42 part=2/3 ", 200) + "\r\n",
 }
 
 // NewSession makes a session. One with an odd ID has no terminal, and shows the same on two streams.
@@ -69,6 +78,11 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 		Container: "session-" + id, User: user, UserDocument: document, Command: "bash -l", Interactive: interactive, Started: Began}
 	if interactive {
 		op.Width, op.Height = 80, 24
+	}
+	pieces := slices.Clone(shown)
+	if o.Long {
+		op.Command = "bash -c '" + strings.Repeat(`printf "%s\n" "[$x]" `, 300) + "'"
+		pieces = append(pieces, long...)
 	}
 	transcript, err := enrich.New(op, key, Began)
 	if err != nil {
@@ -97,7 +111,7 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 		chunk.Frames = append(chunk.Frames, f)
 	}
 	for i := range o.Pieces {
-		piece := shown[i%len(shown)]
+		piece := pieces[i%len(pieces)]
 		if o.Twist && i == 5 {
 			piece = "no " + piece
 		}

@@ -11,10 +11,9 @@ import (
 )
 
 // The queues are direct: what rsyslog has read is in its file before it reads on, so that a killed
-// one has lost nothing of it.
+// one has lost nothing of it. Sizes are as installed.
 const rsyslogConfig = `global(
   workDirectory=%[1]q
-  maxMessageSize="256k"
   defaultNetstreamDriver="ossl"
   defaultNetstreamDriverCAFile=%[2]q
   defaultNetstreamDriverCertFile=%[3]q
@@ -35,7 +34,7 @@ template(name="message" type="list" option.jsonf="on") {
 ruleset(name="messages" queue.type="Direct") {
   action(type="omfile" file=%[6]q template="message")
 }
-input(type="imtcp" address=%[7]q port=%[8]q ruleset="messages" maxFrameSize="262144")
+input(type="imtcp" address=%[7]q port=%[8]q ruleset="messages")
 `
 
 // StartRsyslog starts rsyslogd. It takes both framings.

@@ -13,7 +13,7 @@ import (
 )
 
 const syslogNGConfig = `@version: %[1]s
-options { stats-freq(0); keep-hostname(yes); use-dns(no); dns-cache(no); log-msg-size(262144); };
+options { stats-freq(0); keep-hostname(yes); use-dns(no); dns-cache(no); };
 source s {
   %[2]s tls(
     ca-file(%[3]q) cert-file(%[4]q) key-file(%[5]q) peer-verify(%[6]s)

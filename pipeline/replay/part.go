@@ -1,0 +1,292 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+const (
+	// maxParts bounds the parts of one record.
+	maxParts = 99999
+	// maxJoined bounds the different records that are joined from the parts of one.
+	maxJoined = 8
+)
+
+// A Part says which part of a record a message of a syslog drain is. It is zero for a whole record.
+type Part struct {
+	Number, Total int
+	Offset        int // of its content in the record's
+}
+
+var errPart = errors.New("its part is not a number of a total, such as 2/5, with an offset")
+
+// parsePart parses the parameters part and part_offset.
+func parsePart(part, offset string) (p Part, err error) {
+	number, total, ok := strings.Cut(part, "/")
+	if p.Number, err = strconv.Atoi(number); err != nil || !ok {
+		return Part{}, errPart
+	}
+	if p.Total, err = strconv.Atoi(total); err != nil || p.Number < 1 || p.Number > p.Total || p.Total > maxParts {
+		return Part{}, errPart
+	}
+	if p.Offset, err = strconv.Atoi(offset); err != nil || p.Offset < 0 {
+		return Part{}, errPart
+	}
+	return p, nil
+}
+
+// texts returns the fields of a record's detail that parts divide.
+func texts(d *schema.Detail) []*string {
+	if d == nil {
+		return nil
+	}
+	return []*string{&d.Command, &d.Reason, &d.EndedBy, &d.EndedBecause, &d.Signature}
+}
+
+// end returns the offset at which the next part begins.
+func (r *Record) end() int {
+	end := r.Part.Offset + len(r.Text) + len(r.Log) + len(r.Timing)
+	for _, s := range texts(r.Detail) {
+		end += len(*s)
+	}
+	return end
+}
+
+// A partKey is what the parts of one record have in common.
+type partKey struct {
+	operation          schema.Operation
+	event              schema.Event
+	stream             schema.Stream
+	partial            bool
+	sequence, offset   uint64
+	time               int64
+	digest, textDigest schema.Digest
+	total              int
+}
+
+func keyOf(r *Record) partKey {
+	k := partKey{*r.Operation, r.Event, r.Stream, r.Partial, r.Sequence, r.Offset, r.Time, r.Digest, r.TextDigest, r.Part.Total}
+	if r.Lost.Has(LostTime) {
+		k.time = 0
+	}
+	return k
+}
+
+// A piece is a part with the number of times that it came.
+type piece struct {
+	*Record
+	count int
+	used  bool // a record was joined with it
+}
+
+// joinParts replaces the parts in records by the records that they make. A record whose parts came
+// several times is there as often. broken are the records of which a part is missing or differs.
+func joinParts(records []*Record) (joined []*Record, broken []Broken) {
+	if !slices.ContainsFunc(records, func(r *Record) bool { return r.Part.Total > 0 }) {
+		return records, nil
+	}
+	groups := make(map[partKey]map[int][]*piece) // by the part's number
+	var order []partKey
+	for _, r := range records {
+		if r.Part.Total == 0 {
+			joined = append(joined, r)
+			continue
+		}
+		key := keyOf(r)
+		if groups[key] == nil {
+			groups[key] = make(map[int][]*piece)
+			order = append(order, key)
+		}
+		group := groups[key]
+		i := slices.IndexFunc(group[r.Part.Number], func(p *piece) bool { return p.Part == r.Part && samePiece(p.Record, r) })
+		if i < 0 {
+			group[r.Part.Number] = append(group[r.Part.Number], &piece{Record: r, count: 1})
+		} else {
+			group[r.Part.Number][i].count++
+		}
+	}
+	for _, key := range order {
+		joined = append(joined, joinGroup(groups[key], key.total)...)
+	}
+	for _, key := range order {
+		if b, ok := leftOver(groups[key], key.total, joined); ok {
+			broken = append(broken, b)
+		}
+	}
+	return joined, broken
+}
+
+func samePiece(a, b *Record) bool {
+	return a.Lost == b.Lost && bytes.Equal(a.Log, b.Log) && bytes.Equal(a.Text, b.Text) && bytes.Equal(a.Timing, b.Timing) &&
+		reflect.DeepEqual(a.Detail, b.Detail) && slices.Equal(a.Faults, b.Faults)
+}
+
+// joinGroup joins the parts of one record. Where different ones have the same number, it joins as many
+// records as it takes for each of them to be in one, at most maxJoined.
+func joinGroup(group map[int][]*piece, total int) (joined []*Record) {
+	if len(group) < total {
+		return nil
+	}
+	for range maxJoined {
+		chain := nextChain(group, total)
+		if chain == nil {
+			return joined
+		}
+		r, times := join(chain)
+		for range times {
+			joined = append(joined, r)
+		}
+	}
+	return joined
+}
+
+// nextChain returns parts that continue each other, one of each number, of which no record was joined
+// from at least one before. It returns nil where there are none.
+func nextChain(group map[int][]*piece, total int) []*piece {
+	for number := 1; number <= total; number++ {
+		for _, start := range group[number] {
+			if start.used {
+				continue
+			}
+			if chain := chainThrough(group, total, start); chain != nil {
+				return chain
+			}
+		}
+	}
+	return nil
+}
+
+// chainThrough returns parts that continue each other, start among them; nil where there are none.
+func chainThrough(group map[int][]*piece, total int, start *piece) []*piece {
+	chain := make([]*piece, total)
+	chain[start.Part.Number-1] = start
+	for n := start.Part.Number - 1; n >= 1; n-- {
+		after := chain[n]
+		chain[n-1] = pick(group[n], func(p *piece) bool { return p.end() == after.Part.Offset })
+		if chain[n-1] == nil {
+			return nil
+		}
+	}
+	if chain[0].Part.Offset != 0 {
+		return nil
+	}
+	for n := start.Part.Number + 1; n <= total; n++ {
+		before := chain[n-2]
+		chain[n-1] = pick(group[n], func(p *piece) bool { return p.Part.Offset == before.end() })
+		if chain[n-1] == nil {
+			return nil
+		}
+	}
+	return chain
+}
+
+// pick returns the first piece that fits, and rather one that is in no record yet; nil for none.
+func pick(pieces []*piece, fits func(*piece) bool) (found *piece) {
+	for _, p := range pieces {
+		if fits(p) && (found == nil || found.used && !p.used) {
+			found = p
+		}
+	}
+	return found
+}
+
+// join makes a record of all its parts, and returns how often all of them came.
+func join(chain []*piece) (r *Record, times int) {
+	first := *chain[0].Record
+	r, times = &first, chain[0].count
+	if r.Detail != nil {
+		detail := *r.Detail
+		r.Detail = &detail
+	}
+	r.Part = Part{}
+	r.Faults = nil
+	var text, log, timing bytes.Buffer
+	joined := texts(r.Detail)
+	values := make([]strings.Builder, len(joined))
+	absent := LostLog | LostTiming // from all parts so far
+	for _, p := range chain {
+		text.Write(p.Text)
+		log.Write(p.Log)
+		timing.Write(p.Timing)
+		for i, s := range texts(p.Detail) {
+			values[i].WriteString(*s)
+		}
+		for _, fault := range p.Faults {
+			if !slices.Contains(r.Faults, fault) {
+				r.Faults = append(r.Faults, fault)
+			}
+		}
+		absent &= p.Lost
+		r.Lost |= p.Lost
+		times = min(times, p.count)
+		p.used = true
+	}
+	r.Lost = r.Lost&^(LostLog|LostTiming) | absent
+	r.Text, r.Log, r.Timing = text.Bytes(), log.Bytes(), timing.Bytes()
+	for i, s := range joined {
+		*s = values[i].String()
+	}
+	return r, times
+}
+
+// leftOver returns what is wrong with the parts of a group that are in no record. Those of a repeat that
+// was not sent to its end are in the record as well: nothing is wrong with them.
+func leftOver(group map[int][]*piece, total int, records []*Record) (Broken, bool) {
+	var first *piece
+	for _, number := range slices.Sorted(maps.Keys(group)) {
+		for _, p := range group[number] {
+			if p.used || slices.ContainsFunc(records, func(r *Record) bool { return r.Sequence == p.Sequence && contains(r, p.Record) }) {
+				continue
+			}
+			if first == nil {
+				first = p
+			}
+		}
+	}
+	if first == nil {
+		return Broken{}, false
+	}
+	b := Broken{Place: first.Place, Operation: first.Operation.ID, Sequence: first.Sequence}
+	missing := total - len(group)
+	switch {
+	case missing == 1:
+		n := 1
+		for group[n] != nil {
+			n++
+		}
+		b.What = fmt.Sprintf("part %d of %d is missing", n, total)
+	case missing > 1:
+		b.What = fmt.Sprintf("%d of its %d parts are missing", missing, total)
+	default:
+		b.What = fmt.Sprintf("its part %d of %d does not continue the others", first.Part.Number, total)
+	}
+	return b, true
+}
+
+// contains reports whether a record has all that a part has.
+func contains(r, part *Record) bool {
+	whole, pieces := texts(r.Detail), texts(part.Detail)
+	if len(whole) != len(pieces) || keyOf(r).without() != keyOf(part).without() {
+		return false
+	}
+	for i, s := range pieces {
+		if !strings.Contains(*whole[i], *s) {
+			return false
+		}
+	}
+	return bytes.Contains(r.Text, part.Text) && bytes.Contains(r.Log, part.Log) && bytes.Contains(r.Timing, part.Timing)
+}
+
+// without returns the key without what another division of the same record may have otherwise.
+func (k partKey) without() partKey {
+	k.total = 0
+	return k
+}
