@@ -17,7 +17,6 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ttydrain/ttydrain/pipeline"
@@ -204,7 +203,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		return err
 	}
 	n.tokens.Store(tokens)
-	hostKey, err := gateway.LoadHostKey(c.Gateway.HostKey)
+	hostKeys, err := gateway.LoadHostKeys(c.Gateway.HostKeys)
 	if err != nil {
 		return err
 	}
@@ -255,7 +254,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		Log:      n.log,
 	})
 	g := gatewayOptions(c)
-	g.HostKeys, g.Authorizer, g.Sessions, g.Metrics, g.Log = []ssh.Signer{hostKey}, gatekeeper{n}, n.manager, metrics, n.log
+	g.HostKeys, g.Authorizer, g.Sessions, g.Metrics, g.Log = hostKeys, gatekeeper{n}, n.manager, metrics, n.log
 	g.ConnectionMetrics = gateway.NewMetrics(n.registry)
 	n.gateway, err = gateway.New(g)
 	return err

@@ -183,7 +183,7 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"streams.max_bytes", before.Streams.MaxBytes, after.Streams.MaxBytes},
 		{"streams.retention", before.Streams.Retention, after.Streams.Retention},
 		{"gateway.listen", before.Gateway.Listen, after.Gateway.Listen},
-		{"gateway.host_key", before.Gateway.HostKey, after.Gateway.HostKey},
+		{"gateway.host_key", before.Gateway.HostKeys, after.Gateway.HostKeys},
 		{"gateway.accept_env", before.Gateway.AcceptEnv, after.Gateway.AcceptEnv},
 		{"sandbox", before.Sandbox, after.Sandbox},
 		{"gateway.stop_timeout", before.Gateway.StopTimeout, after.Gateway.StopTimeout},

@@ -1,6 +1,13 @@
 package config
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"os"
@@ -119,7 +126,7 @@ func TestDefaults(t *testing.T) {
 		Store:   "testdata/good/data",
 		Streams: Streams{Retention: 336 * time.Hour},
 		Gateway: Gateway{
-			Listen: "127.0.0.1:2222", HostKey: "testdata/good/host_key", AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second,
+			Listen: "127.0.0.1:2222", HostKeys: []string{"testdata/good/host_key"}, AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second,
 			KeepaliveInterval: 15 * time.Second, KeepaliveCount: 4,
 			MaxStartups: "10:30:100", Startups: Startups{10, 30, 100}, PerSourceNetBlockSize: "32:64", NetBlock: NetBlock{32, 64},
 			PerSourcePenalties: SourcePenalties{
@@ -320,7 +327,40 @@ apps: [{name: web, stack: default, command: [x]}]
 	copyFile("testdata/keys/client.key", "good", 0o600)
 	copyFile("testdata/keys/client.key", "open", 0o640)
 	copyFile("testdata/keys/client.crt", "none", 0o600)
-	for name, want := range map[string]string{"good": "", "missing": "", "open": "chmod 600", "none": "holds no private key"} {
+	keygen := func(name string, key crypto.PrivateKey) {
+		t.Helper()
+		block, err := ssh.MarshalPrivateKey(key, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, another, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keygen("ed25519", another)
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keygen("ecdsa", curve)
+	for name, bits := range map[string]int{"rsa": 2048, "small": 1024} {
+		key, err := rsa.GenerateKey(rand.Reader, bits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keygen(name, key)
+	}
+	for name, want := range map[string]string{
+		"good": "", "missing": "", "open": "chmod 600", "none": "holds no private key",
+		"ed25519": "", "rsa": "", "ecdsa": "", "small": "expected 2048 or more",
+		"[ed25519, rsa, ecdsa]": "", "[missing, rsa]": "", "[missing, ed25519]": "one key of each type",
+		"[rsa, rsa]": "host_key[1]: the file", "[rsa, missing]": "only the first of several is created",
+		"[]": "expected at least one", "{}": "is a mapping; expected the path of a file, or a list",
+	} {
 		_, err := Parse(filepath.Join(dir, "f.yaml"), []byte("gateway: {host_key: "+name+"}"+rest))
 		switch {
 		case want == "" && err != nil:

@@ -134,13 +134,23 @@ func (d *decoder) mapping(n ast.Node, f *field, path string) ([]*ast.MappingValu
 
 // list decodes a list; an element with a mistake keeps its place in it.
 func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
+	element := *f
+	element.typ, element.want = v.Type().Elem(), ""
+	if f.as == "paths" {
+		element.as = "path"
+	}
 	seq, ok := n.(*ast.SequenceNode)
+	if !ok && f.as == "paths" {
+		element.want = f.want
+		s := reflect.MakeSlice(v.Type(), 1, 1)
+		d.value(n, s.Index(0), &element, path)
+		v.Set(s)
+		return
+	}
 	if !ok {
 		d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
 		return
 	}
-	element := *f
-	element.typ, element.want = v.Type().Elem(), ""
 	s := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
 	for i, n := range seq.Values {
 		d.value(n, s.Index(i), &element, fmt.Sprintf("%s[%d]", path, i))
@@ -279,6 +289,10 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 			d.structure(nil, value, at)
 		case t.field.as == "path" && value.String() != "":
 			value.SetString(resolvePath(d.dir, value.String()))
+		case t.field.as == "paths":
+			for i := range value.Len() {
+				value.Index(i).SetString(resolvePath(d.dir, value.Index(i).String()))
+			}
 		}
 	}
 }

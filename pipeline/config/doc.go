@@ -11,6 +11,7 @@
 //	rule:"required"    must be there
 //	enum:"a|b"         one of these words
 //	as:"path"          a file or folder; relative ones are relative to the configuration's folder
+//	as:"paths"         a list of paths, or one path
 //	as:"size"          bytes, with a unit: 1024MB
 //	as:"interval"      a duration, or "always" for 0
 //	as:"text"          text that may be written as a number, without quotes

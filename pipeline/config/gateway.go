@@ -7,14 +7,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // Gateway is the SSH server.
 type Gateway struct {
 	// Listen is a host and a port; port 0 takes any free one.
 	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:2222"`
-	// HostKey is a file, which the gateway creates when it is missing.
-	HostKey string `yaml:"host_key" as:"path"`
+	// HostKeys are files of private keys of different types. The gateway creates the first when it
+	// is missing.
+	HostKeys []string `yaml:"host_key" as:"paths" want:"the path of a file, or a list of paths of different keys"`
 	// AcceptEnv are the names of environment variables that clients may set; "*" stands for any
 	// characters, "?" for one (the syntax of path.Match without its brackets).
 	AcceptEnv []string `yaml:"accept_env"`
@@ -81,7 +84,7 @@ func (p *SourcePenalties) setDefaults() {
 
 func (g *Gateway) setDefaults() {
 	g.Listen = "127.0.0.1:2222"
-	g.HostKey = "host_key"
+	g.HostKeys = []string{"host_key"}
 	g.AcceptEnv = []string{"LANG", "LC_*"}
 	g.StopTimeout = 10 * time.Second
 	g.KeepaliveInterval = 15 * time.Second
@@ -95,6 +98,30 @@ func (g *Gateway) setDefaults() {
 	g.MaxConnectionsPerUser = 256
 	g.MaxSessionsPerUser = 512
 	g.UnusedConnectionTimeout = 10 * time.Minute
+}
+
+// finishHostKeys checks the host keys that are there. Clients can be shown one of each type.
+func (g *Gateway) finishHostKeys(d *decoder) {
+	const at = "gateway.host_key"
+	d.notEmpty(at, len(g.HostKeys))
+	types := make(map[string]string) // the files
+	for i, file := range g.HostKeys {
+		path := at
+		if element := fmt.Sprintf("%s[%d]", at, i); d.given(element) {
+			path = element
+		}
+		kind, missing := d.checkHostKey(path, file)
+		switch {
+		case missing && i > 0:
+			d.refuse(path, "the file %s is missing; expected a private key as ssh-keygen writes it: only the first of several is created", quote(file))
+		case kind != "" && types[kind] != "":
+			d.refuse(path, "the file %s holds a key of type %s, as %s does; expected one key of each type", quote(file), kind, quote(types[kind]))
+		case kind != "":
+			types[kind] = file
+		case missing:
+			types[ssh.KeyAlgoED25519] = file // which is what is created
+		}
+	}
 }
 
 // finishLimits checks the limits of the gateway, and reads those that are written in a form of

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -103,23 +104,38 @@ func parseKeys(data []byte) ([]ssh.PublicKey, error) {
 	return keys, nil
 }
 
-// checkHostKey checks a host key if it is there: the gateway makes one otherwise.
-func (d *decoder) checkHostKey(path, file string) {
+// checkHostKey checks a host key if it is there, and returns its type; missing reports that it is
+// not there.
+func (d *decoder) checkHostKey(path, file string) (kind string, missing bool) {
 	data, ok := d.existingKey(path, file)
 	if !ok {
-		return
+		_, err := os.Stat(file)
+		return "", errors.Is(err, fs.ErrNotExist)
 	}
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
 		d.refuse(path, "the file %s is open to others (mode %04o); expected mode 0600: chmod 600 sets it", quote(file), info.Mode().Perm())
-		return
+		return "", false
 	}
-	_, err := ssh.ParsePrivateKey(data)
+	key, err := ssh.ParsePrivateKey(data)
 	switch {
 	case errors.As(err, new(*ssh.PassphraseMissingError)):
 		d.refuse(path, "the key in %s needs a passphrase; expected one without (ssh-keygen -p removes it)", quote(file))
+		return "", false
 	case err != nil:
 		d.refuse(path, "the file %s holds no private key; expected one as ssh-keygen writes it, or no file: it is created then", quote(file))
+		return "", false
 	}
+	kind = key.PublicKey().Type()
+	switch kind {
+	case ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521:
+	case ssh.KeyAlgoRSA:
+		if public, ok := key.PublicKey().(ssh.CryptoPublicKey).CryptoPublicKey().(*rsa.PublicKey); ok && public.N.BitLen() < 2048 {
+			d.refuse(path, "the file %s holds an RSA key of %d bits; expected 2048 or more", quote(file), public.N.BitLen())
+		}
+	default:
+		d.refuse(path, "the file %s holds a key of type %s; expected ed25519, ecdsa or rsa", quote(file), kind)
+	}
+	return kind, false
 }
 
 // checkSigningKey checks the key of user documents if it is there, and that the algorithm is for it.

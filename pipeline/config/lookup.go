@@ -49,7 +49,9 @@ func (c *Config) PrivateFiles() []string {
 		}
 	}
 	add(c.Store)
-	add(c.Gateway.HostKey)
+	for _, file := range c.Gateway.HostKeys {
+		add(file)
+	}
 	add(c.UserDocument.SigningKey)
 	if c.NATS != nil {
 		add(c.NATS.CredentialsFile)

@@ -112,7 +112,7 @@ func (c *Config) finishServers(d *decoder) {
 	if gateway && admin && g.Listen == c.Admin.Listen && !strings.HasSuffix(g.Listen, ":0") {
 		d.refuse("admin.listen", "is the gateway's address as well; expected another port")
 	}
-	d.checkHostKey("gateway.host_key", g.HostKey)
+	g.finishHostKeys(d)
 	g.finishLimits(d)
 	for i, pattern := range g.AcceptEnv {
 		path := fmt.Sprintf("gateway.accept_env[%d]", i)

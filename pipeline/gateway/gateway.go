@@ -35,7 +35,7 @@ type Sessions interface {
 // Options say how a gateway works. HostKeys, Authorizer and Sessions are required; a zero in the
 // others takes the default.
 type Options struct {
-	HostKeys   []ssh.Signer // at most one of each key type is used: the last
+	HostKeys   []ssh.Signer // at most one of each type: ed25519, ecdsa, rsa
 	Authorizer Authorizer
 	Sessions   Sessions
 	// AcceptEnv are patterns, as path.Match has them, of the environment variables that a client may
@@ -89,9 +89,11 @@ func New(options Options) (*Gateway, error) {
 		options: o, log: o.Log, connections: make(map[*connection]struct{}),
 		admission: newAdmission(o.Limits, o.ConnectionMetrics), refusals: newRefusalLog(o.Log),
 	}
+	a := algorithms()
 	g.config = ssh.ServerConfig{
+		Config:                  ssh.Config{KeyExchanges: a.KeyExchanges, Ciphers: a.Ciphers, MACs: a.MACs},
 		ServerVersion:           o.Version,
-		PublicKeyAuthAlgorithms: ssh.SupportedAlgorithms().PublicKeyAuths,
+		PublicKeyAuthAlgorithms: a.PublicKeyAuths,
 	}
 	for _, key := range o.HostKeys {
 		g.config.AddHostKey(key)
@@ -119,8 +121,23 @@ func (o Options) complete() (Options, error) {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
 	if len(o.HostKeys) == 0 {
-		bad("no host key: load or create one with LoadHostKey")
+		bad("no host key: load or create one with LoadHostKeys")
 	}
+	keys := make([]ssh.Signer, 0, len(o.HostKeys)) // the caller's slice stays as it is
+	types := make(map[string]bool)
+	for _, key := range o.HostKeys {
+		signer, err := hostSigner(key)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if kind := signer.PublicKey().Type(); types[kind] {
+			bad("two host keys of type %s: clients can be shown one of each type", kind)
+		}
+		types[signer.PublicKey().Type()] = true
+		keys = append(keys, signer)
+	}
+	o.HostKeys = keys
 	if o.Authorizer == nil {
 		bad("no authorizer: nobody could log in")
 	}

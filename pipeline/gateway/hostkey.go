@@ -13,6 +13,26 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// LoadHostKeys reads the host keys in the files, of which the first may be missing: see
+// LoadHostKey. The others must be there, since their names do not say of which type they are.
+func LoadHostKeys(paths []string) (keys []ssh.Signer, err error) {
+	for i, path := range paths {
+		load := LoadHostKey
+		if i > 0 {
+			load = readHostKey
+		}
+		key, err := load(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: make the key with `ssh-keygen -t rsa -b 4096 -N '' -f %s`, or another type", err, path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
 // LoadHostKey reads the host key in the file at path: a private key in a PEM format that OpenSSH
 // writes, without a passphrase, readable by its owner only. Where there is no such file it creates an
 // Ed25519 key there, in OpenSSH's format and with mode 0600; the file is complete or not there at

@@ -37,7 +37,10 @@ type refusalKind struct {
 }
 
 // A repetition counts the events of a kind in an interval.
-type repetition struct{ count, logged int }
+type repetition struct {
+	count, logged int
+	level         slog.Level
+}
 
 func newRefusalLog(log *slog.Logger) *refusalLog {
 	return &refusalLog{log: log, kinds: make(map[refusalKind]*repetition)}
@@ -46,7 +49,7 @@ func newRefusalLog(log *slog.Logger) *refusalLog {
 // report logs an event of a connection by log, which has the connection's attributes, unless there
 // were first of its kind in this interval already.
 func (r *refusalLog) report(log *slog.Logger, level slog.Level, first int, kind refusalKind, args ...any) {
-	if !log.Enabled(context.Background(), level) || !r.count(first, kind) {
+	if !log.Enabled(context.Background(), level) || !r.count(level, first, kind) {
 		return
 	}
 	if kind.reason != "" {
@@ -56,7 +59,7 @@ func (r *refusalLog) report(log *slog.Logger, level slog.Level, first int, kind 
 }
 
 // count counts an event, and reports whether it is one of the first of its kind in this interval.
-func (r *refusalLog) count(first int, kind refusalKind) bool {
+func (r *refusalLog) count(level slog.Level, first int, kind refusalKind) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.timer == nil && !r.closed {
@@ -68,7 +71,7 @@ func (r *refusalLog) count(first int, kind refusalKind) bool {
 			r.others++
 			return false
 		}
-		events = new(repetition)
+		events = &repetition{level: level}
 		r.kinds[kind] = events
 	}
 	events.count++
@@ -93,7 +96,7 @@ func (r *refusalLog) flush() {
 		if kind.reason != "" {
 			args = append([]any{"reason", kind.reason}, args...)
 		}
-		r.log.Warn(kind.message+" repeatedly", args...)
+		r.log.Log(context.Background(), events.level, kind.message+" repeatedly", args...)
 	}
 	if others > 0 {
 		r.log.Warn("connections refused or failed from further sources", "count", others, "interval", refusalInterval)
