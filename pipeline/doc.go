@@ -1,5 +1,5 @@
 // Package pipeline has the two loops that move what the sessions showed: the [Enricher], from chunks on the TTY
-// stream to segments on LOGS, and the [Router], from LOGS to the drains.
+// stream to segments on LOGS, and the [Router], from LOGS to the drains. The package model has formal models of both.
 //
 // # What happens when a piece fails
 //
@@ -10,6 +10,10 @@
 //     chunk of which a byte is unpublished, and goes on in each operation after the last segment that it
 //     finds on LOGS. A second enricher at work at the same time is fenced off: a segment is stored only
 //     behind the one that its publisher saw last.
+//
+//   - A chunk is stored after its successors, since its publish was repeated: those wait for it. So do the chunks of an
+//     operation whose start was stored late, or whose last segment a lagging replica does not know yet. A chunk is missing
+//     only once half a minute has passed and the stream has nothing that was not read (operation.go).
 //
 //   - A drain fails: its worker waits and tries again in place, in order, while the other drains' workers
 //     go on. What was sent and not confirmed is sent again: a drain gets each record at least once,
@@ -25,10 +29,12 @@
 //     people saw last is delivered too; what does not make it in time stays in the streams.
 //
 //   - A drain is dead, paused or gone for so long that the stream will remove what it does not have: its worker gives
-//     that up a margin before (keeping.go), after a last try. It reads those segments once more and notes in a bucket which
-//     records of which operations are missing, and only then moves the position. When the drain takes records again, it
-//     first gets the gap records, at least once: each before all later records of its operation. What the drain confirmed
-//     of a batch that was never delivered as a whole is in no gap, unless the worker's process died meanwhile.
+//     that up a margin before (keeping.go), after a last try. It reads those segments once more and writes the missing
+//     records of each operation to a note, as pending gaps. The write that then moves the position commits them, so that
+//     a worker that stops before it leaves gaps that do not count (abandon.go). Notes are saved and deleted by the revision
+//     that was read: a worker whose lease is over cannot change those of its successor. When the drain takes records again,
+//     it first gets the gap records, at least once: each before all later records of its operation. Records that the drain
+//     acknowledged are in no gap, unless the batch was never delivered as a whole and the worker's process died meanwhile.
 //
 //   - No router runs for as long as the stream keeps data: nobody could note what was missing. It is told and
 //     counted, and each operation that is still there without its first record gets an uncertain gap, from where the
