@@ -56,7 +56,7 @@ func warnOfProxies(c *config.Config) {
 			schemes["https"] = true
 		case d.Elasticsearch != nil:
 			for _, address := range d.Elasticsearch.URLs {
-				scheme, _, _ := strings.Cut(address, "://")
+				scheme, _, _ := strings.Cut(address.Reveal(), "://")
 				schemes[scheme] = true
 			}
 		}

@@ -65,10 +65,14 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		return openHTTPS(d)
 	case d.Elasticsearch != nil:
 		e := d.Elasticsearch
+		var urls []string
+		for _, u := range e.URLs {
+			urls = append(urls, u.Reveal())
+		}
 		return elasticsearch.New(elasticsearch.Options{
-			URLs: e.URLs, DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
+			URLs: urls, DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
 			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime,
-			ManageTemplate: e.ManageTemplate, Log: log,
+			ManageTemplate: e.ManageTemplate, Gzip: e.Compression == "gzip", MaxRequestBytes: int(e.MaxRequestBytes), Log: log,
 		})
 	case d.Syslog != nil:
 		s := d.Syslog
@@ -87,18 +91,14 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 // openHTTPS makes the sink of a drain that gets requests.
 func openHTTPS(d config.Drain) (sinks.Sink, error) {
 	h := d.HTTPS
-	url := h.URL
-	if h.SecretURL.IsSet() {
-		url = h.SecretURL.Reveal()
-	}
 	headers := make(http.Header)
 	for name, value := range h.Headers {
 		headers.Set(name, value.Reveal())
 	}
 	return https.New(https.Options{
-		URL: url, Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
+		URL: h.URL.Reveal(), Username: h.Username, Password: h.Password.Reveal(), Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
 		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, Version: version(),
-		MaxRequestBytes: h.MaxRequestBytes, MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
+		MaxRequestBytes: int(h.MaxRequestBytes), MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
 		ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
 	})
 }

@@ -313,7 +313,7 @@ func TestPresetSecrets(t *testing.T) {
 					}
 				}
 			}
-			if _, err := openSink(config.Drain{HTTPS: &config.HTTPS{SecretURL: config.NewSecret("https://hunter2:x y/%zz")}}, slog.Default()); err == nil || strings.Contains(err.Error(), secretOfPreset) {
+			if _, err := openSink(config.Drain{HTTPS: &config.HTTPS{URL: config.NewSecret("https://hunter2:x y/%zz")}}, slog.Default()); err == nil || strings.Contains(err.Error(), secretOfPreset) {
 				t.Errorf("%v", err)
 			}
 		})

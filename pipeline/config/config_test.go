@@ -187,7 +187,7 @@ func TestFull(t *testing.T) {
 		Name: "siem", Type: "https", Match: Match{Stacks: []string{"default"}, Apps: []string{"web"}}, DrainEphemeralSessions: true,
 		Batch: Batch{Records: 500, Bytes: 512 << 10, Wait: 100 * time.Millisecond}, Timeout: 10 * time.Second, ConnectionLifetime: 2 * time.Minute,
 		HTTPS: &HTTPS{
-			URL: "https://logs.example.com:8443/in?source=ttydrain", Format: "array", Compression: "gzip", Concurrency: 8, TLS: tls,
+			URL: NewSecret("https://logs.example.com:8443/in?source=ttydrain"), MaxRequestBytes: 2 << 20, Format: "array", Compression: "gzip", Concurrency: 8, TLS: tls,
 			Headers: map[string]Secret{
 				"Authorization": NewSecret("Bearer hunter-token"), "X-Api-Key": NewSecret("token-of-a-file"), "X-Number": NewSecret("17"),
 			},
@@ -195,6 +195,12 @@ func TestFull(t *testing.T) {
 	}
 	if !reflect.DeepEqual(c.Drains[0], siem) {
 		t.Errorf("got  %+v\nwant %+v", c.Drains[0], siem)
+	}
+	if h := c.Drains[1].HTTPS; h == nil || h.URL.Reveal() != "https://localhost:8080/hunter-password?key=hunter-password" || h.Username != "ttydrain" || h.Password.Reveal() != "hunter-password" {
+		t.Errorf("https: %+v", h)
+	}
+	if es := c.Drains[2].Elasticsearch; es.Compression != "gzip" || es.MaxRequestBytes != 1<<20 || es.URLs[1].Reveal() != "https://es2.example.com:9200/es" {
+		t.Errorf("elasticsearch: %+v", es)
 	}
 	if es := c.Drains[2].Elasticsearch; es == nil || es.ManageTemplate || es.Password.Reveal() != "hunter-password" || es.APIKey.IsSet() {
 		t.Errorf("elasticsearch: %+v", es)

@@ -87,40 +87,48 @@ type TLS struct {
 
 // HTTPS is a drain that gets records as JSON by POST requests.
 type HTTPS struct {
-	// URL is where requests are posted to, over TLS only.
-	URL         string            `yaml:"url" rule:"required" want:"a URL that starts with https://"`
+	// URL is where requests are posted to, over TLS only. It may have credentials in it, or a token: it is never printed.
+	URL         Secret            `yaml:"url" rule:"required" want:"a URL that starts with https://, as a string, ${NAME} or file:PATH"`
 	Format      string            `yaml:"format" enum:"json|ndjson|array"`
 	Compression string            `yaml:"compression" enum:"none|gzip"`
 	Headers     map[string]Secret `yaml:"headers"`
+	// Username and Password are sent by basic authentication.
+	Username string `yaml:"username"`
+	Password Secret `yaml:"password"`
+	// MaxRequestBytes bounds the body of a request before compression.
+	MaxRequestBytes int64 `yaml:"max_request_bytes" as:"size" min:"1KB" max:"64MB"`
 	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
 	Concurrency int `yaml:"concurrency" min:"1" max:"64"`
 	TLS         TLS `yaml:",inline"`
 
 	// What follows has no setting of its own: presets set it. What it means, https.Options tells.
 
-	// SecretURL stands in place of URL where that is a secret itself.
-	SecretURL                                          Secret `yaml:"-"`
-	MaxRequestBytes, MaxRequestRecords, MaxRecordBytes int    `yaml:"-"`
-	ArrayField                                         string `yaml:"-"`
-	Shape                                              *Shape `yaml:"-"`
+	MaxRequestRecords, MaxRecordBytes int    `yaml:"-"`
+	ArrayField                        string `yaml:"-"`
+	Shape                             *Shape `yaml:"-"`
 }
 
 func (h *HTTPS) setDefaults() {
 	h.Format = "json"
 	h.Compression = "none"
 	h.Concurrency = 16
+	h.MaxRequestBytes = 5 << 20
 }
 
 // Elasticsearch is a drain that gets records by bulk requests into a data stream.
 type Elasticsearch struct {
-	URLs       []string `yaml:"urls" rule:"required" want:"a list of URLs, such as [https://127.0.0.1:9200]"`
+	// URLs are never printed: a path can have a token in it.
+	URLs       []Secret `yaml:"urls" rule:"required" want:"a list of URLs, such as [https://127.0.0.1:9200]"`
 	DataStream string   `yaml:"data_stream" want:"a data stream such as logs-ssh-default"`
 	// Pipeline is the name of an ingest pipeline, or "".
 	Pipeline string `yaml:"pipeline"`
-	// APIKey, in its encoded form, and Username with Password exclude each other.
-	APIKey   Secret `yaml:"api_key"`
-	Username string `yaml:"username"`
-	Password Secret `yaml:"password"`
+	// APIKey, in its encoded form or as ID:API_KEY, and Username with Password exclude each other.
+	APIKey      Secret `yaml:"api_key"`
+	Username    string `yaml:"username"`
+	Password    Secret `yaml:"password"`
+	Compression string `yaml:"compression" enum:"none|gzip"`
+	// MaxRequestBytes bounds the body of a request before compression.
+	MaxRequestBytes int64 `yaml:"max_request_bytes" as:"size" min:"1KB" max:"10MB"`
 	// ManageTemplate says that the drain installs the data stream's index template.
 	ManageTemplate bool `yaml:"manage_template"`
 	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
@@ -130,6 +138,8 @@ type Elasticsearch struct {
 
 func (e *Elasticsearch) setDefaults() {
 	e.DataStream = "logs-ssh-default"
+	e.Compression = "none"
+	e.MaxRequestBytes = 5 << 20
 	e.ManageTemplate = true
 	e.Concurrency = 4
 }

@@ -26,11 +26,11 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("the same settings of %s have the fingerprint of %q", again.Name, seen[f])
 		}
 	}
-	one := Drain{Name: "siem", HTTPS: &HTTPS{URL: "https://a", Headers: map[string]Secret{"A": NewSecret("1"), "B": NewSecret("2")}}}
+	one := Drain{Name: "siem", HTTPS: &HTTPS{URL: NewSecret("https://a"), Headers: map[string]Secret{"A": NewSecret("1"), "B": NewSecret("2")}}}
 	add("a drain", one, salt)
 	one.HTTPS.Headers = map[string]Secret{"A": NewSecret("1"), "B": NewSecret("3")}
 	add("one with another secret", one, salt)
-	one.HTTPS.SecretURL = NewSecret("")
+	one.HTTPS.URL = NewSecret("")
 	add("one with an empty secret", one, salt)
 	one.Match.Apps = []string{"web"}
 	add("one with a match", one, salt)

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -28,32 +30,39 @@ type Shape struct {
 	MaxAge          time.Duration
 }
 
-// checkURL checks where requests are posted to.
-func (d *decoder) checkURL(path, text string) {
+// checkURL checks where requests are posted to, and returns it; nil where something is wrong.
+func (d *decoder) checkURL(path string, secret Secret) *url.URL {
 	if !d.usable(path) {
-		return
+		return nil
 	}
-	u, problem := parseURL(text, "https", "http")
+	u, problem := parseSecretURL(secret, "https", "http")
 	switch {
 	case problem != "":
 		d.refuse(path, "%s", problem)
+		return nil
 	case u.Scheme == "http":
 		d.refuse(path, "is http, which anybody on the way can read; expected https://")
+		return nil
 	}
+	return u
 }
 
-// checkSecretURL is checkURL for a URL that is itself a secret: it quotes nothing of it.
-func (d *decoder) checkSecretURL(path string, s Secret) {
-	if !d.usable(path) {
-		return
+// parseSecretURL is parseURL for a URL that may have credentials in it. The problem quotes nothing of it.
+func parseSecretURL(secret Secret, schemes ...string) (u *url.URL, problem string) {
+	text := secret.Reveal()
+	if !slices.ContainsFunc(schemes, func(s string) bool { return strings.HasPrefix(strings.ToLower(text), s+"://") }) {
+		return nil, "does not begin with " + schemes[0] + "://; expected the whole URL"
 	}
-	text := s.Reveal()
-	switch {
-	case strings.HasPrefix(text, "https://"), strings.HasPrefix(text, "http://"):
-		d.checkURL(path, text)
-	default:
-		d.refuse(path, "does not begin with https://; expected the whole URL")
+	whole, err := url.Parse(text)
+	if err != nil {
+		return nil, "is not a URL; expected " + schemes[0] + "://HOST:PORT, with special characters percent-encoded"
 	}
+	bare := *whole
+	bare.User = nil
+	if _, problem := parseURL(bare.String(), schemes...); problem != "" {
+		return nil, problem
+	}
+	return whole, ""
 }
 
 // checkTags checks labels that are sent as one list with commas between.

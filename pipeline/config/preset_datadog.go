@@ -16,7 +16,7 @@ type Datadog struct {
 	// "http-intake.logs." and the site ("Send logs").
 	Site string `yaml:"site" enum:"datadoghq.com|us3.datadoghq.com|us5.datadoghq.com|datadoghq.eu|ap1.datadoghq.com|ap2.datadoghq.com|uk1.datadoghq.com|ddog-gov.com|us2.ddog-gov.com"`
 	// URL is where requests are posted to in place of the site's intake: a proxy or a private link.
-	URL string `yaml:"url" want:"a URL that starts with https://"`
+	URL Secret `yaml:"url" want:"a URL that starts with https://"`
 	// Tags are added to each log.
 	Tags        []string `yaml:"tags" want:"a list of tags, such as [env:production]"`
 	Compression string   `yaml:"compression" enum:"none|gzip"`
@@ -58,8 +58,8 @@ func (p *Datadog) https() *HTTPS {
 		constant["ddtags"] = strings.Join(p.Tags, ",")
 	}
 	url := p.URL
-	if url == "" {
-		url = "https://http-intake.logs." + p.Site + "/api/v2/logs"
+	if !url.IsSet() {
+		url = NewSecret("https://http-intake.logs." + p.Site + "/api/v2/logs")
 	}
 	return &HTTPS{
 		URL: url, Format: "array", Compression: p.Compression, TLS: p.TLS,

@@ -13,7 +13,7 @@ type LogDNA struct {
 	// IngestionKey is one of the account's ingestion keys, and not a service key.
 	IngestionKey Secret `yaml:"ingestion_key" rule:"required"`
 	// URL is where requests are posted to.
-	URL string `yaml:"url" want:"a URL that starts with https://"`
+	URL Secret `yaml:"url" want:"a URL that starts with https://"`
 	// Hostname is the source that all lines are listed under: Mezmo takes one for a request. The gateway's
 	// own is in meta.
 	Hostname string `yaml:"hostname"`
@@ -24,7 +24,7 @@ type LogDNA struct {
 }
 
 func (p *LogDNA) setDefaults() {
-	p.URL = "https://logs.mezmo.com/logs/ingest"
+	p.URL = NewSecret("https://logs.mezmo.com/logs/ingest")
 	p.Hostname = "ttydrain"
 	// That the API takes compressed requests could not be verified.
 	p.Compression = "none"
@@ -33,7 +33,7 @@ func (p *LogDNA) setDefaults() {
 func (p *LogDNA) finish(d *decoder, path string) {
 	d.checkSecretLine(path+".ingestion_key", p.IngestionKey)
 	d.checkURL(path+".url", p.URL)
-	if at := path + ".url"; d.usable(at) && strings.Contains(p.URL, "?") {
+	if at := path + ".url"; d.usable(at) && strings.Contains(p.URL.Reveal(), "?") {
 		d.refuse(at, "has a \"?\" part, which ttydrain makes itself; expected none: there are hostname, tags and ingestion_key")
 	}
 	d.checkPrintable(path+".hostname", p.Hostname)
@@ -57,7 +57,7 @@ func (p *LogDNA) https() *HTTPS {
 		query.Set("tags", strings.Join(p.Tags, ","))
 	}
 	return &HTTPS{
-		URL: p.URL + "?" + query.Encode(), Format: "array", Compression: p.Compression, TLS: p.TLS,
+		URL: NewSecret(p.URL.Reveal() + "?" + query.Encode()), Format: "array", Compression: p.Compression, TLS: p.TLS,
 		Headers:         map[string]Secret{"apikey": p.IngestionKey},
 		MaxRequestBytes: 2 << 20, ArrayField: "lines",
 		Shape: &Shape{Message: "line", MaxMessageBytes: 32_000, Milliseconds: "timestamp", Level: "level",

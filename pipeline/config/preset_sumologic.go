@@ -22,7 +22,7 @@ func (p *SumoLogic) setDefaults() {
 }
 
 func (p *SumoLogic) finish(d *decoder, path string) {
-	d.checkSecretURL(path+".url", p.URL)
+	d.checkURL(path+".url", p.URL)
 	d.checkPrintable(path+".category", p.Category)
 	d.checkPrintable(path+".source_name", p.SourceName)
 	d.checkPrintable(path+".source_host", p.SourceHost)
@@ -48,7 +48,7 @@ func (p *SumoLogic) https() *HTTPS {
 		}
 	}
 	return &HTTPS{
-		SecretURL: p.URL, Format: "ndjson", Compression: p.Compression, TLS: p.TLS, Headers: headers,
+		URL: p.URL, Format: "ndjson", Compression: p.Compression, TLS: p.TLS, Headers: headers,
 		MaxRequestBytes: 1_000_000,
 	}
 }

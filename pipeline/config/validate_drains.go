@@ -105,8 +105,21 @@ func (d *decoder) anyBad(path string) bool {
 }
 
 func (h *HTTPS) finish(d *decoder, path string) {
-	d.checkURL(path+".url", h.URL)
+	u := d.checkURL(path+".url", h.URL)
 	d.checkHeaders(path+".headers", h.Headers)
+	d.together(path+".username", path+".password")
+	d.checkUsername(path+".username", h.Username)
+	d.checkSecretLine(path+".password", h.Password)
+	if at := path + ".username"; d.usable(at) {
+		for name := range h.Headers {
+			if strings.EqualFold(name, "Authorization") {
+				d.refuse(at, "stands beside headers.%s; expected one of both ways to log in", name)
+			}
+		}
+		if u != nil && u.User != nil {
+			d.refuse(at, "stands beside a user in url; expected one of both")
+		}
+	}
 	d.checkTLS(path, &h.TLS)
 }
 
@@ -131,14 +144,17 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 	d.notEmpty(path+".urls", len(e.URLs))
 	credentials := e.APIKey.IsSet() || e.Username != "" || e.Password.IsSet()
 	secure := len(e.URLs) == 0
-	for i, text := range e.URLs {
+	for i, secret := range e.URLs {
 		at := fmt.Sprintf("%s.urls[%d]", path, i)
 		if !d.usable(at) {
 			secure = true
 			continue
 		}
-		u, problem := parseURL(text, "https", "http")
+		u, problem := parseSecretURL(secret, "https", "http")
 		switch {
+		case problem == "" && u.User != nil:
+			d.refuse(at, "has credentials in it; expected them in username and password")
+			secure = true
 		case problem != "":
 			d.refuse(at, "%s", problem)
 			secure = true
@@ -156,7 +172,8 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 		d.together(path+".username", path+".password")
 	}
 	d.checkSecretLine(path+".api_key", e.APIKey)
-	d.checkPrintable(path+".username", e.Username)
+	d.checkUsername(path+".username", e.Username)
+	d.checkSecretLine(path+".password", e.Password)
 	d.checkPrintable(path+".pipeline", e.Pipeline)
 	if at := path + ".data_stream"; d.usable(at) && (!dataStreamForm.MatchString(e.DataStream) || len(e.DataStream) > 255) {
 		d.refuse(at, "%s is no name of a data stream; expected lower case without spaces and any of \\ / * ? \" < > | , # : and with none of - _ + . first, such as logs-ssh-default", quote(e.DataStream))
@@ -185,6 +202,14 @@ func (d *decoder) checkTokenLength(path string, token Secret, maxMessage int64) 
 	}
 	if most := int(maxMessage / 8); d.usable(at) && len(token.Reveal()) > most {
 		d.refuse(at, "has %d bytes; expected at most %d, an eighth of max_message_bytes", len(token.Reveal()), most)
+	}
+}
+
+// checkUsername refuses what basic authentication cannot send (RFC 7617 §2).
+func (d *decoder) checkUsername(path, name string) {
+	d.checkPrintable(path, name)
+	if d.usable(path) && strings.Contains(name, ":") {
+		d.refuse(path, "has a colon in it, which basic authentication cannot send; expected a name without one")
 	}
 }
 

@@ -226,6 +226,34 @@ func TestHTTP1(t *testing.T) {
 	}
 }
 
+// TestBasicAuthentication sends a user and a password that are settings, and those of a URL.
+func TestBasicAuthentication(t *testing.T) {
+	for name, o := range map[string]Options{
+		"settings":   {Username: "ada", Password: "p:ä s"},
+		"of the URL": {URL: "https://ada:p%3A%C3%A4%20s@"},
+		"both":       {URL: "https://eve:x@", Username: "ada", Password: "p:ä s"},
+	} {
+		d := newDrain(t, settings{})
+		o.URL = strings.TrimPrefix(o.URL, "https://") + d.server.Listener.Addr().String() + "/"
+		o.URL = "https://" + o.URL
+		o.TLS.CAFile = d.authority.File
+		s, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if e := write(t, s, golden()); e != nil {
+			t.Fatal(e)
+		}
+		for _, r := range d.posts() {
+			user, password, ok := (&http.Request{Header: r.header}).BasicAuth()
+			if !ok || user != "ada" || password != "p:ä s" {
+				t.Errorf("%s: %q and %q came", name, user, password)
+			}
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	for _, c := range []struct {
 		options Options
@@ -234,6 +262,10 @@ func TestOptions(t *testing.T) {
 		{Options{}, "url is not set"},
 		{Options{URL: "https://h/", Format: "yaml"}, `expected "json", "ndjson" or "array"`},
 		{Options{URL: "https://h/", Timeout: -1}, "negative"},
+		{Options{URL: "https://h/", ConnectionLifetime: -1}, "connection_lifetime is negative"},
+		{Options{URL: "https://h/", Username: "a:b", Password: "x"}, "username has a colon"},
+		{Options{URL: "https://a%3Ab:x@h/"}, "a user with a colon"},
+		{Options{URL: "https://h/", Password: "x"}, "password is there without username"},
 		{Options{URL: "https://h/", MaxRequestBytes: -1}, "negative"},
 		{Options{URL: "https://h/", Headers: http.Header{"content-length": {"1"}}}, "headers.content-length is set by ttydrain itself"},
 		{Options{URL: "https://h/", Headers: http.Header{"a b": {"1"}}}, "headers has a key that is no name of a header"},

@@ -23,6 +23,8 @@ type Options struct {
 	// URL is where requests are posted to, with the scheme https. A user and a password in it are
 	// sent by basic authentication (RFC 7617). It is never printed; only its host is.
 	URL string
+	// Username and Password are sent by basic authentication (RFC 7617), in place of those in URL.
+	Username, Password string
 	// Format is JSON by default.
 	Format Format
 	// Gzip compresses the bodies (Content-Encoding: gzip).
@@ -60,6 +62,12 @@ func (o *Options) Check() error {
 	}
 	if problem := checkURL(o.URL); problem != "" {
 		refuse("url", "%s", problem)
+	}
+	switch {
+	case strings.Contains(o.Username, ":"):
+		refuse("username", "has a colon in it, which basic authentication cannot send (RFC 7617); expected a name without one")
+	case o.Username == "" && o.Password != "":
+		refuse("password", "is there without username; expected both or neither")
 	}
 	format := or(o.Format, JSON)
 	if format.contentType() == "" {
@@ -130,6 +138,9 @@ func (s *Sink) makeHeader(o Options, user *url.Userinfo) http.Header {
 	}
 	if s.gzip {
 		h["Content-Encoding"] = []string{"gzip"}
+	}
+	if o.Username != "" {
+		user = url.UserPassword(o.Username, o.Password)
 	}
 	if user != nil {
 		password, _ := user.Password()
