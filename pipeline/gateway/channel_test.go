@@ -4,13 +4,10 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"slices"
 	"testing"
 	"testing/synctest"
 
 	"golang.org/x/crypto/ssh"
-
-	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
 // stuckChannel is a client's channel whose window is 0 for ever, which the SSH library's client
@@ -63,51 +60,5 @@ func TestNoWindow(t *testing.T) {
 			<-served
 			cancel()
 		})
-	}
-}
-
-// opening is a session channel that the client opens, with what it asks for on it.
-type opening struct {
-	ssh.NewChannel
-	channel  ssh.Channel
-	requests chan *ssh.Request
-}
-
-func (o opening) ChannelType() string { return "session" }
-func (o opening) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
-	return o.channel, o.requests, nil
-}
-
-// TestNoticesInOrder: what is refused before a session is opened is in its banner, even if the
-// gateway finds both waiting at once, which no client can make certain. It does it often, since
-// Go picks by chance among what is ready.
-func TestNoticesInOrder(t *testing.T) {
-	for range 50 {
-		started := make(chan session.Request, 1)
-		signer, _ := newKey(t)
-		g := unserved(Options{Authorizer: people{"": {string(signer.PublicKey().Marshal()): {}}}, Sessions: runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
-			started <- req
-			return session.Exit{}, nil
-		})})
-		if err := g.admission.enter(""); err != nil {
-			t.Fatal(err)
-		}
-		conn := &connection{gateway: g, log: slog.New(slog.DiscardHandler), who: identity{Login: Login{Key: signer.PublicKey()}}}
-		closed := make(chan struct{})
-		close(closed)
-		o := opening{channel: stuckChannel{closed: closed}, requests: make(chan *ssh.Request, 2)}
-		o.requests <- &ssh.Request{Type: "auth-agent-req@openssh.com"}
-		o.requests <- &ssh.Request{Type: "shell"}
-		close(o.requests)
-		requests, channels := make(chan *ssh.Request, 2), make(chan ssh.NewChannel, 1)
-		requests <- &ssh.Request{Type: "tcpip-forward"}
-		requests <- &ssh.Request{Type: "tcpip-forward"}
-		channels <- o
-		close(requests)
-		close(channels)
-		conn.loop(t.Context(), nil, channels, requests)
-		if req := wait(t, started, "the session"); !slices.Equal(req.Notices, []string{noForwarding, noAgent}) {
-			t.Fatalf("notices: %q", req.Notices)
-		}
 	}
 }

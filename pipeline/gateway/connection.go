@@ -106,10 +106,7 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 
 	who, ok := whoSigned(conn)
 	if !ok {
-		conn.Close()
-		go ssh.DiscardRequests(requests) // both end as the connection is closed
-		for range channels {
-		}
+		c.discard(conn, channels, requests)
 		c.log.Error("login without an identity; connection closed")
 		if a.entered != "" {
 			c.gateway.admission.exit(a.entered)
@@ -125,8 +122,10 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 	return conn, channels, requests, nil
 }
 
-// agree does the handshake. A panic in it ends this connection alone.
+// agree does the handshake. A panic in it ends this connection alone. From the login on, the client is
+// heard again when this has returned.
 func (c *connection) agree(a *attempt) (conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request, err error) {
+	defer c.heard.release()
 	defer func() {
 		if p := recover(); p != nil {
 			c.net.Close()
@@ -134,7 +133,24 @@ func (c *connection) agree(a *attempt) (conn *ssh.ServerConn, channels <-chan ss
 			err = errCrashed
 		}
 	}()
-	return ssh.NewServerConn(c.heard, c.login(a))
+	conn, channels, requests, err = ssh.NewServerConn(c.heard, c.login(a))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	inOrder, requestsInOrder, err := inWireOrder(conn)
+	if err != nil {
+		c.discard(conn, channels, requests)
+	}
+	return conn, inOrder, requestsInOrder, err
+}
+
+// discard closes a connection without an answer to what its client has sent.
+func (c *connection) discard(conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	conn.Close()
+	c.heard.release()
+	go ssh.DiscardRequests(requests) // both end as the connection is closed
+	for range channels {
+	}
 }
 
 // errCrashed ends a connection in whose handshake something panicked.
@@ -217,12 +233,6 @@ func (c *connection) loop(ctx context.Context, conn *ssh.ServerConn, channels <-
 			if !ok {
 				channels = nil
 				break
-			}
-			// What the client asked for before it opened the session is in its banner.
-			for len(requests) > 0 {
-				if req, ok := <-requests; ok {
-					c.answer(req)
-				}
 			}
 			ch := c.open(ctx, opened, open)
 			if ch == nil {

@@ -9,11 +9,15 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// heard is a connection that knows when something came from the client last.
+// heard is a connection that knows when something came from the client last, and can hold back what
+// comes.
 type heard struct {
 	net.Conn
 	began time.Time
 	last  atomic.Int64 // nanoseconds after began
+
+	mu   sync.Mutex    // guards held
+	held chan struct{} // closed by release; nil while nothing is held back
 }
 
 func newHeard(c net.Conn) *heard { return &heard{Conn: c, began: time.Now()} }
@@ -23,7 +27,32 @@ func (h *heard) Read(p []byte) (int, error) {
 	if n > 0 {
 		h.last.Store(int64(time.Since(h.began)))
 	}
+	h.mu.Lock()
+	held := h.held
+	h.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	return n, err
+}
+
+// hold has Read return nothing before release. A Read that waits for the client now is held, too.
+func (h *heard) hold() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held == nil {
+		h.held = make(chan struct{})
+	}
+}
+
+// release lets Read go on.
+func (h *heard) release() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held != nil {
+		close(h.held)
+		h.held = nil
+	}
 }
 
 // silence is for how long nothing has come.

@@ -97,7 +97,10 @@ type attempt struct {
 func (c *connection) login(a *attempt) *ssh.ServerConfig {
 	config := c.gateway.config
 	config.MaxAuthTries = c.gateway.limits().MaxAuthTries
-	config.AuthLogCallback = func(meta ssh.ConnMetadata, method string, _ error) {
+	config.AuthLogCallback = func(meta ssh.ConnMetadata, method string, err error) {
+		if err == nil { // the client is not told before this returns
+			c.heard.hold()
+		}
 		a.app = meta.User()
 		a.tried = a.tried || method != "none" // by which clients ask what they may try
 	}
