@@ -378,15 +378,17 @@ func (c *channel) say(sentence string) {
 	c.ssh.Stderr().Write([]byte(text)) // fails only when the client has gone
 }
 
-// end tells the client the exit and closes the channel, which the client then confirms.
+// end reports the exit to the client and closes the channel, which the client then confirms.
 //
-// OpenSSH's client takes the status from exit-status alone, and only before the close; it ignores
-// exit-signal, which other clients report. So a signal's end sends both, the status first.
+// It sends exit-signal for a program that a signal ended, and exit-status otherwise, as sshd does. Both
+// together are a protocol error for some clients, which drop the connection with all its sessions.
+// OpenSSH's client ignores exit-signal: its own status is then 255, as with sshd.
 // All errors mean that the client has gone.
 func (c *channel) end(exit session.Exit) {
-	c.ssh.SendRequest("exit-status", false, exitStatus(exit.Status))
 	if exit.Signal != "" {
 		c.ssh.SendRequest("exit-signal", false, exitSignal(exit))
+	} else {
+		c.ssh.SendRequest("exit-status", false, exitStatus(exit.Status))
 	}
 	c.ssh.CloseWrite()
 	c.ssh.Close()

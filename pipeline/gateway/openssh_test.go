@@ -192,7 +192,7 @@ func TestOpenSSHBytes(t *testing.T) {
 
 func TestOpenSSHExit(t *testing.T) {
 	s := serve(t, newShells())
-	for command, want := range map[string]int{"exit 0": 0, "exit 3": 3, "exit 255": 255, "kill -TERM $$": 143} {
+	for command, want := range map[string]int{"exit 0": 0, "exit 3": 3, "exit 255": 255, "kill -TERM $$": 255} {
 		if _, stderr, status := result(t, s.openssh(s.adaKey, "web@127.0.0.1", command), nil); status != want {
 			t.Errorf("%s: status %d, want %d; %s", command, status, want, stderr)
 		}

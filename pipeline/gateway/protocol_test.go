@@ -37,7 +37,7 @@ func TestExitSignal(t *testing.T) {
 		status int
 	}{
 		"kill -TERM $$": {"TERM", 143},
-		"kill -BUS $$":  {"BUS@ttydrain", 135},
+		"kill -BUS $$":  {"BUS@ttydrain", 128}, // the library knows no number of it
 		"exit 9":        {"", 9},
 	} {
 		sess, err := s.dial("web", s.ada).NewSession()
@@ -51,27 +51,44 @@ func TestExitSignal(t *testing.T) {
 	}
 }
 
-// TestEndInOrder: the status, the signal, end of file, close.
-func TestEndInOrder(t *testing.T) {
-	s := serve(t, runs(func(context.Context, session.Request, session.IO) (session.Exit, error) {
-		return session.Exit{Status: 137, Signal: "KILL"}, nil
-	}))
-	ch, requests := raw(t, s.dial("web", s.ada))
-	if ok, err := ch.SendRequest("shell", true, nil); !ok {
-		t.Fatalf("shell: %v", err)
-	}
-	var got []string
-	for req := range requests { // closed by the close
-		got = append(got, req.Type)
-		if req.WantReply {
-			t.Errorf("%s wants a reply", req.Type)
-		}
-	}
-	if !slices.Equal(got, []string{"exit-status", "exit-signal"}) {
-		t.Errorf("requests: %v", got)
-	}
-	if rest, err := io.ReadAll(ch); len(rest) > 0 || err != nil {
-		t.Errorf("rest: %q, %v", rest, err)
+// TestOneExit: a channel gets exactly one of exit-status and exit-signal, however its session ends, then end of file
+// and close.
+func TestOneExit(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		exit session.Exit
+		err  error
+		want string
+	}{
+		{"status", session.Exit{Status: 3}, nil, "exit-status"},
+		{"success", session.Exit{}, nil, "exit-status"},
+		{"signal", session.Exit{Status: 137, Signal: "KILL"}, nil, "exit-signal"},
+		{"signal of no standard name", session.Exit{Status: 135, Signal: "BUS", CoreDumped: true}, nil, "exit-signal"},
+		{"ended by the gateway", session.Exit{Status: 137, Reason: session.ReasonKilled}, nil, "exit-status"},
+		{"refused", session.Exit{Status: 137, Signal: "KILL"}, &session.Refusal{Message: "no"}, "exit-status"},
+		{"failed", session.Exit{Status: 137, Signal: "KILL"}, errors.New("a fault"), "exit-status"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := serve(t, runs(func(context.Context, session.Request, session.IO) (session.Exit, error) { return test.exit, test.err }))
+			ch, requests := raw(t, s.dial("web", s.ada))
+			go io.Copy(io.Discard, ch.Stderr())
+			if ok, err := ch.SendRequest("shell", true, nil); !ok {
+				t.Fatalf("shell: %v", err)
+			}
+			var got []string
+			for req := range requests { // closed by the close
+				got = append(got, req.Type)
+				if req.WantReply {
+					t.Errorf("%s wants a reply", req.Type)
+				}
+			}
+			if !slices.Equal(got, []string{test.want}) {
+				t.Errorf("requests %v, expected %s", got, test.want)
+			}
+			if rest, err := io.ReadAll(ch); len(rest) > 0 || err != nil {
+				t.Errorf("rest: %q, %v", rest, err)
+			}
+		})
 	}
 }
 
