@@ -28,7 +28,7 @@ func appContainer(a *config.App) session.Container {
 	if a.Runtime != config.RuntimeDocker {
 		return session.Container{}
 	}
-	return session.Container{Image: a.Image, From: a.FromContainer, Pull: a.Pull == "missing", User: a.User, Pids: int64(a.Pids)}
+	return session.Container{Image: a.Image, From: a.FromContainer, Pull: a.Pull == "missing", User: a.User}
 }
 
 // probeContainers asks the Docker daemon whether it is there, with what the apps need of it, tells how it went, and gives how many failed.

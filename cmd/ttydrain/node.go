@@ -212,6 +212,9 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		dir = filepath.Join(c.Store, "sandbox")
 	}
 	o := sandbox.Options{Dir: dir, Hidden: func() []string { return n.config.Load().PrivateFiles() }, Log: n.log}
+	if low, high, ok := c.Sandbox.Users(); ok {
+		o.Users = sandbox.UserRange{Low: low, High: high}
+	}
 	for _, feature := range c.Sandbox.Require {
 		o.Require = append(o.Require, sandbox.Feature(feature))
 	}
@@ -281,7 +284,7 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 	}
 	app := session.App{
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
-		Memory: a.Memory, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
+		Memory: a.Memory, Pids: int64(a.Pids), APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 		Isolation: session.Isolation{User: a.User, NoNetwork: a.Network == "none", Writable: a.Writable},
 		Sessions:  stack.Sessions, Plan: stack.Plan,
 	}

@@ -80,13 +80,6 @@ type Streams struct {
 
 func (s *Streams) setDefaults() { s.Retention = 14 * 24 * time.Hour }
 
-// Sandbox is what the sandbox runtime must have of the gateway's host.
-type Sandbox struct {
-	// Require are the features of the host without which the gateway does not start; see the package
-	// sandbox for what each of them is.
-	Require []string `yaml:"require" enum:"namespaces|cgroup_namespace|network_namespace|read_only_root|hidden_files|separate_user|no_new_privileges|capabilities|seccomp|landlock|cgroup_memory"`
-}
-
 // Admin is the HTTP server for operators.
 type Admin struct {
 	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:9464"`
@@ -189,7 +182,7 @@ type App struct {
 	FromContainer string `yaml:"from_container" want:"the name or ID of the app's container"`
 	// Pull says whether an Image that is not on the Docker host is got from its registry.
 	Pull string `yaml:"pull" enum:"never|missing"`
-	// Pids is how many processes and threads a session may have at once.
+	// Pids is the maximum number of processes and threads of a session at a time.
 	Pids int `yaml:"pids" min:"8" max:"100000"`
 }
 

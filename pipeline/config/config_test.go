@@ -136,6 +136,7 @@ func TestDefaults(t *testing.T) {
 			LoginGraceTime: 2 * time.Minute, MaxAuthTries: 6, MaxSessions: 10, MaxConnections: 4096, MaxConnectionsPerUser: 256,
 			MaxSessionsPerUser: 512, UnusedConnectionTimeout: 10 * time.Minute,
 		},
+		Sandbox:      Sandbox{UIDRange: "1879048192-1879113727"},
 		Admin:        Admin{Listen: "127.0.0.1:9464"},
 		UserDocument: UserDocument{Issuer: "https://auth.example.com", SigningKey: "testdata/good/document_key.pem", Algorithm: "EdDSA"},
 		Users:        []User{{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com", AuthorizedKeys: []string{"../keys/ada.pub"}, Apps: []string{"web"}, Keys: ada}},

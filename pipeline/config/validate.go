@@ -22,6 +22,7 @@ func (c *Config) finish(d *decoder) {
 	c.finishConsole(d)
 	c.finishUserDocument(d)
 	c.finishStacks(d)
+	c.finishSandbox(d)
 	c.finishDocker(d)
 	c.finishTracing(d)
 	c.finishApps(d)

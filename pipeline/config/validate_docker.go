@@ -67,7 +67,7 @@ func (a *App) finishRuntime(d *decoder, path string) {
 	if d.given(path+".runtime") && !d.usable(path+".runtime") {
 		return
 	}
-	ofDocker := []string{"image", "from_container", "pull", "pids"}
+	ofDocker := []string{"image", "from_container", "pull"}
 	if a.Runtime != RuntimeDocker {
 		for _, name := range ofDocker {
 			if d.given(path + "." + name) {

@@ -58,6 +58,7 @@ type App struct {
 	// Container is for runtimes that make containers.
 	Container Container
 	Memory    int64
+	Pids      int64
 	// APIURL is what the hrefs in its sessions' environment begin with, without a slash at its end; "" for no hrefs.
 	APIURL string
 	// Isolation is for runtimes that share the host's files or network.
@@ -405,7 +406,7 @@ func (s *running) spec() Spec {
 	env = append(env, s.metadata()...)
 	return Spec{
 		Name: s.op.Container, Operation: s.op.ID, App: s.op.App, Command: s.app.Command, CommandLine: s.req.Command, Env: env, Root: s.app.Root,
-		Container: s.app.Container, Memory: s.app.Memory, Terminal: s.req.Terminal, Isolation: s.app.Isolation,
+		Container: s.app.Container, Memory: s.app.Memory, Pids: s.app.Pids, Terminal: s.req.Terminal, Isolation: s.app.Isolation,
 	}
 }
 

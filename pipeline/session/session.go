@@ -105,6 +105,8 @@ type Spec struct {
 	Container Container
 	// Memory is the limit in bytes of all processes together.
 	Memory int64
+	// Pids is the maximum number of processes and threads at a time; 0 is no limit.
+	Pids int64
 	// Terminal is nil for a session without one.
 	Terminal *Terminal
 	// Isolation is how much of the host the session may have.
@@ -130,8 +132,6 @@ type Container struct {
 	Pull bool
 	// User runs the command, as USER, USER:GROUP or their numbers; "" for the one that Image or From has.
 	User string
-	// Pids is how many processes and threads there may be at once; 0 for any number.
-	Pids int64
 }
 
 // A Process is a started command and everything that it starts.

@@ -67,7 +67,8 @@ func TestConfiguredLikeTheApp(t *testing.T) {
 	d := dockertest.Start(t)
 	_, app := startApp(t, d)
 	r := newRuntime(t, d.Host, "twin")
-	spec := terminal(session.Container{From: "the-app", Pids: 300}, "echo ready; read x")
+	spec := terminal(session.Container{From: "the-app"}, "echo ready; read x")
+	spec.Pids = 300
 	spec.Env = []string{"SHARED=session", "APTIBLE_USER_DOCUMENT=a.b.c"}
 	p := start(t, r, spec)
 	sessiontest.ReadUntil(t, p.Stdout(), "ready")
@@ -185,7 +186,9 @@ func TestPids(t *testing.T) {
 	t.Parallel()
 	d := dockertest.Start(t)
 	r := newRuntime(t, d.Host, "pids")
-	got := run(t, r, line(session.Container{Image: dockertest.Image, Pids: 20}, "for i in {1..40}; do sleep 100 & done"))
+	spec := line(session.Container{Image: dockertest.Image}, "for i in {1..40}; do sleep 100 & done")
+	spec.Pids = 20
+	got := run(t, r, spec)
 	if got.Exit.Status == 0 || !strings.Contains(got.Stderr, "fork") {
 		t.Errorf("%+v", got)
 	}

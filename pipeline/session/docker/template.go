@@ -105,8 +105,8 @@ func (r *Runtime) createOptions(t *template, spec session.Spec) client.Container
 	host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyDisabled}
 	host.LogConfig = container.LogConfig{Type: "none"}
 	host.Memory, host.MemorySwap = spec.Memory, spec.Memory // the latter is both together
-	if spec.Container.Pids > 0 {
-		host.PidsLimit = &spec.Container.Pids
+	if spec.Pids > 0 {
+		host.PidsLimit = &spec.Pids
 	}
 	if spec.Terminal != nil {
 		config.Tty = true

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
@@ -54,6 +56,11 @@ func (s *setup) account() (account, error) {
 	if name == "" && s.OneUser || name == own.Name || name == strconv.Itoa(own.UID) {
 		return own, nil
 	}
+	if name == "" && s.OwnUser != 0 {
+		a := account{UID: s.OwnUser, GID: s.OwnUser, Name: s.ownName()}
+		a.complete()
+		return a, nil
+	}
 	if s.OneUser {
 		return account{}, &session.Refusal{Message: fmt.Sprintf("The app's user is %q, and its gateway, which runs as %q, cannot become another user. "+
 			"Run the gateway as root, or take the app's user away.", name, gateway.Name)}
@@ -76,6 +83,39 @@ func (s *setup) account() (account, error) {
 	}
 	a.complete()
 	return a, nil
+}
+
+// ownName is the name of a user of the session's own: "session", unless another user has that name.
+func (s *setup) ownName() string {
+	const name = "session"
+	if _, taken := lookPasswd("/etc/passwd", func(fields []string) bool { return fields[0] == name }); taken {
+		return name + "-" + strconv.Itoa(s.OwnUser)
+	}
+	return name
+}
+
+// nameAccount adds an account to the passwd and group files that the session sees, since many
+// programs do not work for a user without a name. It is no loss if that cannot be.
+func nameAccount(a account) {
+	for _, f := range []struct{ file, line string }{
+		{"/etc/passwd", fmt.Sprintf("%s:x:%d:%d::%s:%s\n", a.Name, a.UID, a.GID, a.Home, a.Shell)},
+		{"/etc/group", fmt.Sprintf("%s:x:%d:\n", a.Name, a.GID)},
+	} {
+		content, err := os.ReadFile(f.file)
+		if err != nil {
+			continue
+		}
+		if len(content) > 0 && content[len(content)-1] != '\n' {
+			content = append(content, '\n')
+		}
+		copied := "/dev/" + filepath.Base(f.file) // in memory, and not yet the session's
+		if os.WriteFile(copied, append(content, f.line...), 0o644) == nil && os.Chmod(copied, 0o644) == nil {
+			if unix.Mount(copied, f.file, "", unix.MS_BIND, "") == nil {
+				unix.Mount("", f.file, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+			}
+		}
+		os.Remove(copied)
+	}
 }
 
 // lookPasswd finds the first entry of a passwd(5) file that is meant.

@@ -13,50 +13,129 @@ import (
 )
 
 // cgroups makes the control groups of a runtime's sessions. They are all below one of the runtime's
-// own, which is below the gateway's own where that can be, so that limits on the gateway hold for
-// its sessions as well.
-type cgroups struct {
-	dir string
-	v2  bool
+// own in each hierarchy, which is below the gateway's own where that can be, so that limits on the
+// gateway hold for its sessions as well.
+type cgroups struct{ hierarchies []*hierarchy }
+
+// A hierarchy is a mounted tree of control groups that limits sessions.
+type hierarchy struct {
+	point string // where it is mounted
+	dir   string // the runtime's group
+	v2    bool
+	// memory and pids are the controllers that limit sessions there.
+	memory, pids bool
 }
 
-// cgroup is the control group of one session.
-type cgroup struct{ dir string }
+// limits are those of a session's groups; 0 is none.
+type limits struct {
+	memory int64 // in bytes
+	pids   int64 // processes and threads
+}
+
+// cgroup is the control group of one session, in each hierarchy.
+type cgroup struct{ dirs []string }
 
 // gatewayLeaf is the group into which a gateway moves itself under version 2, where only groups
 // without processes have groups with controllers below them.
 const gatewayLeaf = "ttydrain-gateway"
 
-// newCgroups makes the runtime's group, named name, in the first place where that is possible.
-func newCgroups(name string) (*cgroups, error) {
+// newCgroups makes the runtime's groups, named name. What cannot be limited by them is in lacks,
+// with the reason.
+func newCgroups(name string) (c *cgroups, lacks map[Feature]error) {
+	c, lacks = new(cgroups), make(map[Feature]error)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return nil, fmt.Errorf("looking for control groups: %w", err)
+		return c, map[Feature]error{CgroupMemory: err, CgroupPids: err}
 	}
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		return nil, fmt.Errorf("looking for control groups: %w", err)
+		return c, map[Feature]error{CgroupMemory: err, CgroupPids: err}
 	}
-	parents, v2, err := memoryParents(string(mounts), string(own))
-	if err != nil {
-		return nil, err
+	for _, f := range []Feature{CgroupMemory, CgroupPids} {
+		at, err := findController(string(mounts), string(own), f.controller())
+		if err == nil {
+			err = c.use(f, at, name)
+		}
+		if err != nil {
+			lacks[f] = err
+		}
+	}
+	return c, lacks
+}
+
+// controller returns the name that the kernel has for the controller of a feature.
+func (f Feature) controller() string { return strings.TrimPrefix(string(f), "cgroup_") }
+
+// dirs returns the runtime's groups.
+func (c *cgroups) dirs() []string {
+	var dirs []string
+	for _, h := range c.hierarchies {
+		dirs = append(dirs, h.dir)
+	}
+	return dirs
+}
+
+// use has sessions limited by the controller of a feature, in the first place where that is
+// possible.
+func (c *cgroups) use(f Feature, at controllerPlace, name string) error {
+	for _, h := range c.hierarchies {
+		if h.point == at.point { // a process is in one group of a hierarchy only
+			return h.limit(f)
+		}
 	}
 	var failures error
-	for _, parent := range parents {
-		c := &cgroups{dir: filepath.Join(parent, name), v2: v2}
-		err := c.make(parent)
+	for _, parent := range at.parents {
+		h := &hierarchy{point: at.point, dir: filepath.Join(parent, name), v2: at.v2}
+		err := os.Mkdir(h.dir, 0o755)
+		if err != nil {
+			err = fmt.Errorf("making the control group %s: %w", h.dir, errnoText(err))
+		} else if err = h.limit(f); err != nil {
+			os.Remove(h.dir)
+		}
 		if err == nil {
-			return c, nil
+			c.hierarchies = append(c.hierarchies, h)
+			return nil
 		}
 		failures = errors.Join(failures, err)
 	}
-	return nil, failures
+	return failures
 }
 
-// memoryParents finds the groups below which to make more, best first: the gateway's own, and the
-// topmost that can be seen. Of /proc/self/mountinfo and /proc/self/cgroup it takes the hierarchy with
-// the memory controller.
-func memoryParents(mountinfo, own string) (parents []string, v2 bool, err error) {
+// limit finds out whether a controller can limit what is below the runtime's group, and has it do
+// so.
+func (h *hierarchy) limit(f Feature) error {
+	if h.v2 {
+		for _, dir := range []string{filepath.Dir(h.dir), h.dir} {
+			if err := enableController(dir, f.controller()); err != nil {
+				return fmt.Errorf("enabling the %s controller in %s: %w", f.controller(), dir, errnoText(err))
+			}
+		}
+	}
+	try := &hierarchy{dir: h.dir, v2: h.v2, memory: f == CgroupMemory, pids: f == CgroupPids}
+	dir, err := try.create("probe", limits{memory: 64 << 20, pids: 64})
+	if err != nil {
+		return err
+	}
+	if err := removeCgroup(dir); err != nil {
+		return err
+	}
+	h.memory, h.pids = h.memory || try.memory, h.pids || try.pids
+	return nil
+}
+
+// A controllerPlace is where a controller's groups are.
+type controllerPlace struct {
+	point string // where the hierarchy is mounted
+	v2    bool
+	// parents are the groups below which to make more, best first: the gateway's own, and the
+	// topmost that can be seen.
+	parents []string
+}
+
+// findController finds the hierarchy that has a controller, by the contents of /proc/self/mountinfo
+// and /proc/self/cgroup.
+func findController(mountinfo, own, controller string) (controllerPlace, error) {
+	v2 := false
 	path, found := "", false
 	for line := range strings.Lines(own) {
 		// hierarchy-ID:controller-list:path
@@ -65,7 +144,7 @@ func memoryParents(mountinfo, own string) (parents []string, v2 bool, err error)
 			continue
 		}
 		for c := range strings.SplitSeq(parts[1], ",") {
-			if c == "memory" {
+			if c == controller {
 				path, found, v2 = parts[2], true, false
 			}
 		}
@@ -74,7 +153,7 @@ func memoryParents(mountinfo, own string) (parents []string, v2 bool, err error)
 		}
 	}
 	if path == "" {
-		return nil, false, errors.New("this host has no control groups for memory")
+		return controllerPlace{}, fmt.Errorf("this host has no control groups for %s", controller)
 	}
 	for line := range strings.Lines(mountinfo) {
 		// 36 35 98:0 /root /mount/point options... - type source superoptions
@@ -84,10 +163,11 @@ func memoryParents(mountinfo, own string) (parents []string, v2 bool, err error)
 			continue
 		}
 		if v2 && right[0] != "cgroup2" ||
-			!v2 && (right[0] != "cgroup" || !strings.Contains(","+right[2]+",", ",memory,")) {
+			!v2 && (right[0] != "cgroup" || !strings.Contains(","+right[2]+",", ","+controller+",")) {
 			continue
 		}
 		root, point := left[3], left[4]
+		var parents []string
 		inner, ok := strings.CutPrefix(path, strings.TrimSuffix(root, "/"))
 		if ok && inner != "" && inner != "/" && (inner[0] == '/') {
 			dir := filepath.Join(point, inner)
@@ -99,53 +179,25 @@ func memoryParents(mountinfo, own string) (parents []string, v2 bool, err error)
 		if len(parents) == 0 || parents[0] != point {
 			parents = append(parents, point)
 		}
-		return parents, v2, nil
+		return controllerPlace{point, v2, parents}, nil
 	}
-	return nil, v2, errors.New("the memory control groups of this host are not mounted")
+	return controllerPlace{}, fmt.Errorf("the control groups of this host for %s are not mounted", controller)
 }
 
-// make makes the runtime's group and finds out whether limits can be set below it.
-func (c *cgroups) make(parent string) error {
-	if c.v2 {
-		if err := enableMemory(parent); err != nil {
-			return fmt.Errorf("enabling the memory controller in %s: %w", parent, errnoText(err))
-		}
-	}
-	if err := os.Mkdir(c.dir, 0o755); err != nil {
-		return fmt.Errorf("making the control group %s: %w", c.dir, errnoText(err))
-	}
-	err := func() error {
-		if c.v2 {
-			if err := enableMemory(c.dir); err != nil {
-				return fmt.Errorf("enabling the memory controller in %s: %w", c.dir, errnoText(err))
-			}
-		}
-		probe, err := c.create("probe", 64<<20)
-		if err != nil {
-			return err
-		}
-		return probe.remove()
-	}()
-	if err != nil {
-		os.Remove(c.dir)
-	}
-	return err
-}
-
-// enableMemory lets the groups below dir have the memory controller (version 2). If dir has
+// enableController lets the groups below dir have a controller (version 2). If dir has
 // processes, which is forbidden then, and the only one is this, it moves to a group of its own.
-func enableMemory(dir string) error {
+func enableController(dir, controller string) error {
 	control := filepath.Join(dir, "cgroup.subtree_control")
 	enabled, err := os.ReadFile(control)
 	if err != nil {
 		return err
 	}
 	for c := range strings.FieldsSeq(string(enabled)) {
-		if c == "memory" {
+		if c == controller {
 			return nil
 		}
 	}
-	err = writeFile(control, "+memory")
+	err = writeFile(control, "+"+controller)
 	if !errors.Is(err, syscall.EBUSY) {
 		return err
 	}
@@ -161,38 +213,64 @@ func enableMemory(dir string) error {
 	if err := writeFile(filepath.Join(leaf, "cgroup.procs"), self); err != nil {
 		return err
 	}
-	return writeFile(control, "+memory")
+	return writeFile(control, "+"+controller)
 }
 
-// create makes a session's group with its limit, in bytes; 0 is none.
-func (c *cgroups) create(name string, limit int64) (*cgroup, error) {
-	g := &cgroup{dir: filepath.Join(c.dir, name)}
-	if err := os.Mkdir(g.dir, 0o755); err != nil {
-		return nil, fmt.Errorf("making the control group %s: %w", g.dir, errnoText(err))
-	}
-	if limit <= 0 {
-		return g, nil
-	}
-	file, swapFile, swap := "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", limit // memory and swap
-	if c.v2 {
-		file, swapFile, swap = "memory.max", "memory.swap.max", 0 // swap alone
-	}
-	if err := writeFile(filepath.Join(g.dir, file), strconv.FormatInt(limit, 10)); err != nil {
-		os.Remove(g.dir)
-		return nil, fmt.Errorf("limiting the memory of the control group %s: %w", g.dir, errnoText(err))
-	}
-	err := writeFile(filepath.Join(g.dir, swapFile), strconv.FormatInt(swap, 10))
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without swap accounting has no such file
-		os.Remove(g.dir)
-		return nil, fmt.Errorf("limiting the swap of the control group %s: %w", g.dir, errnoText(err))
+// create makes a session's groups with its limits.
+func (c *cgroups) create(name string, l limits) (*cgroup, error) {
+	g := new(cgroup)
+	for _, h := range c.hierarchies {
+		dir, err := h.create(name, l)
+		if err != nil {
+			return nil, errors.Join(err, g.remove())
+		}
+		g.dirs = append(g.dirs, dir)
 	}
 	return g, nil
 }
 
-// add puts a process into the group: what it starts afterwards will be in it too.
+func (h *hierarchy) create(name string, l limits) (dir string, err error) {
+	dir = filepath.Join(h.dir, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making the control group %s: %w", dir, errnoText(err))
+	}
+	if h.memory && l.memory > 0 {
+		err = limitMemory(dir, l.memory, h.v2)
+	}
+	if err == nil && h.pids && l.pids > 0 {
+		if err = writeFile(filepath.Join(dir, "pids.max"), strconv.FormatInt(l.pids, 10)); err != nil {
+			err = fmt.Errorf("limiting the processes of the control group %s: %w", dir, errnoText(err))
+		}
+	}
+	if err != nil {
+		os.Remove(dir)
+		return "", err
+	}
+	return dir, nil
+}
+
+// limitMemory limits memory and swap of a control group together.
+func limitMemory(dir string, limit int64, v2 bool) error {
+	file, swapFile, swap := "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", limit // memory and swap
+	if v2 {
+		file, swapFile, swap = "memory.max", "memory.swap.max", 0 // swap alone
+	}
+	if err := writeFile(filepath.Join(dir, file), strconv.FormatInt(limit, 10)); err != nil {
+		return fmt.Errorf("limiting the memory of the control group %s: %w", dir, errnoText(err))
+	}
+	err := writeFile(filepath.Join(dir, swapFile), strconv.FormatInt(swap, 10))
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without swap accounting has no such file
+		return fmt.Errorf("limiting the swap of the control group %s: %w", dir, errnoText(err))
+	}
+	return nil
+}
+
+// add puts a process into the groups: what it starts afterwards will be in them too.
 func (g *cgroup) add(pid int) error {
-	if err := writeFile(filepath.Join(g.dir, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
-		return fmt.Errorf("putting the session into the control group %s: %w", g.dir, errnoText(err))
+	for _, dir := range g.dirs {
+		if err := writeFile(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("putting the session into the control group %s: %w", dir, errnoText(err))
+		}
 	}
 	return nil
 }
@@ -203,8 +281,13 @@ const (
 	removePause = 10 * time.Millisecond
 )
 
-// remove kills whatever is left in the group, and removes it.
-func (g *cgroup) remove() error { return removeCgroup(g.dir) }
+// remove kills what is left in the groups, and removes them.
+func (g *cgroup) remove() (err error) {
+	for _, dir := range g.dirs {
+		err = errors.Join(err, removeCgroup(dir))
+	}
+	return err
+}
 
 func removeCgroup(dir string) error {
 	var err error

@@ -22,7 +22,8 @@
 //
 // # What it may do
 //
-// Where the gateway is root, the session runs as nobody, or as Isolation.User, without
+// Where the gateway is root, the session has a user ID and a group ID of Options.Users to itself,
+// so that it shares no limits that the kernel has by user, or runs as Isolation.User. It has no
 // supplementary groups. Another user than root has no capabilities; root has those of
 // keptCapabilities. Neither gets others: the bounding set is emptied of them, and no program gives
 // new privileges (PR_SET_NO_NEW_PRIVS).
@@ -77,12 +78,21 @@
 // they would not even start. RLIMIT_DATA counts (since Linux 4.7) private memory that can be
 // written. Home and /tmp can then each hold as much as the limit besides.
 //
+// # Processes
+//
+// Spec.Pids limits the processes and threads of a session by the pids controller of control groups,
+// and by RLIMIT_NPROC where the session has a user ID or a user namespace to itself. A little more
+// than that is for the init, which reports the end of a session at its limit. Without control
+// groups RLIMIT_NPROC counts all processes of the session's user, and does not limit root.
+//
 // # Where namespaces are not to be had
 //
 // Then a session is a process group under an init that adopts and kills its descendants. It sees
 // the host's processes, host name and /tmp; its home is a folder made for it and removed
-// afterwards. Spec.Root and Isolation.NoNetwork are refused. A session that kills its init leaves
-// its processes running, unless there is a control group to find them by.
+// afterwards. Spec.Root and Isolation.NoNetwork are refused. Processes that
+// survive the end of the init are found by the session's control group, or by its own user ID. That
+// user has no name there. A session of the gateway's user that kills its init leaves its processes
+// running where there is no control group.
 //
 // # What is not guaranteed
 //

@@ -244,13 +244,15 @@ func TestManyAtOnceLeaveNothing(t *testing.T) {
 			t.Errorf("%d descriptors before, %d after", descriptors, now)
 		}
 		if r.cgroups != nil {
-			entries, err := os.ReadDir(r.cgroups.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range entries {
-				if e.IsDir() {
-					t.Errorf("a control group is left: %s", e.Name())
+			for _, dir := range r.cgroups.dirs() {
+				entries, err := os.ReadDir(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range entries {
+					if e.IsDir() {
+						t.Errorf("a control group is left: %s", e.Name())
+					}
 				}
 			}
 		}

@@ -23,6 +23,8 @@ const (
 	HiddenFiles Feature = "hidden_files"
 	// SeparateUser: they run as another user than the gateway.
 	SeparateUser Feature = "separate_user"
+	// OwnUser: each session has a user to itself, unless its app names one.
+	OwnUser Feature = "own_user"
 	// NoNewPrivileges: no program gives them more than they have.
 	NoNewPrivileges Feature = "no_new_privileges"
 	// DroppedCapabilities: they have few capabilities or none, and never get others.
@@ -34,12 +36,14 @@ const (
 	Landlock Feature = "landlock"
 	// CgroupMemory: memory is limited by a control group, all processes together.
 	CgroupMemory Feature = "cgroup_memory"
+	// CgroupPids: the number of processes is limited by a control group.
+	CgroupPids Feature = "cgroup_pids"
 )
 
 // Features are all of them, in the order in which they are told.
 func Features() []Feature {
-	return []Feature{Namespaces, CgroupNamespace, NetworkNamespace, ReadOnlyRoot, HiddenFiles, SeparateUser,
-		NoNewPrivileges, DroppedCapabilities, Seccomp, Landlock, CgroupMemory}
+	return []Feature{Namespaces, CgroupNamespace, NetworkNamespace, ReadOnlyRoot, HiddenFiles, SeparateUser, OwnUser,
+		NoNewPrivileges, DroppedCapabilities, Seccomp, Landlock, CgroupMemory, CgroupPids}
 }
 
 // remedy says what to do to have the feature.
@@ -55,13 +59,15 @@ func (f Feature) remedy() string {
 	case HiddenFiles:
 		return "give the gateway namespaces; until then, run it as root and keep its files readable for root alone"
 	case SeparateUser:
-		return "run the gateway as root, which gives its sessions the user nobody"
+		return "run the gateway as root, whose sessions have other users"
+	case OwnUser:
+		return "run the gateway as root, and set sandbox.uid_range to user IDs that it may use and no account has"
 	case Seccomp:
 		return "run the gateway on Linux with CONFIG_SECCOMP_FILTER, on amd64 or arm64"
 	case Landlock:
 		return "run Linux 6.12 or later with landlock among its security modules (the boot parameter lsm=)"
-	case CgroupMemory:
-		return "run the gateway as root, or as a service with Delegate=memory"
+	case CgroupMemory, CgroupPids:
+		return "run the gateway as root, or as a service with Delegate=memory pids"
 	default:
 		return "run the gateway as root or as a user without any capabilities"
 	}
@@ -141,6 +147,12 @@ func (c Capabilities) String() string {
 		b.WriteString("resource limit (RLIMIT_DATA), each process alone")
 	default:
 		b.WriteString(string(c.Memory) + ", all processes together")
+	}
+	b.WriteString("; processes are limited by ")
+	if c.Has(CgroupPids) {
+		b.WriteString("cgroup")
+	} else {
+		b.WriteString("resource limit (RLIMIT_NPROC), those of a session's user together, and root's not at all")
 	}
 	b.WriteString("; in force:")
 	for _, f := range c.InForce {

@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -162,9 +161,21 @@ func (p *initProcess) start() error {
 		return err
 	}
 	if s.Probe {
-		return nil
+		if s.OwnUser == 0 {
+			return nil
+		}
+		return p.try(OwnUser, func() error { return becomeUser(s.OwnUser) })
 	}
 	return p.startCommand(a, files)
+}
+
+// becomeUser changes the user of this thread for good.
+func becomeUser(uid int) error {
+	_, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid))
+	if errno != 0 {
+		return fmt.Errorf("becoming user %d: %w", uid, errno)
+	}
+	return nil
 }
 
 // isolate makes the session's host name, groups, network and files, and returns the account that it
@@ -246,143 +257,6 @@ func ownNetwork() error {
 		return fmt.Errorf("starting the loopback interface: %w", err)
 	}
 	return nil
-}
-
-func (p *initProcess) startCommand(a account, files []uintptr) error {
-	s := &p.setup
-	env := newVariables(s.Env)
-	env.setMissing("HOME", a.Home)
-	env.setMissing("USER", a.Name)
-	env.setMissing("LOGNAME", a.Name)
-	env.setMissing("SHELL", a.Shell)
-	env.setMissing("PATH", defaultPath)
-	if !s.Namespaces {
-		env.setMissing("TMPDIR", filepath.Join(s.Scratch, "tmp"))
-	}
-	if s.Interactive {
-		name := s.Terminal.Name
-		if name == "" {
-			name = "dumb"
-		}
-		env.setMissing("TERM", name)
-	}
-	dir := env.values["HOME"]
-	if unix.Chdir(dir) != nil {
-		if dir = a.Home; unix.Chdir(dir) != nil {
-			dir = "/"
-			if err := unix.Chdir(dir); err != nil {
-				return fmt.Errorf("changing to the root folder: %w", err)
-			}
-		}
-	}
-	env.set("PWD", dir)
-
-	refuse := func(err error) error {
-		return commandRefusal(s.Command[0], env.values["PATH"], s.Root != "", err)
-	}
-	file, err := lookPath(s.Command[0], env.values["PATH"])
-	if err != nil {
-		return refuse(err)
-	}
-	unix.Umask(0o022)
-	os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0) // not the gateway's; raising is always allowed
-	// The gateway, or what started it, may have blocked some signals.
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
-		return fmt.Errorf("unblocking signals: %w", err)
-	}
-
-	attr := &syscall.ProcAttr{
-		Env:   env.list(),
-		Files: files,
-		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: s.Interactive, Ctty: 0},
-	}
-	if a.UID != os.Getuid() {
-		attr.Sys.Credential = &syscall.Credential{Uid: uint32(a.UID), Gid: uint32(a.GID)}
-	}
-	pid, err := forkCommand(file, s.Command, attr, s.DataLimit)
-	switch {
-	case errors.Is(err, syscall.ENOENT):
-		return refuse(errInterpreter) // the file itself was there
-	case err != nil:
-		return refuse(err)
-	}
-	p.command.Store(int64(pid))
-
-	if !s.Interactive {
-		for _, fd := range files {
-			unix.Close(int(fd))
-		}
-	}
-	p.setup.Env = nil
-	// The session has its own processes killed for its memory before this one, without which it ends.
-	// It needs privilege, and is no more than useful.
-	os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0)
-	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	debug.FreeOSMemory()
-	return nil
-}
-
-// forkCommand starts the command, and returns when it is executing, or why it could not be executed.
-// dataLimit is its RLIMIT_DATA, 0 for none.
-func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit int64) (int, error) {
-	if dataLimit == 0 {
-		return syscall.ForkExec(file, argv, attr)
-	}
-	// The limit must be there before the command runs. It cannot be set in the init, which could be
-	// above it already; so the command is traced for as long as it takes to stop where it begins.
-	attr.Sys.Ptrace = true
-	pid, err := syscall.ForkExec(file, argv, attr)
-	if err == syscall.EPERM {
-		// Tracing is forbidden here. Then a command has some microseconds without the limit.
-		attr.Sys.Ptrace = false
-		pid, err = syscall.ForkExec(file, argv, attr)
-	}
-	if err != nil {
-		return 0, err
-	}
-	if attr.Sys.Ptrace {
-		var status syscall.WaitStatus
-		for err = syscall.EINTR; err == syscall.EINTR; {
-			_, err = syscall.Wait4(pid, &status, 0, nil)
-		}
-		if err != nil || !status.Stopped() {
-			return 0, errors.New("it was killed before it ran")
-		}
-	}
-	limit := unix.Rlimit{Cur: uint64(dataLimit), Max: uint64(dataLimit)}
-	err = withRealUser(attr.Sys.Credential, func() error { return unix.Prlimit(pid, unix.RLIMIT_DATA, &limit, nil) })
-	if err == nil && attr.Sys.Ptrace {
-		err = syscall.PtraceDetach(pid)
-	}
-	if err != nil {
-		syscall.Kill(pid, syscall.SIGKILL)
-		return 0, fmt.Errorf("its memory could not be limited: %w", err)
-	}
-	return pid, nil
-}
-
-// withRealUser does something while this thread's real user and group are those of the credential, where
-// there is one: then their processes can be limited without CAP_SYS_RESOURCE. What the thread may do
-// otherwise hangs on its effective user.
-func withRealUser(c *syscall.Credential, do func() error) error {
-	if c == nil {
-		return do()
-	}
-	const keep = ^uintptr(0)
-	set := func(uid, gid uintptr) error {
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESGID, gid, keep, keep); errno != 0 {
-			return errno
-		}
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uid, keep, keep); errno != 0 {
-			return errno
-		}
-		return nil
-	}
-	uid, gid := uintptr(syscall.Getuid()), uintptr(syscall.Getgid())
-	if err := set(uintptr(c.Uid), uintptr(c.Gid)); err != nil {
-		return err
-	}
-	return errors.Join(do(), set(uid, gid))
 }
 
 // follow obeys the gateway's orders until there are none any more.

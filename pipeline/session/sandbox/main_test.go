@@ -56,12 +56,15 @@ func missing(t *testing.T, format string, args ...any) {
 	t.Skip("NOT TESTED: " + message)
 }
 
+// testUsers are the user IDs for sessions.
+var testUsers = UserRange{Low: 300000, High: 365535}
+
 // testFilters saves the tests the making of the same filters.
 var testFilters filters
 
 func newTestRuntime(t *testing.T, most Capabilities) *Runtime {
 	t.Helper()
-	r, err := newRuntime(Options{Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, most, &testFilters)
+	r, err := newRuntime(Options{Dir: t.TempDir(), Users: testUsers, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}, most, &testFilters)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +159,7 @@ func await(t *testing.T, what string, done func() bool) {
 
 // sameForAll are the tests of what is the same whoever the gateway is: how output and input go, and parsing.
 const sameForAll = "^(TestConformance|TestManyAtOnceLeaveNothing|TestInheritedSignalsAreReset|TestEnvironmentOverridesDefaults|" +
-	"TestModesReachTheTerminal|TestApplyModes|FuzzApplyModes|TestMemoryParents|TestRequire|TestCoreDumped)$"
+	"TestModesReachTheTerminal|TestApplyModes|FuzzApplyModes|TestFindController|TestRequire|TestCoreDumped)$"
 
 // TestAsOrdinaryUser runs this package's other tests as a user without any privilege.
 func TestAsOrdinaryUser(t *testing.T) {

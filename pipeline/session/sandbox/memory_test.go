@@ -87,35 +87,38 @@ func TestMemoryByResourceLimit(t *testing.T) {
 	}
 }
 
-func TestMemoryParents(t *testing.T) {
+func TestFindController(t *testing.T) {
 	const (
 		v1Mounts = "30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n" +
 			"31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n" +
 			"35 30 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
+			"36 30 0:32 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids,cpuacct\n" +
 			"40 30 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
 		v1Docker = "35 30 0:31 /docker/abc /sys/fs/cgroup/memory ro shared:1 - cgroup cgroup rw,memory\n"
 		v2Mounts = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 	)
 	for _, tt := range []struct {
-		name, mounts, own string
-		want              []string
-		v2                bool
+		name, controller, mounts, own string
+		want                          []string
+		v2                            bool
 	}{
-		{"v1", v1Mounts, "4:memory:/a/b\n1:cpu:/\n0::/x\n", []string{"/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/memory"}, false},
-		{"v1 at the top", v1Mounts, "4:memory:/\n", []string{"/sys/fs/cgroup/memory"}, false},
-		{"v1 in a container", v1Docker, "4:memory:/docker/abc\n", []string{"/sys/fs/cgroup/memory"}, false},
-		{"v1 below a container", v1Docker, "4:memory:/docker/abc/d\n", []string{"/sys/fs/cgroup/memory/d", "/sys/fs/cgroup/memory"}, false},
-		{"v1 with a name that only begins like it", v1Docker, "4:memory:/docker/abcd\n", []string{"/sys/fs/cgroup/memory"}, false},
-		{"v2", v2Mounts, "0::/system.slice/ttydrain.service\n", []string{"/sys/fs/cgroup/system.slice/ttydrain.service", "/sys/fs/cgroup"}, true},
-		{"v2 after moving itself", v2Mounts, "0::/a/ttydrain-gateway\n", []string{"/sys/fs/cgroup/a", "/sys/fs/cgroup"}, true},
-		{"v2 at the top", v2Mounts, "0::/\n", []string{"/sys/fs/cgroup"}, true},
-		{"not mounted", "", "0::/\n", nil, true},
-		{"none", "", "", nil, false},
+		{"v1", "memory", v1Mounts, "4:memory:/a/b\n1:cpu:/\n0::/x\n", []string{"/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/memory"}, false},
+		{"v1 at the top", "memory", v1Mounts, "4:memory:/\n", []string{"/sys/fs/cgroup/memory"}, false},
+		{"v1 in a container", "memory", v1Docker, "4:memory:/docker/abc\n", []string{"/sys/fs/cgroup/memory"}, false},
+		{"v1 below a container", "memory", v1Docker, "4:memory:/docker/abc/d\n", []string{"/sys/fs/cgroup/memory/d", "/sys/fs/cgroup/memory"}, false},
+		{"v1 with a name that only begins like it", "memory", v1Docker, "4:memory:/docker/abcd\n", []string{"/sys/fs/cgroup/memory"}, false},
+		{"v2", "memory", v2Mounts, "0::/system.slice/ttydrain.service\n", []string{"/sys/fs/cgroup/system.slice/ttydrain.service", "/sys/fs/cgroup"}, true},
+		{"v2 after moving itself", "memory", v2Mounts, "0::/a/ttydrain-gateway\n", []string{"/sys/fs/cgroup/a", "/sys/fs/cgroup"}, true},
+		{"v2 at the top", "memory", v2Mounts, "0::/\n", []string{"/sys/fs/cgroup"}, true},
+		{"not mounted", "memory", "", "0::/\n", nil, true},
+		{"pids of v1", "pids", v1Mounts, "7:cpu,pids:/p\n4:memory:/a/b\n0::/x\n", []string{"/sys/fs/cgroup/pids/p", "/sys/fs/cgroup/pids"}, false},
+		{"pids of v2 beside memory of v1", "pids", v1Mounts, "4:memory:/a/b\n0::/x\n", []string{"/sys/fs/cgroup/unified/x", "/sys/fs/cgroup/unified"}, true},
+		{"none", "memory", "", "", nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, v2, err := memoryParents(tt.mounts, tt.own)
-			if !reflect.DeepEqual(got, tt.want) || v2 != tt.v2 || (err != nil) != (tt.want == nil) {
-				t.Errorf("%v %v %v", got, v2, err)
+			got, err := findController(tt.mounts, tt.own, tt.controller)
+			if !reflect.DeepEqual(got.parents, tt.want) || err == nil && got.v2 != tt.v2 || (err != nil) != (tt.want == nil) {
+				t.Errorf("%+v %v", got, err)
 			}
 		})
 	}

@@ -59,6 +59,9 @@ func (p *initProcess) mountAll() (account, error) {
 	if err := mountScratch(s, a); err != nil {
 		return account{}, err
 	}
+	if s.OwnUser != 0 {
+		nameAccount(a)
+	}
 	hideKernel()
 	mountCgroup()
 	p.hider.keepScratch("/proc", "/dev", "/tmp", "/var/tmp", "/run", a.Home)

@@ -30,6 +30,7 @@ type process struct {
 	events     *eventReader
 	group      *cgroup // nil without
 	scratch    string  // "" without
+	ownUser    int     // 0 without
 
 	stdin          io.WriteCloser
 	stdout, stderr *output
@@ -45,18 +46,21 @@ var _ session.Process = (*process)(nil)
 
 // launch starts an init, has it set up the session and start the command, and returns when that runs;
 // with a probe, also what could not be had.
-func (r *Runtime) launch(ctx context.Context, s *setup, memory int64) (_ *process, lacks map[Feature]string, err error) {
-	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
-	}
+func (r *Runtime) launch(ctx context.Context, s *setup) (_ *process, lacks map[Feature]string, err error) {
 	p := &process{runtime: r, name: s.Name, namespaces: s.Namespaces}
+	if !s.Probe {
+		p.ownUser = s.OwnUser
+	}
 	defer func() {
 		if err != nil {
 			p.abort()
 		}
 	}()
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
 	if r.cgroups != nil {
-		if p.group, err = r.cgroups.create(s.Name, memory); err != nil {
+		if p.group, err = r.cgroups.create(s.Name, s.groupLimits); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -203,6 +207,9 @@ func attributes(s *setup) *syscall.SysProcAttr {
 	a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
 	if !s.OneUser {
 		a.UidMappings = []syscall.SysProcIDMap{{Size: mappedUsers}}
+		if low := max(s.IDs.Low, mappedUsers); s.IDs.High >= low {
+			a.UidMappings = append(a.UidMappings, syscall.SysProcIDMap{ContainerID: low, HostID: low, Size: s.IDs.High - low + 1})
+		}
 		a.GidMappings, a.GidMappingsEnableSetgroups = a.UidMappings, true
 	}
 	if uid != 0 {
@@ -392,6 +399,10 @@ func (p *process) release() {
 		if err := p.group.remove(); err != nil {
 			p.runtime.log.Warn("a session's control group stays behind until the next start", "session", p.name, "error", err)
 		}
+	}
+	if p.ownUser != 0 {
+		// Where a PID namespace has ended, so has everything in it.
+		p.runtime.users.give(p.ownUser, !p.namespaces)
 	}
 	if p.scratch != "" {
 		if err := removeTree(p.scratch); err != nil {

@@ -2,10 +2,8 @@ package sandbox
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -47,8 +45,12 @@ type Runtime struct {
 	mu      sync.Mutex
 	running map[*process]struct{} // guarded by mu
 
-	// cgroups is nil where memory is limited by resource limit.
+	// cgroups is nil where control groups limit nothing.
 	cgroups *cgroups
+	// users is nil where sessions share a user.
+	users *users
+	// countsByNamespace: see the function.
+	countsByNamespace bool
 }
 
 var _ session.Runtime = (*Runtime)(nil)
@@ -65,7 +67,7 @@ func New(o Options) (*Runtime, error) {
 // newRuntime is New with at most the capabilities given. A user namespace in them means that the
 // others are tried only together with one.
 func newRuntime(o Options, most Capabilities, f *filters) (*Runtime, error) {
-	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden, filters: f, running: make(map[*process]struct{})}
+	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden, filters: f, running: make(map[*process]struct{}), countsByNamespace: countsByNamespace()}
 	if r.log == nil {
 		r.log = slog.Default()
 	}
@@ -75,7 +77,7 @@ func newRuntime(o Options, most Capabilities, f *filters) (*Runtime, error) {
 	if err := r.open(o.Dir); err != nil {
 		return nil, err
 	}
-	r.find(most)
+	r.find(most, o.Users)
 	if err := r.caps.require(o.Require); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -83,25 +85,23 @@ func newRuntime(o Options, most Capabilities, f *filters) (*Runtime, error) {
 }
 
 // find finds out what sessions can have, of the most given.
-func (r *Runtime) find(most Capabilities) {
+func (r *Runtime) find(most Capabilities, ids UserRange) {
 	lacks := make(map[Feature]string)
 	r.caps.Memory = MemoryResourceLimit
 	if most.Memory != MemoryResourceLimit {
-		name := "ttydrain-" + strconv.Itoa(os.Getpid()) + "-" + filepath.Base(r.dir)
-		if err := r.openCgroups(name); err != nil {
-			lacks[CgroupMemory] = oneLine(err)
-		}
+		r.openCgroups(lacks)
 	} else {
-		lacks[CgroupMemory] = "it was not asked for"
+		lacks[CgroupMemory], lacks[CgroupPids] = "it was not asked for", "it was not asked for"
 	}
 	r.oneUser = r.account.UID != 0
+	r.findUsers(ids, lacks)
 	tried := r.probeAll(most, lacks)
 	if tried == nil {
 		for _, f := range []Feature{CgroupNamespace, NetworkNamespace, ReadOnlyRoot, HiddenFiles} {
 			lacks[f] = "it needs namespaces"
 		}
 		var err error
-		if tried, err = r.probe(setup{OneUser: r.oneUser}); err != nil {
+		if tried, err = r.probeUsers(setup{OneUser: r.oneUser}, lacks); err != nil {
 			// A session would fail alike, and say so.
 			r.log.Warn("a trial session without namespaces failed", "error", err)
 		}
@@ -111,6 +111,10 @@ func (r *Runtime) find(most Capabilities) {
 	}
 	if r.oneUser {
 		lacks[SeparateUser] = fmt.Sprintf("the gateway, which runs as %s, cannot become another user", r.account.Name)
+		lacks[OwnUser] = lacks[SeparateUser]
+	}
+	if lacks[OwnUser] != "" {
+		r.closeUsers()
 	}
 	for _, f := range Features() {
 		if reason, missing := lacks[f]; missing {
@@ -119,6 +123,45 @@ func (r *Runtime) find(most Capabilities) {
 			r.caps.InForce = append(r.caps.InForce, f)
 		}
 	}
+}
+
+// findUsers opens the range of user IDs for sessions.
+func (r *Runtime) findUsers(ids UserRange, lacks map[Feature]string) {
+	switch {
+	case r.oneUser:
+	case ids == (UserRange{}):
+		lacks[OwnUser] = "no range of user IDs is set"
+	default:
+		var err error
+		if r.users, err = openUsers(ids, r.dir); err != nil {
+			lacks[OwnUser] = oneLine(err)
+		}
+	}
+}
+
+func (r *Runtime) closeUsers() {
+	if r.users != nil {
+		r.users.close()
+		r.users = nil
+	}
+}
+
+// probeUsers is probe, with a user ID of the session's own if that can be.
+func (r *Runtime) probeUsers(s setup, lacks map[Feature]string) (map[Feature]string, error) {
+	if r.users == nil || s.OneUser {
+		return r.probe(s)
+	}
+	with := s
+	with.IDs, with.OwnUser = r.users.UserRange, r.users.Low
+	tried, err := r.probe(with)
+	if err == nil {
+		return tried, nil
+	}
+	if tried, other := r.probe(s); other == nil {
+		lacks[OwnUser] = oneLine(err)
+		return tried, nil
+	}
+	return nil, err
 }
 
 // probeAll tries namespaces, without and with a user namespace. It returns what these sessions lack;
@@ -138,7 +181,7 @@ func (r *Runtime) probeAll(most Capabilities, lacks map[Feature]string) map[Feat
 		if !try.UserNamespace && (most.UserNamespace || !root) {
 			continue
 		}
-		tried, err := r.probe(try)
+		tried, err := r.probeUsers(try, lacks)
 		if err == nil {
 			r.caps.Namespaces, r.caps.UserNamespace, r.oneUser = true, try.UserNamespace, try.OneUser
 			return tried
@@ -151,136 +194,33 @@ func (r *Runtime) probeAll(most Capabilities, lacks map[Feature]string) map[Feat
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// open makes the runtime's folder in dir, after removing those of dead runtimes.
-func (r *Runtime) open(dir string) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("finding the sandbox's folder: %w", err)
+// openCgroups makes the control groups for the sessions'. Their names are noted, so that they are
+// found again if this process is killed.
+func (r *Runtime) openCgroups(lacks map[Feature]string) {
+	groups, failed := newCgroups("ttydrain-" + strconv.Itoa(os.Getpid()) + "-" + filepath.Base(r.dir))
+	dirs := groups.dirs()
+	if err := os.WriteFile(filepath.Join(r.dir, "cgroup"), []byte(strings.Join(dirs, "\n")), 0o600); err != nil {
+		for _, dir := range dirs {
+			err = errors.Join(err, removeCgroups(dir))
+		}
+		failed = map[Feature]error{CgroupMemory: err, CgroupPids: err}
+		groups, dirs = nil, nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making the sandbox's folder: %w", err)
+	for f, err := range failed {
+		lacks[f] = oneLine(err)
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return fmt.Errorf("looking at the sandbox's folder %s: %w", dir, err)
+	if len(dirs) == 0 {
+		return
 	}
-	if int(st.Uid) != os.Getuid() || st.Mode&0o022 != 0 {
-		return fmt.Errorf("the sandbox's folder %s can be written by others: make it yours alone (chmod 700), or name another", dir)
-	}
-	all, err := lockFile(filepath.Join(dir, "lock"), true)
-	if err != nil {
-		return err
-	}
-	defer all.Close() // and with it the lock: others may now tell ours by its own lock
-	r.sweep(dir)
-	r.dir = filepath.Join(dir, "run-"+strings.ToLower(rand.Text()[:10]))
-	if err := os.Mkdir(r.dir, 0o700); err != nil {
-		return fmt.Errorf("making the sandbox's folder: %w", err)
-	}
-	if r.lock, err = lockFile(filepath.Join(r.dir, "lock"), true); err != nil {
-		return err
-	}
-	r.scratch = r.dir
-	if os.Getuid() == 0 {
-		// Another user cannot get to what is in a folder of root's.
-		r.scratch = scratchBeside(r.dir)
-		if err := os.Mkdir(r.scratch, 0o711); err != nil {
-			return fmt.Errorf("making the sessions' folder: %w", err)
+	r.cgroups = groups
+	for _, h := range groups.hierarchies {
+		switch {
+		case h.memory && h.v2:
+			r.caps.Memory = MemoryCgroup2
+		case h.memory:
+			r.caps.Memory = MemoryCgroup1
 		}
 	}
-	return nil
-}
-
-// scratchBeside is the folder for the sessions of the runtime with this folder, for users who cannot
-// get there.
-func scratchBeside(run string) string {
-	return filepath.Join(os.TempDir(), "ttydrain-"+filepath.Base(run))
-}
-
-// lockFile locks a file, which is made when missing, until it is closed.
-func lockFile(name string, wait bool) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the sandbox's lock: %w", err)
-	}
-	how := unix.LOCK_EX
-	if !wait {
-		how |= unix.LOCK_NB
-	}
-	for {
-		err = unix.Flock(int(f.Fd()), how)
-		if err != unix.EINTR {
-			break
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("locking %s: %w", name, err)
-	}
-	return f, nil
-}
-
-// sweep removes what dead runtimes left in dir and elsewhere. Their sessions died with them.
-func (r *Runtime) sweep(dir string) {
-	old, _ := filepath.Glob(filepath.Join(dir, "run-*")) // the pattern is valid
-	for _, run := range old {
-		lock, err := lockFile(filepath.Join(run, "lock"), false)
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			continue // alive
-		}
-		if err == nil {
-			err = removeRun(run)
-			lock.Close()
-		}
-		if err != nil {
-			r.log.Warn("what an earlier sandbox left behind could not be removed; the next start tries again", "folder", run, "error", err)
-		}
-	}
-}
-
-// removeRun removes a runtime's folder and the control groups that it names.
-func removeRun(run string) error {
-	group, err := os.ReadFile(filepath.Join(run, "cgroup"))
-	if err == nil && strings.HasPrefix(filepath.Base(string(group)), "ttydrain-") {
-		if err := removeCgroups(string(group)); err != nil {
-			return err
-		}
-	}
-	if err := removeTree(scratchBeside(run)); err != nil {
-		return err
-	}
-	return removeTree(run)
-}
-
-// removeTree is os.RemoveAll, also where a session took its own folders' permissions away.
-func removeTree(dir string) error {
-	if os.RemoveAll(dir) == nil {
-		return nil
-	}
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() && err == nil {
-			os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
-}
-
-// openCgroups makes the control group for the sessions'. Its name is noted first, so that it is found
-// again even if this process is killed meanwhile.
-func (r *Runtime) openCgroups(name string) error {
-	groups, err := newCgroups(name)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(r.dir, "cgroup"), []byte(groups.dir), 0o600); err != nil {
-		return errors.Join(fmt.Errorf("noting the control group: %w", err), removeCgroups(groups.dir))
-	}
-	r.cgroups, r.caps.Memory = groups, MemoryCgroup1
-	if groups.v2 {
-		r.caps.Memory = MemoryCgroup2
-	}
-	return nil
 }
 
 // probe finds out what a session can have: everything is set up, and nothing started.
@@ -297,7 +237,8 @@ func (r *Runtime) probe(s setup) (lacks map[Feature]string, err error) {
 	if r.filter, filterErr = r.filters.get(s.Namespaces); filterErr == nil {
 		s.Filter = r.filter
 	}
-	p, lacks, err := r.launch(ctx, &s, 64<<20)
+	s.groupLimits = limits{memory: 64 << 20}
+	p, lacks, err := r.launch(ctx, &s)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +262,7 @@ func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := r.launch(ctx, s, spec.Memory)
+	p, _, err := r.launch(ctx, s)
 	if err != nil {
 		var refusal *session.Refusal
 		if errors.As(err, &refusal) {
@@ -361,6 +302,7 @@ func (r *Runtime) Conceal() {
 
 // Close removes what the runtime has on the host. All sessions must have ended before.
 func (r *Runtime) Close() error {
+	r.closeUsers()
 	err := removeRun(r.dir)
 	r.lock.Close()
 	if err != nil {
@@ -394,7 +336,7 @@ func (r *Runtime) setupFor(spec session.Spec) (_ *setup, err error) {
 	if spec.Terminal != nil {
 		s.Interactive, s.Terminal = true, *spec.Terminal
 	}
-	if r.cgroups == nil && spec.Memory > 0 {
+	if r.caps.Memory == MemoryResourceLimit {
 		s.DataLimit = spec.Memory
 	}
 	if s.NoNetwork && !r.caps.Has(NetworkNamespace) {
@@ -426,5 +368,15 @@ func (r *Runtime) setupFor(spec session.Spec) (_ *setup, err error) {
 		}
 		return nil, fmt.Errorf("starting session %s: %w", spec.Name, err)
 	}
+	if r.users != nil {
+		s.IDs = r.users.UserRange // which its user namespace has
+		if s.User == "" {
+			if s.OwnUser, err = r.users.take(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	s.groupLimits.memory = spec.Memory
+	s.groupLimits.pids, s.ProcessLimit = r.processLimit(s, spec.Pids)
 	return s, nil
 }

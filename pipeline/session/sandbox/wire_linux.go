@@ -76,14 +76,20 @@ type setup struct {
 	// choose.
 	Gateway account
 	User    string
+	// OwnUser is the number of a user and a group that the session has to itself, 0 for none. It is
+	// one of IDs, which a user namespace has besides.
+	OwnUser int
+	IDs     UserRange
 	Command []string
 	Env     []string
 	// Interactive says that Terminal is meant.
 	Interactive bool
 	Terminal    session.Terminal
 	Memory      int64
-	// DataLimit is the RLIMIT_DATA to set, 0 for none.
-	DataLimit int64
+	// DataLimit and ProcessLimit are the RLIMIT_DATA and the RLIMIT_NPROC to set, 0 for none.
+	DataLimit, ProcessLimit int64
+	// groupLimits are those of the control groups, which the gateway sets.
+	groupLimits limits
 	// Probe: do everything but start a command.
 	Probe bool
 }

@@ -1,0 +1,56 @@
+package config
+
+import (
+	"regexp"
+	"strconv"
+)
+
+// Sandbox is for the sandbox runtime.
+type Sandbox struct {
+	// UIDRange are the user IDs for sessions whose app names no user, where the gateway is root:
+	// each has one to itself. The default is in the numbers that systemd leaves unassigned.
+	UIDRange string `yaml:"uid_range" want:"a range of user IDs such as 300000-365535, or none"`
+	// Require are the features of the host without which the gateway does not start; see the
+	// package sandbox for what each of them is.
+	Require []string `yaml:"require" enum:"namespaces|cgroup_namespace|network_namespace|read_only_root|hidden_files|separate_user|own_user|no_new_privileges|capabilities|seccomp|landlock|cgroup_memory|cgroup_pids"`
+}
+
+func (s *Sandbox) setDefaults() { s.UIDRange = "1879048192-1879113727" }
+
+// uidRangeForm is two user IDs.
+var uidRangeForm = regexp.MustCompile(`^([0-9]{1,10})-([0-9]{1,10})$`)
+
+// Users returns the lowest and the highest user ID of UIDRange, or false where there is none.
+func (s Sandbox) Users() (low, high int, ok bool) {
+	m := uidRangeForm.FindStringSubmatch(s.UIDRange)
+	if m == nil {
+		return 0, 0, false
+	}
+	low, lowErr := strconv.Atoi(m[1])
+	high, highErr := strconv.Atoi(m[2])
+	return low, high, lowErr == nil && highErr == nil
+}
+
+const (
+	minSessionUID  = 1000
+	maxSessionUID  = 1<<31 - 2
+	minSessionUIDs = 16 // in a range
+	overflowUID    = 65534
+)
+
+// finishSandbox checks the range of user IDs.
+func (c *Config) finishSandbox(d *decoder) {
+	const path = "sandbox.uid_range"
+	if !d.usable(path) || c.Sandbox.UIDRange == "none" {
+		return
+	}
+	low, high, ok := c.Sandbox.Users()
+	switch {
+	case !ok || low < minSessionUID || high > maxSessionUID:
+		d.refuse(path, "%s is not possible; expected two user IDs from %d to %d, such as 300000-365535, or none", quote(c.Sandbox.UIDRange), minSessionUID, maxSessionUID)
+	case high-low+1 < minSessionUIDs:
+		d.refuse(path, "%s has fewer than %d user IDs, and each session needs one; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), minSessionUIDs)
+	case low <= overflowUID+1 && high >= overflowUID:
+		d.refuse(path, "%s has %d or %d in it, which are no user's; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), overflowUID, overflowUID+1)
+	}
+}

@@ -1,0 +1,66 @@
+package sandbox
+
+import (
+	"bytes"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// initTasks is how many threads of a session's init are counted as the session's.
+const initTasks = 16
+
+// processLimit returns the limits for at most pids processes and threads of a session, 0 for any
+// number: that of its control group, and RLIMIT_NPROC, 0 for none. The kernel counts the latter by
+// user, in one user namespace, and does not apply it to root.
+func (r *Runtime) processLimit(s *setup, pids int64) (group, resource int64) {
+	if pids == 0 {
+		return 0, 0
+	}
+	group = pids + initTasks
+	switch {
+	case s.OwnUser != 0:
+		return group, pids // the init has another user
+	case s.UserNamespace && s.OneUser && r.countsByNamespace:
+		return group, group
+	case r.caps.Has(CgroupPids):
+		return group, 0
+	}
+	a, err := s.account()
+	if err != nil || a.UID == 0 {
+		return group, 0
+	}
+	// It is counted together with the user's other processes.
+	return group, tasksOf(a.UID) + group
+}
+
+// countsByNamespace reports whether this kernel counts the processes of a user in each user
+// namespace by themselves, which it does since Linux 5.14.
+func countsByNamespace() bool {
+	var name unix.Utsname
+	var major, minor int
+	if err := unix.Uname(&name); err != nil {
+		return false
+	}
+	release, _, _ := bytes.Cut(name.Release[:], []byte{0})
+	if _, err := fmt.Sscanf(string(release), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	return major > 5 || major == 5 && minor >= 14
+}
+
+// limitProcesses sets RLIMIT_NPROC for this process and what it starts; 0 leaves it as it is.
+func limitProcesses(limit int64) error {
+	if limit == 0 {
+		return nil
+	}
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &now); err != nil {
+		return fmt.Errorf("reading the limit of processes: %w", err)
+	}
+	value := min(uint64(limit), now.Max)
+	if err := unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+		return fmt.Errorf("limiting processes: %w", err)
+	}
+	return nil
+}

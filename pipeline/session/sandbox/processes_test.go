@@ -1,0 +1,282 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
+)
+
+// forks starts up to n processes or threads that wait, prints how many came up, and tries a command
+// then.
+func forks(t *testing.T, n int, threads bool) session.Spec {
+	one := "os.fork() or signal.pause()"
+	if threads {
+		one = "_thread.start_new_thread(signal.pause, ())"
+	}
+	return python(t, fmt.Sprintf(`
+import signal, _thread, threading, time
+threading.stack_size(65536)
+started = 0
+try:
+    while started < %d:
+        %s
+        started += 1
+except (OSError, RuntimeError):
+    pass
+os.write(1, b'%%d\n' %% started)
+os.read(0, 1)
+os._exit(0)
+`, n, one))
+}
+
+// TestProcessesAreLimited: a session has the processes and threads that it may have, and no more,
+// by a control group and by resource limit. The init survives that, and tells how the command
+// ended.
+func TestProcessesAreLimited(t *testing.T) {
+	const pids = 100
+	for _, memory := range []MemoryLimit{MemoryCgroup2, MemoryResourceLimit} { // with control groups, and without
+		for _, k := range kinds() {
+			t.Run(k.name+", "+string(memory), func(t *testing.T) {
+				most := k.most
+				most.Memory = memory
+				r := newTestRuntime(t, most)
+				if memory != MemoryResourceLimit && !r.caps.Has(CgroupPids) {
+					if os.Getuid() == 0 {
+						missing(t, "a limit of processes by control group: %s", r.caps)
+					}
+					t.Skipf("NOT TESTED: a limit of processes by control group: %s", r.caps)
+				}
+				for _, threads := range []bool{false, true} {
+					for name, as := range map[string]func(session.Spec) session.Spec{
+						"its own user": func(s session.Spec) session.Spec { return s }, "the gateway's user": asGateway,
+					} {
+						if name == "the gateway's user" && os.Getuid() == 0 && !r.caps.Has(CgroupPids) {
+							continue // the kernel limits no processes of root by RLIMIT_NPROC
+						}
+						s := as(forks(t, 3*pids, threads))
+						s.Pids = pids
+						got := run(t, r, s)
+						n, err := strconv.Atoi(strings.TrimSpace(got.Stdout))
+						if err != nil || n < pids/2 || n > pids+initTasks || got.Exit.Status != 0 {
+							t.Errorf("as %s, threads %v: %d were started: %+v", name, threads, n, got)
+						}
+						if r.caps.Has(OwnUser) && name == "its own user" && n > pids {
+							t.Errorf("threads %v: %d were started, of %d", threads, n, pids)
+						}
+						s.Pids = 0 // without a limit there are more
+						if got := run(t, r, s); strings.TrimSpace(got.Stdout) != fmt.Sprint(3*pids) {
+							t.Errorf("without a limit, as %s, threads %v: %+v", name, threads, got)
+						}
+					}
+				}
+				// At its limit a session goes on, and takes nothing from others.
+				s := forks(t, 3*pids, false)
+				s.Pids, s.Name = pids, "bomb"
+				p := start(t, r, s)
+				sessiontest.ReadUntil(t, p.Stdout(), "\n")
+				if r.caps.Has(OwnUser) || r.caps.UserNamespace {
+					other := line("for i in $(seq 50); do sleep 0.1 & done; wait; echo fine")
+					other.Pids = pids
+					expectOutput(t, r, other, "fine\n")
+				}
+				if err := p.Signal("WINCH"); err != nil { // the init takes orders
+					t.Error(err)
+				}
+				p.Stdin().Close()
+				if got := sessiontest.Finish(t, p); got.Exit.Status != 0 {
+					t.Errorf("%+v", got)
+				}
+			})
+		}
+	}
+}
+
+// eachWithUsers runs the test with every kind in which sessions have users of their own.
+func eachWithUsers(t *testing.T, test func(t *testing.T, r *Runtime)) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a session a user of its own")
+	}
+	each(t, func(t *testing.T, r *Runtime) {
+		if !r.caps.Has(OwnUser) {
+			missing(t, "users of sessions: %s %+v", r.caps, r.caps.Missing)
+		}
+		test(t, r)
+	})
+}
+
+// TestOwnUser: each session has a user to itself, with a name, a home and its own files.
+func TestOwnUser(t *testing.T) {
+	eachWithUsers(t, func(t *testing.T, r *Runtime) {
+		s := terminal(`id -u; id -g; id -G; id -un; id -gn; echo $USER $LOGNAME; stat -c %u ~ $(tty); echo x >~/x && stat -c %u ~/x; cd ~ && pwd >/dev/null && whoami; getent passwd $(id -u) | wc -l; ls -A /dev | tr '\n' ' '`)
+		if !r.caps.Namespaces {
+			s.CommandLine = `id -u; id -g; id -G; echo session session; echo $USER $LOGNAME; stat -c %u ~ $(tty); echo x >~/x && stat -c %u ~/x`
+		}
+		first, second := s, s
+		second.Name = "s-2"
+		seen := make(map[string]bool)
+		for _, spec := range []session.Spec{first, second} {
+			lines := strings.Split(strings.ReplaceAll(run(t, r, spec).Stdout, "\r", ""), "\n")
+			uid, err := strconv.Atoi(lines[0])
+			if err != nil || uid < testUsers.Low || uid > testUsers.High || seen[lines[0]] {
+				t.Fatalf("the user is %q, after %v", lines, seen)
+			}
+			seen[lines[0]] = true
+			u := lines[0]
+			want := []string{u, u, u, "session", "session", "session session", u, u, u, "session", "1", "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero "}
+			if !r.caps.Namespaces {
+				want = []string{u, u, u, "session session", "session session", u, u, u, ""}
+			}
+			if got := strings.Join(lines, "|"); got != strings.Join(want, "|") {
+				t.Errorf("got  %s\nwant %s", got, strings.Join(want, "|"))
+			}
+		}
+		s = line("id -u")
+		s.Isolation.User = "daemon" // as it is configured
+		expectOutput(t, r, s, "1\n")
+	})
+}
+
+// TestUsersAreShared: where there is no range, or it cannot be used, sessions have the user nobody.
+func TestUsersAreShared(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a session a user of its own")
+	}
+	for name, ids := range map[string]UserRange{"none": {}, "an account's": {Low: 1, High: 65533}} {
+		r, err := newRuntime(Options{Dir: t.TempDir(), Users: ids}, Capabilities{Namespaces: true, Memory: MemoryCgroup2}, &testFilters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectOutput(t, r, line("id -un"), "nobody\n")
+		if r.caps.Has(OwnUser) {
+			t.Errorf("%s: %s", name, r.caps)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := newRuntime(Options{Dir: t.TempDir(), Require: []Feature{OwnUser}}, Capabilities{Memory: MemoryResourceLimit}, &testFilters)
+	if err == nil || !strings.Contains(err.Error(), "own_user") || !strings.Contains(err.Error(), "uid_range") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestUserLimitsAreOwn: one session takes all of what the kernel gives a user; others have theirs.
+func TestUserLimitsAreOwn(t *testing.T) {
+	const take = `
+libc = ctypes.CDLL(None, use_errno=True)
+taken = 0
+while taken < 5000 and libc.inotify_init1(0) >= 0:
+    taken += 1
+print(taken >= 1 and ctypes.get_errno() != 0, flush=True)
+input()
+`
+	eachWithUsers(t, func(t *testing.T, r *Runtime) {
+		instances, err := os.ReadFile("/proc/sys/fs/inotify/max_user_instances")
+		if err != nil {
+			missing(t, "limits of inotify: %v", err)
+		}
+		if n, err := strconv.Atoi(strings.TrimSpace(string(instances))); err != nil || n > 900 { // by descriptors it would end first
+			missing(t, "limits of inotify: there are %s", instances)
+		}
+		if r.caps.UserNamespace {
+			t.Skip("what a user namespace takes counts for the gateway's user too")
+		}
+		greedy := python(t, take)
+		greedy.Name = "greedy"
+		p := start(t, r, greedy)
+		sessiontest.ReadUntil(t, p.Stdout(), "True\n")
+		expectOutput(t, r, python(t, "print(ctypes.CDLL(None).inotify_init1(0) >= 0)\n"), "True\n")
+		p.Kill()
+		sessiontest.Finish(t, p)
+	})
+}
+
+// TestUserIDsAreNotReused as long as a process has one, in this gateway and in others.
+func TestUserIDsAreNotReused(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a session a user of its own")
+	}
+	ids := UserRange{Low: 400000, High: 400002}
+	open := func() *users {
+		u, err := openUsers(ids, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(u.close)
+		return u
+	}
+	take := func(u *users) int {
+		uid, err := u.take()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uid
+	}
+	one, other := open(), open()
+	a, b, c := take(one), take(other), take(one)
+	if a == b || b == c || a == c {
+		t.Errorf("%d, %d and %d", a, b, c)
+	}
+	for _, u := range []*users{one, other} {
+		_, err := u.take()
+		sessiontest.ExpectRefusal(t, err, "sandbox.uid_range")
+	}
+	// A process has outlived its session.
+	survivor := exec.Command("sleep", sessiontest.Marker(8))
+	survivor.SysProcAttr = credential(uint32(a))
+	if err := survivor.Start(); err != nil {
+		t.Fatal(err)
+	}
+	one.give(a, true)
+	if err := survivor.Wait(); err == nil {
+		t.Error("it was not killed")
+	}
+	if got := take(one); got != a { // now that it is gone
+		t.Errorf("%d, want %d", got, a)
+	}
+	// One that a gateway before has left.
+	left := exec.Command("sleep", sessiontest.Marker(8))
+	left.SysProcAttr = credential(uint32(b))
+	if err := left.Start(); err != nil {
+		t.Fatal(err)
+	}
+	other.close()
+	late := open()
+	if uid, err := late.take(); err == nil {
+		t.Errorf("%d was given, of which there is a process", uid)
+	}
+	left.Process.Kill()
+	left.Wait()
+	if got := take(late); got != b {
+		t.Errorf("%d, want %d", got, b)
+	}
+}
+
+// TestSurvivorsWithoutNamespaces: what a session leaves behind when its init is killed is killed,
+// too.
+func TestSurvivorsWithoutNamespaces(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give a session a user of its own")
+	}
+	r := newTestRuntime(t, Capabilities{Memory: MemoryResourceLimit})
+	p := start(t, r, line("setsid sleep "+sessiontest.Marker(9)+" & echo ready; wait"))
+	sessiontest.ReadUntil(t, p.Stdout(), "ready")
+	if err := p.(*process).init.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	sessiontest.Finish(t, p)
+	await(t, "the end of all of its processes", func() bool { return len(sessiontest.Running(t, sessiontest.Marker(9))) == 0 })
+	if left, err := filepath.Glob(filepath.Join(r.scratch, "session-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+}

@@ -1,0 +1,180 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ttydrain/ttydrain/pipeline/session"
+)
+
+// The kernel limits much per user: processes, inotify instances, pending signals, message queues,
+// locked memory, pipe buffers. Sessions that share a user can take all of it from each other, so
+// each gets a user ID that nothing else has.
+
+// sharedUsers is the folder of the lock file of all gateways on a host.
+const sharedUsers = "/run/ttydrain"
+
+// users are the user IDs that a runtime gives to its sessions. A group ID of the same number goes
+// with each. It may be used by several goroutines at once.
+type users struct {
+	UserRange
+	// lock has a lock on the byte at each ID in use, which keeps other gateways from using it. The
+	// kernel releases all of them when this process ends.
+	lock *os.File
+
+	mu    sync.Mutex
+	next  int          // guarded by mu: the ID to try first
+	inUse map[int]bool // guarded by mu
+	// lingering are IDs whose sessions have ended and that processes may still have. guarded by mu
+	lingering map[int]bool
+}
+
+// openUsers opens a range of user IDs. dir is for the lock file where the host's folder cannot be
+// used.
+func openUsers(r UserRange, dir string) (*users, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	name := filepath.Join(sharedUsers, "users.lock")
+	err := os.Mkdir(sharedUsers, 0o700)
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		name = filepath.Join(dir, "users.lock")
+	}
+	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock of the sessions' users: %w", err)
+	}
+	u := &users{UserRange: r, lock: lock, inUse: make(map[int]bool), lingering: make(map[int]bool)}
+	// Not where the last gateway began: files of its sessions may still be there, and for a moment
+	// so may its sessions.
+	u.next = r.Low + rand.IntN(r.High-r.Low+1)
+	for _, uid := range usersOfProcesses() {
+		if uid >= r.Low && uid <= r.High {
+			u.lingering[uid] = true
+		}
+	}
+	return u, nil
+}
+
+// check reports why sessions cannot have the users of the range.
+func (r UserRange) check() error {
+	var uid int
+	a, taken := lookPasswd("/etc/passwd", func(fields []string) bool {
+		var err error
+		uid, err = strconv.Atoi(fields[2])
+		return err == nil && uid >= r.Low && uid <= r.High
+	})
+	if taken {
+		return fmt.Errorf("the range of user IDs has that of the account %s (%d)", a.Name, uid)
+	}
+	return nil
+}
+
+// take returns a user ID that no process and no other session has.
+func (u *users) take() (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.lingering) > 0 {
+		still := make(map[int]bool)
+		for _, uid := range usersOfProcesses() {
+			still[uid] = u.lingering[uid]
+		}
+		for uid := range u.lingering {
+			if !still[uid] {
+				delete(u.lingering, uid)
+				u.unlock(uid)
+			}
+		}
+	}
+	size := u.High - u.Low + 1
+	for i := range size {
+		uid := u.Low + (u.next-u.Low+i)%size
+		if u.inUse[uid] || u.lingering[uid] || !u.tryLock(uid) {
+			continue
+		}
+		u.inUse[uid], u.next = true, uid+1
+		return uid, nil
+	}
+	return 0, &session.Refusal{Message: fmt.Sprintf("All %d users that this gateway has for sessions are in use. "+
+		"Try again when other sessions have ended, or widen sandbox.uid_range.", size)}
+}
+
+// give takes a user ID back after the end of its session. Processes that have survived are killed;
+// as long as there is one, no other session gets the ID.
+func (u *users) give(uid int, survivors bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.inUse, uid)
+	if survivors && killUser(uid) > 0 {
+		u.lingering[uid] = true
+		return
+	}
+	u.unlock(uid)
+}
+
+func (u *users) tryLock(uid int) bool {
+	return unix.FcntlFlock(u.lock.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: int64(uid), Len: 1}) == nil
+}
+
+func (u *users) unlock(uid int) {
+	unix.FcntlFlock(u.lock.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Start: int64(uid), Len: 1})
+}
+
+func (u *users) close() { u.lock.Close() }
+
+// eachProcess calls a function for each process on this host, with its effective user.
+func eachProcess(do func(pid, uid int)) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Stat("/proc/"+e.Name(), &st) == nil {
+			do(pid, int(st.Uid))
+		}
+	}
+}
+
+// usersOfProcesses returns the users of all processes.
+func usersOfProcesses() []int {
+	var all []int
+	eachProcess(func(_, uid int) { all = append(all, uid) })
+	return all
+}
+
+// killUser kills all processes of a user, and returns how many there were.
+func killUser(uid int) int {
+	found := 0
+	eachProcess(func(pid, of int) {
+		if of == uid {
+			syscall.Kill(pid, syscall.SIGKILL)
+			found++
+		}
+	})
+	return found
+}
+
+// tasksOf counts the processes and threads of a user.
+func tasksOf(uid int) int64 {
+	var count int64
+	eachProcess(func(pid, of int) {
+		if of == uid {
+			threads, _ := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task") // it may have ended
+			count += int64(len(threads))
+		}
+	})
+	return count
+}
