@@ -16,70 +16,147 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A delivery is a batch on its way to the drain. It is for one goroutine; several can be under way.
+// A delivery is a batch on its way to the drain. It is for one goroutine; several can be in flight.
 type delivery struct {
 	*worker
 	span *tracing.Span // nil for none
 	due  time.Time     // when the first of the batch is to be given up; zero: there is no hurry
 	has  bool          // the turn to try a drain that fails
+	// park is called with true before the delivery waits for a drain that refuses a record, so that other operations' batches
+	// are written meanwhile, and with false afterwards. Nil where there are no others.
+	park func(ctx context.Context, parked bool)
+
+	suspicion suspicion
 }
 
 // deliver writes a batch until every entry of it is at the drain, or a dead letter. Otherwise left are the entries of which
 // that is not known, in their order, and the error is that of ctx, or of the bus, or errOverdue where a try failed that
 // was made when it was due, or later. end follows.
 func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sinks.Entry, err error) {
-	for len(batch) > 0 {
+	left = batch
+	d.await(ctx)
+	if d.has { // the drain fails, so that one record finds out as much as many
+		d.suspicion.part = 1
+	}
+	for len(left) > 0 {
 		d.await(ctx)
 		if ctx.Err() != nil {
-			return batch, context.Cause(ctx)
+			return left, context.Cause(ctx)
 		}
 		overdue := !d.due.IsZero() && !time.Now().Before(d.due)
-		err := d.write(ctx, batch)
+		n := d.suspicion.size(d.share.pace.fit(left))
+		began := time.Now()
+		err := d.write(ctx, left[:n])
 		if err == nil {
-			d.succeeded(len(batch))
-			return nil, nil
+			d.share.pace.accepted(weighAll(left[:n]), time.Since(began), time.Now())
+			d.succeeded(n)
+			if tooLarge := d.suspicion.passed(n); tooLarge > 0 {
+				d.share.pace.tooLarge(tooLarge, time.Now())
+			}
+			left = left[n:]
+			continue
 		}
 		failed := sinks.AsError(err)
-		left := undelivered(batch, failed)
-		d.count(len(batch) - len(left))
-		if ctx.Err() != nil {
-			return left, context.Cause(ctx)
+		missing := undelivered(left[:n], failed)
+		confirmed := n - len(missing)
+		if confirmed > 0 {
+			d.count(confirmed)
+			d.share.proof.accepted(time.Now(), true)
+			d.suspicion.passed(confirmed)
 		}
-		switch item := worst(failed); acknowledge(item.Verdict, len(left)) {
-		case actHalve:
-			middle := len(left) / 2
-			if first, err := d.deliver(ctx, left[:middle]); err != nil {
-				return slices.Concat(first, left[middle:]), err
-			}
-			left = left[middle:]
-		case actDeadLetter:
-			if err := d.deadLetter(ctx, left[0], item); err != nil {
-				return left, err
-			}
-			left = left[1:]
-		case actRetry:
-			d.state.fail(schema.DrainRetrying, err)
-			if overdue {
-				return left, errOverdue
-			}
-			d.failed(ctx, err, d.fast, failed.RetryAfter)
-		case actRetrySlow:
-			d.log.Error("the drain refuses everything until its settings are changed", "reason", item.Reason, "status", item.Status)
-			d.state.fail(schema.DrainMisconfigured, err)
-			if overdue {
-				return left, errOverdue
-			}
-			d.failed(ctx, err, d.slow, failed.RetryAfter)
-		case actStop:
-			d.state.fail(schema.DrainGone, err)
-			return left, d.gone(ctx, item)
+		if ctx.Err() == nil && timedOut(failed) {
+			d.share.pace.timedOut(weighAll(left[:n]), weighAll(left[:n])-weighAll(missing))
+		}
+		if confirmed > 0 {
+			left = slices.Concat(missing, left[n:])
 		}
 		if ctx.Err() != nil {
 			return left, context.Cause(ctx)
 		}
-		batch = left
+		if left, err = d.react(ctx, left, confirmed, len(missing), failed, overdue); err != nil {
+			return left, err
+		}
 	}
 	return nil, nil
+}
+
+// timedOut reports whether the drain did not confirm entries in time.
+func timedOut(e *sinks.Error) bool {
+	return e.TimedOut > 0 || e.Status == 0 && errors.Is(e, context.DeadlineExceeded)
+}
+
+// react does what a failed write leads to, of which the drain confirmed some entries. left begins with those n that it did not.
+func (d *delivery) react(ctx context.Context, left []sinks.Entry, confirmed, n int, failed *sinks.Error, overdue bool) ([]sinks.Entry, error) {
+	item := worst(failed)
+	act := acknowledge(failed, item)
+	if act != actIsolate && act != actStop && overdue {
+		d.state.fail(stateOf(act), failed)
+		return left, errOverdue
+	}
+	switch act {
+	case actStop:
+		d.state.fail(schema.DrainGone, failed)
+		return left, d.gone(ctx, item)
+	case actRetrySlow:
+		d.misconfigured(item.Reason, item.Status, failed)
+		d.failed(ctx, failed, d.slow, failed.RetryAfter, maxWait)
+	case actRetry, actSuspect:
+		if timedOut(failed) && confirmed > 0 { // a slow drain took a part: the rest follows at its pace
+			d.works()
+			break
+		}
+		d.state.fail(schema.DrainRetrying, failed)
+		atMost := maxWait
+		if act == actSuspect {
+			alone := d.suspicion.fail(left[:refused(failed, n)], d.share.proof, timedOut(failed))
+			switch {
+			case d.suspicion.times <= suspectAfter:
+			case alone:
+				return d.alone(ctx, left, item, failed, overdue)
+			default:
+				atMost = partsWait
+			}
+		}
+		d.failed(ctx, failed, d.fast, failed.RetryAfter, atMost)
+	case actIsolate:
+		if d.suspicion.fail(left[:refused(failed, n)], d.share.proof, true) {
+			return d.alone(ctx, left, item, failed, overdue)
+		}
+		d.series.retries.Inc()
+	}
+	return left, causeOf(ctx)
+}
+
+// stateOf is the state of a drain while an action waits.
+func stateOf(act action) string {
+	if act == actRetrySlow || act == actIsolate {
+		return schema.DrainMisconfigured
+	}
+	return schema.DrainRetrying
+}
+
+// misconfigured reports that the drain refuses everything.
+func (d *delivery) misconfigured(reason string, status int, err error) {
+	d.log.Error("the drain refuses everything until its settings are changed", "reason", reason, "status", status)
+	d.state.fail(schema.DrainMisconfigured, err)
+}
+
+// refused returns how many of n entries, from the first that was not delivered on, hold all those that a failed write
+// refused; those behind them were not sent.
+func refused(e *sinks.Error, n int) int {
+	if len(e.Items) == 0 {
+		if e.TimedOut > 0 {
+			return min(n, e.TimedOut)
+		}
+		return n
+	}
+	last := 0
+	for i, item := range e.Items {
+		if !item.Unsent {
+			last = i + 1
+		}
+	}
+	return max(1, last)
 }
 
 // await waits for the turn to try the drain, if that fails: one delivery at a time does so. It ends when that one has got through,
@@ -158,6 +235,12 @@ func worst(e *sinks.Error) sinks.Item {
 
 func (d *delivery) succeeded(n int) {
 	d.count(n)
+	d.share.proof.accepted(time.Now(), true)
+	d.works()
+}
+
+// works notes that the drain accepts records.
+func (d *delivery) works() {
 	d.state.recover()
 	if d.failing.Swap(false) {
 		d.log.Info("the drain takes records again")
@@ -172,23 +255,36 @@ func (w *worker) count(n int) {
 }
 
 // failed waits before the next try, but not for longer than until it is due.
-func (d *delivery) failed(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast time.Duration) {
+func (d *delivery) failed(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast, atMost time.Duration) {
+	if wait, ok := d.nextWait(ctx, err, waits, atLeast, atMost); ok {
+		d.state.waits(d, time.Now().Add(wait))
+		d.wait(ctx, wait)
+		d.state.waits(d, time.Time{})
+	}
+}
+
+// maxWait is more than any wait between two tries.
+const maxWait = 2 * sinks.MaxRetryAfter
+
+// nextWait takes the turn to try a drain that fails, and returns how long to wait before that: as waits has it, but no longer
+// than atMost, and not less than atLeast, which is what the drain asked for. ok is false where it is not this delivery's turn.
+func (d *delivery) nextWait(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast, atMost time.Duration) (wait time.Duration, ok bool) {
 	first := !d.failing.Swap(true)
 	d.series.retries.Inc()
 	d.await(ctx)
 	if !d.has {
-		return
+		return 0, false
 	}
 	if first {
 		d.fast.Reset()
 		d.slow.Reset()
 	}
-	wait := max(waits.NextBackOff(), atLeast)
+	wait = max(min(waits.NextBackOff(), atMost), min(atLeast, sinks.MaxRetryAfter))
 	d.log.Warn("the drain did not take a batch, which is written again", "error", err, "wait", wait)
 	if !d.due.IsZero() {
 		wait = min(wait, max(0, time.Until(d.due)))
 	}
-	d.wait(ctx, wait)
+	return wait, true
 }
 
 // deadLetter keeps a record that the drain will never take.
@@ -214,6 +310,8 @@ func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) 
 		return err
 	}
 	w.series.deadLettered.Inc()
+	w.share.proof.gaveUp()
+	w.state.note("a record became a dead letter: " + why.Reason)
 	w.state.recover()
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
@@ -33,9 +34,11 @@ type routing struct {
 	window  *window
 	room    *claim
 	results chan result
-	flying  int       // batches under way
-	stuck   bool      // all that waits is of operations with batches under way
-	safe    time.Time // until when the stream keeps what is not delivered
+	flying  int // batches in flight, those among them that wait for a drain which refuses a record, too
+	parked  atomic.Int32
+	unpark  chan struct{} // has one when parked has changed
+	stuck   bool          // all that waits is of operations with batches under way
+	safe    time.Time     // until when the stream keeps what is not delivered
 }
 
 // A result is what became of a batch.
@@ -59,6 +62,7 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 	r := &routing{
 		worker: w, lease: lease, room: &claim{share: w.share}, safe: lease.Progress().Safe,
 		window: newWindow(w.keep, lease.Progress().Reached), results: make(chan result),
+		unpark: make(chan struct{}, 1),
 	}
 	defer r.room.releaseAll()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -107,6 +111,7 @@ func (r *routing) run(ctx context.Context, segments <-chan fetched) error {
 			r.addAll(segments)
 			r.start(ctx)
 		case <-wait:
+		case <-r.unpark:
 		case done := <-r.results:
 			r.flying--
 			if err := r.took(done); err != nil {
@@ -127,13 +132,17 @@ func (r *routing) run(ctx context.Context, segments <-chan fetched) error {
 	}
 }
 
-// wants says whether another batch is to be written. Beside those under way it has to be worth a write of its own, and a drain that
+// parkedMost bounds how many batches wait at a time with a record that the drain refuses, while others are tried.
+const parkedMost = 4
+
+// wants says whether another batch is to be written. Beside those in flight it has to be worth a write of its own, and a drain that
 // fails is tried by those alone.
 func (r *routing) wants() bool {
 	if len(r.window.waiting) == 0 || r.stuck {
 		return false
 	}
-	return r.flying == 0 || r.window.records >= r.drain.worthRecords() && !r.failing.Load()
+	parked := int(r.parked.Load())
+	return r.flying == parked && parked < parkedMost || r.window.records >= r.drain.worthRecords() && !r.failing.Load()
 }
 
 // ripe is how long the segments that wait are to wait for more.
@@ -176,10 +185,10 @@ func (r *routing) add(f fetched) {
 func (r *routing) start(ctx context.Context) {
 	records, bytes := r.drain.mostRecords(), r.drain.mostBytes()
 	if r.drain.Alone { // each write gets a part of what there is
-		free := max(1, cap(r.slots)-r.flying) // what is under way may have ended just now
+		free := max(1, cap(r.slots)-r.flying+int(r.parked.Load())) // what is under way may have ended just now
 		records = min(records, (r.window.records+free-1)/free)
 	}
-	b := r.window.next(records, bytes)
+	b := r.window.next(records, r.share.pace.bytes(bytes))
 	if b == nil {
 		r.stuck = true
 		r.slots <- struct{}{}
@@ -188,13 +197,37 @@ func (r *routing) start(ctx context.Context) {
 	r.flying++
 	go func() { // ends when the batch is delivered, or with ctx
 		span := r.trace(b)
-		d := delivery{worker: r.worker, span: span, due: b.due}
+		slot := true
+		d := delivery{worker: r.worker, span: span, due: b.due, park: func(ctx context.Context, parked bool) { slot = r.park(ctx, parked) }}
 		left, err := d.deliver(ctx, b.entries)
 		d.end()
 		span.End(tracing.Result(err, "not delivered"))
-		r.slots <- struct{}{}
+		if slot {
+			r.slots <- struct{}{}
+		}
 		r.results <- result{b, left, err}
 	}()
+}
+
+// park gives back the slot of a batch that waits or, afterwards, takes one again, which fails only at the end of ctx. It reports whether
+// the batch has a slot.
+func (r *routing) park(ctx context.Context, parked bool) (slot bool) {
+	if parked {
+		r.parked.Add(1)
+		r.slots <- struct{}{}
+	} else {
+		select {
+		case <-r.slots:
+			slot = true
+		case <-ctx.Done():
+		}
+		r.parked.Add(-1)
+	}
+	select {
+	case r.unpark <- struct{}{}:
+	default:
+	}
+	return slot
 }
 
 // took takes the result of a batch.

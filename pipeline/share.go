@@ -29,7 +29,9 @@ type share struct {
 	// processors are tokens for writes of a drain that is far behind.
 	processors chan struct{}
 	room       *semaphore.Weighted
-	bytes      int64     // of room
+	bytes      int64 // of room
+	proof      *proof
+	pace       *pace
 	spare      sync.Pool // of *schema.Segment: those that were delivered, without what their records point to
 }
 
@@ -38,7 +40,8 @@ func newShare(d *Drain) *share {
 	if d.Alone {
 		bytes *= 2
 	}
-	return &share{slots: newSlots(d.Writers), processors: newSlots(processors()), room: semaphore.NewWeighted(bytes), bytes: bytes}
+	return &share{slots: newSlots(d.Writers), processors: newSlots(processors()), room: semaphore.NewWeighted(bytes), bytes: bytes,
+		proof: newProof(), pace: newPace(d)}
 }
 
 // blank is a segment to read into.

@@ -55,6 +55,7 @@ type state struct {
 	behind time.Time // since when there has been more than was read; zero: there is no more
 	err    string
 	errAt  time.Time
+	tries  map[*delivery]time.Time // when those that wait try the drain again
 }
 
 // begin says that work begins at a message, as it is wanted.
@@ -178,6 +179,27 @@ func (s *state) recover() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.name = schema.DrainDelivering
+}
+
+// waits notes when a delivery tries a drain that fails again; zero once that is over.
+func (s *state) waits(d *delivery, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until.IsZero() {
+		delete(s.tries, d)
+		return
+	}
+	if s.tries == nil {
+		s.tries = make(map[*delivery]time.Time)
+	}
+	s.tries[d] = until
+}
+
+// note notes an error that is no reason to stop delivering.
+func (s *state) note(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err, s.errAt = reason, time.Now().UTC()
 }
 
 // told is the state in the form in which it is told.

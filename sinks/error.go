@@ -77,7 +77,7 @@ func (e *Error) DependsOnContent() bool {
 	case http.StatusProxyAuthRequired, http.StatusGone, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
 	case 0:
-		return e.Reached || e.TimedOut > 0 || e.Verdict == Rejected || e.Verdict == TooLarge
+		return e.Reached || e.Verdict == Rejected || e.Verdict == TooLarge
 	}
 	return true
 }

@@ -41,7 +41,7 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 	}
 	e := &Error{Verdict: Retry, Reason: doing + ": " + connectionReason(err), Err: quotable(err), Reached: brokeOff(err)}
 	if isTimeout(err) && !whileConnecting(err) {
-		e.TimedOut = 1 // or more: see Outcome.Fail
+		e.Reached, e.TimedOut = true, 1 // or more: see Outcome.Fail
 	}
 	return e
 }

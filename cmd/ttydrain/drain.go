@@ -33,6 +33,7 @@ func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 		Fingerprint:  d.Fingerprint,
 		Open:         func() (sinks.Sink, error) { return openSink(d, log) },
 		PHI:          d.CoversPHI(),
+		Timeout:      d.Timeout,
 		BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
 	}
 	switch {

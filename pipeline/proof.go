@@ -1,0 +1,68 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+)
+
+// proofLasts is how long an accepted record shows that the drain's settings are right.
+const proofLasts = 10 * time.Second
+
+// A proof is the evidence that a drain accepts records with its present settings: it is made anew when they change. By it
+// a refusal that concerns a record is told from one that concerns everything. It is shared by the drain's workers.
+type proof struct {
+	mu      sync.Mutex    // guards what follows
+	count   uint64        // writes that the drain accepted, of probe records too
+	at      time.Time     // when it accepted the last one
+	real    bool          // it has accepted a session's record
+	letters int           // dead letters since it accepted a session's record
+	changed chan struct{} // closed when a write is accepted
+}
+
+func newProof() *proof { return &proof{changed: make(chan struct{})} }
+
+// accepted notes that the drain accepted a session's records or, where real is false, a probe record.
+func (p *proof) accepted(now time.Time, real bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.count++
+	p.at = now
+	if real {
+		p.real, p.letters = true, 0
+	}
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// get returns the number of accepted writes, whether one was accepted since the number was seen or a short time ago, and a
+// channel that is closed at the next one.
+func (p *proof) get(seen uint64, now time.Time) (count uint64, fresh bool, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count, p.count > seen || p.count > 0 && now.Sub(p.at) < proofLasts, p.changed
+}
+
+const (
+	// lettersUnproven and lettersMost bound how many records in a row become dead letters while the drain accepts probe
+	// records and no session's: before it has accepted one of a session at all, and afterwards. A drain that refuses more than
+	// that refuses what all records have in common.
+	lettersUnproven = 10
+	lettersMost     = 1000
+)
+
+// mayGiveUp reports whether another record may become a dead letter.
+func (p *proof) mayGiveUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.real {
+		return p.letters < lettersMost
+	}
+	return p.letters < lettersUnproven
+}
+
+// gaveUp notes that a record became a dead letter.
+func (p *proof) gaveUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.letters++
+}
