@@ -9,7 +9,7 @@ import (
 
 const (
 	// entryWeight is about how many bytes a record has in a request beside its log and its text.
-	entryWeight = 512
+	entryWeight = 1024
 	// defaultWriteTimeout is taken for the timeout of a drain that states none.
 	defaultWriteTimeout = 30 * time.Second
 	// ceilingLasts is how long a size that the drain refused is not tried again.
@@ -99,12 +99,12 @@ func (p *pace) timedOut(weight, confirmed int) {
 	}
 }
 
-// tooLarge limits writes after one that the drain refused as a whole and accepted in parts. Where the drain has accepted as
-// much at once before, it was not the size.
+// tooLarge limits writes after one that the drain refused as a whole and accepted in parts. Where the drain has accepted
+// clearly more at once before, it was not the size.
 func (p *pace) tooLarge(weight int, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if weight <= p.largest {
+	if weight+weight/2 <= p.largest {
 		return
 	}
 	p.ceiling, p.until = weight, now.Add(ceilingLasts)

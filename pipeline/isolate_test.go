@@ -1,0 +1,255 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks/https"
+)
+
+const poison = "/etc/passwd"
+
+// TestContentRefusal has drains that refuse what holds one string, as a web application firewall does, and accept all else:
+// each such record becomes a dead letter by itself, and everything else of all sessions is delivered once, in order.
+func TestContentRefusal(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	receivers := make(map[string]*receiver)
+	for _, status := range []int{302, 400, 401, 403, 404, 406, 413, 451, 502, 503, reset, cut} {
+		for _, format := range []https.Format{https.NDJSON, https.JSON} {
+			name := fmt.Sprint(status, "-", format)
+			receivers[name] = newReceiver(t, refusing(poison, status))
+			g.drains = append(g.drains, receivers[name].drain(name, format, 0))
+		}
+	}
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+
+	// The first record that a drain ever gets is one of them.
+	first := g.converseWith("Ada", "head -1 "+poison)
+	first.say("root:x:0:0:root:/root:/bin/bash")
+	first.end()
+	second := g.converseWith("Grace", "")
+	for n := range 40 {
+		second.say(fmt.Sprintf("line %d", n))
+	}
+	second.say("cat "+poison, "between", poison, poison+" again")
+	for n := range 40 {
+		second.say(fmt.Sprintf("line %d", n))
+	}
+	second.end()
+	third := g.converse("web")
+	third.say("harmless")
+	third.end()
+	g.start()
+	defer func() { g.stop() }()
+	for name, r := range receivers {
+		for _, s := range []*conversation{first, second, third} {
+			eventually(t, name+": operation "+s.op.ID+" is delivered", func() bool { return r.ended(s.op) })
+		}
+		dead := letters(t, o, name)
+		for _, s := range []*conversation{first, second, third} {
+			r.mustHave(t, s.op, dead[s.op.ID])
+		}
+		if len(dead[first.op.ID]) != 1 || !dead[first.op.ID][1] || len(dead[second.op.ID]) != 3 || len(dead[third.op.ID]) != 0 {
+			t.Errorf("%s: dead letters %v", name, dead)
+		}
+		list, err := o.DeadLetters(t.Context(), name, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range list {
+			if strings.Contains(l.Reason, "credentials") || strings.Contains(l.Reason, poison) {
+				t.Errorf("%s: the reason misleads: %s", name, l.Reason)
+			}
+		}
+		eventually(t, name+" says that it delivers", func() bool {
+			d := o.stateOf(t, name)
+			return d.State == schema.DrainDelivering && strings.Contains(d.LastError, "dead letter")
+		})
+	}
+}
+
+// TestRefusalOfEverything has drains that refuse whatever they are sent: the settings are to blame, nothing becomes a dead letter,
+// and everything is delivered when they are right.
+func TestRefusalOfEverything(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	receivers, states := make(map[string]*receiver), make(map[string]string)
+	for _, status := range []int{301, 400, 401, 403, 404, 405, 406, 409, 411, 412, 413, 415, 417, 418, 421, 422, 423, 426, 428, 431, 451, 500, 503, 505, 511, reset} {
+		for _, format := range []https.Format{https.NDJSON, https.JSON} {
+			name := fmt.Sprint(status, "-", format)
+			receivers[name] = newReceiver(t, func([]byte) int { return status })
+			g.drains = append(g.drains, receivers[name].drain(name, format, 0))
+			if states[name] = schema.DrainMisconfigured; status == 500 || status == 503 || status == reset {
+				states[name] = schema.DrainRetrying
+			}
+		}
+	}
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	var sessions []*conversation
+	for range 3 {
+		s := g.converse("web")
+		for n := range 30 {
+			s.say(fmt.Sprintf("line %d", n))
+		}
+		s.end()
+		sessions = append(sessions, s)
+	}
+	g.start()
+	defer func() { g.stop() }()
+	for name, r := range receivers {
+		eventually(t, name+" is "+states[name], func() bool { return o.stateOf(t, name).State == states[name] })
+		if n := r.count(); n < 2 {
+			t.Errorf("%s was found to be %s by %d requests", name, states[name], n)
+		}
+		if d := o.stateOf(t, name); d.State != states[name] || d.DeadLetters != 0 || d.Delivered != 0 || d.LastError == "" {
+			t.Errorf("%+v", d)
+		}
+		r.set(func([]byte) int { return http.StatusOK })
+	}
+	for name, r := range receivers {
+		for _, s := range sessions {
+			eventually(t, name+": operation "+s.op.ID+" is delivered", func() bool { return r.ended(s.op) })
+			r.mustHave(t, s.op, nil)
+		}
+		if dead := letters(t, o, name); len(dead) > 0 {
+			t.Errorf("%s: dead letters %v", name, dead)
+		}
+	}
+}
+
+// TestRefusalOfAUser has a drain that refuses whatever holds the name of one user, which a probe record of their session holds, too:
+// other sessions are delivered meanwhile, and show that the settings are right.
+func TestRefusalOfAUser(t *testing.T) {
+	for _, status := range []int{403, 400} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+			defer g.bus.Close()
+			r := newReceiver(t, refusing("O'Brien", status))
+			d := r.drain("siem", https.NDJSON, 0)
+			d.Writers = 1
+			g.drains = []Drain{d}
+			o := &Operator{Bus: g.bus, Drains: g.drains}
+			g.start()
+			defer func() { g.stop() }()
+			refused := g.converseWith("Miles O'Brien", "")
+			refused.say("one", "two")
+			refused.end()
+			eventually(t, "the drain is misconfigured", func() bool { return o.stateOf(t, "siem").State == schema.DrainMisconfigured })
+			if n := o.stateOf(t, "siem").DeadLetters; n != 0 {
+				t.Errorf("%d dead letters before the drain has accepted anything", n)
+			}
+			other := g.converseWith("Grace", "")
+			other.say("three", "four")
+			other.end()
+			eventually(t, "the other session is delivered", func() bool { return r.ended(other.op) })
+			r.mustHave(t, other.op, nil)
+			eventually(t, "the refused session is given up", func() bool { return len(letters(t, o, "siem")[refused.op.ID]) >= 3 })
+			eventually(t, "the drain says that it delivers", func() bool { return o.stateOf(t, "siem").State == schema.DrainDelivering })
+		})
+	}
+}
+
+// TestRefusalOfAllThatIsReal has a drain that accepts probe records and no session's: after some dead letters it is the settings.
+func TestRefusalOfAllThatIsReal(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	r := newReceiver(t, func(body []byte) int {
+		if bytes.Contains(body, []byte(`"operation_id":"`+schema.TestPrefix)) {
+			return http.StatusOK
+		}
+		return http.StatusBadRequest
+	})
+	g.drains = []Drain{r.drain("siem", https.NDJSON, 0)}
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	s := g.converse("web")
+	for n := range 100 {
+		s.say(fmt.Sprintf("line %d", n))
+	}
+	s.end()
+	g.start()
+	defer func() { g.stop() }()
+	eventually(t, "the drain is misconfigured", func() bool { return o.stateOf(t, "siem").State == schema.DrainMisconfigured })
+	if n := len(letters(t, o, "siem")[s.op.ID]); n > lettersUnproven {
+		t.Errorf("%d dead letters", n)
+	}
+	r.set(func([]byte) int { return 200 })
+	eventually(t, "the rest is delivered", func() bool { return r.ended(s.op) })
+	r.mustHave(t, s.op, letters(t, o, "siem")[s.op.ID])
+}
+
+// TestTooLargeByReset has a drain that answers 413 to what is too large for it, and closes the connection while the body is being
+// sent, so that nobody ever reads the answer.
+func TestTooLargeByReset(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	r := newReceiver(t, func(body []byte) int {
+		if len(body) > 20<<10 {
+			return reset
+		}
+		return http.StatusOK
+	})
+	g.drains = []Drain{r.drain("siem", https.NDJSON, 0)}
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	s := g.converse("web")
+	for n := range 400 {
+		s.say(fmt.Sprintf("line %d %s", n, strings.Repeat("x", 400)))
+	}
+	s.end()
+	g.start()
+	defer func() { g.stop() }()
+	eventually(t, "the session is delivered", func() bool { return r.ended(s.op) })
+	r.mustHave(t, s.op, nil)
+	if dead := letters(t, o, "siem"); len(dead) > 0 {
+		t.Errorf("dead letters: %v", dead)
+	}
+	// From then on, requests stay below the size.
+	before := r.count()
+	retries := g.counted(g.r.workers[0].series.retries, "siem")
+	next := g.converse("web")
+	for n := range 100 {
+		next.say(fmt.Sprintf("line %d %s", n, strings.Repeat("x", 400)))
+	}
+	next.end()
+	eventually(t, "the next session is delivered", func() bool { return r.ended(next.op) })
+	r.mustHave(t, next.op, nil)
+	if n := g.counted(g.r.workers[0].series.retries, "siem") - retries; n > 0 {
+		t.Errorf("%v failures of %d requests after the size was known", n, r.count()-before)
+	}
+}
+
+// TestHangByContent has a drain that never answers a request with one string in it.
+func TestHangByContent(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	r := newReceiver(t, refusing(poison, hang))
+	g.drains = []Drain{r.drain("siem", https.NDJSON, 500*time.Millisecond)}
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	s := g.converse("web")
+	s.say("one", "two", "cat "+poison, "three")
+	s.end()
+	other := g.converse("web")
+	other.say("harmless")
+	other.end()
+	g.start()
+	defer func() { g.stop() }()
+	for _, c := range []*conversation{s, other} {
+		eventually(t, "operation "+c.op.ID+" is delivered", func() bool { return r.ended(c.op) })
+		dead := letters(t, o, "siem")[c.op.ID]
+		r.mustHave(t, c.op, dead)
+		if len(dead) > 1 {
+			t.Errorf("dead letters: %v", dead)
+		}
+	}
+}
