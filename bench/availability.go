@@ -67,7 +67,7 @@ func runAvailability(ctx context.Context, s *settings, only []string) error {
 			if len(only) > 0 && !slices.Contains(only, a.name) {
 				continue
 			}
-			r, err := besiege(ctx, s, a)
+			r, err := besiege(ctx, s, a, recovery)
 			if err != nil {
 				return fmt.Errorf("%s: %w", a.name, err)
 			}
@@ -97,8 +97,8 @@ func runAvailability(ctx context.Context, s *settings, only []string) error {
 	})
 }
 
-// besiege runs one attack on a server of its own.
-func besiege(ctx context.Context, s *settings, a attack) (r attackResult, err error) {
+// besiege runs one attack on a server of its own, and waits for it to recover afterwards, up to the time given.
+func besiege(ctx context.Context, s *settings, a attack, recovery time.Duration) (r attackResult, err error) {
 	r.name = a.name
 	g, err := startSiege(ctx, s)
 	if err != nil {
@@ -148,7 +148,7 @@ func besiege(ctx context.Context, s *settings, a attack) (r attackResult, err er
 			return nil
 		})
 		work.Go(func() error {
-			every(attacking, loginEvery, func() {
+			every(attacking, time.Duration(i)*loginEvery/availabilityUsers, func() {
 				if err := g.login(ctx, i); err != nil {
 					note(&r.refused, fmt.Errorf("login of user %d: %w", i, err))
 				}
@@ -157,7 +157,7 @@ func besiege(ctx context.Context, s *settings, a attack) (r attackResult, err er
 		})
 	}
 	work.Go(func() error {
-		every(attacking, loginEvery, func() {
+		every(attacking, 0, func() {
 			if err := a.operate(ctx, g); err != nil {
 				note(&r.denied, fmt.Errorf("operator: %w", err))
 			}
@@ -183,13 +183,14 @@ func besiege(ctx context.Context, s *settings, a attack) (r attackResult, err er
 	}
 }
 
-// every calls do at intervals until ctx is done.
-func every(ctx context.Context, interval time.Duration, do func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+// every calls do every loginEvery, after a time of its own at first, until ctx is done.
+func every(ctx context.Context, first time.Duration, do func()) {
+	timer := time.NewTimer(first)
+	defer timer.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-timer.C:
+			timer.Reset(loginEvery)
 			do()
 		case <-ctx.Done():
 			return
