@@ -33,6 +33,9 @@ func newCheckCommand() *cobra.Command {
 				return err
 			}
 			fmt.Printf("%s: no mistakes: %d apps, %d users, %d drains\n", path, len(cfg.Apps), len(cfg.Users), len(cfg.Drains))
+			for _, w := range cfg.Warnings() {
+				fmt.Fprintln(os.Stderr, "WARNING:", w.Error())
+			}
 			warnOfProxies(cfg)
 			if connect {
 				warnOfConsumers(c.Context(), cfg)

@@ -126,5 +126,6 @@ func scriptEnvsubst(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for _, file := range args {
 		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(os.Expand(ts.ReadFile(file), ts.Getenv)), 0o600))
+		ts.Check(os.Chmod(ts.MkAbs(file), 0o600)) // it was there, open to others
 	}
 }

@@ -97,6 +97,7 @@ func (r *reloader) load() {
 		r.node.runtime.Conceal() // also with mistakes: a folder or a symbolic link may have been replaced
 	}
 	if err == nil {
+		logWarnings(c, r.log)
 		r.results.WithLabelValues(reloadOK).Inc()
 		r.good.SetToCurrentTime()
 		r.inForce.Set(1)

@@ -49,7 +49,9 @@ func newServeCommand() *cobra.Command {
 			}
 			leaveRoomForWriters(cfg)
 			go memoryLimitOf(parts).follow(c.Context()) // ends with the command
-			n, err := newNode(c.Context(), cfg, parts, newLog(log))
+			logger := newLog(log)
+			logWarnings(cfg, logger)
+			n, err := newNode(c.Context(), cfg, parts, logger)
 			if err != nil {
 				return err
 			}
@@ -62,6 +64,14 @@ func newServeCommand() *cobra.Command {
 	c.Flags().StringVar(&role, "role", "all", "the `PART` to run: all; or, on a NATS cluster, gateway, enrich or router, as many of each as wanted")
 	c.Flags().StringVar(&format, "log-format", "", "`FORMAT` of the log on standard error, text or json, in the place of log.format")
 	return c
+}
+
+// logWarnings logs what a configuration that is in force should not have.
+func logWarnings(c *config.Config, log *slog.Logger) {
+	for _, w := range c.Warnings() {
+		log.Warn("the configuration is accepted with a warning",
+			"place", fmt.Sprintf("%s:%d:%d", w.File, w.Line, w.Column), "field", w.Path, "warning", w.Message)
+	}
 }
 
 // newLog writes to standard error.

@@ -16,6 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -54,6 +55,11 @@ func verifyParts(c *config.Config, refuse config.Refuse) {
 	_, err = openTokens(c.AccessToken, quiet)
 	report("access_token", err)
 	report("tracing", verifyTracing(c))
+	if c.UsesRuntime(config.RuntimeSandbox) {
+		for _, f := range c.Private() {
+			report(f.Setting, sandbox.CheckPrivate(f.Path))
+		}
+	}
 	if c.UsesRuntime(config.RuntimeDocker) {
 		containers, err := newContainers(c, "", quiet)
 		if err == nil {

@@ -38,14 +38,19 @@ type Config struct {
 	// Docker is the daemon of the apps with the docker runtime.
 	Docker Docker `yaml:"docker"`
 	Log    Log    `yaml:"log"`
+	// InsecureFilePermissions is what happens with secrets in files that others than their owner
+	// may read: the configuration is refused, or accepted with a warning.
+	InsecureFilePermissions string `yaml:"insecure_file_permissions" enum:"refuse|warn"`
 	// Tracing is where traces go, or nil for nowhere.
 	Tracing *Tracing `yaml:"tracing"`
 
 	byKey   map[string]int // index in Users by the wire form of a public key
-	private []string       // the files that hold secrets, this one first
+	private []PrivateFile  // this file first
+
+	warnings Mistakes
 }
 
-func (c *Config) setDefaults() { c.Store = "data" }
+func (c *Config) setDefaults() { c.Store, c.InsecureFilePermissions = "data", permissionsRefuse }
 
 // NATS is a JetStream cluster that other people run.
 type NATS struct {

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -24,6 +25,22 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the expected messages of testdata/bad")
+
+// TestMain gives the files of testdata that have secrets the permissions that version control does
+// not keep.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	for _, pattern := range []string{"testdata/good/*.yaml", "testdata/bad/*.yaml", "testdata/keys/*"} {
+		files, err := filepath.Glob(pattern)
+		for _, file := range files {
+			err = errors.Join(err, os.Chmod(file, 0o600))
+		}
+		if err != nil || len(files) == 0 {
+			panic(fmt.Sprintf("%s: %d files, %v", pattern, len(files), err))
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // setEnv sets the variables that testdata uses. Those that hold secrets have "hunter" in them, as the
 // literal secrets in testdata/bad have, so that a message which quotes one is found.
@@ -145,7 +162,9 @@ func TestDefaults(t *testing.T) {
 		Docker:       Docker{Host: "unix:///var/run/docker.sock"},
 		Log:          Log{Level: "info", Format: "text"},
 		private:      got.private,
-		byKey:        map[string]int{string(ada[0].Marshal()): 0},
+
+		InsecureFilePermissions: "refuse",
+		byKey:                   map[string]int{string(ada[0].Marshal()): 0},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -17,8 +17,10 @@ type decoder struct {
 	mistakes  Mistakes
 	places    map[string]place // by path
 	files     Files            // that were read
-	private   []string         // paths of the files that hold secrets
-	verify    Verify           // or nil
+	private   []PrivateFile
+	plain     string // the path of the first secret that is in the file itself, "" for none
+	warnings  Mistakes
+	verify    Verify // or nil
 }
 
 // A place is where a value, or what ought to hold it, stands in the file.

@@ -88,7 +88,7 @@ type TLS struct {
 // HTTPS is a drain that gets records as JSON by POST requests.
 type HTTPS struct {
 	// URL is where requests are posted to, over TLS only. It may have credentials in it, or a token: it is never printed.
-	URL         Secret            `yaml:"url" rule:"required" want:"a URL that starts with https://, as a string, ${NAME} or file:PATH"`
+	URL         Secret            `yaml:"url" as:"url" rule:"required" want:"a URL that starts with https://, as a string, ${NAME} or file:PATH"`
 	Format      string            `yaml:"format" enum:"json|ndjson|array"`
 	Compression string            `yaml:"compression" enum:"none|gzip"`
 	Headers     map[string]Secret `yaml:"headers"`
@@ -118,7 +118,7 @@ func (h *HTTPS) setDefaults() {
 // Elasticsearch is a drain that gets records by bulk requests into a data stream.
 type Elasticsearch struct {
 	// URLs are never printed: a path can have a token in it.
-	URLs       []Secret `yaml:"urls" rule:"required" want:"a list of URLs, such as [https://127.0.0.1:9200]"`
+	URLs       []Secret `yaml:"urls" as:"url" rule:"required" want:"a list of URLs, such as [https://127.0.0.1:9200]"`
 	DataStream string   `yaml:"data_stream" want:"a data stream such as logs-ssh-default"`
 	// Pipeline is the name of an ingest pipeline, or "".
 	Pipeline string `yaml:"pipeline"`

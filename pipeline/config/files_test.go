@@ -61,7 +61,7 @@ drains: [{name: d, type: syslog, address: "127.0.0.1:1", ca_file: ca.crt, token:
 				f.Close()
 				return err
 			},
-			"with another mode": func() error { return os.Chmod(path(name), 0o640) },
+			"with another mode": func() error { return os.Chmod(path(name), 0o400) },
 			"behind a link": func() error {
 				if err := os.Rename(path(name), path(name+".real")); err != nil {
 					return err

@@ -227,9 +227,7 @@ func (d *decoder) checkFile(path, file string) []byte {
 // checkTLS checks the files of t, whose fields stand in the mapping at path.
 func (d *decoder) checkTLS(path string, t *TLS) {
 	caAt, certAt, keyAt := join(path, "ca_file"), join(path, "cert_file"), join(path, "key_file")
-	if t.KeyFile != "" {
-		d.private = append(d.private, t.KeyFile)
-	}
+	d.keepPrivate(keyAt, t.KeyFile)
 	ca, cert, key := d.checkFile(caAt, t.CAFile), d.checkFile(certAt, t.CertFile), d.checkFile(keyAt, t.KeyFile)
 	if d.usable(caAt) && !x509.NewCertPool().AppendCertsFromPEM(ca) {
 		d.refuse(caAt, "the file %s holds no certificate; expected one or more in PEM (-----BEGIN CERTIFICATE-----)", quote(t.CAFile))

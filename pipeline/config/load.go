@@ -57,7 +57,7 @@ func newDecoder(name string) *decoder {
 // config is the configuration that data holds.
 func (d *decoder) config(data []byte) (*Config, error) {
 	c := new(Config)
-	d.private = append(d.private, d.file)
+	d.keepPrivate("", d.file)
 	if root := d.parse(data); root != nil {
 		d.value(root, reflect.ValueOf(c).Elem(), &field{want: "a mapping with users, stacks, apps and drains"}, "")
 		if d.usable("") {
@@ -69,7 +69,7 @@ func (d *decoder) config(data []byte) (*Config, error) {
 		d.mistakes.sort()
 		return nil, d.mistakes
 	}
-	c.private = d.private
+	c.private, c.warnings = d.private, d.warnings
 	return c, nil
 }
 

@@ -38,24 +38,3 @@ func (c *Config) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
 	u := &c.Users[i]
 	return schema.User{ID: u.ID, Name: u.Name, Email: u.Email}, true
 }
-
-// PrivateFiles are the files and folders that hold secrets of ttydrain's own: the configuration, the keys
-// and the store. They may be missing.
-func (c *Config) PrivateFiles() []string {
-	files := append([]string{}, c.private...)
-	add := func(path string) {
-		if path != "" {
-			files = append(files, path)
-		}
-	}
-	add(c.Store)
-	for _, file := range c.Gateway.HostKeys {
-		add(file)
-	}
-	add(c.UserDocument.SigningKey)
-	if c.NATS != nil {
-		add(c.NATS.CredentialsFile)
-		add(c.NATS.NKeySeedFile)
-	}
-	return files
-}

@@ -16,7 +16,7 @@ type Datadog struct {
 	// "http-intake.logs." and the site ("Send logs").
 	Site string `yaml:"site" enum:"datadoghq.com|us3.datadoghq.com|us5.datadoghq.com|datadoghq.eu|ap1.datadoghq.com|ap2.datadoghq.com|uk1.datadoghq.com|ddog-gov.com|us2.ddog-gov.com"`
 	// URL is where requests are posted to in place of the site's intake: a proxy or a private link.
-	URL Secret `yaml:"url" want:"a URL that starts with https://"`
+	URL Secret `yaml:"url" as:"url" want:"a URL that starts with https://"`
 	// Tags are added to each log.
 	Tags        []string `yaml:"tags" want:"a list of tags, such as [env:production]"`
 	Compression string   `yaml:"compression" enum:"none|gzip"`

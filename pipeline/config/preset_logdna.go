@@ -13,7 +13,7 @@ type LogDNA struct {
 	// IngestionKey is one of the account's ingestion keys, and not a service key.
 	IngestionKey Secret `yaml:"ingestion_key" rule:"required"`
 	// URL is where requests are posted to.
-	URL Secret `yaml:"url" want:"a URL that starts with https://"`
+	URL Secret `yaml:"url" as:"url" want:"a URL that starts with https://"`
 	// Hostname is the source that all lines are listed under: Mezmo takes one for a request. The gateway's
 	// own is in meta.
 	Hostname string `yaml:"hostname"`

@@ -22,13 +22,14 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 	}
 	switch {
 	case v.Type() == secretType:
-		value, err := d.resolveSecret(text)
+		value, err := d.resolveSecret(path, text)
 		switch {
 		case err != nil:
 			d.refuse(path, "%v", err)
 		case value == "" && f.as != "env":
 			d.refuse(path, "is empty; expected a value, or the field left out")
 		default:
+			d.notePlain(path, text, f)
 			v.Set(reflect.ValueOf(NewSecret(value)))
 		}
 	case strings.Contains(strings.ReplaceAll(text, "$${", ""), "${"):

@@ -54,7 +54,7 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // file, without one newline at its end; in anything else ${NAME} is an environment variable, and $${
 // is "${". What a variable or a file holds is taken as it is. The errors quote nothing that could be
 // the secret.
-func (d *decoder) resolveSecret(text string) (string, error) {
+func (d *decoder) resolveSecret(setting, text string) (string, error) {
 	path, isFile := strings.CutPrefix(text, "file:")
 	if isFile {
 		path = strings.TrimSpace(path)
@@ -69,7 +69,7 @@ func (d *decoder) resolveSecret(text string) (string, error) {
 		return "", errors.New("names no file; expected file:PATH")
 	}
 	file := resolvePath(d.dir, value)
-	d.private = append(d.private, file)
+	d.keepPrivate(setting, file)
 	data, err := d.readFile(file, maxSecretFile)
 	if err != nil {
 		// The path as it is written, and not what its variables hold.

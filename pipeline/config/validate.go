@@ -31,6 +31,7 @@ func (c *Config) finish(d *decoder) {
 	c.finishAccessToken(d)
 	c.finishAPIURL(d)
 	c.finishDrains(d)
+	c.finishPrivate(d)
 }
 
 func (c *Config) finishStore(d *decoder) {

@@ -83,6 +83,28 @@ func secretsIn(root string, private []string) (secrets, error) {
 	return f.found, nil
 }
 
+// CheckPrivate returns an error where a private file cannot be hidden from sessions without hiding
+// too much, because of the folder that it is in.
+func CheckPrivate(path string) error {
+	for _, at := range locations(path) {
+		info, err := os.Stat(filepath.Dir(at))
+		if err != nil || info.Mode()&0o077 == 0 || isFolder(at) {
+			continue
+		}
+		folder, err := os.Open(filepath.Dir(at))
+		if err != nil {
+			continue // what cannot be listed is hidden as a whole
+		}
+		names, err := folder.Readdirnames(maxEntries + 1)
+		folder.Close()
+		if err == nil && len(names) > maxEntries {
+			return fmt.Errorf("the folder %s has more than %d entries, from which sessions cannot be shown all but the private ones: "+
+				"move ttydrain's files to a folder of their own", filepath.Dir(at), maxEntries)
+		}
+	}
+	return nil
+}
+
 // locations returns the path of a file without symbolic links in its folder and, where the file is
 // a symbolic link, those of its targets, one after another: each of them can be replaced.
 func locations(path string) []string {

@@ -1,0 +1,141 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A PrivateFile is a file or folder with secrets of ttydrain's own.
+type PrivateFile struct {
+	// Setting is the path of the setting that names it, such as "drains[0].key_file"; "" for the
+	// configuration itself.
+	Setting string
+	Path    string
+}
+
+// Private returns the files and folders that hold secrets of ttydrain's own: the configuration, the
+// keys and the store. They may be missing.
+func (c *Config) Private() []PrivateFile { return c.private }
+
+// PrivateFiles returns the paths of [Config.Private].
+func (c *Config) PrivateFiles() []string {
+	paths := make([]string, len(c.private))
+	for i, f := range c.private {
+		paths[i] = f.Path
+	}
+	return paths
+}
+
+// Warnings returns what a configuration that is accepted should not have.
+func (c *Config) Warnings() Mistakes { return c.warnings }
+
+// keepPrivate notes a file or folder with secrets that the setting at path names.
+func (d *decoder) keepPrivate(path, file string) {
+	if file != "" {
+		d.private = append(d.private, PrivateFile{path, file})
+	}
+}
+
+// The values of insecure_file_permissions.
+const (
+	permissionsRefuse = "refuse"
+	permissionsWarn   = "warn"
+)
+
+// finishPrivate gathers the private files, and checks that nobody but their owner may read them.
+func (c *Config) finishPrivate(d *decoder) {
+	d.keepPrivate("store", c.Store)
+	for i, file := range c.Gateway.HostKeys {
+		d.keepPrivate(fmt.Sprintf("gateway.host_key[%d]", i), file)
+	}
+	d.keepPrivate("user_document.signing_key", c.UserDocument.SigningKey)
+	if c.NATS != nil {
+		d.keepPrivate("nats.credentials_file", c.NATS.CredentialsFile)
+		d.keepPrivate("nats.nkey_seed_file", c.NATS.NKeySeedFile)
+	}
+	report := d.refuse
+	if c.InsecureFilePermissions == permissionsWarn {
+		report = d.warn
+	}
+	if d.plain != "" {
+		if problem := insecurity(d.file); problem != "" {
+			report(d.plain, "is in plain text in this file, which %s, or the value as ${NAME} or file:PATH", problem)
+		}
+	}
+	var checked []string
+	for _, f := range d.private {
+		// Host keys are checked by themselves, and never accepted. The store is a folder of many
+		// files.
+		if f.Path == d.file || f.Setting == "store" || slices.Contains(c.Gateway.HostKeys, f.Path) || slices.Contains(checked, f.Path) {
+			continue
+		}
+		checked = append(checked, f.Path)
+		if problem := insecurity(f.Path); problem != "" && (!d.given(f.Setting) || d.usable(f.Setting)) {
+			report(f.Setting, "the file %s %s", quote(f.Path), problem)
+		}
+	}
+}
+
+// warn notes a warning about the setting at path.
+func (d *decoder) warn(path, format string, args ...any) {
+	at := d.place(path)
+	d.warnings = append(d.warnings, Mistake{File: d.file, Line: max(1, at.line), Column: max(1, at.column), Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// insecurity returns why others than its owner can read a file, as the end of a sentence about it;
+// "" where they cannot, or where there is no such file.
+func insecurity(file string) string {
+	info, err := os.Stat(file)
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Sprintf("is open to others (mode %04o); expected mode 0600 (chmod 600 sets it; insecure_file_permissions: warn accepts it)", mode)
+	}
+	if n := links(info); n > 1 {
+		return fmt.Sprintf("has %d names (hard links), and sessions may see another one; expected one (find -xdev -samefile lists them; "+
+			"insecure_file_permissions: warn accepts it)", n)
+	}
+	return ""
+}
+
+// links returns how many names a file has.
+func links(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(st.Nlink)
+	}
+	return 1
+}
+
+// secretName is contained in the names of variables whose values are secrets.
+var secretName = regexp.MustCompile(`(?i)PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_?KEY`)
+
+// urlWithPassword is a URL with a user and a password.
+var urlWithPassword = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]*:[^/?#@]+@`)
+
+// secretInURL is a URL with a user, or with a parameter that is probably a secret.
+var secretInURL = regexp.MustCompile(`(?i)^[a-z][a-z0-9+.-]*://([^/?#]*@|[^?#]*\?([^#]*&)?[^=&#]*(pass|secret|token|key|sig|auth|code)[^=&#]*=)`)
+
+// notePlain notes that the secret at path is written in the configuration itself. The variables of
+// an app and the addresses of drains are secrets where their names or values say so.
+func (d *decoder) notePlain(path, text string, f *field) {
+	if d.plain != "" || strings.HasPrefix(text, "file:") || strings.Contains(strings.ReplaceAll(text, "$${", ""), "${") {
+		return
+	}
+	secret := true
+	switch f.as {
+	case "env":
+		name := path[strings.LastIndex(path, ".")+1:]
+		secret = secretName.MatchString(name) || urlWithPassword.MatchString(text)
+	case "url":
+		secret = secretInURL.MatchString(text)
+	}
+	if secret {
+		d.plain = path
+	}
+}
