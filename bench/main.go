@@ -47,6 +47,8 @@ func run(ctx context.Context) error {
 	jsonFile := flag.String("json", "", "`FILE` for everything that was measured, as JSON")
 	write := flag.Bool("write", false, "put the table into README.md and bench/README.md, between their markers, and the plots into bench/plots")
 	plots := flag.String("plots", "", "`FOLDER` for the plots")
+	availability := flag.Bool("availability", false, "attack a server in each way that is known while ten users work, instead of measuring; -only names attacks")
+	flag.DurationVar(&s.attack, "attack", 30*time.Second, "for how `LONG` each attack of -availability lasts")
 	again := flag.Bool("record", false, "make the recordings that everything is measured with again, in bench/recordings, and measure nothing")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -67,6 +69,9 @@ func run(ctx context.Context) error {
 	var prefixes []string
 	if *only != "" {
 		prefixes = strings.Split(*only, ",")
+	}
+	if *availability {
+		return runAvailability(ctx, &s, prefixes)
 	}
 	results, err := benchmark(ctx, &s, prefixes)
 	if err != nil {
@@ -105,31 +110,40 @@ func run(ctx context.Context) error {
 }
 
 // benchmark measures what is chosen in a folder of its own.
-func benchmark(ctx context.Context, s *settings, only []string) ([]result, error) {
+func benchmark(ctx context.Context, s *settings, only []string) (results []result, err error) {
+	err = inFolder(s, func() error {
+		measured, err := measure(ctx, append(comparisonGroups(), drains(), profiles(), sshServers()), s, only)
+		if err != nil {
+			return err
+		}
+		many, err := measureSessions(ctx, s, only)
+		if err != nil {
+			return err
+		}
+		grown, err := growth(ctx, s, only)
+		results = append(append(measured, many...), grown...)
+		return err
+	})
+	return results, err
+}
+
+// inFolder calls do while s.dir is a folder of its own.
+func inFolder(s *settings, do func() error) error {
 	// A session has a /tmp and a /var/tmp of its own and, where this is root, is nobody: the file that cat shows must be
 	// elsewhere, and not in root's home.
 	var err error
 	base := cmp.Or(s.base, "/var/lib")
 	if s.base == "" && os.Geteuid() != 0 {
 		if base, err = os.UserCacheDir(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if s.dir, err = os.MkdirTemp(base, "ttydrain-bench-"); err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(s.dir)
 	if err := os.Chmod(s.dir, 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	results, err := measure(ctx, append(comparisonGroups(), drains(), profiles(), sshServers()), s, only)
-	if err != nil {
-		return nil, err
-	}
-	many, err := measureSessions(ctx, s, only)
-	if err != nil {
-		return nil, err
-	}
-	grown, err := growth(ctx, s, only)
-	return append(append(results, many...), grown...), err
+	return do()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,8 @@ type sshSubject struct {
 	start func(ctx context.Context, s *settings, dir string, client ssh.Signer) (*sshServer, error)
 	// last is what a recorder shows behind what the session does, when it ends; "" for nothing.
 	last string
+	// from is the address that a client connects from; nil for any.
+	from net.IP
 
 	settings *settings
 	signer   ssh.Signer
@@ -116,12 +119,22 @@ func (d *sshSubject) dial(ctx context.Context) (*ssh.Client, error) {
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 		Timeout:         10 * time.Second,
 	}
-	c, err := ssh.Dial("tcp", d.server.address, config)
+	dialer := net.Dialer{Timeout: config.Timeout}
+	if d.from != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: d.from}
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", d.server.address)
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, func() { c.Close() })
-	return c, nil
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	c, channels, requests, err := ssh.NewClientConn(conn, d.server.address, config)
+	if err != nil {
+		stop()
+		conn.Close()
+		return nil, err
+	}
+	return ssh.NewClient(c, channels, requests), nil
 }
 
 // A terminalSession is a command in a terminal.

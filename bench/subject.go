@@ -63,6 +63,7 @@ type settings struct {
 	progress  func(format string, args ...any)
 	terminals int           // at once
 	typing    time.Duration // how long people type in them
+	attack    time.Duration // how long each attack lasts
 	growthSettings
 }
 
