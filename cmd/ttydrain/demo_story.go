@@ -152,7 +152,7 @@ func (d *demo) play(ctx context.Context, address string) ([]byte, error) {
 		typing <- d.typeLines(ctx, screen, typed)
 	}()
 	_, err = c.Run(ctx, client.Session{
-		Terminal: &client.Terminal{Name: "xterm-256color", Width: 100, Height: 30},
+		Terminal: &client.Terminal{Name: "xterm-256color", Size: client.Size{Width: 100, Height: 30}},
 		Stdin:    keyboard, Stdout: screen, Stderr: screen,
 	})
 	if err != nil {

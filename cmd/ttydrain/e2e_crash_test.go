@@ -87,7 +87,7 @@ func (v *server) showMuch() (watchers []*watcher, clients *sync.WaitGroup) {
 		clients.Go(func() {
 			c.Run(v.site.t.Context(), client.Session{
 				Command:  `x=$(printf %0200d 0); i=0; while :; do echo "line $((i++)) of a session that is going to be cut short, größe $x"; done`,
-				Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24},
+				Terminal: &client.Terminal{Name: "xterm", Size: client.Size{Width: 80, Height: 24}},
 				Stdin:    new(forever), Stdout: w, Stderr: io.Discard,
 			})
 		})

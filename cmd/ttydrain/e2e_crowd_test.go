@@ -90,7 +90,7 @@ func (c *crowd) leave() {
 // terminal opens a session with a terminal, by ttydrain's own client.
 func (c *crowd) terminal(ctx context.Context, address string, s *seen) error {
 	return c.open(ctx, address, client.Session{
-		Command: crowdCommand, Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24}, Stdout: &s.stdout, Stderr: io.Discard,
+		Command: crowdCommand, Terminal: &client.Terminal{Name: "xterm", Size: client.Size{Width: 80, Height: 24}}, Stdout: &s.stdout, Stderr: io.Discard,
 	})
 }
 

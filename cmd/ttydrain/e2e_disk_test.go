@@ -50,7 +50,7 @@ func TestDiskFills(t *testing.T) {
 				c := server.dial()
 				clients.Go(func() { // ends with the session
 					w.status, w.err = c.Run(t.Context(), client.Session{
-						Command: command, Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24},
+						Command: command, Terminal: &client.Terminal{Name: "xterm", Size: client.Size{Width: 80, Height: 24}},
 						Stdin: new(forever), Stdout: w, Stderr: w,
 					})
 				})

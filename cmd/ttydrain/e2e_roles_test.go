@@ -97,7 +97,7 @@ func (v *server) lines(n int) (operation string, shown []byte) {
 	w := new(watcher)
 	status, err := v.dial().Run(t.Context(), client.Session{
 		Command:  fmt.Sprintf(`i=0; while [ $i -lt %d ]; do echo "line $((i++)) größe"; done`, n),
-		Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24}, Stdout: w,
+		Terminal: &client.Terminal{Name: "xterm", Size: client.Size{Width: 80, Height: 24}}, Stdout: w,
 	})
 	if err != nil || status != 0 {
 		t.Fatalf("the session ended with %d, %v", status, err)

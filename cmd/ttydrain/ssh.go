@@ -389,7 +389,7 @@ func watchSize() (sizes <-chan client.Size, stop func()) {
 					case <-latest: // nobody needs the size before this one
 					default:
 					}
-					latest <- client.Size{Width: t.Width, Height: t.Height} // has room: nobody else sends
+					latest <- t.Size // has room: nobody else sends
 					break
 				}
 			}

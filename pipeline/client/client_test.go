@@ -153,6 +153,21 @@ func start(ctx context.Context, c *client.Client, s client.Session) <-chan resul
 	return results
 }
 
+// TestPixels: the terminal's size in pixels reaches the session's terminal.
+func TestPixels(t *testing.T) {
+	servers(t, func(t *testing.T, c *client.Client) {
+		var shown bytes.Buffer
+		status, err := c.Run(t.Context(), client.Session{
+			Command:  `python3 -c 'import fcntl, struct, termios; print(*struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))))'`,
+			Terminal: &client.Terminal{Name: "xterm", Size: client.Size{Width: 80, Height: 24, PixelWidth: 800, PixelHeight: 480}},
+			Stdout:   &shown,
+		})
+		if status != 0 || err != nil || shown.String() != "24 80 800 480\r\n" {
+			t.Errorf("%q, status %d, %v", shown.String(), status, err)
+		}
+	})
+}
+
 func TestTerminal(t *testing.T) {
 	servers(t, func(t *testing.T, c *client.Client) {
 		stdin, keyboard := io.Pipe()
@@ -161,7 +176,7 @@ func TestTerminal(t *testing.T) {
 		results := start(t.Context(), c, client.Session{
 			// What a trapped signal does to read differs from shell to shell.
 			Command:  `trap 'echo size $(stty size)' WINCH; echo $TERM; test -t 0 && stty size; while :; do read line; test "$line" = q && exit 5; done`,
-			Terminal: &client.Terminal{Name: "vt220", Width: 100, Height: 30},
+			Terminal: &client.Terminal{Name: "vt220", Size: client.Size{Width: 100, Height: 30}},
 			Stdin:    stdin, Stdout: screen, Resize: resize,
 		})
 		screen.await(t, "vt220\r\n30 100\r\n")
@@ -200,7 +215,7 @@ func TestInterrupt(t *testing.T) {
 		screen := newWatched()
 		results := start(t.Context(), c, client.Session{
 			Command:  `trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.01; done`,
-			Terminal: &client.Terminal{Name: "xterm", Width: 80, Height: 24}, Stdin: stdin, Stdout: screen,
+			Terminal: &client.Terminal{Name: "xterm", Size: client.Size{Width: 80, Height: 24}}, Stdin: stdin, Stdout: screen,
 		})
 		screen.await(t, "ready")
 		io.WriteString(keyboard, "\x03")

@@ -95,11 +95,12 @@ func echoOff(fd int) error {
 
 // LocalTerminal describes a local terminal, for a session to have one like it.
 func LocalTerminal(f *os.File) (*Terminal, error) {
-	width, height, err := term.GetSize(int(f.Fd()))
+	w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
 		return nil, fmt.Errorf("read the terminal's size: %w", err)
 	}
-	return &Terminal{Name: os.Getenv("TERM"), Width: width, Height: height, Modes: localModes(int(f.Fd()))}, nil
+	size := Size{int(w.Col), int(w.Row), int(w.Xpixel), int(w.Ypixel)}
+	return &Terminal{Name: os.Getenv("TERM"), Size: size, Modes: localModes(int(f.Fd()))}, nil
 }
 
 // Discard drops what was typed on a terminal, or sent by it, and not read.

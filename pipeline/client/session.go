@@ -39,14 +39,14 @@ type Session struct {
 
 // A Terminal is what a session's terminal shall be like.
 type Terminal struct {
-	Name          string // TERM
-	Width, Height int    // in cells; 0 where it is not known
+	Name string // TERM
+	Size Size   // zeros where it is not known
 	// Modes are the encoded terminal modes of RFC 4254 §8; nil for the server's own.
 	Modes []byte
 }
 
-// Size is a terminal's size in cells.
-type Size struct{ Width, Height int }
+// Size is a terminal's size, in cells and in pixels; zeros where it is not known.
+type Size struct{ Width, Height, PixelWidth, PixelHeight int }
 
 var (
 	// ErrRefused is wrapped by Run's error when the server would not start the session. What the
@@ -129,11 +129,12 @@ func (r *run) start() error {
 		r.ch.SendRequest("env", false, ssh.Marshal(struct{ Name, Value string }{name, r.session.Env[name]}))
 	}
 	if t := r.session.Terminal; t != nil {
+		w := t.Size.window()
 		err := r.request("pty-req", "gives no terminal", ssh.Marshal(struct {
 			Term                         string
-			Columns, Rows, Width, Height uint32 // in cells, and in pixels, which nobody knows
+			Columns, Rows, Width, Height uint32
 			Modes                        string
-		}{t.Name, cells(t.Width), cells(t.Height), 0, 0, string(t.Modes) + "\x00"})) // TTY_OP_END
+		}{t.Name, w.Columns, w.Rows, w.Width, w.Height, string(t.Modes) + "\x00"})) // TTY_OP_END
 		if err != nil {
 			return err
 		}
@@ -203,9 +204,7 @@ func (r *run) control() {
 		case <-r.ended:
 			return
 		case size := <-r.session.Resize:
-			_, err = r.ch.SendRequest("window-change", false, ssh.Marshal(struct{ Columns, Rows, Width, Height uint32 }{
-				cells(size.Width), cells(size.Height), 0, 0,
-			}))
+			_, err = r.ch.SendRequest("window-change", false, ssh.Marshal(size.window()))
 		case name := <-r.session.Signals:
 			_, err = r.ch.SendRequest("signal", false, ssh.Marshal(struct{ Name string }{name}))
 		}
@@ -255,4 +254,9 @@ func signalStatus(name string, status int) int {
 	return 255
 }
 
-func cells(n int) uint32 { return uint32(max(n, 0)) }
+// windowSize is a size as a pty-req and a window-change have it (RFC 4254 §6.2, §6.7): in cells, and in pixels.
+type windowSize struct{ Columns, Rows, Width, Height uint32 }
+
+func (s Size) window() windowSize {
+	return windowSize{uint32(max(s.Width, 0)), uint32(max(s.Height, 0)), uint32(max(s.PixelWidth, 0)), uint32(max(s.PixelHeight, 0))}
+}

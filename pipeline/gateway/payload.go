@@ -13,6 +13,7 @@ import (
 // the other parts need not fear the values.
 const (
 	maxCells   = 4096        // of a terminal's width or height; more is taken as this many
+	maxPixels  = 1<<16 - 1   // of the same in pixels; the kernel takes no more
 	maxTerm    = 128         // bytes of TERM
 	maxModes   = 4 << 10     // bytes of terminal modes; every mode there is takes 5
 	maxEnv     = 64          // variables
@@ -46,7 +47,7 @@ func parsePTY(payload []byte) (*session.Terminal, error) {
 	unsized := session.Size{Width: 80, Height: 24}
 	return &session.Terminal{
 		Name:  msg.Term,
-		Size:  cells(msg.Columns, msg.Rows, unsized),
+		Size:  sizeOf(msg.Columns, msg.Rows, msg.Width, msg.Height, unsized),
 		Modes: []byte(msg.Modes),
 	}, nil
 }
@@ -57,12 +58,14 @@ func parseWindow(payload []byte, now session.Size) (session.Size, error) {
 	if err := ssh.Unmarshal(payload, &msg); err != nil {
 		return session.Size{}, err
 	}
-	return cells(msg.Columns, msg.Rows, now), nil
+	return sizeOf(msg.Columns, msg.Rows, msg.Width, msg.Height, now), nil
 }
 
-// cells is a size in bounds. A zero is ignored (RFC 4254 §6.2): the other value stands.
-func cells(columns, rows uint32, otherwise session.Size) session.Size {
+// sizeOf returns a size within bounds. Where columns or rows are zero, those of the other size stand
+// (RFC 4254 §6.2). A size in pixels is never the other one's: it goes with the cells.
+func sizeOf(columns, rows, width, height uint32, otherwise session.Size) session.Size {
 	size := otherwise
+	size.PixelWidth, size.PixelHeight = int(min(width, maxPixels)), int(min(height, maxPixels))
 	if columns > 0 {
 		size.Width = int(min(columns, maxCells))
 	}

@@ -38,10 +38,10 @@ func TestParsePTY(t *testing.T) {
 		size    session.Size
 		ok      bool
 	}{
-		{"usual", ptyRequest("xterm", 132, 43, "\x80\x00\x00\x25\x80\x00"), "xterm", session.Size{Width: 132, Height: 43}, true},
-		{"no size", ptyRequest("xterm", 0, 0, ""), "xterm", session.Size{Width: 80, Height: 24}, true},
-		{"no name", ptyRequest("", 80, 24, ""), "", session.Size{Width: 80, Height: 24}, true},
-		{"huge", ptyRequest("xterm", 1<<31, 1<<32-1, ""), "xterm", session.Size{Width: maxCells, Height: maxCells}, true},
+		{"usual", ptyRequest("xterm", 132, 43, "\x80\x00\x00\x25\x80\x00"), "xterm", session.Size{Width: 132, Height: 43, PixelWidth: 640, PixelHeight: 480}, true},
+		{"no size", ptyRequest("xterm", 0, 0, ""), "xterm", session.Size{Width: 80, Height: 24, PixelWidth: 640, PixelHeight: 480}, true},
+		{"no name", ptyRequest("", 80, 24, ""), "", session.Size{Width: 80, Height: 24, PixelWidth: 640, PixelHeight: 480}, true},
+		{"huge", ptyRequest("xterm", 1<<31, 1<<32-1, ""), "xterm", session.Size{Width: maxCells, Height: maxCells, PixelWidth: 640, PixelHeight: 480}, true},
 		{"name with NUL", ptyRequest("x\x00", 80, 24, ""), "", session.Size{}, false},
 		{"name with a variable", ptyRequest("x LD_PRELOAD=y", 80, 24, ""), "", session.Size{}, false},
 		{"long name", ptyRequest(strings.Repeat("x", maxTerm+1), 80, 24, ""), "", session.Size{}, false},
@@ -63,16 +63,17 @@ func TestParsePTY(t *testing.T) {
 }
 
 func TestParseWindow(t *testing.T) {
-	now := session.Size{Width: 80, Height: 24}
+	now := session.Size{Width: 80, Height: 24, PixelWidth: 800, PixelHeight: 480}
 	for _, test := range []struct {
 		payload []byte
 		size    session.Size
 		ok      bool
 	}{
-		{windowChange(100, 50), session.Size{Width: 100, Height: 50}, true},
-		{windowChange(0, 50), session.Size{Width: 80, Height: 50}, true},
-		{windowChange(100, 0), session.Size{Width: 100, Height: 24}, true},
-		{windowChange(1<<32-1, 1), session.Size{Width: maxCells, Height: 1}, true},
+		{windowChange(100, 50), session.Size{Width: 100, Height: 50, PixelWidth: 640, PixelHeight: 480}, true},
+		{windowChange(0, 50), session.Size{Width: 80, Height: 50, PixelWidth: 640, PixelHeight: 480}, true},
+		{windowChange(100, 0), session.Size{Width: 100, Height: 24, PixelWidth: 640, PixelHeight: 480}, true},
+		{windowChange(1<<32-1, 1), session.Size{Width: maxCells, Height: 1, PixelWidth: 640, PixelHeight: 480}, true},
+		{ssh.Marshal(struct{ Columns, Rows, Width, Height uint32 }{10, 5, 0, 1 << 31}), session.Size{Width: 10, Height: 5, PixelHeight: maxPixels}, true},
 		{nil, session.Size{}, false},
 		{windowChange(1, 1)[:15], session.Size{}, false},
 	} {

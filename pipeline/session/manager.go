@@ -375,31 +375,6 @@ func (s *running) input(p Process) {
 	stdin.Close()
 }
 
-// control passes window changes and signals on, and records the former.
-func (s *running) control(ctx context.Context, p Process) {
-	for {
-		select {
-		case size := <-s.client.Resize:
-			if err := p.Resize(size); err != nil {
-				s.log.Warn("a terminal could not be resized", "error", err)
-				continue
-			}
-			resize, err := schema.DetailFrame(schema.FrameResize, time.Now(), &schema.Detail{Width: size.Width, Height: size.Height})
-			if err != nil {
-				s.log.Error("a window change could not be recorded", "error", err)
-				continue
-			}
-			s.capture.event(resize)
-		case name := <-s.client.Signals:
-			if err := p.Signal(name); err != nil {
-				s.log.Warn("a signal could not be sent", "error", err)
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 func (s *running) spec() Spec {
 	env := append([]string{}, s.req.Env...)
 	env = append(env, s.app.Env...)

@@ -278,8 +278,9 @@ func TestResizesAndSignals(t *testing.T) {
 		}
 		go func() { // ends with the program
 			synctest.Wait()
-			s.resize <- Size{100, 30}
+			s.resize <- Size{Width: 100, Height: 30}
 			synctest.Wait()
+			time.Sleep(resizeInterval)
 			s.resize <- Size{} // refused, and so not recorded
 			s.signals <- "INT"
 			s.signals <- "NONE" // refused
@@ -287,7 +288,7 @@ func TestResizesAndSignals(t *testing.T) {
 			synctest.Wait()
 			more <- struct{}{}
 			synctest.Wait()
-			s.resize <- Size{1, 2}
+			s.resize <- Size{Width: 1, Height: 2}
 			synctest.Wait()
 			more <- struct{}{}
 		}()
@@ -296,7 +297,7 @@ func TestResizesAndSignals(t *testing.T) {
 		}
 		e := s.ending()
 		p := s.programs[0]
-		if !slices.Equal(p.resized, []Size{{100, 30}, {1, 2}}) || !slices.Equal(p.signals, []string{"INT", "NONE", "TERM"}) {
+		if !slices.Equal(p.resized, []Size{{Width: 100, Height: 30}, {Width: 1, Height: 2}}) || !slices.Equal(p.signals, []string{"INT", "NONE", "TERM"}) {
 			t.Errorf("resized to %v, signals %v", p.resized, p.signals)
 		}
 		if e.kinds != "SooRoRE" {
@@ -305,6 +306,49 @@ func TestResizesAndSignals(t *testing.T) {
 		var detail schema.Detail
 		if err := json.Unmarshal(s.tape.check()[3].Payload, &detail); err != nil || detail.Width != 100 || detail.Height != 30 {
 			t.Errorf("%+v, %v", detail, err)
+		}
+	})
+}
+
+// TestWindowIsDragged: of a burst of changes, one takes effect and is recorded in each interval, and the last one always.
+// A change that leaves the cells as they are is no record, and one that changes nothing is none at all.
+func TestWindowIsDragged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		over := make(chan struct{})
+		s.program = func(*program) Exit { <-over; return Exit{} }
+		go func() { // ends with the program
+			defer close(over)
+			synctest.Wait()
+			s.resize <- s.req.Terminal.Size
+			for i := range 250 { // for two and a half intervals
+				s.resize <- Size{Width: 100 + i, Height: 30}
+				time.Sleep(resizeInterval / 100)
+			}
+			time.Sleep(resizeInterval)
+			s.resize <- Size{Width: 349, Height: 30}
+			s.resize <- Size{Width: 349, Height: 30, PixelWidth: 3490, PixelHeight: 600}
+			time.Sleep(2 * resizeInterval)
+		}()
+		if exit, err := s.run(t.Context()); err != nil || exit.Reason != ReasonExit {
+			t.Fatalf("%+v, %v", exit, err)
+		}
+		var recorded []int
+		for _, f := range s.tape.check() {
+			if f.Kind == schema.FrameResize {
+				var detail schema.Detail
+				if err := json.Unmarshal(f.Payload, &detail); err != nil {
+					t.Fatal(err)
+				}
+				recorded = append(recorded, detail.Width)
+			}
+		}
+		if len(recorded) != 4 || recorded[0] != 100 || recorded[3] != 349 {
+			t.Errorf("recorded are widths of %v", recorded)
+		}
+		resized := s.programs[0].resized
+		if len(resized) != 5 || resized[4] != (Size{349, 30, 3490, 600}) {
+			t.Errorf("resized to %v", resized)
 		}
 	})
 }

@@ -30,8 +30,13 @@ type Terminal struct {
 	Modes []byte
 }
 
-// Size is a terminal's size in cells.
-type Size struct{ Width, Height int }
+// Size is a terminal's size.
+type Size struct {
+	Width, Height int // in cells
+	// PixelWidth and PixelHeight are the size of the text area in pixels, as programs that draw pictures need it; 0
+	// where the client does not know them.
+	PixelWidth, PixelHeight int
+}
 
 // IO is the client's end of a session. The session reads and writes it until Run returns, and
 // closes none of it.

@@ -52,7 +52,7 @@ func newStage(t *testing.T) *stage {
 		app: App{Name: "web", ID: "a-1", Stack: "default", Service: "web-cmd", Runtime: "memory", Command: []string{"/bin/sh"},
 			Env: []string{"RAILS_ENV=production"}, Root: "/srv", Memory: 1 << 30, Duration: time.Hour, PHI: true, Sessions: 2, Plan: "growth", Drains: []string{"siem", "audit"}},
 		req: Request{App: "web", User: schema.User{ID: "u-1", Name: "Ada", Email: "ada@example.com"},
-			Terminal: &Terminal{Name: "xterm", Size: Size{80, 24}}},
+			Terminal: &Terminal{Name: "xterm", Size: Size{Width: 80, Height: 24}}},
 		program: func(*program) Exit { return Exit{} },
 		stdin:   strings.NewReader(""),
 		resize:  make(chan Size), signals: make(chan string),

@@ -92,5 +92,5 @@ func (s *shells) Run(ctx context.Context, req session.Request, client session.IO
 }
 
 func winsize(s session.Size) *pty.Winsize {
-	return &pty.Winsize{Rows: uint16(s.Height), Cols: uint16(s.Width)}
+	return &pty.Winsize{Rows: uint16(s.Height), Cols: uint16(s.Width), X: uint16(s.PixelWidth), Y: uint16(s.PixelHeight)}
 }

@@ -61,10 +61,8 @@ func openTerminal(ptmx string, t session.Terminal, owner account) (master, slave
 
 // winsize is the size as the kernel takes it: what is out of its range is as large or small as it can be.
 func winsize(s session.Size) *unix.Winsize {
-	return &unix.Winsize{
-		Col: uint16(min(max(s.Width, 0), 0xffff)),
-		Row: uint16(min(max(s.Height, 0), 0xffff)),
-	}
+	in := func(n int) uint16 { return uint16(min(max(n, 0), 0xffff)) }
+	return &unix.Winsize{Col: in(s.Width), Row: in(s.Height), Xpixel: in(s.PixelWidth), Ypixel: in(s.PixelHeight)}
 }
 
 // applyModes applies the encoded terminal modes of RFC 4254 §8 (and IUTF8 of RFC 8160): an opcode and
