@@ -48,8 +48,9 @@ var rooms = map[string]room{
 	"sinks/syslog/syslogtest":                 {ours: []string{"schema", "sinks"}, outside: all},
 
 	"pipeline":                           {ours: []string{"schema", "enrich", "sinks", "pipeline/bus", "pipeline/measure", "pipeline/tracing"}, outside: all},
-	"pipeline/admin":                     {ours: []string{"schema", "pipeline", "pipeline/admin/console", "pipeline/replay"}, outside: all},
+	"pipeline/admin":                     {ours: []string{"schema", "pipeline", "pipeline/admin/console", "pipeline/measure", "pipeline/replay"}, outside: all},
 	"pipeline/admin/console":             {ours: none, outside: all},
+	"pipeline/admin/endpoint":            {ours: none, outside: none},
 	"pipeline/audit":                     {ours: []string{"schema", "enrich", "pipeline/identity", "pipeline/replay"}, outside: none},
 	"pipeline/authority":                 {ours: none, outside: none},
 	"pipeline/bus":                       {ours: []string{"schema", "pipeline/measure"}, outside: all, nats: true},

@@ -12,7 +12,7 @@ import (
 // newConsole makes the console that a configuration wants; nil where it wants none, or where nobody could log in.
 func newConsole(c *config.Config, token string, log *slog.Logger) (*console.Console, error) {
 	wanted := &c.Admin.Console
-	o := console.Options{URL: wanted.Base, PHI: wanted.ShowPHI, Log: log}
+	o := console.Options{URL: wanted.Base, Trusted: wanted.Proxies, PHI: wanted.ShowPHI, Log: log}
 	if wanted.OIDC == nil && wanted.ProxyHeader == "" || wanted.TokenLogin {
 		o.Token = token
 	}

@@ -91,11 +91,11 @@ func (f *copyFlags) open(progress replay.Progress) (replay.Copy, error) {
 
 // stream is the LOGS stream, which can be followed.
 func (f *copyFlags) stream(progress replay.Progress) (*replay.Stream, error) {
-	address, token, err := f.endpoint()
+	at, token, err := f.endpoint()
 	if err != nil {
 		return nil, err
 	}
-	return &replay.Stream{Address: address, Token: token, Selection: f.selection, Progress: progress}, nil
+	return &replay.Stream{Address: at.URL, Client: at.Client, Token: token, Selection: f.selection, Progress: progress}, nil
 }
 
 func (f *copyFlags) search(progress replay.Progress) (*replay.Search, error) {

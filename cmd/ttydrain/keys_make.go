@@ -36,7 +36,8 @@ func newKeysMakeCommand() *cobra.Command {
 		Short: "Make the keys and certificates of a cluster",
 		Long: "Makes what the parts of ttydrain on a NATS cluster need to trust each other, in the folder DIR. What is there stays as it is.\n\n" +
 			"  ca.pem, ca.key            an authority, good for ten years; nobody needs its key but this command\n" +
-			"  NAME.pem, NAME.key        a certificate, good for a year, of each role (gateway, enrich, router, admin) and of each --server\n" +
+			"  NAME.pem, NAME.key        a certificate, good for a year, of each role (gateway, enrich, router, admin) and of each --server;\n" +
+			"                            those of roles are for NATS, and for admin.tls of a host with the role's name\n" +
 			"  ROLE.nk                   the seed of the role's NKey on NATS\n" +
 			"  users.conf                the public keys of these, for NATS servers\n" +
 			"  host_key                  the gateway's\n" +
@@ -96,7 +97,11 @@ func (m *keyMaker) run(servers []string) error {
 		return err
 	}
 	for _, user := range natsUsers {
-		if err := m.certificate(ca, authority.Request{Name: user, CommonName: user, Hosts: []string{user}, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		usage := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		if user != "admin" { // which has no admin server
+			usage = append(usage, x509.ExtKeyUsageServerAuth)
+		}
+		if err := m.certificate(ca, authority.Request{Name: user, CommonName: user, Hosts: []string{user}, Usage: usage}); err != nil {
 			return err
 		}
 	}

@@ -81,6 +81,7 @@ type node struct {
 	manager     *session.Manager
 	gateway     *gateway.Gateway
 	sshListener net.Listener
+	descriptors descriptorBudget
 	enricher    *pipeline.Enricher
 	router      *pipeline.Router
 	operator    *pipeline.Operator // of the router's: others may not touch what it works with
@@ -100,6 +101,9 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 			n.close()
 		}
 	}()
+	if n.descriptors, err = newDescriptorBudget(c); err != nil {
+		return nil, err
+	}
 	// The addresses first: they are what is taken most often.
 	if r.gateway {
 		if n.sshListener, err = net.Listen("tcp", c.Gateway.Listen); err != nil {
@@ -119,14 +123,9 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	n.registry.MustRegister(buildInfo())
 	n.bus.Register(n.registry)
 	metrics := pipeline.NewMetrics(n.registry)
-	n.admin = admin.Options{Ready: n.isReady, Metrics: n.registry, Log: log}
-	if n.admin.Token, err = adminToken(c, true); err != nil {
+	if err = n.makeAdmin(c); err != nil {
 		return nil, err
 	}
-	if n.admin.Console, err = newConsole(c, n.admin.Token, log); err != nil {
-		return nil, err
-	}
-	n.admin.Sessions = &pipeline.SessionOperator{Bus: n.bus}
 	if r.gateway || r.enrich {
 		if n.signer, err = openSigner(c.UserDocument); err != nil {
 			return nil, err
@@ -258,6 +257,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	})
 	g := gatewayOptions(c)
 	g.HostKeys, g.Authorizer, g.Sessions, g.Metrics, g.Log = hostKeys, gatekeeper{n}, n.manager, metrics, n.log
+	g.Limits = n.gatewayLimits(c)
 	g.ConnectionMetrics = gateway.NewMetrics(n.registry)
 	n.gateway, err = gateway.New(g)
 	return err
@@ -476,7 +476,7 @@ func (n *node) drain(ctx context.Context) error {
 
 // close releases what newNode opened.
 func (n *node) close() {
-	for _, l := range []net.Listener{n.sshListener, n.adminListener} {
+	for _, l := range []net.Listener{n.sshListener, n.adminListener, n.admin.Socket} {
 		if l != nil {
 			l.Close() // closed already after a run
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
@@ -43,8 +45,8 @@ const operateTimeout = 2 * time.Minute
 
 // remote is a running ttydrain, at its admin address.
 type remote struct {
-	config, address string // flags
-	output          string
+	config, address, caFile string // flags
+	output                  string
 }
 
 func (r *remote) flags(c *cobra.Command) {
@@ -57,25 +59,28 @@ func (r *remote) endpointFlags(c *cobra.Command) {
 	r.output = "table"
 	f := c.PersistentFlags()
 	f.StringVarP(&r.config, "config", "c", "ttydrain.yaml", "the configuration that serve runs with, a YAML `FILE`")
-	f.StringVar(&r.address, "admin", "", "the admin `HOST:PORT` of the one that runs (default: that of the configuration)")
+	f.StringVar(&r.address, "admin", "", "the admin `ADDRESS` of the one that runs: HOST:PORT on this machine, https://HOST:PORT or unix:PATH (default: the socket, or the address, of the configuration)")
+	f.StringVar(&r.caFile, "admin-ca", "", "PEM `FILE` with the authorities to trust for --admin https://… (default: admin.ca_file of the configuration, or the system's)")
 }
 
 // endpoint is where the running ttydrain is asked, and the token to show it.
-func (r *remote) endpoint() (address, token string, err error) {
+func (r *remote) endpoint() (at endpoint.Endpoint, token string, err error) {
 	c, err := loadConfig(r.config)
 	if err != nil {
-		return "", "", err
+		return at, "", err
 	}
 	if token, err = adminToken(c, false); err != nil {
-		return "", "", err
+		return at, "", err
 	}
 	if token == "" {
-		return "", "", errors.New("admin.token is not set in the configuration: set it, to operate a ttydrain on a NATS cluster")
+		return at, "", errors.New("admin.token is not set in the configuration: set it, to operate a ttydrain on a NATS cluster")
 	}
 	if r.address != "" {
-		return r.address, token, nil
+		at, err = endpoint.Parse(r.address, cmp.Or(r.caFile, c.Admin.CAFile))
+	} else {
+		at, err = endpoint.Local(c.Admin.Socket, c.Admin.Listen, c.Admin.TLS != nil)
 	}
-	return c.Admin.Listen, token, nil
+	return at, token, err
 }
 
 // ask sends a request, decodes the answer into value, and prints it as it is where JSON is wanted; printed says whether it did.
@@ -83,7 +88,7 @@ func (r *remote) ask(ctx context.Context, method, path string, body, value any) 
 	if r.output != "table" && r.output != "json" {
 		return false, usageError{fmt.Errorf("--output %q is not known: expected table or json", r.output)}
 	}
-	address, token, err := r.endpoint()
+	at, token, err := r.endpoint()
 	if err != nil {
 		return false, err
 	}
@@ -97,19 +102,19 @@ func (r *remote) ask(ctx context.Context, method, path string, body, value any) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, operateTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+address+"/api/v1/"+path, sent)
+	request, err := http.NewRequestWithContext(ctx, method, at.URL+"/api/v1/"+path, sent)
 	if err != nil {
 		return false, err
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := http.DefaultClient.Do(request)
+	response, err := at.Client.Do(request)
 	if err != nil {
-		return false, fmt.Errorf("%w: is serve running, and is %s its admin address?", err, address)
+		return false, fmt.Errorf("%w: is serve running, and is %s its admin address?", err, at.Name)
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
-		return false, fmt.Errorf("read the answer of %s: %w", address, err)
+		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		var refused struct{ Error string }
@@ -119,7 +124,7 @@ func (r *remote) ask(ctx context.Context, method, path string, body, value any) 
 		return false, errors.New(refused.Error)
 	}
 	if err := json.Unmarshal(data, value); err != nil {
-		return false, fmt.Errorf("read the answer of %s: %w", address, err)
+		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)
 	}
 	if r.output == "json" {
 		_, err := os.Stdout.Write(data)

@@ -5,44 +5,65 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
 )
 
 // readyPatience is how long an answer may take. serve itself says that it is not ready after less.
 const readyPatience = 5 * time.Second
 
 func newReadyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "ready [HOST:PORT|URL]",
+	var caFile string
+	c := &cobra.Command{
+		Use:   "ready [HOST:PORT|unix:PATH|URL]",
 		Short: "Tell whether a running ttydrain is ready, for health checks",
-		Long: "Asks /readyz at the admin address of a running ttydrain, 127.0.0.1:9464 where none is given, or a URL as it is, and ends with 0\n" +
-			"where the answer is 200. It reads no configuration: a mistake in a new one makes nothing unhealthy that runs.",
-		Args: cobra.MaximumNArgs(1),
+		Long: "Asks /readyz of a running ttydrain, at its admin address (127.0.0.1:9464 where none is given) or its socket, or a URL as it\n" +
+			"is, and ends with 0 where the answer is 200. Another machine is asked by https alone. It reads no configuration: a mistake in\n" +
+			"a new one makes nothing unhealthy that runs.",
+		Example: "  ttydrain ready unix:./data/admin/admin.sock\n  ttydrain ready https://router.example.com:9464/readyz --admin-ca ca.pem",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			where := "127.0.0.1:9464"
 			if len(args) > 0 {
 				where = args[0]
 			}
-			if !strings.Contains(where, "://") {
-				where = "http://" + where + "/readyz"
+			address, client, err := readyAddress(where, caFile)
+			if err != nil {
+				return usageError{err}
 			}
-			return askReady(c.Context(), where)
+			return askReady(c.Context(), address, client)
 		},
 	}
+	c.Flags().StringVar(&caFile, "admin-ca", "", "PEM `FILE` with the authorities to trust for an https URL (default: the system's)")
+	return c
 }
 
-func askReady(ctx context.Context, url string) error {
+// readyAddress returns the URL to ask, and a client for it.
+func readyAddress(where, caFile string) (string, *http.Client, error) {
+	if !strings.Contains(where, "://") {
+		at, err := endpoint.Parse(where, caFile)
+		return at.URL + "/readyz", at.Client, err
+	}
+	u, err := url.Parse(where)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", nil, fmt.Errorf("%q is neither HOST:PORT nor a URL", where)
+	}
+	client, err := endpoint.NewClient(u, caFile)
+	return where, client, err
+}
+
+func askReady(ctx context.Context, url string, client *http.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return usageError{fmt.Errorf("%q is neither HOST:PORT nor a URL: %w", url, err)}
 	}
-	// Without a proxy: it would be asked for its own loopback address.
-	client := http.Client{Transport: new(http.Transport)}
 	defer client.CloseIdleConnections()
 	response, err := client.Do(request)
 	if err != nil {

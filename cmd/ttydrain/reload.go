@@ -152,7 +152,7 @@ func (n *node) reconfigure(c *config.Config) error {
 		n.operator.Update(drains)
 	}
 	if n.gateway != nil {
-		if err := n.gateway.SetLimits(gatewayLimits(&c.Gateway)); err != nil {
+		if err := n.gateway.SetLimits(n.gatewayLimits(c)); err != nil {
 			return err // never: the configuration was checked
 		}
 	}
@@ -191,6 +191,10 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"gateway.keepalive_interval", before.Gateway.KeepaliveInterval, after.Gateway.KeepaliveInterval},
 		{"gateway.keepalive_count", before.Gateway.KeepaliveCount, after.Gateway.KeepaliveCount},
 		{"admin.listen", before.Admin.Listen, after.Admin.Listen},
+		{"admin.socket", before.Admin.Socket, after.Admin.Socket},
+		{"admin.tls", before.Admin.TLS, after.Admin.TLS},
+		{"admin.hosts", before.Admin.Hosts, after.Admin.Hosts},
+		{"admin.limits", before.Admin.Limits, after.Admin.Limits},
 		{"admin.token", before.Admin.Token, after.Admin.Token},
 		{"admin.console", before.Admin.Console, after.Admin.Console},
 		{"user_document", before.UserDocument, after.UserDocument},

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
@@ -52,6 +53,10 @@ func verifyParts(c *config.Config, refuse config.Refuse) {
 	report("user_document.signing_key", err)
 	_, err = newConsole(c, "", quiet)
 	report("admin.console", err)
+	if t := c.Admin.TLS; t != nil {
+		_, err = admin.LoadCertificate(t.CertFile, t.KeyFile, quiet)
+		report("admin.tls", err)
+	}
 	_, err = openTokens(c.AccessToken, quiet)
 	report("access_token", err)
 	report("tracing", verifyTracing(c))

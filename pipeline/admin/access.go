@@ -2,8 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"net/http"
 	"strings"
 
@@ -40,15 +38,28 @@ func (a *api) admit(w http.ResponseWriter, r *http.Request) (*http.Request, erro
 		if err != nil {
 			return r, err
 		}
+		trust(r)
 		return r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{&person})), nil
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	given, wanted := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(a.token)) // the time tells nothing of the length either
-	if !ok || a.token == "" || subtle.ConstantTimeCompare(given[:], wanted[:]) != 1 {
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		return r, &console.Refusal{Status: http.StatusUnauthorized, Reason: "this needs the admin token"}
+	if ok && a.token != "" && console.SameSecret(token, a.token) {
+		trust(r)
+		return r, nil
 	}
-	return r, nil
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	refusal := &console.Refusal{Status: http.StatusUnauthorized, Reason: "this needs the admin token"}
+	if r.Header.Get("Authorization") == "" {
+		return r, refusal
+	}
+	v := a.wrong.Wrong(a.wrong.From(r))
+	if v.TooMany {
+		w.Header().Set("Retry-After", console.RetryAfter)
+		refusal = &console.Refusal{Status: http.StatusTooManyRequests, Reason: "this needs the admin token, and too many wrong ones came from this address"}
+	}
+	if v.Log {
+		a.log.Warn("admin: a token was refused", "from", a.from(r), "left_out", v.LeftOut)
+	}
+	return r, refusal
 }
 
 // admitToken lets in who has the token, and nobody of the console: what is asked for is for programs.
@@ -81,10 +92,14 @@ func (a *api) note(r *http.Request, deed string, status int, more ...any) {
 	who := "the admin token"
 	if p := callerOf(r).person; p != nil {
 		who = p.String()
-	} else if status == http.StatusUnauthorized {
+	} else if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
+		// Anybody can cause these lines: they are limited as wrong tokens are.
+		if !a.strangers.Wrong(a.strangers.From(r)).Log {
+			return
+		}
 		who = "nobody"
 	}
-	attributes := append([]any{"who", who, "from", r.RemoteAddr, "did", deed}, more...)
+	attributes := append([]any{"who", who, "from", a.from(r), "did", deed}, more...)
 	for _, name := range []string{"id", "name", "number"} {
 		if value := r.PathValue(name); value != "" {
 			attributes = append(attributes, map[string]string{"id": "operation", "name": "drain", "number": "dead_letter"}[name], value)
@@ -92,6 +107,14 @@ func (a *api) note(r *http.Request, deed string, status int, more ...any) {
 	}
 	attributes = append(attributes, "status", status)
 	a.log.Info("admin: "+result(status), attributes...)
+}
+
+// from returns where a request comes from, for the log.
+func (a *api) from(r *http.Request) string {
+	if address := a.wrong.From(r); address.IsValid() {
+		return address.String()
+	}
+	return "unix socket"
 }
 
 func result(status int) string {

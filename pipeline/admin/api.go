@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -48,6 +50,8 @@ type api struct {
 	console  *console.Console // nil for none
 	log      *slog.Logger
 	ending   context.Context // done when the server stops
+	// wrong counts wrong tokens, and strangers the requests without credentials that are logged.
+	wrong, strangers *console.Attempts
 }
 
 // A route is something that can be asked for.
@@ -67,7 +71,7 @@ func (a *api) register(mux *http.ServeMux) {
 	if a.operator == nil {
 		mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			reply(w, http.StatusNotFound, map[string]string{"error": "this ttydrain runs without the router: ask one that runs it, at its admin address (--admin HOST:PORT)"})
+			reply(w, http.StatusNotFound, map[string]string{"error": "this ttydrain runs without the router: ask one that runs it, at its admin address (--admin ADDRESS)"})
 		})
 		return
 	}
@@ -89,8 +93,12 @@ func (a *api) handle(mux *http.ServeMux, routes map[string]route) {
 	for pattern, route := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			r, err := a.admit(w, r)
+			if err == nil {
+				err = readBody(r)
+			}
 			var value any
 			if err == nil {
+				extend(w)
 				value, err = route.handle(r)
 			}
 			if route.deed != "" {
@@ -104,6 +112,19 @@ func (a *api) handle(mux *http.ServeMux, routes map[string]route) {
 			reply(w, http.StatusOK, value)
 		})
 	}
+}
+
+// readBody reads the body of a request while its deadline holds: what is done afterwards may take longer.
+func readBody(r *http.Request) error {
+	data, err := io.ReadAll(r.Body)
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return &console.Refusal{Status: http.StatusRequestEntityTooLarge, Reason: fmt.Sprintf("the body is longer than %d bytes", tooLarge.Limit)}
+	}
+	if err != nil {
+		return refusal{errors.New("the body did not come")}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(data))
+	return nil
 }
 
 // refusal is an error that is the caller's.
@@ -151,7 +172,7 @@ func (a *api) test(r *http.Request) (any, error) {
 	var by struct {
 		Name string `json:"asked_by"`
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<16)).Decode(&by); err != nil && !errors.Is(err, io.EOF) {
+	if err := json.NewDecoder(r.Body).Decode(&by); err != nil && !errors.Is(err, io.EOF) {
 		return nil, refusal{errors.New(`the body is not understood: expected {"asked_by": "ada"}, or nothing`)}
 	}
 	return a.operator.Test(r.Context(), r.PathValue("name"), callerOf(r).asks(by.Name))
@@ -162,7 +183,7 @@ func (a *api) rewind(r *http.Request) (any, error) {
 		To        time.Time `json:"to"`
 		Operation string    `json:"operation"`
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<16)).Decode(&to); err != nil {
+	if err := json.NewDecoder(r.Body).Decode(&to); err != nil {
 		return nil, refusal{errors.New(`the body is not understood: expected {"to": "2026-01-31T09:30:00Z"} or {"operation": "42"}`)}
 	}
 	switch {
@@ -238,7 +259,7 @@ func (a *api) showSession(r *http.Request) (any, error) {
 
 func (a *api) killSessions(r *http.Request) (any, error) {
 	var wish pipeline.KillRequest
-	if err := json.NewDecoder(http.MaxBytesReader(nil, r.Body, 1<<20)).Decode(&wish); err != nil {
+	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
 		return nil, refusal{errors.New(`the body is not understood: expected {"operations": ["42"], "asked_by": "ada"}, with "app" or "user" in the place of "operations" for all that run`)}
 	}
 	wish.By = callerOf(r).asks(wish.By)

@@ -43,17 +43,17 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 	stop := context.AfterFunc(a.ending, func() { cancel(errEnding) }) // who follows would hold up the end
 	defer stop()
 
-	out := http.NewResponseController(w)
+	out := stream(w)
 	var frame []byte
 	begun := false
 	write := func(sequence uint64, data []byte, flush bool) error {
 		frame = binary.AppendUvarint(frame[:0], sequence)
 		frame = binary.AppendUvarint(frame, uint64(len(data)))
-		if _, err := w.Write(append(frame, data...)); err != nil {
+		if _, err := out.Write(append(frame, data...)); err != nil {
 			return err
 		}
 		if flush {
-			return out.Flush()
+			return out.FlushError()
 		}
 		return nil
 	}
@@ -61,7 +61,7 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 		begun = true
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set(schema.HeaderSegments, strconv.FormatUint(count, 10))
-		_ = out.Flush() // the writes after it fail too
+		_ = out.FlushError() // the writes after it fail too
 	}, func(sequence uint64, data []byte, more bool) error { return write(sequence, data, !more) })
 	switch {
 	case err != nil && !begun:

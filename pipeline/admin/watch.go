@@ -40,7 +40,7 @@ func (a *api) showing(deed string, answer func(context.Context, http.ResponseWri
 		defer cancel(nil)
 		stop := context.AfterFunc(a.ending, func() { cancel(errEnding) })
 		defer stop()
-		out := &answering{ResponseWriter: w}
+		out := stream(w)
 		if err := answer(ctx, out, r, &session); err != nil && !out.begun {
 			refuse(w, err)
 		} else if err != nil && ctx.Err() == nil {
@@ -49,20 +49,6 @@ func (a *api) showing(deed string, answer func(context.Context, http.ResponseWri
 		}
 	}
 }
-
-// An answering remembers whether an answer has begun.
-type answering struct {
-	http.ResponseWriter
-	begun bool
-}
-
-func (w *answering) Write(b []byte) (int, error) {
-	w.begun = true
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap is for http.ResponseController.
-func (w *answering) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // recorded calls each with the records of a session that are on LOGS, in their order, and, where caught is not nil, goes on with those
 // that come, until the session ends: caught is called whenever each has got all that are there.

@@ -19,7 +19,8 @@ type Console struct {
 	TokenLogin bool `yaml:"token_login"`
 	// OIDC lets in whom an OpenID provider knows, or is nil.
 	OIDC *OIDC `yaml:"oidc"`
-	// ProxyHeader is where a proxy at one of TrustedProxies says who somebody is.
+	// ProxyHeader is where a proxy at one of TrustedProxies says who somebody is. These say in X-Forwarded-For whose
+	// requests they pass on.
 	ProxyHeader    string   `yaml:"proxy_header" want:"the name of a header, such as X-Forwarded-Email"`
 	TrustedProxies []string `yaml:"trusted_proxies" want:"a list of addresses, such as 127.0.0.1 or 10.0.0.0/8"`
 	// AllowedEmails are whom of those that the proxy names may come in: addresses, or *@example.com; none for all.
@@ -71,7 +72,9 @@ func (c *Config) finishConsole(d *decoder) {
 	if d.given(at+".token_login") && !d.given(at+".oidc") && !d.given(at+".proxy_header") {
 		d.refuse(at+".token_login", "is for a console with oidc or proxy_header: without them, the admin token is the way in; expected none, or disabled: true for no console")
 	}
-	d.together(at+".proxy_header", at+".trusted_proxies")
+	if d.given(at+".proxy_header") && !d.given(at+".trusted_proxies") {
+		d.refuse(at+".proxy_header", "is there without trusted_proxies; expected the addresses of the proxy, from which it is believed")
+	}
 	if d.usable(at+".proxy_header") && !headerForm().MatchString(o.ProxyHeader) {
 		d.refuse(at+".proxy_header", "%s is no name of a header; expected one such as X-Forwarded-Email", quote(o.ProxyHeader))
 	}

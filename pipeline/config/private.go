@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,6 +51,9 @@ const (
 // finishPrivate gathers the private files, and checks that nobody but their owner may read them.
 func (c *Config) finishPrivate(d *decoder) {
 	d.keepPrivate("store", c.Store)
+	if folder := filepath.Dir(c.Admin.Socket); c.Admin.Socket != "" && filepath.Dir(folder) != c.Store {
+		d.keepPrivate("admin.socket", folder)
+	}
 	for i, file := range c.Gateway.HostKeys {
 		d.keepPrivate(fmt.Sprintf("gateway.host_key[%d]", i), file)
 	}

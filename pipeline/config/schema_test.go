@@ -244,7 +244,7 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 // TestSchemaRefusesBadFiles is for the bad files of which a schema can tell.
 func TestSchemaRefusesBadFiles(t *testing.T) {
 	compiled := compileSchema(t)
-	for _, name := range []string{"seven", "missing_all", "drain_urls", "names", "nats", "nats_credentials", "nats_files", "not_a_mapping", "presets", "docker", "docker_host", "identity", "nobody", "console", "console_alone", "console_oidc"} {
+	for _, name := range []string{"seven", "missing_all", "drain_urls", "names", "nats", "nats_credentials", "nats_files", "not_a_mapping", "presets", "docker", "docker_host", "identity", "nobody", "console", "console_alone", "console_oidc", "admin", "admin_parts"} {
 		if err := validate(t, compiled, filepath.Join("testdata/bad", name+".yaml")); err == nil {
 			t.Errorf("%s is valid by the schema", name)
 		}

@@ -114,6 +114,7 @@ func (c *Config) finishServers(d *decoder) {
 	if gateway && admin && g.Listen == c.Admin.Listen && !strings.HasSuffix(g.Listen, ":0") {
 		d.refuse("admin.listen", "is the gateway's address as well; expected another port")
 	}
+	c.finishAdmin(d)
 	g.finishHostKeys(d)
 	g.finishLimits(d)
 	for i, pattern := range g.AcceptEnv {

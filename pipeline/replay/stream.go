@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
@@ -19,8 +20,10 @@ import (
 // A Stream is the LOGS stream itself, read through the admin address of a ttydrain that runs the router. It is no
 // drain's copy: it has all that is in a record, for as long as the streams keep it.
 type Stream struct {
-	Address string // HOST:PORT
+	Address string // HOST:PORT, or a URL without a path
 	Token   string
+	// Client asks it; nil for http.DefaultClient.
+	Client *http.Client
 	// Selection bounds what is asked for, by operation, app and time.
 	Selection Selection
 	// Follow goes on with what is recorded later. Without From it begins with what there is.
@@ -66,12 +69,19 @@ func (s *Stream) Read(ctx context.Context, v Visitor) error {
 	case s.Now:
 		set("from", "now")
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Address+"/api/v1/segments?"+q.Encode(), nil)
+	base, client := s.Address, s.Client
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	if client == nil {
+		client = http.DefaultClient
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/v1/segments?"+q.Encode(), nil)
 	if err != nil {
 		return fmt.Errorf("read the stream: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+s.Token)
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,9 @@ type Options struct {
 	OIDC *OIDC
 	// Proxy lets in whom a proxy knows; nil for nobody.
 	Proxy *Proxy
+	// Trusted are the addresses of proxies that say in X-Forwarded-For whose requests they pass on; those of Proxy are
+	// trusted in any case.
+	Trusted []netip.Prefix
 	// PHI says that the console may show what sessions of stacks with protected health information showed.
 	PHI bool
 	// Log gets who has logged in, and who could not; nil for nobody.
@@ -30,12 +34,13 @@ type Options struct {
 
 // A Console serves the pages, and knows who asks. It is safe for concurrent use.
 type Console struct {
-	o        Options
-	origin   http.CrossOriginProtection
-	pages    *pages
-	visits   *visits
-	attempts *attempts
-	oidc     *relyingParty // nil without OIDC
+	o      Options
+	origin http.CrossOriginProtection
+	pages  *pages
+	visits *visits
+	tokens *Attempts     // with wrong tokens
+	logins *Attempts     // by OpenID Connect that could not be completed
+	oidc   *relyingParty // nil without OIDC
 }
 
 // New makes a console. Nothing is asked of an OpenID provider before somebody wants to log in.
@@ -47,7 +52,11 @@ func New(o Options) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
-	c := &Console{o: o, pages: pages, visits: newVisits(), attempts: newAttempts()}
+	trusted := o.Trusted
+	if o.Proxy != nil {
+		trusted = slices.Concat(trusted, o.Proxy.Trusted)
+	}
+	c := &Console{o: o, pages: pages, visits: newVisits(), tokens: NewAttempts(trusted), logins: NewAttempts(trusted)}
 	if o.OIDC != nil {
 		if o.URL == nil {
 			return nil, errors.New("console: OpenID Connect needs the URL of the console, to which the provider sends people back")

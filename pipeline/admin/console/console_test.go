@@ -214,19 +214,21 @@ func TestLogin(t *testing.T) {
 		if r := send(t, c, "GET", "/console/me", "", in); r.StatusCode != 401 {
 			t.Errorf("after the end of the login: %s", r.Status)
 		}
-		// An address may try ten times, and then once in ten seconds. Others are not touched.
+		// An address may send ten wrong tokens, and then one in ten seconds. Others are not touched, and no right token is.
 		guess := func(edit func(*http.Request)) int {
 			return send(t, c, "POST", "/console/login", "name=Ada&token=guess", edit).StatusCode
 		}
-		for i := range attemptsAtOnce {
+		for i := range wrongAtOnce {
 			if status := guess(from("127.0.0.9:1")); status != 401 {
 				t.Fatalf("attempt %d: %d", i, status)
 			}
+			enter(t, c, from("127.0.0.9:1")) // which counts for nothing
 		}
 		if one, other := guess(from("127.0.0.9:2")), guess(from("127.0.0.10:1")); one != 429 || other != 401 {
 			t.Errorf("one more attempt: %d, from another address: %d", one, other)
 		}
-		time.Sleep(attemptEvery)
+		enter(t, c, from("127.0.0.9:3"))
+		time.Sleep(wrongEvery)
 		if one, two := guess(from("127.0.0.9:3")), guess(from("127.0.0.9:4")); one != 401 || two != 429 {
 			t.Errorf("after a pause: %d, and at once again: %d", one, two)
 		}
@@ -248,19 +250,19 @@ func testBounds(t *testing.T) {
 	if _, ok := v.who(r); ok || len(v.all) != maxVisits {
 		t.Errorf("%d logins are remembered, the first of them: %t", len(v.all), ok)
 	}
-	a := newAttempts()
+	a := NewAttempts(nil)
 	at := netip.MustParseAddr("2001:db8::")
 	for i := range maxAddresses + 100 {
 		b := at.As16()
 		b[4], b[5] = byte(i>>8), byte(i)
-		a.allow(netip.AddrFrom16(b))
+		a.Wrong(netip.AddrFrom16(b))
 		b[15] = 1 // of the same /64
-		a.allow(netip.AddrFrom16(b))
+		a.Wrong(netip.AddrFrom16(b))
 	}
 	if len(a.by) != maxAddresses {
 		t.Errorf("%d addresses are remembered", len(a.by))
 	}
-	if a.allow(netip.MustParseAddr("2001:db9::1")) {
+	if !a.Wrong(netip.MustParseAddr("2001:db9::1")).TooMany {
 		t.Error("an address beyond those that are remembered has a limit of its own")
 	}
 }

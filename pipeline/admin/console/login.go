@@ -43,28 +43,38 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, &Refusal{http.StatusNotFound, "this console takes no token"})
 		return
 	}
-	peer, _ := peerOf(r)
-	if !c.attempts.allow(peer) {
-		w.Header().Set("Retry-After", "10")
-		c.o.Log.Warn("console: too many logins were tried", "from", peer)
-		c.showLogin(w, http.StatusTooManyRequests, loginData{Problem: "Too many logins were tried from your address: wait ten seconds and try again."})
+	from := c.tokens.From(r)
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "The login did not come as a form: try again."})
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	name, token := strings.TrimSpace(r.PostFormValue("name")), strings.TrimSpace(r.PostFormValue("token"))
-	// Digests, so that the time tells nothing of the length either.
-	given, wanted := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(c.o.Token))
 	switch {
-	case subtle.ConstantTimeCompare(given[:], wanted[:]) != 1:
-		c.o.Log.Warn("console: a login was refused", "way", ByToken, "from", peer)
-		c.showLogin(w, http.StatusUnauthorized, loginData{Name: name, Problem: "This is not the admin token: it is in the file admin_token of the store, or what admin.token says in the configuration."})
+	case !SameSecret(token, c.o.Token):
+		status := http.StatusUnauthorized
+		v := c.tokens.Wrong(from)
+		if v.TooMany {
+			status = http.StatusTooManyRequests
+			w.Header().Set("Retry-After", RetryAfter)
+		}
+		if v.Log {
+			c.o.Log.Warn("console: a login was refused", "way", ByToken, "from", from, "left_out", v.LeftOut)
+		}
+		c.showLogin(w, status, loginData{Name: name, Problem: "This is not the admin token: it is in the file admin_token of the store, or what admin.token says in the configuration."})
 		return
 	case name == "" || !oneLine(name):
 		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Say who you are: others read it where you end a session, and the log has it where you watch one."})
 		return
 	}
-	c.enter(w, Person{name, ByToken}, peer.String())
+	c.enter(w, Person{name, ByToken}, from.String())
 	http.Redirect(w, r, "/console/", http.StatusSeeOther)
+}
+
+// SameSecret compares two secrets in a time that depends on neither, nor on their lengths.
+func SameSecret(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
 // enter lets a person in.

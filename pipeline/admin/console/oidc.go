@@ -38,12 +38,16 @@ const (
 	oidcMost = 10 * time.Minute
 	// oidcTimeout bounds a question to the provider.
 	oidcTimeout = 15 * time.Second
+	// maxExchanges bounds how many codes the provider is asked about at once.
+	maxExchanges = 16
 )
 
 // A relyingParty asks an OpenID provider who people are.
 type relyingParty struct {
 	o        OIDC
 	callback string
+	// exchanges has an element for each code that the provider is asked about.
+	exchanges chan struct{}
 
 	mu       sync.Mutex     // guards provider
 	provider *oidc.Provider // nil until it was reached
@@ -53,7 +57,7 @@ func newRelyingParty(o OIDC, callback string) *relyingParty {
 	if o.Client == nil {
 		o.Client = http.DefaultClient
 	}
-	return &relyingParty{o: o, callback: callback}
+	return &relyingParty{o: o, callback: callback, exchanges: make(chan struct{}, maxExchanges)}
 }
 
 // open finds out where the provider has what (OpenID Connect Discovery 1.0). It is asked again for as long as it does not answer.
@@ -91,15 +95,13 @@ func (c *Console) beginOIDC(w http.ResponseWriter, r *http.Request) {
 // endOIDC lets in whom the provider has sent back.
 func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, &http.Cookie{Name: oidcCookie, Path: "/console/oidc", MaxAge: -1, HttpOnly: true, Secure: c.secure(), SameSite: http.SameSiteLaxMode})
-	peer, _ := peerOf(r)
-	if !c.attempts.allow(peer) {
-		w.Header().Set("Retry-After", "10")
-		c.showLogin(w, http.StatusTooManyRequests, loginData{Problem: "Too many logins were tried from your address: wait ten seconds and try again."})
-		return
-	}
+	from := c.logins.From(r)
 	person, err := c.oidc.exchange(r)
 	if err != nil {
-		c.o.Log.Warn("console: a login was refused", "way", ByOIDC, "from", peer, "reason", err)
+		// None is refused for those before it: anybody can come with a state or a code that is wrong.
+		if v := c.logins.Wrong(from); v.Log {
+			c.o.Log.Warn("console: a login was refused", "way", ByOIDC, "from", from, "reason", err, "left_out", v.LeftOut)
+		}
 		status, problem := http.StatusUnauthorized, "The login could not be completed: try again. The log says why it was refused."
 		if refused := (*Refusal)(nil); errors.As(err, &refused) {
 			status, problem = refused.Status, refused.Reason
@@ -107,7 +109,7 @@ func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 		c.showLogin(w, status, loginData{Problem: problem})
 		return
 	}
-	c.enter(w, person, peer.String())
+	c.enter(w, person, from.String())
 	// Not a redirect: a browser shows a strict cookie only where it comes from a page of ours.
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	c.pages.entered.Execute(w, nil) // fails only where nobody reads it any more
@@ -129,6 +131,12 @@ func (p *relyingParty) exchange(r *http.Request) (Person, error) {
 	}
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(r.Context(), p.o.Client), oidcTimeout)
 	defer cancel()
+	select {
+	case p.exchanges <- struct{}{}:
+		defer func() { <-p.exchanges }()
+	case <-ctx.Done():
+		return Person{}, fmt.Errorf("wait for other logins: %w", context.Cause(ctx))
+	}
 	provider, config, err := p.open(ctx)
 	if err != nil {
 		return Person{}, err

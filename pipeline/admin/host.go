@@ -1,0 +1,56 @@
+package admin
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+)
+
+// misdirected is the answer to a request for a host that is not this server's.
+var misdirected = &console.Refusal{Status: http.StatusMisdirectedRequest,
+	Reason: "this request is for another host: add its name to admin.hosts if it is a name of this server"}
+
+// ownHost reports whether a request is for this server, so that no page from elsewhere gets in by a name that it points
+// here (DNS rebinding). The server's own are loopback addresses and localhost, the address that the connection came to,
+// the names of its certificate, and those that are configured. Browsers send no request without a host, or to a Unix
+// socket.
+func (o *Options) ownHost(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if _, ok := local.(*net.UnixAddr); ok || r.Host == "" {
+		return true
+	}
+	host := hostOf(r.Host)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ip = ip.Unmap().WithZone("")
+		at, _ := local.(*net.TCPAddr)
+		if ip.IsLoopback() || at != nil && at.AddrPort().Addr().Unmap().WithZone("") == ip {
+			return true
+		}
+	}
+	return strings.EqualFold(host, "localhost") || slices.ContainsFunc(o.Hosts, func(name string) bool { return strings.EqualFold(hostOf(name), host) }) ||
+		r.TLS != nil && o.Certificate != nil && o.Certificate.isFor(host)
+}
+
+// hostOf returns the host of a Host header, without its port, brackets and final dot.
+func hostOf(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+}
+
+// guardHost answers only requests for this server.
+func (o *Options) guardHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !o.ownHost(r) {
+			console.SetHeaders(w.Header())
+			http.Error(w, misdirected.Reason, misdirected.Status)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
