@@ -84,6 +84,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		return syslog.New(syslog.Options{
 			Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
 			Facility: s.Facility, Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, TokenEnterprise: s.TokenEnterprise, MaxMessageBytes: int(s.MaxMessageBytes),
+			ConnectionGrace: s.ConnectionGrace,
 		})
 	}
 	return nil, fmt.Errorf("drain %s has no settings for its type %s", d.Name, d.Type)

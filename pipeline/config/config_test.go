@@ -226,7 +226,7 @@ func TestFull(t *testing.T) {
 	if es := c.Drains[2].Elasticsearch; es == nil || es.ManageTemplate || es.Password.Reveal() != "hunter-password" || es.APIKey.IsSet() {
 		t.Errorf("elasticsearch: %+v", es)
 	}
-	if s := c.Drains[4].Syslog; s == nil || s.Framing != "newline" || s.Facility != "authpriv" || !s.Exact || s.MaxMessageBytes != 64<<10 || s.Token.Reveal() != "hunter-token" || s.TLS != tls {
+	if s := c.Drains[4].Syslog; s == nil || s.Framing != "newline" || s.Facility != "authpriv" || !s.Exact || s.MaxMessageBytes != 64<<10 || s.ConnectionGrace != 20*time.Second || s.Token.Reveal() != "hunter-token" || s.TLS != tls {
 		t.Errorf("syslog: %+v", s)
 	}
 }

@@ -155,6 +155,9 @@ type Syslog struct {
 	// MaxMessageBytes is the greatest length of a message, its frame not counted. A record that needs
 	// more is sent in parts. The default is below what rsyslog (8 KiB) takes as installed.
 	MaxMessageBytes int64 `yaml:"max_message_bytes" as:"size" min:"2KB" max:"128KB"`
+	// ConnectionGrace is how long a connection has to stay open behind what was sent on it to prove that
+	// a server reads it.
+	ConnectionGrace time.Duration `yaml:"connection_grace" min:"100ms" max:"5m"`
 	// Facility is a keyword of RFC 5424 §6.2.1 as syslog.conf has them. local0 by default: receivers
 	// have rules of their own for the others.
 	Facility string `yaml:"facility" enum:"kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local0|local1|local2|local3|local4|local5|local6|local7"`
@@ -167,6 +170,7 @@ type Syslog struct {
 func (s *Syslog) setDefaults() {
 	s.Framing = "octet-counting"
 	s.MaxMessageBytes = 8000
+	s.ConnectionGrace = 5 * time.Second
 	s.Facility = "local0"
 }
 

@@ -25,6 +25,7 @@ type batch struct {
 	encoder    encoder
 	newline    bool         // the framing
 	data       []byte       // the framed messages
+	ends       []int        // in data: where the messages of each entry end
 	entry      sinks.Entry  // the one that srslog is to write
 	part       *part        // the one of it; nil for the whole record
 	start      int          // in data: where its message begins, with its framing
@@ -60,7 +61,7 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 	if cap(b.data) > maxKept {
 		b.data = nil
 	}
-	b.data = b.data[:0]
+	b.data, b.ends = b.data[:0], b.ends[:0]
 	b.tooLong = nil
 	b.encoder.begin()
 	for i, entry := range entries {
@@ -77,6 +78,7 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 			b.tooLong = append(b.tooLong, sinks.Item{Index: i, Verdict: sinks.TooLarge,
 				Reason: fmt.Sprintf("not sent: what each part of its message repeats leaves no room within %d bytes: raise max_message_bytes", b.maxMessage)})
 		}
+		b.ends = append(b.ends, len(b.data))
 	}
 	b.entry = sinks.Entry{}
 	return b.data
@@ -132,6 +134,32 @@ func (b *batch) refused() error {
 		return nil
 	}
 	return &sinks.Error{Verdict: sinks.TooLarge, Reason: b.tooLong[0].Reason, Items: b.tooLong}
+}
+
+// confirmed returns how many entries have all their messages in the first n bytes of data.
+func (b *batch) confirmed(n int) int {
+	entries, _ := slices.BinarySearch(b.ends, n+1)
+	return entries
+}
+
+// unconfirmed returns the error for a batch of which the drain has the first entries, and not the others.
+func (b *batch) unconfirmed(failure *sinks.Error, first int) *sinks.Error {
+	if first == 0 {
+		return failure
+	}
+	partly := *failure
+	left := b.tooLong
+	for i := range b.ends {
+		tooLong := len(left) > 0 && left[0].Index == i
+		switch {
+		case tooLong:
+			partly.Items = append(partly.Items, left[0])
+			left = left[1:]
+		case i >= first:
+			partly.Items = append(partly.Items, sinks.Item{Index: i, Verdict: failure.Verdict, Reason: failure.Reason})
+		}
+	}
+	return &partly
 }
 
 // unused is the connection of srslog's writer, which gets nothing to write.

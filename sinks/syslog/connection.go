@@ -40,8 +40,8 @@ var errTalks = errors.New("the drain sent data, which a syslog server never does
 // A connection is one TLS connection to the drain. One goroutine uses it, and one of its own reads.
 type connection struct {
 	doing   string // for errors
-	tcp     *net.TCPConn
-	raw     syscall.RawConn // of tcp
+	counted *countedConn
+	raw     syscall.RawConn // of counted
 	tls     *tls.Conn
 	expires time.Time
 
@@ -77,7 +77,7 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	dialer := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 4},
 		ControlContext: func(_ context.Context, _, _ string, raw syscall.RawConn) error {
-			return setUserTimeout(raw, o.Timeout)
+			return setLimits(raw, o.Timeout)
 		},
 	}
 	began := time.Now()
@@ -85,15 +85,15 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	if err != nil {
 		return nil, sinks.TransportError(ctx, c.doing, err)
 	}
-	c.tcp = conn.(*net.TCPConn)
-	c.raw, err = c.tcp.SyscallConn()
+	c.counted = &countedConn{TCPConn: conn.(*net.TCPConn)}
+	c.raw, err = c.counted.SyscallConn()
 	if err != nil {
-		c.tcp.Close()
+		c.counted.Close()
 		return nil, sinks.TransportError(ctx, c.doing, err)
 	}
-	c.tls = tls.Client(c.tcp, config)
+	c.tls = tls.Client(c.counted, config)
 	if err := sinks.Handshake(ctx, c.tls); err != nil {
-		c.tcp.Close()
+		c.counted.Close()
 		return nil, sinks.TransportError(ctx, c.doing, err)
 	}
 	if c.tls.ConnectionState().Version < tls.VersionTLS13 {
@@ -193,29 +193,52 @@ func (c *connection) watch() {
 	c.err, c.endedAt = err, time.Now()
 }
 
-// usable says whether a batch can be written to the connection.
-func (c *connection) usable() bool {
+// hasEnded reports whether the connection ended, by the drain or by a failure.
+func (c *connection) hasEnded() bool {
 	select {
 	case <-c.ended:
-		return false
+		return true
 	default:
-		return time.Now().Before(c.expires)
+		return false
 	}
 }
 
-// deliver writes the pieces, none of which is empty, and waits until the drain's kernel has acknowledged them. After an error,
-// which is an *sinks.Error, the connection is of no more use.
-func (c *connection) deliver(ctx context.Context, pieces ...[]byte) error {
+// usable says whether a batch can be written to the connection.
+func (c *connection) usable() bool {
+	return !c.hasEnded() && time.Now().Before(c.expires)
+}
+
+// deliver writes the pieces, none of which is empty, and waits until the drain's kernel has acknowledged them. It goes on for as
+// long as there is progress within the timeout. After an error, which is an *sinks.Error, the connection is of no more use. Where
+// the progress has stalled, confirmed is how many bytes of the pieces are acknowledged, at least, and at when that was.
+func (c *connection) deliver(ctx context.Context, timeout time.Duration, pieces ...[]byte) (confirmed int, at time.Time, _ *sinks.Error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	// The end of ctx is the deadline of the write, and everything else: it closes the connection.
-	stop := context.AfterFunc(ctx, func() { c.tcp.Close() })
+	stop := context.AfterFunc(ctx, func() { c.counted.Close() })
 	defer stop()
+	p := c.follow(timeout, cancel)
+	failure := c.write(ctx, p, pieces)
+	confirmed, at = p.end()
+	if failure != nil && !stalled(failure) {
+		return 0, at, failure // what the server has read of it, nobody knows
+	}
+	return confirmed, at, failure
+}
+
+// stalled reports whether a delivery failed because the drain acknowledged nothing for the timeout.
+func stalled(failure *sinks.Error) bool {
+	return errors.Is(failure, errSlow) || failure.TimedOut > 0
+}
+
+func (c *connection) write(ctx context.Context, p *progress, pieces [][]byte) *sinks.Error {
 	// The last byte goes by itself: kernels may put the acknowledgement of a single segment off (RFC 9293 §3.8.6.3; Linux by 40 ms
 	// where nothing is answered), and most give it at once when a short one comes behind it.
 	last := len(pieces) - 1
 	end := len(pieces[last]) - 1
 	pieces = append(slices.Clone(pieces[:last]), pieces[last][:end], pieces[last][end:])
 	for _, data := range pieces {
-		if _, err := c.tls.Write(data); err != nil {
+		if err := p.write(c.tls, data); err != nil {
 			c.await(reasonWait)
 			return c.failure(ctx, err)
 		}
@@ -224,14 +247,14 @@ func (c *connection) deliver(ctx context.Context, pieces ...[]byte) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for interval := firstAsk; ; interval = min(2*interval, lastAsk) {
-		unacknowledged, open, err := outstanding(c.raw)
+		u, err := outstanding(c.raw)
 		switch {
 		case err != nil:
 			return c.failure(ctx, err)
-		case !open:
+		case !u.open:
 			c.await(reasonWait)
 			return c.failure(ctx, net.ErrClosed)
-		case unacknowledged == 0:
+		case u.unacknowledged == 0:
 			c.proven = true
 			return nil
 		}
@@ -246,6 +269,22 @@ func (c *connection) deliver(ctx context.Context, pieces ...[]byte) error {
 	}
 }
 
+// prove waits until the connection has stayed open for the grace time behind what was sent on it.
+func (c *connection) prove(ctx context.Context, grace time.Duration) *sinks.Error {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.ended:
+		failure := c.failure(ctx, c.err)
+		failure.Reached = false // it ended behind everything: the records are not the reason
+		return failure
+	case <-ctx.Done():
+		return c.failure(ctx, ctx.Err())
+	}
+}
+
 // failure says what an end of the connection means. Where the reader knows why, that counts for more
 // than err: a write to a connection that the drain has ended with an alert says only "broken pipe".
 func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
@@ -253,6 +292,9 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	case <-c.ended:
 		err = c.err
 	default:
+	}
+	if errors.Is(ctx.Err(), context.Canceled) && errors.Is(context.Cause(ctx), errSlow) { // a stall, and not the caller
+		return &sinks.Error{Verdict: sinks.Retry, Reason: c.doing + ": given up before the drain had confirmed: try again, with a longer timeout if it is slow", Err: errSlow}
 	}
 	if errors.Is(err, errTalks) && ctx.Err() == nil {
 		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there answers, which a syslog server never does: correct the address"}
@@ -305,8 +347,8 @@ func (c *connection) retire() (read bool) {
 	select {
 	case <-c.ended: // before this side said anything
 	default:
-		c.tcp.SetWriteDeadline(time.Now().Add(retireWait))
-		if c.tls.CloseWrite() == nil && c.tcp.CloseWrite() == nil && c.await(retireWait) {
+		c.counted.SetWriteDeadline(time.Now().Add(retireWait))
+		if c.tls.CloseWrite() == nil && c.counted.CloseWrite() == nil && c.await(retireWait) {
 			read = errors.Is(c.err, io.EOF) || errors.Is(c.err, io.ErrUnexpectedEOF)
 		}
 	}
@@ -316,6 +358,6 @@ func (c *connection) retire() (read bool) {
 
 // abort ends the connection at once, and with it the goroutine that reads.
 func (c *connection) abort() {
-	c.tcp.Close()
+	c.counted.Close()
 	<-c.ended
 }

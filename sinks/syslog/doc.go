@@ -58,20 +58,26 @@
 // Syslog has no acknowledgement, and a write that returned says only that this machine's kernel has the
 // bytes. A batch counts as delivered when the kernel says that the drain's has acknowledged every byte of
 // it on a connection that is still open both ways. If the connection breaks before that, the whole batch
-// is reported as not delivered.
+// is reported as not delivered. A slow drain gets as much time as it takes, as long as its kernel
+// acknowledges something within [Options.Timeout]. When it does not, the records that it has acknowledged
+// until then are reported as delivered, the connection is closed, and the others are left to the caller.
 //
 // Kernels like to put acknowledgements off, for 40 ms on Linux, and meanwhile the next batch would wait: a batch's last byte is sent
 // by itself, in a record of its own, which most of them acknowledge at once.
 //
-// Acknowledged bytes can still be lost: when the syslog server is killed, or a proxy between is, before
-// it has read them. So when a connection ends without this side's wish, the batches that were delivered on
-// it in the last five seconds (of more than 8 MiB only the last) are sent once more, in front of the
-// next batch and with the same sequenceIds.
+// Acknowledged bytes can still be lost: when the syslog server is killed before it has read them, or when
+// a load balancer has accepted the connection whose server is down. So what was delivered is kept until
+// its connection has proven itself by staying open for [Options.ConnectionGrace] (of more than 8 MiB only
+// the last batch). When a connection ends earlier without this side's wish, the next Write returns Retry.
+// The one after sends what is kept once more, in front of its batch and with the same sequenceIds, and
+// returns only when that connection has proven itself, or Retry again. Each connection thus costs at
+// most one repeat of what is kept and of one batch.
 //
-// What this does not guarantee: if no other batch follows, if this process ends too, or if the server
-// takes longer than that to read, such bytes are lost, and a server's own queue can lose messages that
-// it had read. Syslog over TCP has nothing against this. The gap shows in the sequences, and the
-// records can be sent again.
+// What this does not guarantee: if this process ends or the drain's settings change before the repeat, if
+// the server or the load balancer takes longer than the grace time before it ends the connection, or if
+// a load balancer buffers more than 8 MiB, such bytes are lost, and a server's own queue can lose
+// messages that it had read. Syslog over TCP has nothing against this. The gap shows in the sequences,
+// and the records can be sent again.
 //
 // Outside Linux there is no such acknowledgement to ask for: there a batch counts as delivered when the
 // kernel has taken it and the connection is open, so a connection that breaks then loses what was on its way.

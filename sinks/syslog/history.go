@@ -5,18 +5,15 @@ import (
 	"time"
 )
 
-const (
-	// suspectFor is how long before a connection's end a batch was delivered that is sent again: a
-	// server that lives reads what it gets much sooner.
-	suspectFor = 5 * time.Second
-	// maxSuspect is how many bytes of batches before the last one are kept, which is more than a
-	// kernel keeps for a program that does not read (net.ipv4.tcp_rmem).
-	maxSuspect = 8 << 20
-)
+// maxSuspect is how many bytes of batches before the last one are kept, which is more than a
+// kernel keeps for a program that does not read (net.ipv4.tcp_rmem).
+const maxSuspect = 8 << 20
 
-// A history has the batches that were delivered a short time ago: the drain's kernel had them, but
-// its server can have ended before it read them.
+// A history has the batches that the drain's kernel has acknowledged, and whose connection has not been
+// open for the grace time since: the server can have ended before it read them, or there was none behind
+// the load balancer that accepted the connection.
 type history struct {
+	grace   time.Duration
 	batches []sent // the oldest first
 }
 
@@ -25,7 +22,7 @@ type sent struct {
 	at   time.Time
 }
 
-// add takes a delivered batch, and gives a buffer that is not needed any more; nil for none.
+// add takes a delivered batch, and returns a buffer that is not needed any more; nil for none.
 func (h *history) add(data []byte, now time.Time) (spare []byte) {
 	spare = h.keep(now)
 	h.batches = append(h.batches, sent{data, now})
@@ -43,10 +40,10 @@ func (h *history) add(data []byte, now time.Time) (spare []byte) {
 	return spare
 }
 
-// keep forgets the batches for which the time was over at the given one, and gives a buffer as add does.
+// keep forgets the batches that are proven by a connection that was open at the given time. It returns a buffer as add does.
 func (h *history) keep(now time.Time) (spare []byte) {
 	n := 0
-	for n < len(h.batches) && now.Sub(h.batches[n].at) > suspectFor {
+	for n < len(h.batches) && now.Sub(h.batches[n].at) > h.grace {
 		n++
 	}
 	return h.drop(n)
@@ -60,10 +57,20 @@ func (h *history) drop(n int) (spare []byte) {
 	return spare
 }
 
+// resent notes that all batches were delivered again, on another connection.
+func (h *history) resent(now time.Time) {
+	for i := range h.batches {
+		h.batches[i].at = now
+	}
+}
+
+// empty reports whether nothing is to be sent again.
+func (h *history) empty() bool { return len(h.batches) == 0 }
+
 // forget forgets everything.
 func (h *history) forget() { h.drop(len(h.batches)) }
 
-// pieces are the batches, the oldest first.
+// pieces returns the batches, the oldest first.
 func (h *history) pieces() (all [][]byte) {
 	for _, b := range h.batches {
 		all = append(all, b.data)

@@ -9,7 +9,8 @@ import (
 
 func TestHistory(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	var h history
+	const grace = 5 * time.Second
+	h := history{grace: grace}
 	check := func(want string) {
 		t.Helper()
 		if got := bytes.Join(h.pieces(), nil); string(got) != want {
@@ -21,14 +22,20 @@ func TestHistory(t *testing.T) {
 	h.add([]byte("one"), now)
 	h.add([]byte("two"), now.Add(3*time.Second))
 	check("onetwo")
-	h.keep(now.Add(suspectFor))
+	h.keep(now.Add(grace))
 	check("onetwo")
-	h.keep(now.Add(suspectFor + 1))
+	h.keep(now.Add(grace + 1))
 	check("two")
 	h.add([]byte("three"), now.Add(4*time.Second))
 	check("twothree")
+	h.resent(now.Add(20 * time.Second))
+	h.keep(now.Add(20*time.Second + grace))
+	check("twothree")
 	h.forget()
 	check("")
+	if !h.empty() {
+		t.Error("it is not empty")
+	}
 
 	// The last batch is kept however large it is, those before it up to the limit.
 	for i := range 3 {

@@ -11,17 +11,23 @@ import (
 // tcpEstablished is the state of a connection that both ends have open (TCP_ESTABLISHED of Linux).
 const tcpEstablished = 1
 
-// outstanding asks the kernel how many of the written bytes the peer's has not acknowledged, and
-// whether the connection is still open both ways.
+// unread is what the kernel says of a connection's written bytes.
+type unread struct {
+	unacknowledged int    // bytes that the peer's kernel has not acknowledged
+	acknowledged   uint64 // bytes that it has, of all that were ever sent; 0 where the kernel does not count them
+	open           bool   // both ways
+}
+
+// outstanding asks the kernel what is unacknowledged, and whether the connection is still open.
 //
 // The bytes are from SIOCOUTQ (tcp(7)), which counts what was sent without an acknowledgement and
 // what was not sent yet. TCP_INFO has the same only since Linux 4.6, in packets and bytes, and not
 // under gVisor, where zeros would pass for success. But SIOCOUTQ alone does not tell that a connection
 // was reset just now, perhaps with bytes that the drain had not read: the state does, without waiting
 // for the goroutine that reads to be told. It is asked for last, so that it holds at the end.
-func outstanding(raw syscall.RawConn) (unacknowledged int, open bool, err error) {
+func outstanding(raw syscall.RawConn) (u unread, err error) {
 	failed := raw.Control(func(fd uintptr) {
-		unacknowledged, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		u.unacknowledged, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 		if err != nil {
 			err = fmt.Errorf("ask the kernel for unacknowledged bytes (SIOCOUTQ): %w", err)
 			return
@@ -31,12 +37,34 @@ func outstanding(raw syscall.RawConn) (unacknowledged int, open bool, err error)
 			err = fmt.Errorf("ask the kernel for the connection's state (TCP_INFO): %w", failed)
 			return
 		}
-		open = info.State == tcpEstablished
+		u.acknowledged, u.open = info.Bytes_acked, info.State == tcpEstablished
 	})
 	if failed != nil {
-		return 0, false, failed
+		return unread{}, failed
 	}
-	return unacknowledged, open, err
+	return u, err
+}
+
+// maxUnsent is how many bytes the kernel takes beyond those that are on their way. What it has when a
+// stalled connection is closed can still arrive, beside the repeat of the batch.
+const maxUnsent = 256 << 10
+
+// setLimits sets how long sent bytes may stay without an acknowledgement, and how many may be unsent.
+func setLimits(raw syscall.RawConn, timeout time.Duration) error {
+	if err := setUserTimeout(raw, timeout); err != nil {
+		return err
+	}
+	var err error
+	failed := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)
+	})
+	if failed != nil {
+		return failed
+	}
+	if err != nil {
+		return fmt.Errorf("set TCP_NOTSENT_LOWAT: %w", err)
+	}
+	return nil
 }
 
 // setUserTimeout bounds how long sent bytes may stay without an acknowledgement (TCP_USER_TIMEOUT).

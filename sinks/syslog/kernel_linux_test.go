@@ -30,10 +30,11 @@ func TestRestartDuringWrite(t *testing.T) {
 			batch := numbered(2, 1000, 16<<10)
 			go func() { done <- sink.Write(t.Context(), batch) }() // ends when the server is killed
 			for onItsWay := 0; onItsWay == 0; runtime.Gosched() {
-				var err error
-				if onItsWay, _, err = outstanding(conn.raw); err != nil {
+				u, err := outstanding(conn.raw)
+				if err != nil {
 					t.Fatal(err)
 				}
+				onItsWay = u.unacknowledged
 			}
 			drain.Kill(t)
 			checkVerdict(t, <-done, sinks.Retry, "")

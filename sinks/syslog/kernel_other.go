@@ -7,8 +7,15 @@ import (
 	"time"
 )
 
-// outstanding knows nothing outside Linux: what the kernel has taken counts as acknowledged.
-func outstanding(syscall.RawConn) (unacknowledged int, open bool, err error) { return 0, true, nil }
+// unread is what the kernel says of a connection's written bytes: see that of Linux.
+type unread struct {
+	unacknowledged int
+	acknowledged   uint64
+	open           bool
+}
 
-// setUserTimeout does nothing outside Linux: the system's own limit holds.
-func setUserTimeout(syscall.RawConn, time.Duration) error { return nil }
+// outstanding knows nothing outside Linux: what the kernel has taken counts as acknowledged.
+func outstanding(syscall.RawConn) (unread, error) { return unread{open: true}, nil }
+
+// setLimits does nothing outside Linux: the system's own limits hold.
+func setLimits(syscall.RawConn, time.Duration) error { return nil }

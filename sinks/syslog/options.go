@@ -39,8 +39,13 @@ type Options struct {
 	// Facility and Severity are the names of RFC 5424 §6.2.1 as syslog.conf spells them; "local0" and
 	// "info" when empty. A gap has at least the severity "warning".
 	Facility, Severity string
-	// Timeout is how long a Write or Probe may take altogether; 30 seconds when 0.
+	// Timeout is how long connecting may take, and how long a Write may go on without progress: the
+	// drain's kernel acknowledges nothing. 30 seconds when 0.
 	Timeout time.Duration
+	// ConnectionGrace is how long a connection has to stay open behind what was sent on it to prove that
+	// the server reads it; 5 seconds when 0. What was delivered on a connection that ended earlier is
+	// sent again.
+	ConnectionGrace time.Duration
 	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
 }
@@ -55,7 +60,12 @@ const (
 	Newline
 )
 
-const defaultTimeout = 30 * time.Second
+const (
+	defaultTimeout = 30 * time.Second
+	// defaultGrace is longer than a server that lives takes to read what it gets, and than load
+	// balancers mostly take to give up a server that refuses connections.
+	defaultGrace = 5 * time.Second
+)
 
 const (
 	// DefaultMaxMessageBytes is below what rsyslog (8 KiB, maxMessageSize) and syslog-ng (64 KiB,
@@ -117,6 +127,9 @@ func (o Options) Check() error {
 	}
 	if o.ConnectionLifetime < 0 {
 		wrong = append(wrong, fmt.Errorf("connection lifetime %v is negative", o.ConnectionLifetime))
+	}
+	if o.ConnectionGrace < 0 {
+		wrong = append(wrong, fmt.Errorf("connection grace %v is negative", o.ConnectionGrace))
 	}
 	if o.Timeout < 0 {
 		wrong = append(wrong, fmt.Errorf("timeout %v is negative", o.Timeout))

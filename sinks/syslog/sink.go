@@ -1,6 +1,8 @@
 package syslog
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +11,11 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// errSlow is the cause of a context that ends because of Options.Timeout.
-var errSlow = errors.New("it or the network is slower than the timeout allows")
+// errConnect is the cause of a context for connecting that ends because of Options.Timeout.
+var errConnect = errors.New("it or the network is slower than the timeout allows")
+
+// errSlow is the cause of the context of a delivery without progress for Options.Timeout.
+var errSlow = fmt.Errorf("%w: nothing was confirmed for as long as the timeout allows", context.DeadlineExceeded)
 
 // A Sink writes records to a syslog server; see the package's documentation. It is a [sinks.Sink].
 type Sink struct {
@@ -18,7 +23,9 @@ type Sink struct {
 	lifetime time.Duration // of a connection; the next one looks at the drain's addresses, its certificate and the client's anew
 	batch    *batch
 	conn     *connection // of Write; nil when there is none
-	history  history     // of conn, or of the one before it until there is another
+	history  history     // of conn, or of those before it until one has proven itself
+	// suspect says that a connection ended before it had proven itself, and that none has since.
+	suspect bool
 }
 
 // New makes a sink. It reads the TLS files, and connects to nothing: the first Write does.
@@ -29,26 +36,24 @@ func New(o Options) (*Sink, error) {
 	if _, err := o.TLS.Config(); err != nil {
 		return nil, fmt.Errorf("syslog drain: %w", err)
 	}
-	if o.Timeout == 0 {
-		o.Timeout = defaultTimeout
-	}
+	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	o.ConnectionGrace = cmp.Or(o.ConnectionGrace, defaultGrace)
 	b, err := newBatch(o)
 	if err != nil {
 		return nil, fmt.Errorf("syslog drain: %w", err)
 	}
-	return &Sink{options: o, lifetime: sinks.JitteredLifetime(o.ConnectionLifetime), batch: b}, nil
+	return &Sink{options: o, lifetime: sinks.JitteredLifetime(o.ConnectionLifetime), batch: b, history: history{grace: o.ConnectionGrace}}, nil
 }
 
 // Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte. An
-// error is an *[sinks.Error] about the whole batch: the verdict is Misconfigured where TLS failed for
-// a reason that somebody has to remove, otherwise Retry. One whose verdict is TooLarge is about the
-// messages that are longer than Options.MaxMessageBytes: all others are delivered.
+// error is an *[sinks.Error]: the verdict is Misconfigured where TLS failed for a reason that somebody has
+// to remove, otherwise Retry. Its Items are the entries that were not confirmed, where the drain confirmed
+// the first ones and then nothing more for the timeout. One whose verdict is TooLarge is about entries
+// whose parts do not fit into Options.MaxMessageBytes: all others are delivered.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, errSlow)
-	defer cancel()
 	data := s.batch.encode(batch)
 	if len(data) == 0 {
 		return s.batch.refused()
@@ -59,51 +64,108 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 			return err
 		}
 	}
-	first := s.conn == nil
-	var pieces [][]byte // what the connection before may have lost, and the batch
-	if first {
-		var err error
-		s.conn, err = connect(ctx, s.options, s.lifetime)
-		if err != nil {
+	var pieces [][]byte // what the connections before may have lost, and the batch
+	if s.conn == nil {
+		if err := s.connect(ctx); err != nil {
 			return err
 		}
 		pieces = s.history.pieces()
 	}
-	if err := s.conn.deliver(ctx, append(pieces, data)...); err != nil {
-		s.conn.abort()
-		if !first { // else the history is of the one before
-			s.history.keep(s.conn.endedAt)
-		}
-		s.conn = nil
-		return err
+	if failure := s.deliver(ctx, pieces, data); failure != nil {
+		return failure
 	}
-	if first {
-		s.history.forget() // sent twice: once more would go on for ever with a server that falls over them
-	}
-	s.batch.data = s.history.add(data, time.Now())
 	sinks.TraceAcceptance(ctx, "the drain's kernel has acknowledged every byte; syslog has no other answer")
 	return s.batch.refused()
 }
 
-// disconnect ends a connection that is too old or that the drain has ended.
+// connect connects within the timeout.
+func (s *Sink) connect(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, errConnect)
+	defer cancel()
+	s.conn, err = connect(ctx, s.options, s.lifetime)
+	return err
+}
+
+// deliver sends what the connections before may have lost, where this is the first delivery of its
+// connection, and a batch.
+func (s *Sink) deliver(ctx context.Context, again [][]byte, data []byte) *sinks.Error {
+	confirmed, at, failure := s.conn.deliver(ctx, s.options.Timeout, append(again, data)...)
+	if failure != nil {
+		return s.failed(failure, again, data, confirmed, at)
+	}
+	if len(again) > 0 {
+		s.history.resent(time.Now())
+	}
+	if !s.suspect {
+		s.batch.data = s.history.add(data, time.Now())
+		return nil
+	}
+	if failure := s.conn.prove(ctx, s.options.ConnectionGrace); failure != nil {
+		s.conn.abort()
+		s.conn = nil
+		return failure
+	}
+	s.suspect = false
+	s.history.forget()
+	return nil
+}
+
+// failed ends the connection of a delivery that failed. Where the drain has confirmed a part of the batch
+// and then nothing more, the error is about the entries behind it.
+func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirmed int, at time.Time) *sinks.Error {
+	s.conn.abort()
+	endedAt := s.conn.endedAt
+	s.conn = nil
+	for _, piece := range again {
+		confirmed -= len(piece)
+	}
+	entries := 0
+	switch {
+	case len(again) == 0:
+		s.history.keep(endedAt)
+	case confirmed >= 0: // else what was delivered before was not on this connection
+		s.history.resent(at)
+		s.history.keep(endedAt)
+	}
+	if entries = s.batch.confirmed(confirmed); entries > 0 {
+		s.history.add(bytes.Clone(data[:s.batch.ends[entries-1]]), at)
+		s.history.keep(endedAt)
+	}
+	s.suspect = !s.history.empty()
+	if stalled(failure) {
+		failure.TimedOut = len(s.batch.ends) - entries
+	}
+	return s.batch.unconfirmed(failure, entries)
+}
+
+// disconnect ends a connection that is too old or that the drain has ended. It returns an error where the
+// drain ended it before it had proven itself: then the next connection has to.
 func (s *Sink) disconnect(ctx context.Context) error {
 	old := s.conn
 	s.conn = nil
 	// Most often the drain was restarted, or ends idle connections. But what it answered or
 	// alerted tells that it did not want what it got before, which somebody has to know.
 	refused := old.refused(ctx)
+	ended := old.hasEnded()
 	if old.retire() {
 		s.history.forget()
 	} else {
 		s.history.keep(old.endedAt)
 	}
-	return refused
+	if refused != nil {
+		return refused
+	}
+	if s.suspect = ended && !s.history.empty(); s.suspect {
+		return &sinks.Error{Verdict: sinks.Retry, Reason: old.doing + ": the connection ended right behind what was sent on it, which is sent again: " +
+			"look whether the server runs, behind a load balancer too, and set connection_grace to less than the time after which idle connections are ended"}
+	}
+	return nil
 }
 
 // Probe implements [sinks.Sink]: name, TCP, TLS, and whether the client certificate is accepted, as
 // far as the drain tells. It does not say whether the drain keeps what it gets.
 func (s *Sink) Probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, errSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, errConnect)
 	defer cancel()
 	c, err := connect(ctx, s.options, s.lifetime)
 	if err != nil {
