@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -166,7 +167,8 @@ type running struct {
 	client  IO
 	log     *slog.Logger
 	capture *capture
-	killing *Killing // who ended it; nil where nobody did. Of run alone
+	killing *Killing    // who ended it; nil where nobody did. Of run alone
+	escaped atomic.Bool // the terminal was shown an escape sequence
 
 	runtime Runtime
 	state   *schema.Session
@@ -222,7 +224,11 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	go s.control(pumps, process) // ends with run
 	defer s.warn()()
 	var readers sync.WaitGroup
-	readers.Go(func() { s.read(schema.Stdout, process.Stdout(), process) })
+	stdout := process.Stdout()
+	if s.req.Terminal != nil {
+		stdout = escapeWatch{stdout, &s.escaped}
+	}
+	readers.Go(func() { s.read(schema.Stdout, stdout, process) })
 	if stderr := process.Stderr(); stderr != nil {
 		readers.Go(func() { s.read(schema.Stderr, stderr, process) })
 	}
@@ -259,7 +265,7 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		return s.fail(err)
 	}
 	if exit.Reason == ReasonLost {
-		s.announce("the connection to this session's command was lost, and the session was ended")
+		s.conclude("the connection to this session's command was lost, and the session was ended")
 	}
 	return s.end(ctx, exit)
 }
@@ -277,14 +283,14 @@ func (s *running) over(ctx context.Context, exit Exit) (Exit, error) {
 	exit.Reason = reason(cause)
 	switch exit.Reason {
 	case ReasonExpired:
-		s.announce("this session has reached the end of its time and was ended")
+		s.conclude("this session has reached the end of its time and was ended")
 	case ReasonShutdown:
-		s.announce("this gateway is being stopped, and has ended this session")
+		s.conclude("this gateway is being stopped, and has ended this session")
 	case ReasonKilled:
 		if s.killing, _ = errors.AsType[*Killing](cause); s.killing == nil {
 			s.killing = &Killing{By: "an operator"}
 		}
-		s.announce(s.killing.sentence())
+		s.conclude(s.killing.sentence())
 	}
 	return s.end(ctx, exit)
 }
@@ -338,7 +344,11 @@ func (s *running) fail(err error) (Exit, error) {
 	told := make(chan struct{})
 	go func() { // ends when the client takes the message, or is closed after run
 		defer close(told)
-		io.WriteString(to, "\r\nttydrain: "+notRecorded(err)+"\r\n")
+		before := ""
+		if s.escaped.Load() {
+			before = resetTerminal
+		}
+		io.WriteString(to, before+"\r\nttydrain: "+notRecorded(err)+"\r\n")
 	}()
 	select {
 	case <-told:
@@ -417,6 +427,15 @@ func (s *running) banner() []string {
 // say shows lines of the gateway's own in the session, which are recorded like all it shows. They go to
 // standard error where that is apart.
 func (s *running) say(lines ...string) { s.write("", lines) }
+
+// conclude says the last line of a session that was ended, on a terminal that can be read again.
+func (s *running) conclude(line string) {
+	if s.escaped.Load() {
+		s.write(resetTerminal+"\r\n", []string{line})
+		return
+	}
+	s.announce(line)
+}
 
 // announce says a line wherever the program has left the cursor.
 func (s *running) announce(line string) {
