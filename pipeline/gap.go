@@ -210,21 +210,31 @@ func (w *worker) giveUp(ctx context.Context, lease *bus.Lease) error {
 		if now.Before(due) {
 			return nil
 		}
-		if err := w.giveUpSome(ctx, lease, w.keep.givenUp(now)); err != nil {
+		before := w.keep.givenUp(now)
+		records, err := w.abandonSome(ctx, lease, func(m bus.Message) bool { return !m.Time.After(before) }, false)
+		if err != nil {
 			return err
+		}
+		if records > 0 {
+			w.log.Error("the drain did not take records for as long as the streams keep them: they are given up, and it gets gap records in their place when it takes records again",
+				"records", records, "published before", before.UTC())
 		}
 	}
 }
 
-// giveUpSome abandons the segments that were published before a time, up to giveUpMost of them.
-func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.Time) error {
+// abandonSome abandons the segments after those that were ever delivered, up to the first that is not old enough for it or giveUpMost
+// of them, and returns how many records are missing. skipped says that an operator wants it.
+func (w *worker) abandonSome(ctx context.Context, lease *bus.Lease, abandoned func(bus.Message) bool, skipped bool) (records uint64, err error) {
 	from := w.reached(lease)
 	last := from
 	reader, err := w.bus.Read(ctx, schema.StreamLogs, w.filters, last)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer reader.Close()
+	if reader.Pending() == 0 {
+		return 0, nil
+	}
 	missing := make(map[string]*abandoning) // by operation
 	var decoder schema.Decoder
 	var withheld int
@@ -232,9 +242,9 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 	for range giveUpMost {
 		m, ok, err := nextSoon(ctx, reader)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if !ok || m.Time.After(before) {
+		if !ok || !abandoned(m) {
 			break
 		}
 		segment, err := decoder.Segment(m.Data)
@@ -242,7 +252,7 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 		case errors.Is(err, schema.ErrCorrupt):
 			w.corrupt(m, err)
 		case err != nil:
-			return err
+			return 0, err
 		case segment.Operation.PHI && !w.drain.PHI:
 			withheld += len(segment.Records)
 		default:
@@ -250,7 +260,7 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 			if a == nil {
 				note, err := w.gapsOf(ctx, lease, segment.Operation)
 				if err != nil {
-					return err
+					return 0, err
 				}
 				a = newAbandoning(note, from)
 				missing[segment.Operation.ID] = a
@@ -265,7 +275,9 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 					passed = append(passed, key)
 					continue
 				}
-				a.add(m.Sequence, schema.GapOf(r))
+				gap := schema.GapOf(r)
+				gap.Skipped = skipped
+				a.add(m.Sequence, gap)
 			}
 		}
 		last = m.Sequence
@@ -274,7 +286,6 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 		}
 	}
 	var notes []*bus.GapNote
-	var records uint64
 	for _, a := range missing {
 		note, n := a.finish(last)
 		if records += n; n > 0 {
@@ -282,18 +293,14 @@ func (w *worker) giveUpSome(ctx context.Context, lease *bus.Lease, before time.T
 		}
 	}
 	if err := w.abandon(ctx, lease, last, notes); err != nil {
-		return err
+		return 0, err
 	}
 	for _, key := range passed {
 		delete(w.taken, key)
 	}
 	w.series.missed.Add(float64(records))
 	w.series.withheld.Add(float64(withheld))
-	if records > 0 {
-		w.log.Error("the drain did not take records for as long as the streams keep them: they are given up, and it gets gap records in their place when it takes records again",
-			"records", records, "operations", len(notes), "published before", before.UTC())
-	}
-	return nil
+	return records, nil
 }
 
 // passed forgets of beyond what the position has passed.

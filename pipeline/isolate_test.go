@@ -228,6 +228,54 @@ func TestTooLargeByReset(t *testing.T) {
 	}
 }
 
+// TestNextTry: a drain that asks to be left alone is, but not for longer than an hour, and the list says when it is tried again.
+func TestNextTry(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	wanted := map[string]struct {
+		status int
+		header http.Header
+		least  time.Duration
+		most   time.Duration
+	}{
+		"a day":    {503, http.Header{"Retry-After": {"86400"}}, 50 * time.Minute, time.Hour},
+		"ten days": {429, http.Header{"Retry-After": {time.Now().Add(240 * time.Hour).UTC().Format(http.TimeFormat)}}, 50 * time.Minute, time.Hour},
+		// Its clock is two hours ahead.
+		"minutes": {503, http.Header{"Date": {time.Now().Add(2 * time.Hour).UTC().Format(http.TimeFormat)},
+			"Retry-After": {time.Now().Add(2*time.Hour + 20*time.Minute).UTC().Format(http.TimeFormat)}}, 15 * time.Minute, 20 * time.Minute},
+		"no header": {503, nil, 0, 2 * retryMost},
+	}
+	for name, c := range wanted {
+		r := newReceiver(t, func([]byte) int { return c.status })
+		r.header = c.header
+		g.drains = append(g.drains, r.drain(name, https.NDJSON, 0))
+	}
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	s := g.converse("web")
+	s.say("one")
+	s.end()
+	g.start()
+	defer func() { g.stop() }()
+	for name, c := range wanted {
+		eventually(t, name+": the next try is known", func() bool {
+			d := o.stateOf(t, name)
+			if d.NextTry.IsZero() {
+				return false
+			}
+			wait := d.NextTry.Sub(d.LastErrorAt)
+			if wait < c.least || wait > c.most+time.Second {
+				t.Fatalf("%s: the next try is %s after the last", name, wait)
+			}
+			return d.State == schema.DrainRetrying
+		})
+	}
+	if err := o.Pause(t.Context(), "a day", true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a drain that is paused has no next try", func() bool { return o.stateOf(t, "a day").NextTry.IsZero() })
+}
+
 // TestHangByContent has a drain that never answers a request with one string in it.
 func TestHangByContent(t *testing.T) {
 	t.Parallel()

@@ -113,6 +113,38 @@ func TestLag(t *testing.T) {
 	}
 }
 
+// TestLagWithoutRoom: what comes while there is no room to read it is counted, also where everything was read before.
+func TestLagWithoutRoom(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	whole := g.memoryDrain("whole", nil)
+	full := g.memoryDrain("full", nil)
+	g.start()
+	defer func() { g.stop() }()
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	record := func() *schema.Operation {
+		s := g.converse("web")
+		s.say("one", "two")
+		s.end()
+		eventually(t, "the other drain has it", func() bool { return whole.last(s.op) == schema.EventEnd })
+		return s.op
+	}
+	first := record()
+	eventually(t, "the drain has it", func() bool { return full.last(first) == schema.EventEnd })
+	eventually(t, "its room is free", func() bool { w := g.r.workers[1]; return w.share.room.TryAcquire(w.share.bytes) })
+	want := uint64(0)
+	for range 3 {
+		want += uint64(whole.count(record()))
+		eventually(t, "all is counted", func() bool {
+			d := o.stateOf(t, "full")
+			return d.LagRecords == want && !d.LagAtLeast && d.LagSeconds > 0
+		})
+	}
+	g.r.workers[1].share.room.Release(g.r.workers[1].share.bytes)
+	eventually(t, "nothing is left", func() bool { d := o.stateOf(t, "full"); return d.LagRecords == 0 && d.LagSegments == 0 })
+}
+
 // BenchmarkCountHeads measures what counting a drain's records costs by their segments' heads.
 func BenchmarkCountHeads(b *testing.B) {
 	g := &rig{t: b, bus: openBus(b, b.TempDir(), 1), key: testKey(b)}

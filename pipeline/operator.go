@@ -60,6 +60,8 @@ type DrainStatus struct {
 	DeadLetters uint64    `json:"dead_letters"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// NextTry is when a drain that fails is tried again; zero where it does not wait for that.
+	NextTry time.Time `json:"next_try,omitzero"`
 }
 
 // Unattended is the state of a drain for which no worker tells how it stands.
@@ -104,6 +106,9 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 			status.LagSeconds = max(status.LagSeconds, s.LagSeconds)
 			status.Delivered += s.Delivered
 			status.Rate += s.Rate
+			if !s.NextTry.IsZero() && (status.NextTry.IsZero() || s.NextTry.Before(status.NextTry)) {
+				status.NextTry = s.NextTry
+			}
 			if s.LastErrorAt.After(status.LastErrorAt) {
 				status.LastError, status.LastErrorAt = s.LastError, s.LastErrorAt
 			}
@@ -113,8 +118,11 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 				continue
 			}
 			l, err := lagOf(ctx, o.Bus, &d, partition, until)
-			if err != nil {
+			if ctx.Err() != nil {
 				return nil, err
+			}
+			if err != nil { // the other drains are listed all the same
+				status.LastError, status.LastErrorAt, l.atLeast = err.Error(), time.Now().UTC(), true
 			}
 			status.LagRecords += l.records
 			status.LagAtLeast = status.LagAtLeast || l.atLeast
@@ -127,6 +135,9 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 		}
 		if control.Paused {
 			status.State = schema.DrainPaused
+		}
+		if control.Paused || control.Gone != nil {
+			status.NextTry = time.Time{}
 		}
 		if g := control.Gone; g != nil {
 			status.State = schema.DrainGone
@@ -153,31 +164,6 @@ func (o *Operator) Pause(ctx context.Context, name string, paused bool) error {
 			c.Gone = nil
 		}
 	})
-}
-
-// RewindToTime makes a drain get again what was enriched at a time or later.
-func (o *Operator) RewindToTime(ctx context.Context, name string, at time.Time) error {
-	after, err := o.Bus.BeforeTime(ctx, at)
-	if err != nil {
-		return err
-	}
-	return o.rewind(ctx, name, after)
-}
-
-// RewindToOperation makes a drain get again everything from an operation's first record on, that of others too.
-func (o *Operator) RewindToOperation(ctx context.Context, name, operation string) error {
-	after, err := o.Bus.BeforeOperation(ctx, operation)
-	if err != nil {
-		return err
-	}
-	return o.rewind(ctx, name, after)
-}
-
-func (o *Operator) rewind(ctx context.Context, name string, after uint64) error {
-	if _, err := o.find(name); err != nil {
-		return err
-	}
-	return o.Bus.ChangeDrainControl(ctx, name, func(c *schema.DrainControl) { c.Rewind = bus.NextRewind(after) })
 }
 
 // A Letter is a dead letter with its number, and the record in it.

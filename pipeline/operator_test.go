@@ -108,10 +108,10 @@ func TestRewind(t *testing.T) {
 		rewind      func() error
 		first, rest int // how often the sessions are there afterwards
 	}{
-		{"to an operation", func() error { return o.RewindToOperation(t.Context(), "all", second.ID) }, 1, 2},
-		{"to a time", func() error { return o.RewindToTime(t.Context(), "all", between) }, 1, 3},
-		{"to the beginning", func() error { return o.RewindToTime(t.Context(), "all", between.Add(-time.Hour)) }, 2, 4},
-		{"to the future", func() error { return o.RewindToTime(t.Context(), "all", time.Now().Add(time.Hour)) }, 2, 4},
+		{"to an operation", func() error { return o.RewindToOperation(t.Context(), "all", second.ID, false) }, 1, 2},
+		{"to a time", func() error { return o.RewindToTime(t.Context(), "all", between, false) }, 1, 3},
+		{"to the beginning", func() error { return o.RewindToTime(t.Context(), "all", between.Add(-time.Hour), false) }, 2, 4},
+		{"to the future", func() error { return o.RewindToTime(t.Context(), "all", time.Now().Add(time.Hour), false) }, 2, 4},
 	} {
 		if err := step.rewind(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
@@ -123,10 +123,10 @@ func TestRewind(t *testing.T) {
 	}
 	sink.check(t, first, shownFirst)
 	sink.check(t, second, shownSecond)
-	if err := o.RewindToOperation(t.Context(), "all", "999999"); !errors.Is(err, ErrNotThere) {
+	if err := o.RewindToOperation(t.Context(), "all", "999999", false); !errors.Is(err, ErrNotThere) {
 		t.Errorf("an operation that is not there: %v", err)
 	}
-	if err := o.RewindToTime(t.Context(), "nope", between); !errors.Is(err, ErrUnknownDrain) || !strings.Contains(err.Error(), "all") {
+	if err := o.RewindToTime(t.Context(), "nope", between, false); !errors.Is(err, ErrUnknownDrain) || !strings.Contains(err.Error(), "all") {
 		t.Errorf("a drain that is not there: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -34,7 +35,8 @@ type receiver struct {
 
 	mu       sync.Mutex // guards what follows
 	answer   func(body []byte) int
-	records  []received // in their order
+	header   http.Header // of each answer
+	records  []received  // in their order
 	requests int
 }
 
@@ -99,6 +101,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		if status/100 == 3 {
 			w.Header().Set("Location", "https://127.0.0.1/blocked")
 		}
+		maps.Copy(w.Header(), r.header)
 		w.WriteHeader(status)
 	}
 }

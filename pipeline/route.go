@@ -303,6 +303,7 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 			cancel(err)
 			return
 		}
+		w.state.waiting(m)
 		taken, err := room.take(ctx, m) // before there are records to keep
 		if err != nil {
 			return
@@ -311,6 +312,7 @@ func (w *worker) fetch(ctx context.Context, cancel context.CancelCauseFunc, read
 		err = decoder.SegmentInto(segment, m.Data)
 		if errors.Is(err, schema.ErrCorrupt) {
 			w.corrupt(m, err)
+			w.state.passedOver(m)
 			room.release(taken)
 			continue
 		}

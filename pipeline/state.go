@@ -100,6 +100,26 @@ func (s *state) read(m bus.Message, records int) {
 	}
 }
 
+// waiting notes that a segment has come that is not read yet, since there is no room for it: what comes behind it is counted
+// meanwhile.
+func (s *state) waiting(m bus.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.pending = m.Pending + 1
+	if s.behind.IsZero() {
+		s.behind = time.Now()
+	}
+}
+
+// passedOver notes that the segment that waited can't be read.
+func (s *state) passedOver(m bus.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tally.pending = m.Pending; m.Pending == 0 {
+		s.behind = time.Time{}
+	}
+}
+
 // handedOver says that the segment that was read last is in the hands of whoever delivers.
 func (s *state) handedOver() {
 	s.mu.Lock()
@@ -159,7 +179,7 @@ func (s *state) count(m bus.Message) bool {
 func (s *state) lacksOldest() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.still && s.tally.oldest.IsZero() && s.tally.lag().records > 0
+	return s.isBehind() && s.tally.oldest.IsZero() && s.tally.lag().records > 0
 }
 
 // found says when the first record was shown that the drain does not have.
@@ -211,8 +231,14 @@ func (s *state) told(now time.Time) schema.DrainState {
 	if s.unread && (name == schema.DrainDelivering || name == "") {
 		name = schema.DrainUnread
 	}
+	var next time.Time
+	for _, at := range s.tries {
+		if next.IsZero() || at.Before(next) {
+			next = at.UTC()
+		}
+	}
 	return schema.DrainState{
-		State: name, LagRecords: l.records, LagAtLeast: l.atLeast, LagSegments: l.segments, LagSeconds: l.seconds(now),
+		NextTry: next, State: name, LagRecords: l.records, LagAtLeast: l.atLeast, LagSegments: l.segments, LagSeconds: l.seconds(now),
 		Delivered: s.confirmed.Load(), LastError: s.err, LastErrorAt: s.errAt, Updated: now.UTC(),
 	}
 }

@@ -197,11 +197,9 @@ func (w *worker) hold(ctx context.Context) (held bool, err error) {
 			continue
 		}
 		if r := wanted.Rewind; r != nil && r.ID != lease.Progress().Rewind {
-			if err := lease.Rewind(ctx, r); err != nil {
+			if err := w.rewind(ctx, lease, r); err != nil {
 				return true, err
 			}
-			clear(w.beyond)
-			w.log.Info("the drain was rewound", "after", r.After)
 		}
 		err := w.obey(ctx, lease, wanted, changed)
 		if errors.Is(err, errOverdue) {

@@ -29,10 +29,12 @@ type Gone struct {
 	Salt     string `json:"salt"`
 }
 
-// A Rewind is a position to go back (or forward) to.
+// A Rewind is a position to go back to, or forward.
 type Rewind struct {
 	ID    string `json:"id"`
 	After uint64 `json:"after"`
+	// Skip lets it go forward past records that the drain does not have: they become gaps. Without it they are delivered.
+	Skip bool `json:"skip,omitempty"`
 }
 
 // How a drain stands.
@@ -66,5 +68,7 @@ type DrainState struct {
 	// LastError is the last that went wrong, and when; it stays after the drain has recovered.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	Updated     time.Time `json:"updated"`
+	// NextTry is when a drain that fails is tried again; zero where it does not wait for that.
+	NextTry time.Time `json:"next_try,omitzero"`
+	Updated time.Time `json:"updated"`
 }

@@ -9,7 +9,7 @@ import (
 const BucketGaps = "gaps"
 
 // A Gap is a run of consecutive records of an operation that a drain never gets, because the LOGS stream keeps them
-// no longer.
+// no longer, or because an operator skipped them.
 type Gap struct {
 	// First and Last are the sequences of the first and the last record that is missing.
 	First uint64 `json:"first"`
@@ -24,6 +24,8 @@ type Gap struct {
 	TextDigest []byte `json:"text_digest,omitempty"`
 	// Uncertain says that the drain may have some of them.
 	Uncertain bool `json:"uncertain,omitempty"`
+	// Skipped says that an operator moved the drain past them.
+	Skipped bool `json:"skipped,omitempty"`
 }
 
 // GapOf is the gap of one record.
@@ -44,6 +46,9 @@ func (g *Gap) Record() *Record {
 	}
 	copy(r.Digest[:], g.Digest)
 	copy(r.TextDigest[:], g.TextDigest)
+	if g.Skipped {
+		r.Detail.Reason = "an operator moved the drain past them (drains rewind --skip)"
+	}
 	if g.Uncertain {
 		r.Detail.Reason = "the streams keep them no longer, and nothing was there to note which of them the drain has"
 		r.Text = fmt.Appendf(nil, "of records %d to %d (%d bytes) those that did not come before are missing: %s", g.First, g.Last, missing, r.Detail.Reason)
@@ -98,7 +103,7 @@ func (p *PendingGaps) Add(g Gap) (own bool) {
 func appendGap(gaps []Gap, g Gap) (_ []Gap, own bool) {
 	if n := len(gaps); n > 0 {
 		last := &gaps[n-1]
-		if last.Last+1 == g.First && last.Uncertain == g.Uncertain {
+		if last.Last+1 == g.First && last.Uncertain == g.Uncertain && last.Skipped == g.Skipped {
 			last.Last, last.End, last.Digest, last.TextDigest = g.Last, g.End, g.Digest, g.TextDigest
 			return gaps, false
 		}

@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/ttydrain/ttydrain/pipeline"
 )
@@ -48,10 +54,14 @@ func newDrainsCommand() *cobra.Command {
 
 func newRewindCommand(r *remote) *cobra.Command {
 	var to, operation string
+	var skip, yes bool
 	c := &cobra.Command{
 		Use:   "rewind NAME --to TIME|--operation ID",
 		Short: "Deliver again what came at a time or later, or from an operation on",
-		Args:  cobra.ExactArgs(1),
+		Long: "Delivers again what came at a time or later, or from an operation on.\n\n" +
+			"A rewind forward, past records that the drain does not have, is refused. With --skip the drain\n" +
+			"gets gap records instead of them, after a question that --yes answers.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			body := make(map[string]any)
 			if to != "" {
@@ -64,11 +74,23 @@ func newRewindCommand(r *remote) *cobra.Command {
 			if operation != "" {
 				body["operation"] = operation
 			}
-			if len(body) != 1 {
+			switch {
+			case len(body) != 1:
 				return usageError{fmt.Errorf("expected either --to TIME or --operation ID")}
+			case yes && !skip:
+				return usageError{fmt.Errorf("--yes is for --skip: expected both")}
 			}
-			var answer struct{}
-			if printed, err := r.ask(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/rewind", body, &answer); printed || err != nil {
+			printed, err := r.rewind(c.Context(), args[0], body)
+			if refused := (remoteError{}); skip && errors.As(err, &refused) && refused.Status == http.StatusConflict {
+				if !yes {
+					if err := confirmSkip(c.InOrStdin(), refused.Text); err != nil {
+						return err
+					}
+				}
+				body["skip"] = true
+				printed, err = r.rewind(c.Context(), args[0], body)
+			}
+			if printed || err != nil {
 				return err
 			}
 			fmt.Printf("drain %s: rewound\n", args[0])
@@ -77,12 +99,36 @@ func newRewindCommand(r *remote) *cobra.Command {
 	}
 	c.Flags().StringVar(&to, "to", "", "a `TIME` such as 2026-01-31T09:30:00Z")
 	c.Flags().StringVar(&operation, "operation", "", "the `ID` of an operation")
+	c.Flags().BoolVar(&skip, "skip", false, "go forward past records that the drain does not have: it gets gap records instead of them")
+	c.Flags().BoolVar(&yes, "yes", false, "skip without a question")
 	return c
+}
+
+func (r *remote) rewind(ctx context.Context, name string, body map[string]any) (printed bool, err error) {
+	var answer struct{}
+	return r.ask(ctx, http.MethodPost, "drains/"+url.PathEscape(name)+"/rewind", body, &answer)
+}
+
+// confirmSkip asks whether records may be skipped, after it has said which. Without a terminal it does not ask.
+func confirmSkip(in io.Reader, what string) error {
+	what, _, _ = strings.Cut(what, ": use --skip")
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return usageError{fmt.Errorf("%s: give --yes to skip them where nobody can be asked", what)}
+	}
+	fmt.Fprintf(os.Stderr, "%s.\nSkip them? [y/N] ", what)
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errors.New("nothing was skipped")
+	}
+	return nil
 }
 
 func printDrains(list []pipeline.DrainStatus) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DRAIN\tSTATE\tLAG\tSECONDS\tDELIVERED\tPER SECOND\tDEAD LETTERS\tLAST ERROR")
+	fmt.Fprintln(w, "DRAIN\tSTATE\tNEXT TRY\tLAG\tSECONDS\tDELIVERED\tPER SECOND\tDEAD LETTERS\tLAST ERROR")
 	for _, d := range list {
 		last := d.LastError
 		if last != "" {
@@ -92,7 +138,11 @@ func printDrains(list []pipeline.DrainStatus) error {
 		if d.LagAtLeast { // it is being counted
 			lag = ">=" + lag
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%d\t%.1f\t%d\t%s\n", d.Name, d.State, lag, d.LagSeconds, d.Delivered, d.Rate, d.DeadLetters, last)
+		next := "-"
+		if !d.NextTry.IsZero() {
+			next = d.NextTry.Local().Format("15:04:05 MST")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%.1f\t%d\t%.1f\t%d\t%s\n", d.Name, d.State, next, lag, d.LagSeconds, d.Delivered, d.Rate, d.DeadLetters, last)
 	}
 	return w.Flush()
 }

@@ -83,6 +83,14 @@ func (r *remote) endpoint() (at endpoint.Endpoint, token string, err error) {
 	return at, token, err
 }
 
+// A remoteError is an answer that is an error.
+type remoteError struct {
+	Status int    `json:"-"`
+	Text   string `json:"error"`
+}
+
+func (e remoteError) Error() string { return e.Text }
+
 // ask sends a request, decodes the answer into value, and prints it as it is where JSON is wanted; printed says whether it did.
 func (r *remote) ask(ctx context.Context, method, path string, body, value any) (printed bool, err error) {
 	if r.output != "table" && r.output != "json" {
@@ -117,11 +125,11 @@ func (r *remote) ask(ctx context.Context, method, path string, body, value any) 
 		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		var refused struct{ Error string }
-		if json.Unmarshal(data, &refused) != nil || refused.Error == "" {
-			refused.Error = response.Status
+		refused := remoteError{Status: response.StatusCode}
+		if json.Unmarshal(data, &refused) != nil || refused.Text == "" {
+			refused.Text = response.Status
 		}
-		return false, errors.New(refused.Error)
+		return false, refused
 	}
 	if err := json.Unmarshal(data, value); err != nil {
 		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)

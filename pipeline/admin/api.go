@@ -25,7 +25,8 @@ const maxLetters = 1000
 //	GET    drains                       how each stands
 //	POST   drains/{name}/pause, resume
 //	POST   drains/{name}/test           {"asked_by": NAME}, or nothing; 200 also when the test fails: see "ok"
-//	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}
+//	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}, with {"skip": true} past records that the drain does not
+//	                                    have; 409 where there are such and it is not set
 //	GET    deadletters[?drain=NAME]     the oldest first, 1,000 at most
 //	GET    deadletters/{number}         with the record
 //	POST   deadletters/{number}/redeliver
@@ -134,6 +135,7 @@ type refusal struct{ error }
 func statusOf(err error) int {
 	var bad refusal
 	var refused *console.Refusal
+	var skips *pipeline.SkipError
 	switch {
 	case err == nil:
 		return http.StatusOK
@@ -143,7 +145,7 @@ func statusOf(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, pipeline.ErrUnknownDrain), errors.Is(err, pipeline.ErrNotThere):
 		return http.StatusNotFound
-	case errors.Is(err, pipeline.ErrNoAgreement):
+	case errors.Is(err, pipeline.ErrNoAgreement), errors.As(err, &skips):
 		return http.StatusConflict
 	}
 	return http.StatusBadGateway
@@ -182,6 +184,7 @@ func (a *api) rewind(r *http.Request) (any, error) {
 	var to struct {
 		To        time.Time `json:"to"`
 		Operation string    `json:"operation"`
+		Skip      bool      `json:"skip"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&to); err != nil {
 		return nil, refusal{errors.New(`the body is not understood: expected {"to": "2026-01-31T09:30:00Z"} or {"operation": "42"}`)}
@@ -190,9 +193,9 @@ func (a *api) rewind(r *http.Request) (any, error) {
 	case to.To.IsZero() == (to.Operation == ""):
 		return nil, refusal{errors.New(`expected either "to" or "operation"`)}
 	case to.Operation != "":
-		return done{}, a.operator.RewindToOperation(r.Context(), r.PathValue("name"), to.Operation)
+		return done{}, a.operator.RewindToOperation(r.Context(), r.PathValue("name"), to.Operation, to.Skip)
 	}
-	return done{}, a.operator.RewindToTime(r.Context(), r.PathValue("name"), to.To)
+	return done{}, a.operator.RewindToTime(r.Context(), r.PathValue("name"), to.To, to.Skip)
 }
 
 func (a *api) letters(r *http.Request) (any, error) {

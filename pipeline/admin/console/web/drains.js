@@ -86,7 +86,8 @@ function fill(article, d) {
   setText(pause, on ? "Resume" : "Pause");
   const error = article.querySelector(".error");
   error.hidden = !d.last_error;
-  setText(error, d.last_error ? `${localTime(d.last_error_at)}: ${d.last_error}` : "");
+  const next = d.next_try ? `. Next try: ${localTime(d.next_try)}` : "";
+  setText(error, d.last_error ? `${localTime(d.last_error_at)}: ${d.last_error}${next}` : "");
 }
 
 const certificate = (c) => `${c.subject}, signed by ${c.issuer}, ${c.not_before.slice(0, 10)} to ${c.not_after.slice(0, 10)}, ${plural(c.days_left, "day")} left`;

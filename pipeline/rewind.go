@@ -1,0 +1,169 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// A SkipError is returned for a rewind forward that would skip records which the drain does not have.
+type SkipError struct {
+	Drain   string
+	Records uint64
+	AtLeast bool // there are more
+}
+
+func (e *SkipError) Error() string {
+	atLeast := ""
+	if e.AtLeast {
+		atLeast = "at least "
+	}
+	records := "records"
+	if e.Records == 1 {
+		records = "record"
+	}
+	return fmt.Sprintf("drain %s does not have %s%d %s from before that, and would never get them: "+
+		"use --skip to have gap records delivered instead of them", e.Drain, atLeast, e.Records, records)
+}
+
+// RewindToTime makes a drain get again what was enriched at a time or later. Where the drain does not have everything from
+// before that, it returns a [*SkipError], or, with skip, makes gaps of it.
+func (o *Operator) RewindToTime(ctx context.Context, name string, at time.Time, skip bool) error {
+	after, err := o.Bus.BeforeTime(ctx, at)
+	if err != nil {
+		return err
+	}
+	return o.rewind(ctx, name, after, skip)
+}
+
+// RewindToOperation makes a drain get again everything from an operation's first record on, that of others too. skip is
+// that of RewindToTime.
+func (o *Operator) RewindToOperation(ctx context.Context, name, operation string, skip bool) error {
+	after, err := o.Bus.BeforeOperation(ctx, operation)
+	if err != nil {
+		return err
+	}
+	return o.rewind(ctx, name, after, skip)
+}
+
+func (o *Operator) rewind(ctx context.Context, name string, after uint64, skip bool) error {
+	drain, err := o.find(name)
+	if err != nil {
+		return err
+	}
+	if !skip {
+		if err := o.checkSkip(ctx, drain, after); err != nil {
+			return err
+		}
+	}
+	return o.Bus.ChangeDrainControl(ctx, name, func(c *schema.DrainControl) {
+		c.Rewind = bus.NextRewind(after)
+		c.Rewind.Skip = skip
+	})
+}
+
+const (
+	// skipTries and skipWait are how often, and how far apart, it is looked whether a drain lacks records: workers save
+	// their positions a moment after the drain has acknowledged the records.
+	skipTries = 5
+	skipWait  = 2 * tickEvery
+)
+
+// checkSkip returns a [*SkipError] where a drain lacks records up to a message.
+func (o *Operator) checkSkip(ctx context.Context, drain *Drain, after uint64) error {
+	var refused *SkipError
+	for try := range skipTries {
+		if try > 0 {
+			timer := time.NewTimer(skipWait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return context.Cause(ctx)
+			}
+		}
+		refused = &SkipError{Drain: drain.Name}
+		until := time.Now().Add(countMost)
+		for partition := range o.Bus.Partitions() {
+			n, atLeast, err := o.lacking(ctx, drain, partition, after, until)
+			if err != nil {
+				return err
+			}
+			refused.Records += n
+			refused.AtLeast = refused.AtLeast || atLeast
+		}
+		if refused.Records == 0 {
+			return nil
+		}
+	}
+	return refused
+}
+
+// lacking counts the records of a partition up to a message that the drain was never delivered, until a time at the latest.
+func (o *Operator) lacking(ctx context.Context, drain *Drain, partition int, after uint64, until time.Time) (records uint64, atLeast bool, err error) {
+	p, _, err := o.Bus.Progress(ctx, leaseOf(drain.Name, partition))
+	if err != nil || p.Reached >= after {
+		return 0, false, err
+	}
+	delivered := make(map[uint64]uint64) // ahead of the position, by message
+	for _, part := range p.Beyond {
+		delivered[part.Sequence] = uint64(part.Records)
+	}
+	err = countHeads(ctx, o.Bus, filtersOf(*drain, partition), p.Reached, func(m bus.Message) bool {
+		if m.Sequence > after {
+			return false
+		}
+		if drain.PHI || !m.PHI {
+			records += m.Records - min(m.Records, delivered[m.Sequence])
+		}
+		atLeast = m.Pending > 0 && !time.Now().Before(until)
+		return !atLeast
+	})
+	return records, atLeast, err
+}
+
+// rewind follows a rewind: back at once, and forward as far as everything was delivered before. With Skip, what was not
+// is abandoned first.
+func (w *worker) rewind(ctx context.Context, lease *bus.Lease, r *schema.Rewind) error {
+	if r.Skip && r.After > w.reached(lease) {
+		if err := w.skip(ctx, lease, r.After); err != nil {
+			return err
+		}
+	}
+	to := min(r.After, w.reached(lease))
+	if to == lease.Position() { // what was delivered ahead of it stays known
+		p := lease.Progress()
+		p.Rewind = r.ID
+		return lease.SaveProgress(ctx, p)
+	}
+	if err := lease.Rewind(ctx, &schema.Rewind{ID: r.ID, After: to}); err != nil {
+		return err
+	}
+	w.delivered.Store(to)
+	clear(w.beyond)
+	w.log.Info("the drain was rewound", "after", to)
+	return nil
+}
+
+// skip abandons the segments up to a message that the drain does not have.
+func (w *worker) skip(ctx context.Context, lease *bus.Lease, after uint64) error {
+	var records uint64
+	for {
+		last := w.reached(lease)
+		n, err := w.abandonSome(ctx, lease, func(m bus.Message) bool { return m.Sequence <= after }, true)
+		if err != nil {
+			return err
+		}
+		records += n
+		if w.reached(lease) == last {
+			break
+		}
+	}
+	if records > 0 {
+		w.log.Warn("an operator moved the drain past records that it does not have: it gets gap records instead", "records", records, "until", after)
+	}
+	return nil
+}
