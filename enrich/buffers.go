@@ -15,6 +15,7 @@ const minSpare = 16 << 10
 type Buffers struct {
 	text, timing []byte        // of the record at hand
 	record       schema.Record // at hand; empty between two
+	terminal     *terminal     // of a line at hand that is shown by itself; nil before the first
 	spare        sync.Pool     // of *[]byte, for segments: what is not used for a while is no longer kept
 }
 

@@ -7,8 +7,8 @@ import (
 )
 
 // parser is the state of an escape-sequence parser between two bytes: ECMA-48 sequences as xterm
-// reads them, in as much detail as finding their ends takes. Its values are in segments: never
-// renumber them.
+// reads them, and the title strings of screen and tmux, in as much detail as finding their ends
+// takes. Its values are in segments: never renumber them.
 type parser uint8
 
 const (
@@ -16,10 +16,15 @@ const (
 	escape    parser = 1 // after ESC
 	escapeMid parser = 2 // after ESC and intermediate bytes (ESC ( B)
 	control   parser = 3 // in a control sequence (CSI)
-	text      parser = 4 // in a control string: OSC, DCS, SOS, PM or APC
+	text      parser = 4 // in a control string: OSC, DCS, SOS, PM, APC or a title (ESC k)
 	textEsc   parser = 5 // after an ESC in a control string, perhaps of its terminator ESC \
 	textC1    parser = 6 // after the first byte of U+009C, perhaps, in a control string: its other terminator
+	textHigh  parser = 7 // after a byte that is not ASCII in a control string: a byte 0x9C may be of its rune
+	textData  parser = 8 // at the start of a line, in a control string whose lines are data: see held.go
 )
+
+// inString reports whether the parser is in a control string.
+func (p parser) inString() bool { return text <= p && p <= textData }
 
 const (
 	esc = 0x1b
@@ -33,7 +38,7 @@ const (
 // it is shown, or a control character that acts by itself.
 func (p parser) next(c byte) (state parser, visible bool) {
 	switch {
-	case c == esc && p != text && p != textC1:
+	case c == esc && (!p.inString() || p == textEsc):
 		return escape, false
 	case (c == can || c == sub) && p != ground: // both abort a sequence
 		return ground, false
@@ -45,7 +50,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 			return ground, true
 		case c == '[':
 			return control, false
-		case c == ']', c == 'P', c == 'X', c == '^', c == '_':
+		case c == ']', c == 'P', c == 'X', c == '^', c == '_', c == 'k':
 			return text, false
 		case 0x20 <= c && c <= 0x2f:
 			return escapeMid, false
@@ -74,12 +79,24 @@ func (p parser) next(c byte) (state parser, visible bool) {
 			return textEsc, false
 		case 0xc2:
 			return textC1, false
+		case 0x9c: // the terminator of a terminal that does not read UTF-8
+			return ground, false
+		}
+		if c >= utf8.RuneSelf {
+			return textHigh, false
 		}
 		return text, false
 	case textC1:
 		if c == 0x9c {
 			return ground, false
 		}
+		return textHigh.next(c)
+	case textHigh:
+		if c == 0x9c {
+			return textHigh, false
+		}
+		return text.next(c)
+	case textData:
 		return text.next(c)
 	case textEsc:
 		// ESC \ ends the string. Anything else begins another sequence, which also ends it.
@@ -89,6 +106,18 @@ func (p parser) next(c byte) (state parser, visible bool) {
 		return escape.next(c)
 	}
 	return ground, true
+}
+
+// nextFrozen is next as it was when the texts of events were fixed: ESC k is no string, and of the
+// bytes that are not ASCII only U+009C ends one.
+func (p parser) nextFrozen(c byte) (state parser, visible bool) {
+	switch {
+	case c == 'k' && (p == escape || p == textEsc):
+		return ground, false
+	case c >= utf8.RuneSelf && c != 0xc2 && (p == text || p == textC1 && c != 0x9c):
+		return text, false
+	}
+	return p.next(c)
 }
 
 // began is where the escape sequence at hand began, when the byte at i has taken the parser from p to next: there, at the
@@ -110,6 +139,12 @@ func (p parser) began(next parser, c byte, i, before int) int {
 // safe is where the piece may be cut: behind its last whole rune and escape sequence. dst, and state,
 // are those at safe; where final is set, nothing follows, and safe is the end of the piece.
 func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, at parser) {
+	return scanWith(dst, piece, state, final, false)
+}
+
+// scanWith is scan; where frozen is set, it reads as [parser.nextFrozen] does, and leaves marks as
+// they are.
+func scanWith(dst, piece []byte, state parser, final, frozen bool) (read []byte, safe int, at parser) {
 	start := len(dst) // a backspace takes back nothing before this piece
 	safe, at = 0, state
 	mark := len(dst)
@@ -131,6 +166,8 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 				case r >= 0x80 && r < 0xa0: // C1 controls
 				case r == '\u2028' || r == '\u2029':
 					dst = append(dst, ' ')
+				case (r == markBegin || r == markEnd) && !frozen:
+					dst = append(dst, byte(unmarked(r)))
 				default:
 					dst = append(dst, piece[i:i+size]...)
 				}
@@ -140,12 +177,15 @@ func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, a
 			continue
 		}
 		switch { // a sequence that another one ends is whole, though the state never is ground
-		case c == esc && state != ground && state != text && state != textC1:
+		case c == esc && state != ground && (!state.inString() || state == textEsc):
 			safe, at, mark = i, ground, len(dst)
 		case state == textEsc && c != '\\' && i > 0: // before the ESC, which did not begin a terminator
 			safe, at, mark = i-1, ground, len(dst)
 		}
 		next, visible := state.next(c)
+		if frozen {
+			next, visible = state.nextFrozen(c)
+		}
 		if visible && c >= utf8.RuneSelf { // the byte ended a sequence and is shown: look at it again
 			state = next
 			safe, at, mark = i, ground, len(dst)

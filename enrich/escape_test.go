@@ -39,10 +39,10 @@ func token(b []byte) (n int, whole bool) {
 			}
 		}
 		return len(b), false
-	case strings.IndexByte("]PX^_", c) >= 0:
+	case strings.IndexByte("]PX^_k", c) >= 0:
 		for j := i + 1; j < len(b); j++ {
 			switch c := b[j]; {
-			case c == bel, aborts(c):
+			case c == bel, aborts(c), c == 0x9c && b[j-1] < utf8.RuneSelf:
 				return j + 1, true
 			case bytes.HasPrefix(b[j:], []byte("\u009c")), bytes.HasPrefix(b[j:], []byte("\x1b\\")):
 				return j + 2, true
@@ -77,6 +77,12 @@ var texts = []struct{ name, piece, text string }{
 	{"title with C1 ST", "\x1b]2;title\u009cafter", "after"},
 	{"title in UTF-8", "\x1b]2;größe ÂÂ\u00a0\x07after", "after"},
 	{"link", "\x1b]8;;https://example.com\x1b\\text\x1b]8;;\x1b\\", "text"},
+	{"title of screen", "\x1bktitle\x1b\\after", "after"},
+	{"title of screen, with BEL", "\x1bkgröße\x07after", "after"},
+	{"strings that are aborted", "a\x1bkx\x18b\x1b^x\x1ac\x1b_x\x18d\x1bXx\x1ae\x1bPx\x18f", "abcdef"},
+	{"a string that an 8-bit ST ends", "\x1b]0;title\x9cafter\x1bkx\x9c Ü", "after Ü"},
+	{"title with Ü, which has the byte of ST", "\x1b]0;Ü\x07after", "after"},
+	{"marks are not forged", "⌫⟦x⟧", "⌫[x]"},
 	{"device control", "\x1bP1$r0m\x1b\\after", "after"},
 	{"application command", "\x1b_Gf=24;AAAA\x1b\\after", "after"},
 	{"privacy message, start of string", "\x1b^x\x1b\\a\x1bXy\x1b\\b", "ab"},

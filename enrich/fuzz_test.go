@@ -21,6 +21,9 @@ func FuzzTranscript(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("\x1b]0;unfinished"), 3000), bytes.Repeat([]byte{0x1f}, 100))
 	f.Add(bytes.Repeat([]byte("日"), 12000), bytes.Repeat([]byte{0x3e, 0x1f, 0xdf}, 100))
 	f.Add([]byte("out\nerr\nmore"), []byte{4, 0x44, 0x80, 4})
+	f.Add([]byte("a\x1b]0;x\ny\nz\x07b\x1bPq\n#0\n\x1b[mseen\n\x1bkno\nend\n"), bytes.Repeat([]byte{2, 7, 0xc3, 1, 4}, 20))
+	f.Add([]byte("$ for i in 1 2\r\n  rm\r\ndone\x1b[2A\r\x1b[9C7\x1b[2B\r\x1b[4C\r\n\x1b[8mhidden\r\nstill\x1b[28m\r\x1b[Kok\r\n"), bytes.Repeat([]byte{6, 5, 4, 2}, 30))
+	f.Add(append([]byte("\x1b]1337;File=:\n"), bytes.Repeat([]byte("QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD\n"), 500)...), bytes.Repeat([]byte{0x16, 0x14}, 60))
 	k := testKey(f)
 	op := onTerminal(testOperation(f, k))
 	f.Fuzz(func(t *testing.T, output, how []byte) {

@@ -16,12 +16,15 @@ const (
 	MaxAge = 10 * time.Second
 )
 
-// A line is the unfinished line of one stream, at most MaxLine bytes. It owns its buffers.
+// A line is the unfinished line of one stream, at most MaxLine bytes. It owns its buffers. It is
+// more than a line where the line's end is in a control string: see heldLines.
 type line struct {
 	stream   schema.Stream
 	pending  []byte    // what is not in a record yet
+	held     held      // of pending
 	arrivals []arrival // of pending, whose bytes they add up to
 	state    parser    // at the start of pending
+	hidden   bool      // what is written there is invisible; for a session with a terminal, that knows it
 	consumed uint64    // bytes in records
 	// since is when pending got its first byte, or was last cut for its age, by the enricher's clock.
 	since time.Time
@@ -39,6 +42,8 @@ type piece struct {
 	arrivals []arrival
 	state    parser // at its start
 	cause    cause
+	open     bool // the newline at its end is of a control string
+	plain    bool // it is printable ASCII, but for its line end
 }
 
 // A cause is why a piece ends where it does.
@@ -53,10 +58,21 @@ const (
 // received counts the stream's bytes so far, in records or pending.
 func (l *line) received() uint64 { return l.consumed + uint64(len(l.pending)) }
 
+// hiddenParser is set in the state of a parser in a segment where what follows is invisible.
+const hiddenParser = 0x80
+
+func (l *line) parserState() uint8 {
+	if l.hidden {
+		return uint8(l.state) | hiddenParser
+	}
+	return uint8(l.state)
+}
+
 // add takes bytes that arrived at one time and emits the pieces that they finish.
 // The bytes stay the caller's.
 func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
-	if len(l.pending) > 0 && at-l.arrivals[0].at >= int64(MaxAge) {
+	// What arrived together is not cut, since chunks may divide it anywhere.
+	if k := len(l.arrivals) - 1; k >= 0 && at != l.arrivals[k].at && at-l.arrivals[0].at >= int64(MaxAge) {
 		l.flush(now, emit)
 	}
 	for len(b) > 0 {
@@ -66,14 +82,16 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 			n = newline + 1
 		}
 		if newline >= 0 && len(l.pending) == 0 { // the usual case: a whole line in one chunk, not copied here
-			l.arrivals = append(l.arrivals, arrival{at, n})
-			l.consumed += uint64(n)
-			state := l.state
-			l.state = ground
-			emit(l, piece{log: b[:n], arrivals: l.arrivals, state: state, cause: whole})
-			l.arrivals = l.arrivals[:0]
-			b = b[n:]
-			continue
+			if plain := isPlain(b[:n], l.state); plain || !endsInString(b[:n], l.state) {
+				l.arrivals = append(l.arrivals, arrival{at, n})
+				l.consumed += uint64(n)
+				state := l.state
+				l.state = ground
+				emit(l, piece{log: b[:n], arrivals: l.arrivals, state: state, cause: whole, plain: plain})
+				l.arrivals = l.arrivals[:0]
+				b = b[n:]
+				continue
+			}
 		}
 		if len(l.pending) == 0 {
 			l.since = now
@@ -86,9 +104,14 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 		}
 		b = b[n:]
 		switch {
-		case newline >= 0:
+		case newline >= 0 && l.held.bytes == 0 && !endsInString(l.pending, l.state):
 			l.cut(len(l.pending), ground, whole, now, emit)
-		case len(l.pending) == MaxLine:
+		case newline >= 0 && !l.hold():
+			l.release(false, now, emit)
+		case len(l.pending) < MaxLine:
+		case l.held.bytes > 0:
+			l.release(true, now, emit)
+		default:
 			_, safe, state := scan(nil, l.pending, l.state, false)
 			if safe == 0 { // one sequence fills the record: nothing is left but to cut it
 				_, safe, state = scan(nil, l.pending, l.state, true)
@@ -98,8 +121,15 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 	}
 }
 
+// isPlain reports whether a line is printable ASCII, but for its line end, with the parser's state
+// before it.
+func isPlain(line []byte, state parser) bool {
+	return state == ground && schema.IsPrintable(trimEnd(line))
+}
+
 // flush emits what is pending, as far as that cuts no rune and no escape sequence.
 func (l *line) flush(now time.Time, emit func(*line, piece)) {
+	l.release(true, now, emit)
 	if len(l.pending) == 0 {
 		return
 	}
@@ -111,6 +141,7 @@ func (l *line) flush(now time.Time, emit func(*line, piece)) {
 
 // end emits all that is pending.
 func (l *line) end(now time.Time, emit func(*line, piece)) {
+	l.release(true, now, emit)
 	if len(l.pending) > 0 {
 		l.cut(len(l.pending), ground, whole, now, emit)
 	}
@@ -118,27 +149,47 @@ func (l *line) end(now time.Time, emit func(*line, piece)) {
 
 // cut emits the first n bytes of pending; state is the parser's after them.
 func (l *line) cut(n int, state parser, why cause, now time.Time, emit func(*line, piece)) {
-	k, rest := 0, n
-	for rest > 0 && rest >= l.arrivals[k].bytes {
-		rest -= l.arrivals[k].bytes
+	rest := l.part(pendingRest{l.pending, l.arrivals}, n, state, piece{cause: why}, emit)
+	l.keep(rest, now)
+}
+
+// A pendingRest is what is not emitted yet of what is pending.
+type pendingRest struct {
+	bytes    []byte
+	arrivals []arrival
+}
+
+// part emits the first n bytes of what is pending, as a piece for which p has the cause, and
+// returns what is left; state is the parser's after them. The line is to keep that.
+func (l *line) part(from pendingRest, n int, state parser, p piece, emit func(*line, piece)) (rest pendingRest) {
+	k, left := 0, n
+	for left > 0 && left >= from.arrivals[k].bytes {
+		left -= from.arrivals[k].bytes
 		k++
 	}
-	of := l.arrivals[:k]
+	rest = pendingRest{from.bytes[n:], from.arrivals[k:]}
+	p.log, p.arrivals, p.state = from.bytes[:n], from.arrivals[:k], l.state
+	p.plain = isPlain(p.log, l.state)
 	var split arrival // the arrival that the cut goes through
-	if rest > 0 {
-		split = arrival{l.arrivals[k].at, l.arrivals[k].bytes - rest}
-		l.arrivals[k].bytes = rest
-		of = l.arrivals[:k+1]
+	if left > 0 {
+		split = arrival{from.arrivals[k].at, from.arrivals[k].bytes - left}
+		from.arrivals[k].bytes = left
+		p.arrivals = from.arrivals[:k+1]
 	}
 	l.consumed += uint64(n)
-	before := l.state
 	l.state = state
-	emit(l, piece{log: l.pending[:n], arrivals: of, state: before, cause: why})
-	l.pending = append(l.pending[:0], l.pending[n:]...)
+	emit(l, p)
 	if split.bytes > 0 {
-		l.arrivals[k] = split
+		rest.arrivals[0] = split
 	}
-	l.arrivals = append(l.arrivals[:0], l.arrivals[k:]...)
+	return rest
+}
+
+// keep makes what is left of pending all of it.
+func (l *line) keep(rest pendingRest, now time.Time) {
+	l.pending = append(l.pending[:0], rest.bytes...)
+	l.arrivals = append(l.arrivals[:0], rest.arrivals...)
+	l.held = held{}
 	l.since = now
 }
 

@@ -235,6 +235,10 @@ func TestTextAcrossCuts(t *testing.T) {
 	// A newline ends a string that nothing else ended.
 	s = newScript(t)
 	s.show(schema.FrameStdout, "\x1b]0;hidden\nshown\n")
+	if s.tr.Ready() {
+		t.Error("a line was recorded before it was known whether its string ends")
+	}
+	s.tr.Expire(t0.Add(MaxAge))
 	if got := s.take(); len(got) != 2 || string(got[0].Text) != "" || string(got[1].Text) != "shown" {
 		t.Errorf("%s", brief(got))
 	}

@@ -1,14 +1,55 @@
 package enrich
 
 import (
+	"bytes"
 	"slices"
 	"unicode/utf8"
 )
 
-// A cell is one place of a screen: a rune, or one of blank, wideTail and tabFill.
+// A cell is one place of a screen: a rune, or one of blank, wideTail and tabFill. It has no
+// pointers: there are many.
 type cell struct {
-	rune  rune
-	marks string // the combining characters on it, at most maxMarks bytes
+	rune   rune
+	at     uint16 // the number of the arrival that wrote it; 0 where it is in a text already
+	marks  uint16 // the combining characters on it, in the terminal's markTable; 0 for none
+	hidden bool   // it was written as invisible
+}
+
+// isContent reports whether a person sees something in the cell.
+func (c *cell) isContent() bool { return c.rune != blank && c.rune != ' ' && c.rune != tabFill }
+
+// isPlain reports whether a visible b, which is ASCII, leaves the cell as it is.
+func (c *cell) isPlain(b byte) bool { return c.rune == rune(b) && c.marks == 0 && !c.hidden }
+
+// A markTable has the combining characters of a terminal's cells, each entry those of one.
+type markTable struct {
+	list  []string // at most maxMarks bytes each
+	bytes int      // that were added
+}
+
+// of returns the combining characters of a cell.
+func (m *markTable) of(c *cell) string {
+	if c.marks == 0 {
+		return ""
+	}
+	return m.list[c.marks-1]
+}
+
+// add adds combining characters to those of a cell.
+func (m *markTable) add(c *cell, marks string) {
+	m.bytes += len(marks)
+	if c.marks > 0 {
+		m.list[c.marks-1] += marks
+		return
+	}
+	m.list = append(m.list, marks)
+	c.marks = uint16(len(m.list))
+}
+
+// clear forgets all of them; no cell may have any.
+func (m *markTable) clear() {
+	clear(m.list)
+	m.list, m.bytes = m.list[:0], 0
 }
 
 const (
@@ -22,6 +63,7 @@ type row struct {
 	cells   []cell
 	wrapped bool // its line goes on in the next row
 	written bool // the record at hand wrote to it
+	entered bool // what it wrote last was ended by a carriage return: by Enter, in a full-screen program
 }
 
 // A screen is what a terminal shows: the main one, or the alternate one of full-screen programs. It owns its rows.
@@ -30,6 +72,7 @@ type screen struct {
 	x, y        int   // of the cursor
 	wrapNext    bool  // the last column is written, and the next rune goes to the next row
 	saved       point // of the cursor
+	savedHidden bool  // saved with it: what is written is invisible
 	top, bottom int   // first and last row of what scrolls
 
 	// above is the text of the line that goes on in the first row, as far as it has left the screen: at most maxText
@@ -65,26 +108,35 @@ func (r *row) set(x int, c cell, width int) {
 	for len(r.cells) < x+width {
 		r.cells = append(r.cells, cell{})
 	}
+	if old := &r.cells[x]; old.rune == c.rune && old.marks == 0 && old.hidden == c.hidden {
+		c.at = old.at // it stands there since then
+	}
 	r.cells[x] = c
 	if width == 2 {
-		r.cells[x+1] = cell{rune: wideTail}
+		r.cells[x+1] = cell{rune: wideTail, at: c.at, hidden: c.hidden}
 	}
 	r.written = true
 }
 
-// setPlain writes a cell for each byte, which are ASCII.
-func (r *row) setPlain(x int, b []byte) {
+// setPlain writes a cell for each byte, which are ASCII. at is the number of their arrival.
+func (r *row) setPlain(x int, b []byte, at uint16) {
 	end := x + len(b)
 	r.split(x)
 	r.split(end)
-	if old := len(r.cells); old < end {
+	old := len(r.cells)
+	if old < end {
 		r.cells = slices.Grow(r.cells, end-old)[:end]
 		if old < x {
 			clear(r.cells[old:x])
 		}
 	}
+	for ; x < old && len(b) > 0; x, b = x+1, b[1:] { // what is the same stands there since it was written
+		if c := &r.cells[x]; !c.isPlain(b[0]) {
+			*c = cell{rune: rune(b[0]), at: at}
+		}
+	}
 	for i, c := range b {
-		r.cells[x+i] = cell{rune: rune(c)}
+		r.cells[x+i] = cell{rune: rune(c), at: at}
 	}
 	r.written = true
 }
@@ -160,24 +212,57 @@ func (r *row) trim() {
 	r.cells = r.cells[:n]
 }
 
-// appendText appends what a person reads in the row.
-func (r *row) appendText(dst []byte) []byte {
-	for i := range r.cells {
-		c := &r.cells[i]
+// appendText appends what a person reads in the row. dst ends with the row before, if its line goes
+// on in this one.
+func (r *row) appendText(dst []byte, m *markTable) []byte { return m.appendCells(dst, r.cells) }
+
+func (m *markTable) appendCells(dst []byte, cells []cell) []byte {
+	marked := false
+	for i := range cells {
+		c := &cells[i]
+		if c.hidden != marked && (marked || c.isContent()) {
+			dst, marked = toggleMark(dst, c.hidden, i == 0), c.hidden
+		}
 		switch {
+		case 0 < c.rune && c.rune < utf8.RuneSelf:
+			dst = append(dst, byte(c.rune))
 		case c.rune == blank:
 			dst = append(dst, ' ')
-		case c.rune < 0:
-		case c.rune < utf8.RuneSelf:
-			dst = append(dst, byte(c.rune))
-		default:
+		case c.rune > 0:
 			dst = utf8.AppendRune(dst, c.rune)
 		}
-		if c.marks != "" {
-			dst = append(dst, c.marks...)
+		if c.marks > 0 {
+			dst = append(dst, m.of(c)...)
 		}
 	}
+	if marked {
+		dst = append(dst, endOfMark...)
+	}
 	return dst
+}
+
+// toggleMark begins or ends the mark of what is invisible. One that ended with the row before goes
+// on.
+func toggleMark(dst []byte, hidden, atStart bool) []byte {
+	switch {
+	case !hidden:
+		return append(dst, endOfMark...)
+	case atStart && bytes.HasSuffix(dst, []byte(endOfMark)):
+		return dst[:len(dst)-len(endOfMark)]
+	}
+	return append(dst, invisibleMark...)
+}
+
+// lineAt returns the rows of the line that a row is of.
+func (s *screen) lineAt(y int) (first, last int) {
+	first, last = y, y
+	for first > 0 && s.rows[first-1].wrapped {
+		first--
+	}
+	for last < len(s.rows)-1 && s.rows[last].wrapped {
+		last++
+	}
+	return first, last
 }
 
 // rotate moves the rows from top to bottom up by n, or down where n is negative. The rows that come in are blank, with the

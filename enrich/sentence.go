@@ -5,6 +5,10 @@ import "github.com/ttydrain/ttydrain/schema"
 // EventText is the text of the record of an event: a sentence that tells all of d that concerns a person. An audit holds
 // the fields of a record against it, since it is signed and they are not: what it says of a detail never changes.
 func EventText(e schema.Event, d *schema.Detail) []byte {
-	text, _, _ := scan(nil, []byte(sentence(e, d)), ground, true)
+	return appendEventText(nil, e, d)
+}
+
+func appendEventText(dst []byte, e schema.Event, d *schema.Detail) []byte {
+	text, _, _ := scanWith(dst, []byte(sentence(e, d)), ground, true, true)
 	return text
 }

@@ -1,12 +1,5 @@
 package enrich
 
-import (
-	"strings"
-
-	"github.com/clipperhouse/displaywidth"
-	"github.com/ttydrain/ttydrain/schema"
-)
-
 // control acts on a control character.
 func (t *terminal) control(c byte) {
 	s := t.on()
@@ -16,8 +9,12 @@ func (t *terminal) control(c byte) {
 	case '\t':
 		t.tabs(1)
 	case '\n', '\v', '\f':
+		s.rows[s.y].entered = false
 		t.index()
 	case '\r':
+		if t.alternate {
+			t.enter()
+		}
 		s.x, s.wrapNext = 0, false
 	case 0x0e, 0x0f: // SO and SI
 		t.shifted = c == 0x0e
@@ -34,6 +31,15 @@ func (t *terminal) tabs(n int) {
 	}
 }
 
+// withoutControls is an escape sequence without the control characters at its start, which act by
+// themselves.
+func withoutControls(b []byte) []byte {
+	for len(b) > 1 && b[0] < 0x20 {
+		b = b[1:]
+	}
+	return b
+}
+
 // sequence acts on an escape sequence, without its ESC. What it does not know does nothing.
 func (t *terminal) sequence(b []byte) {
 	s := t.on()
@@ -45,7 +51,7 @@ func (t *terminal) sequence(b []byte) {
 	case "(0", ")0": // DEC special graphics
 		t.drawing[b[0]-'('] = true
 	case "7": // DECSC
-		s.saved = point{s.x, s.y}
+		t.save()
 	case "8": // DECRC
 		t.restore()
 	case "D": // IND
@@ -54,6 +60,7 @@ func (t *terminal) sequence(b []byte) {
 		s.x = 0
 		t.index()
 	case "M": // RI
+		t.raised = true
 		s.wrapNext = false
 		if s.y == s.top {
 			t.scroll(s.top, -1)
@@ -111,9 +118,9 @@ func (t *terminal) controlSequence(b []byte) {
 	switch {
 	case intermediate != 0:
 		if intermediate == '!' && final == 'p' { // DECSTR
-			t.noWrap, t.insert, t.origin, t.shifted, t.drawing = false, false, false, false, [2]bool{}
+			t.noWrap, t.insert, t.origin, t.shifted, t.hidden, t.drawing = false, false, false, false, false, [2]bool{}
 			s := t.on()
-			s.top, s.bottom, s.saved = 0, t.height-1, point{}
+			s.top, s.bottom, s.saved, s.savedHidden = 0, t.height-1, point{}, false
 		}
 		return
 	case private == '?' && (final == 'h' || final == 'l'):
@@ -128,7 +135,10 @@ func (t *terminal) controlSequence(b []byte) {
 	s := t.on()
 	n := max(1, p[0])
 	switch final {
+	case 'm': // SGR
+		t.hidden = conceal(numbers, t.hidden)
 	case 'A': // CUU
+		t.raised = true
 		t.moveTo(s.x, max(s.y-n, edge(s.y >= s.top, s.top, 0)))
 	case 'B', 'e': // CUD, VPR
 		t.moveTo(s.x, min(s.y+n, edge(s.y <= s.bottom, s.bottom, t.height-1)))
@@ -139,6 +149,7 @@ func (t *terminal) controlSequence(b []byte) {
 	case 'E': // CNL
 		t.moveTo(0, min(s.y+n, edge(s.y <= s.bottom, s.bottom, t.height-1)))
 	case 'F': // CPL
+		t.raised = true
 		t.moveTo(0, max(s.y-n, edge(s.y >= s.top, s.top, 0)))
 	case 'G', '`': // CHA, HPA
 		t.moveTo(n-1, s.y)
@@ -155,11 +166,13 @@ func (t *terminal) controlSequence(b []byte) {
 	case 'K':
 		t.eraseLine(p[0])
 	case 'X': // ECH
-		s.rows[s.y].erase(s.x, min(s.x+n, t.width), t.width)
+		t.erase(s.y, s.x, min(s.x+n, t.width))
 	case '@': // ICH
+		t.disturb(s.y, t.width-min(n, t.width-s.x), t.width, nil)
 		s.rows[s.y].insert(s.x, n, t.width)
 		s.wrapNext = false
 	case 'P': // DCH
+		t.disturb(s.y, s.x, s.x+n, nil)
 		s.rows[s.y].remove(s.x, n)
 		s.wrapNext = false
 	case 'L', 'M': // IL, DL
@@ -179,7 +192,7 @@ func (t *terminal) controlSequence(b []byte) {
 	case 'b': // REP
 		if t.last > 0 {
 			for range min(n, t.width-s.x) {
-				t.put(t.last, displaywidth.Rune(t.last))
+				t.put(t.last, widthOf(t.last))
 			}
 		}
 	case 'r': // DECSTBM
@@ -198,10 +211,46 @@ func (t *terminal) controlSequence(b []byte) {
 			}
 		}
 	case 's':
-		s.saved = point{s.x, s.y}
+		t.save()
 	case 'u':
 		t.restore()
 	}
+}
+
+// conceal reads the parameters of SGR and returns whether what follows is invisible, where hidden
+// says so of what came before.
+func conceal(numbers []byte, hidden bool) bool {
+	const mode = -1 // of skip: the next parameter says how many more the colour has
+	n, skip, parts := 0, 0, false
+	for i := 0; i <= len(numbers); i++ {
+		if i < len(numbers) && numbers[i] != ';' {
+			switch c := numbers[i]; {
+			case c == ':': // the parts of a parameter, as those of a colour, are no parameters
+				parts = true
+			case '0' <= c && c <= '9' && !parts:
+				n = min(n*10+int(c-'0'), maxParameter)
+			}
+			continue
+		}
+		switch {
+		case skip == mode && n == 2: // red, green and blue
+			skip = 3
+		case skip == mode && n == 5: // of a palette
+			skip = 1
+		case skip == mode:
+			skip = 0
+		case skip > 0:
+			skip--
+		case (n == 38 || n == 48 || n == 58) && !parts:
+			skip = mode
+		case n == 0 || n == 28:
+			hidden = false
+		case n == 8:
+			hidden = true
+		}
+		n, parts = 0, false
+	}
+	return hidden
 }
 
 // edge is the row at which a cursor that moves up or down stops: that of what scrolls for one that is inside.
@@ -220,15 +269,29 @@ func (t *terminal) moveTo(x, y int) {
 
 // position moves the cursor to a row that counts from the top of what scrolls, where DECOM says so.
 func (t *terminal) position(x, y int) {
+	t.placed = true
 	if s := t.on(); t.origin {
 		y = min(y+s.top, s.bottom)
 	}
 	t.moveTo(x, y)
 }
 
+// save keeps the cursor and whether what is written is invisible, restore brings them back.
+func (t *terminal) save() {
+	s := t.on()
+	s.saved, s.savedHidden = point{s.x, s.y}, t.hidden
+}
+
 func (t *terminal) restore() {
 	s := t.on()
+	t.placed, t.hidden = true, s.savedHidden
 	t.moveTo(s.saved.x, s.saved.y)
+}
+
+// erase blanks cells of a row.
+func (t *terminal) erase(y, x, end int) {
+	t.disturb(y, x, end, nil)
+	t.on().rows[y].erase(x, end, t.width)
 }
 
 func (t *terminal) eraseDisplay(what int) {
@@ -241,16 +304,16 @@ func (t *terminal) eraseDisplay(what int) {
 			s.rows[i].erase(0, t.width, t.width)
 		}
 	case what == 0:
-		s.rows[s.y].erase(s.x, t.width, t.width)
-		for i := s.y + 1; i < t.height; i++ {
-			s.rows[i].erase(0, t.width, t.width)
+		t.erase(s.y, s.x, t.width)
+		for y := s.y + 1; y < t.height; y++ {
+			t.erase(y, 0, t.width)
 		}
 	case what == 1:
 		t.tellAbove()
-		for i := range s.y {
-			s.rows[i].erase(0, t.width, t.width)
+		for y := range s.y {
+			t.erase(y, 0, t.width)
 		}
-		s.rows[s.y].erase(0, s.x+1, t.width)
+		t.erase(s.y, 0, s.x+1)
 	}
 }
 
@@ -259,11 +322,11 @@ func (t *terminal) eraseLine(what int) {
 	s.wrapNext = false
 	switch what {
 	case 0:
-		s.rows[s.y].erase(s.x, t.width, t.width)
+		t.erase(s.y, s.x, t.width)
 	case 1:
-		s.rows[s.y].erase(0, s.x+1, t.width)
+		t.erase(s.y, 0, s.x+1)
 	case 2:
-		s.rows[s.y].erase(0, t.width, t.width)
+		t.erase(s.y, 0, t.width)
 	}
 }
 
@@ -279,8 +342,7 @@ func (t *terminal) privateMode(mode int, set bool) {
 		t.switchScreen(set, mode == 1049)
 	case 1048:
 		if set {
-			s := t.on()
-			s.saved = point{s.x, s.y}
+			t.save()
 		} else {
 			t.restore()
 		}
@@ -296,8 +358,12 @@ func (t *terminal) switchScreen(alternate, withCursor bool) {
 	t.tell()
 	from := t.on()
 	t.alternate = alternate
-	if alternate {
+	switch {
+	case alternate:
 		t.alt.reset(t.height, 0)
+		t.mainHidden = t.hidden
+	case withCursor:
+		t.hidden = t.mainHidden
 	}
 	to := t.on()
 	if alternate || !withCursor {
@@ -306,109 +372,4 @@ func (t *terminal) switchScreen(alternate, withCursor bool) {
 	if !alternate {
 		t.alt = screen{}
 	}
-}
-
-// acting are the final bytes of the control sequences that change more than colours.
-const acting = "@ABCDEFGHILMPSTXZ`abdefrsuhl"
-
-// isStill says that bytes do nothing on a fresh terminal but show what scan reads of them, at the cursor: nothing that they show is
-// overwritten, erased or moved, and no mode changes.
-func isStill(b []byte, state parser) bool {
-	shown := false
-	start := -1
-	for i := 0; i < len(b); i++ {
-		c := b[i]
-		if state == ground && c >= 0x20 && c != del {
-			shown = true
-			i += max(schema.PrintableLength(b[i:])-1, 0)
-			continue
-		}
-		if n := colour(b[i:]); state == ground && n > 0 { // so often that it has a way of its own
-			i += n - 1
-			continue
-		}
-		next, visible := state.next(c)
-		start = state.began(next, c, i, start)
-		switch {
-		case visible && c >= 0x80:
-			shown = true
-		case c < 0x20 && c != esc && (visible || state == escape || state == escapeMid || state == control):
-			switch c {
-			case '\t':
-				if !visible {
-					return false
-				}
-				shown = true
-			case '\r':
-				if shown && !isEnd(b[i:]) {
-					return false
-				}
-			case '\n':
-				if i < len(b)-1 {
-					return false
-				}
-			case '\b', '\v', '\f', 0x0e, 0x0f:
-				return false
-			}
-		case next == ground && c != can && c != sub && start >= 0 &&
-			(state == escape || state == escapeMid || state == control || state == textEsc && c != '\\'):
-			if !isStillSequence(b[start+1 : i+1]) {
-				return false
-			}
-		}
-		state = next
-	}
-	return true
-}
-
-// colour is the length of the SGR sequence at the start of b, or 0.
-func colour(b []byte) int {
-	if len(b) < 3 || b[0] != esc || b[1] != '[' {
-		return 0
-	}
-	for i, c := range b[2:] {
-		if c == 'm' {
-			return i + 3
-		}
-		if c < 0x20 || c >= 0x40 {
-			return 0
-		}
-	}
-	return 0
-}
-
-// isEnd says that bytes are a line end.
-func isEnd(b []byte) bool {
-	return len(trimEnd(b)) == 0
-}
-
-func isStillSequence(b []byte) bool {
-	if b[0] != '[' {
-		if b[0] == '(' || b[0] == ')' { // a character set: ASCII is in use already
-			return len(b) == 2 && b[1] != '0'
-		}
-		return len(b) > 1 || strings.IndexByte("78DEMc", b[0]) < 0
-	}
-	private, numbers, intermediate, final := divide(b[1:])
-	switch {
-	case final == 'p' && intermediate == '!':
-		return false
-	case intermediate != 0:
-		return true
-	case private == '?' && (final == 'h' || final == 'l'):
-		p, count := parameters(numbers)
-		for _, mode := range p[:count] {
-			switch mode {
-			case 6, 7, 47, 1047, 1048, 1049:
-				return false
-			}
-		}
-		return true
-	case final == 'K' || final == 'J': // to the right and below nothing is there yet
-		p, _ := parameters(numbers)
-		return p[0] == 0 && (private == 0 || private == '?')
-	case private != 0:
-		return true
-	}
-	return strings.IndexByte(acting, final) < 0
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"unicode/utf8"
 
-	"github.com/clipperhouse/displaywidth"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -39,29 +38,44 @@ type terminal struct {
 	origin        bool    // DECOM is set
 	drawing       [2]bool // G0, G1 is the DEC special graphics set, and not ASCII
 	shifted       bool    // G1 is in use, and not G0
-	marks         int     // bytes of combining characters that were written since the last reset
+	marks         markTable
+	hidden        bool // what is written is invisible (SGR 8)
+	mainHidden    bool // so it was when the alternate screen was entered
 
-	// fresh says that the main screen is shown, blank, with the cursor at the left of the last row, and that no mode is set: as at
-	// the start, or after a newline that scrolled the screen. What is above is forgotten. A newline that only moved the cursor down may be
-	// of an editor that moves within its line, as readline does.
+	// fresh means that the main screen is shown, with the cursor at the left of its last row, which
+	// is blank, and that no mode is set: as at the start, or after a newline that scrolled the
+	// screen. A newline that only moved the cursor down may be of an editor that moves within its
+	// line, as readline does.
 	fresh bool
+	// history has the lines that a fresh terminal has not shown yet. recalling means that it shows
+	// them.
+	history   history
+	recalling bool
 
-	// cut says that the record before is partial.
+	// cut means that the line goes on after the record before.
 	cut bool
 
 	// Of the record at hand.
+	clock    clock
 	last     rune   // the last rune written, for REP
+	open     bool   // the newline at its end is of a control string
 	ending   bool   // its newline ends a line of which there was a record before, and which it tells again
+	raised   bool   // the cursor was moved up
+	placed   bool   // the cursor was moved to a place, or put back to one
 	out      []byte // the lines that it wrote to and that are not on the screen any more
 	lastLine int    // where the last line in out begins
 	scrolled bool   // its newline was at the bottom of the screen
 	line     []byte // of the line at hand: used again and again
+
+	transients []transient // what was erased or overwritten
+	omitted    bool        // there was more of that
 }
 
 // newTerminal makes a terminal; a width or height of 0 is unknown.
 func newTerminal(width, height int) *terminal {
 	t := new(terminal)
 	t.width, t.height = bounded(width, height)
+	t.clock.stop()
 	t.reset(t.height - 1)
 	t.fresh = true
 	return t
@@ -70,7 +84,12 @@ func newTerminal(width, height int) *terminal {
 // isNew says that the terminal is as newTerminal makes it.
 func (t *terminal) isNew(width, height int) bool {
 	width, height = bounded(width, height)
-	return t.fresh && t.width == width && t.height == height
+	return t.isBlank() && t.width == width && t.height == height
+}
+
+// isBlank reports whether the terminal is fresh and remembers nothing.
+func (t *terminal) isBlank() bool {
+	return t.fresh && t.history.lines == 0 && t.main.size() == 0 && t.main.saved == point{} && !t.main.savedHidden
 }
 
 func bounded(width, height int) (int, int) {
@@ -85,14 +104,18 @@ func (t *terminal) reset(y int) {
 	t.main.reset(t.height, y)
 	t.alt = screen{}
 	t.alternate, t.noWrap, t.insert, t.origin, t.shifted = false, false, false, false, false
+	t.hidden, t.mainHidden = false, false
 	t.drawing = [2]bool{}
-	t.marks = 0
+	t.marks.clear()
 }
 
 // forget makes the terminal fresh.
 func (t *terminal) forget() {
 	t.reset(t.height - 1)
-	t.out, t.fresh, t.cut = t.out[:0], true, false
+	t.history.log, t.history.lines = t.history.log[:0], 0
+	t.out, t.fresh, t.cut, t.recalling = t.out[:0], true, false, false
+	t.transients, t.omitted = t.transients[:0], false
+	t.clock.stop()
 }
 
 // on is the screen that is shown.
@@ -103,14 +126,20 @@ func (t *terminal) on() *screen {
 	return &t.main
 }
 
-// isStill says that a piece of a line does nothing on the terminal but show what scan reads of it, at the cursor. plain says that it is plain.
-func (t *terminal) isStill(p piece, plain bool) bool {
-	return t.fresh && (plain || isStill(p.log, p.state))
+// effectOf returns what a piece of a line does on the terminal.
+func (t *terminal) effectOf(p piece) effect {
+	switch {
+	case !t.fresh:
+		return anywhere
+	case p.plain:
+		return still
+	}
+	return effectOf(p.log, p.state)
 }
 
-// passesOver says that nothing of a still piece has to be remembered: it need not be shown.
+// passesOver reports whether a piece that is still, or on its line, need not be shown now.
 func (t *terminal) passesOver(p piece) bool {
-	return p.cause == full || p.cause == whole && bytes.HasSuffix(p.log, crlf)
+	return p.state == ground && (p.cause == full || p.cause == whole && bytes.HasSuffix(p.log, crlf))
 }
 
 var crlf = []byte("\r\n")
@@ -123,11 +152,16 @@ func (t *terminal) show(dst []byte, p piece) (text []byte, ok bool) {
 			text, ok = dst, false
 		}
 	}()
-	t.fresh, t.last, t.scrolled = false, 0, false
-	t.ending = p.cause == whole && t.cut && !t.alternate
+	if t.fresh {
+		t.recall()
+	}
+	t.fresh, t.last, t.scrolled, t.raised, t.placed, t.open = false, 0, false, false, false, p.open
+	t.ending = p.cause == whole && t.cut && !t.alternate && !p.open
+	t.clock.start(p.arrivals)
 	t.feed(p.log, p.state)
 	t.tell()
-	text = append(dst, t.out...)
+	text = t.appendTold(dst)
+	t.clock.stop()
 	t.settle(p)
 	return text, true
 }
@@ -136,10 +170,13 @@ func (t *terminal) show(dst []byte, p piece) (text []byte, ok bool) {
 func (t *terminal) feed(b []byte, state parser) {
 	start := -1 // of the sequence at hand; one whose start is in another record is passed over
 	for i := 0; i < len(b); {
+		if i >= t.clock.next {
+			t.clock.reach(i)
+		}
 		c := b[i]
 		if state == ground && c >= 0x20 && c != del {
 			if c < utf8.RuneSelf {
-				n := schema.PrintableLength(b[i:])
+				n := schema.PrintableLength(b[i:min(len(b), t.clock.next)])
 				t.putPlain(b[i : i+n])
 				i += n
 				continue
@@ -151,7 +188,7 @@ func (t *terminal) feed(b []byte, state parser) {
 			case r == '\u2028' || r == '\u2029':
 				t.put(' ', 1)
 			default:
-				t.put(r, displaywidth.Rune(r))
+				t.put(unmarked(r), widthOf(r))
 			}
 			continue
 		}
@@ -163,13 +200,13 @@ func (t *terminal) feed(b []byte, state parser) {
 		}
 		i++
 		switch {
-		case c == '\n' && i == len(b): // it ends the line, whatever the state
+		case c == '\n' && i == len(b) && !t.open: // it ends the line, whatever the state
 			t.endLine(i > 1 && b[i-2] == '\r')
 		case c < 0x20 && (visible || state == escape || state == escapeMid || state == control):
 			t.control(c)
 		case next == ground && (state == escape || state == escapeMid || state == control || state == textEsc && c != '\\'):
 			if c != can && c != sub && start >= 0 {
-				t.sequence(b[start+1 : i])
+				t.sequence(withoutControls(b[start+1 : i]))
 			}
 		}
 		state = next
@@ -183,6 +220,9 @@ func (t *terminal) endLine(returned bool) {
 	if t.ending {
 		s.rows[s.y].written = true
 	}
+	if t.raised && !t.placed && !t.alternate {
+		t.joinEdited()
+	}
 	if returned {
 		s.x = 0
 	}
@@ -190,94 +230,19 @@ func (t *terminal) endLine(returned bool) {
 	t.index()
 }
 
-// put writes a rune of a width at the cursor.
-func (t *terminal) put(r rune, width int) {
+// joinEdited has the record tell the rows between those that it wrote to above the cursor: they are
+// of one command, where an editor moved up in it. An editor does not know where on the screen it
+// is, so that it moves by so many rows, and not to a place.
+func (t *terminal) joinEdited() {
 	s := t.on()
-	if width <= 0 {
-		t.mark(r)
-		return
-	}
-	width = min(width, t.width)
-	if t.drawingNow() && '_' <= r && r <= '~' {
-		r = drawings[r-'_']
-	}
-	if s.wrapNext || s.x+width > t.width {
-		if t.noWrap {
-			s.x = t.width - width
-		} else {
-			s.rows[s.y].wrapped = true
-			s.x = 0
-			t.index()
+	for y := range s.y {
+		if s.rows[y].written {
+			for ; y < s.y; y++ {
+				s.rows[y].written = true
+			}
+			return
 		}
-		s.wrapNext = false
 	}
-	row := &s.rows[s.y]
-	if t.insert {
-		row.insert(s.x, width, t.width)
-	}
-	if s.x+width == t.width { // whatever was wrapped from here is not any more
-		row.wrapped = false
-	}
-	row.set(s.x, cell{rune: r}, width)
-	t.last = r
-	s.x += width
-	if s.x >= t.width {
-		s.x, s.wrapNext = t.width-1, !t.noWrap
-	}
-}
-
-// putPlain puts printable ASCII, as much at once as goes into the row.
-func (t *terminal) putPlain(b []byte) {
-	for len(b) > 0 {
-		s := t.on()
-		n := min(len(b), t.width-s.x)
-		if s.wrapNext || t.insert || t.drawingNow() || n <= 1 {
-			t.put(rune(b[0]), 1)
-			b = b[1:]
-			continue
-		}
-		row := &s.rows[s.y]
-		row.setPlain(s.x, b[:n])
-		t.last = rune(b[n-1])
-		if s.x += n; s.x == t.width {
-			row.wrapped = false // as in put
-			s.x, s.wrapNext = t.width-1, !t.noWrap
-		}
-		b = b[n:]
-	}
-}
-
-func (t *terminal) drawingNow() bool {
-	if t.shifted {
-		return t.drawing[1]
-	}
-	return t.drawing[0]
-}
-
-// drawings are the runes of the DEC special graphics set, from _ on.
-var drawings = []rune(" ◆▒␉␌␍␊°±␤␋┘┐┌└┼⎺⎻─⎼⎽├┤┴┬│≤≥π≠£·")
-
-// mark puts a combining character on the rune before the cursor.
-func (t *terminal) mark(r rune) {
-	s := t.on()
-	x := s.x
-	if !s.wrapNext {
-		x--
-	}
-	cells := s.rows[s.y].cells
-	if x < 0 || x >= len(cells) {
-		return
-	}
-	if cells[x].rune == wideTail {
-		x--
-	}
-	n := utf8.RuneLen(r)
-	if cells[x].rune <= 0 || len(cells[x].marks)+n > maxMarks || t.marks+n > maxAllMarks {
-		return
-	}
-	t.marks += n
-	cells[x].marks += string(r)
-	s.rows[s.y].written = true
 }
 
 // index moves the cursor down, and scrolls at the bottom.
@@ -313,15 +278,22 @@ func (t *terminal) scroll(top, n int) {
 
 // leave tells a row that leaves the screen, if the record at hand wrote to it. At the top it may be of a line that goes on.
 func (t *terminal) leave(r *row, atTop bool) {
+	if t.recalling {
+		return
+	}
 	if !atTop {
 		if r.written {
-			t.line = r.appendText(t.line[:0])
+			t.line = r.appendText(t.line[:0], &t.marks)
 			t.tellLine(t.line)
 		}
 		return
 	}
 	s := t.on()
-	s.above = r.appendText(s.above)
+	if !r.wrapped && !r.written && !s.aboveWritten { // the line's end, and no text has it
+		s.above = s.above[:0]
+		return
+	}
+	s.above = r.appendText(s.above, &t.marks)
 	s.above = s.above[:cutText(s.above, maxText)]
 	s.aboveWritten = s.aboveWritten || r.written
 	if !r.wrapped {
@@ -358,9 +330,12 @@ func (t *terminal) tell() {
 			}
 			for i := first; i < end; i++ {
 				r := &s.rows[i]
-				r.written = false
 				r.trim()
-				t.line = r.appendText(t.line)
+				t.line = r.appendText(t.line, &t.marks)
+				if r.written {
+					r.written, r.entered = false, false
+					forgetArrivals(r.cells)
+				}
 			}
 			t.tellLine(t.line)
 		}
@@ -397,11 +372,13 @@ func cutText(text []byte, limit int) int {
 // settle ends a record: it forgets what needs not be remembered, or is too much to be.
 func (t *terminal) settle(p piece) {
 	t.out = t.out[:0]
-	t.cut = p.cause != whole
-	plain := !t.alternate && !t.noWrap && !t.insert && !t.origin && !t.shifted && t.drawing == [2]bool{} &&
+	t.cut = p.cause != whole || p.open
+	plain := !t.alternate && !t.noWrap && !t.insert && !t.origin && !t.shifted && !t.hidden && t.drawing == [2]bool{} &&
 		t.main.top == 0 && t.main.bottom == t.height-1
 	switch {
-	case plain && (p.cause == full || t.scrolled && t.main.x == 0 || p.cause != whole && t.soFar() > maxSoFar):
+	case plain && t.scrolled && t.main.x == 0:
+		t.settleFresh()
+	case plain && (p.cause == full || p.cause != whole && t.soFar() > maxSoFar):
 		t.forget()
 	case t.main.size()+t.alt.size()+len(t.main.above)+len(t.alt.above) > maxCells:
 		t.forget()
@@ -411,10 +388,7 @@ func (t *terminal) settle(p piece) {
 // soFar counts the cells of the line that the cursor is in.
 func (t *terminal) soFar() int {
 	s := &t.main
-	first := s.y
-	for first > 0 && s.rows[first-1].wrapped {
-		first--
-	}
+	first, _ := s.lineAt(s.y)
 	n := 0
 	if first == 0 {
 		n = len(s.above)
@@ -423,63 +397,4 @@ func (t *terminal) soFar() int {
 		n += len(s.rows[i].cells)
 	}
 	return n
-}
-
-// resize gives the terminal another size, between two records. The main screen keeps the cursor's distance to its bottom, as terminals do
-// that have rows of before to show at the top; the alternate one keeps its top, for its program to draw again.
-func (t *terminal) resize(width, height int) {
-	width, height = bounded(width, height)
-	if t.fresh {
-		t.width, t.height = width, height
-		t.forget()
-		return
-	}
-	t.width = width
-	t.main.resize(width, height, true)
-	if t.alt.rows != nil {
-		t.alt.resize(width, height, false)
-	}
-	t.height = height
-}
-
-// resize keeps the rows at the bottom, or at the top, of a screen that no record has written to since it was told.
-func (s *screen) resize(width, height int, atBottom bool) {
-	old := s.rows
-	s.rows = make([]row, height)
-	drop := max(0, len(old)-height) // rows that have no place
-	if atBottom {
-		below := min(drop, len(old)-1-s.y) // blank or not: the cursor has to stay
-		old = old[:len(old)-below]
-		old[len(old)-1].wrapped = old[len(old)-1].wrapped && below == 0
-		if drop -= below; drop > 0 {
-			if old[drop-1].wrapped {
-				for i := range drop {
-					s.above = old[i].appendText(s.above)
-					if !old[i].wrapped {
-						s.above = s.above[:0]
-					}
-				}
-				s.above = s.above[:cutText(s.above, maxText)]
-			} else {
-				s.above = s.above[:0]
-			}
-			old = old[drop:]
-			s.y -= drop
-		}
-		down := height - len(old)
-		copy(s.rows[down:], old)
-		s.y += down
-	} else {
-		copy(s.rows, old)
-		s.y = min(s.y, height-1)
-	}
-	for i := range s.rows {
-		if r := &s.rows[i]; len(r.cells) > width {
-			r.erase(width, len(r.cells), len(r.cells))
-			r.written = false
-		}
-	}
-	s.x, s.wrapNext = min(s.x, width-1), false
-	s.saved = point{min(s.saved.x, width-1), min(s.saved.y, height-1)}
-	s.top, s.bottom = 0, height-1
 }

@@ -165,8 +165,8 @@ func TestTerminalIsNeedless(t *testing.T) {
 		}
 		line = append(line, "\r\n"...)
 		terminal := newTerminal(60, 1+rng.IntN(5))
-		p := piece{log: line, cause: whole}
-		if !terminal.passesOver(p) || !terminal.isStill(p, schema.IsPrintable(trimEnd(line))) {
+		p := piece{log: line, cause: whole, plain: isPlain(line, ground)}
+		if !terminal.passesOver(p) || terminal.effectOf(p) != still {
 			t.Fatalf("%q needs a terminal", line)
 		}
 		want, _, _ := scan(nil, trimEnd(line), ground, true)
@@ -184,7 +184,7 @@ func TestTerminalIsNeedless(t *testing.T) {
 	// And what is not still is shown on a terminal.
 	for _, line := range []string{"a\bb", "a\rb", "a\vb", "a\x1b[Ab", "a\x1b[2Kb", "a\x1b[1Jb", "a\x1b[?1049hb", "a\x1b[?25;7lb", "a\x1b[4hb", "a\x1b7", "a\x1b8", "\x1b(0q",
 		"\x0eq", "a\x1bMb", "a\x1bcb", "a\x1b[3bb", "a\x1b[!pb", "a\x1b[1\bmb", "a\x1b]0;x\x1b8b", "a\x1b[ub"} {
-		if newTerminal(80, 24).isStill(piece{log: []byte(line + "\r\n")}, false) {
+		if newTerminal(80, 24).effectOf(piece{log: []byte(line + "\r\n")}) == still {
 			t.Errorf("%q needs no terminal", line)
 		}
 	}
@@ -347,7 +347,7 @@ func TestTerminalThatFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := script{t: t, tr: tr}
-	tr.terminal.main.y = 1000 // outside
+	tr.terminal.main.y, tr.terminal.fresh = 1000, false // outside
 	s.show(schema.FrameStdout, "x\rone\r\n")
 	s.show(schema.FrameStdout, "x\rtwo\r\n")
 	s.end()

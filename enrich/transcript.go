@@ -103,7 +103,7 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 	}
 	for i := range t.lines {
 		t.lines[i].consumed = r.Consumed[i]
-		t.lines[i].state = parser(r.Parser[i])
+		t.lines[i].state, t.lines[i].hidden = parser(r.Parser[i]&^hiddenParser), r.Parser[i]&hiddenParser != 0
 	}
 	return t, nil
 }
@@ -188,7 +188,7 @@ func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
 	var missing uint64
 	for i := range t.lines {
 		l := &t.lines[i]
-		l.state = ground
+		l.state, l.hidden = ground, false
 		if c.Offset[i] > l.consumed {
 			missing += c.Offset[i] - l.consumed
 			l.consumed = c.Offset[i]
@@ -252,7 +252,7 @@ func (t *Transcript) seal() error {
 	}
 	resume := schema.Resume{
 		Consumed: [2]uint64{t.lines[0].consumed, t.lines[1].consumed},
-		Parser:   [2]uint8{uint8(t.lines[0].state), uint8(t.lines[1].state)},
+		Parser:   [2]uint8{t.lines[0].parserState(), t.lines[1].parserState()},
 		Events:   t.events,
 		Digest:   digest, TextDigest: textDigest,
 		Ended: t.ended,
@@ -272,18 +272,19 @@ func (t *Transcript) seal() error {
 func (t *Transcript) emit(l *line, p piece) {
 	b := t.buffers
 	read := trimEnd(p.log)
-	plain := p.state == ground && schema.IsPrintable(read)
 	onTerminal := t.terminal != nil && l.stream == schema.Stdout
-	still := !onTerminal || t.terminal.isStill(p, plain)
 	known := false
-	if onTerminal && !(still && t.terminal.passesOver(p)) {
-		b.text, known = t.terminal.show(b.text[:0], p)
-		known = known && !still
+	if !onTerminal {
+		if l.hidden || !p.plain && needsTerminal(p) {
+			b.text, known = b.showLoose(b.text[:0], p, &l.hidden)
+		}
+	} else {
+		b.text, known = t.terminal.read(b.text[:0], p, b)
 	}
 	switch {
 	case known:
 		read = b.text
-	case !plain:
+	case !p.plain:
 		b.text, _, _ = scan(b.text[:0], read, p.state, true)
 		read = b.text
 	}
@@ -348,7 +349,7 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 // event makes the record of an event and, at the end, signs the totals.
 func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	b := t.buffers
-	b.text, _, _ = scan(b.text[:0], []byte(sentence(e, d)), ground, true)
+	b.text = appendEventText(b.text[:0], e, d)
 	b.record = schema.Record{Event: e, Time: at, Detail: d, Text: b.text}
 	if e == schema.EventEnd {
 		total := t.offset

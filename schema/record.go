@@ -81,10 +81,13 @@ type Record struct {
 	// Log is the exact bytes, with the newline that ended the line; empty for all but EventOutput.
 	Log []byte
 	// Text is the record as a person reads it: valid UTF-8 without control characters, escape
-	// sequences or line end. In a session with a terminal it is what the terminal shows, at the record's end, in the lines
-	// that the record wrote to, as it is after backspaces, carriage returns and movements of the cursor: the whole of a line, also of one that began
-	// in the records before, and " ⏎ " between lines where there are several, as with full-screen programs. It is empty where
-	// nothing was written. See package enrich for what is not guaranteed. For an event it is a sentence that tells it.
+	// sequences or line end. In a session with a terminal it has the lines that the record wrote
+	// to, as the terminal shows them at the record's end, after backspaces, carriage returns and
+	// movements of the cursor: the whole of a line, also of one that began in the records before,
+	// and " ⏎ " between lines where there are several. A line that stood there and is gone is in
+	// ⌫⟦…⟧, and what was written as invisible in ◌⟦…⟧; no other text has these brackets. It is
+	// empty where nothing was written. See package enrich for what is not guaranteed. For an event
+	// it is a sentence about it.
 	Text []byte
 	// Timing tells when the bytes of Log arrived: "DELAY:BYTES" pairs with a space between,
 	// DELAY in microseconds since the pair before (for the first, since Time). Empty for events.

@@ -184,14 +184,23 @@ func TestFindingsQuoteNothing(t *testing.T) {
 func TestRendered(t *testing.T) {
 	key := replaytest.Key(t)
 	f := replaytest.Forms()[0]
-	for _, id := range []string{"41", "42"} {
-		made := replaytest.NewSession(t, key, id, replaytest.Options{Pieces: 60, Gap: true})
+	marked := false
+	for _, session := range []struct {
+		id      string
+		options replaytest.Options
+	}{
+		{"41", replaytest.Options{Pieces: 60, Gap: true}}, {"42", replaytest.Options{Pieces: 60, Gap: true}},
+		{"43", replaytest.Options{Pieces: 100, Slow: true}}, {"44", replaytest.Options{Pieces: 100, Slow: true}},
+	} {
+		id := session.id
+		made := replaytest.NewSession(t, key, id, session.options)
 		_, err := replay.Sessions(t.Context(), &replay.Files{Names: []string{"-"}, Stdin: bytes.NewReader(f.Join(f.Write(t, made.Entries())))}, replay.Selection{}, func(s *replay.Session) error {
 			texts := rendered(s.Records[0].Operation, s.Operation, s.Records)
 			if len(texts) != len(s.Records) {
 				t.Fatalf("%s: %d texts of %d records", id, len(texts), len(s.Records))
 			}
 			for i, text := range texts {
+				marked = marked || session.options.Slow && s.Operation.Interactive && bytes.Contains(text, []byte("⌫⟦$ secret"))
 				if !bytes.Equal(text, s.Records[i].Text) {
 					t.Errorf("%s: record %d: %q, want %q", id, i+1, text, s.Records[i].Text)
 				}
@@ -201,5 +210,8 @@ func TestRendered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	if !marked {
+		t.Error("no text has what was erased after a moment: the test tests less than it says")
 	}
 }

@@ -128,7 +128,8 @@ func rendered(common, described *schema.Operation, records []*replay.Record) (te
 	return texts
 }
 
-// framesOf is what the capture had of a record.
+// framesOf is what the capture had of a record, with the times of its bytes: a text depends on how
+// long something was shown.
 func framesOf(op *schema.Operation, r *replay.Record) ([]schema.Frame, error) {
 	var f schema.Frame
 	var err error
@@ -143,10 +144,18 @@ func framesOf(op *schema.Operation, r *replay.Record) ([]schema.Frame, error) {
 	case schema.EventEnd:
 		f, err = schema.DetailFrame(schema.FrameEnd, at, r.Detail)
 	default:
-		f = schema.Frame{Kind: schema.FrameStdout, Time: r.Time, Payload: r.Log}
-		if r.Stream == schema.Stderr {
-			f.Kind = schema.FrameStderr
-		}
+		return outputFrames(r), nil
 	}
 	return []schema.Frame{f}, err
+}
+
+func outputFrames(r *replay.Record) (frames []schema.Frame) {
+	kind := schema.FrameStdout
+	if r.Stream == schema.Stderr {
+		kind = schema.FrameStderr
+	}
+	for f := range r.Frames() {
+		frames = append(frames, schema.Frame{Kind: kind, Time: f.Time, Payload: f.Bytes})
+	}
+	return frames
 }

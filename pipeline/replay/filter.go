@@ -9,13 +9,16 @@ import (
 // A Filter passes on what a session showed as far as it can only show something, so that a recording can be played on
 // somebody's terminal whoever made it. The zero value is ready; it is for one goroutine.
 //
-// What passes is a list: printable runes; the control characters BEL, BS, HT, LF, VT, FF, CR, SO and SI; and the sequences that
-// move the cursor, write, erase, scroll, colour, choose a character set, the cursor's shape, or the alternate screen. Everything
-// else is dropped, among it all to which a terminal answers (ENQ, DA, DSR, DECRQM, DECRQSS, DECRQCRA, XTVERSION, title and
-// size reports), each control string (OSC with titles, colours, links and the clipboard; DCS, APC, PM, SOS with graphics),
-// what changes keys or has the terminal send input (mouse, focus, bracketed paste, keyboard protocols), prints, resizes the
-// window, moves tab stops or erases the lines above the window. A full reset (RIS) becomes one of the modes and of the screen alone.
-// Bytes that are not UTF-8 become U+FFFD, so that no terminal takes them for 8-bit controls.
+// What passes is a list: printable runes; the control characters BEL, BS, HT, LF, VT, FF, CR, SO
+// and SI; and the sequences that move the cursor, write, erase, scroll, colour, choose a character
+// set, the cursor's shape, or the alternate screen. Everything else is dropped, among it all to
+// which a terminal answers (ENQ, DA, DSR, DECRQM, DECRQSS, DECRQCRA, XTVERSION, title and size
+// reports), each control string (OSC with titles, colours, links and the clipboard; DCS, APC, PM,
+// SOS with graphics; the titles of screen and tmux, ESC k), what changes keys or has the terminal
+// send input (mouse, focus, bracketed paste, keyboard protocols), prints, resizes the window, moves
+// tab stops or erases the lines above the window. A full reset (RIS) becomes one of the modes and
+// of the screen alone. Bytes that are not UTF-8 become U+FFFD, so that no terminal takes them for
+// 8-bit controls.
 //
 // What passes is not proof against mistakes of a terminal in sequences that are on the list.
 type Filter struct {
@@ -58,13 +61,14 @@ func (f *Filter) Append(dst, b []byte) []byte {
 		case c == 0x18 || c == 0x1a: // CAN and SUB end a sequence
 			f.state, f.held = atGround, f.held[:0]
 		case f.state == inString:
-			c2 := len(f.held) > 0 // the first byte of U+009C, perhaps, which ends it
+			// U+009C ends it, and so does a byte 0x9C that is of no rune.
+			ends := c == '\a' || c == 0x9c && (len(f.held) == 0 || f.held[0] == 0xc2)
 			f.held = f.held[:0]
 			switch {
-			case c == '\a', c2 && c == 0x9c:
+			case ends:
 				f.state = atGround
 				continue
-			case c == 0xc2:
+			case c >= utf8.RuneSelf:
 				f.held = append(f.held, c)
 			}
 		case c == 0x7f: // is nothing
@@ -125,7 +129,7 @@ func (f *Filter) escape(dst []byte, c byte) []byte {
 		case '[':
 			f.state = inControl
 			return dst
-		case ']', 'P', 'X', '^', '_':
+		case ']', 'P', 'X', '^', '_', 'k': // k: a title of screen and tmux
 			f.state = inString
 			return dst
 		case '7', '8', 'D', 'E', 'M':

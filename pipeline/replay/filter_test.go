@@ -21,6 +21,8 @@ var filtered = []struct{ in, want string }{
 	{"a\x1bP$qm\x1b\\\x1bP+q544e\x1b\\\x1bPq#0;2;0;0;0~\x1b\\b", "ab"},
 	{"a\x1b]52;c;?\x07\x1b]52;c;ZWNobw==\x1b\\\x1b]11;?\x1b\\\x1b]4;1;?\x07\x1b]10;?\u009cb", "ab"},
 	{"a\x1b_Ga=q;AAAA\x1b\\\x1b^x\x1b\\\x1bXx\x1b\\b", "ab"},
+	{"a\x1bktitle\x1b\\b\x1bkgr\u00f6\u00dfe\u00dc\x07c\x1bktwo\r\nlines\x18d\x1bkx\x1ae\x1b]0;x\x9cf\x1bk\u00dc\x1b[6n\x1bkx\u009cg", "abcdefg"},
+	{"a\x1b^x\x18b\x1b_x\x1ac\x1bXx\x18d\x1bPx\ny\x1ae\x1b^x\ny\x9cf", "abcdef"},
 	// What changes what a terminal sends, or lasts.
 	{"a\x1b]0;title\x07\x1b]2;rm -rf\x1b\\\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "alink"},
 	{"a\x1b[?1000h\x1b[?1002h\x1b[?1003h\x1b[?1006h\x1b[?1004h\x1b[?2004h\x1b[?9h\x1b[>4;2m\x1b[>1u\x1b[=1u\x1b=\x1b[?1h\x1b[20h\x1b[2hb", "ab"},

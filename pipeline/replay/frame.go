@@ -27,7 +27,7 @@ func (s *Session) Frames() iter.Seq[Frame] {
 	return func(yield func(Frame) bool) {
 		var clock int64
 		for r := range s.Transcript() {
-			for f := range r.frames() {
+			for f := range r.Frames() {
 				clock = max(clock, f.Time)
 				f.Time = clock
 				if !yield(f) {
@@ -38,7 +38,8 @@ func (s *Session) Frames() iter.Seq[Frame] {
 	}
 }
 
-func (r *Record) frames() iter.Seq[Frame] {
+// Frames gives what happened in a record, as [Session.Frames] does, with the times that it has.
+func (r *Record) Frames() iter.Seq[Frame] {
 	return func(yield func(Frame) bool) {
 		f := Frame{Event: r.Event, Time: r.Time, Stream: r.Stream, Record: r}
 		if r.Event != schema.EventOutput {

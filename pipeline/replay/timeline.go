@@ -73,7 +73,7 @@ func (t *Timeline) Add(r *Record) {
 		t.add(Moment{Event: schema.EventGap, Notice: missingRecords(t.last+1, r.Sequence-1)})
 	}
 	t.last = r.Sequence
-	for f := range r.frames() {
+	for f := range r.Frames() {
 		t.pass(f.Time)
 		t.addFrame(&f)
 	}

@@ -34,6 +34,15 @@ var shown = []string{
 	"[session@32473 operation_id=\"7\" sequence=\"3\"] operation_id=7 x\r\n", "\r\n", "Password: ", "\r\n", "a\tb\\\"]\r\n", "$ exit\r\n",
 }
 
+// slowShown is what a slow session shows: text that is erased after a moment, invisible text, a
+// string of several lines, a command of several lines that is edited, panes, and what a command of
+// a full-screen program leaves.
+var slowShown = []string{
+	"$ ", "secret", "\r\x1b[Kls\r\n", "10%", "\r 50%", "\r100%\r\n", "\x1b[8mhidden", "\x1b[m shown\r\n", "\x1b]2;for i in 1 2\ndo true\n", "done\x07$ ls\r\n",
+	"$ for i in 1 2; do\r\n  rm $i\r\ndone", "\x1b[2A\r\x1b[11C7 8", "\x1b[2B\r\x1b[4C\r\n", "\x1b[?1049h\x1b[6;1H:s/a/b/\r1 substitution",
+	"\x1b[1;1Hleft\x1b[1;40H│right", "\x1b[1;1HLEFT", "\x1b[?1049l", "\r\n", "🇩🇪\b\b", "e\u0301 \b", "x\r\n",
+}
+
 // A Session is one as the enricher makes it.
 type Session struct {
 	Operation *schema.Operation
@@ -57,6 +66,7 @@ type Options struct {
 	Gap    bool // some of it was not recorded
 	Twist  bool // it shows something else
 	Long   bool // its command is long, and it shows long lines, where Pieces is at least 23
+	Slow   bool // it shows things one after another, which stand for a while
 }
 
 // long are lines of which some bytes need more room than others, wherever the record is written.
@@ -89,7 +99,11 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 		t.Fatal(err)
 	}
 	at := Began
-	next := func() time.Time { at = at.Add(1234567 * time.Nanosecond); return at }
+	pause := 1234567 * time.Nanosecond
+	if o.Slow {
+		pieces, pause = slowShown, 345678901*time.Nanosecond
+	}
+	next := func() time.Time { at = at.Add(pause); return at }
 	start, err := schema.StartFrame(next(), op)
 	if err != nil {
 		t.Fatal(err)
