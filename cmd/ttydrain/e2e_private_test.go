@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -140,5 +141,32 @@ func TestRunningSessionsSeeNoNewSecrets(t *testing.T) {
 			s.swap(filepath.Join(later, "token"), "HUNTER-4\n")
 			nothing("after the new secret was replaced")
 		})
+	}
+}
+
+// TestCheckFindsWhatCannotBeHidden: a secret in a folder that is too large to be covered in sessions.
+func TestCheckFindsWhatCannotBeHidden(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withDrains(`{name: a, type: https, url: "https://127.0.0.1:9/", headers: {X-Token: "file:large/token"}}`))
+	large := filepath.Join(s.dir, "large")
+	if err := os.Mkdir(large, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.write(filepath.Join(large, "token"), "abc")
+	if got := ttydrain(t, "check", "-c", s.config); got.status != 0 {
+		t.Fatalf("a small folder: %+v", got)
+	}
+	for i := range 4096 {
+		s.write(filepath.Join(large, fmt.Sprint(i)), "")
+	}
+	if got := ttydrain(t, "check", "-c", s.config); got.status != 1 || !strings.Contains(got.stderr, "ttydrain.yaml:") ||
+		!strings.Contains(got.stderr, "drains[0].headers.X-Token: ") || !strings.Contains(got.stderr, "a folder of their own") {
+		t.Errorf("%+v", got)
+	}
+	if err := os.Chmod(large, 0o700); err != nil { // it is hidden as a whole then
+		t.Fatal(err)
+	}
+	if got := ttydrain(t, "check", "-c", s.config); got.status != 0 {
+		t.Errorf("a folder that is closed to others: %+v", got)
 	}
 }

@@ -69,7 +69,6 @@ func (d *decoder) config(data []byte) (*Config, error) {
 		d.mistakes.sort()
 		return nil, d.mistakes
 	}
-	c.private, c.warnings = d.private, d.warnings
 	return c, nil
 }
 

@@ -62,6 +62,7 @@ func (c *Config) finishPrivate(d *decoder) {
 		d.keepPrivate("nats.credentials_file", c.NATS.CredentialsFile)
 		d.keepPrivate("nats.nkey_seed_file", c.NATS.NKeySeedFile)
 	}
+	c.private = d.private
 	report := d.refuse
 	if c.InsecureFilePermissions == permissionsWarn {
 		report = d.warn
@@ -83,6 +84,8 @@ func (c *Config) finishPrivate(d *decoder) {
 			report(f.Setting, "the file %s %s", quote(f.Path), problem)
 		}
 	}
+	d.warnings.sort()
+	c.warnings = d.warnings
 }
 
 // warn notes a warning about the setting at path.
