@@ -144,7 +144,8 @@ func TestRunningSessionsSeeNoNewSecrets(t *testing.T) {
 	}
 }
 
-// TestCheckFindsWhatCannotBeHidden: a secret in a folder that is too large to be covered in sessions.
+// TestCheckFindsWhatCannotBeHidden: a secret in a folder that is too large to be covered in
+// sessions.
 func TestCheckFindsWhatCannotBeHidden(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, withDrains(`{name: a, type: https, url: "https://127.0.0.1:9/", headers: {X-Token: "file:large/token"}}`))

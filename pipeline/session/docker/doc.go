@@ -3,11 +3,12 @@
 //
 // # What a session is
 //
-// A container that is configured like the app's and has nothing of it: of Spec.Container.From, a container that is there, it
-// has the image, environment, user, working folder, labels, networks (without the app's names on them, so that nobody
-// who looks for the app finds a session), resolver settings, and what restricts it (dropped capabilities,
-// resource limits of processes, the OCI runtime). It has none of its volumes, files, processes, ports,
-// devices, added capabilities or privileges. Of an image alone, it has what the image says.
+// A container that is configured like the app's and has nothing of it: of Spec.Container.From, a
+// container that is there, it has the image, environment, user, working folder, labels, networks
+// (without the app's names on them, so that nobody who looks for the app finds a session), resolver
+// settings, and all settings that restrict it (profiles, capabilities, namespaces, limits: see
+// confine.go). It has none of its volumes, files, processes, ports, devices or privileges. Of an
+// image alone, it has what the image says.
 //
 // Neither the image's entry point nor its command is run: a session runs Spec.Command, or Spec.CommandLine by a shell.
 // Process 1 is the daemon's init (docker-init), which reaps what is orphaned and passes signals on. The environment of

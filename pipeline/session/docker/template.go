@@ -21,7 +21,9 @@ type template struct {
 	user   string
 	dir    string
 	labels map[string]string
-	host   container.HostConfig // without limits
+	host   container.HostConfig // with the app's limits
+	// noNetwork says that the app was made without a network.
+	noNetwork bool
 	// first is the network that the container is made with, nil where the mode says it all; further are connected later: before
 	// API 1.44 a container can be made with one only.
 	first   *networkEnd
@@ -33,21 +35,24 @@ type networkEnd struct {
 	endpoint *network.EndpointSettings
 }
 
-// templateOf takes from the app's container what a session's has as well. It takes what names and what restricts, and never what
-// opens: no volumes, ports, devices, capabilities or privileges.
+// templateOf takes from the app's container the settings that a session's has as well: those that
+// name something and those that restrict, and none that open something, such as volumes, ports,
+// devices, capabilities or privileges.
 func templateOf(app *container.InspectResponse) (*template, error) {
 	if app.Config == nil || app.HostConfig == nil {
 		return nil, errors.New("the Docker daemon says nothing of the app's configuration")
 	}
 	h := app.HostConfig
+	confined, err := confinementOf(h)
+	if err != nil {
+		return nil, err
+	}
 	t := &template{
 		image: app.Image, env: app.Config.Env, user: app.Config.User, dir: app.Config.WorkingDir, labels: app.Config.Labels,
-		host: container.HostConfig{
-			NetworkMode: h.NetworkMode, DNS: h.DNS, DNSOptions: h.DNSOptions, DNSSearch: h.DNSSearch, ExtraHosts: h.ExtraHosts,
-			GroupAdd: h.GroupAdd, CapDrop: h.CapDrop, Runtime: h.Runtime,
-			Resources: container.Resources{Ulimits: h.Ulimits},
-		},
+		host: confined, noNetwork: app.Config.NetworkDisabled,
 	}
+	t.host.NetworkMode, t.host.ExtraHosts = h.NetworkMode, h.ExtraHosts
+	t.host.DNS, t.host.DNSOptions, t.host.DNSSearch = h.DNS, h.DNSOptions, h.DNSSearch
 	if !h.NetworkMode.IsUserDefined() || app.NetworkSettings == nil {
 		return t, nil // host, none, another container's, or the default one
 	}
@@ -94,19 +99,28 @@ func (r *Runtime) createOptions(t *template, spec session.Spec) client.Container
 		Entrypoint: command, // all of it, so that neither the image's entry point nor its command is a part
 		Env:        t.env,
 		OpenStdin:  true, StdinOnce: true, AttachStdin: true, AttachStdout: true, AttachStderr: true,
-		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+		Healthcheck:     &container.HealthConfig{Test: []string{"NONE"}},
+		NetworkDisabled: t.noNetwork,
 	}
 	if spec.Container.User != "" {
 		config.User = spec.Container.User
 	}
 	host := t.host
 	host.Init = new(true)
-	host.SecurityOpt = []string{"no-new-privileges"}
+	if host.SecurityOpt == nil { // of an image alone
+		host.SecurityOpt = []string{"no-new-privileges"}
+	}
 	host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyDisabled}
 	host.LogConfig = container.LogConfig{Type: "none"}
-	host.Memory, host.MemorySwap = spec.Memory, spec.Memory // the latter is both together
-	if spec.Pids > 0 {
-		host.PidsLimit = &spec.Pids
+	host.Memory = lower(host.Memory, spec.Memory)
+	host.MemorySwap = host.Memory // both together
+	var pids int64
+	if host.PidsLimit != nil {
+		pids = *host.PidsLimit
+	}
+	host.PidsLimit = nil
+	if pids = lower(pids, spec.Pids); pids > 0 {
+		host.PidsLimit = &pids
 	}
 	if spec.Terminal != nil {
 		config.Tty = true
