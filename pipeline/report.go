@@ -115,7 +115,7 @@ func probeRecord(drain string, like *schema.Operation, now time.Time) sinks.Entr
 func testRecord(drain, askedBy string, now time.Time) sinks.Entry {
 	const longest = 100
 	askedBy = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) || schema.IsHidden(r) {
 			return -1
 		}
 		return r

@@ -269,7 +269,7 @@ func (o *SessionOperator) kill(ctx context.Context, k schema.Kill) (KillResult, 
 // oneLine makes a text from outside one line that a terminal can show.
 func oneLine(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) || schema.IsHidden(r) {
 			return ' '
 		}
 		return r

@@ -95,7 +95,7 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 		}
 		if len(detail) > 2 { // not {}
 			dst = append(dst, ',')
-			dst = append(dst, detail[1:len(detail)-1]...)
+			dst = AppendEscaped(dst, detail[1:len(detail)-1])
 		}
 	}
 	return append(dst, '}'), nil
@@ -154,7 +154,7 @@ func encodeShared(op *Operation) ([]byte, error) {
 		return nil, fmt.Errorf("encode operation: %w", err)
 	}
 	shared[0] = ','
-	return shared[:len(shared)-1], nil
+	return AppendEscaped(nil, shared[:len(shared)-1]), nil
 }
 
 // AppendTime appends a time in nanoseconds since 1970 as RFC 3339 in UTC with nine decimals, so that
@@ -227,8 +227,7 @@ func special(x uint64) uint64 {
 }
 
 // AppendString appends b as a JSON string (RFC 8259) and says whether b was valid UTF-8; where it
-// was not, each bad byte is U+FFFD. DEL and the line separators U+2028 and U+2029 are escaped too,
-// for receivers that split at them.
+// was not, each bad byte is U+FFFD. What [AppendEscaped] escapes is escaped too.
 func AppendString(dst, b []byte) (_ []byte, valid bool) {
 	dst = append(dst, '"')
 	dst, valid = appendContent(dst, b)
@@ -271,9 +270,8 @@ func appendContent(dst, b []byte) (_ []byte, valid bool) {
 			start = i
 			continue
 		}
-		if r == '\u2028' || r == '\u2029' {
-			dst = append(dst, b[start:i]...)
-			dst = append(dst, '\\', 'u', '2', '0', '2', digits[r&15])
+		if escapedInJSON(r) {
+			dst = appendUnicode(append(dst, b[start:i]...), r)
 			i += size
 			start = i
 			continue

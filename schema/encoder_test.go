@@ -212,7 +212,7 @@ func FuzzAppendString(f *testing.F) {
 		if valid && have != string(b) {
 			t.Errorf("decodes as %q, want %q", have, b)
 		}
-		if !utf8.Valid(got) || strings.ContainsFunc(string(got), func(r rune) bool { return r < 0x20 || r == 0x7f || r == 0x2028 || r == 0x2029 }) {
+		if !utf8.Valid(got) || strings.ContainsFunc(string(got), func(r rune) bool { return r < 0x20 || escapedInJSON(r) }) {
 			t.Errorf("not safe: %q", got)
 		}
 	})

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // The steps on the way to a drain, in their order.
@@ -459,7 +461,7 @@ func printable(s string) string {
 		if r == '\n' {
 			return ' '
 		}
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) || schema.IsHidden(r) {
 			return unicode.ReplacementChar
 		}
 		return r

@@ -157,6 +157,7 @@ func TestAccessToken(t *testing.T) {
 		"for another app":  {issuer.token(jwt.MapClaims{"apps": []string{"api"}}), "not for this app"},
 		"another audience": {issuer.token(jwt.MapClaims{"aud": "web"}), "another audience"},
 		"forged":           {strings.Join(forged, "."), "signature is not valid"},
+		"too long":         {rand.Text() + strings.Repeat("x", 20<<10), "is too long"},
 		"no token at all":  {"hunter2-" + rand.Text(), "no token"},
 	} {
 		got := with(test.token, "web@127.0.0.1", "echo in")

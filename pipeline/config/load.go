@@ -7,13 +7,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // maxFile bounds the configuration file.
@@ -138,7 +139,7 @@ func (d *decoder) parse(data []byte) ast.Node {
 func printable(text string) string {
 	text = strings.ReplaceAll(text, "\t", `\t`)
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if schema.IsHidden(r) {
 			return '?'
 		}
 		return r

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // finish checks what is more than one field's own form, and fills in what follows from other fields.
@@ -214,6 +216,7 @@ func (c *Config) finishUsers(d *decoder) {
 			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email {
 				d.refuse(path+".email", "%s is no e-mail address; expected one such as ada@example.com", quote(u.Email))
 			}
+			d.checkPrintable(path+".email", u.Email)
 		}
 		for j, name := range u.Apps {
 			d.reference(fmt.Sprintf("%s.apps[%d]", path, j), name, "app", apps)
@@ -313,10 +316,15 @@ func (d *decoder) together(a, b string) {
 	}
 }
 
-// checkPrintable refuses control characters, which would break the lines that the text is written to.
+// checkPrintable refuses control characters, which would break the lines that the text is written to, and other hidden
+// characters, with which one text looks like another.
 func (d *decoder) checkPrintable(path, text string) {
-	if d.usable(path) && strings.ContainsFunc(text, unicode.IsControl) {
+	switch {
+	case !d.usable(path):
+	case strings.ContainsFunc(text, unicode.IsControl):
 		d.refuse(path, "has a control character in it, such as a line break; expected one line of text")
+	case strings.ContainsFunc(text, schema.IsHidden):
+		d.refuse(path, "has a hidden character in it, such as one without a width; expected text of which every character is seen")
 	}
 }
 

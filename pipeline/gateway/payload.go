@@ -18,7 +18,7 @@ const (
 	maxModes   = 4 << 10     // bytes of terminal modes; every mode there is takes 5
 	maxEnv     = 64          // variables
 	maxEnvSize = 4 << 10     // bytes of a variable's name and value
-	maxToken   = 16 << 10    // bytes of an access token
+	maxToken   = 16 << 10    // bytes of an access token; a longer one is refused
 	maxCommand = 128<<10 - 1 // bytes of a command line: Linux takes no longer argument
 )
 
@@ -81,11 +81,11 @@ func parseEnv(payload []byte) (name, value string, err error) {
 	if err := ssh.Unmarshal(payload, &msg); err != nil {
 		return "", "", err
 	}
-	most := maxEnvSize
 	if msg.Name == accessTokenVar {
-		most = maxToken
+		// Whatever it is: what is wrong with it is said when the session starts. Of one that is too long, no more is kept.
+		return msg.Name, strings.Clone(msg.Value[:min(len(msg.Value), maxToken+1)]), nil
 	}
-	if !variableName(msg.Name) || strings.ContainsRune(msg.Value, 0) || len(msg.Name)+len(msg.Value) > most {
+	if !variableName(msg.Name) || strings.ContainsRune(msg.Value, 0) || len(msg.Name)+len(msg.Value) > maxEnvSize {
 		return "", "", errMalformed
 	}
 	return msg.Name, msg.Value, nil

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/ssh"
@@ -192,12 +191,12 @@ func holder(cert *ssh.Certificate) (schema.User, error) {
 	return u, nil
 }
 
-// isText says whether a text can stand in a line that people read.
+// isText reports whether a text can stand in a line that people read, and looks like no other.
 func isText(text string) bool {
-	return text != "" && len(text) <= maxText && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+	return text != "" && len(text) <= maxText && utf8.ValidString(text) && !strings.ContainsFunc(text, schema.IsHidden)
 }
 
 func isEmail(text string) bool {
 	a, err := mail.ParseAddress(text)
-	return err == nil && a.Address == text && len(text) <= maxText
+	return err == nil && a.Address == text && isText(text)
 }

@@ -153,6 +153,9 @@ func TestCheckCertificate(t *testing.T) {
 		{name: "not for this stack", ca: "limited", args: "-I u-1 -n api", door: Door{App: "api", Stack: "other", Remote: fromHere}, reason: "by the configuration"},
 		{name: "key ID with spaces", args: "-n web", extra: []string{"-I", "Ada Lovelace"}, reason: "no user's ID"},
 		{name: "bad address", args: who + " -O extension:email@ttydrain=ada", reason: "no e-mail address"},
+		{name: "name that reads the other way", args: who, extra: []string{"-O", "extension:name@ttydrain=Ada\u202eecalevoL"}, reason: "is no name"},
+		{name: "name with a character of no width", args: who, extra: []string{"-O", "extension:name@ttydrain=Ada\u2060 Lovelace"}, reason: "is no name"},
+		{name: "email with a character of no width", args: who, extra: []string{"-O", "extension:email@ttydrain=ada\u200b@example.com"}, reason: "is no e-mail"},
 		{name: "bad name", args: who, extra: []string{"-O", "extension:name@ttydrain=a\x1b[31m"}, reason: "is no name"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

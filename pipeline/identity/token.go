@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -45,8 +46,8 @@ func NewTokens(o TokenOptions) *Tokens {
 
 // Claims are what a token that was verified says.
 type Claims struct {
-	// User is who it is for: the claim id or, without one, sub; name and email, "" where they are missing. An email
-	// with email_verified false counts as missing.
+	// User is who it is for: the claim id or, without one, sub; name and email, "" where they are missing. An email counts as
+	// missing where email_verified is there and not true.
 	User schema.User
 	// Apps is the claim apps: the names of apps, or "stack:" and the name of a stack for all of its apps. It bounds what
 	// the token may be used for, where Bounded says that the claim is there.
@@ -68,7 +69,10 @@ func (e *TokenError) Error() string { return "the access token is refused: " + e
 // them. A *[TokenError] is the only error.
 func (t *Tokens) Verify(ctx context.Context, token string) (Claims, error) {
 	if len(token) > maxToken {
-		return Claims{}, &TokenError{"it is too long"}
+		return Claims{}, &TokenError{fmt.Sprintf("it is too long: more than %d bytes", maxToken)}
+	}
+	if err := CheckCritical(token); err != nil {
+		return Claims{}, &TokenError{err.Error()}
 	}
 	// Not jwt.RegisteredClaims, which takes "EXP" for exp.
 	claims := make(jwt.MapClaims)
@@ -134,7 +138,7 @@ func readClaims(claims jwt.MapClaims) (Claims, error) {
 	if c.User.ID == "" {
 		c.User.ID = subject
 	}
-	if claims["email_verified"] == false {
+	if verified, there := claims["email_verified"]; there && !IsTrue(verified) {
 		c.User.Email = ""
 	}
 	switch {
@@ -166,3 +170,6 @@ func readClaims(claims jwt.MapClaims) (Claims, error) {
 	}
 	return c, nil
 }
+
+// IsTrue reports whether a claim is true. Some issuers write it as a text.
+func IsTrue(claim any) bool { return claim == true || claim == "true" }

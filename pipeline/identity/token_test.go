@@ -100,6 +100,32 @@ func (m *mint) sign(method jwt.SigningMethod, id string, claims jwt.MapClaims) s
 	return text
 }
 
+// signWith signs good claims with more in the header.
+func (m *mint) signWith(header map[string]any) string {
+	m.t.Helper()
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, good())
+	maps.Copy(token.Header, header)
+	token.Header["kid"] = "ed"
+	text, err := token.SignedString(m.keys["ed"])
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return text
+}
+
+// TestCriticalHeaders: what ttydrain has signed itself is good, and nothing with an extension that must be understood.
+func TestCriticalHeaders(t *testing.T) {
+	m := newMint(t)
+	set := m.set("ed")
+	for header, want := range map[string]error{"x": nil, "crit": ErrFalseSignature} {
+		for _, value := range []any{[]string{"x"}, []string{"b64"}, []string{}, nil, 7} {
+			if _, _, err := set.Verify(m.signWith(map[string]any{header: value})); !errors.Is(err, want) {
+				t.Errorf("%s: %v: %v, want %v", header, value, err, want)
+			}
+		}
+	}
+}
+
 func options(keys Keys) TokenOptions {
 	return TokenOptions{Issuer: "https://auth.example.com", Audience: "ssh", Algorithms: []string{"RS256", "ES256", "EdDSA"}, Keys: keys}
 }
@@ -145,6 +171,10 @@ func TestVerify(t *testing.T) {
 		{name: "a clock that is slow", token: ed(map[string]any{"nbf": now + 20, "iat": now + 20}), want: ada},
 		{name: "nobody's name", token: ed(map[string]any{"name": nil, "email": nil}), want: Claims{User: schema.User{ID: "u-1"}}},
 		{name: "email not verified", token: ed(map[string]any{"email_verified": false}), want: Claims{User: schema.User{ID: "u-1", Name: "Ada Lovelace"}}},
+		{name: "email verified", token: ed(map[string]any{"email_verified": true}), want: ada},
+		{name: "email verified in words", token: ed(map[string]any{"email_verified": "true"}), want: ada},
+		{name: "email not verified in words", token: ed(map[string]any{"email_verified": "false"}), want: Claims{User: schema.User{ID: "u-1", Name: "Ada Lovelace"}}},
+		{name: "email verified by a number", token: ed(map[string]any{"email_verified": 1}), want: Claims{User: schema.User{ID: "u-1", Name: "Ada Lovelace"}}},
 		{name: "apps", token: ed(map[string]any{"apps": []string{"web", "stack:default"}}), want: Claims{User: ada.User, Apps: []string{"web", "stack:default"}, Bounded: true}},
 		{name: "one app", token: ed(map[string]any{"apps": "web"}), want: Claims{User: ada.User, Apps: []string{"web"}, Bounded: true}},
 		{name: "no app", token: ed(map[string]any{"apps": []string{}}), want: Claims{User: ada.User, Bounded: true}},
@@ -171,6 +201,15 @@ func TestVerify(t *testing.T) {
 		{name: "user with spaces", token: ed(map[string]any{"sub": "a b"}), reason: "no user's ID"},
 		{name: "user as a number", token: ed(map[string]any{"id": 1}), reason: "no text"},
 		{name: "name that drives a terminal", token: ed(map[string]any{"name": "a\x1b[2J"}), reason: "no name"},
+		{name: "name that reads the other way", token: ed(map[string]any{"name": "Ada\u202eecalevoL"}), reason: "no name"},
+		{name: "name with a character of no width", token: ed(map[string]any{"name": "Ada\u200b Lovelace"}), reason: "no name"},
+		{name: "name with a C1 control", token: ed(map[string]any{"name": "Ada\u009b31m"}), reason: "no name"},
+		{name: "email that reads the other way", token: ed(map[string]any{"email": "ada\u202e@example.com"}), reason: "no e-mail"},
+		{name: "critical extension", token: m.signWith(map[string]any{"crit": []string{"exp2"}, "exp2": 1}), reason: "extension that is not known"},
+		{name: "critical extension that a library knows", token: m.signWith(map[string]any{"crit": []string{"b64"}, "b64": true}), reason: "extension that is not known"},
+		{name: "no critical extension, which must not be said", token: m.signWith(map[string]any{"crit": []string{}}), reason: "extension that is not known"},
+		{name: "critical extension of another form", token: m.signWith(map[string]any{"crit": "x"}), reason: "extension that is not known"},
+		{name: "critical extension of no form", token: m.signWith(map[string]any{"crit": nil}), reason: "extension that is not known"},
 		{name: "email that is none", token: ed(map[string]any{"email": "ada"}), reason: "no e-mail"},
 		{name: "apps as a number", token: ed(map[string]any{"apps": 1}), reason: "no list"},
 		{name: "too long", token: whole + strings.Repeat("A", maxToken), reason: "too long"},

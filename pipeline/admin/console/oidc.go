@@ -15,6 +15,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/ttydrain/ttydrain/pipeline/identity"
 )
 
 // OIDC is an OpenID provider that says who people are (OpenID Connect Core 1.0), and who of them are let in.
@@ -149,6 +151,9 @@ func (p *relyingParty) exchange(r *http.Request) (Person, error) {
 		return Person{}, fmt.Errorf("exchange the code: %w", err)
 	}
 	raw, _ := token.Extra("id_token").(string)
+	if err := identity.CheckCritical(raw); err != nil {
+		return Person{}, fmt.Errorf("the ID token: %w", err)
+	}
 	id, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: p.o.ClientID}).Verify(ctx, raw)
 	if err != nil {
 		return Person{}, fmt.Errorf("the ID token: %w", err)
@@ -166,7 +171,7 @@ func (p *relyingParty) exchange(r *http.Request) (Person, error) {
 // admit says who somebody with these claims is, if they may come in.
 func (p *relyingParty) admit(subject string, claims map[string]any) (Person, error) {
 	email, _ := claims["email"].(string)
-	if verified := claims["email_verified"]; verified == false || verified == "false" {
+	if !identity.IsTrue(claims["email_verified"]) {
 		email = ""
 	}
 	var groups []string

@@ -91,6 +91,22 @@ func signed(key *ecdsa.PrivateKey, claims map[string]any) string {
 	return token
 }
 
+// critical signs with an extension in the header that must be understood.
+func critical(p *provider, name string) func(map[string]any) string {
+	return func(claims map[string]any) string {
+		o := (&jose.SignerOptions{}).WithHeader(jose.HeaderKey("crit"), []string{name}).WithHeader(jose.HeaderKey(name), true)
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: p.key, KeyID: "one"}}, o)
+		if err != nil {
+			panic(err)
+		}
+		token, err := jwt.Signed(signer).Claims(claims).Serialize()
+		if err != nil {
+			panic(err)
+		}
+		return token
+	}
+}
+
 // TestOIDC logs in by a provider: who is allowed comes in, and nothing that is not this provider's answer to this login does.
 func TestOIDC(t *testing.T) {
 	p := newProvider(t)
@@ -123,6 +139,14 @@ func TestOIDC(t *testing.T) {
 		{name: "a group, by its name alone", change: claims(map[string]any{"email": nil, "groups": "on-call"}), status: 200, who: "sub-1 (in the console)"},
 		{name: "nobody who is allowed", change: claims(map[string]any{"email": "bob@example.com"}), status: 403},
 		{name: "an address that nobody has verified", change: claims(map[string]any{"email_verified": false}), status: 403},
+		{name: "an address of which nobody says so", change: claims(map[string]any{"email_verified": nil}), status: 403},
+		{name: "an address that is verified in words", change: claims(map[string]any{"email_verified": "true"}), status: 200, who: "ada@example.com (in the console)"},
+		{name: "an address that is not, in words", change: claims(map[string]any{"email_verified": "no"}), status: 403},
+		{name: "a group, and an address that nobody has verified", change: claims(map[string]any{"email_verified": nil, "groups": "on-call"}), status: 200, who: "sub-1 (in the console)"},
+		{name: "an address that reads the other way", change: claims(map[string]any{"email": "moc\u202e@ops.example.com"}), status: 403},
+		{name: "an address with a character of no width", change: claims(map[string]any{"email": "eve\u200b@ops.example.com"}), status: 403},
+		{name: "a token that needs an extension", sign: critical(p, "exp2"), status: 401},
+		{name: "a token that needs an extension that a library knows", sign: critical(p, "b64"), status: 401},
 		{name: "another login's token", change: claims(map[string]any{"nonce": "another"}), status: 401},
 		{name: "another client's token", change: claims(map[string]any{"aud": "another"}), status: 401},
 		{name: "an old token", change: claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), status: 401},

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // A Proxy says who somebody is in a header.
@@ -34,9 +36,9 @@ func (p *Proxy) who(r *http.Request) (Person, error) {
 	return Person{name, ByProxy}, nil
 }
 
-// oneLine says whether a name can be shown and logged.
+// oneLine reports whether a name can be shown and logged, and looks like no other.
 func oneLine(name string) bool {
-	return len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+	return len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || schema.IsHidden(r) })
 }
 
 // allowed says whether a list has a name: as it is, or by its domain.
