@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,9 +78,7 @@ func (a *auditing) run(ctx context.Context) error {
 		return unreadable(err)
 	}
 	if a.output == "json" {
-		encoder := json.NewEncoder(os.Stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(report)
+		err = printJSON(report)
 	} else {
 		err = report.print()
 	}
@@ -184,7 +180,7 @@ func (r *auditReport) finish(summary replay.Summary) {
 
 // print prints a report for people: a table, and what was found below the sessions' lines.
 func (r *auditReport) print() error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := newTable()
 	fmt.Fprintln(w, "SESSION\tVERDICT\tCOMPLETE\tINTACT\tPROVEN\tRECORDS\tSTARTED\tAPP\tUSER")
 	for _, s := range r.Sessions {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", cell(s.Operation), s.Verdict, yesNo(s.Complete), yesNo(s.Intact), cmp.Or(strings.Join(s.Proven, ", "), "nothing"),
@@ -198,14 +194,14 @@ func (r *auditReport) print() error {
 			if i == 0 {
 				fmt.Printf("\nsession %s:\n", cell(s.Operation))
 			}
-			fmt.Println("  " + findingLine(f))
+			fmt.Println("  " + shown(findingLine(f)))
 		}
 	}
 	if len(r.Summary.Unreadable) > 0 {
 		fmt.Println("\nof no session that was asked for:")
 	}
 	for _, b := range r.Summary.Unreadable {
-		fmt.Printf("  %s: a record that can't be read: %s\n", cell(b.Place.String()), b.What)
+		fmt.Printf("  %s: a record that can't be read: %s\n", cell(b.Place.String()), shown(b.What))
 	}
 	if more := r.Summary.UnreadableCount - len(r.Summary.Unreadable); more > 0 {
 		fmt.Printf("  and %d more\n", more)

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 func newDeadLettersCommand() *cobra.Command {
@@ -25,7 +24,7 @@ func newDeadLettersCommand() *cobra.Command {
 			if printed, err := r.ask(c.Context(), http.MethodGet, "deadletters?drain="+url.QueryEscape(drain), nil, &letters); printed || err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+			w := newTable()
 			fmt.Fprintln(w, "NUMBER\tTIME\tDRAIN\tOPERATION\tSEQUENCE\tSTATUS\tREASON")
 			for _, l := range letters {
 				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%s\n", l.Number, l.Time.Local().Format(time.DateTime), l.Drain, l.Operation, l.Sequence, l.Status, l.Reason)
@@ -40,7 +39,7 @@ func newDeadLettersCommand() *cobra.Command {
 				if printed, err := r.ask(c.Context(), http.MethodGet, "deadletters/"+url.PathEscape(args[0]), nil, &letter); printed || err != nil {
 					return err
 				}
-				_, err := fmt.Println(string(letter))
+				_, err := fmt.Println(string(schema.AppendEscaped(nil, letter)))
 				return err
 			}},
 		r.forLetter("redeliver", "Write it to its drain once more", "delivered", http.MethodPost, "/redeliver"),

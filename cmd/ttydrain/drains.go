@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -115,7 +114,7 @@ func confirmSkip(in io.Reader, what string) error {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return usageError{fmt.Errorf("%s: give --yes to skip them where nobody can be asked", what)}
 	}
-	fmt.Fprintf(os.Stderr, "%s.\nSkip them? [y/N] ", what)
+	fmt.Fprintf(os.Stderr, "%s.\nSkip them? [y/N] ", shown(what))
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
@@ -127,7 +126,7 @@ func confirmSkip(in io.Reader, what string) error {
 }
 
 func printDrains(list []pipeline.DrainStatus) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := newTable()
 	fmt.Fprintln(w, "DRAIN\tSTATE\tNEXT TRY\tLAG\tSECONDS\tDELIVERED\tPER SECOND\tDEAD LETTERS\tLAST ERROR")
 	for _, d := range list {
 		last := d.LastError

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,11 +64,9 @@ func printKeys(ring *enrich.KeyRing, keep time.Duration, output string) error {
 		keys = append(keys, k)
 	}
 	if output == "json" {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(keys)
+		return printJSON(keys)
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := newTable()
 	fmt.Fprintln(w, "KEY\tALGORITHM\tSTATE\tRETIRED")
 	for _, k := range keys {
 		retired := "-"

@@ -52,10 +52,11 @@ func run() int {
 	case errors.As(err, &status):
 		return int(status)
 	case errors.As(err, &usage):
-		fmt.Fprintf(os.Stderr, "ttydrain: %v\n", err)
+		fmt.Fprintf(os.Stderr, "ttydrain: %s\n", shown(err.Error()))
 		return 2
 	}
-	fmt.Fprintf(os.Stderr, "ttydrain: %v\n", err)
+	// It may have what a server answered in it.
+	fmt.Fprintf(os.Stderr, "ttydrain: %s\n", shown(err.Error()))
 	return 1
 }
 

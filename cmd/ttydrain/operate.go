@@ -20,6 +20,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // adminToken is the token that operators' commands show: that of the configuration or, with an embedded server, that of
@@ -135,7 +136,7 @@ func (r *remote) ask(ctx context.Context, method, path string, body, value any) 
 		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)
 	}
 	if r.output == "json" {
-		_, err := os.Stdout.Write(data)
+		_, err := os.Stdout.Write(schema.AppendEscaped(nil, data))
 		return true, err
 	}
 	return false, nil

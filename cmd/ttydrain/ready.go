@@ -77,6 +77,6 @@ func askReady(ctx context.Context, url string, client *http.Client) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s: %s", url, response.Status, strings.TrimSpace(string(said)))
 	}
-	fmt.Println(strings.TrimSpace(string(said)))
+	fmt.Println(shown(strings.TrimSpace(string(said))))
 	return nil
 }

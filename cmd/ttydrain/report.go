@@ -65,7 +65,7 @@ func printReport(to io.Writer, report *pipeline.DrainReport) error {
 	case report.OK:
 		result = "has taken the test record of operation_id " + report.Operation
 	}
-	fmt.Fprintf(to, "drain %s: %s\n", report.Drain, result)
+	fmt.Fprintf(to, "drain %s: %s\n", shown(report.Drain), shown(result))
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  STEP\tRESULT\tMS\tWHAT")
@@ -90,7 +90,7 @@ func printReport(to io.Writer, report *pipeline.DrainReport) error {
 		fmt.Fprintf(&table, "  note: %s\n", note)
 	}
 	for line := range strings.Lines(table.String()) {
-		if _, err := fmt.Fprintln(to, strings.TrimRight(line, " \n")); err != nil {
+		if _, err := fmt.Fprintln(to, shown(strings.TrimRight(line, " \n"))); err != nil {
 			return err
 		}
 	}

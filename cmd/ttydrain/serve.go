@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 func newServeCommand() *cobra.Command {
@@ -75,12 +77,14 @@ func logWarnings(c *config.Config, log *slog.Logger) {
 }
 
 // newLog writes to standard error.
-func newLog(c config.Log) *slog.Logger {
+func newLog(c config.Log) *slog.Logger { return newLogTo(os.Stderr, c) }
+
+func newLogTo(to io.Writer, c config.Log) *slog.Logger {
 	o := new(slog.HandlerOptions)
 	level := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 	o.Level = level[c.Level]
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+		return slog.New(slog.NewJSONHandler(&schema.JSONWriter{To: to}, o))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, o))
+	return slog.New(slog.NewTextHandler(to, o))
 }

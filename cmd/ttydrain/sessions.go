@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -173,7 +172,7 @@ func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
 }
 
 func printSessions(list []pipeline.SessionStatus) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := newTable()
 	fmt.Fprintln(w, "SESSION\tSTATE\tUSER\tAPP\tSTACK\tGATEWAY\tSTARTED\tEXPIRES\tENDED\tBYTES\tREASON")
 	for _, s := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Operation, s.State, cell(s.User.Name), s.App, s.Stack, s.Gateway,
@@ -183,7 +182,7 @@ func printSessions(list []pipeline.SessionStatus) error {
 }
 
 func printSession(s *pipeline.SessionStatus) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := newTable()
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%s\t%s\n", name, value)
@@ -221,5 +220,5 @@ func localTime(t time.Time) string {
 
 // cell is a text from outside in a line of a table.
 func cell(text string) string {
-	return strings.Join(strings.FieldsFunc(client.Printable(text), func(r rune) bool { return r == '\n' || r == '\t' }), " ")
+	return shown(strings.Join(strings.FieldsFunc(client.Printable(text), func(r rune) bool { return r == '\n' || r == '\t' }), " "))
 }

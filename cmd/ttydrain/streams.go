@@ -1,12 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -41,11 +38,9 @@ func newStreamsCommand() *cobra.Command {
 				return err
 			}
 			if output == "json" {
-				encoder := json.NewEncoder(os.Stdout)
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(done)
+				return printJSON(done)
 			}
-			w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+			w := newTable()
 			fmt.Fprintln(w, "STREAM\tREPLICAS\tRESULT")
 			for _, a := range done {
 				fmt.Fprintf(w, "%s\t%d\t%s\n", a.Name, a.Replicas, a.Result)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // maxLetters is how many dead letters are listed at a time.
@@ -153,7 +154,7 @@ func statusOf(err error) int {
 
 func reply(w http.ResponseWriter, status int, value any) {
 	w.WriteHeader(status)
-	encoder := json.NewEncoder(w)
+	encoder := json.NewEncoder(&schema.JSONWriter{To: w})
 	encoder.SetIndent("", "  ")
 	encoder.Encode(value) // fails only where nobody reads it any more
 }

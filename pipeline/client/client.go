@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // Options say where to connect and as whom. Address, User, Signers and HostKey are required.
@@ -153,11 +154,11 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Printable is a text from a server nobody knows yet, as a terminal may show it: control characters
-// but the newline and the tab are question marks.
+// Printable returns a text from outside as a terminal may show it: hidden characters, such as controls and those that
+// change the direction of others, are question marks. Newlines, tabs and the joiners of emoji and some scripts stay.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		if schema.IsHidden(r) && r != '\n' && r != '\t' && !schema.IsJoiner(r) {
 			return '?'
 		}
 		return r

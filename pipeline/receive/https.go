@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // httpsServer takes records by POST: application/json with one object or an array of them, or
@@ -78,7 +80,7 @@ func (s *httpsServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	s.r.log.Warn("https: request refused", "peer", req.RemoteAddr, "status", refused.status, "reason", refused.reason)
 	w.WriteHeader(refused.status)
-	json.NewEncoder(w).Encode(map[string]string{"error": refused.reason})
+	json.NewEncoder(&schema.JSONWriter{To: w}).Encode(map[string]string{"error": refused.reason})
 }
 
 // receive delivers the records of a request, all or none.

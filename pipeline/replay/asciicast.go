@@ -53,7 +53,7 @@ func (a *Asciicast) AppendHeader(dst []byte) []byte {
 	if err != nil {
 		panic("asciicast: " + err.Error()) // numbers and strings always marshal
 	}
-	return append(append(dst, header...), '\n')
+	return append(schema.AppendEscaped(dst, header), '\n')
 }
 
 // AppendOutput appends the event of bytes that were shown at a time, with its line end; nothing where they are no whole

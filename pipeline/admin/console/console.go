@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // Options of a console.
@@ -227,7 +229,7 @@ func (c *Console) me(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(struct { // fails only where nobody reads it any more
+	json.NewEncoder(&schema.JSONWriter{To: w}).Encode(struct { // fails only where nobody reads it any more
 		Name   string `json:"name"`
 		Way    Way    `json:"way"`
 		Logout bool   `json:"logout"`

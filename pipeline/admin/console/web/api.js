@@ -10,6 +10,13 @@ export class Refused extends Error {
   }
 }
 
+// visible writes hidden characters as their numbers: controls, those that change the direction of others, and those of no
+// width. A name with one of them could look like another name. Joiners stay where a text is no name.
+const hidden = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+const joiner = /[\u200c\u200d\p{Variation_Selector}]/u;
+const visible = (text, joiners = false) => text.replace(hidden, (c) =>
+  c === "\n" || c === "\t" || joiners && joiner.test(c) ? c : `\\u{${c.codePointAt(0).toString(16)}}`);
+
 async function answer(method, path, body, signal) {
   const response = await fetch(base + path, {
     method, signal, body: body === undefined ? undefined : JSON.stringify(body),
@@ -22,7 +29,7 @@ async function answer(method, path, body, signal) {
   const text = await response.text();
   let value;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text, (_, part) => typeof part === "string" ? visible(part) : part);
   } catch {
     value = { error: text || response.statusText };
   }
@@ -43,7 +50,7 @@ export async function text(path, signal) {
     try { message = JSON.parse(body).error; } catch { /* as it is */ }
     throw new Refused(response.status, message);
   }
-  return body;
+  return visible(body, true);
 }
 
 export const query = (values) => {

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// printJSON prints a value for programs.
+func printJSON(value any) error {
+	encoder := json.NewEncoder(&schema.JSONWriter{To: os.Stdout})
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// newTable returns a table on standard output.
+func newTable() *tabwriter.Writer {
+	return tabwriter.NewWriter(visible{os.Stdout}, 0, 0, 2, ' ', 0)
+}
+
+// A visible writer passes lines of text on with a question mark for each character that is hidden, such as a control or one
+// that changes the direction of others: what is printed may come from drains, and from the names of people.
+type visible struct{ to io.Writer }
+
+// Write implements [io.Writer]. Each call has whole characters.
+func (v visible) Write(text []byte) (int, error) {
+	if _, err := io.WriteString(v.to, shown(string(text))); err != nil {
+		return 0, err
+	}
+	return len(text), nil
+}
+
+// shown returns a text with a question mark for each hidden character but the line end.
+func shown(text string) string {
+	return strings.Map(func(r rune) rune {
+		if schema.IsHidden(r) && r != '\n' {
+			return '?'
+		}
+		return r
+	}, text)
+}
