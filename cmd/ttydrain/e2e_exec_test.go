@@ -29,8 +29,12 @@ func TestExec(t *testing.T) {
 		cmd := v.openssh(v.site.key, "web@127.0.0.1", test.command)
 		cmd.Stdin = strings.NewReader(test.stdin)
 		got := runTo(t, cmd)
-		if got.status != test.status {
-			t.Errorf("%s: exit status %d, want %d: %.500q", test.name, got.status, test.status, got.stderr)
+		status := test.status
+		if status > 128 {
+			status = 255 // OpenSSH's client has no status of a command that a signal ended
+		}
+		if got.status != status {
+			t.Errorf("%s: exit status %d, want %d: %.500q", test.name, got.status, status, got.stderr)
 		}
 		operation := operationOf(t, []byte(got.stderr))
 		for _, d := range drains {
