@@ -153,6 +153,7 @@ func (p *pacedProcess) Stderr() io.Reader     { return nil }
 
 func (p *pacedProcess) Resize(session.Size) error { return nil }
 func (p *pacedProcess) Signal(string) error       { return nil }
+func (p *pacedProcess) CloseOutput() error        { return p.out.Close() }
 
 func (p *pacedProcess) Wait() (session.Exit, error) {
 	<-p.ended

@@ -41,15 +41,17 @@ type channel struct {
 	started bool           // no program can be started any more
 	program sync.WaitGroup // what works for this channel beside serve
 
-	resize  chan session.Size // holds the latest size only; serve alone sends
-	signals chan string       // what does not fit is dropped; serve alone sends
+	resize       chan session.Size // holds the latest size only; serve alone sends
+	signals      chan string       // what does not fit is dropped; serve alone sends
+	outputClosed chan struct{}     // serve alone closes it: see closeOutput
 }
 
 func newChannel(c *connection, ch ssh.Channel, requests <-chan *ssh.Request, notices []string) *channel {
 	return &channel{
 		conn: c, ssh: ch, requests: requests, log: c.log, notices: notices,
-		resize:  make(chan session.Size, 1),
-		signals: make(chan string, 8),
+		resize:       make(chan session.Size, 1),
+		signals:      make(chan string, 8),
+		outputClosed: make(chan struct{}),
 	}
 }
 
@@ -130,6 +132,8 @@ func (c *channel) handle(ctx context.Context, req *ssh.Request) {
 		err = c.setEnv(req.Payload)
 	case "signal":
 		err = c.signal(req.Payload)
+	case "eow@openssh.com":
+		c.closeOutput()
 	case "auth-agent-req@openssh.com":
 		err = c.forgo(noAgent)
 	case "x11-req":
@@ -230,6 +234,16 @@ func (c *channel) signal(payload []byte) error {
 	}
 }
 
+// closeOutput tells the session that the client takes no more output: its own output was closed, as
+// "| head" does. OpenSSH's client says so to servers whose version begins with OpenSSH.
+func (c *channel) closeOutput() {
+	select {
+	case <-c.outputClosed: // it says so once
+	default:
+		close(c.outputClosed)
+	}
+}
+
 // forgo refuses something that the session can do without, and has its banner say so.
 func (c *channel) forgo(sentence string) error {
 	c.conn.logRefusal("reason", sentence)
@@ -258,7 +272,7 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string) {
 	}
 	token := c.token
 	c.token = ""
-	io := session.IO{Stdin: c.ssh, Stdout: c.ssh, Stderr: c.ssh.Stderr(), Signals: c.signals}
+	io := session.IO{Stdin: c.ssh, Stdout: c.ssh, Stderr: c.ssh.Stderr(), Signals: c.signals, OutputClosed: c.outputClosed}
 	if c.terminal != nil {
 		terminal := *c.terminal // the size in c goes on changing
 		request.Terminal = &terminal

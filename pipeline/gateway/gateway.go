@@ -56,7 +56,10 @@ type Options struct {
 	KeepaliveInterval time.Duration
 	KeepaliveCount    int
 
-	// Version is the identification string (RFC 4253 §4.2); "SSH-2.0-ttydrain".
+	// Version is the identification string (RFC 4253 §4.2); "SSH-2.0-OpenSSH_9.9 ttydrain".
+	// OpenSSH's client uses extensions with servers whose version begins with OpenSSH: it forgoes
+	// further sessions where it shares no connection (no-more-sessions@openssh.com), and says when
+	// its output was closed (eow@openssh.com).
 	Version string
 }
 
@@ -160,7 +163,7 @@ func (o Options) complete() (Options, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Version == "" {
-		o.Version = "SSH-2.0-ttydrain"
+		o.Version = "SSH-2.0-OpenSSH_9.9 ttydrain"
 	}
 	// RFC 4253 §4.2: at most 255 characters with the line end, printable ASCII.
 	if !strings.HasPrefix(o.Version, "SSH-2.0-") || len(o.Version) > 253 || !printable(o.Version) {

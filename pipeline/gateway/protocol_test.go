@@ -293,7 +293,7 @@ func refusal(t *testing.T, address string) string {
 
 func TestVersion(t *testing.T) {
 	s := serve(t, newShells())
-	if got := string(s.dial("web", s.ada).ServerVersion()); got != "SSH-2.0-ttydrain" {
+	if got := string(s.dial("web", s.ada).ServerVersion()); got != "SSH-2.0-OpenSSH_9.9 ttydrain" {
 		t.Errorf("version %q", got)
 	}
 }
@@ -392,6 +392,30 @@ func TestLatestSize(t *testing.T) {
 	close(look)
 	if size := wait(t, sizes, "the size"); size != (session.Size{Width: 1000, Height: 50}) {
 		t.Errorf("size %v", size)
+	}
+}
+
+// TestEndOfWrites: the session learns that the client takes no more output, however often and early
+// it says so.
+func TestEndOfWrites(t *testing.T) {
+	s := serve(t, runs(func(_ context.Context, _ session.Request, io session.IO) (session.Exit, error) {
+		<-io.OutputClosed
+		return session.Exit{Status: 141, Signal: "PIPE"}, nil
+	}))
+	for _, early := range []bool{false, true} {
+		ch, requests := raw(t, s.dial("web", s.ada))
+		steps := []string{"shell", "eow@openssh.com", "eow@openssh.com"}
+		if early {
+			steps = []string{"eow@openssh.com", "eow@openssh.com", "shell"}
+		}
+		for _, step := range steps {
+			if _, err := ch.SendRequest(step, false, nil); err != nil && !errors.Is(err, io.EOF) { // which the end is quicker than
+				t.Fatal(err)
+			}
+		}
+		if req, ok := <-requests; !ok || req.Type != "exit-signal" {
+			t.Errorf("the session did not end: %v", req)
+		}
 	}
 }
 

@@ -104,7 +104,7 @@ func TestSilentClient(t *testing.T) {
 		began := time.Now()
 		c := l.dial()
 		text, err := io.ReadAll(c)
-		if err != nil || string(text) != "SSH-2.0-ttydrain\r\n" {
+		if err != nil || string(text) != "SSH-2.0-OpenSSH_9.9 ttydrain\r\n" {
 			t.Errorf("got %q, %v", text, err)
 		}
 		if took := time.Since(began); took != 7*time.Second {

@@ -11,8 +11,10 @@ import (
 // changes, each of which would be a record.
 const resizeInterval = 100 * time.Millisecond
 
-// control applies window changes and passes signals on.
+// control applies window changes, passes signals on, and closes the output that the client does not
+// take any more.
 func (s *running) control(ctx context.Context, p Process) {
+	outputClosed := s.client.OutputClosed
 	var window resizer
 	if s.req.Terminal != nil {
 		window.now = s.req.Terminal.Size
@@ -20,6 +22,9 @@ func (s *running) control(ctx context.Context, p Process) {
 	for {
 		var changed bool
 		select {
+		case <-outputClosed:
+			outputClosed = nil // it stays closed
+			s.closeOutput(ctx, p)
 		case size := <-s.client.Resize:
 			changed = window.want(size)
 		case <-window.due:
@@ -34,6 +39,22 @@ func (s *running) control(ctx context.Context, p Process) {
 		if changed {
 			s.resize(p, &window)
 		}
+	}
+}
+
+// closeOutput closes the command's output, which nobody sees any more. As with sshd, a command
+// without a terminal runs on until it writes; one with a terminal has nothing left to run for.
+func (s *running) closeOutput(ctx context.Context, p Process) {
+	s.log.Info("the client takes no more output")
+	s.outputClosed.Store(true)
+	if err := p.CloseOutput(); err != nil {
+		s.log.Warn("a session's output could not be closed, and the session is ended", "error", err)
+		p.Kill()
+		return
+	}
+	if s.req.Terminal != nil {
+		timer := time.AfterFunc(hangUpGrace, p.Kill)
+		context.AfterFunc(ctx, func() { timer.Stop() })
 	}
 }
 

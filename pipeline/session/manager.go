@@ -28,6 +28,8 @@ const (
 	// showGrace is how long a client that is slow to take its output may hold up the end of a session
 	// that was ended for it.
 	showGrace = 2 * time.Second
+	// hangUpGrace is the time that a command has to end after its terminal was hung up.
+	hangUpGrace = 5 * time.Second
 )
 
 // A Store keeps what is known of operations and sessions.
@@ -170,6 +172,8 @@ type running struct {
 	killing *Killing    // who ended it; nil where nobody did. Of run alone
 	escaped atomic.Bool // the terminal was shown an escape sequence
 
+	outputClosed atomic.Bool // the client takes no more of standard output
+
 	runtime Runtime
 	state   *schema.Session
 	ctx     context.Context         // done when the session is to end; its cause says why
@@ -246,7 +250,11 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	var exit Exit
 	select {
 	case exit = <-over:
-		if exit.Reason == "" {
+		switch {
+		case exit.Reason != "":
+		case s.outputClosed.Load():
+			exit.Reason = ReasonOutputClosed
+		default:
 			exit.Reason = ReasonExit
 		}
 	case <-ctx.Done():

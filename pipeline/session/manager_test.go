@@ -57,6 +57,21 @@ func TestEnds(t *testing.T) {
 			Exit{Status: 137, Reason: ReasonShutdown}, time.Second, "this gateway is being stopped, and has ended this session"},
 		{"kill", func(s *stage) { s.program = until }, cancelled(time.Second, errors.New("an operator")),
 			Exit{Status: 137, Reason: ReasonKilled}, time.Second, "this session was ended by an operator"},
+		{"output closed while it writes", func(s *stage) {
+			s.program = func(p *program) Exit {
+				for {
+					if _, err := io.WriteString(p.stdout, "tick\r\n"); err != nil {
+						return Exit{Status: 141, Signal: "PIPE"}
+					}
+					time.Sleep(300 * time.Millisecond)
+				}
+			}
+			time.AfterFunc(time.Second, func() { close(s.closed) })
+		}, nil, Exit{Status: 141, Signal: "PIPE", Reason: ReasonOutputClosed}, 1200 * time.Millisecond, ""},
+		{"output closed, and it stays on its terminal", func(s *stage) {
+			s.program = until
+			time.AfterFunc(time.Second, func() { close(s.closed) })
+		}, nil, Exit{Status: 137, Signal: "KILL", Reason: ReasonOutputClosed}, time.Second + hangUpGrace, ""},
 		{"expiry", func(s *stage) { s.program = until }, nil,
 			Exit{Status: 137, Reason: ReasonExpired}, time.Hour, "this session has reached the end of its time and was ended"},
 		{"expiry of one that is active", func(s *stage) { s.program, s.app.Duration = chatty, day }, nil,

@@ -55,7 +55,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		started: counter("sessions_started_total", "Sessions that were recorded and begun."),
 		bytes:   counter("session_bytes_total", "Bytes that sessions showed, on standard output and standard error, once they were recorded."),
 		ended: byReason("sessions_ended_total", "Sessions that ended, by the reason that their end record has.",
-			ReasonExit, ReasonDisconnect, ReasonExpired, ReasonKilled, ReasonShutdown, ReasonNotRecorded, ReasonStartFailure, ReasonLost, ReasonGatewayLost),
+			ReasonExit, ReasonOutputClosed, ReasonDisconnect, ReasonExpired, ReasonKilled, ReasonShutdown, ReasonNotRecorded, ReasonStartFailure, ReasonLost, ReasonGatewayLost),
 		refused: byReason("sessions_refused_total", "Sessions that were asked for on a connection that was logged in, and not begun.",
 			RefusedDenied, RefusedLimit, RefusedFull, RefusedUnrecorded, RefusedUnavailable, RefusedStopping),
 		captured: prometheus.NewHistogram(measure.Seconds("", "capture_duration_seconds",

@@ -51,6 +51,9 @@ type IO struct {
 	// Resize and Signals (names without "SIG") may be nil. The sender closes neither before Run returns.
 	Resize  <-chan Size
 	Signals <-chan string
+	// OutputClosed is closed when the client says that it takes no more of Stdout, and may be nil.
+	// It discards what is written from then on.
+	OutputClosed <-chan struct{}
 }
 
 // An Exit is how a session, or its command, ended.
@@ -69,6 +72,7 @@ type Exit struct {
 // Why a session ended, as the end record tells it.
 const (
 	ReasonExit         = "exit"           // the command exited by itself
+	ReasonOutputClosed = "output closed"  // so it did after the client had closed its output, as "| head" does
 	ReasonDisconnect   = "disconnect"     // the client went away
 	ReasonExpired      = "expired"        // its time was over
 	ReasonKilled       = "killed"         // a person or an operator ended it
@@ -150,6 +154,10 @@ type Process interface {
 	// Stderr is nil with a terminal.
 	Stderr() io.Reader
 	Resize(Size) error
+	// CloseOutput closes the reading end of standard output: Stdout ends, and a command that writes
+	// more gets SIGPIPE. With a terminal it hangs up the terminal, for which the command gets
+	// SIGHUP.
+	CloseOutput() error
 	// Signal sends a signal, by its name without "SIG", to the command (with a terminal: to the
 	// terminal's foreground process group). Unknown names are an error.
 	Signal(name string) error

@@ -33,6 +33,7 @@ type stage struct {
 	out, err *screen
 	resize   chan Size
 	signals  chan string
+	closed   chan struct{} // closed when the client takes no more output
 
 	mu       sync.Mutex
 	created  []schema.Operation // guarded by mu
@@ -55,7 +56,7 @@ func newStage(t *testing.T) *stage {
 			Terminal: &Terminal{Name: "xterm", Size: Size{Width: 80, Height: 24}}},
 		program: func(*program) Exit { return Exit{} },
 		stdin:   strings.NewReader(""),
-		resize:  make(chan Size), signals: make(chan string),
+		resize:  make(chan Size), signals: make(chan string), closed: make(chan struct{}),
 		metrics: NewMetrics(prometheus.NewRegistry()), slots: newSlotTable(t), kills: make(chan schema.Kill),
 	}
 	s.out, s.err = &screen{tape: s.tape}, &screen{tape: s.tape, stream: schema.Stderr}
@@ -174,6 +175,7 @@ func (p *program) Resize(size Size) error {
 	p.resized = append(p.resized, size)
 	return nil
 }
+func (p *program) CloseOutput() error { return p.stdout.Close() }
 func (p *program) Signal(name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -211,7 +213,7 @@ func (s *stage) manager() *Manager {
 }
 
 func (s *stage) run(ctx context.Context) (Exit, error) {
-	return s.manager().Run(ctx, s.req, IO{Stdin: s.stdin, Stdout: s.out, Stderr: s.err, Resize: s.resize, Signals: s.signals})
+	return s.manager().Run(ctx, s.req, IO{Stdin: s.stdin, Stdout: s.out, Stderr: s.err, Resize: s.resize, Signals: s.signals, OutputClosed: s.closed})
 }
 
 // an ending is what is recorded of a session.

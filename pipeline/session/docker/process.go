@@ -173,6 +173,35 @@ func (p *process) Resize(size session.Size) error {
 	return nil
 }
 
+// brokenPipeGrace is how long a command that got SIGPIPE may write on before it is killed.
+const brokenPipeGrace = time.Second
+
+// CloseOutput drops standard output from now on. The pipe itself is the daemon's, which reads it to
+// its end: so the command gets SIGPIPE when something comes through it, and is killed where that is
+// of no effect. A terminal cannot be hung up either: its command gets SIGHUP.
+func (p *process) CloseOutput() error {
+	if p.tty {
+		p.spool.discard(func() {})
+		return p.Signal("HUP")
+	}
+	var first time.Time // when the command wrote to the closed output; the one reader of the daemon's
+	p.spool.discard(func() {
+		switch {
+		case first.IsZero():
+			first = time.Now()
+			go func() { // ends with the call to the daemon, at the latest after callTimeout
+				if err := p.Signal("PIPE"); err != nil {
+					p.runtime.log.Warn("a session whose output is closed is ended", "container", p.id, "error", err)
+					p.Kill()
+				}
+			}()
+		case time.Since(first) > brokenPipeGrace:
+			go p.Kill() // which locks the spool, as the caller does
+		}
+	})
+	return nil
+}
+
 // Signal sends a signal to the command.
 func (p *process) Signal(name string) error {
 	name = strings.TrimPrefix(name, "SIG")

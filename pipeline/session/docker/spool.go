@@ -38,6 +38,7 @@ type spool struct {
 	over    bool      // guarded by mu: the container has ended, or is being killed
 	closed  bool      // guarded by mu: nothing more comes
 	failed  error     // guarded by mu: why the container could not be paused
+	dropped func()    // guarded by mu: called for what comes on stdout, which is dropped; nil where it is kept
 }
 
 func newSpool(pause func(bool) (bool, error), complain func(error)) *spool {
@@ -52,7 +53,7 @@ func (s *spool) size() int { return len(s.streams[0]) + len(s.streams[1]) }
 func (s *spool) write(stream int, p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.size() >= s.limit {
+	for s.size() >= s.limit && !s.drops(stream) {
 		if s.failed != nil { // and not because it has ended: so much can't have been on its way
 			s.complain(s.failed)
 			s.failed = nil
@@ -63,6 +64,10 @@ func (s *spool) write(stream int, p []byte) {
 			time.AfterFunc(stallTime, func() { s.watch(before) })
 		}
 		s.change.Wait()
+	}
+	if s.drops(stream) {
+		s.dropped()
+		return
 	}
 	s.streams[stream] = append(s.streams[stream], p...)
 	s.change.Broadcast()
@@ -100,6 +105,18 @@ func (s *spool) watch(before int) {
 	if !s.over {
 		s.limit = spoolBytes
 	}
+}
+
+// drops reports whether a stream is dropped. mu is held.
+func (s *spool) drops(stream int) bool { return stream == 0 && s.dropped != nil }
+
+// discard drops what there is of stdout, and what comes from now on, for which it calls dropped
+// with the spool locked. To the session, stdout has ended.
+func (s *spool) discard(dropped func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[0], s.dropped = nil, dropped
+	s.change.Broadcast()
 }
 
 // drain says that the container has ended, or is being killed: what is left is read at once. Of one that has
@@ -143,7 +160,7 @@ func (r spoolReader) Read(p []byte) (int, error) {
 	s := r.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.streams[r.stream]) == 0 && !s.closed {
+	for len(s.streams[r.stream]) == 0 && !s.closed && !s.drops(r.stream) {
 		s.change.Wait()
 	}
 	if len(s.streams[r.stream]) == 0 {

@@ -272,6 +272,10 @@ func (p *initProcess) follow() {
 				p.events.send(event{Kind: eventNotHidden, Message: err.Error()}, -1)
 			}
 		}
+		if o.HangUp && p.master >= 0 {
+			unix.Close(p.master)
+			p.master = -1
+		}
 		if o.Signal != 0 {
 			p.signal(syscall.Signal(o.Signal))
 		}

@@ -295,6 +295,23 @@ func (p *process) Resize(size session.Size) error {
 	return nil
 }
 
+// CloseOutput closes the pipe that is standard output, or the terminal, which hangs it up.
+func (p *process) CloseOutput() error {
+	if err := p.stdout.f.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("closing the session's output: %w", err)
+	}
+	if p.terminal == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := send(p.conn, order{HangUp: true})
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended: no matter
+		return fmt.Errorf("hanging up the session's terminal: %w", err)
+	}
+	return nil
+}
+
 // Signal signals the command's process group, which without job control is everything that the
 // command started; with a terminal, its foreground process group.
 func (p *process) Signal(name string) error {

@@ -100,6 +100,9 @@ type order struct {
 	Signal int
 	// Hide are the private files to hide from now on, nil for no change.
 	Hide *secrets
+	// HangUp closes the init's end of the terminal, which hangs up when the gateway's is closed,
+	// too.
+	HangUp bool
 }
 
 // event is a message from the init.

@@ -51,6 +51,7 @@ func Run(t *testing.T, s Subject) {
 		{"the last output", testLastOutput},
 		{"the last output, read late", testOutputAfterWait},
 		{"streams apart", testStreamsApart},
+		{"output closed", testCloseOutput},
 		{"everything dies", testEverythingDies},
 		{"a start that is cancelled", testCancelledStart},
 		{"refusals", testRefusals},
@@ -317,6 +318,50 @@ func testStreamsApart(t *testing.T, k *kit) {
 	}
 	if got.Stderr != string(data)+"done\n" {
 		t.Errorf("standard error has %d bytes", len(got.Stderr))
+	}
+}
+
+// testCloseOutput: a command that writes to a closed output ends by SIGPIPE, or as it likes, and
+// one on a terminal that was hung up by SIGHUP. Nothing else ends.
+func testCloseOutput(t *testing.T, k *kit) {
+	for _, test := range []struct {
+		name, line string
+		terminal   bool
+		want       []int // statuses, of which one is right for each kind of runtime
+	}{
+		{"a command that writes", "exec yes", false, []int{141}},
+		{"a shell that writes", "while :; do echo y; done", false, []int{141}},
+		{"a command that ignores SIGPIPE", "trap '' PIPE; while echo y; do :; done; exit 3", false, []int{3, 137}},
+		{"a command on a terminal that writes", "exec yes", true, []int{129}},
+		{"a command on a terminal that waits", "echo y; exec sleep 1000", true, []int{129}},
+		{"a shell on a terminal", "while :; do echo y; done", true, []int{129}},
+	} {
+		spec := k.line(test.line)
+		if test.terminal {
+			spec = k.terminal(test.line)
+		}
+		p := k.start(t, spec)
+		ReadUntil(t, p.Stdout(), "y")
+		if err := p.CloseOutput(); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		got := Finish(t, p)
+		if !slices.Contains(test.want, got.Exit.Status) {
+			t.Errorf("%s: %+v, %q", test.name, got.Exit, got.Stderr)
+		}
+		if err := p.CloseOutput(); err != nil {
+			t.Errorf("%s: after the end: %v", test.name, err)
+		}
+	}
+	// Who writes nothing more there goes on, and standard error stays open.
+	p := k.start(t, k.line("echo ready; read line; echo $line >&2; exit 5"))
+	ReadUntil(t, p.Stdout(), "ready\n")
+	if err := p.CloseOutput(); err != nil {
+		t.Error(err)
+	}
+	k.press(t, p, "still here\n")
+	if got := Finish(t, p); got.Stderr != "still here\n" || got.Stdout != "" || got.Exit.Status != 5 {
+		t.Errorf("%+v", got)
 	}
 }
 
