@@ -38,6 +38,7 @@ type pace struct {
 	largest int        // weight that the drain accepted in one write
 	ceiling int        // weight that the drain refused for its size; 0: none
 	until   time.Time  // when ceiling is forgotten
+	late    int        // timeouts in a row without progress
 }
 
 func newPace(d *Drain) *pace {
@@ -79,7 +80,7 @@ func (p *pace) fit(entries []sinks.Entry) int {
 func (p *pace) accepted(weight int, took time.Duration, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.largest = max(p.largest, weight)
+	p.largest, p.late = max(p.largest, weight), 0
 	switch {
 	case took > p.timeout/2:
 		p.limit = max(entryWeight, weight-weight/4)
@@ -89,12 +90,17 @@ func (p *pace) accepted(weight int, took time.Duration, now time.Time) {
 	p.cap(now)
 }
 
-// timedOut halves the limit after a write of which the drain confirmed so much, and not all, in time.
+// timedOut halves the limit after a write of which the drain confirmed so much, and not all, in time. After the next one in
+// a row it is a quarter: the drain may still be busy with what it got before, and each of them is a repeat for it.
 func (p *pace) timedOut(weight, confirmed int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = max(entryWeight, weight/2)
+	if p.late++; p.late > 1 {
+		p.limit = max(entryWeight, weight/4)
+	}
 	if confirmed > 0 {
+		p.late = 0
 		p.limit = min(p.limit, max(confirmed, weight/16))
 	}
 }
