@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
@@ -185,6 +186,60 @@ func TestRefusalOfAllThatIsReal(t *testing.T) {
 	r.set(func([]byte) int { return 200 })
 	eventually(t, "the rest is delivered", func() bool { return r.ended(s.op) })
 	r.mustHave(t, s.op, letters(t, o, "siem")[s.op.ID])
+}
+
+// TestRefusalOfEveryItem has a drain that answers for each record of a request by itself, as Elasticsearch does, and refuses all of
+// them, as with a mapping that no record fits; then all that hold one string.
+func TestRefusalOfEveryItem(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	refused := "" // all
+	sink := g.memoryDrain("search", nil)
+	sink.fail = func(batch []sinks.Entry) error {
+		o := sinks.NewOutcome(len(batch))
+		for i, e := range batch {
+			if bytes.Contains(e.Record.Text, []byte(refused)) {
+				o.FailItem(sinks.Item{Index: i, Verdict: sinks.Rejected, Status: 400, Reason: "Elasticsearch answered 400: the record does not fit: compare the mapping"})
+			} else {
+				o.Deliver(i)
+			}
+		}
+		if e := o.Error(); e != nil {
+			return e
+		}
+		return nil
+	}
+	o := &Operator{Bus: g.bus, Drains: g.drains}
+	s := g.converse("web")
+	for n := range 50 {
+		s.say(fmt.Sprintf("line %d", n), "", fmt.Sprintf("%s %d", poison, n))
+	}
+	s.end()
+	g.start()
+	defer func() { g.stop() }()
+	eventually(t, "the drain is misconfigured", func() bool { return o.stateOf(t, "search").State == schema.DrainMisconfigured })
+	if d := o.stateOf(t, "search"); d.DeadLetters != 0 || d.Delivered != 0 || !strings.Contains(d.LastError, "settings are the cause") {
+		t.Errorf("%+v", d)
+	}
+	sink.mu.Lock()
+	refused = poison
+	sink.mu.Unlock()
+	eventually(t, "the rest is delivered", func() bool { return sink.last(s.op) == schema.EventEnd })
+	dead := letters(t, o, "search")[s.op.ID]
+	if len(dead) != 50 {
+		t.Errorf("%d dead letters", len(dead))
+	}
+	next := uint64(1)
+	for _, r := range sink.got[s.op.ID] {
+		for dead[next] {
+			next++
+		}
+		if r.Sequence != next {
+			t.Fatalf("record %d came where %d was due", r.Sequence, next)
+		}
+		next++
+	}
 }
 
 // TestTooLargeByReset has a drain that answers 413 to what is too large for it, and closes the connection while the body is being

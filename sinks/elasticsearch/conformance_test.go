@@ -29,6 +29,6 @@ func TestConformance(t *testing.T) {
 			}
 			return got
 		}
-		return sinktest.Target{Sink: sink, Proxy: proxy, Received: received, Bytes: true, Deduplicates: true, Concurrent: true}
+		return sinktest.Target{Sink: sink, Proxy: proxy, Received: received, Bytes: true, Deduplicates: true, Concurrent: true, Requests: true}
 	})
 }

@@ -28,7 +28,7 @@ func TestConformance(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return sinktest.Target{Sink: sink, Proxy: proxy, Received: d.received, Bytes: true, Concurrent: true}
+				return sinktest.Target{Sink: sink, Proxy: proxy, Received: d.received, Bytes: true, Concurrent: true, Requests: c.options.Format != "" && !c.options.Gzip}
 			})
 		})
 	}

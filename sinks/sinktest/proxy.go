@@ -23,6 +23,7 @@ type Proxy struct {
 	stalled chan struct{}
 	held    chan struct{}
 	isHeld  bool
+	most    int // bytes from the sink after which a connection is cut; 0: any number
 }
 
 // NewProxy starts a proxy for the drain at the address (host:port, TCP), and ends it with the test.
@@ -62,6 +63,22 @@ func (p *Proxy) Stall() (held <-chan struct{}) {
 	defer p.mu.Unlock()
 	p.stalled, p.held, p.isHeld = make(chan struct{}), make(chan struct{}), false
 	return p.held
+}
+
+// CutAfter closes each connection when so many bytes have come from the sink, as a server does that does not read on in a request
+// which is too large for it; 0 for never. Those that are open are closed.
+func (p *Proxy) CutAfter(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most = bytes
+	p.closeAll()
+}
+
+// limit is that of CutAfter for a new connection.
+func (p *Proxy) limit() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
 }
 
 // Mend ends a Cut or a Stall. What a Stall held back is lost with its connections.
@@ -150,8 +167,8 @@ func (p *Proxy) serve(sink *proxied) {
 		return
 	}
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(drain, sink) })
-	both.Go(func() { p.copy(sink, drain) })
+	both.Go(func() { p.copy(drain, sink, p.limit()) })
+	both.Go(func() { p.copy(sink, drain, 0) })
 	both.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,10 +203,16 @@ func (p *Proxy) pass() bool {
 	return false
 }
 
-func (p *Proxy) copy(to, from *proxied) {
+// copy passes on from one end to the other. After most bytes, if that is not 0, it closes both.
+func (p *Proxy) copy(to, from *proxied, most int) {
 	buffer := make([]byte, 16<<10)
-	for {
+	for all := 0; ; {
 		n, err := from.Read(buffer)
+		if all += n; most > 0 && all > most {
+			from.Close()
+			to.Close()
+			return
+		}
 		if n > 0 {
 			if !p.pass() {
 				return

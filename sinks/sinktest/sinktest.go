@@ -25,6 +25,8 @@ type Target struct {
 	Bytes bool
 	// Deduplicates says that the drain keeps one copy of a record that it gets twice.
 	Deduplicates bool
+	// Requests says that the sink sends many records in a request of some hundred KiB, which the drain answers.
+	Requests bool
 	// Concurrent says that several goroutines may call Write at a time.
 	Concurrent bool
 }
@@ -52,6 +54,7 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 		{"cancel", (*suite).testCancel},
 		{"drain goes away between writes", (*suite).testGone},
 		{"drain goes away during a write", (*suite).testBroken},
+		{"drain cuts large requests", (*suite).testCutLarge},
 		{"probe", (*suite).testProbe},
 		{"steps of a probe", (*suite).testStepsOfProbe},
 		{"steps of a write", (*suite).testStepsOfWrite},
@@ -230,6 +233,40 @@ func (s *suite) testBroken(t *testing.T) {
 	s.Proxy.Mend(t)
 	s.deliver(t, batch)
 	s.holdsAtLeast(t, expected(batch))
+}
+
+// testCutLarge has a drain that breaks the connection while a large request is being sent, so that nobody reads what it answers: the
+// error says that the drain had the request, and a smaller one gets through. A drain that is not there had none.
+func (s *suite) testCutLarge(t *testing.T) {
+	if !s.Requests {
+		t.Skip("no request of the sink is large, or it has no answer")
+	}
+	const limit = 96 << 10 // more than a handshake, and less than a large request
+	fails := func(batch []sinks.Entry) *sinks.Error {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := s.Sink.Write(ctx, batch)
+		checkRetry(t, err)
+		return sinks.AsError(err)
+	}
+	small, batch := s.entries(3), s.entries(large/4)
+	s.Proxy.CutAfter(limit)
+	for range 2 {
+		if e := fails(batch); !e.Reached || !e.DependsOnContent() || e.TimedOut != 0 {
+			t.Errorf("the error of a request that was cut does not say that the drain had it: %+v", e)
+		}
+	}
+	s.deliver(t, small)
+	s.Proxy.Cut()
+	fails(small) // by a connection that was kept
+	if e := fails(small); e.Reached || e.DependsOnContent() {
+		t.Errorf("the error of a drain that is not there says that it had the request: %+v", e)
+	}
+	s.Proxy.CutAfter(0)
+	s.Proxy.Mend(t)
+	s.deliver(t, batch)
+	s.holdsAtLeast(t, append(expected(small), expected(batch)...))
 }
 
 func (s *suite) testProbe(t *testing.T) {

@@ -112,6 +112,10 @@ func (s *lineSink) failed(ctx context.Context, err error) error {
 		return err
 	case "wrong verdict":
 		e.Verdict = sinks.Rejected
+	case "does not say what the drain had":
+		e.Reached = false
+	case "takes a refused connection for an answer":
+		e.Reached = true
 	case "no reason":
 		e.Reason = ""
 	case "hides the cancel":
@@ -176,7 +180,7 @@ func openLines(fault string) func(t *testing.T) Target {
 			proxy.Cut()
 			d.running.Wait()
 		})
-		return Target{Sink: &lineSink{address: proxy.Address(), fault: fault}, Proxy: proxy, Received: d.received, Bytes: true}
+		return Target{Sink: &lineSink{address: proxy.Address(), fault: fault}, Proxy: proxy, Received: d.received, Bytes: true, Requests: true}
 	}
 }
 
@@ -273,6 +277,8 @@ func TestSuiteFindsFaults(t *testing.T) {
 		{"no reason", "drain_goes_away_between_writes", "has no Reason"},
 		{"wrong verdict", "drain_goes_away_during_a_write", "Verdict is rejected, want retry"},
 		{"stays with a dead connection", "drain_goes_away_during_a_write", "goes on failing"},
+		{"does not say what the drain had", "drain_cuts_large_requests", "does not say that the drain had it"},
+		{"takes a refused connection for an answer", "drain_cuts_large_requests", "says that it had the request"},
 		{"probe sees nothing", "probe", "succeeded"},
 		{"probe writes", "probe", "Probe wrote 1 records"},
 		{"tells no steps", "steps_of_a_write", "step TCP is"},
