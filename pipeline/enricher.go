@@ -27,6 +27,9 @@ const (
 	aheadGrace = 30 * time.Second
 	// idleAfter is how long an operation that shows nothing is kept in memory.
 	idleAfter = 5 * time.Minute
+	// fullWait is the time until a segment is published again for which LOGS had no room, and
+	// fullAgain after how long with room a lack of it is reported again.
+	fullWait, fullAgain = 250 * time.Millisecond, time.Minute
 	// maxBacklog is how many bytes of finished records may wait for LOGS, per partition.
 	maxBacklog = 16 << 20
 	// maxHeld is how many bytes of an operation's chunks may wait for one before them. A capture is never that far ahead of
@@ -72,6 +75,7 @@ func NewEnricher(o EnricherOptions) *Enricher {
 // Run enriches until ctx is done, whatever happens; then it returns nil.
 func (e *Enricher) Run(ctx context.Context) error {
 	var g errgroup.Group
+	g.Go(func() error { e.reclaimer().run(ctx); return nil })
 	for i := range e.partitions {
 		g.Go(func() error {
 			retry := backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(0), backoff.WithMaxInterval(10*time.Second))
@@ -100,9 +104,12 @@ func (e *Enricher) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// enrichLease is the name of the lease on a partition, and of its position.
+func enrichLease(partition int) string { return "enrich." + strconv.Itoa(partition) }
+
 // enrich works on a partition as long as its lease, and nothing fails.
 func (e *Enricher) enrich(ctx context.Context, partition int) (worked bool, err error) {
-	lease, err := e.o.Bus.Acquire(ctx, "enrich."+strconv.Itoa(partition))
+	lease, err := e.o.Bus.Acquire(ctx, enrichLease(partition))
 	if err != nil {
 		return false, err
 	}
@@ -179,10 +186,11 @@ type enriching struct {
 	operations   map[string]*operation // by subject on TTY
 	missingStart map[string]bool       // subjects on TTY of operations whose start is not there
 	published    chan published
-	read         uint64 // sequence of the last chunk read
-	backlog      int    // bytes of the finished records of all operations
-	flying       int    // segments under way
-	worked       bool   // something was published
+	read         uint64       // sequence of the last chunk read
+	backlog      int          // bytes of the finished records of all operations
+	flying       int          // segments under way
+	worked       bool         // something was published
+	fullSince    atomic.Int64 // when LOGS had no room, last, in Unix seconds
 }
 
 type published struct {
@@ -333,15 +341,36 @@ func (p *enriching) publish(ctx context.Context, op *operation) error {
 	p.flying++
 	p.account(op)
 	op.span = p.trace(op)
-	under := p.o.Bus.PublishSegment(op.subject, op.last, segment.Records, op.transcript.Operation().PHI, segment.Data, bus.Traced(op.span.Traceparent()))
-	go func() { // ends with the acknowledgement, which has a time limit, or with ctx
+	last, phi, span := op.last, op.transcript.Operation().PHI, op.span
+	send := func() *bus.Publish {
+		return p.o.Bus.PublishSegment(op.subject, last, segment.Records, phi, segment.Data, bus.Traced(span.Traceparent()))
+	}
+	under := send()
+	go func() { // ends with the acknowledgement, which has a time limit unless LOGS is full, or with ctx
 		sequence, err := under.Wait(ctx)
+		for errors.Is(err, bus.ErrFull) && p.full(ctx, err) {
+			sequence, err = send().Wait(ctx)
+		}
 		select {
 		case p.published <- published{op, sequence, err}:
 		case <-ctx.Done():
 		}
 	}()
 	return nil
+}
+
+// full waits until it is worth another attempt to publish to LOGS, which has no room now; it is
+// false where ctx is done. Nothing is lost: chunks wait on TTY meanwhile.
+func (p *enriching) full(ctx context.Context, err error) bool {
+	if since := p.fullSince.Swap(time.Now().Unix()); time.Now().Unix()-since > int64(fullAgain.Seconds()) {
+		p.log.Error("the LOGS stream has no room: enriching waits", "error", err)
+	}
+	select {
+	case <-time.After(fullWait):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // trace starts the span of the segment that is about to be published, where a chunk of it is traced.

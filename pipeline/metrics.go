@@ -29,6 +29,8 @@ type Metrics struct {
 	partitions *prometheus.GaugeVec                // by drain and state
 	expiry     *prometheus.GaugeVec                // by drain
 
+	purged *prometheus.CounterVec // by stream
+
 	lagRecords, lagSegments, lagSeconds *prometheus.GaugeVec // by drain and partition
 
 	mu     sync.Mutex          // guards drains, and the making of expiry's series
@@ -59,6 +61,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		enriched: prometheus.NewHistogram(measure.Seconds("", "enrich_duration_seconds",
 			"From when the first chunk of a segment was on the TTY stream until the segment was on the LOGS stream. A line that is not finished waits for up to ten seconds.")),
 
+		purged: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: measure.Namespace, Name: "stream_purges_total",
+			Help: "Times that the delivered data of an operation were removed from a stream, or a part of them, since the stream was nearly full."}, []string{"stream"}),
+
 		drains:      make(map[string]struct{}),
 		counters:    make(map[string]*prometheus.CounterVec),
 		histograms:  make(map[string]*prometheus.HistogramVec),
@@ -68,7 +73,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		lagSegments: byDrain("lag_segments", "Segments on the LOGS stream that the drain does not have yet.", "partition"),
 		lagSeconds:  byDrain("lag_seconds", "How long ago the first record was shown that the drain does not have yet.", "partition"),
 	}
-	r.MustRegister(m.enriching, m.enriched)
+	r.MustRegister(m.enriching, m.enriched, m.purged)
 	for name, help := range drainCounters {
 		m.counters[name] = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: measure.Namespace, Subsystem: "drain", Name: name, Help: help}, []string{"drain"})
 		r.MustRegister(m.counters[name])

@@ -121,7 +121,7 @@ func (r *Router) Run(ctx context.Context) error {
 		w.start(ctx)
 	}
 	r.mu.Unlock()
-	<-ctx.Done()
+	r.reclaimer().run(ctx)
 	r.updating.Lock() // one that is under way ends first
 	defer r.updating.Unlock()
 	r.stopped = true

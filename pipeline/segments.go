@@ -51,6 +51,9 @@ func (o *Operator) Segments(ctx context.Context, q SegmentQuery, begin func(coun
 		return err
 	}
 	defer reader.Close()
+	if reader.Pending() == 0 && !q.Follow { // they were removed meanwhile
+		return nil
+	}
 	for n := uint64(1); ; n++ {
 		m, err := reader.Next(ctx)
 		if err != nil {

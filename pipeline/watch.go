@@ -30,7 +30,7 @@ func (o *SessionOperator) Watch(ctx context.Context, operation string, each func
 		return err
 	}
 	defer reader.Close()
-	next := uint64(0)
+	next, first := uint64(0), true
 	ahead := make(map[uint64]schema.Chunk)
 	for {
 		m, err := reader.Next(ctx)
@@ -42,6 +42,9 @@ func (o *SessionOperator) Watch(ctx context.Context, operation string, each func
 		switch {
 		case errors.Is(err, schema.ErrVersion):
 			return fmt.Errorf("watch session %s: %w", operation, err)
+		case err == nil && first: // of those before it, the stream has given up what was delivered
+			next, first = c.Ordinal, false
+			ahead[c.Ordinal] = c
 		case err == nil && c.Ordinal >= next: // and no repeat
 			ahead[c.Ordinal] = c
 		}

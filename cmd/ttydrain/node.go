@@ -180,7 +180,7 @@ func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 	n := c.NATS
 	o := bus.Options{
-		URL: n.URL, Replicas: n.Replicas, Partitions: clusterPartitions, Retention: c.Streams.Retention, CredentialsFile: n.CredentialsFile, NKeySeedFile: n.NKeySeedFile,
+		URL: n.URL, Replicas: n.Replicas, Partitions: clusterPartitions, MaxBytes: c.Streams.MaxBytes, Retention: c.Streams.Retention, CredentialsFile: n.CredentialsFile, NKeySeedFile: n.NKeySeedFile,
 		Token: n.Token.Reveal(), Username: n.Username, Password: n.Password.Reveal(), InboxPrefix: n.InboxPrefix, Log: log,
 	}
 	if n.TLS != (config.TLS{}) {
@@ -244,12 +244,20 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	}
 	store := sessionStore{n.bus, n.tracer}
 	metrics := session.NewMetrics(n.registry)
+	capacity, err := n.bus.Capacity(ctx)
+	if err != nil {
+		return err
+	}
 	n.manager = session.NewManager(session.Options{
 		Gateway:  name,
 		Host:     host,
-		App:      func(name string) (session.App, bool) { return sessionApp(n.config.Load(), name) },
+		App:      func(name string) (session.App, bool) { return sessionApp(n.config.Load(), name, capacity) },
 		Runtimes: runtimes,
 		Store:    store, Publisher: store, Slots: store,
+		Room: func(ctx context.Context) (session.Room, error) {
+			r, err := n.bus.Room(ctx)
+			return session.Room{Free: r.Free, Reserve: r.Reserve}, err
+		},
 		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, n.bus.Partitions()) },
 		Document: document,
 		Metrics:  metrics,
@@ -272,8 +280,8 @@ func gatewayOptions(c *config.Config) gateway.Options {
 	}
 }
 
-// sessionApp is an app as the session manager wants it.
-func sessionApp(c *config.Config, name string) (session.App, bool) {
+// sessionApp is an app as the session manager wants it. capacity is that of the store, in bytes.
+func sessionApp(c *config.Config, name string, capacity int64) (session.App, bool) {
 	a, ok := c.App(name)
 	if !ok {
 		return session.App{}, false
@@ -287,6 +295,9 @@ func sessionApp(c *config.Config, name string) (session.App, bool) {
 		Memory: a.Memory, Pids: int64(a.Pids), APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 		Isolation: session.Isolation{User: a.User, NoNetwork: a.Network == "none", Writable: a.Writable},
 		Sessions:  stack.Sessions, Plan: stack.Plan,
+		Limits: session.Limits{
+			Session: session.Limit(stack.Limits.Session), User: session.Limit(stack.Limits.User), Stack: session.Limit(stack.Limits.Stack),
+		}.WithDefaults(capacity),
 	}
 	for name, value := range a.Env {
 		app.Env = append(app.Env, name+"="+value.Reveal())
@@ -403,6 +414,7 @@ func (n *node) run(ctx context.Context) error {
 	if n.manager != nil {
 		work.Go(func() error { n.manager.Tend(working); return nil })
 		work.Go(func() error { n.manager.Obey(working); return nil })
+		work.Go(func() error { n.manager.Govern(working); return nil })
 	}
 	// A server that fails by itself is a reason to stop all.
 	accepting, failed := context.WithCancelCause(ctx)

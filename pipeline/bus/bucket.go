@@ -22,6 +22,9 @@ func (b *Bus) CreateOperation(ctx context.Context, op *schema.Operation) error {
 	if err := b.disk.room(forSessions, len(data)); err != nil {
 		return fmt.Errorf("record the operation: %w", err)
 	}
+	if err := b.roomForSession(ctx); err != nil {
+		return fmt.Errorf("record the operation: %w", err)
+	}
 	key := schema.Token(op.Stack) + "." + schema.Token(op.App) + "." + nuid.Next()
 	// Not Create: of an answer that was lost on a cluster, it would find the key in use and want to read whose it is, which a
 	// gateway may not.

@@ -102,7 +102,9 @@ type Bus struct {
 	log      *slog.Logger
 
 	unreadable atomic.Int64 // sessions that could not be read when they were last listed
+	usages     usages
 
+	gateway    bool // this process has a gateway
 	refusals   *refusals
 	partitions int
 	retention  time.Duration
@@ -147,6 +149,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	b.partitions = max(o.Partitions, 1)
 	b.streams = make(map[string]jetstream.Stream)
 	b.owner = nuid.Next()
+	b.gateway = RoleGateway.has(o.Role)
 	b.roster = newRoster(b, o.URL == "", o.Log)
 	for _, s := range streams {
 		if !s.roles.has(o.Role) {
@@ -358,6 +361,11 @@ func (b *Bus) Partitions() int { return b.partitions }
 func (b *Bus) Ready(ctx context.Context) error {
 	if err := b.disk.room(forSessions, 0); err != nil {
 		return fmt.Errorf("sessions can't be recorded: %w", err)
+	}
+	if b.gateway && b.conn.IsConnected() {
+		if err := b.roomForSession(ctx); errors.Is(err, ErrFull) { // other errors are found below
+			return fmt.Errorf("sessions can't be started: %w", err)
+		}
 	}
 	if err := b.conn.LastError(); err != nil && !b.conn.IsConnected() {
 		return fmt.Errorf("there is no connection to NATS: %w", connectError(err))

@@ -43,6 +43,7 @@ type disk struct {
 	mu      sync.Mutex
 	looked  time.Time          // guarded by mu: when free was read
 	free    uint64             // guarded by mu: bytes that were free then
+	size    uint64             // guarded by mu: bytes of the whole disk
 	reserve uint64             // guarded by mu: bytes
 	written uint64             // guarded by mu: bytes since then
 	refused map[need]time.Time // guarded by mu: when it was, last
@@ -89,7 +90,8 @@ func (d *disk) look(now time.Time) error {
 	size := uint64(s.Bsize)
 	d.looked, d.written = now, 0
 	d.free = s.Bavail * size
-	d.reserve = min(max(s.Blocks*size/reservePart, reserveLeast), reserveMost)
+	d.size = s.Blocks * size
+	d.reserve = min(max(d.size/reservePart, reserveLeast), reserveMost)
 	return nil
 }
 

@@ -76,7 +76,7 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.CONSUMER.MSG.NEXT.TTY.x", "gateway enrich"},
 		{"$JS.API.CONSUMER.DELETE.TTY.x", "gateway enrich"},
 		{"$JS.API.DIRECT.GET.TTY", "enrich"},
-		{"$JS.API.DIRECT.GET.TTY.tty.0.default.web.1", "gateway"},
+		{"$JS.API.DIRECT.GET.TTY.tty.0.default.web.1", "gateway enrich"},
 		{"$JS.API.STREAM.MSG.GET.TTY", nobody},
 		// Reading LOGS.
 		{"$JS.API.CONSUMER.CREATE.LOGS.x.logs.0.*.*.*", "router"},
@@ -85,7 +85,7 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.CONSUMER.MSG.NEXT.LOGS.x", "router"},
 		{"$JS.API.CONSUMER.DELETE.LOGS.x", "router"},
 		{"$JS.API.DIRECT.GET.LOGS", "router"},
-		{"$JS.API.DIRECT.GET.LOGS.logs.0.default.web.1", "enrich"},
+		{"$JS.API.DIRECT.GET.LOGS.logs.0.default.web.1", "enrich router"},
 		{"$JS.API.STREAM.MSG.GET.LOGS", nobody},
 		// Dead letters.
 		{"$JS.API.CONSUMER.CREATE.DEADLETTER.x", nobody},
@@ -154,7 +154,8 @@ func TestPermissions(t *testing.T) {
 		}
 		tries = append(tries, try{"$JS.API.STREAM.INFO." + name, users}, try{"$JS.API.STREAM.CREATE." + name, "admin"}, try{"$JS.API.STREAM.UPDATE." + name, "admin"})
 		for _, action := range []string{"STREAM.DELETE", "STREAM.PURGE", "STREAM.SNAPSHOT", "STREAM.RESTORE", "STREAM.PEER.REMOVE", "STREAM.LEADER.STEPDOWN", "CONSUMER.NAMES", "CONSUMER.LIST"} {
-			tries = append(tries, try{"$JS.API." + action + "." + name, nobody})
+			users := map[string]string{"STREAM.PURGE.TTY": "enrich", "STREAM.PURGE.LOGS": "router"}[action+"."+name]
+			tries = append(tries, try{"$JS.API." + action + "." + name, users})
 		}
 	}
 	subscribe := []try{

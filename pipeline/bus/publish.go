@@ -87,6 +87,11 @@ func (b *Bus) publish(what need, m *nats.Msg, opts ...jetstream.PublishOpt) *Pub
 	if err := b.disk.room(what, len(m.Data)); err != nil {
 		return &Publish{err: err}
 	}
+	if what == forSessions {
+		if err := b.roomForOutput(len(m.Data)); err != nil {
+			return &Publish{err: err}
+		}
+	}
 	refused := b.refusals.end.Load()
 	future, err := b.js.PublishMsgAsync(m, opts...)
 	return &Publish{future, err, m.Subject, refused, b}

@@ -142,6 +142,14 @@ func (e *embedded) settle() error {
 	return nil
 }
 
+// settleStream syncs the files of a stream's messages.
+func (e *embedded) settleStream(stream string) error {
+	if err := syncFiles(filepath.Join(e.folder(), stream, "msgs")); err != nil {
+		return fmt.Errorf("sync the stream %s to the disk: %w", stream, err)
+	}
+	return nil
+}
+
 // stop ends the server. It may be called again.
 func (e *embedded) stop() {
 	e.mu.Lock()

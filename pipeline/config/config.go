@@ -162,6 +162,26 @@ type Stack struct {
 	// PHI says that sessions may hold protected health information: their logs go only to drains
 	// that name the agreement ([Drain.CoversPHI]).
 	PHI bool `yaml:"phi"`
+	// Limits bound the output of its sessions.
+	Limits OutputLimits `yaml:"limits"`
+}
+
+// OutputLimits bound how much sessions show, on each gateway.
+type OutputLimits struct {
+	Session OutputLimit `yaml:"session"`
+	User    OutputLimit `yaml:"user"`
+	Stack   OutputLimit `yaml:"stack"`
+}
+
+// OutputLimit bounds the output of one session, or of several together. A field that is 0 is not
+// set.
+type OutputLimit struct {
+	// Rate is in bytes a second, after the first Burst bytes; by default it follows from the size
+	// of the store.
+	Rate  int64 `yaml:"rate" as:"size" min:"16KiB" max:"1TiB" want:"a size a second such as 4MiB"`
+	Burst int64 `yaml:"burst" as:"size" min:"64KiB" max:"1TiB"`
+	// Bytes bounds the output of a session in total, or of several sessions within a day.
+	Bytes int64 `yaml:"bytes" as:"size" min:"64KiB"`
 }
 
 // planSessions is how many sessions a stack of each plan may have at a time where it says nothing of its own.

@@ -42,6 +42,11 @@ func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running
 			s.release()
 		}
 	}()
+	if s.output, err = m.governor.open(app, req.User); err != nil {
+		m.o.Metrics.Refuse(RefusedOutput)
+		m.o.Log.Warn("session refused for its output limit", "app", app.Name, "stack", app.Stack, "user", req.User.ID)
+		return nil, err
+	}
 	op, err := m.operation(ctx, app, req)
 	if err != nil {
 		m.o.Metrics.unrecordable(err)
@@ -52,6 +57,7 @@ func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running
 	ctx, s.cancel = context.WithDeadlineCause(ctx, op.Expires, ErrExpired)
 	s.ctx, s.kill = context.WithCancelCause(ctx)
 	s.forget = m.register(op.ID, s.kill)
+	s.output.end = s.kill
 	s.state = &schema.Session{Operation: op, Gateway: m.o.Gateway}
 	if err := m.o.Store.SaveSession(s.ctx, s.state); err != nil {
 		m.o.Metrics.unrecordable(err)
@@ -59,7 +65,7 @@ func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running
 		m.leave(s.state, ReasonNotRecorded) // it may be recorded all the same
 		return nil, notRecordable(err)
 	}
-	s.capture = newCapture(s.ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics, &m.buffers)
+	s.capture = newCapture(s.ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics, &m.buffers, s.output)
 	slot.begin(op.ID, s.capture.total)
 	s.log.Info("session started", "interactive", op.Interactive)
 	m.o.Metrics.started.Inc()

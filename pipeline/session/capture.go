@@ -48,6 +48,10 @@ const (
 // errNotRecorded is the cause with which a session ends that can't be recorded any more.
 var errNotRecorded = errors.New("the stream has taken no output for too long")
 
+// errOutputEnded is the error of reading output that is not recorded any more, since the session
+// was ended for the amount of it.
+var errOutputEnded = errors.New("the session was ended for the amount of its output")
+
 // A Publisher writes an operation's chunks to the TTY stream.
 type Publisher interface {
 	// Publish sends a chunk without waiting for it. A repeat of a chunk has the same id. The data are
@@ -80,11 +84,14 @@ type capture struct {
 	client    [2]io.Writer // by stream
 	metrics   *Metrics
 	buffers   *buffers
+	output    *output // bounds what is read; nil for no bounds
 
 	confirming chan sent     // published, in order
 	wake       chan struct{} // of cap 1: something that publish waits for has changed
 	done       chan struct{} // closed when everything was shown, or given up
 	recorded   chan struct{} // closed when everything was acknowledged, or given up
+	unbound    chan struct{} // closed by release: output is not held back any more
+	release    func()        // may be called again
 
 	mu        sync.Mutex
 	room      sync.Cond      // of mu: window, behind or flying has become smaller, or showing, confirmed, closed, hurry or ctx has changed
@@ -122,12 +129,13 @@ func (s *sent) size() (size int) {
 	return size
 }
 
-func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer, metrics *Metrics, b *buffers) *capture {
+func newCapture(ctx context.Context, p Publisher, subject, operation string, stdout, stderr io.Writer, metrics *Metrics, b *buffers, o *output) *capture {
 	c := &capture{
-		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr}, metrics: metrics, buffers: b,
+		publisher: p, subject: subject, operation: operation, client: [2]io.Writer{stdout, stderr}, metrics: metrics, buffers: b, output: o,
 		confirming: make(chan sent, 8),
-		wake:       make(chan struct{}, 1), done: make(chan struct{}), recorded: make(chan struct{}),
+		wake:       make(chan struct{}, 1), done: make(chan struct{}), recorded: make(chan struct{}), unbound: make(chan struct{}),
 	}
+	c.release = sync.OnceFunc(func() { close(c.unbound) })
 	c.room.L = &c.mu
 	// The end of the session is not the end of its recording: only stop is.
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -147,6 +155,9 @@ func (c *capture) read(stream schema.Stream, r io.Reader) error {
 	buffer := make([]byte, smallBuffer) // write copies out of it
 	for {
 		n, err := r.Read(buffer)
+		if n > 0 && !c.output.wait(c.unbound, n) {
+			return errOutputEnded
+		}
 		if n > 0 && !c.write(kind, buffer[:n]) {
 			return context.Cause(c.ctx)
 		}
@@ -225,6 +236,7 @@ func (c *capture) event(f schema.Frame) {
 
 // finish records the last event.
 func (c *capture) finish(end schema.Frame) {
+	c.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.window += len(end.Payload)
@@ -252,6 +264,7 @@ func (c *capture) signal() {
 // rush says that the session was ended: what is still to be recorded no longer waits for the client
 // to take what came before. It may be called again.
 func (c *capture) rush() {
+	c.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hurry = true
@@ -261,6 +274,7 @@ func (c *capture) rush() {
 // stop gives up on everything that is not recorded yet.
 func (c *capture) stop(cause error) {
 	c.cancel(cause)
+	c.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.room.Broadcast()
@@ -409,6 +423,7 @@ func (c *capture) measure(chunk *schema.Chunk) {
 		}
 	}
 	c.metrics.bytes.Add(float64(shown))
+	c.output.passed(shown)
 }
 
 // again repeats a publish that was refused until it is acknowledged. Where that takes until

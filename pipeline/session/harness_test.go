@@ -237,7 +237,7 @@ func newRig(t testing.TB, answer func(*attempt)) *rig {
 
 // start starts the capture, whose tape and screens were prepared.
 func (r *rig) start() *rig {
-	r.capture = newCapture(r.tape.t.Context(), r.tape, "tty.test", "7", r.out, r.err, NewMetrics(prometheus.NewRegistry()), new(buffers))
+	r.capture = newCapture(r.tape.t.Context(), r.tape, "tty.test", "7", r.out, r.err, NewMetrics(prometheus.NewRegistry()), new(buffers), nil)
 	return r
 }
 

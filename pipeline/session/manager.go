@@ -72,11 +72,13 @@ type App struct {
 	// Sessions is how many sessions its stack may have at a time, on all its apps, as its plan has it.
 	Sessions int
 	Plan     string
+	// Limits bound the output of its stack's sessions.
+	Limits Limits
 	// Drains are the names of the drains that its sessions go to.
 	Drains []string
 }
 
-// Options of a Manager. All but Metrics and Log are needed.
+// Options of a Manager. All but Room, Metrics and Log are needed.
 type Options struct {
 	// Gateway names this gateway, and lasts over its restarts. Host is its host name.
 	Gateway, Host string
@@ -85,6 +87,8 @@ type Options struct {
 	Store         Store
 	Publisher     Publisher
 	Slots         Slots
+	// Room returns how much room is left to record output; nil for room without a bound.
+	Room func(context.Context) (Room, error)
 	// Subject is where an operation's chunks go.
 	Subject func(*schema.Operation) string
 	// Document makes the user document, which is expired.
@@ -95,9 +99,10 @@ type Options struct {
 
 // A Manager runs sessions, from the operation's record to the end event.
 type Manager struct {
-	o       Options
-	left    chan struct{} // of cap 1: unfinished has become longer
-	buffers buffers
+	o        Options
+	left     chan struct{} // of cap 1: unfinished has become longer
+	buffers  buffers
+	governor *governor
 
 	finishing sync.Mutex // held by finish: two would record the same ends
 
@@ -114,7 +119,7 @@ func NewManager(o Options) *Manager {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(prometheus.NewRegistry())
 	}
-	return &Manager{o: o, left: make(chan struct{}, 1), unfinished: make(map[string]unfinished), running: make(map[string]context.CancelCauseFunc)}
+	return &Manager{o: o, governor: newGovernor(o.Room, o.Metrics), left: make(chan struct{}, 1), unfinished: make(map[string]unfinished), running: make(map[string]context.CancelCauseFunc)}
 }
 
 // Run runs one session and returns when it is over and its end is recorded, or left to Tend. When ctx is cancelled the session is killed, with
@@ -169,6 +174,7 @@ type running struct {
 	client  IO
 	log     *slog.Logger
 	capture *capture
+	output  *output
 	killing *Killing    // who ended it; nil where nobody did. Of run alone
 	escaped atomic.Bool // the terminal was shown an escape sequence
 
@@ -187,6 +193,9 @@ type running struct {
 func (s *running) release() {
 	if s.capture != nil {
 		s.capture.stop(errOver)
+	}
+	if s.output != nil {
+		s.output.close()
 	}
 	if s.ctx != nil {
 		s.forget()
@@ -294,6 +303,11 @@ func (s *running) over(ctx context.Context, exit Exit) (Exit, error) {
 		s.conclude("this session has reached the end of its time and was ended")
 	case ReasonShutdown:
 		s.conclude("this gateway is being stopped, and has ended this session")
+	case ReasonNoRoom:
+		s.conclude(noRoomSentence)
+	case ReasonOutput:
+		limit, _ := errors.AsType[*outputLimit](cause)
+		s.conclude(limit.sentence)
 	case ReasonKilled:
 		if s.killing, _ = errors.AsType[*Killing](cause); s.killing == nil {
 			s.killing = &Killing{By: "an operator"}
@@ -365,10 +379,12 @@ func (s *running) fail(err error) (Exit, error) {
 	return Exit{Status: 255, Reason: ReasonNotRecorded}, err
 }
 
+const noRoomSentence = "this session was ended: there is no room left to record what it shows; its operators have to make room, then try again"
+
 // notRecorded is what the person reads whose session can't be recorded any more.
 func notRecorded(err error) string {
 	if errors.Is(err, ErrFull) {
-		return "this session was ended: there is no room left to record what it shows; its operators have to make room, then try again"
+		return noRoomSentence
 	}
 	return "this session was ended, since what it shows can't be recorded now: try again in a minute"
 }
@@ -376,7 +392,9 @@ func notRecorded(err error) string {
 // read captures one of the session's streams. A stream that can't be read is the end of the process.
 func (s *running) read(stream schema.Stream, r io.Reader, p Process) {
 	if err := s.capture.read(stream, r); err != nil {
-		s.log.Warn("a session's output ended early", "error", err)
+		if !errors.Is(err, errOutputEnded) {
+			s.log.Warn("a session's output ended early", "error", err)
+		}
 		p.Kill()
 		io.Copy(io.Discard, r) // what is left was not shown and is not recorded
 	}
@@ -477,6 +495,10 @@ func reason(cause error) string {
 		return ReasonShutdown
 	case errors.Is(cause, ErrDisconnected):
 		return ReasonDisconnect
+	case errors.Is(cause, errNoRoom):
+		return ReasonNoRoom
+	case errors.As(cause, new(*outputLimit)):
+		return ReasonOutput
 	}
 	return ReasonKilled
 }

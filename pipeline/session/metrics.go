@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,12 +18,20 @@ type Metrics struct {
 	ended    *prometheus.CounterVec // by reason
 	refused  *prometheus.CounterVec // by reason
 	captured prometheus.Histogram
+	held     *prometheus.CounterVec // by reason
 }
+
+// Why output was held back, as the metrics tell it.
+const (
+	HeldRate = "rate"    // it exceeded a limit of the session, the user or the stack
+	HeldRoom = "no room" // the room to record it was nearly used up
+)
 
 // Why a session was refused, as the metrics tell it.
 const (
 	RefusedDenied      = "denied"         // who asks may not open it, or not any more
 	RefusedLimit       = "limit"          // the stack has as many as its plan has
+	RefusedOutput      = "output limit"   // its user or its stack have shown as much as they may
 	RefusedFull        = "no room"        // nothing can be recorded before somebody makes room
 	RefusedUnrecorded  = "not recordable" // the streams do not answer
 	RefusedUnavailable = "not available"  // the app, or its runtime, is not there
@@ -55,13 +64,17 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		started: counter("sessions_started_total", "Sessions that were recorded and begun."),
 		bytes:   counter("session_bytes_total", "Bytes that sessions showed, on standard output and standard error, once they were recorded."),
 		ended: byReason("sessions_ended_total", "Sessions that ended, by the reason that their end record has.",
-			ReasonExit, ReasonOutputClosed, ReasonDisconnect, ReasonExpired, ReasonKilled, ReasonShutdown, ReasonNotRecorded, ReasonStartFailure, ReasonLost, ReasonGatewayLost),
+			ReasonExit, ReasonOutputClosed, ReasonDisconnect, ReasonExpired, ReasonKilled, ReasonShutdown, ReasonNoRoom, ReasonOutput, ReasonNotRecorded, ReasonStartFailure, ReasonLost, ReasonGatewayLost),
 		refused: byReason("sessions_refused_total", "Sessions that were asked for on a connection that was logged in, and not begun.",
-			RefusedDenied, RefusedLimit, RefusedFull, RefusedUnrecorded, RefusedUnavailable, RefusedStopping),
+			RefusedDenied, RefusedLimit, RefusedOutput, RefusedFull, RefusedUnrecorded, RefusedUnavailable, RefusedStopping),
 		captured: prometheus.NewHistogram(measure.Seconds("", "capture_duration_seconds",
 			"From when the first byte of a chunk came from the terminal until the chunk was recorded on the TTY stream; nobody sees it before.")),
 	}
-	r.MustRegister(m.captured)
+	m.held = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: measure.Namespace, Name: "session_output_held_seconds_total",
+		Help: "Time for which the output of sessions was held back, of all sessions together, by the reason."}, []string{"reason"})
+	r.MustRegister(m.captured, m.held)
+	m.held.WithLabelValues(HeldRate)
+	m.held.WithLabelValues(HeldRoom)
 	return m
 }
 
@@ -70,6 +83,11 @@ func (m *Metrics) Refuse(reason string) {
 	if m != nil {
 		m.refused.WithLabelValues(reason).Inc()
 	}
+}
+
+// heldFor counts the time for which output was held back.
+func (m *Metrics) heldFor(reason string, d time.Duration) {
+	m.held.WithLabelValues(reason).Add(d.Seconds())
 }
 
 // unrecordable counts a session that was refused since it could not be recorded.

@@ -77,6 +77,8 @@ const (
 	ReasonExpired      = "expired"        // its time was over
 	ReasonKilled       = "killed"         // a person or an operator ended it
 	ReasonShutdown     = "shutdown"       // the gateway is stopping
+	ReasonNoRoom       = "no room"        // it showed the most while there was almost no room left to record anything
+	ReasonOutput       = "output limit"   // it, its user or its stack showed as many bytes as they may
 	ReasonNotRecorded  = "not recorded"   // the stream took no more output
 	ReasonStartFailure = "start failed"   // the runtime could not start it
 	ReasonLost         = "container lost" // the runtime can't tell what became of the command
