@@ -25,6 +25,7 @@ const (
 	StepTLS            = "TLS"
 	StepAuthentication = "authentication"
 	StepMapping        = "mapping" // only of Elasticsearch
+	StepRELP           = "RELP"    // only of syslog with protocol: relp
 	StepAcceptance     = "acceptance"
 )
 
@@ -163,7 +164,7 @@ func (t *trace) steps(e *Error, wrote bool) []Step {
 		}
 		steps = append(steps, found...)
 	}
-	if !way {
+	if !way || slices.ContainsFunc(t.own, func(s Step) bool { return s.Result == StepFailed }) {
 		acceptance = untried("", StepAcceptance)[0]
 	}
 	return append(append(steps, t.own...), acceptance)

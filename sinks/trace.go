@@ -142,6 +142,10 @@ func TraceStep(ctx context.Context, s Step) {
 		s.Problem, s.Do = printable(s.Problem), printable(s.Do)
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		if i := slices.IndexFunc(t.own, func(o Step) bool { return o.Name == s.Name && o.Peer != "" && o.Peer == s.Peer }); i >= 0 {
+			t.own[i] = s // on a newer connection
+			return
+		}
 		t.own = append(t.own, s)
 	}
 }

@@ -81,8 +81,12 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		if s.Framing == "newline" {
 			framing = syslog.Newline
 		}
+		protocol := syslog.TCP
+		if s.Protocol == "relp" {
+			protocol = syslog.RELP
+		}
 		return syslog.New(syslog.Options{
-			Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
+			Protocol: protocol, Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
 			Facility: s.Facility, Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, TokenEnterprise: s.TokenEnterprise, MaxMessageBytes: int(s.MaxMessageBytes),
 			ConnectionGrace: s.ConnectionGrace,
 		})

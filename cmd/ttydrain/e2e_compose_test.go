@@ -196,6 +196,7 @@ func (c *composition) transcript(operation string) *transcript {
 			c.t.Fatal(err)
 		}
 		records = records[:0]
+		var parts messageParts
 		for line := range bytes.Lines(data) {
 			raw, whole := bytes.CutSuffix(line, []byte("\n"))
 			if !whole {
@@ -205,7 +206,10 @@ func (c *composition) transcript(operation string) *transcript {
 			if err != nil {
 				c.t.Fatalf("%v: %q", err, raw)
 			}
-			records = append(records, parseMessage(c.t, "audit", "", syslogtest.Message{Raw: string(raw), App: p.App, ProcID: p.ProcID, MsgID: p.MsgID, Text: p.Text}))
+			m := syslogtest.Message{Raw: string(raw), App: p.App, ProcID: p.ProcID, MsgID: p.MsgID, Text: p.Text}
+			if r, whole := parseMessage(c.t, "audit", "", &parts, m); whole {
+				records = append(records, r)
+			}
 		}
 		return hasEnd(records, operation)
 	})

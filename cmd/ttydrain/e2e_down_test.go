@@ -1,13 +1,14 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// TestDrainDown starts serve while two of its drains are down: the third works, and the two catch up.
+// TestDrainDown starts serve while three of its drains are down: the fourth works, and the three catch up.
 func TestDrainDown(t *testing.T) {
 	t.Parallel()
 	up := httpsDrain(t, "up", "")
@@ -16,8 +17,12 @@ func TestDrainDown(t *testing.T) {
 	rsyslog := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
 	log := syslogDrain(t, "log", rsyslog, true)
 	rsyslog.Stop(t)
+	relp := syslogtest.StartRELP(t, syslogtest.Options{RequireClientCert: true}, "openssl")
+	confirmed := syslogDrain(t, "confirmed", relp, true)
+	confirmed.entry = strings.Replace(confirmed.entry, "type: syslog,", "type: syslog, protocol: relp,", 1)
+	relp.Stop(t)
 
-	v := newSite(t, withDrains(later.entry, up.entry, log.entry)).serve()
+	v := newSite(t, withDrains(later.entry, up.entry, log.entry, confirmed.entry)).serve()
 	sessions := make(map[string][]byte)
 	for range 2 {
 		got := runTo(t, v.openssh(v.site.key, "web@127.0.0.1", "seq 300"))
@@ -28,13 +33,14 @@ func TestDrainDown(t *testing.T) {
 		sessions[operation] = []byte(got.stdout)
 		mustBe(t, up.name, "a session while others are down", up.transcript(t, operation).stdout, []byte(got.stdout))
 	}
-	if n := len(later.arrived(t, 0)) + len(log.arrived(t, 0)); n != 0 {
+	if n := len(later.arrived(t, 0)) + len(log.arrived(t, 0)) + len(confirmed.arrived(t, 0)); n != 0 {
 		t.Fatalf("%d records are at drains that are down", n)
 	}
 
 	start()
 	rsyslog.Start(t)
-	for _, d := range []*destination{later, log} {
+	relp.Start(t)
+	for _, d := range []*destination{later, log, confirmed} {
 		for operation, shown := range sessions {
 			mustBe(t, d.name, "a session from before", d.transcript(t, operation).stdout, shown)
 		}

@@ -220,12 +220,20 @@ func syslogDrain(t testing.TB, name string, s *syslogtest.Server, exact bool) *d
 	const token = "customer-token"
 	arrived := func(t testing.TB, want int) []record {
 		t.Helper()
-		messages := s.Lines(t, want)
-		records := make([]record, len(messages))
-		for i, m := range messages {
-			records[i] = parseMessage(t, name, token, m)
+		for n := want; ; {
+			messages := s.Lines(t, n)
+			var parts messageParts
+			var records []record
+			for _, m := range messages {
+				if r, whole := parseMessage(t, name, token, &parts, m); whole {
+					records = append(records, r)
+				}
+			}
+			if len(records) >= want {
+				return records
+			}
+			n = len(messages) + want - len(records)
 		}
-		return records
 	}
 	return &destination{
 		name: name, exact: exact, arrived: arrived,
@@ -244,24 +252,53 @@ func syslogDrain(t testing.TB, name string, s *syslogtest.Server, exact bool) *d
 	}
 }
 
-// parseMessage reads a record out of a syslog message that begins with a token, or with none where it is empty, and holds the server's own reading against it.
-func parseMessage(t testing.TB, drain, token string, m syslogtest.Message) record {
+// messageParts joins the parts of records, and keeps their lines.
+type messageParts struct {
+	joiner syslogtest.Joiner
+	lines  map[string]string // by operation and sequence
+}
+
+// add returns a record's message with its lines once all parts of it are there, and nil before.
+func (m *messageParts) add(raw string, p *syslogtest.Parsed) (whole *syslogtest.Parsed, lines string, err error) {
+	session := p.Params["session@32473"]
+	key := session["operation_id"] + " " + session["sequence"]
+	if m.lines == nil {
+		m.lines = make(map[string]string)
+	}
+	m.lines[key] += raw + "\n"
+	if whole, err = m.joiner.Add(p); whole == nil {
+		return nil, "", err
+	}
+	lines = strings.TrimSuffix(m.lines[key], "\n")
+	delete(m.lines, key)
+	return whole, lines, nil
+}
+
+// parseMessage returns the record of a syslog message that begins with a token, or with none where it is empty, and compares the
+// server's own reading with it. It returns false for a part that is not the last one of a record.
+func parseMessage(t testing.TB, drain, token string, parts *messageParts, m syslogtest.Message) (r record, whole bool) {
 	t.Helper()
 	p, err := syslogtest.Parse([]byte(m.Raw))
 	if err != nil {
 		t.Fatalf("drain %s: %v: %q", drain, err, m.Raw)
 	}
-	params := p.Params["session@32473"]
-	operation := params["operation_id"]
+	operation := p.Params["session@32473"]["operation_id"]
 	if operation == "" || p.ProcID != operation || m.ProcID != operation || m.App != p.App || m.MsgID != p.MsgID {
 		t.Fatalf("drain %s: the operation ID is not where it has to be: %+v", drain, m)
 	}
 	begin := strings.TrimPrefix(token+" operation_id="+operation+" ", " ")
-	text, ok := strings.CutPrefix(p.Text, begin)
-	if !ok || !strings.HasPrefix(strings.TrimPrefix(m.Text, " "), begin) {
+	if !strings.HasPrefix(p.Text, begin) || !strings.HasPrefix(strings.TrimPrefix(m.Text, " "), begin) {
 		t.Fatalf("drain %s: the message does not begin with token and operation ID: %q", drain, m.Text)
 	}
-	r := record{TextDigest: params["text_digest"], Whole: m.Raw}
+	p, lines, err := parts.add(m.Raw, p)
+	if err != nil {
+		t.Fatalf("drain %s: %v: %q", drain, err, m.Raw)
+	}
+	if p == nil {
+		return record{}, false
+	}
+	params, text := p.Params["session@32473"], strings.TrimPrefix(p.Text, begin)
+	r = record{TextDigest: params["text_digest"], Whole: lines}
 	r.Event, r.OperationID, r.Text = p.MsgID, operation, text
 	r.Offset, r.Digest, r.Timing, r.Reason, r.Signature = params["offset"], params["digest"], params["timing"], params["reason"], params["signature"]
 	r.Stream, r.Host, r.App = params["stream"], p.Hostname, p.App
@@ -275,7 +312,7 @@ func parseMessage(t testing.TB, drain, token string, m syslogtest.Message) recor
 	if r.Exact, err = base64.StdEncoding.DecodeString(params["log_base64"]); err != nil {
 		t.Fatalf("drain %s: log_base64: %v", drain, err)
 	}
-	return r
+	return r, true
 }
 
 // allDrains is one drain of each kind: JSON and compressed NDJSON over HTTPS, Elasticsearch, rsyslog

@@ -144,10 +144,12 @@ func (e *Elasticsearch) setDefaults() {
 	e.Concurrency = 4
 }
 
-// Syslog is a drain that gets RFC 5424 messages over TCP with TLS (RFC 5425).
+// Syslog is a drain that gets RFC 5424 messages over TCP with TLS (RFC 5425), or by RELP with TLS.
 type Syslog struct {
 	Address string `yaml:"address" rule:"required" want:"a host and a port, such as logs.example.com:6514"`
-	Framing string `yaml:"framing" enum:"octet-counting|newline"`
+	// Protocol is tcp for plain syslog, or relp, by which the server confirms each message.
+	Protocol string `yaml:"protocol" enum:"tcp|relp"`
+	Framing  string `yaml:"framing" enum:"octet-counting|newline"`
 	// Token begins every message: one word of printable ASCII.
 	Token Secret `yaml:"token"`
 	// Exact adds the exact bytes and their timing to the structured data.
@@ -168,6 +170,7 @@ type Syslog struct {
 }
 
 func (s *Syslog) setDefaults() {
+	s.Protocol = "tcp"
 	s.Framing = "octet-counting"
 	s.MaxMessageBytes = 8000
 	s.ConnectionGrace = 5 * time.Second

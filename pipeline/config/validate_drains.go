@@ -191,6 +191,11 @@ func (s *Syslog) finish(d *decoder, path string) {
 		d.refuse(path+".token", "has a space or a character in it that is not ASCII; expected one word")
 	}
 	d.checkTokenLength(path, s.Token, s.MaxMessageBytes)
+	for _, name := range []string{"framing", "connection_grace"} {
+		if s.Protocol == "relp" && d.usable(join(path, name)) {
+			d.refuse(join(path, name), "is for protocol: tcp; expected it left out with relp")
+		}
+	}
 	d.checkTLS(path, &s.TLS)
 }
 

@@ -23,18 +23,22 @@ type batch struct {
 	maxMessage int // in bytes
 	writer     *srslog.Writer
 	encoder    encoder
-	newline    bool         // the framing
-	data       []byte       // the framed messages
-	ends       []int        // in data: where the messages of each entry end
-	entry      sinks.Entry  // the one that srslog is to write
-	part       *part        // the one of it; nil for the whole record
-	start      int          // in data: where its message begins, with its framing
-	size       int          // of its message in bytes, without framing
-	tooLong    []sinks.Item // the entries that the last encode left out: no part of them fits
+	newline    bool   // the framing
+	relp       bool   // instead of a framing
+	data       []byte // the framed messages
+	ends       []int  // in data: where the messages of each entry end
+	frames     []int  // in data: where each frame ends, for RELP alone
+	// transaction is that of the next frame of RELP. It is set before encode.
+	transaction int
+	entry       sinks.Entry  // the one that srslog is to write
+	part        *part        // the one of it; nil for the whole record
+	start       int          // in data: where its message begins, with its framing
+	size        int          // of its message in bytes, without framing
+	tooLong     []sinks.Item // the entries that the last encode left out: no part of them fits
 }
 
 func newBatch(o Options) (*batch, error) {
-	b := &batch{priority: o.priority(), maxMessage: cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes), encoder: encoder{exact: o.Exact}, newline: o.Framing == Newline}
+	b := &batch{priority: o.priority(), maxMessage: cmp.Or(o.MaxMessageBytes, DefaultMaxMessageBytes), encoder: encoder{exact: o.Exact}, newline: o.Framing == Newline, relp: o.Protocol == RELP}
 	switch {
 	case o.TokenEnterprise != 0:
 		b.encoder.element = fmt.Sprintf("[%s@%d]", o.Token, o.TokenEnterprise)
@@ -61,7 +65,7 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 	if cap(b.data) > maxKept {
 		b.data = nil
 	}
-	b.data, b.ends = b.data[:0], b.ends[:0]
+	b.data, b.ends, b.frames = b.data[:0], b.ends[:0], b.frames[:0]
 	b.tooLong = nil
 	b.encoder.begin()
 	for i, entry := range entries {
@@ -71,8 +75,12 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 			p = p&^7 | srslog.LOG_WARNING
 		}
 		b.entry, b.start, b.size = entry, len(b.data), len(entry.Record.Text)
+		frames, transaction := len(b.frames), b.transaction
 		if b.size <= b.maxMessage {
 			b.writer.WriteWithPriority(p, nil) // to unused: there is no error
+		}
+		if b.size > b.maxMessage {
+			b.data, b.frames, b.transaction = b.data[:b.start], b.frames[:frames], transaction
 		}
 		if b.size > b.maxMessage && !b.encodeParts(p) {
 			b.tooLong = append(b.tooLong, sinks.Item{Index: i, Verdict: sinks.TooLarge,
@@ -87,7 +95,6 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 // encodeParts encodes a record that is too long for one message as several, from b.start on. It reports
 // whether each of them fits.
 func (b *batch) encodeParts(p srslog.Priority) bool {
-	b.data = b.data[:b.start]
 	parts := b.encoder.split(p, b.entry.Operation, b.entry.Record, b.maxMessage)
 	for i := range parts {
 		b.part = &parts[i]
@@ -115,16 +122,25 @@ func (b *batch) format(p srslog.Priority, _, _, _ string) string {
 	return ""
 }
 
-// frame is the srslog.Framer, likewise: octet counting (RFC 6587 §3.4.1), or a newline at the end (§3.4.2).
+// frame is the srslog.Framer, likewise: octet counting (RFC 6587 §3.4.1), a newline at the end (§3.4.2), or a frame of RELP.
 func (b *batch) frame(string) string {
-	var count [24]byte
+	var count [48]byte
 	var front []byte
-	if b.newline {
+	switch {
+	case b.relp:
+		front = append(strconv.AppendInt(count[:0], int64(b.transaction), 10), " syslog "...)
+		front = append(strconv.AppendInt(front, int64(b.size), 10), ' ')
 		b.data = append(b.data, '\n')
-	} else {
+		b.transaction++
+	case b.newline:
+		b.data = append(b.data, '\n')
+	default:
 		front = append(strconv.AppendInt(count[:0], int64(b.size), 10), ' ')
 	}
 	b.data = slices.Replace(b.data, b.start, b.start+len(room), front...)
+	if b.relp {
+		b.frames = append(b.frames, len(b.data))
+	}
 	return ""
 }
 

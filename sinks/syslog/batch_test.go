@@ -59,20 +59,28 @@ func BenchmarkEncode(b *testing.B) {
 	})
 }
 
-// BenchmarkWrite writes to a real rsyslog until its kernel has everything.
+// BenchmarkWrite writes to a real rsyslog until its kernel has everything, or by RELP rsyslog itself.
 func BenchmarkWrite(b *testing.B) {
-	for _, size := range []int{1, 100, 5000} {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			server := syslogtest.StartRsyslog(b, syslogtest.Options{})
-			sink := open(b, Options{Address: server.Address, TLS: server.TLS()})
-			defer sink.Close()
-			entries := sinktest.Entries(1, size)
-			for b.Loop() {
-				if err := sink.Write(b.Context(), entries); err != nil {
-					b.Fatal(err)
+	for _, protocol := range []Protocol{TCP, RELP} {
+		for _, size := range []int{1, 100, 5000} {
+			b.Run([]string{"tcp", "relp"}[protocol]+"/"+strconv.Itoa(size), func(b *testing.B) {
+				start := syslogtest.StartRsyslog
+				if protocol == RELP {
+					start = func(t testing.TB, o syslogtest.Options) *syslogtest.Server {
+						return syslogtest.StartRELP(t, o, "openssl")
+					}
 				}
-			}
-			b.ReportMetric(float64(b.N)*float64(size)/b.Elapsed().Seconds(), "lines/s")
-		})
+				server := start(b, syslogtest.Options{})
+				sink := open(b, Options{Protocol: protocol, Address: server.Address, TLS: server.TLS()})
+				defer sink.Close()
+				entries := sinktest.Entries(1, size)
+				for b.Loop() {
+					if err := sink.Write(b.Context(), entries); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.N)*float64(size)/b.Elapsed().Seconds(), "lines/s")
+			})
+		}
 	}
 }

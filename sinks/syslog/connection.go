@@ -40,10 +40,12 @@ var errTalks = errors.New("the drain sent data, which a syslog server never does
 // A connection is one TLS connection to the drain. One goroutine uses it, and one of its own reads.
 type connection struct {
 	doing   string // for errors
+	address string // of the drain
 	counted *countedConn
-	raw     syscall.RawConn // of counted
 	tls     *tls.Conn
 	expires time.Time
+	answers *relpAnswers // nil for plain syslog
+	next    int          // the next transaction of RELP
 
 	// asked says that the drain asked for a client certificate and has not confirmed it in the
 	// handshake. It is fixed after the handshake.
@@ -65,6 +67,7 @@ type connection struct {
 func connect(ctx context.Context, o Options, lifetime time.Duration) (*connection, error) {
 	c := &connection{
 		doing:   "connect to " + o.Address,
+		address: o.Address,
 		expires: time.Now().Add(lifetime),
 		ticket:  make(chan struct{}),
 		ended:   make(chan struct{}),
@@ -85,8 +88,8 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	if err != nil {
 		return nil, sinks.TransportError(ctx, c.doing, err)
 	}
-	c.counted = &countedConn{TCPConn: conn.(*net.TCPConn)}
-	c.raw, err = c.counted.SyscallConn()
+	c.counted = &countedConn{TCPConn: conn.(*net.TCPConn), answered: o.Protocol == RELP}
+	c.counted.raw, err = c.counted.SyscallConn()
 	if err != nil {
 		c.counted.Close()
 		return nil, sinks.TransportError(ctx, c.doing, err)
@@ -102,8 +105,16 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 		}
 		c.asked = false // before TLS 1.3 the handshake ends only when the certificate was accepted
 	}
+	if o.Protocol == RELP {
+		c.answers = newRELPAnswers()
+	}
 	go c.watch() // until the drain ends the connection, or it is closed here
-	if err := c.accepted(ctx, min(max(3*time.Since(began), minAcceptWait), maxAcceptWait)); err != nil {
+	if o.Protocol == RELP {
+		err = c.openRELP(ctx)
+	} else {
+		err = c.accepted(ctx, min(max(3*time.Since(began), minAcceptWait), maxAcceptWait))
+	}
+	if err != nil {
 		c.abort()
 		return nil, err
 	}
@@ -181,14 +192,20 @@ func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-// watch reads until the connection ends. Syslog servers send nothing, so any result is the end; but
+// watch reads until the connection ends. Servers of plain syslog send nothing, so any result is the end; but
 // without reading nobody would know of alerts, of session tickets, and of a drain that has gone.
 func (c *connection) watch() {
 	defer close(c.ended)
-	var one [1]byte
-	n, err := c.tls.Read(one[:])
-	if n > 0 {
-		err = errTalks
+	var err error
+	if c.answers != nil {
+		err = c.answers.read(c.tls)
+	} else {
+		var one [1]byte
+		if n, failed := c.tls.Read(one[:]); n > 0 {
+			err = errTalks
+		} else {
+			err = failed
+		}
 	}
 	c.err, c.endedAt = err, time.Now()
 }
@@ -247,7 +264,7 @@ func (c *connection) write(ctx context.Context, p *progress, pieces [][]byte) *s
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for interval := firstAsk; ; interval = min(2*interval, lastAsk) {
-		u, err := outstanding(c.raw)
+		u, err := outstanding(c.counted.raw)
 		switch {
 		case err != nil:
 			return c.failure(ctx, err)
@@ -298,6 +315,9 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	}
 	if errors.Is(err, errTalks) && ctx.Err() == nil {
 		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there answers, which a syslog server never does: correct the address"}
+	}
+	if errors.Is(err, errNotRELP) && ctx.Err() == nil {
+		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there does not speak RELP: correct the address, or set protocol: tcp"}
 	}
 	failure := sinks.TransportError(ctx, c.doing, err)
 	if c.asked && !c.proven && failure.Verdict == sinks.Retry && ctx.Err() == nil {
@@ -354,6 +374,15 @@ func (c *connection) retire() (read bool) {
 	}
 	c.abort()
 	return read
+}
+
+// leave ends a connection that nothing is in flight on.
+func (c *connection) leave() {
+	if c.answers != nil {
+		c.closeRELP()
+		return
+	}
+	c.retire()
 }
 
 // abort ends the connection at once, and with it the goroutine that reads.

@@ -1,5 +1,6 @@
 // Package syslog is the sink for syslog servers: RFC 5424 messages over TCP with TLS (RFC 5425), each
-// framed by its length (RFC 6587 §3.4.1) or, as an option, by a newline (§3.4.2).
+// framed by its length (RFC 6587 §3.4.1) or, as an option, by a newline (§3.4.2). As another option they
+// are sent by RELP over TLS.
 //
 // # The line
 //
@@ -81,6 +82,17 @@
 //
 // Outside Linux there is no such acknowledgement to ask for: there a batch counts as delivered when the
 // kernel has taken it and the connection is open, so a connection that breaks then loses what was on its way.
+//
+// # RELP
+//
+// By the Reliable Event Logging Protocol of rsyslog (omrelp, imrelp), the server answers each message when
+// it has put it into its queue. A record is delivered when all its messages are answered with 200; none
+// of the above applies. Up to 1024 messages are sent ahead of the answers. When the connection ends, the
+// records without an answer are left to the caller, in their order: those that the server has, and whose
+// answers are lost, come twice. What a server's queue loses is up to that queue: rsyslog's default queue
+// is in memory.
+//
+// No well-kept client for RELP in Go could be found. The protocol is small: see relp.go.
 //
 // # The library
 //

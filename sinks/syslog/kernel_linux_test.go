@@ -30,7 +30,7 @@ func TestRestartDuringWrite(t *testing.T) {
 			batch := numbered(2, 1000, 16<<10)
 			go func() { done <- sink.Write(t.Context(), batch) }() // ends when the server is killed
 			for onItsWay := 0; onItsWay == 0; runtime.Gosched() {
-				u, err := outstanding(conn.raw)
+				u, err := outstanding(conn.counted.raw)
 				if err != nil {
 					t.Fatal(err)
 				}

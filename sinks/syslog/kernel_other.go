@@ -19,3 +19,6 @@ func outstanding(syscall.RawConn) (unread, error) { return unread{open: true}, n
 
 // setLimits does nothing outside Linux: the system's own limits hold.
 func setLimits(syscall.RawConn, time.Duration) error { return nil }
+
+// acknowledge does nothing outside Linux: the kernel acknowledges when it wants to.
+func acknowledge(syscall.RawConn) {}

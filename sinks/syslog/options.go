@@ -20,7 +20,9 @@ type Options struct {
 	Address string
 	// TLS is how to speak TLS with it, which it has to. Its files are read anew for each connection.
 	TLS sinks.TLS
-	// Framing is how the server knows where a message ends.
+	// Protocol is what the server speaks on the connection.
+	Protocol Protocol
+	// Framing is how the server knows where a message ends. RELP has its own.
 	Framing Framing
 	// Token is put in front of every message, where a hosted service asks for one: one word of
 	// printable ASCII. It is a secret.
@@ -49,6 +51,16 @@ type Options struct {
 	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
 }
+
+// Protocol is what carries the messages.
+type Protocol uint8
+
+const (
+	// TCP is plain syslog over TLS (RFC 5425, RFC 6587), which has no acknowledgement.
+	TCP Protocol = iota
+	// RELP is the Reliable Event Logging Protocol over TLS: the server confirms each message.
+	RELP
+)
 
 // Framing is how messages are kept apart on a connection.
 type Framing uint8
@@ -97,6 +109,12 @@ func (o Options) Check() error {
 	}
 	if o.Framing > Newline {
 		wrong = append(wrong, fmt.Errorf("framing %d is not known", o.Framing))
+	}
+	if o.Protocol > RELP {
+		wrong = append(wrong, fmt.Errorf("protocol %d is not known", o.Protocol))
+	}
+	if o.Protocol == RELP && o.Framing != OctetCounting {
+		wrong = append(wrong, errors.New("framing is for TCP: RELP has its own"))
 	}
 	for i := range len(o.Token) {
 		if c := o.Token[i]; c <= ' ' || c > '~' {

@@ -4,15 +4,27 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // A countedConn counts the bytes that the kernel has taken.
 type countedConn struct {
 	*net.TCPConn
+	raw   syscall.RawConn
 	taken atomic.Int64
+	// answered says that the drain answers: what is read is acknowledged at once. Otherwise librelp's
+	// kernel holds the second answer back until the first is acknowledged (RFC 896), after 40 ms.
+	answered bool
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if c.answered {
+		acknowledge(c.raw)
+	}
+	return n, err
 }
 
 func (c *countedConn) Write(p []byte) (int, error) {
@@ -30,77 +42,46 @@ type mark struct {
 	taken int64
 }
 
-// A progress follows the acknowledgements of one delivery, and ends it when none come any more.
+// A progress follows the acknowledgements of the drain's kernel in one delivery.
 type progress struct {
-	conn    *connection
-	timeout time.Duration
-	cancel  context.CancelCauseFunc
-	marks   []mark // used by the delivery alone
+	conn  *connection
+	marks []mark // used by the delivery alone
+	stall *stall // its mu guards what follows
 
-	mu    sync.Mutex // guards what follows
-	timer *time.Timer
-	acked int64     // of the bytes that the kernel has taken, at least
-	seen  uint64    // acknowledged bytes by the kernel's own count
-	at    time.Time // of the last acknowledgement that was seen
-	ended bool
+	acked int64  // of the bytes that the kernel has taken, at least
+	seen  uint64 // acknowledged bytes by the kernel's own count
 }
 
-// follow begins to follow a delivery. It cancels its context with errSlow when there was no progress for
-// the timeout. end has to be called.
+// follow begins to follow a delivery, which has to call end.
 func (c *connection) follow(timeout time.Duration, cancel context.CancelCauseFunc) *progress {
-	p := &progress{conn: c, timeout: timeout, cancel: cancel, acked: c.counted.taken.Load(), at: time.Now()}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(p.interval(), p.check)
+	p := &progress{conn: c, acked: c.counted.taken.Load()}
+	p.stall = watchProgress(timeout, cancel, p.advanced)
 	return p
 }
 
-// interval returns how long to wait between two looks.
-func (p *progress) interval() time.Duration {
-	return min(max(p.timeout/8, time.Millisecond), time.Second)
-}
-
-// check is called by the timer, until end.
-func (p *progress) check() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
-		return
-	}
-	p.look()
-	if time.Since(p.at) >= p.timeout {
-		p.cancel(errSlow)
-		return
-	}
-	p.timer.Reset(p.interval())
-}
-
-// look asks the kernel how much is acknowledged. p.mu is held.
-func (p *progress) look() {
+// advanced asks the kernel how much is acknowledged, and reports whether that is more than before.
+func (p *progress) advanced() bool {
 	taken := p.conn.counted.taken.Load() // before the kernel has more, so that acked is rather too low
-	u, err := outstanding(p.conn.raw)
+	u, err := outstanding(p.conn.counted.raw)
 	if err != nil || !u.open {
-		return
+		return false
 	}
 	acked := max(p.acked, taken-int64(u.unacknowledged))
-	if acked > p.acked || u.acknowledged > p.seen {
-		p.acked, p.seen, p.at = acked, u.acknowledged, time.Now()
-	}
+	more := acked > p.acked || u.acknowledged > p.seen
+	p.acked, p.seen = acked, u.acknowledged
+	return more
 }
 
 // end ends the looks. It returns how many of the bytes that were to be delivered are acknowledged, at
 // least, and when the last acknowledgement was seen.
 func (p *progress) end() (confirmed int, at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended = true
-	p.timer.Stop()
+	at = p.stall.end()
 	for _, m := range p.marks {
-		if m.taken <= p.acked {
+		if m.taken <= p.acked { // nothing changes it any more
 			confirmed = m.plain
 		}
 	}
-	return confirmed, p.at
+	return confirmed, at
 }
 
 // write writes data to the connection.

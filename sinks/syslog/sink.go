@@ -45,14 +45,18 @@ func New(o Options) (*Sink, error) {
 	return &Sink{options: o, lifetime: sinks.JitteredLifetime(o.ConnectionLifetime), batch: b, history: history{grace: o.ConnectionGrace}}, nil
 }
 
-// Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte. An
+// Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte, or by RELP
+// that the drain has confirmed every message. An
 // error is an *[sinks.Error]: the verdict is Misconfigured where TLS failed for a reason that somebody has
 // to remove, otherwise Retry. Its Items are the entries that were not confirmed, where the drain confirmed
-// the first ones and then nothing more for the timeout. One whose verdict is TooLarge is about entries
+// the first ones, by RELP or before it confirmed nothing more for the timeout. One whose verdict is TooLarge is about entries
 // whose parts do not fit into Options.MaxMessageBytes: all others are delivered.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
+	}
+	if s.options.Protocol == RELP {
+		return s.writeRELP(ctx, batch)
 	}
 	data := s.batch.encode(batch)
 	if len(data) == 0 {
@@ -171,14 +175,14 @@ func (s *Sink) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.retire()
+	c.leave()
 	return nil
 }
 
 // Close implements [sinks.Sink].
 func (s *Sink) Close() error {
 	if s.conn != nil {
-		s.conn.retire()
+		s.conn.leave()
 		s.conn = nil
 	}
 	return s.batch.writer.Close()

@@ -11,10 +11,11 @@ import (
 // behind the text.
 var Divided = []string{"command", "reason", "ended_by", "ended_because", "signature", "log_base64", "timing"}
 
-// A Joiner joins the parts of records, in the order in which a connection carries them. It is stricter
-// than readers of copies are: parts follow each other, and repeat all else.
+// A Joiner joins the parts of records, in the order in which connections carry them. It is stricter than
+// readers of copies are: the first arrivals are in order, and parts repeat all else.
 type Joiner struct {
-	open map[string]*joining
+	open map[string]*joining // by operation and sequence
+	done map[string]bool     // the records that were joined
 }
 
 type joining struct {
@@ -41,7 +42,7 @@ func (j *Joiner) Add(p *Parsed) (*Parsed, error) {
 		return nil, fmt.Errorf("part %s is not in MSG: %q", part, p.Text)
 	}
 	if j.open == nil {
-		j.open = make(map[string]*joining)
+		j.open, j.done = make(map[string]*joining), make(map[string]bool)
 	}
 	key := session["operation_id"] + " " + session["sequence"]
 	size := len(text)
@@ -49,11 +50,15 @@ func (j *Joiner) Add(p *Parsed) (*Parsed, error) {
 		size += len(session[name])
 	}
 	size -= base64Overhead(session["log_base64"])
-	if n == 1 { // also of a record that was sent again, since the connection ended
-		p.Text = lead + text
-		j.open[key] = &joining{whole: p, total: total, next: 1}
-	}
 	open := j.open[key]
+	switch {
+	case open != nil && n < open.next, open == nil && j.done[key] && n > 1:
+		return nil, nil // a repeat, since a connection ended
+	case open == nil && n == 1:
+		p.Text = lead + text
+		open = &joining{whole: p, total: total, next: 1}
+		j.open[key] = open
+	}
 	if open == nil || open.next != n || open.total != total || strconv.Itoa(open.at) != session["part_offset"] {
 		return nil, fmt.Errorf("part %s at %s of record %s does not continue %+v", part, session["part_offset"], key, open)
 	}
@@ -68,6 +73,7 @@ func (j *Joiner) Add(p *Parsed) (*Parsed, error) {
 		return nil, nil
 	}
 	delete(j.open, key)
+	j.done[key] = true
 	delete(open.whole.Params["session@32473"], "part")
 	delete(open.whole.Params["session@32473"], "part_offset")
 	return open.whole, nil

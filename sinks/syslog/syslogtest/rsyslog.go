@@ -20,7 +20,6 @@ const rsyslogConfig = `global(
   defaultNetstreamDriverKeyFile=%[4]q
 )
 main_queue(queue.type="Direct")
-module(load="imtcp" streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode=%[5]q)
 template(name="message" type="list" option.jsonf="on") {
   property(outname="raw" name="rawmsg" format="jsonf")
   property(outname="pri" name="pri" format="jsonf")
@@ -32,27 +31,63 @@ template(name="message" type="list" option.jsonf="on") {
   property(outname="msg" name="msg" format="jsonf")
 }
 ruleset(name="messages" queue.type="Direct") {
-  action(type="omfile" file=%[6]q template="message")
+  action(type="omfile" file=%[5]q template="message")
 }
-input(type="imtcp" address=%[7]q port=%[8]q ruleset="messages")
 `
 
-// StartRsyslog starts rsyslogd. It takes both framings.
+const tcpInput = `
+module(load="imtcp" streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode=%[1]q)
+input(type="imtcp" address=%[2]q port=%[3]q ruleset="messages")
+`
+
+const relpInput = `
+module(load="imrelp" tls.tlslib=%[4]q)
+input(type="imrelp" address=%[2]q port=%[3]q ruleset="messages" tls="on" %[1]s
+  tls.caCert=%[5]q tls.myCert=%[6]q tls.myPrivKey=%[7]q)
+`
+
+// StartRsyslog starts rsyslogd with TLS by OpenSSL. It takes both framings.
 func StartRsyslog(t testing.TB, o Options) *Server {
 	t.Helper()
-	const remedy = "install rsyslog and rsyslog-openssl"
+	requireModule(t, "lmnsd_ossl.so", "install rsyslog and rsyslog-openssl")
+	return startRsyslog(t, func(s *Server, host, port string) string {
+		authMode := "anon"
+		if o.RequireClientCert {
+			authMode = "x509/certvalid"
+		}
+		return fmt.Sprintf(tcpInput, authMode, host, port)
+	})
+}
+
+// StartRELP starts rsyslogd with RELP over TLS, by the library "openssl" or "gnutls".
+func StartRELP(t testing.TB, o Options, library string) *Server {
+	t.Helper()
+	requireModule(t, "imrelp.so", "install rsyslog and rsyslog-relp")
+	return startRsyslog(t, func(s *Server, host, port string) string {
+		authMode := ""
+		if o.RequireClientCert {
+			authMode = `tls.authMode="certvalid"`
+		}
+		return fmt.Sprintf(relpInput, authMode, host, port, library, s.CAFile, s.ServerCertFile, s.ServerKeyFile)
+	})
+}
+
+// requireModule skips or fails the test where rsyslog lacks a module.
+func requireModule(t testing.TB, module, remedy string) {
+	t.Helper()
+	if found, _ := filepath.Glob("/usr/lib*/*/rsyslog/" + module); len(found) > 0 {
+		return
+	}
+	if found, _ := filepath.Glob("/usr/lib*/rsyslog/" + module); len(found) == 0 {
+		absent(t, "rsyslog's "+module, remedy)
+	}
+}
+
+func startRsyslog(t testing.TB, input func(s *Server, host, port string) string) *Server {
+	t.Helper()
 	path, ok := program("rsyslogd")
 	if !ok {
-		absent(t, "rsyslogd", remedy)
-	}
-	if drivers, _ := filepath.Glob("/usr/lib*/*/rsyslog/lmnsd_ossl.so"); len(drivers) == 0 {
-		if drivers, _ := filepath.Glob("/usr/lib*/rsyslog/lmnsd_ossl.so"); len(drivers) == 0 {
-			absent(t, "rsyslog's OpenSSL driver (lmnsd_ossl.so)", remedy)
-		}
-	}
-	authMode := "anon"
-	if o.RequireClientCert {
-		authMode = "x509/certvalid"
+		absent(t, "rsyslogd", "install rsyslog")
 	}
 	dir := t.TempDir()
 	s := &Server{
@@ -60,7 +95,8 @@ func StartRsyslog(t testing.TB, o Options) *Server {
 		output: filepath.Join(dir, "messages.json"), log: filepath.Join(dir, "server.log"),
 	}
 	host, port, _ := net.SplitHostPort(s.Address)
-	config := writeConfig(t, dir, fmt.Sprintf(rsyslogConfig, dir, s.CAFile, s.ServerCertFile, s.ServerKeyFile, authMode, s.output, host, port))
+	text := fmt.Sprintf(rsyslogConfig, dir, s.CAFile, s.ServerCertFile, s.ServerKeyFile, s.output) + input(s, host, port)
+	config := writeConfig(t, dir, text)
 	s.command = func() *exec.Cmd { return exec.Command(path, "-n", "-iNONE", "-f", config) }
 	return start(t, s)
 }
