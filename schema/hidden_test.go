@@ -28,7 +28,8 @@ func TestHidden(t *testing.T) {
 	}
 }
 
-// TestJSONEscapes: whatever way JSON is written, nothing in it drives a terminal, and the values are the same.
+// TestJSONEscapes: whatever way JSON is written, nothing in it drives a terminal, and the values
+// are the same.
 func TestJSONEscapes(t *testing.T) {
 	text := "a" + deceiving + "ü日😀\ufeff" + deceiving + "\"\\"
 	var raw, escaped bytes.Buffer

@@ -41,7 +41,8 @@ func (n *node) makeAdmin(c *config.Config) error {
 	return nil
 }
 
-// adminHosts returns the names and addresses that requests to the admin server may be for, beside those it knows by itself.
+// adminHosts returns the names and addresses that requests to the admin server may be for, beside
+// those it knows by itself.
 func adminHosts(c *config.Config) []string {
 	hosts := c.Admin.Hosts
 	if base := c.Admin.Console.Base; base != nil {

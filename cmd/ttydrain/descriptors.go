@@ -9,8 +9,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 )
 
-// A descriptorBudget divides the file descriptors that the process may have open, so that no number of connections keeps
-// the store from its files. Go raises the soft limit to the hard one when a process starts.
+// A descriptorBudget divides the file descriptors that the process may have open, so that no number
+// of connections keeps the store from its files. Go raises the soft limit to the hard one when a
+// process starts.
 type descriptorBudget struct {
 	limit   int
 	admin   admin.Limits
@@ -18,16 +19,18 @@ type descriptorBudget struct {
 }
 
 const (
-	// minReserved is the smallest number of descriptors that are kept for the store, the drains and everything else; at
-	// least a quarter of the limit is.
+	// minReserved is the smallest number of descriptors that are kept for the store, the drains and
+	// everything else; at least a quarter of the limit is.
 	minReserved = 256
-	// perConnection is the number of descriptors for each connection to the gateway: one with a session takes six.
+	// perConnection is the number of descriptors for each connection to the gateway: one with a
+	// session takes six.
 	perConnection = 6
 	// minGateway is the number of connections to the gateway below which it is of no use.
 	minGateway = 16
 )
 
-// newDescriptorBudget divides the limit of this process. Without one, the limits of the configuration hold.
+// newDescriptorBudget divides the limit of this process. Without one, the limits of the
+// configuration hold.
 func newDescriptorBudget(c *config.Config) (descriptorBudget, error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -50,7 +53,8 @@ func divideDescriptors(limit int, wanted config.AdminLimits) (descriptorBudget, 
 	return b, nil
 }
 
-// gatewayLimits returns the limits of SSH that a configuration sets, as far as the limit of open files allows them.
+// gatewayLimits returns the limits of SSH that a configuration sets, as far as the limit of open
+// files allows them.
 func (n *node) gatewayLimits(c *config.Config) gateway.Limits {
 	limits := gatewayLimits(&c.Gateway)
 	if b := n.descriptors; limits.MaxConnections > b.gateway {

@@ -6,7 +6,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
-// TestDescriptors: whatever the limit and the settings, what connections may take leaves the store its part.
+// TestDescriptors: whatever the limit and the settings, what connections may take leaves the store
+// its part.
 func TestDescriptors(t *testing.T) {
 	for _, wanted := range []config.AdminLimits{{MaxConnections: 512, MaxConnectionsPerAddress: 128}, {MaxConnections: 8, MaxConnectionsPerAddress: 4}, {MaxConnections: 100000, MaxConnectionsPerAddress: 100000}} {
 		starts := 0

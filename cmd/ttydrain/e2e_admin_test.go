@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
 // limitFiles makes the site's server start with a limit of open files: the soft one is lower still.
@@ -54,7 +57,8 @@ func (v *server) resident() int {
 	return 0
 }
 
-// hold opens connections to the admin address from an address of this machine, each with a request that never ends.
+// hold opens connections to the admin address from an address of this machine, each with a request
+// that never ends.
 func (v *server) hold(n int, from, request string) (held []net.Conn) {
 	t := v.site.t
 	t.Helper()
@@ -71,9 +75,9 @@ func (v *server) hold(n int, from, request string) (held []net.Conn) {
 	return held
 }
 
-// TestAdminFlood holds thousands of requests that never end at the admin address, from one address and from many, with a
-// limit of open files that they exceed. A session goes on meanwhile, others start, and commands and health checks are
-// answered; afterwards descriptors and memory are back.
+// TestAdminFlood holds thousands of requests that never end at the admin address, from one address
+// and from many, with a limit of open files that they exceed. A session goes on meanwhile, others
+// start, and commands and health checks are answered; afterwards descriptors and memory are back.
 func TestAdminFlood(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, withoutRaces)
@@ -149,8 +153,8 @@ func loopbacks(n int) (all []string) {
 	return all
 }
 
-// TestAdminSocket: the socket is for one user, and hidden from sessions; one of a killed process is replaced, and what is no
-// socket is not.
+// TestAdminSocket: the socket is for one user, and hidden from sessions; one of a killed process is
+// replaced, and what is no socket is not.
 func TestAdminSocket(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -214,5 +218,71 @@ func TestAdminSocket(t *testing.T) {
 	}
 	if got, err := io.ReadAll(c); err != nil || !bytes.Contains(got, []byte("401 Unauthorized")) {
 		t.Errorf("who has no token is answered %q by the socket, %v", got, err)
+	}
+}
+
+// TestAdminTLS: commands and health checks reach the admin server by TLS, with its authority alone; the socket needs none, and
+// plain HTTP to another address than loopback is refused before anything is sent.
+func TestAdminTLS(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	folder := authority.Folder{Dir: filepath.Join(s.dir, "tls"), Now: time.Now()}
+	if err := os.Mkdir(folder.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ca, err := folder.Make("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := folder.Issue(ca, authority.Request{Name: "server", CommonName: "server", Hosts: []string{"127.0.0.1"}, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+		t.Fatal(err)
+	}
+	plain := "admin: {listen: 127.0.0.1:0}"
+	encrypted := fmt.Sprintf("admin: {listen: 0.0.0.0:0, tls: {cert_file: %q, key_file: %q}}", folder.Path("server.pem"), folder.Path("server.key"))
+	s.replace(plain, encrypted)
+	v := s.launch()
+	v.listens()
+	_, port, err := net.SplitHostPort(v.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := []string{"sessions", "list", "-c", s.config}
+	at, trusted := "127.0.0.1:"+port, []string{"--admin-ca", folder.Path(authority.CertFile)}
+	for _, test := range []struct {
+		args []string
+		says string // on standard error; "" for success
+	}{
+		{list, ""},
+		{append(append(list, "--admin", "https://"+at), trusted...), ""},
+		{append([]string{"tail", "-c", s.config, "--no-follow", "--admin", "https://" + at}, trusted...), ""},
+		{append(list, "--admin", "https://"+at), "unknown authority"},
+		{append(append(list, "--admin", "https://localhost:"+port), trusted...), "localhost"},
+		{append(list, "--admin", at), "Bad Request"},
+		{append([]string{"ready", "https://" + at + "/readyz"}, trusted...), ""},
+		{[]string{"ready", "https://" + at + "/readyz"}, "unknown authority"},
+		{[]string{"ready", "192.0.2.7:" + port}, "plain HTTP to another machine is refused"},
+		{[]string{"ready", "http://192.0.2.7:" + port + "/readyz"}, "plain HTTP to another machine is refused"},
+		{append(list, "--admin", "192.0.2.7:"+port), "plain HTTP to another machine is refused"},
+		{append(list, "--admin", "http://ops.example.com"), "plain HTTP to another machine is refused"},
+	} {
+		got := ttydrain(t, test.args...)
+		if (got.status == 0) != (test.says == "") || !strings.Contains(got.stderr, test.says) {
+			t.Errorf("%q: %+v, want %q", test.args, got, test.says)
+		}
+	}
+	// The authority can stand in the configuration.
+	s.replace("admin: {", fmt.Sprintf("admin: {ca_file: %q, ", folder.Path(authority.CertFile)))
+	if got := ttydrain(t, append(list, "--admin", "https://"+at)...); got.status != 0 {
+		t.Errorf("with ca_file: %+v", got)
+	}
+	if status := v.stop(); status != 0 || strings.Contains(v.log.String(), "without TLS") {
+		t.Errorf("serve with TLS ended with %d, and says\n%s", status, v.log)
+	}
+	open := newSite(t)
+	open.replace(plain, "admin: {listen: 0.0.0.0:0}")
+	v = open.launch()
+	v.listens()
+	if status := v.stop(); status != 0 || !strings.Contains(v.log.String(), "can be reached from other machines without TLS") {
+		t.Errorf("serve on all addresses without TLS ended with %d, and says\n%s", status, v.log)
 	}
 }

@@ -22,8 +22,9 @@ func newTable() *tabwriter.Writer {
 	return tabwriter.NewWriter(visible{os.Stdout}, 0, 0, 2, ' ', 0)
 }
 
-// A visible writer passes lines of text on with a question mark for each character that is hidden, such as a control or one
-// that changes the direction of others: what is printed may come from drains, and from the names of people.
+// A visible writer passes lines of text on with a question mark for each character that is hidden,
+// such as a control or one that changes the direction of others: what is printed may come from
+// drains, and from the names of people.
 type visible struct{ to io.Writer }
 
 // Write implements [io.Writer]. Each call has whole characters.

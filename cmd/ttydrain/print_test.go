@@ -18,7 +18,8 @@ import (
 // driving is a text that drives a terminal, and one that looks like another.
 const driving = "Ada\x1b[31m\u009b2J\u0085\u2028 \u202eecalevoL\u200b"
 
-// TestVisible: what is printed for people drives no terminal, and no hidden character makes one text look like another.
+// TestVisible: what is printed for people drives no terminal, and no hidden character makes one
+// text look like another.
 func TestVisible(t *testing.T) {
 	var out bytes.Buffer
 	w := tabwriter.NewWriter(visible{&out}, 0, 0, 2, ' ', 0)
@@ -35,7 +36,8 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// TestLogEscapes: nothing in the log drives a terminal, in both forms, and the values of JSON are the same.
+// TestLogEscapes: nothing in the log drives a terminal, in both forms, and the values of JSON are
+// the same.
 func TestLogEscapes(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		var out bytes.Buffer
@@ -53,7 +55,8 @@ func TestLogEscapes(t *testing.T) {
 	}
 }
 
-// TestServersLog finds every http.Server: net/http writes to standard error itself where one has no ErrorLog.
+// TestServersLog finds every http.Server: net/http writes to standard error itself where one has no
+// ErrorLog.
 func TestServersLog(t *testing.T) {
 	servers := 0
 	root := filepath.Join("..", "..")

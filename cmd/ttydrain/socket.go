@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// listenSocket listens on a Unix socket that only this user may connect to, in a folder that only this user may enter. It
-// replaces one that a killed process has left behind, and nothing else.
+// listenSocket listens on a Unix socket that only this user may connect to, in a folder that only
+// this user may enter. It replaces one that a killed process has left behind, and nothing else.
 func listenSocket(path string) (net.Listener, error) {
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {

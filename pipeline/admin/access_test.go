@@ -9,8 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 )
 
-// TestWrongBearerTokens: wrong tokens of the API are limited and logged as those of the console are, and keep no right one
-// out.
+// TestWrongBearerTokens: wrong tokens of the API are limited and logged as those of the console
+// are, and keep no right one out.
 func TestWrongBearerTokens(t *testing.T) {
 	s := newStage(t, bus.RoleGateway|bus.RoleEnrich|bus.RoleRouter, false, false)
 	count := make(map[int]int)

@@ -43,7 +43,8 @@ type Options struct {
 	// Log gets who did what, and who saw what sessions showed; nil for nobody.
 	Log *slog.Logger
 
-	// Socket is a second listener, for commands on this machine, or nil. Its connections have a limit of their own.
+	// Socket is a second listener, for commands on this machine, or nil. Its connections have a limit
+	// of their own.
 	Socket net.Listener
 	// Certificate makes the server speak TLS, but not on Socket; nil for plain HTTP.
 	Certificate *Certificate
@@ -51,8 +52,8 @@ type Options struct {
 	Hosts []string
 	// Limits bound the connections, but not those of Socket.
 	Limits Limits
-	// TrustedProxies are the addresses of proxies. The limit of one address does not apply to them, and they say in
-	// X-Forwarded-For whose wrong tokens they pass on.
+	// TrustedProxies are the addresses of proxies. The limit of one address does not apply to them,
+	// and they say in X-Forwarded-For whose wrong tokens they pass on.
 	TrustedProxies []netip.Prefix
 	// Connections are the metrics of connections; nil for none.
 	Connections *Metrics
@@ -64,8 +65,8 @@ const readyTimeout = 3 * time.Second
 // SocketConnections is the maximum of connections to [Options.Socket] at once.
 const SocketConnections = 32
 
-// Serve serves until ctx is done; then it finishes the requests in progress, for a moment, and returns nil. It closes the
-// listeners.
+// Serve serves until ctx is done; then it finishes the requests in progress, for a moment, and
+// returns nil. It closes the listeners.
 func Serve(ctx context.Context, l net.Listener, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -108,8 +109,8 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 	return fmt.Errorf("serve the admin address: %w", err)
 }
 
-// server returns the server for all listeners. It serves HTTP/1.1 alone: over HTTP/2 one connection could hold hundreds of
-// requests.
+// server returns the server for all listeners. It serves HTTP/1.1 alone: over HTTP/2 one connection
+// could hold hundreds of requests.
 func (o *Options) server(ctx context.Context) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

@@ -116,7 +116,8 @@ func (a *api) handle(mux *http.ServeMux, routes map[string]route) {
 	}
 }
 
-// readBody reads the body of a request while its deadline holds: what is done afterwards may take longer.
+// readBody reads the body of a request while its deadline holds: what is done afterwards may take
+// longer.
 func readBody(r *http.Request) error {
 	data, err := io.ReadAll(r.Body)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A Certificate is the server's own, with its key. It is read again when its files change, so that a renewed one is used
-// from the next connection on.
+// A Certificate is the server's own, with its key. It is read again when its files change, so that
+// a renewed one is used from the next connection on.
 type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
@@ -47,8 +47,8 @@ func stamps(files ...string) (seen [2]stamp) {
 	return seen
 }
 
-// config returns the server's side of TLS: 1.2 or later, and in 1.2 only suites with forward secrecy and authenticated
-// encryption.
+// config returns the server's side of TLS: 1.2 or later, and in 1.2 only suites with forward
+// secrecy and authenticated encryption.
 func (c *Certificate) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -62,8 +62,8 @@ func (c *Certificate) config() *tls.Config {
 	}
 }
 
-// current returns the certificate of the files. While they are replaced one after the other they do not fit together:
-// the one before is used then.
+// current returns the certificate of the files. While they are replaced one after the other they do
+// not fit together: the one before is used then.
 func (c *Certificate) current() *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()

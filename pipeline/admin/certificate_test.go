@@ -108,7 +108,8 @@ func serveTLS(t *testing.T, c *Certificate) string {
 	return l.Addr().String()
 }
 
-// openssl returns OpenSSL's own view of what it may use, which is everything that it has: weak suites and old versions too.
+// openssl returns OpenSSL's own view of what it may use, which is everything that it has: weak
+// suites and old versions too.
 func openssl(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	program, err := exec.LookPath("openssl")
@@ -121,8 +122,9 @@ func openssl(t *testing.T, args ...string) *exec.Cmd {
 	return exec.Command(program, args...)
 }
 
-// TestTLS asks the server for every version and every suite that OpenSSL has, as testssl.sh does: it takes TLS 1.2 and 1.3
-// alone, and in 1.2 no suite without forward secrecy and authenticated encryption.
+// TestTLS asks the server for every version and every suite that OpenSSL has, as testssl.sh does:
+// it takes TLS 1.2 and 1.3 alone, and in 1.2 no suite without forward secrecy and authenticated
+// encryption.
 func TestTLS(t *testing.T) {
 	const everything = "ALL:COMPLEMENTOFALL:@SECLEVEL=0"
 	listed, err := openssl(t, "ciphers", "-s", "-tls1_2", everything).Output()
@@ -173,7 +175,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestCertificateRenewal: a new certificate is used from the next connection on, and half of one is not used.
+// TestCertificateRenewal: a new certificate is used from the next connection on, and half of one is
+// not used.
 func TestCertificateRenewal(t *testing.T) {
 	c := newCertificate(t, "localhost")
 	address := serveTLS(t, c.load(t))

@@ -18,23 +18,26 @@ import (
 
 // Limits bound the connections that are open at once. A limit of zero is none.
 type Limits struct {
-	// Connections is the maximum in total, PerAddress that of one source address; a /64 of IPv6 counts as one address.
+	// Connections is the maximum in total, PerAddress that of one source address; a /64 of IPv6 counts
+	// as one address.
 	Connections, PerAddress int
 }
 
-// reportEvery is the shortest time between two log lines about connections that were closed for a limit.
+// reportEvery is the shortest time between two log lines about connections that were closed for a
+// limit.
 const reportEvery = 10 * time.Second
 
 // A guard is a listener that bounds the connections that are open at once.
 //
-// Where a limit is reached, a new connection takes the place of the oldest one that has not sent the
-// credentials of an operator: of its own address, or else of the address with the most connections.
-// Clients that hold connections open therefore lock nobody out. Where there is no such connection, the
-// new one is closed at once.
+// Where a limit is reached, a new connection takes the place of the oldest one that has not sent
+// the credentials of an operator: of its own address, or else of the address with the most
+// connections. Clients that hold connections open therefore lock nobody out. Where there is no such
+// connection, the new one is closed at once.
 type guard struct {
 	net.Listener
 	limits Limits
-	// shared reports whether an address is a proxy's, to which the limit of one address does not apply.
+	// shared reports whether an address is a proxy's, to which the limit of one address does not
+	// apply.
 	shared  func(netip.Addr) bool
 	metrics *Metrics
 	log     *slog.Logger
@@ -111,7 +114,8 @@ func (g *guard) admit(c *conn) (victim *conn, ok bool) {
 	return victim, true
 }
 
-// heaviest returns the oldest connection that may be closed, of the address that has the most connections.
+// heaviest returns the oldest connection that may be closed, of the address that has the most
+// connections.
 func (g *guard) heaviest() (victim *conn) {
 	most := 0
 	for _, all := range g.sources {
@@ -207,7 +211,8 @@ func counted(c net.Conn) *conn {
 	return held
 }
 
-// sourceOf returns the address that connections are counted by; the zero Addr for those of a Unix socket.
+// sourceOf returns the address that connections are counted by; the zero Addr for those of a Unix
+// socket.
 func sourceOf(a net.Addr) netip.Addr {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -224,7 +229,8 @@ func sourceOf(a net.Addr) netip.Addr {
 
 type connKey struct{}
 
-// trust keeps the connection of a request open while the request is in progress, whatever the limits.
+// trust keeps the connection of a request open while the request is in progress, whatever the
+// limits.
 func trust(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && c != nil {
 		c.trusted.Store(true)

@@ -35,7 +35,8 @@ func newTestGuard(l net.Listener, limits Limits, log *slog.Logger) *guard {
 	return newGuard(l, limits, func(a netip.Addr) bool { return a == proxy }, NewMetrics(prometheus.NewRegistry()), log)
 }
 
-// connect offers a connection, and returns it and what the server gets of it; nil where it was closed.
+// connect offers a connection, and returns it and what the server gets of it; nil where it was
+// closed.
 func connect(g *guard, from string) (*offeredConn, *conn) {
 	offered := &offeredConn{from: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 40000))}
 	return offered, g.take(offered)
@@ -51,8 +52,8 @@ func valueOf(t *testing.T, m prometheus.Metric) float64 {
 	return got.GetCounter().GetValue() + got.GetGauge().GetValue()
 }
 
-// TestGuard holds connections open without end, from one address and from many: others get theirs, those with credentials
-// stay, and the counts come back.
+// TestGuard holds connections open without end, from one address and from many: others get theirs,
+// those with credentials stay, and the counts come back.
 func TestGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -127,8 +128,8 @@ func TestGuard(t *testing.T) {
 	})
 }
 
-// TestGuardListener: connections are reset for later ones, an end of writing reaches them, and errors of the listener are
-// the server's.
+// TestGuardListener: connections are reset for later ones, an end of writing reaches them, and
+// errors of the listener are the server's.
 func TestGuardListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

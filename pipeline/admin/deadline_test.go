@@ -60,7 +60,8 @@ func timed(t *testing.T, handlers map[string]http.HandlerFunc, test func(t *test
 	})
 }
 
-// TestSlowRequests: who sends a request slowly, or not at all, is cut off, and holds no body in memory.
+// TestSlowRequests: who sends a request slowly, or not at all, is cut off, and holds no body in
+// memory.
 func TestSlowRequests(t *testing.T) {
 	var read error
 	handlers := map[string]http.HandlerFunc{
@@ -94,7 +95,8 @@ func TestSlowRequests(t *testing.T) {
 	}
 }
 
-// TestSlowReaders: who does not read an answer is cut off. One that is streamed goes on for as long as it is read.
+// TestSlowReaders: who does not read an answer is cut off. One that is streamed goes on for as long
+// as it is read.
 func TestSlowReaders(t *testing.T) {
 	const hour = time.Hour
 	var failed chan error // of the bubble

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// An errorLog takes what an http.Server reports of its connections, such as failed handshakes. Clients cause it, so that
-// it is limited: what is left out is counted in the next line.
+// An errorLog takes what an http.Server reports of its connections, such as failed handshakes.
+// Clients cause it, so that it is limited: what is left out is counted in the next line.
 type errorLog struct {
 	log     *slog.Logger
 	limiter *rate.Limiter

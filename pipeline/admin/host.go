@@ -14,10 +14,10 @@ import (
 var misdirected = &console.Refusal{Status: http.StatusMisdirectedRequest,
 	Reason: "this request is for another host: add its name to admin.hosts if it is a name of this server"}
 
-// ownHost reports whether a request is for this server, so that no page from elsewhere gets in by a name that it points
-// here (DNS rebinding). The server's own are loopback addresses and localhost, the address that the connection came to,
-// the names of its certificate, and those that are configured. Browsers send no request without a host, or to a Unix
-// socket.
+// ownHost reports whether a request is for this server, so that no page from elsewhere gets in by a
+// name that it points here (DNS rebinding). The server's own are loopback addresses and localhost,
+// the address that the connection came to, the names of its certificate, and those that are
+// configured. Browsers send no request without a host, or to a Unix socket.
 func (o *Options) ownHost(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if _, ok := local.(*net.UnixAddr); ok || r.Host == "" {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestHosts: every path answers only requests for this server, so that no name that somebody else points here works.
+// TestHosts: every path answers only requests for this server, so that no name that somebody else
+// points here works.
 func TestHosts(t *testing.T) {
 	certificate := newCertificate(t, "ttydrain.example.com", "192.0.2.50")
 	o := &Options{Hosts: []string{"ops.example.com", "192.0.2.7", "2001:db8::7"}, Certificate: certificate.load(t)}

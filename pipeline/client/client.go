@@ -154,8 +154,9 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Printable returns a text from outside as a terminal may show it: hidden characters, such as controls and those that
-// change the direction of others, are question marks. Newlines, tabs and the joiners of emoji and some scripts stay.
+// Printable returns a text from outside as a terminal may show it: hidden characters, such as
+// controls and those that change the direction of others, are question marks. Newlines, tabs and
+// the joiners of emoji and some scripts stay.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if schema.IsHidden(r) && r != '\n' && r != '\t' && !schema.IsJoiner(r) {

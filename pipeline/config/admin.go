@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 )
 
-// maxSocketPath is how long the path of a Unix socket may be, in bytes: sun_path of unix(7) has 108, with a NUL at the end.
+// maxSocketPath is how long the path of a Unix socket may be, in bytes: sun_path of unix(7) has
+// 108, with a NUL at the end.
 const maxSocketPath = 107
 
 func (c *Config) finishAdmin(d *decoder) {

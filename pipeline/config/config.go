@@ -88,15 +88,15 @@ func (s *Streams) setDefaults() { s.Retention = 14 * 24 * time.Hour }
 // Admin is the HTTP server for operators.
 type Admin struct {
 	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:9464"`
-	// Socket is a Unix socket for operators' commands on the same machine; "" for none. With an embedded server it is in the
-	// store where it is not set.
+	// Socket is a Unix socket for operators' commands on the same machine; "" for none. With an
+	// embedded server it is in the store where it is not set.
 	Socket string `yaml:"socket" as:"path" want:"a path such as /run/ttydrain/admin.sock"`
 	// TLS makes Listen speak TLS, or is nil.
 	TLS *AdminTLS `yaml:"tls"`
 	// CAFile is what operators' commands trust in place of the system's authorities.
 	CAFile string `yaml:"ca_file" as:"path"`
-	// Hosts are names and addresses, without a port, that requests may be for, beside loopback addresses, the address that
-	// a connection came to, and the names in the certificate of TLS.
+	// Hosts are names and addresses, without a port, that requests may be for, beside loopback
+	// addresses, the address that a connection came to, and the names in the certificate of TLS.
 	Hosts  []string    `yaml:"hosts" want:"a list of names such as ttydrain.example.com"`
 	Limits AdminLimits `yaml:"limits"`
 	// Token is what operators' commands show. With an embedded server one is made where it is not set.
@@ -116,7 +116,8 @@ type AdminTLS struct {
 // AdminLimits bound the connections to the admin server that are open at once.
 type AdminLimits struct {
 	MaxConnections int `yaml:"max_connections" min:"8" max:"100000"`
-	// MaxConnectionsPerAddress is for one source address; a /64 of IPv6 counts as one, and trusted proxies are exempt.
+	// MaxConnectionsPerAddress is for one source address; a /64 of IPv6 counts as one, and trusted
+	// proxies are exempt.
 	MaxConnectionsPerAddress int `yaml:"max_connections_per_address" min:"4" max:"100000"`
 }
 

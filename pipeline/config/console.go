@@ -19,8 +19,8 @@ type Console struct {
 	TokenLogin bool `yaml:"token_login"`
 	// OIDC lets in whom an OpenID provider knows, or is nil.
 	OIDC *OIDC `yaml:"oidc"`
-	// ProxyHeader is where a proxy at one of TrustedProxies says who somebody is. These say in X-Forwarded-For whose
-	// requests they pass on.
+	// ProxyHeader is where a proxy at one of TrustedProxies says who somebody is. These say in
+	// X-Forwarded-For whose requests they pass on.
 	ProxyHeader    string   `yaml:"proxy_header" want:"the name of a header, such as X-Forwarded-Email"`
 	TrustedProxies []string `yaml:"trusted_proxies" want:"a list of addresses, such as 127.0.0.1 or 10.0.0.0/8"`
 	// AllowedEmails are whom of those that the proxy names may come in: addresses, or *@example.com; none for all.

@@ -316,8 +316,8 @@ func (d *decoder) together(a, b string) {
 	}
 }
 
-// checkPrintable refuses control characters, which would break the lines that the text is written to, and other hidden
-// characters, with which one text looks like another.
+// checkPrintable refuses control characters, which would break the lines that the text is written
+// to, and other hidden characters, with which one text looks like another.
 func (d *decoder) checkPrintable(path, text string) {
 	switch {
 	case !d.usable(path):

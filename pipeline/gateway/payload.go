@@ -82,7 +82,8 @@ func parseEnv(payload []byte) (name, value string, err error) {
 		return "", "", err
 	}
 	if msg.Name == accessTokenVar {
-		// Whatever it is: what is wrong with it is said when the session starts. Of one that is too long, no more is kept.
+		// Whatever it is: what is wrong with it is said when the session starts. Of one that is too long,
+		// no more is kept.
 		return msg.Name, strings.Clone(msg.Value[:min(len(msg.Value), maxToken+1)]), nil
 	}
 	if !variableName(msg.Name) || strings.ContainsRune(msg.Value, 0) || len(msg.Name)+len(msg.Value) > maxEnvSize {

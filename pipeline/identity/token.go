@@ -46,8 +46,8 @@ func NewTokens(o TokenOptions) *Tokens {
 
 // Claims are what a token that was verified says.
 type Claims struct {
-	// User is who it is for: the claim id or, without one, sub; name and email, "" where they are missing. An email counts as
-	// missing where email_verified is there and not true.
+	// User is who it is for: the claim id or, without one, sub; name and email, "" where they are
+	// missing. An email counts as missing where email_verified is there and not true.
 	User schema.User
 	// Apps is the claim apps: the names of apps, or "stack:" and the name of a stack for all of its apps. It bounds what
 	// the token may be used for, where Bounded says that the claim is there.

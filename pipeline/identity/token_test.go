@@ -113,7 +113,8 @@ func (m *mint) signWith(header map[string]any) string {
 	return text
 }
 
-// TestCriticalHeaders: what ttydrain has signed itself is good, and nothing with an extension that must be understood.
+// TestCriticalHeaders: what ttydrain has signed itself is good, and nothing with an extension that
+// must be understood.
 func TestCriticalHeaders(t *testing.T) {
 	m := newMint(t)
 	set := m.set("ed")

@@ -17,8 +17,9 @@ var (
 	ErrFalseSignature = errors.New("its signature is not valid")
 )
 
-// CheckCritical reports an error where the header of a token, in compact form, is no JSON object, or names extensions that
-// must be understood (crit, RFC 7515 §4.1.11): none is. It verifies nothing. The error quotes nothing.
+// CheckCritical reports an error where the header of a token, in compact form, is no JSON object,
+// or names extensions that must be understood (crit, RFC 7515 §4.1.11): none is. It verifies
+// nothing. The error quotes nothing.
 func CheckCritical(token string) error {
 	encoded, _, _ := strings.Cut(token, ".")
 	data, err := base64.RawURLEncoding.DecodeString(encoded)

@@ -12,19 +12,22 @@ import (
 )
 
 const (
-	// wrongAtOnce are the wrong credentials that one address may send at once; after them it may send one each wrongEvery.
+	// wrongAtOnce are the wrong credentials that one address may send at once; after them it may send
+	// one each wrongEvery.
 	wrongAtOnce = 10
 	wrongEvery  = 10 * time.Second
 	// RetryAfter is wrongEvery in a Retry-After header.
 	RetryAfter = "10"
 	// maxAddresses bounds the addresses that are remembered. Beyond it, all others share one limit.
 	maxAddresses = 1024
-	// maxLines is how many wrong credentials of all addresses are logged at once; after them it is one a second.
+	// maxLines is how many wrong credentials of all addresses are logged at once; after them it is one
+	// a second.
 	maxLines = 50
 )
 
-// Attempts count the wrong credentials of one kind, by source address. A right one is never counted and never refused:
-// whoever shares an address with an operator, such as a session on the same machine, cannot lock the operator out.
+// Attempts count the wrong credentials of one kind, by source address. A right one is never counted
+// and never refused: whoever shares an address with an operator, such as a session on the same
+// machine, cannot lock the operator out.
 type Attempts struct {
 	trusted []netip.Prefix
 
@@ -35,15 +38,16 @@ type Attempts struct {
 	silent int           // wrong credentials since the last that was to be logged
 }
 
-// NewAttempts makes counters. The proxies at the trusted addresses say in X-Forwarded-For whose requests they pass on.
+// NewAttempts makes counters. The proxies at the trusted addresses say in X-Forwarded-For whose
+// requests they pass on.
 func NewAttempts(trusted []netip.Prefix) *Attempts {
 	return &Attempts{trusted: trusted, by: make(map[netip.Addr]*rate.Limiter), others: newLimiter(), lines: rate.NewLimiter(rate.Every(time.Second), maxLines)}
 }
 
 func newLimiter() *rate.Limiter { return rate.NewLimiter(rate.Every(wrongEvery), wrongAtOnce) }
 
-// From returns the address that a request comes from: that of its connection or, where that is a trusted proxy's, the
-// last of X-Forwarded-For that is not.
+// From returns the address that a request comes from: that of its connection or, where that is a
+// trusted proxy's, the last of X-Forwarded-For that is not.
 func (a *Attempts) From(r *http.Request) netip.Addr {
 	peer, _ := peerOf(r)
 	if !Trusts(a.trusted, peer) {
@@ -74,7 +78,8 @@ type Verdict struct {
 	LeftOut int  // how many before it were not
 }
 
-// Wrong counts a wrong credential of an address. Those of many addresses together are not all logged either.
+// Wrong counts a wrong credential of an address. Those of many addresses together are not all
+// logged either.
 func (a *Attempts) Wrong(from netip.Addr) Verdict {
 	if from.Is6() { // somebody has all of a /64
 		if network, err := from.Prefix(64); err == nil {

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// TestFrom: only a trusted proxy says in a header where a request comes from, and only what it has added itself counts.
+// TestFrom: only a trusted proxy says in a header where a request comes from, and only what it has
+// added itself counts.
 func TestFrom(t *testing.T) {
 	a := NewAttempts([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")})
 	for _, test := range []struct {
@@ -41,8 +42,9 @@ func TestFrom(t *testing.T) {
 	}
 }
 
-// TestWrongTokensLockNobodyOut: whoever shares an address with an operator, on the machine or behind a proxy, keeps no right
-// token out, however many wrong ones there are; and they do not fill the log.
+// TestWrongTokensLockNobodyOut: whoever shares an address with an operator, on the machine or
+// behind a proxy, keeps no right token out, however many wrong ones there are; and they do not fill
+// the log.
 func TestWrongTokensLockNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -82,7 +84,8 @@ func TestWrongTokensLockNobodyOut(t *testing.T) {
 	})
 }
 
-// TestCallbacksLockNobodyOut: callbacks that belong to no login keep nobody from logging in by OpenID Connect.
+// TestCallbacksLockNobodyOut: callbacks that belong to no login keep nobody from logging in by
+// OpenID Connect.
 func TestCallbacksLockNobodyOut(t *testing.T) {
 	p := newProvider(t)
 	c := mustNew(t, Options{URL: mustParse(t, "https://console.example.com"), OIDC: &OIDC{Issuer: p.URL, ClientID: "ttydrain",

@@ -25,8 +25,8 @@ type Options struct {
 	OIDC *OIDC
 	// Proxy lets in whom a proxy knows; nil for nobody.
 	Proxy *Proxy
-	// Trusted are the addresses of proxies that say in X-Forwarded-For whose requests they pass on; those of Proxy are
-	// trusted in any case.
+	// Trusted are the addresses of proxies that say in X-Forwarded-For whose requests they pass on;
+	// those of Proxy are trusted in any case.
 	Trusted []netip.Prefix
 	// PHI says that the console may show what sessions of stacks with protected health information showed.
 	PHI bool

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"crypto/tls"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -204,6 +205,9 @@ func TestLogin(t *testing.T) {
 		if cookie := enter(t, public, to("console.example.com")); !cookie.Secure {
 			t.Errorf("the cookie of a console with TLS is %v", cookie)
 		}
+		if cookie := enter(t, c, func(r *http.Request) { r.TLS = new(tls.ConnectionState) }); !cookie.Secure {
+			t.Errorf("the cookie over TLS is %v", cookie)
+		}
 		// A login lasts for half a day.
 		in := func(r *http.Request) { r.AddCookie(cookie) }
 		time.Sleep(visitMost - time.Second)
@@ -214,7 +218,8 @@ func TestLogin(t *testing.T) {
 		if r := send(t, c, "GET", "/console/me", "", in); r.StatusCode != 401 {
 			t.Errorf("after the end of the login: %s", r.Status)
 		}
-		// An address may send ten wrong tokens, and then one in ten seconds. Others are not touched, and no right token is.
+		// An address may send ten wrong tokens, and then one in ten seconds. Others are not touched, and
+		// no right token is.
 		guess := func(edit func(*http.Request)) int {
 			return send(t, c, "POST", "/console/login", "name=Ada&token=guess", edit).StatusCode
 		}

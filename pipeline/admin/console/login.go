@@ -67,7 +67,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Say who you are: others read it where you end a session, and the log has it where you watch one."})
 		return
 	}
-	c.enter(w, Person{name, ByToken}, from.String())
+	c.enter(w, r, Person{name, ByToken}, from.String())
 	http.Redirect(w, r, "/console/", http.StatusSeeOther)
 }
 
@@ -78,19 +78,21 @@ func SameSecret(a, b string) bool {
 }
 
 // enter lets a person in.
-func (c *Console) enter(w http.ResponseWriter, p Person, from string) {
-	http.SetCookie(w, c.visits.begin(p, c.secure()))
+func (c *Console) enter(w http.ResponseWriter, r *http.Request, p Person, from string) {
+	http.SetCookie(w, c.visits.begin(p, c.secure(r)))
 	c.o.Log.Info("console: logged in", "who", p.String(), "way", p.Way, "from", from)
 }
 
-// secure says whether browsers reach the console by TLS alone.
-func (c *Console) secure() bool { return c.o.URL != nil && c.o.URL.Scheme == "https" }
+// secure reports whether browsers reach the console by TLS.
+func (c *Console) secure(r *http.Request) bool {
+	return r.TLS != nil || c.o.URL != nil && c.o.URL.Scheme == "https"
+}
 
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
 	if p, ok := c.visits.who(r); ok {
 		c.o.Log.Info("console: logged out", "who", p.String())
 	}
 	c.visits.end(r)
-	http.SetCookie(w, visitOf("", -1, c.secure()))
+	http.SetCookie(w, visitOf("", -1, c.secure(r)))
 	http.Redirect(w, r, "/console/login", http.StatusSeeOther)
 }

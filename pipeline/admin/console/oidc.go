@@ -90,13 +90,13 @@ func (c *Console) beginOIDC(w http.ResponseWriter, r *http.Request) {
 	state, nonce, verifier := rand.Text(), rand.Text(), oauth2.GenerateVerifier()
 	// Lax, and not strict: the provider's page is where the person comes from when it is wanted.
 	http.SetCookie(w, &http.Cookie{Name: oidcCookie, Value: state + "." + nonce + "." + verifier, Path: "/console/oidc", MaxAge: int(oidcMost / time.Second),
-		HttpOnly: true, Secure: c.secure(), SameSite: http.SameSiteLaxMode})
+		HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, config.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)), http.StatusFound)
 }
 
 // endOIDC lets in whom the provider has sent back.
 func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
-	http.SetCookie(w, &http.Cookie{Name: oidcCookie, Path: "/console/oidc", MaxAge: -1, HttpOnly: true, Secure: c.secure(), SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, &http.Cookie{Name: oidcCookie, Path: "/console/oidc", MaxAge: -1, HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode})
 	from := c.logins.From(r)
 	person, err := c.oidc.exchange(r)
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 		c.showLogin(w, status, loginData{Problem: problem})
 		return
 	}
-	c.enter(w, person, from.String())
+	c.enter(w, r, person, from.String())
 	// Not a redirect: a browser shows a strict cookie only where it comes from a page of ours.
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	c.pages.entered.Execute(w, nil) // fails only where nobody reads it any more

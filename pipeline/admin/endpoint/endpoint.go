@@ -1,5 +1,6 @@
-// Package endpoint reaches the admin server of a running ttydrain: by its Unix socket, by HTTP on the same machine, or by
-// HTTPS. The admin token never goes to another machine without TLS, and to no address that an answer redirects to.
+// Package endpoint reaches the admin server of a running ttydrain: by its Unix socket, by HTTP on
+// the same machine, or by HTTPS. The admin token never goes to another machine without TLS, and to
+// no address that an answer redirects to.
 package endpoint
 
 import (
@@ -32,8 +33,9 @@ const (
 
 var errRedirect = errors.New("the address redirects, which is not followed: name the one that it leads to")
 
-// Parse returns the endpoint at HOST:PORT, at an http or https URL without a path, or at unix:PATH. caFile has the
-// authorities to trust in place of the system's; "" for these. Plain HTTP to another machine is refused.
+// Parse returns the endpoint at HOST:PORT, at an http or https URL without a path, or at unix:PATH.
+// caFile has the authorities to trust in place of the system's; "" for these. Plain HTTP to another
+// machine is refused.
 func Parse(address, caFile string) (Endpoint, error) {
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		if path == "" {
@@ -57,7 +59,8 @@ func Parse(address, caFile string) (Endpoint, error) {
 	return Endpoint{URL: u.Scheme + "://" + u.Host, Client: client, Name: given}, nil
 }
 
-// NewClient returns a client for a URL, which follows no redirect. Plain HTTP to another machine is refused.
+// NewClient returns a client for a URL, which follows no redirect. Plain HTTP to another machine is
+// refused.
 func NewClient(u *url.URL, caFile string) (*http.Client, error) {
 	transport := &http.Transport{TLSHandshakeTimeout: dialTimeout, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext}
 	if u.Scheme == "https" {
@@ -72,13 +75,14 @@ func NewClient(u *url.URL, caFile string) (*http.Client, error) {
 		return nil, fmt.Errorf("admin address %s: plain HTTP to another machine is refused, since others could read the token on its way: "+
 			"expected https:// (admin.tls on the server), or an address of this machine such as 127.0.0.1", u.Host)
 	}
-	// A name that leads elsewhere is refused when it is resolved. There is no proxy: it would get the token.
+	// A name that leads elsewhere is refused when it is resolved. There is no proxy: it would get the
+	// token.
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: onlyLoopback}).DialContext
 	return clientOf(transport), nil
 }
 
-// Local returns the endpoint of the admin server that runs on this machine: its Unix socket or, where nothing answers
-// there, its address, if that can be reached by plain HTTP on this machine.
+// Local returns the endpoint of the admin server that runs on this machine: its Unix socket or,
+// where nothing answers there, its address, if that can be reached by plain HTTP on this machine.
 func Local(socket, listen string, encrypted bool) (Endpoint, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -103,7 +107,8 @@ func Local(socket, listen string, encrypted bool) (Endpoint, error) {
 	return Parse(address, "")
 }
 
-// overSocket returns an endpoint by a Unix socket or, where nothing answers there, by an address of this machine; "" for none.
+// overSocket returns an endpoint by a Unix socket or, where nothing answers there, by an address of
+// this machine; "" for none.
 func overSocket(path, otherwise string) Endpoint {
 	unix := &net.Dialer{Timeout: dialTimeout}
 	tcp := &net.Dialer{Timeout: dialTimeout, Control: onlyLoopback}
@@ -148,7 +153,8 @@ func isLocal(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && isOwn(ip)
 }
 
-// isOwn reports whether connections to an address stay on this machine; those to an unspecified one do.
+// isOwn reports whether connections to an address stay on this machine; those to an unspecified one
+// do.
 func isOwn(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	return ip.IsLoopback() || ip.IsUnspecified()

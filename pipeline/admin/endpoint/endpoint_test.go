@@ -64,8 +64,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestPlainStaysHere: a name of this machine that leads elsewhere is refused before anything is sent, and no proxy of the
-// environment gets the token.
+// TestPlainStaysHere: a name of this machine that leads elsewhere is refused before anything is
+// sent, and no proxy of the environment gets the token.
 func TestPlainStaysHere(t *testing.T) {
 	for address, ok := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "[::ffff:127.0.0.1]:1": true, "192.0.2.7:1": false, "[2001:db8::1]:1": false, "nonsense": false} {
 		if err := onlyLoopback("tcp", address, nil); (err == nil) != ok {
@@ -143,7 +143,8 @@ func TestHTTPS(t *testing.T) {
 	}
 }
 
-// TestLocal: commands on one machine go by the socket, and by the address only where that stays on the machine.
+// TestLocal: commands on one machine go by the socket, and by the address only where that stays on
+// the machine.
 func TestLocal(t *testing.T) {
 	answer := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
