@@ -27,6 +27,7 @@ type delivery struct {
 	park func(ctx context.Context, parked bool)
 
 	suspicion suspicion
+	seen      uint64 // how many writes the drain had accepted when the last one began
 }
 
 // deliver writes a batch until every entry of it is at the drain, or a dead letter. Otherwise left are the entries of which
@@ -46,6 +47,7 @@ func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sin
 		overdue := !d.due.IsZero() && !time.Now().Before(d.due)
 		n := d.suspicion.size(d.share.pace.fit(left))
 		began := time.Now()
+		d.seen, _ = d.share.proof.get()
 		err := d.write(ctx, left[:n])
 		if err == nil {
 			d.share.pace.accepted(weighAll(left[:n]), time.Since(began), time.Now())
@@ -108,7 +110,7 @@ func (d *delivery) react(ctx context.Context, left []sinks.Entry, confirmed, n i
 		d.state.fail(schema.DrainRetrying, failed)
 		atMost := maxWait
 		if act == actSuspect {
-			alone := d.suspicion.fail(left[:refused(failed, n)], d.share.proof, timedOut(failed))
+			alone := d.suspicion.fail(left[:refused(failed, n)], d.seen, timedOut(failed))
 			switch {
 			case d.suspicion.times <= suspectAfter:
 			case alone:
@@ -119,7 +121,7 @@ func (d *delivery) react(ctx context.Context, left []sinks.Entry, confirmed, n i
 		}
 		d.failed(ctx, failed, d.fast, failed.RetryAfter, atMost)
 	case actIsolate:
-		if d.suspicion.fail(left[:refused(failed, n)], d.share.proof, true) {
+		if d.suspicion.fail(left[:refused(failed, n)], d.seen, true) {
 			return d.alone(ctx, left, item, failed, overdue)
 		}
 		d.series.retries.Inc()

@@ -24,11 +24,11 @@ const (
 	suspectAfter, probeAfter = 2, 6
 	// partsWait bounds the waits between the parts.
 	partsWait = time.Second
-	// How often a record has to be refused alone, each time while the drain accepted another one, before it becomes a
-	// dead letter: the more likely it is that the failure passes, the more often.
+	// How often a record has to be refused alone, each time after the drain has accepted another one since the last time,
+	// before it becomes a dead letter: the more likely it is that the failure passes, the more often.
 	refusalsRejected      = 1 // by 400, 413 and the like a drain speaks of the record
-	refusalsMisconfigured = 3 // one of several servers behind an address can have other settings
-	refusalsRetry         = 5
+	refusalsMisconfigured = 2 // one of several servers behind an address can have other settings
+	refusalsRetry         = 3
 )
 
 // A suspicion is what a delivery knows of entries that the drain refused, which are the first ones of what is left, and how
@@ -40,7 +40,8 @@ type suspicion struct {
 	part   int    // how many to write next; 0: as many as may be
 	times  int    // failures in a row, without an entry accepted
 	seen   uint64 // accepted writes when they were refused last
-	alone  int    // how often the first was refused alone while the drain accepted others
+	alone  int    // how often the first was refused alone after the drain had accepted others
+	run    bool   // the one before them was refused alone, and became a dead letter
 }
 
 // size returns how many entries to write, of at most so many.
@@ -52,13 +53,12 @@ func (s *suspicion) size(most int) int {
 	return min(s.part, most)
 }
 
-// fail notes that the drain refused entries together. split has them be written in parts at once; otherwise that is after
-// they failed several times. It reports whether it is one entry alone.
-func (s *suspicion) fail(entries []sinks.Entry, p *proof, split bool) (alone bool) {
+// fail notes that the drain refused entries together, in a write that began when it had accepted so many. split has them be
+// written in parts at once; otherwise that is after they failed several times. It reports whether it is one entry alone.
+func (s *suspicion) fail(entries []sinks.Entry, seen uint64, split bool) (alone bool) {
 	n := len(entries)
 	if s.n == 0 {
-		s.alone = 0
-		s.seen, _, _ = p.get(0, time.Time{})
+		s.alone, s.seen = 0, seen
 	}
 	s.times++
 	s.n, s.whole, s.weight = n, true, weighAll(entries)
@@ -71,7 +71,7 @@ func (s *suspicion) fail(entries []sinks.Entry, p *proof, split bool) (alone boo
 // passed notes that the drain accepted the first n entries. It returns the weight of those that it had refused together, once
 // it has accepted all of them in parts; else 0.
 func (s *suspicion) passed(n int) (tooLarge int) {
-	s.times, s.alone = 0, 0
+	s.times, s.alone, s.run = 0, 0, false
 	switch {
 	case s.n == 0 && s.part == 0:
 	case s.n > n:
@@ -87,7 +87,7 @@ func (s *suspicion) passed(n int) (tooLarge int) {
 }
 
 // without notes that the first entry, which was refused alone, is out of the way. Those behind it may be refused as well.
-func (s *suspicion) without() { *s = suspicion{part: 1} }
+func (s *suspicion) without() { *s = suspicion{part: 1, run: true} }
 
 // refusals returns how often a record has to be refused alone before it becomes a dead letter.
 func refusals(v sinks.Verdict) int {
@@ -101,16 +101,17 @@ func refusals(v sinks.Verdict) int {
 }
 
 // alone is for the first of the entries that are left, which the drain refused by itself. It becomes a dead letter when it
-// was refused often enough while the drain accepted others. Where nothing was accepted lately, a probe record finds out
-// whether the drain accepts anything; if it does not, the delivery waits, and lets others try.
+// was refused often enough, and the drain accepted others in between. Where it did not, a probe record finds out whether the drain
+// accepts anything; if it does not, the delivery waits, and lets others try.
 func (d *delivery) alone(ctx context.Context, left []sinks.Entry, why sinks.Item, failed *sinks.Error, overdue bool) ([]sinks.Entry, error) {
 	s := &d.suspicion
 	passing := why.Verdict == sinks.Retry
-	count, fresh, _ := d.share.proof.get(s.seen, time.Now())
-	s.seen = count
+	count, _ := d.share.proof.get()
+	spare := s.run && d.share.proof.spare(time.Now())
 	mayGiveUp := d.share.proof.mayGiveUp()
-	if fresh && mayGiveUp {
-		if s.alone++; s.alone >= refusals(why.Verdict) {
+	if mayGiveUp && (count > s.seen || spare) {
+		s.seen = count
+		if s.alone++; spare || s.alone >= refusals(why.Verdict) {
 			if err := d.deadLetter(ctx, left[0], d.reasonOf(why)); err != nil {
 				return left, err
 			}
@@ -124,7 +125,11 @@ func (d *delivery) alone(ctx context.Context, left []sinks.Entry, why sinks.Item
 	}
 	var probed error
 	if mayGiveUp && (!passing || s.times >= probeAfter) {
-		if probed = d.probe(ctx, left[0].Operation); probed == nil {
+		probed = d.probe(ctx, left[0].Operation)
+		if probed != nil && s.alone > 0 && ctx.Err() == nil { // it has accepted others: it may be what the operation's records have in common
+			probed = d.probe(ctx, nil)
+		}
+		if probed == nil {
 			d.share.proof.accepted(time.Now(), false)
 			d.works()
 			return left, causeOf(ctx)
@@ -182,7 +187,7 @@ func (d *delivery) reasonOf(why sinks.Item) sinks.Item {
 	return why
 }
 
-// probe writes a record of no session that is like those of an operation but for what it shows.
+// probe writes a record of no session that is like those of an operation, or of none where like is nil, but for what it shows.
 func (d *delivery) probe(ctx context.Context, like *schema.Operation) error {
 	entry := probeRecord(d.drain.Name, like, time.Now())
 	return d.write(ctx, []sinks.Entry{entry})
@@ -195,7 +200,7 @@ func (d *delivery) rest(ctx context.Context, err error, waits *backoff.Exponenti
 	if !ok {
 		return
 	}
-	_, _, changed := d.share.proof.get(0, time.Now())
+	_, changed := d.share.proof.get()
 	if d.park != nil {
 		d.end()
 		d.park(ctx, true)

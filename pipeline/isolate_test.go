@@ -79,14 +79,23 @@ func TestContentRefusal(t *testing.T) {
 // TestRefusalOfEverything has drains that refuse whatever they are sent: the settings are to blame, nothing becomes a dead letter,
 // and everything is delivered when they are right.
 func TestRefusalOfEverything(t *testing.T) {
-	t.Parallel()
+	for _, accepted := range []bool{false, true} { // records before
+		t.Run(fmt.Sprint("after it has accepted records: ", accepted), func(t *testing.T) {
+			t.Parallel()
+			refuseEverything(t, accepted)
+		})
+	}
+}
+
+func refuseEverything(t *testing.T, accepted bool) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
-	receivers, states := make(map[string]*receiver), make(map[string]string)
+	receivers, states, refusals := make(map[string]*receiver), make(map[string]string), make(map[string]func([]byte) int)
 	for _, status := range []int{301, 400, 401, 403, 404, 405, 406, 409, 411, 412, 413, 415, 417, 418, 421, 422, 423, 426, 428, 431, 451, 500, 503, 505, 511, reset} {
 		for _, format := range []https.Format{https.NDJSON, https.JSON} {
 			name := fmt.Sprint(status, "-", format)
-			receivers[name] = newReceiver(t, func([]byte) int { return status })
+			refusals[name] = func([]byte) int { return status }
+			receivers[name] = newReceiver(t, func([]byte) int { return http.StatusOK })
 			g.drains = append(g.drains, receivers[name].drain(name, format, 0))
 			if states[name] = schema.DrainMisconfigured; status == 500 || status == 503 || status == reset {
 				states[name] = schema.DrainRetrying
@@ -94,6 +103,23 @@ func TestRefusalOfEverything(t *testing.T) {
 		}
 	}
 	o := &Operator{Bus: g.bus, Drains: g.drains}
+	delivered := uint64(0)
+	if accepted {
+		g.start()
+		s := g.converse("web")
+		s.end()
+		for name, r := range receivers {
+			eventually(t, name+" accepts a session", func() bool { return r.ended(s.op) })
+			delivered = uint64(len(r.of(s.op)))
+		}
+	}
+	for name, r := range receivers {
+		r.set(refusals[name])
+	}
+	before := make(map[string]int)
+	for name, r := range receivers {
+		before[name] = r.count()
+	}
 	var sessions []*conversation
 	for range 3 {
 		s := g.converse("web")
@@ -103,14 +129,16 @@ func TestRefusalOfEverything(t *testing.T) {
 		s.end()
 		sessions = append(sessions, s)
 	}
-	g.start()
+	if !accepted {
+		g.start()
+	}
 	defer func() { g.stop() }()
 	for name, r := range receivers {
 		eventually(t, name+" is "+states[name], func() bool { return o.stateOf(t, name).State == states[name] })
-		if n := r.count(); n < 2 {
+		if n := r.count() - before[name]; n < 2 {
 			t.Errorf("%s was found to be %s by %d requests", name, states[name], n)
 		}
-		if d := o.stateOf(t, name); d.State != states[name] || d.DeadLetters != 0 || d.Delivered != 0 || d.LastError == "" {
+		if d := o.stateOf(t, name); d.State != states[name] || d.DeadLetters != 0 || d.Delivered != delivered || d.LastError == "" {
 			t.Errorf("%+v", d)
 		}
 		r.set(func([]byte) int { return http.StatusOK })

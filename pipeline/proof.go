@@ -5,15 +5,13 @@ import (
 	"time"
 )
 
-// proofLasts is how long an accepted record shows that the drain's settings are right.
-const proofLasts = 10 * time.Second
-
 // A proof is the evidence that a drain accepts records with its present settings: it is made anew when they change. By it
 // a refusal that concerns a record is told from one that concerns everything. It is shared by the drain's workers.
 type proof struct {
 	mu      sync.Mutex    // guards what follows
 	count   uint64        // writes that the drain accepted, of probe records too
 	at      time.Time     // when it accepted the last one
+	spent   int           // dead letters since then
 	real    bool          // it has accepted a session's record
 	letters int           // dead letters since it accepted a session's record
 	changed chan struct{} // closed when a write is accepted
@@ -26,7 +24,7 @@ func (p *proof) accepted(now time.Time, real bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.count++
-	p.at = now
+	p.at, p.spent = now, 0
 	if real {
 		p.real, p.letters = true, 0
 	}
@@ -34,12 +32,25 @@ func (p *proof) accepted(now time.Time, real bool) {
 	p.changed = make(chan struct{})
 }
 
-// get returns the number of accepted writes, whether one was accepted since the number was seen or a short time ago, and a
-// channel that is closed at the next one.
-func (p *proof) get(seen uint64, now time.Time) (count uint64, fresh bool, changed <-chan struct{}) {
+// get returns the number of accepted writes, and a channel that is closed at the next one.
+func (p *proof) get() (count uint64, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.count, p.count > seen || p.count > 0 && now.Sub(p.at) < proofLasts, p.changed
+	return p.count, p.changed
+}
+
+const (
+	// spareLetters is how many records that come one after the other become dead letters by what one accepted write
+	// shows, within spareTime.
+	spareLetters = 5
+	spareTime    = 10 * time.Second
+)
+
+// spare reports whether a record may become a dead letter right behind another one by the same evidence.
+func (p *proof) spare(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spent < spareLetters && now.Sub(p.at) < spareTime
 }
 
 const (
@@ -65,4 +76,5 @@ func (p *proof) gaveUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.letters++
+	p.spent++
 }

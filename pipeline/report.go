@@ -100,13 +100,15 @@ func (d *Drain) notes() []string {
 }
 
 // probeRecord is a record by which the router finds out whether a drain that refuses a record of an operation accepts
-// anything: all that it has in common with the refused one is what each record of the operation has.
+// anything: all that it has in common with the refused one is what each record of the operation has, or nothing where like is nil.
 func probeRecord(drain string, like *schema.Operation, now time.Time) sinks.Entry {
 	entry := testRecord(drain, "", now)
-	op := *like
-	op.ID, op.Started = entry.Operation.ID, entry.Operation.Started
+	if like != nil {
+		op := *like
+		op.ID, op.Started = entry.Operation.ID, entry.Operation.Started
+		entry.Operation = &op
+	}
 	text := "This is a probe of the drain " + drain + " by ttydrain, and of no session: the drain refused a record, and this one finds out whether it accepts others."
-	entry.Operation = &op
 	entry.Record.Log, entry.Record.Text = []byte(text+"\n"), []byte(text)
 	return entry
 }
