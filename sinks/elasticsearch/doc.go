@@ -21,7 +21,8 @@
 // it does not know, such as those that an ingest pipeline adds, are mapped by Elasticsearch as they
 // come, texts as keywords: refusing them would lose records, and not mapping them would hide what somebody has
 // added on purpose. The fields of a record are always the same, so what people see in sessions never makes one. "text" is what
-// is searched. "log", which has the exact text with all escape sequences, is kept and not indexed. What does not fit
+// is searched, without the characters that nobody sees, such as zero-width spaces: see the analyzer
+// in the template. "log", which has the exact text with all escape sequences, is kept and not indexed. What does not fit
 // its field (a number above that of a long, a word above 8191 characters) is kept and not indexed, and no
 // reason to refuse a record. The template switches the lifecycle of data streams on, so that the data stream is
 // rolled over; nothing is ever deleted until somebody sets a retention. That, and other settings, are for

@@ -17,22 +17,27 @@ import (
 
 // A field is how one is mapped, as far as searches and dashboards depend on it.
 type field struct {
-	Type   string
-	Fields map[string]struct{ Type string }
+	Type     string
+	Analyzer string `json:",omitempty"`
+	Fields   map[string]struct{ Type string }
 }
 
 // kind is the type in words.
 func (f field) kind() string {
-	if keyword := f.Fields["keyword"].Type; keyword != "" {
-		return f.Type + " with keyword"
+	kind := cmp.Or(f.Type, "object")
+	if f.Fields["keyword"].Type != "" {
+		kind += " with keyword"
 	}
-	return cmp.Or(f.Type, "object")
+	if f.Analyzer != "" {
+		kind += " (analyzer " + f.Analyzer + ")"
+	}
+	return kind
 }
 
 // mappedUnder is what to let through of an answer that has mappings at a path.
 func mappedUnder(path string) string {
 	path += ".mappings.properties.*."
-	return "filter_path=" + path + "type," + path + "fields.keyword.type,error.type"
+	return "filter_path=" + path + "type," + path + "analyzer," + path + "fields.keyword.type,error.type"
 }
 
 // templateFields are the fields of a record, as the index template maps them.

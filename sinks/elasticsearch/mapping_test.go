@@ -47,7 +47,8 @@ func TestMappingStep(t *testing.T) {
 	}{
 		{"right", map[string]any{".ds-logs-ssh-golden-2026.11.22-000001": fields(nil)}, sinks.StepOK, "maps all"},
 		{"of one's own as well", map[string]any{"i-000001": fields(func(f map[string]field) { f["region"] = field{Type: "keyword"} })}, sinks.StepOK, "maps all"},
-		{"without a keyword", map[string]any{"i-000001": fields(func(f map[string]field) { f["command"] = field{Type: "text"} })}, sinks.StepWarning, "otherwise than ttydrain's index template: command is text and not text with keyword. Records are taken"},
+		{"without a keyword", map[string]any{"i-000001": fields(func(f map[string]field) { f["command"] = field{Type: "text"} })}, sinks.StepWarning, "otherwise than ttydrain's index template: command is text and not text with keyword (analyzer ttydrain_visible). Records are taken"},
+		{"of the template before", map[string]any{"i-000001": fields(func(f map[string]field) { f["text"] = field{Type: "text", Fields: f["text"].Fields} })}, sinks.StepWarning, "text is text with keyword and not text with keyword (analyzer ttydrain_visible)"},
 		{"an object", map[string]any{"i-000001": fields(func(f map[string]field) { f["log"] = field{} })}, sinks.StepWarning, "log is object and not text"},
 		{"one is missing", map[string]any{"i-000001": older}, sinks.StepWarning, "ended_by is not mapped"},
 		{"guessed", map[string]any{"i-000001": guessed}, sinks.StepWarning, "@timestamp is date and not date_nanos, @version is not mapped, APTIBLE_USER_DOCUMENT is not mapped, app is text with keyword and not keyword, and "},
