@@ -230,18 +230,19 @@ func (t *terminal) endLine(returned bool) {
 	t.index()
 }
 
-// joinEdited has the record tell the rows between those that it wrote to above the cursor: they are
-// of one command, where an editor moved up in it. An editor does not know where on the screen it
-// is, so that it moves by so many rows, and not to a place.
+// joinEdited has the record tell the rows between those that it wrote to, up to the cursor's: they
+// are of one command, where an editor moved up in it. An editor does not know where on the screen
+// it is, so that it moves by so many rows, and not to a place.
 func (t *terminal) joinEdited() {
 	s := t.on()
-	for y := range s.y {
+	first, last := len(s.rows), s.y
+	for y := range s.rows {
 		if s.rows[y].written {
-			for ; y < s.y; y++ {
-				s.rows[y].written = true
-			}
-			return
+			first, last = min(first, y), max(last, y)
 		}
+	}
+	for y := first; y <= last; y++ {
+		s.rows[y].written = true
 	}
 }
 
