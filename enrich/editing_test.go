@@ -1,12 +1,15 @@
 package enrich
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// TestEditedInShells: a command of several lines that was recalled at the bottom of the window and edited is found as it ran, in one
-// record's text.
+// TestEditedInShells: a command of several lines that was recalled at the bottom of the window and
+// edited is found as it ran, in one record's text.
 func TestEditedInShells(t *testing.T) {
 	right := func(n int) string { return strings.Repeat("\x1b[C", n) }
 	left := func(n int) string { return strings.Repeat("\x1b[D", n) }
@@ -49,6 +52,65 @@ func TestEditedInShells(t *testing.T) {
 				all = append(all, string(r.Text))
 			}
 			t.Errorf("%q is in no text; they are\n%s", test.want, strings.Join(all, "\n"))
+		})
+	}
+}
+
+// TestEditedInPsql: so it is in a client of a database. The recording was made once, with psql 15.
+func TestEditedInPsql(t *testing.T) {
+	width, height, all := load(t, filepath.Join("testdata", "editing", "psql.cast"))
+	want := "postgres=# select 'edited' as one, ⏎ 'second' as two ⏎ where true;"
+	found := 0
+	for _, r := range textsOf(t, width, height, all) {
+		if string(r.Text) == want {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%q is the text of %d records, want 1", want, found)
+	}
+}
+
+// TestTypedInFullScreenPrograms: what was typed in one of two panes, on vi's ":" line and on less's
+// "/" line is in a text, though the rows have other content at the record's end.
+func TestTypedInFullScreenPrograms(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte(strings.Repeat("one line\n", 30)+"a needle\n"+strings.Repeat("more\n", 30)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket, conf := filepath.Join(dir, "tmux"), filepath.Join(dir, "tmux.conf")
+	if err := os.WriteFile(conf, []byte(`set -g default-command "PS1='<\\#> ' bash --norc --noprofile -i"`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		program string
+		args    []string
+		keys    []key
+		want    []string
+	}{
+		{"tmux", []string{"-S", socket, "-f", conf, "new-session"}, []key{
+			{"<1>", "\x02%"}, {"<1>", "echo typed in a pane\r" + pause}, {"<2>", "seq 50\r" + pause}, {"<3>", "clear; exit\r" + pause + "exit\r"},
+		}, []string{"<1> echo typed in a pane"}},
+		{"vi", []string{"-u", "NONE", "-i", "NONE", "-n", file}, []key{
+			{"one line", pause + ":%s/one/two/g\r"}, {"substitutions", ":w\r"}, {"written", pause + ":q\r"},
+		}, []string{":%s/one/two/g", ":w"}},
+		{"less", []string{file}, []key{
+			{"/file", pause + "/nee" + pause + "dle\r"}, {"a ", pause + "q"},
+		}, []string{"/needle"}},
+	} {
+		t.Run(test.program, func(t *testing.T) {
+			defer exec.Command("tmux", "-S", socket, "kill-server").Run() // it may be gone
+			records := textsOf(t, 70, 12, play(t, 70, 12, dir, test.keys, test.program, test.args...))
+			var all []string
+			for _, r := range records {
+				all = append(all, string(r.Text))
+			}
+			for _, want := range test.want {
+				if !strings.Contains(strings.Join(all, "\n"), erasedMark+want) {
+					t.Errorf("%q is in no text; they are\n%s", want, strings.Join(all, "\n"))
+				}
+			}
 		})
 	}
 }

@@ -39,8 +39,11 @@ type shown struct {
 	bytes []byte
 }
 
-// A key is what a person types once the terminal has shown something.
+// A key is what a person types once the terminal has shown something. At each pause in it the
+// person looks at the screen for a while.
 type key struct{ after, typed string }
+
+const pause = "\x00"
 
 // play runs a program on a real terminal, types, and gives what the terminal was shown.
 func play(t *testing.T, width, height int, dir string, keys []key, program string, args ...string) (all []shown) {
@@ -62,8 +65,13 @@ func play(t *testing.T, width, height int, dir string, keys []key, program strin
 	for {
 		for len(keys) > 0 && bytes.Contains(seen, []byte(keys[0].after)) {
 			seen = seen[bytes.Index(seen, []byte(keys[0].after))+len(keys[0].after):]
-			if _, err := f.WriteString(keys[0].typed); err != nil {
-				t.Fatal(err)
+			for i, typed := range strings.Split(keys[0].typed, pause) {
+				if i > 0 {
+					time.Sleep(standing + 100*time.Millisecond)
+				}
+				if _, err := f.WriteString(typed); err != nil {
+					t.Fatal(err)
+				}
 			}
 			keys = keys[1:]
 		}

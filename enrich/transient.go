@@ -117,7 +117,7 @@ func (t *terminal) enter() {
 }
 
 // wasTyped reports whether cells, up to the edge of a pane, came one after another, as what a
-// person types does.
+// person types does. On the main screen that took some time, since a progress bar may grow so too.
 func (t *terminal) wasTyped(cells []cell) bool {
 	first, last := cells[0].at, cells[0].at
 	for i := range cells {
@@ -125,7 +125,7 @@ func (t *terminal) wasTyped(cells []cell) bool {
 		if t.alternate && c.rune == paneEdge {
 			break
 		}
-		if c.at == 0 || !c.isContent() {
+		if !c.isContent() {
 			continue
 		}
 		if c.at < last {
@@ -133,7 +133,7 @@ func (t *terminal) wasTyped(cells []cell) bool {
 		}
 		last = c.at
 	}
-	return t.clock.times[last-1]-t.clock.times[first-1] >= typing
+	return last > first && (t.alternate || t.clock.times[last-1]-t.clock.times[first-1] >= typing)
 }
 
 // paneEdge stands between panes that are side by side. What one shows has nothing to do with the

@@ -17,16 +17,18 @@
 // # Mapping
 //
 // Before the first record the sink installs an index template for exactly its data stream
-// ([IndexTemplate]), with priority 500, over Elasticsearch's own templates for "logs-*-*". Fields that
-// it does not know, such as those that an ingest pipeline adds, are mapped by Elasticsearch as they
-// come, texts as keywords: refusing them would lose records, and not mapping them would hide what somebody has
-// added on purpose. The fields of a record are always the same, so what people see in sessions never makes one. "text" is what
-// is searched, without the characters that nobody sees, such as zero-width spaces: see the analyzer
-// in the template. "log", which has the exact text with all escape sequences, is kept and not indexed. What does not fit
-// its field (a number above that of a long, a word above 8191 characters) is kept and not indexed, and no
-// reason to refuse a record. The template switches the lifecycle of data streams on, so that the data stream is
-// rolled over; nothing is ever deleted until somebody sets a retention. That, and other settings, are for
-// the component template "ttydrain@custom", which the template takes in where there is one, and which ttydrain never writes.
+// ([IndexTemplate]), with priority 500, over Elasticsearch's own templates for "logs-*-*". Fields
+// that it does not know, such as those that an ingest pipeline adds, are mapped by Elasticsearch as
+// they come, texts as keywords: refusing them would lose records, and not mapping them would hide
+// what somebody has added on purpose. The fields of a record are always the same, so what people
+// see in sessions never makes one. "text" is what is searched, without the characters that nobody
+// sees, such as zero-width spaces: see the analyzer in the template. "log", which has the exact
+// text with all escape sequences, is kept and not indexed. What does not fit its field (a number
+// above that of a long, a word above 8191 characters) is kept and not indexed, and no reason to
+// refuse a record. The template switches the lifecycle of data streams on, so that the data stream
+// is rolled over; nothing is ever deleted until somebody sets a retention. That, and other
+// settings, are for the component template "ttydrain@custom", which the template takes in where
+// there is one, and which ttydrain never writes.
 //
 // The template is installed when there is none, or an older version that ttydrain installed. One
 // with another _meta.managed_by, or with a version as high or higher, is left as it is: that is how

@@ -8,8 +8,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// TestInvisibleCharactersDoNotBreakSearches: a word is found with whatever is in it that nobody sees, in the
-// record or in the query.
+// TestInvisibleCharactersDoNotBreakSearches: a word is found with whatever is in it that nobody
+// sees, in the record or in the query.
 func TestInvisibleCharactersDoNotBreakSearches(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	dataStream := node.DataStream(t)
