@@ -95,8 +95,13 @@ func (s *setup) ownName() string {
 }
 
 // nameAccount adds an account to the passwd and group files that the session sees, since many
-// programs do not work for a user without a name. It is no loss if that cannot be.
+// programs do not work for a user without a name. It is no loss if that cannot be. The files stay
+// in a folder that the session's /tmp is mounted on later.
 func nameAccount(a account) {
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if unix.Mount("tmpfs", "/tmp", "tmpfs", flags, "mode=700,size=4m") != nil {
+		return
+	}
 	for _, f := range []struct{ file, line string }{
 		{"/etc/passwd", fmt.Sprintf("%s:x:%d:%d::%s:%s\n", a.Name, a.UID, a.GID, a.Home, a.Shell)},
 		{"/etc/group", fmt.Sprintf("%s:x:%d:\n", a.Name, a.GID)},
@@ -108,13 +113,11 @@ func nameAccount(a account) {
 		if len(content) > 0 && content[len(content)-1] != '\n' {
 			content = append(content, '\n')
 		}
-		copied := "/dev/" + filepath.Base(f.file) // in memory, and not yet the session's
-		if os.WriteFile(copied, append(content, f.line...), 0o644) == nil && os.Chmod(copied, 0o644) == nil {
-			if unix.Mount(copied, f.file, "", unix.MS_BIND, "") == nil {
-				unix.Mount("", f.file, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
-			}
+		added := filepath.Join("/tmp", filepath.Base(f.file))
+		if os.WriteFile(added, append(content, f.line...), 0o644) == nil && os.Chmod(added, 0o644) == nil &&
+			unix.Mount(added, f.file, "", unix.MS_BIND, "") == nil {
+			unix.Mount("", f.file, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|flags, "")
 		}
-		os.Remove(copied)
 	}
 }
 

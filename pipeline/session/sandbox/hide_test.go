@@ -243,7 +243,18 @@ func TestPrivateFilesInRoot(t *testing.T) {
 		r.hidden = func() []string { return []string{filepath.Join(root, "key.pem"), filepath.Join(root, "sub/token")} }
 		expectOutput(t, r, s, "public\nx\n")
 
-		// The host's root folder cannot be written here: one of its files is taken for private.
+		if os.Getuid() == 0 {
+			key := fmt.Sprintf("/ttydrain-test-%d.key", os.Getpid())
+			write(t, key, "SECRET\n", 0o644)
+			t.Cleanup(func() { os.Remove(key) })
+			s := asGateway(line("cat " + key + " 2>/dev/null; ls /etc >/dev/null && echo other"))
+			r.hidden = nil
+			expectOutput(t, r, s, "SECRET\nother\n")
+			r.hidden = func() []string { return []string{key} }
+			expectOutput(t, r, s, "other\n")
+			r.hidden = nil
+		}
+		// Another user cannot write to the host's root folder: a file that is not there is private.
 		s = asGateway(line("ls /; cd ~ && echo x >x && cat x; test -e /etc/passwd && ls /proc/self/status /dev/null /tmp"))
 		before := run(t, r, s).Stdout
 		r.hidden = func() []string { return []string{"/ttydrain.yaml", "/usr/nothing"} }

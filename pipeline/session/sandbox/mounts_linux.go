@@ -56,11 +56,11 @@ func (p *initProcess) mountAll() (account, error) {
 	if err := mountDev(s, devices); err != nil {
 		return account{}, err
 	}
-	if err := mountScratch(s, a); err != nil {
-		return account{}, err
-	}
 	if s.OwnUser != 0 {
 		nameAccount(a)
+	}
+	if err := mountScratch(s, a); err != nil {
+		return account{}, err
 	}
 	hideKernel()
 	mountCgroup()

@@ -140,6 +140,11 @@ func TestOwnUser(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, strings.Join(want, "|"))
 			}
 		}
+		if r.caps.Namespaces { // also where the folder of the accounts has a private file
+			r.hidden = func() []string { return []string{"/etc/ttydrain.yaml"} }
+			expectOutput(t, r, line("whoami; id -gn; test -s /etc/hosts && echo hosts"), "session\nsession\nhosts\n")
+			r.hidden = nil
+		}
 		s = line("id -u")
 		s.Isolation.User = "daemon" // as it is configured
 		expectOutput(t, r, s, "1\n")

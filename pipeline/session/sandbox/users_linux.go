@@ -43,11 +43,13 @@ func openUsers(r UserRange, dir string) (*users, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	name := filepath.Join(sharedUsers, "users.lock")
-	err := os.Mkdir(sharedUsers, 0o700)
-	if err != nil && !errors.Is(err, os.ErrExist) {
-		name = filepath.Join(dir, "users.lock")
+	if err := os.Mkdir(sharedUsers, 0o700); err == nil || errors.Is(err, os.ErrExist) {
+		var st unix.Stat_t
+		if unix.Lstat(sharedUsers, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Getuid() && st.Mode&0o022 == 0 {
+			dir = sharedUsers // which nobody else can write to
+		}
 	}
+	name := filepath.Join(dir, "users.lock")
 	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock of the sessions' users: %w", err)
