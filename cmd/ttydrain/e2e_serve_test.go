@@ -86,8 +86,8 @@ func newSite(t testing.TB, options ...siteOption) *site {
 	s.key = s.newKey("ada")
 	var b strings.Builder
 	fmt.Fprintf(&b, `store: ./data
-# All clients of a test come from one address, as from behind a proxy.
-gateway: {listen: %q, host_key: ./host_key, max_startups: 500, per_source_penalties: {enabled: false}%s}
+# All clients of a test come from one address, as from behind a proxy, and tests find the operation in the banner.
+gateway: {listen: %q, host_key: ./host_key, banner: always, max_startups: 500, per_source_penalties: {enabled: false}%s}
 admin: {listen: 127.0.0.1:0}
 user_document: {issuer: https://auth.example.com, signing_key: ./document_key.pem, algorithm: %s}
 users:

@@ -294,7 +294,7 @@ func sessionApp(c *config.Config, name string, capacity int64) (session.App, boo
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
 		Memory: a.Memory, Pids: int64(a.Pids), APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 		Isolation: session.Isolation{User: a.User, NoNetwork: a.Network == "none", Writable: a.Writable},
-		Sessions:  stack.Sessions, Plan: stack.Plan,
+		Sessions:  stack.Sessions, Plan: stack.Plan, Banner: c.Gateway.Banner,
 		Limits: session.Limits{
 			Session: session.Limit(stack.Limits.Session), User: session.Limit(stack.Limits.User), Stack: session.Limit(stack.Limits.Stack),
 		}.WithDefaults(capacity),

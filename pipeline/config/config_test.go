@@ -143,7 +143,7 @@ func TestDefaults(t *testing.T) {
 		Store:   "testdata/good/data",
 		Streams: Streams{Retention: 336 * time.Hour},
 		Gateway: Gateway{
-			Listen: "127.0.0.1:2222", HostKeys: []string{"testdata/good/host_key"}, AcceptEnv: []string{"LANG", "LC_*"}, StopTimeout: 10 * time.Second,
+			Listen: "127.0.0.1:2222", HostKeys: []string{"testdata/good/host_key"}, AcceptEnv: []string{"LANG", "LC_*"}, Banner: "interactive", StopTimeout: 10 * time.Second,
 			KeepaliveInterval: 15 * time.Second, KeepaliveCount: 4,
 			MaxStartups: "10:30:100", Startups: Startups{10, 30, 100}, PerSourceNetBlockSize: "32:64", NetBlock: NetBlock{32, 64},
 			PerSourcePenalties: SourcePenalties{

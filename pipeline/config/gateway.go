@@ -21,6 +21,8 @@ type Gateway struct {
 	// AcceptEnv are the names of environment variables that clients may set; "*" stands for any
 	// characters, "?" for one (the syntax of path.Match without its brackets).
 	AcceptEnv []string `yaml:"accept_env"`
+	// Banner says which sessions begin with the lines of the banner.
+	Banner string `yaml:"banner" enum:"always|interactive|none"`
 	// StopTimeout limits how long sessions may take to end when the gateway stops.
 	StopTimeout time.Duration `yaml:"stop_timeout" max:"1h"`
 	// A client that was silent for KeepaliveInterval is asked whether it is there; after
@@ -86,6 +88,7 @@ func (g *Gateway) setDefaults() {
 	g.Listen = "127.0.0.1:2222"
 	g.HostKeys = []string{"host_key"}
 	g.AcceptEnv = []string{"LANG", "LC_*"}
+	g.Banner = "interactive"
 	g.StopTimeout = 10 * time.Second
 	g.KeepaliveInterval = 15 * time.Second
 	g.KeepaliveCount = 4

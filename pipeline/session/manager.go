@@ -76,7 +76,16 @@ type App struct {
 	Limits Limits
 	// Drains are the names of the drains that its sessions go to.
 	Drains []string
+	// Banner is one of the Banner constants; "" is BannerInteractive.
+	Banner string
 }
+
+// When a session begins with the lines of the banner.
+const (
+	BannerAlways      = "always"      // without a terminal on standard error
+	BannerInteractive = "interactive" // on a terminal
+	BannerNone        = "none"
+)
 
 // Options of a Manager. All but Room, Metrics and Log are needed.
 type Options struct {
@@ -212,7 +221,9 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		return Exit{}, err
 	}
 	s.capture.event(start)
-	s.say(s.banner()...)
+	if lines := s.banner(); len(lines) > 0 {
+		s.say(lines...)
+	}
 	if err := s.capture.settle(); err != nil { // no stream, no session
 		return s.fail(err)
 	}
@@ -437,8 +448,15 @@ func (s *running) metadata() []string {
 	return env
 }
 
-// banner tells the person what they are in.
+// banner returns the lines that the session begins with: the operation, that it is recorded and how
+// long it may last, where the app shows them, and what was refused.
 func (s *running) banner() []string {
+	if s.app.Banner == BannerNone {
+		return nil
+	}
+	if s.req.Terminal == nil && s.app.Banner != BannerAlways {
+		return s.req.Notices
+	}
 	where := "no drain takes it yet"
 	if len(s.app.Drains) > 0 {
 		where = "it goes to " + strings.Join(s.app.Drains, ", ")

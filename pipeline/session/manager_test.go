@@ -184,10 +184,55 @@ func TestOperation(t *testing.T) {
 	})
 }
 
+// TestBanner: which sessions begin with the banner is a setting, and refusals are shown unless
+// there are no lines at all.
+func TestBanner(t *testing.T) {
+	const refused = "agent forwarding is refused"
+	for _, test := range []struct {
+		setting          string
+		terminal, banner bool
+		notices          bool
+	}{
+		{BannerAlways, true, true, true}, {BannerAlways, false, true, true},
+		{BannerInteractive, true, true, true}, {BannerInteractive, false, false, true},
+		{"", true, true, true}, {"", false, false, true},
+		{BannerNone, true, false, false}, {BannerNone, false, false, false},
+	} {
+		for _, notices := range [][]string{nil, {refused}} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t)
+				s.app.Banner, s.req.Notices = test.setting, notices
+				if !test.terminal {
+					s.req.Terminal = nil
+				}
+				if _, err := s.run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				e := s.ending()
+				lines := 0
+				if test.banner {
+					lines = 3
+				}
+				if test.notices {
+					lines += len(notices)
+				}
+				shown := s.out.text() + s.err.text()
+				if strings.Count(shown, "ttydrain: ") != lines || strings.Contains(shown, "operation 7") != test.banner || shown != e.stdout+e.stderr {
+					t.Errorf("%q, terminal %t, notices %q: shown %q, recorded %q", test.setting, test.terminal, notices, shown, e.stdout+e.stderr)
+				}
+				if lines == 0 && e.kinds != "SE" {
+					t.Errorf("%q: frames %s", test.setting, e.kinds)
+				}
+			})
+		}
+	}
+}
+
 func TestWithoutATerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		s.req.Terminal, s.req.Command, s.app.Drains = nil, "cat", nil
+		s.req.Terminal, s.req.Command, s.app.Drains, s.app.Banner = nil, "cat", nil, BannerAlways
 		s.stdin = strings.NewReader("input\n")
 		s.program = func(p *program) Exit {
 			input, err := io.ReadAll(p.stdin)
