@@ -55,6 +55,15 @@
 // What a drain does not have is counted in records. Those that its worker has read are known; those behind are counted by
 // the heads of the segments' messages, which the enricher writes, once each (lag.go).
 //
+// # Streams that are nearly full
+//
+// TTY and LOGS give up their oldest delivered messages, operation by operation, when they are
+// nearly full, and the disk of an embedded server is likewise relieved: chunks up to the enricher's
+// position, and segments before the first one that a drain lacks, which any router computes from
+// the positions of all drains. The last message of an operation that has not ended stays: the
+// enricher resumes from the segment, and the chunk says where a missing end belongs (reclaim.go).
+// While LOGS has no room, the enricher waits, and chunks wait on TTY.
+//
 // # Catching up
 //
 // A drain that is far behind would keep all processors busy, and then what is shown now would be late at all others: its writes use

@@ -28,6 +28,9 @@ const (
 	// reclaimRounds is in how many parts of a stream, the oldest first, delivered data are looked
 	// for.
 	reclaimRounds = 32
+	// compactAfter is how long after a removal the disk is looked at again: NATS compacts its files
+	// every ten seconds.
+	compactAfter = 12 * time.Second
 	// refusedAgain is the time between two reports of a missing permission.
 	refusedAgain = time.Hour
 )
@@ -41,9 +44,12 @@ type reclaimer struct {
 	// end is that of the last message of the stream.
 	needed func(ctx context.Context, partition int, end uint64) (uint64, error)
 	// ended reports whether a message is the last of its operation.
-	ended  func(data []byte) bool
-	purged prometheus.Counter
-	log    *slog.Logger
+	ended func(data []byte) bool
+	// compacts is until when the removed messages may still be on the disk. Of the goroutine of
+	// run.
+	compacts time.Time
+	purged   prometheus.Counter
+	log      *slog.Logger
 }
 
 // run removes delivered messages, whenever the stream is nearly full, until ctx is done.
@@ -78,6 +84,10 @@ func (r *reclaimer) reclaim(ctx context.Context) (wait time.Duration, err error)
 	if err != nil {
 		return reclaimAgain, err
 	}
+	onDisk := !usage.Scarce()
+	if need > 0 && onDisk && time.Now().Before(r.compacts) {
+		return reclaimAgain, nil
+	}
 	if need == 0 {
 		until := time.Duration(float64(r.bus.Headroom(usage)) / reclaimRate * float64(time.Second))
 		return min(max(until, reclaimFastest), reclaimSlowest), nil
@@ -85,6 +95,9 @@ func (r *reclaimer) reclaim(ctx context.Context) (wait time.Duration, err error)
 	freed, err := r.remove(ctx, need, usage)
 	if err != nil || freed == 0 {
 		return reclaimAgain, err
+	}
+	if onDisk {
+		r.compacts = time.Now().Add(compactAfter)
 	}
 	return reclaimFastest, r.bus.SettlePurge(r.stream)
 }

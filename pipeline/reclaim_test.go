@@ -80,7 +80,7 @@ func reclaims(t *testing.T, partitions int) {
 	fill(limit - limit/8) // into the range where delivered data are removed
 	last := all[len(all)-1]
 	eventually(t, "the drain that is up has it all", func() bool { return up.last(last.op) == schema.EventEnd })
-	eventually(t, "what is enriched is removed from TTY", func() bool { return g.usage(schema.StreamTTY).Bytes <= limit-3*limit/8 })
+	eventually(t, "what is enriched is removed from TTY", func() bool { return g.usage(schema.StreamTTY).Bytes <= limit-2*limit/8 })
 	for range 3 {
 		if wait, err := g.r.reclaimer().reclaim(t.Context()); err != nil || wait != reclaimAgain {
 			t.Fatalf("LOGS, of which a drain has nothing: %v, %v", wait, err)

@@ -5,15 +5,21 @@
 //
 // TTY holds the chunks that the capture writes, LOGS the segments that the enricher writes; each has one
 // subject per operation (see package schema). DEADLETTER has one subject for each record that a drain never takes. All
-// refuse new messages rather than delete old ones when they are full, which holds the sessions back. What is older than
+// refuse new messages rather than delete old ones when they are full, which holds the sessions
+// back; before that, the package pipeline removes delivered messages. What is older than
 // the retention is removed; streams that exist take the retention that is configured when a process connects. Nothing
-// is published on a subject of LOGS whose last segment was removed: the retention is longer than any session.
+// is published on a subject of LOGS whose last segment was removed: the retention is longer than
+// any session, and the last message of an operation that has not ended is not removed as delivered.
 //
 // # Sizes, and a disk that is full
 //
 // The streams are as large as Options.MaxBytes and the disk allow. Of the disk of an embedded server a reserve stays free,
 // a twentieth of it between 4 and 256 MiB: new sessions and their output are refused with [ErrFull] when it is reached,
 // segments and dead letters when a half of it is left, positions and ends of sessions at a quarter.
+//
+// Before TTY reaches its bound, or the disk its reserve, there is a second reserve ([Room]), for
+// sessions with little output: the gateway holds others back, and ends them when a half of it is
+// left. New sessions are refused at a quarter, all output at an eighth.
 //
 // Something else can fill the disk all the same. nats-server 2.15 then keeps what it has and answers reads; a stream whose
 // file it could not write takes nothing more, says nothing to its publishers, and stays so when there is room again

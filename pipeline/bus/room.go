@@ -18,6 +18,9 @@ const (
 	// newSessionsPart of the reserve is kept from new sessions, endsPart from output: the ends of
 	// sessions that are recorded late still find room.
 	newSessionsPart, endsPart = 4, 8
+	// scarceFrom and scarceTo are how many reserves are free when the removal of delivered messages
+	// begins, and ends.
+	scarceFrom, scarceTo = 2, 3
 )
 
 // Room describes the room that is left to record the output of sessions.
@@ -63,6 +66,10 @@ func (s *usages) get(stream string) Usage {
 
 // reserve returns the reserve of a stream with the bound.
 func (u Usage) reserve() uint64 { return min(u.Limit/streamReservePart, reserveMost) }
+
+// Scarce reports whether so little of the stream's bound is left that delivered messages are to be
+// removed.
+func (u Usage) Scarce() bool { return u.Limit > 0 && u.free() < scarceFrom*u.reserve() }
 
 func (u Usage) free() uint64 { return u.Limit - min(u.Bytes, u.Limit) }
 
@@ -166,9 +173,8 @@ func (b *Bus) Scarce(ctx context.Context, stream string) (need uint64, u Usage, 
 	if u, err = b.Usage(ctx, stream); err != nil {
 		return 0, u, err
 	}
-	const from, to = 2, 3 // reserves that are free when removing begins, and ends
-	if r := u.reserve(); u.Limit > 0 && u.free() < from*r {
-		need = to*r - u.free()
+	if u.Scarce() {
+		need = scarceTo*u.reserve() - u.free()
 	}
 	if b.disk == nil {
 		return need, u, nil
@@ -180,8 +186,8 @@ func (b *Bus) Scarce(ctx context.Context, stream string) (need uint64, u Usage, 
 	if err != nil {
 		return 0, u, err
 	}
-	if free < (1+from)*reserve {
-		need = max(need, (1+to)*reserve-free)
+	if free < (1+scarceFrom)*reserve {
+		need = max(need, (1+scarceTo)*reserve-free)
 	}
 	return min(need, u.Bytes), u, nil
 }
@@ -190,11 +196,11 @@ func (b *Bus) Scarce(ctx context.Context, stream string) (need uint64, u Usage, 
 func (b *Bus) Headroom(u Usage) uint64 {
 	headroom := uint64(1 << 62)
 	if u.Limit > 0 {
-		headroom = u.free() - min(2*u.reserve(), u.free())
+		headroom = u.free() - min(scarceFrom*u.reserve(), u.free())
 	}
 	if b.disk != nil {
 		if free, reserve, err := b.disk.space(); err == nil {
-			headroom = min(headroom, free-min(3*reserve, free))
+			headroom = min(headroom, free-min((1+scarceFrom)*reserve, free))
 		}
 	}
 	return headroom

@@ -102,3 +102,49 @@ func TestRoomWithoutBound(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPurgeByRole has the roles remove delivered messages, each of the stream that it reads, with
+// the permissions of the configuration for operators.
+func TestPurgeByRole(t *testing.T) {
+	s := serve(t, "nats/nkeys.conf", nil)
+	as := func(user string, role Role) *Bus {
+		t.Helper()
+		b, err := Open(t.Context(), options(s, user, role))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Close)
+		return b
+	}
+	gateway, enrich, router := as("gateway", RoleGateway), as("enrich", RoleEnrich), as("router", RoleRouter)
+	for n := range 3 {
+		if _, err := gateway.PublishChunk("tty.0.default.web.1", fmt.Sprint("1-", n), []byte("x")).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := enrich.PublishSegment("logs.0.default.web.1", uint64(n), 1, false, []byte("x")).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		bus             *Bus
+		stream, subject string
+	}{{enrich, schema.StreamTTY, "tty.0.default.web.1"}, {router, schema.StreamLogs, "logs.0.default.web.1"}} {
+		first, err := test.bus.FirstUnread(t.Context(), test.stream, []string{test.subject}, 1, 3)
+		if err != nil || first != 2 {
+			t.Errorf("%s: the first unread is %d, %v", test.stream, first, err)
+		}
+		last, ok, err := test.bus.Last(t.Context(), test.stream, test.subject)
+		if err != nil || !ok {
+			t.Fatalf("%s: %v", test.stream, err)
+		}
+		if err := test.bus.Purge(t.Context(), test.stream, test.subject, last.Sequence); err != nil {
+			t.Error(err)
+		}
+		if u, err := test.bus.Usage(t.Context(), test.stream); err != nil || u.First != 3 || u.Last != 3 {
+			t.Errorf("%s has %+v, %v", test.stream, u, err)
+		}
+	}
+	if err := gateway.Purge(t.Context(), schema.StreamTTY, "tty.0.default.web.1", 3); !IsRefused(err) {
+		t.Errorf("a gateway removes messages: %v", err)
+	}
+}
