@@ -36,6 +36,9 @@ const (
 	roomRate                 = 512 << 20
 	// endEvery is the time between two sessions that are ended for lack of room.
 	endEvery = time.Second
+	// heldLeast is for how long a session is held back before it is ended: meanwhile streams may
+	// give up delivered data, and its client takes the output that is recorded.
+	heldLeast = 3 * time.Second
 	// lately is about how far back it is counted how much a session showed of late.
 	lately = time.Minute
 	// sweepEvery is the time between two looks for accounts that can be removed.
@@ -94,6 +97,7 @@ type output struct {
 	user, stack *account
 	end         func(cause error) // ends the session
 	ended       atomic.Bool       // end was called
+	since       time.Time         // since when it is held back; zero while it is not. Guarded by the governor's mu
 
 	mu      sync.Mutex
 	total   int64     // guarded by mu
@@ -194,7 +198,7 @@ func (o *output) wait(over <-chan struct{}, n int) bool {
 		g.pause(over, delay)
 	} else {
 		g.pause(over, max(delay, reserve(user, now, n), reserve(stack, now, n)))
-		if g.scarce(1) && !o.waitForRoom(over, n) {
+		if g.holds(o) && !o.waitForRoom(over, n) {
 			return false
 		}
 	}
@@ -300,6 +304,20 @@ func (g *governor) hold(o *output, held bool) {
 	}
 }
 
+// holds reports whether output of a session is to be held back for lack of room.
+func (g *governor) holds(o *output) bool {
+	scarce := g.scarce(1)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case !scarce:
+		o.since = time.Time{}
+	case o.since.IsZero():
+		o.since = time.Now()
+	}
+	return scarce
+}
+
 // scarce reports whether less than that part of the reserve is left, including the output that was
 // let in since the last look.
 func (g *governor) scarce(part uint64) bool {
@@ -319,12 +337,12 @@ func (g *governor) ends(o *output) bool {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if now.Sub(g.ended) < endEvery {
+	if now.Sub(g.ended) < endEvery || now.Sub(o.since) < heldLeast {
 		return false
 	}
 	most := o.lately(now)
 	for other := range g.held {
-		if other.lately(now) > most {
+		if now.Sub(other.since) >= heldLeast && other.lately(now) > most {
 			return false
 		}
 	}

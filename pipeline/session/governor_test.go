@@ -302,7 +302,7 @@ func TestFloodEnds(t *testing.T) {
 			t.Fatalf("%+v, %v", exit, err)
 		}
 		shown := s.out.text()
-		if !strings.HasSuffix(shown, "\r\nttydrain: "+noRoomSentence+"\r\n") || len(shown) > smallBurst+16<<10 {
+		if !strings.HasSuffix(shown, "\r\nttydrain: "+noRoomSentence+"\r\n") || len(shown) > smallBurst+5*smallRate {
 			t.Errorf("%d bytes shown, the last of which are %q", len(shown), shown[max(0, len(shown)-200):])
 		}
 		if string(s.tape.recorded(schema.Stdout)) != shown {
