@@ -26,12 +26,12 @@ const (
 	slowMost  = 2 * time.Minute
 )
 
-// acknowledge is the table of acknowledgement: what a failed write leads to, of which item is the entry that decides. A
-// batch that was delivered needs no entry here: its position is kept.
+// acknowledge is the table of acknowledgement: what a failed write leads to, of which item is the
+// entry that decides. A batch that was delivered needs no entry here: its position is kept.
 //
-// Nothing in it drops: what is retried is retried, and what is left waits, for as long as the stream keeps it, and is
-// a gap record then (gap.go). A record becomes a dead letter only alone, and only while the drain accepts others: see
-// delivery.alone.
+// Nothing in it drops: what is retried is retried, and what is left waits, for as long as the
+// stream keeps it, and is a gap record then (gap.go). A record becomes a dead letter only alone,
+// and only while the drain accepts others: see delivery.alone.
 func acknowledge(e *sinks.Error, item sinks.Item) action {
 	content := (&sinks.Error{Verdict: item.Verdict, Status: item.Status, Reached: e.Reached}).DependsOnContent()
 	switch item.Verdict {

@@ -22,8 +22,9 @@ type delivery struct {
 	span *tracing.Span // nil for none
 	due  time.Time     // when the first of the batch is to be given up; zero: there is no hurry
 	has  bool          // the turn to try a drain that fails
-	// park is called with true before the delivery waits for a drain that refuses a record, so that other operations' batches
-	// are written meanwhile, and with false afterwards. Nil where there are no others.
+	// park is called with true before the delivery waits for a drain that refuses a record, so that
+	// other operations' batches are written meanwhile, and with false afterwards. Nil where there
+	// are no others.
 	park func(ctx context.Context, parked bool)
 
 	suspicion suspicion
@@ -87,7 +88,8 @@ func timedOut(e *sinks.Error) bool {
 	return e.TimedOut > 0 || e.Status == 0 && errors.Is(e, context.DeadlineExceeded)
 }
 
-// react does what a failed write leads to, of which the drain confirmed some entries. left begins with those n that it did not.
+// react does what a failed write leads to, of which the drain confirmed some entries. left begins
+// with those n that it did not.
 func (d *delivery) react(ctx context.Context, left []sinks.Entry, confirmed, n int, failed *sinks.Error, overdue bool) ([]sinks.Entry, error) {
 	item := worst(failed)
 	act := acknowledge(failed, item)
@@ -143,8 +145,8 @@ func (d *delivery) misconfigured(reason string, status int, err error) {
 	d.state.fail(schema.DrainMisconfigured, err)
 }
 
-// refused returns how many of n entries, from the first that was not delivered on, hold all those that a failed write
-// refused; those behind them were not sent.
+// refused returns how many of n entries, from the first that was not delivered on, hold all those
+// that a failed write refused; those behind them were not sent.
 func refused(e *sinks.Error, n int) int {
 	if len(e.Items) == 0 {
 		if e.TimedOut > 0 {
@@ -268,8 +270,9 @@ func (d *delivery) failed(ctx context.Context, err error, waits *backoff.Exponen
 // maxWait is more than any wait between two tries.
 const maxWait = 2 * sinks.MaxRetryAfter
 
-// nextWait takes the turn to try a drain that fails, and returns how long to wait before that: as waits has it, but no longer
-// than atMost, and not less than atLeast, which is what the drain asked for. ok is false where it is not this delivery's turn.
+// nextWait takes the turn to try a drain that fails, and returns how long to wait before that: as
+// waits has it, but no longer than atMost, and not less than atLeast, which is what the drain asked
+// for. ok is false where it is not this delivery's turn.
 func (d *delivery) nextWait(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast, atMost time.Duration) (wait time.Duration, ok bool) {
 	first := !d.failing.Swap(true)
 	d.series.retries.Inc()

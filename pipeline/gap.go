@@ -222,8 +222,9 @@ func (w *worker) giveUp(ctx context.Context, lease *bus.Lease) error {
 	}
 }
 
-// abandonSome abandons the segments after those that were ever delivered, up to the first that is not old enough for it or giveUpMost
-// of them, and returns how many records are missing. skipped says that an operator wants it.
+// abandonSome abandons the segments after those that were ever delivered, up to the first that is
+// not old enough for it or giveUpMost of them, and returns how many records are missing. skipped
+// says that an operator wants it.
 func (w *worker) abandonSome(ctx context.Context, lease *bus.Lease, abandoned func(bus.Message) bool, skipped bool) (records uint64, err error) {
 	from := w.reached(lease)
 	last := from

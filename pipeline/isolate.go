@@ -13,26 +13,29 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// What a drain answers does not say whether it refuses a record or everything: a firewall in front of it answers 403 for
-// what a record holds, and a drain whose host name is wrong answers 400 whatever it is sent. So the router finds out.
-// Entries that are refused together are written in parts until one is refused alone. That one becomes a dead letter if the
-// drain accepts others meanwhile; otherwise it is the settings, and the record waits.
+// An answer does not tell a refused record from a refusal of everything: a firewall in front of the
+// drain answers 403 because of a string in a record, and a drain whose host name is wrong answers
+// 400 to all requests. So the router finds out. Entries that are refused together are written in
+// parts until one is refused alone. That one becomes a dead letter if the drain accepts others
+// meanwhile; otherwise it is the settings, and the record waits.
 
 const (
-	// suspectAfter is how often the same entries fail for a reason that most often passes (a broken connection, 503)
-	// before they are written in parts, and probeAfter how often one fails so before a probe record is written.
+	// Entries that fail suspectAfter times in a row for a reason that is usually temporary (a
+	// broken connection, 503) are written in parts. A probe record is written after probeAfter such
+	// failures of one entry.
 	suspectAfter, probeAfter = 2, 6
 	// partsWait bounds the waits between the parts.
 	partsWait = time.Second
-	// How often a record has to be refused alone, each time after the drain has accepted another one since the last time,
-	// before it becomes a dead letter: the more likely it is that the failure passes, the more often.
+	// How often a record has to be refused alone, each time after the drain has accepted another
+	// one since the last time, before it becomes a dead letter: the more likely it is that the
+	// failure passes, the more often.
 	refusalsRejected      = 1 // by 400, 413 and the like a drain speaks of the record
-	refusalsMisconfigured = 2 // one of several servers behind an address can have other settings
+	refusalsMisconfigured = 2 // one of several servers at an address can have other settings
 	refusalsRetry         = 3
 )
 
-// A suspicion is what a delivery knows of entries that the drain refused, which are the first ones of what is left, and how
-// much it writes next because of that.
+// A suspicion holds what a delivery knows of the entries that the drain refused, which are the
+// first of those left, and how many entries to write next.
 type suspicion struct {
 	n      int    // refused together, or the rest of them; 0: none are
 	whole  bool   // none of them has been accepted since
@@ -53,8 +56,9 @@ func (s *suspicion) size(most int) int {
 	return min(s.part, most)
 }
 
-// fail notes that the drain refused entries together, in a write that began when it had accepted so many. split has them be
-// written in parts at once; otherwise that is after they failed several times. It reports whether it is one entry alone.
+// fail notes that the drain refused entries together, in a write that began when it had accepted so
+// many. split has them be written in parts at once; otherwise that is after they failed several
+// times. It reports whether it is one entry alone.
 func (s *suspicion) fail(entries []sinks.Entry, seen uint64, split bool) (alone bool) {
 	n := len(entries)
 	if s.n == 0 {
@@ -68,8 +72,8 @@ func (s *suspicion) fail(entries []sinks.Entry, seen uint64, split bool) (alone 
 	return n == 1
 }
 
-// passed notes that the drain accepted the first n entries. It returns the weight of those that it had refused together, once
-// it has accepted all of them in parts; else 0.
+// passed notes that the drain accepted the first n entries. It returns the weight of those that it
+// had refused together, once it has accepted all of them in parts; else 0.
 func (s *suspicion) passed(n int) (tooLarge int) {
 	s.times, s.alone, s.run = 0, 0, false
 	switch {
@@ -86,7 +90,8 @@ func (s *suspicion) passed(n int) (tooLarge int) {
 	return tooLarge
 }
 
-// without notes that the first entry, which was refused alone, is out of the way. Those behind it may be refused as well.
+// without notes that the first entry, which was refused alone, became a dead letter. The next ones
+// may be refused as well.
 func (s *suspicion) without() { *s = suspicion{part: 1, run: true} }
 
 // refusals returns how often a record has to be refused alone before it becomes a dead letter.
@@ -100,9 +105,10 @@ func refusals(v sinks.Verdict) int {
 	return refusalsRetry
 }
 
-// alone is for the first of the entries that are left, which the drain refused by itself. It becomes a dead letter when it
-// was refused often enough, and the drain accepted others in between. Where it did not, a probe record finds out whether the drain
-// accepts anything; if it does not, the delivery waits, and lets others try.
+// alone is for the first of the entries that are left, which the drain refused by itself. It
+// becomes a dead letter when it was refused often enough, and the drain accepted others in between.
+// Where it did not, a probe record finds out whether the drain accepts anything; if it does not,
+// the delivery waits, and lets others try.
 func (d *delivery) alone(ctx context.Context, left []sinks.Entry, why sinks.Item, failed *sinks.Error, overdue bool) ([]sinks.Entry, error) {
 	s := &d.suspicion
 	passing := why.Verdict == sinks.Retry
@@ -172,8 +178,8 @@ func (d *delivery) nothingElse(why sinks.Item, failed *sinks.Error, probed error
 	return fmt.Errorf("%w (it refuses %s too, so the settings are the cause: no record becomes a dead letter)", failed, also)
 }
 
-// reasonOf is the reason of a dead letter. Where the drain answered as if its settings were wrong, and accepts others
-// with the same settings, what it answered would mislead.
+// reasonOf returns the reason of a dead letter. The advice for an answer such as 401 would mislead,
+// since the drain accepts other records with the same settings.
 func (d *delivery) reasonOf(why sinks.Item) sinks.Item {
 	if why.Verdict == sinks.Rejected || why.Verdict == sinks.TooLarge {
 		return why
@@ -187,14 +193,14 @@ func (d *delivery) reasonOf(why sinks.Item) sinks.Item {
 	return why
 }
 
-// probe writes a record of no session that is like those of an operation, or of none where like is nil, but for what it shows.
+// probe writes a record that belongs to no session: see probeRecord.
 func (d *delivery) probe(ctx context.Context, like *schema.Operation) error {
 	entry := probeRecord(d.drain.Name, like, time.Now())
 	return d.write(ctx, []sinks.Entry{entry})
 }
 
-// rest waits before the next try of a record that the drain refuses. Batches of other operations are tried meanwhile: when
-// the drain accepts one, the wait is over.
+// rest waits before the next try of a record that the drain refuses. Batches of other operations
+// are tried meanwhile: when the drain accepts one, the wait is over.
 func (d *delivery) rest(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast time.Duration) {
 	wait, ok := d.nextWait(ctx, err, waits, atLeast, maxWait)
 	if !ok {

@@ -15,8 +15,9 @@ import (
 
 const poison = "/etc/passwd"
 
-// TestContentRefusal has drains that refuse what holds one string, as a web application firewall does, and accept all else:
-// each such record becomes a dead letter by itself, and everything else of all sessions is delivered once, in order.
+// TestContentRefusal has drains that refuse what holds one string, as a web application firewall
+// does, and accept all else: each such record becomes a dead letter by itself, and everything else
+// of all sessions is delivered once, in order.
 func TestContentRefusal(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
@@ -76,8 +77,8 @@ func TestContentRefusal(t *testing.T) {
 	}
 }
 
-// TestRefusalOfEverything has drains that refuse whatever they are sent: the settings are to blame, nothing becomes a dead letter,
-// and everything is delivered when they are right.
+// TestRefusalOfEverything has drains that refuse whatever they are sent: the settings are to blame,
+// nothing becomes a dead letter, and everything is delivered when they are right.
 func TestRefusalOfEverything(t *testing.T) {
 	for _, accepted := range []bool{false, true} { // records before
 		t.Run(fmt.Sprint("after it has accepted records: ", accepted), func(t *testing.T) {
@@ -154,8 +155,9 @@ func refuseEverything(t *testing.T, accepted bool) {
 	}
 }
 
-// TestRefusalOfAUser has a drain that refuses whatever holds the name of one user, which a probe record of their session holds, too:
-// other sessions are delivered meanwhile, and show that the settings are right.
+// TestRefusalOfAUser has a drain that refuses whatever holds the name of one user, which a probe
+// record of their session holds, too: other sessions are delivered meanwhile, and show that the
+// settings are right.
 func TestRefusalOfAUser(t *testing.T) {
 	for _, status := range []int{403, 400} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -187,7 +189,8 @@ func TestRefusalOfAUser(t *testing.T) {
 	}
 }
 
-// TestRefusalOfAllThatIsReal has a drain that accepts probe records and no session's: after some dead letters it is the settings.
+// TestRefusalOfAllThatIsReal has a drain that accepts probe records and no session's: after some
+// dead letters it is the settings.
 func TestRefusalOfAllThatIsReal(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
@@ -216,8 +219,9 @@ func TestRefusalOfAllThatIsReal(t *testing.T) {
 	r.mustHave(t, s.op, letters(t, o, "siem")[s.op.ID])
 }
 
-// TestRefusalOfEveryItem has a drain that answers for each record of a request by itself, as Elasticsearch does, and refuses all of
-// them, as with a mapping that no record fits; then all that hold one string.
+// TestRefusalOfEveryItem has a drain that answers for each record of a request by itself, as
+// Elasticsearch does, and refuses all of them, as with a mapping that no record fits; then all that
+// hold one string.
 func TestRefusalOfEveryItem(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
@@ -270,8 +274,8 @@ func TestRefusalOfEveryItem(t *testing.T) {
 	}
 }
 
-// TestTooLargeByReset has a drain that answers 413 to what is too large for it, and closes the connection while the body is being
-// sent, so that nobody ever reads the answer.
+// TestTooLargeByReset has a drain that answers 413 to what is too large for it, and closes the
+// connection while the body is being sent, so that nobody ever reads the answer.
 func TestTooLargeByReset(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
@@ -311,7 +315,8 @@ func TestTooLargeByReset(t *testing.T) {
 	}
 }
 
-// TestNextTry: a drain that asks to be left alone is, but not for longer than an hour, and the list says when it is tried again.
+// TestNextTry: a drain that asks to be left alone is, but not for longer than an hour, and the list
+// says when it is tried again.
 func TestNextTry(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}

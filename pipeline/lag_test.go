@@ -113,7 +113,8 @@ func TestLag(t *testing.T) {
 	}
 }
 
-// TestLagWithoutRoom: what comes while there is no room to read it is counted, also where everything was read before.
+// TestLagWithoutRoom: what comes while there is no room to read it is counted, also where
+// everything was read before.
 func TestLagWithoutRoom(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}

@@ -12,7 +12,7 @@ const (
 	entryWeight = 1024
 	// defaultWriteTimeout is taken for the timeout of a drain that states none.
 	defaultWriteTimeout = 30 * time.Second
-	// ceilingLasts is how long a size that the drain refused is not tried again.
+	// A size that the drain refused is tried again after ceilingLasts.
 	ceilingLasts = 10 * time.Minute
 )
 
@@ -26,9 +26,10 @@ func weighAll(entries []sinks.Entry) (weight int) {
 	return weight
 }
 
-// A pace limits how much is written to a drain at once to what the drain takes: half as much after a timeout, more again
-// while writes end early. A receiver of any speed finishes a write that way, where one of a fixed size would time out and be
-// sent again for ever. It is shared by the drain's workers.
+// A pace limits how much is written to a drain at once to what the drain takes: half as much after
+// a timeout, more again while writes end early. A receiver of any speed finishes a write that way,
+// where one of a fixed size would time out and be sent again for ever. It is shared by the drain's
+// workers.
 type pace struct {
 	timeout time.Duration // of one write
 	most    int           // weight that no write exceeds anyway
@@ -75,8 +76,8 @@ func (p *pace) fit(entries []sinks.Entry) int {
 	return len(entries)
 }
 
-// accepted adapts the limit to a write that the drain confirmed. Below a quarter of the timeout there is room for more;
-// above half of it, less leaves a margin.
+// accepted adapts the limit to a write that the drain confirmed. Below a quarter of the timeout
+// there is room for more; above half of it, less leaves a margin.
 func (p *pace) accepted(weight int, took time.Duration, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,8 +91,9 @@ func (p *pace) accepted(weight int, took time.Duration, now time.Time) {
 	p.cap(now)
 }
 
-// timedOut halves the limit after a write of which the drain confirmed so much, and not all, in time. After the next one in
-// a row it is a quarter: the drain may still be busy with what it got before, and each of them is a repeat for it.
+// timedOut halves the limit after a write of which the drain confirmed so much, and not all, in
+// time. After the next timeout in a row it is a quarter: the drain may still process the earlier
+// writes, and every one is a repeat for it.
 func (p *pace) timedOut(weight, confirmed int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,8 +107,8 @@ func (p *pace) timedOut(weight, confirmed int) {
 	}
 }
 
-// tooLarge limits writes after one that the drain refused as a whole and accepted in parts. Where the drain has accepted
-// clearly more at once before, it was not the size.
+// tooLarge limits writes after one that the drain refused as a whole and accepted in parts. Where
+// the drain has accepted clearly more at once before, it was not the size.
 func (p *pace) tooLarge(weight int, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

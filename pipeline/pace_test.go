@@ -45,8 +45,8 @@ func (h *throttled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Handler.ServeHTTP(w, r)
 }
 
-// TestSlowReceiver has a drain that takes so little that the batch that is there takes it several times as long as the timeout of a
-// request.
+// TestSlowReceiver has a drain that takes so little that the batch that is there takes it several
+// times as long as the timeout of a request.
 func TestSlowReceiver(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
@@ -93,8 +93,9 @@ func TestSlowReceiver(t *testing.T) {
 	}
 }
 
-// TestProgressCounts has a sink that confirms the first records of a batch and then runs out of time, as one does whose drain is
-// slow: what it confirmed is not written again, and the drain is not said to fail.
+// TestProgressCounts has a sink that confirms the first records of a batch and then runs out of
+// time, as one does whose drain is slow: what it confirmed is not written again, and the drain is
+// not said to fail.
 func TestProgressCounts(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -132,7 +133,8 @@ func TestProgressCounts(t *testing.T) {
 	}
 }
 
-// TestPace has receivers of constant speed: writes come to a size that they finish in time, and to no limit where they are fast.
+// TestPace has receivers of constant speed: writes come to a size that they finish in time, and to
+// no limit where they are fast.
 func TestPace(t *testing.T) {
 	entry := func(log int) sinks.Entry {
 		return sinks.Entry{Record: &schema.Record{Log: make([]byte, log)}}

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// A proof is the evidence that a drain accepts records with its present settings: it is made anew when they change. By it
-// a refusal that concerns a record is told from one that concerns everything. It is shared by the drain's workers.
+// A proof is the evidence that a drain accepts records with its present settings: it is made anew
+// when they change. It distinguishes the refusal of a record from that of everything. It is shared
+// by the drain's workers.
 type proof struct {
 	mu      sync.Mutex    // guards what follows
 	count   uint64        // writes that the drain accepted, of probe records too
@@ -19,7 +20,8 @@ type proof struct {
 
 func newProof() *proof { return &proof{changed: make(chan struct{})} }
 
-// accepted notes that the drain accepted a session's records or, where real is false, a probe record.
+// accepted notes that the drain accepted a session's records or, where real is false, a probe
+// record.
 func (p *proof) accepted(now time.Time, real bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,13 +42,14 @@ func (p *proof) get() (count uint64, changed <-chan struct{}) {
 }
 
 const (
-	// spareLetters is how many records that come one after the other become dead letters by what one accepted write
-	// shows, within spareTime.
+	// Up to spareLetters consecutive records become dead letters by the evidence of one accepted
+	// write, within spareTime.
 	spareLetters = 5
 	spareTime    = 10 * time.Second
 )
 
-// spare reports whether a record may become a dead letter right behind another one by the same evidence.
+// spare reports whether a record may become a dead letter by the same evidence as the one before
+// it.
 func (p *proof) spare(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,9 +57,9 @@ func (p *proof) spare(now time.Time) bool {
 }
 
 const (
-	// lettersUnproven and lettersMost bound how many records in a row become dead letters while the drain accepts probe
-	// records and no session's: before it has accepted one of a session at all, and afterwards. A drain that refuses more than
-	// that refuses what all records have in common.
+	// lettersUnproven and lettersMost bound how many records in a row become dead letters while the
+	// drain accepts probe records and no session's: before it has accepted one of a session at all,
+	// and afterwards. A drain that refuses more than that refuses what all records have in common.
 	lettersUnproven = 10
 	lettersMost     = 1000
 )

@@ -20,15 +20,16 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// reset, as the status of an answer, resets the connection; cut closes it without an answer; hang never answers.
+// reset, as the status of an answer, resets the connection; cut closes it without an answer; hang
+// never answers.
 const (
 	reset = -1 - iota
 	cut
 	hang
 )
 
-// A receiver is an HTTPS server that answers each request with the status that answer gives, and keeps the records of those that it
-// accepts.
+// A receiver is an HTTPS server that answers each request with the status that answer gives, and
+// keeps the records of those that it accepts.
 type receiver struct {
 	server *httptest.Server
 	ca     string
@@ -138,7 +139,8 @@ func (r *receiver) ended(op *schema.Operation) bool {
 	return len(records) > 0 && records[len(records)-1].Event == "end"
 }
 
-// mustHave fails the test unless the receiver has each record of an operation once and in order, but for those in missing.
+// mustHave fails the test unless the receiver has each record of an operation once and in order,
+// but for those in missing.
 func (r *receiver) mustHave(t testing.TB, op *schema.Operation, missing map[uint64]bool) {
 	t.Helper()
 	next := uint64(1)

@@ -99,8 +99,9 @@ func (d *Drain) notes() []string {
 	return notes
 }
 
-// probeRecord is a record by which the router finds out whether a drain that refuses a record of an operation accepts
-// anything: all that it has in common with the refused one is what each record of the operation has, or nothing where like is nil.
+// probeRecord is a record by which the router finds out whether a drain that refuses a record of an
+// operation accepts anything: all that it has in common with the refused one is what each record of
+// the operation has, or nothing where like is nil.
 func probeRecord(drain string, like *schema.Operation, now time.Time) sinks.Entry {
 	entry := testRecord(drain, "", now)
 	if like != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A SkipError is returned for a rewind forward that would skip records which the drain does not have.
+// A SkipError is returned for a rewind forward that would skip records which the drain does not
+// have.
 type SkipError struct {
 	Drain   string
 	Records uint64
@@ -29,8 +30,8 @@ func (e *SkipError) Error() string {
 		"use --skip to have gap records delivered instead of them", e.Drain, atLeast, e.Records, records)
 }
 
-// RewindToTime makes a drain get again what was enriched at a time or later. Where the drain does not have everything from
-// before that, it returns a [*SkipError], or, with skip, makes gaps of it.
+// RewindToTime makes a drain get again the records that were enriched at a time or later. Where the
+// drain lacks earlier records, it returns a [*SkipError]; with skip, they become gaps.
 func (o *Operator) RewindToTime(ctx context.Context, name string, at time.Time, skip bool) error {
 	after, err := o.Bus.BeforeTime(ctx, at)
 	if err != nil {
@@ -39,8 +40,8 @@ func (o *Operator) RewindToTime(ctx context.Context, name string, at time.Time, 
 	return o.rewind(ctx, name, after, skip)
 }
 
-// RewindToOperation makes a drain get again everything from an operation's first record on, that of others too. skip is
-// that of RewindToTime.
+// RewindToOperation makes a drain get again everything from an operation's first record on, that of
+// others too. skip is that of RewindToTime.
 func (o *Operator) RewindToOperation(ctx context.Context, name, operation string, skip bool) error {
 	after, err := o.Bus.BeforeOperation(ctx, operation)
 	if err != nil {
@@ -66,8 +67,8 @@ func (o *Operator) rewind(ctx context.Context, name string, after uint64, skip b
 }
 
 const (
-	// skipTries and skipWait are how often, and how far apart, it is looked whether a drain lacks records: workers save
-	// their positions a moment after the drain has acknowledged the records.
+	// checkSkip looks up to skipTries times, skipWait apart, for records that a drain lacks:
+	// workers save their positions a moment after the drain has acknowledged the records.
 	skipTries = 5
 	skipWait  = 2 * tickEvery
 )
@@ -102,7 +103,8 @@ func (o *Operator) checkSkip(ctx context.Context, drain *Drain, after uint64) er
 	return refused
 }
 
-// lacking counts the records of a partition up to a message that the drain was never delivered, until a time at the latest.
+// lacking counts the records of a partition up to a message that the drain was never delivered,
+// until a time at the latest.
 func (o *Operator) lacking(ctx context.Context, drain *Drain, partition int, after uint64, until time.Time) (records uint64, atLeast bool, err error) {
 	p, _, err := o.Bus.Progress(ctx, leaseOf(drain.Name, partition))
 	if err != nil || p.Reached >= after {
@@ -125,8 +127,8 @@ func (o *Operator) lacking(ctx context.Context, drain *Drain, partition int, aft
 	return records, atLeast, err
 }
 
-// rewind follows a rewind: back at once, and forward as far as everything was delivered before. With Skip, what was not
-// is abandoned first.
+// rewind follows a rewind: back, or forward as far as everything was delivered before. With Skip,
+// records that were not are abandoned first.
 func (w *worker) rewind(ctx context.Context, lease *bus.Lease, r *schema.Rewind) error {
 	if r.Skip && r.After > w.reached(lease) {
 		if err := w.skip(ctx, lease, r.After); err != nil {
@@ -134,7 +136,7 @@ func (w *worker) rewind(ctx context.Context, lease *bus.Lease, r *schema.Rewind)
 		}
 	}
 	to := min(r.After, w.reached(lease))
-	if to == lease.Position() { // what was delivered ahead of it stays known
+	if to == lease.Position() { // records delivered ahead of it are not repeated
 		p := lease.Progress()
 		p.Rewind = r.ID
 		return lease.SaveProgress(ctx, p)

@@ -10,8 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestRewindForward: a rewind past records that the drain does not have is refused. With skip they become a gap that the drain is
-// told of, and are counted.
+// TestRewindForward: a rewind past records that the drain does not have is refused. With skip they
+// become a gap that the drain is told of, and are counted.
 func TestRewindForward(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 2), key: testKey(t)}
@@ -52,7 +52,8 @@ func TestRewindForward(t *testing.T) {
 	if err := o.RewindToOperation(t.Context(), "siem", first.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	// So is a rewind forward that somebody asked for without skip, in an earlier version or a moment too late: it skips nothing.
+	// So is a rewind forward that somebody asked for without skip, in an earlier version or a
+	// moment too late: it skips nothing.
 	if err := g.bus.ChangeDrainControl(t.Context(), "siem", func(c *schema.DrainControl) { c.Rewind = &schema.Rewind{ID: "old", After: 1 << 40} }); err != nil {
 		t.Fatal(err)
 	}

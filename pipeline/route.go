@@ -132,11 +132,12 @@ func (r *routing) run(ctx context.Context, segments <-chan fetched) error {
 	}
 }
 
-// parkedMost bounds how many batches wait at a time with a record that the drain refuses, while others are tried.
+// parkedMost bounds how many batches wait at a time with a record that the drain refuses, while
+// others are tried.
 const parkedMost = 4
 
-// wants says whether another batch is to be written. Beside those in flight it has to be worth a write of its own, and a drain that
-// fails is tried by those alone.
+// wants says whether another batch is to be written. Beside those in flight it has to be worth a
+// write of its own, and a drain that fails is tried by those alone.
 func (r *routing) wants() bool {
 	if len(r.window.waiting) == 0 || r.stuck {
 		return false
@@ -209,8 +210,8 @@ func (r *routing) start(ctx context.Context) {
 	}()
 }
 
-// park gives back the slot of a batch that waits or, afterwards, takes one again, which fails only at the end of ctx. It reports whether
-// the batch has a slot.
+// park gives back the slot of a batch that waits or, afterwards, takes one again, which fails only
+// at the end of ctx. It reports whether the batch has a slot.
 func (r *routing) park(ctx context.Context, parked bool) (slot bool) {
 	if parked {
 		r.parked.Add(1)

@@ -40,8 +40,9 @@ type Drain struct {
 	// Alone says that a sink sends each record by itself, so that few are worth a write beside others. Otherwise
 	// it is better to wait until many can be sent together.
 	Alone bool
-	// Timeout is how long the sink gives the drain for one request, or for a batch where it sends that as a whole; 0 for half
-	// a minute. Batches become smaller where the drain comes close to it.
+	// Timeout is how long the sink gives the drain for one request, or for a batch where it sends
+	// that as a whole; 0 for half a minute. Batches become smaller where the drain comes close to
+	// it.
 	Timeout time.Duration
 	// BatchRecords and BatchBytes bound what is written at once, of which each of several writers gets a part; a batch has at least
 	// one segment.

@@ -100,8 +100,8 @@ func (s *state) read(m bus.Message, records int) {
 	}
 }
 
-// waiting notes that a segment has come that is not read yet, since there is no room for it: what comes behind it is counted
-// meanwhile.
+// waiting notes that a segment has come that is not read yet, since there is no room for it: what
+// comes behind it is counted meanwhile.
 func (s *state) waiting(m bus.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

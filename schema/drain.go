@@ -33,7 +33,8 @@ type Gone struct {
 type Rewind struct {
 	ID    string `json:"id"`
 	After uint64 `json:"after"`
-	// Skip lets it go forward past records that the drain does not have: they become gaps. Without it they are delivered.
+	// Skip lets it go forward past records that the drain does not have: they become gaps. Without
+	// it they are delivered.
 	Skip bool `json:"skip,omitempty"`
 }
 

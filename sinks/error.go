@@ -50,13 +50,14 @@ type Error struct {
 	Items []Item
 	// Err is the cause, or nil.
 	Err error
-	// Reached reports that the drain had the request, or a part of it, when the connection broke or the answer did not
-	// come in time: then the failure can depend on what the records hold, or on the size of the request. An error with a
-	// Status needs no such field.
+	// Reached reports that the drain had the request, or a part of it, when the connection broke or
+	// the answer did not come in time: then the failure can depend on what the records hold, or on
+	// the size of the request. An error with a Status needs no such field.
 	Reached bool
-	// TimedOut is the number of entries in the request that the drain did not confirm in time; 0 where time was not the
-	// reason. A sink that knows which of them arrived names the others in Items: the caller sends fewer entries at a time
-	// from then on, and counts what arrived as progress.
+	// TimedOut is the number of entries in the request that the drain did not confirm in time; 0
+	// where time was not the reason. A sink that knows which of them arrived names the others in
+	// Items: the caller sends fewer entries at a time from then on, and counts what arrived as
+	// progress.
 	TimedOut int
 }
 
@@ -70,8 +71,9 @@ type Item struct {
 	Unsent bool
 }
 
-// DependsOnContent reports whether the drain could take other records while it fails on these: it answered, or broke off,
-// with the request in its hands. By the excepted statuses it refuses the request whatever is in it.
+// DependsOnContent reports whether the drain could take other records while it fails on these: it
+// answered, or broke off, with the request in its hands. By the excepted statuses it refuses the
+// request whatever is in it.
 func (e *Error) DependsOnContent() bool {
 	switch e.Status {
 	case http.StatusProxyAuthRequired, http.StatusGone, http.StatusTooEarly, http.StatusTooManyRequests:

@@ -108,7 +108,8 @@ func (r *remote) rewind(ctx context.Context, name string, body map[string]any) (
 	return r.ask(ctx, http.MethodPost, "drains/"+url.PathEscape(name)+"/rewind", body, &answer)
 }
 
-// confirmSkip asks whether records may be skipped, after it has said which. Without a terminal it does not ask.
+// confirmSkip asks whether records may be skipped, after it has said which. Without a terminal it
+// does not ask.
 func confirmSkip(in io.Reader, what string) error {
 	what, _, _ = strings.Cut(what, ": use --skip")
 	if !term.IsTerminal(int(os.Stdin.Fd())) {

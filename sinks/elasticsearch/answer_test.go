@@ -197,7 +197,8 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// TestRetryAfter holds that a whole refusal passes on how long the drain asked to be left alone, within the bound of all sinks.
+// TestRetryAfter holds that a whole refusal passes on how long the drain asked to be left alone,
+// within the bound of all sinks.
 func TestRetryAfter(t *testing.T) {
 	s := &Sink{options: Options{DataStream: "logs-ssh-golden"}}
 	for value, want := range map[string]time.Duration{"": 0, "120": 2 * time.Minute, "99999999999999": sinks.MaxRetryAfter, "Sat, 14 Mar 2026 15:00:30 GMT": 30 * time.Second} {

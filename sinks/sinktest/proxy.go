@@ -65,8 +65,9 @@ func (p *Proxy) Stall() (held <-chan struct{}) {
 	return p.held
 }
 
-// CutAfter closes each connection when so many bytes have come from the sink, as a server does that does not read on in a request
-// which is too large for it; 0 for never. Those that are open are closed.
+// CutAfter closes each connection when so many bytes have come from the sink, as a server does that
+// does not read on in a request which is too large for it; 0 for never. Those that are open are
+// closed.
 func (p *Proxy) CutAfter(bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -25,7 +25,8 @@ type Target struct {
 	Bytes bool
 	// Deduplicates says that the drain keeps one copy of a record that it gets twice.
 	Deduplicates bool
-	// Requests says that the sink sends many records in a request of some hundred KiB, which the drain answers.
+	// Requests says that the sink sends many records in a request of some hundred KiB, which the
+	// drain answers.
 	Requests bool
 	// Concurrent says that several goroutines may call Write at a time.
 	Concurrent bool
@@ -235,8 +236,9 @@ func (s *suite) testBroken(t *testing.T) {
 	s.holdsAtLeast(t, expected(batch))
 }
 
-// testCutLarge has a drain that breaks the connection while a large request is being sent, so that nobody reads what it answers: the
-// error says that the drain had the request, and a smaller one gets through. A drain that is not there had none.
+// testCutLarge has a drain that breaks the connection while a large request is being sent, so that
+// nobody reads what it answers: the error says that the drain had the request, and a smaller one
+// gets through. A drain that is not there had none.
 func (s *suite) testCutLarge(t *testing.T) {
 	if !s.Requests {
 		t.Skip("no request of the sink is large, or it has no answer")
