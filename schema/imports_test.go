@@ -63,7 +63,7 @@ var rooms = map[string]room{
 	"pipeline/measure":                   {ours: none, outside: []string{"github.com/prometheus/client_golang/"}},
 	"pipeline/model":                     {ours: none, outside: none},
 	"pipeline/receive":                   {ours: []string{"schema", "sinks", "pipeline/authority"}, outside: all},
-	"pipeline/replay":                    {ours: []string{"schema", "enrich", "sinks", "pipeline/receive"}, outside: all},
+	"pipeline/replay":                    {ours: []string{"schema", "enrich", "sinks", "pipeline/admin/endpoint", "pipeline/receive"}, outside: all},
 	"pipeline/replay/replaytest":         {ours: []string{"schema", "enrich", "sinks", "sinks/https", "sinks/syslog", "pipeline/receive"}, outside: all},
 	"pipeline/session":                   {ours: []string{"schema", "pipeline/measure"}, outside: all},
 	"pipeline/tracing/tracingtest":       {ours: none, outside: all},

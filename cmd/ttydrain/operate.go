@@ -86,8 +86,8 @@ func (r *remote) endpoint() (at endpoint.Endpoint, token string, err error) {
 
 // A remoteError is an answer that is an error.
 type remoteError struct {
-	Status int    `json:"-"`
-	Text   string `json:"error"`
+	Status int
+	Text   string
 }
 
 func (e remoteError) Error() string { return e.Text }
@@ -121,16 +121,12 @@ func (r *remote) ask(ctx context.Context, method, path string, body, value any) 
 		return false, fmt.Errorf("%w: is serve running, and is %s its admin address?", err, at.Name)
 	}
 	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return false, remoteError{Status: response.StatusCode, Text: endpoint.Refusal(response)}
+	}
 	data, err := io.ReadAll(response.Body)
 	if err != nil {
 		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		refused := remoteError{Status: response.StatusCode}
-		if json.Unmarshal(data, &refused) != nil || refused.Text == "" {
-			refused.Text = response.Status
-		}
-		return false, refused
 	}
 	if err := json.Unmarshal(data, value); err != nil {
 		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)

@@ -10,6 +10,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 )
 
+// maxHost bounds what is logged of a Host header: longer than any name of DNS.
+const maxHost = 300
+
 // misdirected is the answer to a request for a host that is not this server's.
 var misdirected = &console.Refusal{Status: http.StatusMisdirectedRequest,
 	Reason: "this request is for another host: add its name to admin.hosts if it is a name of this server"}
@@ -43,10 +46,16 @@ func hostOf(host string) string {
 	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")
 }
 
-// guardHost answers only requests for this server.
+// guardHost answers only requests for this server. Others are logged, as seldom as wrong tokens are.
 func (o *Options) guardHost(next http.Handler) http.Handler {
+	others := console.NewAttempts(o.TrustedProxies)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !o.ownHost(r) {
+			from := others.From(r)
+			if v := others.Wrong(from); v.Log {
+				o.Log.Warn("admin: a request for another host was refused", "host", r.Host[:min(len(r.Host), maxHost)], "from", from, "left_out", v.LeftOut,
+					"remedy", "add the name to admin.hosts if it is this server's")
+			}
 			console.SetHeaders(w.Header())
 			http.Error(w, misdirected.Reason, misdirected.Status)
 			return

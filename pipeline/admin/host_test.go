@@ -1,11 +1,14 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -13,7 +16,8 @@ import (
 // points here works.
 func TestHosts(t *testing.T) {
 	certificate := newCertificate(t, "ttydrain.example.com", "192.0.2.50")
-	o := &Options{Hosts: []string{"ops.example.com", "192.0.2.7", "2001:db8::7"}, Certificate: certificate.load(t)}
+	var log bytes.Buffer
+	o := &Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Hosts: []string{"ops.example.com", "192.0.2.7", "2001:db8::7"}, Certificate: certificate.load(t)}
 	local := &net.TCPAddr{IP: net.ParseIP("::ffff:10.1.2.3"), Port: 9464}
 	for _, test := range []struct {
 		host  string
@@ -51,6 +55,15 @@ func TestHosts(t *testing.T) {
 		if got := o.ownHost(r); got != test.ok {
 			t.Errorf("Host %q over %s, TLS %t: %t", test.host, test.local.Network(), test.tls, got)
 		}
+	}
+	request := httptest.NewRequest("GET", "/metrics", nil)
+	request.Host = "evil.example"
+	guarded := o.guardHost(http.NotFoundHandler())
+	for range 100 {
+		guarded.ServeHTTP(httptest.NewRecorder(), request)
+	}
+	if lines := strings.Count(log.String(), "host=evil.example"); lines == 0 || lines > 20 {
+		t.Errorf("%d log lines of 100 requests for another host:\n%s", lines, &log)
 	}
 	s := serve(t, func(context.Context) error { return nil })
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/.well-known/jwks.json", "/api/v1/drains", "/console/", "/", "/nothing"} {

@@ -4,16 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -90,11 +89,7 @@ func (s *Stream) Read(ctx context.Context, v Visitor) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		var refused struct{ Error string }
-		if json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&refused) != nil || refused.Error == "" {
-			refused.Error = response.Status
-		}
-		return errors.New(refused.Error)
+		return errors.New(endpoint.Refusal(response))
 	}
 	total, _ := strconv.ParseInt(response.Header.Get(schema.HeaderSegments), 10, 64) // 0 where it is not told
 	err = s.segments(bufio.NewReaderSize(response.Body, 64<<10), total, v)

@@ -7,8 +7,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -79,6 +81,23 @@ func NewClient(u *url.URL, caFile string) (*http.Client, error) {
 	// token.
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: onlyLoopback}).DialContext
 	return clientOf(transport), nil
+}
+
+// maxRefusal bounds how much is read of an answer that refuses, in bytes.
+const maxRefusal = 1 << 20
+
+// Refusal returns why an admin server did not do what it was asked for, by an answer whose status is
+// not 200: {"error": TEXT} of the API, or the text of a server that does not get as far as that.
+func Refusal(r *http.Response) string {
+	data, err := io.ReadAll(io.LimitReader(r.Body, maxRefusal))
+	var refused struct{ Error string }
+	if err == nil && json.Unmarshal(data, &refused) == nil && refused.Error != "" {
+		return refused.Error
+	}
+	if text := strings.TrimSpace(string(data)); err == nil && text != "" && len(text) < 300 {
+		return r.Status + ": " + text
+	}
+	return r.Status
 }
 
 // Local returns the endpoint of the admin server that runs on this machine: its Unix socket or,

@@ -3,6 +3,8 @@ package endpoint
 import (
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -190,4 +192,37 @@ func TestLocal(t *testing.T) {
 		}
 	}
 	over.Close()
+}
+
+// TestRefusal: what a server answers is what the user reads, whichever part of the server has answered.
+func TestRefusal(t *testing.T) {
+	encrypted := httptest.NewUnstartedServer(nil)
+	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0)
+	encrypted.StartTLS()
+	defer encrypted.Close()
+	answer := func(status int, body string) *httptest.Server {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, body, status) }))
+		t.Cleanup(s.Close)
+		return s
+	}
+	for url, want := range map[string]string{
+		"http://" + encrypted.Listener.Addr().String():                "400 Bad Request: Client sent an HTTP request to an HTTPS server.",
+		answer(404, `{"error": "no such drain"}`).URL:                 "no such drain",
+		answer(421, "this request is for another host").URL:           "421 Misdirected Request: this request is for another host",
+		answer(502, "").URL:                                           "502 Bad Gateway",
+		answer(503, "<html>"+strings.Repeat("x", 1000)+"</html>").URL: "503 Service Unavailable",
+	} {
+		e, err := Parse(url, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := e.Client.Get(e.URL + "/api/v1/drains")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Refusal(r); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		r.Body.Close()
+	}
 }
