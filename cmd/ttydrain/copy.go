@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 )
 
 // copyFlags say which copy of what was recorded a command reads, and what of it.
@@ -28,7 +29,7 @@ type copyFlags struct {
 // fromHelp tells what --from takes.
 const fromHelp = `Without --from, the LOGS stream is read, through the serve that runs with the configuration. --from takes a file of an HTTPS
 or a syslog drain ("-" is standard input; packed with gzip or zstd or not; it may be given several times), or the URL of an
-Elasticsearch drain with its data stream, as in https://es.example.com:9200/logs-ssh-default. The environment then has
+Elasticsearch drain (OpenSearch too) with its data stream, as in https://es.example.com:9200/logs-ssh-default. The environment then has
 ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD, which may read it.`
 
 func (f *copyFlags) flags(c *cobra.Command) {
@@ -115,7 +116,7 @@ func (f *copyFlags) search(progress replay.Progress) (*replay.Search, error) {
 	}
 	s := &replay.Search{
 		URL: u.Scheme + "://" + u.Host + base, Index: index, TLS: sinks.TLS{CAFile: f.caFile}, Selection: f.selection, Progress: progress,
-		APIKey: os.Getenv("ELASTICSEARCH_API_KEY"), Username: os.Getenv("ELASTICSEARCH_USERNAME"), Password: os.Getenv("ELASTICSEARCH_PASSWORD"),
+		APIKey: elasticsearch.EncodedKey(os.Getenv("ELASTICSEARCH_API_KEY")), Username: os.Getenv("ELASTICSEARCH_USERNAME"), Password: os.Getenv("ELASTICSEARCH_PASSWORD"),
 	}
 	if s.APIKey != "" && s.Username != "" {
 		return nil, usageError{errors.New("ELASTICSEARCH_API_KEY and ELASTICSEARCH_USERNAME are both set: expected one of both")}

@@ -71,7 +71,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 			urls = append(urls, u.Reveal())
 		}
 		return elasticsearch.New(elasticsearch.Options{
-			URLs: urls, DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
+			URLs: urls, Product: elasticsearch.Product(e.Product), DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
 			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime,
 			ManageTemplate: e.ManageTemplate, Gzip: e.Compression == "gzip", MaxRequestBytes: int(e.MaxRequestBytes), Log: log,
 		})

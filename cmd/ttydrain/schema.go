@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ func newSchemaCommand() *cobra.Command {
 }
 
 func newTemplateCommand() *cobra.Command {
-	var dataStream string
+	var dataStream, product string
 	c := &cobra.Command{
 		Use:   "elasticsearch",
 		Short: "Print the index template of a data stream",
@@ -42,10 +43,18 @@ func newTemplateCommand() *cobra.Command {
 				return usageError{err}
 			}
 			_, template := elasticsearch.IndexTemplate(dataStream)
+			switch elasticsearch.Product(product) {
+			case elasticsearch.Elasticsearch:
+			case elasticsearch.OpenSearch:
+				_, template = elasticsearch.OpenSearchTemplate(dataStream)
+			default:
+				return usageError{fmt.Errorf("--product %q is not known: expected elasticsearch or opensearch", product)}
+			}
 			_, err := os.Stdout.Write(template)
 			return err
 		},
 	}
+	c.Flags().StringVar(&product, "product", "elasticsearch", "the `SERVER`: elasticsearch or opensearch")
 	c.Flags().StringVar(&dataStream, "data-stream", "logs-ssh-default", "the `NAME` of the drain's data stream")
 	return c
 }

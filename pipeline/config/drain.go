@@ -118,8 +118,10 @@ func (h *HTTPS) setDefaults() {
 // Elasticsearch is a drain that gets records by bulk requests into a data stream.
 type Elasticsearch struct {
 	// URLs are never printed: a path can have a token in it.
-	URLs       []Secret `yaml:"urls" as:"url" rule:"required" want:"a list of URLs, such as [https://127.0.0.1:9200]"`
-	DataStream string   `yaml:"data_stream" want:"a data stream such as logs-ssh-default"`
+	URLs []Secret `yaml:"urls" as:"url" rule:"required" want:"a list of URLs, such as [https://127.0.0.1:9200]"`
+	// Product is the server; auto is the one that answers.
+	Product    string `yaml:"product" enum:"auto|elasticsearch|opensearch"`
+	DataStream string `yaml:"data_stream" want:"a data stream such as logs-ssh-default"`
 	// Pipeline is the name of an ingest pipeline, or "".
 	Pipeline string `yaml:"pipeline"`
 	// APIKey, in its encoded form or as ID:API_KEY, and Username with Password exclude each other.
@@ -137,6 +139,7 @@ type Elasticsearch struct {
 }
 
 func (e *Elasticsearch) setDefaults() {
+	e.Product = "auto"
 	e.DataStream = "logs-ssh-default"
 	e.Compression = "none"
 	e.MaxRequestBytes = 5 << 20

@@ -171,6 +171,9 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 	} else {
 		d.together(path+".username", path+".password")
 	}
+	if e.Product == "opensearch" && d.given(path+".api_key") {
+		d.refuse(path+".api_key", "is for Elasticsearch, and product is opensearch, which has no API keys; expected username and password")
+	}
 	d.checkSecretLine(path+".api_key", e.APIKey)
 	d.checkUsername(path+".username", e.Username)
 	d.checkSecretLine(path+".password", e.Password)

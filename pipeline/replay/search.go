@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
-	client "github.com/elastic/go-elasticsearch/v8"
 
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -53,32 +52,77 @@ func (s *Search) Read(ctx context.Context, v Visitor) error {
 		return err
 	}
 	defer transport.Close()
-	options := []client.Option{client.WithAddresses(s.URL), client.WithTransportOptions(elastictransport.WithTransport(transport))}
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return fmt.Errorf("search Elasticsearch: %w", err)
+	}
+	options := []elastictransport.Option{elastictransport.WithURLs(u), elastictransport.WithTransport(transport)}
 	switch {
 	case s.APIKey != "":
-		options = append(options, client.WithAPIKey(s.APIKey))
+		options = append(options, elastictransport.WithAPIKey(s.APIKey))
 	case s.Username != "":
-		options = append(options, client.WithBasicAuth(s.Username, s.Password))
+		options = append(options, elastictransport.WithBasicAuth(s.Username, s.Password))
 	}
-	c, err := client.NewBase(options...)
+	c, err := elastictransport.NewClient(options...)
 	if err != nil {
 		return fmt.Errorf("make the Elasticsearch client: %w", err)
 	}
 	defer c.Close(context.WithoutCancel(ctx))
-	var point struct {
-		ID string `json:"id"`
-	}
-	if err := s.ask(ctx, c, http.MethodPost, "/"+url.PathEscape(s.Index)+"/_pit?keep_alive="+keepAlive, nil, &point); err != nil {
+	point, err := s.open(ctx, c)
+	if err != nil {
 		return err
 	}
 	defer func() {
-		// Elasticsearch does it by itself in five minutes.
+		// The server does it by itself in five minutes.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = s.ask(bounded, c, http.MethodDelete, "/_pit", map[string]any{"id": point.ID}, nil)
+		_ = s.ask(bounded, c, http.MethodDelete, point.path, point.deletion(), nil)
 	}()
-	return s.pages(ctx, c, point.ID, v)
+	return s.pages(ctx, c, point, v)
 }
+
+// A pointInTime is what a search sees of an index.
+type pointInTime struct {
+	id   string
+	path string // by which it is closed
+	// tie orders documents of the same operation and sequence: each page begins after the last document of the one before.
+	tie []any
+}
+
+func (p *pointInTime) deletion() any {
+	if p.path == "/_pit" {
+		return map[string]any{"id": p.id}
+	}
+	return map[string]any{"pit_id": []string{p.id}}
+}
+
+// open opens a point in time. OpenSearch has another path for that, and no order of the documents' own. An answer of Elasticsearch
+// always has the header that names it.
+func (s *Search) open(ctx context.Context, c *elastictransport.Client) (*pointInTime, error) {
+	var point struct {
+		ID    string `json:"id"`
+		PitID string `json:"pit_id"`
+	}
+	index := "/" + url.PathEscape(s.Index)
+	err := s.ask(ctx, c, http.MethodPost, index+"/_pit?keep_alive="+keepAlive, nil, &point)
+	if other := (*notElasticsearch)(nil); !errors.As(err, &other) {
+		return &pointInTime{id: point.ID, path: "/_pit", tie: []any{map[string]any{"_shard_doc": "asc"}}}, err
+	}
+	err = s.ask(ctx, c, http.MethodPost, index+"/_search/point_in_time?keep_alive="+keepAlive, nil, &point)
+	if other := (*notElasticsearch)(nil); errors.As(err, &other) {
+		err = other.error
+	}
+	return &pointInTime{id: point.PitID, path: "/_search/point_in_time", tie: []any{
+		map[string]any{"event": map[string]any{"order": "asc", "missing": "_first"}},
+		map[string]any{"time": map[string]any{"order": "asc", "unmapped_type": "date_nanos"}},
+		map[string]any{"_index": "asc"},
+	}}, err
+}
+
+// notElasticsearch is the refusal of a server that does not name itself Elasticsearch.
+type notElasticsearch struct{ error }
+
+func (e *notElasticsearch) Unwrap() error { return e.error }
 
 type searchAnswer struct {
 	Point string `json:"pit_id"`
@@ -95,7 +139,7 @@ type searchAnswer struct {
 	} `json:"hits"`
 }
 
-func (s *Search) pages(ctx context.Context, c *client.BaseClient, point string, v Visitor) error {
+func (s *Search) pages(ctx context.Context, c *elastictransport.Client, point *pointInTime, v Visitor) error {
 	filters := []any{map[string]any{"exists": map[string]any{"field": "operation_id"}}}
 	for field, value := range map[string]string{"operation_id": s.Selection.Operation, "app": s.Selection.App} {
 		if value != "" {
@@ -108,8 +152,8 @@ func (s *Search) pages(ctx context.Context, c *client.BaseClient, point string, 
 	for {
 		query := map[string]any{
 			"size": searchPage, "query": map[string]any{"bool": map[string]any{"filter": filters}},
-			"pit":              map[string]any{"id": point, "keep_alive": keepAlive},
-			"sort":             []any{map[string]any{"operation_id": "asc"}, map[string]any{"sequence": "asc"}, map[string]any{"_shard_doc": "asc"}},
+			"pit":              map[string]any{"id": point.id, "keep_alive": keepAlive},
+			"sort":             append([]any{map[string]any{"operation_id": "asc"}, map[string]any{"sequence": "asc"}}, point.tie...),
 			"track_total_hits": after == nil,
 		}
 		if after != nil {
@@ -123,7 +167,7 @@ func (s *Search) pages(ctx context.Context, c *client.BaseClient, point string, 
 			total = answer.Hits.Total.Value
 		}
 		if answer.Point != "" {
-			point = answer.Point
+			point.id = answer.Point
 		}
 		for i := range answer.Hits.Hits {
 			hit := &answer.Hits.Hits[i]
@@ -141,7 +185,7 @@ func (s *Search) pages(ctx context.Context, c *client.BaseClient, point string, 
 }
 
 // ask sends a request with a JSON body, or none, and decodes the answer into value, or drops it.
-func (s *Search) ask(ctx context.Context, c *client.BaseClient, method, path string, body, value any) error {
+func (s *Search) ask(ctx context.Context, c *elastictransport.Client, method, path string, body, value any) error {
 	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
 	defer cancel()
 	var sent io.Reader
@@ -171,7 +215,11 @@ func (s *Search) ask(ctx context.Context, c *client.BaseClient, method, path str
 	decoder := json.NewDecoder(io.LimitReader(response.Body, maxAnswer))
 	decoder.UseNumber()
 	if response.StatusCode/100 != 2 {
-		return s.refused(response.StatusCode, decoder)
+		err := s.refused(response.StatusCode, decoder)
+		if response.Header.Get("X-Elastic-Product") == "" {
+			err = &notElasticsearch{err}
+		}
+		return err
 	}
 	if value == nil {
 		return nil

@@ -99,11 +99,11 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
 		return 0, "" // it was written before
 	}
 	kind := kindOf(item.Error.Type)
-	says := fmt.Sprintf("Elasticsearch answered %d (%s)", status, kind)
+	says := fmt.Sprintf("%s answered %d (%s)", o.Product, status, kind)
 	switch kind {
 	case "cluster_block_exception":
 		return sinks.Retry, says + ": the index takes no writes: free disk space, or remove the index's block (index.blocks), if it stays so"
-	case "es_rejected_execution_exception":
+	case "es_rejected_execution_exception", "opensearch_rejected_execution_exception", "rejected_execution_exception":
 		return sinks.Retry, says + ": the cluster is busy: give it more resources if it stays so"
 	case "security_exception":
 		return sinks.Misconfigured, says + ": " + privileges(o)
@@ -146,6 +146,10 @@ func missingPipeline(o Options) string {
 func privileges(o Options) string { return "the credentials do not permit it: " + grant(o) }
 
 func grant(o Options) string {
+	if o.Product == OpenSearch {
+		return "give the user's role the cluster permission cluster_composite_ops and, on the data stream " + o.DataStream +
+			", the index permissions write and create_index"
+	}
 	return "give the credentials the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
 }
 

@@ -1,5 +1,5 @@
 // Package elasticsearch is the sink that writes records into an Elasticsearch data stream, with the
-// bulk API. It needs Elasticsearch 8.13 or later.
+// bulk API. It needs Elasticsearch 8.13 or later, or OpenSearch 2.4 or later.
 //
 // # Identity
 //
@@ -42,6 +42,11 @@
 // installing the template: manage_index_templates. For [Sink.Probe] to see whether a pipeline exists:
 // read_pipeline. For [sinks.Try] to tell whether the fields are mapped as searches and dashboards need them: view_index_metadata
 // on the data stream. Nothing has to be read.
+//
+// # OpenSearch
+//
+// The sink asks the server which [Product] it is, before the first record. OpenSearch knows no require_data_stream, so that the sink
+// creates the data stream explicitly; its index template is [OpenSearchTemplate]; it has no API keys.
 //
 // # Not guaranteed
 //

@@ -89,7 +89,7 @@ func (s *Sink) probeMapping(ctx context.Context, m member) {
 	case got.status == http.StatusNotFound:
 		s.probeTemplate(ctx, m)
 	case got.status != http.StatusOK:
-		tell(sinks.StepNotTried, "Elasticsearch answered %d to the question how the fields are mapped", got.status)
+		tell(sinks.StepNotTried, "%s answered %d to the question how the fields are mapped", s.products(), got.status)
 	default:
 		sinks.TraceStep(ctx, s.mappingStep(got.body))
 	}
@@ -161,6 +161,14 @@ func (s *Sink) wrongMapping(what string, wrong []string) sinks.Step {
 	}
 	return sinks.Step{Name: sinks.StepMapping, Result: sinks.StepWarning,
 		Problem: what + ". Records are taken; searches and dashboards miss what they need",
-		Do: "install the index template (ttydrain schema elasticsearch --data-stream " + s.options.DataStream +
+		Do: "install the index template (ttydrain schema elasticsearch --data-stream " + s.options.DataStream + productFlag(s.known()) +
 			"), and roll the data stream over if it exists (POST /" + s.options.DataStream + "/_rollover)"}
+}
+
+// productFlag returns the flag of the command that prints the template.
+func productFlag(o Options) string {
+	if o.Product == OpenSearch {
+		return " --product opensearch"
+	}
+	return ""
 }

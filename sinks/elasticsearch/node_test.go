@@ -353,8 +353,8 @@ func TestTransportFailures(t *testing.T) {
 
 	// It answers as if it had written, and it is not Elasticsearch.
 	s = newSink(t, Options{URLs: []string{other.URL}, DataStream: "logs-ssh-test", TLS: sinks.TLS{CAFile: ca}})
-	wantFailure(t, write(t, s, batch), sinks.Misconfigured, 0, "is not Elasticsearch")
-	wantFailure(t, s.Probe(t.Context()), sinks.Misconfigured, 0, "is not Elasticsearch")
+	wantFailure(t, write(t, s, batch), sinks.Misconfigured, 0, "neither Elasticsearch nor OpenSearch")
+	wantFailure(t, s.Probe(t.Context()), sinks.Misconfigured, 0, "neither Elasticsearch nor OpenSearch")
 
 	s = newSink(t, Options{URLs: []string{"http://127.0.0.1:1"}, DataStream: "logs-ssh-test", ManageTemplate: true})
 	wantFailure(t, write(t, s, batch), sinks.Retry, 0, "nothing listens there")

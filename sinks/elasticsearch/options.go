@@ -42,6 +42,15 @@ func (o *Options) Check() error {
 	if strings.Contains(o.Username, ":") {
 		refuse("username", "has a colon in it, which basic authentication cannot send (RFC 7617); expected a name without one")
 	}
+	switch o.Product {
+	case "", Auto, Elasticsearch:
+	case OpenSearch:
+		if o.APIKey != "" {
+			refuse("api_key", "is for Elasticsearch, and product is opensearch, which has no API keys; expected username and password")
+		}
+	default:
+		refuse("product", "is %q; expected %s, %s or %s", o.Product, Auto, Elasticsearch, OpenSearch)
+	}
 	if o.Timeout < 0 {
 		refuse("timeout", "is %s; expected a positive duration", o.Timeout)
 	}
@@ -96,9 +105,9 @@ func checkAPIKey(key string) (problem string) {
 	return ""
 }
 
-// encodedKey returns an API key in the form that the Authorization header has. ID:API_KEY is the form that Kibana shows for Beats
+// EncodedKey returns an API key in the form that the Authorization header has. ID:API_KEY is the form that Kibana shows for Beats
 // and Logstash; Base64 has no colon.
-func encodedKey(key string) string {
+func EncodedKey(key string) string {
 	if strings.Contains(key, ":") {
 		return base64.StdEncoding.EncodeToString([]byte(key))
 	}

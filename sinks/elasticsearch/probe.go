@@ -49,40 +49,41 @@ func (s *Sink) Probe(ctx context.Context) error {
 
 // trace is ctx for what goes to the member.
 func (m member) trace(ctx context.Context) context.Context {
-	u, err := url.Parse(m.url)
-	if err != nil {
-		return ctx // it was parsed before
-	}
+	u := m.url
 	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	return sinks.TraceConnection(ctx, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)), u.Scheme == "https")
 }
 
 func (s *Sink) probeMember(ctx context.Context, m member) *sinks.Error {
+	product, err := s.detect(ctx, m.client)
+	if err != nil {
+		return err
+	}
+	s.product.CompareAndSwap(nil, &product)
 	var buffer bytes.Buffer
-	doing := "reach Elasticsearch"
-	got, _, err := s.ask(ctx, m.client, request{doing: doing, method: http.MethodGet, path: "/_security/_authenticate?filter_path=username,error.type"}, &buffer)
+	path, field := "/_security/_authenticate?filter_path=username,error.type", "username"
+	if product == OpenSearch {
+		path, field = "/_plugins/_security/authinfo", "user_name"
+	}
+	got, _, err := s.ask(ctx, m.client, request{doing: "reach " + product.String(), method: http.MethodGet, path: path}, &buffer)
 	if err != nil {
 		return err
 	}
 	switch got.status {
 	case http.StatusOK:
-		var who struct{ Username string }
+		var who map[string]any
 		if json.Unmarshal(got.body, &who) != nil {
 			return notUnderstood("it is not JSON of the expected form")
 		}
-		if err := s.probePrivileges(ctx, m, who.Username, &buffer); err != nil {
+		username, _ := who[field].(string)
+		if product == OpenSearch {
+			sinks.TraceAuthentication(ctx, fmt.Sprintf("OpenSearch accepts %s, as the user %s", s.credentials(), username))
+		} else if err := s.probePrivileges(ctx, m, username, &buffer); err != nil {
 			return err
 		}
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable:
 		// Without security there is no such path.
-		got, _, err := s.ask(ctx, m.client, request{doing: doing, method: http.MethodGet, path: "/"}, &buffer)
-		if err != nil {
-			return err
-		}
-		if got.status != http.StatusOK {
-			return s.refusal(got)
-		}
-		sinks.TraceAuthentication(ctx, "Elasticsearch asks for no credentials: its security is off")
+		sinks.TraceAuthentication(ctx, product.String()+" asks for no credentials: its security is off")
 	default:
 		return s.refusal(got)
 	}
@@ -148,7 +149,7 @@ func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer
 		return err
 	}
 	if got.status == http.StatusNotFound {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Status: got.status, Reason: missingPipeline(s.options)}
+		return &sinks.Error{Verdict: sinks.Misconfigured, Status: got.status, Reason: missingPipeline(s.known())}
 	}
 	return nil // any other answer says nothing about it
 }
@@ -173,7 +174,7 @@ func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 		case <-timer.C:
 			timer.Reset(findInterval)
 		case <-ctx.Done():
-			sinks.TraceDoubt(ctx, "Elasticsearch has confirmed the record, and a search in "+s.options.DataStream+
+			sinks.TraceDoubt(ctx, s.products()+" has confirmed the record, and a search in "+s.options.DataStream+
 				" does not find it within "+findTimeout.String()+": see whether an ingest pipeline drops it or sends it elsewhere")
 			return
 		}

@@ -14,7 +14,8 @@ import (
 func (s *Sink) refusal(a answer) *sinks.Error {
 	failure := readFailure(a.body)
 	e := &sinks.Error{Status: a.status, RetryAfter: sinks.RetryAfter(a.header, time.Now())}
-	says := fmt.Sprintf("Elasticsearch answered %d (%s): ", a.status, kindOf(failure.Type))
+	o := s.known()
+	says := fmt.Sprintf("%s answered %d (%s): ", s.products(), a.status, kindOf(failure.Type))
 	switch status := a.status; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
 		e.Verdict, e.Reason = sinks.Retry, says+"the cluster is busy or in trouble: look into its health if it stays so"
@@ -22,12 +23,14 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 		e.Verdict, e.Reason = sinks.Retry, says+"the cluster takes no writes: remove its block (cluster.blocks) if it stays so"
 	case status == http.StatusUnauthorized && s.options.APIKey == "" && s.options.Username == "":
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"it asks for credentials: set api_key, or username and password"
+	case status == http.StatusUnauthorized && s.options.APIKey != "" && o.Product == OpenSearch:
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it has no API keys: set username and password in place of api_key"
 	case status == http.StatusUnauthorized && s.options.APIKey != "":
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not accept the API key: set api_key to one that is valid"
 	case status == http.StatusUnauthorized:
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not accept the user name and password: correct username and password"
 	case status == http.StatusForbidden:
-		e.Verdict, e.Reason = sinks.Misconfigured, says+privileges(s.options)
+		e.Verdict, e.Reason = sinks.Misconfigured, says+privileges(o)
 	case status == http.StatusProxyAuthRequired:
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"the proxy refuses the credentials: correct the user and password in HTTP_PROXY"
 	case status == http.StatusMisdirectedRequest:
@@ -39,7 +42,7 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 	case status == http.StatusGone:
 		e.Verdict, e.Reason = sinks.Gone, says+"what was there is gone for good: remove the drain, or correct urls"
 	case status == http.StatusBadRequest && strings.Contains(failure.Reason, "unrecognized parameter"):
-		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not know a parameter of the request: install Elasticsearch 8.13 or later"
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"it does not know a parameter of the request: install Elasticsearch 8.13 or later, or set product if it is OpenSearch"
 	case status == http.StatusBadRequest:
 		e.Verdict, e.Reason = sinks.Rejected, says+"the request is not acceptable: see what stands before Elasticsearch"
 	case status/100 == 3:

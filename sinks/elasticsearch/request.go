@@ -6,10 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync/atomic"
 
-	client "github.com/elastic/go-elasticsearch/v8"
+	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -40,7 +39,7 @@ func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (answer, b
 }
 
 // ask is do with one client or another.
-func (s *Sink) ask(ctx context.Context, by *client.BaseClient, r request, into *bytes.Buffer) (_ answer, released bool, _ *sinks.Error) {
+func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, into *bytes.Buffer) (_ answer, released bool, _ *sinks.Error) {
 	s.transport.Renew()
 	limited, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
@@ -71,8 +70,6 @@ func (s *Sink) ask(ctx context.Context, by *client.BaseClient, r request, into *
 	}
 	released = open.Load() == 0
 	switch {
-	case err != nil && strings.Contains(err.Error(), "not Elasticsearch"):
-		return answer{}, released, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": what answers there is not Elasticsearch, or a proxy before it removes the header X-Elastic-Product: correct urls, or the proxy"}
 	case err != nil:
 		e := sinks.TransportError(ctx, r.doing, err)
 		if !connected.Load() {

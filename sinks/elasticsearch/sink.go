@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
-	client "github.com/elastic/go-elasticsearch/v8"
 
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -50,6 +50,8 @@ type Options struct {
 	Gzip bool
 	// ManageTemplate installs the index template before the first record.
 	ManageTemplate bool
+	// Product is which server it is; "" or Auto for the one that answers.
+	Product Product
 
 	// Log gets what an operator has to know and no error tells; nil for nothing.
 	Log *slog.Logger
@@ -59,14 +61,15 @@ type Options struct {
 type Sink struct {
 	options   Options
 	transport *sinks.Transport
-	client    *client.BaseClient
+	client    *elastictransport.Client
 	members   []member
-	bulkPath  string
 	encoder   schema.Encoder
 	senders   sync.Pool // of *sender
 
-	templateMu   sync.Mutex // guards what follows
-	templateDone bool
+	product   atomic.Pointer[Product] // nil until it is known
+	prepareMu sync.Mutex              // guards what follows
+	prepared  bool
+	bulkPath  string // set before prepared is, and then only read
 }
 
 // New makes a sink, without connecting. An error says which option is wrong and what it should be.
@@ -87,54 +90,68 @@ func New(o Options) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings := []client.Option{
-		client.WithTransportOptions(
-			elastictransport.WithTransport(transport),
-			elastictransport.WithDisableRetry(), // the pipeline retries
-		),
-	}
-	switch {
-	case o.APIKey != "":
-		settings = append(settings, client.WithAPIKey(encodedKey(o.APIKey)))
-	case o.Username != "":
-		settings = append(settings, client.WithBasicAuth(o.Username, o.Password))
-	}
-	c, err := client.NewBase(append(settings, client.WithAddresses(o.URLs...))...)
-	if err != nil {
-		return nil, fmt.Errorf("make the Elasticsearch client: %w", err)
-	}
-	var members []member
+	s := &Sink{options: o, transport: transport}
+	var urls []*url.URL
 	for _, address := range o.URLs {
-		one, err := client.NewBase(append(settings, client.WithAddresses(address))...)
+		u, err := url.Parse(address)
 		if err != nil {
-			return nil, fmt.Errorf("make the Elasticsearch client: %w", err)
+			return nil, sinks.RefuseSetting("urls", "has one that is not a URL") // it is checked
 		}
-		members = append(members, member{address, one})
+		one, err := s.connectTo(u)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, u)
+		s.members = append(s.members, member{u, one})
 	}
-	query := url.Values{
-		"filter_path": {"errors,items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason,error.type,error.reason"},
-		// Without it, and without a template, the first record would create an ordinary index with
-		// guessed types.
-		"require_data_stream": {"true"},
-	}
-	if o.Pipeline != "" {
-		query.Set("pipeline", o.Pipeline)
-	}
-	s := &Sink{
-		options:   o,
-		transport: transport,
-		client:    c,
-		members:   members,
-		bulkPath:  "/" + url.PathEscape(o.DataStream) + "/_bulk?" + query.Encode(),
+	if s.client, err = s.connectTo(urls...); err != nil {
+		return nil, err
 	}
 	s.senders.New = func() any { return &sender{sink: s} }
 	return s, nil
 }
 
+// connectTo makes a client for some of the cluster's members. It connects to nothing yet.
+func (s *Sink) connectTo(urls ...*url.URL) (*elastictransport.Client, error) {
+	o := s.options
+	settings := []elastictransport.Option{
+		elastictransport.WithURLs(urls...),
+		elastictransport.WithTransport(s.transport),
+		elastictransport.WithDisableRetry(), // the pipeline retries
+	}
+	switch {
+	case o.APIKey != "":
+		settings = append(settings, elastictransport.WithAPIKey(EncodedKey(o.APIKey)))
+	case o.Username != "":
+		settings = append(settings, elastictransport.WithBasicAuth(o.Username, o.Password))
+	}
+	c, err := elastictransport.NewClient(settings...)
+	if err != nil {
+		return nil, fmt.Errorf("make the Elasticsearch client: %w", err)
+	}
+	return c, nil
+}
+
+// bulkPath returns the path and the query of bulk requests.
+func bulkPath(o Options, p Product) string {
+	query := url.Values{
+		"filter_path": {"errors,items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason,error.type,error.reason"},
+	}
+	if p == Elasticsearch {
+		// Without it, and without a template, the first record would create an ordinary index with guessed types. OpenSearch does not
+		// know it: see ensureDataStream.
+		query.Set("require_data_stream", "true")
+	}
+	if o.Pipeline != "" {
+		query.Set("pipeline", o.Pipeline)
+	}
+	return "/" + url.PathEscape(o.DataStream) + "/_bulk?" + query.Encode()
+}
+
 // A member is one of the URLs, with a client that speaks to it alone.
 type member struct {
-	url    string
-	client *client.BaseClient
+	url    *url.URL
+	client *elastictransport.Client
 }
 
 // Close implements [sinks.Sink].

@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -29,6 +30,42 @@ func IndexTemplate(dataStream string) (name string, body []byte) {
 	return "ttydrain-" + dataStream, append(body, strings.TrimPrefix(templateJSON, "{")...)
 }
 
+// OpenSearchTemplate is [IndexTemplate] for OpenSearch, which refuses the fields that only Elasticsearch has. It knows no component
+// templates that may be missing, so that it names none.
+func OpenSearchTemplate(dataStream string) (name string, body []byte) {
+	name, body = IndexTemplate(dataStream)
+	var template map[string]json.RawMessage
+	var inner struct {
+		Settings struct {
+			Index map[string]json.RawMessage `json:"index"`
+		} `json:"settings"`
+		Mappings json.RawMessage `json:"mappings"`
+	}
+	err := errors.Join(json.Unmarshal(body, &template), json.Unmarshal(template["template"], &inner))
+	delete(template, "composed_of")
+	delete(template, "ignore_missing_component_templates")
+	delete(inner.Settings.Index, "mode") // and the lifecycle, which inner does not have
+	template["template"] = mustMarshal(inner, err)
+	return name, mustMarshal(template, nil)
+}
+
+// withField returns a JSON object with another field.
+func withField(object []byte, name string, value any) []byte {
+	var fields map[string]any
+	err := json.Unmarshal(object, &fields)
+	fields[name] = value
+	return mustMarshal(fields, err)
+}
+
+// mustMarshal encodes a part of the embedded template, of which err is what went wrong before.
+func mustMarshal(value any, err error) []byte {
+	body, failed := json.MarshalIndent(value, "", "  ")
+	if err = errors.Join(err, failed); err != nil {
+		panic(fmt.Sprintf("elasticsearch: the embedded index template: %v", err)) // tests read it
+	}
+	return body
+}
+
 // templateHead is what tells which template is installed.
 type templateHead struct {
 	Version int64 `json:"version"`
@@ -37,18 +74,12 @@ type templateHead struct {
 	} `json:"_meta"`
 }
 
-// installTemplate makes sure that the index template is there, once for each sink. It fails only where
-// writing would fail too.
-func (s *Sink) installTemplate(ctx context.Context) *sinks.Error {
-	if !s.options.ManageTemplate {
-		return nil
-	}
-	s.templateMu.Lock() // whoever comes second waits for it
-	defer s.templateMu.Unlock()
-	if s.templateDone {
-		return nil
-	}
+// installTemplate makes sure that the index template is there. It fails only where writing would fail too. s.prepareMu is held.
+func (s *Sink) installTemplate(ctx context.Context, p Product) *sinks.Error {
 	name, template := IndexTemplate(s.options.DataStream)
+	if p == OpenSearch {
+		name, template = OpenSearchTemplate(s.options.DataStream)
+	}
 	path := "/_index_template/" + url.PathEscape(name)
 	var buffer bytes.Buffer
 
@@ -62,13 +93,15 @@ func (s *Sink) installTemplate(ctx context.Context) *sinks.Error {
 		if keep, err := keepTemplate(got.body, template); err != nil {
 			return err
 		} else if keep {
-			s.templateDone = true
 			return nil
 		}
 	case got.status != http.StatusNotFound:
 		return s.withoutTemplate(name, got)
 	}
 
+	if p == OpenSearch && s.ensureCustom(ctx) {
+		template = withField(template, "composed_of", []string{customTemplate})
+	}
 	r = request{doing: "install the index template " + name, method: http.MethodPut,
 		path: path + "?filter_path=acknowledged,error.type,error.reason", contentType: "application/json", body: template}
 	got, _, err = s.do(ctx, r, &buffer)
@@ -78,7 +111,6 @@ func (s *Sink) installTemplate(ctx context.Context) *sinks.Error {
 	case got.status != http.StatusOK:
 		return s.withoutTemplate(name, got)
 	}
-	s.templateDone = true
 	s.options.Log.Info("installed the index template", "template", name, "data_stream", s.options.DataStream)
 	return nil
 }
@@ -103,7 +135,7 @@ func keepTemplate(answer, template []byte) (bool, *sinks.Error) {
 	return len(installed.Templates) == 0, nil
 }
 
-// withoutTemplate goes on without the template where only that was refused. Its caller holds templateMu.
+// withoutTemplate goes on without the template where only that was refused.
 func (s *Sink) withoutTemplate(name string, a answer) *sinks.Error {
 	e := s.refusal(a)
 	var do string
@@ -116,7 +148,6 @@ func (s *Sink) withoutTemplate(name string, a answer) *sinks.Error {
 		e.Reason = fmt.Sprintf("index template %s: %s", name, e.Reason)
 		return e
 	}
-	s.templateDone = true
 	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "the index template was not installed; records are written all the same, with the types that the data stream has",
 		slog.String("template", name), slog.String("data_stream", s.options.DataStream), slog.Int("status", a.status),
 		slog.String("error", kindOf(readFailure(a.body).Type)), slog.String("do", do))

@@ -18,7 +18,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if err := s.installTemplate(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	d := s.senders.Get().(*sender)
@@ -152,7 +152,7 @@ func (d *sender) send(ctx context.Context, first, n int) ([]sinks.Item, *sinks.E
 	if answer.status != http.StatusOK {
 		return nil, s.refusal(answer)
 	}
-	return readItems(answer.body, first, n, s.options)
+	return readItems(answer.body, first, n, s.known())
 }
 
 // pack makes d.packed from d.body.

@@ -142,9 +142,18 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 	}
 	// Pages of one point in time: between two pages of what goes on changing, a document can come to be in both.
 	const keepAlive = "10m" // a page can take long on a machine that is busy
-	var opened struct{ ID string }
-	decode(t, n.Do(t, http.MethodPost, path+"/_pit?keep_alive="+keepAlive, nil), &opened)
-	defer n.Do(t, http.MethodDelete, "/_pit", map[string]any{"id": opened.ID})
+	var opened struct {
+		ID    string
+		PitID string `json:"pit_id"`
+	}
+	if n.options.OpenSearch {
+		decode(t, n.Do(t, http.MethodPost, path+"/_search/point_in_time?keep_alive="+keepAlive, nil), &opened)
+		opened.ID = opened.PitID
+		defer n.Do(t, http.MethodDelete, "/_search/point_in_time", map[string]any{"pit_id": []string{opened.ID}})
+	} else {
+		decode(t, n.Do(t, http.MethodPost, path+"/_pit?keep_alive="+keepAlive, nil), &opened)
+		defer n.Do(t, http.MethodDelete, "/_pit", map[string]any{"id": opened.ID})
+	}
 	const page = 10000
 	body := map[string]any{
 		"size":  page,
@@ -153,7 +162,10 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 		"sort": []any{
 			map[string]any{"operation_id": map[string]any{"order": "asc", "unmapped_type": "keyword"}},
 			map[string]any{"sequence": map[string]any{"order": "asc", "unmapped_type": "long"}},
-		}, // and by the document, with a point in time
+		}, // and by the document, which Elasticsearch does by itself with a point in time
+	}
+	if n.options.OpenSearch {
+		body["sort"] = append(body["sort"].([]any), map[string]any{"_id": "asc"})
 	}
 	var found []json.RawMessage
 	for {

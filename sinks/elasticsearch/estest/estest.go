@@ -11,8 +11,8 @@
 //		…
 //	}
 //
-// The environment variable ELASTICSEARCH_URL names a node to use in place of one that is started,
-// for tests that need no users. Where a node cannot be had, tests are skipped, loudly; with
+// The environment variable ELASTICSEARCH_URL names a node to use in place of one that is started, for tests that need no users, and
+// OPENSEARCH_URL one of OpenSearch. Where a node cannot be had, tests are skipped, loudly; with
 // TTYDRAIN_REQUIRE_SERVERS=1 they fail. README.md tells what the started node can and cannot do.
 package estest
 
@@ -27,10 +27,13 @@ import (
 type Options struct {
 	// Security is users, roles and API keys. Without it everybody may do everything.
 	Security bool
+	// OpenSearch is a node of OpenSearch in place of Elasticsearch, without users.
+	OpenSearch bool
 }
 
 const (
 	environmentURL     = "ELASTICSEARCH_URL"
+	environmentOpen    = "OPENSEARCH_URL"
 	environmentRequire = "TTYDRAIN_REQUIRE_SERVERS"
 )
 

@@ -2,10 +2,11 @@ package estest
 
 import (
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -25,13 +26,16 @@ var startScript []byte
 //go:embed TestModule.java
 var testModule []byte
 
+//go:embed opensearch
+var openSearch embed.FS
+
 const (
 	// startTimeout is enough for the download of the first start.
 	startTimeout = 3 * time.Minute
 	logTail      = 4 << 10
 )
 
-// A Node is an Elasticsearch server with one member.
+// A Node is an Elasticsearch or OpenSearch server with one member.
 type Node struct {
 	// URL is the node's address without a path.
 	URL string
@@ -46,13 +50,17 @@ type Node struct {
 }
 
 func start(o Options) (*Node, error) {
-	if url := os.Getenv(environmentURL); url != "" && !o.Security {
+	environment := environmentURL
+	if o.OpenSearch {
+		environment = environmentOpen
+	}
+	if url := os.Getenv(environment); url != "" && !o.Security {
 		first, _, _ := strings.Cut(url, ",")
 		n := &Node{URL: strings.TrimRight(strings.TrimSpace(first), "/"), options: o}
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
 		if err := n.waitReady(ctx); err != nil {
-			return nil, fmt.Errorf("%s is %s, and it does not answer: %w", environmentURL, n.URL, err)
+			return nil, fmt.Errorf("%s is %s, and it does not answer: %w", environment, n.URL, err)
 		}
 		return n, nil
 	}
@@ -83,12 +91,7 @@ func start(o Options) (*Node, error) {
 	if o.Security {
 		n.Username, n.Password = "test", "test-password"
 	}
-	err = errors.Join(
-		os.Chmod(folder, 0o755), // under root the server runs as nobody
-		os.WriteFile(filepath.Join(folder, "start"), startScript, 0o755),
-		os.WriteFile(filepath.Join(folder, "TestModule.java"), testModule, 0o644),
-	)
-	if err == nil {
+	if err = n.writeFiles(); err == nil {
 		err = n.run()
 	}
 	if err != nil {
@@ -96,6 +99,23 @@ func start(o Options) (*Node, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// writeFiles writes what starts the node into its folder.
+func (n *Node) writeFiles() error {
+	if n.options.OpenSearch {
+		files, err := fs.Sub(openSearch, "opensearch")
+		if err != nil {
+			return err
+		}
+		start := filepath.Join(n.folder, "start")
+		return errors.Join(os.CopyFS(n.folder, files), os.Chmod(start, 0o755))
+	}
+	return errors.Join(
+		os.Chmod(n.folder, 0o755), // under root the server runs as nobody
+		os.WriteFile(filepath.Join(n.folder, "start"), startScript, 0o755),
+		os.WriteFile(filepath.Join(n.folder, "TestModule.java"), testModule, 0o644),
+	)
 }
 
 // Restart stops the node and starts it again, at the same address and with the same data. It panics

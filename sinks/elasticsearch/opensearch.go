@@ -1,0 +1,80 @@
+package elasticsearch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// customTemplate is the component template with settings of an operator's own. IndexTemplate takes it in where it exists.
+const customTemplate = "ttydrain@custom"
+
+// ensureCustom reports whether OpenSearch has the component template for settings of an operator's own. It creates an empty one where
+// there is none, since an index template of OpenSearch cannot take in one that may be missing.
+func (s *Sink) ensureCustom(ctx context.Context) bool {
+	var buffer bytes.Buffer
+	path := "/_component_template/" + url.PathEscape(customTemplate)
+	doing := "look for the component template " + customTemplate
+	got, _, err := s.do(ctx, request{doing: doing, method: http.MethodGet, path: path + "?filter_path=component_templates.name"}, &buffer)
+	if err == nil && got.status == http.StatusNotFound {
+		got, _, err = s.do(ctx, request{doing: doing, method: http.MethodPut, path: path + "?create=true",
+			contentType: "application/json", body: []byte(`{"template":{}}`)}, &buffer)
+	}
+	// What fails here fails again, and with a reason, when the index template is installed.
+	return err == nil && got.status == http.StatusOK
+}
+
+// ensureDataStream makes sure that OpenSearch has the data stream. A bulk request would create an ordinary index with guessed types
+// where no index template says otherwise, and OpenSearch knows no parameter that forbids it.
+func (s *Sink) ensureDataStream(ctx context.Context) *sinks.Error {
+	name := s.options.DataStream
+	var buffer bytes.Buffer
+	path := "/_data_stream/" + url.PathEscape(name)
+	got, _, err := s.do(ctx, request{doing: "look for the data stream " + name, method: http.MethodGet, path: path}, &buffer)
+	if err != nil {
+		return err
+	}
+	var found struct {
+		Streams []json.RawMessage `json:"data_streams"`
+	}
+	switch {
+	case got.status == http.StatusForbidden:
+		return s.withoutLooking(got)
+	case got.status == http.StatusOK && json.Unmarshal(got.body, &found) == nil && len(found.Streams) > 0:
+		return nil
+	case got.status == http.StatusOK: // an ordinary index
+		return s.noDataStream(got)
+	case got.status != http.StatusNotFound:
+		return s.refusal(got)
+	}
+	got, _, err = s.do(ctx, request{doing: "create the data stream " + name, method: http.MethodPut, path: path}, &buffer)
+	switch {
+	case err != nil:
+		return err
+	case got.status == http.StatusOK, readFailure(got.body).Type == "resource_already_exists_exception":
+		return nil
+	case got.status == http.StatusForbidden:
+		return s.withoutLooking(got)
+	case got.status == http.StatusBadRequest:
+		return s.noDataStream(got)
+	}
+	return s.refusal(got)
+}
+
+func (s *Sink) noDataStream(a answer) *sinks.Error {
+	verdict, reason := judge(&itemAnswer{Status: http.StatusNotFound, Error: readFailure(a.body)}, s.known())
+	return &sinks.Error{Verdict: verdict, Status: http.StatusNotFound, Reason: reason}
+}
+
+// withoutLooking goes on where the credentials may not see data streams: they may be able to write all the same.
+func (s *Sink) withoutLooking(a answer) *sinks.Error {
+	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "the data stream could not be looked for; records are written all the same",
+		slog.String("data_stream", s.options.DataStream), slog.Int("status", a.status),
+		slog.String("do", "give the user's role the index permissions indices:admin/data_stream/get and indices:admin/data_stream/create on it"))
+	return nil
+}

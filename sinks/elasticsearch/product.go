@@ -1,0 +1,114 @@
+package elasticsearch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// A Product is a server that has the bulk API. The differences between both matter where data streams are made: OpenSearch does not
+// know the parameter require_data_stream, and refuses some fields of index templates.
+type Product string
+
+// The products. "" and Auto stand for the one that answers.
+const (
+	Auto          Product = "auto"
+	Elasticsearch Product = "elasticsearch"
+	OpenSearch    Product = "opensearch"
+)
+
+// String returns the product's name for people.
+func (p Product) String() string {
+	if p == OpenSearch {
+		return "OpenSearch"
+	}
+	return "Elasticsearch"
+}
+
+// detect asks a cluster which product it is, unless the settings say it.
+//
+// Elasticsearch names itself in a header of every answer, whatever the credentials may do. OpenSearch names itself in the answer to
+// GET /, which credentials may lack the permission for.
+func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product, *sinks.Error) {
+	if p := s.options.Product; p == Elasticsearch || p == OpenSearch {
+		return p, nil
+	}
+	var buffer bytes.Buffer
+	got, _, err := s.ask(ctx, by, request{doing: "reach " + s.products(), method: http.MethodGet, path: "/"}, &buffer)
+	if err != nil {
+		return "", err
+	}
+	if got.header.Get("X-Elastic-Product") == "Elasticsearch" {
+		return Elasticsearch, nil
+	}
+	var root struct {
+		Version struct{ Distribution string }
+		Tagline string
+	}
+	switch {
+	case got.status == http.StatusOK && json.Unmarshal(got.body, &root) == nil &&
+		(root.Version.Distribution == "opensearch" || strings.Contains(root.Tagline, "OpenSearch")):
+		return OpenSearch, nil
+	case got.status == http.StatusForbidden && readFailure(got.body).Type == "security_exception":
+		return OpenSearch, nil // its security plugin; Elasticsearch's answer would have the header
+	case got.status != http.StatusOK:
+		return "", s.refusal(got)
+	}
+	return "", &sinks.Error{Verdict: sinks.Misconfigured,
+		Reason: "what answers there is neither Elasticsearch nor OpenSearch, or a proxy before it removes the header X-Elastic-Product: " +
+			"correct urls or the proxy, or set product"}
+}
+
+// products returns the name of the product for errors, as far as it is known.
+func (s *Sink) products() string {
+	if p := s.product.Load(); p != nil {
+		return p.String()
+	}
+	if s.options.Product == OpenSearch || s.options.Product == Elasticsearch {
+		return s.options.Product.String()
+	}
+	return "Elasticsearch or OpenSearch"
+}
+
+// known returns the options, with the product that was found.
+func (s *Sink) known() Options {
+	o := s.options
+	if p := s.product.Load(); p != nil {
+		o.Product = *p
+	}
+	return o
+}
+
+// prepare finds out which product it is, and makes sure that the index template is there, once for each sink. It fails only where
+// writing would fail too.
+func (s *Sink) prepare(ctx context.Context) *sinks.Error {
+	s.prepareMu.Lock() // whoever comes second waits for it
+	defer s.prepareMu.Unlock()
+	if s.prepared {
+		return nil
+	}
+	product, err := s.detect(ctx, s.client)
+	if err != nil {
+		return err
+	}
+	s.product.Store(&product)
+	s.bulkPath = bulkPath(s.options, product)
+	if s.options.ManageTemplate {
+		if err := s.installTemplate(ctx, product); err != nil {
+			return err
+		}
+	}
+	if product == OpenSearch {
+		if err := s.ensureDataStream(ctx); err != nil {
+			return err
+		}
+	}
+	s.prepared = true
+	return nil
+}
