@@ -283,7 +283,11 @@ func isTimeout(err error) bool {
 
 func (p *peer) proxyStep(failure *Error) (s Step, good bool) {
 	s.Name = StepProxy
-	s.fact("%s://%s, as the environment says", p.via.Scheme, p.via.Host)
+	source := "as the environment says"
+	if p.viaSet {
+		source = "as proxy says"
+	}
+	s.fact("%s://%s, %s", p.via.Scheme, p.via.Host, source)
 	if p.via.User != nil {
 		s.fact("with a user and a password")
 	}

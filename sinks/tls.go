@@ -12,7 +12,7 @@ import (
 
 // TLS is how a sink speaks TLS with its drain. The zero value trusts the system's authorities, has
 // no client certificate, and expects the certificate to be for the host of the drain's address.
-// There is no way to turn verification off.
+// There is no way to turn verification off: a fingerprint is another way to verify.
 type TLS struct {
 	// CAFile holds the only authorities to trust, in PEM form; "" for the system's.
 	CAFile string
@@ -22,6 +22,10 @@ type TLS struct {
 	// ServerName is the name that the drain's certificate must be for, where it is another than the
 	// host of its address.
 	ServerName string
+	// FingerprintSHA256 is that of the drain's certificate in DER, in hexadecimal digits with or without colons, or several of these
+	// with commas between. Then the drain has to have this certificate, and neither its authority nor its names count. It takes the
+	// place of CAFile.
+	FingerprintSHA256 string
 }
 
 // Config reads the files and makes a configuration for connections: TLS 1.2 or later, the drain's
@@ -45,6 +49,17 @@ func (t TLS) Config() (*tls.Config, error) {
 			return nil, err
 		}
 		config.RootCAs = pool
+	}
+	if t.FingerprintSHA256 != "" {
+		if t.CAFile != "" {
+			return nil, RefuseSetting("fingerprint_sha256", "stands beside ca_file, and takes its place; expected one of both")
+		}
+		pins, err := parseFingerprints(t.FingerprintSHA256)
+		if err != nil {
+			return nil, err
+		}
+		config.InsecureSkipVerify = true // what verifies is verifyPinned, for resumed sessions too
+		config.VerifyConnection = func(state tls.ConnectionState) error { return verifyPinned(pins, state) }
 	}
 	switch {
 	case t.CertFile == "" && t.KeyFile == "":

@@ -27,7 +27,7 @@ func closedEarly(err error) bool {
 // another, on which it writes nothing and so reads what the drain has to say. It returns the alert,
 // or cause where there is none.
 func (r *Transport) diagnose(request *http.Request, cause error) error {
-	if via, err := http.ProxyFromEnvironment(request); err != nil || via != nil || request.URL.Scheme != "https" {
+	if via, err := r.route.of(request); err != nil || via != nil || request.URL.Scheme != "https" {
 		return cause
 	}
 	config, err := r.tls.Config()

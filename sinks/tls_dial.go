@@ -8,8 +8,20 @@ import (
 	"net"
 )
 
-// dialTLS connects to a drain without a proxy between. Its handshake is net/http's own, but for the connection that comes of it.
+// dialTLS connects to a drain without a proxy between, or to a proxy that speaks TLS.
 func (r *Transport) dialTLS(ctx context.Context, config *tls.Config, network, address string) (net.Conn, error) {
+	if r.isProxy(address) {
+		return r.dialProxy(ctx, network, address)
+	}
+	conn, err := r.handshake(ctx, config, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &bodyConn{conn}, nil
+}
+
+// handshake connects and does the TLS handshake, as net/http itself does.
+func (r *Transport) handshake(ctx context.Context, config *tls.Config, network, address string) (*tls.Conn, error) {
 	plain, err := r.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -26,7 +38,7 @@ func (r *Transport) dialTLS(ctx context.Context, config *tls.Config, network, ad
 		plain.Close()
 		return nil, err
 	}
-	return &bodyConn{conn}, nil
+	return conn, nil
 }
 
 // A bodyConn takes a body in memory as it is. Otherwise net/http makes a buffer of 32 KiB for each body, and copies it through that:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"syscall"
 )
 
@@ -35,6 +36,9 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 	}
 	if refused := (*proxyError)(nil); errors.As(err, &refused) {
 		return refused.verdict(doing)
+	}
+	if failed := (*proxyTLSError)(nil); errors.As(err, &failed) {
+		return failed.verdict(doing)
 	}
 	if what := tlsReason(err); what != "" {
 		return &Error{Verdict: Misconfigured, Reason: doing + ": " + what, Err: quotable(err)}
@@ -75,6 +79,7 @@ func tlsReason(err error) string {
 		return "what listens there does not speak TLS: correct the port, or switch TLS on at the drain"
 	}
 	var (
+		pin       *pinError
 		host      x509.HostnameError
 		authority x509.UnknownAuthorityError
 		invalid   x509.CertificateInvalidError
@@ -82,6 +87,12 @@ func tlsReason(err error) string {
 		any       *tls.CertificateVerificationError
 	)
 	switch {
+	case errors.As(err, &pin):
+		return "the drain's certificate has the SHA-256 fingerprint " + pin.got.String() +
+			", which is none of fingerprint_sha256: compare it with the certificate at the drain, and set fingerprint_sha256 to it if it was renewed there"
+	case errors.As(err, &host) && withoutNames(host.Certificate):
+		return "the drain's certificate has no subject alternative name (SAN), and its common name does not count: replace it by one with a SAN for " + printable(host.Host) +
+			", or set fingerprint_sha256 to " + fingerprintOf(host.Certificate).String() + ", if that is the certificate at the drain"
 	case errors.As(err, &host):
 		return "the drain's certificate is for another host name: correct the address, or set server_name to a name that the certificate has"
 	case errors.As(err, &authority):
@@ -93,7 +104,27 @@ func tlsReason(err error) string {
 	case errors.As(err, &any):
 		return "the drain's certificate cannot be verified: replace it, or set ca_file to the authority that signed it"
 	}
+	switch {
+	case isLocalAlert(err, alertNoRenegotiation):
+		return "the drain asks to renegotiate TLS, as servers do that demand a client certificate for some paths alone, and ttydrain never renegotiates: " +
+			"set the drain to ask for the certificate in the first handshake, for the whole host, or to speak TLS 1.3"
+	case strings.Contains(err.Error(), "server selected unadvertised ALPN protocol"): // of crypto/tls, with nothing of the peer's in it
+		return alpnReason
+	}
 	return alertReason(err)
+}
+
+const alpnReason = "the drain takes other protocols than HTTP/1.1 on this port (ALPN): allow http/1.1 there, or correct the port"
+
+// withoutNames reports whether a certificate is for no host at all.
+func withoutNames(c *x509.Certificate) bool {
+	return c != nil && len(c.DNSNames) == 0 && len(c.IPAddresses) == 0
+}
+
+// isLocalAlert reports whether a connection was ended by an alert that this side sent.
+func isLocalAlert(err error, alert tls.AlertError) bool {
+	local := (*net.OpError)(nil)
+	return errors.As(err, &local) && local.Op == "local error" && local.Err != nil && local.Err.Error() == alert.Error()
 }
 
 // TLS alerts (RFC 8446 §6) by which a drain refuses what this side is set to.
@@ -108,8 +139,10 @@ const (
 	alertAccessDenied           tls.AlertError = 49
 	alertProtocolVersion        tls.AlertError = 70
 	alertInsufficientSecurity   tls.AlertError = 71
+	alertNoRenegotiation        tls.AlertError = 100
 	alertUnrecognizedName       tls.AlertError = 112
 	alertCertificateRequired    tls.AlertError = 116
+	alertNoApplicationProtocol  tls.AlertError = 120
 )
 
 // alertReason is for alerts that the drain sent.
@@ -142,6 +175,8 @@ func alertReason(err error) string {
 		return "the drain ended the TLS handshake: set cert_file and key_file if it demands a client certificate, and allow TLS 1.2 or later with a modern cipher suite at the drain"
 	case is(alertProtocolVersion):
 		return "the drain speaks no TLS version from 1.2 on: allow TLS 1.2 or 1.3 at the drain"
+	case is(alertNoApplicationProtocol):
+		return alpnReason
 	case is(alertUnrecognizedName):
 		return "the drain does not know the host name: correct the address, or set server_name"
 	}

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -38,8 +37,8 @@ func JitteredLifetime(lifetime time.Duration) time.Duration {
 	return lifetime - rand.N(lifetime/5+1)
 }
 
-// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1, connections kept, the proxy from the environment (HTTPS_PROXY, HTTP_PROXY,
-// NO_PROXY), answers not decompressed.
+// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1, connections kept, a [Proxy].
+// Answers in gzip are decompressed, although none is asked for.
 //
 // HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its bodies are large, and in frames of
 // 16 KiB they cost both sides up to twice the processor time; and one lost packet holds up all requests.
@@ -52,15 +51,17 @@ type Transport struct {
 	tls      TLS
 	timeout  time.Duration
 	lifetime time.Duration
+	route    route
 
 	mu      sync.Mutex  // guards what follows
 	current *pool       // never nil
 	expires time.Time   // when current is replaced
 	ca      os.FileInfo // of CAFile when current was made; nil without one
 
-	openMu sync.Mutex // guards what follows; may be taken while mu is held
-	open   map[*openConn]struct{}
-	closed bool
+	openMu  sync.Mutex // guards what follows; may be taken while mu is held
+	open    map[*openConn]struct{}
+	proxies map[string]bool // addresses of proxies that speak TLS
+	closed  bool
 }
 
 // A pool is the connections of one lifetime.
@@ -78,18 +79,23 @@ type TransportOptions struct {
 	Timeout time.Duration
 	// Lifetime is how long a connection is used: see [JitteredLifetime].
 	Lifetime time.Duration
+	// Proxy is the way to the drain.
+	Proxy Proxy
 }
 
 // NewTransport reads the files and makes a transport. It connects to nothing.
 func NewTransport(o TransportOptions) (*Transport, error) {
-	r := &Transport{tls: o.TLS, timeout: o.Timeout, lifetime: o.Lifetime, open: make(map[*openConn]struct{})}
+	r := &Transport{tls: o.TLS, timeout: o.Timeout, lifetime: o.Lifetime,
+		open: make(map[*openConn]struct{}), proxies: make(map[string]bool)}
 	if r.tls.CAFile != "" {
 		// Before the file is read: if it changes in between, it is read once more than needed.
 		r.ca, _ = os.Stat(r.tls.CAFile)
 	}
 	var err error
-	r.current, err = r.make()
-	if err != nil {
+	if r.route, err = o.Proxy.route(); err != nil {
+		return nil, err
+	}
+	if r.current, err = r.make(); err != nil {
 		return nil, err
 	}
 	r.expires = time.Now().Add(JitteredLifetime(r.lifetime))
@@ -109,7 +115,7 @@ func (r *Transport) make() (*pool, error) {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &pool{Transport: &http.Transport{
-		Proxy: proxy,
+		Proxy: r.proxyOf,
 		OnProxyConnectResponse: func(ctx context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 			peerOf(ctx).update(func(p *peer) { p.proxyStatus = answer.StatusCode })
 			if answer.StatusCode != http.StatusOK {
@@ -151,6 +157,9 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	r.release(current)
 	if err != nil && closedEarly(err) {
 		err = r.diagnose(request, err)
+	}
+	if err == nil {
+		decompressed(response)
 	}
 	if tracing {
 		answered(request.Context(), response, err)
@@ -253,25 +262,4 @@ func (r *Transport) replace(now time.Time) bool {
 	r.current.CloseIdleConnections()
 	r.current, r.expires = next, now.Add(JitteredLifetime(r.lifetime))
 	return true
-}
-
-// A proxyError is a proxy's answer to CONNECT that is not 200.
-type proxyError struct{ status int }
-
-func (e *proxyError) Error() string {
-	return "the proxy answered " + strconv.Itoa(e.status)
-}
-
-func (e *proxyError) verdict(doing string) *Error {
-	v := &Error{Verdict: Misconfigured, Err: e}
-	switch e.status {
-	case http.StatusProxyAuthRequired, http.StatusUnauthorized:
-		v.Reason = doing + ": the proxy refuses the credentials: correct the user and password in HTTPS_PROXY"
-	case http.StatusForbidden, http.StatusMethodNotAllowed:
-		v.Reason = doing + ": the proxy does not permit this drain: permit it there, or add its host to NO_PROXY"
-	default:
-		v.Verdict = Retry
-		v.Reason = doing + ": the proxy has no connection to the drain: look into the proxy's log, or add the drain's host to NO_PROXY"
-	}
-	return v
 }

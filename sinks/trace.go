@@ -33,6 +33,7 @@ type peer struct {
 	fresh  bool   // the next event is the first one of a new connection
 
 	via         *url.URL // the proxy, or nil
+	viaSet      bool     // it is a setting, and not the environment's
 	proxyStatus int      // its answer to CONNECT, or 0
 
 	dns      *lookup    // nil where there was no name to look up, or nothing was tried
@@ -278,15 +279,6 @@ func (p *peer) sent(certificate *tls.Certificate) {
 			p.client = certificate
 		}
 	})
-}
-
-// proxy is that of the environment, told to the request's trace.
-func proxy(request *http.Request) (*url.URL, error) {
-	via, err := http.ProxyFromEnvironment(request)
-	if err == nil && via != nil { // what is there in the environment is the same for all requests to a peer
-		peerOf(request.Context()).update(func(p *peer) { p.via = via })
-	}
-	return via, err
 }
 
 // traced is the request with the hooks of the trace in its context.

@@ -55,9 +55,9 @@ func warnOfProxies(c *config.Config) {
 	schemes := make(map[string]bool) // of the drains' addresses
 	for _, d := range c.Drains {
 		switch {
-		case d.HTTPS != nil:
+		case d.HTTPS != nil && d.HTTPS.Proxy == nil:
 			schemes["https"] = true
-		case d.Elasticsearch != nil:
+		case d.Elasticsearch != nil && d.Elasticsearch.Proxy == nil:
 			for _, address := range d.Elasticsearch.URLs {
 				scheme, _, _ := strings.Cut(address.Reveal(), "://")
 				schemes[scheme] = true

@@ -72,7 +72,7 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 		}
 		return elasticsearch.New(elasticsearch.Options{
 			URLs: urls, Product: elasticsearch.Product(e.Product), DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
-			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime,
+			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Proxy: proxyOf(e.Proxy), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime,
 			ManageTemplate: e.ManageTemplate, Gzip: e.Compression == "gzip", MaxRequestBytes: int(e.MaxRequestBytes), Log: log,
 		})
 	case d.Syslog != nil:
@@ -103,8 +103,16 @@ func openHTTPS(d config.Drain) (sinks.Sink, error) {
 	}
 	return https.New(https.Options{
 		URL: h.URL.Reveal(), Username: h.Username, Password: h.Password.Reveal(), Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
-		TLS: sinks.TLS(h.TLS), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, Version: version(),
+		TLS: sinks.TLS(h.TLS), Proxy: proxyOf(h.Proxy), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, Version: version(),
 		MaxRequestBytes: int(h.MaxRequestBytes), MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
 		ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
 	})
+}
+
+// proxyOf returns the proxy of a drain; nil stands for that of the environment.
+func proxyOf(p *config.Proxy) sinks.Proxy {
+	if p == nil {
+		return sinks.Proxy{}
+	}
+	return sinks.Proxy{None: p.None, URL: p.URL.Reveal(), CAFile: p.CAFile}
 }

@@ -88,7 +88,7 @@ func TestCheckThroughProxy(t *testing.T) {
 	}{
 		{200, "✓ ok", "drain siem: can be reached"},
 		{407, "✗ failed", "do: correct the user and password in HTTPS_PROXY"},
-		{502, "✗ failed", "do: look into the proxy's log, or add the drain's host to NO_PROXY"},
+		{502, "✗ failed", "do: look into the proxy's log, set proxy to none, or add the drain's host to NO_PROXY"},
 	} {
 		proxy := httptest.NewServer(tunnel(t, test.status, drain.Listener.Addr().String()))
 		command := exec.Command(site.program, "check", "-c", site.config, "--connect")

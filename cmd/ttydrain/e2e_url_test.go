@@ -20,6 +20,7 @@ func TestSecretsInURLs(t *testing.T) {
 		`{name: file, type: https, url: "file:url"}`,
 		fmt.Sprintf(`{name: basic, type: https, url: "https://%s/", username: ada, password: %s5}`, dead, canary),
 		fmt.Sprintf(`{name: search, type: elasticsearch, urls: ["http://%s/%s6"]}`, dead, canary),
+		fmt.Sprintf(`{name: proxied, type: https, url: "https://name.invalid/", proxy: {url: "http://user:%s8@%s"}}`, canary, dead),
 		fmt.Sprintf(`{name: lookup, type: https, url: "https://name.invalid/%s7"}`, canary),
 	))
 	site.write(site.dir+"/url", fmt.Sprintf("https://%s/%s4\n", dead, canary))
@@ -37,7 +38,7 @@ func TestSecretsInURLs(t *testing.T) {
 
 	v := site.serve()
 	runTo(t, v.openssh(v.site.key, "web@127.0.0.1", "echo hello"))
-	for _, drain := range []string{"user", "file", "basic", "search", "lookup"} {
+	for _, drain := range []string{"user", "file", "basic", "search", "proxied", "lookup"} {
 		v.awaitFailure(drain)
 		got := runTo(t, exec.Command(site.program, "drains", "test", drain, "-c", site.config, "--admin", v.admin, "--output", "json"))
 		clean("drains test "+drain, got.stdout+got.stderr)

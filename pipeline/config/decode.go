@@ -106,6 +106,8 @@ func (d *decoder) value(n ast.Node, v reflect.Value, f *field, path string) {
 		if m, ok := d.mapping(n, f, path); ok {
 			d.structure(m, v, path)
 		}
+	case v.Kind() == reflect.Pointer && isText(n):
+		d.word(n, v, f, path)
 	case v.Kind() == reflect.Pointer:
 		if m, ok := d.mapping(n, f, path); ok {
 			v.Set(reflect.New(v.Type().Elem()))
@@ -120,6 +122,25 @@ func (d *decoder) value(n ast.Node, v reflect.Value, f *field, path string) {
 	default:
 		panic("config: no rule for a field of type " + v.Type().String())
 	}
+}
+
+// A worder is a struct that one word may stand for.
+type worder interface{ setWord(word string) bool }
+
+func isText(n ast.Node) bool {
+	_, _, ok := textOf(n)
+	return ok
+}
+
+// word decodes the one word that may stand for a mapping.
+func (d *decoder) word(n ast.Node, v reflect.Value, f *field, path string) {
+	text, _, _ := textOf(n)
+	whole := reflect.New(v.Type().Elem())
+	if w, ok := whole.Interface().(worder); ok && w.setWord(text) {
+		v.Set(whole)
+		return
+	}
+	d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
 }
 
 // mapping is the entries of a mapping, or a mistake.

@@ -83,6 +83,24 @@ type TLS struct {
 	KeyFile  string `yaml:"key_file" as:"path"`
 	// ServerName is checked against the server's certificate in place of the address's host.
 	ServerName string `yaml:"server_name"`
+	// FingerprintSHA256 is that of the server's certificate, which then needs no authority and no name; or several with commas between.
+	FingerprintSHA256 string `yaml:"fingerprint_sha256" want:"64 hexadecimal digits, as openssl x509 -noout -fingerprint -sha256 prints them"`
+}
+
+// Proxy is an HTTP or SOCKS proxy to a drain, in place of the one that the environment names.
+type Proxy struct {
+	// None is the word "none" in place of the mapping: there is no proxy, whatever the environment says.
+	None bool `yaml:"-"`
+	// URL may have credentials in it: it is never printed.
+	URL Secret `yaml:"url" rule:"required" as:"url" want:"a URL such as http://proxy.example.com:3128"`
+	// CAFile holds the PEM certificates to trust in the proxy's own certificate, where its URL begins with https.
+	CAFile string `yaml:"ca_file" as:"path"`
+}
+
+// setWord takes the word that may stand in place of the mapping.
+func (p *Proxy) setWord(word string) bool {
+	p.None = word == "none"
+	return p.None
 }
 
 // HTTPS is a drain that gets records as JSON by POST requests.
@@ -98,8 +116,9 @@ type HTTPS struct {
 	// MaxRequestBytes bounds the body of a request before compression.
 	MaxRequestBytes int64 `yaml:"max_request_bytes" as:"size" min:"1KB" max:"64MB"`
 	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
-	Concurrency int `yaml:"concurrency" min:"1" max:"64"`
-	TLS         TLS `yaml:",inline"`
+	Concurrency int    `yaml:"concurrency" min:"1" max:"64"`
+	Proxy       *Proxy `yaml:"proxy" want:"none, or a mapping with the url of a proxy"`
+	TLS         TLS    `yaml:",inline"`
 
 	// What follows has no setting of its own: presets set it. What it means, https.Options tells.
 
@@ -134,8 +153,9 @@ type Elasticsearch struct {
 	// ManageTemplate says that the drain installs the data stream's index template.
 	ManageTemplate bool `yaml:"manage_template"`
 	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
-	Concurrency int `yaml:"concurrency" min:"1" max:"64"`
-	TLS         TLS `yaml:",inline"`
+	Concurrency int    `yaml:"concurrency" min:"1" max:"64"`
+	Proxy       *Proxy `yaml:"proxy" want:"none, or a mapping with the url of a proxy"`
+	TLS         TLS    `yaml:",inline"`
 }
 
 func (e *Elasticsearch) setDefaults() {

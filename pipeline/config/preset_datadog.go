@@ -20,6 +20,7 @@ type Datadog struct {
 	// Tags are added to each log.
 	Tags        []string `yaml:"tags" want:"a list of tags, such as [env:production]"`
 	Compression string   `yaml:"compression" enum:"none|gzip"`
+	Proxy       *Proxy   `yaml:"proxy" want:"none, or a mapping with the url of a proxy"`
 	TLS         TLS      `yaml:",inline"`
 }
 
@@ -36,6 +37,7 @@ func (p *Datadog) finish(d *decoder, path string) {
 	d.checkURL(path+".url", p.URL)
 	d.notEmpty(path+".tags", len(p.Tags))
 	d.checkTags(path+".tags", p.Tags)
+	d.checkProxy(path+".proxy", p.Proxy)
 	d.checkTLS(path, &p.TLS)
 }
 
@@ -62,7 +64,7 @@ func (p *Datadog) https() *HTTPS {
 		url = NewSecret("https://http-intake.logs." + p.Site + "/api/v2/logs")
 	}
 	return &HTTPS{
-		URL: url, Format: "array", Compression: p.Compression, TLS: p.TLS,
+		URL: url, Format: "array", Compression: p.Compression, Proxy: p.Proxy, TLS: p.TLS,
 		Headers:         map[string]Secret{"DD-API-KEY": p.APIKey},
 		MaxRequestBytes: 5_000_000, MaxRequestRecords: 1000, MaxRecordBytes: 1_000_000,
 		Shape: &Shape{Message: "message", Milliseconds: "timestamp", Level: "status", Host: "hostname",

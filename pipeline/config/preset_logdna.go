@@ -20,6 +20,7 @@ type LogDNA struct {
 	// Tags are added to each request.
 	Tags        []string `yaml:"tags" want:"a list of tags, such as [production]"`
 	Compression string   `yaml:"compression" enum:"none|gzip"`
+	Proxy       *Proxy   `yaml:"proxy" want:"none, or a mapping with the url of a proxy"`
 	TLS         TLS      `yaml:",inline"`
 }
 
@@ -39,6 +40,7 @@ func (p *LogDNA) finish(d *decoder, path string) {
 	d.checkPrintable(path+".hostname", p.Hostname)
 	d.notEmpty(path+".tags", len(p.Tags))
 	d.checkTags(path+".tags", p.Tags)
+	d.checkProxy(path+".proxy", p.Proxy)
 	d.checkTLS(path, &p.TLS)
 }
 
@@ -57,7 +59,7 @@ func (p *LogDNA) https() *HTTPS {
 		query.Set("tags", strings.Join(p.Tags, ","))
 	}
 	return &HTTPS{
-		URL: NewSecret(p.URL.Reveal() + "?" + query.Encode()), Format: "array", Compression: p.Compression, TLS: p.TLS,
+		URL: NewSecret(p.URL.Reveal() + "?" + query.Encode()), Format: "array", Compression: p.Compression, Proxy: p.Proxy, TLS: p.TLS,
 		Headers:         map[string]Secret{"apikey": p.IngestionKey},
 		MaxRequestBytes: 2 << 20, ArrayField: "lines",
 		Shape: &Shape{Message: "line", MaxMessageBytes: 32_000, Milliseconds: "timestamp", Level: "level",

@@ -14,6 +14,7 @@ type SumoLogic struct {
 	SourceName  string `yaml:"source_name"`
 	SourceHost  string `yaml:"source_host"`
 	Compression string `yaml:"compression" enum:"none|gzip"`
+	Proxy       *Proxy `yaml:"proxy" want:"none, or a mapping with the url of a proxy"`
 	TLS         TLS    `yaml:",inline"`
 }
 
@@ -26,6 +27,7 @@ func (p *SumoLogic) finish(d *decoder, path string) {
 	d.checkPrintable(path+".category", p.Category)
 	d.checkPrintable(path+".source_name", p.SourceName)
 	d.checkPrintable(path+".source_host", p.SourceHost)
+	d.checkProxy(path+".proxy", p.Proxy)
 	d.checkTLS(path, &p.TLS)
 }
 
@@ -48,7 +50,7 @@ func (p *SumoLogic) https() *HTTPS {
 		}
 	}
 	return &HTTPS{
-		URL: p.URL, Format: "ndjson", Compression: p.Compression, TLS: p.TLS, Headers: headers,
+		URL: p.URL, Format: "ndjson", Compression: p.Compression, Proxy: p.Proxy, TLS: p.TLS, Headers: headers,
 		MaxRequestBytes: 1_000_000,
 	}
 }

@@ -44,7 +44,7 @@ func (t *TLS) check(d *decoder, secure bool) {
 	if secure {
 		return
 	}
-	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name"} {
+	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name", "fingerprint_sha256"} {
 		if at := join("docker", name); d.usable(at) {
 			d.refuse(at, "is for TLS, and the host is a socket; expected a host such as tcp://docker.example.com:2376, or this left out")
 		}

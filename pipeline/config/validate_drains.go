@@ -120,6 +120,7 @@ func (h *HTTPS) finish(d *decoder, path string) {
 			d.refuse(at, "stands beside a user in url; expected one of both")
 		}
 	}
+	d.checkProxy(path+".proxy", h.Proxy)
 	d.checkTLS(path, &h.TLS)
 }
 
@@ -181,6 +182,7 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 	if at := path + ".data_stream"; d.usable(at) && (!dataStreamForm.MatchString(e.DataStream) || len(e.DataStream) > 255) {
 		d.refuse(at, "%s is no name of a data stream; expected lower case without spaces and any of \\ / * ? \" < > | , # : and with none of - _ + . first, such as logs-ssh-default", quote(e.DataStream))
 	}
+	d.checkProxy(path+".proxy", e.Proxy)
 	d.checkTLS(path, &e.TLS)
 	d.checkTLSUsed(path, secure)
 }
@@ -213,6 +215,26 @@ func (d *decoder) checkTokenLength(path string, token Secret, maxMessage int64) 
 	}
 }
 
+// checkProxy checks a proxy of a drain's own.
+func (d *decoder) checkProxy(path string, p *Proxy) {
+	if p == nil || p.None {
+		return
+	}
+	at, ca := path+".url", path+".ca_file"
+	if d.usable(at) {
+		u, problem := parseSecretURL(p.URL, "http", "https", "socks5", "socks5h")
+		switch {
+		case problem != "":
+			d.refuse(at, "%s", problem)
+		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+			d.refuse(at, "has something behind its host and port; expected http://HOST:PORT")
+		case u.Scheme != "https" && d.usable(ca):
+			d.refuse(ca, "is for a proxy with https://; expected that, or this left out")
+		}
+	}
+	d.checkFile(ca, p.CAFile)
+}
+
 // checkUsername refuses what basic authentication cannot send (RFC 7617 §2).
 func (d *decoder) checkUsername(path, name string) {
 	d.checkPrintable(path, name)
@@ -234,7 +256,7 @@ func (d *decoder) checkTLSUsed(path string, secure bool) {
 	if secure {
 		return
 	}
-	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name"} {
+	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name", "fingerprint_sha256"} {
 		if at := join(path, name); d.usable(at) {
 			d.refuse(at, "is for TLS, and no URL begins with https://; expected https:// there, or this left out")
 		}
@@ -242,7 +264,7 @@ func (d *decoder) checkTLSUsed(path string, secure bool) {
 }
 
 // ownHeaders are set by the drain itself.
-var ownHeaders = []string{"Connection", "Content-Encoding", "Content-Length", "Expect", "Host", "Idempotency-Key",
+var ownHeaders = []string{"Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Expect", "Host", "Idempotency-Key",
 	"Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
 var headerForm = lateForm("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$") // a token: RFC 9110 §5.6.2

@@ -203,6 +203,7 @@ func (s *Search) ask(ctx context.Context, c *elastictransport.Client, method, pa
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	request.Header.Set("Accept-Encoding", sinks.Identity)
 	response, err := c.Perform(request)
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {

@@ -2,6 +2,7 @@ package elasticsearch
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -304,9 +305,9 @@ func TestProxyLimit(t *testing.T) {
 	}))
 	defer proxy.Close()
 	batch := entries(6000)
-	for _, gzip := range []bool{false, true} {
+	for _, packed := range []bool{false, true} {
 		dataStream := node.DataStream(t)
-		s := newSink(t, Options{URLs: []string{proxy.URL}, DataStream: dataStream, ManageTemplate: true, MaxRequestBytes: 4 << 20, Gzip: gzip})
+		s := newSink(t, Options{URLs: []string{proxy.URL}, DataStream: dataStream, ManageTemplate: true, MaxRequestBytes: 4 << 20, Gzip: packed})
 		for range 3 {
 			err := write(t, s, batch)
 			if e := failure(t, err); e.Verdict != sinks.TooLarge || e.Status != 413 || !strings.Contains(e.Reason, "max_request_bytes") {
@@ -331,9 +332,54 @@ func TestProxyLimit(t *testing.T) {
 		}
 		halve(batch)
 		if got := len(node.Search(t, dataStream, nil)); got != len(batch) {
-			t.Errorf("gzip %v: the data stream holds %d records, want %d", gzip, got, len(batch))
+			t.Errorf("gzip %v: the data stream holds %d records, want %d", packed, got, len(batch))
 		}
 	}
+}
+
+// TestCompressedAnswers has a proxy that compresses all answers, whatever the requests say.
+func TestCompressedAnswers(t *testing.T) {
+	node := nodes.Node(t, estest.Options{})
+	to, err := url.Parse(node.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoding := "gzip"
+	asked := make(map[string]bool) // the proxy has one request at a time
+	reverse := httputil.NewSingleHostReverseProxy(to)
+	reverse.ModifyResponse = func(r *http.Response) error {
+		asked[r.Request.Header.Get("Accept-Encoding")] = true
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		z.Write(data)
+		z.Close()
+		r.Body, r.ContentLength = io.NopCloser(&packed), int64(packed.Len())
+		r.Header.Set("Content-Encoding", encoding)
+		r.Header.Set("Content-Length", fmt.Sprint(packed.Len()))
+		return nil
+	}
+	proxy := httptest.NewServer(reverse)
+	defer proxy.Close()
+	dataStream := node.DataStream(t)
+	s := newSink(t, Options{URLs: []string{proxy.URL}, DataStream: dataStream, ManageTemplate: true})
+	if err := s.Probe(t.Context()); err != nil {
+		t.Errorf("Probe: %v", err)
+	}
+	batch := entries(100)
+	mustWrite(t, s, batch)
+	mustWrite(t, s, batch)
+	if got := len(node.Search(t, dataStream, nil)); got != len(batch) {
+		t.Errorf("the data stream holds %d records, want %d", got, len(batch))
+	}
+	if len(asked) != 1 || !asked["identity"] {
+		t.Errorf("requests accepted %v", asked)
+	}
+	encoding = "br"
+	wantFailure(t, write(t, s, batch), sinks.Misconfigured, 200, "the answer is compressed, although none was asked for")
 }
 
 func TestTransportFailures(t *testing.T) {

@@ -32,7 +32,7 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 	case status == http.StatusForbidden:
 		e.Verdict, e.Reason = sinks.Misconfigured, says+privileges(o)
 	case status == http.StatusProxyAuthRequired:
-		e.Verdict, e.Reason = sinks.Misconfigured, says+"the proxy refuses the credentials: correct the user and password in HTTP_PROXY"
+		e.Verdict, e.Reason = sinks.Misconfigured, says+"the proxy refuses the credentials: correct the user and password in HTTP_PROXY, or in proxy"
 	case status == http.StatusMisdirectedRequest:
 		e.Verdict, e.Reason = sinks.Misconfigured, says+"what answers there does not serve this host name on the connection: set urls and server_name to the same host"
 	case status == http.StatusUnavailableForLegalReasons:

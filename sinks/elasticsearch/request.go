@@ -3,6 +3,7 @@ package elasticsearch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -47,6 +48,7 @@ func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, 
 	if err != nil {
 		return answer{}, true, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": the settings make no valid URL: correct urls", Err: err}
 	}
+	hr.Header.Set("Accept-Encoding", sinks.Identity)
 	var open atomic.Int32
 	if len(r.body) > 0 {
 		hr.ContentLength = int64(len(r.body))
@@ -70,6 +72,9 @@ func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, 
 	}
 	released = open.Load() == 0
 	switch {
+	case errors.Is(err, sinks.ErrEncoding):
+		return answer{}, released, &sinks.Error{Verdict: sinks.Misconfigured, Status: got.StatusCode,
+			Reason: r.doing + ": the answer is compressed, although none was asked for: have the proxy before the cluster pass Accept-Encoding on"}
 	case err != nil:
 		e := sinks.TransportError(ctx, r.doing, err)
 		if !connected.Load() {

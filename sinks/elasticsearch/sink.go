@@ -39,6 +39,8 @@ type Options struct {
 
 	// TLS is for URLs with https.
 	TLS sinks.TLS
+	// Proxy is the way to the cluster.
+	Proxy sinks.Proxy
 	// Timeout bounds each request from its begin to the end of the answer; 0 for one minute.
 	Timeout time.Duration
 	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
@@ -86,7 +88,7 @@ func New(o Options) (*Sink, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	transport, err := sinks.NewTransport(sinks.TransportOptions{TLS: o.TLS, Lifetime: o.ConnectionLifetime})
+	transport, err := sinks.NewTransport(sinks.TransportOptions{TLS: o.TLS, Lifetime: o.ConnectionLifetime, Proxy: o.Proxy})
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func classify(status int) (verdict sinks.Verdict, advice string) {
 	case http.StatusMethodNotAllowed:
 		return sinks.Misconfigured, "this path does not take POST: correct url"
 	case http.StatusProxyAuthRequired:
-		return sinks.Misconfigured, "the proxy refuses the credentials: correct the user and password in HTTPS_PROXY"
+		return sinks.Misconfigured, "the proxy refuses the credentials: correct the user and password in HTTPS_PROXY, or in proxy"
 	case http.StatusRequestTimeout:
 		return sinks.Retry, "the request took the drain too long: look into its log if it stays so"
 	case http.StatusTooEarly, http.StatusTooManyRequests:

@@ -86,7 +86,7 @@ func New(o Options) (*Sink, error) {
 	s.frame(o.ArrayField)
 	s.header = s.makeHeader(o, user)
 	var err error
-	if s.transport, err = sinks.NewTransport(sinks.TransportOptions{TLS: o.TLS, Lifetime: o.ConnectionLifetime}); err != nil {
+	if s.transport, err = sinks.NewTransport(sinks.TransportOptions{TLS: o.TLS, Lifetime: o.ConnectionLifetime, Proxy: o.Proxy}); err != nil {
 		return nil, err
 	}
 	s.senders.New = func() any { return &sender{sink: s, shaper: newShaper(o.Shape)} }

@@ -33,6 +33,8 @@ type Options struct {
 	// URL's user; the headers that belong to a message's framing are refused.
 	Headers http.Header
 	TLS     sinks.TLS
+	// Proxy is the way to the drain.
+	Proxy sinks.Proxy
 	// Timeout is for one request, from connecting to the end of the answer.
 	Timeout time.Duration
 	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
@@ -133,8 +135,9 @@ func splitURL(raw string) (*url.URL, *url.Userinfo) {
 // makeHeader returns the headers that all requests have in common.
 func (s *Sink) makeHeader(o Options, user *url.Userinfo) http.Header {
 	h := http.Header{
-		"Content-Type": {s.format.contentType()},
-		"User-Agent":   {"ttydrain/" + or(o.Version, "devel")},
+		"Accept-Encoding": {sinks.Identity},
+		"Content-Type":    {s.format.contentType()},
+		"User-Agent":      {"ttydrain/" + or(o.Version, "devel")},
 	}
 	if s.gzip {
 		h["Content-Encoding"] = []string{"gzip"}

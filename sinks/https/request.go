@@ -19,12 +19,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-const (
-	idempotencyKey = "Idempotency-Key"
-	// maxAnswer is how much of an answer is read, and thrown away, so that its connection can be
-	// used again. A longer one costs the connection.
-	maxAnswer = 64 << 10
-)
+const idempotencyKey = "Idempotency-Key"
 
 // request is a request without a body.
 func (s *Sink) request(ctx context.Context, method string, header http.Header) *http.Request {
@@ -41,10 +36,7 @@ func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Erro
 		return sinks.TransportError(ctx, "send to "+s.url.Host, err)
 	}
 	// The status line is the whole answer: whatever becomes of the rest changes nothing.
-	if response.Body != http.NoBody {
-		io.CopyN(io.Discard, response.Body, maxAnswer)
-		response.Body.Close()
-	}
+	sinks.Drain(response)
 	return judge(s.url.Host, response)
 }
 
