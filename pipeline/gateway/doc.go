@@ -25,6 +25,13 @@
 // The user name [NoApp] opens no app: a session of it tells the person which apps they may open. Whoever may open none is
 // refused like a stranger.
 //
+// [Limits] bound what a source may hold before its login, and a user after it; an admission decides by
+// them when a connection begins, when a user has signed, and when a session is opened. Where it refuses,
+// a refusalLog keeps the log short.
+//
+// Channel opens and global requests are handled in the order in which the client sent them: see
+// inWireOrder.
+//
 // A client that vanishes without a word is noticed when it was silent for the keepalive deadline: its connection is
 // then cut, as if it had broken.
 //
