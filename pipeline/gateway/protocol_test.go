@@ -390,7 +390,7 @@ func TestLatestSize(t *testing.T) {
 		t.Fatalf("%t, %v", ok, err)
 	}
 	close(look)
-	if size := wait(t, sizes, "the size"); size != (session.Size{Width: 1000, Height: 50}) {
+	if size := wait(t, sizes, "the size"); size != (session.Size{Width: 1000, Height: 50, PixelWidth: 640, PixelHeight: 480}) {
 		t.Errorf("size %v", size)
 	}
 }

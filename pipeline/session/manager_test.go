@@ -406,7 +406,10 @@ func TestWindowIsDragged(t *testing.T) {
 		if len(recorded) != 4 || recorded[0] != 100 || recorded[3] != 349 {
 			t.Errorf("recorded are widths of %v", recorded)
 		}
+		synctest.Wait() // control has seen the end
+		s.programs[0].mu.Lock()
 		resized := s.programs[0].resized
+		s.programs[0].mu.Unlock()
 		if len(resized) != 5 || resized[4] != (Size{349, 30, 3490, 600}) {
 			t.Errorf("resized to %v", resized)
 		}
