@@ -190,7 +190,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := os.Chmod(visible, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=4m", "-test.skip="+sameForAll)
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=10m", "-test.skip="+sameForAll)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "SANDBOX_TEST_VISIBLE="+visible)
 	cmd.SysProcAttr = credential(uint32(uid))

@@ -175,6 +175,24 @@ func TestUsersAreShared(t *testing.T) {
 	}
 }
 
+func TestUserRangeOverlap(t *testing.T) {
+	r := UserRange{Low: 300000, High: 365535}
+	for _, test := range []struct {
+		content string
+		ranges  bool
+		want    string
+	}{
+		{"root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n", false, ""},
+		{"root:x:0:0::/root:/bin/sh\ndb:x:300000:1000::/:/bin/sh\n", false, "db"},
+		{"staff:x:365535:\n", false, "staff"}, {"staff:x:365536:\n# a comment\n\nx:y:z\n", false, ""},
+		{"a:100000:65536\nb:231072:65536\n", true, ""}, {"a:100000:65536\nd:296608:65536\n", true, "d"}, {"e:365536:65536\n", true, ""}, {"f:365535:1\n", true, "f"},
+	} {
+		if got := r.overlap(test.content, test.ranges); got != test.want {
+			t.Errorf("%q: %q, want %q", test.content, got, test.want)
+		}
+	}
+}
+
 // TestUserLimitsAreOwn: one session takes all of what the kernel gives a user; others have theirs.
 func TestUserLimitsAreOwn(t *testing.T) {
 	const take = `

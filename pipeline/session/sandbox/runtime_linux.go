@@ -302,7 +302,9 @@ func (r *Runtime) Conceal() {
 
 // Close removes what the runtime has on the host. All sessions must have ended before.
 func (r *Runtime) Close() error {
-	r.closeUsers()
+	if r.users != nil {
+		r.users.close()
+	}
 	err := removeRun(r.dir)
 	r.lock.Close()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -66,18 +67,44 @@ func openUsers(r UserRange, dir string) (*users, error) {
 	return u, nil
 }
 
-// check reports why sessions cannot have the users of the range.
+// accountFiles have user and group IDs that are taken: by number in the third field, or as ranges of a
+// start and a length in the second and third (subuid(5)).
+func accountFiles() map[string]bool {
+	return map[string]bool{"/etc/passwd": false, "/etc/group": false, "/etc/subuid": true, "/etc/subgid": true}
+}
+
+// check reports why sessions cannot have the IDs of the range.
 func (r UserRange) check() error {
-	var uid int
-	a, taken := lookPasswd("/etc/passwd", func(fields []string) bool {
-		var err error
-		uid, err = strconv.Atoi(fields[2])
-		return err == nil && uid >= r.Low && uid <= r.High
-	})
-	if taken {
-		return fmt.Errorf("the range of user IDs has that of the account %s (%d)", a.Name, uid)
+	for file, ranges := range accountFiles() {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // there are no such IDs
+		}
+		if name := r.overlap(string(content), ranges); name != "" {
+			return fmt.Errorf("%s has IDs of the range for %s", file, name)
+		}
 	}
 	return nil
+}
+
+// overlap returns the name of the first line of an account file with IDs of the range, "" for none.
+func (r UserRange) overlap(content string, ranges bool) string {
+	for line := range strings.Lines(content) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) < 3 {
+			continue
+		}
+		first, err := strconv.Atoi(fields[2])
+		last := first
+		if ranges && err == nil {
+			first, err = strconv.Atoi(fields[1])
+			last += first - 1
+		}
+		if err == nil && first <= r.High && last >= r.Low {
+			return fields[0]
+		}
+	}
+	return ""
 }
 
 // take returns a user ID that no process and no other session has.
