@@ -86,17 +86,51 @@ func (t *terminal) disturb(y, x, end int, by []byte) {
 		return
 	}
 	young := true // none is found yet that is not in a text
+	looked := 0   // up to where hasStood has looked
 	for i := x; i < min(end, len(r.cells)); i++ {
 		c := &r.cells[i]
-		if c.at == 0 || !c.isContent() || by != nil && c.isPlain(by[i-x]) {
+		if !c.isContent() || by != nil && c.isPlain(by[i-x]) {
 			continue
 		}
-		if r.entered || t.clock.since(c.at) >= standing || young && t.wasTyped(r.cells[i:]) {
+		stood := false
+		if c.at == 0 { // the rest of its line may not be in a text yet
+			if i >= looked {
+				stood, looked = t.hasStood(r.cells, i)
+			}
+		} else {
+			stood = r.entered || t.clock.since(c.at) >= standing || young && t.wasTyped(r.cells[i:])
+			young = false
+		}
+		if stood {
 			t.keep(y, i)
 			return
 		}
-		young = false
 	}
+}
+
+// pane returns where the part of a row begins and ends that a cell is in: on the alternate screen,
+// that between the edges of panes.
+func (t *terminal) pane(cells []cell, x int) (begin, end int) {
+	if !t.alternate {
+		return 0, len(cells)
+	}
+	for begin = x; begin > 0 && cells[begin-1].rune != paneEdge; begin-- {
+	}
+	for end = x; end < len(cells) && cells[end].rune != paneEdge; end++ {
+	}
+	return begin, end
+}
+
+// hasStood reports whether something that is not in a text has stood in a cell's part of a row, and
+// where that ends.
+func (t *terminal) hasStood(cells []cell, x int) (stood bool, end int) {
+	begin, end := t.pane(cells, x)
+	for i := begin; i < end; i++ {
+		if c := &cells[i]; c.at > 0 && c.isContent() && t.clock.since(c.at) >= standing {
+			return true, end
+		}
+	}
+	return false, max(end, x+1)
 }
 
 // enter notes that what a full-screen program wrote to the cursor's row ends there: a person has
@@ -149,13 +183,7 @@ func (t *terminal) keep(y, x int) {
 	t.line = t.line[:0]
 	if first == last && t.alternate {
 		cells := s.rows[y].cells
-		begin, end := x, x
-		for begin > 0 && cells[begin-1].rune != paneEdge {
-			begin--
-		}
-		for end < len(cells) && cells[end].rune != paneEdge {
-			end++
-		}
+		begin, end := t.pane(cells, x)
 		t.line = t.marks.appendCells(t.line, cells[begin:end])
 		forgetArrivals(cells[begin:end])
 	} else {

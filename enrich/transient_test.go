@@ -56,6 +56,7 @@ func TestTransients(t *testing.T) {
 		{"a corrected word", screening{"$ make tset", moment, "\b\b\best\r\n"}, "⌫⟦$ make tset⟧ ⏎ $ make test"},
 		{"over the edge", screening{"$ " + strings.Repeat("long ", 15), moment, "\x1b[A\r\x1b[Jls\r\n"}, "⌫⟦$ " + strings.TrimSpace(strings.Repeat("long ", 15)) + "⟧ ⏎ ls"},
 		{"it was in the text before", screening{"$ secret", MaxAge, "\r\x1b[Kls\r\n"}, "$ secret|ls"},
+		{"its beginning was in the text before", screening{"$ rm", MaxAge, " -rf /srv", moment, "\r# ls\x1b[K\r\n"}, "$ rm|⌫⟦$ rm -rf /srv⟧ ⏎ # ls"},
 		{"a fast progress bar", bar(blink), "⌫⟦95% ###################⟧ ⏎ done"},
 		{"a slow progress bar", bar(4 * moment)[:6], "⌫⟦5% #⟧ ⏎ 10% ##"},
 		{"a spinner", join(typed("|\b/\b-\b\\\b|\b/\b-\b", blink), screening{"done\r\n"}), "done"},
