@@ -83,6 +83,32 @@ func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sin
 	return nil, nil
 }
 
+// settle has the sink deliver again what it has found out to be lost, until the drain has it.
+func (d *delivery) settle(ctx context.Context) {
+	for lost := false; ; lost = true {
+		d.await(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		err := d.sink.Write(ctx, nil)
+		switch {
+		case err == nil && lost:
+			d.works()
+			return
+		case err == nil, ctx.Err() != nil:
+			return
+		}
+		failed := sinks.AsError(err)
+		if failed.Verdict == sinks.Misconfigured {
+			d.misconfigured(failed.Reason, failed.Status, err)
+			d.failed(ctx, err, d.slow, failed.RetryAfter, maxWait)
+			continue
+		}
+		d.state.fail(schema.DrainRetrying, err)
+		d.failed(ctx, err, d.fast, failed.RetryAfter, maxWait)
+	}
+}
+
 // timedOut reports whether the drain did not confirm entries in time.
 func timedOut(e *sinks.Error) bool {
 	return e.TimedOut > 0 || e.Status == 0 && errors.Is(e, context.DeadlineExceeded)

@@ -43,7 +43,7 @@ type routing struct {
 
 // A result is what became of a batch.
 type result struct {
-	batch *batch
+	batch *batch        // nil for the end of settle
 	left  []sinks.Entry // as deliver gives them
 	err   error
 }
@@ -91,6 +91,7 @@ func (r *routing) run(ctx context.Context, segments <-chan fetched) error {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	wanted, leaving := r.lease.Wanted(), false
+	settled := time.Now()
 	for {
 		if leaving && r.flying == 0 {
 			return bus.ErrLeaseWanted
@@ -124,12 +125,40 @@ func (r *routing) run(ctx context.Context, segments <-chan fetched) error {
 			if err := r.save(ctx, r.lease, r.safe); err != nil {
 				return err
 			}
+			if now := time.Now(); r.drain.Unconfirmed && !leaving && now.Sub(settled) >= settleEvery {
+				settled = now
+				r.settle(ctx)
+			}
 		case <-wanted:
 			leaving, wanted = true, nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// settleEvery is how often a sink whose drain confirms nothing is asked for records that are lost.
+const settleEvery = time.Second
+
+// settle has the sink deliver again what it has found out to be lost, if there is nothing else to
+// deliver.
+func (r *routing) settle(ctx context.Context) {
+	if r.flying > 0 || len(r.window.waiting) > 0 {
+		return
+	}
+	select {
+	case <-r.slots:
+	default:
+		return
+	}
+	r.flying++
+	go func() { // ends when the drain has all, or with ctx
+		d := delivery{worker: r.worker}
+		d.settle(ctx)
+		d.end()
+		r.slots <- struct{}{}
+		r.results <- result{}
+	}()
 }
 
 // parkedMost bounds how many batches wait at a time with a record that the drain refuses, while
@@ -234,6 +263,9 @@ func (r *routing) park(ctx context.Context, parked bool) (slot bool) {
 // took takes the result of a batch.
 func (r *routing) took(done result) error {
 	b := done.batch
+	if b == nil {
+		return nil
+	}
 	if done.err != nil {
 		r.note(b.entries, done.left)
 		b.split(done.left, r.beyond)

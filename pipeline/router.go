@@ -40,6 +40,10 @@ type Drain struct {
 	// Alone says that a sink sends each record by itself, so that few are worth a write beside others. Otherwise
 	// it is better to wait until many can be sent together.
 	Alone bool
+	// Unconfirmed says that the drain's protocol confirms no record, so that the sink can find out
+	// after a write that records are lost. Where nothing else is to be delivered, it is asked to
+	// deliver them again, by writes of no entries.
+	Unconfirmed bool
 	// Timeout is how long the sink gives the drain for one request, or for a batch where it sends
 	// that as a whole; 0 for half a minute. Batches become smaller where the drain comes close to
 	// it.

@@ -41,6 +41,8 @@ func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 		routed.Writers, routed.Alone = d.HTTPS.Concurrency, d.HTTPS.Format == string(https.JSON)
 	case d.Elasticsearch != nil:
 		routed.Writers = d.Elasticsearch.Concurrency
+	case d.Syslog != nil:
+		routed.Unconfirmed = d.Syslog.Protocol != "relp"
 	}
 	for _, stack := range orAny(d.Match.Stacks) {
 		for _, app := range orAny(d.Match.Apps) {

@@ -71,10 +71,12 @@
 // its connection has proven itself by staying open for [Options.ConnectionGrace] (of more than 8 MiB only
 // the last batch). When a connection ends earlier without this side's wish, the next Write returns Retry.
 // The one after sends what is kept once more, in front of its batch and with the same sequenceIds, and
-// returns only when that connection has proven itself, or Retry again. Each connection thus costs at
-// most one repeat of what is kept and of one batch.
+// returns only when that connection has proven itself, or Retry again. Where no batch follows, a Write
+// without entries does the same. Each connection thus costs at most one repeat of what is kept and of
+// one batch.
 //
-// What this does not guarantee: if this process ends or the drain's settings change before the repeat, if
+// What this does not guarantee: if this process ends, the drain's settings change or another process
+// takes the drain over before the repeat, if
 // the server or the load balancer takes longer than the grace time before it ends the connection, or if
 // a load balancer buffers more than 8 MiB, such bytes are lost, and a server's own queue can lose
 // messages that it had read. Syslog over TCP has nothing against this. The gap shows in the sequences,

@@ -46,16 +46,17 @@ func New(o Options) (*Sink, error) {
 }
 
 // Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte, or by RELP
-// that the drain has confirmed every message. An
+// that the drain has confirmed every message. Without entries, it delivers again what a connection that
+// ended early may have lost. An
 // error is an *[sinks.Error]: the verdict is Misconfigured where TLS failed for a reason that somebody has
 // to remove, otherwise Retry. Its Items are the entries that were not confirmed, where the drain confirmed
 // the first ones, by RELP or before it confirmed nothing more for the timeout. One whose verdict is TooLarge is about entries
 // whose parts do not fit into Options.MaxMessageBytes: all others are delivered.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	if s.options.Protocol == RELP {
+	switch {
+	case len(batch) == 0:
+		return s.settle(ctx)
+	case s.options.Protocol == RELP:
 		return s.writeRELP(ctx, batch)
 	}
 	data := s.batch.encode(batch)
@@ -82,6 +83,27 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	return s.batch.refused()
 }
 
+// settle delivers again what a connection that ended early may have lost, without another batch.
+func (s *Sink) settle(ctx context.Context) error {
+	if s.conn != nil && s.conn.answers == nil && s.conn.hasEnded() {
+		if err := s.disconnect(ctx); err != nil {
+			return err
+		}
+	}
+	if !s.suspect {
+		return nil
+	}
+	if s.conn == nil {
+		if err := s.connect(ctx); err != nil {
+			return err
+		}
+	}
+	if failure := s.deliver(ctx, s.history.pieces(), nil); failure != nil {
+		return failure
+	}
+	return nil
+}
+
 // connect connects within the timeout.
 func (s *Sink) connect(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, errConnect)
@@ -91,9 +113,13 @@ func (s *Sink) connect(ctx context.Context) (err error) {
 }
 
 // deliver sends what the connections before may have lost, where this is the first delivery of its
-// connection, and a batch.
+// connection, and a batch, which may be empty.
 func (s *Sink) deliver(ctx context.Context, again [][]byte, data []byte) *sinks.Error {
-	confirmed, at, failure := s.conn.deliver(ctx, s.options.Timeout, append(again, data)...)
+	pieces := again
+	if len(data) > 0 {
+		pieces = append(pieces, data)
+	}
+	confirmed, at, failure := s.conn.deliver(ctx, s.options.Timeout, pieces...)
 	if failure != nil {
 		return s.failed(failure, again, data, confirmed, at)
 	}
@@ -131,12 +157,15 @@ func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirm
 		s.history.resent(at)
 		s.history.keep(endedAt)
 	}
-	if entries = s.batch.confirmed(confirmed); entries > 0 {
+	if len(data) > 0 {
+		entries = s.batch.confirmed(confirmed)
+	}
+	if entries > 0 {
 		s.history.add(bytes.Clone(data[:s.batch.ends[entries-1]]), at)
 		s.history.keep(endedAt)
 	}
 	s.suspect = !s.history.empty()
-	if stalled(failure) {
+	if len(data) > 0 && stalled(failure) {
 		failure.TimedOut = len(s.batch.ends) - entries
 	}
 	return s.batch.unconfirmed(failure, entries)
