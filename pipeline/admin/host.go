@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 )
 
-// maxHost bounds what is logged of a Host header: longer than any name of DNS.
+// maxHost is the maximum of bytes that are logged of a Host header. No DNS name is as long.
 const maxHost = 300
 
 // misdirected is the answer to a request for a host that is not this server's.
@@ -46,7 +46,7 @@ func hostOf(host string) string {
 	return strings.TrimSuffix(strings.Trim(host, "[]"), ".")
 }
 
-// guardHost answers only requests for this server. Others are logged, as seldom as wrong tokens are.
+// guardHost answers only requests for this server. Others are logged at the rate of wrong tokens.
 func (o *Options) guardHost(next http.Handler) http.Handler {
 	others := console.NewAttempts(o.TrustedProxies)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
