@@ -21,7 +21,7 @@ type Gateway struct {
 	// AcceptEnv are the names of environment variables that clients may set; "*" stands for any
 	// characters, "?" for one (the syntax of path.Match without its brackets).
 	AcceptEnv []string `yaml:"accept_env"`
-	// Banner says which sessions begin with the lines of the banner.
+	// Banner selects the sessions that begin with the lines of the banner.
 	Banner string `yaml:"banner" enum:"always|interactive|none"`
 	// StopTimeout limits how long sessions may take to end when the gateway stops.
 	StopTimeout time.Duration `yaml:"stop_timeout" max:"1h"`
@@ -122,7 +122,7 @@ func (g *Gateway) finishHostKeys(d *decoder) {
 		case kind != "":
 			types[kind] = file
 		case missing:
-			types[ssh.KeyAlgoED25519] = file // which is what is created
+			types[ssh.KeyAlgoED25519] = file // the type that is created
 		}
 	}
 }

@@ -48,7 +48,7 @@ type admission struct {
 	penalties6  penaltyTable
 }
 
-// A holding is what a user holds.
+// A holding counts a user's connections and sessions.
 type holding struct{ connections, sessions int }
 
 func newAdmission(l Limits, metrics *Metrics) *admission {

@@ -113,7 +113,7 @@ func TestHostKeys(t *testing.T) {
 			t.Errorf("%s=%s: status %d: %s", option, algorithm, status, stderr)
 		}
 	}
-	// Where a cipher needs a MAC, it is none of SHA-1, and of what is encrypted.
+	// A cipher that needs a MAC gets none of SHA-1, and none of plain text.
 	_, stderr, status := result(t, s.openssh(s.adaKey, "-o", "Ciphers=aes128-ctr", "-o", "MACs=hmac-sha1,hmac-sha2-256", "web@127.0.0.1", "true"), nil)
 	if status != 255 || !strings.Contains(string(stderr), "no matching MAC") {
 		t.Errorf("MACs: status %d: %s", status, stderr)

@@ -234,7 +234,7 @@ func (c *channel) signal(payload []byte) error {
 	}
 }
 
-// closeOutput tells the session that the client takes no more output: its own output was closed, as
+// closeOutput reports to the session that the client takes no more output: its own was closed, as
 // "| head" does. OpenSSH's client says so to servers whose version begins with OpenSSH.
 func (c *channel) closeOutput() {
 	select {

@@ -98,7 +98,7 @@ func (c *connection) login(a *attempt) *ssh.ServerConfig {
 	config := c.gateway.config
 	config.MaxAuthTries = c.gateway.limits().MaxAuthTries
 	config.AuthLogCallback = func(meta ssh.ConnMetadata, method string, err error) {
-		if err == nil { // the client is not told before this returns
+		if err == nil { // the client gets the answer after this has returned
 			c.heard.hold()
 		}
 		a.app = meta.User()

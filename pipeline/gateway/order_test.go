@@ -14,7 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// A corked connection keeps what is written to it, to send all of it at once.
+// A corked connection keeps written bytes, to send all of them at once.
 type corked struct {
 	net.Conn
 
@@ -41,7 +41,7 @@ func (c *corked) cork() {
 	c.on, c.writes = true, make(chan struct{}, 100)
 }
 
-// uncork sends what was kept in one write.
+// uncork sends the kept bytes in one write.
 func (c *corked) uncork() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -173,7 +173,7 @@ func (p *process) Resize(size session.Size) error {
 	return nil
 }
 
-// brokenPipeGrace is how long a command that got SIGPIPE may write on before it is killed.
+// brokenPipeGrace is the time in which a command that got SIGPIPE may write on before it is killed.
 const brokenPipeGrace = time.Second
 
 // CloseOutput drops standard output from now on. The pipe itself is the daemon's, which reads it to
