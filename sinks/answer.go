@@ -9,14 +9,16 @@ import (
 	"time"
 )
 
-// Identity is the value of the header Accept-Encoding by which sinks ask for answers that are not compressed.
+// Identity is the value of the header Accept-Encoding by which sinks ask for answers that are not
+// compressed.
 const Identity = "identity"
 
 // ErrEncoding is the error of reading an answer that is compressed in a way that nobody asked for.
 var ErrEncoding = errors.New("the answer is compressed, although none was asked for")
 
-// decompressed returns an answer whose body is not compressed: proxies compress answers although a request says Accept-Encoding:
-// identity. Of an encoding that is not gzip, reading the body fails with [ErrEncoding].
+// decompressed returns an answer whose body is not compressed: proxies compress answers although a
+// request says Accept-Encoding: identity. Of an encoding that is not gzip, reading the body fails
+// with [ErrEncoding].
 func decompressed(response *http.Response) {
 	encoding := strings.ToLower(strings.TrimSpace(response.Header.Get("Content-Encoding")))
 	if encoding == "" || encoding == Identity || response.Body == http.NoBody {
@@ -50,14 +52,16 @@ func (b *encodedBody) Read(p []byte) (int, error) {
 }
 
 const (
-	// drainBytes is how much of an answer is read, and thrown away, so that its connection can be used again. A longer one costs the
-	// connection.
+	// drainBytes is how much of an answer is read, and thrown away, so that its connection can be
+	// used again. A longer one costs the connection.
 	drainBytes = 64 << 10
-	// drainTime is how long that may take. An answer without a length goes on until its connection ends, which may be never.
+	// drainTime is how long that may take. An answer without a length goes on until its connection
+	// ends, which may be never.
 	drainTime = time.Second
 )
 
-// Drain reads what is left of an answer of which the status alone counts, and closes it. It takes bounded time.
+// Drain reads what is left of an answer of which the status alone counts, and closes it. It takes
+// bounded time.
 func Drain(response *http.Response) {
 	if response.Body == http.NoBody {
 		return

@@ -11,14 +11,16 @@ import (
 	"strconv"
 )
 
-// A Proxy says how a drain that speaks HTTP is reached. The zero value takes the proxy that the environment names (HTTPS_PROXY,
-// HTTP_PROXY, NO_PROXY), if any.
+// A Proxy says how a drain that speaks HTTP is reached. The zero value takes the proxy that the
+// environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), if any.
 type Proxy struct {
 	// None: there is no proxy, whatever the environment says.
 	None bool
-	// URL is the proxy's: http, https, socks5 or socks5h, perhaps with a user and a password. It is a secret.
+	// URL is the proxy's: http, https, socks5 or socks5h, perhaps with a user and a password. It is
+	// a secret.
 	URL string
-	// CAFile holds the only authorities to trust in the proxy's own certificate, in PEM form; "" for the system's.
+	// CAFile holds the only authorities to trust in the proxy's own certificate, in PEM form; ""
+	// for the system's.
 	CAFile string
 }
 
@@ -88,8 +90,8 @@ func (r *Transport) isProxy(address string) bool {
 	return r.proxies[address]
 }
 
-// dialProxy connects to a proxy that speaks TLS. Nothing of the drain's own TLS settings is for it: neither the name, the authorities and
-// the fingerprint, nor the client certificate.
+// dialProxy connects to a proxy that speaks TLS. Nothing of the drain's own TLS settings is for it:
+// neither the name, the authorities and the fingerprint, nor the client certificate.
 func (r *Transport) dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := r.handshake(ctx, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.route.roots}, network, address)
 	if err != nil {

@@ -46,8 +46,8 @@ func tunnels(t *testing.T, count *atomic.Int32) http.HandlerFunc {
 	}
 }
 
-// TestProxySetting reaches a drain through proxies that are settings. The name, the authority and the client certificate that are for
-// the drain are never for the proxy, and the other way round.
+// TestProxySetting reaches a drain through proxies that are settings. The name, the authority and
+// the client certificate that are for the drain are never for the proxy, and the other way round.
 func TestProxySetting(t *testing.T) {
 	drainAuthority, proxyAuthority := sinktest.NewAuthority(t), sinktest.NewAuthority(t)
 	drain := server(t, drainAuthority, nil, hour(), "drain.example.com")

@@ -24,7 +24,8 @@ func (e *SettingError) Error() string { return e.Setting + " " + e.Problem }
 
 func (e *SettingError) Unwrap() error { return e.Err }
 
-// SettingsWithin puts the name of a mapping in front of the settings that err reports: "ca_file" becomes "oidc.ca_file".
+// SettingsWithin puts the name of a mapping in front of the settings that err reports: "ca_file"
+// becomes "oidc.ca_file".
 func SettingsWithin(mapping string, err error) error {
 	var all []error
 	for _, one := range SettingErrors(err) {
@@ -36,7 +37,8 @@ func SettingsWithin(mapping string, err error) error {
 	return errors.Join(all...)
 }
 
-// SettingErrors returns the errors that err joins or wraps: each [*SettingError] on its own. Where there is none, that is err itself.
+// SettingErrors returns the errors that err joins or wraps: each [*SettingError] on its own. Where
+// there is none, that is err itself.
 func SettingErrors(err error) []error {
 	if found := settingErrors(err); len(found) > 0 || err == nil {
 		return found

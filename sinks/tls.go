@@ -22,9 +22,9 @@ type TLS struct {
 	// ServerName is the name that the drain's certificate must be for, where it is another than the
 	// host of its address.
 	ServerName string
-	// FingerprintSHA256 is that of the drain's certificate in DER, in hexadecimal digits with or without colons, or several of these
-	// with commas between. Then the drain has to have this certificate, and neither its authority nor its names count. It takes the
-	// place of CAFile.
+	// FingerprintSHA256 is that of the drain's certificate in DER, in hexadecimal digits with or
+	// without colons, or several of these with commas between. Then the drain has to have this
+	// certificate, and neither its authority nor its names count. It takes the place of CAFile.
 	FingerprintSHA256 string
 }
 

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// A fingerprint is the SHA-256 digest of a certificate in DER, as `openssl x509 -noout -fingerprint -sha256` prints it.
+// A fingerprint is the SHA-256 digest of a certificate in DER, as `openssl x509 -noout -fingerprint
+// -sha256` prints it.
 type fingerprint [sha256.Size]byte
 
 func (f fingerprint) String() string { return hex.EncodeToString(f[:]) }

@@ -36,7 +36,8 @@ func withColons(digits string) string {
 	return strings.Join(pairs, ":")
 }
 
-// TestFingerprint pins certificates that nothing else would verify: of an unknown authority, without any name.
+// TestFingerprint pins certificates that nothing else would verify: of an unknown authority,
+// without any name.
 func TestFingerprint(t *testing.T) {
 	authority := sinktest.NewAuthority(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

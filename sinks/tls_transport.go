@@ -28,8 +28,9 @@ const (
 // DefaultLifetime is how long connections to drains are used.
 const DefaultLifetime = 10 * time.Minute
 
-// JitteredLifetime returns how long a connection is used whose lifetime is set: a random duration from four fifths of it to all of
-// it, so that not all connections of all processes are made anew at once. 0 stands for [DefaultLifetime].
+// JitteredLifetime returns how long a connection is used whose lifetime is set: a random duration
+// from four fifths of it to all of it, so that not all connections of all processes are made anew
+// at once. 0 stands for [DefaultLifetime].
 func JitteredLifetime(lifetime time.Duration) time.Duration {
 	if lifetime <= 0 {
 		lifetime = DefaultLifetime
@@ -37,14 +38,15 @@ func JitteredLifetime(lifetime time.Duration) time.Duration {
 	return lifetime - rand.N(lifetime/5+1)
 }
 
-// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1, connections kept, a [Proxy].
-// Answers in gzip are decompressed, although none is asked for.
+// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1,
+// connections kept, a [Proxy]. Answers in gzip are decompressed, although none is asked for.
 //
 // HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its bodies are large, and in frames of
 // 16 KiB they cost both sides up to twice the processor time; and one lost packet holds up all requests.
 //
-// Connections have a lifetime: from its end on, requests go over new ones, for which the name is looked up again. Requests in flight
-// end on the old ones, which are then closed. Without it a connection that is never idle would never follow a name that moved.
+// Connections have a lifetime: from its end on, requests go over new ones, for which the name is
+// looked up again. Requests in flight end on the old ones, which are then closed. Without it a
+// connection that is never idle would never follow a name that moved.
 //
 // As a RoundTripper it follows no redirect. Its errors are for [TransportError]: their text can quote the drain.
 type Transport struct {
@@ -74,8 +76,8 @@ type pool struct {
 // TransportOptions are the settings of a [Transport].
 type TransportOptions struct {
 	TLS TLS
-	// Timeout is how long the drain may take from having the request to the first byte of its answer; 0 for as long as the
-	// request's context lasts.
+	// Timeout is how long the drain may take from having the request to the first byte of its
+	// answer; 0 for as long as the request's context lasts.
 	Timeout time.Duration
 	// Lifetime is how long a connection is used: see [JitteredLifetime].
 	Lifetime time.Duration
@@ -167,9 +169,10 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// release notes that a call of RoundTrip has returned. Of a retired pool, the last one has the connections closed: those that are idle
-// now, and each of the others when its answer has been read. Before that it would not do, since net/http keeps connections again
-// from each new request on.
+// release notes that a call of RoundTrip has returned. Of a retired pool, the last one has the
+// connections closed: those that are idle now, and each of the others when its answer has been
+// read. Before that it would not do, since net/http keeps connections again from each new request
+// on.
 func (r *Transport) release(p *pool) {
 	r.mu.Lock()
 	p.calls--
@@ -250,12 +253,13 @@ func (r *Transport) Renew() {
 	}
 }
 
-// replace has requests from now on go over new connections, and reports whether it could. Those of requests in flight are closed
-// when these end. r.mu is held.
+// replace has requests from now on go over new connections, and reports whether it could. Those of
+// requests in flight are closed when these end. r.mu is held.
 func (r *Transport) replace(now time.Time) bool {
 	next, err := r.make()
 	if err != nil {
-		// Somebody is writing a file just now, or it is spoiled: what was trusted stays so, and the next request tries again.
+		// Somebody is writing a file just now, or it is spoiled: what was trusted stays so, and the
+		// next request tries again.
 		return false
 	}
 	r.current.retired = true

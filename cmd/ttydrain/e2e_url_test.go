@@ -9,8 +9,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// TestSecretsInURLs has drains whose URLs hold secrets: as user and password, in the path and in the query, from the environment and
-// from a file. Nothing that ttydrain prints or answers has any of them.
+// TestSecretsInURLs has drains whose URLs hold secrets: as user and password, in the path and in
+// the query, from the environment and from a file. Nothing that ttydrain prints or answers has any
+// of them.
 func TestSecretsInURLs(t *testing.T) {
 	t.Parallel()
 	const canary = "canary7f3a"

@@ -21,9 +21,10 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// verifyParts makes the parts of ttydrain that a configuration describes, by the functions by which serve makes them, and reports
-// what they refuse. It connects to nothing, listens nowhere and creates no file. What depends on the host at the moment of the
-// start remains for serve: ports that are taken, a store that is in use, the features that the sandbox requires.
+// verifyParts makes the parts of ttydrain that a configuration describes, by the functions by which
+// serve makes them, and reports what they refuse. It connects to nothing, listens nowhere and
+// creates no file. What depends on the host at the moment of the start remains for serve: ports
+// that are taken, a store that is in use, the features that the sandbox requires.
 func verifyParts(c *config.Config, refuse config.Refuse) {
 	report := func(path string, err error) {
 		for _, one := range sinks.SettingErrors(err) {

@@ -47,7 +47,8 @@ var goodValues = map[string][]string{
 	"timeout":            {"5s"},
 }
 
-// hostileValues are tried everywhere. They are the mistakes that people make, and those that nobody means.
+// hostileValues are tried everywhere. They are the mistakes that people make, and those that nobody
+// means.
 var hostileValues = []string{
 	"", " ", "a b", "ApiKey abc", "a\tb", "a\nb", "x\n", "schlüssel", "a\u0085b", "a\x7fb", "a:b:c", ":", "a:", "/", ".", "..", "~", "*", "[", "a]b", "%zz", "${", "$${X}",
 	"file:", "file:missing", "file:newlines", "http://u:p@127.0.0.1:9", "https://u s:p@h/", "https://h:99999/", "https://h:0/", "https://h/#f", "https://h/?", "https://h/a b",
@@ -127,7 +128,8 @@ func (g generator) value(name string, t reflect.Type, tag reflect.StructTag) any
 	return g.structure(t)
 }
 
-// settle leaves what a test can start alone: no cluster, ports that the kernel chooses, one of each kind of drain's name.
+// settle leaves what a test can start alone: no cluster, ports that the kernel chooses, one of each
+// kind of drain's name.
 func settle(m map[string]any) {
 	delete(m, "nats")
 	delete(m, "sandbox")
@@ -166,7 +168,8 @@ func keysFolder(t *testing.T) string {
 	return dir
 }
 
-// TestServeTakesWhatCheckPasses generates configurations. What check refuses has a place; with what it passes, serve can be made.
+// TestServeTakesWhatCheckPasses generates configurations. What check refuses has a place; with what
+// it passes, serve can be made.
 func TestServeTakesWhatCheckPasses(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
 	keys := keysFolder(t)

@@ -26,13 +26,15 @@ func PublicNKey(seed []byte) (string, error) {
 	return pair.PublicKey()
 }
 
-// CheckNKeySeed reports what keeps data from being the file of [Options.NKeySeedFile]. The error quotes nothing of it.
+// CheckNKeySeed reports what keeps data from being the file of [Options.NKeySeedFile]. The error
+// quotes nothing of it.
 func CheckNKeySeed(data []byte) error {
 	_, err := PublicNKey(data)
 	return err
 }
 
-// CheckCredentials reports what keeps data from being the file of [Options.CredentialsFile]. The error quotes nothing of it.
+// CheckCredentials reports what keeps data from being the file of [Options.CredentialsFile]. The
+// error quotes nothing of it.
 func CheckCredentials(data []byte) error {
 	token, err := nkeys.ParseDecoratedJWT(data)
 	if err != nil || token == "" {

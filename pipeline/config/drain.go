@@ -83,17 +83,20 @@ type TLS struct {
 	KeyFile  string `yaml:"key_file" as:"path"`
 	// ServerName is checked against the server's certificate in place of the address's host.
 	ServerName string `yaml:"server_name"`
-	// FingerprintSHA256 is that of the server's certificate, which then needs no authority and no name; or several with commas between.
+	// FingerprintSHA256 is that of the server's certificate, which then needs no authority and no
+	// name; or several with commas between.
 	FingerprintSHA256 string `yaml:"fingerprint_sha256" want:"64 hexadecimal digits, as openssl x509 -noout -fingerprint -sha256 prints them"`
 }
 
 // Proxy is an HTTP or SOCKS proxy to a drain, in place of the one that the environment names.
 type Proxy struct {
-	// None is the word "none" in place of the mapping: there is no proxy, whatever the environment says.
+	// None is the word "none" in place of the mapping: there is no proxy, whatever the environment
+	// says.
 	None bool `yaml:"-"`
 	// URL may have credentials in it: it is never printed.
 	URL Secret `yaml:"url" rule:"required" as:"url" want:"a URL such as http://proxy.example.com:3128"`
-	// CAFile holds the PEM certificates to trust in the proxy's own certificate, where its URL begins with https.
+	// CAFile holds the PEM certificates to trust in the proxy's own certificate, where its URL
+	// begins with https.
 	CAFile string `yaml:"ca_file" as:"path"`
 }
 
@@ -105,7 +108,8 @@ func (p *Proxy) setWord(word string) bool {
 
 // HTTPS is a drain that gets records as JSON by POST requests.
 type HTTPS struct {
-	// URL is where requests are posted to, over TLS only. It may have credentials in it, or a token: it is never printed.
+	// URL is where requests are posted to, over TLS only. It may have credentials in it, or a
+	// token: it is never printed.
 	URL         Secret            `yaml:"url" as:"url" rule:"required" want:"a URL that starts with https://, as a string, ${NAME} or file:PATH"`
 	Format      string            `yaml:"format" enum:"json|ndjson|array"`
 	Compression string            `yaml:"compression" enum:"none|gzip"`

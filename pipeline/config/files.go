@@ -117,7 +117,8 @@ func checkFolder(path string) error {
 	return nil
 }
 
-// checkCreatable returns an error where a path that does not exist can never be made: something above it is no folder.
+// checkCreatable returns an error where a path that does not exist can never be made: something
+// above it is no folder.
 func checkCreatable(path string) error {
 	for {
 		parent := filepath.Dir(path)

@@ -27,16 +27,18 @@ func Load(path string) (*Config, error) {
 	return c, err
 }
 
-// Refuse reports that the setting at a path, such as "drains[0].api_key", is not accepted. The message continues a sentence that
-// begins with the path. Where a mistake is known already in that setting, or in what holds it, nothing is added.
+// Refuse reports that the setting at a path, such as "drains[0].api_key", is not accepted. The
+// message continues a sentence that begins with the path. Where a mistake is known already in that
+// setting, or in what holds it, nothing is added.
 type Refuse func(path, message string)
 
-// Verify makes the parts of ttydrain that a configuration describes, and reports what their constructors refuse. With mistakes in
-// the configuration, a part of it is incomplete.
+// Verify makes the parts of ttydrain that a configuration describes, and reports what their
+// constructors refuse. With mistakes in the configuration, a part of it is incomplete.
 type Verify func(c *Config, refuse Refuse)
 
-// LoadFiles is [Load] for a program that runs with the configuration. It also returns the files whose change can make a difference,
-// with mistakes too. verify runs after all other checks; nil for none.
+// LoadFiles is [Load] for a program that runs with the configuration. It also returns the files
+// whose change can make a difference, with mistakes too. verify runs after all other checks; nil
+// for none.
 func LoadFiles(path string, verify Verify) (*Config, Files, error) {
 	d := newDecoder(path)
 	d.verify = verify
@@ -84,7 +86,8 @@ func (d *decoder) runVerify(c *Config) {
 	})
 }
 
-// known reports whether a mistake was found in the value at path, in one inside of it, or in what holds it.
+// known reports whether a mistake was found in the value at path, in one inside of it, or in what
+// holds it.
 func (d *decoder) known(path string) bool {
 	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool { return within(m.Path, path) || within(path, m.Path) })
 }

@@ -47,7 +47,8 @@ func (d *decoder) checkURL(path string, secret Secret) *url.URL {
 	return u
 }
 
-// parseSecretURL is parseURL for a URL that may have credentials in it. The problem quotes nothing of it.
+// parseSecretURL is parseURL for a URL that may have credentials in it. The problem quotes nothing
+// of it.
 func parseSecretURL(secret Secret, schemes ...string) (u *url.URL, problem string) {
 	text := secret.Reveal()
 	if !slices.ContainsFunc(schemes, func(s string) bool { return strings.HasPrefix(strings.ToLower(text), s+"://") }) {

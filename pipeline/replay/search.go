@@ -85,7 +85,8 @@ func (s *Search) Read(ctx context.Context, v Visitor) error {
 type pointInTime struct {
 	id   string
 	path string // by which it is closed
-	// tie orders documents of the same operation and sequence: each page begins after the last document of the one before.
+	// tie orders documents of the same operation and sequence: each page begins after the last
+	// document of the one before.
 	tie []any
 }
 
@@ -96,8 +97,8 @@ func (p *pointInTime) deletion() any {
 	return map[string]any{"pit_id": []string{p.id}}
 }
 
-// open opens a point in time. OpenSearch has another path for that, and no order of the documents' own. An answer of Elasticsearch
-// always has the header that names it.
+// open opens a point in time. OpenSearch has another path for that, and no order of the documents'
+// own. An answer of Elasticsearch always has the header that names it.
 func (s *Search) open(ctx context.Context, c *elastictransport.Client) (*pointInTime, error) {
 	var point struct {
 		ID    string `json:"id"`

@@ -45,8 +45,9 @@
 //
 // # OpenSearch
 //
-// The sink asks the server which [Product] it is, before the first record. OpenSearch knows no require_data_stream, so that the sink
-// creates the data stream explicitly; its index template is [OpenSearchTemplate]; it has no API keys.
+// The sink asks the server which [Product] it is, before the first record. OpenSearch knows no
+// require_data_stream, so that the sink creates the data stream explicitly; its index template is
+// [OpenSearchTemplate]; it has no API keys.
 //
 // # Not guaranteed
 //

@@ -11,11 +11,13 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// customTemplate is the component template with settings of an operator's own. IndexTemplate takes it in where it exists.
+// customTemplate is the component template with settings of an operator's own. IndexTemplate takes
+// it in where it exists.
 const customTemplate = "ttydrain@custom"
 
-// ensureCustom reports whether OpenSearch has the component template for settings of an operator's own. It creates an empty one where
-// there is none, since an index template of OpenSearch cannot take in one that may be missing.
+// ensureCustom reports whether OpenSearch has the component template for settings of an operator's
+// own. It creates an empty one where there is none, since an index template of OpenSearch cannot
+// take in one that may be missing.
 func (s *Sink) ensureCustom(ctx context.Context) bool {
 	var buffer bytes.Buffer
 	path := "/_component_template/" + url.PathEscape(customTemplate)
@@ -29,8 +31,9 @@ func (s *Sink) ensureCustom(ctx context.Context) bool {
 	return err == nil && got.status == http.StatusOK
 }
 
-// ensureDataStream makes sure that OpenSearch has the data stream. A bulk request would create an ordinary index with guessed types
-// where no index template says otherwise, and OpenSearch knows no parameter that forbids it.
+// ensureDataStream makes sure that OpenSearch has the data stream. A bulk request would create an
+// ordinary index with guessed types where no index template says otherwise, and OpenSearch knows no
+// parameter that forbids it.
 func (s *Sink) ensureDataStream(ctx context.Context) *sinks.Error {
 	name := s.options.DataStream
 	var buffer bytes.Buffer
@@ -71,7 +74,8 @@ func (s *Sink) noDataStream(a answer) *sinks.Error {
 	return &sinks.Error{Verdict: verdict, Status: http.StatusNotFound, Reason: reason}
 }
 
-// withoutLooking goes on where the credentials may not see data streams: they may be able to write all the same.
+// withoutLooking goes on where the credentials may not see data streams: they may be able to write
+// all the same.
 func (s *Sink) withoutLooking(a answer) *sinks.Error {
 	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "the data stream could not be looked for; records are written all the same",
 		slog.String("data_stream", s.options.DataStream), slog.Int("status", a.status),

@@ -23,7 +23,8 @@ func TestOpenSearchConformance(t *testing.T) {
 	})
 }
 
-// TestOpenSearch writes to a node of OpenSearch with the settings that Elasticsearch takes, and with the product named.
+// TestOpenSearch writes to a node of OpenSearch with the settings that Elasticsearch takes, and
+// with the product named.
 func TestOpenSearch(t *testing.T) {
 	node := nodes.Node(t, estest.Options{OpenSearch: true})
 	for _, product := range []Product{"", Auto, OpenSearch} {
@@ -93,7 +94,8 @@ func TestOpenSearchNoDataStream(t *testing.T) {
 	wantFailure(t, write(t, s, entries(3)), sinks.Misconfigured, 404, "is no data stream")
 }
 
-// TestOpenSearchItems has answers about single records: mapping errors, an absent pipeline, a block.
+// TestOpenSearchItems has answers about single records: mapping errors, an absent pipeline, a
+// block.
 func TestOpenSearchItems(t *testing.T) {
 	node := nodes.Node(t, estest.Options{OpenSearch: true})
 	dataStream := node.DataStream(t)
@@ -116,7 +118,8 @@ func TestOpenSearchItems(t *testing.T) {
 	wantFailure(t, write(t, s, withTexts("5")), sinks.Retry, 403, "the index takes no writes")
 }
 
-// TestOpenSearchBehindProxies has proxies with answers of their own to GET /. What they pass on is real.
+// TestOpenSearchBehindProxies has proxies with answers of their own to GET /. What they pass on is
+// real.
 func TestOpenSearchBehindProxies(t *testing.T) {
 	node := nodes.Node(t, estest.Options{OpenSearch: true})
 	to, err := url.Parse(node.URL)
@@ -180,8 +183,8 @@ func TestOpenSearchSteps(t *testing.T) {
 	}
 }
 
-// TestReadBack reads more than a page from data streams in which every record is twice: in the backing index that was written to
-// when an answer was lost, and in the one after it.
+// TestReadBack reads more than a page from data streams in which every record is twice: in the
+// backing index that was written to when an answer was lost, and in the one after it.
 func TestReadBack(t *testing.T) {
 	for _, o := range []estest.Options{{}, {OpenSearch: true}} {
 		node := nodes.Node(t, o)

@@ -11,7 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// Check returns every mistake in the options, each a [*sinks.SettingError]; nil if there is none. It does not read the TLS files.
+// Check returns every mistake in the options, each a [*sinks.SettingError]; nil if there is none.
+// It does not read the TLS files.
 func (o *Options) Check() error {
 	var wrong []error
 	refuse := func(setting, format string, args ...any) {
@@ -63,7 +64,8 @@ func (o *Options) Check() error {
 	return errors.Join(wrong...)
 }
 
-// checkURL returns what is wrong with one of the URLs; "" for nothing. It quotes nothing of it: it could have a password.
+// checkURL returns what is wrong with one of the URLs; "" for nothing. It quotes nothing of it: it
+// could have a password.
 func checkURL(text string) (problem string) {
 	u, err := url.Parse(text)
 	switch {
@@ -105,8 +107,8 @@ func checkAPIKey(key string) (problem string) {
 	return ""
 }
 
-// EncodedKey returns an API key in the form that the Authorization header has. ID:API_KEY is the form that Kibana shows for Beats
-// and Logstash; Base64 has no colon.
+// EncodedKey returns an API key in the form that the Authorization header has. ID:API_KEY is the
+// form that Kibana shows for Beats and Logstash; Base64 has no colon.
 func EncodedKey(key string) string {
 	if strings.Contains(key, ":") {
 		return base64.StdEncoding.EncodeToString([]byte(key))
@@ -114,7 +116,8 @@ func EncodedKey(key string) string {
 	return key
 }
 
-// CheckDataStream holds a name to Elasticsearch's rules for names of data streams. The error is a [*sinks.SettingError].
+// CheckDataStream holds a name to Elasticsearch's rules for names of data streams. The error is a
+// [*sinks.SettingError].
 func CheckDataStream(name string) error {
 	refuse := func(format string, args ...any) error { return sinks.RefuseSetting("data_stream", format, args...) }
 	switch {

@@ -12,8 +12,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A Product is a server that has the bulk API. The differences between both matter where data streams are made: OpenSearch does not
-// know the parameter require_data_stream, and refuses some fields of index templates.
+// A Product is a server that has the bulk API. The differences between both matter where data
+// streams are made: OpenSearch does not know the parameter require_data_stream, and refuses some
+// fields of index templates.
 type Product string
 
 // The products. "" and Auto stand for the one that answers.
@@ -33,8 +34,8 @@ func (p Product) String() string {
 
 // detect asks a cluster which product it is, unless the settings say it.
 //
-// Elasticsearch names itself in a header of every answer, whatever the credentials may do. OpenSearch names itself in the answer to
-// GET /, which credentials may lack the permission for.
+// Elasticsearch names itself in a header of every answer, whatever the credentials may do.
+// OpenSearch names itself in the answer to GET /, which credentials may lack the permission for.
 func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product, *sinks.Error) {
 	if p := s.options.Product; p == Elasticsearch || p == OpenSearch {
 		return p, nil
@@ -85,8 +86,8 @@ func (s *Sink) known() Options {
 	return o
 }
 
-// prepare finds out which product it is, and makes sure that the index template is there, once for each sink. It fails only where
-// writing would fail too.
+// prepare finds out which product it is, and makes sure that the index template is there, once for
+// each sink. It fails only where writing would fail too.
 func (s *Sink) prepare(ctx context.Context) *sinks.Error {
 	s.prepareMu.Lock() // whoever comes second waits for it
 	defer s.prepareMu.Unlock()

@@ -140,8 +140,8 @@ func bulkPath(o Options, p Product) string {
 		"filter_path": {"errors,items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason,error.type,error.reason"},
 	}
 	if p == Elasticsearch {
-		// Without it, and without a template, the first record would create an ordinary index with guessed types. OpenSearch does not
-		// know it: see ensureDataStream.
+		// Without it, and without a template, the first record would create an ordinary index with
+		// guessed types. OpenSearch does not know it: see ensureDataStream.
 		query.Set("require_data_stream", "true")
 	}
 	if o.Pipeline != "" {

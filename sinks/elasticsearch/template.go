@@ -30,8 +30,8 @@ func IndexTemplate(dataStream string) (name string, body []byte) {
 	return "ttydrain-" + dataStream, append(body, strings.TrimPrefix(templateJSON, "{")...)
 }
 
-// OpenSearchTemplate is [IndexTemplate] for OpenSearch, which refuses the fields that only Elasticsearch has. It knows no component
-// templates that may be missing, so that it names none.
+// OpenSearchTemplate is [IndexTemplate] for OpenSearch, which refuses the fields that only
+// Elasticsearch has. It knows no component templates that may be missing, so that it names none.
 func OpenSearchTemplate(dataStream string) (name string, body []byte) {
 	name, body = IndexTemplate(dataStream)
 	var template map[string]json.RawMessage
@@ -74,7 +74,8 @@ type templateHead struct {
 	} `json:"_meta"`
 }
 
-// installTemplate makes sure that the index template is there. It fails only where writing would fail too. s.prepareMu is held.
+// installTemplate makes sure that the index template is there. It fails only where writing would
+// fail too. s.prepareMu is held.
 func (s *Sink) installTemplate(ctx context.Context, p Product) *sinks.Error {
 	name, template := IndexTemplate(s.options.DataStream)
 	if p == OpenSearch {

@@ -13,8 +13,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// TestConnectionLifetime has a drain whose name moves while batches are written without a pause. The old server goes on accepting, as
-// a load balancer does that is being drained.
+// TestConnectionLifetime has a drain whose name moves while batches are written without a pause.
+// The old server goes on accepting, as a load balancer does that is being drained.
 func TestConnectionLifetime(t *testing.T) {
 	names := sinktest.NewNames(t, "127.0.0.1")
 	var opened, closed atomic.Int32 // connections of the old server

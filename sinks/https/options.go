@@ -44,11 +44,11 @@ type Options struct {
 	MaxRequestBytes int
 	// MaxRequestRecords is how many records a request may have; 0 for no limit.
 	MaxRequestRecords int
-	// MaxRecordBytes is how long one record's object may be, where a drain would cut a longer one: it is
-	// not sent, and has the verdict TooLarge. 0 for as long as a request.
+	// MaxRecordBytes is how long one record's object may be, where a drain would cut a longer one:
+	// it is not sent, and has the verdict TooLarge. 0 for as long as a request.
 	MaxRecordBytes int
-	// ArrayField puts the array of the format Array into an object, as the field of this name; "" sends
-	// the array itself.
+	// ArrayField puts the array of the format Array into an object, as the field of this name; ""
+	// sends the array itself.
 	ArrayField string
 	// Shape says how the objects differ from the records; nil for not at all.
 	Shape *Shape
@@ -56,7 +56,8 @@ type Options struct {
 	Version string
 }
 
-// Check returns every mistake in the options, each a [*sinks.SettingError]; nil if there is none. It does not read the TLS files.
+// Check returns every mistake in the options, each a [*sinks.SettingError]; nil if there is none.
+// It does not read the TLS files.
 func (o *Options) Check() error {
 	var wrong []error
 	refuse := func(setting, format string, args ...any) {

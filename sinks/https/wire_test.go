@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestAnswerWithoutEnd has a drain that answers 200 and keeps the answer open, without a length, until its client goes away. The
-// headers are the answer.
+// TestAnswerWithoutEnd has a drain that answers 200 and keeps the answer open, without a length,
+// until its client goes away. The headers are the answer.
 func TestAnswerWithoutEnd(t *testing.T) {
 	for name, headers := range map[string]http.Header{
 		"chunked": {},
@@ -36,7 +36,8 @@ func TestAnswerWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestAcceptEncoding asks for answers that are not compressed, and takes those that are compressed all the same.
+// TestAcceptEncoding asks for answers that are not compressed, and takes those that are compressed
+// all the same.
 func TestAcceptEncoding(t *testing.T) {
 	d := newDrain(t, settings{answer: func(w http.ResponseWriter, r *http.Request) {
 		var packed bytes.Buffer

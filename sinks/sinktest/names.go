@@ -11,8 +11,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Names is a name server that has one name, which can move. The Go resolver of this process asks it, and it alone, until the test
-// ends: tests that use it do not run in parallel with others.
+// Names is a name server that has one name, which can move. The Go resolver of this process asks
+// it, and it alone, until the test ends: tests that use it do not run in parallel with others.
 type Names struct {
 	// Name is the one name.
 	Name string

@@ -11,9 +11,10 @@
 //		…
 //	}
 //
-// The environment variable ELASTICSEARCH_URL names a node to use in place of one that is started, for tests that need no users, and
-// OPENSEARCH_URL one of OpenSearch. Where a node cannot be had, tests are skipped, loudly; with
-// TTYDRAIN_REQUIRE_SERVERS=1 they fail. README.md tells what the started node can and cannot do.
+// The environment variable ELASTICSEARCH_URL names a node to use in place of one that is started,
+// for tests that need no users, and OPENSEARCH_URL one of OpenSearch. Where a node cannot be had,
+// tests are skipped, loudly; with TTYDRAIN_REQUIRE_SERVERS=1 they fail. README.md tells what the
+// started node can and cannot do.
 package estest
 
 import (
