@@ -13,7 +13,7 @@ import (
 // compressed.
 const Identity = "identity"
 
-// ErrEncoding is the error of reading an answer that is compressed in a way that nobody asked for.
+// ErrEncoding is the error of reading an answer in an encoding that was not asked for.
 var ErrEncoding = errors.New("the answer is compressed, although none was asked for")
 
 // decompressed returns an answer whose body is not compressed: proxies compress answers although a
@@ -52,15 +52,15 @@ func (b *encodedBody) Read(p []byte) (int, error) {
 }
 
 const (
-	// drainBytes is how much of an answer is read, and thrown away, so that its connection can be
+	// drainBytes bounds how much of an answer is read, and thrown away, so that its connection can be
 	// used again. A longer one costs the connection.
 	drainBytes = 64 << 10
-	// drainTime is how long that may take. An answer without a length goes on until its connection
+	// drainTime bounds how long that takes. An answer without a length goes on until its connection
 	// ends, which may be never.
 	drainTime = time.Second
 )
 
-// Drain reads what is left of an answer of which the status alone counts, and closes it. It takes
+// Drain reads the rest of an answer of which only the status counts, and closes it. It takes
 // bounded time.
 func Drain(response *http.Response) {
 	if response.Body == http.NoBody {

@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-// A Proxy says how a drain that speaks HTTP is reached. The zero value takes the proxy that the
+// A Proxy is the proxy to a drain that speaks HTTP. The zero value takes the proxy that the
 // environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), if any.
 type Proxy struct {
 	// None: there is no proxy, whatever the environment says.
@@ -59,7 +59,7 @@ func (r *route) of(request *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(request)
 }
 
-// proxyOf is for [http.Transport]: the proxy of a request, which the request's trace is told of.
+// proxyOf returns the proxy of a request for [http.Transport], and notes it in the request's trace.
 func (r *Transport) proxyOf(request *http.Request) (*url.URL, error) {
 	via, err := r.route.of(request)
 	if err != nil || via == nil {

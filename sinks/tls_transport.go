@@ -25,7 +25,7 @@ const (
 	idleConnections = 128
 )
 
-// DefaultLifetime is how long connections to drains are used.
+// DefaultLifetime bounds the use of a connection to a drain.
 const DefaultLifetime = 10 * time.Minute
 
 // JitteredLifetime returns how long a connection is used whose lifetime is set: a random duration
@@ -79,7 +79,7 @@ type TransportOptions struct {
 	// Timeout is how long the drain may take from having the request to the first byte of its
 	// answer; 0 for as long as the request's context lasts.
 	Timeout time.Duration
-	// Lifetime is how long a connection is used: see [JitteredLifetime].
+	// Lifetime bounds the use of a connection: see [JitteredLifetime].
 	Lifetime time.Duration
 	// Proxy is the way to the drain.
 	Proxy Proxy
@@ -258,7 +258,7 @@ func (r *Transport) Renew() {
 func (r *Transport) replace(now time.Time) bool {
 	next, err := r.make()
 	if err != nil {
-		// Somebody is writing a file just now, or it is spoiled: what was trusted stays so, and the
+		// A file is being replaced, or is spoiled: the connections from before stay in use, and the
 		// next request tries again.
 		return false
 	}

@@ -50,7 +50,7 @@ func TestSecretsInURLs(t *testing.T) {
 	_, metrics := v.get("/metrics")
 	clean("/metrics", string(metrics))
 
-	// A mistake in a URL is told without it.
+	// A mistake in a URL is reported without the URL.
 	broken := strings.Replace(site.text(), "name.invalid/", "name.invalid:x/%zz", 1)
 	v.reload(reloadRefused, func() { site.swap(site.config, broken) })
 	if status := v.stop(); status != 0 {

@@ -22,7 +22,7 @@ import (
 )
 
 // verifyParts makes the parts of ttydrain that a configuration describes, by the functions by which
-// serve makes them, and reports what they refuse. It connects to nothing, listens nowhere and
+// serve makes them, and reports each refusal. It connects to nothing, listens nowhere and
 // creates no file. What depends on the host at the moment of the start remains for serve: ports
 // that are taken, a store that is in use, the features that the sandbox requires.
 func verifyParts(c *config.Config, refuse config.Refuse) {

@@ -47,8 +47,8 @@ var goodValues = map[string][]string{
 	"timeout":            {"5s"},
 }
 
-// hostileValues are tried everywhere. They are the mistakes that people make, and those that nobody
-// means.
+// hostileValues are tried everywhere. They are the mistakes that people make, and values that
+// only an attacker writes.
 var hostileValues = []string{
 	"", " ", "a b", "ApiKey abc", "a\tb", "a\nb", "x\n", "schlüssel", "a\u0085b", "a\x7fb", "a:b:c", ":", "a:", "/", ".", "..", "~", "*", "[", "a]b", "%zz", "${", "$${X}",
 	"file:", "file:missing", "file:newlines", "http://u:p@127.0.0.1:9", "https://u s:p@h/", "https://h:99999/", "https://h:0/", "https://h/#f", "https://h/?", "https://h/a b",

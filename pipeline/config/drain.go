@@ -30,7 +30,7 @@ type Drain struct {
 	Batch Batch `yaml:"batch"`
 	// Timeout is for one write of a batch.
 	Timeout time.Duration `yaml:"timeout" max:"10m"`
-	// ConnectionLifetime is how long a connection is used. Then the next one looks the name up again.
+	// ConnectionLifetime bounds the use of a connection. The next one looks the name up again.
 	ConnectionLifetime time.Duration `yaml:"connection_lifetime" min:"1s" max:"24h"`
 
 	HTTPS         *HTTPS         `yaml:"-" variant:"https"`

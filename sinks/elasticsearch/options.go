@@ -64,7 +64,7 @@ func (o *Options) Check() error {
 	return errors.Join(wrong...)
 }
 
-// checkURL returns what is wrong with one of the URLs; "" for nothing. It quotes nothing of it: it
+// checkURL returns the mistake in one of the URLs, or "". It quotes nothing of it: it
 // could have a password.
 func checkURL(text string) (problem string) {
 	u, err := url.Parse(text)
@@ -86,7 +86,7 @@ const keyForms = `expected the field "encoded" of Elasticsearch's answer to the 
 // bareKey is the form of the field "api_key" of that answer, which says nothing of the key's ID.
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]{22}$`)
 
-// checkAPIKey returns what is wrong with an API key; "" for nothing.
+// checkAPIKey returns the mistake in an API key, or "".
 func checkAPIKey(key string) (problem string) {
 	if strings.HasPrefix(strings.ToLower(key), "apikey ") {
 		return `begins with "ApiKey", which ttydrain adds itself; ` + keyForms

@@ -89,7 +89,7 @@ func (s *Sink) known() Options {
 // prepare finds out which product it is, and makes sure that the index template is there, once for
 // each sink. It fails only where writing would fail too.
 func (s *Sink) prepare(ctx context.Context) *sinks.Error {
-	s.prepareMu.Lock() // whoever comes second waits for it
+	s.prepareMu.Lock() // a second Write waits for the first
 	defer s.prepareMu.Unlock()
 	if s.prepared {
 		return nil

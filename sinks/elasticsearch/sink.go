@@ -43,7 +43,7 @@ type Options struct {
 	Proxy sinks.Proxy
 	// Timeout bounds each request from its begin to the end of the answer; 0 for one minute.
 	Timeout time.Duration
-	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
+	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
 	// MaxRequestBytes bounds the body of a request before compression; 0 for 5 MiB, at most 10 MiB. A
 	// single record can exceed it.

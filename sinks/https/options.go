@@ -37,7 +37,7 @@ type Options struct {
 	Proxy sinks.Proxy
 	// Timeout is for one request, from connecting to the end of the answer.
 	Timeout time.Duration
-	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
+	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
 	// MaxRequestBytes is how long a body may be before compression. A record that is longer by
 	// itself is not sent, and has the verdict TooLarge.
@@ -100,7 +100,7 @@ func (o *Options) Check() error {
 	return errors.Join(append(wrong, o.Shape.check())...)
 }
 
-// checkURL returns what is wrong with the URL; "" for nothing. It quotes nothing of it.
+// checkURL returns the mistake in the URL, or "". It quotes nothing of it.
 func checkURL(raw string) (problem string) {
 	const expected = "; expected one such as https://logs.example.com/path"
 	u, err := url.Parse(raw)
@@ -160,7 +160,7 @@ func (s *Sink) makeHeader(o Options, user *url.Userinfo) http.Header {
 var ownHeaders = []string{"Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Expect", "Host", idempotencyKey, "Keep-Alive",
 	"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
 
-// checkHeader returns what is wrong with a header; "" for nothing. It quotes no value.
+// checkHeader returns the mistake in a header, or "". It quotes no value.
 func checkHeader(name string, values []string) (problem string) {
 	if slices.Contains(ownHeaders, http.CanonicalHeaderKey(name)) {
 		return "is set by ttydrain itself; expected others, such as Authorization"

@@ -44,7 +44,7 @@ func NewNames(t testing.TB, address string) *Names {
 	return n
 }
 
-// Move gives the name another address.
+// Move points the name to another address.
 func (n *Names) Move(address string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

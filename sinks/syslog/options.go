@@ -48,7 +48,7 @@ type Options struct {
 	// the server reads it; 5 seconds when 0. What was delivered on a connection that ended earlier is
 	// sent again.
 	ConnectionGrace time.Duration
-	// ConnectionLifetime is how long a connection is used: see [sinks.JitteredLifetime].
+	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
 }
 

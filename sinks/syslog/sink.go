@@ -20,7 +20,7 @@ var errSlow = fmt.Errorf("%w: nothing was confirmed for as long as the timeout a
 // A Sink writes records to a syslog server; see the package's documentation. It is a [sinks.Sink].
 type Sink struct {
 	options  Options
-	lifetime time.Duration // of a connection; the next one looks at the drain's addresses, its certificate and the client's anew
+	lifetime time.Duration // of a connection; the next one resolves the name and reads the certificates anew
 	batch    *batch
 	conn     *connection // of Write; nil when there is none
 	history  history     // of conn, or of those before it until one has proven itself
