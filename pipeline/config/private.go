@@ -69,6 +69,10 @@ func (c *Config) finishPrivate(d *decoder) {
 	}
 	if d.plain != "" {
 		if problem := insecurity(d.file); problem != "" {
+			report := report
+			if inClosedFolder(d.file) {
+				report = d.warn
+			}
 			report(d.plain, "is in plain text in this file, which %s, or the value as ${NAME} or file:PATH", problem)
 		}
 	}
@@ -109,6 +113,22 @@ func insecurity(file string) string {
 			"insecure_file_permissions: warn accepts it)", n)
 	}
 	return ""
+}
+
+// inClosedFolder reports whether a file is in a folder that nobody but its owner may enter, or below one.
+func inClosedFolder(file string) bool {
+	path, err := filepath.Abs(file)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	for err == nil && path != "/" {
+		path = filepath.Dir(path)
+		var info fs.FileInfo
+		if info, err = os.Stat(path); err == nil && info.Mode()&0o011 == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // links returns how many names a file has.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,9 @@ stacks: [{name: default}]
 		t.Run(test.name, func(t *testing.T) {
 			setEnv(t)
 			dir := t.TempDir()
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // others may get there
+				t.Fatal(err)
+			}
 			write := func(name, text string) {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
@@ -84,6 +88,18 @@ stacks: [{name: default}]
 					break // it can be written no more
 				}
 				if err := os.Chmod(file, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.file == "f.yaml" && test.path != "" { // where nobody else gets there, it is a warning
+				write("f.yaml", start+test.settings+"\n")
+				if err := errors.Join(os.Chmod(file, 0o644), os.Chmod(dir, 0o700)); err != nil {
+					t.Fatal(err)
+				}
+				if w := load(t, config).Warnings(); len(w) != 1 || w[0].Path != test.path || !strings.Contains(w[0].Message, "mode 0644") {
+					t.Errorf("in a folder that is closed to others: %v", w)
+				}
+				if err := errors.Join(os.Chmod(file, 0o600), os.Chmod(dir, 0o755)); err != nil {
 					t.Fatal(err)
 				}
 			}
