@@ -15,7 +15,7 @@ const (
 	anywhere               // they may change what was shown before, too
 )
 
-// effectOf returns what bytes do.
+// effectOf returns the effect of bytes.
 func effectOf(b []byte, state parser) (e effect) {
 	shown := false
 	start := -1

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Line ends in control strings. A terminal goes on swallowing what it is shown until a string's
+// Line ends in control strings. A terminal swallows all input up to a string's
 // terminator, so that the lines of an image, or of a title with a command of several lines, are not
 // text. But a string that nothing ends would hide all that follows. So lines whose end is in a
 // string are held until it is known whether the string has one: for as long as a line that is not
@@ -14,7 +14,7 @@ import (
 // that look like data (isData) are taken for an image that is larger: from then on the first line
 // that does not look so ends the string.
 
-// held says how far a line is held back. The zero value is for nothing.
+// held is the part of a line that is held back. The zero value means none.
 type held struct {
 	bytes int    // of pending: whole lines, the end of each in the same control string
 	state parser // after them
@@ -38,8 +38,8 @@ func endsInString(b []byte, state parser) bool {
 	return state.inString()
 }
 
-// hold notes that pending now ends with a newline that is in a control string or behind lines that
-// wait for the end of one. It reports whether they all wait for the same.
+// hold records that pending now ends with a newline in a control string, or after lines that wait
+// for the end of one. It reports whether all of them wait for the end of the same string.
 func (l *line) hold() bool {
 	h := &l.held
 	switch {
@@ -66,8 +66,8 @@ func stateAfter(b []byte, state parser) parser {
 	return state
 }
 
-// release emits the lines that are pending, without those that have to wait where forced is not
-// set. What is behind the last newline stays.
+// release emits the pending lines; unless forced is set, without those that have to wait. The bytes
+// after the last newline stay.
 func (l *line) release(forced bool, now time.Time, emit func(*line, piece)) {
 	if l.held.bytes == 0 && forced {
 		return // no line has its end

@@ -24,7 +24,7 @@ type line struct {
 	held     held      // of pending
 	arrivals []arrival // of pending, whose bytes they add up to
 	state    parser    // at the start of pending
-	hidden   bool      // what is written there is invisible; for a session with a terminal, that knows it
+	hidden   bool      // text is invisible there (SGR 8); in a session with a terminal, see terminal.hidden
 	consumed uint64    // bytes in records
 	// since is when pending got its first byte, or was last cut for its age, by the enricher's clock.
 	since time.Time
@@ -153,14 +153,14 @@ func (l *line) cut(n int, state parser, why cause, now time.Time, emit func(*lin
 	l.keep(rest, now)
 }
 
-// A pendingRest is what is not emitted yet of what is pending.
+// A pendingRest is the part of the pending bytes that is not emitted yet.
 type pendingRest struct {
 	bytes    []byte
 	arrivals []arrival
 }
 
-// part emits the first n bytes of what is pending, as a piece for which p has the cause, and
-// returns what is left; state is the parser's after them. The line is to keep that.
+// part emits the first n bytes of from as a piece with the cause in p, and returns the rest, which
+// the caller passes to keep; state is the parser's state after them.
 func (l *line) part(from pendingRest, n int, state parser, p piece, emit func(*line, piece)) (rest pendingRest) {
 	k, left := 0, n
 	for left > 0 && left >= from.arrivals[k].bytes {
@@ -185,7 +185,7 @@ func (l *line) part(from pendingRest, n int, state parser, p piece, emit func(*l
 	return rest
 }
 
-// keep makes what is left of pending all of it.
+// keep replaces the pending bytes by their rest.
 func (l *line) keep(rest pendingRest, now time.Time) {
 	l.pending = append(l.pending[:0], rest.bytes...)
 	l.arrivals = append(l.arrivals[:0], rest.arrivals...)

@@ -2,11 +2,10 @@ package enrich
 
 import "bytes"
 
-// A session without a terminal has its output shown on that of the person, or nowhere. Its texts
-// are read without one, but for the few lines that a terminal would show otherwise.
+// The output of a session without a terminal is shown on the user's own, or nowhere. Its texts are
+// made without an emulator, except for the few lines that a terminal would show otherwise.
 
-// needsTerminal reports whether a line takes back something, or may write something that is
-// invisible.
+// needsTerminal reports whether a line has backspaces or may have invisible text.
 func needsTerminal(p piece) bool {
 	if p.state != ground || bytes.IndexByte(p.log, '\b') >= 0 {
 		return true
@@ -42,8 +41,7 @@ func needsTerminal(p piece) bool {
 const looseRows = 24
 
 // showLoose shows a piece of a line on a terminal of its own and appends its text to dst; ok is
-// false where that failed. hidden says whether what is written is invisible, before the piece and
-// then after it.
+// false if that failed. hidden is the state of SGR 8 before the piece, and is set to that after it.
 func (b *Buffers) showLoose(dst []byte, p piece, hidden *bool) (text []byte, ok bool) {
 	t := b.blank(maxWidth, looseRows)
 	t.fresh, t.hidden = false, *hidden

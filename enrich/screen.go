@@ -72,7 +72,7 @@ type screen struct {
 	x, y        int   // of the cursor
 	wrapNext    bool  // the last column is written, and the next rune goes to the next row
 	saved       point // of the cursor
-	savedHidden bool  // saved with it: what is written is invisible
+	savedHidden bool  // terminal.hidden, saved with it
 	top, bottom int   // first and last row of what scrolls
 
 	// above is the text of the line that goes on in the first row, as far as it has left the screen: at most maxText
@@ -241,7 +241,7 @@ func (m *markTable) appendCells(dst []byte, cells []cell) []byte {
 	return dst
 }
 
-// toggleMark begins or ends the mark of what is invisible. One that ended with the row before goes
+// toggleMark begins or ends the mark of invisible text. A mark that ended with the row before goes
 // on.
 func toggleMark(dst []byte, hidden, atStart bool) []byte {
 	switch {

@@ -276,7 +276,7 @@ func (t *terminal) position(x, y int) {
 	t.moveTo(x, y)
 }
 
-// save keeps the cursor and whether what is written is invisible, restore brings them back.
+// save keeps the cursor and the state of SGR 8, and restore brings them back.
 func (t *terminal) save() {
 	s := t.on()
 	s.saved, s.savedHidden = point{s.x, s.y}, t.hidden

@@ -39,7 +39,7 @@ type terminal struct {
 	drawing       [2]bool // G0, G1 is the DEC special graphics set, and not ASCII
 	shifted       bool    // G1 is in use, and not G0
 	marks         markTable
-	hidden        bool // what is written is invisible (SGR 8)
+	hidden        bool // text is written as invisible (SGR 8)
 	mainHidden    bool // so it was when the alternate screen was entered
 
 	// fresh means that the main screen is shown, with the cursor at the left of its last row, which
@@ -230,9 +230,9 @@ func (t *terminal) endLine(returned bool) {
 	t.index()
 }
 
-// joinEdited has the record tell the rows between those that it wrote to, up to the cursor's: they
-// are of one command, where an editor moved up in it. An editor does not know where on the screen
-// it is, so that it moves by so many rows, and not to a place.
+// joinEdited adds the rows between those that the record wrote to, and those down to the cursor's,
+// to its text: they are one command in which an editor moved up. An editor does not know its place
+// on the screen, so it moves by a number of rows, and not to a place.
 func (t *terminal) joinEdited() {
 	s := t.on()
 	first, last := len(s.rows), s.y

@@ -6,14 +6,13 @@ import (
 )
 
 const (
-	// standing is how long something stands on the screen at least for a text to have it although
-	// it is gone at the record's end.
+	// standing is the time for which a line has to be on the screen to be kept in the text when it
+	// is gone at the record's end.
 	standing = 300 * time.Millisecond
-	// typing is how much time there is between the first and the last rune of what was typed, at
-	// least. It is told from what a program draws at once, so that a text has it too when it is
-	// replaced sooner.
+	// typing is the least time between the first and the last rune of typed text, which programs
+	// draw at once. Typed text is kept even if it is replaced before it stood.
 	typing = 20 * time.Millisecond
-	// maxTransients and maxTransientBytes bound what a text has of what was erased or overwritten.
+	// maxTransients and maxTransientBytes bound the erased and overwritten lines in a text.
 	maxTransients, maxTransientBytes = 64, 4 << 10
 )
 
@@ -78,8 +77,8 @@ func (c *clock) since(number uint16) time.Duration {
 	return c.times[len(c.times)-1] - c.times[number-1]
 }
 
-// disturb is called before cells of a row are erased or, where by has what is written to them,
-// overwritten. It keeps what has stood there.
+// disturb keeps the line of cells that are about to be erased or overwritten, if it has stood on
+// the screen. by holds the ASCII that overwrites them; nil for anything else.
 func (t *terminal) disturb(y, x, end int, by []byte) {
 	r := &t.on().rows[y]
 	if !r.written || !r.entered && (len(t.clock.times) < 2 || t.clock.since(1) < typing) {
@@ -133,9 +132,9 @@ func (t *terminal) hasStood(cells []cell, x int) (stood bool, end int) {
 	return false, max(end, x+1)
 }
 
-// enter notes that what a full-screen program wrote to the cursor's row ends there: a person has
-// pressed Enter behind it. A progress bar looks the same, but it has no such program. A line feed
-// that follows says that the cursor only went on to the next row.
+// enter records that the text in the cursor's row ended with a carriage return: in a full-screen
+// program, the user has pressed Enter after it. On the main screen, a progress bar looks the same.
+// A line feed that follows means that the cursor only moved on to the next row.
 func (t *terminal) enter() {
 	s := t.on()
 	r := &s.rows[s.y]
@@ -174,8 +173,8 @@ func (t *terminal) wasTyped(cells []cell) bool {
 // other.
 const paneEdge = '│'
 
-// keep adds the line of a cell to what was erased or overwritten: of a full-screen program, the
-// part that is in the cell's pane.
+// keep adds the line of a cell to the transients; in a full-screen program, only the part that is
+// in the cell's pane.
 func (t *terminal) keep(y, x int) {
 	s := t.on()
 	s.rows[y].entered = false

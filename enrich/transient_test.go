@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// typed is what is shown where each rune comes by itself, with a time between.
+// typed returns a screening in which each rune arrives by itself, with a time between.
 func typed(s string, between time.Duration) (shown screening) {
 	for _, r := range s {
 		shown = append(shown, string(r), between)

@@ -11,7 +11,12 @@ import (
 // TestInvisibleCharactersDoNotBreakSearches: a word is found with whatever is in it that nobody
 // sees, in the record or in the query.
 func TestInvisibleCharactersDoNotBreakSearches(t *testing.T) {
-	node := nodes.Node(t, estest.Options{})
+	t.Run("Elasticsearch", func(t *testing.T) { searchInvisible(t, estest.Options{}) })
+	t.Run("OpenSearch", func(t *testing.T) { searchInvisible(t, estest.Options{OpenSearch: true}) })
+}
+
+func searchInvisible(t *testing.T, o estest.Options) {
+	node := nodes.Node(t, o)
 	dataStream := node.DataStream(t)
 	invisible := map[string]rune{
 		"zero width space": '\u200b', "zero width non-joiner": '\u200c', "zero width joiner": '\u200d', "word joiner": '\u2060',
