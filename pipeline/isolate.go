@@ -132,7 +132,7 @@ func (d *delivery) alone(ctx context.Context, left []sinks.Entry, why sinks.Item
 	var probed error
 	if mayGiveUp && (!passing || s.times >= probeAfter) {
 		probed = d.probe(ctx, left[0].Operation)
-		if probed != nil && s.alone > 0 && ctx.Err() == nil { // it has accepted others: it may be what the operation's records have in common
+		if probed != nil && d.share.proof.mayBlameOperation() && ctx.Err() == nil {
 			probed = d.probe(ctx, nil)
 		}
 		if probed == nil {
