@@ -181,11 +181,11 @@ type Syslog struct {
 	Token Secret `yaml:"token"`
 	// Exact adds the exact bytes and their timing to the structured data.
 	Exact bool `yaml:"exact"`
-	// MaxMessageBytes is the greatest length of a message, its frame not counted. A record that needs
-	// more is sent in parts. The default is below what rsyslog (8 KiB) takes as installed.
+	// MaxMessageBytes is the greatest length of a message, its frame not counted. A record that
+	// needs more is sent in parts. The default is below what rsyslog (8 KiB) takes as installed.
 	MaxMessageBytes int64 `yaml:"max_message_bytes" as:"size" min:"2KB" max:"128KB"`
-	// ConnectionGrace is how long a connection has to stay open behind what was sent on it to prove that
-	// a server reads it.
+	// ConnectionGrace is how long a connection has to stay open behind what was sent on it to prove
+	// that a server reads it.
 	ConnectionGrace time.Duration `yaml:"connection_grace" min:"100ms" max:"5m"`
 	// Facility is a keyword of RFC 5424 §6.2.1 as syslog.conf has them. local0 by default: receivers
 	// have rules of their own for the others.

@@ -31,8 +31,9 @@ type SolarWinds struct {
 	TLS             TLS   `yaml:",inline"`
 }
 
-// papertrailMessage is from Papertrail's "Troubleshooting remote syslog reachability": "messages over
-// TCP that are up to 100,000 bytes". (The same page says that a host name is cut at 120 characters.)
+// papertrailMessage is from Papertrail's "Troubleshooting remote syslog reachability": "messages
+// over TCP that are up to 100,000 bytes". (The same page says that a host name is cut at 120
+// characters.)
 const papertrailMessage = 100_000
 
 func (p *Papertrail) setDefaults() { p.MaxMessageBytes = papertrailMessage }

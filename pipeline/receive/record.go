@@ -165,8 +165,8 @@ func RecordOf(m *Message) Record {
 	return r
 }
 
-// CutPart returns a message's text without the number of its part, and reports whether it was there. The
-// text of a whole record stays as it is.
+// CutPart returns a message's text without the number of its part, and reports whether it was
+// there. The text of a whole record stays as it is.
 func (r *Record) CutPart(text string) (rest string, ok bool) {
 	if r.Part == "" {
 		return text, true

@@ -11,6 +11,9 @@
 // A copy has what its drain got: syslog has no exact bytes without exact: true, and no format but the stream's has all
 // of what a [schema.Record] has. [Lost] says what a record does not have; nothing is made up in its place.
 //
+// A syslog drain gets a record that is too long for one message in parts. A Copy reads each of them
+// as a [Record] with its [Part]; Sessions joins them.
+//
 // The package trusts nothing that it reads, and judges nothing: two different records with one sequence are both in
 // the Session, and [Record.Faults] has what contradicts itself in one. It writes no content into an error.
 //

@@ -129,8 +129,8 @@ func samePiece(a, b *Record) bool {
 		reflect.DeepEqual(a.Detail, b.Detail) && slices.Equal(a.Faults, b.Faults)
 }
 
-// joinGroup joins the parts of one record. Where different ones have the same number, it joins as many
-// records as it takes for each of them to be in one, at most maxJoined.
+// joinGroup joins the parts of one record. Where different ones have the same number, it joins as
+// many records as it takes for each of them to be in one, at most maxJoined.
 func joinGroup(group map[int][]*piece, total int) (joined []*Record) {
 	if len(group) < total {
 		return nil
@@ -148,8 +148,8 @@ func joinGroup(group map[int][]*piece, total int) (joined []*Record) {
 	return joined
 }
 
-// nextChain returns parts that continue each other, one of each number, of which no record was joined
-// from at least one before. It returns nil where there are none.
+// nextChain returns parts that continue each other, one of each number, of which no record was
+// joined from at least one before. It returns nil where there are none.
 func nextChain(group map[int][]*piece, total int) []*piece {
 	for number := 1; number <= total; number++ {
 		for _, start := range group[number] {
@@ -237,8 +237,8 @@ func join(chain []*piece) (r *Record, times int) {
 	return r, times
 }
 
-// leftOver returns what is wrong with the parts of a group that are in no record. Those of a repeat that
-// was not sent to its end are in the record as well: nothing is wrong with them.
+// leftOver returns what is wrong with the parts of a group that are in no record. Those of a repeat
+// that was not sent to its end are in the record as well: nothing is wrong with them.
 func leftOver(group map[int][]*piece, total int, records []*Record) (Broken, bool) {
 	var first *piece
 	for _, number := range slices.Sorted(maps.Keys(group)) {

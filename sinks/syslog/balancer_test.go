@@ -16,8 +16,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// A balancer is a load balancer that ends TLS itself: it accepts connections and reads from them whether
-// or not there is a server behind it.
+// A balancer is a load balancer that ends TLS itself: it accepts connections and reads from them
+// whether or not there is a server behind it.
 type balancer struct {
 	mu          sync.Mutex // guards what follows
 	connections int
@@ -51,8 +51,8 @@ func (b *balancer) read(conn net.Conn, limit int) {
 	}
 }
 
-// checkDelivered waits until a server has the records 1 to n, and checks that their first arrivals are in
-// order and that none came more often than there were connections. It returns how many came.
+// checkDelivered waits until a server has the records 1 to n, and checks that their first arrivals
+// are in order and that none came more often than there were connections. It returns how many came.
 func (b *balancer) checkDelivered(t *testing.T, n int) int {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -82,8 +82,8 @@ func (b *balancer) checkDelivered(t *testing.T, n int) int {
 	}
 }
 
-// TestAcceptedAndClosed has a load balancer whose server is down. It accepts connections, reads what
-// comes, and closes them.
+// TestAcceptedAndClosed has a load balancer whose server is down. It accepts connections, reads
+// what comes, and closes them.
 func TestAcceptedAndClosed(t *testing.T) {
 	b := new(balancer)
 	down := make(chan struct{}) // closed when the first connection is to end

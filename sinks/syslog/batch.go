@@ -92,8 +92,8 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 	return b.data
 }
 
-// encodeParts encodes a record that is too long for one message as several, from b.start on. It reports
-// whether each of them fits.
+// encodeParts encodes a record that is too long for one message as several, from b.start on. It
+// reports whether each of them fits.
 func (b *batch) encodeParts(p srslog.Priority) bool {
 	parts := b.encoder.split(p, b.entry.Operation, b.entry.Record, b.maxMessage)
 	for i := range parts {
@@ -122,7 +122,8 @@ func (b *batch) format(p srslog.Priority, _, _, _ string) string {
 	return ""
 }
 
-// frame is the srslog.Framer, likewise: octet counting (RFC 6587 §3.4.1), a newline at the end (§3.4.2), or a frame of RELP.
+// frame is the srslog.Framer, likewise: octet counting (RFC 6587 §3.4.1), a newline at the end
+// (§3.4.2), or a frame of RELP.
 func (b *batch) frame(string) string {
 	var count [48]byte
 	var front []byte
@@ -154,11 +155,15 @@ func (b *batch) refused() error {
 
 // confirmed returns how many entries have all their messages in the first n bytes of data.
 func (b *batch) confirmed(n int) int {
+	if n <= 0 { // the first entries can have no messages: they are too long
+		return 0
+	}
 	entries, _ := slices.BinarySearch(b.ends, n+1)
 	return entries
 }
 
-// unconfirmed returns the error for a batch of which the drain has the first entries, and not the others.
+// unconfirmed returns the error for a batch of which the drain has the first entries, and not the
+// others.
 func (b *batch) unconfirmed(failure *sinks.Error, first int) *sinks.Error {
 	if first == 0 {
 		return failure

@@ -59,7 +59,8 @@ func BenchmarkEncode(b *testing.B) {
 	})
 }
 
-// BenchmarkWrite writes to a real rsyslog until its kernel has everything, or by RELP rsyslog itself.
+// BenchmarkWrite writes to a real rsyslog until its kernel has everything, or by RELP rsyslog
+// itself.
 func BenchmarkWrite(b *testing.B) {
 	for _, protocol := range []Protocol{TCP, RELP} {
 		for _, size := range []int{1, 100, 5000} {

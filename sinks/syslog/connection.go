@@ -192,8 +192,9 @@ func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-// watch reads until the connection ends. Servers of plain syslog send nothing, so any result is the end; but
-// without reading nobody would know of alerts, of session tickets, and of a drain that has gone.
+// watch reads until the connection ends. Servers of plain syslog send nothing, so any result is the
+// end; but without reading nobody would know of alerts, of session tickets, and of a drain that has
+// gone.
 func (c *connection) watch() {
 	defer close(c.ended)
 	var err error
@@ -225,9 +226,11 @@ func (c *connection) usable() bool {
 	return !c.hasEnded() && time.Now().Before(c.expires)
 }
 
-// deliver writes the pieces, none of which is empty, and waits until the drain's kernel has acknowledged them. It goes on for as
-// long as there is progress within the timeout. After an error, which is an *sinks.Error, the connection is of no more use. Where
-// the progress has stalled, confirmed is how many bytes of the pieces are acknowledged, at least, and at when that was.
+// deliver writes the pieces, none of which is empty, and waits until the drain's kernel has
+// acknowledged them. It goes on for as long as there is progress within the timeout. After an
+// error, which is an *sinks.Error, the connection is of no more use. Where the progress has
+// stalled, confirmed is how many bytes of the pieces are acknowledged, at least, and at when that
+// was.
 func (c *connection) deliver(ctx context.Context, timeout time.Duration, pieces ...[]byte) (confirmed int, at time.Time, _ *sinks.Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

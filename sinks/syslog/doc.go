@@ -1,6 +1,6 @@
-// Package syslog is the sink for syslog servers: RFC 5424 messages over TCP with TLS (RFC 5425), each
-// framed by its length (RFC 6587 §3.4.1) or, as an option, by a newline (§3.4.2). As another option they
-// are sent by RELP over TLS.
+// Package syslog is the sink for syslog servers: RFC 5424 messages over TCP with TLS (RFC 5425),
+// each framed by its length (RFC 6587 §3.4.1) or, as an option, by a newline (§3.4.2). As another
+// option they are sent by RELP over TLS.
 //
 // # The line
 //
@@ -14,11 +14,11 @@
 // an empty one. TIMESTAMP has six decimals, the most that there may be (§6.2.3): nanoseconds are cut off.
 //
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
-// text_digest; stream="stderr", partial="true" and altered="true" where they apply; what the event tells
-// (for a start interactive, width, height, command; for an end exit_status, reason, bytes, signature); and
-// with [Options.Exact] log_base64, which is the exact bytes, and timing. Who the user is stays out of it: a
-// syslog drain has the operation's ID for that. 32473 is the enterprise number reserved for examples
-// (RFC 5612).
+// text_digest; stream="stderr", partial="true" and altered="true" where they apply; what the event
+// tells (for a start interactive, width, height, command; for an end exit_status, reason, bytes,
+// signature); and with [Options.Exact] log_base64, which is the exact bytes, and timing. Who the
+// user is stays out of it: a syslog drain has the operation's ID for that. 32473 is the enterprise
+// number reserved for examples (RFC 5612).
 //
 // sequenceId (§7.3.1) is the record's sequence in its operation, so that a repeat is recognisable by it
 // and the operation ID. It has to stay in 1 to 2147483647: record 2147483648 has 1 again, and the
@@ -29,20 +29,22 @@
 //
 // # Parts
 //
-// Receivers may cut (§6.1): they have to take 480 bytes, should take 2 KiB, and as installed take 8 KiB
-// (rsyslog) or 64 KiB (syslog-ng). A record whose message is longer than [Options.MaxMessageBytes] is
-// therefore sent in parts. Each part is a message of its own with the same header, digests, short
-// parameters and sequenceId. It has, behind altered, part="2/5", the number of the part and of all, and
-// part_offset, and says the same before its text:
+// Receivers may cut (§6.1): they have to take 480 bytes, should take 2 KiB, and as installed take 8
+// KiB (rsyslog) or 64 KiB (syslog-ng). A record whose message is longer than
+// [Options.MaxMessageBytes] is therefore sent in parts. Each part is a message of its own with the
+// same header, digests, short parameters and sequenceId. It has, behind altered, part="2/5", the
+// number of the part and of all, and part_offset, and says the same before its text:
 //
-//	… [session@32473 … part="2/5" part_offset="7012" …][meta sequenceId="…"] TOKEN operation_id=… part=2/5 TEXT
+// … [session@32473 … part="2/5" part_offset="7012" …][meta sequenceId="…"] TOKEN operation_id=…
+// part=2/5 TEXT
 //
-// The parts divide the text, command, reason, ended_by, ended_because, signature, log_base64 and timing, in
-// this order, so that the first parts have the text. No part ends within a character, an escape or a
-// group of base64. The pieces of a field, in the order of the parts, are its value: base64 is decoded
-// piece by piece or joined. part_offset is the number of bytes in the parts before, with escapes
-// and base64 undone. A part is recognisable as a repeat by operation ID, sequence, part and part_offset:
-// after a change of the limit, the parts of a record that is sent again are others.
+// The parts divide the text, command, reason, ended_by, ended_because, signature, log_base64 and
+// timing, in this order, so that the first parts have the text. No part ends within a character, an
+// escape or a group of base64. The pieces of a field, in the order of the parts, are its value:
+// base64 is decoded piece by piece or joined. part_offset is the number of bytes in the parts
+// before, with escapes and base64 undone. A part is recognisable as a repeat by operation ID,
+// sequence, part and part_offset: after a change of the limit, the parts of a record that is sent
+// again are others.
 //
 // Whatever a record holds, a line has no control character in it: neither C0, DEL or C1 controls nor
 // U+2028 and U+2029. A tab and these two become a space, each of the others U+FFFD, as does each byte
@@ -56,43 +58,43 @@
 //
 // # Delivery
 //
-// Syslog has no acknowledgement, and a write that returned says only that this machine's kernel has the
-// bytes. A batch counts as delivered when the kernel says that the drain's has acknowledged every byte of
-// it on a connection that is still open both ways. If the connection breaks before that, the whole batch
-// is reported as not delivered. A slow drain gets as much time as it takes, as long as its kernel
-// acknowledges something within [Options.Timeout]. When it does not, the records that it has acknowledged
-// until then are reported as delivered, the connection is closed, and the others are left to the caller.
+// Syslog has no acknowledgement, and a write that returned says only that this machine's kernel has
+// the bytes. A batch counts as delivered when the kernel says that the drain's has acknowledged
+// every byte of it on a connection that is still open both ways. If the connection breaks before
+// that, the whole batch is reported as not delivered. A slow drain gets as much time as it takes,
+// as long as its kernel acknowledges something within [Options.Timeout]. When it does not, the
+// records that it has acknowledged until then are reported as delivered, the connection is closed,
+// and the others are left to the caller.
 //
 // Kernels like to put acknowledgements off, for 40 ms on Linux, and meanwhile the next batch would wait: a batch's last byte is sent
 // by itself, in a record of its own, which most of them acknowledge at once.
 //
-// Acknowledged bytes can still be lost: when the syslog server is killed before it has read them, or when
-// a load balancer has accepted the connection whose server is down. So what was delivered is kept until
-// its connection has proven itself by staying open for [Options.ConnectionGrace] (of more than 8 MiB only
-// the last batch). When a connection ends earlier without this side's wish, the next Write returns Retry.
-// The one after sends what is kept once more, in front of its batch and with the same sequenceIds, and
-// returns only when that connection has proven itself, or Retry again. Where no batch follows, a Write
-// without entries does the same. Each connection thus costs at most one repeat of what is kept and of
-// one batch.
+// Acknowledged bytes can still be lost: when the syslog server is killed before it has read them,
+// or when a load balancer has accepted the connection whose server is down. So what was delivered
+// is kept until its connection has proven itself by staying open for [Options.ConnectionGrace] (of
+// more than 8 MiB only the last batch). When a connection ends earlier without this side's wish,
+// the next Write returns Retry. The one after sends what is kept once more, in front of its batch
+// and with the same sequenceIds, and returns only when that connection has proven itself, or Retry
+// again. Where no batch follows, a Write without entries does the same. Each connection thus costs
+// at most one repeat of what is kept and of one batch.
 //
-// What this does not guarantee: if this process ends, the drain's settings change or another process
-// takes the drain over before the repeat, if
-// the server or the load balancer takes longer than the grace time before it ends the connection, or if
-// a load balancer buffers more than 8 MiB, such bytes are lost, and a server's own queue can lose
-// messages that it had read. Syslog over TCP has nothing against this. The gap shows in the sequences,
-// and the records can be sent again.
+// What this does not guarantee: if this process ends, the drain's settings change or another
+// process takes the drain over before the repeat, if the server or the load balancer takes longer
+// than the grace time before it ends the connection, or if a load balancer buffers more than 8 MiB,
+// such bytes are lost, and a server's own queue can lose messages that it had read. Syslog over TCP
+// has nothing against this. The gap shows in the sequences, and the records can be sent again.
 //
 // Outside Linux there is no such acknowledgement to ask for: there a batch counts as delivered when the
 // kernel has taken it and the connection is open, so a connection that breaks then loses what was on its way.
 //
 // # RELP
 //
-// By the Reliable Event Logging Protocol of rsyslog (omrelp, imrelp), the server answers each message when
-// it has put it into its queue. A record is delivered when all its messages are answered with 200; none
-// of the above applies. Up to 1024 messages are sent ahead of the answers. When the connection ends, the
-// records without an answer are left to the caller, in their order: those that the server has, and whose
-// answers are lost, come twice. What a server's queue loses is up to that queue: rsyslog's default queue
-// is in memory.
+// By the Reliable Event Logging Protocol of rsyslog (omrelp, imrelp), the server answers each
+// message when it has put it into its queue. A record is delivered when all its messages are
+// answered with 200; none of the above applies. Up to 1024 messages are sent ahead of the answers.
+// When the connection ends, the records without an answer are left to the caller, in their order:
+// those that the server has, and whose answers are lost, come twice. What a server's queue loses is
+// up to that queue: rsyslog's default queue is in memory.
 //
 // No well-kept client for RELP in Go could be found. The protocol is small: see relp.go.
 //

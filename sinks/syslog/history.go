@@ -9,9 +9,9 @@ import (
 // kernel keeps for a program that does not read (net.ipv4.tcp_rmem).
 const maxSuspect = 8 << 20
 
-// A history has the batches that the drain's kernel has acknowledged, and whose connection has not been
-// open for the grace time since: the server can have ended before it read them, or there was none behind
-// the load balancer that accepted the connection.
+// A history has the batches that the drain's kernel has acknowledged, and whose connection has not
+// been open for the grace time since: the server can have ended before it read them, or there was
+// none behind the load balancer that accepted the connection.
 type history struct {
 	grace   time.Duration
 	batches []sent // the oldest first
@@ -40,7 +40,8 @@ func (h *history) add(data []byte, now time.Time) (spare []byte) {
 	return spare
 }
 
-// keep forgets the batches that are proven by a connection that was open at the given time. It returns a buffer as add does.
+// keep forgets the batches that are proven by a connection that was open at the given time. It
+// returns a buffer as add does.
 func (h *history) keep(now time.Time) (spare []byte) {
 	n := 0
 	for n < len(h.batches) && now.Sub(h.batches[n].at) > h.grace {

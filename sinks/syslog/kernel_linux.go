@@ -45,19 +45,20 @@ func outstanding(raw syscall.RawConn) (u unread, err error) {
 	return u, err
 }
 
-// acknowledge has the kernel acknowledge at once what was read (TCP_QUICKACK). Without it, all works more
-// slowly.
+// acknowledge has the kernel acknowledge at once what was read (TCP_QUICKACK). Without it, all
+// works more slowly.
 func acknowledge(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	})
 }
 
-// maxUnsent is how many bytes the kernel takes beyond those that are on their way. What it has when a
-// stalled connection is closed can still arrive, beside the repeat of the batch.
+// maxUnsent is how many bytes the kernel takes beyond those that are on their way. What it has when
+// a stalled connection is closed can still arrive, beside the repeat of the batch.
 const maxUnsent = 256 << 10
 
-// setLimits sets how long sent bytes may stay without an acknowledgement, and how many may be unsent.
+// setLimits sets how long sent bytes may stay without an acknowledgement, and how many may be
+// unsent.
 func setLimits(raw syscall.RawConn, timeout time.Duration) error {
 	if err := setUserTimeout(raw, timeout); err != nil {
 		return err

@@ -18,7 +18,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// random makes records of any event whose values are of any length and any bytes, with the longest names.
+// random makes records of any event whose values are of any length and any bytes, with the longest
+// names.
 type random struct{ *rand.Rand }
 
 func (r random) bytes(most int) []byte {
@@ -66,8 +67,8 @@ func (r random) options() Options {
 	return o
 }
 
-// TestParts: whatever a record holds, no message is longer than the limit, and the parts joined are the
-// message that it would be without one.
+// TestParts: whatever a record holds, no message is longer than the limit, and the parts joined are
+// the message that it would be without one.
 func TestParts(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -109,8 +110,8 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestPartsReadable: the first parts have the record's text, cut between characters, and each part says
-// which it is.
+// TestPartsReadable: the first parts have the record's text, cut between characters, and each part
+// says which it is.
 func TestPartsReadable(t *testing.T) {
 	r := &schema.Record{Sequence: 7, Time: at, Text: []byte(strings.Repeat("Zeile 1 ü ", 700)), Log: bytes.Repeat([]byte("Zeile 1 ü "), 700)}
 	messages, err := syslogtest.Split(encoded(t, Options{Exact: true, MaxMessageBytes: 4096}, sinks.Entry{Operation: operation(), Record: r}), false)
@@ -126,7 +127,8 @@ func TestPartsReadable(t *testing.T) {
 	}
 }
 
-// TestGoldenParts holds the bytes of parts on the wire: copies that have them have to stay readable.
+// TestGoldenParts holds the bytes of parts on the wire: copies that have them have to stay
+// readable.
 func TestGoldenParts(t *testing.T) {
 	entries := session()[:2]
 	entries[0].Record.Detail.Command = "printf '%s\n' " + strings.Repeat(`"grüße [世界]" \ `, 50)
@@ -196,6 +198,10 @@ func TestNoRoom(t *testing.T) {
 	}
 	if e := sinks.AsError(sink.Write(t.Context(), batch[1:2])); e.Verdict != sinks.TooLarge || len(e.Items) != 1 {
 		t.Fatalf("%+v", e)
+	}
+	sink.batch.encode(batch[1:])
+	if n := sink.batch.confirmed(0); n != 0 {
+		t.Errorf("of no bytes, %d entries are confirmed", n)
 	}
 	var got []uint64
 	for _, g := range received(t, drain, 3) {

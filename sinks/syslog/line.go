@@ -44,8 +44,8 @@ func (e *encoder) of(op *schema.Operation) {
 	e.lead = append(appendWord(e.lead, op.ID, maxProcID), ' ')
 }
 
-// append appends the message of a record, without framing. part is the one that r is the content of;
-// nil for a whole record.
+// append appends the message of a record, without framing. part is the one that r is the content
+// of; nil for a whole record.
 func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r *schema.Record, part *part) []byte {
 	if op != e.op {
 		e.of(op)

@@ -31,10 +31,10 @@ type Options struct {
 	// token as structured data: then it is the element [TOKEN@NUMBER], the first of each message, and
 	// not in front of the text. Such tokens are longer than RFC 5424 §6.3.2 lets an element's name be.
 	TokenEnterprise int
-	// MaxMessageBytes is the greatest length of a message without its framing, from MinMaxMessageBytes to
-	// MaxMaxMessageBytes; DefaultMaxMessageBytes when 0. A record that needs more is sent in parts. One
-	// whose parts would not fit either has the verdict TooLarge, which takes a token or an operation's
-	// ID that is longer than any that ttydrain makes.
+	// MaxMessageBytes is the greatest length of a message without its framing, from
+	// MinMaxMessageBytes to MaxMaxMessageBytes; DefaultMaxMessageBytes when 0. A record that needs
+	// more is sent in parts. One whose parts would not fit either has the verdict TooLarge, which
+	// takes a token or an operation's ID that is longer than any that ttydrain makes.
 	MaxMessageBytes int
 	// Exact adds the exact bytes (base64) and their timing to the structured data.
 	Exact bool
@@ -44,9 +44,9 @@ type Options struct {
 	// Timeout is how long connecting may take, and how long a Write may go on without progress: the
 	// drain's kernel acknowledges nothing. 30 seconds when 0.
 	Timeout time.Duration
-	// ConnectionGrace is how long a connection has to stay open behind what was sent on it to prove that
-	// the server reads it; 5 seconds when 0. What was delivered on a connection that ended earlier is
-	// sent again.
+	// ConnectionGrace is how long a connection has to stay open behind what was sent on it to prove
+	// that the server reads it; 5 seconds when 0. What was delivered on a connection that ended
+	// earlier is sent again.
 	ConnectionGrace time.Duration
 	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
@@ -83,8 +83,8 @@ const (
 	// DefaultMaxMessageBytes is below what rsyslog (8 KiB, maxMessageSize) and syslog-ng (64 KiB,
 	// log-msg-size) take as installed.
 	DefaultMaxMessageBytes = 8000
-	// MinMaxMessageBytes is what every receiver should take (RFC 5424 §6.1). The header and what each
-	// part repeats need up to 1.5 KiB.
+	// MinMaxMessageBytes is what every receiver should take (RFC 5424 §6.1). The header and what
+	// each part repeats need up to 1.5 KiB.
 	MinMaxMessageBytes = 2048
 	// MaxMaxMessageBytes is below the 200,000 bytes from which rsyslog takes a frame for an error.
 	MaxMaxMessageBytes = 128 << 10

@@ -17,14 +17,14 @@ const (
 	minPiece = 64
 )
 
-// A part is one of the messages that carry a record which is too long for one. Each of them repeats the
-// header, the digests and the short parameters of the record. The text and the parameters without a
-// bound are divided among them, in the order of [encoder.fields]: joined in the order of the parts, the
-// pieces of each field are its value.
+// A part is one of the messages that carry a record which is too long for one. Each of them repeats
+// the header, the digests and the short parameters of the record. The text and the parameters
+// without a bound are divided among them, in the order of [encoder.fields]: joined in the order of
+// the parts, the pieces of each field are its value.
 type part struct {
 	number, total int // number counts from 1
-	// offset is the number of bytes of all fields in the parts before, without escapes and base64. It
-	// keeps the parts of two divisions of one record apart, which a change of the limit causes.
+	// offset is the number of bytes of all fields in the parts before, without escapes and base64.
+	// It keeps the parts of two divisions of one record apart, which a change of the limit causes.
 	offset  int
 	plain   bool          // the record's text is printable ASCII
 	altered bool          // the record's text is not as it was recorded, in this part or another one
@@ -53,7 +53,8 @@ type field struct {
 	put      func(r *schema.Record, piece []byte)
 }
 
-// take removes from the field what fits into room bytes, and returns it with its written and read lengths.
+// take removes from the field what fits into room bytes, and returns it with its written and read
+// lengths.
 func (f *field) take(room int) (piece []byte, written, read int) {
 	n := 0
 	switch {
@@ -70,8 +71,8 @@ func (f *field) take(room int) (piece []byte, written, read int) {
 	return piece, written, read
 }
 
-// fields returns the fields of a record that are not empty; plain says that the text is. The text comes first: the first parts can
-// then be read as the record's line.
+// fields returns the fields of a record that are not empty; plain says that the text is. The text
+// comes first: the first parts can then be read as the record's line.
 func (e *encoder) fields(r *schema.Record, plain bool) []field {
 	fields := e.parted[:0]
 	add := func(f field) {
@@ -110,9 +111,9 @@ func bare(r *schema.Record) schema.Record {
 	return copied
 }
 
-// split divides a record into parts whose messages have at most limit bytes. They hold slices of the
-// record's bytes, and are valid until the next call. It returns nil where even what each part repeats
-// leaves no room for more.
+// split divides a record into parts whose messages have at most limit bytes. They hold slices of
+// the record's bytes, and are valid until the next call. It returns nil where even what each part
+// repeats leaves no room for more.
 func (e *encoder) split(p srslog.Priority, op *schema.Operation, r *schema.Record, limit int) []part {
 	plain, altered := schema.IsPrintable(r.Text), false
 	if !plain {

@@ -14,8 +14,9 @@ type countedConn struct {
 	*net.TCPConn
 	raw   syscall.RawConn
 	taken atomic.Int64
-	// answered says that the drain answers: what is read is acknowledged at once. Otherwise librelp's
-	// kernel holds the second answer back until the first is acknowledged (RFC 896), after 40 ms.
+	// answered says that the drain answers: what is read is acknowledged at once. Otherwise
+	// librelp's kernel holds the second answer back until the first is acknowledged (RFC 896),
+	// after 40 ms.
 	answered bool
 }
 
@@ -36,7 +37,8 @@ func (c *countedConn) Write(p []byte) (int, error) {
 // chunk is how many bytes are written at once: of fewer, nobody knows whether the drain has a part.
 const chunk = 64 << 10
 
-// A mark is a place in what is delivered: when the kernel had taken so many bytes, all up to it was written.
+// A mark is a place in what is delivered: when the kernel had taken so many bytes, all up to it was
+// written.
 type mark struct {
 	plain int
 	taken int64
@@ -72,8 +74,8 @@ func (p *progress) advanced() bool {
 	return more
 }
 
-// end ends the looks. It returns how many of the bytes that were to be delivered are acknowledged, at
-// least, and when the last acknowledgement was seen.
+// end ends the looks. It returns how many of the bytes that were to be delivered are acknowledged,
+// at least, and when the last acknowledgement was seen.
 func (p *progress) end() (confirmed int, at time.Time) {
 	at = p.stall.end()
 	for _, m := range p.marks {

@@ -14,8 +14,9 @@ import (
 //
 //	TRANSACTION SP COMMAND SP LENGTH [SP DATA] LF
 //
-// The commands are open, syslog and close of the client, and rsp and serverclose (with the transaction 0)
-// of the server. The data of a rsp begins with a status: 200, or 500 for a frame that was refused.
+// The commands are open, syslog and close of the client, and rsp and serverclose (with the
+// transaction 0) of the server. The data of a rsp begins with a status: 200, or 500 for a frame
+// that was refused.
 const (
 	maxTransaction = 999_999_999
 	// maxAnswer bounds the data of an answer, of which that to open is the longest.
@@ -102,8 +103,8 @@ func appendFrame(dst []byte, transaction int, command, data string) []byte {
 	return append(dst, '\n')
 }
 
-// relpAnswers are the server's answers to the frames of one connection. The goroutine that reads the
-// connection adds to them, and the one that writes waits for them.
+// relpAnswers are the server's answers to the frames of one connection. The goroutine that reads
+// the connection adds to them, and the one that writes waits for them.
 type relpAnswers struct {
 	changed chan struct{} // has an element when there are answers that nobody has looked at
 
@@ -184,7 +185,8 @@ func (a *relpAnswers) sending(transaction int) {
 	a.sent = transaction
 }
 
-// state returns up to which transaction all are answered well, and the status of one that was refused.
+// state returns up to which transaction all are answered well, and the status of one that was
+// refused.
 func (a *relpAnswers) state() (answered, refused int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -35,8 +35,8 @@ func TestRELPConformance(t *testing.T) {
 	}
 }
 
-// TestRELPKilled has rsyslog killed in the middle of batches: what it has confirmed is not sent again, but
-// for the answers that were lost, and nothing is missing.
+// TestRELPKilled has rsyslog killed in the middle of batches: what it has confirmed is not sent
+// again, but for the answers that were lost, and nothing is missing.
 func TestRELPKilled(t *testing.T) {
 	drain := syslogtest.StartRELP(t, syslogtest.Options{}, "openssl")
 	sink := open(t, Options{Protocol: RELP, Address: drain.Address, TLS: drain.TLS()})
@@ -144,7 +144,8 @@ func TestRELPTLS(t *testing.T) {
 	}
 }
 
-// TestRELPSteps: a test of the drain has the opening of a session as a step, and says which one failed.
+// TestRELPSteps: a test of the drain has the opening of a session as a step, and says which one
+// failed.
 func TestRELPSteps(t *testing.T) {
 	entry := numbered(1, 1, 50)[0]
 	steps := func(o Options) []sinks.Step {
@@ -240,10 +241,10 @@ func TestRELPFakes(t *testing.T) {
 		}, "answered 500 to a record", 2, 500},
 		{"the session is refused", func(conn *tls.Conn) {
 			frames(conn, func(n int, _ string) { send(conn, n, "rsp", "500 no SECRET") })
-		}, "answered 500 and offers", 0, 0},
+		}, "answered 500 to the opening", 0, 0},
 		{"no syslog", func(conn *tls.Conn) {
 			frames(conn, func(n int, _ string) { send(conn, n, "rsp", "200 OK\nrelp_version=0\ncommands=other") })
-		}, "take syslog by RELP", 0, 0},
+		}, "does not offer to take syslog", 0, 0},
 		{"the session is closed by a hint", func(conn *tls.Conn) {
 			frames(conn, func(n int, command string) {
 				if command == "open" {

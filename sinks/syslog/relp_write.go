@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ func (c *connection) openRELP(ctx context.Context) error {
 	}
 	step.Facts = []string{"the drain speaks RELP and takes syslog"}
 	if software := c.answers.offers("relp_software"); software != "" {
-		step.Facts = append(step.Facts, "its software is "+software)
+		step.Facts = append(step.Facts, "its software is "+software[:min(len(software), 100)])
 	}
 	sinks.TraceStep(ctx, step)
 	switch {
@@ -47,11 +48,14 @@ func (c *connection) openRELP(ctx context.Context) error {
 func (c *connection) offerRELP(ctx context.Context) *sinks.Error {
 	c.next = 2
 	c.answers.sending(1)
+	var refused int
+	var failure *sinks.Error
 	if _, err := c.tls.Write(appendFrame(nil, 1, "open", relpOffer)); err != nil {
 		c.await(reasonWait)
-		return c.failure(ctx, err)
+		failure = c.failure(ctx, err)
+	} else {
+		_, refused, failure = c.answer(ctx, 0)
 	}
-	_, refused, failure := c.answer(ctx, 0)
 	if failure != nil {
 		slow := errors.Is(context.Cause(ctx), errConnect)
 		if failure.Verdict == sinks.Retry && !c.asked && (slow || ctx.Err() == nil) {
@@ -60,8 +64,8 @@ func (c *connection) offerRELP(ctx context.Context) *sinks.Error {
 		return failure
 	}
 	if commands := c.answers.offers("commands"); refused != 0 || !strings.Contains(","+commands+",", ",syslog,") {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: fmt.Sprintf("%s: the drain answered %d and offers %q, and not syslog, to the opening of a RELP session: set it up to take syslog by RELP",
-			c.doing, max(refused, 200), commands)}
+		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: fmt.Sprintf("%s: the drain answered %d to the opening of a RELP session, and does not offer to take syslog: correct its settings",
+			c.doing, cmp.Or(refused, 200))}
 	}
 	c.proven = true // it has looked at the client certificate
 	return nil
@@ -86,9 +90,9 @@ func (c *connection) answer(ctx context.Context, than int) (answered, refused in
 	}
 }
 
-// exchange sends frames, whose ends in data are given, and waits for the answers to all of them. It goes
-// on for as long as answers come within the timeout. It returns how many are answered, in their order.
-// After an error the connection is of no more use.
+// exchange sends frames, whose ends in data are given, and waits for the answers to all of them. It
+// goes on for as long as answers come within the timeout. It returns how many are answered, in
+// their order. After an error the connection is of no more use.
 func (c *connection) exchange(ctx context.Context, timeout time.Duration, data []byte, ends []int) (int, *sinks.Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -131,7 +135,8 @@ func (c *connection) exchange(ctx context.Context, timeout time.Duration, data [
 	return len(ends), nil
 }
 
-// closeRELP closes the session and the connection. Nothing is unanswered, so that nothing can be lost.
+// closeRELP closes the session and the connection. Nothing is unanswered, so that nothing can be
+// lost.
 func (c *connection) closeRELP() {
 	c.counted.SetWriteDeadline(time.Now().Add(retireWait))
 	c.answers.sending(c.next)
@@ -141,7 +146,8 @@ func (c *connection) closeRELP() {
 	c.abort()
 }
 
-// writeRELP is Write for RELP: a record is delivered when the drain has answered all its messages with 200.
+// writeRELP is Write for RELP: a record is delivered when the drain has answered all its messages
+// with 200.
 func (s *Sink) writeRELP(ctx context.Context, batch []sinks.Entry) error {
 	fresh := s.conn == nil || !s.conn.usable() || s.conn.next > maxTransaction-len(batch)*maxParts
 	s.batch.transaction = 2

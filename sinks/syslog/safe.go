@@ -47,9 +47,9 @@ func substitute(r rune) rune {
 	return utf8.RuneError
 }
 
-// fit returns how many bytes of text appendSafe may get so that it appends at most room bytes. It cuts
-// between characters only. written is how many bytes appendSafe makes of them, and read how many
-// these are without the escapes of structured data.
+// fit returns how many bytes of text appendSafe may get so that it appends at most room bytes. It
+// cuts between characters only. written is how many bytes appendSafe makes of them, and read how
+// many these are without the escapes of structured data.
 func fit(text []byte, in quoting, room int) (n, written, read int) {
 	for n < len(text) {
 		r, size := utf8.DecodeRune(text[n:])

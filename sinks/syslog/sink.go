@@ -45,13 +45,13 @@ func New(o Options) (*Sink, error) {
 	return &Sink{options: o, lifetime: sinks.JitteredLifetime(o.ConnectionLifetime), batch: b, history: history{grace: o.ConnectionGrace}}, nil
 }
 
-// Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte, or by RELP
-// that the drain has confirmed every message. Without entries, it delivers again what a connection that
-// ended early may have lost. An
-// error is an *[sinks.Error]: the verdict is Misconfigured where TLS failed for a reason that somebody has
-// to remove, otherwise Retry. Its Items are the entries that were not confirmed, where the drain confirmed
-// the first ones, by RELP or before it confirmed nothing more for the timeout. One whose verdict is TooLarge is about entries
-// whose parts do not fit into Options.MaxMessageBytes: all others are delivered.
+// Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte, or
+// by RELP that the drain has confirmed every message. Without entries, it delivers again what a
+// connection that ended early may have lost. An error is an *[sinks.Error]: the verdict is
+// Misconfigured where TLS failed for a reason that somebody has to remove, otherwise Retry. Its
+// Items are the entries that were not confirmed, where the drain confirmed the first ones, by RELP
+// or before it confirmed nothing more for the timeout. One whose verdict is TooLarge is about
+// entries whose parts do not fit into Options.MaxMessageBytes: all others are delivered.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	switch {
 	case len(batch) == 0:
@@ -140,8 +140,8 @@ func (s *Sink) deliver(ctx context.Context, again [][]byte, data []byte) *sinks.
 	return nil
 }
 
-// failed ends the connection of a delivery that failed. Where the drain has confirmed a part of the batch
-// and then nothing more, the error is about the entries behind it.
+// failed ends the connection of a delivery that failed. Where the drain has confirmed a part of the
+// batch and then nothing more, the error is about the entries behind it.
 func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirmed int, at time.Time) *sinks.Error {
 	s.conn.abort()
 	endedAt := s.conn.endedAt
@@ -171,8 +171,8 @@ func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirm
 	return s.batch.unconfirmed(failure, entries)
 }
 
-// disconnect ends a connection that is too old or that the drain has ended. It returns an error where the
-// drain ended it before it had proven itself: then the next connection has to.
+// disconnect ends a connection that is too old or that the drain has ended. It returns an error
+// where the drain ended it before it had proven itself: then the next connection has to.
 func (s *Sink) disconnect(ctx context.Context) error {
 	old := s.conn
 	s.conn = nil

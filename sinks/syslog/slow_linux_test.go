@@ -83,8 +83,8 @@ func TestSlowReceiver(t *testing.T) {
 	}
 }
 
-// TestStalledReceiver: of a batch that the receiver stops reading, the records that it has confirmed
-// count, and the others are sent again over a new connection.
+// TestStalledReceiver: of a batch that the receiver stops reading, the records that it has
+// confirmed count, and the others are sent again over a new connection.
 func TestStalledReceiver(t *testing.T) {
 	var server slowServer
 	resume, done := make(chan struct{}), make(chan struct{})

@@ -18,8 +18,8 @@ type stall struct {
 	ended bool
 }
 
-// watchProgress returns a stall that cancels with errSlow when there was no progress for the timeout.
-// end has to be called.
+// watchProgress returns a stall that cancels with errSlow when there was no progress for the
+// timeout. end has to be called.
 func watchProgress(timeout time.Duration, cancel context.CancelCauseFunc, advanced func() bool) *stall {
 	s := &stall{timeout: timeout, cancel: cancel, advanced: advanced, at: time.Now()}
 	s.mu.Lock()

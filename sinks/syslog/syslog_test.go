@@ -53,8 +53,9 @@ func open(t testing.TB, o Options) *Sink {
 	return sink
 }
 
-// received returns the records that the server's file holds, at least want of them, read by a parser of
-// ours from the messages as they came, which has to agree with what the server understood.
+// received returns the records that the server's file holds, at least want of them, read by a
+// parser of ours from the messages as they came, which has to agree with what the server
+// understood.
 func received(t testing.TB, server *syslogtest.Server, want int) []sinktest.Got {
 	t.Helper()
 	for n := want; ; {

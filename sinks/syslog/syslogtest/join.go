@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// Divided are the parameters of the session element that the parts of a record divide, in their order
-// behind the text.
+// Divided are the parameters of the session element that the parts of a record divide, in their
+// order behind the text.
 var Divided = []string{"command", "reason", "ended_by", "ended_because", "signature", "log_base64", "timing"}
 
-// A Joiner joins the parts of records, in the order in which connections carry them. It is stricter than
-// readers of copies are: the first arrivals are in order, and parts repeat all else.
+// A Joiner joins the parts of records, in the order in which connections carry them. It is stricter
+// than readers of copies are: the first arrivals are in order, and parts repeat all else.
 type Joiner struct {
 	open map[string]*joining // by operation and sequence
 	done map[string]bool     // the records that were joined
@@ -25,7 +25,8 @@ type joining struct {
 	at    int // the offset that the next part has to have
 }
 
-// Add takes a message. It returns the record's message once all parts of it are there, and nil before.
+// Add takes a message. It returns the record's message once all parts of it are there, and nil
+// before.
 func (j *Joiner) Add(p *Parsed) (*Parsed, error) {
 	session := p.Params["session@32473"]
 	part, ok := session["part"]
