@@ -127,18 +127,20 @@ func TestOpenSearchBehindProxies(t *testing.T) {
 		t.Fatal(err)
 	}
 	const noMonitor = `{"error":{"root_cause":[{"type":"security_exception"}],"type":"security_exception","reason":"no permissions for [cluster:monitor/main]"},"status":403}`
+	const unauthorized = `{"error":{"type":"security_exception","reason":"action [cluster:monitor/main] is unauthorized for API key id [x]"},"status":403}`
 	for name, test := range map[string]struct {
 		status  int
 		body    string
 		options Options
 		words   string // of the error; "" for none
 	}{
-		"no permission for GET /": {403, noMonitor, Options{}, ""},
-		"a product that is named": {200, "welcome", Options{Product: OpenSearch}, ""},
-		"an API key":              {401, "Unauthorized", Options{APIKey: "aWQ6a2V5"}, "API key"},
-		"something else":          {200, `{"tagline":"welcome"}`, Options{}, "neither Elasticsearch nor OpenSearch"},
-		"an old version's number": {200, `{"version":{"number":"7.10.2"},"tagline":"The OpenSearch Project: https://opensearch.org/"}`, Options{}, ""},
-		"Elasticsearch is named":  {200, "welcome", Options{Product: Elasticsearch}, "set product if it is OpenSearch"},
+		"no permission for GET /":       {403, noMonitor, Options{}, ""},
+		"a product that is named":       {200, "welcome", Options{Product: OpenSearch}, ""},
+		"an API key":                    {401, "Unauthorized", Options{APIKey: "aWQ6a2V5"}, "API key"},
+		"something else":                {200, `{"tagline":"welcome"}`, Options{}, "neither Elasticsearch nor OpenSearch"},
+		"an old version's number":       {200, `{"version":{"number":"7.10.2"},"tagline":"The OpenSearch Project: https://opensearch.org/"}`, Options{}, ""},
+		"a refusal as by Elasticsearch": {403, unauthorized, Options{}, "set product if it is OpenSearch"},
+		"Elasticsearch is named":        {200, "welcome", Options{Product: Elasticsearch}, "set product if it is OpenSearch"},
 	} {
 		reverse := httputil.NewSingleHostReverseProxy(to)
 		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

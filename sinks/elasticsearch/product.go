@@ -34,8 +34,8 @@ func (p Product) String() string {
 
 // detect asks a cluster which product it is, unless the settings say it.
 //
-// Elasticsearch names itself in a header of every answer, whatever the credentials may do.
-// OpenSearch names itself in the answer to GET /, which credentials may lack the permission for.
+// Elasticsearch names itself in a header, and OpenSearch in the answer to GET /. Where the
+// credentials are refused or lack the permission for GET /, the refusal has a form of its own.
 func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product, *sinks.Error) {
 	if p := s.options.Product; p == Elasticsearch || p == OpenSearch {
 		return p, nil
@@ -48,6 +48,7 @@ func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product
 	if got.header.Get("X-Elastic-Product") == "Elasticsearch" {
 		return Elasticsearch, nil
 	}
+	failure := readFailure(got.body)
 	var root struct {
 		Version struct{ Distribution string }
 		Tagline string
@@ -56,8 +57,10 @@ func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product
 	case got.status == http.StatusOK && json.Unmarshal(got.body, &root) == nil &&
 		(root.Version.Distribution == "opensearch" || strings.Contains(root.Tagline, "OpenSearch")):
 		return OpenSearch, nil
-	case got.status == http.StatusForbidden && readFailure(got.body).Type == "security_exception":
-		return OpenSearch, nil // its security plugin; Elasticsearch's answer would have the header
+	case failure.Type == "security_exception" && strings.HasPrefix(failure.Reason, "no permissions for "):
+		return OpenSearch, nil // its security plugin
+	case failure.Type == "security_exception":
+		return Elasticsearch, nil // it does not name itself to credentials that it refuses
 	case got.status != http.StatusOK:
 		return "", s.refusal(got)
 	}
