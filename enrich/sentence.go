@@ -1,6 +1,10 @@
 package enrich
 
-import "github.com/ttydrain/ttydrain/schema"
+import (
+	"fmt"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
 
 // EventText is the text of the record of an event: a sentence that tells all of d that concerns a person. An audit holds
 // the fields of a record against it, since it is signed and they are not: what it says of a detail never changes.
@@ -11,4 +15,19 @@ func EventText(e schema.Event, d *schema.Detail) []byte {
 func appendEventText(dst []byte, e schema.Event, d *schema.Detail) []byte {
 	text, _, _ := scanWith(dst, []byte(sentence(e, d)), ground, true, true)
 	return text
+}
+
+// transferSentence describes the transfer of a file.
+func transferSentence(d *schema.Detail) string {
+	s := d.Direction + " of " + d.Path
+	if d.Size != nil {
+		s += fmt.Sprintf(", %d bytes", *d.Size)
+	}
+	if d.SHA256 != "" {
+		s += " with the SHA-256 " + d.SHA256
+	}
+	if d.Reason != "" {
+		s += ": " + d.Reason
+	}
+	return s
 }

@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding"
 	"encoding/json"
@@ -322,7 +323,7 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 		return fmt.Errorf("operation %s: event: %w", t.operation.ID, schema.ErrCorrupt)
 	}
 	for i := range t.lines {
-		if f.Kind == schema.FrameResize {
+		if f.Kind != schema.FrameEnd && f.Kind != schema.FrameGap {
 			t.lines[i].flush(now, t.emit)
 		} else {
 			t.lines[i].end(now, t.emit)
@@ -341,6 +342,10 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 			detail.Bytes = new(uint64)
 		}
 		return t.event(schema.EventGap, f.Time, detail)
+	case schema.FrameInput:
+		return t.event(schema.EventInput, f.Time, detail)
+	case schema.FrameTransfer:
+		return t.event(schema.EventTransfer, f.Time, detail)
 	}
 	t.ended = true
 	return t.event(schema.EventEnd, f.Time, detail)
@@ -394,7 +399,14 @@ func sentence(e schema.Event, d *schema.Detail) string {
 		if d.ExitStatus != nil {
 			s += fmt.Sprintf(", status %d", *d.ExitStatus)
 		}
+		if d.InputBytes != nil {
+			s += fmt.Sprintf("; its input had %d bytes with the SHA-256 %s", *d.InputBytes, d.InputSHA256)
+		}
 		return s
+	case schema.EventInput:
+		return "input: " + string(bytes.TrimRight(d.Input, "\r\n"))
+	case schema.EventTransfer:
+		return transferSentence(d)
 	}
 	return e.String()
 }

@@ -9,6 +9,7 @@ type SegmentBuilder struct {
 	buf           []byte // the records, behind room for the head
 	room          int
 	count         int
+	version       byte   // that the records need
 	first         Record // of which the head tells; without its content
 	next          place
 }
@@ -20,7 +21,7 @@ func (b *SegmentBuilder) Begin(buf, operationJSON []byte) {
 	if cap(buf) < b.room {
 		buf = make([]byte, b.room, 2*b.room)
 	}
-	b.operationJSON, b.buf, b.count = operationJSON, buf[:b.room], 0
+	b.operationJSON, b.buf, b.count, b.version = operationJSON, buf[:b.room], 0, 1
 }
 
 // headRoom is how many bytes appendHead appends at most, besides the operation.
@@ -44,6 +45,7 @@ func (b *SegmentBuilder) Add(r *Record) error {
 	}
 	b.buf = buf
 	b.count++
+	b.version = max(b.version, versionOf(r))
 	return nil
 }
 
@@ -61,10 +63,13 @@ func (b *SegmentBuilder) Finish(resume *Resume) ([]byte, error) {
 	if b.count == 0 {
 		return nil, errNoRecords
 	}
-	head := appendHead(nil, b.operationJSON, &b.first, b.count, resume)
+	if len(resume.Terminal) > 0 {
+		b.version = max(b.version, 2)
+	}
+	head := appendHead(nil, b.operationJSON, &b.first, b.count, b.version)
 	start := b.room - len(head)
 	copy(b.buf[start:], head)
-	data := appendResume(b.buf, resume)[start:]
+	data := appendResume(b.buf, resume, b.version)[start:]
 	*b = SegmentBuilder{}
 	return data, nil
 }

@@ -12,12 +12,14 @@ import (
 type FrameKind uint8
 
 const (
-	FrameStdout FrameKind = iota // bytes of the terminal, or of standard output
-	FrameStderr                  // bytes of standard error, without a terminal
-	FrameStart                   // the session began; Payload is the JSON of the Operation
-	FrameResize                  // Payload is the JSON of a Detail with Width and Height
-	FrameEnd                     // the session ended; Payload is the JSON of a Detail
-	FrameGap                     // bytes were lost here; Payload is the JSON of a Detail with Bytes and Reason
+	FrameStdout   FrameKind = iota // bytes of the terminal, or of standard output
+	FrameStderr                    // bytes of standard error, without a terminal
+	FrameStart                     // the session began; Payload is the JSON of the Operation
+	FrameResize                    // Payload is the JSON of a Detail with Width and Height
+	FrameEnd                       // the session ended; Payload is the JSON of a Detail
+	FrameGap                       // bytes were lost here; Payload is the JSON of a Detail with Bytes and Reason
+	FrameInput                     // input of a session without a terminal; Payload is the JSON of a Detail with Input
+	FrameTransfer                  // a file was transferred; Payload is the JSON of a Detail with Path, Direction, Size and SHA256
 )
 
 // IsOutput says whether the frame holds bytes that were shown.
@@ -50,8 +52,10 @@ type Chunk struct {
 }
 
 const (
-	chunkVersion   = 1
-	segmentVersion = 2
+	// chunkVersion is that of a chunk with frames that version 1 does not have; others are of version
+	// 1.
+	chunkVersion   = 2
+	segmentVersion = 3
 )
 
 // ErrVersion is returned for a message that a later version of ttydrain wrote.
@@ -62,11 +66,17 @@ var ErrCorrupt = errors.New("not a message of ttydrain, or a damaged one")
 
 // AppendChunk appends the binary form of c:
 //
-//	version 1 | uvarint ordinal | uvarint offset of stdout, of stderr | uvarint events |
+//	version 1 or 2 | uvarint ordinal | uvarint offset of stdout, of stderr | uvarint events |
 //	varint time of the first frame |
 //	frames to the end: kind byte | varint nanoseconds since the frame before | uvarint length | payload
 func AppendChunk(dst []byte, c *Chunk) []byte {
-	dst = append(dst, chunkVersion)
+	version := byte(1)
+	for i := range c.Frames {
+		if c.Frames[i].Kind > FrameGap {
+			version = chunkVersion
+		}
+	}
+	dst = append(dst, version)
 	dst = binary.AppendUvarint(dst, c.Ordinal)
 	dst = binary.AppendUvarint(dst, c.Offset[Stdout])
 	dst = binary.AppendUvarint(dst, c.Offset[Stderr])
@@ -95,7 +105,8 @@ func ChunkOverhead(frames int) int {
 // DecodeChunk reads what [AppendChunk] wrote. The payloads alias data. c.Frames is reused.
 func DecodeChunk(data []byte, c *Chunk) error {
 	r := reader{data: data}
-	if _, err := r.version(chunkVersion); err != nil {
+	version, err := r.version(chunkVersion)
+	if err != nil {
 		return fmt.Errorf("decode chunk: %w", err)
 	}
 	c.Ordinal = r.uvarint()
@@ -108,7 +119,7 @@ func DecodeChunk(data []byte, c *Chunk) error {
 		kind := FrameKind(r.byte())
 		at += r.varint()
 		payload := r.bytes()
-		if kind > FrameGap {
+		if kind > FrameTransfer || version < 2 && kind > FrameGap {
 			r.bad = true
 		}
 		c.Frames = append(c.Frames, Frame{Kind: kind, Time: at, Payload: payload})

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -165,4 +167,51 @@ func dumpSegment(s *Segment) string {
 		fmt.Fprintf(&b, "\tterminal=%x\n", s.Resume.Terminal)
 	}
 	return b.String()
+}
+
+// fileDetails are the details of input and of transfers.
+func fileDetails() (input, upload, download *Detail) {
+	size, none := uint64(70_000), uint64(0)
+	input = &Detail{Input: []byte("SELECT 1;\n\xff")}
+	upload = &Detail{Path: "/tmp/dump.sql", Direction: Upload, Size: &size, SHA256: strings.Repeat("0a", 32)}
+	download = &Detail{Path: "log/x", Direction: Download, Size: &none, Reason: "it was interrupted"}
+	return input, upload, download
+}
+
+// testFiles is a chunk with input and transfers.
+func testFiles(t *testing.T) *Chunk {
+	t.Helper()
+	at := time.Unix(1_772_357_400, 0)
+	c := &Chunk{Ordinal: 3, Offset: [2]uint64{7, 0}, Events: 1}
+	input, upload, download := fileDetails()
+	for kind, d := range map[FrameKind][]*Detail{FrameInput: {input}, FrameTransfer: {upload, download}} {
+		for _, detail := range d {
+			f, err := DetailFrame(kind, at, detail)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Frames = append(c.Frames, f)
+		}
+	}
+	slices.SortStableFunc(c.Frames, func(a, b Frame) int { return int(a.Kind) - int(b.Kind) })
+	return c
+}
+
+// fileRecords are consecutive records of input, of transfers and of an end after input, from a
+// record's place on.
+func fileRecords(from Record) (records []Record) {
+	input, upload, download := fileDetails()
+	status, total, given := 0, from.Offset, uint64(11)
+	end := &Detail{ExitStatus: &status, Reason: "exit", Bytes: &total, InputBytes: &given, InputSHA256: strings.Repeat("1b", 32), Signature: "a.b.c"}
+	for i, r := range []Record{
+		{Event: EventInput, Text: []byte("input: SELECT 1;"), Detail: input},
+		{Event: EventTransfer, Text: []byte("upload of /tmp/dump.sql"), Detail: upload},
+		{Event: EventTransfer, Text: []byte("download of log/x"), Detail: download},
+		{Event: EventEnd, Text: []byte("session ended: exit, status 0"), Detail: end},
+	} {
+		r.Sequence, r.Offset, r.Time = from.Sequence+uint64(i), from.Offset, from.Time
+		r.Digest, r.TextDigest = from.Digest, from.TextDigest
+		records = append(records, r)
+	}
+	return records
 }

@@ -63,9 +63,10 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// What this version writes is what version 1 wrote, where there is no state of a terminal, and otherwise what version 2 wrote.
+// What this version writes is what the first version wrote that has the frames, the events and the
+// state in it.
 func TestGoldenWrite(t *testing.T) {
-	if chunkVersion != 1 || segmentVersion != 2 {
+	if chunkVersion != 2 || segmentVersion != 3 {
 		t.Fatal("another version: write its golden files to a folder of its own; TestGoldenRead keeps reading these")
 	}
 	small := &Chunk{Frames: []Frame{{Kind: FrameStdout, Time: 1_772_357_400_000_000_000, Payload: []byte("$ ")}}}
@@ -73,6 +74,9 @@ func TestGoldenWrite(t *testing.T) {
 		golden(t, "v1/"+name+".bin", AppendChunk(nil, c))
 		golden(t, "v1/"+name+".txt", []byte(dumpChunk(c)))
 	}
+	files := testFiles(t)
+	golden(t, "v2/chunk-files.bin", AppendChunk(nil, files))
+	golden(t, "v2/chunk-files.txt", []byte(dumpChunk(files)))
 	all := testSegment()
 	one := testSegment()
 	one.Records = one.Records[4:5]
@@ -80,7 +84,10 @@ func TestGoldenWrite(t *testing.T) {
 	terminal := testSegment()
 	terminal.Records, terminal.Resume = one.Records, one.Resume
 	terminal.Resume.Terminal = []byte("\x01opaque here: package enrich's")
-	for name, s := range map[string]*Segment{"v1/segment": all, "v1/segment-one-record": one, "v2/segment-terminal": terminal} {
+	input := testSegment()
+	input.Records, input.Resume = fileRecords(one.Records[0]), one.Resume
+	input.Resume.Sequence = input.Records[len(input.Records)-1].Sequence
+	for name, s := range map[string]*Segment{"v3/segment-files": input, "v1/segment": all, "v1/segment-one-record": one, "v2/segment-terminal": terminal} {
 		golden(t, name+".bin", encodeSegment(t, s))
 		golden(t, name+".txt", []byte(dumpSegment(s)))
 	}

@@ -10,14 +10,27 @@ import (
 type Event uint8
 
 const (
-	EventOutput Event = iota // bytes that the terminal showed
-	EventStart               // the session began
-	EventResize              // the terminal has another size
-	EventEnd                 // the session ended; the last record of every session
-	EventGap                 // bytes that could not be recorded or delivered
+	EventOutput   Event = iota // bytes that the terminal showed
+	EventStart                 // the session began
+	EventResize                // the terminal has another size
+	EventEnd                   // the session ended; the last record of every session
+	EventGap                   // bytes that could not be recorded or delivered
+	EventInput                 // bytes that the client sent as input, without a terminal
+	EventTransfer              // a file was transferred
 )
 
-var eventNames = [...]string{"output", "start", "resize", "end", "gap"}
+// lastEvent is the last of the events that this version knows.
+const lastEvent = EventTransfer
+
+var eventNames = [...]string{"output", "start", "resize", "end", "gap", "input", "transfer"}
+
+// Events returns all events.
+func Events() (events []Event) {
+	for e := EventOutput; e <= lastEvent; e++ {
+		events = append(events, e)
+	}
+	return events
+}
 
 func (e Event) String() string {
 	if int(e) < len(eventNames) {
@@ -123,6 +136,19 @@ type Detail struct {
 	// EndedBy is who ended a session that was killed, in their own words, and EndedBecause what they gave as the reason, or "".
 	EndedBy      string `json:"ended_by,omitempty"`
 	EndedBecause string `json:"ended_because,omitempty"`
+	// InputBytes and InputSHA256 are, at the end of a session without a terminal, the total and the
+	// SHA-256, in hexadecimal, of the input that its program was given.
+	InputBytes  *uint64 `json:"input_bytes,omitempty"`
+	InputSHA256 string  `json:"input_sha256,omitempty"`
+	// Input is, in an input record, the exact bytes.
+	Input []byte `json:"input_base64,omitempty"`
+	// Path is, in a transfer, the file as the client named it, and Direction [Upload] or [Download].
+	Path      string `json:"path,omitempty"`
+	Direction string `json:"direction,omitempty"`
+	// Size is how many bytes of the file were transferred, and SHA256 their digest in hexadecimal; ""
+	// where they were not transferred from the first to the last.
+	Size   *uint64 `json:"size,omitempty"`
+	SHA256 string  `json:"sha256,omitempty"`
 	// Bytes is, at the end, the session's total; in a gap, how many bytes from Offset on are missing.
 	Bytes *uint64 `json:"bytes,omitempty"`
 	// LastSequence is in a gap of records, which stands for those from Sequence to this one: see [Gap].
@@ -132,6 +158,12 @@ type Detail struct {
 	// Signature is a JWS (RFC 7515) over the end's totals and digests.
 	Signature string `json:"signature,omitempty"`
 }
+
+// The directions of a transfer.
+const (
+	Upload   = "upload"   // to the session's container
+	Download = "download" // from it
+)
 
 // A Segment is a run of consecutive records of one operation.
 type Segment struct {

@@ -26,7 +26,7 @@ var errNoRecords = errors.New("encode segment: no records")
 
 // AppendSegment appends the binary form of s, whose records must be consecutive:
 //
-//	version 1 or 2 | uvarint length, JSON of the operation |
+//	version 1, 2 or 3 | uvarint length, JSON of the operation |
 //	uvarint first sequence | uvarint first offset | varint first time | uvarint count |
 //	records: flags byte | varint nanoseconds since the record before | uvarint length, log |
 //	         [uvarint length, text] | uvarint length, timing | digest (32) | text digest (32) |
@@ -35,14 +35,22 @@ var errNoRecords = errors.New("encode segment: no records")
 //	        uvarint length, digest state | uvarint length, text digest state |
 //	        [uvarint length, state of the terminal; not in version 1]
 //
-// A segment without a state of the terminal is of version 1, so that everything that reads that one reads it.
+// A segment with an event that version 2 does not have is of version 3, and one without a state of
+// the terminal is otherwise of version 1: each is read by everything that can read it.
 //
 // operationJSON is the JSON of s.Operation, which the caller keeps so that it is made once.
 func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 	if len(s.Records) == 0 {
 		return dst, errNoRecords
 	}
-	dst = appendHead(dst, operationJSON, &s.Records[0], len(s.Records), &s.Resume)
+	version := byte(1)
+	for i := range s.Records {
+		version = max(version, versionOf(&s.Records[i]))
+	}
+	if len(s.Resume.Terminal) > 0 {
+		version = max(version, 2)
+	}
+	dst = appendHead(dst, operationJSON, &s.Records[0], len(s.Records), version)
 	at := before(&s.Records[0])
 	var err error
 	for i := range s.Records {
@@ -50,14 +58,18 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 			return dst, err
 		}
 	}
-	return appendResume(dst, &s.Resume), nil
+	return appendResume(dst, &s.Resume, version), nil
 }
 
-func appendHead(dst, operationJSON []byte, first *Record, count int, resume *Resume) []byte {
-	version := byte(1)
-	if len(resume.Terminal) > 0 {
-		version = segmentVersion
+// versionOf returns the first version of a segment that can have a record.
+func versionOf(r *Record) byte {
+	if r.Event > EventGap {
+		return 3
 	}
+	return 1
+}
+
+func appendHead(dst, operationJSON []byte, first *Record, count int, version byte) []byte {
 	dst = append(dst, version)
 	dst = appendBytes(dst, operationJSON)
 	dst = binary.AppendUvarint(dst, first.Sequence)
@@ -112,7 +124,7 @@ func (p *place) append(dst []byte, r *Record) ([]byte, error) {
 	return dst, nil
 }
 
-func appendResume(dst []byte, r *Resume) []byte {
+func appendResume(dst []byte, r *Resume, version byte) []byte {
 	dst = binary.AppendUvarint(dst, r.Consumed[Stdout])
 	dst = binary.AppendUvarint(dst, r.Consumed[Stderr])
 	dst = binary.AppendUvarint(dst, r.Events)
@@ -124,7 +136,7 @@ func appendResume(dst []byte, r *Resume) []byte {
 	dst = append(dst, ended)
 	dst = appendBytes(dst, r.Digest)
 	dst = appendBytes(dst, r.TextDigest)
-	if len(r.Terminal) > 0 { // otherwise it is of version 1
+	if version > 1 {
 		dst = appendBytes(dst, r.Terminal)
 	}
 	return dst
@@ -215,7 +227,7 @@ func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 				return fmt.Errorf("decode segment: detail of record %d: %w", sequence, ErrCorrupt)
 			}
 		}
-		if rec.Event > EventGap || flags&flagUnknown != 0 {
+		if rec.Event > lastEvent || versionOf(rec) > version || flags&flagUnknown != 0 {
 			r.bad = true
 		}
 		sequence++

@@ -42,6 +42,22 @@ func awaitAuditRuns(t testing.TB, v *server, operation string) {
 // record is missing is not.
 func auditCopies(t testing.TB, v *server, drains []*destination, operation string) {
 	t.Helper()
+	lines := auditIntact(t, v, drains, operation)
+	file := filepath.Join(t.TempDir(), "copy")
+	if err := os.WriteFile(file, []byte(strings.Join(slices.Delete(lines, 4, 5), "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := ttydrain(t, "audit", "--from", file, "--operation", operation, "--jwks", "http://"+v.admin+"/.well-known/jwks.json")
+	want := fmt.Sprintf("\nsession %s:\n  missing: record 5, at byte ", operation)
+	if got.status != 1 || !strings.Contains(got.stdout, want) || got.stderr != "" {
+		t.Errorf("the audit of a copy without record 5: status %d, %s%s", got.status, got.stdout, got.stderr)
+	}
+}
+
+// auditIntact audits every copy of a session that has ended: each is complete and intact. It
+// returns the lines of the first.
+func auditIntact(t testing.TB, v *server, drains []*destination, operation string) (first []string) {
+	t.Helper()
 	intact := func(copied string, exact bool, env []string, args ...string) {
 		t.Helper()
 		found, status := auditOf(t, operation, env, args...)
@@ -72,14 +88,9 @@ func auditCopies(t testing.TB, v *server, drains []*destination, operation strin
 		}
 		write(lines)
 		intact(d.name, d.exact, nil, append(keys, "--from", file)...)
-		if i > 0 {
-			continue
-		}
-		write(slices.Delete(lines, 4, 5))
-		got := ttydrain(t, append([]string{"audit", "--from", file, "--operation", operation}, keys...)...)
-		want := fmt.Sprintf("\nsession %s:\n  missing: record 5, at byte ", operation)
-		if got.status != 1 || !strings.Contains(got.stdout, want) || got.stderr != "" {
-			t.Errorf("the audit of a copy without record 5: status %d, %s%s", got.status, got.stdout, got.stderr)
+		if i == 0 {
+			first = lines
 		}
 	}
+	return first
 }

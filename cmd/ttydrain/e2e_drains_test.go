@@ -274,8 +274,9 @@ func (m *messageParts) add(raw string, p *syslogtest.Parsed) (whole *syslogtest.
 	return whole, lines, nil
 }
 
-// parseMessage returns the record of a syslog message that begins with a token, or with none where it is empty, and compares the
-// server's own reading with it. It returns false for a part that is not the last one of a record.
+// parseMessage returns the record of a syslog message that begins with a token, or with none where
+// it is empty, and compares the server's own reading with it. It returns false for a part that is
+// not the last one of a record.
 func parseMessage(t testing.TB, drain, token string, parts *messageParts, m syslogtest.Message) (r record, whole bool) {
 	t.Helper()
 	p, err := syslogtest.Parse([]byte(m.Raw))
@@ -302,12 +303,16 @@ func parseMessage(t testing.TB, drain, token string, parts *messageParts, m sysl
 	r.Event, r.OperationID, r.Text = p.MsgID, operation, text
 	r.Offset, r.Digest, r.Timing, r.Reason, r.Signature = params["offset"], params["digest"], params["timing"], params["reason"], params["signature"]
 	r.Stream, r.Host, r.App = params["stream"], p.Hostname, p.App
-	for name, into := range map[string]any{"sequence": &r.Sequence, "bytes": &r.Record.Bytes, "width": &r.Width, "height": &r.Height, "exit_status": &r.ExitStatus} {
+	for name, into := range map[string]any{"sequence": &r.Sequence, "bytes": &r.Record.Bytes, "width": &r.Width, "height": &r.Height, "exit_status": &r.ExitStatus, "size": &r.Size, "input_bytes": &r.InputBytes} {
 		if value, ok := params[name]; ok {
 			if err := json.Unmarshal([]byte(value), into); err != nil {
 				t.Fatalf("drain %s: %s is %q", drain, name, value)
 			}
 		}
+	}
+	r.Path, r.Direction, r.SHA256, r.InputSHA256 = params["path"], params["direction"], params["sha256"], params["input_sha256"]
+	if r.Input, err = base64.StdEncoding.DecodeString(params["input_base64"]); err != nil {
+		t.Fatalf("drain %s: input_base64: %v", drain, err)
 	}
 	if r.Exact, err = base64.StdEncoding.DecodeString(params["log_base64"]); err != nil {
 		t.Fatalf("drain %s: log_base64: %v", drain, err)

@@ -46,6 +46,7 @@ type siteSettings struct {
 	fast      bool              // without looking for races
 	settings  string            // more of them, in YAML
 	gateway   string            // more of the gateway's
+	app       []string          // more of the app's
 }
 
 func withDrains(entries ...string) siteOption {
@@ -64,6 +65,11 @@ func withSettings(text string) siteOption { return func(s *siteSettings) { s.set
 
 // withGateway adds settings to the gateway's, each after a comma.
 func withGateway(text string) siteOption { return func(s *siteSettings) { s.gateway = text } }
+
+// withApp adds settings to the app's, each of a line.
+func withApp(lines ...string) siteOption {
+	return func(s *siteSettings) { s.app = append(s.app, lines...) }
+}
 
 func withoutRaces(s *siteSettings) { s.fast = true }
 
@@ -99,8 +105,11 @@ apps:
     id: app-7
     stack: default
     command: [/bin/bash, --norc, --noprofile]
-    env:
 `, settings.listen, settings.gateway, settings.algorithm)
+	for _, line := range settings.app {
+		b.WriteString("    " + line + "\n")
+	}
+	b.WriteString("    env:\n")
 	for name, value := range settings.env {
 		quoted, _ := json.Marshal(value) // a JSON string is one of YAML's
 		fmt.Fprintf(&b, "      %s: %s\n", name, quoted)

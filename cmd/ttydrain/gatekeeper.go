@@ -33,7 +33,8 @@ func (g gatekeeper) Authorize(login gateway.Login) (gateway.Grant, error) {
 		if !ok {
 			return gateway.Grant{}, errNotAllowed
 		}
-		return gateway.Grant{User: user}, nil
+		app, _ := c.App(login.App) // gateway.NoApp is none
+		return gateway.Grant{User: user, FileTransfer: app.FileTransfer == config.FileTransferRecord}, nil
 	}
 	app, ok := c.App(login.App)
 	if !ok {
@@ -44,7 +45,7 @@ func (g gatekeeper) Authorize(login gateway.Login) (gateway.Grant, error) {
 	if err != nil {
 		return gateway.Grant{}, err
 	}
-	return gateway.Grant{User: person.User, ForceCommand: person.ForceCommand, NoTerminal: person.NoTerminal}, nil
+	return gateway.Grant{User: person.User, ForceCommand: person.ForceCommand, NoTerminal: person.NoTerminal, FileTransfer: app.FileTransfer == config.FileTransferRecord}, nil
 }
 
 // Apps are the names of the configured apps.

@@ -292,7 +292,7 @@ func sessionApp(c *config.Config, name string, capacity int64) (session.App, boo
 	}
 	app := session.App{
 		Name: a.Name, ID: a.ID, Stack: a.Stack, Service: a.Service, Runtime: a.Runtime, Command: a.Command, Root: a.Root,
-		Memory: a.Memory, Pids: int64(a.Pids), APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
+		Memory: a.Memory, Pids: int64(a.Pids), SFTPServer: a.SFTPServer, RecordStdin: a.RecordStdin, APIURL: c.APIURL, Duration: stack.SessionDuration, PHI: stack.PHI, Container: appContainer(a),
 		Isolation: session.Isolation{User: a.User, NoNetwork: a.Network == "none", Writable: a.Writable},
 		Sessions:  stack.Sessions, Plan: stack.Plan, Banner: c.Gateway.Banner,
 		Limits: session.Limits{

@@ -2,7 +2,9 @@ package audit
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
+	"hash"
 	"slices"
 
 	"github.com/ttydrain/ttydrain/pipeline/identity"
@@ -54,12 +56,15 @@ type walk struct {
 	mended  bool             // a record was not what it should be, so that the sums may differ
 	// open says of each stream that its last line has ended without a newline: it does not go on before a gap or the end.
 	open [2]bool
+	// input is the digest of the input records so far, and inputBytes the number of their bytes.
+	input      hash.Hash
+	inputBytes uint64
 }
 
 const searchBudget = 1 << 30
 
 func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
-	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken)}
+	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken), input: sha256.New()}
 	w.chain = newChain()
 	count := make(map[schema.Operation]int)
 	w.all = ^replay.Lost(0)

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,8 +53,22 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 	if r.Detail != nil && r.Detail.LastSequence != 0 {
 		changed("it tells of other records, and can't be in their place")
 	}
+	w.inspectInput(r, changed)
 	if r.Event == schema.EventGap {
 		w.at(Gap, n, r, "a gap tells that bytes were not recorded here")
+	}
+}
+
+// inspectInput checks the input of a session that recorded it against the digest in its end. The
+// texts of input records, which the end's signature covers, do not have all bytes.
+func (w *walk) inspectInput(r *replay.Record, changed func(string)) {
+	switch d := r.Detail; {
+	case d == nil:
+	case r.Event == schema.EventInput:
+		w.input.Write(d.Input)
+		w.inputBytes += uint64(len(d.Input))
+	case r.Event == schema.EventEnd && d.InputBytes != nil && *d.InputBytes == w.inputBytes && hex.EncodeToString(w.input.Sum(nil)) != d.InputSHA256:
+		changed("the input records do not have the bytes of which it has the SHA-256")
 	}
 }
 
@@ -120,6 +135,10 @@ func tellsEvent(r *replay.Record) bool {
 		return d.Bytes != nil
 	case schema.EventEnd:
 		return d.Bytes != nil && d.Reason != ""
+	case schema.EventInput:
+		return len(d.Input) > 0
+	case schema.EventTransfer:
+		return d.Path != ""
 	}
 	return false
 }
@@ -127,7 +146,7 @@ func tellsEvent(r *replay.Record) bool {
 // sameEvent holds an event's fields against its text. What syslog has to alter or cut in them can't be; it has text digests.
 func sameEvent(r *replay.Record) bool {
 	d := r.Detail
-	for _, field := range []string{d.Command, d.Reason, d.EndedBy, d.EndedBecause} {
+	for _, field := range []string{d.Command, d.Reason, d.EndedBy, d.EndedBecause, d.Path} {
 		if r.Lost.Has(replay.LostTextDigest) {
 			break
 		}

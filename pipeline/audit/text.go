@@ -141,6 +141,10 @@ func framesOf(op *schema.Operation, r *replay.Record) ([]schema.Frame, error) {
 		f, err = schema.DetailFrame(schema.FrameResize, at, r.Detail)
 	case schema.EventGap:
 		f, err = schema.DetailFrame(schema.FrameGap, at, r.Detail)
+	case schema.EventInput:
+		f, err = schema.DetailFrame(schema.FrameInput, at, r.Detail)
+	case schema.EventTransfer:
+		f, err = schema.DetailFrame(schema.FrameTransfer, at, r.Detail)
 	case schema.EventEnd:
 		f, err = schema.DetailFrame(schema.FrameEnd, at, r.Detail)
 	default:

@@ -202,6 +202,9 @@ const (
 	RuntimeDocker  = "docker"
 )
 
+// FileTransferRecord is the setting of an app whose sessions may transfer files.
+const FileTransferRecord = "record"
+
 // An App is what a person opens a session on.
 type App struct {
 	// Name is also the SSH user name that opens it.
@@ -236,6 +239,14 @@ type App struct {
 	Pull string `yaml:"pull" enum:"never|missing"`
 	// Pids is the maximum number of processes and threads of a session at a time.
 	Pids int `yaml:"pids" min:"8" max:"100000"`
+
+	// FileTransfer allows SFTP, each transfer of which is recorded without its content, or refuses it.
+	// SFTPServer is the program for it in the session's file system.
+	FileTransfer string `yaml:"file_transfer" enum:"none|record"`
+	SFTPServer   string `yaml:"sftp_server" want:"the absolute path of a program, such as /usr/lib/openssh/sftp-server"`
+	// RecordStdin records the input of sessions without a terminal. Of others, input is never
+	// recorded.
+	RecordStdin bool `yaml:"record_stdin"`
 }
 
 func (a *App) setDefaults() {
@@ -245,6 +256,8 @@ func (a *App) setDefaults() {
 	a.Network = "host"
 	a.Pull = "never"
 	a.Pids = 4096
+	a.FileTransfer = "none"
+	a.SFTPServer = "/usr/lib/openssh/sftp-server"
 }
 
 // Docker is a Docker daemon.

@@ -159,7 +159,7 @@ func TestDefaults(t *testing.T) {
 		UserDocument: UserDocument{Issuer: "https://auth.example.com", SigningKey: "testdata/good/document_key.pem", Algorithm: "EdDSA"},
 		Users:        []User{{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com", AuthorizedKeys: []string{"../keys/ada.pub"}, Apps: []string{"web"}, Keys: ada}},
 		Stacks:       []Stack{{Name: "default", Plan: "starter", Sessions: 1, SessionDuration: 168 * time.Hour}},
-		Apps:         []App{{Name: "web", ID: "web", Stack: "default", Service: "web", Runtime: "sandbox", Command: []string{"/bin/bash"}, Memory: 1 << 30, Pull: "never", Pids: 4096, Network: "host"}},
+		Apps:         []App{{Name: "web", ID: "web", Stack: "default", Service: "web", Runtime: "sandbox", Command: []string{"/bin/bash"}, Memory: 1 << 30, Pull: "never", Pids: 4096, Network: "host", FileTransfer: "none", SFTPServer: "/usr/lib/openssh/sftp-server"}},
 		Docker:       Docker{Host: "unix:///var/run/docker.sock"},
 		Log:          Log{Level: "info", Format: "text"},
 		private:      got.private,

@@ -163,6 +163,9 @@ func (c *Config) finishStacks(d *decoder) {
 	}
 }
 
+// programPath matches paths that mean the same to a shell.
+var programPath = regexp.MustCompile(`^/[A-Za-z0-9/._+-]+$`)
+
 func (c *Config) finishApps(d *decoder) {
 	d.notEmpty("apps", len(c.Apps))
 	names, ids := newNames(d, "apps", "name"), newNames(d, "apps", "id")
@@ -188,6 +191,9 @@ func (c *Config) finishApps(d *decoder) {
 			}
 		}
 		a.finishRuntime(d, path)
+		if d.usable(path+".sftp_server") && !programPath.MatchString(a.SFTPServer) {
+			d.refuse(path+".sftp_server", "%s is not the absolute path of a program in letters, digits and the characters ._+-; expected one such as /usr/lib/openssh/sftp-server", quote(a.SFTPServer))
+		}
 		for name, value := range a.Env {
 			if strings.ContainsRune(value.Reveal(), 0) {
 				d.refuse(join(path+".env", name), "has a NUL character in it; expected text")

@@ -102,7 +102,7 @@ func (c *channel) endUnstarted(sentence string) bool {
 func (c *channel) handle(ctx context.Context, req *ssh.Request) {
 	switch req.Type {
 	case "shell":
-		c.start(ctx, req, "")
+		c.start(ctx, req, "", false)
 		return
 	case "exec":
 		command, err := parseExec(req.Payload)
@@ -112,14 +112,16 @@ func (c *channel) handle(ctx context.Context, req *ssh.Request) {
 		case len(command) > maxCommand:
 			c.refuse(req, "the command line is too long: put it into a file, or send it as input to a shell")
 		default:
-			c.start(ctx, req, command)
+			c.exec(ctx, req, command)
 		}
 		return
 	case "subsystem":
-		if name, err := parseSubsystem(req.Payload); err == nil {
-			c.conn.logRefusal("subsystem", name[:min(len(name), 64)])
+		name, err := parseSubsystem(req.Payload)
+		if err == nil && name == sftp {
+			c.startTransfer(ctx, req, sftp)
+			return
 		}
-		c.refuse(req, noSubsystem)
+		c.refuseTransfer(req, name)
 		return
 	}
 	var err error
@@ -254,7 +256,7 @@ func (c *channel) forgo(sentence string) error {
 }
 
 // start starts the session, in a goroutine that ends when the session has.
-func (c *channel) start(ctx context.Context, req *ssh.Request, command string) {
+func (c *channel) start(ctx context.Context, req *ssh.Request, command string, transfer bool) {
 	if c.started {
 		req.Reply(false, nil)
 		return
@@ -268,7 +270,7 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string) {
 	req.Reply(true, nil)
 
 	request := session.Request{
-		App: c.conn.who.App, Command: command, Env: c.env, Notices: c.notices,
+		App: c.conn.who.App, Command: command, Transfer: transfer, Env: c.env, Notices: c.notices,
 	}
 	token := c.token
 	c.token = ""
@@ -342,6 +344,11 @@ func (c *channel) admit(ctx context.Context, request *session.Request, token str
 		return false
 	}
 	request.User = grant.User
+	if request.Transfer && !grant.mayTransfer() {
+		c.say(noSubsystem)
+		c.end(session.Exit{Status: statusRefused})
+		return false
+	}
 	if grant.ForceCommand != nil {
 		if request.Command != "" {
 			request.Env = append(request.Env, "SSH_ORIGINAL_COMMAND="+request.Command)
@@ -394,10 +401,10 @@ func (c *channel) say(sentence string) {
 
 // end reports the exit to the client and closes the channel, which the client then confirms.
 //
-// It sends exit-signal for a program that a signal ended, and exit-status otherwise, as sshd does. Both
-// together are a protocol error for some clients, which drop the connection with all its sessions.
-// OpenSSH's client ignores exit-signal: its own status is then 255, as with sshd.
-// All errors mean that the client has gone.
+// It sends exit-signal for a program that a signal ended, and exit-status otherwise, as sshd does.
+// Both together are a protocol error for some clients, which drop the connection with all its
+// sessions. OpenSSH's client ignores exit-signal: its own status is then 255, as with sshd. All
+// errors mean that the client has gone.
 func (c *channel) end(exit session.Exit) {
 	if exit.Signal != "" {
 		c.ssh.SendRequest("exit-signal", false, exitSignal(exit))

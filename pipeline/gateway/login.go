@@ -61,6 +61,8 @@ type Grant struct {
 	ForceCommand *string
 	// NoTerminal: sessions have none.
 	NoTerminal bool
+	// FileTransfer: files may be transferred by SFTP, which is recorded.
+	FileTransfer bool
 }
 
 // An identity is what a login proves.

@@ -70,6 +70,13 @@ type Record struct {
 	Reason             string    `json:"reason"`
 	EndedBy            string    `json:"ended_by,omitempty"`
 	EndedBecause       string    `json:"ended_because,omitempty"`
+	Path               string    `json:"path,omitempty"`
+	Direction          string    `json:"direction,omitempty"`
+	Size               *uint64   `json:"size,omitempty"`
+	SHA256             string    `json:"sha256,omitempty"`
+	Input              []byte    `json:"input_base64,omitempty"`
+	InputBytes         *uint64   `json:"input_bytes,omitempty"`
+	InputSHA256        string    `json:"input_sha256,omitempty"`
 	Bytes              *uint64   `json:"bytes"`
 	LastSequence       uint64    `json:"last_sequence,omitempty"`
 	Uncertain          bool      `json:"uncertain,omitempty"`
@@ -121,6 +128,20 @@ func RecordOf(m *Message) Record {
 			r.EndedBy = value
 		case "ended_because":
 			r.EndedBecause = value
+		case "path":
+			r.Path = value
+		case "direction":
+			r.Direction = value
+		case "sha256":
+			r.SHA256 = value
+		case "input_sha256":
+			r.InputSHA256 = value
+		case "input_base64":
+			r.Input, _ = base64.StdEncoding.DecodeString(value)
+		case "size":
+			r.Size = number(value)
+		case "input_bytes":
+			r.InputBytes = number(value)
 		case "signature":
 			r.Signature = value
 		case "part":
@@ -150,9 +171,7 @@ func RecordOf(m *Message) Record {
 				r.ExitStatus = &n
 			}
 		case "bytes":
-			if n, err := strconv.ParseUint(value, 10, 64); err == nil {
-				r.Bytes = &n
-			}
+			r.Bytes = number(value)
 		}
 	}
 	r.Text = m.Text
@@ -176,4 +195,13 @@ func (r *Record) CutPart(text string) (rest string, ok bool) {
 		return text, false
 	}
 	return strings.TrimPrefix(rest, " "), true
+}
+
+// number returns a decimal number, and nil for what is none.
+func number(value string) *uint64 {
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil {
+		return nil
+	}
+	return &n
 }

@@ -67,7 +67,7 @@ func (d *decoder) record(w *receive.Record) *Record {
 	fault := func(what string) { r.Faults = append(r.Faults, what) }
 
 	known := false
-	for e := schema.EventOutput; e <= schema.EventGap; e++ {
+	for _, e := range schema.Events() {
 		if e.String() == w.Event {
 			r.Event, known = e, true
 		}
@@ -107,7 +107,8 @@ func (d *decoder) record(w *receive.Record) *Record {
 		r.Detail = &schema.Detail{
 			Command: w.Command, Interactive: w.Interactive, Width: w.Width, Height: w.Height, ExitStatus: w.ExitStatus,
 			Reason: w.Reason, EndedBy: w.EndedBy, EndedBecause: w.EndedBecause, Bytes: w.Bytes, LastSequence: w.LastSequence,
-			Uncertain: w.Uncertain, Signature: w.Signature,
+			Uncertain: w.Uncertain, Signature: w.Signature, Path: w.Path, Direction: w.Direction, Size: w.Size, SHA256: w.SHA256,
+			Input: w.Input, InputBytes: w.InputBytes, InputSHA256: w.InputSHA256,
 		}
 	}
 	return r

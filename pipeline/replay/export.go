@@ -40,7 +40,7 @@ func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) err
 			line = cast.AppendOutput(line, at, m.Stream, shown)
 		case schema.EventResize:
 			line = cast.AppendResize(line, at, &schema.Detail{Width: m.Width, Height: m.Height})
-		case schema.EventGap, schema.EventEnd:
+		case schema.EventGap, schema.EventTransfer, schema.EventEnd:
 			line = cast.appendMark(line, at, m.Notice)
 		}
 	}

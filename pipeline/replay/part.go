@@ -48,7 +48,7 @@ func texts(d *schema.Detail) []*string {
 	if d == nil {
 		return nil
 	}
-	return []*string{&d.Command, &d.Reason, &d.EndedBy, &d.EndedBecause, &d.Signature}
+	return []*string{&d.Command, &d.Reason, &d.EndedBy, &d.EndedBecause, &d.Path, &d.Signature}
 }
 
 // end returns the offset at which the next part begins.
@@ -56,6 +56,9 @@ func (r *Record) end() int {
 	end := r.Part.Offset + len(r.Text) + len(r.Log) + len(r.Timing)
 	for _, s := range texts(r.Detail) {
 		end += len(*s)
+	}
+	if r.Detail != nil {
+		end += len(r.Detail.Input)
 	}
 	return end
 }
@@ -208,7 +211,7 @@ func join(chain []*piece) (r *Record, times int) {
 	}
 	r.Part = Part{}
 	r.Faults = nil
-	var text, log, timing bytes.Buffer
+	var text, log, timing, input bytes.Buffer
 	joined := texts(r.Detail)
 	values := make([]strings.Builder, len(joined))
 	absent := LostLog | LostTiming // from all parts so far
@@ -218,6 +221,9 @@ func join(chain []*piece) (r *Record, times int) {
 		timing.Write(p.Timing)
 		for i, s := range texts(p.Detail) {
 			values[i].WriteString(*s)
+		}
+		if p.Detail != nil {
+			input.Write(p.Detail.Input)
 		}
 		for _, fault := range p.Faults {
 			if !slices.Contains(r.Faults, fault) {
@@ -233,6 +239,9 @@ func join(chain []*piece) (r *Record, times int) {
 	r.Text, r.Log, r.Timing = text.Bytes(), log.Bytes(), timing.Bytes()
 	for i, s := range joined {
 		*s = values[i].String()
+	}
+	if r.Detail != nil {
+		r.Detail.Input = input.Bytes()
 	}
 	return r, times
 }

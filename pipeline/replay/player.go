@@ -155,7 +155,7 @@ func (p *Player) append(m *Moment) {
 	switch m.Event {
 	case schema.EventOutput:
 		p.out = p.filters[m.Stream].Append(p.out, p.Timeline.Show(m))
-	case schema.EventGap:
+	case schema.EventGap, schema.EventTransfer:
 		p.out = append(p.out, "\r\n\x1b[0;7m ttydrain: "...)
 		p.out = append(append(p.out, m.Notice...), " \x1b[0m\r\n"...)
 	case schema.EventStart, schema.EventResize:
@@ -202,7 +202,7 @@ func (p *Player) press(k Key) error {
 			p.append(m)
 			p.next++
 			p.at = m.At
-			if m.Event == schema.EventOutput || m.Event == schema.EventGap {
+			if m.Event == schema.EventOutput || m.Event == schema.EventGap || m.Event == schema.EventTransfer {
 				break
 			}
 		}

@@ -33,7 +33,8 @@ type Moment struct {
 	Stream schema.Stream
 	// Width and Height are the terminal's from here on, for [schema.EventStart] and [schema.EventResize]; 0 where there was none.
 	Width, Height int
-	// Notice tells, for [schema.EventGap] and [schema.EventEnd], what a person has to know: what is missing here, how the session ended.
+	// Notice tells, for [schema.EventGap], [schema.EventTransfer] and [schema.EventEnd], what a person
+	// has to know: what is missing here, which file was transferred, how the session ended.
 	Notice string
 }
 
@@ -129,6 +130,8 @@ func (t *Timeline) addFrame(f *Frame) {
 		if detail.Reason != "" {
 			m.Notice += ": " + oneLine(detail.Reason)
 		}
+	case schema.EventTransfer:
+		m.Notice = oneLine(string(f.Record.Text))
 	case schema.EventEnd:
 		m.Notice = oneLine(string(f.Record.Text))
 		t.ended = true

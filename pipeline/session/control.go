@@ -7,8 +7,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// resizeInterval is the least time between two changes of a terminal's size. A window that is dragged sends hundreds of
-// changes, each of which would be a record.
+// resizeInterval is the least time between two changes of a terminal's size. A window that is
+// dragged sends hundreds of changes, each of which would be a record.
 const resizeInterval = 100 * time.Millisecond
 
 // control applies window changes, passes signals on, and closes the output that the client does not
@@ -58,8 +58,8 @@ func (s *running) closeOutput(ctx context.Context, p Process) {
 	}
 }
 
-// resize gives the terminal the size that is wanted, and records it where it has other cells than before: a size in
-// pixels changes no text.
+// resize gives the terminal the size that is wanted, and records it where it has other cells than
+// before: a size in pixels changes no text.
 func (s *running) resize(p Process, window *resizer) {
 	before, size := window.now, window.wanted
 	if err := p.Resize(size); err != nil {
@@ -70,23 +70,19 @@ func (s *running) resize(p Process, window *resizer) {
 	if size.Width == before.Width && size.Height == before.Height {
 		return
 	}
-	frame, err := schema.DetailFrame(schema.FrameResize, time.Now(), &schema.Detail{Width: size.Width, Height: size.Height})
-	if err != nil {
-		s.log.Error("a window change could not be recorded", "error", err)
-		return
-	}
-	s.capture.event(frame)
+	s.record(schema.FrameResize, &schema.Detail{Width: size.Width, Height: size.Height})
 }
 
-// A resizer decides when a terminal changes its size: at once, but once in a resizeInterval, and then to the last size
-// that was wanted.
+// A resizer decides when a terminal changes its size: at once, but once in a resizeInterval, and
+// then to the last size that was wanted.
 type resizer struct {
 	now, wanted Size
 	waits       bool             // wanted is for when due is
 	due         <-chan time.Time // when the next change may be; nil for at once
 }
 
-// want takes a size that the client has now, and reports whether the terminal is to have it at once.
+// want takes a size that the client has now, and reports whether the terminal is to have it at
+// once.
 func (r *resizer) want(size Size) bool {
 	r.wanted, r.waits = size, r.due != nil
 	return !r.waits && size != r.now

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ttydrain/ttydrain/pipeline/transfer"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -74,6 +75,10 @@ type App struct {
 	Plan     string
 	// Limits bound the output of its stack's sessions.
 	Limits Limits
+	// SFTPServer is the file of the program for sessions that transfer files.
+	SFTPServer string
+	// RecordStdin says that the input of sessions without a terminal is recorded.
+	RecordStdin bool
 	// Drains are the names of the drains that its sessions go to.
 	Drains []string
 	// Banner is one of the Banner constants; "" is BannerInteractive.
@@ -177,15 +182,17 @@ func (m *Manager) over(s *running, exit Exit, err error) (Exit, error) {
 
 // running is one session on its way from start to end.
 type running struct {
-	op      *schema.Operation
-	app     App
-	req     Request
-	client  IO
-	log     *slog.Logger
-	capture *capture
-	output  *output
-	killing *Killing    // who ended it; nil where nobody did. Of run alone
-	escaped atomic.Bool // the terminal was shown an escape sequence
+	op        *schema.Operation
+	app       App
+	req       Request
+	client    IO
+	log       *slog.Logger
+	capture   *capture
+	output    *output
+	killing   *Killing           // who ended it; nil where nobody did. Of run alone
+	escaped   atomic.Bool        // the terminal was shown an escape sequence
+	given     given              // input, without a terminal
+	transfers *transfer.Observer // nil where the session transfers no files
 
 	outputClosed atomic.Bool // the client takes no more of standard output
 
@@ -242,6 +249,9 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	}
 	defer process.Kill()
 
+	if s.req.Transfer {
+		s.transfers = s.newTransfers()
+	}
 	pumps, stopPumps := context.WithCancel(ctx)
 	defer stopPumps()
 	go s.input(process)          // ends when the client's input ends, at the latest after run
@@ -252,7 +262,11 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	if s.req.Terminal != nil {
 		stdout = escapeWatch{stdout, &s.escaped}
 	}
-	readers.Go(func() { s.read(schema.Stdout, stdout, process) })
+	if s.transfers != nil {
+		readers.Go(func() { s.transfer(pumps, process) })
+	} else {
+		readers.Go(func() { s.read(schema.Stdout, stdout, process) })
+	}
 	if stderr := process.Stderr(); stderr != nil {
 		readers.Go(func() { s.read(schema.Stderr, stderr, process) })
 	}
@@ -330,7 +344,11 @@ func (s *running) over(ctx context.Context, exit Exit) (Exit, error) {
 
 // end records the end, and waits until it is recorded and the client has seen what came before.
 func (s *running) end(ctx context.Context, exit Exit) (Exit, error) {
+	if s.transfers != nil {
+		s.transfers.Close()
+	}
 	detail := &schema.Detail{ExitStatus: &exit.Status, Reason: exit.Reason}
+	s.given.tell(detail)
 	if s.killing != nil {
 		detail.EndedBy, detail.EndedBecause = s.killing.By, s.killing.Because
 	}
@@ -411,23 +429,16 @@ func (s *running) read(stream schema.Stream, r io.Reader, p Process) {
 	}
 }
 
-func (s *running) input(p Process) {
-	stdin := p.Stdin()
-	size := chunkBytes
-	if s.req.Terminal != nil { // people type little at a time, for a long time
-		size = 1 << 10
-	}
-	// Its errors are those of a process or a client that is gone. A file would not take the buffer, but make one of its own.
-	io.CopyBuffer(struct{ io.Writer }{stdin}, s.client.Stdin, make([]byte, size))
-	stdin.Close()
-}
-
 func (s *running) spec() Spec {
 	env := append([]string{}, s.req.Env...)
 	env = append(env, s.app.Env...)
 	env = append(env, s.metadata()...)
+	line := s.req.Command
+	if s.req.Transfer {
+		line = "exec " + s.app.SFTPServer
+	}
 	return Spec{
-		Name: s.op.Container, Operation: s.op.ID, App: s.op.App, Command: s.app.Command, CommandLine: s.req.Command, Env: env, Root: s.app.Root,
+		Name: s.op.Container, Operation: s.op.ID, App: s.op.App, Command: s.app.Command, CommandLine: line, Env: env, Root: s.app.Root,
 		Container: s.app.Container, Memory: s.app.Memory, Pids: s.app.Pids, Terminal: s.req.Terminal, Isolation: s.app.Isolation,
 	}
 }

@@ -14,6 +14,9 @@ type Request struct {
 	User schema.User
 	// Command is the command line asked for, which a shell interprets; "" for the app's own.
 	Command string
+	// Transfer asks for the app's SFTP server: each file that is transferred is recorded, and no
+	// content. Command is then what the start record says.
+	Transfer bool
 	// Terminal is the client's, nil for a session without one.
 	Terminal *Terminal
 	// Env is what the client sent and the gateway accepts, as KEY=VALUE.
@@ -33,8 +36,8 @@ type Terminal struct {
 // Size is a terminal's size.
 type Size struct {
 	Width, Height int // in cells
-	// PixelWidth and PixelHeight are the size of the text area in pixels, as programs that draw pictures need it; 0
-	// where the client does not know them.
+	// PixelWidth and PixelHeight are the size of the text area in pixels, as programs that draw
+	// pictures need it; 0 where the client does not know them.
 	PixelWidth, PixelHeight int
 }
 

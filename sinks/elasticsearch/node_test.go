@@ -56,12 +56,13 @@ func TestSameNumbers(t *testing.T) {
 func TestMapping(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	dataStream := node.DataStream(t)
-	batch := withTexts("end", "output", "start", "resize", "gap", "gap of records")
+	batch := withTexts("end", "output", "start", "resize", "gap", "gap of records", "input", "transfer")
 	status, total, yes := 137, uint64(1<<40), true
 	batch[0].Record.Event = schema.EventEnd
 	// All that a record can have, at the limits: what a shell or a client chose must not get a record refused.
 	long := strings.Repeat("echo 0123456789; ", 10_000)
-	batch[0].Record.Detail = &schema.Detail{ExitStatus: &status, Reason: long, EndedBy: long, EndedBecause: long, Bytes: &total, Signature: strings.Repeat("s", 50_000)}
+	batch[0].Record.Detail = &schema.Detail{ExitStatus: &status, Reason: long, EndedBy: long, EndedBecause: long, Bytes: &total, Signature: strings.Repeat("s", 50_000),
+		InputBytes: &total, InputSHA256: strings.Repeat("a", 64)}
 	batch[0].Operation.User.Name = strings.Repeat("Ada ", 10_000)
 	batch[0].Operation.UserDocument = strings.Repeat("e", 100_000)
 	batch[1].Record.Partial = true
@@ -75,6 +76,8 @@ func TestMapping(t *testing.T) {
 	batch[4].Record.Event, batch[4].Record.Detail = schema.EventGap, &schema.Detail{Bytes: &most, Reason: "lost"}
 	gap := schema.Gap{First: 6, Last: most, End: most, Time: batch[5].Record.Time, Uncertain: true}
 	batch[5].Record = gap.Record()
+	batch[6].Record.Event, batch[6].Record.Detail = schema.EventInput, &schema.Detail{Input: bytes.Repeat([]byte{0xff}, sinktest.PartialSize)}
+	batch[7].Record.Event, batch[7].Record.Detail = schema.EventTransfer, &schema.Detail{Path: long, Direction: schema.Upload, Size: &total, SHA256: strings.Repeat("b", 64)}
 	mustWrite(t, newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream, ManageTemplate: true}), batch)
 	if found := node.Search(t, dataStream, nil); len(found) != len(batch) {
 		t.Errorf("%d of %d records are there", len(found), len(batch))
@@ -121,6 +124,7 @@ func TestMapping(t *testing.T) {
 		"sequence": "long", "bytes": "long", "exit_status": "long", "width": "long", "height": "long",
 		"ended_by": "keyword", "ended_because": "keyword", "last_sequence": "long",
 		"partial": "boolean", "interactive": "boolean", "uncertain": "boolean",
+		"input_base64": "binary", "input_bytes": "long", "input_sha256": "keyword", "path": "keyword", "direction": "keyword", "size": "long", "sha256": "keyword",
 		"text": "text and keyword", "command": "text and keyword",
 		"log": unindexed, "timing": unindexed, "signature": unindexed, "APTIBLE_USER_DOCUMENT": unindexed, "log_base64": "binary",
 	}

@@ -38,13 +38,13 @@
 // … [session@32473 … part="2/5" part_offset="7012" …][meta sequenceId="…"] TOKEN operation_id=…
 // part=2/5 TEXT
 //
-// The parts divide the text, command, reason, ended_by, ended_because, signature, log_base64 and
-// timing, in this order, so that the first parts have the text. No part ends within a character, an
-// escape or a group of base64. The pieces of a field, in the order of the parts, are its value:
-// base64 is decoded piece by piece or joined. part_offset is the number of bytes in the parts
-// before, with escapes and base64 undone. A part is recognisable as a repeat by operation ID,
-// sequence, part and part_offset: after a change of the limit, the parts of a record that is sent
-// again are others.
+// The parts divide the text, command, reason, ended_by, ended_because, path, input_base64,
+// signature, log_base64 and timing, in this order, so that the first parts have the text. No part
+// ends within a character, an escape or a group of base64. The pieces of a field, in the order of
+// the parts, are its value: base64 is decoded piece by piece or joined. part_offset is the number
+// of bytes in the parts before, with escapes and base64 undone. A part is recognisable as a repeat
+// by operation ID, sequence, part and part_offset: after a change of the limit, the parts of a
+// record that is sent again are others.
 //
 // Whatever a record holds, a line has no control character in it: neither C0, DEL or C1 controls nor
 // U+2028 and U+2029. A tab and these two become a space, each of the others U+FFFD, as does each byte

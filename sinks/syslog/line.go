@@ -128,6 +128,28 @@ func appendDetail(dst []byte, d *schema.Detail) []byte {
 	if d.EndedBecause != "" {
 		dst = appendParam(dst, "ended_because", d.EndedBecause)
 	}
+	if d.Path != "" {
+		dst = appendParam(dst, "path", d.Path)
+	}
+	if d.Direction != "" {
+		dst = appendParam(dst, "direction", d.Direction)
+	}
+	if d.Size != nil {
+		dst = appendUint(dst, "size", *d.Size)
+	}
+	if d.SHA256 != "" {
+		dst = appendParam(dst, "sha256", d.SHA256)
+	}
+	if len(d.Input) > 0 {
+		dst = append(dst, ` input_base64="`...)
+		dst = append(base64.StdEncoding.AppendEncode(dst, d.Input), '"')
+	}
+	if d.InputBytes != nil {
+		dst = appendUint(dst, "input_bytes", *d.InputBytes)
+	}
+	if d.InputSHA256 != "" {
+		dst = appendParam(dst, "input_sha256", d.InputSHA256)
+	}
 	if d.Bytes != nil {
 		dst = appendUint(dst, "bytes", *d.Bytes)
 	}

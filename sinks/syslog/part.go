@@ -89,6 +89,8 @@ func (e *encoder) fields(r *schema.Record, plain bool) []field {
 		param("reason", []byte(d.Reason), func(r *schema.Record, b []byte) { r.Detail.Reason = string(b) })
 		param("ended_by", []byte(d.EndedBy), func(r *schema.Record, b []byte) { r.Detail.EndedBy = string(b) })
 		param("ended_because", []byte(d.EndedBecause), func(r *schema.Record, b []byte) { r.Detail.EndedBecause = string(b) })
+		param("path", []byte(d.Path), func(r *schema.Record, b []byte) { r.Detail.Path = string(b) })
+		add(field{overhead: len(` input_base64=""`), base64: true, rest: d.Input, put: func(r *schema.Record, b []byte) { r.Detail.Input = b }})
 		param("signature", []byte(d.Signature), func(r *schema.Record, b []byte) { r.Detail.Signature = string(b) })
 	}
 	if e.exact {
@@ -106,6 +108,7 @@ func bare(r *schema.Record) schema.Record {
 	if r.Detail != nil {
 		detail := *r.Detail
 		detail.Command, detail.Reason, detail.EndedBy, detail.EndedBecause, detail.Signature = "", "", "", "", ""
+		detail.Path, detail.Input = "", nil
 		copied.Detail = &detail
 	}
 	return copied

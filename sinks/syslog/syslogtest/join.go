@@ -9,7 +9,8 @@ import (
 
 // Divided are the parameters of the session element that the parts of a record divide, in their
 // order behind the text.
-var Divided = []string{"command", "reason", "ended_by", "ended_because", "signature", "log_base64", "timing"}
+var Divided = []string{"command", "reason", "ended_by", "ended_because", "path", "input_base64",
+	"signature", "log_base64", "timing"}
 
 // A Joiner joins the parts of records, in the order in which connections carry them. It is stricter
 // than readers of copies are: the first arrivals are in order, and parts repeat all else.
@@ -50,7 +51,7 @@ func (j *Joiner) Add(p *Parsed) (*Parsed, error) {
 	for _, name := range Divided {
 		size += len(session[name])
 	}
-	size -= base64Overhead(session["log_base64"])
+	size -= base64Overhead(session["log_base64"]) + base64Overhead(session["input_base64"])
 	open := j.open[key]
 	switch {
 	case open != nil && n < open.next, open == nil && j.done[key] && n > 1:
