@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An attack takes what it can get from a server until ctx is done. It comes from one address, or from a session.
+// An attack takes what it can get from a server until ctx is done. It comes from one address, or
+// from a session.
 type attack struct {
 	name string
 	run  func(ctx context.Context, g *siege) error
@@ -51,7 +52,8 @@ func from(address string) *net.Dialer {
 	return &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 }
 
-// occupy keeps up to n connections that connect opens, and replaces those that end, until ctx is done.
+// occupy keeps up to n connections that connect opens, and replaces those that end, until ctx is
+// done.
 func occupy(ctx context.Context, n int, connect func() (io.Closer, <-chan struct{}, error)) error {
 	var g errgroup.Group
 	slots := make(chan struct{}, attackersAtOnce)
@@ -144,7 +146,8 @@ func holdConnections(ctx context.Context, g *siege, n int) error {
 	})
 }
 
-// attackFromSession runs a command in a session without a terminal and takes all of its output, again where it ends.
+// attackFromSession runs a command in a session without a terminal and takes all of its output,
+// again where it ends.
 func attackFromSession(ctx context.Context, g *siege, command string) error {
 	return occupy(ctx, 1, func() (io.Closer, <-chan struct{}, error) {
 		c, err := dialAttacker(ctx, g, ssh.PublicKeys(g.attacker))

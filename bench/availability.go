@@ -29,7 +29,8 @@ const (
 	loginEvery = 3 * time.Second
 	// recovery is the time after an attack within which descriptors and memory are back.
 	recovery = time.Minute
-	// maxMoreFiles and maxMoreMiB are what may be left then. The Go runtime keeps some memory of a peak.
+	// maxMoreFiles and maxMoreMiB are what may be left then. The Go runtime keeps some memory of a
+	// peak.
 	maxMoreFiles, maxMoreMiB = 16, 32
 )
 
@@ -58,8 +59,8 @@ func (r attackResult) passed() bool {
 	return r.ended+r.refused+r.denied == 0 && r.p99 <= maxEchoP99 && r.files <= maxMoreFiles && r.mib <= maxMoreMiB
 }
 
-// runAvailability attacks a server in each way for the time given, while ten users work, and prints a table. It returns
-// an error where a limit was missed.
+// runAvailability attacks a server in each way for the time given, while ten users work, and prints
+// a table. It returns an error where a limit was missed.
 func runAvailability(ctx context.Context, s *settings, only []string) error {
 	return inFolder(s, func() error {
 		var results []attackResult
@@ -97,7 +98,8 @@ func runAvailability(ctx context.Context, s *settings, only []string) error {
 	})
 }
 
-// besiege runs one attack on a server of its own, and waits for it to recover afterwards, up to the time given.
+// besiege runs one attack on a server of its own, and waits for it to recover afterwards, up to the
+// time given.
 func besiege(ctx context.Context, s *settings, a attack, recovery time.Duration) (r attackResult, err error) {
 	r.name = a.name
 	g, err := startSiege(ctx, s)
@@ -198,7 +200,8 @@ func every(ctx context.Context, first time.Duration, do func()) {
 	}
 }
 
-// startSiege starts a server with a store of 64 MB, a drain, ten users, and an attacker on a stack of their own.
+// startSiege starts a server with a store of 64 MB, a drain, ten users, and an attacker on a stack
+// of their own.
 func startSiege(ctx context.Context, s *settings) (*siege, error) {
 	dir, err := os.MkdirTemp(s.dir, "siege-")
 	if err != nil {

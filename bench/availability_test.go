@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestAvailability runs attacks with few seconds each. No time is asserted, nor what is left afterwards: the machine
-// does other things meanwhile.
+// TestAvailability runs attacks with few seconds each. No time is asserted, nor what is left
+// afterwards: the machine does other things meanwhile.
 func TestAvailability(t *testing.T) {
 	t.Parallel()
 	s := smallSettings(t)

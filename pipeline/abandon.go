@@ -12,9 +12,9 @@ import (
 type abandoning struct {
 	note  *bus.GapNote
 	fresh schema.PendingGaps
-	// resumed continues the pending gaps of an earlier tenure that examined the same segments and stopped before it
-	// moved the position; nil for none. They are preferred to fresh: that tenure may have known of records that the
-	// drain had acknowledged out of order, and nobody else does.
+	// resumed continues the pending gaps of an earlier tenure that examined the same segments and
+	// stopped before it moved the position; nil for none. They are preferred to fresh: that tenure may
+	// have known of records that the drain had acknowledged out of order, and nobody else does.
 	resumed *schema.PendingGaps
 }
 
@@ -35,7 +35,8 @@ func (a *abandoning) add(sequence uint64, g schema.Gap) {
 	}
 }
 
-// finish returns the note with the pending gaps of the segments up to last, and the number of missing records.
+// finish returns the note with the pending gaps of the segments up to last, and the number of
+// missing records.
 func (a *abandoning) finish(last uint64) (note *bus.GapNote, records uint64) {
 	if a.resumed != nil && a.note.Pending.Until <= last {
 		a.fresh = *a.resumed
@@ -47,8 +48,9 @@ func (a *abandoning) finish(last uint64) (note *bus.GapNote, records uint64) {
 	return a.note, records
 }
 
-// abandon moves the position to last, past segments that the drain never gets. The notes' pending gaps are durable
-// before the move, which commits them all in one write: a worker that stops before it leaves gaps that do not count.
+// abandon moves the position to last, past segments that the drain never gets. The notes' pending
+// gaps are durable before the move, which commits them all in one write: a worker that stops before
+// it leaves gaps that do not count.
 func (w *worker) abandon(ctx context.Context, lease *bus.Lease, last uint64, notes []*bus.GapNote) error {
 	for _, n := range notes {
 		n.Pending.Epoch, n.Pending.From, n.Pending.Until = lease.Epoch(), w.reached(lease), last
@@ -105,9 +107,9 @@ func (w *worker) gapNotes(ctx context.Context, lease *bus.Lease) (notes []*bus.G
 	return notes, nil
 }
 
-// settle decides about pending gaps by the position: those that it committed count, and those of segments that it has
-// passed otherwise never will, since they were delivered or examined again. It fails with [bus.ErrLeaseLost] where a
-// later tenure wrote them.
+// settle decides about pending gaps by the position: those that it committed count, and those of
+// segments that it has passed otherwise never will, since they were delivered or examined again. It
+// fails with [bus.ErrLeaseLost] where a later tenure wrote them.
 func settle(n *bus.GapNote, lease *bus.Lease) error {
 	p, at := n.Pending, lease.Progress()
 	switch {

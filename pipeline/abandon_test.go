@@ -6,8 +6,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// uncommit replaces the note of an operation by one whose gaps are pending, as a worker leaves it that stops before it
-// moves the position.
+// uncommit replaces the note of an operation by one whose gaps are pending, as a worker leaves it
+// that stops before it moves the position.
 func uncommit(t testing.TB, g *rig, drain string, op *schema.Operation, p schema.PendingGaps) {
 	t.Helper()
 	note, _, err := g.bus.OperationGaps(t.Context(), drain, 0, op.ID)
@@ -20,8 +20,8 @@ func uncommit(t testing.TB, g *rig, drain string, op *schema.Operation, p schema
 	}
 }
 
-// TestPendingGapsDoNotCount: a worker wrote what it was about to abandon and stopped before it moved the position. The
-// drain takes the records then, and gets no gap record about them.
+// TestPendingGapsDoNotCount: a worker wrote what it was about to abandon and stopped before it
+// moved the position. The drain takes the records then, and gets no gap record about them.
 func TestPendingGapsDoNotCount(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}

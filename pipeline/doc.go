@@ -1,5 +1,6 @@
-// Package pipeline has the two loops that move what the sessions showed: the [Enricher], from chunks on the TTY
-// stream to segments on LOGS, and the [Router], from LOGS to the drains. The package model has formal models of both.
+// Package pipeline has the two loops that move what the sessions showed: the [Enricher], from
+// chunks on the TTY stream to segments on LOGS, and the [Router], from LOGS to the drains. The
+// package model has formal models of both.
 //
 // # What happens when a piece fails
 //
@@ -50,22 +51,23 @@
 // One table, in acknowledge.go, says what a sink's answer leads to. A dead letter is kept once for each drain and record,
 // for as long as the stream keeps it.
 //
-// No answer says by itself whether a drain refuses a record or everything (isolate.go). Entries that are refused together
-// are written in parts, down to one, which becomes a dead letter only if the drain accepts another record after that. What
-// shows it is a part of the same batch, a batch of other operations, or a probe record. Otherwise the batch is parked: it
-// keeps its place in the order of its operations, while batches of others are tried.
+// No answer says by itself whether a drain refuses a record or everything (isolate.go). Entries
+// that are refused together are written in parts, down to one, which becomes a dead letter only if
+// the drain accepts another record after that. What shows it is a part of the same batch, a batch
+// of other operations, or a probe record. Otherwise the batch is parked: it keeps its place in the
+// order of its operations, while batches of others are tried.
 //
 // # Pace
 //
-// The size of a write follows the drain (pace.go): half after a timeout, a quarter after the next one in a row, and double
-// while it ends within a quarter of the timeout. A size that was refused as a whole and accepted in parts is not tried again
-// for some minutes.
+// The size of a write follows the drain (pace.go): half after a timeout, a quarter after the next
+// one in a row, and double while it ends within a quarter of the timeout. A size that was refused
+// as a whole and accepted in parts is not tried again for some minutes.
 //
 // # Lag
 //
-// What a drain does not have is counted in records. Those that its worker has read are known; those behind are counted by
-// the heads of the segments' messages, which the enricher writes, once each (lag.go), also while there is no room to
-// read more.
+// What a drain does not have is counted in records. Those that its worker has read are known; those
+// behind are counted by the heads of the segments' messages, which the enricher writes, once each
+// (lag.go), also while there is no room to read more.
 //
 // # Streams that are nearly full
 //
@@ -85,8 +87,9 @@
 //
 // # Operators
 //
-// What operators want of a drain (a pause, a rewind), and that it has told that it is gone, goes through a bucket that the drain's workers watch, and how the
-// drain stands comes back through another: see [Operator]. A rewind is noted with the position that it led to, so that it
-// is followed once, whichever process has the lease. It moves the position forward past undelivered records only where the
-// operator says so, and then they become gaps (rewind.go).
+// What operators want of a drain (a pause, a rewind), and that it has told that it is gone, goes
+// through a bucket that the drain's workers watch, and how the drain stands comes back through
+// another: see [Operator]. A rewind is noted with the position that it led to, so that it is
+// followed once, whichever process has the lease. It moves the position forward past undelivered
+// records only where the operator says so, and then they become gaps (rewind.go).
 package pipeline

@@ -35,8 +35,8 @@ const (
 	// maxHeld is how many bytes of an operation's chunks may wait for one before them. A capture is never that far ahead of
 	// what the stream has taken.
 	maxHeld = 4 << 20
-	// maxHeldStart is the same of chunks that wait for the operation's start: a capture has one other chunk under way
-	// before that is stored.
+	// maxHeldStart is the same of chunks that wait for the operation's start: a capture has one other
+	// chunk under way before that is stored.
 	maxHeldStart = 512 << 10
 	// maxOperations is how many operations are kept in memory, per partition, besides those that have something to
 	// publish: what is known of the others can be read again from LOGS.
@@ -423,7 +423,8 @@ func (p *enriching) confirmed(ctx context.Context, done published) error {
 	return p.publish(ctx, op)
 }
 
-// tick cuts old lines, looks again for what chunks wait for, forgets idle operations and keeps the position.
+// tick cuts old lines, looks again for what chunks wait for, forgets idle operations and keeps the
+// position.
 func (p *enriching) tick(ctx context.Context, now time.Time) error {
 	for subject, op := range p.operations {
 		if op.transcript == nil {

@@ -311,8 +311,8 @@ func (w *worker) passed(position uint64) {
 	}
 }
 
-// tellGaps delivers the gap records that wait. The position is past all records that they stand for, so that each comes
-// before all later records of its operation.
+// tellGaps delivers the gap records that wait. The position is past all records that they stand
+// for, so that each comes before all later records of its operation.
 func (w *worker) tellGaps(ctx context.Context, lease *bus.Lease) error {
 	all, err := w.gapNotes(ctx, lease)
 	if err != nil || len(all) == 0 {

@@ -15,7 +15,8 @@ import (
 
 // operation is one operation's enrichment.
 type operation struct {
-	// transcript is nil until the operation is open: until its start was read, or its last segment on LOGS was found.
+	// transcript is nil until the operation is open: until its start was read, or its last segment on
+	// LOGS was found.
 	transcript *enrich.Transcript
 	subject    string // on LOGS
 	last       uint64 // sequence on LOGS of its last segment
@@ -44,12 +45,13 @@ type pendingChunk struct {
 	since time.Time
 }
 
-// errMissingStart is the reason for which the chunks of an operation are passed over whose start is neither on TTY nor
-// in a segment on LOGS.
+// errMissingStart is the reason for which the chunks of an operation are passed over whose start is
+// neither on TTY nor in a segment on LOGS.
 var errMissingStart = fmt.Errorf("the operation's start is missing: %w", schema.ErrCorrupt)
 
-// open opens the operation of the chunk at hand if it can: from its last segment on LOGS, or from the chunk if that has
-// the start. Of an operation with pending chunks, LOGS is asked only where the chunk has the start; a tick asks again.
+// open opens the operation of the chunk at hand if it can: from its last segment on LOGS, or from
+// the chunk if that has the start. Of an operation with pending chunks, LOGS is asked only where
+// the chunk has the start; a tick asks again.
 func (p *enriching) open(ctx context.Context, op *operation) error {
 	if len(op.held) > 0 && p.chunk.Ordinal > 0 {
 		return nil
@@ -100,9 +102,9 @@ func (p *enriching) resume(ctx context.Context, op *operation) error {
 	return nil
 }
 
-// openLater tries again to open an operation with pending chunks. Its first chunk may be stored after its second, and on
-// a cluster, a replica that lags may not know the last segment yet. The chunks are passed over once it is certain that
-// there is neither.
+// openLater tries again to open an operation with pending chunks. Its first chunk may be stored
+// after its second, and on a cluster, a replica that lags may not know the last segment yet. The
+// chunks are passed over once it is certain that there is neither.
 func (p *enriching) openLater(ctx context.Context, subject string, op *operation, now time.Time) error {
 	if err := p.resume(ctx, op); err != nil {
 		return err
@@ -132,7 +134,8 @@ func (p *enriching) lookOnLogs(ctx context.Context, op *operation) (err error) {
 	return err
 }
 
-// passOver passes over the pending chunks of an operation whose start never comes, unless LOGS has a segment of it.
+// passOver passes over the pending chunks of an operation whose start never comes, unless LOGS has
+// a segment of it.
 func (p *enriching) passOver(ctx context.Context, subject string, op *operation) error {
 	if err := p.lookOnLogs(ctx, op); err != nil || op.onLogs {
 		return err
@@ -150,8 +153,8 @@ func (p *enriching) passOver(ctx context.Context, subject string, op *operation)
 	return nil
 }
 
-// isMissing reports whether what the pending chunks of an operation wait for never comes: it had the time for it, and
-// TTY has nothing of the partition that was not read.
+// isMissing reports whether what the pending chunks of an operation wait for never comes: it had
+// the time for it, and TTY has nothing of the partition that was not read.
 func (p *enriching) isMissing(ctx context.Context, op *operation, now time.Time) (bool, error) {
 	if len(op.held) == 0 || now.Sub(op.held[0].since) <= aheadGrace {
 		return false, nil
@@ -211,8 +214,9 @@ func (p *enriching) release(op *operation, now time.Time) error {
 	return nil
 }
 
-// account keeps the backlog. The pending chunks of an operation that waits for a replica count: more of them are read
-// only after those. Those of one that waits for its start do not: the start is among what is read next.
+// account keeps the backlog. The pending chunks of an operation that waits for a replica count:
+// more of them are read only after those. Those of one that waits for its start do not: the start
+// is among what is read next.
 func (p *enriching) account(op *operation) {
 	size := 0
 	switch {

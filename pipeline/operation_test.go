@@ -152,8 +152,9 @@ func (d *disordered) mustHave(op *schema.Operation, want string) {
 	}
 }
 
-// TestFirstChunkLate: the stream may store a session's first chunk after its second one, if a publish was refused or
-// its answer was lost. Nothing that it acknowledged is lost then, whichever enricher reads which of them.
+// TestFirstChunkLate: the stream may store a session's first chunk after its second one, if a
+// publish was refused or its answer was lost. Nothing that it acknowledged is lost then, whichever
+// enricher reads which of them.
 func TestFirstChunkLate(t *testing.T) {
 	for _, handover := range []bool{false, true} {
 		t.Run(fmt.Sprintf("handover=%t", handover), func(t *testing.T) {
@@ -187,8 +188,8 @@ func TestFirstChunkLate(t *testing.T) {
 	}
 }
 
-// TestLastSegmentKnownLater: a replica of LOGS that lags knows of no segment of an operation that goes on. The chunks
-// wait until it does, however many there are and however long that takes.
+// TestLastSegmentKnownLater: a replica of LOGS that lags knows of no segment of an operation that
+// goes on. The chunks wait until it does, however many there are and however long that takes.
 func TestLastSegmentKnownLater(t *testing.T) {
 	d := newDisordered(t)
 	lines := []string{"one\r\n", "two\r\n"}
@@ -202,7 +203,8 @@ func TestLastSegmentKnownLater(t *testing.T) {
 	d.lease.Release()
 	d.enriching = d.work(d.o.Bus)
 	subject := schema.SubjectTTY(op, 1)
-	// The operation as an enricher has it whose replica answers that there is no segment, and whose leader knows better.
+	// The operation as an enricher has it whose replica answers that there is no segment, and whose
+	// leader knows better.
 	d.operations[subject] = &operation{subject: schema.LogsOf(subject), onLogs: true}
 	d.operations[subject].held = []pendingChunk{{d.stored(op, c[2]), time.Now()}}
 	d.store(op, c[3:]...)
@@ -243,8 +245,8 @@ func (d *disordered) stored(op *schema.Operation, c schema.Chunk) bus.Message {
 	return m
 }
 
-// TestStartNeverComes: the chunks of an operation whose start is nowhere are passed over after a time, and hold up
-// neither the position nor others.
+// TestStartNeverComes: the chunks of an operation whose start is nowhere are passed over after a
+// time, and hold up neither the position nor others.
 func TestStartNeverComes(t *testing.T) {
 	d := newDisordered(t)
 	op, c := d.chunks("one\r\n", "two\r\n", "three\r\n")
@@ -272,8 +274,8 @@ func TestStartNeverComes(t *testing.T) {
 	d.mustHave(big, "")
 }
 
-// TestUnreadIsNotMissing: a chunk whose predecessor TTY has, and the enricher did not read yet, waits for it, however
-// long the enricher was held up.
+// TestUnreadIsNotMissing: a chunk whose predecessor TTY has, and the enricher did not read yet,
+// waits for it, however long the enricher was held up.
 func TestUnreadIsNotMissing(t *testing.T) {
 	d := newDisordered(t)
 	op, c := d.chunks("one\r\n", "two\r\n")

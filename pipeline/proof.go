@@ -64,8 +64,9 @@ const (
 	lettersMost     = 1000
 )
 
-// mayBlameOperation reports whether a refusal may be because of what an operation's records have in common, such as the
-// user's name: the drain has accepted a session's record, and not too many have become dead letters since.
+// mayBlameOperation reports whether a refusal may be because of what an operation's records have in
+// common, such as the user's name: the drain has accepted a session's record, and not too many have
+// become dead letters since.
 func (p *proof) mayBlameOperation() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -63,20 +63,22 @@ type DrainGaps struct {
 	Operation *Operation `json:"operation"`
 	// Gaps are in the order of the operation, and don't touch.
 	Gaps []Gap `json:"gaps"`
-	// Through is the sequence on LOGS up to which the operation's segments were examined: records in them that are not
-	// in Gaps are not missing.
+	// Through is the sequence on LOGS up to which the operation's segments were examined: records in
+	// them that are not in Gaps are not missing.
 	Through uint64 `json:"through"`
 	// Pending holds gaps that count only once the drain's position has committed them; nil for none.
 	Pending *PendingGaps `json:"pending,omitempty"`
 }
 
-// PendingGaps holds the gaps that one abandonment of undelivered segments wrote before it moved the drain's position.
-// The move commits them: it stores Until under Epoch in the position. If the writer stops before the move, the gaps do
-// not count, and the segments are delivered or abandoned again.
+// PendingGaps holds the gaps that one abandonment of undelivered segments wrote before it moved the
+// drain's position. The move commits them: it stores Until under Epoch in the position. If the
+// writer stops before the move, the gaps do not count, and the segments are delivered or abandoned
+// again.
 type PendingGaps struct {
 	// Epoch is the writer's tenure of the position's lease, as a revision of the position.
 	Epoch uint64 `json:"epoch"`
-	// From and Until are sequences on LOGS: the segments after From, up to and including Until, were examined.
+	// From and Until are sequences on LOGS: the segments after From, up to and including Until, were
+	// examined.
 	From  uint64 `json:"from"`
 	Until uint64 `json:"until"`
 	Gaps  []Gap  `json:"gaps"`
@@ -93,8 +95,8 @@ func (d *DrainGaps) Commit() {
 	d.Through, d.Pending = max(d.Through, d.Pending.Until), nil
 }
 
-// Add appends a gap to the pending ones and reports whether it starts a new run. A gap that continues the last run
-// extends it.
+// Add appends a gap to the pending ones and reports whether it starts a new run. A gap that
+// continues the last run extends it.
 func (p *PendingGaps) Add(g Gap) (own bool) {
 	p.Gaps, own = appendGap(p.Gaps, g)
 	return own

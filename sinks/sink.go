@@ -27,8 +27,8 @@ type Sink interface {
 	// Otherwise the error is an *Error, which says which entries were not delivered. After an error
 	// an entry can still have arrived: a repeat is recognisable by its operation ID and sequence.
 	//
-	// A write of no entries delivers again what the sink has found out to be lost of earlier writes, where its protocol
-	// confirms nothing. It returns nil at once where there is nothing.
+	// A write of no entries delivers again what the sink has found out to be lost of earlier writes,
+	// where its protocol confirms nothing. It returns nil at once where there is nothing.
 	//
 	// The batch is the caller's: the sink keeps neither it nor any of its bytes after it returns.
 	//

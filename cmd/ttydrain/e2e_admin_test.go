@@ -221,8 +221,9 @@ func TestAdminSocket(t *testing.T) {
 	}
 }
 
-// TestAdminTLS: commands and health checks reach the admin server by TLS, with its authority alone; the socket needs none, and
-// plain HTTP to another address than loopback is refused before anything is sent.
+// TestAdminTLS: commands and health checks reach the admin server by TLS, with its authority alone;
+// the socket needs none, and plain HTTP to another address than loopback is refused before anything
+// is sent.
 func TestAdminTLS(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBannerSetting: by default, a command without a terminal has nothing but its own output, whatever the client's
-// LogLevel is; a reload changes which sessions begin with the banner.
+// TestBannerSetting: by default, a command without a terminal has nothing but its own output,
+// whatever the client's LogLevel is; a reload changes which sessions begin with the banner.
 func TestBannerSetting(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh")

@@ -8,7 +8,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// TestDrainDown starts serve while three of its drains are down: the fourth works, and the three catch up.
+// TestDrainDown starts serve while three of its drains are down: the fourth works, and the three
+// catch up.
 func TestDrainDown(t *testing.T) {
 	t.Parallel()
 	up := httpsDrain(t, "up", "")

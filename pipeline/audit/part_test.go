@@ -11,7 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// TestPartsDamaged: a part that is missing, changed or added is damage at its record, and nowhere else.
+// TestPartsDamaged: a part that is missing, changed or added is damage at its record, and nowhere
+// else.
 func TestPartsDamaged(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}

@@ -20,8 +20,8 @@ func gapKey(drain string, partition int, operation string) string {
 	return schema.Token(drain) + "." + strconv.Itoa(partition) + "." + operation
 }
 
-// A GapNote is a [schema.DrainGaps] as the bucket has it. It can be saved or deleted only while nobody else has
-// changed it since it was read.
+// A GapNote is a [schema.DrainGaps] as the bucket has it. It can be saved or deleted only while
+// nobody else has changed it since it was read.
 type GapNote struct {
 	schema.DrainGaps
 	revision uint64 // of the entry that was read or written last; 0 where there was none
@@ -59,8 +59,8 @@ func (b *Bus) Gaps(ctx context.Context, drain string, partition int) (notes []Ga
 	}
 }
 
-// OperationGaps returns the note of an operation. Where there is none it returns an empty one, which SaveGaps can
-// create, and ok is false.
+// OperationGaps returns the note of an operation. Where there is none it returns an empty one,
+// which SaveGaps can create, and ok is false.
 func (b *Bus) OperationGaps(ctx context.Context, drain string, partition int, operation string) (n GapNote, ok bool, err error) {
 	entry, err := b.gaps.Get(ctx, gapKey(drain, partition, schema.Token(operation)))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -75,8 +75,8 @@ func (b *Bus) OperationGaps(ctx context.Context, drain string, partition int, op
 	return n, true, nil
 }
 
-// SaveGaps writes a note. It returns an error that wraps [ErrLeaseLost] where the note was changed since it was read:
-// another worker has taken over.
+// SaveGaps writes a note. It returns an error that wraps [ErrLeaseLost] where the note was changed
+// since it was read: another worker has taken over.
 func (b *Bus) SaveGaps(ctx context.Context, drain string, partition int, n *GapNote) error {
 	doing := "save the gaps of drain " + drain + " in operation " + n.Operation.ID
 	if err := b.disk.room(forBookkeeping, 0); err != nil {
@@ -99,8 +99,8 @@ func (b *Bus) SaveGaps(ctx context.Context, drain string, partition int, n *GapN
 	return nil
 }
 
-// DeleteGaps deletes a note. It returns an error that wraps [ErrLeaseLost] where the note was changed since it was
-// read.
+// DeleteGaps deletes a note. It returns an error that wraps [ErrLeaseLost] where the note was
+// changed since it was read.
 func (b *Bus) DeleteGaps(ctx context.Context, drain string, partition int, n *GapNote) error {
 	key := gapKey(drain, partition, schema.Token(n.Operation.ID))
 	if err := b.gaps.Purge(ctx, key, jetstream.LastRevision(n.revision), jetstream.PurgeTTL(gapMarkerTTL)); err != nil {
@@ -109,7 +109,8 @@ func (b *Bus) DeleteGaps(ctx context.Context, drain string, partition int, n *Ga
 	return nil
 }
 
-// lostOn returns ErrLeaseLost for a write that was refused because of the revision, and other errors as they are.
+// lostOn returns ErrLeaseLost for a write that was refused because of the revision, and other
+// errors as they are.
 func lostOn(err error) error {
 	if conflicts(err) {
 		return ErrLeaseLost

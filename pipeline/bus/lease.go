@@ -217,8 +217,8 @@ func (l *Lease) Save(ctx context.Context, sequence uint64) error {
 // Epoch returns the number of this tenure of the lease, which is higher than those of all before.
 func (l *Lease) Epoch() uint64 { return l.epoch }
 
-// Abandon moves the position to sequence and commits the pending gaps of this tenure up to there, in one write. Its
-// errors are those of [Lease.Save].
+// Abandon moves the position to sequence and commits the pending gaps of this tenure up to there,
+// in one write. Its errors are those of [Lease.Save].
 func (l *Lease) Abandon(ctx context.Context, sequence uint64) error {
 	p := l.progress
 	p.Sequence = sequence

@@ -30,23 +30,25 @@ type Progress struct {
 	// Beyond are the messages behind Sequence that the reader is done with too, wholly or in part, in their order: the first
 	// beyondMost, where there are more. Nobody changes it.
 	Beyond []Part
-	// Abandoned holds, for the last tenures that abandoned undelivered segments, how far each of them did.
+	// Abandoned holds, for the last tenures that abandoned undelivered segments, how far each of them
+	// did.
 	Abandoned Abandonments
 }
 
-// Abandonments lists, in the order of their epochs, the last [maxAbandonments] tenures of a lease that abandoned
-// segments. Nobody changes a list in place.
+// Abandonments lists, in the order of their epochs, the last [maxAbandonments] tenures of a lease
+// that abandoned segments. Nobody changes a list in place.
 type Abandonments []Abandonment
 
 // An Abandonment is the sequence up to which the tenure with an epoch has abandoned segments.
 type Abandonment struct{ Epoch, Sequence uint64 }
 
-// maxAbandonments bounds the list. A note of pending gaps is settled by the next tenure, so that one entry suffices
-// unless several tenures in a row stop at the same place.
+// maxAbandonments bounds the list. A note of pending gaps is settled by the next tenure, so that
+// one entry suffices unless several tenures in a row stop at the same place.
 const maxAbandonments = 8
 
-// Committed reports whether the pending gaps of a tenure, up to a sequence, count. Those of a tenure that the list no
-// longer reaches back to do: a gap that is reported needlessly is better than one that is not.
+// Committed reports whether the pending gaps of a tenure, up to a sequence, count. Those of a
+// tenure that the list no longer reaches back to do: a gap that is reported needlessly is better
+// than one that is not.
 func (a Abandonments) Committed(epoch, until uint64) bool {
 	for _, e := range a {
 		if e.Epoch == epoch {
@@ -77,10 +79,11 @@ type Part struct {
 // beyondMost bounds what a position has in Beyond.
 const beyondMost = 1024
 
-// append appends it as the bucket has it: the sequence and, as far as there are more, the rewind ("-": none), the
-// highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC, the filters, by how much each message of Beyond
-// comes after the sequence, a colon and how many records, with commas between, and the epoch and the sequence of each
-// abandonment, in the same form; with spaces between these.
+// append appends it as the bucket has it: the sequence and, as far as there are more, the rewind
+// ("-": none), the highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC,
+// the filters, by how much each message of Beyond comes after the sequence, a colon and how many
+// records, with commas between, and the epoch and the sequence of each abandonment, in the same
+// form; with spaces between these.
 func (p Progress) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, p.Sequence, 10)
 	rest := []string{"-", "-", "-", "-", "-", "-"}

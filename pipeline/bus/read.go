@@ -226,8 +226,8 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (m Message, ok b
 	return Message{Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time, Data: raw.Data}, true, nil
 }
 
-// Exists reports whether a stream has a message on a subject. Unlike [Bus.Last] it asks the stream's leader, which knows
-// of all that was acknowledged.
+// Exists reports whether a stream has a message on a subject. Unlike [Bus.Last] it asks the
+// stream's leader, which knows of all that was acknowledged.
 func (b *Bus) Exists(ctx context.Context, stream, subject string) (bool, error) {
 	info, err := b.streams[stream].Info(ctx, jetstream.WithSubjectFilter(subject))
 	if err != nil {

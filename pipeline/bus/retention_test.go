@@ -121,8 +121,8 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestGapsAreFenced: a worker whose lease is over, and who does not know that yet, neither changes nor deletes what its
-// successor has written, whether the note was there before or not.
+// TestGapsAreFenced: a worker whose lease is over, and who does not know that yet, neither changes
+// nor deletes what its successor has written, whether the note was there before or not.
 func TestGapsAreFenced(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	empty := func(operation string) *GapNote {
@@ -168,8 +168,8 @@ func TestGapsAreFenced(t *testing.T) {
 	}
 }
 
-// TestAbandonCommits: what a tenure of a lease has abandoned is in the position from the same write on, also after
-// others have had the lease.
+// TestAbandonCommits: what a tenure of a lease has abandoned is in the position from the same write
+// on, also after others have had the lease.
 func TestAbandonCommits(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	var epochs []uint64

@@ -254,7 +254,8 @@ func signalStatus(name string, status int) int {
 	return 255
 }
 
-// windowSize is a size as a pty-req and a window-change have it (RFC 4254 §6.2, §6.7): in cells, and in pixels.
+// windowSize is a size as a pty-req and a window-change have it (RFC 4254 §6.2, §6.7): in cells,
+// and in pixels.
 type windowSize struct{ Columns, Rows, Width, Height uint32 }
 
 func (s Size) window() windowSize {

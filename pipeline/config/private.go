@@ -115,7 +115,8 @@ func insecurity(file string) string {
 	return ""
 }
 
-// inClosedFolder reports whether a file is in a folder that nobody but its owner may enter, or below one.
+// inClosedFolder reports whether a file is in a folder that nobody but its owner may enter, or
+// below one.
 func inClosedFolder(file string) bool {
 	path, err := filepath.Abs(file)
 	if err == nil {

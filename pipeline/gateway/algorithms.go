@@ -10,10 +10,10 @@ import (
 // minRSABits is the least size of an RSA host key.
 const minRSABits = 2048
 
-// algorithms returns the algorithms that ssh-audit rates as good: no SHA-1, no MAC of plain text and
-// no NIST curve in a key exchange. There is no finite field group either: its arithmetic costs the
-// server a hundred times what the request costs a client (CVE-2002-20001). Clients decide among the
-// algorithms by their own order.
+// algorithms returns the algorithms that ssh-audit rates as good: no SHA-1, no MAC of plain text
+// and no NIST curve in a key exchange. There is no finite field group either: its arithmetic costs
+// the server a hundred times what the request costs a client (CVE-2002-20001). Clients decide among
+// the algorithms by their own order.
 func algorithms() ssh.Algorithms {
 	return ssh.Algorithms{
 		KeyExchanges: []string{
@@ -36,8 +36,8 @@ func algorithms() ssh.Algorithms {
 	}
 }
 
-// hostSigner returns a signer for a host key, or for a certificate of one, that signs with the algorithms of the gateway alone: an RSA
-// key by SHA-2.
+// hostSigner returns a signer for a host key, or for a certificate of one, that signs with the
+// algorithms of the gateway alone: an RSA key by SHA-2.
 func hostSigner(key ssh.Signer) (ssh.Signer, error) {
 	public := key.PublicKey()
 	if cert, ok := public.(*ssh.Certificate); ok {

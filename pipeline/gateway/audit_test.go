@@ -31,8 +31,8 @@ func rsaHostKey(t *testing.T) ssh.Signer {
 	return signer
 }
 
-// noQuantum is the one warning of ssh-audit that is left: clients of before OpenSSH 9.9 have no hybrid
-// key exchange that the SSH library has.
+// noQuantum is the one warning of ssh-audit that is left: clients of before OpenSSH 9.9 have no
+// hybrid key exchange that the SSH library has.
 const noQuantum = "does not provide protection against post-quantum attacks"
 
 // TestSSHAudit has ssh-audit rate the gateway: it must find no failure, and no other warning.
@@ -82,7 +82,8 @@ func TestSSHAudit(t *testing.T) {
 	}
 }
 
-// TestHostKeys: OpenSSH's client gets the key of each type that it asks for, and RSA signs by SHA-2 alone.
+// TestHostKeys: OpenSSH's client gets the key of each type that it asks for, and RSA signs by SHA-2
+// alone.
 func TestHostKeys(t *testing.T) {
 	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

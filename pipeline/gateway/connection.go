@@ -122,8 +122,8 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 	return conn, channels, requests, nil
 }
 
-// agree does the handshake. A panic in it ends this connection alone. From the login on, the client is
-// heard again when this has returned.
+// agree does the handshake. A panic in it ends this connection alone. From the login on, the client
+// is heard again when this has returned.
 func (c *connection) agree(a *attempt) (conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request, err error) {
 	defer c.heard.release()
 	defer func() {

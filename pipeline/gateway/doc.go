@@ -25,9 +25,9 @@
 // The user name [NoApp] opens no app: a session of it tells the person which apps they may open. Whoever may open none is
 // refused like a stranger.
 //
-// [Limits] bound what a source may hold before its login, and a user after it; an admission decides by
-// them when a connection begins, when a user has signed, and when a session is opened. Where it refuses,
-// a refusalLog keeps the log short.
+// [Limits] bound what a source may hold before its login, and a user after it; an admission decides
+// by them when a connection begins, when a user has signed, and when a session is opened. Where it
+// refuses, a refusalLog keeps the log short.
 //
 // Channel opens and global requests are handled in the order in which the client sent them: see
 // inWireOrder.

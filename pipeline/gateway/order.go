@@ -8,13 +8,13 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// inWireOrder has the SSH library deliver channel opens and global requests in the order in which the
-// client sent them. The caller has to read both channels until they are closed.
+// inWireOrder has the SSH library deliver channel opens and global requests in the order in which
+// the client sent them. The caller has to read both channels until they are closed.
 //
 // The library buffers 16 of each, so a request that came after an open can be read before it:
 // no-more-sessions@openssh.com then refuses the session that it was sent after, as OpenSSH's client
-// does. Nothing that the library exports has their order. Without buffers, its reader waits until the
-// one message is taken before it looks at the next, so both buffered channels are replaced, by
+// does. Nothing that the library exports has their order. Without buffers, its reader waits until
+// the one message is taken before it looks at the next, so both buffered channels are replaced, by
 // reflection, before the client may send anything: see heard.hold. A client that sends something
 // before it has the answer to its login gets none to that.
 //

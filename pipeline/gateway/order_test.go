@@ -66,8 +66,8 @@ func (s *stand) cork(key ssh.Signer) (*ssh.Client, *corked) {
 	return client, cork
 }
 
-// TestWireOrder sends channel opens (o) and no-more-sessions@openssh.com (n) in one piece. As with sshd, each open
-// before the request opens, and none after it.
+// TestWireOrder sends channel opens (o) and no-more-sessions@openssh.com (n) in one piece. As with
+// sshd, each open before the request opens, and none after it.
 func TestWireOrder(t *testing.T) {
 	s := serve(t, newShells(), func(o *Options) { o.Limits.MaxSessions, o.Limits.MaxSessionsPerUser = 50, 10000 })
 	for _, sequence := range []string{"on", "no", "ono", "oono", "onoo", "nn", "ooooooooooooooooooooonooooooooooooooooooooo"} {
@@ -114,8 +114,8 @@ func refusedAs(err error, reason ssh.RejectionReason) bool {
 	return ok && refused.Reason == reason
 }
 
-// TestNoticesInOrder: the banner of a session has what was refused before it was opened, and not what was refused
-// after.
+// TestNoticesInOrder: the banner of a session has what was refused before it was opened, and not
+// what was refused after.
 func TestNoticesInOrder(t *testing.T) {
 	notices := make(chan []string, 2)
 	s := serve(t, runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {

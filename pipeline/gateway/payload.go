@@ -61,8 +61,8 @@ func parseWindow(payload []byte, now session.Size) (session.Size, error) {
 	return sizeOf(msg.Columns, msg.Rows, msg.Width, msg.Height, now), nil
 }
 
-// sizeOf returns a size within bounds. Where columns or rows are zero, those of the other size stand
-// (RFC 4254 §6.2). A size in pixels is never the other one's: it goes with the cells.
+// sizeOf returns a size within bounds. Where columns or rows are zero, those of the other size
+// stand (RFC 4254 §6.2). A size in pixels is never the other one's: it goes with the cells.
 func sizeOf(columns, rows, width, height uint32, otherwise session.Size) session.Size {
 	size := otherwise
 	size.PixelWidth, size.PixelHeight = int(min(width, maxPixels)), int(min(height, maxPixels))

@@ -51,8 +51,8 @@ func TestExitSignal(t *testing.T) {
 	}
 }
 
-// TestOneExit: a channel gets exactly one of exit-status and exit-signal, however its session ends, then end of file
-// and close.
+// TestOneExit: a channel gets exactly one of exit-status and exit-signal, however its session ends,
+// then end of file and close.
 func TestOneExit(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -12,8 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// TestParts: the parts of records are joined in any order, with those of other divisions of the same
-// records between them, and with repeats that end before their last part.
+// TestParts: the parts of records are joined in any order, with those of other divisions of the
+// same records between them, and with repeats that end before their last part.
 func TestParts(t *testing.T) {
 	made := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 40, Long: true})
 	entries := made.Entries()
@@ -105,8 +105,8 @@ func TestBrokenParts(t *testing.T) {
 	}
 }
 
-// TestAlteredPart: of two different parts with one number, each is in a record: which of them is right,
-// the digests say.
+// TestAlteredPart: of two different parts with one number, each is in a record: which of them is
+// right, the digests say.
 func TestAlteredPart(t *testing.T) {
 	made := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 40, Long: true})
 	messages := replaytest.Messages(t, syslog.Options{MaxMessageBytes: 2048}, made.Entries())

@@ -54,7 +54,8 @@ type Record struct {
 	// Faults are what is wrong with the record by itself: a field that is missing or can't be, or two that contradict each other.
 	Faults []string
 	Place  Place
-	// Part says which part of a record this is, as a [Copy] reads it. The records of a [Session] are whole.
+	// Part says which part of a record this is, as a [Copy] reads it. The records of a [Session] are
+	// whole.
 	Part Part
 }
 

@@ -370,8 +370,9 @@ func TestResizesAndSignals(t *testing.T) {
 	})
 }
 
-// TestWindowIsDragged: of a burst of changes, one takes effect and is recorded in each interval, and the last one always.
-// A change that leaves the cells as they are is no record, and one that changes nothing is none at all.
+// TestWindowIsDragged: of a burst of changes, one takes effect and is recorded in each interval,
+// and the last one always. A change that leaves the cells as they are is no record, and one that
+// changes nothing is none at all.
 func TestWindowIsDragged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)

@@ -86,8 +86,8 @@ func NewClient(u *url.URL, caFile string) (*http.Client, error) {
 // maxRefusal bounds how much is read of an answer that refuses, in bytes.
 const maxRefusal = 1 << 20
 
-// Refusal returns the reason in an answer whose status is not 200: {"error": TEXT} of the API, or the
-// text of another part of the server.
+// Refusal returns the reason in an answer whose status is not 200: {"error": TEXT} of the API, or
+// the text of another part of the server.
 func Refusal(r *http.Response) string {
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxRefusal))
 	var refused struct{ Error string }

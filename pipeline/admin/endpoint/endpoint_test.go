@@ -194,7 +194,8 @@ func TestLocal(t *testing.T) {
 	over.Close()
 }
 
-// TestRefusal: what a server answers is what the user reads, whichever part of the server has answered.
+// TestRefusal: what a server answers is what the user reads, whichever part of the server has
+// answered.
 func TestRefusal(t *testing.T) {
 	encrypted := httptest.NewUnstartedServer(nil)
 	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0)

@@ -133,8 +133,8 @@ func jsonUnits(shape *https.Shape) func(testing.TB, []sinks.Entry) [][]byte {
 	}
 }
 
-// PartedForms are forms of syslog whose messages are so short that many records are in parts. A unit has
-// all parts of one record, one a line.
+// PartedForms are forms of syslog whose messages are so short that many records are in parts. A
+// unit has all parts of one record, one a line.
 func PartedForms() []Form {
 	lines := func(units [][]byte) []byte { return append(bytes.Join(units, []byte("\n")), '\n') }
 	units := func(o syslog.Options) func(testing.TB, []sinks.Entry) [][]byte {

@@ -88,8 +88,8 @@ func (p *initProcess) startCommand(a account, files []uintptr) error {
 	return nil
 }
 
-// forkCommand starts the command, and returns when it is executing, or why it could not be executed.
-// dataLimit is its RLIMIT_DATA, 0 for none.
+// forkCommand starts the command, and returns when it is executing, or why it could not be
+// executed. dataLimit is its RLIMIT_DATA, 0 for none.
 func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit int64) (int, error) {
 	if dataLimit == 0 {
 		return syscall.ForkExec(file, argv, attr)
@@ -127,9 +127,9 @@ func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit i
 	return pid, nil
 }
 
-// withRealUser does something while this thread's real user and group are those of the credential, where
-// there is one: then their processes can be limited without CAP_SYS_RESOURCE. What the thread may do
-// otherwise hangs on its effective user.
+// withRealUser does something while this thread's real user and group are those of the credential,
+// where there is one: then their processes can be limited without CAP_SYS_RESOURCE. What the thread
+// may do otherwise hangs on its effective user.
 func withRealUser(c *syscall.Credential, do func() error) error {
 	if c == nil {
 		return do()

@@ -52,8 +52,8 @@ func (r *Runtime) open(dir string) error {
 	return nil
 }
 
-// scratchBeside is the folder for the sessions of the runtime with this folder, for users who cannot
-// get there.
+// scratchBeside is the folder for the sessions of the runtime with this folder, for users who
+// cannot get there.
 func scratchBeside(run string) string {
 	return filepath.Join(os.TempDir(), "ttydrain-"+filepath.Base(run))
 }

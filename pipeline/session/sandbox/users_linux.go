@@ -67,8 +67,8 @@ func openUsers(r UserRange, dir string) (*users, error) {
 	return u, nil
 }
 
-// accountFiles have user and group IDs that are taken: by number in the third field, or as ranges of a
-// start and a length in the second and third (subuid(5)).
+// accountFiles have user and group IDs that are taken: by number in the third field, or as ranges
+// of a start and a length in the second and third (subuid(5)).
 func accountFiles() map[string]bool {
 	return map[string]bool{"/etc/passwd": false, "/etc/group": false, "/etc/subuid": true, "/etc/subgid": true}
 }
