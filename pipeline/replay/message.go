@@ -93,6 +93,8 @@ func (d *decoder) message(data []byte) (*Record, error) {
 func eventOf(e receive.Element) string {
 	has := func(name string) bool { return e.Get(name) != "" }
 	switch {
+	case has("event"):
+		return e.Get("event")
 	case has("signature"), has("reason") && !has("bytes"), has("reason") && has("exit_status"):
 		return "end"
 	case has("bytes") && has("reason"):

@@ -14,7 +14,8 @@
 // an empty one. TIMESTAMP has six decimals, the most that there may be (§6.2.3): nanoseconds are cut off.
 //
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
-// text_digest; stream="stderr", partial="true" and altered="true" where they apply; what the event
+// text_digest; stream="stderr", partial="true" and altered="true" where they apply; event="input" or
+// event="transfer", which no other parameter shows where a copy has lost the header; what the event
 // tells (for a start interactive, width, height, command; for an end exit_status, reason, bytes,
 // signature); and with [Options.Exact] log_base64, which is the exact bytes, and timing. Who the
 // user is stays out of it: a syslog drain has the operation's ID for that. 32473 is the enterprise

@@ -1,6 +1,8 @@
 package replaytest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -67,6 +69,8 @@ type Options struct {
 	Twist  bool // it shows something else
 	Long   bool // its command is long, and it shows long lines, where Pieces is at least 23
 	Slow   bool // it shows things one after another, which stand for a while
+	// Input is what it was given as input, all of which is recorded. It transfers a file then, too.
+	Input []string
 }
 
 // long are lines of which some bytes need more room than others, wherever the record is written.
@@ -142,8 +146,19 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 	if lost := uint64(9); o.Gap {
 		detail(schema.FrameGap, schema.Detail{Bytes: &lost, Reason: "the stream was full"})
 	}
+	end := schema.Detail{Reason: "exit"}
+	if len(o.Input) > 0 {
+		for _, in := range o.Input {
+			detail(schema.FrameInput, schema.Detail{Input: []byte(in)})
+		}
+		given := strings.Join(o.Input, "")
+		size, sum := uint64(len(given)), sha256.Sum256([]byte(given))
+		detail(schema.FrameTransfer, schema.Detail{Path: "/tmp/gr\u00fc\u00df \"]", Direction: schema.Upload, Size: &size, SHA256: hex.EncodeToString(sum[:])})
+		end.InputBytes, end.InputSHA256 = &size, hex.EncodeToString(sum[:])
+	}
 	if status := 130; !o.Open {
-		detail(schema.FrameEnd, schema.Detail{ExitStatus: &status, Reason: "exit"})
+		end.ExitStatus = &status
+		detail(schema.FrameEnd, end)
 	}
 	add()
 	s := &Session{Operation: op}
