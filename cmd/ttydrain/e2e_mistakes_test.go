@@ -80,7 +80,7 @@ func TestServeRefuses(t *testing.T) {
 	if err := os.Remove(missing.key + ".pub"); err != nil {
 		t.Fatal(err)
 	}
-	refused("a missing key file", missing, 1, missing.config+":6:", "users[0].authorized_keys[0]", filepath.Join(missing.dir, "ada.pub"), "does not exist", "ssh-keygen")
+	refused("a missing key file", missing, 1, missing.config+":7:", "users[0].authorized_keys[0]", filepath.Join(missing.dir, "ada.pub"), "does not exist", "ssh-keygen")
 
 	noKey := newSite(t)
 	noKey.write(filepath.Join(noKey.dir, "document_key.pem"), "no key\n")
