@@ -325,6 +325,8 @@ func TestNobodyWasThere(t *testing.T) {
 	g.update(drains...)
 	away.arrived(t, fresh.op, 3)
 	away.mustMiss(t, fresh.op, whole, nil)
+	// Operations are delivered independently: fresh says nothing about how far had is.
+	eventually(t, "the drain gets the end", func() bool { return away.last(had.op) == schema.EventEnd })
 	away.mu.Lock()
 	defer away.mu.Unlock()
 	got := away.got[had.op.ID]
