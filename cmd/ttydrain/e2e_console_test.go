@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"encoding/pem"
@@ -21,11 +22,18 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline"
 )
 
-// answeringDrain is a drain to a server that gives one answer to all.
-func answeringDrain(t testing.TB, name string, status int, body string) (entry string) {
+// refusingDrain is a drain to a server that refuses the requests in which one of the texts occurs,
+// and accepts the others. Without texts it refuses all requests.
+func refusingDrain(t testing.TB, name string, status int, body string, texts ...string) (entry string) {
 	t.Helper()
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
+		request, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client closed the connection
+		}
+		if len(texts) > 0 && !slices.ContainsFunc(texts, func(text string) bool { return bytes.Contains(request, []byte(text)) }) {
+			return
+		}
 		w.WriteHeader(status)
 		io.WriteString(w, body)
 	}))
@@ -45,7 +53,8 @@ func TestConsole(t *testing.T) {
 	b := newBrowser(t)
 	good := httpsDrain(t, "siem", ", format: ndjson")
 	site := newSite(t, withoutRaces, withDrains(good.entry,
-		answeringDrain(t, "billing", http.StatusUnauthorized, "who are you?"), answeringDrain(t, "picky", http.StatusBadRequest, "a field is missing")))
+		refusingDrain(t, "billing", http.StatusUnauthorized, "who are you?"),
+		refusingDrain(t, "picky", http.StatusBadRequest, "a field is missing", "all green", "anybody watched")))
 	v := site.serve()
 	host := v.admin
 	at := "http://" + host + "/console/"
@@ -133,10 +142,12 @@ func TestConsole(t *testing.T) {
 	b.shows("The session has ended: killed.")
 	b.quiet("watching and ending a session", host)
 
-	// The drains: one fails, and says why, and what to do.
+	// The drains: one fails, and says why, and what to do. Another refuses records of both sessions.
+	good.awaitEnds(t, operation, operationOf(t, told))
 	b.press("gd")
 	b.shows("refuses the credentials")
-	b.until("the dead letters", `[...document.querySelectorAll("article")].some(a => a.innerText.includes("picky") && /Dead letters\s+[1-9]/.test(a.innerText))`)
+	b.until("the dead letters, and no more to come", `[...document.querySelectorAll("article")].some(a => a.innerText.includes("picky") &&
+		/Waiting\s+0 records/.test(a.innerText) && /Dead letters\s+[1-9]/.test(a.innerText))`)
 	b.scheme("light")
 	b.picture("drains-desktop")
 	accessible(b, "the drains")
@@ -165,6 +176,9 @@ func TestConsole(t *testing.T) {
 	b.click("article:nth-child(3) dd a")
 	b.shows("answered 400 Bad Request")
 	before := len(v.letters("picky"))
+	if before < 2 {
+		t.Fatalf("%d dead letters: one is discarded and another is delivered again", before)
+	}
 	b.picture("deadletters-desktop-dark")
 	accessible(b, "the dead letters")
 	b.do(chromedp.Click("tbody tr:first-child button[aria-label^=Show]"))
