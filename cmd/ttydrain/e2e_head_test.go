@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ func TestHead(t *testing.T) {
 
 func testHead(t *testing.T, drain *destination, site *site) {
 	const slow = `for i in $(seq 1000000); do echo $i; sleep 0.2; done`
+	// Until it notices, the client accepts its whole window of 2 MiB, and every line becomes a record:
+	// lines of "y" would be a million records, which take minutes to deliver under -race.
+	much := "exec yes " + strings.Repeat("y", 1000)
 	v := site.serve()
 	for _, test := range []struct {
 		name, command string
@@ -38,9 +42,9 @@ func testHead(t *testing.T, drain *destination, site *site) {
 		status        int // of the command, which a signal ends
 	}{
 		{"a command that writes little", slow, nil, 141},
-		{"a command that writes much", "exec yes", nil, 141},
+		{"a command that writes much", much, nil, 141},
 		{"on a terminal", slow, []string{"-tt"}, 129},
-		{"much on a terminal", "exec yes", []string{"-tt"}, 129},
+		{"much on a terminal", much, []string{"-tt"}, 129},
 	} {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -53,6 +57,9 @@ func testHead(t *testing.T, drain *destination, site *site) {
 			t.Fatal(err)
 		}
 		w.Close()
+		if err := r.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
 		head := bufio.NewReaderSize(r, 1024)
 		shown := ""
 		for range 5 { // of a terminal, three are the banner's
@@ -68,7 +75,10 @@ func testHead(t *testing.T, drain *destination, site *site) {
 		if len(test.options) > 0 {
 			banner = shown
 		}
-		s := drain.transcript(t, operationOf(t, []byte(banner)))
+		operation := operationOf(t, []byte(banner))
+		// Bounded, unlike transcript's own wait, which goes on for as long as records arrive.
+		await(t, test.name+": for the end record at the drain", func() bool { return drain.ends(t)[operation] })
+		s := drain.transcript(t, operation)
 		if s.end.Reason != "output closed" || s.end.ExitStatus == nil || *s.end.ExitStatus != test.status {
 			t.Errorf("%s: the end has reason %q and exit status %v", test.name, s.end.Reason, s.end.ExitStatus)
 		}
