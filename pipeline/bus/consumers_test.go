@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +55,55 @@ func TestTemporaryConsumers(t *testing.T) {
 	info, err := b.streams[schema.StreamLogs].Info(t.Context())
 	if err != nil || info.State.Consumers != 0 {
 		t.Errorf("%d consumers are left: %v", info.State.Consumers, err)
+	}
+}
+
+// TestBeforeTimeAtLimit allows LOGS one consumer: BeforeTime needs no second one, and returns an
+// error where another has it.
+func TestBeforeTimeAtLimit(t *testing.T) {
+	b := openSynced(t)
+	for i := range 3 {
+		subject := fmt.Sprintf("logs.0.default.web.%d", i)
+		if _, err := b.PublishSegment(subject, 0, 1, false, []byte("x")).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := b.streams[schema.StreamLogs].CachedInfo().Config
+	config.MaxConsumers = 1
+	if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	const prefix = "$JS.EVENT.ADVISORY.CONSUMER.CREATED." + schema.StreamLogs + "."
+	advisories, err := b.conn.SubscribeSync(prefix + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sequence, err := b.BeforeTime(t.Context(), time.Now().Add(-time.Hour)); err != nil || sequence != 0 {
+		t.Errorf("before the first message: %d, %v", sequence, err)
+	}
+	if sequence, err := b.BeforeTime(t.Context(), time.Now().Add(time.Hour)); err != nil || sequence != 3 {
+		t.Errorf("after the last message: %d, %v", sequence, err)
+	}
+	reader, err := b.Read(t.Context(), schema.StreamLogs, []string{schema.FilterLogs(0, "", "")}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	last := prefix + reader.consumer.CachedInfo().Name
+	for created := 1; ; created++ {
+		m, err := advisories.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Subject == last {
+			if created != 3 {
+				t.Errorf("%d consumers were created, expected one for each call and the reader's", created)
+			}
+			break
+		}
+	}
+	if _, err := b.BeforeTime(t.Context(), time.Now()); err == nil || !strings.Contains(err.Error(), "maximum consumers") {
+		t.Errorf("with another consumer there: %v", err)
 	}
 }
 

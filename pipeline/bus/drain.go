@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
@@ -119,30 +121,39 @@ func (b *Bus) WatchDrainControl(ctx context.Context, drain string, changed func(
 // NextRewind makes a rewind to a position on LOGS.
 func NextRewind(after uint64) *schema.Rewind { return &schema.Rewind{ID: nuid.Next(), After: after} }
 
-// BeforeTime gives the sequence on LOGS before the first message of a time or later: the last one where there is none.
+// BeforeTime returns the sequence on LOGS before the first message of a time or later, that of the
+// last message where there is none.
 func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
-	consumer, err := b.orderedConsumer(ctx, schema.StreamLogs, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, HeadersOnly: true,
+	// Not an ordered consumer: its Fetch creates a second consumer, and where the limit of consumers
+	// is reached it retries that forever. Even where ctx ends, as in Read.
+	ctx = context.WithoutCancel(ctx)
+	consumer, err := guarded(ctx, b.refusals, schema.StreamLogs, func(ctx context.Context) (jetstream.Consumer, error) {
+		return b.js.CreateConsumer(ctx, schema.StreamLogs, jetstream.ConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
+			AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, Replicas: 1, InactiveThreshold: requestTimeout,
+		})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
 	}
 	defer b.deleteConsumer(schema.StreamLogs, consumer)
-	batch, err := consumer.FetchNoWait(1)
+	if consumer.CachedInfo().NumPending == 0 {
+		return b.End(ctx, schema.StreamLogs)
+	}
+	// Not FetchNoWait: it waits for one second, and then returns no message and no error.
+	batch, err := consumer.Fetch(1, jetstream.FetchMaxWait(requestTimeout))
 	if err != nil {
 		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
 	}
-	if m, ok := <-batch.Messages(); ok {
-		meta, err := m.Metadata()
-		if err != nil {
-			return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
-		}
-		return meta.Sequence.Stream - 1, nil
+	m, ok := <-batch.Messages()
+	if !ok {
+		return 0, fmt.Errorf("look for %s on LOGS: %w", at, cmp.Or(batch.Error(), nats.ErrTimeout))
 	}
-	if err := batch.Error(); err != nil {
+	meta, err := m.Metadata()
+	if err != nil {
 		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
 	}
-	return b.End(ctx, schema.StreamLogs)
+	return meta.Sequence.Stream - 1, nil
 }
 
 // ErrNotThere is returned for an operation or a dead letter that is not there, or not any more.
