@@ -301,22 +301,22 @@ func longFault(t *testing.T) fault {
 func syslogFault(t *testing.T) fault {
 	s := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
 	d := syslogDrain(t, "log", s, true)
-	more := func(v *server) {
+	more := func(v *server, when string) {
 		before := v.delivered(d.name)
-		await(t, "for the syslog server to have more", func() bool { return v.delivered(d.name) > before })
+		await(t, "for the syslog server to have more "+when, func() bool { return v.delivered(d.name) > before })
 	}
 	return fault{
 		drain: d, state: schema.DrainRetrying, says: "nothing listens there",
 		impose: func() {},
 		during: func(v *server) {
-			more(v)
+			more(v, "at first")
 			s.Restart(t)
-			more(v)
+			more(v, "after its restart")
 			// What a connection that has not proven itself carries would be sent again: the kernel of a
 			// server that hangs has no room for all of it.
 			v.awaitStatus(d, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering })
 			s.Signal(t, syscall.SIGSTOP)
-			more(v)
+			more(v, "while it hangs")
 			s.Kill(t)
 		},
 		lift: func() { s.Start(t) },
