@@ -50,8 +50,8 @@ func smallSettings(t *testing.T) *settings {
 	return &settings{seed: 7, records: 3000, sessions: 3, runs: 2, echoes: 20, catBytes: 1 << 20, profiles: t.TempDir(), progress: t.Logf}
 }
 
-// TestDrains runs the harness with small numbers, where ttydrain has no peers. That every record arrived is checked by the run
-// itself, which fails where one did not.
+// TestDrains runs the harness with small numbers, where ttydrain has no peers. That every record
+// arrived is checked by the run itself, which fails where one did not.
 func TestDrains(t *testing.T) {
 	t.Parallel() // nothing is compared, and each waits for others' starts
 	s := smallSettings(t)
@@ -69,7 +69,8 @@ func TestDrains(t *testing.T) {
 	}
 }
 
-// TestComparisons does so with limits and peers. Every peer that delivers something twice, or not at all, has no figure.
+// TestComparisons does so with limits and peers. Every peer that delivers something twice, or not
+// at all, has no figure.
 func TestComparisons(t *testing.T) {
 	t.Parallel() // nothing is compared, and each waits for others' starts
 	needSyslogServers(t)

@@ -22,7 +22,8 @@ const (
 	catchupBurst    = 5
 )
 
-// catchup is a drain that was down for many lines and is there again, while others get what is shown now.
+// catchup is a drain that was down for many lines and is there again, while others get what is
+// shown now.
 type catchup struct {
 	scenario
 }
@@ -44,7 +45,8 @@ func (d *catchup) run(ctx context.Context) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The window of all these is over now: the witness, which sorts millions of times then, takes nothing meanwhile.
+	// The window of all these is over now: the witness, which sorts millions of times then, takes
+	// nothing meanwhile.
 	if _, err := sc.witness.asks(witnessQuestion{Drains: 2, Sessions: filled.Sessions, Window: true}); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// childVariable makes a run of this program one of the benchmark's processes in place of the whole of it.
+// childVariable makes a run of this program one of the benchmark's processes in place of the whole
+// of it.
 const childVariable = "TTYDRAIN_BENCH_CHILD"
 
 // childMain is what such a process does. It is false for the benchmark itself.

@@ -9,7 +9,8 @@ import (
 
 // Compared is what a comparison found.
 type compared struct {
-	// Fastest and Thriftiest are the peers' subjects with the most records/s and the least processor time, "" without any.
+	// Fastest and Thriftiest are the peers' subjects with the most records/s and the least processor
+	// time, "" without any.
 	Fastest    string `json:"fastest_peer,omitempty"`
 	Thriftiest string `json:"thriftiest_peer,omitempty"`
 	// Ratios are of each subject, by what it was compared with: medians of the rounds' ratios.
@@ -107,7 +108,8 @@ func (r *report) has(subject string) bool {
 	return false
 }
 
-// comparisonTables writes a table of each comparison, and below each whether ttydrain reaches its bars.
+// comparisonTables writes a table of each comparison, and below each whether ttydrain reaches its
+// bars.
 func (r *report) comparisonTables(b *strings.Builder) {
 	for _, c := range comparisons {
 		found, ok := r.Compared[c.protocol]

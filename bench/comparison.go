@@ -8,13 +8,15 @@ import (
 
 // A comparison is of the limit of a receiver, ttydrain, and its peers, which are measured in turns.
 type comparison struct {
-	// protocol is the name of ttydrain's subject. Those of the limit and the peers have theirs and a slash in front of it.
+	// protocol is the name of ttydrain's subject. Those of the limit and the peers have theirs and a
+	// slash in front of it.
 	protocol, title string
 	// bars are those that ttydrain is to reach.
 	bars []goal
 }
 
-// A goal is a bar that ttydrain is to reach: a ratio to something that was measured in the same round.
+// A goal is a bar that ttydrain is to reach: a ratio to something that was measured in the same
+// round.
 type goal struct {
 	metric string
 	to     against

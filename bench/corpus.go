@@ -110,8 +110,9 @@ func lineRecordings() (all []recording) {
 	return all
 }
 
-// A terminal shows recordings, one after the other and all over again. The seed decides their order, how fast each is, and where
-// the first one begins. The same seed gives the same bytes at the same times.
+// A terminal shows recordings, one after the other and all over again. The seed decides their
+// order, how fast each is, and where the first one begins. The same seed gives the same bytes at
+// the same times.
 type terminal struct {
 	rng   *rand.Rand
 	at    time.Time // of the last frame
@@ -158,8 +159,9 @@ func (t *terminal) show(frames []schema.Frame) []schema.Frame {
 	return frames
 }
 
-// writeText writes terminal output of at least size bytes, as the lines of a file: of programs that write lines, and without
-// carriage returns before the newlines. It gives the number of bytes and lines.
+// writeText writes terminal output of at least size bytes, as the lines of a file: of programs that
+// write lines, and without carriage returns before the newlines. It gives the number of bytes and
+// lines.
 func writeText(w io.Writer, seed uint64, size int64) (written, lines int64, err error) {
 	t := newTerminalOf(seed, lineRecordings())
 	var frames []schema.Frame

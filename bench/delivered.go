@@ -11,8 +11,9 @@ import (
 
 const deliveredTotal = "ttydrain_drain_records_delivered_total"
 
-// deliveredOnly keeps of the pipeline's metrics that of what drains have confirmed. It is looked at all the time, which must not cost
-// what counts as the pipeline's processor time: a registry, which orders and checks what it gathers, takes a twentieth of that.
+// deliveredOnly keeps of the pipeline's metrics that of what drains have confirmed. It is looked at
+// all the time, which must not cost what counts as the pipeline's processor time: a registry, which
+// orders and checks what it gathers, takes a twentieth of that.
 type deliveredOnly struct{ metric prometheus.Collector }
 
 // Register implements [prometheus.Registerer].

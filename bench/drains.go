@@ -22,8 +22,8 @@ const (
 	peakMemory         = "peak_memory_megabytes"
 )
 
-// A drain is the way from the TTY stream to one drain: each run fills a stream of its own, and measures from the start
-// of the enricher and the router to the arrival of the last record.
+// A drain is the way from the TTY stream to one drain: each run fills a stream of its own, and
+// measures from the start of the enricher and the router to the arrival of the last record.
 type drain struct {
 	key   string // its name
 	setup pipelineSetup
@@ -38,8 +38,8 @@ type drain struct {
 	runs     int
 }
 
-// What every record has once as JSON, and what the last one of a session has. Quotes within a string are escaped, so that
-// nothing in a session looks like it.
+// What every record has once as JSON, and what the last one of a session has. Quotes within a
+// string are escaped, so that nothing in a session looks like it.
 const (
 	jsonUnit = `{"@timestamp":"`
 	jsonLast = `"event":"end"`
@@ -136,7 +136,8 @@ func (r received) exactly(f filling) error {
 	return nil
 }
 
-// newSample makes the metrics of records that went to a receiver in a time, where the sender has used so much.
+// newSample makes the metrics of records that went to a receiver in a time, where the sender has
+// used so much.
 func newSample(f filling, took, used time.Duration, memory int64, got received) sample {
 	n := float64(got.Records)
 	s := sample{
@@ -150,7 +151,8 @@ func newSample(f filling, took, used time.Duration, memory int64, got received) 
 	return s
 }
 
-// A filledPipeline is a process with an enricher and a router that have not started, and a full TTY stream.
+// A filledPipeline is a process with an enricher and a router that have not started, and a full TTY
+// stream.
 type filledPipeline struct {
 	*child
 	dir    string

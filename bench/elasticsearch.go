@@ -13,8 +13,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// A node is a real Elasticsearch node, which stores and indexes what it gets. All that is compared shares it, and each run has a
-// data stream of its own, with the mapping that ttydrain gives it. It is for one goroutine.
+// A node is a real Elasticsearch node, which stores and indexes what it gets. All that is compared
+// shares it, and each run has a data stream of its own, with the mapping that ttydrain gives it. It
+// is for one goroutine.
 type node struct {
 	URL     string // while it is open
 	started *estest.Node
@@ -70,7 +71,8 @@ func (n *node) indexed(ctx context.Context, stream string) (int, error) {
 	return got.All.Primaries.Indexing.Total, err
 }
 
-// exactly holds the documents of a data stream, whose fields' names have a prefix, against what was sent, and removes it.
+// exactly holds the documents of a data stream, whose fields' names have a prefix, against what was
+// sent, and removes it.
 func (n *node) exactly(ctx context.Context, stream, prefix string, f filling) error {
 	if err := n.ask(ctx, http.MethodPost, "/"+stream+"/_refresh", "", new(struct{})); err != nil {
 		return err

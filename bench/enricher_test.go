@@ -17,8 +17,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// BenchmarkEnricher is the way from the TTY stream to the LOGS stream: the NATS server, the enricher, and nothing behind it. The
-// processor time does not include that of filling the TTY stream, nor a profile's beginning; so give it -benchtime=1x and a -count.
+// BenchmarkEnricher is the way from the TTY stream to the LOGS stream: the NATS server, the
+// enricher, and nothing behind it. The processor time does not include that of filling the TTY
+// stream, nor a profile's beginning; so give it -benchtime=1x and a -count.
 func BenchmarkEnricher(b *testing.B) {
 	var used time.Duration
 	records := 0

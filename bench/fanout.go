@@ -22,7 +22,8 @@ const (
 	sinkCPU     = "sink_processor_microseconds_per_record"
 )
 
-// fanoutLines is how many lines each of the drains gets; settings.growthLines is for the most that there may be.
+// fanoutLines is how many lines each of the drains gets; settings.growthLines is for the most that
+// there may be.
 const fanoutLines = 50_000
 
 // A fanout is one set of sessions that goes to so many drains.
@@ -32,7 +33,8 @@ type fanout struct {
 	one    *oneDrain
 }
 
-// oneDrain is what the latest round with one drain used, 0 where there was none, with which those with more are compared.
+// oneDrain is what the latest round with one drain used, 0 where there was none, with which those
+// with more are compared.
 type oneDrain struct{ processor float64 }
 
 func fanouts() group {
@@ -42,8 +44,8 @@ func fanouts() group {
 
 func (d *fanout) name() string { return "fanout/" + strconv.Itoa(d.drains) }
 
-// run measures from the start of the enricher and the router to the last record at the last drain. The work is counted in records
-// that drains have got.
+// run measures from the start of the enricher and the router to the last record at the last drain.
+// The work is counted in records that drains have got.
 func (d *fanout) run(ctx context.Context) (sample, error) {
 	s := d.settings
 	sc, err := startScene(ctx, s, flowSetup{Profile: s.profile(d.name(), d.runs)}, witnessSetup{Protocol: "https"})
@@ -111,7 +113,8 @@ func (sc *scene) deliver(ctx context.Context, fill flowOrder, drains []namedDrai
 	}
 	repeats := 0
 	for name, t := range got.Drains {
-		// A disk that is slow to take the positions of a hundred drains makes them deliver again what they could not note.
+		// A disk that is slow to take the positions of a hundred drains makes them deliver again what
+		// they could not note.
 		if err := t.exact(filled.Records, filled.Sessions, true); err != nil {
 			return nil, filled, fmt.Errorf("%s: %w", name, err)
 		}

@@ -29,8 +29,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A flow is a process with the NATS server, the enricher and, unless that is another process, the router, in which sessions
-// come and drains go as it is told, one order after another.
+// A flow is a process with the NATS server, the enricher and, unless that is another process, the
+// router, in which sessions come and drains go as it is told, one order after another.
 type flow struct {
 	*child
 	dir string
@@ -41,19 +41,21 @@ type flow struct {
 type flowSetup struct {
 	Dir  string // its own, for the stores and keys
 	Seed uint64
-	// Listen has the NATS server listen, for routers in processes of their own, with as many partitions; 0 has it embedded, as
-	// `ttydrain serve` has it by default.
+	// Listen has the NATS server listen, for routers in processes of their own, with as many
+	// partitions; 0 has it embedded, as `ttydrain serve` has it by default.
 	Listen int
 	// Retention of the streams; 0 for the default.
 	Retention time.Duration
-	// Profile is a file for the processor profile from the first order to start something to the end, or "".
+	// Profile is a file for the processor profile from the first order to start something to the end,
+	// or "".
 	Profile string
 }
 
 // A flowOrder is what a flow is told. Its answer is always a flowState.
 type flowOrder struct {
 	Do string
-	// Sessions and Lines are of doFill, doFeed and doLive; Rate is lines a second of doLive, of all sessions together.
+	// Sessions and Lines are of doFill, doFeed and doLive; Rate is lines a second of doLive, of all
+	// sessions together.
 	Sessions, Lines int
 	Rate            float64
 	Burst           int // of doLive: lines that a session shows at once
@@ -93,7 +95,8 @@ type flowState struct {
 	Enriched                 int // records that were put on LOGS
 	// Lost says why live sessions ended by themselves; "" where none did.
 	Lost string
-	// Stages are the 99th percentiles of the metrics' histograms, in milliseconds, up to the bound of their bucket.
+	// Stages are the 99th percentiles of the metrics' histograms, in milliseconds, up to the bound of
+	// their bucket.
 	Stages map[string]float64
 }
 
@@ -124,7 +127,8 @@ func (f *flow) tell(o flowOrder) (state flowState, err error) {
 	return state, nil
 }
 
-// flowLog is the file in a flow's folder with what goes wrong and is tried again, as it does where the disk is slow.
+// flowLog is the file in a flow's folder with what goes wrong and is tried again, as it does where
+// the disk is slow.
 const flowLog = "log"
 
 func (f *flow) end() {
@@ -218,7 +222,8 @@ func (f *flowing) document(u schema.User) (string, error) {
 	return f.key.Mint("https://auth.example.com", u, time.Now())
 }
 
-// listenNATS starts a NATS server that syncs every write and listens on this machine alone. It ends with the process.
+// listenNATS starts a NATS server that syncs every write and listens on this machine alone. It ends
+// with the process.
 func listenNATS(dir string) (url string, err error) {
 	s, err := natsserver.NewServer(&natsserver.Options{
 		ServerName: "bench", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true, NoLog: true,
@@ -320,7 +325,8 @@ func (f *flowing) route(ctx context.Context, drains []namedDrain) error {
 	return nil
 }
 
-// write writes all that is on LOGS as a drain's worker does, with nothing around it: it is read and decoded beforehand.
+// write writes all that is on LOGS as a drain's worker does, with nothing around it: it is read and
+// decoded beforehand.
 func (f *flowing) write(ctx context.Context, d namedDrain) error {
 	var batches [][]sinks.Entry
 	var decoder schema.Decoder
@@ -418,7 +424,8 @@ func memoryOf(pid int) (m memory, err error) {
 // forgetPeak makes the peak of this process's memory what it has now (proc_pid_clear_refs(5)).
 func forgetPeak() error { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// A feeder holds sessions back that are published set after set, so that a bounded number of records is under way.
+// A feeder holds sessions back that are published set after set, so that a bounded number of
+// records is under way.
 type feeder struct {
 	done errgroup.Group
 

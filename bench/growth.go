@@ -48,7 +48,8 @@ func (d *growing) run(ctx context.Context) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	// There are a few lines more than were asked for, since sessions do not end in the middle of something.
+	// There are a few lines more than were asked for, since sessions do not end in the middle of
+	// something.
 	units := float64(filled.Lines)
 	if d.of == "sessions" {
 		units = float64(filled.Lines) / growthLinesEach
@@ -58,14 +59,15 @@ func (d *growing) run(ctx context.Context) (sample, error) {
 	return result, nil
 }
 
-// A fit is how a cost grows with the work: as its power with this exponent, over all of it, and over the last step of ten.
-// 1 is linear.
+// A fit is how a cost grows with the work: as its power with this exponent, over all of it, and
+// over the last step of ten. 1 is linear.
 type fit struct{ Exponent, Last float64 }
 
 // exponent is the one of the two by which growth is judged.
 func (f fit) exponent() float64 { return max(f.Exponent, f.Last) }
 
-// verdict is in words what the exponent says. A tenth of a step of ten is what measurements vary by.
+// verdict is in words what the exponent says. A tenth of a step of ten is what measurements vary
+// by.
 func (f fit) verdict() string {
 	if f.exponent() <= 1.05 {
 		return "linear or better"

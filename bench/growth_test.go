@@ -33,8 +33,8 @@ func smallGrowth(t *testing.T) *settings {
 	return s
 }
 
-// TestGrowth runs all of it with small numbers. That every record arrived, once and in order, is checked by the runs
-// themselves, which fail where one did not.
+// TestGrowth runs all of it with small numbers. That every record arrived, once and in order, is
+// checked by the runs themselves, which fail where one did not.
 func TestGrowth(t *testing.T) {
 	s := smallGrowth(t)
 	results, err := benchmark(t.Context(), s, []string{"latency", "fanout/1", "fanout/10", "catchup", "growth", "soak"})

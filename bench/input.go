@@ -15,7 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// An input is what limits and peers get: the records of sessions as ttydrain would send them, a line each, made beforehand.
+// An input is what limits and peers get: the records of sessions as ttydrain would send them, a
+// line each, made beforehand.
 type input struct {
 	filling
 	File string
@@ -24,12 +25,14 @@ type input struct {
 // What the lines of an input are.
 const (
 	inputJSON = "json" // JSON objects, as HTTPS drains get them
-	// inputBulk has in front of each of them the _id that its document in Elasticsearch has, and a tab.
+	// inputBulk has in front of each of them the _id that its document in Elasticsearch has, and a
+	// tab.
 	inputBulk   = "bulk"
 	inputSyslog = "syslog" // messages of RFC 5424, without framing
 )
 
-// inputs are those of one run of the benchmark, which are made when they are needed first. They are for one goroutine.
+// inputs are those of one run of the benchmark, which are made when they are needed first. They are
+// for one goroutine.
 type inputs struct{ made map[string]input }
 
 // get makes an input, or gives the one that was made.

@@ -24,7 +24,8 @@ import (
 // linesSetup says what the process of a JetStream server is to hold.
 type linesSetup struct {
 	Dir string // its own
-	// Input is a file of which each line becomes a message of the stream linesStream; "" for the LOGS stream of sessions.
+	// Input is a file of which each line becomes a message of the stream linesStream; "" for the LOGS
+	// stream of sessions.
 	Input             string
 	Seed              uint64 // of the sessions
 	Sessions, Records int
@@ -33,7 +34,8 @@ type linesSetup struct {
 const (
 	linesStream  = "LINES"
 	linesSubject = "lines"
-	// linesAhead is how many messages a consumer of the stream may have and not acknowledge, where it says nothing.
+	// linesAhead is how many messages a consumer of the stream may have and not acknowledge, where it
+	// says nothing.
 	linesAhead = 50_000
 )
 
@@ -44,7 +46,8 @@ type linesReady struct {
 	filling  // of the LOGS stream
 }
 
-// A jetStreamLimit is what JetStream gives a consumer in the server's own process that throws everything away.
+// A jetStreamLimit is what JetStream gives a consumer in the server's own process that throws
+// everything away.
 type jetStreamLimit struct {
 	key      string
 	segments bool // of ttydrain's LOGS stream, in place of a message a line

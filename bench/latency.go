@@ -18,7 +18,8 @@ const (
 	latencyStages = "stage_p99_ms_" // and the stage
 )
 
-// latencySubject is how long a line takes from the terminal to the drain, while many sessions show lines at an even pace.
+// latencySubject is how long a line takes from the terminal to the drain, while many sessions show
+// lines at an even pace.
 type latencySubject struct {
 	scenario
 	key   string // its name

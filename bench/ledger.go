@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A ledger is what one drain has got, record by record: each has its identity, and within a session they come in order.
-// It is for one goroutine at a time.
+// A ledger is what one drain has got, record by record: each has its identity, and within a session
+// they come in order. It is for one goroutine at a time.
 type ledger struct {
 	keep     bool             // how long each record took
 	sessions map[string]*seen // by operation
@@ -32,8 +32,8 @@ type tally struct {
 	Latency latency
 }
 
-// exact says whether a drain has got exactly so many records of so many sessions, each of them to its end. repeats says that
-// a record may have come again.
+// exact says whether a drain has got exactly so many records of so many sessions, each of them to
+// its end. repeats says that a record may have come again.
 func (t tally) exact(records, sessions int, repeats bool) error {
 	if t.Records != records || t.Missing > 0 || t.Ended != sessions || t.Repeats > 0 && !repeats {
 		return &inexactError{t, records, sessions}
@@ -111,7 +111,8 @@ func newLatency(sorted []time.Duration) latency {
 	}
 	at := func(share float64) float64 { return milliseconds(sorted[min(n-1, int(share*float64(n)))]) }
 	l := latency{N: n, P50: at(.5), P99: at(.99), P999: at(.999), Max: milliseconds(sorted[n-1]), Min: milliseconds(sorted[0])}
-	// Twelve points for each nine, as far as one in a hundred thousand, and for each at least ten records behind it.
+	// Twelve points for each nine, as far as one in a hundred thousand, and for each at least ten
+	// records behind it.
 	for beyond := 1.0; beyond > max(1e-5, 10/float64(n)); beyond *= 0.8254 { // the twelfth root of 1/10
 		l.Curve = append(l.Curve, [2]float64{1 - beyond, at(1 - beyond)})
 	}

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A limit is what a receiver takes from a bare loop: the requests or frames are made beforehand, and nothing is read, looked at, kept
-// in order or tried again.
+// A limit is what a receiver takes from a bare loop: the requests or frames are made beforehand,
+// and nothing is read, looked at, kept in order or tried again.
 type limit struct {
 	key    string
 	kind   string // of the input
@@ -43,8 +43,8 @@ type limitSetup struct {
 	Input           string // its file
 	// Batch is how many records a request has at most.
 	Batch int
-	// Connections of HTTP/1.1 send at a time. For each protocol it is the number with which it is fastest on two processors. With HTTP/2,
-	// fewer arrive, and both sides use more of the processors.
+	// Connections of HTTP/1.1 send at a time. For each protocol it is the number with which it is
+	// fastest on two processors. With HTTP/2, fewer arrive, and both sides use more of the processors.
 	Connections int
 }
 

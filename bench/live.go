@@ -19,8 +19,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// live is sessions that run, each with the manager and the capture of a gateway. What they run is no shell but
-// a program that shows a few lines at a time, at an even pace, as `tail -f` does of a log.
+// live is sessions that run, each with the manager and the capture of a gateway. What they run is
+// no shell but a program that shows a few lines at a time, at an even pace, as `tail -f` does of a
+// log.
 type live struct {
 	sessions int
 	lines    atomic.Int64 // shown by all
@@ -69,7 +70,8 @@ func (f *flowing) startLive(ctx context.Context, sessions int, rate float64, bur
 	return l, nil
 }
 
-// stop ends the sessions, and says how many records they have become: each line, and each session's start and end.
+// stop ends the sessions, and says how many records they have become: each line, and each session's
+// start and end.
 func (l *live) stop() (records int, err error) {
 	close(l.over)
 	err = l.work.Wait()

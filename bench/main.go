@@ -129,8 +129,8 @@ func benchmark(ctx context.Context, s *settings, only []string) (results []resul
 
 // inFolder calls do while s.dir is a folder of its own.
 func inFolder(s *settings, do func() error) error {
-	// A session has a /tmp and a /var/tmp of its own and, where this is root, is nobody: the file that cat shows must be
-	// elsewhere, and not in root's home.
+	// A session has a /tmp and a /var/tmp of its own and, where this is root, is nobody: the file that
+	// cat shows must be elsewhere, and not in root's home.
 	var err error
 	base := cmp.Or(s.base, "/var/lib")
 	if s.base == "" && os.Geteuid() != 0 {

@@ -44,7 +44,8 @@ func sessionServers() group {
 	}
 }
 
-// measureSessions measures them in one round: it takes long, and there are many sessions of each kind in it.
+// measureSessions measures them in one round: it takes long, and there are many sessions of each
+// kind in it.
 func measureSessions(ctx context.Context, s *settings, only []string) ([]result, error) {
 	once := *s
 	once.runs = min(1, s.runs)
@@ -61,7 +62,8 @@ func (d *manySessions) run(ctx context.Context) (sample, error) {
 	return into, nil
 }
 
-// measure opens the sessions, types in all of them, and looks at the server's memory while they are there.
+// measure opens the sessions, types in all of them, and looks at the server's memory while they are
+// there.
 func (d *manySessions) measure(ctx context.Context, into sample) error {
 	if _, err := d.server.settled(ctx); err != nil {
 		return err
@@ -128,8 +130,9 @@ func (d *manySessions) measure(ctx context.Context, into sample) error {
 	return nil
 }
 
-// types types a byte at every typeEvery from a time on, for as long as it says, and gives how long each took from when it
-// was to be typed to its echo: what is late makes those behind it late too, as it does for a person. Each echo is compared.
+// types types a byte at every typeEvery from a time on, for as long as it says, and gives how long
+// each took from when it was to be typed to its echo: what is late makes those behind it late too,
+// as it does for a person. Each echo is compared.
 func (t *terminalSession) types(from time.Time, howLong time.Duration) (took []time.Duration, err error) {
 	answer := make([]byte, 1)
 	for due := from; due.Sub(from) < howLong; due = due.Add(typeEvery) {
@@ -149,8 +152,9 @@ func (t *terminalSession) types(from time.Time, howLong time.Duration) (took []t
 	return took, nil
 }
 
-// footprint is what a server has, in KiB: its first process (its resident set, all of it), and all others that are its own and not
-// the sessions' commands (their proportional share of what they have in common).
+// footprint is what a server has, in KiB: its first process (its resident set, all of it), and all
+// others that are its own and not the sessions' commands (their proportional share of what they
+// have in common).
 type footprint struct{ server, others int64 }
 
 // footprintOf looks at a process and its descendants.

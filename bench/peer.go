@@ -18,8 +18,8 @@ import (
 //go:embed peers
 var peerFiles embed.FS
 
-// A peer is a program of others that forwards the same records to the same receiver: from a file of lines, or from a JetStream stream
-// with a message a line.
+// A peer is a program of others that forwards the same records to the same receiver: from a file of
+// lines, or from a JetStream stream with a message a line.
 type peer struct {
 	key     string
 	program program
@@ -99,8 +99,9 @@ func (p *peer) close() {
 	}
 }
 
-// run measures the time from the arrival of the first record to that of the last, for what had not arrived with the first, so that the
-// program's start does not count. Processor time is of all that it does: it may have read much before anything arrives.
+// run measures the time from the arrival of the first record to that of the last, for what had not
+// arrived with the first, so that the program's start does not count. Processor time is of all that
+// it does: it may have read much before anything arrives.
 func (p *peer) run(ctx context.Context) (sample, error) {
 	p.runs++
 	dir, err := os.MkdirTemp(p.settings.dir, "peer-")

@@ -24,8 +24,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// pipelineSetup says what the process of the enricher and the router is to do. It fills the TTY stream
-// before it is ready.
+// pipelineSetup says what the process of the enricher and the router is to do. It fills the TTY
+// stream before it is ready.
 type pipelineSetup struct {
 	Dir string // its own, for the stores and keys
 
@@ -96,8 +96,8 @@ func measured(work func() error) (pipelineAnswer, error) {
 	return pipelineAnswer{used, now.Peak}, err
 }
 
-// asServe has this process run as many goroutines at a time, and keep as much garbage, as `ttydrain serve` does with an embedded server whose
-// writes are on the disk before anybody is told of them.
+// asServe has this process run as many goroutines at a time, and keep as much garbage, as `ttydrain
+// serve` does with an embedded server whose writes are on the disk before anybody is told of them.
 func asServe() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(75)

@@ -24,7 +24,8 @@ import (
 // The size of a plot.
 const plotWidth, plotHeight = 6.4 * vg.Inch, 3.6 * vg.Inch
 
-// Colours that can be told apart by those who see few, and in grey (Okabe and Ito's), with a dash for each line.
+// Colours that can be told apart by those who see few, and in grey (Okabe and Ito's), with a dash
+// for each line.
 var (
 	plotColours = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}}
 	plotDashes  = [][]vg.Length{nil, {vg.Points(6), vg.Points(3)}, {vg.Points(2), vg.Points(2)}, {vg.Points(8), vg.Points(2), vg.Points(2), vg.Points(2)}}
@@ -54,7 +55,8 @@ type bar struct {
 	value float64
 }
 
-// barPlot draws values beside each other, the first on top, each with its number. Those whose names are in own stand out.
+// barPlot draws values beside each other, the first on top, each with its number. Those whose names
+// are in own stand out.
 func barPlot(title, unit string, bars []bar, own ...string) (*plot.Plot, error) {
 	p := newPlot(title, unit, "")
 	var names []string
@@ -97,7 +99,8 @@ type line struct {
 	points curve
 }
 
-// linePlot draws lines over each other. bound is a line across at a value that is not to be passed, or 0.
+// linePlot draws lines over each other. bound is a line across at a value that is not to be passed,
+// or 0.
 func linePlot(title, x, y string, bound float64, boundName string, lines ...line) (*plot.Plot, error) {
 	p := newPlot(title, x, y)
 	p.Add(grid())
@@ -125,7 +128,8 @@ func linePlot(title, x, y string, bound float64, boundName string, lines ...line
 	return p, nil
 }
 
-// latencyPlot draws how long records take at most, by their share: each nine takes as much room as the one before.
+// latencyPlot draws how long records take at most, by their share: each nine takes as much room as
+// the one before.
 func latencyPlot(title string, bound float64, boundName string, lines ...line) (*plot.Plot, error) {
 	spread := make([]line, len(lines))
 	low, high := bound, bound
@@ -148,7 +152,8 @@ func latencyPlot(title string, bound float64, boundName string, lines ...line) (
 	return p, nil
 }
 
-// growthPlot draws costs over the work, both in logarithms, with what is linear from the last point for comparison.
+// growthPlot draws costs over the work, both in logarithms, with what is linear from the last point
+// for comparison.
 func growthPlot(title, x, y string, lines ...line) (*plot.Plot, error) {
 	p := newPlot(title, x, y)
 	p.Add(grid())

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// ticksPerSecond is the unit of times in /proc (USER_HZ), which is the same on all of Linux's common
-// architectures.
+// ticksPerSecond is the unit of times in /proc (USER_HZ), which is the same on all of Linux's
+// common architectures.
 const ticksPerSecond = 100
 
 // A server is a program of its own that is measured, with everything that it starts.
@@ -24,8 +24,8 @@ type server struct {
 	done chan struct{} // closed when it has ended
 }
 
-// startServer starts a program that writes its output to a file. It is asked to end (SIGTERM) when ctx is
-// done, and at the latest by stop.
+// startServer starts a program that writes its output to a file. It is asked to end (SIGTERM) when
+// ctx is done, and at the latest by stop.
 func startServer(ctx context.Context, log string, path string, args ...string) (*server, error) {
 	return startServerWith(ctx, nil, log, path, args...)
 }
@@ -96,8 +96,8 @@ func (s *server) output() string {
 	return string(data[max(0, len(data)-2000):])
 }
 
-// settled waits until the program and all that it started have nothing to do any more, and gives the
-// processor time that they have used since the program's start.
+// settled waits until the program and all that it started have nothing to do any more, and gives
+// the processor time that they have used since the program's start.
 func (s *server) settled(ctx context.Context) (time.Duration, error) {
 	const still = 300 * time.Millisecond
 	before, err := processTreeTime(s.cmd.Process.Pid)
@@ -123,8 +123,8 @@ func (s *server) settled(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// processTreeTime is the processor time of a process, of its descendants, and of those of them that have ended
-// and were waited for.
+// processTreeTime is the processor time of a process, of its descendants, and of those of them that
+// have ended and were waited for.
 func processTreeTime(root int) (time.Duration, error) {
 	tree, err := processTree(root)
 	var total int64
@@ -134,8 +134,8 @@ func processTreeTime(root int) (time.Duration, error) {
 	return time.Duration(total) * time.Second / ticksPerSecond, err
 }
 
-// processTree is the processor time in ticks, by process, of a process and its descendants that run. Each one's has that of its
-// children that have ended and were waited for.
+// processTree is the processor time in ticks, by process, of a process and its descendants that
+// run. Each one's has that of its children that have ended and were waited for.
 func processTree(root int) (tree map[int]int64, err error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -177,7 +177,8 @@ func processTree(root int) (tree map[int]int64, err error) {
 	return tree, nil
 }
 
-// processTreePeak is the sum of the most memory, in bytes, that a process and each of its descendants that run have had resident.
+// processTreePeak is the sum of the most memory, in bytes, that a process and each of its
+// descendants that run have had resident.
 func processTreePeak(root int) (total int64, err error) {
 	tree, err := processTree(root)
 	if err != nil {

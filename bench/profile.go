@@ -11,8 +11,8 @@ import (
 	"github.com/google/pprof/profile"
 )
 
-// A profiled subject is a drain with a processor profile, in which the processor time is parted by what it was used for. It
-// is measured by itself, since profiling takes time too.
+// A profiled subject is a drain with a processor profile, in which the processor time is parted by
+// what it was used for. It is measured by itself, since profiling takes time too.
 type profiled struct{ *drain }
 
 const (

@@ -47,7 +47,8 @@ func (r *rsyslog) start(ctx context.Context, dir, config string) (*server, error
 	return startServer(ctx, filepath.Join(dir, "log"), r.path, "-n", "-iNONE", "-f", config)
 }
 
-// syslogNG is syslog-ng, installed or unpacked into the folder that SYSLOG_NG_ROOT names, with modules that it needs.
+// syslogNG is syslog-ng, installed or unpacked into the folder that SYSLOG_NG_ROOT names, with
+// modules that it needs.
 type syslogNG struct {
 	modules []string
 
@@ -127,7 +128,8 @@ func (f *fluentBit) start(ctx context.Context, dir, config string) (*server, err
 	return startServer(ctx, filepath.Join(dir, "log"), f.path, "--config", config)
 }
 
-// An absent program is one that cannot do what is compared, or of which nobody could try a configuration.
+// An absent program is one that cannot do what is compared, or of which nobody could try a
+// configuration.
 type absent struct{ why string }
 
 func (a absent) find() error { return &missingError{a.why} }

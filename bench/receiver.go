@@ -25,8 +25,8 @@ import (
 	"time"
 )
 
-// A receiver is a process that takes what a drain is sent and does nothing but count it, so that what
-// is measured is the sender. It speaks TLS, as real drains do.
+// A receiver is a process that takes what a drain is sent and does nothing but count it, so that
+// what is measured is the sender. It speaks TLS, as real drains do.
 type receiver struct {
 	*child
 	// Address is host and port.
@@ -37,14 +37,15 @@ type receiver struct {
 
 // receiverSetup says what a receiver is to be.
 type receiverSetup struct {
-	// Protocol is "https" (answers 200 to every request) or "syslog" (octet counting, RFC 6587 §3.4.1).
+	// Protocol is "https" (answers 200 to every request) or "syslog" (octet counting, RFC 6587
+	// §3.4.1).
 	Protocol string
 	// Dir is where its certificates are.
 	Dir string
 	// Unit is what every record has once; "" where each frame is one (syslog).
 	Unit string
-	// Last is what the last record of a session has, and no other. In syslog it is looked for in the first
-	// 256 bytes of each message.
+	// Last is what the last record of a session has, and no other. In syslog it is looked for in the
+	// first 256 bytes of each message.
 	Last string
 	// Keep is a file for what arrives (syslog), a message a line; "" to throw it away.
 	Keep string
@@ -67,8 +68,8 @@ type receiverQuestion struct {
 // received is a receiver's answer.
 type received struct {
 	Records, Sessions int
-	// Ends is how many records the sessions have whose ends have arrived, and Shown the bytes that they showed, as
-	// their ends tell.
+	// Ends is how many records the sessions have whose ends have arrived, and Shown the bytes that
+	// they showed, as their ends tell.
 	Ends      int
 	Shown     int64
 	Bytes     int64         // of bodies or messages
@@ -100,8 +101,8 @@ func (r *receiver) first() (got received, err error) {
 	return got, r.ask(receiverQuestion{Do: askFirst}, &got)
 }
 
-// await waits until so many sessions have arrived since begin, with all their records. It gives up when nothing has arrived for
-// some time: see [received.whole].
+// await waits until so many sessions have arrived since begin, with all their records. It gives up
+// when nothing has arrived for some time: see [received.whole].
 func (r *receiver) await(sessions int) (got received, err error) {
 	return got, r.ask(receiverQuestion{Do: askAwait, Sessions: sessions}, &got)
 }
@@ -148,7 +149,8 @@ type taker interface {
 	readFrames(*bufio.Reader) error
 }
 
-// listen has a taker take what is sent to the address over TLS ("https" or "syslog"), until the process ends. Its certificates are in dir.
+// listen has a taker take what is sent to the address over TLS ("https" or "syslog"), until the
+// process ends. Its certificates are in dir.
 func listen(protocol, dir string, t taker) (address, caFile string, err error) {
 	config, caFile, err := receiverTLS(dir)
 	if err != nil {
@@ -170,7 +172,8 @@ func listen(protocol, dir string, t taker) (address, caFile string, err error) {
 	return listener.Addr().String(), caFile, nil
 }
 
-// receiverTLS makes a certificate for this machine that is its own authority, and puts it into a folder.
+// receiverTLS makes a certificate for this machine that is its own authority, and puts it into a
+// folder.
 func receiverTLS(dir string) (config *tls.Config, caFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -205,7 +208,8 @@ type counter struct {
 	ready func() bool
 }
 
-// patience is how long nothing has to arrive before a receiver takes it that nothing comes any more.
+// patience is how long nothing has to arrive before a receiver takes it that nothing comes any
+// more.
 const patience = 30 * time.Second
 
 func (c *counter) answer(q receiverQuestion) received {
@@ -358,8 +362,8 @@ func nextFrame(r *bufio.Reader) ([]byte, error) {
 	return message, err
 }
 
-// readFrames counts the frames of a connection to its end. It tells of what it counted whenever it is
-// about to wait.
+// readFrames counts the frames of a connection to its end. It tells of what it counted whenever it
+// is about to wait.
 func (c *counter) readFrames(r *bufio.Reader) error {
 	last := []byte(c.setup.Last)
 	var kept *bufio.Writer

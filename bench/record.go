@@ -31,8 +31,9 @@ const (
 // A typed is what a person types in one go, and what they then wait for.
 type typed struct {
 	text string
-	// until is what the terminal has to show before they go on; "" for the shell's prompt. A program that
-	// takes the whole screen is waited for by that and by half a second of quiet; watching waits for nothing.
+	// until is what the terminal has to show before they go on; "" for the shell's prompt. A program
+	// that takes the whole screen is waited for by that and by half a second of quiet; watching waits
+	// for nothing.
 	until string
 }
 
@@ -52,7 +53,8 @@ const (
 	ctrlA, ctrlR, ctrlX, quit     = "\x01", "\x12", "\x18", "q"
 )
 
-// recordings are what is recorded, by the name of its file. Each begins at a shell in /app/shop and leaves it.
+// recordings are what is recorded, by the name of its file. Each begins at a shell in /app/shop and
+// leaves it.
 var recordings = map[string][]typed{
 	"shell": {
 		{"cd ../sh" + tab + enter, ""}, {"git status" + enter, ""}, {"ls" + enter, ""}, {"ll conf" + tab + enter, ""},
@@ -122,7 +124,8 @@ var recordings = map[string][]typed{
 	},
 }
 
-// record makes all recordings again, into a folder. Only root can: they are of a made-up person on a machine of their own.
+// record makes all recordings again, into a folder. Only root can: they are of a made-up person on
+// a machine of their own.
 func record(dir string) error {
 	script, err := recorded.ReadFile("recordings/furnish.sh")
 	if err != nil {

@@ -13,17 +13,18 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// A recorder is a program that records what a terminal shows, behind OpenSSH's server: every session is run by it.
+// A recorder is a program that records what a terminal shows, behind OpenSSH's server: every
+// session is run by it.
 type recorder struct {
 	program, pkg string
-	// run is the shell command in its place: $FILE is where it records, $SSH_ORIGINAL_COMMAND what is recorded, and $ENDING has it
-	// end with its connection, which script does not by itself.
+	// run is the shell command in its place: $FILE is where it records, $SSH_ORIGINAL_COMMAND what is
+	// recorded, and $ENDING has it end with its connection, which script does not by itself.
 	run string
 }
 
 var (
-	// Without limits, as it is by default. It holds back what it has not written for up to ten seconds, by default too; what
-	// it has written is in the page cache.
+	// Without limits, as it is by default. It holds back what it has not written for up to ten
+	// seconds, by default too; what it has written is in the page cache.
 	tlog = recorder{"tlog-rec", "tlog", `exec $ENDING tlog-rec --writer=file --file-path="$FILE" --limit-action=pass -- /bin/sh -c "$SSH_ORIGINAL_COMMAND"`}
 	// It writes what it shows at once, to the page cache.
 	script = recorder{"script", "bsdutils", `exec $ENDING script --quiet --return --flush --command "$SSH_ORIGINAL_COMMAND" "$FILE"`}
@@ -48,8 +49,8 @@ func (r recorder) start(ctx context.Context, s *settings, dir string, client ssh
 	return startSSHD(ctx, dir, client, "ForceCommand "+command+"\n")
 }
 
-// makeUTMP makes the file in which tlog notes who is logged in, without which it records nothing: the system makes it
-// at its start, and a container often has none.
+// makeUTMP makes the file in which tlog notes who is logged in, without which it records nothing:
+// the system makes it at its start, and a container often has none.
 func makeUTMP() error {
 	const file = "/run/utmp"
 	if _, err := os.Stat(file); err == nil {

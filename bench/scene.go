@@ -51,8 +51,8 @@ func (sc *scene) end() {
 	}
 }
 
-// quiet ends the live sessions, and gives the state when their ends are recorded. It is a *missingError where the store could not
-// keep up.
+// quiet ends the live sessions, and gives the state when their ends are recorded. It is a
+// *missingError where the store could not keep up.
 func (sc *scene) quiet() (flowState, error) {
 	end, err := sc.tell(flowOrder{Do: doQuiet})
 	if err == nil && end.Lost != "" {
@@ -71,7 +71,8 @@ func (sc *scene) tellAll(orders ...flowOrder) (state flowState, err error) {
 	return state, nil
 }
 
-// A scenario is what the subjects have in common that need no preparation: each run sets a scene of its own.
+// A scenario is what the subjects have in common that need no preparation: each run sets a scene of
+// its own.
 type scenario struct {
 	settings *settings
 	runs     int // so far

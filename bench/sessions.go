@@ -21,8 +21,8 @@ const (
 // A filling is what sessions showed, from their starts to their ends.
 type filling struct {
 	Sessions, Chunks, Lines int
-	// Records is how many records the enricher makes of it: those of lines, of what is no whole line, and of each
-	// session's start and end.
+	// Records is how many records the enricher makes of it: those of lines, of what is no whole line,
+	// and of each session's start and end.
 	Records int
 	Bytes   int64
 }
@@ -30,8 +30,9 @@ type filling struct {
 // records is how many records the filling becomes.
 func (f filling) records() int { return f.Records }
 
-// fill publishes sessions to the TTY stream, at least so many records, their chunks in turns. keystrokes makes every
-// frame a chunk, as when people type and nothing else goes on; otherwise chunks are full.
+// fill publishes sessions to the TTY stream, at least so many records, their chunks in turns.
+// keystrokes makes every frame a chunk, as when people type and nothing else goes on; otherwise
+// chunks are full.
 func fill(ctx context.Context, b *bus.Bus, key *enrich.Key, seed uint64, sessions, records int, keystrokes bool) (filling, error) {
 	all := make([]*filled, sessions)
 	for i := range all {
@@ -61,8 +62,9 @@ func fill(ctx context.Context, b *bus.Bus, key *enrich.Key, seed uint64, session
 	return f, err
 }
 
-// play plays sessions to their ends, their chunks in turns, until they have so many records. chunk is called for each chunk, which
-// is the session's next, and segment for what the enricher makes of it.
+// play plays sessions to their ends, their chunks in turns, until they have so many records. chunk
+// is called for each chunk, which is the session's next, and segment for what the enricher makes of
+// it.
 func play(all []*filled, records int, keystrokes bool, chunk func(*filled) error, segment func(enrich.Segment) error) (filling, error) {
 	f := filling{Sessions: len(all)}
 	now := time.Now() // of all chunks alike, so that no line is cut since this takes long

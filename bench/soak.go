@@ -32,7 +32,8 @@ const (
 const (
 	// soakPartitions is what a cluster has that `ttydrain serve` makes.
 	soakPartitions = 8
-	// soakRetention lets go of what was delivered long ago: the disk is not what is measured. Nothing waits for so long.
+	// soakRetention lets go of what was delivered long ago: the disk is not what is measured. Nothing
+	// waits for so long.
 	soakRetention = 3 * time.Minute
 	// soakPatience is how long it may take to begin, and how long a moment without a delivery.
 	soakPatience = time.Minute
@@ -40,7 +41,8 @@ const (
 	soakSessions, soakLines = 64, 100_000
 )
 
-// soak is the memory of `ttydrain serve --role router`, a process of its own as in a cluster, at full load.
+// soak is the memory of `ttydrain serve --role router`, a process of its own as in a cluster, at
+// full load.
 type soak struct {
 	scenario
 	resident curve // in megabytes, by seconds

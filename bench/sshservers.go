@@ -114,8 +114,8 @@ func (s *settings) binary(ctx context.Context) (string, error) {
 	return binary, nil
 }
 
-// startServe runs `ttydrain serve` as it is by default: everything in one process, with the embedded server,
-// which syncs every write.
+// startServe runs `ttydrain serve` as it is by default: everything in one process, with the
+// embedded server, which syncs every write.
 func startServe(ctx context.Context, s *settings, dir string, client ssh.Signer, drains string) (*sshServer, error) {
 	binary, err := s.binary(ctx)
 	if err != nil {

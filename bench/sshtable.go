@@ -22,7 +22,8 @@ func sshHow() map[string]string {
 // An sshBar is what ttydrain is to reach over SSH.
 type sshBar struct {
 	what, subject, metric string
-	// to is the subject that the figure is compared with, run by run; "" where the figure itself counts.
+	// to is the subject that the figure is compared with, run by run; "" where the figure itself
+	// counts.
 	to string
 	// difference says that what counts is how much more it is, and not how many times.
 	difference bool

@@ -67,12 +67,12 @@ type settings struct {
 	growthSettings
 }
 
-// A group is measured in rounds: each subject once in every round, in turn, so that whatever else goes
-// on on the machine concerns all alike.
+// A group is measured in rounds: each subject once in every round, in turn, so that whatever else
+// goes on on the machine concerns all alike.
 type group []subject
 
-// measure runs the groups one after the other. Only subjects that are named in only are measured, by the whole name
-// or the parts of it up to a slash; all where there is none.
+// measure runs the groups one after the other. Only subjects that are named in only are measured,
+// by the whole name or the parts of it up to a slash; all where there is none.
 func measure(ctx context.Context, groups []group, s *settings, only []string) ([]result, error) {
 	var all []result
 	for _, g := range groups {

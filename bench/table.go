@@ -85,8 +85,8 @@ func (r *report) result(subject string) result {
 	return result{Subject: subject, Missing: "it was not measured"}
 }
 
-// ratios are the medians of the ratios to another subject, run by run: what else was going on on the
-// machine at the time concerns both.
+// ratios are the medians of the ratios to another subject, run by run: what else was going on on
+// the machine at the time concerns both.
 func (r result) ratios(to result) sample {
 	if !strings.HasPrefix(r.Subject, "ssh/") || r.Subject == to.Subject {
 		return nil
@@ -167,8 +167,8 @@ var titles = map[string]string{
 	"sessions/ttydrain":       "ttydrain",
 }
 
-// table writes the table of the subjects whose names begin with prefix, or with "" of those that have
-// no other table.
+// table writes the table of the subjects whose names begin with prefix, or with "" of those that
+// have no other table.
 func (r *report) table(b *strings.Builder, first, prefix string, columns []column) {
 	var rows []result
 	for _, one := range r.Results {
@@ -255,7 +255,8 @@ func writeTables(tables string, files ...string) error {
 	return nil
 }
 
-// replaceTables replaces what is between the two markers; ok is false where they are not there, in this order.
+// replaceTables replaces what is between the two markers; ok is false where they are not there, in
+// this order.
 func replaceTables(text []byte, tables string) (updated []byte, ok bool) {
 	before, rest, ok := bytes.Cut(text, []byte(beginMarker+"\n"))
 	if !ok {

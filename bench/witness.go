@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// A witness is a receiver that looks at each record: whether every one of a session is there, in order and once, and how
-// long ago it was shown. It is for several drains, which a URL's path tells apart; those of syslog are one.
+// A witness is a receiver that looks at each record: whether every one of a session is there, in
+// order and once, and how long ago it was shown. It is for several drains, which a URL's path tells
+// apart; those of syslog are one.
 type witness struct {
 	*child
 	// Address is host and port.
@@ -25,11 +26,13 @@ type witness struct {
 
 // witnessSetup says what a witness is to be.
 type witnessSetup struct {
-	// Protocol is "https" (one JSON object a line; answers 200) or "syslog" (octet counting, RFC 6587 §3.4.1).
+	// Protocol is "https" (one JSON object a line; answers 200) or "syslog" (octet counting, RFC 6587
+	// §3.4.1).
 	Protocol string
 	// Dir is where its certificates are.
 	Dir string
-	// Latency has it keep how long each record took, but of those of Down, which took as long as that was.
+	// Latency has it keep how long each record took, but of those of Down, which took as long as that
+	// was.
 	Latency bool
 	// Down is a drain that takes nothing and answers 503 until it is asked to come up.
 	Down string
@@ -41,7 +44,8 @@ type witnessQuestion struct {
 	Up string
 	// Window begins to keep anew how long records take, after what was kept is in the answer.
 	Window bool
-	// Drains must have Sessions sessions to their end, each of them, and Drain as many Records, before there is an answer.
+	// Drains must have Sessions sessions to their end, each of them, and Drain as many Records, before
+	// there is an answer.
 	Drains, Sessions int
 	Drain            string
 	Records          int
@@ -182,7 +186,8 @@ func (l *ledgers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse refuses a request for ever, which ends as a dead letter and a number of records that is not exact.
+// refuse refuses a request for ever, which ends as a dead letter and a number of records that is
+// not exact.
 func (l *ledgers) refuse(w http.ResponseWriter, err error) {
 	fmt.Fprintln(os.Stderr, "bench, witness:", err)
 	http.Error(w, err.Error(), http.StatusBadRequest)

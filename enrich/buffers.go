@@ -6,12 +6,12 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// minSpare is how many bytes a buffer of segments has at least that is kept for later ones: most segments of a session in which somebody
-// types have few, and get them fast.
+// minSpare is how many bytes a buffer of segments has at least that is kept for later ones: most
+// segments of a session in which somebody types have few, and get them fast.
 const minSpare = 16 << 10
 
-// Buffers are memory that transcripts use in turn, one after the other: what a record is made in, and that of segments which are
-// published. They are for one goroutine. The zero value is ready.
+// Buffers are memory that transcripts use in turn, one after the other: what a record is made in,
+// and that of segments which are published. They are for one goroutine. The zero value is ready.
 type Buffers struct {
 	text, timing []byte        // of the record at hand
 	record       schema.Record // at hand; empty between two

@@ -10,7 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestTranscriptsShareBuffers: sessions that are enriched in turns with the same buffers, into which what was published is overwritten, are what each is alone.
+// TestTranscriptsShareBuffers: sessions that are enriched in turns with the same buffers, into
+// which what was published is overwritten, are what each is alone.
 func TestTranscriptsShareBuffers(t *testing.T) {
 	k := testKey(t)
 	op := onTerminal(testOperation(t, k))
@@ -89,7 +90,8 @@ func TestTranscriptsShareBuffers(t *testing.T) {
 	}
 }
 
-// TestTranscriptAllocations: a line that only adds to the screen allocates nothing, in the steady state.
+// TestTranscriptAllocations: a line that only adds to the screen allocates nothing, in the steady
+// state.
 func TestTranscriptAllocations(t *testing.T) {
 	k := testKey(t)
 	tr, err := New(onTerminal(testOperation(t, k)), k, time.Now())

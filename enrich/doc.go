@@ -2,8 +2,8 @@
 //
 // A [Transcript] takes one operation's chunks and gives its segments: it assembles lines, renders
 // their text, keeps the running digests, and attaches the operation with its user document. It is
-// pure: it knows no stream, no clock but the times that it is given, and the same chunks always give
-// the same bytes, digests and offsets, wherever the chunks were cut.
+// pure: it knows no stream, no clock but the times that it is given, and the same chunks always
+// give the same bytes, digests and offsets, wherever the chunks were cut.
 //
 // # Lines
 //

@@ -10,8 +10,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// expiredFor is how long before its minting a user document expired. Verifiers that allow for clocks
-// that differ accept a token some seconds or minutes after its expiry: an hour is past all of them.
+// expiredFor is how long before its minting a user document expired. Verifiers that allow for
+// clocks that differ accept a token some seconds or minutes after its expiry: an hour is past all
+// of them.
 const expiredFor = time.Hour
 
 // ErrLiveDocument is returned for a user document that is not expired: it could open something.
@@ -38,11 +39,11 @@ func (k *Key) Mint(issuer string, user schema.User, now time.Time) (string, erro
 	return signed, nil
 }
 
-// CheckDocument says whether a user document may be passed on: it is a JWT whose exp is past at now.
-// Whoever signed it is not looked at. The error never quotes the document.
+// CheckDocument says whether a user document may be passed on: it is a JWT whose exp is past at
+// now. Whoever signed it is not looked at. The error never quotes the document.
 func CheckDocument(document string, now time.Time) error {
-	// Not jwt.RegisteredClaims: it takes "EXP" for exp, cuts fractions off, and a number that is no time wraps
-	// around in it, so that a document could be expired here and live elsewhere.
+	// Not jwt.RegisteredClaims: it takes "EXP" for exp, cuts fractions off, and a number that is no
+	// time wraps around in it, so that a document could be expired here and live elsewhere.
 	claims := make(jwt.MapClaims)
 	// The one place that parses without verifying: what makes a document harmless is its expiry alone.
 	if _, _, err := jwt.NewParser().ParseUnverified(document, claims); err != nil {
@@ -58,8 +59,9 @@ func CheckDocument(document string, now time.Time) error {
 	return nil
 }
 
-// SignEnd signs the totals of a session with a JWS (RFC 7515) in compact form. Its typ says what it is, and it
-// has no subject and is expired, so that nobody takes it for a token that opens something.
+// SignEnd signs the totals of a session with a JWS (RFC 7515) in compact form. Its typ says what it
+// is, and it has no subject and is expired, so that nobody takes it for a token that opens
+// something.
 func (k *Key) SignEnd(e End) (string, error) {
 	token := jwt.NewWithClaims(k.method, jwt.MapClaims{
 		"operation_id": e.Operation, "sequence": e.Sequence, "bytes": e.Bytes,

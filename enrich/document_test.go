@@ -90,7 +90,8 @@ func TestCheckDocument(t *testing.T) {
 	}
 }
 
-// verify checks a JWS with the published key set, by another implementation than the one that signed.
+// verify checks a JWS with the published key set, by another implementation than the one that
+// signed.
 func verify(t testing.TB, k *Key, token string) (header jose.Header, claims map[string]any) {
 	t.Helper()
 	published, err := (&KeyRing{Active: k}).JWKS(0, time.Now())
@@ -153,7 +154,8 @@ func TestMint(t *testing.T) {
 
 var update = flag.Bool("update", false, "write the golden files of a version that is not released yet")
 
-// TestGoldenEnd: the signature of an end never changes; it verifies, and says what the last record says.
+// TestGoldenEnd: the signature of an end never changes; it verifies, and says what the last record
+// says.
 func TestGoldenEnd(t *testing.T) {
 	// The key, and its thumbprint, of RFC 8037, appendix A.
 	seed, err := base64.RawURLEncoding.DecodeString("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")

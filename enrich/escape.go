@@ -120,8 +120,8 @@ func (p parser) nextFrozen(c byte) (state parser, visible bool) {
 	return p.next(c)
 }
 
-// began is where the escape sequence at hand began, when the byte at i has taken the parser from p to next: there, at the
-// escape character before it, or where the one before began.
+// began is where the escape sequence at hand began, when the byte at i has taken the parser from p
+// to next: there, at the escape character before it, or where the one before began.
 func (p parser) began(next parser, c byte, i, before int) int {
 	switch {
 	case c == esc && next == escape:
@@ -133,11 +133,11 @@ func (p parser) began(next parser, c byte, i, before int) int {
 }
 
 // scan reads a piece of a stream and appends to dst what a person reads of it: no escape sequence,
-// no control character; a tab is a space, and so is a carriage return or a line feed in the middle, a
-// backspace takes back the rune before it, and a byte that is not UTF-8 is U+FFFD.
+// no control character; a tab is a space, and so is a carriage return or a line feed in the middle,
+// a backspace takes back the rune before it, and a byte that is not UTF-8 is U+FFFD.
 //
-// safe is where the piece may be cut: behind its last whole rune and escape sequence. dst, and state,
-// are those at safe; where final is set, nothing follows, and safe is the end of the piece.
+// safe is where the piece may be cut: behind its last whole rune and escape sequence. dst, and
+// state, are those at safe; where final is set, nothing follows, and safe is the end of the piece.
 func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, at parser) {
 	return scanWith(dst, piece, state, final, false)
 }

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// token is the length of the first thing in b that no cut may divide: a rune, or an escape sequence. whole is
-// false where b ends before it does. It is the grammar, written down once more and in another way than parser,
-// which it is there to check.
+// token is the length of the first thing in b that no cut may divide: a rune, or an escape
+// sequence. whole is false where b ends before it does. It is the grammar, written down once more
+// and in another way than parser, which it is there to check.
 func token(b []byte) (n int, whole bool) {
 	if b[0] != esc {
 		if !utf8.FullRune(b) {
@@ -164,7 +164,8 @@ func checkScan(t *testing.T, piece []byte) {
 	}
 }
 
-// isBoundary says whether a rune or a sequence ends at i, or nothing that began before is still unfinished there.
+// isBoundary says whether a rune or a sequence ends at i, or nothing that began before is still
+// unfinished there.
 func isBoundary(b []byte, i int) bool {
 	at := 0
 	for at < i {

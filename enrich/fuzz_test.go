@@ -10,8 +10,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// FuzzTranscript shows any bytes in any frames and chunks. Each byte of how takes a frame off the output: its
-// two high bits are the stream, a resize, or a long wait, the others the length and the end of the chunk.
+// FuzzTranscript shows any bytes in any frames and chunks. Each byte of how takes a frame off the
+// output: its two high bits are the stream, a resize, or a long wait, the others the length and the
+// end of the chunk.
 func FuzzTranscript(f *testing.F) {
 	for _, test := range texts {
 		if len(test.piece) < 1000 {

@@ -30,8 +30,8 @@ type Key struct {
 	id      string // its thumbprint (RFC 7638)
 }
 
-// LoadKey is [ReadKey], and makes a key when the file is missing: for EdDSA, whose signatures are the shortest, where the
-// algorithm is "".
+// LoadKey is [ReadKey], and makes a key when the file is missing: for EdDSA, whose signatures are
+// the shortest, where the algorithm is "".
 func LoadKey(path, algorithm string) (*Key, error) {
 	k, err := ReadKey(path, algorithm)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +43,8 @@ func LoadKey(path, algorithm string) (*Key, error) {
 	return ReadKey(path, algorithm)
 }
 
-// ReadKey reads a private key from a PEM file (PKCS #8, or PKCS #1 or SEC 1 as openssl writes them). algorithm is RS256,
-// RS512, ES256 or EdDSA, or "" for what the key suggests.
+// ReadKey reads a private key from a PEM file (PKCS #8, or PKCS #1 or SEC 1 as openssl writes
+// them). algorithm is RS256, RS512, ES256 or EdDSA, or "" for what the key suggests.
 func ReadKey(path, algorithm string) (*Key, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -94,8 +94,9 @@ func generateKey(algorithm string) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// writeWhole writes a file that nobody sees in part, with mode 0600. place is os.Link, which leaves a file alone that is
-// there already, or os.Rename, which replaces it. It is on the disk when writeWhole returns.
+// writeWhole writes a file that nobody sees in part, with mode 0600. place is os.Link, which leaves
+// a file alone that is there already, or os.Rename, which replaces it. It is on the disk when
+// writeWhole returns.
 func writeWhole(path string, data []byte, place func(from, to string) error) error {
 	folder := filepath.Dir(path)
 	f, err := os.CreateTemp(folder, ".key-*") // created with mode 0600

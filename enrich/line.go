@@ -193,8 +193,8 @@ func (l *line) keep(rest pendingRest, now time.Time) {
 	l.since = now
 }
 
-// appendTiming appends the timing of a record: see schema.Record. The delays up to a pair add up to its time, to
-// the microsecond: what is cut off a delay is not cut off the next one too.
+// appendTiming appends the timing of a record: see schema.Record. The delays up to a pair add up to
+// its time, to the microsecond: what is cut off a delay is not cut off the next one too.
 func appendTiming(dst []byte, arrivals []arrival) []byte {
 	var last int64 // microseconds since the first
 	for i, a := range arrivals {

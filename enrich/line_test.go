@@ -82,8 +82,8 @@ func (s *script) take() []schema.Record {
 	return records
 }
 
-// brief writes records for comparing: "log" of a whole line, "log…" of a partial one, "2:log" on standard error,
-// "[text]" of an event.
+// brief writes records for comparing: "log" of a whole line, "log…" of a partial one, "2:log" on
+// standard error, "[text]" of an event.
 func brief(records []schema.Record) string {
 	var all []string
 	for _, r := range records {
@@ -224,7 +224,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestTextAcrossCuts: a sequence that is cut all the same does not show up in the text of what follows.
+// TestTextAcrossCuts: a sequence that is cut all the same does not show up in the text of what
+// follows.
 func TestTextAcrossCuts(t *testing.T) {
 	s := newScript(t)
 	s.show(schema.FrameStdout, "\x1b]0;"+strings.Repeat("x", MaxLine)+"\x07after\nnext\n")
@@ -244,8 +245,8 @@ func TestTextAcrossCuts(t *testing.T) {
 	}
 }
 
-// TestCutsDivideNothing: every partial record ends where neither a rune nor a sequence is divided, unless that
-// sequence alone is longer than a record may be, and none is shorter than it must be.
+// TestCutsDivideNothing: every partial record ends where neither a rune nor a sequence is divided,
+// unless that sequence alone is longer than a record may be, and none is shorter than it must be.
 func TestCutsDivideNothing(t *testing.T) {
 	partial := 0
 	for seed := range uint64(30) {

@@ -91,7 +91,8 @@ func play(t *testing.T, width, height int, dir string, keys []key, program strin
 	return all
 }
 
-// textsOf are the records of what a terminal was shown, each in a segment after which the session goes on as after a restart.
+// textsOf are the records of what a terminal was shown, each in a segment after which the session
+// goes on as after a restart.
 func textsOf(t *testing.T, width, height int, all []shown) (records []schema.Record) {
 	t.Helper()
 	k := testKey(t)
@@ -119,7 +120,8 @@ func textsOf(t *testing.T, width, height int, all []shown) (records []schema.Rec
 	return records
 }
 
-// TestTypedCommands: a command that was typed into a real shell is found in the text of one record, however it was typed.
+// TestTypedCommands: a command that was typed into a real shell is found in the text of one record,
+// however it was typed.
 func TestTypedCommands(t *testing.T) {
 	const (
 		home, end, right, left, up, back = "\x01", "\x05", "\x1b[C", "\x1b[D", "\x1b[A", "\x7f"
@@ -248,8 +250,9 @@ func withoutMarks(text string) string {
 	return strings.Join(slices.DeleteFunc(lines, func(s string) bool { return strings.HasPrefix(s, erasedMark) }), lineSeparator)
 }
 
-// TestTerminalShowsWhatTmuxDoes: a widely used terminal emulator shows the same, after real sessions and after bytes that are hard. What tmux does
-// in its own way is not among them: CHT, HPR and VPR, a backspace at the last column, and half a wide rune that is erased.
+// TestTerminalShowsWhatTmuxDoes: a widely used terminal emulator shows the same, after real
+// sessions and after bytes that are hard. What tmux does in its own way is not among them: CHT, HPR
+// and VPR, a backspace at the last column, and half a wide rune that is erased.
 func TestTerminalShowsWhatTmuxDoes(t *testing.T) {
 	need(t, "tmux")
 	dir := t.TempDir()
@@ -290,7 +293,8 @@ func TestTerminalShowsWhatTmuxDoes(t *testing.T) {
 	}
 	for i, s := range samples {
 		file := filepath.Join(dir, fmt.Sprint(i))
-		// What is asked of the terminal would be answered into the shell; the title says when all is shown.
+		// What is asked of the terminal would be answered into the shell; the title says when all is
+		// shown.
 		if err := os.WriteFile(file, fmt.Appendf(s.output, "\x1b]2;shown %d\x1b\\", i), 0o600); err != nil {
 			t.Fatal(err)
 		}

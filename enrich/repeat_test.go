@@ -65,8 +65,8 @@ func (r recording) shown() (shown [2][]byte) {
 	return shown
 }
 
-// chunks cuts the recording into chunks: cut says, before each frame, whether a chunk ends there, and
-// at which byte of the frame another one does (0: none).
+// chunks cuts the recording into chunks: cut says, before each frame, whether a chunk ends there,
+// and at which byte of the frame another one does (0: none).
 func (r recording) chunks(cut func(size int) (before bool, within int)) (all []schema.Chunk) {
 	var c schema.Chunk
 	flush := func() {
@@ -157,8 +157,8 @@ func TestChunksAddedAgain(t *testing.T) {
 		}
 		// The same session in other chunks has the same records.
 		same(t, enrichAll(t, op, k, r.chunks(randomCuts(rng))), want)
-		// So has one whose chunks come again, cut elsewhere, so that they overlap what is known by any part,
-		// and where each is tried too early first.
+		// So has one whose chunks come again, cut elsewhere, so that they overlap what is known by any
+		// part, and where each is tried too early first.
 		tr, err := New(op, k, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -191,8 +191,8 @@ func TestChunksAddedAgain(t *testing.T) {
 	}
 }
 
-// TestResumeIsTheSame: a transcript that is resumed after any of its segments has the same records as one that
-// went on.
+// TestResumeIsTheSame: a transcript that is resumed after any of its segments has the same records
+// as one that went on.
 func TestResumeIsTheSame(t *testing.T) {
 	k := testKey(t)
 	op := testOperation(t, k)
@@ -350,8 +350,8 @@ func TestLostIsInOneSegment(t *testing.T) {
 	}
 }
 
-// TestEndWithAnOldNumber: the end that a gateway records for a session of its predecessor may not know of
-// the last events.
+// TestEndWithAnOldNumber: the end that a gateway records for a session of its predecessor may not
+// know of the last events.
 func TestEndWithAnOldNumber(t *testing.T) {
 	s := newScript(t)
 	resize := &schema.Detail{Width: 80, Height: 24}

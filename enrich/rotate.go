@@ -17,8 +17,8 @@ import (
 // retiredSuffix makes the name of the file with the retired public keys out of the signing key's.
 const retiredSuffix = ".retired.json"
 
-// A RetiredKey is the public half of a key that signs nothing any more. What it has signed can be verified as long as it
-// is published.
+// A RetiredKey is the public half of a key that signs nothing any more. What it has signed can be
+// verified as long as it is published.
 type RetiredKey struct {
 	Key     jose.JSONWebKey `json:"key"`
 	Retired time.Time       `json:"retired"`
@@ -30,8 +30,8 @@ type KeyRing struct {
 	Retired []RetiredKey // the one that was retired last first
 }
 
-// LoadKeyRing reads the signing key at path, and the retired ones beside it. A signing key that is missing is made
-// where create says so.
+// LoadKeyRing reads the signing key at path, and the retired ones beside it. A signing key that is
+// missing is made where create says so.
 func LoadKeyRing(path, algorithm string, create bool) (*KeyRing, error) {
 	read := ReadKey
 	if create {
@@ -71,8 +71,8 @@ func readRetired(path string) ([]RetiredKey, error) {
 	return file.Keys, nil
 }
 
-// JWKS is the JSON Web Key Set (RFC 7517 §5) of the public keys at a time: the one that signs first, and those that were
-// retired within keep, or all where keep is 0.
+// JWKS is the JSON Web Key Set (RFC 7517 §5) of the public keys at a time: the one that signs
+// first, and those that were retired within keep, or all where keep is 0.
 func (r *KeyRing) JWKS(keep time.Duration, now time.Time) ([]byte, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{*r.Active.jwk()}}
 	for _, retired := range r.Retired {
@@ -87,12 +87,12 @@ func (r *KeyRing) JWKS(keep time.Duration, now time.Time) ([]byte, error) {
 	return data, nil
 }
 
-// RotateKey replaces the signing key at path by a new one for the algorithm of the old one, whose public half goes to the
-// retired ones beside it; those that were retired for longer than keep are left out, if keep is not 0. The private half
-// of the old one is gone.
+// RotateKey replaces the signing key at path by a new one for the algorithm of the old one, whose
+// public half goes to the retired ones beside it; those that were retired for longer than keep are
+// left out, if keep is not 0. The private half of the old one is gone.
 //
-// The old key is retired before the new one is there, so that an interruption loses nothing, and each file is replaced
-// as a whole. Several that rotate at once do it one after another.
+// The old key is retired before the new one is there, so that an interruption loses nothing, and
+// each file is replaced as a whole. Several that rotate at once do it one after another.
 func RotateKey(path, algorithm string, keep time.Duration, now time.Time) (*KeyRing, error) {
 	folder, err := os.Open(filepath.Dir(path))
 	if err != nil {

@@ -66,7 +66,8 @@ type row struct {
 	entered bool // what it wrote last was ended by a carriage return: by Enter, in a full-screen program
 }
 
-// A screen is what a terminal shows: the main one, or the alternate one of full-screen programs. It owns its rows.
+// A screen is what a terminal shows: the main one, or the alternate one of full-screen programs. It
+// owns its rows.
 type screen struct {
 	rows        []row // from top to bottom, as many as the terminal is high
 	x, y        int   // of the cursor
@@ -75,16 +76,16 @@ type screen struct {
 	savedHidden bool  // terminal.hidden, saved with it
 	top, bottom int   // first and last row of what scrolls
 
-	// above is the text of the line that goes on in the first row, as far as it has left the screen: at most maxText
-	// bytes. aboveWritten says that the record at hand wrote to it.
+	// above is the text of the line that goes on in the first row, as far as it has left the screen:
+	// at most maxText bytes. aboveWritten says that the record at hand wrote to it.
 	above        []byte
 	aboveWritten bool
 }
 
 type point struct{ x, y int }
 
-// reset makes the screen blank, of a height, with the cursor at the left of a row. It keeps the storage of one row, so that an
-// operation whose terminal is not in use takes little.
+// reset makes the screen blank, of a height, with the cursor at the left of a row. It keeps the
+// storage of one row, so that an operation whose terminal is not in use takes little.
 func (s *screen) reset(height, y int) {
 	spare := []cell(nil)
 	for i := range s.rows {
@@ -166,7 +167,8 @@ func (r *row) erase(x, end, width int) {
 	clear(r.cells[x:end])
 }
 
-// insert moves the cells from x on to the right by n. Those that leave the row, which is width wide, are gone.
+// insert moves the cells from x on to the right by n. Those that leave the row, which is width
+// wide, are gone.
 func (r *row) insert(x, n, width int) {
 	r.split(x)
 	if x >= len(r.cells) {
@@ -265,8 +267,8 @@ func (s *screen) lineAt(y int) (first, last int) {
 	return first, last
 }
 
-// rotate moves the rows from top to bottom up by n, or down where n is negative. The rows that come in are blank, with the
-// storage of those that go out.
+// rotate moves the rows from top to bottom up by n, or down where n is negative. The rows that come
+// in are blank, with the storage of those that go out.
 func (s *screen) rotate(top, bottom, n int) {
 	rows := s.rows[top : bottom+1]
 	if n == 1 { // a newline at the bottom

@@ -6,8 +6,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// EventText is the text of the record of an event: a sentence that tells all of d that concerns a person. An audit holds
-// the fields of a record against it, since it is signed and they are not: what it says of a detail never changes.
+// EventText is the text of the record of an event: a sentence that tells all of d that concerns a
+// person. An audit holds the fields of a record against it, since it is signed and they are not:
+// what it says of a detail never changes.
 func EventText(e schema.Event, d *schema.Detail) []byte {
 	return appendEventText(nil, e, d)
 }

@@ -21,7 +21,8 @@ func (t *terminal) control(c byte) {
 	}
 }
 
-// tabs moves the cursor to the nth tab stop from here, of which there is one at every eighth column.
+// tabs moves the cursor to the nth tab stop from here, of which there is one at every eighth
+// column.
 func (t *terminal) tabs(n int) {
 	s := t.on()
 	x := min((s.x/8+n)*8, t.width-1)
@@ -77,11 +78,12 @@ func (t *terminal) sequence(b []byte) {
 	}
 }
 
-// maxParameter bounds the parameters of a control sequence. It is more than a screen has rows or columns.
+// maxParameter bounds the parameters of a control sequence. It is more than a screen has rows or
+// columns.
 const maxParameter = 9999
 
-// parameters reads those of a control sequence, of which the first 16 count, and says how many there are. Sub-parameters, which only
-// colours have, are passed over.
+// parameters reads those of a control sequence, of which the first 16 count, and says how many
+// there are. Sub-parameters, which only colours have, are passed over.
 func parameters(b []byte) (p [16]int, n int) {
 	sub := false
 	for _, c := range b {

@@ -11,24 +11,27 @@ import (
 const (
 	// maxWidth and maxHeight are how large a terminal is taken to be at most, in cells.
 	maxWidth, maxHeight = 1000, 250
-	// maxCells is how many cells, of the main and the alternate screen, are remembered from one record to the next.
+	// maxCells is how many cells, of the main and the alternate screen, are remembered from one record
+	// to the next.
 	maxCells = 32 << 10
 	// maxText is how many bytes the text of a record has at most that came from the terminal.
 	maxText = MaxLine
-	// maxSoFar is how many cells of a line that is cut for its age come again in the text of its next record.
+	// maxSoFar is how many cells of a line that is cut for its age come again in the text of its next
+	// record.
 	maxSoFar = 1 << 10
-	// maxMarks is how many bytes of combining characters a cell has at most, maxAllMarks all that a terminal shows.
+	// maxMarks is how many bytes of combining characters a cell has at most, maxAllMarks all that a
+	// terminal shows.
 	maxMarks, maxAllMarks = 16, 16 << 10
 )
 
 // lineSeparator stands between the lines of a record's text.
 const lineSeparator = " ⏎ "
 
-// A terminal is what an interactive session's terminal shows: the text, not its colours. It takes the bytes of one record
-// after the other and tells, of each, the lines that it wrote to.
+// A terminal is what an interactive session's terminal shows: the text, not its colours. It takes
+// the bytes of one record after the other and tells, of each, the lines that it wrote to.
 //
-// Nothing but the bytes, their records and the terminal's size makes its state, and all that is remembered from one record to the
-// next is in appendState.
+// Nothing but the bytes, their records and the terminal's size makes its state, and all that is
+// remembered from one record to the next is in appendState.
 type terminal struct {
 	width, height int
 	main, alt     screen  // alt has no rows before the session's first full-screen program
@@ -99,7 +102,8 @@ func bounded(width, height int) (int, int) {
 	return min(width, maxWidth), min(height, maxHeight)
 }
 
-// reset blanks the terminal and sets its modes as they are at the start, with the cursor at the left of a row.
+// reset blanks the terminal and sets its modes as they are at the start, with the cursor at the
+// left of a row.
 func (t *terminal) reset(y int) {
 	t.main.reset(t.height, y)
 	t.alt = screen{}
@@ -144,7 +148,8 @@ func (t *terminal) passesOver(p piece) bool {
 
 var crlf = []byte("\r\n")
 
-// show shows a piece of a line and appends its text to dst. ok is false where that failed: nothing is appended then, and the terminal is fresh.
+// show shows a piece of a line and appends its text to dst. ok is false where that failed: nothing
+// is appended then, and the terminal is fresh.
 func (t *terminal) show(dst []byte, p piece) (text []byte, ok bool) {
 	defer func() {
 		if recover() != nil { // a mistake here must not end the enriching: the text is scan's then
@@ -213,8 +218,8 @@ func (t *terminal) feed(b []byte, state parser) {
 	}
 }
 
-// endLine acts on the newline that ends a record's line. returned says that a carriage return is before it, which a string that nothing
-// ended has swallowed.
+// endLine acts on the newline that ends a record's line. returned says that a carriage return is
+// before it, which a string that nothing ended has swallowed.
 func (t *terminal) endLine(returned bool) {
 	s := t.on()
 	if t.ending {
@@ -258,8 +263,8 @@ func (t *terminal) index() {
 	}
 }
 
-// scroll moves the rows from top to the bottom of what scrolls up by n, or down where n is negative. Rows that leave the screen are told,
-// if the record at hand wrote to them.
+// scroll moves the rows from top to the bottom of what scrolls up by n, or down where n is
+// negative. Rows that leave the screen are told, if the record at hand wrote to them.
 func (t *terminal) scroll(top, n int) {
 	s := t.on()
 	height := s.bottom - top + 1
@@ -277,7 +282,8 @@ func (t *terminal) scroll(top, n int) {
 	s.rotate(top, s.bottom, n)
 }
 
-// leave tells a row that leaves the screen, if the record at hand wrote to it. At the top it may be of a line that goes on.
+// leave tells a row that leaves the screen, if the record at hand wrote to it. At the top it may be
+// of a line that goes on.
 func (t *terminal) leave(r *row, atTop bool) {
 	if t.recalling {
 		return
@@ -311,7 +317,8 @@ func (t *terminal) tellAbove() {
 	s.above, s.aboveWritten = s.above[:0], false
 }
 
-// tell tells the lines of the screen that the record at hand wrote to, which it then has not written to.
+// tell tells the lines of the screen that the record at hand wrote to, which it then has not
+// written to.
 func (t *terminal) tell() {
 	s := t.on()
 	for first := 0; first < len(s.rows); {
@@ -345,7 +352,8 @@ func (t *terminal) tell() {
 	s.aboveWritten = false
 }
 
-// tellLine adds a line to the text of the record at hand, unless it is empty or the same as the one before it.
+// tellLine adds a line to the text of the record at hand, unless it is empty or the same as the one
+// before it.
 func (t *terminal) tellLine(line []byte) {
 	line = bytes.Trim(line, " ")
 	if len(line) == 0 || len(t.out) > 0 && bytes.Equal(line, t.out[t.lastLine:]) || len(t.out) >= maxText {

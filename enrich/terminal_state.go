@@ -140,7 +140,8 @@ func readState(b []byte) (t *terminal, ok bool) {
 	return t, !r.bad && len(r.b) == 0
 }
 
-// A stateReader takes parts off the front of a state; the first that is not there, or out of bounds, sets bad.
+// A stateReader takes parts off the front of a state; the first that is not there, or out of
+// bounds, sets bad.
 type stateReader struct {
 	b       []byte
 	version byte

@@ -12,13 +12,15 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A screening shows frames on a terminal of an interactive session: each string is bytes that arrive together, a time.Duration is a wait,
-// a [2]int another size of the terminal, and missing is what could not be recorded.
+// A screening shows frames on a terminal of an interactive session: each string is bytes that
+// arrive together, a time.Duration is a wait, a [2]int another size of the terminal, and missing is
+// what could not be recorded.
 type screening []any
 
 type missing struct{}
 
-// texts are those of the output records. The session goes on after every record as after a restart, where restart is set.
+// texts are those of the output records. The session goes on after every record as after a restart,
+// where restart is set.
 func (s screening) texts(t testing.TB, k *Key, width, height int, restart bool) (texts []string) {
 	t.Helper()
 	op := testOperation(t, k)

@@ -64,8 +64,8 @@ type Segment struct {
 	First    int64 // when the first of its bytes was shown, in nanoseconds since 1970 UTC
 }
 
-// New begins the transcript of an operation. It refuses an operation whose user document is not expired at
-// now, or that has none.
+// New begins the transcript of an operation. It refuses an operation whose user document is not
+// expired at now, or that has none.
 func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error) {
 	if err := CheckDocument(op.UserDocument, now); err != nil {
 		return nil, fmt.Errorf("operation %s: %w", op.ID, err)
@@ -97,7 +97,8 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 	final := &last.Records[len(last.Records)-1]
 	t.sequence, t.offset, t.events, t.ended = r.Sequence, final.Offset+final.Span(), r.Events, r.Ended
 	if t.terminal != nil && len(r.Terminal) > 0 {
-		// One that can't be read costs what a fresh one does: the texts of a few records tell less of what was before.
+		// One that can't be read costs what a fresh one does: the texts of a few records tell less of
+		// what was before.
 		if remembered, ok := readState(r.Terminal); ok {
 			t.terminal = remembered
 		}
@@ -109,7 +110,8 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 	return t, nil
 }
 
-// Use has the transcript, to which nothing was added yet, work with the buffers of others, which are for the same goroutine.
+// Use has the transcript, to which nothing was added yet, work with the buffers of others, which
+// are for the same goroutine.
 func (t *Transcript) Use(b *Buffers) { t.buffers = b }
 
 // Operation is what the transcript is of. Nobody may change it.
@@ -138,7 +140,8 @@ func (p Progress) Reaches(q Progress) bool {
 // added again after a restart; a chunk that comes too early is refused with [ErrAhead].
 // now is the enricher's own time. The chunk's bytes stay the caller's.
 //
-// After the end of the session, whose signature covers all that there is, every chunk is passed over.
+// After the end of the session, whose signature covers all that there is, every chunk is passed
+// over.
 func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
 	if t.ended {
 		return t.err
@@ -225,8 +228,8 @@ func (t *Transcript) Pending() bool { return len(t.lines[0].pending)+len(t.lines
 // Ready says whether there are finished records to take.
 func (t *Transcript) Ready() bool { return len(t.sealed)+t.segment.Records() > 0 }
 
-// Take gives the next segment of finished records, of which Ready says that there are some.
-// The caller owns it, and may give its Data to the transcript's [Buffers] when it needs them no more.
+// Take gives the next segment of finished records, of which Ready says that there are some. The
+// caller owns it, and may give its Data to the transcript's [Buffers] when it needs them no more.
 func (t *Transcript) Take() (Segment, error) {
 	if t.err != nil {
 		return Segment{}, t.err

@@ -9,8 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 )
 
-// TestTakeProcessor: of a drain that is far behind, as many writes work at a time as there are processors, and those that take
-// long do not count. Another drain's are not held up.
+// TestTakeProcessor: of a drain that is far behind, as many writes work at a time as there are
+// processors, and those that take long do not count. Another drain's are not held up.
 func TestTakeProcessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const processors = 2

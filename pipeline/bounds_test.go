@@ -19,8 +19,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// TestHeldChunksAreBounded: of the chunks behind one that never comes, memory keeps some megabytes, and then there is a
-// gap in its place.
+// TestHeldChunksAreBounded: of the chunks behind one that never comes, memory keeps some megabytes,
+// and then there is a gap in its place.
 func TestHeldChunksAreBounded(t *testing.T) {
 	key := testKey(t)
 	b := openBus(t, t.TempDir(), 1)
@@ -164,8 +164,8 @@ func TestFullLogs(t *testing.T) {
 	}
 }
 
-// TestFullDeadLetters: a drain waits with a record for which there is no room among the dead letters, and says so. When
-// others are discarded it goes on, and has every record once.
+// TestFullDeadLetters: a drain waits with a record for which there is no room among the dead
+// letters, and says so. When others are discarded it goes on, and has every record once.
 func TestFullDeadLetters(t *testing.T) {
 	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Sync: time.Hour, MaxBytes: 1 << 20})
 	if err != nil {

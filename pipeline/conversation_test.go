@@ -15,8 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// shortly is a rig whose streams keep data for some seconds. What a drain does not take is given up when it is a quarter of
-// that old, so that a slow machine has the rest of the time for it.
+// shortly is a rig whose streams keep data for some seconds. What a drain does not take is given up
+// when it is a quarter of that old, so that a slow machine has the rest of the time for it.
 func shortly(t *testing.T, keep time.Duration) *rig {
 	t.Helper()
 	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Sync: time.Hour, Retention: keep, Log: slog.New(slog.DiscardHandler)})
@@ -27,7 +27,8 @@ func shortly(t *testing.T, keep time.Duration) *rig {
 	return &rig{t: t, bus: b, key: testKey(t), margin: keep - keep/16}
 }
 
-// begin starts the rig, and waits until its drains are none that are new: they miss nothing of what was there before them.
+// begin starts the rig, and waits until its drains are none that are new: they miss nothing of what
+// was there before them.
 func (g *rig) begin() {
 	g.t.Helper()
 	g.start()
@@ -123,8 +124,9 @@ func (g *rig) noted(drain string, op *schema.Operation, sequence uint64) bus.Gap
 	return noted
 }
 
-// removed waits until the LOGS stream has removed all that it has now. The sessions go on meanwhile: one that shows nothing
-// for longer than the streams keep data is nothing that ttydrain is configured for.
+// removed waits until the LOGS stream has removed all that it has now. The sessions go on
+// meanwhile: one that shows nothing for longer than the streams keep data is nothing that ttydrain
+// is configured for.
 func (g *rig) removed(open ...*conversation) {
 	g.t.Helper()
 	var said time.Time
@@ -154,8 +156,8 @@ func (s *memorySink) records(op *schema.Operation) []schema.Record {
 	return slices.Clone(s.got[op.ID])
 }
 
-// covers says that what a sink has of an operation, and what gap records tell it, is all that another sink has, each record
-// in one of both and in order; missing are the sequences in gaps.
+// covers says that what a sink has of an operation, and what gap records tell it, is all that
+// another sink has, each record in one of both and in order; missing are the sequences in gaps.
 func (s *memorySink) covers(t testing.TB, op *schema.Operation, whole *memorySink) (missing []uint64) {
 	t.Helper()
 	all, got := whole.records(op), s.records(op)

@@ -31,9 +31,9 @@ type delivery struct {
 	seen      uint64 // how many writes the drain had accepted when the last one began
 }
 
-// deliver writes a batch until every entry of it is at the drain, or a dead letter. Otherwise left are the entries of which
-// that is not known, in their order, and the error is that of ctx, or of the bus, or errOverdue where a try failed that
-// was made when it was due, or later. end follows.
+// deliver writes a batch until every entry of it is at the drain, or a dead letter. Otherwise left
+// are the entries of which that is not known, in their order, and the error is that of ctx, or of
+// the bus, or errOverdue where a try failed that was made when it was due, or later. end follows.
 func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sinks.Entry, err error) {
 	left = batch
 	d.await(ctx)
@@ -189,8 +189,8 @@ func refused(e *sinks.Error, n int) int {
 	return max(1, last)
 }
 
-// await waits for the turn to try the drain, if that fails: one delivery at a time does so. It ends when that one has got through,
-// and when the batch is due, too.
+// await waits for the turn to try the drain, if that fails: one delivery at a time does so. It ends
+// when that one has got through, and when the batch is due, too.
 func (d *delivery) await(ctx context.Context) {
 	if d.has || !d.failing.Load() {
 		return
@@ -219,7 +219,8 @@ func (d *delivery) end() {
 	}
 }
 
-// write writes a batch once. One that hangs is given up while there is still time to say what is missing.
+// write writes a batch once. One that hangs is given up while there is still time to say what is
+// missing.
 func (d *delivery) write(ctx context.Context, batch []sinks.Entry) error {
 	if !d.due.IsZero() {
 		var cancel context.CancelFunc
@@ -250,8 +251,9 @@ func undelivered(batch []sinks.Entry, e *sinks.Error) []sinks.Entry {
 	return left
 }
 
-// worst gives the item that decides what is done with all that is left. Entries stay in order, so a refused one
-// comes before all others: once it is out of the way, the rest is written again and gets its own verdict.
+// worst gives the item that decides what is done with all that is left. Entries stay in order, so a
+// refused one comes before all others: once it is out of the way, the rest is written again and
+// gets its own verdict.
 func worst(e *sinks.Error) sinks.Item {
 	first := sinks.Item{Verdict: e.Verdict, Status: e.Status, Reason: e.Error()}
 	rank := [...]int{sinks.Retry: 1, sinks.Gone: 2, sinks.Misconfigured: 2, sinks.TooLarge: 3, sinks.Rejected: 3}

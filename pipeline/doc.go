@@ -43,13 +43,14 @@
 //     told of at the drain. Where a worker knows that its drain was up to date, and is back in time, it does not take
 //     messages that were for other drains for such a loss; where it is back too late, it may.
 //
-// A new drain begins with what the stream has, and has no gaps. The filters by which a drain reads stand beside its position:
-// where they are others, the position says nothing of what came behind it (match.go).
+// A new drain begins with what the stream has, and has no gaps. The filters by which a drain reads
+// stand beside its position: where they are others, the position says nothing of what came behind
+// it (match.go).
 //
 // # Acknowledgement
 //
-// One table, in acknowledge.go, says what a sink's answer leads to. A dead letter is kept once for each drain and record,
-// for as long as the stream keeps it.
+// One table, in acknowledge.go, says what a sink's answer leads to. A dead letter is kept once for
+// each drain and record, for as long as the stream keeps it.
 //
 // No answer says by itself whether a drain refuses a record or everything (isolate.go). Entries
 // that are refused together are written in parts, down to one, which becomes a dead letter only if
@@ -80,10 +81,11 @@
 //
 // # Catching up
 //
-// A drain that is far behind would keep all processors busy, and then what is shown now would be late at all others: its writes use
-// as many processors at a time as there are, which leaves room for what others wait for, and still is faster than anything is
-// enriched (behind.go). On two processors it catches up at 0.7 million lines a second in the place of 0.9, and the 99th percentile of
-// the others is 6 to 8 ms in the place of 20 to 30; it is 2 ms otherwise.
+// A drain that is far behind would keep all processors busy, and then what is shown now would be
+// late at all others: its writes use as many processors at a time as there are, which leaves room
+// for what others wait for, and still is faster than anything is enriched (behind.go). On two
+// processors it catches up at 0.7 million lines a second in the place of 0.9, and the 99th
+// percentile of the others is 6 to 8 ms in the place of 20 to 30; it is 2 ms otherwise.
 //
 // # Operators
 //

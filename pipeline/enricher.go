@@ -32,14 +32,14 @@ const (
 	fullWait, fullAgain = 250 * time.Millisecond, time.Minute
 	// maxBacklog is how many bytes of finished records may wait for LOGS, per partition.
 	maxBacklog = 16 << 20
-	// maxHeld is how many bytes of an operation's chunks may wait for one before them. A capture is never that far ahead of
-	// what the stream has taken.
+	// maxHeld is how many bytes of an operation's chunks may wait for one before them. A capture is
+	// never that far ahead of what the stream has taken.
 	maxHeld = 4 << 20
 	// maxHeldStart is the same of chunks that wait for the operation's start: a capture has one other
 	// chunk under way before that is stored.
 	maxHeldStart = 512 << 10
-	// maxOperations is how many operations are kept in memory, per partition, besides those that have something to
-	// publish: what is known of the others can be read again from LOGS.
+	// maxOperations is how many operations are kept in memory, per partition, besides those that have
+	// something to publish: what is known of the others can be read again from LOGS.
 	maxOperations = 4096
 )
 
@@ -127,8 +127,8 @@ func (e *Enricher) enrich(ctx context.Context, partition int) (worked bool, err 
 	return p.worked, err
 }
 
-// Drain waits until every chunk that was on TTY when it was called is enriched, as far as its lines are
-// finished, and this process does the partition's work.
+// Drain waits until every chunk that was on TTY when it was called is enriched, as far as its lines
+// are finished, and this process does the partition's work.
 func (e *Enricher) Drain(ctx context.Context) error {
 	end, err := e.o.Bus.End(ctx, schema.StreamTTY)
 	if err != nil {
@@ -172,7 +172,8 @@ func waitFor(ctx context.Context, b *bus.Bus, stream string, filters []string, e
 	}
 }
 
-// enriching is the enricher's work on one partition, from one start to the next. It is for one goroutine.
+// enriching is the enricher's work on one partition, from one start to the next. It is for one
+// goroutine.
 type enriching struct {
 	o         EnricherOptions
 	partition int
@@ -373,7 +374,8 @@ func (p *enriching) full(ctx context.Context, err error) bool {
 	}
 }
 
-// trace starts the span of the segment that is about to be published, where a chunk of it is traced.
+// trace starts the span of the segment that is about to be published, where a chunk of it is
+// traced.
 func (p *enriching) trace(op *operation) *tracing.Span {
 	var from []string
 	for _, s := range op.sources {
@@ -471,7 +473,8 @@ func (p *enriching) position() uint64 {
 
 func (p *enriching) save(ctx context.Context) error {
 	if position := p.position(); position != p.lease.Position() {
-		// Without room for it, the work goes on: a restart begins further back, and finds what is done on LOGS.
+		// Without room for it, the work goes on: a restart begins further back, and finds what is done on
+		// LOGS.
 		if err := p.lease.Save(ctx, position); !errors.Is(err, bus.ErrFull) {
 			return err
 		}

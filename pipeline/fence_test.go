@@ -15,8 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestTwoAtTheSameWork: the leases are taken from two processes again and again, so that both do the same work at the
-// same time. Every record is on LOGS once, and the drain has them in order.
+// TestTwoAtTheSameWork: the leases are taken from two processes again and again, so that both do
+// the same work at the same time. Every record is on LOGS once, and the drain has them in order.
 func TestTwoAtTheSameWork(t *testing.T) {
 	s, err := natsserver.NewServer(&natsserver.Options{
 		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),

@@ -14,7 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// errOverdue is the cause with which work stops since what is not delivered is to be given up: the stream will remove it.
+// errOverdue is the cause with which work stops since what is not delivered is to be given up: the
+// stream will remove it.
 var errOverdue = errors.New("the stream will not keep the records for much longer")
 
 const (
@@ -32,8 +33,8 @@ type recordKey struct {
 
 func keyOf(e sinks.Entry) recordKey { return recordKey{e.Operation.ID, e.Record.Sequence} }
 
-// note notes which entries of a batch the drain has although the batch as a whole is not delivered: they
-// are not missing if the rest is given up.
+// note notes which entries of a batch the drain has although the batch as a whole is not delivered:
+// they are not missing if the rest is given up.
 func (w *worker) note(batch, left []sinks.Entry) {
 	if len(left) == 0 {
 		return
@@ -58,8 +59,8 @@ func (w *worker) forget(batch []sinks.Entry) {
 	}
 }
 
-// due is when the oldest segment is to be given up that was never delivered; where there is none, when one would be that
-// was published now.
+// due is when the oldest segment is to be given up that was never delivered; where there is none,
+// when one would be that was published now.
 func (w *worker) due(ctx context.Context, lease *bus.Lease, now time.Time) (time.Time, error) {
 	first, ok, err := w.bus.First(ctx, schema.StreamLogs, w.filters, w.reached(lease))
 	if err != nil {
@@ -78,8 +79,8 @@ func (w *worker) reached(lease *bus.Lease) uint64 {
 
 // begin looks at what became of the position while nobody worked on it.
 //
-// A new drain gets what the stream has. What is about to be removed then may come too late, and is not missing: it was
-// there before the drain.
+// A new drain gets what the stream has. What is about to be removed then may come too late, and is
+// not missing: it was there before the drain.
 func (w *worker) begin(ctx context.Context, lease *bus.Lease) error {
 	if w.delivered.Load() != lease.Position() { // another has worked on it
 		clear(w.taken)
@@ -114,10 +115,10 @@ func (w *worker) begin(ctx context.Context, lease *bus.Lease) error {
 	return w.unseen(ctx, lease, first)
 }
 
-// unseen notes what may be missing where the stream has removed messages behind the position, and nobody was there to
-// look at them. Nobody knows which of them were for this drain. What can be told is told: of an operation whose
-// first record that is left is not its first one, those before it may be missing. Operations of which nothing
-// is left are not told.
+// unseen notes what may be missing where the stream has removed messages behind the position, and
+// nobody was there to look at them. Nobody knows which of them were for this drain. What can be
+// told is told: of an operation whose first record that is left is not its first one, those before
+// it may be missing. Operations of which nothing is left are not told.
 func (w *worker) unseen(ctx context.Context, lease *bus.Lease, first uint64) error {
 	p := lease.Progress()
 	w.log.Error("the LOGS stream has removed messages before the drain had them, and no router ran that could have said which: records may be missing at the drain. "+
@@ -198,8 +199,8 @@ func nextSoon(ctx context.Context, reader *bus.Reader) (m bus.Message, ok bool, 
 	return m, err == nil, err
 }
 
-// giveUp gives up the segments that the stream will soon remove: what is missing with them is noted, on the disk,
-// before the position moves past them.
+// giveUp gives up the segments that the stream will soon remove: what is missing with them is
+// noted, on the disk, before the position moves past them.
 func (w *worker) giveUp(ctx context.Context, lease *bus.Lease) error {
 	for {
 		now := time.Now()

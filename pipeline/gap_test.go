@@ -70,8 +70,8 @@ func TestADrainThatIsDeadForLongerThanTheStreamKeepsData(t *testing.T) {
 	})
 }
 
-// TestAWorkerThatEndsBeforeItMovesOn: what is missing was noted, and the position not moved, when the worker ended. The
-// next one does not note it twice, nor what the first knew to be there.
+// TestAWorkerThatEndsBeforeItMovesOn: what is missing was noted, and the position not moved, when
+// the worker ended. The next one does not note it twice, nor what the first knew to be there.
 func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 16*time.Second)
@@ -198,7 +198,8 @@ func TestAPausedDrainsRecordsAreGivenUp(t *testing.T) {
 	}
 }
 
-// TestWhatADrainHasIsNotMissing: part of a batch was delivered, by the drain's word, and the rest never was.
+// TestWhatADrainHasIsNotMissing: part of a batch was delivered, by the drain's word, and the rest
+// never was.
 func TestWhatADrainHasIsNotMissing(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 8*time.Second)

@@ -17,7 +17,8 @@ func (w *worker) fingerprint(salt string) string {
 	return w.drain.Fingerprint(salt)
 }
 
-// gone notes that the drain has ceased to exist, for all its workers. Its error is errControl where that is done.
+// gone notes that the drain has ceased to exist, for all its workers. Its error is errControl where
+// that is done.
 func (w *worker) gone(ctx context.Context, why sinks.Item) error {
 	w.failing.Store(true)
 	note := schema.Gone{Reason: why.Reason, Status: why.Status, At: time.Now().UTC(), Salt: rand.Text()}

@@ -10,7 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// TestADrainThatIsGone: a 410 stops a drain, over a restart too, until it is resumed or has other settings.
+// TestADrainThatIsGone: a 410 stops a drain, over a restart too, until it is resumed or has other
+// settings.
 func TestADrainThatIsGone(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()

@@ -2,8 +2,8 @@ package pipeline
 
 import "time"
 
-// keeping is how long the stream keeps a segment, and how long before that a drain's worker gives it up, so that it can
-// read it once more and say exactly what is missing. By the age of a segment:
+// keeping is how long the stream keeps a segment, and how long before that a drain's worker gives
+// it up, so that it can read it once more and say exactly what is missing. By the age of a segment:
 //
 //	retention - margin       it is given up, when its worker looks
 //	retention - margin*3/4   its worker looks: not at every segment by itself
@@ -32,7 +32,8 @@ func (k keeping) giveUpAt(at time.Time) time.Time { return at.Add(k.retention - 
 // abortAfter is when a write is aborted whose first segment is due to be given up.
 func (k keeping) abortAfter(due time.Time) time.Time { return due.Add(k.margin / 4) }
 
-// safeAt is until when nothing can have been removed unseen of what was published at a time or later.
+// safeAt is until when nothing can have been removed unseen of what was published at a time or
+// later.
 func (k keeping) safeAt(at time.Time) time.Time { return at.Add(k.retention - k.margin/4) }
 
 // safeAfter is the same where a segment is due to be given up at a time.

@@ -9,14 +9,16 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// What a drain does not have is counted without a second reading of it where that can be: what was read and not
-// delivered is known. Where a drain is so far behind that its worker reads no further, or does not read at all, the
-// segments behind that are counted by the heads of their messages, which say how many records each has, once each.
+// What a drain does not have is counted without a second reading of it where that can be: what was
+// read and not delivered is known. Where a drain is so far behind that its worker reads no further,
+// or does not read at all, the segments behind that are counted by the heads of their messages,
+// which say how many records each has, once each.
 
 const (
 	// countEvery is how often more is counted.
 	countEvery = 5 * time.Second
-	// countMost bounds how long it is counted, for a list of the drains, what those do not have that nobody works for.
+	// countMost bounds how long it is counted, for a list of the drains, what those do not have that
+	// nobody works for.
 	countMost = 2 * time.Second
 )
 
@@ -41,7 +43,8 @@ func (l lag) seconds(now time.Time) float64 {
 	return max(0, now.Sub(l.oldest).Seconds())
 }
 
-// tally counts what is read, delivered and counted ahead, from where a worker begins. Its caller holds a lock.
+// tally counts what is read, delivered and counted ahead, from where a worker begins. Its caller
+// holds a lock.
 type tally struct {
 	phi               bool // the drain may have protected health information
 	read, done, ahead counted
@@ -82,7 +85,8 @@ func (t *tally) count(m bus.Message) {
 	}
 }
 
-// countAhead counts what comes behind what was read, whenever there is much of it, until ctx is done.
+// countAhead counts what comes behind what was read, whenever there is much of it, until ctx is
+// done.
 func (w *worker) countAhead(ctx context.Context) {
 	tick := time.NewTicker(stateEvery)
 	defer tick.Stop()
@@ -108,7 +112,8 @@ func (w *worker) countAhead(ctx context.Context) {
 	}
 }
 
-// countHeads calls each with the heads of the segments after a message that there are, until each returns false.
+// countHeads calls each with the heads of the segments after a message that there are, until each
+// returns false.
 func countHeads(ctx context.Context, b *bus.Bus, filters []string, after uint64, each func(bus.Message) bool) error {
 	reader, err := b.ReadHeads(ctx, schema.StreamLogs, filters, after)
 	if err != nil {
@@ -146,7 +151,8 @@ func firstShown(ctx context.Context, b *bus.Bus, filters []string, after uint64,
 	}
 }
 
-// lagOf finds out how far a drain is behind in a partition that nobody works on. It counts until a time at the latest.
+// lagOf finds out how far a drain is behind in a partition that nobody works on. It counts until a
+// time at the latest.
 func lagOf(ctx context.Context, b *bus.Bus, d *Drain, partition int, until time.Time) (l lag, err error) {
 	p, _, err := b.Progress(ctx, leaseOf(d.Name, partition))
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestLag: the records that a drain does not have are counted exactly, whatever keeps it from having them.
+// TestLag: the records that a drain does not have are counted exactly, whatever keeps it from
+// having them.
 func TestLag(t *testing.T) {
 	for _, partitions := range []int{1, 3} {
 		t.Run(fmt.Sprint(partitions), func(t *testing.T) {

@@ -12,10 +12,11 @@ import (
 // matchText is the form in which the worker's filters stand beside the position.
 func (w *worker) matchText() string { return strings.Join(w.filters, ",") }
 
-// match notes by which filters the worker reads from now on. The position is where the drain stood by those before: what came
-// behind it was not for the drain then. So where nothing waits by the old filters, the position moves to where the stream
-// ended when they were replaced, and the new ones hold for what comes. Where something waits in this
-// partition, they hold for that too, and for what is among it.
+// match notes by which filters the worker reads from now on. The position is where the drain stood
+// by those before: what came behind it was not for the drain then. So where nothing waits by the
+// old filters, the position moves to where the stream ended when they were replaced, and the new
+// ones hold for what comes. Where something waits in this partition, they hold for that too, and
+// for what is among it.
 func (w *worker) match(ctx context.Context, lease *bus.Lease) error {
 	p := lease.Progress()
 	if p.Match == w.matchText() {
@@ -40,7 +41,8 @@ func (w *worker) match(ctx context.Context, lease *bus.Lease) error {
 			p.Safe = safe
 		}
 	}
-	// Without room for it nothing is delivered: later it could not be told any more what was for the drain.
+	// Without room for it nothing is delivered: later it could not be told any more what was for the
+	// drain.
 	if err := lease.SaveProgress(ctx, p); err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Metrics of the pipeline, for Prometheus. None has a label for a person, an operation or an app: their number is bounded by
-// that of the drains and partitions.
+// Metrics of the pipeline, for Prometheus. None has a label for a person, an operation or an app:
+// their number is bounded by that of the drains and partitions.
 type Metrics struct {
 	Chunks    prometheus.Counter   // read from TTY
 	Segments  prometheus.Counter   // published to LOGS

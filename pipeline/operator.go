@@ -20,11 +20,12 @@ var ErrUnknownDrain = errors.New("no drain has this name")
 // ErrNotThere is returned for an operation or a dead letter that is not there, or not any more.
 var ErrNotThere = bus.ErrNotThere
 
-// ErrNoAgreement is returned for a record that may be protected health information, and a drain that may not have such.
+// ErrNoAgreement is returned for a record that may be protected health information, and a drain
+// that may not have such.
 var ErrNoAgreement = errors.New("the record may be protected health information, and the drain has no agreement for it")
 
-// An Operator does with the drains what people want done. Any process that knows the drains can do it: what is
-// wanted goes through the bus to the workers, wherever they are.
+// An Operator does with the drains what people want done. Any process that knows the drains can do
+// it: what is wanted goes through the bus to the workers, wherever they are.
 type Operator struct {
 	Bus    *bus.Bus
 	Drains []Drain // at first: see Update
@@ -32,7 +33,8 @@ type Operator struct {
 	updated atomic.Pointer[[]Drain] // by Update; nil before
 }
 
-// Update makes these the drains, as [Router.Update] does. What is being done goes on with those before.
+// Update makes these the drains, as [Router.Update] does. What is being done goes on with those
+// before.
 func (o *Operator) Update(drains []Drain) { o.updated.Store(&drains) }
 
 func (o *Operator) drains() []Drain {
@@ -45,11 +47,11 @@ func (o *Operator) drains() []Drain {
 // A DrainStatus is how a drain stands.
 type DrainStatus struct {
 	Name string `json:"name"`
-	// State is the worst of its workers', "paused" where that is wanted, "gone" where the drain says that it has ceased to
-	// exist, or "unattended" where no worker tells.
+	// State is the worst of its workers', "paused" where that is wanted, "gone" where the drain says
+	// that it has ceased to exist, or "unattended" where no worker tells.
 	State string `json:"state"`
-	// LagRecords are recorded and not delivered, in LagSegments messages of the stream. They are counted one by one;
-	// LagAtLeast says that this is going on, and that there are more.
+	// LagRecords are recorded and not delivered, in LagSegments messages of the stream. They are
+	// counted one by one; LagAtLeast says that this is going on, and that there are more.
 	LagRecords  uint64 `json:"lag_records"`
 	LagAtLeast  bool   `json:"lag_at_least,omitempty"`
 	LagSegments uint64 `json:"lag_segments"`
@@ -153,8 +155,8 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 	return list, nil
 }
 
-// Pause makes a drain's workers stop, or go on, and lasts over restarts. What is recorded meanwhile waits in the stream.
-// A drain that was gone is tried again when its workers are to go on.
+// Pause makes a drain's workers stop, or go on, and lasts over restarts. What is recorded meanwhile
+// waits in the stream. A drain that was gone is tried again when its workers are to go on.
 func (o *Operator) Pause(ctx context.Context, name string, paused bool) error {
 	if _, err := o.find(name); err != nil {
 		return err
@@ -174,8 +176,8 @@ type Letter struct {
 	*schema.DeadLetter
 }
 
-// DeadLetters lists the dead letters of a drain ("": of all), the oldest first, max of them at most, without the
-// records.
+// DeadLetters lists the dead letters of a drain ("": of all), the oldest first, max of them at
+// most, without the records.
 func (o *Operator) DeadLetters(ctx context.Context, drain string, max int) ([]Letter, error) {
 	letters := []Letter{}
 	enough := errors.New("enough")
@@ -217,8 +219,9 @@ func (o *Operator) open(ctx context.Context, number uint64) (*schema.DeadLetter,
 	return l, sinks.Entry{Operation: segment.Operation, Record: &segment.Records[0]}, nil
 }
 
-// Redeliver writes a dead letter's record to its drain once more, and removes the letter when the drain has it. Like the
-// router, it gives a drain without the agreement nothing that may be protected health information.
+// Redeliver writes a dead letter's record to its drain once more, and removes the letter when the
+// drain has it. Like the router, it gives a drain without the agreement nothing that may be
+// protected health information.
 func (o *Operator) Redeliver(ctx context.Context, number uint64) (err error) {
 	letter, entry, err := o.open(ctx, number)
 	if err != nil {

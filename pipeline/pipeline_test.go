@@ -169,7 +169,8 @@ func (g *rig) session(rng *rand.Rand, app string, size int, disorder bool) (*sch
 	return op, shown
 }
 
-// check says that a sink has exactly what was shown, in order; repeats of a record are allowed where they are the same.
+// check says that a sink has exactly what was shown, in order; repeats of a record are allowed
+// where they are the same.
 func (s *memorySink) check(t testing.TB, op *schema.Operation, shown []byte) {
 	t.Helper()
 	s.mu.Lock()
@@ -289,7 +290,8 @@ func TestHealthInformationStaysWithThoseWhoAgreed(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 8))
 	clinic, shownClinic := g.session(rng, "clinic", 5_000, false)
 	web, shownWeb := g.session(rng, "web", 5_000, false)
-	// Each segment says for itself what it may hold: this one's message has no header that says it, and the subject of an app without.
+	// Each segment says for itself what it may hold: this one's message has no header that says it,
+	// and the subject of an app without.
 	byHand := *clinic
 	byHand.App, byHand.ID = "web", "999"
 	text, err := json.Marshal(&byHand)

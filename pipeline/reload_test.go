@@ -204,7 +204,8 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	b.check(t, op, shown)
 }
 
-// TestUpdateOfAMatch: another match holds from the next record on, and for what waits for a drain that lags.
+// TestUpdateOfAMatch: another match holds from the next record on, and for what waits for a drain
+// that lags.
 func TestUpdateOfAMatch(t *testing.T) {
 	const partitions = 2
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), partitions), key: testKey(t)}
@@ -316,8 +317,8 @@ func (a announcing) Write(ctx context.Context, batch []sinks.Entry) error {
 	return a.Sink.Write(ctx, batch)
 }
 
-// TestUpdatesUnderLoad changes, removes and adds drains at random while sessions are recorded: in the end each has
-// every record, in order.
+// TestUpdatesUnderLoad changes, removes and adds drains at random while sessions are recorded: in
+// the end each has every record, in order.
 func TestUpdatesUnderLoad(t *testing.T) {
 	const partitions, updates = 2, 200
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), partitions), key: testKey(t)}

@@ -28,10 +28,10 @@ type DrainReport struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Test goes the way to a drain by a sink of its own, as the workers' are, and writes a record to it that says
-// that it is a test and, in askedBy's own words, who wanted it. The operation of that record has an ID that no
-// session has: see [schema.IsTest]. An error is about the test itself, and not about the drain. A drain that is
-// paused gets the record all the same.
+// Test goes the way to a drain by a sink of its own, as the workers' are, and writes a record to it
+// that says that it is a test and, in askedBy's own words, who wanted it. The operation of that
+// record has an ID that no session has: see [schema.IsTest]. An error is about the test itself, and
+// not about the drain. A drain that is paused gets the record all the same.
 func (o *Operator) Test(ctx context.Context, name, askedBy string) (*DrainReport, error) {
 	drain, err := o.find(name)
 	if err != nil {

@@ -27,7 +27,8 @@ type fetched struct {
 // fetchedSegments is how many segments are read before the worker looks at them.
 const fetchedSegments = 64
 
-// A routing is a worker's reading and delivering, from one begin to the next. Its fields are of the goroutine of run alone.
+// A routing is a worker's reading and delivering, from one begin to the next. Its fields are of the
+// goroutine of run alone.
 type routing struct {
 	*worker
 	lease   *bus.Lease
@@ -48,7 +49,8 @@ type result struct {
 	err   error
 }
 
-// route reads and delivers until something other than the drain fails, or something is to be given up.
+// route reads and delivers until something other than the drain fails, or something is to be given
+// up.
 func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 	if err := w.tellGaps(ctx, lease); err != nil {
 		return err
@@ -86,7 +88,8 @@ func (w *worker) route(ctx context.Context, lease *bus.Lease) error {
 	return err
 }
 
-// run reads and delivers until something fails, or another process is to go on and nothing is under way.
+// run reads and delivers until something fails, or another process is to go on and nothing is under
+// way.
 func (r *routing) run(ctx context.Context, segments <-chan fetched) error {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
@@ -285,7 +288,8 @@ func (r *routing) took(done result) error {
 	return nil
 }
 
-// advance notes that so many more segments, with so many records, are at the drain, and moves the position as far as that goes.
+// advance notes that so many more segments, with so many records, are at the drain, and moves the
+// position as far as that goes.
 func (r *routing) advance(segments, records int) {
 	if last := r.window.pass(); last != nil {
 		r.delivered.Store(last.sequence)

@@ -11,7 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// gatedSink holds the writes of some operations back until they are let through, and counts the writes under way.
+// gatedSink holds the writes of some operations back until they are let through, and counts the
+// writes under way.
 type gatedSink struct {
 	*memorySink
 	gate func(operation string) <-chan struct{} // nil: it is open
@@ -34,8 +35,9 @@ func (s *gatedSink) Write(ctx context.Context, batch []sinks.Entry) error {
 	return s.memorySink.Write(ctx, batch)
 }
 
-// TestOneOperationDoesNotHoldUpOthers has a drain that does not answer for one operation's records: all others' arrive, and the
-// position stays before what it does not have, so that nothing is lost when the router is stopped then.
+// TestOneOperationDoesNotHoldUpOthers has a drain that does not answer for one operation's records:
+// all others' arrive, and the position stays before what it does not have, so that nothing is lost
+// when the router is stopped then.
 func TestOneOperationDoesNotHoldUpOthers(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -99,7 +101,8 @@ func TestOneOperationDoesNotHoldUpOthers(t *testing.T) {
 	}
 }
 
-// TestOneAtATimeTriesADrainThatFails holds that a drain which is down is not tried by all that wait for it.
+// TestOneAtATimeTriesADrainThatFails holds that a drain which is down is not tried by all that wait
+// for it.
 func TestOneAtATimeTriesADrainThatFails(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -121,7 +124,8 @@ func TestOneAtATimeTriesADrainThatFails(t *testing.T) {
 	defer func() { g.stop() }()
 	w := g.r.workers[0]
 	eventually(t, "the drain's failing", w.failing.Load)
-	// Those that were under way when it failed wait for their turn; from now on there is one at a time.
+	// Those that were under way when it failed wait for their turn; from now on there is one at a
+	// time.
 	eventually(t, "a write by whoever has the turn", func() bool { return len(w.turn) == 0 && sink.now.Load() <= 1 })
 	sink.most.Store(0)
 	before := g.counted(w.series.retries, "all")

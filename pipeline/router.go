@@ -18,27 +18,27 @@ import (
 // A Drain is where the router writes to.
 type Drain struct {
 	Name string
-	// Settings are what Open and the fields below were made of, by which [Router.Update] finds out whether a drain is
-	// another one: two with the same name and Settings that are [reflect.DeepEqual] are the same. Those without
-	// Settings never change. They may hold secrets, and are not printed.
+	// Settings are what Open and the fields below were made of, by which [Router.Update] finds out
+	// whether a drain is another one: two with the same name and Settings that are [reflect.DeepEqual]
+	// are the same. Those without Settings never change. They may hold secrets, and are not printed.
 	Settings any
-	// Fingerprint makes of the settings a text from which they can't be found out, and which is another where they or the
-	// salt are others. By it ttydrain finds out, over restarts too, whether a drain that was gone has been changed. Nil
-	// where the settings never change.
+	// Fingerprint makes of the settings a text from which they can't be found out, and which is
+	// another where they or the salt are others. By it ttydrain finds out, over restarts too, whether
+	// a drain that was gone has been changed. Nil where the settings never change.
 	Fingerprint func(salt string) string
-	// Open makes a sink: one for all partitions' workers or, where it takes one write at a time, one for each. It may be called
-	// while another one of this drain is open.
+	// Open makes a sink: one for all partitions' workers or, where it takes one write at a time, one
+	// for each. It may be called while another one of this drain is open.
 	Open func() (sinks.Sink, error)
-	// PHI says that the drain may have protected health information. Another gets no record of an operation that may
-	// hold some, whatever Match says: the records pass it by, and are counted.
+	// PHI says that the drain may have protected health information. Another gets no record of an
+	// operation that may hold some, whatever Match says: the records pass it by, and are counted.
 	PHI bool
 	// Apps that the drain gets, as pairs of stack and app; "" stands for any. Empty: all.
 	Match []Match
-	// Writers is how many writes are under way at a time at the most, each of other operations, which the sink must
-	// allow. Where it is 0 or 1, a sink gets one at a time.
+	// Writers is how many writes are under way at a time at the most, each of other operations, which
+	// the sink must allow. Where it is 0 or 1, a sink gets one at a time.
 	Writers int
-	// Alone says that a sink sends each record by itself, so that few are worth a write beside others. Otherwise
-	// it is better to wait until many can be sent together.
+	// Alone says that a sink sends each record by itself, so that few are worth a write beside others.
+	// Otherwise it is better to wait until many can be sent together.
 	Alone bool
 	// Unconfirmed says that the drain's protocol confirms no record, so that the sink can find out
 	// after a write that records are lost. Where nothing else is to be delivered, it is asked to
@@ -48,16 +48,17 @@ type Drain struct {
 	// that as a whole; 0 for half a minute. Batches become smaller where the drain comes close to
 	// it.
 	Timeout time.Duration
-	// BatchRecords and BatchBytes bound what is written at once, of which each of several writers gets a part; a batch has at least
-	// one segment.
+	// BatchRecords and BatchBytes bound what is written at once, of which each of several writers gets
+	// a part; a batch has at least one segment.
 	BatchRecords, BatchBytes int
-	// BatchWait is how long a batch that is not full waits for more. 0 writes what is there: while that
-	// is being written, the next batch gathers.
+	// BatchWait is how long a batch that is not full waits for more. 0 writes what is there: while
+	// that is being written, the next batch gathers.
 	BatchWait time.Duration
 }
 
 const (
-	// togetherRecords and togetherBytes are how much is worth a write of its own: larger ones are no better.
+	// togetherRecords and togetherBytes are how much is worth a write of its own: larger ones are no
+	// better.
 	togetherRecords = 1000
 	togetherBytes   = 1 << 20
 )
@@ -89,8 +90,8 @@ type RouterOptions struct {
 	Metrics *Metrics
 	Tracer  *tracing.Tracer
 	Log     *slog.Logger
-	// Margin is how long before the stream removes them a drain's records are given up; 0 means a tenth of the
-	// stream's retention, and a day at most.
+	// Margin is how long before the stream removes them a drain's records are given up; 0 means a
+	// tenth of the stream's retention, and a day at most.
 	Margin time.Duration
 }
 
@@ -118,7 +119,8 @@ func NewRouter(o RouterOptions) (*Router, error) {
 	return r, nil
 }
 
-// Run routes until ctx is done, whatever happens, and closes the sinks. Its error is that of closing them.
+// Run routes until ctx is done, whatever happens, and closes the sinks. Its error is that of
+// closing them.
 func (r *Router) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.running = ctx
@@ -140,8 +142,8 @@ func (r *Router) snapshot() []*worker {
 	return slices.Clone(r.workers)
 }
 
-// Update makes these the router's drains, all of them or, with an error, none: then the drains stay as they are.
-// They must have different names.
+// Update makes these the router's drains, all of them or, with an error, none: then the drains stay
+// as they are. They must have different names.
 //
 //   - A drain that is the same (see [Drain].Settings) is left alone.
 //   - The workers of one that was changed are replaced. A write that is under way is given up, so what was not confirmed
@@ -180,8 +182,9 @@ func (r *Router) Update(drains []Drain) error {
 			fresh, all = append(fresh, w), append(all, w)
 		}
 	}
-	// From here on nothing fails. The workers that are not wanted are out of the list before they are stopped, so
-	// that Run does not start them, and the new ones get in only when the others have let go of the positions.
+	// From here on nothing fails. The workers that are not wanted are out of the list before they are
+	// stopped, so that Run does not start them, and the new ones get in only when the others have let
+	// go of the positions.
 	r.mu.Lock()
 	r.workers = kept
 	r.mu.Unlock()
@@ -200,7 +203,8 @@ func (r *Router) Update(drains []Drain) error {
 	return nil
 }
 
-// end is where LOGS ends; 0 where that can't be asked now, and then a Match that was changed holds from the position on.
+// end is where LOGS ends; 0 where that can't be asked now, and then a Match that was changed holds
+// from the position on.
 func (r *Router) end() uint64 {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
@@ -242,8 +246,8 @@ func stopAll(workers []*worker) error {
 	return errors.Join(errs...)
 }
 
-// Drain waits until every record that was on LOGS when it was called is delivered, as far as it is for this
-// process to do. It does not wait for drains that are failing: theirs stay in the stream.
+// Drain waits until every record that was on LOGS when it was called is delivered, as far as it is
+// for this process to do. It does not wait for drains that are failing: theirs stay in the stream.
 func (r *Router) Drain(ctx context.Context) error {
 	end, err := r.o.Bus.End(ctx, schema.StreamLogs)
 	if err != nil {

@@ -20,8 +20,9 @@ type SegmentQuery struct {
 	Follow bool
 }
 
-// Segments reads the segments of LOGS that are wanted. begin is told how many there are, and each gets them in order, with the
-// sequence on LOGS, and whether more are there already. It ends when all that were there are read or, to follow, with ctx.
+// Segments reads the segments of LOGS that are wanted. begin is told how many there are, and each
+// gets them in order, with the sequence on LOGS, and whether more are there already. It ends when
+// all that were there are read or, to follow, with ctx.
 func (o *Operator) Segments(ctx context.Context, q SegmentQuery, begin func(count uint64), each func(sequence uint64, data []byte, more bool) error) error {
 	filter := schema.FilterLogs(-1, q.Stack, q.App)
 	if q.Operation != "" { // whose stack and app are what they are

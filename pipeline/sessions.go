@@ -19,7 +19,8 @@ import (
 const (
 	SessionRunning = "running"
 	SessionEnded   = "ended"
-	// SessionUnattended is one that has not ended, and whose gateway has told nothing of it for about a minute.
+	// SessionUnattended is one that has not ended, and whose gateway has told nothing of it for about
+	// a minute.
 	SessionUnattended = "unattended"
 )
 
@@ -53,10 +54,11 @@ type SessionFilter struct {
 	App, Stack string
 	User       string // an ID or an e-mail address
 	Ended      bool   // those that have ended, too
-	// Text has words, each of which has to be in what is known of the session, in any case: its ID, its user, app, stack,
-	// gateway, container, command, state or reason, or who ended it and why.
+	// Text has words, each of which has to be in what is known of the session, in any case: its ID,
+	// its user, app, stack, gateway, container, command, state or reason, or who ended it and why.
 	Text string
-	// Before is the ID of an operation: only older ones. Limit is how many there are at most; 0 for all.
+	// Before is the ID of an operation: only older ones. Limit is how many there are at most; 0 for
+	// all.
 	Before string
 	Limit  int
 }
@@ -82,7 +84,8 @@ func (f SessionFilter) selects(s *SessionStatus) bool {
 		(f.Ended || s.State != SessionEnded)
 }
 
-// A SessionOperator does with sessions what people want done. Any process can do it, wherever the sessions run.
+// A SessionOperator does with sessions what people want done. Any process can do it, wherever the
+// sessions run.
 type SessionOperator struct{ Bus *bus.Bus }
 
 // List tells how sessions stand, the newest first.
@@ -177,7 +180,8 @@ type KillResult struct {
 	Result string `json:"result"`
 }
 
-// A KillRequest says which sessions are to end: those of Operations, or those that run and that App or User selects.
+// A KillRequest says which sessions are to end: those of Operations, or those that run and that App
+// or User selects.
 type KillRequest struct {
 	Operations []string `json:"operations,omitempty"`
 	App        string   `json:"app,omitempty"`
@@ -201,8 +205,8 @@ const (
 	killsAtOnce = 32
 )
 
-// Kill ends sessions, and waits until each has ended or its gateway has not answered for half a minute. The results are in
-// the order of the request, or the newest first.
+// Kill ends sessions, and waits until each has ended or its gateway has not answered for half a
+// minute. The results are in the order of the request, or the newest first.
 func (o *SessionOperator) Kill(ctx context.Context, r KillRequest) ([]KillResult, error) {
 	by, because := oneLine(r.By), oneLine(r.Because)
 	if runes := []rune(by); len(runes) > maxBy {

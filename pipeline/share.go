@@ -16,14 +16,16 @@ import (
 )
 
 const (
-	// windowBytes bounds what a drain's workers keep of what they have read and not delivered, all together, about, in memory. For
-	// larger batches it is those. Where each record is sent by itself it is twice as much, since more operations have to be in it.
+	// windowBytes bounds what a drain's workers keep of what they have read and not delivered, all
+	// together, about, in memory. For larger batches it is those. Where each record is sent by itself
+	// it is twice as much, since more operations have to be in it.
 	windowBytes = 4 << 20
 	// recordMemory is about how much memory a record takes beside its bytes.
 	recordMemory = 256
 )
 
-// A share is what a drain's workers have together, so that what it costs does not grow with the partitions.
+// A share is what a drain's workers have together, so that what it costs does not grow with the
+// partitions.
 type share struct {
 	slots chan struct{} // tokens, as newSlots makes them
 	// processors are tokens for writes of a drain that is far behind.
@@ -52,7 +54,8 @@ func (s *share) blank() *schema.Segment {
 	return new(schema.Segment)
 }
 
-// reuse takes a segment back, of which nothing may be used any more: most of what a router would throw away are records' memory.
+// reuse takes a segment back, of which nothing may be used any more: most of what a router would
+// throw away are records' memory.
 func (s *share) reuse(segment *schema.Segment) {
 	clear(segment.Records) // the messages are not kept by them
 	*segment = schema.Segment{Records: segment.Records[:0]}
@@ -81,8 +84,8 @@ func (s *sharedSink) Close() error {
 	return s.Sink.Close()
 }
 
-// openSinks opens a sink for each of n workers. One that takes several writes at a time is the same for all, with the same
-// connections and buffers.
+// openSinks opens a sink for each of n workers. One that takes several writes at a time is the same
+// for all, with the same connections and buffers.
 func (d *Drain) openSinks(n int) ([]sinks.Sink, error) {
 	all := make([]sinks.Sink, 0, n)
 	for len(all) < n {
@@ -103,7 +106,8 @@ func (d *Drain) openSinks(n int) ([]sinks.Sink, error) {
 	return all, nil
 }
 
-// slotsOf gives the slots of one of the workers: where a sink takes one write at a time, each has its own.
+// slotsOf gives the slots of one of the workers: where a sink takes one write at a time, each has
+// its own.
 func (s *share) slotsOf() chan struct{} {
 	if cap(s.slots) <= 1 {
 		return newSlots(1)
@@ -117,8 +121,8 @@ type claim struct {
 	has   atomic.Int64
 }
 
-// take waits for room for a segment that is still to be decoded, and says how much that is, or for the end of ctx. One that is larger
-// than all of it takes that.
+// take waits for room for a segment that is still to be decoded, and says how much that is, or for
+// the end of ctx. One that is larger than all of it takes that.
 func (c *claim) take(ctx context.Context, m bus.Message) (room int64, err error) {
 	room = c.share.bytes
 	if most := uint64(room) / recordMemory; m.Records < most {

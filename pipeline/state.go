@@ -88,7 +88,8 @@ func (s *state) failReading(err error) {
 	s.unread, s.err, s.errAt = true, err.Error(), time.Now().UTC()
 }
 
-// read says that a segment was read, of which so many records are for the drain. handedOver follows.
+// read says that a segment was read, of which so many records are for the drain. handedOver
+// follows.
 func (s *state) read(m bus.Message, records int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +156,8 @@ func (s *state) caughtUp() bool {
 	return !t.unknown && t.pending == 0 && t.done.sequence == t.read.sequence
 }
 
-// uncounted says whether there is more than was read, for a while now, and from where on it is not counted.
+// uncounted says whether there is more than was read, for a while now, and from where on it is not
+// counted.
 func (s *state) uncounted() (from uint64, behind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,7 +177,8 @@ func (s *state) count(m bus.Message) bool {
 	return s.isBehind()
 }
 
-// lacksOldest says whether nobody knows when the first record was shown that the drain does not have, and found tells.
+// lacksOldest says whether nobody knows when the first record was shown that the drain does not
+// have, and found tells.
 func (s *state) lacksOldest() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

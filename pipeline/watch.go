@@ -10,17 +10,19 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// maxAhead is how many chunks Watch keeps that came before their predecessor. A capture has fewer under way.
+// maxAhead is how many chunks Watch keeps that came before their predecessor. A capture has fewer
+// under way.
 const maxAhead = 256
 
 // ErrNoTerminal is of a process that does not read what sessions show as they show it.
 var ErrNoTerminal = errors.New("this ttydrain does not read the TTY stream: the gateway and the enricher do")
 
-// Watch calls each with what a session has shown and shows, frame by frame, in order and once, until it ends: the frame of
-// its end is the last one. caught is called whenever each has got all that is there. A chunk that can't be read is passed over.
+// Watch calls each with what a session has shown and shows, frame by frame, in order and once,
+// until it ends: the frame of its end is the last one. caught is called whenever each has got all
+// that is there. A chunk that can't be read is passed over.
 //
-// It reads TTY, and so is ahead of the drains: what is shown there is recorded, and may not have been enriched. The
-// payloads are each's.
+// It reads TTY, and so is ahead of the drains: what is shown there is recorded, and may not have
+// been enriched. The payloads are each's.
 func (o *SessionOperator) Watch(ctx context.Context, operation string, each func(schema.Frame) error, caught func() error) error {
 	if !o.Bus.Has(schema.StreamTTY) {
 		return ErrNoTerminal

@@ -7,9 +7,10 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A window holds the segments that a worker has read and not delivered, in the order of the stream. Several batches of it can be under
-// way, none of which have an operation in common: so each operation's records are written in their order, and between operations
-// there is none. It is for one goroutine.
+// A window holds the segments that a worker has read and not delivered, in the order of the stream.
+// Several batches of it can be under way, none of which have an operation in common: so each
+// operation's records are written in their order, and between operations there is none. It is for
+// one goroutine.
 type window struct {
 	keep    keeping
 	reached uint64 // what comes up to it was delivered before, and is never missing
@@ -64,8 +65,8 @@ func (w *window) add(f fetched, now time.Time) *holding {
 	return h
 }
 
-// next makes a batch of the first segment that waits, and of as many more as do not make it larger than this. It is nil where
-// the operations of all that wait have batches under way.
+// next makes a batch of the first segment that waits, and of as many more as do not make it larger
+// than this. It is nil where the operations of all that wait have batches under way.
 func (w *window) next(records, bytes int) *batch {
 	var b *batch
 	passed, i := 0, 0
@@ -111,7 +112,8 @@ func (w *window) blank() *batch {
 	return new(batch)
 }
 
-// pass lets go of the first segments, as far as they are delivered, and gives the last of them; nil for none.
+// pass lets go of the first segments, as far as they are delivered, and gives the last of them; nil
+// for none.
 func (w *window) pass() *holding {
 	n := 0
 	for n < len(w.held) && w.held[n].delivered {
@@ -147,8 +149,8 @@ func (b *batch) add(h *holding, reached uint64, k keeping) {
 	}
 }
 
-// split notes what the drain has of a batch that was not delivered as a whole, by segment: its first records, up to one of those that
-// are left.
+// split notes what the drain has of a batch that was not delivered as a whole, by segment: its
+// first records, up to one of those that are left.
 func (b *batch) split(left []sinks.Entry, has map[uint64]int) {
 	entries := b.entries
 	for _, h := range b.segments {

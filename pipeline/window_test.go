@@ -20,8 +20,9 @@ func segmentOf(operation string, first uint64, n int) *schema.Segment {
 	return s
 }
 
-// TestWindow takes batches out of a window and gives them back in disorder. Of each operation one batch is under way at a time, and its
-// records come in their order; the position passes nothing that is not delivered; and everything comes once.
+// TestWindow takes batches out of a window and gives them back in disorder. Of each operation one
+// batch is under way at a time, and its records come in their order; the position passes nothing
+// that is not delivered; and everything comes once.
 func TestWindow(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 0))

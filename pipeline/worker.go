@@ -46,8 +46,8 @@ type worker struct {
 	done   chan struct{}           // closed when run has ended and the sink is closed
 	closed error                   // of closing it; after done
 
-	// Of the goroutine of run alone: what is behind the position and the drain has all the same, as far as that is known. It does not
-	// get beyond again.
+	// Of the goroutine of run alone: what is behind the position and the drain has all the same, as
+	// far as that is known. It does not get beyond again.
 	beyond map[uint64]int         // of segments, by their sequence, the first so many records
 	taken  map[recordKey]struct{} // records of others
 
@@ -93,7 +93,8 @@ func filtersOf(d Drain, partition int) (filters []string) {
 	return filters
 }
 
-// addSeries makes the series of the drain be there before anything is counted, at zero. It is called before start.
+// addSeries makes the series of the drain be there before anything is counted, at zero. It is
+// called before start.
 func (w *worker) addSeries() {
 	w.series = w.metrics.ofDrain(w.drain.Name)
 	w.metrics.setLag(w.drain.Name, w.partition, 0, 0, 0)
@@ -172,7 +173,8 @@ func (w *worker) hold(ctx context.Context) (held bool, err error) {
 		return true, err
 	}
 	w.control.set(wanted)
-	// They are waited for: whoever stops a worker forgets its metrics, and nothing may set them afterwards.
+	// They are waited for: whoever stops a worker forgets its metrics, and nothing may set them
+	// afterwards.
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel(nil)
@@ -277,7 +279,8 @@ func (w *worker) save(ctx context.Context, lease *bus.Lease, safe time.Time) err
 	}
 	p.Sequence = w.delivered.Load()
 	p.Reached, p.Safe = max(p.Reached, p.Sequence), safe
-	// Without room for it, delivery goes on: a restart repeats what came after the last one that is kept.
+	// Without room for it, delivery goes on: a restart repeats what came after the last one that is
+	// kept.
 	if err := lease.SaveProgress(ctx, p); !errors.Is(err, bus.ErrFull) {
 		return err
 	}

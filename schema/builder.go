@@ -2,8 +2,9 @@ package schema
 
 import "encoding/binary"
 
-// A SegmentBuilder makes segments, in the form of [AppendSegment], of records that come one after the other. It writes each to its place at
-// once and keeps nothing of it. The zero value is ready. It is for one goroutine.
+// A SegmentBuilder makes segments, in the form of [AppendSegment], of records that come one after
+// the other. It writes each to its place at once and keeps nothing of it. The zero value is ready.
+// It is for one goroutine.
 type SegmentBuilder struct {
 	operationJSON []byte
 	buf           []byte // the records, behind room for the head
@@ -14,8 +15,8 @@ type SegmentBuilder struct {
 	next          place
 }
 
-// Begin begins a segment of an operation in buf, which is the builder's until Finish; what is in it does not matter.
-// operationJSON is that of AppendSegment.
+// Begin begins a segment of an operation in buf, which is the builder's until Finish; what is in it
+// does not matter. operationJSON is that of AppendSegment.
 func (b *SegmentBuilder) Begin(buf, operationJSON []byte) {
 	b.room = headRoom + len(operationJSON)
 	if cap(buf) < b.room {
@@ -27,7 +28,8 @@ func (b *SegmentBuilder) Begin(buf, operationJSON []byte) {
 // headRoom is how many bytes appendHead appends at most, besides the operation.
 const headRoom = 1 + 5*binary.MaxVarintLen64
 
-// recordRoom is how many bytes a record without a detail has at most, besides its log, text and timing.
+// recordRoom is how many bytes a record without a detail has at most, besides its log, text and
+// timing.
 const recordRoom = 1 + 4*binary.MaxVarintLen64 + 2*len(Digest{})
 
 // Add adds a record, which must follow the one before it. After an error it was not added.

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestSegmentBuilder: what records make one after the other is what they make together, whatever was in the buffer.
+// TestSegmentBuilder: what records make one after the other is what they make together, whatever
+// was in the buffer.
 func TestSegmentBuilder(t *testing.T) {
 	withTerminal := testSegment()
 	withTerminal.Resume.Terminal = []byte("a terminal")

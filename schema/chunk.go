@@ -97,7 +97,8 @@ func AppendChunk(dst []byte, c *Chunk) []byte {
 	return dst
 }
 
-// ChunkOverhead is how many bytes the binary form of a chunk with so many frames has at most, besides their payloads.
+// ChunkOverhead is how many bytes the binary form of a chunk with so many frames has at most,
+// besides their payloads.
 func ChunkOverhead(frames int) int {
 	return 1 + 5*binary.MaxVarintLen64 + frames*(1+2*binary.MaxVarintLen64)
 }

@@ -134,8 +134,8 @@ func TestVersionFromTheFuture(t *testing.T) {
 	}
 }
 
-// Whatever is done to a message, it is decoded or it is ErrCorrupt (or ErrVersion, where the version
-// is what was changed), and the error quotes nothing of it.
+// Whatever is done to a message, it is decoded or it is ErrCorrupt (or ErrVersion, where the
+// version is what was changed), and the error quotes nothing of it.
 func TestDamaged(t *testing.T) {
 	for name, d := range decoders {
 		t.Run(name, func(t *testing.T) {
@@ -324,7 +324,8 @@ func TestDecoderSharesOperations(t *testing.T) {
 	}
 }
 
-// TestSegmentInto: a segment that is used again has nothing of the one before, and makes no memory for fewer records.
+// TestSegmentInto: a segment that is used again has nothing of the one before, and makes no memory
+// for fewer records.
 func TestSegmentInto(t *testing.T) {
 	var d Decoder
 	large := testSegment()

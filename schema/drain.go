@@ -11,15 +11,15 @@ const (
 // A DrainControl is what operators want of a drain.
 type DrainControl struct {
 	Paused bool `json:"paused,omitempty"`
-	// Rewind makes each worker of the drain deliver again what comes after a sequence on LOGS. Its ID tells one
-	// rewind from the next.
+	// Rewind makes each worker of the drain deliver again what comes after a sequence on LOGS. Its ID
+	// tells one rewind from the next.
 	Rewind *Rewind `json:"rewind,omitempty"`
 	// Gone makes the workers write nothing more.
 	Gone *Gone `json:"gone,omitempty"`
 }
 
-// Gone says that a drain has told that it has ceased to exist, and when. Nothing is written to it until an operator
-// resumes it, or its settings are others than then.
+// Gone says that a drain has told that it has ceased to exist, and when. Nothing is written to it
+// until an operator resumes it, or its settings are others than then.
 type Gone struct {
 	Reason string    `json:"reason"`
 	Status int       `json:"status,omitempty"`
@@ -47,8 +47,8 @@ const (
 	// drain's.
 	DrainUnread = "unread"
 	DrainPaused = "paused"
-	// DrainGone: the drain says that it has ceased to exist. It is left alone until somebody resumes it or changes its
-	// settings.
+	// DrainGone: the drain says that it has ceased to exist. It is left alone until somebody resumes
+	// it or changes its settings.
 	DrainGone = "gone"
 )
 
@@ -57,8 +57,8 @@ type DrainState struct {
 	Drain     string `json:"drain"`
 	Partition int    `json:"partition"`
 	State     string `json:"state"`
-	// LagRecords are on LOGS, in LagSegments, and not delivered; LagSeconds is how long ago the first of them was shown.
-	// LagAtLeast says that LagRecords is still being counted, and may be more.
+	// LagRecords are on LOGS, in LagSegments, and not delivered; LagSeconds is how long ago the first
+	// of them was shown. LagAtLeast says that LagRecords is still being counted, and may be more.
 	LagRecords  uint64  `json:"lag_records"`
 	LagAtLeast  bool    `json:"lag_at_least,omitempty"`
 	LagSegments uint64  `json:"lag_segments"`

@@ -14,7 +14,8 @@ import (
 )
 
 // An Encoder writes records as the JSON objects that HTTPS and Elasticsearch drains get. It encodes
-// what all records of an operation share once. Several goroutines may use it; the zero value is ready.
+// what all records of an operation share once. Several goroutines may use it; the zero value is
+// ready.
 type Encoder struct {
 	last atomic.Pointer[encoded] // what was asked for last, which most often is what is asked for next; nil before
 
@@ -22,8 +23,8 @@ type Encoder struct {
 	operations recent[*Operation, *encoded]
 }
 
-// encoded is the part of a record's JSON that is the same for every record of an operation, from its first comma on. Nobody
-// changes it.
+// encoded is the part of a record's JSON that is the same for every record of an operation, from
+// its first comma on. Nobody changes it.
 type encoded struct {
 	operation *Operation
 	json      []byte
@@ -101,8 +102,9 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 	return append(dst, '}'), nil
 }
 
-// beginsWith says that text is the same memory as how log begins, as [Decoder.Segment] gives it, and that the content of the one
-// in JSON is how that of the other begins: nothing but a byte of ASCII follows, so no rune goes on.
+// beginsWith says that text is the same memory as how log begins, as [Decoder.Segment] gives it,
+// and that the content of the one in JSON is how that of the other begins: nothing but a byte of
+// ASCII follows, so no rune goes on.
 func beginsWith(log, text []byte) bool {
 	n := len(text)
 	return n > 0 && n <= len(log) && &log[0] == &text[0] && (n == len(log) || log[n] < utf8.RuneSelf)
@@ -157,14 +159,15 @@ func encodeShared(op *Operation) ([]byte, error) {
 	return AppendEscaped(nil, shared[:len(shared)-1]), nil
 }
 
-// AppendTime appends a time in nanoseconds since 1970 as RFC 3339 in UTC with nine decimals, so that
-// times sort as text.
+// AppendTime appends a time in nanoseconds since 1970 as RFC 3339 in UTC with nine decimals, so
+// that times sort as text.
 func AppendTime(dst []byte, nanoseconds int64) []byte {
 	t := time.Unix(0, nanoseconds).UTC()
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	nano := t.Nanosecond()
-	// time.Time.AppendFormat reads its layout anew for each record. Nanoseconds in 64 bits are of years with four digits.
+	// time.Time.AppendFormat reads its layout anew for each record. Nanoseconds in 64 bits are of
+	// years with four digits.
 	b := [...]byte{19: '.', 29: 'Z'}
 	b[4], b[7], b[10], b[13], b[16] = '-', '-', 'T', ':', ':'
 	two(b[0:2], year/100)
@@ -198,7 +201,8 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 	return t
 }()
 
-// plainLength is how many bytes at the start of b are plain. It looks at eight of them together, and once more at some of them in the end.
+// plainLength is how many bytes at the start of b are plain. It looks at eight of them together,
+// and once more at some of them in the end.
 func plainLength(b []byte) int {
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
@@ -219,7 +223,8 @@ func plainLength(b []byte) int {
 	return i
 }
 
-// special has the highest bit of the first byte of x that is not plain, and perhaps of later ones: only they are borrowed from or carried to.
+// special has the highest bit of the first byte of x that is not plain, and perhaps of later ones:
+// only they are borrowed from or carried to.
 func special(x uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := x^'"'*ones, x^'\\'*ones

@@ -5,11 +5,12 @@ import (
 	"slices"
 )
 
-// BucketGaps has what drains miss and were not told yet: [DrainGaps] by drain, partition and operation.
+// BucketGaps has what drains miss and were not told yet: [DrainGaps] by drain, partition and
+// operation.
 const BucketGaps = "gaps"
 
-// A Gap is a run of consecutive records of an operation that a drain never gets, because the LOGS stream keeps them
-// no longer, or because an operator skipped them.
+// A Gap is a run of consecutive records of an operation that a drain never gets, because the LOGS
+// stream keeps them no longer, or because an operator skipped them.
 type Gap struct {
 	// First and Last are the sequences of the first and the last record that is missing.
 	First uint64 `json:"first"`
@@ -36,8 +37,9 @@ func GapOf(r *Record) Gap {
 	}
 }
 
-// Record is the record that tells the drain of the gap, in the place of those that are missing. It is of that drain's
-// copy alone: the session's sequences and digests are without it. Where the digests are not known, they are zero.
+// Record is the record that tells the drain of the gap, in the place of those that are missing. It
+// is of that drain's copy alone: the session's sequences and digests are without it. Where the
+// digests are not known, they are zero.
 func (g *Gap) Record() *Record {
 	missing := g.End - g.Offset
 	r := &Record{

@@ -16,7 +16,8 @@ import (
 
 const module = "github.com/ttydrain/ttydrain"
 
-// A room says what one package's own files may import. Its test files may import more: see [violations].
+// A room says what one package's own files may import. Its test files may import more: see
+// [violations].
 type room struct {
 	// ours are the packages of the module, without the module's path; "*" is all of them.
 	ours []string
@@ -31,7 +32,8 @@ var (
 	all  = []string{"*"}
 )
 
-// rooms is the table of imports: schema <- enrich, sinks <- pipeline/* <- cmd. A new package gets a line.
+// rooms is the table of imports: schema <- enrich, sinks <- pipeline/* <- cmd. A new package gets a
+// line.
 var rooms = map[string]room{
 	"schema": {ours: none, outside: none},
 	"enrich": {ours: []string{"schema"}, outside: []string{"github.com/golang-jwt/jwt/", "github.com/go-jose/go-jose/", "github.com/clipperhouse/displaywidth"}},
@@ -86,8 +88,9 @@ type source struct {
 
 // violations says what a file imports that it may not.
 //
-// A test file, and a file of a package for tests (its name ends in "test"), may import every package but
-// cmd's and bench's, and whatever is outside. Only those and the benchmark may import a package for tests.
+// A test file, and a file of a package for tests (its name ends in "test"), may import every
+// package but cmd's and bench's, and whatever is outside. Only those and the benchmark may import a
+// package for tests.
 func violations(s source, rooms map[string]room) []string {
 	pkg := path.Dir(s.file)
 	r, known := rooms[pkg]

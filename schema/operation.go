@@ -46,9 +46,11 @@ type User struct {
 	Email string `json:"email"`
 }
 
-// TestPrefix begins the ID of an operation whose one record was made to test a drain. What follows is unique.
+// TestPrefix begins the ID of an operation whose one record was made to test a drain. What follows
+// is unique.
 const TestPrefix = "test-"
 
-// IsTest says whether an operation's ID is that of a test of a drain, and of no session: there is no
-// operation of it on any stream, no other record, and no signed end. It can be left out of what is audited.
+// IsTest says whether an operation's ID is that of a test of a drain, and of no session: there is
+// no operation of it on any stream, no other record, and no signed end. It can be left out of what
+// is audited.
 func IsTest(operation string) bool { return strings.HasPrefix(operation, TestPrefix) }

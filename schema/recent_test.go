@@ -2,7 +2,8 @@ package schema
 
 import "testing"
 
-// TestRecent holds that a key which is asked for now and then is kept, and one that is not is let go of.
+// TestRecent holds that a key which is asked for now and then is kept, and one that is not is let
+// go of.
 func TestRecent(t *testing.T) {
 	var r recent[int, int]
 	ask := func(key int) (known bool) {

@@ -133,7 +133,8 @@ type Detail struct {
 	// ExitStatus is the command's; 128 plus the signal's number when a signal ended it.
 	ExitStatus *int   `json:"exit_status,omitempty"`
 	Reason     string `json:"reason,omitempty"`
-	// EndedBy is who ended a session that was killed, in their own words, and EndedBecause what they gave as the reason, or "".
+	// EndedBy is who ended a session that was killed, in their own words, and EndedBecause what they
+	// gave as the reason, or "".
 	EndedBy      string `json:"ended_by,omitempty"`
 	EndedBecause string `json:"ended_because,omitempty"`
 	// InputBytes and InputSHA256 are, at the end of a session without a terminal, the total and the
@@ -151,7 +152,8 @@ type Detail struct {
 	SHA256 string  `json:"sha256,omitempty"`
 	// Bytes is, at the end, the session's total; in a gap, how many bytes from Offset on are missing.
 	Bytes *uint64 `json:"bytes,omitempty"`
-	// LastSequence is in a gap of records, which stands for those from Sequence to this one: see [Gap].
+	// LastSequence is in a gap of records, which stands for those from Sequence to this one: see
+	// [Gap].
 	LastSequence uint64 `json:"last_sequence,omitempty"`
 	// Uncertain is in a gap of records of which the drain may have some: nobody knows which.
 	Uncertain bool `json:"uncertain,omitempty"`
@@ -185,8 +187,9 @@ type Resume struct {
 	Parser [2]uint8
 	// Digest and TextDigest are the marshalled states of the running SHA-256 hashes.
 	Digest, TextDigest []byte
-	// Terminal is what the session's terminal shows, as far as the texts of later records need it; empty where it
-	// shows nothing that they do, and for a session without a terminal. Only package enrich reads it.
+	// Terminal is what the session's terminal shows, as far as the texts of later records need it;
+	// empty where it shows nothing that they do, and for a session without a terminal. Only package
+	// enrich reads it.
 	Terminal []byte
 	// Ended says that the last record is the session's end.
 	Ended bool

@@ -19,7 +19,8 @@ const (
 )
 
 // MaxSegment is the size in bytes at which a writer of segments begins a new one. One record can
-// exceed it by its own size, which enrich bounds; both stay far under NATS's limit of 1 MiB a message.
+// exceed it by its own size, which enrich bounds; both stay far under NATS's limit of 1 MiB a
+// message.
 const MaxSegment = 256 << 10
 
 var errNoRecords = errors.New("encode segment: no records")
@@ -159,8 +160,8 @@ func trimEnd(line []byte) []byte {
 	return line
 }
 
-// A Decoder reads segments and parses an operation once, as long as segments of it come. It is for one goroutine.
-// The zero value is ready.
+// A Decoder reads segments and parses an operation once, as long as segments of it come. It is for
+// one goroutine. The zero value is ready.
 type Decoder struct {
 	// operations are by the digest of their JSON, which would be half of what they are in memory.
 	operations recent[[sha256.Size]byte, *Operation]
@@ -176,8 +177,8 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 	return s, nil
 }
 
-// SegmentInto is Segment into one that is used again: what it had is gone, and its records' memory is those of data as far as
-// there is room. After an error nothing of it means anything.
+// SegmentInto is Segment into one that is used again: what it had is gone, and its records' memory
+// is those of data as far as there is room. After an error nothing of it means anything.
 func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 	r := reader{data: data}
 	version, err := r.version(segmentVersion)
@@ -268,11 +269,11 @@ func (d *Decoder) operation(data []byte) (*Operation, error) {
 	return op, nil
 }
 
-// HeaderSegments is the header of an answer of the admin address that holds segments, which says how many those are: of an answer that
-// goes on, those that are there already. Each is
+// HeaderSegments is the header of an answer of the admin address that holds segments, which says
+// how many those are: of an answer that goes on, those that are there already. Each is
 //
 //	uvarint sequence on LOGS | uvarint length, segment
 //
-// and the answer ends with the sequence 0 and, in the place of a segment, why it ended before all was read: 0 bytes if
-// it did not. Without that, something is missing.
+// and the answer ends with the sequence 0 and, in the place of a segment, why it ended before all
+// was read: 0 bytes if it did not. Without that, something is missing.
 const HeaderSegments = "Ttydrain-Segments"

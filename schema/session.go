@@ -23,13 +23,15 @@ const (
 	BucketSlots = "slots"
 )
 
-// A Slot is a place among the sessions that a stack may have at once. Who holds it renews it; what is not renewed is
-// forgotten within a minute.
+// A Slot is a place among the sessions that a stack may have at once. Who holds it renews it; what
+// is not renewed is forgotten within a minute.
 type Slot struct {
 	Stack string `json:"stack"`
-	// Number counts a stack's slots from 1. Above the limit, it is that of a session that goes on although the limit was lowered.
+	// Number counts a stack's slots from 1. Above the limit, it is that of a session that goes on
+	// although the limit was lowered.
 	Number int `json:"number"`
-	// Holder is unique for each session, and there before the Operation, which is "" until it is known.
+	// Holder is unique for each session, and there before the Operation, which is "" until it is
+	// known.
 	Holder    string    `json:"holder"`
 	Operation string    `json:"operation,omitempty"`
 	App       string    `json:"app"`
@@ -43,7 +45,8 @@ type Slot struct {
 // A Kill is the wish that a session ends. The gateway that runs it ends it and takes the wish away.
 type Kill struct {
 	Operation string `json:"operation"`
-	// By is who wishes it, in their own words; Because is the reason that they give, or "". Both are of one line.
+	// By is who wishes it, in their own words; Because is the reason that they give, or "". Both are
+	// of one line.
 	By      string    `json:"by"`
 	Because string    `json:"because,omitempty"`
 	At      time.Time `json:"at"`

@@ -28,7 +28,8 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// untoken is the inverse of Token: that there is one is what makes distinct strings' tokens distinct.
+// untoken is the inverse of Token: that there is one is what makes distinct strings' tokens
+// distinct.
 func untoken(t *testing.T, token string) string {
 	if token == "=" {
 		return ""

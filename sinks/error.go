@@ -42,8 +42,9 @@ type Error struct {
 	Status int
 	// RetryAfter is how long the drain asked to be left alone, or 0.
 	RetryAfter time.Duration
-	// Reason tells a person what happened and what to do next, with a colon between: see [Error.Advice]. It holds no secret and nothing of a
-	// session's content: what a drain answers is quoted only where it cannot echo what it was sent.
+	// Reason tells a person what happened and what to do next, with a colon between: see
+	// [Error.Advice]. It holds no secret and nothing of a session's content: what a drain answers is
+	// quoted only where it cannot echo what it was sent.
 	Reason string
 	// Items are the entries that were not delivered, in ascending order of Index; all others were.
 	// Empty: none was, as far as is known.
@@ -95,8 +96,8 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Advice is the Reason in two: what happened, and what to do next, which comes after the last colon; "" where
-// it has none.
+// Advice is the Reason in two: what happened, and what to do next, which comes after the last
+// colon; "" where it has none.
 func (e *Error) Advice() (what, do string) {
 	i := strings.LastIndex(e.Reason, ": ")
 	if i < 0 {

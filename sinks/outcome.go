@@ -8,7 +8,8 @@ import (
 	"slices"
 )
 
-// An Outcome gathers what becomes of a batch that is sent in several requests. It is for one goroutine.
+// An Outcome gathers what becomes of a batch that is sent in several requests. It is for one
+// goroutine.
 type Outcome struct {
 	delivered []bool
 	stopped   bool     // nothing more is to be sent
@@ -22,8 +23,8 @@ func NewOutcome(n int) *Outcome { return &Outcome{delivered: make([]bool, n)} }
 // Deliver says that the drain has an entry.
 func (o *Outcome) Deliver(index int) { o.delivered[index] = true }
 
-// Fail says that the request with n entries from first on failed as a whole. After an error that is not the records' fault nothing
-// more is to be sent: see Stopped.
+// Fail says that the request with n entries from first on failed as a whole. After an error that is
+// not the records' fault nothing more is to be sent: see Stopped.
 func (o *Outcome) Fail(e *Error, first, n int) {
 	if !recordsFault(e.Verdict) {
 		o.stopped = true
@@ -37,7 +38,8 @@ func (o *Outcome) Fail(e *Error, first, n int) {
 	}
 }
 
-// FailItem says that the drain did not take one entry of a request that it answered. Others may be sent.
+// FailItem says that the drain did not take one entry of a request that it answered. Others may be
+// sent.
 func (o *Outcome) FailItem(item Item) { o.items = append(o.items, item) }
 
 // Stopped says that nothing more is to be sent: the drain is not there, or refuses everything.
@@ -84,8 +86,8 @@ func (o *Outcome) withUnsent() []Item {
 	return items
 }
 
-// ofItems is the error where every request was answered. Where every entry has met the same fate, which passes or has to be
-// repaired, it is the whole batch's.
+// ofItems is the error where every request was answered. Where every entry has met the same fate,
+// which passes or has to be repaired, it is the whole batch's.
 func (o *Outcome) ofItems() *Error {
 	first := o.items[0]
 	e := &Error{Verdict: first.Verdict, Status: first.Status}

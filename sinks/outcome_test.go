@@ -33,7 +33,8 @@ func TestOutcome(t *testing.T) {
 		{"a request is refused, what is behind it is not sent", func(o *Outcome) { o.Deliver(0); o.Fail(whole(Rejected), 1, 2) }, Rejected,
 			[]Item{item(1, Rejected), item(2, Rejected), unsent(3)}, reason, false},
 		{"all requests are too large", func(o *Outcome) { o.Fail(whole(TooLarge), 0, 2); o.Fail(whole(TooLarge), 2, 2) }, TooLarge, nil, reason, false},
-		// Both keep their verdicts, so that they are halved: they will never be alone in a batch by themselves.
+		// Both keep their verdicts, so that they are halved: they will never be alone in a batch by
+		// themselves.
 		{"two requests of three are too large", func(o *Outcome) { o.Fail(whole(TooLarge), 0, 2); o.Deliver(2); o.Fail(whole(TooLarge), 3, 1) }, TooLarge,
 			[]Item{item(0, TooLarge), item(1, TooLarge), item(3, TooLarge)}, reason, false},
 		{"the drain's fault before a record's", func(o *Outcome) { o.Fail(whole(Rejected), 1, 1); o.Fail(whole(Misconfigured), 0, 1) }, Misconfigured,

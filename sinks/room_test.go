@@ -8,8 +8,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// TestRoom: the rest of a batch whose entries are as long as its first ones is encoded without another copy, and no more room is
-// made than a request may have, and a little.
+// TestRoom: the rest of a batch whose entries are as long as its first ones is encoded without
+// another copy, and no more room is made than a request may have, and a little.
 func TestRoom(t *testing.T) {
 	const all = 1000
 	entry := bytes.Repeat([]byte("x"), 100)

@@ -1,6 +1,6 @@
 // Package sinks says what a sink is: the last piece of the way, which writes records to a drain in
-// one wire protocol. The sinks themselves are in the packages below it, and every one of them passes
-// the conformance suite in sinks/sinktest.
+// one wire protocol. The sinks themselves are in the packages below it, and every one of them
+// passes the conformance suite in sinks/sinktest.
 package sinks
 
 import (
@@ -32,8 +32,8 @@ type Sink interface {
 	//
 	// The batch is the caller's: the sink keeps neither it nor any of its bytes after it returns.
 	//
-	// One goroutine calls Write at a time, or several, if the sink says that they may; no two of them have records of the
-	// same operation at a time.
+	// One goroutine calls Write at a time, or several, if the sink says that they may; no two of them
+	// have records of the same operation at a time.
 	Write(ctx context.Context, batch []Entry) error
 
 	// Probe finds out whether the drain could be written to, as far as its protocol tells without

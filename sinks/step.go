@@ -40,8 +40,8 @@ const (
 // warnDays is how many days before the end of a certificate there is a warning.
 const warnDays = 30
 
-// A Step is what was found out about one piece of the way to a drain. It holds no secret, and nothing that
-// could spoil a terminal, although some of it is in the drain's words.
+// A Step is what was found out about one piece of the way to a drain. It holds no secret, and
+// nothing that could spoil a terminal, although some of it is in the drain's words.
 type Step struct {
 	Name string `json:"step"`
 	// Peer is the address (host:port) that it is about; "" for the drain as a whole.
@@ -69,9 +69,9 @@ type Certificate struct {
 	DaysLeft int `json:"days_left"`
 }
 
-// Try goes the way to a drain by its sink, as deliveries do: it probes and then, unless record is nil,
-// writes the record. It tells each step of it, and whether all that had to be done could be. The
-// sink has to be a new one: of connections that were made before, nothing is known.
+// Try goes the way to a drain by its sink, as deliveries do: it probes and then, unless record is
+// nil, writes the record. It tells each step of it, and whether all that had to be done could be.
+// The sink has to be a new one: of connections that were made before, nothing is known.
 func Try(ctx context.Context, sink Sink, record *Entry) (steps []Step, ok bool) {
 	t := new(trace)
 	ctx = context.WithValue(ctx, traceKey{}, t)
@@ -198,8 +198,8 @@ func (s *Step) took(d time.Duration) {
 	s.Milliseconds = float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }
 
-// steps are the peer's own. failure is what came of it, if not success; taken says that a record was
-// accepted. p.trace.mu is held.
+// steps are the peer's own. failure is what came of it, if not success; taken says that a record
+// was accepted. p.trace.mu is held.
 func (p *peer) steps(failure *Error, taken bool) []Step {
 	var steps []Step
 	ok := true // so far
@@ -398,14 +398,15 @@ func (p *peer) authenticationStep(failure *Error, taken bool) (s Step, good bool
 	return s, true
 }
 
-// unauthorized says whether e is a drain's refusal of the credentials. A 403 that passes by itself is about
-// something else, such as Elasticsearch's block of an index.
+// unauthorized says whether e is a drain's refusal of the credentials. A 403 that passes by itself
+// is about something else, such as Elasticsearch's block of an index.
 func unauthorized(e *Error) bool {
 	return e != nil && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Verdict == Misconfigured)
 }
 
-// clientRefused says whether e is a drain's refusal of the client certificate, or of the lack of one: when it
-// ends the connection by an alert after it has asked for one, there was nothing else to look at.
+// clientRefused says whether e is a drain's refusal of the client certificate, or of the lack of
+// one: when it ends the connection by an alert after it has asked for one, there was nothing else
+// to look at.
 func (p *peer) clientRefused(e *Error) bool {
 	if !p.asked || e == nil || e.Status != 0 {
 		return false

@@ -32,8 +32,8 @@ type TLS struct {
 // certificate verified. An error says which file is wrong and what to do.
 //
 // The client certificate is read anew for every handshake, so a rotated one is used from the next
-// connection on. The authorities are those of this moment: who dials by itself calls Config for each
-// connection, and over HTTP [TLS.Transport] sees when the file changes.
+// connection on. The authorities are those of this moment: who dials by itself calls Config for
+// each connection, and over HTTP [TLS.Transport] sees when the file changes.
 //
 // Where ServerName is "", the user of the configuration sets it to the host that it dials, as
 // net/http and [tls.Dialer] do by themselves. GetClientCertificate is never nil.

@@ -41,11 +41,12 @@ func (r *Transport) handshake(ctx context.Context, config *tls.Config, network, 
 	return conn, nil
 }
 
-// A bodyConn takes a body in memory as it is. Otherwise net/http makes a buffer of 32 KiB for each body, and copies it through that:
-// that was a third of what a router throws away.
+// A bodyConn takes a body in memory as it is. Otherwise net/http makes a buffer of 32 KiB for each
+// body, and copies it through that: that was a third of what a router throws away.
 type bodyConn struct{ *tls.Conn }
 
-// ReadFrom implements [io.ReaderFrom]. It gets what is left of a body, as an [io.LimitedReader] of its length.
+// ReadFrom implements [io.ReaderFrom]. It gets what is left of a body, as an [io.LimitedReader] of
+// its length.
 func (c *bodyConn) ReadFrom(r io.Reader) (n int64, err error) {
 	if limited, ok := r.(*io.LimitedReader); ok {
 		if body, ok := limited.R.(io.WriterTo); ok {

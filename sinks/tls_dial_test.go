@@ -50,8 +50,9 @@ func (c countingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestBodyAsItIs: bodies of all sizes arrive as they are, over one connection, from memory as well as from elsewhere. Those in memory are
-// taken as they are, and nothing is sent of one that is longer than its length says.
+// TestBodyAsItIs: bodies of all sizes arrive as they are, over one connection, from memory as well
+// as from elsewhere. Those in memory are taken as they are, and nothing is sent of one that is
+// longer than its length says.
 func TestBodyAsItIs(t *testing.T) {
 	a := sinktest.NewAuthority(t)
 	cert, key := a.Issue(t, hour(), "127.0.0.1")

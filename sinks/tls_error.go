@@ -20,7 +20,8 @@ import (
 // does not speak TLS. It is [Retry] for everything else.
 //
 // ctx is the caller's own context: when it is done, that is the reason, and the error is ctx.Err()
-// and its cause by errors.Is. doing begins the Reason, in words such as "connect to logs.example.com:6514".
+// and its cause by errors.Is. doing begins the Reason, in words such as "connect to
+// logs.example.com:6514".
 //
 // The text of err is kept only where its type is known to quote nothing that the drain sent: a peer
 // that echoes what it gets must not get a record or a token into an error.
@@ -151,7 +152,8 @@ func alertReason(err error) string {
 	if !errors.As(err, &remote) || remote.Op != "remote error" || remote.Err == nil {
 		return ""
 	}
-	// crypto/tls gives a received alert a type that it does not export, with the text of an AlertError.
+	// crypto/tls gives a received alert a type that it does not export, with the text of an
+	// AlertError.
 	is := func(alerts ...tls.AlertError) bool {
 		for _, a := range alerts {
 			if remote.Err.Error() == a.Error() {

@@ -16,8 +16,9 @@ import (
 const (
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
-	// pingInterval is how long a connection may be silent before the kernel tests it, and how long the drain's may take to answer.
-	// Without it a connection that a firewall forgot would take a request, and keep it until that is given up.
+	// pingInterval is how long a connection may be silent before the kernel tests it, and how long the
+	// drain's may take to answer. Without it a connection that a firewall forgot would take a request,
+	// and keep it until that is given up.
 	pingInterval = 15 * time.Second
 	// writeBuffer is as much as a record of TLS holds: a small request is one.
 	writeBuffer = 16 << 10
@@ -41,14 +42,16 @@ func JitteredLifetime(lifetime time.Duration) time.Duration {
 // A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1,
 // connections kept, a [Proxy]. Answers in gzip are decompressed, although none is asked for.
 //
-// HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its bodies are large, and in frames of
-// 16 KiB they cost both sides up to twice the processor time; and one lost packet holds up all requests.
+// HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its
+// bodies are large, and in frames of 16 KiB they cost both sides up to twice the processor time;
+// and one lost packet holds up all requests.
 //
 // Connections have a lifetime: from its end on, requests go over new ones, for which the name is
 // looked up again. Requests in flight end on the old ones, which are then closed. Without it a
 // connection that is never idle would never follow a name that moved.
 //
-// As a RoundTripper it follows no redirect. Its errors are for [TransportError]: their text can quote the drain.
+// As a RoundTripper it follows no redirect. Its errors are for [TransportError]: their text can
+// quote the drain.
 type Transport struct {
 	tls      TLS
 	timeout  time.Duration
@@ -193,8 +196,8 @@ func (r *Transport) CloseIdleConnections() {
 // Close closes all connections, with the goroutines that serve them. It is for the time when no
 // request is under way; requests after it fail.
 //
-// To close the idle ones would not do: a connection is not idle yet when the last request on it was cancelled a moment
-// ago, and would stay.
+// To close the idle ones would not do: a connection is not idle yet when the last request on it was
+// cancelled a moment ago, and would stay.
 func (r *Transport) Close() {
 	r.CloseIdleConnections()
 	r.openMu.Lock()
@@ -236,8 +239,9 @@ func (c *openConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Renew looks whether the file with the authorities has changed. Then requests from now on go over new connections, which are verified
-// against the new ones. A sink calls it for each batch: a request by itself may cost little more than looking.
+// Renew looks whether the file with the authorities has changed. Then requests from now on go over
+// new connections, which are verified against the new ones. A sink calls it for each batch: a
+// request by itself may cost little more than looking.
 func (r *Transport) Renew() {
 	if r.tls.CAFile == "" {
 		return

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// A trace collects what a sink finds out on its way to the drain, from the context of Probe and Write.
-// It is filled where connections are made, by the hooks of [httptrace.ClientTrace], which a [net.Dialer]
-// calls as well as net/http does: what it tells is of the connection that carries the records, and not of
-// another one that was made for looking.
+// A trace collects what a sink finds out on its way to the drain, from the context of Probe and
+// Write. It is filled where connections are made, by the hooks of [httptrace.ClientTrace], which a
+// [net.Dialer] calls as well as net/http does: what it tells is of the connection that carries the
+// records, and not of another one that was made for looking.
 type trace struct {
 	mu       sync.Mutex // guards what follows, and the peers' fields
 	peers    []*peer    // in the order in which they were first connected to
@@ -25,7 +25,8 @@ type trace struct {
 	own      []Step     // those that only this kind of drain has
 }
 
-// A peer is one address of the drain. What is in it is of the newest connection, until fresh is set.
+// A peer is one address of the drain. What is in it is of the newest connection, until fresh is
+// set.
 type peer struct {
 	trace  *trace
 	name   string // host:port
@@ -90,8 +91,8 @@ func peerOf(ctx context.Context) *peer {
 	return p
 }
 
-// Tracing says whether somebody wants to know the steps of what is done with ctx: see [Try]. A sink may
-// then ask the drain for more than a delivery needs.
+// Tracing says whether somebody wants to know the steps of what is done with ctx: see [Try]. A sink
+// may then ask the drain for more than a delivery needs.
 func Tracing(ctx context.Context) bool { return traceOf(ctx) != nil }
 
 // TraceConnection says that ctx is for connecting to a drain's address (host:port), and for what is
@@ -118,8 +119,8 @@ func TraceConnection(ctx context.Context, address string, secure bool) context.C
 	return httptrace.WithClientTrace(context.WithValue(ctx, peerKey{}, p), p.hooks())
 }
 
-// TraceAuthentication says what the drain has let be known, on the connection of ctx, of its consent to
-// who writes to it: words for a person, without a secret.
+// TraceAuthentication says what the drain has let be known, on the connection of ctx, of its
+// consent to who writes to it: words for a person, without a secret.
 func TraceAuthentication(ctx context.Context, fact string) {
 	peerOf(ctx).update(func(p *peer) { p.authenticated = append(p.authenticated, fact) })
 }
@@ -133,8 +134,8 @@ func TraceAcceptance(ctx context.Context, fact string) {
 	}
 }
 
-// TraceStep tells a step that only this kind of drain has, after what is told of its addresses. Words of the drain's
-// in it are made fit to print.
+// TraceStep tells a step that only this kind of drain has, after what is told of its addresses.
+// Words of the drain's in it are made fit to print.
 func TraceStep(ctx context.Context, s Step) {
 	if t := traceOf(ctx); t != nil {
 		for i := range s.Facts {
@@ -165,12 +166,12 @@ func traceFailure(ctx context.Context, e *Error) {
 	peerOf(ctx).update(func(p *peer) { p.failed = e })
 }
 
-// TraceRefusal says what the drain's answer on the connection of ctx means, where it is not the answer to
-// a record; nil for a good one.
+// TraceRefusal says what the drain's answer on the connection of ctx means, where it is not the
+// answer to a record; nil for a good one.
 func TraceRefusal(ctx context.Context, e *Error) { traceFailure(ctx, e) }
 
-// Handshake does the TLS handshake of a connection that was dialled with the ctx of [TraceConnection]. It calls the hooks of
-// an [httptrace.ClientTrace] in ctx, as net/http does.
+// Handshake does the TLS handshake of a connection that was dialled with the ctx of
+// [TraceConnection]. It calls the hooks of an [httptrace.ClientTrace] in ctx, as net/http does.
 func Handshake(ctx context.Context, conn *tls.Conn) error {
 	hooks := httptrace.ContextClientTrace(ctx) // the peer's among them
 	if hooks != nil && hooks.TLSHandshakeStart != nil {
@@ -183,9 +184,9 @@ func Handshake(ctx context.Context, conn *tls.Conn) error {
 	return err
 }
 
-// Encoded says that a batch is encoded and is now written to a drain's address, and Written that all of it was handed to the
-// connection. They call the hooks GetConn and WroteRequest of an [httptrace.ClientTrace] in ctx, as net/http does: sinks of
-// other protocols call them.
+// Encoded says that a batch is encoded and is now written to a drain's address, and Written that
+// all of it was handed to the connection. They call the hooks GetConn and WroteRequest of an
+// [httptrace.ClientTrace] in ctx, as net/http does: sinks of other protocols call them.
 func Encoded(ctx context.Context, address string) {
 	if hooks := httptrace.ContextClientTrace(ctx); hooks != nil && hooks.GetConn != nil {
 		hooks.GetConn(address)

@@ -216,7 +216,8 @@ func (r *auditReport) print() error {
 
 func yesNo(is bool) string { return map[bool]string{true: "yes", false: "no"}[is] }
 
-// findingLine tells one finding: what, which records, where in the session and in the copy, and why.
+// findingLine tells one finding: what, which records, where in the session and in the copy, and
+// why.
 func findingLine(f audit.Finding) string {
 	var b strings.Builder
 	b.WriteString(strings.ReplaceAll(string(f.Kind), "_", " "))
@@ -275,7 +276,8 @@ func (a *auditing) configuredKeys() (set identity.KeySet, err error) {
 	return identity.ParseKeySet(data)
 }
 
-// fetchKeys fetches the key set. Who could change it on the way could sign: it comes by TLS, or from this machine.
+// fetchKeys fetches the key set. Who could change it on the way could sign: it comes by TLS, or
+// from this machine.
 func (a *auditing) fetchKeys(ctx context.Context) (set identity.KeySet, err error) {
 	u, err := url.Parse(a.jwks)
 	if err != nil {
@@ -292,7 +294,8 @@ func (a *auditing) fetchKeys(ctx context.Context) (set identity.KeySet, err erro
 	return identity.FetchKeySet(ctx, &http.Client{Transport: transport}, a.jwks)
 }
 
-// runs says whether a session still runs. It asks the ttydrain whose stream is read, or of which the configuration was given.
+// runs says whether a session still runs. It asks the ttydrain whose stream is read, or of which
+// the configuration was given.
 func (a *auditing) runs(ctx context.Context) func(operation string) bool {
 	if !a.isStream() && !a.configured {
 		return nil

@@ -49,8 +49,9 @@ func newCheckCommand() *cobra.Command {
 	return c
 }
 
-// warnOfProxies tells of a proxy for drains that can't be used. It is in the environment, which can be another one where
-// ttydrain serves, and so no mistake of the configuration. What the variables hold can be a password, and is not told.
+// warnOfProxies tells of a proxy for drains that can't be used. It is in the environment, which can
+// be another one where ttydrain serves, and so no mistake of the configuration. What the variables
+// hold can be a password, and is not told.
 func warnOfProxies(c *config.Config) {
 	schemes := make(map[string]bool) // of the drains' addresses
 	for _, d := range c.Drains {
@@ -101,8 +102,8 @@ func warnOfConsumers(ctx context.Context, c *config.Config) {
 	}
 }
 
-// isProxy says whether an address is one that net/http can use: a URL, or a host with or without a port. Of others it makes
-// what nobody meant, or ignores them without a word.
+// isProxy says whether an address is one that net/http can use: a URL, or a host with or without a
+// port. Of others it makes what nobody meant, or ignores them without a word.
 func isProxy(address string) bool {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
@@ -134,7 +135,8 @@ func loadConfigFiles(path string) (*config.Config, config.Files, error) {
 	return c, files, err
 }
 
-// probeAll asks the Docker daemon where an app uses it, goes the way to each drain, writes no record, and tells the steps.
+// probeAll asks the Docker daemon where an app uses it, goes the way to each drain, writes no
+// record, and tells the steps.
 func probeAll(ctx context.Context, c *config.Config) error {
 	failed, err := probeContainers(ctx, c)
 	if err != nil {

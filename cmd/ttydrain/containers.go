@@ -31,7 +31,8 @@ func appContainer(a *config.App) session.Container {
 	return session.Container{Image: a.Image, From: a.FromContainer, Pull: a.Pull == "missing", User: a.User}
 }
 
-// probeContainers asks the Docker daemon whether it is there, with what the apps need of it, tells how it went, and gives how many failed.
+// probeContainers asks the Docker daemon whether it is there, with what the apps need of it, tells
+// how it went, and gives how many failed.
 func probeContainers(ctx context.Context, c *config.Config) (failed int, err error) {
 	if !c.UsesRuntime(config.RuntimeDocker) {
 		return 0, nil

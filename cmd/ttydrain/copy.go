@@ -127,8 +127,8 @@ func (f *copyFlags) search(progress replay.Progress) (*replay.Search, error) {
 // progressEvery is how often progress is shown.
 const progressEvery = 200 * time.Millisecond
 
-// showProgress shows on standard error how far reading has come, where that is a terminal; otherwise it does nothing. done
-// takes the line away.
+// showProgress shows on standard error how far reading has come, where that is a terminal;
+// otherwise it does nothing. done takes the line away.
 func showProgress(doing string) (progress replay.Progress, done func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) || os.Getenv("TERM") == "dumb" {
 		return nil, func() {}

@@ -192,7 +192,8 @@ func TestSyslogPresetGolden(t *testing.T) {
 	}
 }
 
-// TestPresetLimits: many records go in requests as large as may be, and what is too large alone is told or marked.
+// TestPresetLimits: many records go in requests as large as may be, and what is too large alone is
+// told or marked.
 func TestPresetLimits(t *testing.T) {
 	t.Parallel()
 	for _, preset := range httpsPresets {
@@ -274,7 +275,8 @@ func TestLogDNALongLine(t *testing.T) {
 	}
 }
 
-// TestPresetSecrets: no key, no token and no URL that is a secret gets into an error, whatever happens.
+// TestPresetSecrets: no key, no token and no URL that is a secret gets into an error, whatever
+// happens.
 func TestPresetSecrets(t *testing.T) {
 	var settings []string
 	for _, preset := range httpsPresets {

@@ -20,7 +20,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// secretOfPreset is in every key, token and URL of these tests, so that one which is printed is found.
+// secretOfPreset is in every key, token and URL of these tests, so that one which is printed is
+// found.
 const secretOfPreset = "hunter2"
 
 // An httpsPreset is a preset and what its provider's API takes.

@@ -38,8 +38,8 @@ func awaitAuditRuns(t testing.TB, v *server, operation string) {
 	})
 }
 
-// auditCopies audits every copy of a session that has ended: each is complete and intact, and a copy of one of them in which a
-// record is missing is not.
+// auditCopies audits every copy of a session that has ended: each is complete and intact, and a
+// copy of one of them in which a record is missing is not.
 func auditCopies(t testing.TB, v *server, drains []*destination, operation string) {
 	t.Helper()
 	lines := auditIntact(t, v, drains, operation)

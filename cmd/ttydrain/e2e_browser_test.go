@@ -73,7 +73,8 @@ func (b *browser) heard(event any) {
 	}
 }
 
-// quiet fails where something went wrong in the browser since it was asked last, or another host was asked for something.
+// quiet fails where something went wrong in the browser since it was asked last, or another host
+// was asked for something.
 func (b *browser) quiet(when, host string) {
 	b.t.Helper()
 	b.mu.Lock()
@@ -189,8 +190,8 @@ func (b *browser) scheme(name string) {
 	}
 }
 
-// picture takes a picture of what is in sight, for the folder that TTYDRAIN_SCREENSHOTS names; without it, it only sees that
-// there is one.
+// picture takes a picture of what is in sight, for the folder that TTYDRAIN_SCREENSHOTS names;
+// without it, it only sees that there is one.
 func (b *browser) picture(name string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestParamiko opens sessions with paramiko: commands, input, a terminal, exit statuses, and a client that goes away.
+// TestParamiko opens sessions with paramiko: commands, input, a terminal, exit statuses, and a
+// client that goes away.
 func TestParamiko(t *testing.T) {
 	t.Parallel()
 	python := need(t, "python3")
@@ -78,8 +79,8 @@ func TestDropbear(t *testing.T) {
 	v.goesAway(cmd, mark, &stderr)
 }
 
-// goesAway starts a client, kills it when its session has started a daemon with the mark, and waits until that is gone
-// and the session is recorded as one whose client went away.
+// goesAway starts a client, kills it when its session has started a daemon with the mark, and waits
+// until that is gone and the session is recorded as one whose client went away.
 func (v *server) goesAway(cmd *exec.Cmd, mark string, stderr *output) {
 	t := v.site.t
 	t.Helper()

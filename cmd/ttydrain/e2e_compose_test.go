@@ -110,8 +110,8 @@ func instructions(t *testing.T, file string, words ...string) (found []string) {
 	return found
 }
 
-// composeProgram is the path of a static binary. It is linked of what is compiled for other tests already: compiling it as the
-// Dockerfile does, without the C library, takes minutes.
+// composeProgram is the path of a static binary. It is linked of what is compiled for other tests
+// already: compiling it as the Dockerfile does, without the C library, takes minutes.
 func composeProgram(t *testing.T, name string) string {
 	t.Helper()
 	programs.static.once.Do(func() {
@@ -166,7 +166,8 @@ func (c *composition) healthy(service string, wants int) (all []container.Inspec
 	return all
 }
 
-// ssh is OpenSSH's client in the network of a gateway, where its port is not published to another address.
+// ssh is OpenSSH's client in the network of a gateway, where its port is not published to another
+// address.
 func (c *composition) ssh(gateway string, args ...string) *exec.Cmd {
 	c.t.Helper()
 	data, err := os.ReadFile(filepath.Join(c.site.dir, "keys", "host_key"))
@@ -216,8 +217,8 @@ func (c *composition) transcript(operation string) *transcript {
 	return transcriptOf(c.t, "audit", records, operation, true)
 }
 
-// command runs a command in a session, and finds exactly what it showed in rsyslog's file. While NATS chooses new leaders no
-// session begins, and the person tries again.
+// command runs a command in a session, and finds exactly what it showed in rsyslog's file. While
+// NATS chooses new leaders no session begins, and the person tries again.
 func (c *composition) command(gateway, command string) string {
 	c.t.Helper()
 	var got result
@@ -241,8 +242,8 @@ func (c *composition) crash(container container.InspectResponse) {
 	}
 }
 
-// TestCompose runs docker-compose.yml as it is, without Elasticsearch and Kibana: images, keys, and sessions that arrive, before one
-// container of each role is killed, meanwhile and after it.
+// TestCompose runs docker-compose.yml as it is, without Elasticsearch and Kibana: images, keys, and
+// sessions that arrive, before one container of each role is killed, meanwhile and after it.
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	c := newComposition(t)
@@ -313,7 +314,8 @@ func TestCompose(t *testing.T) {
 	if got := c.command("gateway-1", "echo at the first; hostname"); !strings.HasPrefix(got, "at the first\n") || strings.Contains(got, "ttydrain-web") {
 		t.Errorf("shown: %q", got)
 	}
-	// A session is none of the containers that Compose counts: it stays when everything is brought up again.
+	// A session is none of the containers that Compose counts: it stays when everything is brought up
+	// again.
 	shell := inTerminal(t, c.ssh("gateway-2"))
 	shell.expect("# ")
 	c.do("up", "-d", "--no-build", "gateway-1", "gateway-2", "enrich", "router", "web", "rsyslog")

@@ -45,9 +45,10 @@ func refusingDrain(t testing.TB, name string, status int, body string, texts ...
 	return fmt.Sprintf("{name: %s, type: https, url: %q, ca_file: %q}", name, s.URL+"/logs", ca)
 }
 
-// TestConsole goes through the console in a Chromium: it logs in, replays a session, watches another one live and ends it, sees a
-// drain that fails, pauses, resumes and tests it, and looks at dead letters. All of it is at a desktop's and a phone's size, light
-// and dark; some of it with the keyboard alone.
+// TestConsole goes through the console in a Chromium: it logs in, replays a session, watches
+// another one live and ends it, sees a drain that fails, pauses, resumes and tests it, and looks at
+// dead letters. All of it is at a desktop's and a phone's size, light and dark; some of it with the
+// keyboard alone.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
@@ -59,7 +60,8 @@ func TestConsole(t *testing.T) {
 	host := v.admin
 	at := "http://" + host + "/console/"
 
-	// A session of the past, with colours, a character of three bytes and one of four, a progress bar and another size.
+	// A session of the past, with colours, a character of three bytes and one of four, a progress bar
+	// and another size.
 	past := inTerminal(t, v.openssh(site.key, "web@127.0.0.1"))
 	past.expect(prompt)
 	past.do(`printf '\033[1;32mall green\033[0m – ✓ 𝟙\n'; for i in 1 2 3; do printf '\rmigrating %d/3' $i; sleep 0.1; done; echo`)

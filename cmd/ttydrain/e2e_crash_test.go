@@ -43,8 +43,8 @@ func (w *watcher) len() int {
 	return len(w.shown)
 }
 
-// TestCrash kills serve at random moments under load, and holds every byte that any client displayed
-// against what the drains have in the end.
+// TestCrash kills serve at random moments under load, and holds every byte that any client
+// displayed against what the drains have in the end.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(20, 26))
@@ -77,7 +77,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// showMuch opens three sessions that show more and more, until serve is killed, which ends the group.
+// showMuch opens three sessions that show more and more, until serve is killed, which ends the
+// group.
 func (v *server) showMuch() (watchers []*watcher, clients *sync.WaitGroup) {
 	clients = new(sync.WaitGroup)
 	for range 3 {
@@ -108,7 +109,8 @@ func displayedBy(t *testing.T, watchers []*watcher, displayed map[string][]byte)
 	}
 }
 
-// mustHave waits until drains have the ends of sessions that were cut short, and holds what these displayed against what the drains have.
+// mustHave waits until drains have the ends of sessions that were cut short, and holds what these
+// displayed against what the drains have.
 func mustHave(t *testing.T, drains []*destination, displayed map[string][]byte) {
 	t.Helper()
 	for _, d := range drains {

@@ -26,10 +26,12 @@ const (
 	crowdBoth = `i=0; while :; do for k in 1 2 3 4 5; do echo "line $((i++)) that somebody has seen, größe"; done; echo "error $i" >&2; read -rt 0.25; done`
 )
 
-// notRecorded is what the gateway tells at the end, and does not record, where nothing can be recorded.
+// notRecorded is what the gateway tells at the end, and does not record, where nothing can be
+// recorded.
 var notRecorded = regexp.MustCompile(`\r\nttydrain: this session was ended, since what it shows can't be recorded now[^\r\n]*\r\n$`)
 
-// A crowd is people who open one session after the other, whatever happens, and keep what they have seen.
+// A crowd is people who open one session after the other, whatever happens, and keep what they have
+// seen.
 type crowd struct {
 	site   *site
 	signer ssh.Signer
@@ -48,8 +50,8 @@ type seen struct {
 	told           bool // that it can't be recorded
 }
 
-// forACrowd lets as many sessions run as any plan has: those that can't be recorded, or whose gateway was killed, count for up to
-// a minute more, in which each of the people opens others.
+// forACrowd lets as many sessions run as any plan has: those that can't be recorded, or whose
+// gateway was killed, count for up to a minute more, in which each of the people opens others.
 func (s *site) forACrowd() {
 	s.t.Helper()
 	s.edit("plan: growth", "plan: enterprise")
@@ -147,8 +149,8 @@ func (c *crowd) lines() (n int) {
 	return n
 }
 
-// awaitEnds waits for the ends, at a drain, of the sessions that ended since they could not be recorded: their gateway
-// records that later, by itself.
+// awaitEnds waits for the ends, at a drain, of the sessions that ended since they could not be
+// recorded: their gateway records that later, by itself.
 func (c *crowd) awaitEnds(d *destination) {
 	t := c.site.t
 	t.Helper()
@@ -208,9 +210,10 @@ func (c *crowd) tell(all map[string]*seen) {
 	c.site.t.Logf("%d sessions were seen, %d bytes; %d ended since they could not be recorded", len(all), c.shown(), told)
 }
 
-// check holds what was seen against what a drain has in the end, which it waits for: every byte that was seen, in
-// order, of whole sessions. once says that the drain has each record once. gaps says that there may be some, which are of
-// what nobody has seen: it was on its way to the stream, and what came behind it was stored.
+// check holds what was seen against what a drain has in the end, which it waits for: every byte
+// that was seen, in order, of whole sessions. once says that the drain has each record once. gaps
+// says that there may be some, which are of what nobody has seen: it was on its way to the stream,
+// and what came behind it was stored.
 func (c *crowd) check(t *testing.T, d *destination, all map[string]*seen, once, gaps bool) {
 	t.Helper()
 	d.awaitEnds(t, slices.Collect(maps.Keys(all))...)

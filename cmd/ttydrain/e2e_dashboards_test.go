@@ -20,7 +20,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// laterElasticsearchDrain is a drain to a real node, at an address at which nothing listens before start.
+// laterElasticsearchDrain is a drain to a real node, at an address at which nothing listens before
+// start.
 func laterElasticsearchDrain(t testing.TB, name string) (d *destination, start func()) {
 	t.Helper()
 	node := nodes.Node(t, estest.Options{Security: true})
@@ -47,8 +48,9 @@ func laterElasticsearchDrain(t testing.TB, name string) (d *destination, start f
 	}
 }
 
-// peopleOfDashboards gives a site's configuration what sessions of many kinds need: the user Bob, whose key is the result,
-// and two more stacks with an app each. On the stack brief sessions last for three seconds.
+// peopleOfDashboards gives a site's configuration what sessions of many kinds need: the user Bob,
+// whose key is the result, and two more stacks with an app each. On the stack brief sessions last
+// for three seconds.
 func (s *site) peopleOfDashboards() (bob string) {
 	s.edit("apps: [web]}\n", "apps: [web, brief]}\n  - {id: u-2, name: Bob Babbage, email: bob@example.com, authorized_keys: [./bob.pub], apps: [api, jobs]}\n")
 	s.edit("stacks:\n", "stacks:\n  - {name: batch, plan: growth, session_duration: 1m}\n  - {name: brief, plan: growth, session_duration: 3s}\n")
@@ -56,9 +58,9 @@ func (s *site) peopleOfDashboards() (bob string) {
 	return s.newKey("bob")
 }
 
-// checkDashboards runs sessions of all kinds, and then every query of the dashboards that ttydrain prints against the
-// Elasticsearch of a drain, which misses all of one session, and has another of which before is the operation. What
-// each panel shows is held against what the drain up got.
+// checkDashboards runs sessions of all kinds, and then every query of the dashboards that ttydrain
+// prints against the Elasticsearch of a drain, which misses all of one session, and has another of
+// which before is the operation. What each panel shows is held against what the drain up got.
 func (v *server) checkDashboards(t *testing.T, bob string, search, up *destination, missed, before string) {
 	t.Helper()
 	operations := []string{before}

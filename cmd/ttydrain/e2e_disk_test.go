@@ -16,8 +16,8 @@ import (
 // noRoom is how what a person sees ends whose session can't be recorded any more.
 const noRoom = "\r\nttydrain: this session was ended: there is no room left to record what it shows; its operators have to make room, then try again\r\n"
 
-// TestDiskFills: sessions end with the message when the store's disk is full. What was displayed is in the drains, to the
-// byte; and when there is room again, everything goes on.
+// TestDiskFills: sessions end with the message when the store's disk is full. What was displayed is
+// in the drains, to the byte; and when there is room again, everything goes on.
 func TestDiskFills(t *testing.T) {
 	t.Parallel()
 	const aLittle = 128 << 10

@@ -41,8 +41,9 @@ func sessionContainers(t *testing.T, d *dockertest.Daemon) []string {
 	return ids
 }
 
-// TestDocker is a person's sessions in containers that are configured like the app's, with OpenSSH's client, which is at the other end
-// of a wire. Who the person is can be said by a token, too, whose issuer's keys are in a file.
+// TestDocker is a person's sessions in containers that are configured like the app's, with
+// OpenSSH's client, which is at the other end of a wire. Who the person is can be said by a token,
+// too, whose issuer's keys are in a file.
 func TestDocker(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh")
@@ -124,7 +125,8 @@ func TestDocker(t *testing.T) {
 		t.Errorf("of an image: %+v", got)
 	}
 
-	// A token says who it is, and goes no further; the container that it opens is what it should be, and nothing more.
+	// A token says who it is, and goes no further; the container that it opens is what it should be,
+	// and nothing more.
 	with := func(token string, args ...string) *exec.Cmd {
 		cmd := v.openssh(site.key, append([]string{"-o", "SendEnv=ACCESS_TOKEN"}, args...)...)
 		cmd.Env = append(cmd.Env, "ACCESS_TOKEN="+token)
@@ -166,7 +168,8 @@ func TestDocker(t *testing.T) {
 		issuer.mustNotBeIn(place)
 	}
 
-	// A client that goes away takes its session with it, and so does one whose network vanishes, which nobody is told of.
+	// A client that goes away takes its session with it, and so does one whose network vanishes, which
+	// nobody is told of.
 	for _, away := range []struct {
 		how    string
 		client func(*exec.Cmd) *exec.Cmd

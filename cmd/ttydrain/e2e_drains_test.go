@@ -26,13 +26,15 @@ type destination struct {
 	exact bool   // it gets the exact bytes
 	// dataStream is that of a drain to Elasticsearch.
 	dataStream string
-	// arrived gives all records so far, in the order of their arrival where the server has one. Of records
-	// that the server has and is still writing to its file, it waits for as many as are wanted.
+	// arrived gives all records so far, in the order of their arrival where the server has one. Of
+	// records that the server has and is still writing to its file, it waits for as many as are
+	// wanted.
 	arrived func(t testing.TB, want int) []record
 	// ends gives the operations whose ends have arrived, and count how many records have, or more.
 	ends  func(t testing.TB) map[string]bool
 	count func(t testing.TB) int
-	// url is where an Elasticsearch drain's data stream can be read, with the API key that reader makes; "" for other drains.
+	// url is where an Elasticsearch drain's data stream can be read, with the API key that reader
+	// makes; "" for other drains.
 	url    string
 	reader func(t testing.TB) (key string)
 }
@@ -116,7 +118,8 @@ func endsOf(records []record) map[string]bool {
 	return ended
 }
 
-// httpsDrain is a drain to an HTTPS receiver, which is up until the test ends. settings are for the entry.
+// httpsDrain is a drain to an HTTPS receiver, which is up until the test ends. settings are for the
+// entry.
 func httpsDrain(t testing.TB, name, settings string) *destination {
 	t.Helper()
 	d, start := laterHTTPSDrain(t, name, "127.0.0.1:0", t.TempDir(), settings)
@@ -320,8 +323,9 @@ func parseMessage(t testing.TB, drain, token string, parts *messageParts, m sysl
 	return r, true
 }
 
-// allDrains is one drain of each kind: JSON and compressed NDJSON over HTTPS, Elasticsearch, rsyslog
-// with the exact bytes, and syslog-ng; the latter three as far as there are such servers here.
+// allDrains is one drain of each kind: JSON and compressed NDJSON over HTTPS, Elasticsearch,
+// rsyslog with the exact bytes, and syslog-ng; the latter three as far as there are such servers
+// here.
 func allDrains(t *testing.T) []*destination {
 	t.Helper()
 	return slices.Concat(
@@ -349,8 +353,8 @@ func rsyslogDrain(t testing.TB, name string) *destination {
 	return syslogDrain(t, name, syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true}), true)
 }
 
-// ifThere makes a drain to a server. Where the server is absent, and may be, the test goes on with the
-// other drains, and a subtest with the drain's name is skipped in place of the test.
+// ifThere makes a drain to a server. Where the server is absent, and may be, the test goes on with
+// the other drains, and a subtest with the drain's name is skipped in place of the test.
 func ifThere(t *testing.T, name string, make func(testing.TB, string) *destination) (drains []*destination) {
 	t.Helper()
 	s := &skipping{TB: t}

@@ -137,8 +137,8 @@ func newGate(t testing.TB, authority *sinktest.Authority, d *destination) *gate 
 	return g
 }
 
-// present makes the gate show a certificate of that age and for that host, on new connections, which
-// all are from now on.
+// present makes the gate show a certificate of that age and for that host, on new connections,
+// which all are from now on.
 func (g *gate) present(age certificateAge, host string) {
 	g.t.Helper()
 	pair, err := tls.LoadX509KeyPair(g.authority.Issue(g.t, age.until(), host))
@@ -153,7 +153,8 @@ func (g *gate) present(age certificateAge, host string) {
 	}
 }
 
-// rely makes the gate's certificate, and from now on those that it requires of clients, be of an authority.
+// rely makes the gate's certificate, and from now on those that it requires of clients, be of an
+// authority.
 func (g *gate) rely(authority *sinktest.Authority) {
 	g.t.Helper()
 	g.mu.Lock()
@@ -162,8 +163,8 @@ func (g *gate) rely(authority *sinktest.Authority) {
 	g.present(valid, "127.0.0.1")
 }
 
-// answer makes the gate refuse what refuse says, which it does by writing an answer of its own; nil refuses
-// nothing.
+// answer makes the gate refuse what refuse says, which it does by writing an answer of its own; nil
+// refuses nothing.
 func (g *gate) answer(refuse func(w http.ResponseWriter, body []byte) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

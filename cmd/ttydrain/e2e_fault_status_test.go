@@ -48,8 +48,8 @@ func (m *meter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// load has the session show a few lines at a time, as fast as they are displayed, until enough is closed.
-// In the end there are faultLines at least.
+// load has the session show a few lines at a time, as fast as they are displayed, until enough is
+// closed. In the end there are faultLines at least.
 func (s *faultSession) load(enough <-chan struct{}) {
 	asked := int64(0)
 	for more := int64(5); ; {
@@ -116,7 +116,8 @@ type steadySession struct {
 	watched sync.WaitGroup
 }
 
-// openSteadySession opens one, and watches how many of its lines are not in an inbox yet, until the session is ended.
+// openSteadySession opens one, and watches how many of its lines are not in an inbox yet, until the
+// session is ended.
 func (v *server) openSteadySession(b *inbox) *steadySession {
 	t := v.site.t
 	t.Helper()
@@ -162,7 +163,8 @@ func (s *steadySession) end(t testing.TB) *faultSession {
 	return s.faultSession
 }
 
-// lines counts the lines of an operation among the records from one on, and gives the number of the next record.
+// lines counts the lines of an operation among the records from one on, and gives the number of the
+// next record.
 func (b *inbox) lines(operation string, from int64) (lines, next int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -279,8 +281,8 @@ func (v *server) deadLetters(drain string) []record {
 	return records
 }
 
-// mustBeInOrder says that no record came before the one before it. letters are records that a drain did
-// not take.
+// mustBeInOrder says that no record came before the one before it. letters are records that a drain
+// did not take.
 func mustBeInOrder(t testing.TB, f fault, arrived, letters []record) {
 	t.Helper()
 	type identity struct {

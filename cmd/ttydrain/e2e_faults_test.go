@@ -30,8 +30,8 @@ type fault struct {
 	state, says string
 	// lift ends it; nil for one that does not end, and which the drain gets by with.
 	lift func()
-	// operate says that an operator pauses and resumes the drain when the fault is lifted. What somebody
-	// has to repair is tried again after up to two minutes: this is how not to wait for it.
+	// operate says that an operator pauses and resumes the drain when the fault is lifted. What
+	// somebody has to repair is tried again after up to two minutes: this is how not to wait for it.
 	operate bool
 	// picky says that poison records become dead letters.
 	picky bool
@@ -43,21 +43,24 @@ type fault struct {
 
 var outage = flag.Duration("outage", 5*time.Minute, "how long TestFaults has a drain answer every request with 500")
 
-// mostLag is how many records of a steady session the good drain may be behind while others fail. It gets ten a second.
+// mostLag is how many records of a steady session the good drain may be behind while others fail.
+// It gets ten a second.
 const mostLag = 100
 
 const (
 	// faultMark is in what sessions under load show, and in no message of ttydrain.
 	faultMark = "of a session under load"
-	// faultLines are those of each session, or more. One in a thousand is poison, the first of them the 500th.
+	// faultLines are those of each session, or more. One in a thousand is poison, the first of them
+	// the 500th.
 	faultLines = 1000
 	// faultCommand shows as many lines as a line of its input says, again and again.
 	faultCommand = `k=0; while read -r n; do for ((i = 0; i < n; i++)); do k=$((k + 1))
 		if ((k % 1000 == 500)); then echo "poi""son $k ` + faultMark + `"; else echo "line $k ` + faultMark + `, größe"; fi; done; done`
 )
 
-// TestFaults has one drain for each way to fail, beside a good one. Most fail at once, while there are many sessions;
-// one fails for five minutes. A steady session goes on all the time, in which the good drain may not fall behind.
+// TestFaults has one drain for each way to fail, beside a good one. Most fail at once, while there
+// are many sessions; one fails for five minutes. A steady session goes on all the time, in which
+// the good drain may not fall behind.
 func TestFaults(t *testing.T) {
 	node := estest.Start(t, estest.Options{Security: true}) // first: what is absent is told before anything is started
 	inbox := startTokenReceiver(t, "a-token")
@@ -104,8 +107,9 @@ func TestFaults(t *testing.T) {
 	mustNotTell(t, "serve's log", v.log.String())
 }
 
-// fail has drains fail at once while there are sessions, which it gives: the good one has all of them while the faults
-// last, each other tells what is wrong with it, and when that is over it catches up by itself.
+// fail has drains fail at once while there are sessions, which it gives: the good one has all of
+// them while the faults last, each other tells what is wrong with it, and when that is over it
+// catches up by itself.
 func (v *server) fail(t *testing.T, good *destination, faults []fault) []*faultSession {
 	for _, f := range faults {
 		f.impose()
@@ -145,7 +149,8 @@ func (v *server) lift(t *testing.T, f fault) {
 	}
 }
 
-// mustCatchUp says that drains get all of the sessions now, but for the records that some of them reject.
+// mustCatchUp says that drains get all of the sessions now, but for the records that some of them
+// reject.
 func (v *server) mustCatchUp(t *testing.T, faults []fault, sessions []*faultSession, rejects int) {
 	for _, f := range faults {
 		t.Run(f.drain.name, func(t *testing.T) {
@@ -171,8 +176,8 @@ func (v *server) mustCatchUp(t *testing.T, faults []fault, sessions []*faultSess
 	}
 }
 
-// faultSessions are sessions that have ended, and had shown lines all along what is to be done during them.
-// rejects is how many of their lines are poison.
+// faultSessions are sessions that have ended, and had shown lines all along what is to be done
+// during them. rejects is how many of their lines are poison.
 func (v *server) faultSessions(t *testing.T, faults []fault) (sessions []*faultSession, rejects int) {
 	t.Helper()
 	enough := make(chan struct{})
@@ -296,8 +301,8 @@ func longFault(t *testing.T) fault {
 	}
 }
 
-// syslogFault is of a syslog server that is restarted under load. At the end of it, it hangs, with what its
-// kernel has for it, and is killed.
+// syslogFault is of a syslog server that is restarted under load. At the end of it, it hangs, with
+// what its kernel has for it, and is killed.
 func syslogFault(t *testing.T) fault {
 	s := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
 	d := syslogDrain(t, "log", s, true)
@@ -336,7 +341,8 @@ func blockFault(t *testing.T, node *estest.Node) fault {
 	}
 }
 
-// killFault is of an Elasticsearch that is killed when it has done a bulk request and not answered it.
+// killFault is of an Elasticsearch that is killed when it has done a bulk request and not answered
+// it.
 func killFault(t *testing.T, node *estest.Node) fault {
 	d := elasticsearchDrainAt(t, "killed", node, ", timeout: 5s")
 	w := newWire(t, d)

@@ -39,7 +39,8 @@ func (s *site) keys(command string) (keys []listedKey) {
 	return keys
 }
 
-// TestKeysRotate rotates the signing key of a serve that runs: what comes then has the new one, and PyJWT verifies both.
+// TestKeysRotate rotates the signing key of a serve that runs: what comes then has the new one, and
+// PyJWT verifies both.
 func TestKeysRotate(t *testing.T) {
 	t.Parallel()
 	python := need(t, "python3")

@@ -20,8 +20,9 @@ var (
 // killEvery is the mean time between two kills of parts of one kind.
 const killEvery = 7 * time.Second
 
-// TestKills kills the gateways, the enrichers, the routers and the NATS server, each apart, at random moments while
-// people work, and holds every byte that any of them has seen against what the drains have in the end.
+// TestKills kills the gateways, the enrichers, the routers and the NATS server, each apart, at
+// random moments while people work, and holds every byte that any of them has seen against what the
+// drains have in the end.
 func TestKills(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh")

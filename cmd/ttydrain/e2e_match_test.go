@@ -15,8 +15,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestMatch: what a drain gets is chosen by the filter of its consumer, so that NATS sends it nothing else. A match that changes
-// holds from the next record on. A drain without ephemeral sessions has no consumer at all.
+// TestMatch: what a drain gets is chosen by the filter of its consumer, so that NATS sends it
+// nothing else. A match that changes holds from the next record on. A drain without ephemeral
+// sessions has no consumer at all.
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	all, some, none := httpsDrain(t, "all", ", format: ndjson"), httpsDrain(t, "some", ", format: ndjson, match: {apps: [web], stacks: [default]}"),
@@ -26,7 +27,8 @@ func TestMatch(t *testing.T) {
 	site.apply()
 	gateway, _ := site.role("gateway"), site.role("enrich")
 	router := site.role("router")
-	// reads says by which filters LOGS is read, each by one consumer in each partition, and how many messages those were sent.
+	// reads says by which filters LOGS is read, each by one consumer in each partition, and how many
+	// messages those were sent.
 	reads := func() (filters []string, sent map[string]uint64) {
 		info, err := nats.Jsz(&natsserver.JSzOptions{Accounts: true, Streams: true, Consumer: true, Config: true})
 		if err != nil {
@@ -94,8 +96,9 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestAgreements: a configuration that would send what may be health information to a drain without the agreement is refused at the line, at
-// the start and at a reload; a session of a stack with phi goes to those alone that have it.
+// TestAgreements: a configuration that would send what may be health information to a drain without
+// the agreement is refused at the line, at the start and at a reload; a session of a stack with phi
+// goes to those alone that have it.
 func TestAgreements(t *testing.T) {
 	t.Parallel()
 	agreed, other := httpsDrain(t, "agreed", ", format: ndjson, agreements: [baa]"), httpsDrain(t, "other", ", format: ndjson, match: {apps: [api]}")

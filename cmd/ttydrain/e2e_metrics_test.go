@@ -51,8 +51,9 @@ func describe(f *dto.MetricFamily) string {
 // metricNames are the names of ttydrain's metrics, of which a histogram has three kinds of series.
 var metricNames = regexp.MustCompile(`\bttydrain_[a-z0-9_]+`)
 
-// TestMetrics: what README.md, the alerts and the dashboards say of the metrics is what a server tells that has served a session, the
-// numbers are those of the session, and Prometheus has nothing to say against them.
+// TestMetrics: what README.md, the alerts and the dashboards say of the metrics is what a server
+// tells that has served a session, the numbers are those of the session, and Prometheus has nothing
+// to say against them.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	drain := httpsDrain(t, "siem", ", format: ndjson")
@@ -162,7 +163,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// mustHaveTraced holds that every record's way is in the traces, from the terminal to the drain's word.
+// mustHaveTraced holds that every record's way is in the traces, from the terminal to the drain's
+// word.
 func mustHaveTraced(t *testing.T, c *tracingtest.Collector, operation string, records int) {
 	t.Helper()
 	byID := make(map[string]tracingtest.Span)

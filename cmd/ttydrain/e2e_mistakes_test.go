@@ -154,7 +154,8 @@ func TestCheckConnect(t *testing.T) {
 	}
 }
 
-// TestCheckWarnsOfProxies: a proxy that can't be used is told, without what the environment has, which can be a password.
+// TestCheckWarnsOfProxies: a proxy that can't be used is told, without what the environment has,
+// which can be a password.
 func TestCheckWarnsOfProxies(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, withDrains(`{name: siem, type: https, url: "https://logs.example.com/"}`,
@@ -181,8 +182,8 @@ func TestCheckWarnsOfProxies(t *testing.T) {
 	}
 }
 
-// TestRequire: what the host does not have for its sandboxes is told at the start, once each, with what to do; where it is
-// required, nothing starts.
+// TestRequire: what the host does not have for its sandboxes is told at the start, once each, with
+// what to do; where it is required, nothing starts.
 func TestRequire(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, withoutRaces)

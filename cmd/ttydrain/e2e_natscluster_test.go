@@ -18,8 +18,8 @@ import (
 // cutFor is how long TestNATSCluster's network is cut.
 const cutFor = 10 * time.Second
 
-// A natsCluster is three NATS servers, each a process, with a network between them, and between them and everybody
-// else, that can be cut.
+// A natsCluster is three NATS servers, each a process, with a network between them, and between
+// them and everybody else, that can be cut.
 type natsCluster struct {
 	t       testing.TB
 	servers [3]*part
@@ -48,7 +48,8 @@ func startNATSCluster(t *testing.T) *natsCluster {
 				routes = append(routes, "nats://route:route-password@"+p.Address())
 			}
 		}
-		// Servers tell each other, and clients, of the addresses of all: here there is no way around the proxies.
+		// Servers tell each other, and clients, of the addresses of all: here there is no way around the
+		// proxies.
 		settings := fmt.Sprintf("server_name: server-%d\nhttp: %q\nclient_advertise: %q\n"+
 			"cluster { name: test, listen: %q, advertise: %q, no_advertise: true, authorization { user: route, password: route-password }, routes: [%s] }",
 			i, c.monitor[i], c.clients[i].Address(), cluster[i], advertised.Address(), strings.Join(routes, ", "))
@@ -112,8 +113,8 @@ func (c *natsCluster) killLeader(stream string) {
 	c.servers[i].kill()
 }
 
-// cut passes nothing on between the servers any more and, where clients says so, between them and everybody else,
-// for some time, in which nobody sees anything. Then there are new connections.
+// cut passes nothing on between the servers any more and, where clients says so, between them and
+// everybody else, for some time, in which nobody sees anything. Then there are new connections.
 func (c *natsCluster) cut(t *testing.T, people *crowd, clients bool) {
 	t.Helper()
 	all := c.routes[0]
@@ -136,8 +137,9 @@ func (c *natsCluster) cut(t *testing.T, people *crowd, clients bool) {
 	}
 }
 
-// TestNATSCluster runs the parts of ttydrain on a NATS cluster whose leaders are killed and whose network is cut while
-// people work: nothing that anybody has seen is lost, and everything goes on by itself.
+// TestNATSCluster runs the parts of ttydrain on a NATS cluster whose leaders are killed and whose
+// network is cut while people work: nothing that anybody has seen is lost, and everything goes on
+// by itself.
 func TestNATSCluster(t *testing.T) {
 	t.Parallel()
 	drains := []*destination{

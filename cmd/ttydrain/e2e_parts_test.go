@@ -18,7 +18,8 @@ func natsProgram(t testing.TB) string {
 	return programs.nats.build(t, "nats-server", "github.com/nats-io/nats-server/v2")
 }
 
-// natsConfig is the configuration of a NATS server that keeps what it acknowledges, with more of its settings.
+// natsConfig is the configuration of a NATS server that keeps what it acknowledges, with more of
+// its settings.
 func natsConfig(t testing.TB, address, settings string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,7 +52,8 @@ func (s *site) text() string {
 	return string(text)
 }
 
-// A part is a process that is killed and started again with the same arguments. That it ends by itself is an error.
+// A part is a process that is killed and started again with the same arguments. That it ends by
+// itself is an error.
 type part struct {
 	t       testing.TB
 	name    string

@@ -8,8 +8,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
 )
 
-// TestPowerFails has the power fail while sessions show much: what any client displayed was on the disk before. Of what drains
-// have, nothing is gone, so that nothing else takes its place.
+// TestPowerFails has the power fail while sessions show much: what any client displayed was on the
+// disk before. Of what drains have, nothing is gone, so that nothing else takes its place.
 func TestPowerFails(t *testing.T) {
 	t.Parallel()
 	// When little was recorded, and when the streams have several files.

@@ -78,7 +78,8 @@ func (v *server) reload(result string, do func()) {
 	await(v.site.t, "for a reload with the result "+result, func() bool { return v.reloads(result) > before })
 }
 
-// hangup changes something and asks for a reload at once. The poll can be quicker: then the second load finds nothing new.
+// hangup changes something and asks for a reload at once. The poll can be quicker: then the second
+// load finds nothing new.
 func (v *server) hangup(result string, change func()) {
 	v.site.t.Helper()
 	v.reload(result, func() {
@@ -100,7 +101,8 @@ func (v *server) logged(message, attribute string) []string {
 	return values
 }
 
-// TestReload changes users and settings of a serve that runs: good ones are in force, bad ones are told and change nothing.
+// TestReload changes users and settings of a serve that runs: good ones are in force, bad ones are
+// told and change nothing.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	site := newSite(t)
@@ -156,7 +158,8 @@ func TestReload(t *testing.T) {
 	v.hangup(reloadOK, func() { site.edit("apps: [wbe]}", "apps: [web]}") })
 	successful(1)
 
-	// A setting that is read at the start alone: it is told, and the other changes don't come into force either.
+	// A setting that is read at the start alone: it is told, and the other changes don't come into
+	// force either.
 	v.hangup(reloadRefused, func() {
 		site.edit("admin: {listen: 127.0.0.1:0}", "admin: {listen: 127.0.0.1:1}")
 		site.edit("host_key: ./host_key", "host_key: ./another_key")
@@ -192,8 +195,8 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestReloadDrains moves a drain to another address in the middle of a session, and rotates the token of another
-// one, whose receiver takes the new one only.
+// TestReloadDrains moves a drain to another address in the middle of a session, and rotates the
+// token of another one, whose receiver takes the new one only.
 func TestReloadDrains(t *testing.T) {
 	t.Parallel()
 	const secret = "token.secret"
@@ -255,8 +258,8 @@ func TestReloadDrains(t *testing.T) {
 	}
 }
 
-// TestReloadCertificates has another authority sign the certificates of a drain and its client, and replaces the files while
-// the drain fails: it goes on by itself.
+// TestReloadCertificates has another authority sign the certificates of a drain and its client, and
+// replaces the files while the drain fails: it goes on by itself.
 func TestReloadCertificates(t *testing.T) {
 	t.Parallel()
 	before, after := sinktest.NewAuthority(t), sinktest.NewAuthority(t)

@@ -22,11 +22,11 @@ var reloads = flag.Int("reloads", 10_000, "how often TestReloads has the configu
 const (
 	// warmUp is after how many reloads everything is as large as it gets.
 	warmUp = 600
-	// mostLeft is how many goroutines or descriptors more there may be at the end, since not everything is at rest at
-	// once: much less than one for every hundred reloads.
+	// mostLeft is how many goroutines or descriptors more there may be at the end, since not
+	// everything is at rest at once: much less than one for every hundred reloads.
 	mostLeft = 25
-	// mostHeap is how many bytes more may be in use at the end, where the NATS server is another process: less than a
-	// KiB for each good configuration.
+	// mostHeap is how many bytes more may be in use at the end, where the NATS server is another
+	// process: less than a KiB for each good configuration.
 	mostHeap = 2 << 20
 )
 
@@ -91,10 +91,12 @@ func (r *rewriter) with(old, new string) string {
 	return strings.Replace(r.text, old, new, 1)
 }
 
-// step has a good configuration loaded after a bad one, or a bad one after a good one, and waits for the result.
+// step has a good configuration loaded after a bad one, or a bad one after a good one, and waits
+// for the result.
 //
-// A result cannot be taken for that of an earlier load, of which there can be more than there are signals, since the
-// file is looked at as well: the loads come one after the other, and results of the other kind lie between.
+// A result cannot be taken for that of an earlier load, of which there can be more than there are
+// signals, since the file is looked at as well: the loads come one after the other, and results of
+// the other kind lie between.
 func (r *rewriter) step() {
 	t := r.v.site.t
 	t.Helper()
@@ -130,7 +132,8 @@ type footprint struct {
 	heap                    int // bytes in use; see heap
 }
 
-// footprint is what the server uses now. nats is nil for the embedded server, whose consumers are goroutines too.
+// footprint is what the server uses now. nats is nil for the embedded server, whose consumers are
+// goroutines too.
 func (v *server) footprint(nats jetstream.JetStream) (f footprint) {
 	t := v.site.t
 	t.Helper()
@@ -152,7 +155,8 @@ func (v *server) footprint(nats jetstream.JetStream) (f footprint) {
 	return f
 }
 
-// heap is how many bytes are in use after a collection of garbage that began after the call. To be asked makes garbage.
+// heap is how many bytes are in use after a collection of garbage that began after the call. To be
+// asked makes garbage.
 func (v *server) heap() int {
 	v.site.t.Helper()
 	const collections = "go_gc_duration_seconds_count"
@@ -164,8 +168,8 @@ func (v *server) heap() int {
 	return int(v.metric("go_memstats_next_gc_bytes")) * 100 / (100 + gcPercent(roles{gateway: true}))
 }
 
-// TestReloads has a serve load its configuration ten thousand times, every other one a bad one, while sessions show lines
-// and drains get them.
+// TestReloads has a serve load its configuration ten thousand times, every other one a bad one,
+// while sessions show lines and drains get them.
 func TestReloads(t *testing.T) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
@@ -235,7 +239,8 @@ func testReloads(t *testing.T, url string, times int) {
 		after = v.footprint(js)
 		return after.goroutines <= before.goroutines+mostLeft && after.descriptors <= before.descriptors+mostLeft && after.consumers <= before.consumers
 	})
-	// The embedded server keeps something of each record in memory, so that there is more of it than before.
+	// The embedded server keeps something of each record in memory, so that there is more of it than
+	// before.
 	if js != nil {
 		await(t, "for the memory that the reloads used to be free again", func() bool {
 			after.heap = v.heap()
@@ -292,11 +297,12 @@ func (b *inbox) has(operation, text string) bool {
 	return false
 }
 
-// mustRepeatOnlyWrites says that no record was written again that had been confirmed. With concurrency: 1, each of a drain's sinks has
-// a connection of its own, on which it waits for each answer before it writes again: so all but the last request of a
-// connection were confirmed. The last one may have been given up, even if it arrives when others have written its records. With more
-// it could not be told: net/http lets another request have a connection a moment before it hands over the answer to the one before,
-// which can be given up in that moment.
+// mustRepeatOnlyWrites says that no record was written again that had been confirmed. With
+// concurrency: 1, each of a drain's sinks has a connection of its own, on which it waits for each
+// answer before it writes again: so all but the last request of a connection were confirmed. The
+// last one may have been given up, even if it arrives when others have written its records. With
+// more it could not be told: net/http lets another request have a connection a moment before it
+// hands over the answer to the one before, which can be given up in that moment.
 func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
 	t.Helper()
 	type identity struct {

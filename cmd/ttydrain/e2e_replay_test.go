@@ -20,11 +20,13 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// hostile is what a session can show that has a terminal answer, or that changes more of it than what it shows.
+// hostile is what a session can show that has a terminal answer, or that changes more of it than
+// what it shows.
 const hostile = `printf '\033[6n\033[c\033[>c\033]52;c;cm0gLXJm\007\033]2;rm -rf\007\033[21t\033P$qm\033\\\005\033[?1000h\033[?1004h\033[>4;2m'`
 
-// TestReplay is a session with errors of typing, a progress bar, runes of several widths, a screen program and a window change. From each
-// drain's copy alone come the bytes, the screen at its end, in ttydrain's and in asciinema's player, and the command that was meant.
+// TestReplay is a session with errors of typing, a progress bar, runes of several widths, a screen
+// program and a window change. From each drain's copy alone come the bytes, the screen at its end,
+// in ttydrain's and in asciinema's player, and the command that was meant.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"ssh", "vim.tiny", "tmux", "asciinema"} {
@@ -115,8 +117,8 @@ func TestReplay(t *testing.T) {
 	replayKeys(t, copies[1], operation)
 }
 
-// mustBeCast holds an asciicast's events against another's. The header has who it was, which not every copy has, and syslog's times end at the
-// microsecond.
+// mustBeCast holds an asciicast's events against another's. The header has who it was, which not
+// every copy has, and syslog's times end at the microsecond.
 func mustBeCast(t testing.TB, name string, got, want []byte) {
 	t.Helper()
 	a, b := castEvents(t, got), castEvents(t, want)
@@ -285,7 +287,8 @@ func (s *screens) tmux(args ...string) string {
 	return r.stdout
 }
 
-// show runs a command line in a window of its own. When it has ended, what the terminal has sent it by then, and a line that is typed, are kept.
+// show runs a command line in a window of its own. When it has ended, what the terminal has sent it
+// by then, and a line that is typed, are kept.
 func (s *screens) show(name, command string, prepare func(dir string)) {
 	s.t.Helper()
 	dir := s.t.TempDir()
@@ -306,7 +309,8 @@ func (s *screens) show(name, command string, prepare func(dir string)) {
 
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// mustBeAlike holds all windows against the first: what they show in the end, and where the cursor is.
+// mustBeAlike holds all windows against the first: what they show in the end, and where the cursor
+// is.
 func (s *screens) mustBeAlike() {
 	s.t.Helper()
 	want := ""

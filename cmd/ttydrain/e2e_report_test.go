@@ -21,7 +21,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// TestDrainsTest asks a ttydrain that runs for a test of drains that work, one that is paused, and one that is dead.
+// TestDrainsTest asks a ttydrain that runs for a test of drains that work, one that is paused, and
+// one that is dead.
 func TestDrainsTest(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
@@ -68,7 +69,8 @@ func recordsOf(all []record, operation string) (found []record) {
 	return found
 }
 
-// TestCheckThroughProxy has a proxy that tunnels, one that refuses the user, and one that has no way to the drain.
+// TestCheckThroughProxy has a proxy that tunnels, one that refuses the user, and one that has no
+// way to the drain.
 func TestCheckThroughProxy(t *testing.T) {
 	t.Parallel()
 	authority := sinktest.NewAuthority(t)
@@ -107,7 +109,8 @@ func TestCheckThroughProxy(t *testing.T) {
 	}
 }
 
-// tunnel is a proxy that answers CONNECT with a status and, where that is 200, passes bytes on to the address.
+// tunnel is a proxy that answers CONNECT with a status and, where that is 200, passes bytes on to
+// the address.
 func tunnel(t *testing.T, status int, to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect || r.Host != "drain.example.com:443" {

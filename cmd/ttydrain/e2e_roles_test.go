@@ -105,9 +105,10 @@ func (v *server) lines(n int) (operation string, shown []byte) {
 	return operationOf(t, w.bytes()), w.bytes()
 }
 
-// TestRoles runs the parts of ttydrain as processes of their own, two of each but the gateway, which share the work, and kills
-// one of each: the others go on with it, and nothing is lost or out of order. Each shows an NKey over TLS to a NATS server that
-// runs by the configuration file for operators, which allows each part what it needs.
+// TestRoles runs the parts of ttydrain as processes of their own, two of each but the gateway,
+// which share the work, and kills one of each: the others go on with it, and nothing is lost or out
+// of order. Each shows an NKey over TLS to a NATS server that runs by the configuration file for
+// operators, which allows each part what it needs.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
@@ -186,7 +187,8 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// TestRolesCredentials runs the parts with the JWTs of an operator, each of which has the permissions of its role.
+// TestRolesCredentials runs the parts with the JWTs of an operator, each of which has the
+// permissions of its role.
 func TestRolesCredentials(t *testing.T) {
 	t.Parallel()
 	d := httpsDrain(t, "ndjson", ", format: ndjson")

@@ -17,7 +17,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// TestScripts runs the command lines of testdata/script. Beside testscript's own commands they have:
+// TestScripts runs the command lines of testdata/script. Beside testscript's own commands they
+// have:
 //
 //	exits STATUS COMMAND…   runs a command, which must end with the status
 //	lines STREAM COUNT      the last command's stdout or stderr has so many lines

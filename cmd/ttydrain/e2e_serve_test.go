@@ -300,7 +300,8 @@ func (s *site) knownHost(address string) string {
 	return knownhosts.Line([]string{address}, host.PublicKey()) + "\n"
 }
 
-// openssh is OpenSSH's client with one key, no configuration of the machine's, and no words of its own.
+// openssh is OpenSSH's client with one key, no configuration of the machine's, and no words of its
+// own.
 func (v *server) openssh(key string, args ...string) *exec.Cmd {
 	t := v.site.t
 	t.Helper()

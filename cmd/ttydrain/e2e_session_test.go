@@ -28,8 +28,9 @@ func sumOf(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// TestSession is a person's work in a shell, with OpenSSH's client in a real terminal: every byte that
-// it showed is in every drain, and nothing that was typed where nothing was echoed is anywhere.
+// TestSession is a person's work in a shell, with OpenSSH's client in a real terminal: every byte
+// that it showed is in every drain, and nothing that was typed where nothing was echoed is
+// anywhere.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"ssh", "python3", "ssh-keygen"} {
@@ -55,8 +56,8 @@ func TestSession(t *testing.T) {
 	shell.expect("the size is 43 132")
 	shell.expect(prompt)
 
-	// Each of the three secrets proves that it did arrive. The prompts are not in the command lines, whose
-	// echo would be taken for them.
+	// Each of the three secrets proves that it did arrive. The prompts are not in the command lines,
+	// whose echo would be taken for them.
 	read, getpass, passphrase := newSecret(), newSecret(), newSecret()
 	shell.press("IFS= read -r -s -p 'fir''st: ' S; echo; printf %s \"$S\" | sha256sum\r")
 	shell.expect("first: ")

@@ -144,8 +144,8 @@ func TestSessions(t *testing.T) {
 			}
 		}
 	}
-	// Who closes the window of the terminal ends the session, with everything in it. The window is script's: the kernel takes the
-	// terminal from the client when script is no more.
+	// Who closes the window of the terminal ends the session, with everything in it. The window is
+	// script's: the kernel takes the terminal from the client when script is no more.
 	client := v.openssh(site.key, "web@127.0.0.1")
 	closed := inTerminal(t, exec.Command(need(t, "script"), "-qc", "exec '"+strings.Join(client.Args, "' '")+"'", "/dev/null"))
 	closed.expect(prompt)
@@ -185,8 +185,9 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// TestOneSlotOfACluster: of ten sessions that start at once on two gateways, one starts where the plan has one. The others say
-// which it is. It can be ended from any part of the cluster, and the slot of a gateway that is killed is free again.
+// TestOneSlotOfACluster: of ten sessions that start at once on two gateways, one starts where the
+// plan has one. The others say which it is. It can be ended from any part of the cluster, and the
+// slot of a gateway that is killed is free again.
 func TestOneSlotOfACluster(t *testing.T) {
 	t.Parallel()
 	nats := bustest.Start(t, natsFiles+"nkeys.conf", nil)

@@ -56,8 +56,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestKilled kills serve in the middle of a session's output: what the client showed is recorded, and the
-// next start tells the drains that the session was lost.
+// TestKilled kills serve in the middle of a session's output: what the client showed is recorded,
+// and the next start tells the drains that the session was lost.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)

@@ -16,8 +16,8 @@ import (
 // prompt is that of the app's shell.
 const prompt = "ready> "
 
-// A terminal is a real one, with a client in it: what that shows, and its keyboard. The client puts it
-// into raw mode, so that what is read of it is byte for byte what the client wrote.
+// A terminal is a real one, with a client in it: what that shows, and its keyboard. The client puts
+// it into raw mode, so that what is read of it is byte for byte what the client wrote.
 type terminal struct {
 	t    testing.TB
 	cmd  *exec.Cmd

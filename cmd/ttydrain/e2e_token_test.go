@@ -63,7 +63,8 @@ func (i *tokenIssuer) rotate() {
 	i.id, i.key = rand.Text(), key
 }
 
-// token gives out a token for an hour, with changes to its claims. All three parts of it are like no other's to the end.
+// token gives out a token for an hour, with changes to its claims. All three parts of it are like
+// no other's to the end.
 func (i *tokenIssuer) token(changes jwt.MapClaims) string {
 	i.t.Helper()
 	i.mu.Lock()
@@ -98,8 +99,8 @@ func (i *tokenIssuer) mustNotBeIn(place haystack) {
 	}
 }
 
-// TestAccessToken sends tokens along with sessions, and then looks for them, and for each of their parts, wherever
-// ttydrain has left something.
+// TestAccessToken sends tokens along with sessions, and then looks for them, and for each of their
+// parts, wherever ttydrain has left something.
 func TestAccessToken(t *testing.T) {
 	t.Parallel()
 	issuer := newTokenIssuer(t)
@@ -192,7 +193,8 @@ func TestAccessToken(t *testing.T) {
 		}
 		issuer.mustNotBeIn(place)
 	}
-	// That what was shown is found says that the search is one: at each drain, in the store, at the client.
+	// That what was shown is found says that the search is one: at each drain, in the store, at the
+	// client.
 	if hasMarker < len(drains)+2 {
 		t.Errorf("what was shown was found in %d places", hasMarker)
 	}

@@ -37,8 +37,9 @@ func (s *transcript) events(name string) []record {
 	return slices.DeleteFunc(slices.Clone(s.records), func(r record) bool { return r.Event != name })
 }
 
-// transcriptOf puts a session together out of all records that arrived at a drain, and holds it against
-// everything that a whole transcript has to be. exact says that the drain gets the exact bytes.
+// transcriptOf puts a session together out of all records that arrived at a drain, and holds it
+// against everything that a whole transcript has to be. exact says that the drain gets the exact
+// bytes.
 func transcriptOf(t testing.TB, drain string, arrived []record, operation string, exact bool) *transcript {
 	t.Helper()
 	bySequence := make(map[uint64]record)

@@ -19,8 +19,8 @@ type remotePlace struct {
 	here, there string
 }
 
-// newRemotePlace makes a network namespace; net is the third number of its addresses, which are of the range for
-// benchmarks (RFC 2544), and different for each test.
+// newRemotePlace makes a network namespace; net is the third number of its addresses, which are of
+// the range for benchmarks (RFC 2544), and different for each test.
 func newRemotePlace(t testing.TB, net int) *remotePlace {
 	t.Helper()
 	need(t, "ip")
@@ -76,8 +76,8 @@ func runs(t testing.TB, text string) bool {
 	return false
 }
 
-// TestVanishedClient takes the network away from a client: its session is killed, with everything it started, although
-// nobody hangs up.
+// TestVanishedClient takes the network away from a client: its session is killed, with everything
+// it started, although nobody hangs up.
 func TestVanishedClient(t *testing.T) {
 	t.Parallel()
 	for i, test := range []struct{ name, before string }{
@@ -108,7 +108,8 @@ func TestVanishedClient(t *testing.T) {
 	}
 }
 
-// TestPatientClient is for a client that is there and says nothing for longer than the deadline: it answers.
+// TestPatientClient is for a client that is there and says nothing for longer than the deadline: it
+// answers.
 func TestPatientClient(t *testing.T) {
 	t.Parallel()
 	v := newSite(t, withGateway(", keepalive_interval: 1s, keepalive_count: 2")).serve()

@@ -18,8 +18,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A gatekeeper is what the gateway asks of a node: who may log in and open sessions, by the configuration that is in
-// force.
+// A gatekeeper is what the gateway asks of a node: who may log in and open sessions, by the
+// configuration that is in force.
 type gatekeeper struct{ node *node }
 
 var errNotAllowed = errors.New("no such app, no such key, or the key may not use the app")
@@ -111,7 +111,8 @@ func openTokens(a *config.AccessToken, log *slog.Logger) (*identity.Tokens, erro
 			return nil, fmt.Errorf("access_token: %w", err)
 		}
 	}
-	// A fetch is rare: no connection is kept for the next one, and none is left when the settings change.
+	// A fetch is rare: no connection is kept for the next one, and none is left when the settings
+	// change.
 	transport.DisableKeepAlives = true
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return errors.New("the address redirects: configure the one that it leads to")

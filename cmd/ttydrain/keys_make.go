@@ -22,7 +22,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 )
 
-// natsUsers are the users of the configuration files for NATS servers: one for each role, and who makes the streams.
+// natsUsers are the users of the configuration files for NATS servers: one for each role, and who
+// makes the streams.
 var natsUsers = [...]string{"gateway", "enrich", "router", "admin"}
 
 // usersFile tells NATS servers the public keys.

@@ -80,8 +80,9 @@ func newRootCommand() *cobra.Command {
 	return root
 }
 
-// makeStrict makes wrong arguments of a command, and of those below it, usage errors. A command that only
-// has others below it shows its help where cobra does, and takes no name for a wish for help.
+// makeStrict makes wrong arguments of a command, and of those below it, usage errors. A command
+// that only has others below it shows its help where cobra does, and takes no name for a wish for
+// help.
 func makeStrict(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		makeStrict(below)

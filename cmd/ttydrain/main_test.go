@@ -49,8 +49,8 @@ func testMain(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	programs.dir = dir
 	if len(os.Args) == 0 {
-		// Never: it makes all of ttydrain a part of this binary too. go test knows nothing of the one that the
-		// tests build, and would take results from its cache that are of other code.
+		// Never: it makes all of ttydrain a part of this binary too. go test knows nothing of the one
+		// that the tests build, and would take results from its cache that are of other code.
 		main()
 	}
 	return nodes.Main(m)
@@ -100,7 +100,8 @@ func (b *builtProgram) build(t testing.TB, name, source string, flags ...string)
 	return b.file
 }
 
-// need finds an outside program. Without it the test is skipped, or fails where that is not allowed.
+// need finds an outside program. Without it the test is skipped, or fails where that is not
+// allowed.
 func need(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -124,8 +125,8 @@ func await(t testing.TB, what string, holds func() bool) {
 	awaitWhile(t, what, holds, func() int { return 0 })
 }
 
-// awaitWhile waits until something holds, for as long as there is progress, which grows. It asks less and less often,
-// and no more than half of the time: an answer can be costly.
+// awaitWhile waits until something holds, for as long as there is progress, which grows. It asks
+// less and less often, and no more than half of the time: an answer can be costly.
 func awaitWhile(t testing.TB, what string, holds func() bool, progress func() int) {
 	t.Helper()
 	deadline := time.After(patience)

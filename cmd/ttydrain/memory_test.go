@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestMemoryLimit: the limit follows what is in use, at once when that is more, and slowly when it is less.
+// TestMemoryLimit: the limit follows what is in use, at once when that is more, and slowly when it
+// is less.
 func TestMemoryLimit(t *testing.T) {
 	const mib = 1 << 20
 	l := &memoryLimit{least: 32 * mib, more: .25}

@@ -157,7 +157,8 @@ func listenError(err error) error {
 	return fmt.Errorf("%w: is another ttydrain running, or is the address not this machine's?", err)
 }
 
-// clusterPartitions is into how many parts the work on a cluster can be divided. It is that of the streams' first start.
+// clusterPartitions is into how many parts the work on a cluster can be divided. It is that of the
+// streams' first start.
 const clusterPartitions = 8
 
 func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (*bus.Bus, error) {
@@ -390,8 +391,8 @@ func (n *node) isReady(ctx context.Context) error {
 	return n.bus.Ready(ctx)
 }
 
-// run runs until ctx is done, and then stops in stages: no new sessions, the running ones ended and recorded; what
-// they showed enriched, then delivered, each to a deadline; and all the rest.
+// run runs until ctx is done, and then stops in stages: no new sessions, the running ones ended and
+// recorded; what they showed enriched, then delivered, each to a deadline; and all the rest.
 func (n *node) run(ctx context.Context) error {
 	defer n.close()
 	if n.manager != nil {
@@ -456,8 +457,8 @@ func (n *node) run(ctx context.Context) error {
 	return err
 }
 
-// recoverSessions records the ends of the sessions that were lost with this gateway, before there are new ones. While
-// NATS can't take them it tries again.
+// recoverSessions records the ends of the sessions that were lost with this gateway, before there
+// are new ones. While NATS can't take them it tries again.
 func (n *node) recoverSessions(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	return backoff.RetryNotify(func() error {
@@ -471,7 +472,8 @@ func (n *node) recoverSessions(ctx context.Context) error {
 	})
 }
 
-// drain waits until the ends of all sessions are recorded, and what is in the streams is enriched and delivered.
+// drain waits until the ends of all sessions are recorded, and what is in the streams is enriched
+// and delivered.
 func (n *node) drain(ctx context.Context) error {
 	var err error
 	if n.manager != nil {

@@ -23,8 +23,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// adminToken is the token that operators' commands show: that of the configuration or, with an embedded server, that of
-// the file admin_token in the store, which is made when it is missing. "" where there is none.
+// adminToken is the token that operators' commands show: that of the configuration or, with an
+// embedded server, that of the file admin_token in the store, which is made when it is missing. ""
+// where there is none.
 func adminToken(c *config.Config, create bool) (string, error) {
 	if c.Admin.Token.IsSet() || c.Store == "" {
 		return c.Admin.Token.Reveal(), nil
@@ -92,7 +93,8 @@ type remoteError struct {
 
 func (e remoteError) Error() string { return e.Text }
 
-// ask sends a request, decodes the answer into value, and prints it as it is where JSON is wanted; printed says whether it did.
+// ask sends a request, decodes the answer into value, and prints it as it is where JSON is wanted;
+// printed says whether it did.
 func (r *remote) ask(ctx context.Context, method, path string, body, value any) (printed bool, err error) {
 	if r.output != "table" && r.output != "json" {
 		return false, usageError{fmt.Errorf("--output %q is not known: expected table or json", r.output)}

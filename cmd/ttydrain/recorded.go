@@ -96,8 +96,9 @@ const followAgain = time.Second
 // errOver ends following without being an error.
 var errOver = errors.New("nothing more is to be read")
 
-// run gives the records to each, in the order of the stream, until ctx is done, of which it returns the cause, or each returns
-// an error; errOver is none. An answer that refuses is the error of the first time.
+// run gives the records to each, in the order of the stream, until ctx is done, of which it returns
+// the cause, or each returns an error; errOver is none. An answer that refuses is the error of the
+// first time.
 func (f *follower) run(ctx context.Context, each func(*replay.Record) error) error {
 	f.stream.Follow = true
 	began := time.Now()

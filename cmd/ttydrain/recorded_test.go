@@ -35,8 +35,9 @@ func segmentOf(t testing.TB, message uint64, sequences ...uint64) []byte {
 	return append(binary.AppendUvarint(framed, uint64(len(data))), data...)
 }
 
-// TestFollower: an answer that is cut, in the middle of a message too, a server that stops, and one that does not answer are asked again,
-// and no record is given twice or left out. What is refused at first is an error.
+// TestFollower: an answer that is cut, in the middle of a message too, a server that stops, and one
+// that does not answer are asked again, and no record is given twice or left out. What is refused
+// at first is an error.
 func TestFollower(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex // guards asked and answers

@@ -18,15 +18,16 @@ import (
 
 // lookEvery is how often the configuration's files are looked at.
 //
-// They are looked at, and no kernel interface tells of them: inotify watches inodes. An editor's rename, the swap of
-// the symbolic link through which Kubernetes mounts a volume, and a file that is not there yet all need other
-// watches, and network file systems tell of nothing. A few calls of stat(2) a second need none of that.
+// They are looked at, and no kernel interface tells of them: inotify watches inodes. An editor's
+// rename, the swap of the symbolic link through which Kubernetes mounts a volume, and a file that
+// is not there yet all need other watches, and network file systems tell of nothing. A few calls of
+// stat(2) a second need none of that.
 const lookEvery = time.Second
 
 // A reloader keeps a node's configuration that of its file.
 //
-// A file that has changed is loaded when it looks the same twice in a row: one that is being written in place could be a
-// whole configuration already, and not the one that is meant.
+// A file that has changed is loaded when it looks the same twice in a row: one that is being
+// written in place could be a whole configuration already, and not the one that is meant.
 type reloader struct {
 	path  string           // of the configuration
 	files config.Files     // as they were at the last load
@@ -45,7 +46,8 @@ const (
 	reloadRefused = "refused"
 )
 
-// newReloader makes a reloader for a node whose configuration was just loaded from the file at path.
+// newReloader makes a reloader for a node whose configuration was just loaded from the file at
+// path.
 func newReloader(n *node, path string, files config.Files, now <-chan os.Signal) *reloader {
 	r := &reloader{path: path, files: files, now: now, node: n, log: n.log.With("file", path)}
 	r.results = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "ttydrain", Name: "config_reloads_total",
@@ -123,8 +125,8 @@ func (r *reloader) load() {
 	r.log.Error("the new configuration was refused, and the one before stays in force")
 }
 
-// reconfigure puts a configuration into force, all of it or, with an error, nothing. It is for new sessions: those that run
-// go on with the one that they began with.
+// reconfigure puts a configuration into force, all of it or, with an error, nothing. It is for new
+// sessions: those that run go on with the one that they began with.
 func (n *node) reconfigure(c *config.Config) error {
 	if fixed := changedFixed(n.config.Load(), c); len(fixed) > 0 {
 		return fixed
@@ -201,7 +203,8 @@ func changedFixed(before, after *config.Config) fixedSettings {
 		{"docker", before.Docker, after.Docker},
 		{"log", before.Log, after.Log},
 		{"tracing", before.Tracing, after.Tracing},
-		// The daemon is spoken to from the start on, where an app wants it; that none wants it any more is no matter.
+		// The daemon is spoken to from the start on, where an app wants it; that none wants it any more
+		// is no matter.
 		{"apps: the first one with runtime docker", false, after.UsesRuntime(config.RuntimeDocker) && !before.UsesRuntime(config.RuntimeDocker)},
 	} {
 		if !reflect.DeepEqual(s.before, s.after) {

@@ -168,7 +168,8 @@ func writeAll(ctx context.Context, timeline *replay.Timeline, more <-chan *repla
 	}
 }
 
-// play plays a session on the terminal, which is afterwards as it was before, whatever happens but a kill.
+// play plays a session on the terminal, which is afterwards as it was before, whatever happens but
+// a kill.
 func (r *replaying) play(ctx context.Context, s *replay.Session, timeline *replay.Timeline, more <-chan *replay.Record) (err error) {
 	keyboard, err := openKeyboard()
 	if err != nil {
@@ -257,7 +258,8 @@ func windowSize() (width, height int) {
 	return width, height
 }
 
-// awaitRoom tells where the terminal is smaller than the session's at any time, and waits for a larger one or a key.
+// awaitRoom tells where the terminal is smaller than the session's at any time, and waits for a
+// larger one or a key.
 func (r *replaying) awaitRoom(ctx context.Context, timeline *replay.Timeline, keys <-chan replay.Key) (quit bool, err error) {
 	width, height := 0, 0
 	for _, m := range timeline.Moments() {
@@ -283,7 +285,8 @@ func (r *replaying) awaitRoom(ctx context.Context, timeline *replay.Timeline, ke
 	}
 }
 
-// A titleBar tells in the terminal's title what a player does: nothing of the show is written over by it.
+// A titleBar tells in the terminal's title what a player does: nothing of the show is written over
+// by it.
 type titleBar struct {
 	operation string
 	saved     bool // the title that was there before

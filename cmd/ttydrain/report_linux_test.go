@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// fullAddress is an address that answers no new connection, as one behind a firewall does: the kernel's
-// queue for the listener is full, and nobody takes anything from it.
+// fullAddress is an address that answers no new connection, as one behind a firewall does: the
+// kernel's queue for the listener is full, and nobody takes anything from it.
 func fullAddress(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

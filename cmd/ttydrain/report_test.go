@@ -45,7 +45,8 @@ type reportCase struct {
 	open func(t *testing.T) (sinks.Sink, error)
 }
 
-// checkReports writes a test record to each drain, and compares what is printed of it with the golden files.
+// checkReports writes a test record to each drain, and compares what is printed of it with the
+// golden files.
 func checkReports(t *testing.T, cases []reportCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -351,7 +352,8 @@ func TestReportLookup(t *testing.T) {
 	}
 }
 
-// TestPrintReport holds the table's form, and that what a drain says of itself does no harm to a terminal.
+// TestPrintReport holds the table's form, and that what a drain says of itself does no harm to a
+// terminal.
 func TestPrintReport(t *testing.T) {
 	day := time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC)
 	var printed bytes.Buffer

@@ -402,7 +402,8 @@ func watchSize() (sizes <-chan client.Size, stop func()) {
 	}
 }
 
-// A typist is input that is no terminal, for a session that has one: there the end of input is a key.
+// A typist is input that is no terminal, for a session that has one: there the end of input is a
+// key.
 type typist struct {
 	reader  io.Reader
 	midLine bool
@@ -446,8 +447,8 @@ type endedBy syscall.Signal
 
 func (e endedBy) Error() string { return "ended by the signal: " + syscall.Signal(e).String() }
 
-// signals are those that this process gets. It dies of none of them, nor of a closed output, so that the
-// terminal is restored.
+// signals are those that this process gets. It dies of none of them, nor of a closed output, so
+// that the terminal is restored.
 type signals struct {
 	received, pipe chan os.Signal
 }

@@ -176,7 +176,8 @@ func testSSHTerminal(t *testing.T, p *sshPerson) {
 		screen.Type(fmt.Sprintf("echo n''r%d\r", i))
 		screen.Await(fmt.Sprintf("nr%d\r\n", i))
 	}
-	// A shell of its own, which is in one process group with what it runs: whatever ^C meets, it gets it.
+	// A shell of its own, which is in one process group with what it runs: whatever ^C meets, it gets
+	// it.
 	screen.Type(`sh -c "trap 'echo cau\"\"ght; exit' INT; echo wait\"\"ing; while :; do sleep 0.01; done"` + "\r")
 	screen.Await("waiting\r\n")
 	screen.Type("\x03")
@@ -247,7 +248,8 @@ func testSSHRestores(t *testing.T, p *sshPerson) {
 	})
 }
 
-// testSSHOneTerminal: the session has a terminal where input and output both are one, and otherwise none.
+// testSSHOneTerminal: the session has a terminal where input and output both are one, and otherwise
+// none.
 func testSSHOneTerminal(t *testing.T, p *sshPerson) {
 	const ask = "for i in 0 1 2; do test -t $i && printf yes || printf no; done"
 	for _, test := range []struct {

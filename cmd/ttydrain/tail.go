@@ -115,7 +115,8 @@ func (t *tailing) stopped(ctx context.Context, err error) error {
 // lookBack is how far back the last lines are looked for, step by step; 0 is all the way.
 var lookBack = []time.Duration{time.Minute, time.Hour, 24 * time.Hour, 0}
 
-// past prints what there is already, and says whether the session that was asked for has ended. The stream goes on behind it.
+// past prints what there is already, and says whether the session that was asked for has ended. The
+// stream goes on behind it.
 func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Time) (ended bool, err error) {
 	steps := lookBack
 	if !since.IsZero() || t.selection.Operation != "" {

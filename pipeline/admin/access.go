@@ -29,8 +29,8 @@ func (c caller) asks(ownWords string) string {
 	return ownWords
 }
 
-// admit lets in who has the token, or is known to the console. Otherwise the error says why not, and the request is the one that
-// came.
+// admit lets in who has the token, or is known to the console. Otherwise the error says why not,
+// and the request is the one that came.
 func (a *api) admit(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	console.SetHeaders(w.Header())
 	if r.Header.Get("Authorization") == "" && a.console != nil {
@@ -62,7 +62,8 @@ func (a *api) admit(w http.ResponseWriter, r *http.Request) (*http.Request, erro
 	return r, refusal
 }
 
-// admitToken lets in who has the token, and nobody of the console: what is asked for is for programs.
+// admitToken lets in who has the token, and nobody of the console: what is asked for is for
+// programs.
 func (a *api) admitToken(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	r, err := a.admit(w, r)
 	if err == nil && callerOf(r).person != nil {
@@ -77,8 +78,8 @@ func refuse(w http.ResponseWriter, err error) {
 	reply(w, statusOf(err), map[string]string{"error": err.Error()})
 }
 
-// mayShowPHI says whether who asks may see what a session with protected health information showed: who has the token, and people of a
-// console that is said to show it.
+// mayShowPHI says whether who asks may see what a session with protected health information showed:
+// who has the token, and people of a console that is said to show it.
 func (a *api) mayShowPHI(r *http.Request) error {
 	if callerOf(r).person == nil || a.console.ShowsPHI() {
 		return nil
@@ -87,7 +88,8 @@ func (a *api) mayShowPHI(r *http.Request) error {
 		Reason: "this session may hold protected health information, which this console does not show: admin.console.show_phi lets it"}
 }
 
-// note writes into the log who did something to what, and what came of it; never what sessions showed.
+// note writes into the log who did something to what, and what came of it; never what sessions
+// showed.
 func (a *api) note(r *http.Request, deed string, status int, more ...any) {
 	who := "the admin token"
 	if p := callerOf(r).person; p != nil {

@@ -33,8 +33,9 @@ type Options struct {
 	Metrics prometheus.Gatherer
 	// JWKS gives the key set to serve; nil for a process that signs nothing.
 	JWKS func() []byte
-	// Sessions and Operator do what is asked for below /api/v1/, for those who have the Token. Without a Token nobody has it;
-	// without an Operator who asks for drains is sent to a process that has one.
+	// Sessions and Operator do what is asked for below /api/v1/, for those who have the Token. Without
+	// a Token nobody has it; without an Operator who asks for drains is sent to a process that has
+	// one.
 	Sessions *pipeline.SessionOperator
 	Operator *pipeline.Operator
 	Token    string

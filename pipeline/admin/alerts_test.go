@@ -34,7 +34,8 @@ func TestAlerts(t *testing.T) {
 	promtool(t, "testdata", "test", "rules", "alerts_test.yml")
 }
 
-// TestAlertsAreWhole: each alert has a severity, a summary, and what to do with a command, and fires in a test.
+// TestAlertsAreWhole: each alert has a severity, a summary, and what to do with a command, and
+// fires in a test.
 func TestAlertsAreWhole(t *testing.T) {
 	var rules struct {
 		Groups []struct {

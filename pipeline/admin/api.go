@@ -20,8 +20,8 @@ import (
 // maxLetters is how many dead letters are listed at a time.
 const maxLetters = 1000
 
-// api serves what operators do with the drains and sessions, below /api/v1/, to those who have the token, and to the
-// console's pages:
+// api serves what operators do with the drains and sessions, below /api/v1/, to those who have the
+// token, and to the console's pages:
 //
 //	GET    drains                       how each stands
 //	POST   drains/{name}/pause, resume
@@ -42,7 +42,8 @@ const maxLetters = 1000
 //	                                    also where one could not be confirmed: see "result"
 //	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&after=SEQUENCE&follow=true]    what was recorded: see schema.HeaderSegments
 //
-// An error is {"error": TEXT}. What somebody of the console asks for is asked for in their name: asked_by is not looked at.
+// An error is {"error": TEXT}. What somebody of the console asks for is asked for in their name:
+// asked_by is not looked at.
 //
 // The log has who did what, and who saw what sessions showed; never what that was.
 type api struct {

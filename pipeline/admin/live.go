@@ -15,17 +15,20 @@ import (
 )
 
 const (
-	// maxPast is how much of what a session showed before somebody came to watch it they get, in bytes: the last of it.
+	// maxPast is how much of what a session showed before somebody came to watch it they get, in
+	// bytes: the last of it.
 	maxPast = 2 << 20
 	// liveEvery is how often who watches is told that the connection is there: proxies cut quiet ones.
 	liveEvery = 15 * time.Second
 )
 
-// live answers with what a session has shown, at once, and then with what it shows, as it does, as events
-// (text/event-stream of the HTML standard) that asciinema-player understands: an object with "cols", "rows" and "time" begins, and the
-// arrays are asciicast's. The event "done" says that the session has ended.
+// live answers with what a session has shown, at once, and then with what it shows, as it does, as
+// events (text/event-stream of the HTML standard) that asciinema-player understands: an object with
+// "cols", "rows" and "time" begins, and the arrays are asciicast's. The event "done" says that the
+// session has ended.
 //
-// Where this process does not read TTY, it is LOGS that is followed: a line is there when it is whole, or ten seconds old.
+// Where this process does not read TTY, it is LOGS that is followed: a line is there when it is
+// whole, or ten seconds old.
 func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *pipeline.SessionStatus) error {
 	if s.State == pipeline.SessionEnded {
 		return refusal{fmt.Errorf("session %s has ended: replay it", s.Operation)}
@@ -86,12 +89,13 @@ type moment struct {
 	resize *schema.Detail
 }
 
-// A liveAnswer is to one who watches a session. The time of what they get is when it came here: the clocks of a gateway and of
-// this machine may differ.
+// A liveAnswer is to one who watches a session. The time of what they get is when it came here: the
+// clocks of a gateway and of this machine may differ.
 type liveAnswer struct {
 	cast *replay.Asciicast
 	op   *schema.Operation
-	// past is what there was before they came, and size how much that is. It is sent when all of it is there.
+	// past is what there was before they came, and size how much that is. It is sent when all of it is
+	// there.
 	past []moment
 	size int
 	now  bool // past was sent

@@ -19,8 +19,8 @@ func (a *api) registerWatching(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/sessions/{id}/live", a.showing("watched a session", a.live))
 }
 
-// showing answers with what a session showed, for who may see it, of which there is a note before any of it. The answer ends with the
-// server.
+// showing answers with what a session showed, for who may see it, of which there is a note before
+// any of it. The answer ends with the server.
 func (a *api) showing(deed string, answer func(context.Context, http.ResponseWriter, *http.Request, *pipeline.SessionStatus) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r, err := a.admit(w, r)
@@ -50,8 +50,9 @@ func (a *api) showing(deed string, answer func(context.Context, http.ResponseWri
 	}
 }
 
-// recorded calls each with the records of a session that are on LOGS, in their order, and, where caught is not nil, goes on with those
-// that come, until the session ends: caught is called whenever each has got all that are there.
+// recorded calls each with the records of a session that are on LOGS, in their order, and, where
+// caught is not nil, goes on with those that come, until the session ends: caught is called
+// whenever each has got all that are there.
 func (a *api) recorded(ctx context.Context, operation string, each func(*replay.Record) error, caught func() error) error {
 	if a.operator == nil {
 		return errNoRouter

@@ -24,7 +24,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A stage is an API on a bus of its own, with a session that runs on it, and what the log of the API says.
+// A stage is an API on a bus of its own, with a session that runs on it, and what the log of the
+// API says.
 type stage struct {
 	t      *testing.T
 	bus    *bus.Bus
@@ -194,8 +195,8 @@ func (e *events) want(events ...string) {
 	}
 }
 
-// TestWatch: what a session showed is replayed from LOGS, and watched live from TTY: what was before at once, then what comes, in
-// order, once, to the end.
+// TestWatch: what a session showed is replayed from LOGS, and watched live from TTY: what was
+// before at once, then what comes, in order, once, to the end.
 func TestWatch(t *testing.T) {
 	s := newStage(t, 0, false, false)
 	s.segment(0, s.records()...)
@@ -277,8 +278,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestWatchRouter: a process that runs the router alone follows LOGS. What may be protected health information is shown by a
-// console that is said to show it, and by no other.
+// TestWatchRouter: a process that runs the router alone follows LOGS. What may be protected health
+// information is shown by a console that is said to show it, and by no other.
 func TestWatchRouter(t *testing.T) {
 	for _, shows := range []bool{true, false} {
 		s := newStage(t, bus.RoleRouter, true, shows)

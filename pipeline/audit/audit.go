@@ -14,14 +14,15 @@ import (
 
 // A Checker checks sessions. It does not change, and is safe for concurrent use.
 type Checker struct {
-	// Keys are those that may have signed; nil for not looking at signatures, without which nothing is proven.
+	// Keys are those that may have signed; nil for not looking at signatures, without which nothing is
+	// proven.
 	Keys *identity.KeySet
 	// Runs says whether a session runs, as far as anybody knows; nil for not.
 	Runs func(operation string) bool
 }
 
-// Check says of a session whether it is complete and intact. What it takes is in proportion to the session's bytes, and
-// where records were taken to other places at most a few seconds more.
+// Check says of a session whether it is complete and intact. What it takes is in proportion to the
+// session's bytes, and where records were taken to other places at most a few seconds more.
 func (c *Checker) Check(s *replay.Session) Result {
 	r := Result{Operation: s.Operation.ID, App: s.Operation.App, Started: s.Started, Records: len(s.Records) + s.Repeats, Repeats: s.Repeats}
 	if r.User = s.Operation.User.Name; s.Operation.User.Email != "" {
@@ -54,7 +55,8 @@ type walk struct {
 	content []*replay.Record // what was found at each sequence, from 1 on; nil where nothing was
 	budget  int              // bytes that may be hashed yet in looking for records at other places
 	mended  bool             // a record was not what it should be, so that the sums may differ
-	// open says of each stream that its last line has ended without a newline: it does not go on before a gap or the end.
+	// open says of each stream that its last line has ended without a newline: it does not go on
+	// before a gap or the end.
 	open [2]bool
 	// input is the digest of the input records so far, and inputBytes the number of their bytes.
 	input      hash.Hash
@@ -143,7 +145,8 @@ func (w *walk) group(sequence uint64) []int {
 	return group
 }
 
-// following is the index of the first record behind a sequence that has not found its place, and is not behind the end; -1 for none.
+// following is the index of the first record behind a sequence that has not found its place, and is
+// not behind the end; -1 for none.
 func (w *walk) following(sequence uint64) int {
 	i, _ := slices.BinarySearchFunc(w.records, sequence+1, func(r *replay.Record, n uint64) int { return cmp.Compare(r.Sequence, n) })
 	for ; i < len(w.records) && w.records[i].Sequence <= w.last(); i++ {
@@ -281,8 +284,8 @@ func (w *walk) damaged(n uint64, group []int) {
 	w.rest(n, group, group[0])
 }
 
-// nothingBefore says whether what is missing before a record has no bytes: the record follows all the same, and so does the
-// one behind it.
+// nothingBefore says whether what is missing before a record has no bytes: the record follows all
+// the same, and so does the one behind it.
 func (w *walk) nothingBefore(i int) bool {
 	r := w.records[i]
 	if !w.chain.bytesKnown || w.chain.textKnown && r.Lost&(replay.LostText|replay.LostTextDigest) == 0 {
@@ -295,8 +298,8 @@ func (w *walk) nothingBefore(i int) bool {
 	return len(after) == 0 || w.chain.followedBy(r, w.records[after[0]])
 }
 
-// missing notes that the records from n up to the one with the index next, or up to the end, are not there. It gives the sequence
-// to go on with.
+// missing notes that the records from n up to the one with the index next, or up to the end, are
+// not there. It gives the sequence to go on with.
 func (w *walk) missing(n uint64, next int) uint64 {
 	upTo := w.last() // the last that is missing
 	if next >= 0 {
@@ -361,7 +364,8 @@ func (w *walk) absent(from, to uint64) {
 	}
 }
 
-// toldGap is the first gap that the drain was told of which ends at a sequence or behind it; nil for none.
+// toldGap is the first gap that the drain was told of which ends at a sequence or behind it; nil
+// for none.
 func (w *walk) toldGap(from uint64) *replay.Record {
 	var first *replay.Record
 	for _, g := range w.session.Gaps {

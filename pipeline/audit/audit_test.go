@@ -73,7 +73,8 @@ func sortedKeys(results map[string]Result) []string {
 	return ids
 }
 
-// TestUndamaged: of copies that are as they were delivered, in any order and with repeats, nothing is reported.
+// TestUndamaged: of copies that are as they were delivered, in any order and with repeats, nothing
+// is reported.
 func TestUndamaged(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}

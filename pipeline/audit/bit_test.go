@@ -19,7 +19,8 @@ var unproven = map[string][]string{
 	"syslog":       {"Timestamp", "Time", "Offset", "Digest", "Partial", "Stream"},
 }
 
-// TestEveryBit: of a copy in which any one bit is changed, something is reported, unless the bit is in what nothing proves.
+// TestEveryBit: of a copy in which any one bit is changed, something is reported, unless the bit is
+// in what nothing proves.
 func TestEveryBit(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}

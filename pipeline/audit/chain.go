@@ -30,7 +30,8 @@ func both(a, b answer) answer {
 	return unknown
 }
 
-// A chain is how far the running digests have come. Where a record is missing, or has not what it takes, a digest can't go on.
+// A chain is how far the running digests have come. Where a record is missing, or has not what it
+// takes, a digest can't go on.
 type chain struct {
 	bytes, text           hash.Cloner // states of SHA-256
 	bytesKnown, textKnown bool
@@ -90,7 +91,8 @@ func (c *chain) textFollows(content, digest *replay.Record) answer {
 	return no
 }
 
-// follows says whether the content of a record, behind what was before, has the digests of a record.
+// follows says whether the content of a record, behind what was before, has the digests of a
+// record.
 func (c *chain) follows(content, digest *replay.Record) answer {
 	return both(c.bytesFollow(content, digest), c.textFollows(content, digest))
 }
@@ -162,8 +164,8 @@ func (c *chain) pass(r *replay.Record) (problem string) {
 	return problem
 }
 
-// mend goes on behind a record that does not follow, as far as what it should be can be told, and says what is wrong.
-// next is the record of the next sequence; nil for none.
+// mend goes on behind a record that does not follow, as far as what it should be can be told, and
+// says what is wrong. next is the record of the next sequence; nil for none.
 func (c *chain) mend(r, next *replay.Record) (what string) {
 	bytesFollow, textFollows := c.bytesFollow(r, r), c.textFollows(r, r)
 	log, text := r.Log, r.Text
@@ -228,7 +230,8 @@ func (c *chain) textOf(r *replay.Record) (text []byte, ok bool) {
 	return text, ok && c.sum(c.text, text, newline) == r.TextDigest
 }
 
-// plainText is the text that a record most likely has: that of an event, or bytes that are plain text themselves.
+// plainText is the text that a record most likely has: that of an event, or bytes that are plain
+// text themselves.
 func plainText(r *replay.Record) (text []byte, ok bool) {
 	if r.Event != schema.EventOutput {
 		if !tellsEvent(r) {
@@ -248,8 +251,9 @@ func plainText(r *replay.Record) (text []byte, ok bool) {
 	return line, true
 }
 
-// elsewhere looks for the record that belongs to a sequence under other ones. It gives its index, or -1; exchanged says that the
-// content is there, and what it should be under the digests of the group.
+// elsewhere looks for the record that belongs to a sequence under other ones. It gives its index,
+// or -1; exchanged says that the content is there, and what it should be under the digests of the
+// group.
 func (w *walk) elsewhere(n uint64, group []int) (found int, exchanged bool) {
 	const window = 1000 // records before and behind
 	middle := w.following(n - 1)
@@ -277,7 +281,8 @@ func (w *walk) elsewhere(n uint64, group []int) (found int, exchanged bool) {
 	return -1, false
 }
 
-// areExchanged says whether two records follow, each with the content of the other, and those between them as they are.
+// areExchanged says whether two records follow, each with the content of the other, and those
+// between them as they are.
 func (w *walk) areExchanged(a, b int) bool {
 	first, second := w.records[a], w.records[b]
 	if second.Sequence-first.Sequence != uint64(b-a) { // one is missing between, or twice
@@ -294,7 +299,8 @@ func (w *walk) areExchanged(a, b int) bool {
 		(!w.chain.textKnown || second.Lost.Has(replay.LostTextDigest) || w.chain.sum(w.chain.text, text...) == second.TextDigest)
 }
 
-// exchange gives two records each other's content: what was shown, without sequences, offsets and digests.
+// exchange gives two records each other's content: what was shown, without sequences, offsets and
+// digests.
 func (w *walk) exchange(a, b int) {
 	first, second := *w.records[a], *w.records[b]
 	w.records[a], w.records[b] = withContent(first, &second), withContent(second, &first)

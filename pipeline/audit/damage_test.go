@@ -144,9 +144,11 @@ type damage struct {
 	name string
 	do   func(s *scene, at spots) (sequence int)
 	want string
-	// needs says for which forms it can be done: "json", "syslog", "bytes" (exact), "headed" (a syslog header), or all.
+	// needs says for which forms it can be done: "json", "syslog", "bytes" (exact), "headed" (a syslog
+	// header), or all.
 	needs string
-	// syslog is what is found in syslog, which has less to tell one record from another; "" for the same.
+	// syslog is what is found in syslog, which has less to tell one record from another; "" for the
+	// same.
 	syslog string
 }
 
@@ -342,7 +344,8 @@ var damages = []damage{
 	{name: "forged with digests that follow", want: "42 changed 1-%[1]d, 42 changed %[1]d", do: func(s *scene, at spots) int { s.b = s.forge; return len(s.b) }},
 }
 
-// goesWith says whether the damage can be done in a form. Forms that differ only in what is around the records have every fourth.
+// goesWith says whether the damage can be done in a form. Forms that differ only in what is around
+// the records have every fourth.
 func (d *damage) goesWith(f replaytest.Form, number int) bool {
 	if slices.Contains([]string{"array", "datadog", "concatenated", "gzip", "zstd", "elasticsearch export", "solarwinds", "syslog counted", "syslog in JSON"}, f.Name) && number%4 != 0 {
 		return false
@@ -360,7 +363,8 @@ func (d *damage) goesWith(f replaytest.Form, number int) bool {
 	return true
 }
 
-// TestDamaged: each of many copies that are damaged in another way is found to be, at the right place and nowhere else.
+// TestDamaged: each of many copies that are damaged in another way is found to be, at the right
+// place and nowhere else.
 func TestDamaged(t *testing.T) {
 	key, stranger := replaytest.Key(t), replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}

@@ -1,16 +1,20 @@
-// Package audit says of each session in a drain's copy whether it is complete and intact, and where it is not.
+// Package audit says of each session in a drain's copy whether it is complete and intact, and where
+// it is not.
 //
-// Every record has its sequence and its offset, and the running SHA-256 digest of all bytes that were shown up to its end
-// (and, in syslog and on the stream, of all texts). The last record is signed: how many records and bytes there were, and both digests. [Check] goes
-// through a session in the order of the sequences, whatever order they came in, and computes all of it again. The first
-// record at which it differs is where the damage is. What the damage is, it finds by trying: whether the next record
-// follows all the same, whether the record of another place belongs here, whether the text tells what the bytes were.
+// Every record has its sequence and its offset, and the running SHA-256 digest of all bytes that
+// were shown up to its end (and, in syslog and on the stream, of all texts). The last record is
+// signed: how many records and bytes there were, and both digests. [Check] goes through a session
+// in the order of the sequences, whatever order they came in, and computes all of it again. The
+// first record at which it differs is where the damage is. What the damage is, it finds by trying:
+// whether the next record follows all the same, whether the record of another place belongs here,
+// whether the text tells what the bytes were.
 //
 // # What is proven
 //
-// Under the signature are the bytes, the texts, how many there are, and their order. The user document is signed by itself: it
-// says who. The other fields of an event are held against its text, and a record's names (app, host, ...) against those of
-// the other records. A repeat, and another order in which records came, are no damage.
+// Under the signature are the bytes, the texts, how many there are, and their order. The user
+// document is signed by itself: it says who. The other fields of an event are held against its
+// text, and a record's names (app, host, ...) against those of the other records. A repeat, and
+// another order in which records came, are no damage.
 //
 // # What is not
 //

@@ -33,7 +33,8 @@ func (k Kind) Damage() bool { return k != Gap && k != Unproven && k != Running }
 // A Finding is one thing that was found in a session.
 type Finding struct {
 	Kind Kind `json:"kind"`
-	// First and Last are sequences, which count from 1; both 0 for what concerns the session as a whole.
+	// First and Last are sequences, which count from 1; both 0 for what concerns the session as a
+	// whole.
 	First uint64 `json:"first_sequence"`
 	Last  uint64 `json:"last_sequence"`
 	// Offset is where in the session's bytes it begins; nil where that is not known.
@@ -59,8 +60,9 @@ type Result struct {
 	User      string    `json:"user"` // name, with the e-mail address; "" where the copy does not tell
 	Started   time.Time `json:"started,omitzero"`
 	Verdict   Verdict   `json:"verdict"`
-	// Complete says that all records are there, from the start to the end, and that nothing was lost on the way. Intact says that
-	// what is there is as it was recorded: there is no damage but what is missing.
+	// Complete says that all records are there, from the start to the end, and that nothing was lost
+	// on the way. Intact says that what is there is as it was recorded: there is no damage but what is
+	// missing.
 	Complete bool `json:"complete"`
 	Intact   bool `json:"intact"`
 	// Proven is what the signature proves of this copy: "bytes", "texts", both or none.

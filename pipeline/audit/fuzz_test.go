@@ -6,7 +6,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 )
 
-// FuzzCheck: whatever a copy has, an audit of it ends and says something of every session, and nothing twice.
+// FuzzCheck: whatever a copy has, an audit of it ends and says something of every session, and
+// nothing twice.
 func FuzzCheck(f *testing.F) {
 	key := replaytest.Key(f)
 	checker := &Checker{Keys: keySet(f, key)}

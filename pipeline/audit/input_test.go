@@ -9,8 +9,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 )
 
-// TestInput: copies with input records and a transfer are intact in every form. A byte of the input that its text does
-// not have, since it is not UTF-8, can't be changed: the end has the digest of all of them.
+// TestInput: copies with input records and a transfer are intact in every form. A byte of the input
+// that its text does not have, since it is not UTF-8, can't be changed: the end has the digest of
+// all of them.
 func TestInput(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}

@@ -143,7 +143,8 @@ func tellsEvent(r *replay.Record) bool {
 	return false
 }
 
-// sameEvent holds an event's fields against its text. What syslog has to alter or cut in them can't be; it has text digests.
+// sameEvent holds an event's fields against its text. What syslog has to alter or cut in them can't
+// be; it has text digests.
 func sameEvent(r *replay.Record) bool {
 	d := r.Detail
 	for _, field := range []string{d.Command, d.Reason, d.EndedBy, d.EndedBecause, d.Path} {
@@ -157,7 +158,8 @@ func sameEvent(r *replay.Record) bool {
 	return bytes.Equal(enrich.EventText(r.Event, d), r.Text)
 }
 
-// differences are the names of the fields in which two records say something else of their operation.
+// differences are the names of the fields in which two records say something else of their
+// operation.
 func differences(a, b *schema.Operation) []string {
 	if *a == *b {
 		return nil

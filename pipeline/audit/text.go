@@ -11,8 +11,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// texts looks for the records whose text is not what was signed, in a copy in which no record has a digest of them: those
-// that have another text than their bytes give, and with it the digest that was signed.
+// texts looks for the records whose text is not what was signed, in a copy in which no record has a
+// digest of them: those that have another text than their bytes give, and with it the digest that
+// was signed.
 func (w *walk) texts(signed string) {
 	var differ []int
 	first, last := 0, 0 // of those that it can be
@@ -75,7 +76,8 @@ type unsigned struct{}
 
 func (unsigned) SignEnd(enrich.End) (string, error) { return "", nil }
 
-// rendered gives the texts that the enricher makes of what records show; nil where it does not make these records.
+// rendered gives the texts that the enricher makes of what records show; nil where it does not make
+// these records.
 func rendered(common, described *schema.Operation, records []*replay.Record) (texts [][]byte) {
 	op := *common
 	op.Command, op.Interactive, op.Width, op.Height = described.Command, described.Interactive, described.Width, described.Height

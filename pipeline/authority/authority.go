@@ -1,7 +1,9 @@
-// Package authority keeps a certificate authority, and certificates that it has signed, as PEM files in a folder: for
-// receivers on a developer's machine, and for clusters of those who have no authority of their own.
+// Package authority keeps a certificate authority, and certificates that it has signed, as PEM
+// files in a folder: for receivers on a developer's machine, and for clusters of those who have no
+// authority of their own.
 //
-// Keys are ECDSA on P-256, in PKCS #8 form. There is no revocation, and nothing is renewed by itself.
+// Keys are ECDSA on P-256, in PKCS #8 form. There is no revocation, and nothing is renewed by
+// itself.
 package authority
 
 import (
@@ -131,7 +133,8 @@ func (f Folder) Make(commonName string) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
-// Issue makes a key and a certificate that the authority signs, in the place of those that are there.
+// Issue makes a key and a certificate that the authority signs, in the place of those that are
+// there.
 func (f Folder) Issue(ca *x509.Certificate, r Request) error {
 	caKey, err := f.Key(KeyFile)
 	if err != nil {

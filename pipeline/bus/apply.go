@@ -19,9 +19,10 @@ type Applied struct {
 	Replicas int    `json:"replicas"`
 }
 
-// Apply makes the streams and buckets of all roles that are missing on a cluster, and gives those that are there the settings
-// of o, except the number of partitions, which they keep. It is for who has the right to do so: with it, the roles
-// need none. With an error, those before it in the result are done; doing it again does no harm.
+// Apply makes the streams and buckets of all roles that are missing on a cluster, and gives those
+// that are there the settings of o, except the number of partitions, which they keep. It is for who
+// has the right to do so: with it, the roles need none. With an error, those before it in the
+// result are done; doing it again does no harm.
 func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 	o.Role = roleAdmin
 	if o.Log == nil {
@@ -88,8 +89,8 @@ func (b *Bus) configOf(ctx context.Context, name string) (*jetstream.StreamConfi
 	return &s.CachedInfo().Config, nil
 }
 
-// update changes the configuration of a stream where the change makes a difference. before is nil for a stream that was
-// just made as it is wanted.
+// update changes the configuration of a stream where the change makes a difference. before is nil
+// for a stream that was just made as it is wanted.
 func (b *Bus) update(ctx context.Context, name string, before *jetstream.StreamConfig, change func(*jetstream.StreamConfig)) (Applied, error) {
 	if before == nil {
 		return Applied{Name: name, Result: "created"}, nil

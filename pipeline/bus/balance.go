@@ -11,30 +11,34 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrLeaseWanted is for work that ends since another process is to go on with it: see [Lease.Wanted].
+// ErrLeaseWanted is for work that ends since another process is to go on with it: see
+// [Lease.Wanted].
 var ErrLeaseWanted = errors.New("another process is to go on with this work")
 
 const (
-	// memberToken begins the last token of the key under which a process tells that it wants leases of a kind, where that
-	// of a lease has the partition: who may have the leases may tell that it wants them.
+	// memberToken begins the last token of the key under which a process tells that it wants leases of
+	// a kind, where that of a lease has the partition: who may have the leases may tell that it wants
+	// them.
 	memberToken = "member-"
-	// patientTicks is for how many renewals a process has too many leases before it gives some away: who starts, or is
-	// about to be missed, shall not make work wander.
+	// patientTicks is for how many renewals a process has too many leases before it gives some away:
+	// who starts, or is about to be missed, shall not make work wander.
 	patientTicks = 4
-	// unclaimedAfter is how long a lease may be nobody's before a process takes it that has its share already: whoever
-	// it was left to does not come.
+	// unclaimedAfter is how long a lease may be nobody's before a process takes it that has its share
+	// already: whoever it was left to does not come.
 	unclaimedAfter = 2 * leaseRenew
 )
 
 // A roster shares leases out among the processes that want them.
 //
-// The leases of one kind (those whose names differ in what is behind the last dot) are as many as there are partitions.
-// Each process tells, under a key of its own, that it wants a kind, and takes its share at most: the number of
-// partitions divided by that of the processes, rounded up. One that has more, since another has come, gives what is
-// too much away, when its work comes to a good place for that.
+// The leases of one kind (those whose names differ in what is behind the last dot) are as many as
+// there are partitions. Each process tells, under a key of its own, that it wants a kind, and takes
+// its share at most: the number of partitions divided by that of the processes, rounded up. One
+// that has more, since another has come, gives what is too much away, when its work comes to a good
+// place for that.
 //
-// Processes can be at odds for some seconds about how many they are. Then some leases are nobody's for that long, or one
-// process has more than others: never do two have one, which is for the leases themselves to see to.
+// Processes can be at odds for some seconds about how many they are. Then some leases are nobody's
+// for that long, or one process has more than others: never do two have one, which is for the
+// leases themselves to see to.
 type roster struct {
 	bus   *Bus
 	log   *slog.Logger
@@ -67,7 +71,8 @@ func kindOf(name string) string {
 	return name
 }
 
-// family is the keys of all kinds that are like this one: those of all drains, or those of enriching.
+// family is the keys of all kinds that are like this one: those of all drains, or those of
+// enriching.
 func family(kind string) string {
 	tokens := strings.Split(kind, ".")
 	for i := 1; i < len(tokens); i++ {
@@ -122,7 +127,8 @@ func (r *roster) unwant(name string) {
 	r.kind(kindOf(name)).wanted--
 }
 
-// take says whether there is room for one more lease, which then counts as taken. One that is unclaimed has room always.
+// take says whether there is room for one more lease, which then counts as taken. One that is
+// unclaimed has room always.
 func (r *roster) take(name string, unclaimed bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,7 +213,8 @@ func (r *roster) tell(ctx context.Context, family string) (told bool) {
 	for _, name := range r.wanted(family) {
 		told = true
 		ctx, cancel := context.WithTimeout(ctx, leaseRenew)
-		// One that fails is told again by the next, or the process is taken for dead, which costs a handover.
+		// One that fails is told again by the next, or the process is taken for dead, which costs a
+		// handover.
 		_, _ = r.bus.leases.Put(ctx, name+"."+memberToken+r.bus.owner, nil)
 		cancel()
 	}

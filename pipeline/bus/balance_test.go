@@ -70,7 +70,8 @@ func (c *crew) stop() {
 	c.bus.Close()
 }
 
-// TestBalance: processes that come and go share the leases out among themselves, and never do two have one.
+// TestBalance: processes that come and go share the leases out among themselves, and never do two
+// have one.
 func TestBalance(t *testing.T) {
 	t.Parallel()
 	address := porttest.Reserve(t)

@@ -14,9 +14,10 @@ import (
 // endWait is how long a message is waited for that should be there.
 const endWait = 5 * time.Second
 
-// CaughtUp says whether no message that one of the filters matches stands between two others, of which the second is there, or
-// was. It says no where it can't be sure, and on a cluster, too, it overlooks none: the second message is read behind those
-// before it by one consumer, whichever server that asks.
+// CaughtUp says whether no message that one of the filters matches stands between two others, of
+// which the second is there, or was. It says no where it can't be sure, and on a cluster, too, it
+// overlooks none: the second message is read behind those before it by one consumer, whichever
+// server that asks.
 func (b *Bus) CaughtUp(ctx context.Context, stream string, filters []string, after, end uint64) (bool, error) {
 	if end <= after {
 		return true, nil
@@ -53,7 +54,8 @@ func (b *Bus) CaughtUp(ctx context.Context, stream string, filters []string, aft
 	}
 }
 
-// matches says whether a filter of schema's, which has "*" and no other wildcard, matches a subject.
+// matches says whether a filter of schema's, which has "*" and no other wildcard, matches a
+// subject.
 func matches(filter, subject string) bool {
 	want, got := strings.Split(filter, "."), strings.Split(subject, ".")
 	return slices.EqualFunc(want, got, func(w, g string) bool { return w == "*" || w == g })

@@ -26,8 +26,8 @@ func (b *Bus) CreateOperation(ctx context.Context, op *schema.Operation) error {
 		return fmt.Errorf("record the operation: %w", err)
 	}
 	key := schema.Token(op.Stack) + "." + schema.Token(op.App) + "." + nuid.Next()
-	// Not Create: of an answer that was lost on a cluster, it would find the key in use and want to read whose it is, which a
-	// gateway may not.
+	// Not Create: of an answer that was lost on a cluster, it would find the key in use and want to
+	// read whose it is, which a gateway may not.
 	revision, err := b.operations.Put(ctx, key, data)
 	if err != nil {
 		return fmt.Errorf("record the operation: %w", classify(err))
@@ -55,8 +55,9 @@ func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
 	return nil
 }
 
-// Sessions gives what is recorded of every session, those that ended longer ago than the retention and a week
-// excepted. What can't be read is left out, told to the log, and counted: see Unreadable.
+// Sessions gives what is recorded of every session, those that ended longer ago than the retention
+// and a week excepted. What can't be read is left out, told to the log, and counted: see
+// Unreadable.
 func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
 	unreadable := int64(0)
 	sessions, err := readable[schema.Session](ctx, b.sessions, ">", "the sessions", func(key string) {
@@ -82,8 +83,8 @@ func all[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what strin
 	return values, err
 }
 
-// readable gives the values of a bucket that can be read and whose keys a pattern matches, and calls skipped with the keys
-// of those that can't.
+// readable gives the values of a bucket that can be read and whose keys a pattern matches, and
+// calls skipped with the keys of those that can't.
 func readable[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what string, skipped func(key string)) ([]T, error) {
 	watch, err := bucket.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {

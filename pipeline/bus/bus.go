@@ -28,19 +28,20 @@ const (
 	requestTimeout = 5 * time.Second
 	// makeTimeout bounds the making of each stream and bucket, with several attempts.
 	makeTimeout = 30 * time.Second
-	// reconnectWait is how often the connection to an embedded server is tried again, which is being started again then.
+	// reconnectWait is how often the connection to an embedded server is tried again, which is being
+	// started again then.
 	reconnectWait = 50 * time.Millisecond
 	// duplicates is how long a stream recognises a repeat, unless it keeps data for a shorter time.
 	duplicates = 2 * time.Minute
-	// sessionMost is how long a session and its operation are known after they were written last, beside the
-	// retention of what it showed: while it lasts, which is a week at most.
+	// sessionMost is how long a session and its operation are known after they were written last,
+	// beside the retention of what it showed: while it lasts, which is a week at most.
 	sessionMost = 8 * 24 * time.Hour
 	// partitionsKey is where a stream's metadata keep the number of partitions.
 	partitionsKey = "ttydrain.partitions"
 )
 
-// Retention is how long the streams keep what was written, where nothing else is said: a session of seven days is whole
-// in them when it ends, with a week for drains to catch up.
+// Retention is how long the streams keep what was written, where nothing else is said: a session of
+// seven days is whole in them when it ends, with a week for drains to catch up.
 const Retention = 14 * 24 * time.Hour
 
 // Options say which NATS to use.
@@ -54,28 +55,29 @@ type Options struct {
 	URL string
 	// Replicas of each stream and bucket in a cluster; 0 means 1.
 	Replicas int
-	// Credentials for the cluster, of one kind: a file with a JWT and an NKey seed, which is read again for every
-	// connection; a file with an NKey seed; a token; a user and a password.
+	// Credentials for the cluster, of one kind: a file with a JWT and an NKey seed, which is read
+	// again for every connection; a file with an NKey seed; a token; a user and a password.
 	CredentialsFile, NKeySeedFile, Token, Username, Password string
-	// TLS makes the configuration of a connection to the cluster. It is called for every connection; nil for what the
-	// URL says.
+	// TLS makes the configuration of a connection to the cluster. It is called for every connection;
+	// nil for what the URL says.
 	TLS func() (*tls.Config, error)
-	// InboxPrefix is where the answers to this process come; "" for one that is the role's own. Who may subscribe to
-	// it reads what this process reads.
+	// InboxPrefix is where the answers to this process come; "" for one that is the role's own. Who
+	// may subscribe to it reads what this process reads.
 	InboxPrefix string
 
-	// Role says for which parts of ttydrain the bus is, and so which streams and buckets it has; 0 for all of them.
-	// What the role does not have must not be used.
+	// Role says for which parts of ttydrain the bus is, and so which streams and buckets it has; 0 for
+	// all of them. What the role does not have must not be used.
 	Role Role
 
-	// MaxBytes is how large the streams TTY and LOGS may become, each; DEADLETTER may have a tenth of it. 0 leaves
-	// streams that exist as they are, and bounds no new one.
+	// MaxBytes is how large the streams TTY and LOGS may become, each; DEADLETTER may have a tenth of
+	// it. 0 leaves streams that exist as they are, and bounds no new one.
 	MaxBytes int64
 
 	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
 	// exist keep theirs.
 	Partitions int
-	// Retention is how long the streams keep what was written, those that exist too; 0 means [Retention].
+	// Retention is how long the streams keep what was written, those that exist too; 0 means
+	// [Retention].
 	Retention time.Duration
 
 	// Log gets what the embedded server and the connection have to say; nil for nobody.
@@ -89,7 +91,8 @@ func (o *Options) retention() time.Duration {
 	return o.Retention
 }
 
-// A Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent use.
+// A Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent
+// use.
 type Bus struct {
 	embedded *embedded // nil where the NATS is not embedded
 	disk     *disk     // of it; nil without
@@ -126,8 +129,9 @@ type Bus struct {
 	keeping     sync.WaitGroup
 }
 
-// Open starts the embedded server or connects to a cluster, and makes the streams and buckets of the role that are missing.
-// On a cluster whose streams [Apply] has made, it needs no right to make any.
+// Open starts the embedded server or connects to a cluster, and makes the streams and buckets of
+// the role that are missing. On a cluster whose streams [Apply] has made, it needs no right to make
+// any.
 func Open(ctx context.Context, o Options) (*Bus, error) {
 	b := &Bus{over: make(chan struct{}), reconnected: make(chan struct{}, 1)}
 	if err := b.open(ctx, o); err != nil {
@@ -189,7 +193,8 @@ func (o *Options) limit(stream string) int64 {
 	return o.MaxBytes
 }
 
-// ensureBuckets makes the buckets of a role that are missing: after a new start of the embedded server, those in memory.
+// ensureBuckets makes the buckets of a role that are missing: after a new start of the embedded
+// server, those in memory.
 func (b *Bus) ensureBuckets(ctx context.Context, role Role, replicas int) error {
 	for _, k := range buckets {
 		if !k.roles.has(role) {
@@ -220,8 +225,8 @@ func (b *Bus) ttl(config jetstream.KeyValueConfig) time.Duration {
 	return config.TTL
 }
 
-// adjust makes the settings of a stream that is there the wanted ones. Where this process may not change them, it goes
-// on with those that there are.
+// adjust makes the settings of a stream that is there the wanted ones. Where this process may not
+// change them, it goes on with those that there are.
 func (b *Bus) adjust(ctx context.Context, name string, change func(*jetstream.StreamConfig)) error {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
@@ -259,9 +264,9 @@ func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig)
 	return k, nil
 }
 
-// ensure finds something that is kept in a stream, or makes it where the error of find is missing. Where several processes
-// make the same at once on a cluster, one is told that it is there already, or is told nothing at all: it looks again, as it
-// does while servers start.
+// ensure finds something that is kept in a stream, or makes it where the error of find is missing.
+// Where several processes make the same at once on a cluster, one is told that it is there already,
+// or is told nothing at all: it looks again, as it does while servers start.
 func ensure[T any](ctx context.Context, r *refusals, of string, missing error, find, create func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
@@ -306,8 +311,8 @@ func lockStore(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// ensureStream makes a stream that is missing, and takes the number of partitions from one that is there, to which it gives the
-// wanted bound and retention; a bound of 0 leaves it as it is.
+// ensureStream makes a stream that is missing, and takes the number of partitions from one that is
+// there, to which it gives the wanted bound and retention; a bound of 0 leaves it as it is.
 func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	name := wanted.Name
 	made, err := ensure(ctx, b.refusals, name, jetstream.ErrStreamNotFound,

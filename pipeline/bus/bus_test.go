@@ -21,7 +21,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// open opens a bus with an embedded server that does not sync every write: no test here pulls the plug.
+// open opens a bus with an embedded server that does not sync every write: no test here pulls the
+// plug.
 func open(t testing.TB, dir string, partitions int) *Bus {
 	t.Helper()
 	b, err := Open(t.Context(), Options{Store: dir, Sync: time.Hour, Partitions: partitions})
@@ -32,7 +33,8 @@ func open(t testing.TB, dir string, partitions int) *Bus {
 	return b
 }
 
-// openSynced opens a bus with an embedded server, as it is where nothing else is configured: nobody is told of what is not on the disk.
+// openSynced opens a bus with an embedded server, as it is where nothing else is configured: nobody
+// is told of what is not on the disk.
 func openSynced(t testing.TB) *Bus {
 	t.Helper()
 	b, err := Open(t.Context(), Options{Store: t.TempDir()})
@@ -132,8 +134,8 @@ func TestOperationIDs(t *testing.T) {
 	}
 }
 
-// TestOperationIDsOutliveTheirRecords: an ID is not given again when all that was known of operations is gone, and
-// the process is killed.
+// TestOperationIDsOutliveTheirRecords: an ID is not given again when all that was known of
+// operations is gone, and the process is killed.
 func TestOperationIDsOutliveTheirRecords(t *testing.T) {
 	dir := t.TempDir()
 	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default
@@ -372,8 +374,8 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestCloseLosesNothing: what was acknowledged is there after a new start, whether Close came in between or the
-// files are those of a process that was killed.
+// TestCloseLosesNothing: what was acknowledged is there after a new start, whether Close came in
+// between or the files are those of a process that was killed.
 func TestCloseLosesNothing(t *testing.T) {
 	dir := t.TempDir()
 	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default

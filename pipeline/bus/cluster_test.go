@@ -163,7 +163,8 @@ func TestCluster(t *testing.T) {
 	second.Release()
 }
 
-// TestRetentionOnACluster: several processes change it at once, and the streams keep their replicas.
+// TestRetentionOnACluster: several processes change it at once, and the streams keep their
+// replicas.
 func TestRetentionOnACluster(t *testing.T) {
 	_, urls := startCluster(t)
 	for _, keep := range []time.Duration{time.Hour, time.Minute} {

@@ -108,8 +108,9 @@ func (o *Options) identity() (options []nats.Option, err error) {
 	return options, nil
 }
 
-// readNKey is the option for the NKey of a user whose seed is in a file. The file is not read again: another key is another
-// user, and a signature by the one in the name of the other would be refused.
+// readNKey is the option for the NKey of a user whose seed is in a file. The file is not read
+// again: another key is another user, and a signature by the one in the name of the other would be
+// refused.
 func readNKey(file string) (nats.Option, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -106,8 +106,8 @@ func seedOf(t *testing.T) []byte {
 	return seed
 }
 
-// TestCredentials connects with JWTs of an operator, whose users have the permissions of the configuration file, and changes
-// the credentials under way.
+// TestCredentials connects with JWTs of an operator, whose users have the permissions of the
+// configuration file, and changes the credentials under way.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	o := bustest.NewOperator(t)
@@ -189,7 +189,8 @@ func connectedAs(t *testing.T, s *bustest.Server) string {
 	return claims.Subject
 }
 
-// disconnect ends the connection of a bus. The function that it gives waits until the bus has another one.
+// disconnect ends the connection of a bus. The function that it gives waits until the bus has
+// another one.
 func disconnect(t *testing.T, s *bustest.Server, b *Bus) (reconnected func()) {
 	t.Helper()
 	before := b.conn.Stats().Reconnects
@@ -219,8 +220,8 @@ func (l logged) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestCertificatesChange replaces the server's authority, and what clients have for it, under way. The server loads its file
-// again as an operator has it: with the environment.
+// TestCertificatesChange replaces the server's authority, and what clients have for it, under way.
+// The server loads its file again as an operator has it: with the environment.
 func TestCertificatesChange(t *testing.T) {
 	var running *server.Options
 	s := serve(t, "nats/nkeys.conf", func(_ *bustest.Server, o *server.Options) { running = o })

@@ -8,12 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Writers are how many goroutines mostly wait for the disk at a time where nobody is told of what is not on it: those that sync the
-// streams TTY and LOGS.
+// Writers are how many goroutines mostly wait for the disk at a time where nobody is told of what
+// is not on it: those that sync the streams TTY and LOGS.
 const Writers = 2
 
-// A need is what something is written for: each leaves part of the reserve to those behind it, so that a disk that
-// fills ends the sessions first, lets what they showed go on to the drains for longer, and can note what was done last.
+// A need is what something is written for: each leaves part of the reserve to those behind it, so
+// that a disk that fills ends the sessions first, lets what they showed go on to the drains for
+// longer, and can note what was done last.
 type need uint64
 
 const (
@@ -27,16 +28,18 @@ const (
 	reservePart  = 20
 	reserveLeast = 4 << 20
 	reserveMost  = 256 << 20
-	// lookAfter is how long an answer about the free space is good for, and lookBytes for how much written meanwhile.
+	// lookAfter is how long an answer about the free space is good for, and lookBytes for how much
+	// written meanwhile.
 	lookAfter = 50 * time.Millisecond
 	lookBytes = 512 << 10
-	// refusedFor is how long what was refused once is refused again. Where the free space comes and goes, later chunks
-	// of a session would be stored, and those before them not; so all wait, and are repeated in their order.
+	// refusedFor is how long what was refused once is refused again. Where the free space comes and
+	// goes, later chunks of a session would be stored, and those before them not; so all wait, and are
+	// repeated in their order.
 	refusedFor = time.Second
 )
 
-// A disk is the file system that the embedded server's files are on. ttydrain does not fill it: a stream that meets
-// the end of a disk takes nothing more until its server is started again.
+// A disk is the file system that the embedded server's files are on. ttydrain does not fill it: a
+// stream that meets the end of a disk takes nothing more until its server is started again.
 type disk struct {
 	dir string
 
@@ -52,7 +55,8 @@ type disk struct {
 
 func newDisk(dir string) *disk { return &disk{dir: dir, refused: make(map[need]time.Time)} }
 
-// room says whether there is room to write n bytes; the error wraps ErrFull. It does nothing without a disk.
+// room says whether there is room to write n bytes; the error wraps ErrFull. It does nothing
+// without a disk.
 func (d *disk) room(what need, n int) error {
 	if d == nil {
 		return nil
@@ -110,7 +114,8 @@ func (d *disk) failure() error {
 	return d.failed
 }
 
-// spacious says whether a server that was stopped by a full disk can be started again: it needs what sessions need.
+// spacious says whether a server that was stopped by a full disk can be started again: it needs
+// what sessions need.
 func (d *disk) spacious() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -28,8 +28,8 @@ func publishAll(t testing.TB, b *Bus, subject string, first int) (taken int, err
 	return 0, nil
 }
 
-// TestReserve: a disk that fills stops the sessions first, then the delivery, then the bookkeeping, and the server
-// never meets its end.
+// TestReserve: a disk that fills stops the sessions first, then the delivery, then the bookkeeping,
+// and the server never meets its end.
 func TestReserve(t *testing.T) {
 	disk := bustest.NewDisk(t, t.TempDir(), 128)
 	b := open(t, filepath.Join(disk.Dir, "data"), 1)
@@ -81,7 +81,8 @@ func TestReserve(t *testing.T) {
 			}
 		}
 	}
-	// Without any room, work that was released is taken up where it was, and its position kept when there is room.
+	// Without any room, work that was released is taken up where it was, and its position kept when
+	// there is room.
 	position := lease.Position()
 	disk.Fill(0)
 	forget(b)
@@ -113,8 +114,9 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestDiskIsFilled: something else fills the disk faster than ttydrain looks at it. The server can store nothing any
-// more; it is started again when there is room, has all that was acknowledged, and the same Bus goes on with it.
+// TestDiskIsFilled: something else fills the disk faster than ttydrain looks at it. The server can
+// store nothing any more; it is started again when there is room, has all that was acknowledged,
+// and the same Bus goes on with it.
 func TestDiskIsFilled(t *testing.T) {
 	disk := bustest.NewDisk(t, t.TempDir(), 128)
 	dir := filepath.Join(disk.Dir, "data")
@@ -195,7 +197,8 @@ func forget(b *Bus) {
 	clear(b.disk.refused)
 }
 
-// TestRefusedForAWhile: where the free space comes and goes, a chunk is not stored before one that was refused.
+// TestRefusedForAWhile: where the free space comes and goes, a chunk is not stored before one that
+// was refused.
 func TestRefusedForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t.TempDir())

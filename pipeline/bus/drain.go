@@ -19,7 +19,8 @@ import (
 // stateTTL is how long the state of a drain is kept that nobody works for any more.
 const stateTTL = 30 * time.Second
 
-// SaveDrainState tells how a worker of a drain stands. It has to be told again within half a minute.
+// SaveDrainState tells how a worker of a drain stands. It has to be told again within half a
+// minute.
 func (b *Bus) SaveDrainState(ctx context.Context, s *schema.DrainState) error {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -51,8 +52,8 @@ func (b *Bus) DrainControl(ctx context.Context, drain string) (c schema.DrainCon
 	return c, nil
 }
 
-// ChangeDrainControl changes what is wanted of a drain. Of two changes at once, neither is lost: change may be called
-// several times, with what is wanted by then.
+// ChangeDrainControl changes what is wanted of a drain. Of two changes at once, neither is lost:
+// change may be called several times, with what is wanted by then.
 func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(*schema.DrainControl)) error {
 	key := schema.Token(drain)
 	for {
@@ -88,8 +89,8 @@ func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(
 	}
 }
 
-// WatchDrainControl calls changed with what is wanted of a drain, at once where anything is, and whenever that
-// changes, until ctx is done.
+// WatchDrainControl calls changed with what is wanted of a drain, at once where anything is, and
+// whenever that changes, until ctx is done.
 func (b *Bus) WatchDrainControl(ctx context.Context, drain string, changed func(schema.DrainControl)) error {
 	watch, err := b.controls.Watch(ctx, schema.Token(drain))
 	if err != nil {
@@ -171,7 +172,8 @@ func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
 	return sequence - 1, nil
 }
 
-// DeadLetters calls each with the dead letters of a drain ("": of all) and their numbers, the oldest first.
+// DeadLetters calls each with the dead letters of a drain ("": of all) and their numbers, the
+// oldest first.
 func (b *Bus) DeadLetters(ctx context.Context, drain string, each func(number uint64, l *schema.DeadLetter) error) error {
 	filter := schema.FilterDeadLetters(drain)
 	for after := uint64(0); ; {

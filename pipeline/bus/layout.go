@@ -8,7 +8,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Role is a part of ttydrain, or several of them: they can be joined by |. It says which streams and buckets a process uses.
+// A Role is a part of ttydrain, or several of them: they can be joined by |. It says which streams
+// and buckets a process uses.
 type Role uint8
 
 // The parts of ttydrain.
@@ -45,7 +46,8 @@ func (r Role) String() string {
 // has says whether one of the roles is among those of a process.
 func (r Role) has(process Role) bool { return process == 0 || r&process != 0 }
 
-// streams are the streams, and who uses them. Who adds one adds it to what the NATS users may do: nats/permissions.conf.
+// streams are the streams, and who uses them. Who adds one adds it to what the NATS users may do:
+// nats/permissions.conf.
 var streams = []struct {
 	name, subjects string
 	roles          Role
@@ -55,7 +57,8 @@ var streams = []struct {
 	{schema.StreamDeadLetter, "deadletter.>", RoleRouter},
 }
 
-// likeSessions is the TTL of a bucket that keeps what it has for a week longer than the streams: see Bus.ttl.
+// likeSessions is the TTL of a bucket that keeps what it has for a week longer than the streams:
+// see Bus.ttl.
 const likeSessions = -1
 
 // buckets are the KV buckets, likewise.
@@ -78,7 +81,8 @@ var buckets = []struct {
 		jetstream.KeyValueConfig{Bucket: schema.BucketKills, Description: "which sessions are to be ended", TTL: killRetention}, roleAll},
 	{func(b *Bus) *jetstream.KeyValue { return &b.positions },
 		jetstream.KeyValueConfig{Bucket: schema.BucketPositions, Description: "how far each reader of a stream has come"}, RoleEnrich | RoleRouter},
-	// In memory: the leases of an embedded server end with it, so that its next start need not wait for them.
+	// In memory: the leases of an embedded server end with it, so that its next start need not wait
+	// for them.
 	{func(b *Bus) *jetstream.KeyValue { return &b.leases },
 		jetstream.KeyValueConfig{Bucket: schema.BucketLeases, Description: "which process does which work",
 			TTL: leaseTTL, Storage: jetstream.MemoryStorage}, RoleEnrich | RoleRouter},

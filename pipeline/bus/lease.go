@@ -18,19 +18,20 @@ const (
 	leaseTTL = 10 * time.Second
 	// leaseRenew is how often it is renewed.
 	leaseRenew = leaseTTL / 4
-	// leaseSafe is how long after the last renewal the holder still counts on it. It gives up before the
-	// server does.
+	// leaseSafe is how long after the last renewal the holder still counts on it. It gives up before
+	// the server does.
 	leaseSafe = leaseTTL * 3 / 4
 )
 
 // ErrLeaseLost is the cause with which work ends whose lease another process has, or may have.
 var ErrLeaseLost = errors.New("another process has taken over this work")
 
-// A Lease is the right to do a piece of work, which one process has at a time, with how far the work has come.
+// A Lease is the right to do a piece of work, which one process has at a time, with how far the
+// work has come.
 //
-// It cannot keep two processes from working at the same time for a moment: one that was stopped and goes on
-// does not know yet that its lease is over. What it can't do then is to move the position, which is checked by
-// revision; so a handover repeats, and never skips.
+// It cannot keep two processes from working at the same time for a moment: one that was stopped and
+// goes on does not know yet that its lease is over. What it can't do then is to move the position,
+// which is checked by revision; so a handover repeats, and never skips.
 type Lease struct {
 	bus      *Bus
 	name     string
@@ -45,8 +46,8 @@ type Lease struct {
 	wanted   chan struct{} // closed by asked
 }
 
-// createBucket makes a bucket. The revisions of that of the leases begin where those of none before it, which ended with its server,
-// can have come to: who had a lease there can't renew it here.
+// createBucket makes a bucket. The revisions of that of the leases begin where those of none before
+// it, which ended with its server, can have come to: who had a lease there can't renew it here.
 func (b *Bus) createBucket(ctx context.Context, c jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	if c.Bucket != schema.BucketLeases {
 		return b.js.CreateKeyValue(ctx, c)
@@ -63,8 +64,8 @@ func (b *Bus) createBucket(ctx context.Context, c jetstream.KeyValueConfig) (jet
 	return b.js.KeyValue(ctx, c.Bucket)
 }
 
-// Acquire waits until this process has the lease on a piece of work. Where several processes want the same kind of work (see
-// roster), it has its share of the leases.
+// Acquire waits until this process has the lease on a piece of work. Where several processes want
+// the same kind of work (see roster), it has its share of the leases.
 func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
 	b.roster.want(name)
 	held, since, err := b.waitForLease(ctx, name)
@@ -83,7 +84,8 @@ func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
 	return l, nil
 }
 
-// waitForLease gives the revision of the lease's key, and a time at which the lease had not begun yet.
+// waitForLease gives the revision of the lease's key, and a time at which the lease had not begun
+// yet.
 func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, since time.Time, err error) {
 	// The watch tells when the holder lets go; the ticker when it has died, which nothing tells.
 	watch, err := b.leases.Watch(ctx, name, jetstream.UpdatesOnly())
@@ -100,8 +102,8 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 	for {
 		since := time.Now()
 		if b.roster.take(name, !free.IsZero() && since.Sub(free) > unclaimedAfter) {
-			// Even where ctx ends: a lease that was given, and that nobody waited for, would stand in the way until its
-			// time is over.
+			// Even where ctx ends: a lease that was given, and that nobody waited for, would stand in the
+			// way until its time is over.
 			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 			revision, err := b.leases.Create(asking, name, []byte(b.owner))
 			cancel()
@@ -127,9 +129,11 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 	}
 }
 
-// takePosition reads the position, and writes it again, after which nobody who held the lease before can.
+// takePosition reads the position, and writes it again, after which nobody who held the lease
+// before can.
 //
-// Where the disk of an embedded server is full it does not write: no other process can have held that lease.
+// Where the disk of an embedded server is full it does not write: no other process can have held
+// that lease.
 func (l *Lease) takePosition(ctx context.Context) error {
 	full := l.bus.disk.room(forBookkeeping, 0) != nil
 	for {
@@ -170,8 +174,8 @@ func (l *Lease) renew(renewed time.Time) {
 		case <-l.ctx.Done():
 			return
 		}
-		// Even where the lease is let go: of a key that was changed without anybody hearing of it, Release does not
-		// know the revision.
+		// Even where the lease is let go: of a key that was changed without anybody hearing of it,
+		// Release does not know the revision.
 		ctx, cancel := context.WithDeadline(context.WithoutCancel(l.ctx), renewed.Add(leaseSafe))
 		asked := time.Now()
 		revision, err := l.bus.leases.Update(ctx, l.name, []byte(l.bus.owner), l.held)
@@ -186,27 +190,29 @@ func (l *Lease) renew(renewed time.Time) {
 	}
 }
 
-// Within gives a context that ends with ctx, with cancel, or with the lease, whose cause is then ErrLeaseLost.
+// Within gives a context that ends with ctx, with cancel, or with the lease, whose cause is then
+// ErrLeaseLost.
 func (l *Lease) Within(ctx context.Context) (_ context.Context, cancel context.CancelCauseFunc) {
 	ctx, cancelled := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(l.ctx, func() { cancelled(context.Cause(l.ctx)) })
 	return ctx, func(cause error) { stop(); cancelled(cause) }
 }
 
-// Wanted is closed when another process is to go on with the work: whoever has the lease then comes to a good place soon, saves
-// the position and releases it. Until then it stays this process's.
+// Wanted is closed when another process is to go on with the work: whoever has the lease then comes
+// to a good place soon, saves the position and releases it. Until then it stays this process's.
 func (l *Lease) Wanted() <-chan struct{} { return l.wanted }
 
 func (l *Lease) askFor() { l.asked.Do(func() { close(l.wanted) }) }
 
-// Position is how far the work has come: the sequence of the last message that it is done with, 0 at first.
+// Position is how far the work has come: the sequence of the last message that it is done with, 0
+// at first.
 func (l *Lease) Position() uint64 { return l.progress.Sequence }
 
 // Progress is all that is known of how far the work has come.
 func (l *Lease) Progress() Progress { return l.progress }
 
-// Save moves the position to a message. It fails with ErrLeaseLost where another process has taken over, and with ErrFull
-// where it can't be kept now: then it is as it was, and the work can go on.
+// Save moves the position to a message. It fails with ErrLeaseLost where another process has taken
+// over, and with ErrFull where it can't be kept now: then it is as it was, and the work can go on.
 func (l *Lease) Save(ctx context.Context, sequence uint64) error {
 	p := l.progress
 	p.Sequence = sequence
@@ -257,8 +263,8 @@ func (l *Lease) SaveProgress(ctx context.Context, p Progress) error {
 // lingers is how long what is under way may go on where nobody wants it any more.
 const lingers = time.Second
 
-// linger gives a context that ends a moment after ctx: of a position that is saved by then, the revision is known, without which the
-// next one can't be.
+// linger gives a context that ends a moment after ctx: of a position that is saved by then, the
+// revision is known, without which the next one can't be.
 func linger(ctx context.Context) (_ context.Context, cancel func()) {
 	lingering, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lingers, func() { end(context.Cause(ctx)) }) })

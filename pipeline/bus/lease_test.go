@@ -101,7 +101,8 @@ func TestLeaseIsOnesAlone(t *testing.T) {
 	l.Release()
 }
 
-// TestStolenLease: a holder that another has taken the work from learns it, at the latest when it saves.
+// TestStolenLease: a holder that another has taken the work from learns it, at the latest when it
+// saves.
 func TestStolenLease(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	l := acquire(t, b, "work")
@@ -121,7 +122,8 @@ func TestStolenLease(t *testing.T) {
 	l.Release()
 }
 
-// TestAcquireGivenUp ends the context at every moment of taking a lease: nothing stands in the way of the next one.
+// TestAcquireGivenUp ends the context at every moment of taking a lease: nothing stands in the way
+// of the next one.
 func TestAcquireGivenUp(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	for i := range 400 {
@@ -147,7 +149,8 @@ func TestAcquireGivenUp(t *testing.T) {
 	}
 }
 
-// A position that is being saved when nobody wants that any more does not keep the next one from being saved.
+// A position that is being saved when nobody wants that any more does not keep the next one from
+// being saved.
 func TestSaveIsCancelled(t *testing.T) {
 	b := openSynced(t)
 	lease := acquire(t, b, "drain.siem.0")

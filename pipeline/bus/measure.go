@@ -9,7 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Register registers the metrics of the connection and, where the NATS is embedded, of its disk. They are read when they are asked for.
+// Register registers the metrics of the connection and, where the NATS is embedded, of its disk.
+// They are read when they are asked for.
 func (b *Bus) Register(r prometheus.Registerer) {
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: measure.Namespace, Name: name, Help: help}, value))

@@ -7,7 +7,8 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// NewNKeySeed makes an NKey for a user of NATS, and gives its seed: what the file of [Options.NKeySeedFile] holds.
+// NewNKeySeed makes an NKey for a user of NATS, and gives its seed: what the file of
+// [Options.NKeySeedFile] holds.
 func NewNKeySeed() ([]byte, error) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {

@@ -42,7 +42,8 @@ func serve(t *testing.T, file string, change func(*bustest.Server, *server.Optio
 	return s
 }
 
-// TestPermissions tries everything as every user. Who is named may do it, and nobody else: the server refuses it to them.
+// TestPermissions tries everything as every user. Who is named may do it, and nobody else: the
+// server refuses it to them.
 func TestPermissions(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	type try struct {

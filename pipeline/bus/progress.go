@@ -22,13 +22,14 @@ type Progress struct {
 	Rewind string
 	// Reached is the highest that Sequence was: what comes after that was never there.
 	Reached uint64
-	// Safe is until when the stream keeps everything that comes after Reached, as far as the reader knew; zero where it
-	// said nothing of it.
+	// Safe is until when the stream keeps everything that comes after Reached, as far as the reader
+	// knew; zero where it said nothing of it.
 	Safe time.Time
-	// Match are the filters by which the reader reads, sorted, with commas between; "" where it did not say.
+	// Match are the filters by which the reader reads, sorted, with commas between; "" where it did
+	// not say.
 	Match string
-	// Beyond are the messages behind Sequence that the reader is done with too, wholly or in part, in their order: the first
-	// beyondMost, where there are more. Nobody changes it.
+	// Beyond are the messages behind Sequence that the reader is done with too, wholly or in part, in
+	// their order: the first beyondMost, where there are more. Nobody changes it.
 	Beyond []Part
 	// Abandoned holds, for the last tenures that abandoned undelivered segments, how far each of them
 	// did.

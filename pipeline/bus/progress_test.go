@@ -32,7 +32,8 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 		}
 	}
 
-	// What the position has passed is not kept, and of the rest no more than a bucket's value should have.
+	// What the position has passed is not kept, and of the rest no more than a bucket's value should
+	// have.
 	p := Progress{Sequence: 10, Reached: 10}
 	for sequence := range uint64(2 * beyondMost) {
 		p.Beyond = append(p.Beyond, Part{sequence + 1, 1})

@@ -14,11 +14,12 @@ import (
 )
 
 // ErrFenced is the error of a publish that expected another last message on its subject: somebody
-// else has published there. On a cluster, nobody may have: of several that come at the same time, all may be refused.
+// else has published there. On a cluster, nobody may have: of several that come at the same time,
+// all may be refused.
 var ErrFenced = errors.New("another publisher has written to this subject")
 
-// ErrFull is the error of whatever there is no room for: its stream has reached its bound, or the disk is full.
-// Nothing was stored, and nothing that was stored went for it.
+// ErrFull is the error of whatever there is no room for: its stream has reached its bound, or the
+// disk is full. Nothing was stored, and nothing that was stored went for it.
 var ErrFull = errors.New("there is no room to record it")
 
 // A Publish is a message under way to its stream.
@@ -33,7 +34,8 @@ type Publish struct {
 // An Option says more of a message.
 type Option func(*nats.Msg)
 
-// Traced has the message carry a context of tracing, which its readers find in [Message].Trace; "" for none.
+// Traced has the message carry a context of tracing, which its readers find in [Message].Trace; ""
+// for none.
 func Traced(traceparent string) Option {
 	return func(m *nats.Msg) {
 		if traceparent == "" {
@@ -46,8 +48,8 @@ func Traced(traceparent string) Option {
 	}
 }
 
-// PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a repeat. data is
-// the bus's until Wait has returned.
+// PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a
+// repeat. data is the bus's until Wait has returned.
 func (b *Bus) PublishChunk(subject, id string, data []byte, options ...Option) *Publish {
 	m := &nats.Msg{Subject: subject, Data: data}
 	for _, o := range options {
@@ -56,16 +58,17 @@ func (b *Bus) PublishChunk(subject, id string, data []byte, options ...Option) *
 	return b.publish(forSessions, m, jetstream.WithMsgID(id))
 }
 
-// Headers of a segment's message, from which what a drain does not have yet can be counted without reading it.
+// Headers of a segment's message, from which what a drain does not have yet can be counted without
+// reading it.
 const (
 	headerRecords = "Ttydrain-Records" // how many records the segment has
 	headerPHI     = "Ttydrain-Phi"     // "1" where they may be protected health information
 	headerTrace   = "traceparent"      // of chunks too: see https://www.w3.org/TR/trace-context/
 )
 
-// PublishSegment sends a segment without waiting for it, which is stored only if the last message on its
-// subject has the sequence last (0: there is none). records and phi are what it holds. data is the bus's until Wait has
-// returned.
+// PublishSegment sends a segment without waiting for it, which is stored only if the last message
+// on its subject has the sequence last (0: there is none). records and phi are what it holds. data
+// is the bus's until Wait has returned.
 func (b *Bus) PublishSegment(subject string, last uint64, records int, phi bool, data []byte, options ...Option) *Publish {
 	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{headerRecords: {strconv.Itoa(records)}}}
 	if phi {
@@ -77,8 +80,9 @@ func (b *Bus) PublishSegment(subject string, last uint64, records int, phi bool,
 	return b.publish(forDelivery, m, jetstream.WithExpectLastSequencePerSubject(last))
 }
 
-// PublishEnd sends the last chunk of an operation that ended without one, behind the message on its subject with the
-// sequence last (0: there is none), without waiting for it. It may have more of a disk's last room than other chunks.
+// PublishEnd sends the last chunk of an operation that ended without one, behind the message on its
+// subject with the sequence last (0: there is none), without waiting for it. It may have more of a
+// disk's last room than other chunks.
 func (b *Bus) PublishEnd(subject string, last uint64, data []byte) *Publish {
 	return b.publish(forBookkeeping, &nats.Msg{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(last))
 }
@@ -97,9 +101,10 @@ func (b *Bus) publish(what need, m *nats.Msg, opts ...jetstream.PublishOpt) *Pub
 	return &Publish{future, err, m.Subject, refused, b}
 }
 
-// Wait waits until the stream has stored the message, on the disk with an embedded server that is to, for some seconds at most, and gives its sequence in the
-// stream. It is called once. After an error that is neither ErrFenced nor ErrFull nor a RefusedError the message may be
-// stored all the same.
+// Wait waits until the stream has stored the message, on the disk with an embedded server that is
+// to, for some seconds at most, and gives its sequence in the stream. It is called once. After an
+// error that is neither ErrFenced nor ErrFull nor a RefusedError the message may be stored all the
+// same.
 func (p *Publish) Wait(ctx context.Context) (sequence uint64, err error) {
 	for p.err == nil {
 		select {
@@ -134,8 +139,8 @@ func classify(err error) error {
 	return err
 }
 
-// conflicts says that something else was written where a publish or an update expected a certain last message. A
-// stream with replicas has a code of its own for one that is just being written.
+// conflicts says that something else was written where a publish or an update expected a certain
+// last message. A stream with replicas has a code of its own for one that is just being written.
 func conflicts(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
@@ -143,8 +148,8 @@ func conflicts(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists)
 }
 
-// PublishDeadLetter keeps a dead letter. Of a record that has one already, the first stays: a worker that dies before
-// its position is kept works the record again.
+// PublishDeadLetter keeps a dead letter. Of a record that has one already, the first stays: a
+// worker that dies before its position is kept works the record again.
 func (b *Bus) PublishDeadLetter(ctx context.Context, letter *schema.DeadLetter) error {
 	data, err := json.Marshal(letter)
 	if err != nil {

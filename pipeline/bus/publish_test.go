@@ -41,7 +41,8 @@ func TestFenced(t *testing.T) {
 	checkFences(t, b, 1)
 }
 
-// checkFences: of those who publish after the same message, one does it, and sometimes, where least is 0, none.
+// checkFences: of those who publish after the same message, one does it, and sometimes, where least
+// is 0, none.
 func checkFences(t *testing.T, b *Bus, least int) {
 	t.Helper()
 	const subject = "logs.0.default.web.1"

@@ -20,11 +20,12 @@ type Message struct {
 	Time     time.Time
 	// Pending is how many messages that the reader wants were behind this one when it was sent.
 	Pending uint64
-	// Records is how many records a segment has, and PHI says that they may be protected health information. On LOGS
-	// alone, and only where the message was read by a [Reader].
+	// Records is how many records a segment has, and PHI says that they may be protected health
+	// information. On LOGS alone, and only where the message was read by a [Reader].
 	Records uint64
 	PHI     bool
-	// Trace is the context of tracing that the message carries, "" for none; where it was read by a [Reader].
+	// Trace is the context of tracing that the message carries, "" for none; where it was read by a
+	// [Reader].
 	Trace string
 	// Data is the reader's: nobody else uses it.
 	Data []byte
@@ -51,15 +52,17 @@ const closeWait = time.Second
 const (
 	// readAhead is how many messages a reader asks for before they are wanted.
 	readAhead = 128
-	// readAheadBytes bounds what is sent for one such request, in bytes. It is more than any message has, or a reader would stand
-	// still before it; and so little that a process may have some fifty readers before all that they ask for is more than the
-	// 64 MiB which NATS keeps for a connection that does not keep up, before it ends it.
+	// readAheadBytes bounds what is sent for one such request, in bytes. It is more than any message
+	// has, or a reader would stand still before it; and so little that a process may have some fifty
+	// readers before all that they ask for is more than the 64 MiB which NATS keeps for a connection
+	// that does not keep up, before it ends it.
 	readAheadBytes = maxPayload + 64<<10
 )
 
-// inactive is after how long the server removes the consumer of a reader that asks for nothing. Such are left behind by
-// processes that were killed, and by readers that began anew just when they were closed. A reader whose consumer was removed since
-// what it had read took long to deliver makes another.
+// inactive is after how long the server removes the consumer of a reader that asks for nothing.
+// Such are left behind by processes that were killed, and by readers that began anew just when they
+// were closed. A reader whose consumer was removed since what it had read took long to deliver
+// makes another.
 const inactive = 2 * time.Minute
 
 // Read reads the messages of a stream that match one of the filters and come after a sequence,
@@ -92,7 +95,8 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	// Not a limit of bytes alone: with one, the client makes room for a million messages, which are 8 MiB for each reader.
+	// Not a limit of bytes alone: with one, the client makes room for a million messages, which are 8
+	// MiB for each reader.
 	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes))
 	if err != nil {
 		b.deleteConsumer(stream, consumer)
@@ -109,7 +113,8 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	return r, nil
 }
 
-// read is a goroutine of its own: where the server is gone, the iterator looks after nothing but its way back.
+// read is a goroutine of its own: where the server is gone, the iterator looks after nothing but
+// its way back.
 func (r *Reader) read(ctx context.Context, synced *synced) {
 	defer close(r.next)
 	for {
@@ -180,8 +185,8 @@ func (r *Reader) Pending() uint64 {
 	return 0
 }
 
-// Close ends reading. It may be called again. Of a server that does not answer it waits a second for a word, and leaves the rest
-// to a goroutine.
+// Close ends reading. It may be called again. Of a server that does not answer it waits a second
+// for a word, and leaves the rest to a goroutine.
 func (r *Reader) Close() {
 	r.closing.Do(r.close)
 }
@@ -236,12 +241,12 @@ func (b *Bus) Exists(ctx context.Context, stream, subject string) (bool, error) 
 	return info.State.Subjects[subject] > 0, nil
 }
 
-// lateness is how much later than those behind it a message may have come that its publisher repeated: a capture gives
-// up sooner.
+// lateness is how much later than those behind it a message may have come that its publisher
+// repeated: a capture gives up sooner.
 const lateness = time.Minute
 
-// Tail calls each with the messages on a subject, in the order of the stream, from a minute before the last one
-// to the last one. The data are each's.
+// Tail calls each with the messages on a subject, in the order of the stream, from a minute before
+// the last one to the last one. The data are each's.
 func (b *Bus) Tail(ctx context.Context, stream, subject string, each func(Message) error) error {
 	last, ok, err := b.Last(ctx, stream, subject)
 	if err != nil || !ok {
@@ -285,8 +290,8 @@ func (b *Bus) Count(ctx context.Context, stream string, filters []string, after 
 	return consumer.CachedInfo().NumPending, nil
 }
 
-// First gives the first message after another that one of the filters matches; ok is false where there is none. On a
-// cluster, the newest messages may not be found yet.
+// First gives the first message after another that one of the filters matches; ok is false where
+// there is none. On a cluster, the newest messages may not be found yet.
 func (b *Bus) First(ctx context.Context, stream string, filters []string, after uint64) (first Message, ok bool, err error) {
 	for _, filter := range filters {
 		raw, err := b.streams[stream].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
@@ -303,7 +308,8 @@ func (b *Bus) First(ctx context.Context, stream string, filters []string, after 
 	return first, ok, nil
 }
 
-// Begin gives the sequence of the first message that a stream still has; where it has none, that of the next one.
+// Begin gives the sequence of the first message that a stream still has; where it has none, that of
+// the next one.
 func (b *Bus) Begin(ctx context.Context, stream string) (uint64, error) {
 	info, err := b.streams[stream].Info(ctx)
 	if err != nil {
@@ -321,8 +327,8 @@ func (b *Bus) End(ctx context.Context, stream string) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// Next gives the sequence of the first message after another that a filter matches; ok is false where
-// there is none yet.
+// Next gives the sequence of the first message after another that a filter matches; ok is false
+// where there is none yet.
 func (b *Bus) Next(ctx context.Context, stream, filter string, after uint64) (sequence uint64, ok bool, err error) {
 	raw, err := b.streams[stream].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {

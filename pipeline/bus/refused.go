@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A RefusedError says that the NATS server did not let this process publish or subscribe to a subject: the permissions
-// of its user do not have it.
+// A RefusedError says that the NATS server did not let this process publish or subscribe to a
+// subject: the permissions of its user do not have it.
 type RefusedError struct {
 	// Action is "publish" or "subscribe".
 	Action string
@@ -31,8 +31,8 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("NATS refuses to let this process publish to %q: allow it among what the NATS user of the role %s may publish to", e.Subject, e.Role)
 }
 
-// concerns says whether work needs what was refused: work with the stream of that name (KV_ and its name for a bucket),
-// with a consumer whose name begins so, or with that very subject.
+// concerns says whether work needs what was refused: work with the stream of that name (KV_ and its
+// name for a bucket), with a consumer whose name begins so, or with that very subject.
 func (e *RefusedError) concerns(of string) bool {
 	if e.Action == "subscribe" || e.Subject == of { // nothing is subscribed to but where the answers come
 		return true
@@ -51,10 +51,12 @@ func (e *RefusedError) concerns(of string) bool {
 	return false
 }
 
-// refusals is what the server has refused one connection. It answers a request that it refuses with an error that
-// belongs to no request: whoever waits for an answer looks here as well, and does not wait until the time is over.
+// refusals is what the server has refused one connection. It answers a request that it refuses with
+// an error that belongs to no request: whoever waits for an answer looks here as well, and does not
+// wait until the time is over.
 //
-// It is a list that grows at its end. Nobody holds its beginning, so that what was seen is forgotten.
+// It is a list that grows at its end. Nobody holds its beginning, so that what was seen is
+// forgotten.
 type refusals struct {
 	role string
 	end  atomic.Pointer[refused] // that has not happened yet
@@ -76,8 +78,8 @@ func newRefusals(role string) *refusals {
 // refusalForm is how the server tells a refusal.
 var refusalForm = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]*)"`)
 
-// note adds what an error of the connection tells, where it tells a refusal. The connection tells its errors one after
-// the other.
+// note adds what an error of the connection tells, where it tells a refusal. The connection tells
+// its errors one after the other.
 func (r *refusals) note(err error) *RefusedError {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
@@ -98,7 +100,8 @@ func (r *refusals) note(err error) *RefusedError {
 	return last.what
 }
 
-// follow calls refuse with the first refusal from one on that concerns work, unless ctx is done before.
+// follow calls refuse with the first refusal from one on that concerns work, unless ctx is done
+// before.
 func (from *refused) follow(ctx context.Context, of string, refuse func(*RefusedError)) {
 	for {
 		select {
@@ -114,7 +117,8 @@ func (from *refused) follow(ctx context.Context, of string, refuse func(*Refused
 	}
 }
 
-// guarded does work with a stream, and ends it with a RefusedError where the server refuses what it needs.
+// guarded does work with a stream, and ends it with a RefusedError where the server refuses what it
+// needs.
 func guarded[T any](ctx context.Context, r *refusals, of string, work func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -135,8 +139,9 @@ func guardedWithin[T any](ctx context.Context, cancel context.CancelCauseFunc, r
 	return v, err
 }
 
-// A bucket is a KV bucket whose calls end with a RefusedError where the server refuses what they need. What they write, and do
-// not remove, is on the disk when they return. The calls that it does not have itself are those of the KV bucket.
+// A bucket is a KV bucket whose calls end with a RefusedError where the server refuses what they
+// need. What they write, and do not remove, is on the disk when they return. The calls that it does
+// not have itself are those of the KV bucket.
 type bucket struct {
 	jetstream.KeyValue
 	refusals *refusals
@@ -207,8 +212,9 @@ func (w watcher) Stop() error {
 	return w.KeyWatcher.Stop()
 }
 
-// A stream is a stream whose calls end with a RefusedError where the server refuses what they need. They tell of nothing that
-// is not on the disk. The calls that it does not have itself are those of the stream.
+// A stream is a stream whose calls end with a RefusedError where the server refuses what they need.
+// They tell of nothing that is not on the disk. The calls that it does not have itself are those of
+// the stream.
 type stream struct {
 	jetstream.Stream
 	name     string

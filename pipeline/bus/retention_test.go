@@ -207,7 +207,8 @@ func TestAbandonCommits(t *testing.T) {
 	}
 }
 
-// TestRetentionWithoutTheRight: a role that may not change streams takes them as they are, and who may, does.
+// TestRetentionWithoutTheRight: a role that may not change streams takes them as they are, and who
+// may, does.
 func TestRetentionWithoutTheRight(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	o := options(s, "router", RoleRouter)

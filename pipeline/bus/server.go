@@ -18,11 +18,12 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 )
 
-// An embedded is a NATS server inside this process, which listens on no port. It can be started again, which the
-// connections to it take for an interruption.
+// An embedded is a NATS server inside this process, which listens on no port. It can be started
+// again, which the connections to it take for an interruption.
 //
-// A stream whose file could not be written takes nothing any more, however much room there is later, and
-// answers nothing: the server's way back is a new start. watch does that, when the disk has room.
+// A stream whose file could not be written takes nothing any more, however much room there is
+// later, and answers nothing: the server's way back is a new start. watch does that, when the disk
+// has room.
 type embedded struct {
 	dir  string
 	sync time.Duration // 0: what is acknowledged is on the disk
@@ -48,7 +49,8 @@ func newEmbedded(dir string, sync time.Duration, log *slog.Logger) *embedded {
 	}
 }
 
-// syncBlocks is how often the server looks after its files by itself: it makes those smaller of which much was removed.
+// syncBlocks is how often the server looks after its files by itself: it makes those smaller of
+// which much was removed.
 const syncBlocks = 10 * time.Second
 
 // start starts the server.
@@ -62,11 +64,11 @@ func (e *embedded) start() error {
 		// Not SyncAlways, with which each message waits for a sync of its own: see synced.
 		SyncInterval: cmp.Or(e.sync, syncBlocks),
 		MaxPayload:   maxPayload,
-		// All drains read over one connection, and none of them asks for more than it can hold (readAheadBytes): what is on its way to
-		// many is no reason to end it.
+		// All drains read over one connection, and none of them asks for more than it can hold
+		// (readAheadBytes): what is on its way to many is no reason to end it.
 		MaxPending: 1 << 30,
-		// The disk decides, as it is at the time of writing: see disk. The server would take three quarters of what was
-		// free at its start for the most.
+		// The disk decides, as it is at the time of writing: see disk. The server would take three
+		// quarters of what was free at its start for the most.
 		JetStreamMaxStore: 1 << 60,
 		// A drain has up to two consumers for each partition; the default of 1000 a stream would
 		// bound the drains.
@@ -182,8 +184,8 @@ func (e *embedded) InProcessConn() (net.Conn, error) {
 	return e.server.InProcessConn()
 }
 
-// watch starts the server again whenever it can store nothing, once the disk has room, and then calls started, until
-// that succeeds. It ends when over is closed.
+// watch starts the server again whenever it can store nothing, once the disk has room, and then
+// calls started, until that succeeds. It ends when over is closed.
 func (e *embedded) watch(over <-chan struct{}, started func() error) {
 	for {
 		select {

@@ -14,14 +14,16 @@ import (
 )
 
 const (
-	// SlotTTL is how long a slot is kept that is not renewed: how long after the death of a gateway those of its
-	// sessions are free.
+	// SlotTTL is how long a slot is kept that is not renewed: how long after the death of a gateway
+	// those of its sessions are free.
 	SlotTTL = 45 * time.Second
-	// killRetention is how long the wish to end a session waits for its gateway: longer than a session can last.
+	// killRetention is how long the wish to end a session waits for its gateway: longer than a session
+	// can last.
 	killRetention = 8 * 24 * time.Hour
 )
 
-// ErrSlotTaken is the error of a slot that somebody else has, or that is not who renews it's any more.
+// ErrSlotTaken is the error of a slot that somebody else has, or that is not who renews it's any
+// more.
 var ErrSlotTaken = errors.New("another session has the slot")
 
 // Slots gives the slots that are held on a stack, in no order; on all stacks where stack is "".
@@ -33,7 +35,8 @@ func (b *Bus) Slots(ctx context.Context, stack string) ([]schema.Slot, error) {
 	return all[schema.Slot](ctx, b.slots, keys, "the slots")
 }
 
-// CreateSlot takes a slot, or fails with ErrSlotTaken. The revision is for UpdateSlot and DeleteSlot.
+// CreateSlot takes a slot, or fails with ErrSlotTaken. The revision is for UpdateSlot and
+// DeleteSlot.
 func (b *Bus) CreateSlot(ctx context.Context, s *schema.Slot) (revision uint64, err error) {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -43,7 +46,8 @@ func (b *Bus) CreateSlot(ctx context.Context, s *schema.Slot) (revision uint64, 
 	return revision, slotError("take a slot", err)
 }
 
-// UpdateSlot renews a slot with what is in s, or fails with ErrSlotTaken. Another error does not say whether it is renewed.
+// UpdateSlot renews a slot with what is in s, or fails with ErrSlotTaken. Another error does not
+// say whether it is renewed.
 func (b *Bus) UpdateSlot(ctx context.Context, s *schema.Slot, last uint64) (revision uint64, err error) {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -58,7 +62,8 @@ func (b *Bus) DeleteSlot(ctx context.Context, s *schema.Slot, last uint64) error
 	return slotError("let go of a slot", b.slots.Delete(ctx, slotKey(s), jetstream.LastRevision(last)))
 }
 
-// FindSlot gives the slot of a stack with a number, and its revision; ok is false where nobody holds it.
+// FindSlot gives the slot of a stack with a number, and its revision; ok is false where nobody
+// holds it.
 func (b *Bus) FindSlot(ctx context.Context, stack string, number int) (s schema.Slot, revision uint64, ok bool, err error) {
 	entry, err := b.slots.Get(ctx, slotKey(&schema.Slot{Stack: stack, Number: number}))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -108,8 +113,8 @@ func (b *Bus) ForgetKill(ctx context.Context, operation string) error {
 	return nil
 }
 
-// WatchKills calls wanted with every wish that a session ends, those that are there and those to come, until ctx is done.
-// What can't be read is passed over.
+// WatchKills calls wanted with every wish that a session ends, those that are there and those to
+// come, until ctx is done. What can't be read is passed over.
 func (b *Bus) WatchKills(ctx context.Context, wanted func(schema.Kill)) error {
 	watch, err := b.kills.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
@@ -153,8 +158,8 @@ func (b *Bus) AwaitEnd(ctx context.Context, operation string) (s schema.Session,
 	return s, err
 }
 
-// watchSession calls each with what is recorded of a session, now and whenever that changes, until it gives true; with
-// now set, until all was told that there is.
+// watchSession calls each with what is recorded of a session, now and whenever that changes, until
+// it gives true; with now set, until all was told that there is.
 func (b *Bus) watchSession(ctx context.Context, operation string, now bool, each func(schema.Session) bool) error {
 	watch, err := b.sessions.Watch(ctx, schema.Token(operation), jetstream.IgnoreDeletes())
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 // retryEvery is how often a server that is not there, or starts, is tried again.
 const retryEvery = 200 * time.Millisecond
 
-// dialServers connects to NATS, and waits for servers that are not there yet: they may be starting as well.
+// dialServers connects to NATS, and waits for servers that are not there yet: they may be starting
+// as well.
 func dialServers(ctx context.Context, url string, options []nats.Option, log *slog.Logger) (*nats.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
@@ -55,7 +56,8 @@ func unreachable(err error) bool {
 	return false
 }
 
-// starting is whether an error is that of a server that is connected to and not able to work yet, or not any more.
+// starting is whether an error is that of a server that is connected to and not able to work yet,
+// or not any more.
 func starting(err error) bool {
 	// noPeers: of a cluster, in which a server that is there may count as offline for a moment.
 	const noPeers = 10005
@@ -78,11 +80,11 @@ func (b *Bus) notice() {
 	}
 }
 
-// keepBuckets makes the buckets that are missing again, each time that the connection was lost: the server that had those
-// in memory may have ended with them. It ends with ctx.
+// keepBuckets makes the buckets that are missing again, each time that the connection was lost: the
+// server that had those in memory may have ended with them. It ends with ctx.
 //
-// Whoever had a lease there then finds another's in its place, or none, and gives it up. Until then two processes can be
-// at the same work, as long as it takes the one to notice: see [Lease].
+// Whoever had a lease there then finds another's in its place, or none, and gives it up. Until then
+// two processes can be at the same work, as long as it takes the one to notice: see [Lease].
 func (b *Bus) keepBuckets(ctx context.Context, role Role, replicas int) {
 	for {
 		select {

@@ -14,7 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// listen starts a NATS server that listens at an address and keeps what it has in a folder. It ends with the test, or by stop.
+// listen starts a NATS server that listens at an address and keeps what it has in a folder. It ends
+// with the test, or by stop.
 func listen(t *testing.T, address, dir string) (stop func()) {
 	t.Helper()
 	at := netip.MustParseAddrPort(address)
@@ -34,8 +35,8 @@ func listen(t *testing.T, address, dir string) (stop func()) {
 	return stop
 }
 
-// TestServerThatRestarts: leases and states are in memory, and there again when their server is, though nobody opens a
-// bus meanwhile. Who had a lease gives it up, and what it had saved is there.
+// TestServerThatRestarts: leases and states are in memory, and there again when their server is,
+// though nobody opens a bus meanwhile. Who had a lease gives it up, and what it had saved is there.
 func TestServerThatRestarts(t *testing.T) {
 	t.Parallel()
 	address, dir := porttest.Reserve(t), t.TempDir()
@@ -60,7 +61,8 @@ func TestServerThatRestarts(t *testing.T) {
 	stop()
 	listen(t, address, dir)
 
-	// The other takes the lease though the first believes that it has it: what that does from now on is not kept.
+	// The other takes the lease though the first believes that it has it: what that does from now on
+	// is not kept.
 	var second *Lease
 	await(t, "the work is taken over", func() bool {
 		var err error
@@ -83,8 +85,8 @@ func TestServerThatRestarts(t *testing.T) {
 	}
 }
 
-// TestOpenWaits: a bus is opened when the server is there, in the time that a server needs to start. One that is there and
-// refuses is not waited for.
+// TestOpenWaits: a bus is opened when the server is there, in the time that a server needs to
+// start. One that is there and refuses is not waited for.
 func TestOpenWaits(t *testing.T) {
 	address := porttest.Reserve(t)
 	opened := make(chan error)

@@ -17,15 +17,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// errStartedAgain is the error of who waits for the disk while the embedded server is started again.
+// errStartedAgain is the error of who waits for the disk while the embedded server is started
+// again.
 var errStartedAgain = errors.New("the embedded NATS server was started again meanwhile")
 
 // A synced is how far a stream of the embedded server is on the disk.
 //
-// The server writes each message to a file before it acknowledges it, and syncs nothing: one fsync here is for all that
-// was written before it, of however many sessions. Nobody is told of a message, as its publisher or as its reader, that is not
-// on the disk. So nothing that is known anywhere, such as the position of a reader, is of a message that a failure of the power
-// could take away, and whose sequence the next one would have.
+// The server writes each message to a file before it acknowledges it, and syncs nothing: one fsync
+// here is for all that was written before it, of however many sessions. Nobody is told of a
+// message, as its publisher or as its reader, that is not on the disk. So nothing that is known
+// anywhere, such as the position of a reader, is of a message that a failure of the power could
+// take away, and whose sequence the next one would have.
 //
 // A nil synced is that of a stream of which everything counts as on the disk.
 type synced struct {
@@ -76,8 +78,8 @@ func (s *synced) wait(ctx context.Context, sequence uint64) error {
 	return nil
 }
 
-// run syncs, for all who have asked by now. Those who ask meanwhile have the next one, together. mu is held, but not while
-// it waits for the disk.
+// run syncs, for all who have asked by now. Those who ask meanwhile have the next one, together. mu
+// is held, but not while it waits for the disk.
 func (s *synced) run() {
 	asked, generation, ended := s.asked, s.generation, make(chan struct{})
 	s.ended = ended
@@ -115,11 +117,12 @@ func (s *synced) failure() error {
 	return s.err
 }
 
-// settled is how old the last change of a folder has to be for its time to tell it from the next one: clocks of file
-// systems go by ticks of some milliseconds.
+// settled is how old the last change of a folder has to be for its time to tell it from the next
+// one: clocks of file systems go by ticks of some milliseconds.
 const settled = 100 * time.Millisecond
 
-// blocks are the files that the server has a stream's messages in. They have numbers, and it writes to the last one.
+// blocks are the files that the server has a stream's messages in. They have numbers, and it writes
+// to the last one.
 type blocks struct {
 	dir string
 
@@ -214,7 +217,8 @@ func syncFile(name string) error {
 	return f.Sync()
 }
 
-// syncFiles has the files of a folder on the disk, and which these are; what is in its folders is theirs.
+// syncFiles has the files of a folder on the disk, and which these are; what is in its folders is
+// theirs.
 func syncFiles(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

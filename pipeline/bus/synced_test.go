@@ -18,8 +18,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// What was confirmed is there after the power has failed: messages, in all blocks that they have filled, operations,
-// sessions and positions. Without syncs it is not, or this test would find nothing.
+// What was confirmed is there after the power has failed: messages, in all blocks that they have
+// filled, operations, sessions and positions. Without syncs it is not, or this test would find
+// nothing.
 func TestPowerFails(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -62,8 +63,8 @@ func TestPowerFails(t *testing.T) {
 	}
 }
 
-// recordMany has eight sessions publish so many messages of 30 KiB each, and gives the data of those that were confirmed, by
-// their sequences.
+// recordMany has eight sessions publish so many messages of 30 KiB each, and gives the data of
+// those that were confirmed, by their sequences.
 func recordMany(t *testing.T, b *Bus, messages int) map[uint64][]byte {
 	t.Helper()
 	var (

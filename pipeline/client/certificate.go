@@ -8,8 +8,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// addKey adds the key of a file and, before it, the certificate that stands beside the file, as OpenSSH's client finds it:
-// that of FILE is FILE-cert.pub.
+// addKey adds the key of a file and, before it, the certificate that stands beside the file, as
+// OpenSSH's client finds it: that of FILE is FILE-cert.pub.
 func (l *loader) addKey(file string, s ssh.Signer) {
 	beside := strings.TrimSuffix(file, ".pub") + "-cert.pub"
 	certified, err := certify(beside, s)
@@ -22,7 +22,8 @@ func (l *loader) addKey(file string, s ssh.Signer) {
 	l.add(s)
 }
 
-// certify is the key with the certificate in a file. Whether that has expired is for the server to say, by its own clock.
+// certify is the key with the certificate in a file. Whether that has expired is for the server to
+// say, by its own clock.
 func certify(file string, s ssh.Signer) (ssh.Signer, error) {
 	data, err := readKeyFile(file)
 	if err != nil {

@@ -181,8 +181,8 @@ func TestTerminal(t *testing.T) {
 		})
 		screen.await(t, "vt220\r\n30 100\r\n")
 		resize <- client.Size{Width: 132, Height: 43}
-		// Some shells run the trap only when a line has come behind the signal, which the key may overtake: so
-		// the key is pressed until the size is there.
+		// Some shells run the trap only when a line has come behind the signal, which the key may
+		// overtake: so the key is pressed until the size is there.
 		shown := make(chan struct{})
 		var pressing sync.WaitGroup
 		pressing.Go(func() {
@@ -226,7 +226,8 @@ func TestInterrupt(t *testing.T) {
 	})
 }
 
-// TestSignals is about the gateway alone: OpenSSH's server passes signals on only to other users than root.
+// TestSignals is about the gateway alone: OpenSSH's server passes signals on only to other users
+// than root.
 func TestSignals(t *testing.T) {
 	c, _ := dialGateway(t)
 	for _, test := range []struct {

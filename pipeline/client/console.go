@@ -36,8 +36,8 @@ func (c *Console) Ask(ctx context.Context, prompt string) (string, error) {
 	return strings.TrimSpace(string(line)), err
 }
 
-// AskSecret asks for a line without showing what is typed. The terminal echoes again when it returns,
-// also when ctx is done first. What was typed before the question is dropped.
+// AskSecret asks for a line without showing what is typed. The terminal echoes again when it
+// returns, also when ctx is done first. What was typed before the question is dropped.
 func (c *Console) AskSecret(ctx context.Context, prompt string) ([]byte, error) {
 	fd := int(c.file.Fd())
 	state, err := term.GetState(fd)
@@ -111,8 +111,8 @@ func Discard(f *os.File) error {
 	return nil
 }
 
-// MakeRaw makes a terminal pass everything on as it is typed, and gives what restores it. That may be
-// called from any goroutine, and any number of times.
+// MakeRaw makes a terminal pass everything on as it is typed, and gives what restores it. That may
+// be called from any goroutine, and any number of times.
 func MakeRaw(f *os.File) (restore func() error, err error) {
 	state, err := term.MakeRaw(int(f.Fd()))
 	if err != nil {

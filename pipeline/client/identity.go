@@ -23,9 +23,9 @@ var ErrNoIdentity = errors.New("no key to log in with")
 
 // IdentityOptions say where a person's keys are.
 type IdentityOptions struct {
-	// Files are the private keys to use, and no others. A public key stands for the private half
-	// that the key agent has. None means those of the key agent, then the defaults in Folder. The certificate of a key
-	// in FILE is found in FILE-cert.pub.
+	// Files are the private keys to use, and no others. A public key stands for the private half that
+	// the key agent has. None means those of the key agent, then the defaults in Folder. The
+	// certificate of a key in FILE is found in FILE-cert.pub.
 	Files []string
 	// Folder is the person's ~/.ssh. Its default keys are id_ed25519, id_ecdsa and id_rsa.
 	Folder string
@@ -128,7 +128,8 @@ func (l *loader) dialAgent() {
 		return
 	}
 	l.agent = conn
-	// An agent that does not answer must not outlast ctx; the connection is closed by then or at the end.
+	// An agent that does not answer must not outlast ctx; the connection is closed by then or at the
+	// end.
 	context.AfterFunc(l.ctx, func() { conn.Close() })
 	l.inAgent, err = agent.NewClient(conn).Signers()
 	switch {

@@ -300,7 +300,8 @@ func TestPassphrase(t *testing.T) {
 	})
 }
 
-// TestCertificateBeside: KEY-cert.pub is tried before KEY. One that is no good is told of, and the key is used.
+// TestCertificateBeside: KEY-cert.pub is tried before KEY. One that is no good is told of, and the
+// key is used.
 func TestCertificateBeside(t *testing.T) {
 	authority, _ := clienttest.NewKey(t)
 	p := newPerson(t)
@@ -389,7 +390,8 @@ func TestKindsOfKeys(t *testing.T) {
 	}
 }
 
-// TestOldEncryption: an old PEM file does not tell its public half, which may be in a file beside it.
+// TestOldEncryption: an old PEM file does not tell its public half, which may be in a file beside
+// it.
 func TestOldEncryption(t *testing.T) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

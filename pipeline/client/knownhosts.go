@@ -18,8 +18,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// KnownHosts is a file of host keys as OpenSSH has it (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). The file
-// is read each time it is asked, and one that is missing knows no host.
+// KnownHosts is a file of host keys as OpenSSH has it (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). The
+// file is read each time it is asked, and one that is missing knows no host.
 type KnownHosts struct {
 	File string
 }
@@ -105,9 +105,10 @@ func (k KnownHosts) Check(address string, remote net.Addr, key ssh.PublicKey) er
 	return &HostKeyError{Address: address, Key: key, Known: known}
 }
 
-// Algorithms is for Options.HostKeyAlgorithms: the kinds of key that the host is known by come first.
-// Without it a server that has several keys might show another than the known one, which would
-// then look like a changed key. Certificates are asked for only where their authority is known.
+// Algorithms is for Options.HostKeyAlgorithms: the kinds of key that the host is known by come
+// first. Without it a server that has several keys might show another than the known one, which
+// would then look like a changed key. Certificates are asked for only where their authority is
+// known.
 func (k KnownHosts) Algorithms(address string) ([]string, error) {
 	check, err := k.load()
 	if err != nil {
@@ -202,8 +203,8 @@ func (k KnownHosts) load() (ssh.HostKeyCallback, error) {
 	return check, nil
 }
 
-// split takes out the keys of authorities, of which the library does not say that they are, and says
-// whether there are any.
+// split takes out the keys of authorities, of which the library does not say that they are, and
+// says whether there are any.
 func (k KnownHosts) split(keys []knownhosts.KnownKey) (hosts []knownhosts.KnownKey, authority bool, err error) {
 	if len(keys) == 0 {
 		return nil, false, nil

@@ -58,14 +58,15 @@ var (
 	ErrLost = errors.New("the connection to the gateway was lost before the session had ended")
 )
 
-// Run runs one session to its end and returns its exit status, which is 128 plus the signal's number
-// when a signal ended it. The status means nothing when there is an error.
+// Run runs one session to its end and returns its exit status, which is 128 plus the signal's
+// number when a signal ended it. The status means nothing when there is an error.
 //
-// When ctx is done, Run closes the whole connection and its error wraps the context's cause. It does
-// the same when Stdin or an output fails.
+// When ctx is done, Run closes the whole connection and its error wraps the context's cause. It
+// does the same when Stdin or an output fails.
 //
-// When Run has returned, nothing is written to the outputs any more; so a Write that blocks for ever
-// blocks Run. A Read of Stdin may still be under way, and what it gets is lost: end Stdin to end it.
+// When Run has returned, nothing is written to the outputs any more; so a Write that blocks for
+// ever blocks Run. A Read of Stdin may still be under way, and what it gets is lost: end Stdin to
+// end it.
 func (c *Client) Run(ctx context.Context, s Session) (status int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -84,7 +85,8 @@ func (c *Client) Run(ctx context.Context, s Session) (status int, err error) {
 	r := run{ch: ch, session: s, cancel: cancel, ended: make(chan struct{})}
 	var outputs, others sync.WaitGroup
 	others.Go(func() { r.answer(requests) }) // ends with the channel
-	// The output is read before the session starts, since it may say why it does not. Both end with the channel.
+	// The output is read before the session starts, since it may say why it does not. Both end with
+	// the channel.
 	outputs.Go(func() { r.show(s.Stdout, ch) })
 	outputs.Go(func() { r.show(s.Stderr, ch.Stderr()) })
 
@@ -241,8 +243,9 @@ func (r *run) answer(requests <-chan *ssh.Request) {
 // exitStatus is a status that a process can exit with, and 0 only for 0.
 func exitStatus(status uint32) int { return int(min(status, 255)) }
 
-// signalStatus is the status of a session that a signal ended. Servers may add a suffix to names that
-// RFC 4254 §6.10 does not have. For a name that nobody knows it is what the server gave as the status, if any.
+// signalStatus is the status of a session that a signal ended. Servers may add a suffix to names
+// that RFC 4254 §6.10 does not have. For a name that nobody knows it is what the server gave as the
+// status, if any.
 func signalStatus(name string, status int) int {
 	name, _, _ = strings.Cut(name, "@")
 	if number := unix.SignalNum("SIG" + name); number != 0 {

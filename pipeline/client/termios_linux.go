@@ -14,7 +14,8 @@ const (
 // flushInput drops what was typed on a terminal and not read.
 func flushInput(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH) }
 
-// What the opcodes of RFC 4254 §8 (and RFC 8160 for IUTF8) are on Linux, where there is such a thing.
+// What the opcodes of RFC 4254 §8 (and RFC 8160 for IUTF8) are on Linux, where there is such a
+// thing.
 var (
 	characterModes = map[byte]int{
 		1: unix.VINTR, 2: unix.VQUIT, 3: unix.VERASE, 4: unix.VKILL, 5: unix.VEOF, 6: unix.VEOL, 7: unix.VEOL2,
@@ -34,8 +35,8 @@ var (
 	}
 )
 
-// localModes encodes a terminal's modes, so that the keys that erase and interrupt are the same ones
-// in the session; nil when they cannot be read.
+// localModes encodes a terminal's modes, so that the keys that erase and interrupt are the same
+// ones in the session; nil when they cannot be read.
 func localModes(fd int) []byte {
 	t, err := unix.IoctlGetTermios(fd, readTermios)
 	if err != nil {

@@ -17,7 +17,8 @@ type Config struct {
 	Store string `yaml:"store" as:"path" want:"a folder for the embedded server's files, such as ./data"`
 	// NATS is the cluster to use in place of the embedded server, or nil.
 	NATS *NATS `yaml:"nats"`
-	// SyncInterval is how often the embedded server syncs its files to disk; 0 is before anything in them is acknowledged or read.
+	// SyncInterval is how often the embedded server syncs its files to disk; 0 is before anything in
+	// them is acknowledged or read.
 	SyncInterval time.Duration `yaml:"sync_interval" as:"interval"`
 
 	Streams      Streams      `yaml:"streams"`
@@ -25,7 +26,8 @@ type Config struct {
 	Sandbox      Sandbox      `yaml:"sandbox"`
 	Admin        Admin        `yaml:"admin"`
 	UserDocument UserDocument `yaml:"user_document" rule:"required" want:"a mapping with the issuer"`
-	// APIURL is the platform's API, which the hrefs in sessions' environments begin with; "" for no hrefs.
+	// APIURL is the platform's API, which the hrefs in sessions' environments begin with; "" for no
+	// hrefs.
 	APIURL string `yaml:"api_url" want:"a URL such as https://api.example.com"`
 	// AccessToken says which access tokens people may send along, or must; nil for none.
 	AccessToken *AccessToken `yaml:"access_token"`
@@ -57,8 +59,8 @@ type NATS struct {
 	// URL is one or more URLs (nats, tls, ws, wss) with commas between, without credentials.
 	URL      string `yaml:"url" rule:"required" want:"a URL such as nats://127.0.0.1:4222"`
 	Replicas int    `yaml:"replicas" min:"1" max:"5"`
-	// CredentialsFile is a file of NATS credentials (a JWT and an NKey seed). It, NKeySeedFile, Token, and
-	// Username with Password exclude each other.
+	// CredentialsFile is a file of NATS credentials (a JWT and an NKey seed). It, NKeySeedFile, Token,
+	// and Username with Password exclude each other.
 	CredentialsFile string `yaml:"credentials_file" as:"path"`
 	// NKeySeedFile is a file with the seed of a user's NKey.
 	NKeySeedFile string `yaml:"nkey_seed_file" as:"path"`
@@ -66,8 +68,8 @@ type NATS struct {
 	Password     Secret `yaml:"password"`
 	Token        Secret `yaml:"token"`
 	TLS          TLS    `yaml:",inline"`
-	// InboxPrefix begins the subjects on which answers come, which the NATS user must be allowed to subscribe to; "" for
-	// _INBOX_ttydrain_ and the role.
+	// InboxPrefix begins the subjects on which answers come, which the NATS user must be allowed to
+	// subscribe to; "" for _INBOX_ttydrain_ and the role.
 	InboxPrefix string `yaml:"inbox_prefix" want:"a subject such as _INBOX_ttydrain_gateway"`
 }
 
@@ -75,11 +77,11 @@ func (n *NATS) setDefaults() { n.Replicas = 3 }
 
 // Streams says how much of what sessions showed is kept, and for how long.
 type Streams struct {
-	// MaxBytes is how large each of the streams TTY and LOGS may become; DEADLETTER may have a tenth of it. 0 leaves their
-	// bounds as they are: none, where nobody has set one.
+	// MaxBytes is how large each of the streams TTY and LOGS may become; DEADLETTER may have a tenth
+	// of it. 0 leaves their bounds as they are: none, where nobody has set one.
 	MaxBytes int64 `yaml:"max_bytes" as:"size" min:"64MB"`
-	// Retention is how long they keep what was written: what a drain has not taken by then is missing there, and a gap
-	// record says so. No session may last for longer.
+	// Retention is how long they keep what was written: what a drain has not taken by then is missing
+	// there, and a gap record says so. No session may last for longer.
 	Retention time.Duration `yaml:"retention" min:"1m" max:"87600h"`
 }
 
@@ -156,7 +158,8 @@ type User struct {
 type Stack struct {
 	Name string `yaml:"name" rule:"required"`
 	Plan string `yaml:"plan" enum:"starter|growth|scale|enterprise"`
-	// Sessions is how many sessions may run on its apps at a time; where it is not given, what the plan has: see planSessions.
+	// Sessions is how many sessions may run on its apps at a time; where it is not given, what the
+	// plan has: see planSessions.
 	Sessions int `yaml:"sessions" min:"1" max:"10000"`
 	// SessionDuration is how long a session may last, active or idle.
 	SessionDuration time.Duration `yaml:"session_duration" max:"168h"`
@@ -185,7 +188,8 @@ type OutputLimit struct {
 	Bytes int64 `yaml:"bytes" as:"size" min:"64KiB"`
 }
 
-// planSessions is how many sessions a stack of each plan may have at a time where it says nothing of its own.
+// planSessions is how many sessions a stack of each plan may have at a time where it says nothing
+// of its own.
 var planSessions = map[string]int{planStarter: 1, "growth": 10, "scale": 50, "enterprise": 200}
 
 // planStarter is the plan with one session at a time, which no setting makes more.
@@ -218,21 +222,23 @@ type App struct {
 	Command []string `yaml:"command" want:"a command with its arguments, such as [/bin/bash]"`
 	// Env is set in the session. Its values are taken as secrets.
 	Env map[string]Secret `yaml:"env" as:"env"`
-	// Root is the folder that the session sees as "/"; "" for the host's. It is for the sandbox runtime.
+	// Root is the folder that the session sees as "/"; "" for the host's. It is for the sandbox
+	// runtime.
 	Root string `yaml:"root" as:"path"`
 	// Memory is the limit in bytes of all of a session's processes together.
 	Memory int64 `yaml:"memory" as:"size" min:"16MB"`
-	// User is the user, by name or number, that a session runs as; with the docker runtime USER:GROUP too, and
-	// by default whom the image or the container has. With the sandbox the default is nobody where the gateway
-	// is root, and the gateway's own user otherwise.
+	// User is the user, by name or number, that a session runs as; with the docker runtime USER:GROUP
+	// too, and by default whom the image or the container has. With the sandbox the default is nobody
+	// where the gateway is root, and the gateway's own user otherwise.
 	User string `yaml:"user" want:"a user such as app or 1000"`
 	// Network is the host's, or none but a loopback interface of the session's own.
 	Network string `yaml:"network" enum:"host|none"`
-	// Writable lets a session write to the files outside of its scratch folders as far as its user may.
+	// Writable lets a session write to the files outside of its scratch folders as far as its user
+	// may.
 	Writable bool `yaml:"writable"`
 
-	// Image and FromContainer are for the docker runtime, which needs one of both: the image of sessions' containers, or the name
-	// or ID of a container whose configuration they take.
+	// Image and FromContainer are for the docker runtime, which needs one of both: the image of
+	// sessions' containers, or the name or ID of a container whose configuration they take.
 	Image         string `yaml:"image" want:"the name of an image, such as registry.example.com/web:7"`
 	FromContainer string `yaml:"from_container" want:"the name or ID of the app's container"`
 	// Pull says whether an Image that is not on the Docker host is got from its registry.

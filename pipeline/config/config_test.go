@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// setEnv sets the variables that testdata uses. Those that hold secrets have "hunter" in them, as the
-// literal secrets in testdata/bad have, so that a message which quotes one is found.
+// setEnv sets the variables that testdata uses. Those that hold secrets have "hunter" in them, as
+// the literal secrets in testdata/bad have, so that a message which quotes one is found.
 func setEnv(t testing.TB) {
 	t.Setenv("TTYDRAIN_TEST_PASSWORD", "hunter-password")
 	t.Setenv("TTYDRAIN_TEST_TOKEN", "hunter-token")

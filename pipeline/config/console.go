@@ -15,7 +15,8 @@ type Console struct {
 	Disabled bool `yaml:"disabled"`
 	// URL is where browsers reach it; "" for this machine alone. It has no path.
 	URL string `yaml:"url" want:"a URL such as https://console.example.com"`
-	// TokenLogin lets in who has the admin token where OIDC or ProxyHeader is set; without them, the token is the only way.
+	// TokenLogin lets in who has the admin token where OIDC or ProxyHeader is set; without them, the
+	// token is the only way.
 	TokenLogin bool `yaml:"token_login"`
 	// OIDC lets in whom an OpenID provider knows, or is nil.
 	OIDC *OIDC `yaml:"oidc"`
@@ -23,7 +24,8 @@ type Console struct {
 	// X-Forwarded-For whose requests they pass on.
 	ProxyHeader    string   `yaml:"proxy_header" want:"the name of a header, such as X-Forwarded-Email"`
 	TrustedProxies []string `yaml:"trusted_proxies" want:"a list of addresses, such as 127.0.0.1 or 10.0.0.0/8"`
-	// AllowedEmails are whom of those that the proxy names may come in: addresses, or *@example.com; none for all.
+	// AllowedEmails are whom of those that the proxy names may come in: addresses, or *@example.com;
+	// none for all.
 	AllowedEmails []string `yaml:"allowed_emails"`
 	// ShowPHI lets the console show what sessions of stacks with phi: true showed.
 	ShowPHI bool `yaml:"show_phi"`
@@ -40,7 +42,8 @@ type OIDC struct {
 	ClientSecret Secret `yaml:"client_secret"`
 	// Scopes are asked for beside openid.
 	Scopes []string `yaml:"scopes"`
-	// AllowedEmails are addresses, or *@example.com; AllowedGroups are values of the claim GroupsClaim. Who is among either comes in.
+	// AllowedEmails are addresses, or *@example.com; AllowedGroups are values of the claim
+	// GroupsClaim. Who is among either comes in.
 	AllowedEmails []string `yaml:"allowed_emails"`
 	AllowedGroups []string `yaml:"allowed_groups"`
 	GroupsClaim   string   `yaml:"groups_claim"`

@@ -185,8 +185,8 @@ func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
 // forgotten, a key can have a secret in it.
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,40}$`)
 
-// keys gives the entries by their keys in the order of the file, and reports keys that no mapping of
-// this file can have.
+// keys gives the entries by their keys in the order of the file, and reports keys that no mapping
+// of this file can have.
 func (d *decoder) keys(entries []*ast.MappingValueNode, path string) (names []string, nodes map[string]*ast.MappingValueNode) {
 	nodes = make(map[string]*ast.MappingValueNode, len(entries))
 	for _, e := range entries {

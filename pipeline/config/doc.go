@@ -1,8 +1,8 @@
 // Package config reads ttydrain's configuration: one YAML file.
 //
-// It is strict: an unknown field, a duplicate key, a name that nothing has, a key file that cannot be
-// read are mistakes, and [Load] reports all of them at once as [Mistakes], each with the place in the
-// file, what was expected, and the nearest valid name.
+// It is strict: an unknown field, a duplicate key, a name that nothing has, a key file that cannot
+// be read are mistakes, and [Load] reports all of them at once as [Mistakes], each with the place
+// in the file, what was expected, and the nearest valid name.
 //
 // The structs' tags are the one description of the file. The decoder, the look-up of the nearest
 // name and the test that holds schema/config.schema.json to the same fields all read them:
@@ -21,9 +21,9 @@
 //	variant:"https"    on a pointer: the fields of its struct belong to the parent where the parent's
 //	                   field "type" has this value
 //
-// Values that are secret have the type [Secret], and only they (and the environment of apps, which is
-// made of them) may use ${NAME} and file:PATH.
+// Values that are secret have the type [Secret], and only they (and the environment of apps, which
+// is made of them) may use ${NAME} and file:PATH.
 //
-// A loaded [Config] is never changed. A reload loads a whole new one and compares its drains with the
-// old ones by [reflect.DeepEqual], which sees changed secrets as well.
+// A loaded [Config] is never changed. A reload loads a whole new one and compares its drains with
+// the old ones by [reflect.DeepEqual], which sees changed secrets as well.
 package config

@@ -9,8 +9,8 @@ import (
 // associate agreement (45 CFR 164.504(e)).
 const AgreementBAA = "baa"
 
-// A Drain is where records go. Exactly one of HTTPS, Elasticsearch and Syslog is set. Where Type is that of a
-// preset, it is what the preset stands for, and the preset is there too.
+// A Drain is where records go. Exactly one of HTTPS, Elasticsearch and Syslog is set. Where Type is
+// that of a preset, it is what the preset stands for, and the preset is there too.
 type Drain struct {
 	Name string `yaml:"name" rule:"required"`
 	Type string `yaml:"type" rule:"required" enum:"https|elasticsearch|syslog|datadog|sumologic|logdna|papertrail|solarwinds"`
@@ -119,7 +119,8 @@ type HTTPS struct {
 	Password Secret `yaml:"password"`
 	// MaxRequestBytes bounds the body of a request before compression.
 	MaxRequestBytes int64 `yaml:"max_request_bytes" as:"size" min:"1KB" max:"64MB"`
-	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
+	// Concurrency is how many requests are under way at a time at the most, each with records of other
+	// operations.
 	Concurrency int    `yaml:"concurrency" min:"1" max:"64"`
 	Proxy       *Proxy `yaml:"proxy" want:"none, or a mapping with the url of a proxy"`
 	TLS         TLS    `yaml:",inline"`
@@ -156,7 +157,8 @@ type Elasticsearch struct {
 	MaxRequestBytes int64 `yaml:"max_request_bytes" as:"size" min:"1KB" max:"10MB"`
 	// ManageTemplate says that the drain installs the data stream's index template.
 	ManageTemplate bool `yaml:"manage_template"`
-	// Concurrency is how many requests are under way at a time at the most, each with records of other operations.
+	// Concurrency is how many requests are under way at a time at the most, each with records of other
+	// operations.
 	Concurrency int    `yaml:"concurrency" min:"1" max:"64"`
 	Proxy       *Proxy `yaml:"proxy" want:"none, or a mapping with the url of a proxy"`
 	TLS         TLS    `yaml:",inline"`

@@ -18,15 +18,15 @@ var (
 	errDenied  = errors.New("may not be read by this user")
 )
 
-// Files are the files that a configuration was read from, each as it was then: the configuration itself, and the
-// files of keys, secrets, certificates and credentials that it names. The host key is none of them: it is read at the
-// start alone. The zero value has no files.
+// Files are the files that a configuration was read from, each as it was then: the configuration
+// itself, and the files of keys, secrets, certificates and credentials that it names. The host key
+// is none of them: it is read at the start alone. The zero value has no files.
 type Files struct {
 	seen map[string]fs.FileInfo // by path; nil for one that could not be looked at
 }
 
-// look notes a file as it is when it is first called for it. That is before the file is read, so that a change
-// meanwhile is seen later.
+// look notes a file as it is when it is first called for it. That is before the file is read, so
+// that a change meanwhile is seen later.
 func (f *Files) look(path string) {
 	if _, before := f.seen[path]; before {
 		return
@@ -41,7 +41,8 @@ func (f *Files) look(path string) {
 	f.seen[path] = info
 }
 
-// Made takes note of a file that ttydrain itself has made since, because it was missing: that is no change.
+// Made takes note of a file that ttydrain itself has made since, because it was missing: that is no
+// change.
 func (f Files) Made(path string) {
 	if info, known := f.seen[path]; !known || info != nil {
 		return
@@ -59,9 +60,9 @@ func (f Files) Now() Files {
 	return now
 }
 
-// Same says whether both are the same files, and none of them was changed, replaced, made or removed between. It goes by
-// inode, size, time and mode: a file that is written in place with as many bytes within one tick of the file
-// system's clock looks the same.
+// Same says whether both are the same files, and none of them was changed, replaced, made or
+// removed between. It goes by inode, size, time and mode: a file that is written in place with as
+// many bytes within one tick of the file system's clock looks the same.
 func (f Files) Same(other Files) bool {
 	return maps.EqualFunc(f.seen, other.seen, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {

@@ -11,12 +11,14 @@ import (
 	"slices"
 )
 
-// fingerprintRounds make it slow to find out a password from a fingerprint: a tenth of a second, about.
+// fingerprintRounds make it slow to find out a password from a fingerprint: a tenth of a second,
+// about.
 const fingerprintRounds = 100_000
 
-// Fingerprint is another text for other settings of the drain, or another salt, also over restarts. It is kept where
-// others may read it, so that it is made of the secrets as passwords are hashed: PBKDF2 (RFC 8018) with SHA-256. What is
-// in files that the settings name, but for secrets, is not part of it.
+// Fingerprint is another text for other settings of the drain, or another salt, also over restarts.
+// It is kept where others may read it, so that it is made of the secrets as passwords are hashed:
+// PBKDF2 (RFC 8018) with SHA-256. What is in files that the settings name, but for secrets, is not
+// part of it.
 func (d Drain) Fingerprint(salt string) string {
 	var text bytes.Buffer
 	spell(&text, reflect.ValueOf(d))

@@ -17,7 +17,8 @@ type UserCA struct {
 	PublicKeys []string `yaml:"public_keys" rule:"required" want:"a list of public keys, or of files that hold them"`
 	// Match says which stacks and apps its certificates may open at most.
 	Match Match `yaml:"match"`
-	// RevokedKeys is a file of what it takes back: a key revocation list of ssh-keygen -k, or a text as that takes.
+	// RevokedKeys is a file of what it takes back: a key revocation list of ssh-keygen -k, or a text
+	// as that takes.
 	RevokedKeys string `yaml:"revoked_keys" as:"path"`
 
 	// Keys are the public keys that PublicKeys stand for, and Revoked is what RevokedKeys holds.
@@ -25,19 +26,22 @@ type UserCA struct {
 	Revoked *identity.Revocations `yaml:"-"`
 }
 
-// AccessToken says which access tokens (JWT, RFC 7519) are good that people send along as ACCESS_TOKEN.
+// AccessToken says which access tokens (JWT, RFC 7519) are good that people send along as
+// ACCESS_TOKEN.
 type AccessToken struct {
-	// Required: a session without a token is refused. Otherwise a token is looked at where one is sent.
+	// Required: a session without a token is refused. Otherwise a token is looked at where one is
+	// sent.
 	Required bool   `yaml:"required"`
 	Issuer   string `yaml:"issuer" rule:"required" want:"the claim iss of the tokens, such as https://auth.example.com"`
 	Audience string `yaml:"audience" rule:"required" want:"the claim aud of the tokens, which says that they are for this gateway"`
 	// JWKSURL or JWKSFile has the issuer's public keys.
 	JWKSURL  string `yaml:"jwks_url" want:"a URL such as https://auth.example.com/.well-known/jwks.json"`
 	JWKSFile string `yaml:"jwks_file" as:"path"`
-	// Algorithms are those that tokens may be signed with: asymmetric ones alone (RFC 7518 §3.1, RFC 8037).
+	// Algorithms are those that tokens may be signed with: asymmetric ones alone (RFC 7518 §3.1, RFC
+	// 8037).
 	Algorithms []string `yaml:"algorithms" enum:"RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|ES512|EdDSA"`
-	// RefreshInterval is how old the keys of JWKSURL get before they are fetched again, and MaxStale how old they may be
-	// when a token is verified with them.
+	// RefreshInterval is how old the keys of JWKSURL get before they are fetched again, and MaxStale
+	// how old they may be when a token is verified with them.
 	RefreshInterval time.Duration `yaml:"refresh_interval" min:"10s" max:"24h"`
 	MaxStale        time.Duration `yaml:"max_stale" min:"1m" max:"168h"`
 	TLS             TLS           `yaml:",inline"`

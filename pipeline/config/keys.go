@@ -45,8 +45,8 @@ func (c *Config) finishKeys(d *decoder, i int) {
 	}
 }
 
-// publicKeys are the keys that a text at path stands for: a public key itself, or a file of them. After a mistake there are
-// none.
+// publicKeys are the keys that a text at path stands for: a public key itself, or a file of them.
+// After a mistake there are none.
 func (d *decoder) publicKeys(path, text string) []ssh.PublicKey {
 	if !d.usable(path) {
 		return nil
@@ -138,7 +138,8 @@ func (d *decoder) checkHostKey(path, file string) (kind string, missing bool) {
 	return kind, false
 }
 
-// checkSigningKey checks the key of user documents if it is there, and that the algorithm is for it.
+// checkSigningKey checks the key of user documents if it is there, and that the algorithm is for
+// it.
 func (d *decoder) checkSigningKey(path string, u *UserDocument) {
 	d.files.look(u.SigningKey) // it is rotated
 	data, ok := d.existingKey(path, u.SigningKey)

@@ -26,9 +26,9 @@ func (c *Config) Stack(name string) (*Stack, bool) {
 	return &c.Stacks[i], true
 }
 
-// Authorize finds the user whose key it is, if that user may open the app. An unknown app, an unknown
-// key and a key without that app are all the same answer, false, so that a stranger learns nothing of
-// what there is. A certificate is nobody's key.
+// Authorize finds the user whose key it is, if that user may open the app. An unknown app, an
+// unknown key and a key without that app are all the same answer, false, so that a stranger learns
+// nothing of what there is. A certificate is nobody's key.
 func (c *Config) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
 	_, appExists := c.App(app)
 	i, keyExists := c.byKey[string(key.Marshal())]

@@ -9,8 +9,8 @@ import (
 // maxListed bounds how many names a message lists.
 const maxListed = 30
 
-// expected tells which names could have stood where got does, and which of them, or of others, is the
-// nearest.
+// expected tells which names could have stood where got does, and which of them, or of others, is
+// the nearest.
 func expected(got string, names []string, others ...string) string {
 	var b strings.Builder
 	b.WriteString("; expected ")

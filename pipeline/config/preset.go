@@ -9,13 +9,13 @@ import (
 	"unicode"
 )
 
-// A preset is a drain type for one provider: [HTTPS] or [Syslog] with the provider's address, headers,
-// format and limits filled in. Its own settings are the few that differ from customer to customer; who
-// needs others uses the plain type. After [Load], a [Drain] of such a type has both: the preset as it
-// was written, and the HTTPS or Syslog that it stands for.
+// A preset is a drain type for one provider: [HTTPS] or [Syslog] with the provider's address,
+// headers, format and limits filled in. Its own settings are the few that differ from customer to
+// customer; who needs others uses the plain type. After [Load], a [Drain] of such a type has both:
+// the preset as it was written, and the HTTPS or Syslog that it stands for.
 //
-// The limits are those that the providers' documentation gives, named beside each. A "MB" there is taken
-// for 10⁶ bytes and a "KB" for 10³, the smaller of both readings.
+// The limits are those that the providers' documentation gives, named beside each. A "MB" there is
+// taken for 10⁶ bytes and a "KB" for 10³, the smaller of both readings.
 
 // Shape says how an HTTPS drain's objects differ from records; https.Shape, whose fields these are,
 // tells what each means.

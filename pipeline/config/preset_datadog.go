@@ -7,13 +7,13 @@ import (
 
 // Datadog is a preset for Datadog's log intake: arrays of at most 1,000 logs, compressed.
 //
-// A log is the record, with the text as "message" in place of "text" (behind its operation_id) and the
-// reserved attributes that Datadog reads: "timestamp", "status", "hostname", "ddsource", "ddtags", and
-// the record's own "service".
+// A log is the record, with the text as "message" in place of "text" (behind its operation_id) and
+// the reserved attributes that Datadog reads: "timestamp", "status", "hostname", "ddsource",
+// "ddtags", and the record's own "service".
 type Datadog struct {
 	APIKey Secret `yaml:"api_key" rule:"required"`
-	// Site is the "site parameter" of the page "Getting Started with Datadog Sites"; the intake's host is
-	// "http-intake.logs." and the site ("Send logs").
+	// Site is the "site parameter" of the page "Getting Started with Datadog Sites"; the intake's host
+	// is "http-intake.logs." and the site ("Send logs").
 	Site string `yaml:"site" enum:"datadoghq.com|us3.datadoghq.com|us5.datadoghq.com|datadoghq.eu|ap1.datadoghq.com|ap2.datadoghq.com|uk1.datadoghq.com|ddog-gov.com|us2.ddog-gov.com"`
 	// URL is where requests are posted to in place of the site's intake: a proxy or a private link.
 	URL Secret `yaml:"url" as:"url" want:"a URL that starts with https://"`
@@ -43,15 +43,15 @@ func (p *Datadog) finish(d *decoder, path string) {
 
 // https is the drain that the preset stands for.
 //
-// Limits, from Datadog's API reference, "Send logs": 5 MB for a request before compression, 1,000 logs
-// in it, and 1 MB for one log. Datadog cuts a longer log and says 2xx all the same, so such a record is
-// not sent at all: it becomes a dead letter. (ttydrain's lines have at most 16 KiB: only the start of a
-// session whose command line is very long can get there.)
+// Limits, from Datadog's API reference, "Send logs": 5 MB for a request before compression, 1,000
+// logs in it, and 1 MB for one log. Datadog cuts a longer log and says 2xx all the same, so such a
+// record is not sent at all: it becomes a dead letter. (ttydrain's lines have at most 16 KiB: only
+// the start of a session whose command line is very long can get there.)
 //
-// "Send logs" and "Log Date Remapper" also say that the time of a log may be up to 18 hours in the past.
-// What becomes of an older one could not be verified; so that a drain which was away for longer loses
-// nothing, a record is marked as late an hour before that. "Log Date Remapper" lists "timestamp" among
-// the attributes that give a log its time, in milliseconds.
+// "Send logs" and "Log Date Remapper" also say that the time of a log may be up to 18 hours in the
+// past. What becomes of an older one could not be verified; so that a drain which was away for
+// longer loses nothing, a record is marked as late an hour before that. "Log Date Remapper" lists
+// "timestamp" among the attributes that give a log its time, in milliseconds.
 //
 // That a log may have as many attributes as a record, about forty, could not be verified.
 func (p *Datadog) https() *HTTPS {

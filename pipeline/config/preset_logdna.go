@@ -7,15 +7,15 @@ import (
 
 // LogDNA is a preset for Mezmo's log ingestion, which was LogDNA's: objects with an array of lines.
 //
-// A line has the text as "line" (behind its operation_id), "timestamp", "app" and "level", and all the
-// rest of the record, under its own names, in "meta".
+// A line has the text as "line" (behind its operation_id), "timestamp", "app" and "level", and all
+// the rest of the record, under its own names, in "meta".
 type LogDNA struct {
 	// IngestionKey is one of the account's ingestion keys, and not a service key.
 	IngestionKey Secret `yaml:"ingestion_key" rule:"required"`
 	// URL is where requests are posted to.
 	URL Secret `yaml:"url" as:"url" want:"a URL that starts with https://"`
-	// Hostname is the source that all lines are listed under: Mezmo takes one for a request. The gateway's
-	// own is in meta.
+	// Hostname is the source that all lines are listed under: Mezmo takes one for a request. The
+	// gateway's own is in meta.
 	Hostname string `yaml:"hostname"`
 	// Tags are added to each request.
 	Tags        []string `yaml:"tags" want:"a list of tags, such as [production]"`
@@ -46,13 +46,15 @@ func (p *LogDNA) finish(d *decoder, path string) {
 
 // https is the drain that the preset stands for.
 //
-// The path, the query, the header apikey, the lines' fields and "a maximum payload size of 10 MB" are from
-// Mezmo's API reference, "Send Log Lines". Requests are of 2 MiB at most all the same, as those of Mezmo's own
-// clients (logdna-agent-v2 and logdna for Python) are: the service has refused larger ones with a 400.
+// The path, the query, the header apikey, the lines' fields and "a maximum payload size of 10 MB"
+// are from Mezmo's API reference, "Send Log Lines". Requests are of 2 MiB at most all the same, as
+// those of Mezmo's own clients (logdna-agent-v2 and logdna for Python) are: the service has refused
+// larger ones with a 400.
 //
-// For the size of a line "Send Log Lines" refers to "Mezmo Ingestion Service Limits", whose figures could not
-// be verified. Mezmo's client for Python cuts lines at 32,000 bytes, so the text is cut there, visibly; all
-// of it is in meta.log. Whether meta has a limit of its own could not be verified either.
+// For the size of a line "Send Log Lines" refers to "Mezmo Ingestion Service Limits", whose figures
+// could not be verified. Mezmo's client for Python cuts lines at 32,000 bytes, so the text is cut
+// there, visibly; all of it is in meta.log. Whether meta has a limit of its own could not be
+// verified either.
 func (p *LogDNA) https() *HTTPS {
 	query := url.Values{"hostname": {p.Hostname}}
 	if len(p.Tags) > 0 {

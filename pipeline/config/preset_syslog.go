@@ -46,8 +46,8 @@ func (p *Papertrail) finish(d *decoder, path string) {
 	d.checkTLS(path, &p.TLS)
 }
 
-// syslog is the drain that the preset stands for. Newlines keep the messages apart, as in Papertrail's own
-// sender, remote_syslog2; that it also takes octet counting could not be verified.
+// syslog is the drain that the preset stands for. Newlines keep the messages apart, as in
+// Papertrail's own sender, remote_syslog2; that it also takes octet counting could not be verified.
 func (p *Papertrail) syslog() *Syslog {
 	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS}
 	s.setDefaults()
@@ -81,10 +81,11 @@ func (p *SolarWinds) finish(d *decoder, path string) {
 
 // syslog is the drain that the preset stands for.
 //
-// "Send logs using syslog" (SolarWinds Observability) has the address and "Ingestion token in RFC 5424
-// structured data". That this is [TOKEN@41058], and that newlines keep the messages apart, is from
-// configurations of rsyslog that are in use, and could not be verified in the documentation. No limit for a
-// message could be found: that of Papertrail is used, whose accounts SolarWinds Observability takes over.
+// "Send logs using syslog" (SolarWinds Observability) has the address and "Ingestion token in RFC
+// 5424 structured data". That this is [TOKEN@41058], and that newlines keep the messages apart, is
+// from configurations of rsyslog that are in use, and could not be verified in the documentation.
+// No limit for a message could be found: that of Papertrail is used, whose accounts SolarWinds
+// Observability takes over.
 func (p *SolarWinds) syslog() *Syslog {
 	s := &Syslog{Address: p.Address, Exact: p.Exact, TLS: p.TLS, Token: p.Token, TokenEnterprise: 41058}
 	if p.Region != "" {

@@ -12,7 +12,8 @@ import (
 func TestPresets(t *testing.T) {
 	setEnv(t)
 	tls := TLS{CAFile: "testdata/keys/ca.crt", CertFile: "testdata/keys/client.crt", KeyFile: "testdata/keys/client.key", ServerName: "logs.internal"}
-	// What differs between two drains of one type, as one text: URL or address, format and compression, headers.
+	// What differs between two drains of one type, as one text: URL or address, format and
+	// compression, headers.
 	want := map[string]string{
 		"datadog":         "https://http-intake.logs.datadoghq.com/api/v2/logs array gzip DD-API-KEY=hunter-token",
 		"datadog-eu":      "https://http-intake.logs.datadoghq.eu/api/v2/logs array none DD-API-KEY=token-of-a-file",

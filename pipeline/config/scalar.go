@@ -104,7 +104,8 @@ func (d *decoder) bounded(v reflect.Value, f *field, path, text string, parse nu
 	v.SetInt(value)
 }
 
-// missingUnit is a hint for a size without a unit, such as 1024, where megabytes would be in bounds.
+// missingUnit is a hint for a size without a unit, such as 1024, where megabytes would be in
+// bounds.
 func missingUnit(f *field, text string, least int64, parse numberParser) string {
 	if f.as != "size" {
 		return ""
@@ -146,7 +147,8 @@ func meantBool(text string) string {
 	return ""
 }
 
-// A numberParser reads a number of some kind. Where it can't, it may have a hint to add to the message.
+// A numberParser reads a number of some kind. Where it can't, it may have a hint to add to the
+// message.
 type numberParser func(text string) (value int64, hint string, ok bool)
 
 func parseInt(text string) (int64, string, bool) {

@@ -38,7 +38,8 @@ func (n node) deref(root node) node {
 	return merged
 }
 
-// object gathers the properties and the required ones of an object, through the unconditional allOf.
+// object gathers the properties and the required ones of an object, through the unconditional
+// allOf.
 func (n node) object(root node) (properties map[string]node, required []string) {
 	n = n.deref(root)
 	properties = make(map[string]node)
@@ -75,8 +76,8 @@ func configSchema(t *testing.T) node {
 	return root
 }
 
-// TestSchemaFields holds config.schema.json to the tags of the structs: the same fields, required ones,
-// words, bounds and defaults.
+// TestSchemaFields holds config.schema.json to the tags of the structs: the same fields, required
+// ones, words, bounds and defaults.
 func TestSchemaFields(t *testing.T) {
 	root := configSchema(t)
 	seen := 0

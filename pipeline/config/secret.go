@@ -51,9 +51,9 @@ const maxSecretFile = 64 << 10
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // resolveSecret makes the value of a secret of what the file has: "file:PATH" is the content of a
-// file, without one newline at its end; in anything else ${NAME} is an environment variable, and $${
-// is "${". What a variable or a file holds is taken as it is. The errors quote nothing that could be
-// the secret.
+// file, without one newline at its end; in anything else ${NAME} is an environment variable, and
+// $${ is "${". What a variable or a file holds is taken as it is. The errors quote nothing that
+// could be the secret.
 func (d *decoder) resolveSecret(setting, text string) (string, error) {
 	path, isFile := strings.CutPrefix(text, "file:")
 	if isFile {

@@ -16,8 +16,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// TestSecretNeverPrints prints a secret in every way there is: alone, in the structs that have it, in
-// fields that no printer may ask, by pointers, in maps and errors.
+// TestSecretNeverPrints prints a secret in every way there is: alone, in the structs that have it,
+// in fields that no printer may ask, by pointers, in maps and errors.
 func TestSecretNeverPrints(t *testing.T) {
 	const value = "hunter2"
 	s := NewSecret(value)
@@ -147,7 +147,8 @@ func TestResolveSecret(t *testing.T) {
 	}
 }
 
-// TestPrivateFiles: what a session must not see is all that holds a secret, and nothing that it may need.
+// TestPrivateFiles: what a session must not see is all that holds a secret, and nothing that it may
+// need.
 func TestPrivateFiles(t *testing.T) {
 	setEnv(t)
 	got := load(t, "testdata/good/minimal.yaml").PrivateFiles()

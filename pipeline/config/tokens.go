@@ -6,9 +6,10 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// joinScalars puts scalars together that the lexer cuts in two. In a mapping in braces it takes every
-// colon for the end of a key: in {urls: [http://127.0.0.1:9200]} it sees the key http://127.0.0.1. A
-// colon between two characters of a plain scalar is a part of it (YAML 1.2.2 §7.3.3).
+// joinScalars puts scalars together that the lexer cuts in two. In a mapping in braces it takes
+// every colon for the end of a key: in {urls: [http://127.0.0.1:9200]} it sees the key
+// http://127.0.0.1. A colon between two characters of a plain scalar is a part of it (YAML 1.2.2
+// §7.3.3).
 func joinScalars(tokens token.Tokens) token.Tokens {
 	var joined token.Tokens
 	depth := 0 // of brackets and braces

@@ -16,8 +16,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// finish checks what is more than one field's own form, and fills in what follows from other fields.
-// It leaves alone what the decoder refused, so that one mistake is one message.
+// finish checks what is more than one field's own form, and fills in what follows from other
+// fields. It leaves alone what the decoder refused, so that one mistake is one message.
 func (c *Config) finish(d *decoder) {
 	c.finishStore(d)
 	c.finishServers(d)
@@ -140,7 +140,8 @@ func (c *Config) finishUserDocument(d *decoder) {
 
 func (c *Config) finishStacks(d *decoder) {
 	d.notEmpty("stacks", len(c.Stacks))
-	// The enricher finds out from its last segment how far a session is: that has to be there until the session ends.
+	// The enricher finds out from its last segment how far a session is: that has to be there until
+	// the session ends.
 	for i, s := range c.Stacks {
 		at := fmt.Sprintf("stacks[%d].session_duration", i)
 		if s.SessionDuration > c.Streams.Retention && d.usable("streams.retention") && (d.usable(at) || !d.given(at)) {
@@ -397,8 +398,8 @@ func parseURL(text string, schemes ...string) (u *url.URL, problem string) {
 	return u, ""
 }
 
-// checkEncrypted checks the URL at a path of what has to be encrypted on its way, unless it stays on this machine. because
-// may follow "is not encrypted"; u is nil where something is wrong.
+// checkEncrypted checks the URL at a path of what has to be encrypted on its way, unless it stays
+// on this machine. because may follow "is not encrypted"; u is nil where something is wrong.
 func (d *decoder) checkEncrypted(path, text, because string) (u *url.URL) {
 	u, problem := parseURL(text, "https", "http")
 	switch {
@@ -426,8 +427,9 @@ func isLoopback(u *url.URL) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// lateForm is a form that is compiled when it is first asked for. Every session's init runs this program, and those forms with long
-// repeats would take it seven milliseconds and a megabyte and a half.
+// lateForm is a form that is compiled when it is first asked for. Every session's init runs this
+// program, and those forms with long repeats would take it seven milliseconds and a megabyte and a
+// half.
 func lateForm(pattern string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }

@@ -22,7 +22,8 @@ func (c *Config) finishDocker(d *decoder) {
 	c.Docker.TLS.check(d, secure)
 }
 
-// finishAddress checks the host where it is no socket, and says whether the daemon is to be spoken to over TLS.
+// finishAddress checks the host where it is no socket, and says whether the daemon is to be spoken
+// to over TLS.
 func (k *Docker) finishAddress(d *decoder) (secure bool) {
 	u, problem := parseURL(k.Host, "unix", "tcp")
 	switch {

@@ -69,8 +69,9 @@ func (c *Config) checkReachable(d *decoder, dr *Drain, name, path string) {
 	}
 }
 
-// checkPHI refuses a drain that would get the session logs of a stack with PHI without the agreement.
-// It asks by the lists of names, so that a stack is refused before its first app is there.
+// checkPHI refuses a drain that would get the session logs of a stack with PHI without the
+// agreement. It asks by the lists of names, so that a stack is refused before its first app is
+// there.
 func (c *Config) checkPHI(d *decoder, dr *Drain, path string) {
 	// What was meant by a list with a mistake in it is not known yet.
 	if dr.CoversPHI() || !dr.DrainEphemeralSessions || d.anyBad(path+".agreements") || d.anyBad(path+".match") {
@@ -138,7 +139,8 @@ func (d *decoder) checkHeaders(path string, headers map[string]Secret) {
 	}
 }
 
-// Data stream names: https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create-data-stream
+// Data stream names:
+// https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create-data-stream
 var dataStreamForm = regexp.MustCompile(`^[^-_+.A-Z\\/*?"<>|,#: \p{Cc}][^A-Z\\/*?"<>|,#: \p{Cc}]*$`)
 
 func (e *Elasticsearch) finish(d *decoder, path string) {

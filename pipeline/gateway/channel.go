@@ -291,7 +291,8 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string, t
 	})
 }
 
-// listApps tells the person which apps they may open, a line each, on standard output; where they wanted to run something, on standard error.
+// listApps tells the person which apps they may open, a line each, on standard output; where they
+// wanted to run something, on standard error.
 func (c *channel) listApps(ctx context.Context, command, token string) {
 	var apps []string
 	message := "you may not open any app any more with the key that you logged in with"
@@ -324,9 +325,9 @@ func (c *channel) listApps(ctx context.Context, command, token string) {
 	c.end(session.Exit{Status: status})
 }
 
-// admit asks whether the session may begin, and tells the person where it may not. A connection can open sessions long
-// after its login: by then the key that it logged in with may be nobody's any more, or another person's. What is told of
-// the person is what is known now.
+// admit asks whether the session may begin, and tells the person where it may not. A connection can
+// open sessions long after its login: by then the key that it logged in with may be nobody's any
+// more, or another person's. What is told of the person is what is known now.
 func (c *channel) admit(ctx context.Context, request *session.Request, token string) bool {
 	grant, err := c.conn.gateway.options.Authorizer.Admit(ctx, c.conn.who.Login, token)
 	if err == nil && grant.User.ID != c.conn.who.grant.User.ID {
@@ -422,7 +423,8 @@ func (c *channel) refuse(req *ssh.Request, sentence string) {
 		return
 	}
 	c.started = true
-	// Not here: say waits for the client's window, and while serve waits, the connection reads nothing.
+	// Not here: say waits for the client's window, and while serve waits, the connection reads
+	// nothing.
 	c.program.Go(func() {
 		c.say(sentence)
 		// On a failed reply OpenSSH's client exits at once, without writing what it received just

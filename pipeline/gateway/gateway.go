@@ -51,8 +51,8 @@ type Options struct {
 	Limits      Limits        // at first: see SetLimits
 	StopTimeout time.Duration // from the stop until what has not ended is cut; 10 s
 
-	// A client that is silent for KeepaliveInterval (15 s) is asked whether it is there; one that is silent for
-	// KeepaliveCount (4) times as long is cut off.
+	// A client that is silent for KeepaliveInterval (15 s) is asked whether it is there; one that is
+	// silent for KeepaliveCount (4) times as long is cut off.
 	KeepaliveInterval time.Duration
 	KeepaliveCount    int
 

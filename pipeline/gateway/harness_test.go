@@ -71,7 +71,8 @@ func newKey(t testing.TB) (ssh.Signer, ed25519.PrivateKey) {
 	return signer, private
 }
 
-// A stand is a gateway under test. Ada may use "web"; Bob may use "web" and "api"; "door" is nobody's.
+// A stand is a gateway under test. Ada may use "web"; Bob may use "web" and "api"; "door" is
+// nobody's.
 type stand struct {
 	*Gateway
 	t        testing.TB

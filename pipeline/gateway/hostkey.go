@@ -34,9 +34,9 @@ func LoadHostKeys(paths []string) (keys []ssh.Signer, err error) {
 }
 
 // LoadHostKey reads the host key in the file at path: a private key in a PEM format that OpenSSH
-// writes, without a passphrase, readable by its owner only. Where there is no such file it creates an
-// Ed25519 key there, in OpenSSH's format and with mode 0600; the file is complete or not there at
-// all, and when several processes create it at a time, all get the same key.
+// writes, without a passphrase, readable by its owner only. Where there is no such file it creates
+// an Ed25519 key there, in OpenSSH's format and with mode 0600; the file is complete or not there
+// at all, and when several processes create it at a time, all get the same key.
 //
 // Clients remember the key: whoever replaces the file makes them warn of an attack.
 func LoadHostKey(path string) (ssh.Signer, error) {

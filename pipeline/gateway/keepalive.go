@@ -63,9 +63,9 @@ func (o *Options) deadline() time.Duration {
 	return o.KeepaliveInterval * time.Duration(o.KeepaliveCount)
 }
 
-// attend asks a silent client in each interval whether it is there, until done is closed, and cuts the connection when
-// nothing has come from it for the deadline. Whatever comes counts: over a slow line an answer can be behind a lot of
-// output, but something arrives all the time.
+// attend asks a silent client in each interval whether it is there, until done is closed, and cuts
+// the connection when nothing has come from it for the deadline. Whatever comes counts: over a slow
+// line an answer can be behind a lot of output, but something arrives all the time.
 func (c *connection) attend(conn ssh.Conn, done <-chan struct{}) {
 	interval, deadline := c.gateway.options.KeepaliveInterval, c.gateway.options.deadline()
 	var asking sync.WaitGroup

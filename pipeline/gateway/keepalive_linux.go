@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUserTimeout has the kernel give a connection up on which sent bytes were not acknowledged for d (tcp(7),
-// TCP_USER_TIMEOUT): a write that waits for the network then ends, too.
+// setUserTimeout has the kernel give a connection up on which sent bytes were not acknowledged for
+// d (tcp(7), TCP_USER_TIMEOUT): a write that waits for the network then ends, too.
 func setUserTimeout(c *net.TCPConn, d time.Duration) error {
 	raw, err := c.SyscallConn()
 	if err != nil {

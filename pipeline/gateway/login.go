@@ -14,25 +14,27 @@ import (
 
 // An Authorizer knows who may open sessions on which app. It is called from many goroutines.
 type Authorizer interface {
-	// Authorize says whose key or certificate it is, and what that person may do with the app, or why it opens nothing:
-	// the reason is for the log, and the client is told no more than that it failed.
+	// Authorize says whose key or certificate it is, and what that person may do with the app, or why
+	// it opens nothing: the reason is for the log, and the client is told no more than that it failed.
 	//
-	// It is asked before the client has proved that it holds the key, so a grant opens nothing yet. It should take
-	// about as long for every answer.
+	// It is asked before the client has proved that it holds the key, so a grant opens nothing yet. It
+	// should take about as long for every answer.
 	Authorize(login Login) (Grant, error)
-	// Admit is asked for each session of a login, since a connection can open sessions long after it: whether the login
-	// is still good, and the token, which is what the client sent as ACCESS_TOKEN, or "". The token is good for this
-	// call alone. A *session.Refusal is shown to the person.
+	// Admit is asked for each session of a login, since a connection can open sessions long after it:
+	// whether the login is still good, and the token, which is what the client sent as ACCESS_TOKEN,
+	// or "". The token is good for this call alone. A *session.Refusal is shown to the person.
 	Admit(ctx context.Context, login Login, token string) (Grant, error)
 	// Apps are the names of all apps, of which a person is told those that Admit lets in.
 	Apps() []string
 }
 
-// NoApp is the user name that opens no app and tells people which ones they may open. It is no app's name.
+// NoApp is the user name that opens no app and tells people which ones they may open. It is no
+// app's name.
 const NoApp = "?"
 
-// authorize is the Authorizer's answer to a login. With NoApp, which opens nothing but the list of apps, it is that to the first app that
-// the key or certificate opens: whoever opens none learns what a stranger learns.
+// authorize is the Authorizer's answer to a login. With NoApp, which opens nothing but the list of
+// apps, it is that to the first app that the key or certificate opens: whoever opens none learns
+// what a stranger learns.
 func (g *Gateway) authorize(login Login) (grant Grant, err error) {
 	if login.App != NoApp {
 		return g.options.Authorizer.Authorize(login)
@@ -47,7 +49,8 @@ func (g *Gateway) authorize(login Login) (grant Grant, err error) {
 	return grant, err
 }
 
-// A Login is what a client proves: it holds the key, of a public key or of a certificate, and asks for the app.
+// A Login is what a client proves: it holds the key, of a public key or of a certificate, and asks
+// for the app.
 type Login struct {
 	App    string
 	Key    ssh.PublicKey
@@ -57,7 +60,8 @@ type Login struct {
 // A Grant is what somebody may do.
 type Grant struct {
 	User schema.User
-	// ForceCommand is run in the place of what is asked for, which is then in SSH_ORIGINAL_COMMAND; nil for no such thing.
+	// ForceCommand is run in the place of what is asked for, which is then in SSH_ORIGINAL_COMMAND;
+	// nil for no such thing.
 	ForceCommand *string
 	// NoTerminal: sessions have none.
 	NoTerminal bool

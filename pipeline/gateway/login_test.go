@@ -14,8 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// turning is a public key that is one while the client asks about it (it marshals it once to ask and
-// once to compare the answer), and another from when it signs.
+// turning is a public key that is one while the client asks about it (it marshals it once to ask
+// and once to compare the answer), and another from when it signs.
 type turning struct {
 	ssh.PublicKey
 	asked ssh.PublicKey

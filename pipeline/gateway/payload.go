@@ -22,8 +22,8 @@ const (
 	maxCommand = 128<<10 - 1 // bytes of a command line: Linux takes no longer argument
 )
 
-// Variables that no client may set in a session: a live token, which must go no further, and what the platform says,
-// such as who the person is.
+// Variables that no client may set in a session: a live token, which must go no further, and what
+// the platform says, such as who the person is.
 const (
 	accessTokenVar = "ACCESS_TOKEN"
 	platformVars   = "APTIBLE_"

@@ -367,7 +367,8 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	}
 }
 
-// TestLatestSize: a session that does not look misses sizes, but never the last, and holds up nothing.
+// TestLatestSize: a session that does not look misses sizes, but never the last, and holds up
+// nothing.
 func TestLatestSize(t *testing.T) {
 	look, sizes := make(chan struct{}), make(chan session.Size, 1)
 	s := serve(t, runs(func(_ context.Context, req session.Request, io session.IO) (session.Exit, error) {

@@ -334,8 +334,8 @@ func TestSlowClient(t *testing.T) {
 	})
 }
 
-// TestKeepalive: a client that does not answer is cut off when it has been silent for the deadline, to the second; it is
-// not while it says something, even if it does not answer.
+// TestKeepalive: a client that does not answer is cut off when it has been silent for the deadline,
+// to the second; it is not while it says something, even if it does not answer.
 func TestKeepalive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		causes := make(chan error, 1)

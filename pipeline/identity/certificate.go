@@ -17,8 +17,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// The extensions of a certificate that say who its holder is. Without them the key ID does. Names of extensions that are
-// not OpenSSH's own end in the domain of whoever made them up (PROTOCOL.certkeys, "Extensions").
+// The extensions of a certificate that say who its holder is. Without them the key ID does. Names
+// of extensions that are not OpenSSH's own end in the domain of whoever made them up
+// (PROTOCOL.certkeys, "Extensions").
 const (
 	extensionID    = "id@ttydrain"
 	extensionName  = "name@ttydrain"
@@ -27,15 +28,16 @@ const (
 	extensionTerminal = "permit-pty"
 )
 
-// The critical options that are honoured. Any other makes a certificate invalid, as it must (PROTOCOL.certkeys,
-// "Critical options"): verify-required too, since nothing here sees whether a hardware key asked for a PIN.
+// The critical options that are honoured. Any other makes a certificate invalid, as it must
+// (PROTOCOL.certkeys, "Critical options"): verify-required too, since nothing here sees whether a
+// hardware key asked for a PIN.
 const (
 	optionCommand = "force-command"
 	optionSource  = "source-address"
 )
 
-// stackPrefix makes a principal, or an app in a token's claim, one that stands for all apps of a stack. No app's name
-// has a colon in it.
+// stackPrefix makes a principal, or an app in a token's claim, one that stands for all apps of a
+// stack. No app's name has a colon in it.
 const stackPrefix = "stack:"
 
 // maxText is how long a name or an address of a person may be, in bytes.
@@ -47,8 +49,8 @@ type Authority struct {
 	Keys []ssh.PublicKey
 	// Revoked are what it has signed and takes back; nil for nothing.
 	Revoked *Revocations
-	// Stacks and Apps are what its certificates may open at most. A list without entries stands for all; of two
-	// lists, both must have the app's.
+	// Stacks and Apps are what its certificates may open at most. A list without entries stands for
+	// all; of two lists, both must have the app's.
 	Stacks, Apps []string
 }
 
@@ -63,7 +65,8 @@ type Person struct {
 	Authority string
 	KeyID     string
 	Serial    uint64
-	// ForceCommand is what every session runs in the place of what is asked for; nil for no such thing.
+	// ForceCommand is what every session runs in the place of what is asked for; nil for no such
+	// thing.
 	ForceCommand *string
 	// NoTerminal: the certificate does not permit one.
 	NoTerminal bool
@@ -76,11 +79,12 @@ type Door struct {
 	Remote net.Addr
 }
 
-// CheckCertificate says who the holder of a certificate is, if it opens the door at now. It must be a user certificate
-// that one of the authorities has signed, not with SHA-1, and has not revoked; with the app among its principals, or
-// "stack:" and the app's stack; at a time when it is valid, by this machine's clock and without any tolerance; and
-// without critical options other than force-command and source-address. A certificate without principals, which for
-// some servers opens everything, opens nothing.
+// CheckCertificate says who the holder of a certificate is, if it opens the door at now. It must be
+// a user certificate that one of the authorities has signed, not with SHA-1, and has not revoked;
+// with the app among its principals, or "stack:" and the app's stack; at a time when it is valid,
+// by this machine's clock and without any tolerance; and without critical options other than
+// force-command and source-address. A certificate without principals, which for some servers opens
+// everything, opens nothing.
 //
 // The error is the reason, for the operators.
 func CheckCertificate(authorities []Authority, cert *ssh.Certificate, door Door, now time.Time) (Person, error) {
@@ -139,8 +143,8 @@ func hasKey(keys []ssh.PublicKey, key ssh.PublicKey) bool {
 	return slices.ContainsFunc(keys, func(k ssh.PublicKey) bool { return string(k.Marshal()) == wire })
 }
 
-// fromSource says whether the client's address is one of those that a certificate may be used from: addresses and CIDR
-// blocks with commas between. A list with anything else in it lets nobody in.
+// fromSource says whether the client's address is one of those that a certificate may be used from:
+// addresses and CIDR blocks with commas between. A list with anything else in it lets nobody in.
 func fromSource(remote net.Addr, sources string) error {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {
@@ -164,7 +168,8 @@ func fromSource(remote net.Addr, sources string) error {
 	return nil
 }
 
-// It is compiled when it is first asked for: every session's init runs this program, and needs it not.
+// It is compiled when it is first asked for: every session's init runs this program, and needs it
+// not.
 var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[!-~]{1,255}$`) })
 
 // holder is the user that a certificate names.

@@ -27,8 +27,9 @@ const minRSA = 2048
 // A KeySet is public keys that sign tokens. It does not change.
 type KeySet struct{ keys []jose.JSONWebKey }
 
-// ParseKeySet reads a JSON Web Key Set (RFC 7517 §5). Keys that sign nothing (use), that are secret or too short, or of
-// kinds that are not known, are left out; a set without any other is an error, which quotes nothing of it.
+// ParseKeySet reads a JSON Web Key Set (RFC 7517 §5). Keys that sign nothing (use), that are secret
+// or too short, or of kinds that are not known, are left out; a set without any other is an error,
+// which quotes nothing of it.
 func ParseKeySet(data []byte) (KeySet, error) {
 	var raw struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -54,8 +55,8 @@ func ParseKeySet(data []byte) (KeySet, error) {
 	return set, nil
 }
 
-// find gives the keys that a token with an algorithm and a key ID can have been signed with; without a key ID, all that
-// go with the algorithm.
+// find gives the keys that a token with an algorithm and a key ID can have been signed with;
+// without a key ID, all that go with the algorithm.
 func (s KeySet) find(_ context.Context, id, algorithm string) ([]crypto.PublicKey, error) {
 	var found []crypto.PublicKey
 	for _, k := range s.keys {
@@ -93,7 +94,8 @@ type RemoteOptions struct {
 	Client *http.Client
 	// Refresh is how old a set gets before it is fetched again, beside what it is used for meanwhile.
 	Refresh time.Duration
-	// MaxStale is how old a set may be when it is used: one that cannot be fetched any more is not trusted for longer.
+	// MaxStale is how old a set may be when it is used: one that cannot be fetched any more is not
+	// trusted for longer.
 	MaxStale time.Duration
 	Log      *slog.Logger
 }
@@ -101,12 +103,14 @@ type RemoteOptions struct {
 const (
 	// fetchTimeout bounds one fetch.
 	fetchTimeout = 10 * time.Second
-	// fetchPause is the least time between two fetches. Tokens with invented key IDs cause no more than that.
+	// fetchPause is the least time between two fetches. Tokens with invented key IDs cause no more
+	// than that.
 	fetchPause = 5 * time.Second
 )
 
-// RemoteKeys is a key set at a URL. It is fetched when it is needed first, again in the background when it is used and
-// older than Refresh, and at once for a key that is not in it, since keys are rotated. Nothing runs while nobody asks.
+// RemoteKeys is a key set at a URL. It is fetched when it is needed first, again in the background
+// when it is used and older than Refresh, and at once for a key that is not in it, since keys are
+// rotated. Nothing runs while nobody asks.
 type RemoteKeys struct {
 	o RemoteOptions
 
@@ -158,8 +162,8 @@ func (r *RemoteKeys) cached() (KeySet, time.Duration) {
 	return r.set, time.Since(r.fetched)
 }
 
-// fetch starts a fetch, or joins the one that runs, and gives what is closed at its end; nil where the last one was just
-// now.
+// fetch starts a fetch, or joins the one that runs, and gives what is closed at its end; nil where
+// the last one was just now.
 func (r *RemoteKeys) fetch() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()

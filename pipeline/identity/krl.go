@@ -7,7 +7,8 @@ import (
 	"math/big"
 )
 
-// The format of OpenSSH's key revocation lists (PROTOCOL.krl). No Go library for it is looked after.
+// The format of OpenSSH's key revocation lists (PROTOCOL.krl). No Go library for it is looked
+// after.
 const (
 	krlMagic   = "SSHKRL\n\x00"
 	krlVersion = 1
@@ -69,7 +70,8 @@ func (r *krlReader) uint64() uint64 {
 
 func (r *krlReader) string() []byte { return r.take(uint64(r.uint32())) }
 
-// parseKRL reads a key revocation list. Signatures over lists, which OpenSSH itself no longer looks at, are refused.
+// parseKRL reads a key revocation list. Signatures over lists, which OpenSSH itself no longer looks
+// at, are refused.
 func parseKRL(data []byte) (*Revocations, error) {
 	in := &krlReader{data: data[len(krlMagic):]}
 	if version := in.uint32(); !in.bad && version != krlVersion {
@@ -117,7 +119,8 @@ func (r *krlReader) strings(set map[string]bool) {
 	}
 }
 
-// extension reads an extension, of which none is known: one that is critical makes the list unusable.
+// extension reads an extension, of which none is known: one that is critical makes the list
+// unusable.
 func (r *krlReader) extension() error {
 	r.string() // its name
 	critical := r.byte() != 0

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Revocations are keys and certificates that are no longer good. A nil *Revocations revokes nothing. It does not change,
-// and may be used by many goroutines.
+// Revocations are keys and certificates that are no longer good. A nil *Revocations revokes
+// nothing. It does not change, and may be used by many goroutines.
 type Revocations struct {
 	keys         map[string]bool // by wire form
 	sha1, sha256 map[string]bool // by the digest of the wire form
@@ -47,8 +47,8 @@ func newCertificateList(ca string) certificateList {
 	return certificateList{ca: ca, serials: make(map[uint64]bool), keyIDs: make(map[string]bool)}
 }
 
-// Revokes says whether a certificate is revoked: by its key, by its CA's key, by its serial number or by its key ID. A
-// serial number of 0 is that of certificates without one, and revokes none.
+// Revokes says whether a certificate is revoked: by its key, by its CA's key, by its serial number
+// or by its key ID. A serial number of 0 is that of certificates without one, and revokes none.
 func (r *Revocations) Revokes(cert *ssh.Certificate) bool {
 	if r == nil {
 		return false
@@ -94,16 +94,18 @@ func (l *certificateList) hasSerial(serial uint64) bool {
 	return false
 }
 
-// ParseRevocations reads a list of what is revoked: a key revocation list as `ssh-keygen -k` makes it, or a text as that
-// takes it and sshd's RevokedKeys does. A text has in each line a public key (or a certificate: its key), or one of
+// ParseRevocations reads a list of what is revoked: a key revocation list as `ssh-keygen -k` makes
+// it, or a text as that takes it and sshd's RevokedKeys does. A text has in each line a public key
+// (or a certificate: its key), or one of
 //
 //	serial: 17          a certificate's serial number, or a range: 17-23
 //	id: KEY ID          a certificate's key ID
 //	key: KEY            a public key
 //	sha256: SHA256:…    a public key's fingerprint
 //
-// and comments after "#". Serial numbers and key IDs in a text are those of any CA that it is used for. What is not
-// understood is an error: a list that was read in part would let in whom it revokes. The error quotes nothing.
+// and comments after "#". Serial numbers and key IDs in a text are those of any CA that it is used
+// for. What is not understood is an error: a list that was read in part would let in whom it
+// revokes. The error quotes nothing.
 func ParseRevocations(data []byte) (*Revocations, error) {
 	if bytes.HasPrefix(data, []byte(krlMagic)) {
 		return parseKRL(data)

@@ -154,7 +154,8 @@ func TestBadRevocations(t *testing.T) {
 	}
 }
 
-// TestNoSerial: certificates without a serial number, which have 0, are not revoked by a range around it.
+// TestNoSerial: certificates without a serial number, which have 0, are not revoked by a range
+// around it.
 func TestNoSerial(t *testing.T) {
 	w := newWorkshop(t)
 	w.key("staff", "-t", "ed25519")

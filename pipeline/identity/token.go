@@ -21,7 +21,8 @@ type Keys interface {
 // TokenOptions say which tokens are good. All are needed.
 type TokenOptions struct {
 	Issuer, Audience string
-	// Algorithms are some of [Algorithms]. What a token's own header says counts for nothing beyond them.
+	// Algorithms are some of [Algorithms]. What a token's own header says counts for nothing beyond
+	// them.
 	Algorithms []string
 	Keys       Keys
 }
@@ -49,8 +50,8 @@ type Claims struct {
 	// User is who it is for: the claim id or, without one, sub; name and email, "" where they are
 	// missing. An email counts as missing where email_verified is there and not true.
 	User schema.User
-	// Apps is the claim apps: the names of apps, or "stack:" and the name of a stack for all of its apps. It bounds what
-	// the token may be used for, where Bounded says that the claim is there.
+	// Apps is the claim apps: the names of apps, or "stack:" and the name of a stack for all of its
+	// apps. It bounds what the token may be used for, where Bounded says that the claim is there.
 	Apps    []string
 	Bounded bool
 }
@@ -60,13 +61,14 @@ func (c *Claims) Allows(app, stack string) bool {
 	return !c.Bounded || slices.Contains(c.Apps, app) || slices.Contains(c.Apps, stackPrefix+stack)
 }
 
-// A TokenError says why a token is refused, in words for whoever sent it. Nothing of the token is in it.
+// A TokenError says why a token is refused, in words for whoever sent it. Nothing of the token is
+// in it.
 type TokenError struct{ reason string }
 
 func (e *TokenError) Error() string { return "the access token is refused: " + e.reason }
 
-// Verify verifies a token (RFC 7519): its signature, iss, aud, exp, which it must have, and nbf and iat where it has
-// them. A *[TokenError] is the only error.
+// Verify verifies a token (RFC 7519): its signature, iss, aud, exp, which it must have, and nbf and
+// iat where it has them. A *[TokenError] is the only error.
 func (t *Tokens) Verify(ctx context.Context, token string) (Claims, error) {
 	if len(token) > maxToken {
 		return Claims{}, &TokenError{fmt.Sprintf("it is too long: more than %d bytes", maxToken)}

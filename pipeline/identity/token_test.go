@@ -311,8 +311,8 @@ func (i *issuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
 }
 
-// TestRemoteKeys: cached, refreshed in the background, rotated keys found at once, no more than a fetch in five
-// seconds, and not trusted for longer than the bound.
+// TestRemoteKeys: cached, refreshed in the background, rotated keys found at once, no more than a
+// fetch in five seconds, and not trusted for longer than the bound.
 func TestRemoteKeys(t *testing.T) {
 	m, other := newMint(t), newMint(t)
 	other.keys["ed2"] = other.keys["ed"]

@@ -36,8 +36,9 @@ func CheckCritical(token string) error {
 // signingAlgorithms are those that ttydrain itself signs with.
 var signingAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS512, jose.ES256, jose.EdDSA}
 
-// Verify verifies what ttydrain has signed (JWS in compact form, RFC 7515), and gives its type (typ) and what it says. When
-// it was signed, and until when it is good, is not looked at. The errors quote nothing.
+// Verify verifies what ttydrain has signed (JWS in compact form, RFC 7515), and gives its type
+// (typ) and what it says. When it was signed, and until when it is good, is not looked at. The
+// errors quote nothing.
 func (s KeySet) Verify(signed string) (typ string, payload []byte, err error) {
 	for part := range strings.SplitSeq(signed, ".") { // other libraries take bits in the last letter that mean nothing
 		if _, err := base64.RawURLEncoding.Strict().DecodeString(part); err != nil {

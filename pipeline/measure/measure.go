@@ -1,8 +1,10 @@
-// Package measure makes the histograms of ttydrain's metrics. All that measure times have the same buckets, so that those of
-// different stages can be compared, and those of different processes be added.
+// Package measure makes the histograms of ttydrain's metrics. All that measure times have the same
+// buckets, so that those of different stages can be compared, and those of different processes be
+// added.
 //
 // Each histogram is a classic one, and a native one for a Prometheus that asks for it
-// (https://prometheus.io/docs/specs/native_histograms/): then it has buckets that are a tenth apart, a hundred at most.
+// (https://prometheus.io/docs/specs/native_histograms/): then it has buckets that are a tenth
+// apart, a hundred at most.
 package measure
 
 import (
@@ -37,6 +39,6 @@ func histogram(subsystem, name, help string, buckets []float64) prometheus.Histo
 	}
 }
 
-// Since observes how long ago something was, in seconds. Where the clocks of two machines disagree about the order, it
-// is no time at all.
+// Since observes how long ago something was, in seconds. Where the clocks of two machines disagree
+// about the order, it is no time at all.
 func Since(o prometheus.Observer, at time.Time) { o.Observe(max(0, time.Since(at).Seconds())) }

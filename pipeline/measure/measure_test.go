@@ -9,7 +9,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// TestSeconds: a time is in the classic buckets and in native ones, and one of a clock that is ahead is none.
+// TestSeconds: a time is in the classic buckets and in native ones, and one of a clock that is
+// ahead is none.
 func TestSeconds(t *testing.T) {
 	h := prometheus.NewHistogram(Seconds("drain", "latency_seconds", "."))
 	Since(h, time.Now().Add(time.Hour))

@@ -29,8 +29,9 @@ type certificates struct {
 	names []string // host names and addresses that the server certificate must be for
 }
 
-// load reads the server certificate. What is missing is made; what is at its end is made anew. A file
-// that cannot be read is an error: it is not overwritten, since somebody may have put it there.
+// load reads the server certificate. What is missing is made; what is at its end is made anew. A
+// file that cannot be read is an error: it is not overwritten, since somebody may have put it
+// there.
 func (c *certificates) load() (tls.Certificate, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return tls.Certificate{}, fmt.Errorf("make the folder of the certificates: %w", err)

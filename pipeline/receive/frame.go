@@ -23,8 +23,8 @@ var (
 	errCutShort = errors.New("the connection ended within a message")
 )
 
-// A frameReader takes messages off a stream. The first byte tells the framing of all: a length begins
-// with a digit, a message with "<".
+// A frameReader takes messages off a stream. The first byte tells the framing of all: a length
+// begins with a digit, a message with "<".
 type frameReader struct {
 	r       *bufio.Reader
 	max     int // greatest length of a message

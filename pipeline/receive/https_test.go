@@ -261,7 +261,8 @@ func TestHTTPSRepeats(t *testing.T) {
 	}
 }
 
-// What schema.Encoder writes is decoded into a Record as a whole, and the exact bytes come out again.
+// What schema.Encoder writes is decoded into a Record as a whole, and the exact bytes come out
+// again.
 func TestRecordHasEveryField(t *testing.T) {
 	yes, status, n := true, 3, uint64(42)
 	op := &schema.Operation{ID: "7", Stack: "s", App: "a", AppID: "i", Service: "v", Layer: "app", Host: "h", Container: "c",

@@ -26,8 +26,8 @@ type PrinterOptions struct {
 }
 
 // TerminalOptions are the options for a file: colours and width of a terminal, and neither for
-// anything else. Colours are left out as well where the environment has NO_COLOR (see no-color.org),
-// or TERM=dumb.
+// anything else. Colours are left out as well where the environment has NO_COLOR (see
+// no-color.org), or TERM=dumb.
 func TerminalOptions(f *os.File) PrinterOptions {
 	fd := int(f.Fd())
 	if !term.IsTerminal(fd) {
@@ -183,8 +183,8 @@ func (p *Printer) paint(s, color string) {
 	fmt.Fprintf(&p.line, "\x1b[%sm%s\x1b[0m", color, s)
 }
 
-// json prints an object on one line. Characters that a terminal might act on are in strings only, and
-// escaped there: the value is the same.
+// json prints an object on one line. Characters that a terminal might act on are in strings only,
+// and escaped there: the value is the same.
 func (p *Printer) json(r Received) error {
 	var object bytes.Buffer
 	if r.Syslog != nil {
@@ -212,7 +212,8 @@ func (p *Printer) json(r Received) error {
 }
 
 // isSafe says whether a terminal only shows the character: no control, and none that changes the
-// direction of others. Joiners are needed for emoji and some scripts, private characters for prompts.
+// direction of others. Joiners are needed for emoji and some scripts, private characters for
+// prompts.
 func isSafe(c rune) bool {
 	return unicode.IsGraphic(c) || unicode.Is(unicode.Co, c) || c == '\u200c' || c == '\u200d'
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
-// Options says what a [Receiver] does. The zero value of every field but Dir and Handle is ready, and
-// at least one of HTTPS and Syslog must be set.
+// Options says what a [Receiver] does. The zero value of every field but Dir and Handle is ready,
+// and at least one of HTTPS and Syslog must be set.
 type Options struct {
 	// HTTPS and Syslog are the addresses to listen on, such as "127.0.0.1:8443"; port 0 takes a free
 	// one, and "" leaves the receiver out.
@@ -32,7 +32,8 @@ type Options struct {
 	Token          string
 	User, Password string
 
-	// MaxBody is the greatest size in bytes of a request's body, compressed and not; 32 MiB by default.
+	// MaxBody is the greatest size in bytes of a request's body, compressed and not; 32 MiB by
+	// default.
 	MaxBody int64
 	// MaxMessage is the greatest size in bytes of a syslog message; 1 MiB by default.
 	MaxMessage int
@@ -154,8 +155,8 @@ func (r *Receiver) Close() error {
 	return errors.Join(errs...)
 }
 
-// Serve takes connections until ctx is done, or until a listener fails, which is the error. It may be
-// called once.
+// Serve takes connections until ctx is done, or until a listener fails, which is the error. It may
+// be called once.
 //
 // It stops in stages: it takes no new connections; it tells the syslog clients that no more will be
 // read and lets everyone finish for Options.Grace; it closes what is left. When it has returned,

@@ -163,8 +163,8 @@ func (l *logBuffer) waitFor(t *testing.T, text string) {
 	}
 }
 
-// checkNoGoroutines fails when a goroutine of the receiver is left. Those of net/http are told to end
-// and do so when they get to run.
+// checkNoGoroutines fails when a goroutine of the receiver is left. Those of net/http are told to
+// end and do so when they get to run.
 func checkNoGoroutines(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(patience)

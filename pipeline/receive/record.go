@@ -23,7 +23,8 @@ type Received struct {
 	Peer string
 	// Record is the decoded JSON object. A syslog message fills the fields that it has.
 	Record Record
-	// Raw is the JSON object, or the syslog message without its frame. It may be kept, and not changed.
+	// Raw is the JSON object, or the syslog message without its frame. It may be kept, and not
+	// changed.
 	Raw []byte
 	// Syslog is the parsed message; nil for HTTPS.
 	Syslog *Message

@@ -263,8 +263,8 @@ func TestSyslogStopReadsOn(t *testing.T) {
 	}
 }
 
-// Clients that stay do not hold up the stop: neither one that is idle, nor one within a message, nor
-// one that has not even begun with TLS.
+// Clients that stay do not hold up the stop: neither one that is idle, nor one within a message,
+// nor one that has not even begun with TLS.
 func TestSyslogStopForces(t *testing.T) {
 	b := start(t, Options{Grace: time.Millisecond})
 	idle, within := b.dial(), b.dial()

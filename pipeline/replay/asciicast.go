@@ -10,9 +10,10 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// An Asciicast writes what a session showed in the form of asciicast v2 (docs.asciinema.org/manual/asciicast/v2): a header, and an
-// event a line. Bytes that are not UTF-8 become U+FFFD, as the form has no others; a character that two outputs share is in the
-// second of them. It is for one goroutine.
+// An Asciicast writes what a session showed in the form of asciicast v2
+// (docs.asciinema.org/manual/asciicast/v2): a header, and an event a line. Bytes that are not UTF-8
+// become U+FFFD, as the form has no others; a character that two outputs share is in the second of
+// them. It is for one goroutine.
 type Asciicast struct {
 	op    *schema.Operation
 	begin int64     // when the session began, in nanoseconds since 1970 UTC
@@ -26,7 +27,8 @@ const (
 	plainHeight = 24
 )
 
-// NewAsciicast makes a writer for a session. begin is the time of its first event, from which the others count.
+// NewAsciicast makes a writer for a session. begin is the time of its first event, from which the
+// others count.
 func NewAsciicast(op *schema.Operation, begin int64) *Asciicast {
 	return &Asciicast{op: op, begin: begin}
 }
@@ -56,8 +58,8 @@ func (a *Asciicast) AppendHeader(dst []byte) []byte {
 	return append(schema.AppendEscaped(dst, header), '\n')
 }
 
-// AppendOutput appends the event of bytes that were shown at a time, with its line end; nothing where they are no whole
-// character.
+// AppendOutput appends the event of bytes that were shown at a time, with its line end; nothing
+// where they are no whole character.
 func (a *Asciicast) AppendOutput(dst []byte, at int64, stream schema.Stream, shown []byte) []byte {
 	if rest := a.rest[stream]; len(rest) > 0 {
 		shown = append(rest, shown...)
@@ -92,7 +94,8 @@ func (a *Asciicast) AppendResize(dst []byte, at int64, d *schema.Detail) []byte 
 	return append(dst, "\"]\n"...)
 }
 
-// AppendFrame appends the event of a frame, with its line end; nothing for one that a terminal does not show.
+// AppendFrame appends the event of a frame, with its line end; nothing for one that a terminal does
+// not show.
 func (a *Asciicast) AppendFrame(dst []byte, f Frame) []byte {
 	switch f.Event {
 	case schema.EventOutput:

@@ -10,8 +10,9 @@ import (
 
 // A Copy is what one drain has.
 type Copy interface {
-	// Read gives all that is in the copy to v, one after another, until ctx is done or v returns an error, which it
-	// returns. A copy of standard input, and a Stream that is followed, can be read once.
+	// Read gives all that is in the copy to v, one after another, until ctx is done or v returns an
+	// error, which it returns. A copy of standard input, and a Stream that is followed, can be read
+	// once.
 	Read(ctx context.Context, v Visitor) error
 	// Grouped says that the records of each operation come together, in the order of their sequence.
 	Grouped() bool
@@ -23,7 +24,8 @@ type Visitor struct {
 	Record func(*Record) error
 	// Broken gets what looks like a record and can't be read; nil for not.
 	Broken func(Broken)
-	// Other is told of something that is not ttydrain's: a line of another program, another document; nil for not.
+	// Other is told of something that is not ttydrain's: a line of another program, another document;
+	// nil for not.
 	Other func()
 }
 
@@ -39,8 +41,8 @@ func (v *Visitor) other() {
 	}
 }
 
-// Progress is told how much of a copy was read, and of how much: bytes of files, records of an index, messages of the
-// stream. total is 0 where nobody knows.
+// Progress is told how much of a copy was read, and of how much: bytes of files, records of an
+// index, messages of the stream. total is 0 where nobody knows.
 type Progress func(done, total int64)
 
 func (p Progress) tell(done, total int64) {

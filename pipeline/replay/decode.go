@@ -34,7 +34,8 @@ func (d *decoder) intern(op schema.Operation) *schema.Operation {
 	return &made
 }
 
-// userID is the user's ID in a user document, whose signature nobody has looked at; "" where it has none.
+// userID is the user's ID in a user document, whose signature nobody has looked at; "" where it has
+// none.
 func userID(document string) string {
 	parts := strings.Split(document, ".")
 	if len(parts) != 3 {

@@ -12,8 +12,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// WriteCast writes a session as an asciicast, in which nothing is idle for longer than idleLimit, if that is not 0. Markers ("m") tell what is missing, and how
-// the session ended. Unless exact is set, what was shown goes through a [Filter], since players give it to a terminal as it is.
+// WriteCast writes a session as an asciicast, in which nothing is idle for longer than idleLimit,
+// if that is not 0. Markers ("m") tell what is missing, and how the session ended. Unless exact is
+// set, what was shown goes through a [Filter], since players give it to a terminal as it is.
 func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) error {
 	t := NewTimeline(s, idleLimit)
 	op := *s.Operation
@@ -57,8 +58,9 @@ func (a *Asciicast) appendMark(dst []byte, at int64, label string) []byte {
 	return append(dst, "]\n"...)
 }
 
-// WriteText writes a session as a person reads it: a line for each that was shown, without escape sequences, and what happened beside them in
-// brackets. A line that was recorded in pieces is one line, as far as the pieces tell.
+// WriteText writes a session as a person reads it: a line for each that was shown, without escape
+// sequences, and what happened beside them in brackets. A line that was recorded in pieces is one
+// line, as far as the pieces tell.
 func WriteText(w io.Writer, s *Session) error {
 	t := textWriter{w: w}
 	last := uint64(0)
@@ -139,8 +141,8 @@ func (t *textWriter) line(text []byte) {
 	}
 }
 
-// WriteRecords writes a session's records as the JSON objects that HTTPS drains get, one a line, each once and in order. Fields that the
-// copy has lost are left out.
+// WriteRecords writes a session's records as the JSON objects that HTTPS drains get, one a line,
+// each once and in order. Fields that the copy has lost are left out.
 func WriteRecords(w io.Writer, s *Session) error {
 	var e RecordEncoder
 	var line []byte
@@ -159,7 +161,8 @@ func WriteRecords(w io.Writer, s *Session) error {
 // A RecordEncoder encodes records as NDJSON. It is for one goroutine; the zero value is ready.
 type RecordEncoder struct{ encoder schema.Encoder }
 
-// Append appends a record as a JSON object with a line end. Fields that the copy has lost are left out.
+// Append appends a record as a JSON object with a line end. Fields that the copy has lost are left
+// out.
 func (e *RecordEncoder) Append(dst []byte, r *Record) ([]byte, error) {
 	start := len(dst)
 	dst, err := e.encoder.AppendRecord(dst, r.Operation, &r.Record)

@@ -15,8 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/receive"
 )
 
-// Files are the files of one HTTPS or syslog drain, as its receiver has written them; "-" is standard input. Each may
-// be packed with gzip or zstd, and is either
+// Files are the files of one HTTPS or syslog drain, as its receiver has written them; "-" is
+// standard input. Each may be packed with gzip or zstd, and is either
 //
 //   - JSON: objects one a line, in arrays, or one after another; records, or what presets and exports have around them; or
 //   - syslog: messages of RFC 5424, one a line or with their length in front, or lines with another head in which the
@@ -156,7 +156,8 @@ func isJSON(r *bufio.Reader) bool {
 	if b := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), "[ \t\r\n\x1e"); len(b) > 0 && b[0] == '{' {
 		return true
 	}
-	// The first brace may be damaged, as all else may be. What stands in front of the text is ttydrain's, and not what a session showed.
+	// The first brace may be damaged, as all else may be. What stands in front of the text is
+	// ttydrain's, and not what a session showed.
 	object, message := bytes.Index(head, []byte(`"operation_id":`)), bytes.Index(head, []byte("["+receive.SessionID+" "))
 	return object >= 0 && (message < 0 || object < message)
 }

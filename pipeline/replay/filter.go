@@ -6,8 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// A Filter passes on what a session showed as far as it can only show something, so that a recording can be played on
-// somebody's terminal whoever made it. The zero value is ready; it is for one goroutine.
+// A Filter passes on what a session showed as far as it can only show something, so that a
+// recording can be played on somebody's terminal whoever made it. The zero value is ready; it is
+// for one goroutine.
 //
 // What passes is a list: printable runes; the control characters BEL, BS, HT, LF, VT, FF, CR, SO
 // and SI; and the sequences that move the cursor, write, erase, scroll, colour, choose a character
@@ -42,7 +43,8 @@ const (
 // maxSequence is how long a sequence can be that passes.
 const maxSequence = 256
 
-// Append appends what may pass of b to dst. A rune or a sequence can begin in one call and end in another.
+// Append appends what may pass of b to dst. A rune or a sequence can begin in one call and end in
+// another.
 func (f *Filter) Append(dst, b []byte) []byte {
 	for i := 0; i < len(b); {
 		c := b[i]
@@ -166,7 +168,8 @@ var (
 	alternateModes      = []string{"47", "1047", "1049"}
 )
 
-// passingFinals are the control sequences that pass with plain parameters, beside those that sequence knows.
+// passingFinals are the control sequences that pass with plain parameters, beside those that
+// sequence knows.
 const passingFinals = "@ABCDEFGHIKLMPSTXZ`abdefmrsu"
 
 // sequence passes on a control sequence with its parameters and final byte, or as much of it as may pass.

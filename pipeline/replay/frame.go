@@ -11,7 +11,8 @@ import (
 // A Frame is what happened in a session at one moment.
 type Frame struct {
 	Event schema.Event
-	// Time is in nanoseconds since 1970 UTC. It never goes back: what a copy has no time for has that of the frame before.
+	// Time is in nanoseconds since 1970 UTC. It never goes back: what a copy has no time for has that
+	// of the frame before.
 	Time int64
 	// Bytes are what was shown, and Stream where it came from; for [schema.EventOutput] alone.
 	Bytes  []byte
@@ -20,9 +21,9 @@ type Frame struct {
 	Record *Record
 }
 
-// Frames gives what happened, in order, from [Session.Transcript]. A record whose bytes the copy does not have is shown
-// by its text, with a line end behind it where the line does not go on; one without timing, as if all had come at
-// once. Bytes are the record's: nobody may change them.
+// Frames gives what happened, in order, from [Session.Transcript]. A record whose bytes the copy
+// does not have is shown by its text, with a line end behind it where the line does not go on; one
+// without timing, as if all had come at once. Bytes are the record's: nobody may change them.
 func (s *Session) Frames() iter.Seq[Frame] {
 	return func(yield func(Frame) bool) {
 		var clock int64
@@ -73,7 +74,8 @@ func (r *Record) Frames() iter.Seq[Frame] {
 	}
 }
 
-// timings are the pairs of a timing: a delay in nanoseconds, and a number of bytes. It ends where the timing is not one.
+// timings are the pairs of a timing: a delay in nanoseconds, and a number of bytes. It ends where
+// the timing is not one.
 func timings(timing []byte) iter.Seq2[int64, int] {
 	return func(yield func(int64, int) bool) {
 		for pair := range bytes.FieldsSeq(timing) {

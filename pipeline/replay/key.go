@@ -19,8 +19,8 @@ const (
 	KeyTenth       // to the start: 0, Home; KeyTenth+n to n tenths: 1 to 9
 )
 
-// ReadKeys sends the keys that are pressed until reading fails or ends, or done is. What a terminal sends by itself, such as an answer to
-// a question that somebody asked it before, is no key.
+// ReadKeys sends the keys that are pressed until reading fails or ends, or done is. What a terminal
+// sends by itself, such as an answer to a question that somebody asked it before, is no key.
 func ReadKeys(r io.Reader, keys chan<- Key, done <-chan struct{}) {
 	var d keyDecoder
 	buf := make([]byte, 256)

@@ -107,7 +107,8 @@ func eventOf(e receive.Element) string {
 	return "output"
 }
 
-// leadingTime is the time of RFC 3339 with which a line begins, or behind which its priority is; zero for none.
+// leadingTime is the time of RFC 3339 with which a line begins, or behind which its priority is;
+// zero for none.
 func leadingTime(head []byte) time.Time {
 	for field := range strings.FieldsSeq(string(head)) {
 		if at, err := time.Parse(time.RFC3339Nano, field); err == nil {

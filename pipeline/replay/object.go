@@ -31,7 +31,8 @@ type wireRecord struct {
 // isRecord says whether the object is a record, and not one of somebody else's.
 func (w *wireRecord) isRecord() bool { return w.OperationID != "" && w.Event != "" }
 
-// object reads a record out of a JSON object. The error is errOther, or says what is wrong without quoting.
+// object reads a record out of a JSON object. The error is errOther, or says what is wrong without
+// quoting.
 func (d *decoder) object(data []byte) (*Record, error) {
 	w, err := findRecord(data, 0)
 	if err != nil {
@@ -101,7 +102,8 @@ func (d *decoder) objects(data []byte, place Place, v Visitor) error {
 	return nil
 }
 
-// wrapped reads a record out of an object in which a syslog server has put a message whole, under whatever name.
+// wrapped reads a record out of an object in which a syslog server has put a message whole, under
+// whatever name.
 func (d *decoder) wrapped(data []byte) (*Record, error) {
 	var fields map[string]any
 	if !bytes.Contains(data, []byte(" text_digest=")) || json.Unmarshal(data, &fields) != nil {
@@ -117,7 +119,8 @@ func (d *decoder) wrapped(data []byte) (*Record, error) {
 	return nil, errOther
 }
 
-// listOf is the list of objects that Mezmo's requests, Datadog's answers and Elasticsearch's have in them; nil for none.
+// listOf is the list of objects that Mezmo's requests, Datadog's answers and Elasticsearch's have
+// in them; nil for none.
 func listOf(data []byte) []json.RawMessage {
 	if !bytes.Contains(data[:min(len(data), 4096)], []byte(`":[`)) && !bytes.Contains(data[:min(len(data), 4096)], []byte(`": [`)) {
 		return nil

@@ -29,8 +29,8 @@ type Player struct {
 	Start time.Duration
 	// Keys may be nil: then nothing stops it.
 	Keys <-chan Key
-	// More has records that come while it plays, and is closed when there won't be any; nil where all are in the timeline. At the end of what there is,
-	// what comes is shown as it comes.
+	// More has records that come while it plays, and is closed when there won't be any; nil where all
+	// are in the timeline. At the end of what there is, what comes is shown as it comes.
 	More <-chan *Record
 	// Status is told of each change, in Run's goroutine; nil for not.
 	Status func(Status)
@@ -56,8 +56,9 @@ type Status struct {
 	Width, Height int
 }
 
-// Run plays until the end, which it then says, the key for it, or ctx is done, of which it returns the cause. It leaves the
-// terminal's modes as they are when one starts, in any case but an error in writing to it.
+// Run plays until the end, which it then says, the key for it, or ctx is done, of which it returns
+// the cause. It leaves the terminal's modes as they are when one starts, in any case but an error
+// in writing to it.
 func (p *Player) Run(ctx context.Context) (ended bool, err error) {
 	p.over = p.More == nil
 	if p.Speed == 0 {

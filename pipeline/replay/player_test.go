@@ -14,7 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// played is a session of an hour ago: a start, then lines "0", "1", … , each a second after the one before, and an end a second later.
+// played is a session of an hour ago: a start, then lines "0", "1", … , each a second after the one
+// before, and an end a second later.
 func played(lines int) *Session {
 	at := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
 	s := &Session{Operation: &schema.Operation{ID: "42", App: "web", Interactive: true, Width: 80, Height: 24}, Started: at}

@@ -8,7 +8,8 @@ import (
 
 // A Place is where in a copy a record stands.
 type Place struct {
-	// Name is the file's, "-" for standard input; an index with the document's ID; or the stream with the sequence.
+	// Name is the file's, "-" for standard input; an index with the document's ID; or the stream with
+	// the sequence.
 	Name string `json:"name"`
 	// Line and Column count from 1; the column in bytes. 0 where the copy has no lines.
 	Line   int `json:"line,omitempty"`
@@ -35,7 +36,8 @@ const (
 	LostTiming                      // of bytes that are there
 	LostTime                        // Time is when the receiver had it, or 0
 	LostDigest
-	// LostByDrain says that ttydrain itself has left out, cut or altered what is lost, because of what the drain takes.
+	// LostByDrain says that ttydrain itself has left out, cut or altered what is lost, because of what
+	// the drain takes.
 	LostByDrain
 )
 
@@ -48,10 +50,12 @@ func (l Lost) Has(what Lost) bool { return l&what != 0 }
 // A Record is one record as a copy has it.
 type Record struct {
 	schema.Record
-	// Operation is what the record says of its operation. Records that say the same share it: nobody may change it.
+	// Operation is what the record says of its operation. Records that say the same share it: nobody
+	// may change it.
 	Operation *schema.Operation
 	Lost      Lost
-	// Faults are what is wrong with the record by itself: a field that is missing or can't be, or two that contradict each other.
+	// Faults are what is wrong with the record by itself: a field that is missing or can't be, or two
+	// that contradict each other.
 	Faults []string
 	Place  Place
 	// Part says which part of a record this is, as a [Copy] reads it. The records of a [Session] are
@@ -59,8 +63,8 @@ type Record struct {
 	Part Part
 }
 
-// ToldGap says that the record tells of a run of records that this drain misses, and is in their place. It is no
-// record of the session, whose sequences and digests are without it.
+// ToldGap says that the record tells of a run of records that this drain misses, and is in their
+// place. It is no record of the session, whose sequences and digests are without it.
 func (r *Record) ToldGap() bool {
 	return r.Event == schema.EventGap && r.Detail != nil && r.Sequence != 0 && r.Detail.LastSequence >= r.Sequence
 }

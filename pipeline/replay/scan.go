@@ -11,7 +11,8 @@ import (
 // maxObject bounds an object and a line: no record comes near it, a page of search results can.
 const maxObject = 64 << 20
 
-// resyncPrefix is how many of the first bytes of one object tell where the next begins, when one is broken.
+// resyncPrefix is how many of the first bytes of one object tell where the next begins, when one is
+// broken.
 const resyncPrefix = 10
 
 var (
@@ -21,9 +22,9 @@ var (
 	errLongThing = errors.New("it is longer than any record")
 )
 
-// An objectScanner finds the JSON objects in a text: one after another, one a line, or in arrays. It checks no more of
-// the syntax than it takes to find an end, and after an object that is broken goes on with the next line, or with what
-// begins as the objects before did.
+// An objectScanner finds the JSON objects in a text: one after another, one a line, or in arrays.
+// It checks no more of the syntax than it takes to find an end, and after an object that is broken
+// goes on with the next line, or with what begins as the objects before did.
 type objectScanner struct {
 	r      *bufio.Reader
 	back   []byte // to be read again, before r
@@ -62,8 +63,8 @@ func (s *objectScanner) byte() (byte, error) {
 	return c, nil
 }
 
-// next gives the next object, which is valid until the call after, and where it begins. broken says what is wrong with
-// it, where there is something. err is io.EOF at the end, or the reader's.
+// next gives the next object, which is valid until the call after, and where it begins. broken says
+// what is wrong with it, where there is something. err is io.EOF at the end, or the reader's.
 func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 	s.object = s.object[:0]
 	var c byte
@@ -147,12 +148,14 @@ func (s *objectScanner) hasAnother() bool {
 	return s.prefix != nil && bytes.Contains(s.object[1:], s.prefix) || listIn(s.object) > 0
 }
 
-// listIn is where, in an object that has a list of others and little before, the first of these begins; 0 for none.
+// listIn is where, in an object that has a list of others and little before, the first of these
+// begins; 0 for none.
 func listIn(object []byte) int {
 	return bytes.Index(object[:min(len(object), 256)], []byte("[{")) + 1
 }
 
-// resync goes back to where, in an object that is broken, another one seems to begin: it is then shorter.
+// resync goes back to where, in an object that is broken, another one seems to begin: it is then
+// shorter.
 func (s *objectScanner) resync(began position) {
 	i := listIn(s.object)
 	switch {
@@ -207,15 +210,16 @@ func (s *objectScanner) begins() bool {
 	return bytes.HasPrefix(have, want)
 }
 
-// A lineScanner finds messages of syslog: one a line, or with their length in front (RFC 6587 §3.4.1).
+// A lineScanner finds messages of syslog: one a line, or with their length in front (RFC 6587
+// §3.4.1).
 type lineScanner struct {
 	r    *bufio.Reader
 	buf  []byte // the latest; reused
 	line int    // of the next
 }
 
-// next gives the next message, which is valid until the call after, and the number of its line. long says that it is
-// longer than any, and was cut. It returns io.EOF at the end.
+// next gives the next message, which is valid until the call after, and the number of its line.
+// long says that it is longer than any, and was cut. It returns io.EOF at the end.
 func (s *lineScanner) next() (message []byte, line int, long bool, err error) {
 	line = s.line
 	if n := s.counted(); n > 0 {

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// searchPage is how many documents are asked for at a time. One of a long line of binary output has 100 KB.
+	// searchPage is how many documents are asked for at a time. One of a long line of binary output
+	// has 100 KB.
 	searchPage = 500
 	// keepAlive is how long Elasticsearch keeps the point in time after each page.
 	keepAlive = "5m"
@@ -27,9 +28,9 @@ const (
 	maxAnswer     = 1 << 30
 )
 
-// A Search is the copy of an Elasticsearch drain. It reads one point in time of an index or data stream, sorted by operation
-// and sequence, and needs the privilege "read" on it. "operation_id" has to be a keyword there and "sequence" a number, as
-// ttydrain's index template has them.
+// A Search is the copy of an Elasticsearch drain. It reads one point in time of an index or data
+// stream, sorted by operation and sequence, and needs the privilege "read" on it. "operation_id"
+// has to be a keyword there and "sequence" a number, as ttydrain's index template has them.
 type Search struct {
 	URL   string // of the cluster, without credentials
 	Index string // an index, a data stream, or several with commas between

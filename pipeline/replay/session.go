@@ -14,15 +14,19 @@ import (
 
 // A Session is what a copy has of one operation.
 type Session struct {
-	// Operation is what the records say of it. Of a copy that is not the stream, Command, Interactive, Width and Height are
-	// from the start record, User.ID from the user document, whose signature was not looked at, and Expires is zero.
+	// Operation is what the records say of it. Of a copy that is not the stream, Command, Interactive,
+	// Width and Height are from the start record, User.ID from the user document, whose signature was
+	// not looked at, and Expires is zero.
 	Operation *schema.Operation
-	// Started is when the session began: by the stream's word, or when the earliest of the records was shown.
+	// Started is when the session began: by the stream's word, or when the earliest of the records was
+	// shown.
 	Started time.Time
-	// Records are in the order of their sequence. Repeats with the same content are left out; where there are several
-	// with one sequence that differ, all are there, one behind another, in the order in which they came.
+	// Records are in the order of their sequence. Repeats with the same content are left out; where
+	// there are several with one sequence that differ, all are there, one behind another, in the order
+	// in which they came.
 	Records []*Record
-	// Gaps are the records that tell which run of others this drain misses; repeats are left out. Some of those may have come later.
+	// Gaps are the records that tell which run of others this drain misses; repeats are left out. Some
+	// of those may have come later.
 	Gaps []*Record
 	// Repeats counts the records that came again.
 	Repeats int
@@ -32,7 +36,8 @@ type Session struct {
 	Lost Lost
 }
 
-// End is the end record; nil where the copy has none, because the session goes on or because it is missing.
+// End is the end record; nil where the copy has none, because the session goes on or because it is
+// missing.
 func (s *Session) End() *Record {
 	for _, r := range slices.Backward(s.Records) {
 		if r.Event == schema.EventEnd {
@@ -42,8 +47,8 @@ func (s *Session) End() *Record {
 	return nil
 }
 
-// Transcript gives one record of each sequence, in order: of several that differ, the first that came. That the session's
-// bytes are whole is for an audit to say.
+// Transcript gives one record of each sequence, in order: of several that differ, the first that
+// came. That the session's bytes are whole is for an audit to say.
 func (s *Session) Transcript() iter.Seq[*Record] {
 	return func(yield func(*Record) bool) {
 		for i, r := range s.Records {
@@ -63,7 +68,8 @@ type Summary struct {
 	Records  int // of them, with repeats
 	Tests    int // records that tested the drain, which are of no session
 	Others   int // lines and documents that are not ttydrain's
-	// Broken are what can't be read and seems to be of no session that was given out, at most 1000; BrokenCount counts them all.
+	// Broken are what can't be read and seems to be of no session that was given out, at most 1000;
+	// BrokenCount counts them all.
 	Broken      []Broken
 	BrokenCount int
 }
@@ -74,11 +80,13 @@ const (
 	memoryLimit = 256 << 20
 )
 
-// Sessions reads a copy and calls each with every session that is selected. Where all fit into memory or the copy is grouped,
-// the order is that of the operations' IDs or the copy's; otherwise there is none.
+// Sessions reads a copy and calls each with every session that is selected. Where all fit into
+// memory or the copy is grouped, the order is that of the operations' IDs or the copy's; otherwise
+// there is none.
 //
-// One ID can be that of two sessions, where a copy has records of two installations, or of one whose store was begun
-// anew: where several containers have a first record under it, each is a session.
+// One ID can be that of two sessions, where a copy has records of two installations, or of one
+// whose store was begun anew: where several containers have a first record under it, each is a
+// session.
 func Sessions(ctx context.Context, c Copy, sel Selection, each func(*Session) error) (Summary, error) {
 	return sessions(ctx, c, sel, memoryLimit, each)
 }

@@ -119,7 +119,8 @@ func compare(t *testing.T, s *Session, want []schema.Record, f replaytest.Form) 
 	}
 }
 
-// TestStreamCopy: what the admin address answers is the stream's copy, and one that ends early says so.
+// TestStreamCopy: what the admin address answers is the stream's copy, and one that ends early says
+// so.
 func TestStreamCopy(t *testing.T) {
 	s := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 60})
 	whole := framed(s.Segments, "")

@@ -46,7 +46,8 @@ type aside struct {
 	Part      Part `json:",omitzero"`
 }
 
-// put writes a record: uvarint length, a segment of that record alone, uvarint length, JSON of an aside.
+// put writes a record: uvarint length, a segment of that record alone, uvarint length, JSON of an
+// aside.
 func (s *spool) put(r *Record) error {
 	h := fnv.New32a()
 	h.Write([]byte(r.Operation.ID))

@@ -16,8 +16,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Stream is the LOGS stream itself, read through the admin address of a ttydrain that runs the router. It is no
-// drain's copy: it has all that is in a record, for as long as the streams keep it.
+// A Stream is the LOGS stream itself, read through the admin address of a ttydrain that runs the
+// router. It is no drain's copy: it has all that is in a record, for as long as the streams keep
+// it.
 type Stream struct {
 	Address string // HOST:PORT, or a URL without a path
 	Token   string
@@ -31,7 +32,8 @@ type Stream struct {
 	Now bool
 	// After leaves out what is up to this sequence.
 	After uint64
-	// Last is, after Read, the sequence of the last message of which all was given, or After. Another Read can go on behind it.
+	// Last is, after Read, the sequence of the last message of which all was given, or After. Another
+	// Read can go on behind it.
 	Last     uint64
 	Progress Progress
 }
@@ -42,7 +44,8 @@ func (s *Stream) Grouped() bool { return false }
 // ErrInterrupted is wrapped by the error of a Stream's Read that had begun.
 var ErrInterrupted = errors.New("read the stream")
 
-// sinceMargin is how much earlier than a session's start the stream is read from: the clocks of a gateway and of NATS differ.
+// sinceMargin is how much earlier than a session's start the stream is read from: the clocks of a
+// gateway and of NATS differ.
 const sinceMargin = 10 * time.Minute
 
 // Read implements [Copy].

@@ -10,10 +10,12 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Timeline is a session as it is played: what was shown when, counted from its start. Records are added in the order of their
-// sequence; those that were added before are passed over. It is for one goroutine.
+// A Timeline is a session as it is played: what was shown when, counted from its start. Records are
+// added in the order of their sequence; those that were added before are passed over. It is for one
+// goroutine.
 type Timeline struct {
-	// IdleLimit is how long nothing happens at most; 0 for as long as nothing did. It must not be changed once a record was added.
+	// IdleLimit is how long nothing happens at most; 0 for as long as nothing did. It must not be
+	// changed once a record was added.
 	IdleLimit time.Duration
 
 	moments []Moment
@@ -31,7 +33,8 @@ type Moment struct {
 	// Bytes are what was shown, for [schema.EventOutput]: see [Timeline.Show]. Nobody may change them.
 	Bytes  []byte
 	Stream schema.Stream
-	// Width and Height are the terminal's from here on, for [schema.EventStart] and [schema.EventResize]; 0 where there was none.
+	// Width and Height are the terminal's from here on, for [schema.EventStart] and
+	// [schema.EventResize]; 0 where there was none.
 	Width, Height int
 	// Notice tells, for [schema.EventGap], [schema.EventTransfer] and [schema.EventEnd], what a person
 	// has to know: what is missing here, which file was transferred, how the session ended.
@@ -53,7 +56,8 @@ func (t *Timeline) Moments() []Moment { return t.moments }
 // Duration is how far it goes.
 func (t *Timeline) Duration() time.Duration { return t.at }
 
-// Show is what a terminal gets to show a moment: its bytes and, where the session had no terminal, the carriage returns that one would have added.
+// Show is what a terminal gets to show a moment: its bytes and, where the session had no terminal,
+// the carriage returns that one would have added.
 func (t *Timeline) Show(m *Moment) []byte {
 	if !t.plain {
 		return m.Bytes

@@ -11,8 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// begin takes what a session needs, and records that it begins. It is apart from Run, of which a goroutine's stack keeps all variables for as
-// long as the session lasts.
+// begin takes what a session needs, and records that it begins. It is apart from Run, of which a
+// goroutine's stack keeps all variables for as long as the session lasts.
 func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running, err error) {
 	app, ok := m.o.App(req.App)
 	if !ok {
@@ -105,7 +105,8 @@ func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.
 	return op, nil
 }
 
-// containerName is the host name that the session sees, of 63 bytes at most (RFC 1123 §2.1): a long app name is cut.
+// containerName is the host name that the session sees, of 63 bytes at most (RFC 1123 §2.1): a long
+// app name is cut.
 func containerName(op *schema.Operation) string {
 	return op.App[:min(len(op.App), max(0, 63-1-len(op.ID)))] + "-" + op.ID
 }

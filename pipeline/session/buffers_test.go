@@ -53,7 +53,8 @@ func TestLargestChunkIsLent(t *testing.T) {
 	})
 }
 
-// TestRepeatedChunkIsNotLentAgain: who refused a chunk, or did not answer, may have it still when its repeat is recorded.
+// TestRepeatedChunkIsNotLentAgain: who refused a chunk, or did not answer, may have it still when
+// its repeat is recorded.
 func TestRepeatedChunkIsNotLentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(a *attempt) {

@@ -18,25 +18,27 @@ import (
 const (
 	// chunkBytes is how many bytes make a chunk full: it is published at once.
 	chunkBytes = 32 << 10
-	// largeChunkBytes is the same while more than one chunk is being published, or while there is much output: each is stored, acknowledged and
-	// enriched by itself, so that fewer and larger ones are quicker. It is the most that a chunk has, with one frame more, and less than a
-	// message may have.
+	// largeChunkBytes is the same while more than one chunk is being published, or while there is much
+	// output: each is stored, acknowledged and enriched by itself, so that fewer and larger ones are
+	// quicker. It is the most that a chunk has, with one frame more, and less than a message may have.
 	largeChunkBytes = 256 << 10
-	// chunkDelay is how long bytes wait for more while an earlier chunk is being published, or while there is much
-	// output. Otherwise they do not wait at all, so that an echo is not late.
+	// chunkDelay is how long bytes wait for more while an earlier chunk is being published, or while
+	// there is much output. Otherwise they do not wait at all, so that an echo is not late.
 	chunkDelay = 4 * time.Millisecond
-	// There is much output when a chunk of flowBytes was taken less than flowDelay ago. Without the wait, a disk that is quick has each
-	// read of the terminal made a chunk, with all that every chunk costs, and a program that shows a lot gets less of the processor.
+	// There is much output when a chunk of flowBytes was taken less than flowDelay ago. Without the
+	// wait, a disk that is quick has each read of the terminal made a chunk, with all that every chunk
+	// costs, and a program that shows a lot gets less of the processor.
 	flowBytes = 2 << 10
 	flowDelay = 2 * chunkDelay
-	// windowBytes is how much may be recorded and not be shown yet, with frameBytes for each frame: the client is behind. The program
-	// is held back beyond it.
+	// windowBytes is how much may be recorded and not be shown yet, with frameBytes for each frame:
+	// the client is behind. The program is held back beyond it.
 	windowBytes = 512 << 10
-	// aheadBytes is the same of all that was read from the terminal and not shown yet. It is more than the disk can take in
-	// the time that a chunk is on its way there, so that it never waits for the program.
+	// aheadBytes is the same of all that was read from the terminal and not shown yet. It is more than
+	// the disk can take in the time that a chunk is on its way there, so that it never waits for the
+	// program.
 	aheadBytes = 2 << 20
-	// frameBytes is about how much memory a frame takes besides its payload: a program that shows a byte at a
-	// time, or a client that changes its window all the time, is held back as well.
+	// frameBytes is about how much memory a frame takes besides its payload: a program that shows a
+	// byte at a time, or a client that changes its window all the time, is held back as well.
 	frameBytes = 128
 	// recordGrace is how long the stream may refuse chunks before the session ends. It holds for
 	// all chunks in flight together: each of them is stored within recordGrace after the first of
@@ -57,15 +59,15 @@ type Publisher interface {
 	// Publish sends a chunk without waiting for it. A repeat of a chunk has the same id. The data are
 	// the publisher's until Wait has returned.
 	Publish(subject, id string, data []byte) Publish
-	// PublishEnd sends a chunk that is stored only where the last message on the subject has the sequence last (0: there
-	// is none). It is for ends that are recorded later.
+	// PublishEnd sends a chunk that is stored only where the last message on the subject has the
+	// sequence last (0: there is none). It is for ends that are recorded later.
 	PublishEnd(subject string, last uint64, data []byte) Publish
 }
 
 // A Publish is a chunk under way.
 type Publish interface {
-	// Wait waits until the chunk is recorded durably, or gives the reason why it may not be. It does not wait
-	// for ever: after some seconds without an answer, that is the reason. It is called once.
+	// Wait waits until the chunk is recorded durably, or gives the reason why it may not be. It does
+	// not wait for ever: after some seconds without an answer, that is the reason. It is called once.
 	Wait(ctx context.Context) error
 }
 
@@ -114,7 +116,8 @@ type capture struct {
 // sent is a chunk that was published.
 type sent struct {
 	chunk schema.Chunk // whose payloads are in data
-	// data are the publisher's until it is acknowledged, then show's, and after that free to be used again, unless it was repeated.
+	// data are the publisher's until it is acknowledged, then show's, and after that free to be used
+	// again, unless it was repeated.
 	data     []byte
 	id       string
 	publish  Publish
@@ -215,7 +218,8 @@ func (c *capture) full(now time.Time) int {
 	return chunkBytes
 }
 
-// wait waits while the client is behind; it is false when nothing can be recorded any more. mu is held.
+// wait waits while the client is behind; it is false when nothing can be recorded any more. mu is
+// held.
 func (c *capture) wait() bool {
 	for (c.behind >= windowBytes || c.window >= aheadBytes) && !c.hurry && !c.closed && c.ctx.Err() == nil {
 		c.room.Wait()
@@ -223,7 +227,8 @@ func (c *capture) wait() bool {
 	return c.ctx.Err() == nil
 }
 
-// event records an event behind the output so far; after finish there is none. It blocks while the client is behind.
+// event records an event behind the output so far; after finish there is none. It blocks while the
+// client is behind.
 func (c *capture) event(f schema.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -387,8 +392,8 @@ func (c *capture) confirm() {
 	}
 }
 
-// pass gives a chunk that is recorded to show. Where the session was ended and the client takes nothing, what follows is
-// recorded and not shown.
+// pass gives a chunk that is recorded to show. Where the session was ended and the client takes
+// nothing, what follows is recorded and not shown.
 func (c *capture) pass(s sent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

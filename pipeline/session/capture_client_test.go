@@ -11,7 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// endless gives output for ever, in reads of a size, and counts it. Its time is that of the test's bubble, as all here is.
+// endless gives output for ever, in reads of a size, and counts it. Its time is that of the test's
+// bubble, as all here is.
 type endless struct {
 	size  int
 	every time.Duration

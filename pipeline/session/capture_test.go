@@ -180,7 +180,8 @@ func TestLargeChunks(t *testing.T) {
 	})
 }
 
-// TestChunksAreBounded: what has gathered while nothing could be published comes in chunks that fit into messages.
+// TestChunksAreBounded: what has gathered while nothing could be published comes in chunks that fit
+// into messages.
 func TestChunksAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := make(chan struct{})
@@ -473,8 +474,9 @@ func TestReadFails(t *testing.T) {
 	})
 }
 
-// TestAnySchedule: whatever the writers, the stream and the client do, and when, everything is recorded once, in
-// order and consecutively, and shown exactly, and nothing before it is recorded (which the screens check).
+// TestAnySchedule: whatever the writers, the stream and the client do, and when, everything is
+// recorded once, in order and consecutively, and shown exactly, and nothing before it is recorded
+// (which the screens check).
 func TestAnySchedule(t *testing.T) {
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -597,7 +599,8 @@ func anySchedule(t *testing.T, seed uint64) {
 	}
 }
 
-// TestNothingIsPublishedBehindARefusedChunk: what is behind a chunk that is repeated waits, and follows it.
+// TestNothingIsPublishedBehindARefusedChunk: what is behind a chunk that is repeated waits, and
+// follows it.
 func TestNothingIsPublishedBehindARefusedChunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var room atomic.Bool

@@ -18,7 +18,8 @@ import (
 // A tape is a TTY stream under the test's control.
 type tape struct {
 	t testing.TB
-	// answer is called with every publish, and may acknowledge or refuse it, then or later. It is set before use.
+	// answer is called with every publish, and may acknowledge or refuse it, then or later. It is set
+	// before use.
 	answer func(*attempt)
 
 	mu       sync.Mutex
@@ -149,15 +150,16 @@ func (s *tape) published() (n int, last *attempt) {
 	return n, last
 }
 
-// recorded are the bytes of a stream that are acknowledged, as far as nothing before them is missing.
+// recorded are the bytes of a stream that are acknowledged, as far as nothing before them is
+// missing.
 func (s *tape) recorded(stream schema.Stream) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.whole[stream]
 }
 
-// check checks that what is stored is whole: ordinals, offsets and events consecutive, times that grow, no event after
-// the end. It gives all frames.
+// check checks that what is stored is whole: ordinals, offsets and events consecutive, times that
+// grow, no event after the end. It gives all frames.
 func (s *tape) check() (frames []schema.Frame) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -187,7 +189,8 @@ func (s *tape) check() (frames []schema.Frame) {
 	return frames
 }
 
-// A screen is a client's end of a stream: it checks at every write that what it is shown is recorded.
+// A screen is a client's end of a stream: it checks at every write that what it is shown is
+// recorded.
 type screen struct {
 	tape   *tape
 	stream schema.Stream

@@ -11,7 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestKill: a session ends when that is wished, and tells and records who wished it and why. Wishes for others do nothing.
+// TestKill: a session ends when that is wished, and tells and records who wished it and why. Wishes
+// for others do nothing.
 func TestKill(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -39,16 +39,18 @@ type Store interface {
 	CreateOperation(ctx context.Context, op *schema.Operation) error
 	SaveSession(ctx context.Context, s *schema.Session) error
 	Sessions(ctx context.Context) ([]schema.Session, error)
-	// WatchKills calls wanted with each wish that a session ends, those that there are and those to come, until ctx is done.
+	// WatchKills calls wanted with each wish that a session ends, those that there are and those to
+	// come, until ctx is done.
 	WatchKills(ctx context.Context, wanted func(schema.Kill)) error
 	// ForgetKill takes away such a wish.
 	ForgetKill(ctx context.Context, operation string) error
-	// LastChunks calls each with what there is of an operation on the TTY stream, in the order of the stream, from a
-	// minute before its last chunk on. The data are each's.
+	// LastChunks calls each with what there is of an operation on the TTY stream, in the order of the
+	// stream, from a minute before its last chunk on. The data are each's.
 	LastChunks(ctx context.Context, subject string, each func(sequence uint64, data []byte) error) error
 }
 
-// ErrFull is what an error of a Store or a Publisher wraps where there is no room to record something.
+// ErrFull is what an error of a Store or a Publisher wraps where there is no room to record
+// something.
 var ErrFull = errors.New("there is no room")
 
 // An App is what sessions are opened on.
@@ -63,7 +65,8 @@ type App struct {
 	Container Container
 	Memory    int64
 	Pids      int64
-	// APIURL is what the hrefs in its sessions' environment begin with, without a slash at its end; "" for no hrefs.
+	// APIURL is what the hrefs in its sessions' environment begin with, without a slash at its end; ""
+	// for no hrefs.
 	APIURL string
 	// Isolation is for runtimes that share the host's files or network.
 	Isolation Isolation
@@ -136,8 +139,9 @@ func NewManager(o Options) *Manager {
 	return &Manager{o: o, governor: newGovernor(o.Room, o.Metrics), left: make(chan struct{}, 1), unfinished: make(map[string]unfinished), running: make(map[string]context.CancelCauseFunc)}
 }
 
-// Run runs one session and returns when it is over and its end is recorded, or left to Tend. When ctx is cancelled the session is killed, with
-// everything it started; the context's cause (ErrDisconnected, ErrShutdown) becomes the reason in the end record.
+// Run runs one session and returns when it is over and its end is recorded, or left to Tend. When
+// ctx is cancelled the session is killed, with everything it started; the context's cause
+// (ErrDisconnected, ErrShutdown) becomes the reason in the end record.
 //
 // A [*Refusal] says why there is no session.
 func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error) {
@@ -376,8 +380,8 @@ func (s *running) end(ctx context.Context, exit Exit) (Exit, error) {
 
 var errOver = errors.New("the session is over")
 
-// fail ends a session that can't be recorded. The client is told by the gateway itself: it is the one
-// thing that it shows and does not record.
+// fail ends a session that can't be recorded. The client is told by the gateway itself: it is the
+// one thing that it shows and does not record.
 func (s *running) fail(err error) (Exit, error) {
 	s.capture.stop(err)
 	s.log.Error("a session was ended, since its output can't be recorded", "error", err)
@@ -418,7 +422,8 @@ func notRecorded(err error) string {
 	return "this session was ended, since what it shows can't be recorded now: try again in a minute"
 }
 
-// read captures one of the session's streams. A stream that can't be read is the end of the process.
+// read captures one of the session's streams. A stream that can't be read is the end of the
+// process.
 func (s *running) read(stream schema.Stream, r io.Reader, p Process) {
 	if err := s.capture.read(stream, r); err != nil {
 		if !errors.Is(err, errOutputEnded) {
@@ -443,7 +448,8 @@ func (s *running) spec() Spec {
 	}
 }
 
-// metadata are the platform's variables, which win over the app's of the same name, and those over the client's.
+// metadata are the platform's variables, which win over the app's of the same name, and those over
+// the client's.
 func (s *running) metadata() []string {
 	env := []string{
 		"APTIBLE_LAYER=" + s.op.Layer,
@@ -479,8 +485,8 @@ func (s *running) banner() []string {
 	}, s.req.Notices...)
 }
 
-// say shows lines of the gateway's own in the session, which are recorded like all it shows. They go to
-// standard error where that is apart.
+// say shows lines of the gateway's own in the session, which are recorded like all it shows. They
+// go to standard error where that is apart.
 func (s *running) say(lines ...string) { s.write("", lines) }
 
 // conclude says the last line of a session that was ended, on a terminal that can be read again.

@@ -417,8 +417,8 @@ func TestWindowIsDragged(t *testing.T) {
 	})
 }
 
-// TestClientThatTakesNothingIsKilled: it holds the program back, and yet the session ends soon when it is to, with
-// everything recorded.
+// TestClientThatTakesNothingIsKilled: it holds the program back, and yet the session ends soon when
+// it is to, with everything recorded.
 func TestClientThatTakesNothingIsKilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -454,7 +454,8 @@ func TestClientThatTakesNothingIsKilled(t *testing.T) {
 	})
 }
 
-// TestStreamThatRefusesEndsTheSession: nothing unrecorded is shown, the program is killed, and the client is told.
+// TestStreamThatRefusesEndsTheSession: nothing unrecorded is shown, the program is killed, and the
+// client is told.
 func TestStreamThatRefusesEndsTheSession(t *testing.T) {
 	for _, terminal := range []bool{true, false} {
 		t.Run("terminal "+strconv.FormatBool(terminal), func(t *testing.T) {

@@ -9,7 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 )
 
-// Metrics of the sessions of a gateway, for Prometheus. None has a label for a person, an operation or an app.
+// Metrics of the sessions of a gateway, for Prometheus. None has a label for a person, an operation
+// or an app.
 type Metrics struct {
 	running  prometheus.Gauge
 	waiting  prometheus.Gauge // ends that are not recorded yet
@@ -78,7 +79,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Refuse counts a session that was refused for one of the reasons above. A nil Metrics counts nothing.
+// Refuse counts a session that was refused for one of the reasons above. A nil Metrics counts
+// nothing.
 func (m *Metrics) Refuse(reason string) {
 	if m != nil {
 		m.refused.WithLabelValues(reason).Inc()

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxUnfinished bounds the sessions whose ends wait in memory to be recorded, of about a kilobyte each. What is
-	// beyond it is the next start's.
+	// maxUnfinished bounds the sessions whose ends wait in memory to be recorded, of about a kilobyte
+	// each. What is beyond it is the next start's.
 	maxUnfinished = 10_000
 	// finishTimeout bounds each try to record all of them.
 	finishTimeout = 30 * time.Second
@@ -29,8 +29,8 @@ type unfinished struct {
 	at      time.Time // when it was found to have ended
 }
 
-// Recover takes care of the sessions that this gateway ran when it was last killed: it records their ends, or leaves them
-// to Tend where that can't be done now. It is called before Run.
+// Recover takes care of the sessions that this gateway ran when it was last killed: it records
+// their ends, or leaves them to Tend where that can't be done now. It is called before Run.
 func (m *Manager) Recover(ctx context.Context) error {
 	all, err := m.o.Store.Sessions(ctx)
 	if err != nil {
@@ -50,8 +50,8 @@ func (m *Manager) Recover(ctx context.Context) error {
 	return nil
 }
 
-// Tend records the ends of sessions that could not be recorded at their time, as soon as they can be. It ends with ctx;
-// what is left then is for Drain, or the next start's, by Recover.
+// Tend records the ends of sessions that could not be recorded at their time, as soon as they can
+// be. It ends with ctx; what is left then is for Drain, or the next start's, by Recover.
 func (m *Manager) Tend(ctx context.Context) {
 	for {
 		select {
@@ -67,8 +67,9 @@ func (m *Manager) Tend(ctx context.Context) {
 	}
 }
 
-// Drain records the ends that Tend has not recorded yet, until none is left or ctx is done, with whose cause it ends. It is for
-// when no session runs any more; what is left after it is the next start's.
+// Drain records the ends that Tend has not recorded yet, until none is left or ctx is done, with
+// whose cause it ends. It is for when no session runs any more; what is left after it is the next
+// start's.
 func (m *Manager) Drain(ctx context.Context) error {
 	var last error
 	err := backoff.Retry(func() error {
@@ -97,7 +98,8 @@ func (m *Manager) leave(s *schema.Session, reason string) {
 	}
 }
 
-// finish tries to record all ends that are not. One that can't be recorded is no reason to leave out the others.
+// finish tries to record all ends that are not. One that can't be recorded is no reason to leave
+// out the others.
 func (m *Manager) finish(ctx context.Context) error {
 	m.finishing.Lock()
 	defer m.finishing.Unlock()
@@ -140,7 +142,8 @@ func (m *Manager) finish(ctx context.Context) error {
 func (m *Manager) end(ctx context.Context, u unfinished) error {
 	s := u.session
 	subject := m.o.Subject(s.Operation)
-	// A chunk that was refused at first is behind later ones on the stream: the last one is not always the latest.
+	// A chunk that was refused at first is behind later ones on the stream: the last one is not always
+	// the latest.
 	var latest schema.Chunk
 	var last uint64 // sequence on the stream
 	var ended *schema.Detail

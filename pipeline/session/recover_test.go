@@ -202,7 +202,8 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// TestRecoverGoesOn: a session whose end can't be recorded is told, and no reason to leave out the others.
+// TestRecoverGoesOn: a session whose end can't be recorded is told, and no reason to leave out the
+// others.
 func TestRecoverGoesOn(t *testing.T) {
 	store := openBus(t, t.TempDir())
 	var ids []string
@@ -242,7 +243,8 @@ func TestRecoverGoesOn(t *testing.T) {
 	}
 }
 
-// TestRecoverAfterARepeat: a chunk that was refused at first is the last on the stream, and not the latest.
+// TestRecoverAfterARepeat: a chunk that was refused at first is the last on the stream, and not the
+// latest.
 func TestRecoverAfterARepeat(t *testing.T) {
 	store := openBus(t, t.TempDir())
 	op := &schema.Operation{App: "web", Stack: "default", Started: time.Unix(1, 0).UTC()}
@@ -285,8 +287,9 @@ func TestRecoverAfterARepeat(t *testing.T) {
 	}
 }
 
-// TestEndIsRecordedLater: the end of a session that the stream refuses is recorded when the stream takes it, behind
-// exactly what is recorded, though a chunk comes late, or when the gateway stops; and the person is told why, in the words of what is full.
+// TestEndIsRecordedLater: the end of a session that the stream refuses is recorded when the stream
+// takes it, behind exactly what is recorded, though a chunk comes late, or when the gateway stops;
+// and the person is told why, in the words of what is full.
 func TestEndIsRecordedLater(t *testing.T) {
 	const notNow = "\r\nttydrain: this session was ended, since what it shows can't be recorded now: try again in a minute\r\n"
 	for _, test := range []struct {

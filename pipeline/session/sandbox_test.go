@@ -84,7 +84,8 @@ func (c *client) await(t *testing.T, text string) {
 	}
 }
 
-// TestRealSession runs a shell in a real sandbox, on a real bus: what the client was shown is what is recorded.
+// TestRealSession runs a shell in a real sandbox, on a real bus: what the client was shown is what
+// is recorded.
 func TestRealSession(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Log: log})

@@ -51,7 +51,8 @@ type IO struct {
 	Stdout io.Writer
 	// Stderr is unused with a terminal.
 	Stderr io.Writer
-	// Resize and Signals (names without "SIG") may be nil. The sender closes neither before Run returns.
+	// Resize and Signals (names without "SIG") may be nil. The sender closes neither before Run
+	// returns.
 	Resize  <-chan Size
 	Signals <-chan string
 	// OutputClosed is closed when the client says that it takes no more of Stdout, and may be nil.
@@ -113,7 +114,8 @@ type Spec struct {
 	// Env is the whole environment as KEY=VALUE, later ones winning; the runtime adds HOME, USER, PATH
 	// and the like where they are missing, and TERM from the terminal.
 	Env []string
-	// Root is the folder that the session sees as "/"; "" for the host's. It is for runtimes without containers.
+	// Root is the folder that the session sees as "/"; "" for the host's. It is for runtimes without
+	// containers.
 	Root string
 	// Container is for runtimes that make containers.
 	Container Container
@@ -127,12 +129,14 @@ type Spec struct {
 	Isolation Isolation
 }
 
-// Isolation says how much of the host a session may have, where the runtime shares the host's files and
-// network. The zero Isolation is the strictest, but for the network.
+// Isolation says how much of the host a session may have, where the runtime shares the host's files
+// and network. The zero Isolation is the strictest, but for the network.
 type Isolation struct {
-	// User is the name or number of the user that the session runs as; "" for one without any privilege.
+	// User is the name or number of the user that the session runs as; "" for one without any
+	// privilege.
 	User string
-	// NoNetwork leaves it nothing but a loopback interface of its own. Otherwise the network is the host's.
+	// NoNetwork leaves it nothing but a loopback interface of its own. Otherwise the network is the
+	// host's.
 	NoNetwork bool
 	// Writable lets it write to the files outside of its scratch folders as far as its user may.
 	Writable bool
@@ -140,11 +144,13 @@ type Isolation struct {
 
 // A Container says what a session's container is made like.
 type Container struct {
-	// Image is the name of an image, and From that of a container whose configuration is taken, or its ID. One of both is set.
+	// Image is the name of an image, and From that of a container whose configuration is taken, or its
+	// ID. One of both is set.
 	Image, From string
 	// Pull says that an Image that is not there may be got from its registry.
 	Pull bool
-	// User runs the command, as USER, USER:GROUP or their numbers; "" for the one that Image or From has.
+	// User runs the command, as USER, USER:GROUP or their numbers; "" for the one that Image or From
+	// has.
 	User string
 }
 

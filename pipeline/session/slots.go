@@ -14,14 +14,16 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Sessions that run at once are counted over all gateways by slots: a session takes one of its stack's before it starts, and
-// renews it for as long as it runs. One that is not renewed is free again within a minute, whatever became of its gateway.
+// Sessions that run at once are counted over all gateways by slots: a session takes one of its
+// stack's before it starts, and renews it for as long as it runs. One that is not renewed is free
+// again within a minute, whatever became of its gateway.
 //
-// A slot decides whether a session starts, and never whether it goes on. While a gateway can't reach NATS, the slots of
-// its sessions lapse, and others may take them. The sessions go on all the same: those that show something are ended soon for
-// another reason, which is that they can't be recorded, and the idle ones harm nobody. Afterwards each takes its slot
-// again or, where that is another's, a free one, above the limit if need be. So a stack can have more sessions than
-// its limit after an outage, as after a limit that was lowered; it gets no new one before it has fewer.
+// A slot decides whether a session starts, and never whether it goes on. While a gateway can't
+// reach NATS, the slots of its sessions lapse, and others may take them. The sessions go on all the
+// same: those that show something are ended soon for another reason, which is that they can't be
+// recorded, and the idle ones harm nobody. Afterwards each takes its slot again or, where that is
+// another's, a free one, above the limit if need be. So a stack can have more sessions than its
+// limit after an outage, as after a limit that was lowered; it gets no new one before it has fewer.
 
 const (
 	// slotRenew is how often a slot is renewed: a few times before it lapses.
@@ -37,12 +39,14 @@ const (
 // ErrSlotTaken is what an error of Slots wraps where another session has the slot.
 var ErrSlotTaken = errors.New("another session has the slot")
 
-// Slots keeps the slots of all gateways' sessions. Each call is one step that nothing comes between.
+// Slots keeps the slots of all gateways' sessions. Each call is one step that nothing comes
+// between.
 type Slots interface {
 	// Slots gives those that are held on a stack, in no order.
 	Slots(ctx context.Context, stack string) ([]schema.Slot, error)
-	// CreateSlot takes a slot, UpdateSlot renews it and DeleteSlot gives it back. All fail with ErrSlotTaken where somebody
-	// else has it; the latter two also where nobody has it, or where it was renewed with another revision than last.
+	// CreateSlot takes a slot, UpdateSlot renews it and DeleteSlot gives it back. All fail with
+	// ErrSlotTaken where somebody else has it; the latter two also where nobody has it, or where it
+	// was renewed with another revision than last.
 	CreateSlot(ctx context.Context, s *schema.Slot) (revision uint64, err error)
 	UpdateSlot(ctx context.Context, s *schema.Slot, last uint64) (revision uint64, err error)
 	DeleteSlot(ctx context.Context, s *schema.Slot, last uint64) error
@@ -67,7 +71,8 @@ type slot struct {
 	shown func() uint64 // guarded by mu: how many bytes the session has shown; nil before begin
 }
 
-// takeSlot takes a slot for a session that is about to start. A *Refusal says which sessions have them all.
+// takeSlot takes a slot for a session that is about to start. A *Refusal says which sessions have
+// them all.
 func (m *Manager) takeSlot(ctx context.Context, app App, user schema.User) (*slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 	defer cancel()

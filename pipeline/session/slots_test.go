@@ -173,7 +173,8 @@ func (r *testSession) stop() {
 	<-r.done
 }
 
-// TestOneSlot: of ten sessions that start at once on a stack that may have one, one starts. The others learn which it is.
+// TestOneSlot: of ten sessions that start at once on a stack that may have one, one starts. The
+// others learn which it is.
 func TestOneSlot(t *testing.T) {
 	for _, limit := range []int{1, 3} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -218,7 +219,8 @@ func TestOneSlot(t *testing.T) {
 	}
 }
 
-// TestSlotComesBack: a slot is free again after a session, however that ended, before its end is recorded.
+// TestSlotComesBack: a slot is free again after a session, however that ended, before its end is
+// recorded.
 func TestSlotComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)
@@ -290,8 +292,8 @@ func TestRestartedGateway(t *testing.T) {
 	})
 }
 
-// TestSlotOutage: sessions outlive an outage in which their slots lapse, and are counted again after it, above the limit where
-// others have come; no new one starts before there are fewer.
+// TestSlotOutage: sessions outlive an outage in which their slots lapse, and are counted again
+// after it, above the limit where others have come; no new one starts before there are fewer.
 func TestSlotOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)
@@ -368,7 +370,8 @@ func TestSlotAnswersLost(t *testing.T) {
 	})
 }
 
-// TestLowerLimit: a limit that is lowered ends nothing, and no session starts before there are fewer than it.
+// TestLowerLimit: a limit that is lowered ends nothing, and no session starts before there are
+// fewer than it.
 func TestLowerLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)

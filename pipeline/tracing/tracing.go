@@ -1,16 +1,17 @@
-// Package tracing tells an OpenTelemetry collector, by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/), the way of
-// some batches: which stage took how long.
+// Package tracing tells an OpenTelemetry collector, by OTLP over HTTP
+// (https://opentelemetry.io/docs/specs/otlp/), the way of some batches: which stage took how long.
 //
 //	capture ─► enrich ─► drain ─► write ─► encode, write, ack
 //
-// A chunk is chosen when it is published, and starts a trace, whose context travels with it through NATS, in the header
-// "traceparent" of its message (https://www.w3.org/TR/trace-context/). The segment that has bytes of chosen chunks, and the
-// batch with such segments, go on with the first one's trace, and link to the others. What was not chosen costs nothing behind
-// the capture.
+// A chunk is chosen when it is published, and starts a trace, whose context travels with it through
+// NATS, in the header "traceparent" of its message (https://www.w3.org/TR/trace-context/). The
+// segment that has bytes of chosen chunks, and the batch with such segments, go on with the first
+// one's trace, and link to the others. What was not chosen costs nothing behind the capture.
 //
-// A span has names, numbers, and the operation's ID; never what a session showed, a command, or who it was, nor the text of an
-// error, which can quote a drain. It is not guaranteed that a trace is whole: spans are kept in memory for seconds, and those that
-// the collector does not take in time are gone.
+// A span has names, numbers, and the operation's ID; never what a session showed, a command, or who
+// it was, nor the text of an error, which can quote a drain. It is not guaranteed that a trace is
+// whole: spans are kept in memory for seconds, and those that the collector does not take in time
+// are gone.
 package tracing
 
 import (
@@ -32,7 +33,8 @@ import (
 const (
 	// exportTimeout bounds each try to send spans.
 	exportTimeout = 10 * time.Second
-	// queued is how many spans may wait for the collector; those beyond it are dropped, and nothing waits for them.
+	// queued is how many spans may wait for the collector; those beyond it are dropped, and nothing
+	// waits for them.
 	queued = 2048
 	// maxLinks is how many others a span links to.
 	maxLinks = 64
@@ -204,8 +206,8 @@ func Result(err error, word string) string {
 	return word
 }
 
-// telling says in the log when the collector takes spans no more, and when it does again. The SDK would tell a handler that is
-// the whole process's.
+// telling says in the log when the collector takes spans no more, and when it does again. The SDK
+// would tell a handler that is the whole process's.
 type telling struct {
 	sdktrace.SpanExporter
 	log    *slog.Logger

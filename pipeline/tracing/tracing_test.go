@@ -21,7 +21,8 @@ func newTracer(t *testing.T, c *tracingtest.Collector, ratio float64) *tracing.T
 	return tracer
 }
 
-// TestWay: the stages of a way are one trace, across what is carried between them, and what else is in a batch is linked.
+// TestWay: the stages of a way are one trace, across what is carried between them, and what else is
+// in a batch is linked.
 func TestWay(t *testing.T) {
 	c := tracingtest.New(t, "X-Key", "hunter")
 	tracer := newTracer(t, c, 1)

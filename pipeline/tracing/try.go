@@ -17,8 +17,8 @@ type Try struct {
 	written time.Time  // when the last one was written
 }
 
-// Try starts one, and the context in which the batch is written: by the hooks of [httptrace.ClientTrace] in it the try learns
-// when the batch was encoded, and when it was written.
+// Try starts one, and the context in which the batch is written: by the hooks of
+// [httptrace.ClientTrace] in it the try learns when the batch was encoded, and when it was written.
 func (s *Span) Try(ctx context.Context) (context.Context, *Try) {
 	if s == nil {
 		return ctx, nil
@@ -41,9 +41,10 @@ func (s *Span) Try(ctx context.Context) (context.Context, *Try) {
 	}), t
 }
 
-// End ends the try with a result. Its parts are those that came to their end: encode, from the beginning to the first request for a
-// connection; write, connecting included, to the last byte of the last request; ack, to the drain's word. Of requests one behind
-// the other, the later ones' encoding, and the earlier ones' answers, are in write.
+// End ends the try with a result. Its parts are those that came to their end: encode, from the
+// beginning to the first request for a connection; write, connecting included, to the last byte of
+// the last request; ack, to the drain's word. Of requests one behind the other, the later ones'
+// encoding, and the earlier ones' answers, are in write.
 func (t *Try) End(result string) {
 	if t == nil {
 		return

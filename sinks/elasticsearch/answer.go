@@ -33,8 +33,8 @@ type errorAnswer struct {
 	Reason string `json:"reason"`
 }
 
-// readItems reads the answer to a bulk request of n entries of the batch from first on, and returns those that were
-// not delivered.
+// readItems reads the answer to a bulk request of n entries of the batch from first on, and returns
+// those that were not delivered.
 func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error) {
 	if allCreated(data, n) {
 		return nil, nil
@@ -61,8 +61,9 @@ func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error
 	return failed, nil
 }
 
-// allCreated says that an answer is what Elasticsearch writes, in its own form, where it has created n records and nothing else is to
-// be said. That is the usual one, and as JSON it takes as long as making the request.
+// allCreated says that an answer is what Elasticsearch writes, in its own form, where it has
+// created n records and nothing else is to be said. That is the usual one, and as JSON it takes as
+// long as making the request.
 func allCreated(data []byte, n int) bool {
 	if !bytes.HasPrefix(data, []byte(`{"errors":false,"items":[{"create":{`)) || !bytes.HasSuffix(data, []byte(`}}]}`)) {
 		return false
@@ -130,8 +131,8 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
 	}
 }
 
-// isMissingPipeline tells a pipeline that does not exist from a record that is not taken, by the only
-// thing that does.
+// isMissingPipeline tells a pipeline that does not exist from a record that is not taken, by the
+// only thing that does.
 func isMissingPipeline(e errorAnswer) bool {
 	return e.Type == "illegal_argument_exception" && strings.HasPrefix(e.Reason, "pipeline with id [") && strings.HasSuffix(e.Reason, "] does not exist")
 }
@@ -153,7 +154,8 @@ func grant(o Options) string {
 	return "give the credentials the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
 }
 
-// kindOf is the type of an error, if it looks like one: it is shown, so it must not be anything else.
+// kindOf is the type of an error, if it looks like one: it is shown, so it must not be anything
+// else.
 func kindOf(s string) string {
 	if s == "" || len(s) > 80 {
 		return "no reason"

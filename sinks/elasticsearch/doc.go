@@ -3,13 +3,13 @@
 //
 // # Identity
 //
-// A document's _id is the operation's ID, the moment at which the operation started (in base 36), and
-// the record's sequence: "4711-dh2lmgh9gz7w-12". A record that is written again is found to be there
-// already and does no harm. The moment is part of it so that two installations of ttydrain, or one
-// whose store was begun anew, do not take each other's records for their own.
+// A document's _id is the operation's ID, the moment at which the operation started (in base 36),
+// and the record's sequence: "4711-dh2lmgh9gz7w-12". A record that is written again is found to be
+// there already and does no harm. The moment is part of it so that two installations of ttydrain,
+// or one whose store was begun anew, do not take each other's records for their own.
 //
-// A gap of records, which says that this drain misses some from a sequence on, has "-gap" behind it: the first of them may
-// be there all the same, from a write whose answer was lost.
+// A gap of records, which says that this drain misses some from a sequence on, has "-gap" behind
+// it: the first of them may be there all the same, from a write whose answer was lost.
 //
 // This holds within one backing index. Where the data stream was rolled over between a write whose
 // answer was lost and its repeat, the record is there twice, with the same _id.
@@ -32,16 +32,16 @@
 //
 // The template is installed when there is none, or an older version that ttydrain installed. One
 // with another _meta.managed_by, or with a version as high or higher, is left as it is: that is how
-// to keep a change of one's own. An installed template is of effect for the indexes that are created
-// from then on. Credentials that may not manage index templates are no error: it is logged once, and
-// the data stream is used as it is. What is not a data stream is never written to.
+// to keep a change of one's own. An installed template is of effect for the indexes that are
+// created from then on. Credentials that may not manage index templates are no error: it is logged
+// once, and the data stream is used as it is. What is not a data stream is never written to.
 //
 // # Privileges
 //
 // On the data stream: create_doc, and auto_configure until it exists. On the cluster, for
-// installing the template: manage_index_templates. For [Sink.Probe] to see whether a pipeline exists:
-// read_pipeline. For [sinks.Try] to tell whether the fields are mapped as searches and dashboards need them: view_index_metadata
-// on the data stream. Nothing has to be read.
+// installing the template: manage_index_templates. For [Sink.Probe] to see whether a pipeline
+// exists: read_pipeline. For [sinks.Try] to tell whether the fields are mapped as searches and
+// dashboards need them: view_index_metadata on the data stream. Nothing has to be read.
 //
 // # OpenSearch
 //
@@ -51,8 +51,9 @@
 //
 // # Not guaranteed
 //
-// Order between operations: several requests are under way at a time, each with other operations' records. Those of one operation are
-// written in their order, and have their sequence. What an ingest pipeline does with a record is its owner's decision: one that drops or changes
-// records does so unseen. Documents become searchable when Elasticsearch refreshes the index, a
-// second or so after Write returned.
+// Order between operations: several requests are under way at a time, each with other operations'
+// records. Those of one operation are written in their order, and have their sequence. What an
+// ingest pipeline does with a record is its owner's decision: one that drops or changes records
+// does so unseen. Documents become searchable when Elasticsearch refreshes the index, a second or
+// so after Write returned.
 package elasticsearch

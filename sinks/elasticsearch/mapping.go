@@ -53,7 +53,8 @@ func templateFields() map[string]field {
 	return own.Template.Mappings.Properties
 }
 
-// misfits are the fields that are mapped otherwise than by the index template, in words and in the order of their names.
+// misfits are the fields that are mapped otherwise than by the index template, in words and in the
+// order of their names.
 func misfits(got map[string]field) []string {
 	want := templateFields()
 	var found []string
@@ -69,8 +70,9 @@ func misfits(got map[string]field) []string {
 	return found
 }
 
-// probeMapping compares the types that the data stream has with those of the index template, where somebody wants to
-// know and the credentials may see them. Records are taken all the same: it is searches and dashboards that go wrong.
+// probeMapping compares the types that the data stream has with those of the index template, where
+// somebody wants to know and the credentials may see them. Records are taken all the same: it is
+// searches and dashboards that go wrong.
 func (s *Sink) probeMapping(ctx context.Context, m member) {
 	quiet := sinks.Untraced(ctx)
 	tell := func(result string, format string, values ...any) {
@@ -108,7 +110,8 @@ func (s *Sink) mappingStep(answer []byte) sinks.Step {
 	if len(indexes) == 0 { // filter_path leaves nothing of an index without fields
 		return s.wrongMapping("the data stream "+s.options.DataStream+" has no fields mapped", nil)
 	}
-	// The number at the end of a backing index's name grows with each rollover: the last is the one that is written to.
+	// The number at the end of a backing index's name grows with each rollover: the last is the one
+	// that is written to.
 	names := slices.SortedFunc(maps.Keys(indexes), func(a, b string) int { return cmp.Compare(generation(a), generation(b)) })
 	last := names[len(names)-1]
 	if wrong := misfits(indexes[last].Mappings.Properties); len(wrong) > 0 {
@@ -129,7 +132,8 @@ func (s *Sink) mappingStep(answer []byte) sinks.Step {
 
 func generation(index string) string { return index[strings.LastIndexByte(index, '-')+1:] }
 
-// probeTemplate asks how the data stream would map fields if it were made now, where ttydrain installs no template.
+// probeTemplate asks how the data stream would map fields if it were made now, where ttydrain
+// installs no template.
 func (s *Sink) probeTemplate(ctx context.Context, m member) {
 	var buffer bytes.Buffer
 	got, _, err := s.ask(sinks.Untraced(ctx), m.client, request{doing: "look at the index templates", method: http.MethodPost,

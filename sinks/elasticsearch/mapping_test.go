@@ -13,7 +13,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// TestTemplateFields: the index template has the fields of a record's JSON Schema, all of them and no others.
+// TestTemplateFields: the index template has the fields of a record's JSON Schema, all of them and
+// no others.
 func TestTemplateFields(t *testing.T) {
 	var record struct{ Properties map[string]json.RawMessage }
 	if err := json.Unmarshal(schema.RecordSchema(), &record); err != nil {
@@ -105,7 +106,8 @@ func TestProbeMapping(t *testing.T) {
 	expect(Options{DataStream: guessing, ManageTemplate: true}, sinks.StepWarning, "@timestamp is date and not date_nanos")
 }
 
-// TestCustomTemplate: what an operator puts into the component template is what the data stream has, besides all of ttydrain's own.
+// TestCustomTemplate: what an operator puts into the component template is what the data stream
+// has, besides all of ttydrain's own.
 func TestCustomTemplate(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	dataStream := node.DataStream(t)

@@ -59,7 +59,8 @@ func TestMapping(t *testing.T) {
 	batch := withTexts("end", "output", "start", "resize", "gap", "gap of records", "input", "transfer")
 	status, total, yes := 137, uint64(1<<40), true
 	batch[0].Record.Event = schema.EventEnd
-	// All that a record can have, at the limits: what a shell or a client chose must not get a record refused.
+	// All that a record can have, at the limits: what a shell or a client chose must not get a record
+	// refused.
 	long := strings.Repeat("echo 0123456789; ", 10_000)
 	batch[0].Record.Detail = &schema.Detail{ExitStatus: &status, Reason: long, EndedBy: long, EndedBecause: long, Bytes: &total, Signature: strings.Repeat("s", 50_000),
 		InputBytes: &total, InputSHA256: strings.Repeat("a", 64)}
@@ -290,8 +291,8 @@ func TestNoDataStream(t *testing.T) {
 	wantFailure(t, write(t, s, entries(3)), sinks.Misconfigured, 404, "is no data stream")
 }
 
-// TestProxyLimit has a proxy that takes smaller requests than Elasticsearch and answers before it has
-// read them.
+// TestProxyLimit has a proxy that takes smaller requests than Elasticsearch and answers before it
+// has read them.
 func TestProxyLimit(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	to, err := url.Parse(node.URL)

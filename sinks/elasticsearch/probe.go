@@ -19,10 +19,11 @@ const (
 	findInterval = 200 * time.Millisecond
 )
 
-// Probe implements [sinks.Sink]. With security it finds out whether the credentials are accepted and
-// may create documents in the data stream, without it whether Elasticsearch is there. Whether the
-// pipeline exists it finds out where the credentials may read pipelines. It asks each of the URLs, and
-// fails when none of them is good. Within [sinks.Try] it also tells how the data stream maps the fields.
+// Probe implements [sinks.Sink]. With security it finds out whether the credentials are accepted
+// and may create documents in the data stream, without it whether Elasticsearch is there. Whether
+// the pipeline exists it finds out where the credentials may read pipelines. It asks each of the
+// URLs, and fails when none of them is good. Within [sinks.Try] it also tells how the data stream
+// maps the fields.
 func (s *Sink) Probe(ctx context.Context) error {
 	var first *sinks.Error
 	good := false
@@ -93,8 +94,9 @@ func (s *Sink) probeMember(ctx context.Context, m member) *sinks.Error {
 	return s.probePipeline(ctx, m, &buffer)
 }
 
-// probePrivileges asks for what writes need. create_doc is needed for each. Whether auto_configure is
-// needed as well depends on whether the data stream exists, which these credentials need not be able to see.
+// probePrivileges asks for what writes need. create_doc is needed for each. Whether auto_configure
+// is needed as well depends on whether the data stream exists, which these credentials need not be
+// able to see.
 func (s *Sink) probePrivileges(ctx context.Context, m member, username string, buffer *bytes.Buffer) *sinks.Error {
 	const needed, mayBeNeeded = "create_doc", "auto_configure"
 	body, err := json.Marshal(map[string]any{
@@ -154,8 +156,8 @@ func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer
 	return nil // any other answer says nothing about it
 }
 
-// find looks for a record that was written, where somebody wants to know and the credentials may read.
-// Elasticsearch shows a document after a refresh, which comes by itself about a second later.
+// find looks for a record that was written, where somebody wants to know and the credentials may
+// read. Elasticsearch shows a document after a refresh, which comes by itself about a second later.
 func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 	if !sinks.Tracing(ctx) || len(batch) == 0 {
 		return

@@ -196,7 +196,8 @@ func TestTemplateIsKept(t *testing.T) {
 	}
 }
 
-// TestTemplateConflict has a template of another name for the same data stream and with the same priority.
+// TestTemplateConflict has a template of another name for the same data stream and with the same
+// priority.
 func TestTemplateConflict(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	dataStream := node.DataStream(t)

@@ -337,8 +337,8 @@ func TestSlow(t *testing.T) {
 	}
 }
 
-// TestNextRequest has a drain that does something unusual with the first request of a Write: those behind it, of other operations, are
-// as if it had not done so.
+// TestNextRequest has a drain that does something unusual with the first request of a Write: those
+// behind it, of other operations, are as if it had not done so.
 func TestNextRequest(t *testing.T) {
 	batch := sinktest.Entries(11, 30)
 	first := *batch[0].Record

@@ -1,16 +1,17 @@
 // Package https is the sink that sends records as JSON over HTTPS.
 //
 // A request has one record (format "json"), or several: one a line ("ndjson"), or in a JSON array
-// ("array"). An answer of 2xx means that the drain has them all. The Idempotency-Key of a request is
-// made from the identities (operation ID and sequence) of its records, so a request that is repeated
-// with the same records has the same key; a batch that the pipeline repeats in other pieces has not,
-// and only the identities in the records tell then.
+// ("array"). An answer of 2xx means that the drain has them all. The Idempotency-Key of a request
+// is made from the identities (operation ID and sequence) of its records, so a request that is
+// repeated with the same records has the same key; a batch that the pipeline repeats in other
+// pieces has not, and only the identities in the records tell then.
 //
-// A drain that expects other objects than the records themselves, or takes only so much at once, has a
-// [Shape] and limits in its [Options]. No limit cuts or drops a record in silence: what is too large
-// alone is not sent, and has the verdict TooLarge.
+// A drain that expects other objects than the records themselves, or takes only so much at once,
+// has a [Shape] and limits in its [Options]. No limit cuts or drops a record in silence: what is
+// too large alone is not sent, and has the verdict TooLarge.
 //
-// The requests of a Write go one after the other; several goroutines may call it at a time, with records of other operations each.
+// The requests of a Write go one after the other; several goroutines may call it at a time, with
+// records of other operations each.
 //
 // Not guaranteed: that a request which failed had no effect, and that a drain which answers 2xx has
 // stored anything.
@@ -115,9 +116,9 @@ func or[T comparable](value, fallback T) T {
 	return value
 }
 
-// Probe implements [sinks.Sink] with a HEAD request. A drain that refuses the credentials, redirects,
-// is gone or broken fails it. That it says 404, 405 or the like proves nothing, since many drains know
-// only POST, and is taken as good.
+// Probe implements [sinks.Sink] with a HEAD request. A drain that refuses the credentials,
+// redirects, is gone or broken fails it. That it says 404, 405 or the like proves nothing, since
+// many drains know only POST, and is taken as good.
 func (s *Sink) Probe(ctx context.Context) error {
 	s.transport.Renew()
 	limited, cancel := context.WithTimeout(ctx, s.timeout)

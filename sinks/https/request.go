@@ -53,8 +53,9 @@ type sender struct {
 	way *way // of the Write at hand, on which its requests go
 }
 
-// A way is what the requests of a Write have in common, one after the other, so that each costs little by itself. After one that
-// net/http may still work on when its answer has come, or that took too long, the next one gets a way of its own.
+// A way is what the requests of a Write have in common, one after the other, so that each costs
+// little by itself. After one that net/http may still work on when its answer has come, or that
+// took too long, the next one gets a way of its own.
 type way struct {
 	caller  context.Context
 	cancel  context.CancelCauseFunc // of request's context, which is the caller's and ends with the timeout of a request
@@ -101,7 +102,8 @@ func (w *way) end() {
 	w.cancel(nil)
 }
 
-// send sends a request with a body, and says whether another one can go the same way. If not, net/http may still read the body.
+// send sends a request with a body, and says whether another one can go the same way. If not,
+// net/http may still read the body.
 func (w *way) send(s *Sink, data []byte, key string) (again bool, e *sinks.Error) {
 	w.data = data
 	w.reader.Reset(data)
@@ -177,7 +179,8 @@ func (d *sender) send() *sinks.Error {
 	key := sha256.Sum256(d.identities)
 	again, e := d.way.send(s, data, hex.EncodeToString(key[:16]))
 	if !again {
-		// The drain answered early, or nobody could be reached: a goroutine of net/http may still read the buffer, which is its own now.
+		// The drain answered early, or nobody could be reached: a goroutine of net/http may still read
+		// the buffer, which is its own now.
 		if s.gzip {
 			d.compressed = bytes.Buffer{}
 		} else {

@@ -18,9 +18,9 @@ import (
 // every log has: a text, a time, a level. The names are those of the object's fields; "" leaves a
 // field out. They must not be names that records have.
 type Shape struct {
-	// Message takes the text, in place of "text", with its operation in front: "operation_id=42 ls -l".
-	// So a view that shows messages alone tells where each belongs. And a drain that parses messages
-	// which are JSON does not take what a terminal showed for fields of the record.
+	// Message takes the text, in place of "text", with its operation in front: "operation_id=42 ls
+	// -l". So a view that shows messages alone tells where each belongs. And a drain that parses
+	// messages which are JSON does not take what a terminal showed for fields of the record.
 	Message string
 	// MaxMessageBytes bounds the message. A longer one ends with "…", and "message_cut": true says so.
 	// The exact bytes are in "log", or "log_base64", as ever. 0 for no bound, otherwise at least 1024.

@@ -74,8 +74,8 @@ func fieldsOf(t testing.TB, object []byte) map[string]any {
 	return fields
 }
 
-// TestShapeKeepsRecords: whatever the shape, all of the record is there, and but for the text and, in a late
-// record, @timestamp, under its own names and unchanged.
+// TestShapeKeepsRecords: whatever the shape, all of the record is there, and but for the text and,
+// in a late record, @timestamp, under its own names and unchanged.
 func TestShapeKeepsRecords(t *testing.T) {
 	for name, shape := range map[string]*Shape{"flat": flat(), "nested": nested(), "none": {}, "message": {Message: "m"}, "constant": {Constant: map[string]string{"c": "d"}}, "only nested": {Record: "r"}} {
 		for _, e := range append(golden(), sinktest.Entries(7, 300)...) {
@@ -217,8 +217,8 @@ func TestArrayField(t *testing.T) {
 	}
 }
 
-// TestRecordBytes: a record that is too long for the drain is not sent, and says so; what comes before
-// it is.
+// TestRecordBytes: a record that is too long for the drain is not sent, and says so; what comes
+// before it is.
 func TestRecordBytes(t *testing.T) {
 	for _, format := range []Format{JSON, NDJSON, Array} {
 		d := newDrain(t, settings{})

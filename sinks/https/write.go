@@ -8,8 +8,9 @@ import (
 
 // Write implements [sinks.Sink]. Its requests go one after the other.
 //
-// After a failed one nothing more of its operations is sent, so that nothing overtakes; after one that failed because of the drain,
-// and not of the records, nothing at all. What was not sent is not delivered and has the verdict Retry.
+// After a failed one nothing more of its operations is sent, so that nothing overtakes; after one
+// that failed because of the drain, and not of the records, nothing at all. What was not sent is
+// not delivered and has the verdict Retry.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
@@ -83,7 +84,8 @@ func (d *sender) writeTogether(batch []sinks.Entry, o *sinks.Outcome) {
 }
 
 const (
-	// fullBytes is when a request has enough: larger ones are no faster, and every write of every drain has room for one.
+	// fullBytes is when a request has enough: larger ones are no faster, and every write of every
+	// drain has room for one.
 	fullBytes = 256 << 10
 	// fullRoom is room for such a request, most of them.
 	fullRoom = fullBytes + 32<<10

@@ -1,7 +1,9 @@
-// Package porttest gives tests addresses for servers that somebody else starts, stops and starts again.
+// Package porttest gives tests addresses for servers that somebody else starts, stops and starts
+// again.
 //
-// A port that is free when it is looked for is taken by the time that a server listens there: by a connection
-// that goes out meanwhile, or by the next who looks. These ports are held until the test ends.
+// A port that is free when it is looked for is taken by the time that a server listens there: by a
+// connection that goes out meanwhile, or by the next who looks. These ports are held until the test
+// ends.
 package porttest
 
 import (
@@ -13,9 +15,9 @@ import (
 	"testing"
 )
 
-// Reserve gives an address (127.0.0.1 and a port) at which nothing listens. Until the test ends, the kernel
-// gives its port to nobody who asks for any; who asks for this very one may listen there as often as he likes.
-// Connections are refused meanwhile.
+// Reserve gives an address (127.0.0.1 and a port) at which nothing listens. Until the test ends,
+// the kernel gives its port to nobody who asks for any; who asks for this very one may listen there
+// as often as he likes. Connections are refused meanwhile.
 //
 // A server has to set SO_REUSEADDR, as all servers do that can be started again at once.
 func Reserve(t testing.TB) string {
@@ -45,7 +47,8 @@ func Hold() (address string, release func(), err error) {
 }
 
 func bind(fd int) (port int, err error) {
-	// With this on both sides, binding a second socket to the very port is allowed; one to any port is not given it.
+	// With this on both sides, binding a second socket to the very port is allowed; one to any port is
+	// not given it.
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
 		return 0, err
 	}

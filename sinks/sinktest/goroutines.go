@@ -14,9 +14,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// goroutines finds the goroutines that a sink started: those of its calls by a profiler label, which
-// a goroutine has from the one that starts it; those of its constructor by the function that started
-// them. Neither finds the drain's or another test's.
+// goroutines finds the goroutines that a sink started: those of its calls by a profiler label,
+// which a goroutine has from the one that starts it; those of its constructor by the function that
+// started them. Neither finds the drain's or another test's.
 type goroutines struct {
 	label   string
 	creator string
@@ -40,7 +40,8 @@ func (g *goroutines) do(f func()) {
 	pprof.Do(context.Background(), pprof.Labels(labelKey, g.label), func(context.Context) { f() })
 }
 
-// checkNone fails the test when a goroutine is still running after the time that an orderly end takes.
+// checkNone fails the test when a goroutine is still running after the time that an orderly end
+// takes.
 func (g *goroutines) checkNone(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(patience / 6)

@@ -106,7 +106,8 @@ func (p *Proxy) flow() {
 	}
 }
 
-// A proxied connection is closed when Close returns, even where another goroutine has begun to close it.
+// A proxied connection is closed when Close returns, even where another goroutine has begun to
+// close it.
 type proxied struct {
 	*net.TCPConn
 	closing sync.Once

@@ -39,8 +39,8 @@ const (
 	large = 20_000
 )
 
-// Run holds a sink to the contract of [sinks.Sink]. open makes a sink and a drain for each check; it
-// registers the drain's end with t.Cleanup. With -short, the largest batch is smaller.
+// Run holds a sink to the contract of [sinks.Sink]. open makes a sink and a drain for each check;
+// it registers the drain's end with t.Cleanup. With -short, the largest batch is smaller.
 func Run(t *testing.T, open func(t *testing.T) Target) {
 	for _, check := range []struct {
 		name string
@@ -366,8 +366,8 @@ func (s *suite) write(t *testing.T, batch []sinks.Entry) {
 	}
 }
 
-// deliver writes after a fault, as the pipeline does: a sink may find out only by a failed write that
-// the connections which it kept are dead.
+// deliver writes after a fault, as the pipeline does: a sink may find out only by a failed write
+// that the connections which it kept are dead.
 func (s *suite) deliver(t *testing.T, batch []sinks.Entry) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -413,8 +413,8 @@ func checkRetry(t *testing.T, err error) {
 	}
 }
 
-// holds fails the test unless the drain holds exactly these records, each as often as it was written,
-// and those of each operation in their order.
+// holds fails the test unless the drain holds exactly these records, each as often as it was
+// written, and those of each operation in their order.
 func (s *suite) holds(t *testing.T, want []Got, times int) {
 	t.Helper()
 	if s.Deduplicates {

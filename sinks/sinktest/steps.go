@@ -46,8 +46,9 @@ func (s *suite) try(t *testing.T, record *sinks.Entry) ([]sinks.Step, bool) {
 	return sinks.Try(ctx, s.Sink, record)
 }
 
-// checkSteps wants one step of each kind in their order: those before the named one have gone well, it has
-// the result, and those after it were not tried. No name: all went well. A step that only one kind of sink has is its own affair.
+// checkSteps wants one step of each kind in their order: those before the named one have gone well,
+// it has the result, and those after it were not tried. No name: all went well. A step that only
+// one kind of sink has is its own affair.
 func (s *suite) checkSteps(t *testing.T, steps []sinks.Step, name, result string) {
 	t.Helper()
 	steps = slices.DeleteFunc(slices.Clone(steps), func(step sinks.Step) bool { return step.Name == sinks.StepMapping || step.Name == sinks.StepRELP })

@@ -108,9 +108,9 @@ func (b *batch) encodeParts(p srslog.Priority) bool {
 // room is as much as the framing in front of most messages needs.
 const room = "000 "
 
-// format is the srslog.Formatter. Host, tag and content, which are the same for all of a writer's messages or plain text, have not
-// what a line needs, and each string on the way would cost a copy: the line is made of the entry, behind those before it, and
-// what srslog has to write is nothing.
+// format is the srslog.Formatter. Host, tag and content, which are the same for all of a writer's
+// messages or plain text, have not what a line needs, and each string on the way would cost a copy:
+// the line is made of the entry, behind those before it, and what srslog has to write is nothing.
 func (b *batch) format(p srslog.Priority, _, _, _ string) string {
 	b.start = len(b.data)
 	r := b.entry.Record

@@ -20,7 +20,8 @@ const (
 	// gives none, it waits three times as long as it took to connect, but within these bounds.
 	minAcceptWait = 250 * time.Millisecond
 	maxAcceptWait = 2 * time.Second
-	// retireWait bounds how long a connection that is not needed any more waits for the drain to end it.
+	// retireWait bounds how long a connection that is not needed any more waits for the drain to end
+	// it.
 	retireWait = time.Second
 	// reasonWait bounds how long a failed write waits for the reader to know why.
 	reasonWait = time.Second
@@ -50,7 +51,8 @@ type connection struct {
 	// asked says that the drain asked for a client certificate and has not confirmed it in the
 	// handshake. It is fixed after the handshake.
 	asked bool
-	// sent says that the drain asked for a client certificate and got one. It is fixed after the handshake.
+	// sent says that the drain asked for a client certificate and got one. It is fixed after the
+	// handshake.
 	sent bool
 	// proven says that a batch was delivered: from then on an end is not for the certificate.
 	proven bool
@@ -161,10 +163,10 @@ func (s *ticketSignal) Put(string, *tls.ClientSessionState)        { s.once.Do(f
 // accepted waits until it is as good as sure that the drain took the client certificate.
 //
 // In TLS 1.3 the handshake is over for the client before the server has seen its certificate: a
-// rejection is an alert that comes afterwards, when a batch could already be on its way. A server that
-// accepts sends a session ticket then (RFC 8446 §4.6.1), as rsyslog does. Of one that sends neither, such
-// as syslog-ng, it can't be known. A rejection would take about a round trip, of which connecting took
-// two or three, so after the limit the connection is believed.
+// rejection is an alert that comes afterwards, when a batch could already be on its way. A server
+// that accepts sends a session ticket then (RFC 8446 §4.6.1), as rsyslog does. Of one that sends
+// neither, such as syslog-ng, it can't be known. A rejection would take about a round trip, of
+// which connecting took two or three, so after the limit the connection is believed.
 func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	if !c.asked {
 		if !c.sent {
@@ -252,8 +254,9 @@ func stalled(failure *sinks.Error) bool {
 }
 
 func (c *connection) write(ctx context.Context, p *progress, pieces [][]byte) *sinks.Error {
-	// The last byte goes by itself: kernels may put the acknowledgement of a single segment off (RFC 9293 §3.8.6.3; Linux by 40 ms
-	// where nothing is answered), and most give it at once when a short one comes behind it.
+	// The last byte goes by itself: kernels may put the acknowledgement of a single segment off (RFC
+	// 9293 §3.8.6.3; Linux by 40 ms where nothing is answered), and most give it at once when a short
+	// one comes behind it.
 	last := len(pieces) - 1
 	end := len(pieces[last]) - 1
 	pieces = append(slices.Clone(pieces[:last]), pieces[last][:end], pieces[last][end:])
@@ -305,8 +308,9 @@ func (c *connection) prove(ctx context.Context, grace time.Duration) *sinks.Erro
 	}
 }
 
-// failure says what an end of the connection means. Where the reader knows why, that counts for more
-// than err: a write to a connection that the drain has ended with an alert says only "broken pipe".
+// failure says what an end of the connection means. Where the reader knows why, that counts for
+// more than err: a write to a connection that the drain has ended with an alert says only "broken
+// pipe".
 func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	select {
 	case <-c.ended:
@@ -337,7 +341,8 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 }
 
 // refused says what somebody has to know of the end of a connection between two batches: that the
-// drain did not want what it got. Most often there is nothing: it was restarted, or ends idle connections.
+// drain did not want what it got. Most often there is nothing: it was restarted, or ends idle
+// connections.
 func (c *connection) refused(ctx context.Context) error {
 	select {
 	case <-c.ended:
@@ -364,8 +369,8 @@ func (c *connection) await(limit time.Duration) bool {
 
 // retire ends a connection that has nothing on its way: it says so to the drain and lets it close
 // first, since closing while the drain reads could take from it what it has not read yet. It says
-// whether the drain closed in order: then it has read everything, since a kernel resets a connection
-// that is closed with something unread in it (RFC 2525 §2.17).
+// whether the drain closed in order: then it has read everything, since a kernel resets a
+// connection that is closed with something unread in it (RFC 2525 §2.17).
 func (c *connection) retire() (read bool) {
 	select {
 	case <-c.ended: // before this side said anything

@@ -8,25 +8,26 @@
 //
 //	<PRI>1 TIMESTAMP HOST APP OPERATION_ID EVENT [session@32473 …][meta sequenceId="…"] TOKEN operation_id=… TEXT
 //
-// HOST is the gateway, APP the app, OPERATION_ID (PROCID) the operation, EVENT (MSGID) one of start,
-// output, resize, end and gap. A gap has at least the severity warning. In these fields each character
-// that is not printable ASCII is "_", what is longer than RFC 5424 §6 allows is cut, and "-" stands for
-// an empty one. TIMESTAMP has six decimals, the most that there may be (§6.2.3): nanoseconds are cut off.
+// HOST is the gateway, APP the app, OPERATION_ID (PROCID) the operation, EVENT (MSGID) one of
+// start, output, resize, end and gap. A gap has at least the severity warning. In these fields each
+// character that is not printable ASCII is "_", what is longer than RFC 5424 §6 allows is cut, and
+// "-" stands for an empty one. TIMESTAMP has six decimals, the most that there may be (§6.2.3):
+// nanoseconds are cut off.
 //
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
-// text_digest; stream="stderr", partial="true" and altered="true" where they apply; event="input" or
-// event="transfer", which no other parameter shows where a copy has lost the header; what the event
-// tells (for a start interactive, width, height, command; for an end exit_status, reason, bytes,
-// signature); and with [Options.Exact] log_base64, which is the exact bytes, and timing. Who the
-// user is stays out of it: a syslog drain has the operation's ID for that. 32473 is the enterprise
-// number reserved for examples (RFC 5612).
+// text_digest; stream="stderr", partial="true" and altered="true" where they apply; event="input"
+// or event="transfer", which no other parameter shows where a copy has lost the header; what the
+// event tells (for a start interactive, width, height, command; for an end exit_status, reason,
+// bytes, signature); and with [Options.Exact] log_base64, which is the exact bytes, and timing. Who
+// the user is stays out of it: a syslog drain has the operation's ID for that. 32473 is the
+// enterprise number reserved for examples (RFC 5612).
 //
-// sequenceId (§7.3.1) is the record's sequence in its operation, so that a repeat is recognisable by it
-// and the operation ID. It has to stay in 1 to 2147483647: record 2147483648 has 1 again, and the
-// parameter "sequence" still tells them apart.
+// sequenceId (§7.3.1) is the record's sequence in its operation, so that a repeat is recognisable
+// by it and the operation ID. It has to stay in 1 to 2147483647: record 2147483648 has 1 again, and
+// the parameter "sequence" still tells them apart.
 //
-// The message has no byte order mark, which §6.4 allows ("MSG-ANY"): rsyslog and syslog-ng would show
-// it as three bytes of text. It is UTF-8 all the same.
+// The message has no byte order mark, which §6.4 allows ("MSG-ANY"): rsyslog and syslog-ng would
+// show it as three bytes of text. It is UTF-8 all the same.
 //
 // # Parts
 //
@@ -47,12 +48,13 @@
 // by operation ID, sequence, part and part_offset: after a change of the limit, the parts of a
 // record that is sent again are others.
 //
-// Whatever a record holds, a line has no control character in it: neither C0, DEL or C1 controls nor
-// U+2028 and U+2029. A tab and these two become a space, each of the others U+FFFD, as does each byte
-// that is not valid UTF-8. The enricher has done the same to a text; one that is changed here all the
-// same is not the one that text_digest is over, which altered="true" says. What overrides, embeds
-// or isolates the direction of writing (U+202A to U+202E, U+2066 to U+2069) becomes U+FFFD in structured
-// data, where it would turn around what follows. In TEXT it stays: nothing follows, and people write with it.
+// Whatever a record holds, a line has no control character in it: neither C0, DEL or C1 controls
+// nor U+2028 and U+2029. A tab and these two become a space, each of the others U+FFFD, as does
+// each byte that is not valid UTF-8. The enricher has done the same to a text; one that is changed
+// here all the same is not the one that text_digest is over, which altered="true" says. What
+// overrides, embeds or isolates the direction of writing (U+202A to U+202E, U+2066 to U+2069)
+// becomes U+FFFD in structured data, where it would turn around what follows. In TEXT it stays:
+// nothing follows, and people write with it.
 //
 // Services that take the token as structured data have it in an element of its own, the first: see
 // [Options.TokenEnterprise].
@@ -67,8 +69,9 @@
 // records that it has acknowledged until then are reported as delivered, the connection is closed,
 // and the others are left to the caller.
 //
-// Kernels like to put acknowledgements off, for 40 ms on Linux, and meanwhile the next batch would wait: a batch's last byte is sent
-// by itself, in a record of its own, which most of them acknowledge at once.
+// Kernels like to put acknowledgements off, for 40 ms on Linux, and meanwhile the next batch would
+// wait: a batch's last byte is sent by itself, in a record of its own, which most of them
+// acknowledge at once.
 //
 // Acknowledged bytes can still be lost: when the syslog server is killed before it has read them,
 // or when a load balancer has accepted the connection whose server is down. So what was delivered
@@ -85,8 +88,9 @@
 // such bytes are lost, and a server's own queue can lose messages that it had read. Syslog over TCP
 // has nothing against this. The gap shows in the sequences, and the records can be sent again.
 //
-// Outside Linux there is no such acknowledgement to ask for: there a batch counts as delivered when the
-// kernel has taken it and the connection is open, so a connection that breaks then loses what was on its way.
+// Outside Linux there is no such acknowledgement to ask for: there a batch counts as delivered when
+// the kernel has taken it and the connection is open, so a connection that breaks then loses what
+// was on its way.
 //
 // # RELP
 //
@@ -101,9 +105,10 @@
 //
 // # The library
 //
-// github.com/RackSec/srslog writes the messages: its Writer, which has the priorities, calls this package's Formatter for the
-// line and then its Framer. Its functions pass strings, each of which would cost a copy and an allocation, as much as making the line
-// does: these two put the message into the batch behind those before it, and give srslog nothing to write (BenchmarkEncode).
-// The network is not left to it either, since it writes message by message, connects anew in silence when a write fails, and
-// then sends only the last message again.
+// github.com/RackSec/srslog writes the messages: its Writer, which has the priorities, calls this
+// package's Formatter for the line and then its Framer. Its functions pass strings, each of which
+// would cost a copy and an allocation, as much as making the line does: these two put the message
+// into the batch behind those before it, and give srslog nothing to write (BenchmarkEncode). The
+// network is not left to it either, since it writes message by message, connects anew in silence
+// when a write fails, and then sends only the last message again.
 package syslog

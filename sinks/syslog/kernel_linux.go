@@ -22,9 +22,10 @@ type unread struct {
 //
 // The bytes are from SIOCOUTQ (tcp(7)), which counts what was sent without an acknowledgement and
 // what was not sent yet. TCP_INFO has the same only since Linux 4.6, in packets and bytes, and not
-// under gVisor, where zeros would pass for success. But SIOCOUTQ alone does not tell that a connection
-// was reset just now, perhaps with bytes that the drain had not read: the state does, without waiting
-// for the goroutine that reads to be told. It is asked for last, so that it holds at the end.
+// under gVisor, where zeros would pass for success. But SIOCOUTQ alone does not tell that a
+// connection was reset just now, perhaps with bytes that the drain had not read: the state does,
+// without waiting for the goroutine that reads to be told. It is asked for last, so that it holds
+// at the end.
 func outstanding(raw syscall.RawConn) (u unread, err error) {
 	failed := raw.Control(func(fd uintptr) {
 		u.unacknowledged, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)

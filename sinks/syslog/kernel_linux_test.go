@@ -68,8 +68,8 @@ func TestKilledBeforeReading(t *testing.T) {
 	}
 }
 
-// TestNeverReads: a peer that takes the connection and reads nothing. The batch fits into the buffers
-// of this machine's kernel, so that every write returns without an error.
+// TestNeverReads: a peer that takes the connection and reads nothing. The batch fits into the
+// buffers of this machine's kernel, so that every write returns without an error.
 func TestNeverReads(t *testing.T) {
 	address, o := listen(t, 4<<10, func(conn *tls.Conn) { conn.Handshake() })
 	sink := open(t, Options{Address: address, TLS: o, Timeout: time.Second})

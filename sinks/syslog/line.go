@@ -29,7 +29,8 @@ type encoder struct {
 	lead   []byte            // what the message has in front of its text
 }
 
-// begin begins a batch. What was made of the operations of the one before is not used any more: others may be where they were.
+// begin begins a batch. What was made of the operations of the one before is not used any more:
+// others may be where they were.
 func (e *encoder) begin() { e.op = nil }
 
 // of makes what is the same for all messages of an operation.

@@ -97,7 +97,8 @@ var (
 	severities = [...]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
 )
 
-// Check says everything that is wrong with the options, without reading the TLS files; nil if nothing is.
+// Check says everything that is wrong with the options, without reading the TLS files; nil if
+// nothing is.
 func (o Options) Check() error {
 	var wrong []error
 	host, port, err := net.SplitHostPort(o.Address)

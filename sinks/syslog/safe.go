@@ -10,9 +10,10 @@ const (
 	inParam           // a value of structured data: `"`, `\` and `]` are escaped (RFC 5424 §6.3.3)
 )
 
-// appendSafe appends text so that nothing in it ends the message or its part of it, or does anything
-// to a terminal; the package's documentation says what becomes of which character. altered says that
-// a character was replaced; escaping for structured data is not counted, since reading undoes it.
+// appendSafe appends text so that nothing in it ends the message or its part of it, or does
+// anything to a terminal; the package's documentation says what becomes of which character. altered
+// says that a character was replaced; escaping for structured data is not counted, since reading
+// undoes it.
 func appendSafe[T []byte | string](dst []byte, text T, in quoting) (_ []byte, altered bool) {
 	start := 0 // of what is not copied yet
 	for i := 0; i < len(text); {

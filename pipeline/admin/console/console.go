@@ -28,7 +28,8 @@ type Options struct {
 	// Trusted are the addresses of proxies that say in X-Forwarded-For whose requests they pass on;
 	// those of Proxy are trusted in any case.
 	Trusted []netip.Prefix
-	// PHI says that the console may show what sessions of stacks with protected health information showed.
+	// PHI says that the console may show what sessions of stacks with protected health information
+	// showed.
 	PHI bool
 	// Log gets who has logged in, and who could not; nil for nobody.
 	Log *slog.Logger
@@ -70,7 +71,8 @@ func New(o Options) (*Console, error) {
 
 // A Person is who uses the console.
 type Person struct {
-	// Name is an e-mail address or, of who showed the token, what they call themselves. It is of one line.
+	// Name is an e-mail address or, of who showed the token, what they call themselves. It is of one
+	// line.
 	Name string
 	// Way is how they said who they are.
 	Way Way
@@ -86,7 +88,8 @@ const (
 	ByProxy Way = "proxy"
 )
 
-// String is the person as others read it: in the end record of a session that they ended, and in the log.
+// String is the person as others read it: in the end record of a session that they ended, and in
+// the log.
 func (p Person) String() string {
 	if p.Way == ByToken {
 		return p.Name + " (by the admin token, in the console)"
@@ -105,7 +108,8 @@ func (r *Refusal) Error() string { return r.Reason }
 // errNobody is of a request that does not say who asks.
 var errNobody = &Refusal{http.StatusUnauthorized, "you are not logged in, or not any more: log in to the console"}
 
-// Who says who asks by a cookie or a proxy's header, or returns a [*Refusal]. It does not look at tokens.
+// Who says who asks by a cookie or a proxy's header, or returns a [*Refusal]. It does not look at
+// tokens.
 func (c *Console) Who(r *http.Request) (Person, error) {
 	if err := c.fromHere(r); err != nil {
 		return Person{}, err
@@ -122,7 +126,8 @@ func (c *Console) Who(r *http.Request) (Person, error) {
 	return Person{}, errNobody
 }
 
-// ShowsPHI says whether the console may show what sessions of stacks with protected health information showed.
+// ShowsPHI says whether the console may show what sessions of stacks with protected health
+// information showed.
 func (c *Console) ShowsPHI() bool { return c.o.PHI }
 
 // fromHere refuses requests from elsewhere, or that are for another host.
@@ -197,8 +202,8 @@ func (c *Console) guard(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// policy is the Content-Security-Policy (CSP Level 3): everything comes from here, and nothing from within a page. The
-// player's terminal is WebAssembly.
+// policy is the Content-Security-Policy (CSP Level 3): everything comes from here, and nothing from
+// within a page. The player's terminal is WebAssembly.
 const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 

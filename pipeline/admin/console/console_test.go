@@ -272,7 +272,8 @@ func testBounds(t *testing.T) {
 	}
 }
 
-// TestPages: every answer keeps other sites out; nothing on a page comes from elsewhere, or from within it.
+// TestPages: every answer keeps other sites out; nothing on a page comes from elsewhere, or from
+// within it.
 func TestPages(t *testing.T) {
 	c := mustNew(t, Options{Token: token})
 	for path, kind := range map[string]string{"": "text/html", "login": "text/html", "app.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml",

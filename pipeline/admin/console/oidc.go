@@ -19,14 +19,16 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 )
 
-// OIDC is an OpenID provider that says who people are (OpenID Connect Core 1.0), and who of them are let in.
+// OIDC is an OpenID provider that says who people are (OpenID Connect Core 1.0), and who of them
+// are let in.
 type OIDC struct {
 	Issuer       string
 	ClientID     string
 	ClientSecret string // "" for a public client, which PKCE alone protects
 	// Scopes are asked for beside openid.
 	Scopes []string
-	// AllowedEmails are as in [Proxy]; AllowedGroups are values of the claim GroupsClaim. Who is among either is let in.
+	// AllowedEmails are as in [Proxy]; AllowedGroups are values of the claim GroupsClaim. Who is among
+	// either is let in.
 	AllowedEmails, AllowedGroups []string
 	GroupsClaim                  string
 	// Client asks the provider; nil for http.DefaultClient.
@@ -62,7 +64,8 @@ func newRelyingParty(o OIDC, callback string) *relyingParty {
 	return &relyingParty{o: o, callback: callback, exchanges: make(chan struct{}, maxExchanges)}
 }
 
-// open finds out where the provider has what (OpenID Connect Discovery 1.0). It is asked again for as long as it does not answer.
+// open finds out where the provider has what (OpenID Connect Discovery 1.0). It is asked again for
+// as long as it does not answer.
 func (p *relyingParty) open(ctx context.Context) (*oidc.Provider, *oauth2.Config, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -20,7 +20,8 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// A provider is an OpenID provider: it knows one person, whose claims a test sets, and gives a code to who comes with a browser.
+// A provider is an OpenID provider: it knows one person, whose claims a test sets, and gives a code
+// to who comes with a browser.
 type provider struct {
 	*httptest.Server
 	key *ecdsa.PrivateKey
@@ -107,7 +108,8 @@ func critical(p *provider, name string) func(map[string]any) string {
 	}
 }
 
-// TestOIDC logs in by a provider: who is allowed comes in, and nothing that is not this provider's answer to this login does.
+// TestOIDC logs in by a provider: who is allowed comes in, and nothing that is not this provider's
+// answer to this login does.
 func TestOIDC(t *testing.T) {
 	p := newProvider(t)
 	c := mustNew(t, Options{URL: mustParse(t, "https://console.example.com"), OIDC: &OIDC{Issuer: p.URL, ClientID: "ttydrain", ClientSecret: "the-client-secret",

@@ -16,7 +16,8 @@ import (
 	"sync"
 )
 
-// web are the pages: no build makes them. The folder player is asciinema-player as its package has it (see its README).
+// web are the pages: no build makes them. The folder player is asciinema-player as its package has
+// it (see its README).
 //
 //go:embed web
 var web embed.FS
@@ -77,7 +78,8 @@ func loadPages() (*pages, error) {
 	return p, nil
 }
 
-// page sends one of the files. They are the same for everybody, and hold nothing that not everybody may have.
+// page sends one of the files. They are the same for everybody, and hold nothing that not everybody
+// may have.
 func (c *Console) page(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/console/")
 	if name == "" {

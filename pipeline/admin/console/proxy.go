@@ -12,11 +12,13 @@ import (
 
 // A Proxy says who somebody is in a header.
 type Proxy struct {
-	// Header has an e-mail address, or another name. The proxy has to remove it from what comes from outside.
+	// Header has an e-mail address, or another name. The proxy has to remove it from what comes from
+	// outside.
 	Header string
 	// Trusted are the addresses of the proxy. From others the header is worth nothing.
 	Trusted []netip.Prefix
-	// Allowed are the names that are let in: as they are, or "*@example.com" for all of a domain. Empty: all.
+	// Allowed are the names that are let in: as they are, or "*@example.com" for all of a domain.
+	// Empty: all.
 	Allowed []string
 }
 

@@ -1,4 +1,5 @@
-// Package bustest runs NATS servers by the configuration files for operators, in the folder nats beside it, for tests.
+// Package bustest runs NATS servers by the configuration files for operators, in the folder nats
+// beside it, for tests.
 package bustest
 
 import (
@@ -33,14 +34,15 @@ type Server struct {
 	Seeds, Passwords map[string]string
 	// Permissions are the users', by name.
 	Permissions map[string]*server.Permissions
-	// Environment is what the configuration file takes from the environment, by name. [Start] writes it into a copy of the file.
+	// Environment is what the configuration file takes from the environment, by name. [Start] writes
+	// it into a copy of the file.
 	Environment map[string]string
 
 	log serverLog
 }
 
-// Start runs a server by a configuration file until the test ends. change is called with what the file says; nil
-// leaves it as it is.
+// Start runs a server by a configuration file until the test ends. change is called with what the
+// file says; nil leaves it as it is.
 func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Server {
 	t.Helper()
 	authority := sinktest.NewAuthority(t)
@@ -82,11 +84,13 @@ func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Se
 	return s
 }
 
-// environmentName is what stands in a configuration file for a value of the environment, or for one of the file's own.
+// environmentName is what stands in a configuration file for a value of the environment, or for one
+// of the file's own.
 var environmentName = regexp.MustCompile(`\$\w+`)
 
-// withValues copies the folder of a configuration file, in which those are that it includes, with values in the place of the
-// environment, which is the whole process's: this way tests that start servers can be parallel. It gives the copy of the file.
+// withValues copies the folder of a configuration file, in which those are that it includes, with
+// values in the place of the environment, which is the whole process's: this way tests that start
+// servers can be parallel. It gives the copy of the file.
 func withValues(t testing.TB, file string, environment map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()

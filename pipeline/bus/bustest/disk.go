@@ -1,4 +1,5 @@
-// Package bustest has what tests of a store need: a disk that can be filled, and one whose power can fail.
+// Package bustest has what tests of a store need: a disk that can be filled, and one whose power
+// can fail.
 package bustest
 
 import (
@@ -17,8 +18,8 @@ type Disk struct {
 	t   testing.TB
 }
 
-// NewDisk mounts one of some megabytes in memory for the time of the test, on the folder dir, which is made. It needs
-// root: without, the test is skipped, or fails where that is not allowed.
+// NewDisk mounts one of some megabytes in memory for the time of the test, on the folder dir, which
+// is made. It needs root: without, the test is skipped, or fails where that is not allowed.
 func NewDisk(t testing.TB, dir string, megabytes int) *Disk {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -53,7 +54,8 @@ func (d *Disk) Fill(left int64) {
 		d.t.Fatal(err)
 	}
 	defer f.Close()
-	// In pieces: an allocation that fails is undone, and somebody else may take what is there between the look and it.
+	// In pieces: an allocation that fails is undone, and somebody else may take what is there between
+	// the look and it.
 	for at, piece := int64(0), int64(1<<20); ; {
 		size := min(d.Free()-left, piece)
 		if size <= 0 {

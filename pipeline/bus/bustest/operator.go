@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// An Operator is whom a NATS server trusts that has no list of users: a user shows a JWT that an account has signed, and the
-// account one that the operator has signed.
+// An Operator is whom a NATS server trusts that has no list of users: a user shows a JWT that an
+// account has signed, and the account one that the operator has signed.
 type Operator struct {
 	claims  *jwt.OperatorClaims
 	account nkeys.KeyPair
@@ -52,7 +52,8 @@ func newKey(t testing.TB, create func() (nkeys.KeyPair, error)) (key nkeys.KeyPa
 	return key, public
 }
 
-// Trusted makes a server trust the operator, in the place of the users that its configuration file has: it is for [Start].
+// Trusted makes a server trust the operator, in the place of the users that its configuration file
+// has: it is for [Start].
 func (o *Operator) Trusted(_ *Server, options *server.Options) {
 	resolver := new(server.MemAccResolver)
 	for name, token := range o.tokens {
@@ -62,7 +63,8 @@ func (o *Operator) Trusted(_ *Server, options *server.Options) {
 	options.TrustedOperators, options.AccountResolver, options.SystemAccount = []*jwt.OperatorClaims{o.claims}, resolver, o.system
 }
 
-// Credentials writes the file of the credentials of a new user with permissions, and gives the user's public key.
+// Credentials writes the file of the credentials of a new user with permissions, and gives the
+// user's public key.
 func (o *Operator) Credentials(t testing.TB, file string, p *server.Permissions) (public string) {
 	t.Helper()
 	public, seed := newNKey(t)

@@ -1,5 +1,5 @@
-// Package clienttest has what tests of SSH clients need: a gateway whose sessions are plain local shells,
-// OpenSSH's server, key files, and a terminal to run a client in.
+// Package clienttest has what tests of SSH clients need: a gateway whose sessions are plain local
+// shells, OpenSSH's server, key files, and a terminal to run a client in.
 package clienttest
 
 import (

@@ -21,8 +21,8 @@ type OpenSSH struct {
 	HostKey ssh.PublicKey
 }
 
-// StartOpenSSH starts OpenSSH's server, which lets the keys in, and stops it at the end of the test. Where
-// it is not installed the test is skipped, and fails if TTYDRAIN_REQUIRE_SERVERS=1.
+// StartOpenSSH starts OpenSSH's server, which lets the keys in, and stops it at the end of the
+// test. Where it is not installed the test is skipped, and fails if TTYDRAIN_REQUIRE_SERVERS=1.
 func StartOpenSSH(t testing.TB, people ...ssh.PublicKey) *OpenSSH {
 	t.Helper()
 	program := findSSHD()

@@ -31,7 +31,8 @@ type Screen struct {
 	changed chan struct{} // has an element when there may be new text
 }
 
-// OnScreen starts a program in a terminal of 80 by 24. Streams that the command has already stay as they are.
+// OnScreen starts a program in a terminal of 80 by 24. Streams that the command has already stay as
+// they are.
 func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
 	t.Helper()
 	keyboard, terminal, err := pty.Open()
@@ -98,11 +99,12 @@ func (s *Screen) Text() string {
 	return text
 }
 
-// endMark is what the test itself writes on the terminal after the program's end: what comes before has
-// then been read.
+// endMark is what the test itself writes on the terminal after the program's end: what comes before
+// has then been read.
 const endMark = "\x00end\x00"
 
-// Await waits until the terminal has shown the text at some time, and gives all that it has shown by then.
+// Await waits until the terminal has shown the text at some time, and gives all that it has shown
+// by then.
 func (s *Screen) Await(text string) string {
 	s.t.Helper()
 	s.awaitAll(func(all string) bool { return strings.Contains(all, text) }, text)
@@ -154,8 +156,8 @@ func (s *Screen) Modes() *term.State {
 	return modes
 }
 
-// Status waits for the program's end and gives its exit status, -1 when a signal ended it. Text then has
-// all that the program wrote. It may be called once.
+// Status waits for the program's end and gives its exit status, -1 when a signal ended it. Text
+// then has all that the program wrote. It may be called once.
 func (s *Screen) Status() int {
 	s.t.Helper()
 	Wait(s.t, s.ended, "the program's end")

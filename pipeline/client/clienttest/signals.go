@@ -6,9 +6,10 @@ import (
 	"syscall"
 )
 
-// HeedSignals has the programs that this process starts not ignore signals which it ignores itself: under nohup, and where a shell
-// runs it in the background. No program of a terminal can be interrupted then, nor ends when its window is closed. This process
-// goes on ignoring them. It is for the beginning of TestMain.
+// HeedSignals has the programs that this process starts not ignore signals which it ignores itself:
+// under nohup, and where a shell runs it in the background. No program of a terminal can be
+// interrupted then, nor ends when its window is closed. This process goes on ignoring them. It is
+// for the beginning of TestMain.
 func HeedSignals() {
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
 		if signal.Ignored(s) {

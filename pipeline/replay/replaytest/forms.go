@@ -1,4 +1,5 @@
-// Package replaytest makes copies as drains have them, of sessions as the enricher makes them: through the sinks themselves.
+// Package replaytest makes copies as drains have them, of sessions as the enricher makes them:
+// through the sinks themselves.
 package replaytest
 
 import (
@@ -34,12 +35,13 @@ type Form struct {
 	Write func(t testing.TB, entries []sinks.Entry) [][]byte
 	// Join makes a copy of units.
 	Join func(units [][]byte) []byte
-	// Bytes says that records have the exact bytes, TextDigests that they have digests of their texts, and JSON which
-	// of both kinds they are.
+	// Bytes says that records have the exact bytes, TextDigests that they have digests of their texts,
+	// and JSON which of both kinds they are.
 	Bytes, TextDigests, JSON bool
 }
 
-// Forms are those that drains are written in by ttydrain's own sinks, and in which their receivers keep them.
+// Forms are those that drains are written in by ttydrain's own sinks, and in which their receivers
+// keep them.
 func Forms() []Form {
 	lines := func(units [][]byte) []byte { return append(bytes.Join(units, []byte("\n")), '\n') }
 	array := func(units [][]byte) []byte { return slices3("[", bytes.Join(units, []byte(",")), "]") }

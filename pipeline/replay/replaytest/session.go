@@ -28,8 +28,8 @@ func Key(t testing.TB) *enrich.Key {
 // Began is when all sessions began.
 var Began = time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
 
-// shown is what a session shows, piece by piece: a prompt with a mistake corrected, a progress bar, a screen program, bytes that are
-// no UTF-8, JSON and structured data that are none of ttydrain's.
+// shown is what a session shows, piece by piece: a prompt with a mistake corrected, a progress bar,
+// a screen program, bytes that are no UTF-8, JSON and structured data that are none of ttydrain's.
 var shown = []string{
 	"$ ", "l", "z", "\b \b", "s -l\r\n", "\x1b[01;34mbin\x1b[0m  run.sh\r\n", "10%\r50%\r", "100%\r\n", "gr\u00fc\u00df \u65e5", "\u672c\r\n", "bad \xff\xfe\xc3( bytes\r\n",
 	"\x1b[?1049h\x1b[2J\x1b[1;1H~ VIM\x1b[2;1H~\x1b[?1049l", "{\"operation_id\":\"7\",\"sequence\":3,\"event\":\"end\"}\r\n",
@@ -79,7 +79,8 @@ var long = []string{
 	strings.Repeat("operation_id=42 part=2/3 ", 200) + "\r\n",
 }
 
-// NewSession makes a session. One with an odd ID has no terminal, and shows the same on two streams.
+// NewSession makes a session. One with an odd ID has no terminal, and shows the same on two
+// streams.
 func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 	t.Helper()
 	interactive := (id[len(id)-1]-'0')%2 == 0

@@ -19,7 +19,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// startApp starts an app's container: a sleep with a volume, files of its own, and two networks on which it has names.
+// startApp starts an app's container: a sleep with a volume, files of its own, and two networks on
+// which it has names.
 func startApp(t *testing.T, d *dockertest.Daemon) (id string, app container.InspectResponse) {
 	t.Helper()
 	for _, name := range []string{"app-net", "app-net-2"} {

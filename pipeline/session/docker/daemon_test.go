@@ -21,7 +21,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// TestOrphans: the containers of a gateway that was killed are removed at its next start, and no others.
+// TestOrphans: the containers of a gateway that was killed are removed at its next start, and no
+// others.
 func TestOrphans(t *testing.T) {
 	d := dockertest.Start(t)
 	other := newRuntime(t, d.Host, "another")
@@ -66,7 +67,8 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// TestDaemonIsKilled: sessions end and say so, and their containers are removed when the daemon is back.
+// TestDaemonIsKilled: sessions end and say so, and their containers are removed when the daemon is
+// back.
 func TestDaemonIsKilled(t *testing.T) {
 	t.Parallel()
 	d := dockertest.StartOwn(t)
@@ -166,7 +168,8 @@ func TestHostThatIsNone(t *testing.T) {
 	}
 }
 
-// TestOverTLS is with a daemon behind TLS that wants a client's certificate. Input has an end of its own there too.
+// TestOverTLS is with a daemon behind TLS that wants a client's certificate. Input has an end of
+// its own there too.
 func TestOverTLS(t *testing.T) {
 	d := dockertest.StartOwn(t)
 	c := syslogtest.NewCertificates(t)

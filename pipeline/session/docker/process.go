@@ -87,7 +87,8 @@ func (p *process) read() {
 	}
 }
 
-// await waits for the container's end, and removes it. It ends with the container; at the latest killTimeout after Kill.
+// await waits for the container's end, and removes it. It ends with the container; at the latest
+// killTimeout after Kill.
 func (p *process) await(waiting client.ContainerWaitResult) {
 	defer close(p.done)
 	status, err := p.status(waiting)
@@ -113,8 +114,8 @@ func (p *process) await(waiting client.ContainerWaitResult) {
 	p.runtime.discard(p.id)
 }
 
-// status waits for the exit status. The request that waits can be broken off by what is between here and the daemon: as
-// long as the output comes, that is no reason to give up.
+// status waits for the exit status. The request that waits can be broken off by what is between
+// here and the daemon: as long as the output comes, that is no reason to give up.
 func (p *process) status(waiting client.ContainerWaitResult) (int, error) {
 	for {
 		var err error
@@ -254,7 +255,8 @@ func (p *process) Wait() (session.Exit, error) {
 	return p.exit, nil
 }
 
-// pause has the container stand still, or go on again. ended is that it has ended or does so, or is what it should be.
+// pause has the container stand still, or go on again. ended is that it has ended or does so, or is
+// what it should be.
 func (p *process) pause(still bool) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, callTimeout)
 	defer cancel()

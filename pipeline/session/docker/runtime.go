@@ -24,7 +24,8 @@ const (
 	callTimeout = time.Minute
 	// pullTimeout is how long it may take to get an image.
 	pullTimeout = 10 * time.Minute
-	// removeTimeout is how long a session's end waits for the removal of its container, which else goes on in the background.
+	// removeTimeout is how long a session's end waits for the removal of its container, which else
+	// goes on in the background.
 	removeTimeout = 10 * time.Second
 	// killTimeout is how long a killed container may take to end, before the session is given up.
 	killTimeout = 20 * time.Second
@@ -45,11 +46,13 @@ const (
 
 // Options of a [Runtime].
 type Options struct {
-	// Host is where the daemon listens, such as unix:///var/run/docker.sock or tcp://docker.example.com:2376.
+	// Host is where the daemon listens, such as unix:///var/run/docker.sock or
+	// tcp://docker.example.com:2376.
 	Host string
 	// TLS is for a daemon at a tcp address, or nil.
 	TLS *tls.Config
-	// Gateway names this gateway, and lasts over its restarts. No two that run at once, with one daemon, have the same.
+	// Gateway names this gateway, and lasts over its restarts. No two that run at once, with one
+	// daemon, have the same.
 	Gateway string
 	// Log gets what goes wrong without being an error of a session's; nil is slog.Default().
 	Log *slog.Logger
@@ -106,14 +109,16 @@ func newClient(o Options) (*client.Client, error) {
 	return c, nil
 }
 
-// detachKeys is what a client would have to type to detach from its terminal. The daemon knows no way to have none, and its usual ones
-// take Ctrl-P from every shell. This begins with a byte that UTF-8 never has, and nobody can guess the rest.
+// detachKeys is what a client would have to type to detach from its terminal. The daemon knows no
+// way to have none, and its usual ones take Ctrl-P from every shell. This begins with a byte that
+// UTF-8 never has, and nobody can guess the rest.
 func detachKeys() string {
 	return "\xff," + strings.Join(strings.Split(rand.Text(), ""), ",")
 }
 
-// Open asks the daemon whether it is there, and removes the containers that this gateway left behind when it was killed. Where the daemon
-// does not answer, that is told in the log, and tried again until it does or [Runtime.Close] is called.
+// Open asks the daemon whether it is there, and removes the containers that this gateway left
+// behind when it was killed. Where the daemon does not answer, that is told in the log, and tried
+// again until it does or [Runtime.Close] is called.
 func (r *Runtime) Open(ctx context.Context) {
 	err := r.open(ctx)
 	if err == nil {

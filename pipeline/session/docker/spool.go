@@ -12,19 +12,22 @@ const (
 	spoolBytes = 1 << 20
 	// heldBytes is how much of it there may be while the container is being paused.
 	heldBytes = 64 << 20
-	// stallTime is how long the session may take less than stallBytes, while as much as there may be is read, before the
-	// container is paused. The daemon waits eight times as long for who reads its output, and then throws away what is left.
+	// stallTime is how long the session may take less than stallBytes, while as much as there may be
+	// is read, before the container is paused. The daemon waits eight times as long for who reads its
+	// output, and then throws away what is left.
 	stallTime  = 250 * time.Millisecond
 	stallBytes = spoolBytes / 2
 )
 
 // A spool is the output of a container that was read from the daemon, and not by the session yet.
 //
-// The daemon keeps about a mebibyte for a reader that is behind, and the kernel's pipes some more. What is left in these when
-// the last process has ended is lost, if it is not read within two seconds. Nothing tells of that end before. So who
-// reads from the daemon must not stand still for long, and the program is held back by other means: by pausing its container.
+// The daemon keeps about a mebibyte for a reader that is behind, and the kernel's pipes some more.
+// What is left in these when the last process has ended is lost, if it is not read within two
+// seconds. Nothing tells of that end before. So who reads from the daemon must not stand still for
+// long, and the program is held back by other means: by pausing its container.
 type spool struct {
-	// pause has the container stand still, or go on again; ended is that there is nothing to pause any more.
+	// pause has the container stand still, or go on again; ended is that there is nothing to pause any
+	// more.
 	pause func(still bool) (ended bool, err error)
 	// complain tells that it can't be paused, and why.
 	complain func(error)
@@ -73,9 +76,9 @@ func (s *spool) write(stream int, p []byte) {
 	s.change.Broadcast()
 }
 
-// watch is called stallTime after who reads from the daemon had to wait, when before bytes were taken. Where the
-// session takes so little that what the daemon has left would not come in time, it pauses the container until the session has
-// caught up. Meanwhile what is on its way is read.
+// watch is called stallTime after who reads from the daemon had to wait, when before bytes were
+// taken. Where the session takes so little that what the daemon has left would not come in time, it
+// pauses the container until the session has caught up. Meanwhile what is on its way is read.
 func (s *spool) watch(before int) {
 	s.mu.Lock()
 	s.watched = false
@@ -119,8 +122,8 @@ func (s *spool) discard(dropped func()) {
 	s.change.Broadcast()
 }
 
-// drain says that the container has ended, or is being killed: what is left is read at once. Of one that has
-// ended that is not much.
+// drain says that the container has ended, or is being killed: what is left is read at once. Of one
+// that has ended that is not much.
 func (s *spool) drain(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

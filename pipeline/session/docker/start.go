@@ -14,8 +14,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// Start starts the session's command in a container of its own. The error is a [*session.Refusal] where the person can
-// do something about it, or has to tell somebody who can. Wait of the process must be called.
+// Start starts the session's command in a container of its own. The error is a [*session.Refusal]
+// where the person can do something about it, or has to tell somebody who can. Wait of the process
+// must be called.
 func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process, error) {
 	if err := checkSpec(spec); err != nil {
 		return nil, err
@@ -60,7 +61,8 @@ func (r *Runtime) start(ctx context.Context, spec session.Spec) (_ *process, err
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	// From here on each step is waited for, whatever becomes of ctx: of a request that was broken off nobody knows what it has done.
+	// From here on each step is waited for, whatever becomes of ctx: of a request that was broken off
+	// nobody knows what it has done.
 	own, cancel := context.WithTimeoutCause(r.ctx, callTimeout, errors.New("the Docker daemon takes too long"))
 	defer cancel()
 	created, err := r.client.ContainerCreate(own, r.createOptions(t, spec))

@@ -24,8 +24,8 @@ type template struct {
 	host   container.HostConfig // with the app's limits
 	// noNetwork says that the app was made without a network.
 	noNetwork bool
-	// first is the network that the container is made with, nil where the mode says it all; further are connected later: before
-	// API 1.44 a container can be made with one only.
+	// first is the network that the container is made with, nil where the mode says it all; further
+	// are connected later: before API 1.44 a container can be made with one only.
 	first   *networkEnd
 	further []networkEnd
 }
@@ -75,8 +75,9 @@ func templateOf(app *container.InspectResponse) (*template, error) {
 	return t, nil
 }
 
-// labelOneOff is how Docker Compose tells the containers of a service ("False") from those of "docker-compose run" ("True"). A session
-// that had the app's would be taken for one of the service's containers, and be ended when there is one too many.
+// labelOneOff is how Docker Compose tells the containers of a service ("False") from those of
+// "docker-compose run" ("True"). A session that had the app's would be taken for one of the
+// service's containers, and be ended when there is one too many.
 const labelOneOff = "com.docker.compose.oneoff"
 
 // createOptions are those of a session's container.

@@ -38,13 +38,13 @@ func currentAccount() account {
 // unprivileged is the user of sessions where the gateway is root and the app says nothing.
 const unprivileged = "nobody"
 
-// unprivilegedID is its number on every distribution: the one that the kernel itself shows for users
-// that it has no number for.
+// unprivilegedID is its number on every distribution: the one that the kernel itself shows for
+// users that it has no number for.
 const unprivilegedID = 65534
 
 // account is the account that the session runs as: the app's user, by name or number, or an
-// unprivileged one; or the gateway's, where that has no other to give. It is looked up in the passwd file
-// that the session sees.
+// unprivileged one; or the gateway's, where that has no other to give. It is looked up in the
+// passwd file that the session sees.
 func (s *setup) account() (account, error) {
 	gateway, name := s.Gateway, s.User
 	own := gateway

@@ -31,8 +31,8 @@ func killDescendants() {
 	}
 }
 
-// parentOf is the parent's process ID, from proc_pid_stat(5): the second field after the name, which
-// is in parentheses and may have any characters in it.
+// parentOf is the parent's process ID, from proc_pid_stat(5): the second field after the name,
+// which is in parentheses and may have any characters in it.
 func parentOf(pid int) (int, bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

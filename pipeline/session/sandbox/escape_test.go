@@ -33,7 +33,8 @@ func python(t *testing.T, program string) session.Spec {
 	return s
 }
 
-// TestTerminalCannotBeTypedInto: TIOCSTI would type a command that runs when the session's shell reads on.
+// TestTerminalCannotBeTypedInto: TIOCSTI would type a command that runs when the session's shell
+// reads on.
 func TestTerminalCannotBeTypedInto(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		s := python(t, "try:\n    fcntl.ioctl(0, termios.TIOCSTI, b'x'); print('typed')\nexcept OSError as e: print(errno.errorcode[e.errno])\n")
@@ -59,7 +60,8 @@ func TestCapabilitiesAreDropped(t *testing.T) {
 		if os.Getuid() != 0 {
 			return
 		}
-		// CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, KILL 5, SETGID 6, SETUID 7, NET_BIND_SERVICE 10, SYS_CHROOT 18.
+		// CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, KILL 5, SETGID 6, SETUID 7, NET_BIND_SERVICE 10,
+		// SYS_CHROOT 18.
 		const kept = "00000000000404fb"
 		expectOutput(t, r, asGateway(line(show)), "CapInh: 0000000000000000\nCapPrm: "+kept+"\nCapEff: "+kept+"\nCapBnd: "+kept+
 			"\nCapAmb: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n")
@@ -227,7 +229,8 @@ func TestUser(t *testing.T) {
 	})
 }
 
-// TestRequire: what a host does not have is told with what to do, and is fatal where it is required.
+// TestRequire: what a host does not have is told with what to do, and is fatal where it is
+// required.
 func TestRequire(t *testing.T) {
 	most := Capabilities{Memory: MemoryResourceLimit}
 	o := Options{Dir: t.TempDir(), Require: []Feature{Seccomp, NoNewPrivileges}}

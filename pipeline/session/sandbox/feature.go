@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// A Feature is a part of what keeps a session to itself, by the name that `sandbox.require` has for it.
+// A Feature is a part of what keeps a session to itself, by the name that `sandbox.require` has for
+// it.
 type Feature string
 
 // The features, in the order in which they are told.

@@ -12,15 +12,16 @@ import (
 	"gvisor.dev/gvisor/pkg/seccomp"
 )
 
-// lastSyscall is the last system call that was known when this filter was written. Later ones do not
-// exist for a session (ENOSYS): what they do, nobody has looked at.
+// lastSyscall is the last system call that was known when this filter was written. Later ones do
+// not exist for a session (ENOSYS): what they do, nobody has looked at.
 const lastSyscall = unix.SYS_RSEQ_SLICE_YIELD
 
-// filterInstruction is an instruction of a filter; it has exported fields only, so that gob takes it.
+// filterInstruction is an instruction of a filter; it has exported fields only, so that gob takes
+// it.
 type filterInstruction = linux.BPFInstruction
 
-// refusedSyscalls are the calls that are refused (EPERM) on every architecture: what container engines
-// refuse a container without capabilities.
+// refusedSyscalls are the calls that are refused (EPERM) on every architecture: what container
+// engines refuse a container without capabilities.
 func refusedSyscalls() []uintptr {
 	return []uintptr{
 		// Mounts, and other ways into files than by their names.
@@ -91,8 +92,8 @@ func refusedArguments() map[uintptr]seccomp.SyscallRule {
 
 const tiocLinux = 0x541c // TIOCLINUX of ioctl_console(2)
 
-// newFilter makes the filter of system calls. ownProcesses: the session sees none but its own, and may
-// trace these.
+// newFilter makes the filter of system calls. ownProcesses: the session sees none but its own, and
+// may trace these.
 func newFilter(ownProcesses bool) ([]filterInstruction, error) {
 	refused := seccomp.MakeSyscallRules(nil)
 	allowed := seccomp.MakeSyscallRules(nil)

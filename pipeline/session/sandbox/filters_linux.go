@@ -2,8 +2,8 @@ package sandbox
 
 import "sync"
 
-// filters are the filters of system calls that were made so far. Making one takes long, for what it is: it is
-// searched for the shortest program.
+// filters are the filters of system calls that were made so far. Making one takes long, for what it
+// is: it is searched for the shortest program.
 type filters struct {
 	mu   sync.Mutex
 	made map[bool][]filterInstruction // guarded by mu; by ownProcesses of newFilter

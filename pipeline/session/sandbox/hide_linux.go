@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readOnlyKernel is what controls the host's kernel: root could lift its own limits there, without any
-// capability.
+// readOnlyKernel is what controls the host's kernel: root could lift its own limits there, without
+// any capability.
 func readOnlyKernel() []string {
 	return []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/sys"}
 }
@@ -24,9 +24,9 @@ func hiddenKernel() []string {
 	}
 }
 
-// hideKernel makes the controls of the host's kernel read-only, and hides what tells of other sessions.
-// What this kernel does not have is passed over. A user namespace gives no power over any of it, so
-// there it is no loss if it fails.
+// hideKernel makes the controls of the host's kernel read-only, and hides what tells of other
+// sessions. What this kernel does not have is passed over. A user namespace gives no power over any
+// of it, so there it is no loss if it fails.
 func hideKernel() {
 	for _, path := range readOnlyKernel() {
 		if unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") != nil {
@@ -43,8 +43,8 @@ func hideKernel() {
 	}
 }
 
-// mountCgroup shows the session its own control group where the host shows all of them. Programs look
-// there for their memory's limit. It is no loss if that cannot be.
+// mountCgroup shows the session its own control group where the host shows all of them. Programs
+// look there for their memory's limit. It is no loss if that cannot be.
 func mountCgroup() {
 	const dir, flags = "/sys/fs/cgroup", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RDONLY
 	if own, err := os.ReadFile("/proc/self/cgroup"); err != nil || !strings.HasPrefix(string(own), "0::") {

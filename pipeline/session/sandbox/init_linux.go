@@ -31,9 +31,9 @@ const (
 	stderrFD  = 6
 )
 
-// InitMain must be the first thing that a program's main function calls, and TestMain's in tests: if
-// this process was started by a [Runtime] to be a session's init, it does that and never returns.
-// Otherwise it returns false at once.
+// InitMain must be the first thing that a program's main function calls, and TestMain's in tests:
+// if this process was started by a [Runtime] to be a session's init, it does that and never
+// returns. Otherwise it returns false at once.
 func InitMain() bool {
 	if len(os.Args) != 2 || os.Args[0] != hiddenName || os.Args[1] != initArgument {
 		return false
@@ -54,7 +54,8 @@ type initProcess struct {
 	// command is the command's process ID, 0 before it has started.
 	command atomic.Int64
 	hider   *hider // used before the command starts, and then by follow
-	// ending is set once every process is to be killed (without namespaces: with them, the init exits).
+	// ending is set once every process is to be killed (without namespaces: with them, the init
+	// exits).
 	ending atomic.Bool
 }
 
@@ -62,8 +63,9 @@ func initMain() {
 	// What is set for a thread, such as capabilities, has to be in the thread that starts the command.
 	runtime.LockOSThread()
 	signals := make(chan os.Signal, 1)
-	// Nothing reads the channel, and nothing has to. This replaces dispositions that the gateway inherited
-	// and the command would too (nohup), and keeps the session from ending its init with a signal.
+	// Nothing reads the channel, and nothing has to. This replaces dispositions that the gateway
+	// inherited and the command would too (nohup), and keeps the session from ending its init with a
+	// signal.
 	signal.Notify(signals)
 	closeForeign()
 
@@ -222,7 +224,8 @@ func (p *initProcess) restrict(a account) error {
 	return p.try(Seccomp, func() error { return installFilter(s.Filter) })
 }
 
-// try does what a feature needs, if the session is to have it. A probe notes what fails, and goes on.
+// try does what a feature needs, if the session is to have it. A probe notes what fails, and goes
+// on.
 func (p *initProcess) try(f Feature, do func() error) error {
 	if !p.setup.Probe && !slices.Contains(p.setup.Features, f) {
 		return nil
@@ -238,7 +241,8 @@ func (p *initProcess) try(f Feature, do func() error) error {
 	return nil
 }
 
-// ownNetwork gives this thread, and what it starts, a network with nothing but a loopback interface.
+// ownNetwork gives this thread, and what it starts, a network with nothing but a loopback
+// interface.
 func ownNetwork() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return err

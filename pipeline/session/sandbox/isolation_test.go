@@ -90,8 +90,8 @@ func TestScratchWithoutPermissionsIsRemoved(t *testing.T) {
 	}
 }
 
-// hostMounts are the mounts of this process, but for those that tests of other packages make meanwhile: in their temporary
-// folders, and of network namespaces.
+// hostMounts are the mounts of this process, but for those that tests of other packages make
+// meanwhile: in their temporary folders, and of network namespaces.
 func hostMounts(t *testing.T, r *Runtime) string {
 	t.Helper()
 	table, err := os.ReadFile("/proc/self/mountinfo")

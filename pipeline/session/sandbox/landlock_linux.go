@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// landlockWrites are the rights on files that change something, of landlock(7)'s version 6; reading and
-// executing are left to the files' permissions.
+// landlockWrites are the rights on files that change something, of landlock(7)'s version 6; reading
+// and executing are left to the files' permissions.
 const landlockWrites = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE |
 	unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_CHAR |
 	unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_SOCK |
@@ -19,12 +19,13 @@ const landlockWrites = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS
 // landlockFileWrites are those of landlockWrites that a file can have.
 const landlockFileWrites = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 
-// restrictThread puts this thread, and all that it starts, into a domain of landlock(7) that can signal
-// nothing outside of it and connect to no abstract socket there. writable, where it is not nil, are the
-// only folders and files that can be written.
+// restrictThread puts this thread, and all that it starts, into a domain of landlock(7) that can
+// signal nothing outside of it and connect to no abstract socket there. writable, where it is not
+// nil, are the only folders and files that can be written.
 //
-// It is for a thread, and not for the process as the libraries have it: without the kernel's help they
-// make a domain for each thread, and from none of the others could the init signal its command.
+// It is for a thread, and not for the process as the libraries have it: without the kernel's help
+// they make a domain for each thread, and from none of the others could the init signal its
+// command.
 func restrictThread(writable []string) error {
 	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	switch {

@@ -157,7 +157,8 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// sameForAll are the tests of what is the same whoever the gateway is: how output and input go, and parsing.
+// sameForAll are the tests of what is the same whoever the gateway is: how output and input go, and
+// parsing.
 const sameForAll = "^(TestConformance|TestManyAtOnceLeaveNothing|TestInheritedSignalsAreReset|TestEnvironmentOverridesDefaults|" +
 	"TestModesReachTheTerminal|TestApplyModes|FuzzApplyModes|TestFindController|TestRequire|TestCoreDumped)$"
 

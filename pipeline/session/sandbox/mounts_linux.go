@@ -15,8 +15,8 @@ import (
 // itself, and returns the account with the home folder that it has there. The working folder is "/"
 // afterwards.
 //
-// With a root folder everything is mounted after the change of root, so that the links in that folder,
-// which earlier sessions may have written, lead nowhere outside of it.
+// With a root folder everything is mounted after the change of root, so that the links in that
+// folder, which earlier sessions may have written, lead nowhere outside of it.
 func (p *initProcess) mountAll() (account, error) {
 	s := &p.setup
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -101,8 +101,8 @@ func (p *initProcess) coverRoot() (string, error) {
 	return s.Root, nil
 }
 
-// protectFiles makes that no file which is there now can be written, lend its owner's rights or be a
-// device, in this mount namespace. Sockets, FIFOs and what is mounted later are not affected.
+// protectFiles makes that no file which is there now can be written, lend its owner's rights or be
+// a device, in this mount namespace. Sockets, FIFOs and what is mounted later are not affected.
 func protectFiles(writable bool) error {
 	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
 	if !writable {
@@ -142,7 +142,8 @@ func closeDevices(devices map[string]int) {
 }
 
 // enterRoot makes the folder the root. The host's root stays mounted on it, out of the way of any
-// absolute path, until mountAll unmounts it: a user namespace may mount /proc only where it sees one.
+// absolute path, until mountAll unmounts it: a user namespace may mount /proc only where it sees
+// one.
 func enterRoot(root string) error {
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return rootRefusal(root, err)

@@ -21,8 +21,8 @@ func keptCapabilities(uid int) map[int]bool {
 	}
 }
 
-// dropPrivileges takes from what this thread will execute, as the user uid, all capabilities but the
-// kept ones, for good. This thread keeps its own.
+// dropPrivileges takes from what this thread will execute, as the user uid, all capabilities but
+// the kept ones, for good. This thread keeps its own.
 func dropPrivileges(uid int) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("dropping capabilities: %w", err)

@@ -44,8 +44,8 @@ type process struct {
 
 var _ session.Process = (*process)(nil)
 
-// launch starts an init, has it set up the session and start the command, and returns when that runs;
-// with a probe, also what could not be had.
+// launch starts an init, has it set up the session and start the command, and returns when that
+// runs; with a probe, also what could not be had.
 func (r *Runtime) launch(ctx context.Context, s *setup) (_ *process, lacks map[Feature]string, err error) {
 	p := &process{runtime: r, name: s.Name, namespaces: s.Namespaces}
 	if !s.Probe {
@@ -213,8 +213,8 @@ func attributes(s *setup) *syscall.SysProcAttr {
 		a.GidMappings, a.GidMappingsEnableSetgroups = a.UidMappings, true
 	}
 	if uid != 0 {
-		// Others than root lose all by executing. These are for the mounts, for the loopback interface, and for
-		// giving up all the others.
+		// Others than root lose all by executing. These are for the mounts, for the loopback interface,
+		// and for giving up all the others.
 		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP}
 	}
 	return a

@@ -32,12 +32,12 @@ type Runtime struct {
 	filter  []filterInstruction
 	filters *filters
 
-	// dir is this runtime's own folder in Options.Dir; lock is locked as long as this process lives, so
-	// that others can tell it from a dead one's.
+	// dir is this runtime's own folder in Options.Dir; lock is locked as long as this process lives,
+	// so that others can tell it from a dead one's.
 	dir  string
 	lock *os.File
-	// scratch is where sessions have their folders where there is no mount namespace: dir, or where dir
-	// is out of their reach, a folder beside it.
+	// scratch is where sessions have their folders where there is no mount namespace: dir, or where
+	// dir is out of their reach, a folder beside it.
 	scratch string
 	// concealed counts the calls of Conceal, so that a session that starts meanwhile notices them.
 	concealed atomic.Int64
@@ -164,8 +164,8 @@ func (r *Runtime) probeUsers(s setup, lacks map[Feature]string) (map[Feature]str
 	return nil, err
 }
 
-// probeAll tries namespaces, without and with a user namespace. It returns what these sessions lack;
-// nil where there are none, which lacks tells then.
+// probeAll tries namespaces, without and with a user namespace. It returns what these sessions
+// lack; nil where there are none, which lacks tells then.
 func (r *Runtime) probeAll(most Capabilities, lacks map[Feature]string) map[Feature]string {
 	if !most.Namespaces {
 		lacks[Namespaces] = "they were not asked for"
@@ -253,9 +253,10 @@ func (r *Runtime) probe(s setup) (lacks map[Feature]string, err error) {
 // Capabilities says what sessions get on this host.
 func (r *Runtime) Capabilities() Capabilities { return r.caps }
 
-// Start starts the session's command. The error is a [*session.Refusal] where the person, or whoever
-// set up the app, can do something about it. Stdout and Stderr of the process must be read to their
-// ends, or their descriptors stay open until the garbage collector finds them; Wait must be called.
+// Start starts the session's command. The error is a [*session.Refusal] where the person, or
+// whoever set up the app, can do something about it. Stdout and Stderr of the process must be read
+// to their ends, or their descriptors stay open until the garbage collector finds them; Wait must
+// be called.
 func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process, error) {
 	concealed := r.concealed.Load()
 	s, err := r.setupFor(spec)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountScratch mounts the folders that a session may write to. They are in memory, which is counted as
-// the session's, and gone with it.
+// mountScratch mounts the folders that a session may write to. They are in memory, which is counted
+// as the session's, and gone with it.
 func mountScratch(s *setup, a account) error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV
 	if err := mount(s, "tmpfs", "/tmp", flags, tmpfsOptions(s, 0o1777)); err != nil {
@@ -39,8 +39,8 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// mountRun mounts a scratch /run: the host's has the sockets by which its services are governed. The
-// names of the name servers are kept, which many hosts have there.
+// mountRun mounts a scratch /run: the host's has the sockets by which its services are governed.
+// The names of the name servers are kept, which many hosts have there.
 func mountRun(s *setup) error {
 	const nameServers = "/etc/resolv.conf"
 	file, err := filepath.EvalSymlinks(nameServers)
@@ -66,7 +66,8 @@ func mountRun(s *setup) error {
 // substituteHome is the home of a user who has none that could be used.
 const substituteHome = "/tmp/home"
 
-// homeFor is where the scratch home is to be mounted. It is made in a root folder that does not have it.
+// homeFor is where the scratch home is to be mounted. It is made in a root folder that does not
+// have it.
 func homeFor(s *setup, a account) string {
 	home := filepath.Clean(a.Home)
 	info, err := os.Stat(home)

@@ -11,8 +11,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// openTerminal opens a new PTY, from the ptmx device given, and sets it up as the client's terminal.
-// Both descriptors are blocking, close on exec, and the caller's; the terminal is the owner's.
+// openTerminal opens a new PTY, from the ptmx device given, and sets it up as the client's
+// terminal. Both descriptors are blocking, close on exec, and the caller's; the terminal is the
+// owner's.
 func openTerminal(ptmx string, t session.Terminal, owner account) (master, slave int, err error) {
 	master, err = unix.Open(ptmx, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -59,16 +60,17 @@ func openTerminal(ptmx string, t session.Terminal, owner account) (master, slave
 	return master, slave, nil
 }
 
-// winsize is the size as the kernel takes it: what is out of its range is as large or small as it can be.
+// winsize is the size as the kernel takes it: what is out of its range is as large or small as it
+// can be.
 func winsize(s session.Size) *unix.Winsize {
 	in := func(n int) uint16 { return uint16(min(max(n, 0), 0xffff)) }
 	return &unix.Winsize{Col: in(s.Width), Row: in(s.Height), Xpixel: in(s.PixelWidth), Ypixel: in(s.PixelHeight)}
 }
 
-// applyModes applies the encoded terminal modes of RFC 4254 §8 (and IUTF8 of RFC 8160): an opcode and
-// a 32-bit argument each, up to opcode 0 or the first one from 160 on, whose form is not known. What
-// Linux does not have (VDSUSP, VSTATUS, VFLUSH's old meaning, CS5 and 6) is passed over, and so are
-// the speeds, which mean nothing to a PTY.
+// applyModes applies the encoded terminal modes of RFC 4254 §8 (and IUTF8 of RFC 8160): an opcode
+// and a 32-bit argument each, up to opcode 0 or the first one from 160 on, whose form is not known.
+// What Linux does not have (VDSUSP, VSTATUS, VFLUSH's old meaning, CS5 and 6) is passed over, and
+// so are the speeds, which mean nothing to a PTY.
 func applyModes(tio *unix.Termios, modes []byte) {
 	for len(modes) >= 5 && modes[0] != 0 && modes[0] < 160 {
 		op, value := modes[0], binary.BigEndian.Uint32(modes[1:5])

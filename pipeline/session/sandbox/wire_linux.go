@@ -16,11 +16,12 @@ import (
 )
 
 // The gateway and a session's init speak gob over a pair of sockets: both are the same program, and
-// gob keeps a string's bytes as they are. Nothing of it is in an argument or in the environment, which
-// other processes could read.
+// gob keeps a string's bytes as they are. Nothing of it is in an argument or in the environment,
+// which other processes could read.
 //
-// Each message is for itself, behind its length: what gob keeps for a conversation is 30 KiB for each session, of which the gateway has
-// many, and between its start and its end a session says nothing.
+// Each message is for itself, behind its length: what gob keeps for a conversation is 30 KiB for
+// each session, of which the gateway has many, and between its start and its end a session says
+// nothing.
 
 // maxWire is more than any message has.
 const maxWire = 64 << 20
@@ -58,7 +59,8 @@ type setup struct {
 	Name          string
 	Namespaces    bool
 	UserNamespace bool
-	// OneUser: the session can be no other user than the gateway, since its user namespace has no other.
+	// OneUser: the session can be no other user than the gateway, since its user namespace has no
+	// other.
 	OneUser bool
 	// Features are those that the session must get. A probe tries all of them.
 	Features []Feature
@@ -72,8 +74,8 @@ type setup struct {
 	Root string
 	// Scratch is a folder for home and temporary files where there is no mount namespace.
 	Scratch string
-	// Gateway is the gateway's account, User the name or number of the session's; "" is for the gateway to
-	// choose.
+	// Gateway is the gateway's account, User the name or number of the session's; "" is for the
+	// gateway to choose.
 	Gateway account
 	User    string
 	// OwnUser is the number of a user and a group that the session has to itself, 0 for none. It is

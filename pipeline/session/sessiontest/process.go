@@ -78,7 +78,8 @@ func ExpectRefusal(t testing.TB, err error, parts ...string) {
 // nobody else sleeps.
 func Marker(n int) string { return fmt.Sprintf("%d", 8000000+os.Getpid()*10+n) }
 
-// Daemons is a command line that leaves processes behind in every way there is, and says "running" when they run.
+// Daemons is a command line that leaves processes behind in every way there is, and says "running"
+// when they run.
 func Daemons(mark string) string {
 	return strings.ReplaceAll(`
 		sleep MARK &

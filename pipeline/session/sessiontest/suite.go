@@ -260,9 +260,9 @@ func testOutputAfterWait(t *testing.T, k *kit) {
 	}
 }
 
-// testSlowReader: the client takes nothing for a while, or little, and the command ends meanwhile or waits. Nothing is lost that it has
-// written. What is lost where somebody gives up is the last pipe's content: one of these sizes is such that a
-// command has just been able to write all.
+// testSlowReader: the client takes nothing for a while, or little, and the command ends meanwhile
+// or waits. Nothing is lost that it has written. What is lost where somebody gives up is the last
+// pipe's content: one of these sizes is such that a command has just been able to write all.
 func testSlowReader(t *testing.T, k *kit) {
 	var sessions sync.WaitGroup
 	few := make(chan struct{}, 16)
@@ -377,7 +377,8 @@ func testLargeOutput(t *testing.T, k *kit) {
 	}
 }
 
-// testEverythingDies: processes that leave their parent, their session and their terminal, and ignore every signal that can be ignored.
+// testEverythingDies: processes that leave their parent, their session and their terminal, and
+// ignore every signal that can be ignored.
 func testEverythingDies(t *testing.T, k *kit) {
 	for i, make := range []func(string) session.Spec{k.line, k.terminal} {
 		mark := Marker(2 + i)

@@ -1,4 +1,5 @@
-// Package tracingtest is an OpenTelemetry collector for tests: it takes traces by OTLP over HTTP, in protobuf, as real ones do.
+// Package tracingtest is an OpenTelemetry collector for tests: it takes traces by OTLP over HTTP,
+// in protobuf, as real ones do.
 package tracingtest
 
 import (

@@ -1,14 +1,15 @@
-// Package dashboards has dashboards over the records in Elasticsearch: one for Kibana 8.11 or later, and one for
-// Grafana 10 or later with its Elasticsearch data source.
+// Package dashboards has dashboards over the records in Elasticsearch: one for Kibana 8.11 or
+// later, and one for Grafana 10 or later with its Elasticsearch data source.
 //
-// Both show the same: sessions over time, by person, app and stack; the commands that were asked for; failed exits;
-// expiries and kills; the bytes shown; gaps; and the lines themselves, to be searched. They count the records that
-// begin and end sessions, so a record that is in the data stream twice (see package elasticsearch) counts twice. Records of
-// drain tests are left out. All their queries are in the language of Lucene, and ask for fields as ttydrain's index
-// template maps them; nothing in them is computed by scripts.
+// Both show the same: sessions over time, by person, app and stack; the commands that were asked
+// for; failed exits; expiries and kills; the bytes shown; gaps; and the lines themselves, to be
+// searched. They count the records that begin and end sessions, so a record that is in the data
+// stream twice (see package elasticsearch) counts twice. Records of drain tests are left out. All
+// their queries are in the language of Lucene, and ask for fields as ttydrain's index template maps
+// them; nothing in them is computed by scripts.
 //
-// kibana.json is for reading, and for changing by hand: what Kibana keeps as JSON inside of strings is JSON there, and
-// [Kibana] makes the strings.
+// kibana.json is for reading, and for changing by hand: what Kibana keeps as JSON inside of strings
+// is JSON there, and [Kibana] makes the strings.
 package dashboards
 
 import (
@@ -31,8 +32,9 @@ const (
 	dataViewPattern = "title"
 )
 
-// Kibana is the dashboard as saved objects in NDJSON, for Kibana's import, with what it needs: a data view and
-// the saved searches. The data view is of the data streams of a pattern, such as "logs-ssh-*".
+// Kibana is the dashboard as saved objects in NDJSON, for Kibana's import, with what it needs: a
+// data view and the saved searches. The data view is of the data streams of a pattern, such as
+// "logs-ssh-*".
 func Kibana(pattern string) ([]byte, error) {
 	var objects []map[string]any
 	if err := json.Unmarshal(kibana, &objects); err != nil {
@@ -60,8 +62,9 @@ func Kibana(pattern string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// stringify makes strings of what Kibana has in strings: the attributes with names that end in JSON, at any depth. Those
-// inside of one of them come first, since a string in a string is escaped twice.
+// stringify makes strings of what Kibana has in strings: the attributes with names that end in
+// JSON, at any depth. Those inside of one of them come first, since a string in a string is escaped
+// twice.
 func stringify(attributes map[string]any) error {
 	for name, value := range attributes {
 		below, ok := value.(map[string]any)
@@ -91,6 +94,6 @@ func marshal(value any) ([]byte, error) {
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
 }
 
-// Grafana is the dashboard as JSON, for Grafana's import or its provisioning. It asks which Elasticsearch data source
-// to show; that one names the data streams.
+// Grafana is the dashboard as JSON, for Grafana's import or its provisioning. It asks which
+// Elasticsearch data source to show; that one names the data streams.
 func Grafana() []byte { return bytes.Clone(grafana) }

@@ -72,8 +72,8 @@ func (n *Node) request(ctx context.Context, method, path string, body []byte) (a
 	return answer{got.StatusCode, data}, err
 }
 
-// DataStream is a name for a data stream of this test alone. Where the node is not a throw-away one,
-// the data stream, and ttydrain's template for it, are deleted when the test ends.
+// DataStream is a name for a data stream of this test alone. Where the node is not a throw-away
+// one, the data stream, and ttydrain's template for it, are deleted when the test ends.
 func (n *Node) DataStream(t testing.TB) string {
 	t.Helper()
 	name := "logs-ttydrain-" + strings.ToLower(rand.Text()[:12])
@@ -90,8 +90,9 @@ func (n *Node) DataStream(t testing.TB) string {
 // configuration, which may do no more than a drain's credentials have to.
 //
 // It may create documents in that data stream (create_doc) and have the first of them create the
-// data stream (auto_configure; it is of no use once the data stream is there). It may neither read nor
-// see or change index templates: somebody else installs the template, before the first document.
+// data stream (auto_configure; it is of no use once the data stream is there). It may neither read
+// nor see or change index templates: somebody else installs the template, before the first
+// document.
 func (n *Node) APIKey(t testing.TB, dataStream string) string {
 	t.Helper()
 	return n.APIKeyWith(t, map[string]any{
@@ -126,9 +127,10 @@ func (n *Node) APIKeyWith(t testing.TB, role map[string]any) string {
 	return key.Encoded
 }
 
-// Search makes all that was written findable and returns the documents (_source) of an index or data
-// stream that match a query of the query language, for instance {"term": {"app": "web"}}; nil for all.
-// They are in the order of operation and sequence. One that does not exist has no documents.
+// Search makes all that was written findable and returns the documents (_source) of an index or
+// data stream that match a query of the query language, for instance {"term": {"app": "web"}}; nil
+// for all. They are in the order of operation and sequence. One that does not exist has no
+// documents.
 func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 	t.Helper()
 	path := "/" + url.PathEscape(index)
@@ -140,7 +142,8 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 	if query == nil {
 		query = map[string]any{"match_all": map[string]any{}}
 	}
-	// Pages of one point in time: between two pages of what goes on changing, a document can come to be in both.
+	// Pages of one point in time: between two pages of what goes on changing, a document can come to
+	// be in both.
 	const keepAlive = "10m" // a page can take long on a machine that is busy
 	var opened struct {
 		ID    string

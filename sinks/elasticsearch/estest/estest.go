@@ -53,7 +53,8 @@ func Start(t testing.TB, o Options) *Node {
 // Open is as [Start], for a program that is not a test: the node is the caller's, who stops it.
 func Open(o Options) (*Node, error) { return start(o) }
 
-// giveUp ends the test: for a node that this machine cannot run, by skipping it where that is allowed.
+// giveUp ends the test: for a node that this machine cannot run, by skipping it where that is
+// allowed.
 func giveUp(t testing.TB, err error) {
 	t.Helper()
 	missing, ok := err.(*missingError)

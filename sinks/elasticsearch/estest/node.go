@@ -125,7 +125,8 @@ func (n *Node) Restart() error {
 	return n.Revive()
 }
 
-// Kill ends the node at once, and keeps its data for Revive. It panics for a node that was not started here.
+// Kill ends the node at once, and keeps its data for Revive. It panics for a node that was not
+// started here.
 func (n *Node) Kill() {
 	if n.folder == "" {
 		panic("estest: the end of a node that was not started here")

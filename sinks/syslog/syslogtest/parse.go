@@ -31,7 +31,8 @@ var (
 )
 
 // Parse takes a message apart and is stricter than servers are: every rule of RFC 5424 §6 has to be
-// kept, the message has to be UTF-8 without a byte order mark, and no control character may be in it.
+// kept, the message has to be UTF-8 without a byte order mark, and no control character may be in
+// it.
 func Parse(raw []byte) (*Parsed, error) {
 	if !utf8.Valid(raw) {
 		return nil, errors.New("it is not UTF-8")

@@ -162,7 +162,8 @@ func (s *Server) Lines(t testing.TB, want int) []Message {
 	return slices.Clone(s.messages)
 }
 
-// readLines reads what the server has written since it was called last, and says how many messages there are in all.
+// readLines reads what the server has written since it was called last, and says how many messages
+// there are in all.
 func (s *Server) readLines(t testing.TB) int {
 	t.Helper()
 	s.mu.Lock()

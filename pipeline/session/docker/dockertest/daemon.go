@@ -33,10 +33,10 @@ type Daemon struct {
 	dockerd    *program
 }
 
-// Start gives the daemon of DOCKER_HOST or, where that is not set, starts one of its own: with files, sockets and
-// control groups of its own, and nothing of the host's network changed but the bridges of networks that tests make.
-// It ends with the test, as does all that runs on it. Where there is no daemon to start, the test is skipped, or fails with
-// TTYDRAIN_REQUIRE_SERVERS=1.
+// Start gives the daemon of DOCKER_HOST or, where that is not set, starts one of its own: with
+// files, sockets and control groups of its own, and nothing of the host's network changed but the
+// bridges of networks that tests make. It ends with the test, as does all that runs on it. Where
+// there is no daemon to start, the test is skipped, or fails with TTYDRAIN_REQUIRE_SERVERS=1.
 func Start(t testing.TB) *Daemon {
 	t.Helper()
 	if host := os.Getenv("DOCKER_HOST"); host != "" {
@@ -48,7 +48,8 @@ func Start(t testing.TB) *Daemon {
 	return StartOwn(t)
 }
 
-// StartOwn is [Start] for tests that stop or restart the daemon: it never takes that of DOCKER_HOST.
+// StartOwn is [Start] for tests that stop or restart the daemon: it never takes that of
+// DOCKER_HOST.
 func StartOwn(t testing.TB) *Daemon {
 	t.Helper()
 	for _, program := range []string{"dockerd", "containerd", "docker-init"} {

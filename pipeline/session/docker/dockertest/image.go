@@ -14,9 +14,9 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// Image is the image that is on every [Daemon]: a bash and the usual small programs of this host, with the users root and
-// app (1000:1000, whose home is /srv/app). It has an entry point that no session may run: it says "entrypoint" and
-// ends with 99.
+// Image is the image that is on every [Daemon]: a bash and the usual small programs of this host,
+// with the users root and app (1000:1000, whose home is /srv/app). It has an entry point that no
+// session may run: it says "entrypoint" and ends with 99.
 const Image = "ttydrain-test:1"
 
 // programs are what is in the image, where this host has it.
@@ -38,8 +38,9 @@ func (d *Daemon) importImage(t testing.TB) {
 	}, `ENTRYPOINT ["/entrypoint"]`, `CMD ["no-such-command"]`, "ENV FROM_IMAGE=image", "LABEL image=test", "VOLUME /srv/app/data")
 }
 
-// Import makes an image of this host's own files, since none can be pulled from a registry where there is no network: of the
-// programs that are in [Image] too, and of what add adds. changes are instructions of a Dockerfile.
+// Import makes an image of this host's own files, since none can be pulled from a registry where
+// there is no network: of the programs that are in [Image] too, and of what add adds. changes are
+// instructions of a Dockerfile.
 func (d *Daemon) Import(t testing.TB, name string, add func(*Files), changes ...string) {
 	t.Helper()
 	var archive bytes.Buffer
@@ -69,7 +70,8 @@ func (d *Daemon) Import(t testing.TB, name string, add func(*Files), changes ...
 	}
 }
 
-// Files are those of an image, each of which is written once. Names begin without a slash; folders on the way to them are made.
+// Files are those of an image, each of which is written once. Names begin without a slash; folders
+// on the way to them are made.
 type Files struct {
 	w    *tar.Writer
 	seen map[string]bool
@@ -106,8 +108,8 @@ func (f *Files) entry(t testing.TB, h *tar.Header, data []byte) {
 	}
 }
 
-// Program adds a program of this host in /bin, by its name. Where the host lacks it, the test is skipped, or fails with
-// TTYDRAIN_REQUIRE_SERVERS=1.
+// Program adds a program of this host in /bin, by its name. Where the host lacks it, the test is
+// skipped, or fails with TTYDRAIN_REQUIRE_SERVERS=1.
 func (f *Files) Program(t testing.TB, name string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -120,7 +122,8 @@ func (f *Files) Program(t testing.TB, name string) {
 // libraries finds the paths in what ldd(1) prints.
 var libraries = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+) \(`)
 
-// Binary adds a program or library of this host's, at path, under a name, with the libraries that it is linked to.
+// Binary adds a program or library of this host's, at path, under a name, with the libraries that
+// it is linked to.
 func (f *Files) Binary(t testing.TB, name, path string) {
 	t.Helper()
 	f.Copy(t, name, path)

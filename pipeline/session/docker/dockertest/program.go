@@ -23,7 +23,8 @@ func startProgram(t testing.TB, name string, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.Command(name, args...), over: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
-	// The kernel sends this signal when the *thread* ends that started the child, which therefore waits for it.
+	// The kernel sends this signal when the *thread* ends that started the child, which therefore
+	// waits for it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGTERM}
 	started := make(chan error, 1)
 	go func() { // ends with the server, which the test's cleanup ends

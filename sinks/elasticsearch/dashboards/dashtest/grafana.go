@@ -86,7 +86,8 @@ var grafanaOptions = map[string]func() any{
 	"table": func() any { return new(struct{ ShowHeader bool }) },
 }
 
-// Grafana reads a dashboard. values are what is chosen in its lists, by the name of the variable; "*" where there is none.
+// Grafana reads a dashboard. values are what is chosen in its lists, by the name of the variable;
+// "*" where there is none.
 func Grafana(data []byte, shown Range, values map[string]string) ([]Panel, error) {
 	var d struct {
 		UID, Title, Description, Timezone, Refresh string
@@ -226,7 +227,8 @@ func (p *grafanaPanel) panel(target *grafanaTarget, shown Range) (*Panel, error)
 		aggs[id] = m
 	}
 	if p.Type == "stat" {
-		// Of each time the number, to be added up, or the rows, to be counted: as many as there are different values.
+		// Of each time the number, to be added up, or the rows, to be counted: as many as there are
+		// different values.
 		var options struct{ ReduceOptions struct{ Calcs []string } }
 		err := json.Unmarshal(p.Options, &options)
 		calcs := options.ReduceOptions.Calcs

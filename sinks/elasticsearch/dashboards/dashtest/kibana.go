@@ -339,7 +339,8 @@ const (
 	lensReference = "indexpattern-datasource-layer-" + lensLayerName
 )
 
-// lens makes the request as Lens does: the buckets inside of each other in the order of the columns, and the metrics innermost.
+// lens makes the request as Lens does: the buckets inside of each other in the order of the
+// columns, and the metrics innermost.
 func (r *kibanaReader) lens(l *kibanaLens, panel *Panel) error {
 	if err := r.query(panel, l.State.Query); err != nil {
 		return err

@@ -1,10 +1,10 @@
-// Package dashtest reads the dashboards for tests: it makes of each panel the request that Kibana or Grafana sends to
-// Elasticsearch for it, and of the answer the rows that the panel shows.
+// Package dashtest reads the dashboards for tests: it makes of each panel the request that Kibana
+// or Grafana sends to Elasticsearch for it, and of the answer the rows that the panel shows.
 //
-// Neither program is part of it. What they make of a panel is written down here, as far as the dashboards use it: of Kibana's
-// Lens (formBased layers, saved searches, options lists, queries in the language of Lucene), and of Grafana's Elasticsearch
-// data source (package elasticsearch of its backend). Whatever else is in a dashboard is an error, and so is a
-// misspelt or unknown setting.
+// Neither program is part of it. What they make of a panel is written down here, as far as the
+// dashboards use it: of Kibana's Lens (formBased layers, saved searches, options lists, queries in
+// the language of Lucene), and of Grafana's Elasticsearch data source (package elasticsearch of its
+// backend). Whatever else is in a dashboard is an error, and so is a misspelt or unknown setting.
 package dashtest
 
 import (
@@ -27,7 +27,8 @@ type Panel struct {
 	Index string
 	// Body is the search request.
 	Body map[string]any
-	// Fields are those that it looks at as a whole, by their values: to group, add, sort or choose by them.
+	// Fields are those that it looks at as a whole, by their values: to group, add, sort or choose by
+	// them.
 	Fields []string
 	// Shown are those that it only looks for words in, or shows.
 	Shown []string
@@ -52,8 +53,8 @@ const (
 	interval = "30s"
 )
 
-// Rows are what a panel shows, in any order: keys and numbers, or the columns of records, with " | " between.
-// Numbers over time are added up.
+// Rows are what a panel shows, in any order: keys and numbers, or the columns of records, with " |
+// " between. Numbers over time are added up.
 func (p *Panel) Rows(answer []byte) ([]string, error) {
 	var got struct {
 		TimedOut bool                 `json:"timed_out"`
