@@ -45,17 +45,17 @@ func run(ctx context.Context) error {
 	s.growthSettings.flags()
 	only := flag.String("only", "", "`NAMES` of what to measure, whole or up to a slash, separated by commas: https, https/ndjson, syslog, elasticsearch, limit, rsyslog, ssh, …, or compare/https/ndjson for all that is compared")
 	jsonFile := flag.String("json", "", "`FILE` for everything that was measured, as JSON")
-	write := flag.Bool("write", false, "put the table into README.md and bench/README.md, between their markers, and the plots into bench/plots")
+	write := flag.Bool("write", false, "put the tables into README.md and ../README.md, between their markers, and the plots into plots")
 	plots := flag.String("plots", "", "`FOLDER` for the plots")
 	availability := flag.Bool("availability", false, "attack a server in each way that is known while ten users work, instead of measuring; -only names attacks")
 	flag.DurationVar(&s.attack, "attack", 30*time.Second, "for how `LONG` each attack of -availability lasts")
-	again := flag.Bool("record", false, "make the recordings that everything is measured with again, in bench/recordings, and measure nothing")
+	again := flag.Bool("record", false, "make the recordings that everything is measured with again, in recordings, and measure nothing")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is not expected: everything is a flag, see -help", flag.Arg(0))
 	}
 	if *again {
-		return record(filepath.Join("bench", "recordings"))
+		return record("recordings")
 	}
 	if s.profiles != "" {
 		if err := os.MkdirAll(s.profiles, 0o755); err != nil {
@@ -89,7 +89,7 @@ func run(ctx context.Context) error {
 		}
 	}
 	if *write {
-		*plots = filepath.Join("bench", "plots")
+		*plots = "plots"
 	}
 	var drawn map[string]*plot.Plot
 	if *plots != "" {
@@ -103,10 +103,10 @@ func run(ctx context.Context) error {
 	if !*write {
 		return nil
 	}
-	if err := writeTables(r.markdown()+images("bench/plots", drawn), "README.md"); err != nil {
+	if err := writeTables(r.markdown()+images("bench/plots", drawn), filepath.Join("..", "README.md")); err != nil {
 		return err
 	}
-	return writeTables(r.markdown()+images("plots", drawn), filepath.Join("bench", "README.md"))
+	return writeTables(r.markdown()+images("plots", drawn), "README.md")
 }
 
 // benchmark measures what is chosen in a folder of its own.

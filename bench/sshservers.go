@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -106,7 +107,13 @@ func (s *settings) binary(ctx context.Context) (string, error) {
 	}
 	binary := filepath.Join(s.dir, "ttydrain")
 	if _, err := os.Stat(binary); err != nil {
-		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/ttydrain/ttydrain/cmd/ttydrain")
+		// In the folder of ttydrain's own module, so that it has the dependencies that it is shipped with.
+		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/ttydrain/ttydrain").Output()
+		if err != nil {
+			return "", fmt.Errorf("find the source of ttydrain (run the benchmark in its folder, or set -ttydrain): %w", err)
+		}
+		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/ttydrain")
+		build.Dir = strings.TrimSpace(string(root))
 		if out, err := build.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("build ttydrain: %w\n%s", err, out)
 		}
