@@ -34,7 +34,7 @@ func (g *rig) begin() {
 	g.start()
 	for _, d := range g.drains {
 		eventually(g.t, "the drain "+d.Name+" has begun", func() bool {
-			p, _, err := g.bus.Progress(g.t.Context(), leaseOf(d.Name, 0))
+			p, _, err := g.bus.Progress(g.t.Context(), LeaseName(d.Name, 0))
 			return err == nil && !p.Safe.IsZero()
 		})
 	}

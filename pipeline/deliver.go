@@ -9,52 +9,100 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/pipeline/tracing"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A delivery is a batch on its way to the drain. It is for one goroutine; several can be in flight.
+// errRetentionDeadline is the cause with which delivery stops when segments have to be abandoned,
+// since the stream is about to remove them.
+var errRetentionDeadline = errors.New("the retention deadline of undelivered records has passed")
+
+// A goneError is returned when the drain reports that it is gone.
+type goneError struct{ item sinks.Item }
+
+func (e *goneError) Error() string { return "the drain is gone: " + e.item.Reason }
+
+// A deliverer writes batches to the sink of one worker, and retries. It is safe for concurrent use:
+// several batches can be in flight, but only one of them probes a drain that fails.
+type deliverer struct {
+	target     *target
+	sink       sinks.Sink
+	quota      *quota
+	status     *status
+	probeToken chan struct{} // has a token for the delivery that probes a failing drain
+	// fast and slow are the waits between retries. The holder of probeToken uses them.
+	fast, slow *backoff.ExponentialBackOff
+}
+
+func newDeliverer(t *target, sink sinks.Sink, q *quota, s *status) *deliverer {
+	return &deliverer{
+		target: t, sink: sink, quota: q, status: s, probeToken: newTokens(1),
+		fast: newBackOff(minRetry, maxRetry), slow: newBackOff(minSlowRetry, maxSlowRetry),
+	}
+}
+
+func newBackOff(first, longest time.Duration) *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(first), backoff.WithMaxInterval(longest),
+		backoff.WithRandomizationFactor(0.5), backoff.WithMaxElapsedTime(0))
+}
+
+// Deliver writes a batch until every entry of it is delivered or a dead letter. Otherwise it
+// returns the entries of which that is unknown, in their order, and the error: the cause of ctx,
+// that of the bus, a [*goneError], or errRetentionDeadline after an attempt that failed at or after
+// the deadline, which may be zero.
+func (d *deliverer) Deliver(ctx context.Context, batch []sinks.Entry, deadline time.Time) (left []sinks.Entry, err error) {
+	return d.newDelivery(deadline).run(ctx, batch)
+}
+
+// Settle has the sink redeliver entries that it has found to be lost after it had reported them as
+// delivered, until the drain has them or ctx is done.
+func (d *deliverer) Settle(ctx context.Context) { d.newDelivery(time.Time{}).settle(ctx) }
+
+func (d *deliverer) newDelivery(deadline time.Time) *delivery {
+	return &delivery{to: d, deadline: deadline}
+}
+
+// A delivery is the attempts to deliver one batch. It is for one goroutine.
 type delivery struct {
-	*worker
-	span *tracing.Span // nil for none
-	due  time.Time     // when the first of the batch is to be given up; zero: there is no hurry
-	has  bool          // the turn to try a drain that fails
+	to       *deliverer
+	span     *tracing.Span // nil for none
+	deadline time.Time     // retention deadline of the first entry; zero: none
+	probing  bool          // holds the probe token
 	// park is called with true before the delivery waits for a drain that refuses a record, so that
-	// other operations' batches are written meanwhile, and with false afterwards. Nil where there
-	// are no others.
+	// batches of other operations are written meanwhile, and with false afterwards. Nil if there are
+	// no others.
 	park func(ctx context.Context, parked bool)
 
 	suspicion suspicion
-	seen      uint64 // how many writes the drain had accepted when the last one began
+	accepted  uint64 // writes that the drain had accepted when the last one began
 }
 
-// deliver writes a batch until every entry of it is at the drain, or a dead letter. Otherwise left
-// are the entries of which that is not known, in their order, and the error is that of ctx, or of
-// the bus, or errOverdue where a try failed that was made when it was due, or later. end follows.
-func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sinks.Entry, err error) {
+// run is [deliverer.Deliver].
+func (d *delivery) run(ctx context.Context, batch []sinks.Entry) (left []sinks.Entry, err error) {
+	defer d.releaseProbe()
 	left = batch
-	d.await(ctx)
-	if d.has { // the drain fails, so that one record finds out as much as many
+	d.awaitProbe(ctx)
+	if d.probing { // one record finds out as much as many
 		d.suspicion.part = 1
 	}
+	pace, proof := d.to.quota.pace, d.to.quota.proof
 	for len(left) > 0 {
-		d.await(ctx)
+		d.awaitProbe(ctx)
 		if ctx.Err() != nil {
 			return left, context.Cause(ctx)
 		}
-		overdue := !d.due.IsZero() && !time.Now().Before(d.due)
-		n := d.suspicion.size(d.share.pace.fit(left))
+		overdue := !d.deadline.IsZero() && !time.Now().Before(d.deadline)
+		n := d.suspicion.size(pace.fit(left))
 		began := time.Now()
-		d.seen, _ = d.share.proof.get()
+		d.accepted, _ = proof.get()
 		err := d.write(ctx, left[:n])
 		if err == nil {
-			d.share.pace.accepted(weighAll(left[:n]), time.Since(began), time.Now())
+			pace.accepted(weighAll(left[:n]), time.Since(began), time.Now())
 			d.succeeded(n)
 			if tooLarge := d.suspicion.passed(n); tooLarge > 0 {
-				d.share.pace.tooLarge(tooLarge, time.Now())
+				pace.tooLarge(tooLarge, time.Now())
 			}
 			left = left[n:]
 			continue
@@ -63,12 +111,12 @@ func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sin
 		missing := undelivered(left[:n], failed)
 		confirmed := n - len(missing)
 		if confirmed > 0 {
-			d.count(confirmed)
-			d.share.proof.accepted(time.Now(), true)
+			d.to.status.addDelivered(confirmed)
+			proof.accepted(time.Now(), true)
 			d.suspicion.passed(confirmed)
 		}
 		if ctx.Err() == nil && timedOut(failed) {
-			d.share.pace.timedOut(weighAll(left[:n]), weighAll(left[:n])-weighAll(missing))
+			pace.timedOut(weighAll(left[:n]), weighAll(left[:n])-weighAll(missing))
 		}
 		if confirmed > 0 {
 			left = slices.Concat(missing, left[n:])
@@ -76,24 +124,25 @@ func (d *delivery) deliver(ctx context.Context, batch []sinks.Entry) (left []sin
 		if ctx.Err() != nil {
 			return left, context.Cause(ctx)
 		}
-		if left, err = d.react(ctx, left, confirmed, len(missing), failed, overdue); err != nil {
+		if left, err = d.handleFailure(ctx, left, confirmed, len(missing), failed, overdue); err != nil {
 			return left, err
 		}
 	}
 	return nil, nil
 }
 
-// settle has the sink deliver again what it has found out to be lost, until the drain has it.
+// settle is [deliverer.Settle].
 func (d *delivery) settle(ctx context.Context) {
+	defer d.releaseProbe()
 	for lost := false; ; lost = true {
-		d.await(ctx)
+		d.awaitProbe(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		err := d.sink.Write(ctx, nil)
+		err := d.to.sink.Write(ctx, nil)
 		switch {
 		case err == nil && lost:
-			d.works()
+			d.recovered()
 			return
 		case err == nil, ctx.Err() != nil:
 			return
@@ -101,136 +150,118 @@ func (d *delivery) settle(ctx context.Context) {
 		failed := sinks.AsError(err)
 		if failed.Verdict == sinks.Misconfigured {
 			d.misconfigured(failed.Reason, failed.Status, err)
-			d.failed(ctx, err, d.slow, failed.RetryAfter, maxWait)
+			d.backOff(ctx, err, d.to.slow, failed.RetryAfter, maxWait)
 			continue
 		}
-		d.state.fail(schema.DrainRetrying, err)
-		d.failed(ctx, err, d.fast, failed.RetryAfter, maxWait)
+		d.to.status.fail(schema.DrainRetrying, err)
+		d.backOff(ctx, err, d.to.fast, failed.RetryAfter, maxWait)
 	}
 }
 
-// timedOut reports whether the drain did not confirm entries in time.
-func timedOut(e *sinks.Error) bool {
-	return e.TimedOut > 0 || e.Status == 0 && errors.Is(e, context.DeadlineExceeded)
-}
-
-// react does what a failed write leads to, of which the drain confirmed some entries. left begins
-// with those n that it did not.
-func (d *delivery) react(ctx context.Context, left []sinks.Entry, confirmed, n int, failed *sinks.Error, overdue bool) ([]sinks.Entry, error) {
-	item := worst(failed)
-	act := acknowledge(failed, item)
+// handleFailure takes the action for a failed write, of which the drain acknowledged some entries.
+// left begins with the n entries that it did not.
+func (d *delivery) handleFailure(ctx context.Context, left []sinks.Entry, confirmed, n int, failed *sinks.Error, overdue bool) ([]sinks.Entry, error) {
+	item := decisive(failed)
+	act := actionFor(failed, item)
 	if act != actIsolate && act != actStop && overdue {
-		d.state.fail(stateOf(act), failed)
-		return left, errOverdue
+		d.to.status.fail(act.state(), failed)
+		return left, errRetentionDeadline
 	}
 	switch act {
 	case actStop:
-		d.state.fail(schema.DrainGone, failed)
-		return left, d.gone(ctx, item)
+		d.to.status.fail(schema.DrainGone, failed)
+		d.to.status.failing.Store(true)
+		return left, &goneError{item}
 	case actRetrySlow:
 		d.misconfigured(item.Reason, item.Status, failed)
-		d.failed(ctx, failed, d.slow, failed.RetryAfter, maxWait)
+		d.backOff(ctx, failed, d.to.slow, failed.RetryAfter, maxWait)
 	case actRetry, actSuspect:
-		if timedOut(failed) && confirmed > 0 { // a slow drain took a part: the rest follows at its pace
-			d.works()
+		if timedOut(failed) && confirmed > 0 { // a slow drain accepted a part: the rest follows at its pace
+			d.recovered()
 			break
 		}
-		d.state.fail(schema.DrainRetrying, failed)
+		d.to.status.fail(schema.DrainRetrying, failed)
 		atMost := maxWait
 		if act == actSuspect {
-			alone := d.suspicion.fail(left[:refused(failed, n)], d.seen, timedOut(failed))
+			alone := d.suspicion.fail(left[:refused(failed, n)], d.accepted, timedOut(failed))
 			switch {
 			case d.suspicion.times <= suspectAfter:
 			case alone:
-				return d.alone(ctx, left, item, failed, overdue)
+				return d.refusedAlone(ctx, left, item, failed, overdue)
 			default:
 				atMost = partsWait
 			}
 		}
-		d.failed(ctx, failed, d.fast, failed.RetryAfter, atMost)
+		d.backOff(ctx, failed, d.to.fast, failed.RetryAfter, atMost)
 	case actIsolate:
-		if d.suspicion.fail(left[:refused(failed, n)], d.seen, true) {
-			return d.alone(ctx, left, item, failed, overdue)
+		if d.suspicion.fail(left[:refused(failed, n)], d.accepted, true) {
+			return d.refusedAlone(ctx, left, item, failed, overdue)
 		}
-		d.series.retries.Inc()
+		d.to.target.series.retries.Inc()
 	}
 	return left, causeOf(ctx)
 }
 
-// stateOf is the state of a drain while an action waits.
-func stateOf(act action) string {
-	if act == actRetrySlow || act == actIsolate {
-		return schema.DrainMisconfigured
+// causeOf returns why ctx is done, or nil before that.
+func causeOf(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return schema.DrainRetrying
+	return nil
 }
 
 // misconfigured reports that the drain refuses everything.
 func (d *delivery) misconfigured(reason string, status int, err error) {
-	d.log.Error("the drain refuses everything until its settings are changed", "reason", reason, "status", status)
-	d.state.fail(schema.DrainMisconfigured, err)
+	d.to.target.log.Error("the drain refuses all records: its settings have to be changed", "reason", reason, "status", status)
+	d.to.status.fail(schema.DrainMisconfigured, err)
 }
 
-// refused returns how many of n entries, from the first that was not delivered on, hold all those
-// that a failed write refused; those behind them were not sent.
-func refused(e *sinks.Error, n int) int {
-	if len(e.Items) == 0 {
-		if e.TimedOut > 0 {
-			return min(n, e.TimedOut)
-		}
-		return n
-	}
-	last := 0
-	for i, item := range e.Items {
-		if !item.Unsent {
-			last = i + 1
-		}
-	}
-	return max(1, last)
-}
-
-// await waits for the turn to try the drain, if that fails: one delivery at a time does so. It ends
-// when that one has got through, and when the batch is due, too.
-func (d *delivery) await(ctx context.Context) {
-	if d.has || !d.failing.Load() {
+// awaitProbe blocks while another delivery probes a failing drain. It returns when the drain has
+// recovered, when this delivery has the probe token, at the deadline, or when ctx is done.
+func (d *delivery) awaitProbe(ctx context.Context) {
+	failing := &d.to.status.failing
+	if d.probing || !failing.Load() {
 		return
 	}
-	var due <-chan time.Time
-	if !d.due.IsZero() {
-		timer := time.NewTimer(time.Until(d.due))
+	var deadline <-chan time.Time
+	if !d.deadline.IsZero() {
+		timer := time.NewTimer(time.Until(d.deadline))
 		defer timer.Stop()
-		due = timer.C
+		deadline = timer.C
 	}
 	select {
-	case <-d.turn:
-		if d.has = true; !d.failing.Load() {
-			d.end()
+	case <-d.to.probeToken:
+		if d.probing = true; !failing.Load() {
+			d.releaseProbe()
 		}
-	case <-due:
+	case <-deadline:
 	case <-ctx.Done():
 	}
 }
 
-// end gives the turn back.
-func (d *delivery) end() {
-	if d.has {
-		d.has = false
-		d.turn <- struct{}{}
+// releaseProbe returns the probe token, if this delivery has it.
+func (d *delivery) releaseProbe() {
+	if d.probing {
+		d.probing = false
+		d.to.probeToken <- struct{}{}
 	}
 }
 
-// write writes a batch once. One that hangs is given up while there is still time to say what is
-// missing.
+// write writes a batch once. A write that hangs is aborted while there is still time to record the
+// loss.
 func (d *delivery) write(ctx context.Context, batch []sinks.Entry) error {
-	if !d.due.IsZero() {
+	t := d.to.target
+	if !d.deadline.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, d.keep.abortAfter(d.due), errOverdue)
+		ctx, cancel = context.WithDeadlineCause(ctx, t.retention.abortAt(d.deadline), errRetentionDeadline)
 		defer cancel()
 	}
-	defer d.takeProcessor(ctx)()
-	defer measure.Since(d.series.write, time.Now())
-	ctx, try := d.span.Try(httptrace.WithClientTrace(ctx, d.series.hooks))
-	err := d.sink.Write(ctx, batch)
+	if d.to.status.farBehind() {
+		defer d.to.quota.acquireProcessor(ctx)()
+	}
+	defer measure.Since(t.series.write, time.Now())
+	ctx, try := d.span.Try(httptrace.WithClientTrace(ctx, t.series.hooks))
+	err := d.to.sink.Write(ctx, batch)
 	if err != nil {
 		try.End(sinks.AsError(err).Verdict.String())
 		return err
@@ -239,112 +270,58 @@ func (d *delivery) write(ctx context.Context, batch []sinks.Entry) error {
 	return nil
 }
 
-// undelivered gives the entries of a batch that are not at the drain, in their order.
-func undelivered(batch []sinks.Entry, e *sinks.Error) []sinks.Entry {
-	if len(e.Items) == 0 {
-		return batch
-	}
-	left := make([]sinks.Entry, len(e.Items))
-	for i, item := range e.Items {
-		left[i] = batch[item.Index]
-	}
-	return left
-}
-
-// worst gives the item that decides what is done with all that is left. Entries stay in order, so a
-// refused one comes before all others: once it is out of the way, the rest is written again and
-// gets its own verdict.
-func worst(e *sinks.Error) sinks.Item {
-	first := sinks.Item{Verdict: e.Verdict, Status: e.Status, Reason: e.Error()}
-	rank := [...]int{sinks.Retry: 1, sinks.Gone: 2, sinks.Misconfigured: 2, sinks.TooLarge: 3, sinks.Rejected: 3}
-	for i, item := range e.Items {
-		if i == 0 || rank[item.Verdict] > rank[first.Verdict] {
-			first = item
-		}
-	}
-	return first
-}
-
+// succeeded notes that the drain acknowledged n records.
 func (d *delivery) succeeded(n int) {
-	d.count(n)
-	d.share.proof.accepted(time.Now(), true)
-	d.works()
+	d.to.status.addDelivered(n)
+	d.to.quota.proof.accepted(time.Now(), true)
+	d.recovered()
 }
 
-// works notes that the drain accepts records.
-func (d *delivery) works() {
-	d.state.recover()
-	if d.failing.Swap(false) {
-		d.log.Info("the drain takes records again")
+// recovered notes that the drain accepts records.
+func (d *delivery) recovered() {
+	d.to.status.recover()
+	if d.to.status.failing.Swap(false) {
+		d.to.target.log.Info("the drain has recovered")
 	}
-	d.end()
+	d.releaseProbe()
 }
 
-// count counts records that the drain has.
-func (w *worker) count(n int) {
-	w.series.delivered.Add(float64(n))
-	w.state.confirmed.Add(uint64(n))
-}
-
-// failed waits before the next try, but not for longer than until it is due.
-func (d *delivery) failed(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast, atMost time.Duration) {
+// backOff waits before the next attempt, but not beyond the deadline.
+func (d *delivery) backOff(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast, atMost time.Duration) {
 	if wait, ok := d.nextWait(ctx, err, waits, atLeast, atMost); ok {
-		d.state.waits(d, time.Now().Add(wait))
-		d.wait(ctx, wait)
-		d.state.waits(d, time.Time{})
+		defer d.to.status.retryAt(time.Now().Add(wait))()
+		sleep(ctx, wait)
 	}
 }
 
-// maxWait is more than any wait between two tries.
-const maxWait = 2 * sinks.MaxRetryAfter
-
-// nextWait takes the turn to try a drain that fails, and returns how long to wait before that: as
-// waits has it, but no longer than atMost, and not less than atLeast, which is what the drain asked
-// for. ok is false where it is not this delivery's turn.
+// nextWait takes the probe token and returns how long to wait before the next attempt: the next of
+// waits, but no longer than atMost, and no less than atLeast, which is what the drain asked for. ok
+// is false if this delivery did not get the token.
 func (d *delivery) nextWait(ctx context.Context, err error, waits *backoff.ExponentialBackOff, atLeast, atMost time.Duration) (wait time.Duration, ok bool) {
-	first := !d.failing.Swap(true)
-	d.series.retries.Inc()
-	d.await(ctx)
-	if !d.has {
+	first := !d.to.status.failing.Swap(true)
+	d.to.target.series.retries.Inc()
+	d.awaitProbe(ctx)
+	if !d.probing {
 		return 0, false
 	}
 	if first {
-		d.fast.Reset()
-		d.slow.Reset()
+		d.to.fast.Reset()
+		d.to.slow.Reset()
 	}
 	wait = max(min(waits.NextBackOff(), atMost), min(atLeast, sinks.MaxRetryAfter))
-	d.log.Warn("the drain did not take a batch, which is written again", "error", err, "wait", wait)
-	if !d.due.IsZero() {
-		wait = min(wait, max(0, time.Until(d.due)))
+	d.to.target.log.Warn("a write to the drain failed and will be retried", "error", err, "wait", wait)
+	if !d.deadline.IsZero() {
+		wait = min(wait, max(0, time.Until(d.deadline)))
 	}
 	return wait, true
 }
 
-// deadLetter keeps a record that the drain will never take.
-func (w *worker) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) error {
-	w.log.Error("the drain will never take a record, which is now a dead letter", "operation", e.Operation.ID,
-		"sequence", e.Record.Sequence, "reason", why.Reason, "status", why.Status)
-	letter, err := schema.NewDeadLetter(w.drain.Name, why.Reason, why.Status, time.Now(), e.Operation, e.Record)
-	if err != nil {
-		return err
+// sleep waits for a time, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-	// Without room for it the delivery waits here: part of the batch that it is of is delivered.
-	waits := newBackOff(retryFirst, retryMost)
-	for err = w.bus.PublishDeadLetter(ctx, letter); errors.Is(err, bus.ErrFull); err = w.bus.PublishDeadLetter(ctx, letter) {
-		w.state.fail(schema.DrainRetrying, err)
-		wait := waits.NextBackOff()
-		w.log.Error("a dead letter can't be kept, and the drain waits: discard others, or make room", "error", err, "wait", wait)
-		w.wait(ctx, wait)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	w.series.deadLettered.Inc()
-	w.share.proof.gaveUp()
-	w.state.note("a record became a dead letter: " + why.Reason)
-	w.state.recover()
-	return nil
 }

@@ -30,9 +30,9 @@
 //     people saw last is delivered too; what does not make it in time stays in the streams.
 //
 //   - A drain is dead, paused or gone for so long that the stream will remove what it does not have: its worker gives
-//     that up a margin before (keeping.go), after a last try. It reads those segments once more and writes the missing
+//     that up a margin before (retention.go), after a last try. It reads those segments once more and writes the missing
 //     records of each operation to a note, as pending gaps. The write that then moves the position commits them, so that
-//     a worker that stops before it leaves gaps that do not count (abandon.go). Notes are saved and deleted by the revision
+//     a worker that stops before it leaves gaps that do not count (gapnote.go). Notes are saved and deleted by the revision
 //     that was read: a worker whose lease is over cannot change those of its successor. When the drain takes records again,
 //     it first gets the gap records, at least once: each before all later records of its operation. Records that the drain
 //     acknowledged are in no gap, unless the batch was never delivered as a whole and the worker's process died meanwhile.
@@ -45,11 +45,11 @@
 //
 // A new drain begins with what the stream has, and has no gaps. The filters by which a drain reads
 // stand beside its position: where they are others, the position says nothing of what came behind
-// it (match.go).
+// it (position.go).
 //
 // # Acknowledgement
 //
-// One table, in acknowledge.go, says what a sink's answer leads to. A dead letter is kept once for
+// One table, in verdict.go, says what a sink's answer leads to. A dead letter is kept once for
 // each drain and record, for as long as the stream keeps it.
 //
 // No answer says by itself whether a drain refuses a record or everything (isolate.go). Entries
@@ -83,7 +83,7 @@
 //
 // A drain that is far behind would keep all processors busy, and then what is shown now would be
 // late at all others: its writes use as many processors at a time as there are, which leaves room
-// for what others wait for, and still is faster than anything is enriched (behind.go). On two
+// for what others wait for, and still is faster than anything is enriched (quota.go). On two
 // processors it catches up at 0.7 million lines a second in the place of 0.9, and the 99th
 // percentile of the others is 6 to 8 ms in the place of 20 to 30; it is 2 ms otherwise.
 //
@@ -93,5 +93,5 @@
 // through a bucket that the drain's workers watch, and how the drain stands comes back through
 // another: see [Operator]. A rewind is noted with the position that it led to, so that it is
 // followed once, whichever process has the lease. It moves the position forward past undelivered
-// records only where the operator says so, and then they become gaps (rewind.go).
+// records only where the operator says so, and then they become gaps (worker.go).
 package pipeline

@@ -141,35 +141,11 @@ func (e *Enricher) Drain(ctx context.Context) error {
 			}
 			return e.partitions[i].settled.Load()
 		}
-		if err := waitFor(ctx, e.o.Bus, schema.StreamTTY, []string{schema.FilterTTY(i)}, end, after); err != nil {
+		if err := e.o.Bus.WaitFor(ctx, schema.StreamTTY, []string{schema.FilterTTY(i)}, end, after); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// waitFor waits until a reader is past every message up to end that one of its filters matches.
-func waitFor(ctx context.Context, b *bus.Bus, stream string, filters []string, end uint64, after func() uint64) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		behind := false
-		for _, filter := range filters {
-			next, ok, err := b.Next(ctx, stream, filter, after())
-			if err != nil {
-				return err
-			}
-			behind = behind || ok && next <= end
-		}
-		if !behind {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // enriching is the enricher's work on one partition, from one start to the next. It is for one

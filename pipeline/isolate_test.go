@@ -215,7 +215,7 @@ func TestRefusalOfAllThatIsReal(t *testing.T) {
 	g.start()
 	defer func() { g.stop() }()
 	eventually(t, "the drain is misconfigured", func() bool { return o.stateOf(t, "siem").State == schema.DrainMisconfigured })
-	if n := len(letters(t, o, "siem")[s.op.ID]); n > lettersUnproven {
+	if n := len(letters(t, o, "siem")[s.op.ID]); n > maxLettersUnproven {
 		t.Errorf("%d dead letters", n)
 	}
 	r.set(func([]byte) int { return 200 })
@@ -306,7 +306,7 @@ func TestTooLargeByReset(t *testing.T) {
 	}
 	// From then on, requests stay below the size.
 	before := r.count()
-	retries := g.counted(g.r.workers[0].series.retries, "siem")
+	retries := g.counted(g.r.workers[0].target.series.retries, "siem")
 	next := g.converse("web")
 	for n := range 100 {
 		next.say(fmt.Sprintf("line %d %s", n, strings.Repeat("x", 400)))
@@ -314,7 +314,7 @@ func TestTooLargeByReset(t *testing.T) {
 	next.end()
 	eventually(t, "the next session is delivered", func() bool { return r.ended(next.op) })
 	r.mustHave(t, next.op, nil)
-	if n := g.counted(g.r.workers[0].series.retries, "siem") - retries; n > 0 {
+	if n := g.counted(g.r.workers[0].target.series.retries, "siem") - retries; n > 0 {
 		t.Errorf("%v failures of %d requests after the size was known", n, r.count()-before)
 	}
 }
@@ -336,7 +336,7 @@ func TestNextTry(t *testing.T) {
 		// Its clock is two hours ahead.
 		"minutes": {503, http.Header{"Date": {time.Now().Add(2 * time.Hour).UTC().Format(http.TimeFormat)},
 			"Retry-After": {time.Now().Add(2*time.Hour + 20*time.Minute).UTC().Format(http.TimeFormat)}}, 15 * time.Minute, 20 * time.Minute},
-		"no header": {503, nil, 0, 2 * retryMost},
+		"no header": {503, nil, 0, 2 * maxRetry},
 	}
 	for name, c := range wanted {
 		r := newReceiver(t, func([]byte) int { return c.status })

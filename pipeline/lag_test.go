@@ -43,7 +43,7 @@ func TestLag(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, w := range g.r.workers {
-				eventually(t, "the drain is paused", func() bool { return w.drain.Name != "paused" || w.resting.Load() })
+				eventually(t, "the drain is paused", func() bool { return w.target.drain.Name != "paused" || w.suspended.Load() })
 			}
 			started := time.Now()
 			// More segments than a worker has in hand.
@@ -92,11 +92,11 @@ func TestLag(t *testing.T) {
 			for _, d := range g.drains {
 				var records uint64
 				for partition := range partitions {
-					l, err := lagOf(t.Context(), g.bus, &d, partition, time.Now().Add(time.Minute))
-					if err != nil || l.atLeast || (l.records > 0) != (l.seconds(time.Now()) > 0) || (l.records > 0) != (l.segments > 0) && d.Name != "whole" {
+					l, err := d.Lag(t.Context(), g.bus, partition, time.Now().Add(time.Minute))
+					if err != nil || l.AtLeast || (l.Records > 0) != (l.Seconds(time.Now()) > 0) || (l.Records > 0) != (l.Segments > 0) && d.Name != "whole" {
 						t.Errorf("unattended, the drain %s is behind by %+v, %v", d.Name, l, err)
 					}
-					records += l.records
+					records += l.Records
 				}
 				if records != lags[d.Name] {
 					t.Errorf("unattended, the drain %s is %d records behind, want %d", d.Name, records, lags[d.Name])
@@ -134,7 +134,7 @@ func TestLagWithoutRoom(t *testing.T) {
 	}
 	first := record()
 	eventually(t, "the drain has it", func() bool { return full.last(first) == schema.EventEnd })
-	eventually(t, "its room is free", func() bool { w := g.r.workers[1]; return w.share.room.TryAcquire(w.share.bytes) })
+	eventually(t, "its room is free", func() bool { w := g.r.workers[1]; return w.deliverer.quota.memory.TryAcquire(w.deliverer.quota.bytes) })
 	want := uint64(0)
 	for range 3 {
 		want += uint64(whole.count(record()))
@@ -143,7 +143,7 @@ func TestLagWithoutRoom(t *testing.T) {
 			return d.LagRecords == want && !d.LagAtLeast && d.LagSeconds > 0
 		})
 	}
-	g.r.workers[1].share.room.Release(g.r.workers[1].share.bytes)
+	g.r.workers[1].deliverer.quota.memory.Release(g.r.workers[1].deliverer.quota.bytes)
 	eventually(t, "nothing is left", func() bool { d := o.stateOf(t, "full"); return d.LagRecords == 0 && d.LagSegments == 0 })
 }
 
@@ -162,11 +162,11 @@ func BenchmarkCountHeads(b *testing.B) {
 	filters := []string{schema.FilterLogs(0, "", "")}
 	b.ResetTimer()
 	for b.Loop() {
-		var t tally
-		if err := countHeads(b.Context(), g.bus, filters, 0, func(m bus.Message) bool { t.count(m); return true }); err != nil {
+		t := NewTally(false, 0)
+		if err := CountHeads(b.Context(), g.bus, filters, 0, func(m bus.Message) bool { t.Count(m); return true }); err != nil {
 			b.Fatal(err)
 		}
-		if l := t.lag(); l.records != 10*segments || l.segments != segments {
+		if l := t.Lag(); l.Records != 10*segments || l.Segments != segments {
 			b.Fatalf("counted %+v", l)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/pipeline/measure"
-	"github.com/ttydrain/ttydrain/schema"
 )
 
 // Metrics of the pipeline, for Prometheus. None has a label for a person, an operation or an app:
@@ -85,9 +84,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// drainStates are how a drain can stand, the worst last.
-var drainStates = []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured, schema.DrainUnread, schema.DrainPaused, schema.DrainGone}
-
 // The metrics of each drain, by name.
 const (
 	drainReceived     = "records_received_total"
@@ -97,7 +93,7 @@ const (
 	drainDeadLettered = "records_dead_lettered_total"
 	drainGaps         = "gaps_total"
 	drainMissed       = "records_missed_total"
-	drainUnseen       = "unseen_losses_total"
+	drainUnattended   = "unseen_losses_total"
 
 	drainBatchRecords = "batch_records"
 	drainBatchBytes   = "batch_bytes"
@@ -114,7 +110,7 @@ var drainCounters = map[string]string{
 	drainDeadLettered: "Records that the drain will never take.",
 	drainGaps:         "Gaps in what the drain gets: places where the streams keep records no longer that it did not take.",
 	drainMissed:       "Records in the gaps of what the drain gets.",
-	drainUnseen:       "Times that the LOGS stream had removed messages behind the drain's position that no router had looked at.",
+	drainUnattended:   "Times that the LOGS stream had removed messages behind the drain's position that no router had looked at.",
 }
 
 var drainHistograms = []prometheus.HistogramOpts{
@@ -127,9 +123,9 @@ var drainHistograms = []prometheus.HistogramOpts{
 
 // series are those of one drain.
 type series struct {
-	received, delivered, retries, deadLettered, withheld, gaps, missed, unseen prometheus.Counter
-	batchRecords, batchBytes, write, route, latency                            prometheus.Observer
-	hooks                                                                      *httptrace.ClientTrace // for its connections
+	received, delivered, retries, deadLettered, withheld, gaps, missed, unattended prometheus.Counter
+	batchRecords, batchBytes, write, route, latency                                prometheus.Observer
+	hooks                                                                          *httptrace.ClientTrace // for its connections
 }
 
 // ofDrain makes the series of a drain be there before anything is counted, at zero.
@@ -139,12 +135,12 @@ func (m *Metrics) ofDrain(drain string) *series {
 	m.mu.Lock()
 	m.drains[drain] = struct{}{}
 	m.mu.Unlock()
-	for _, state := range drainStates {
+	for _, state := range States {
 		m.partitions.WithLabelValues(drain, state)
 	}
 	return &series{
 		counter(drainReceived), counter(drainDelivered), counter(drainRetries), counter(drainDeadLettered), counter(drainWithheld),
-		counter(drainGaps), counter(drainMissed), counter(drainUnseen),
+		counter(drainGaps), counter(drainMissed), counter(drainUnattended),
 		histogram(drainBatchRecords), histogram(drainBatchBytes), histogram(drainWrite), histogram(drainRoute), histogram(drainLatency),
 		&httptrace.ClientTrace{TLSHandshakeDone: func(state tls.ConnectionState, err error) { m.shown(drain, &state, err) }},
 	}

@@ -89,7 +89,7 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 		return nil, err
 	}
 	drains := o.drains()
-	until := time.Now().Add(countMost)
+	until := time.Now().Add(CountTimeout)
 	list := make([]DrainStatus, 0, len(drains))
 	for _, d := range drains {
 		status := DrainStatus{Name: d.Name, State: Unattended}
@@ -99,7 +99,7 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 				continue
 			}
 			told[s.Partition] = true
-			if slices.Index(drainStates, s.State) > slices.Index(drainStates, status.State) {
+			if slices.Index(States, s.State) > slices.Index(States, status.State) {
 				status.State = s.State
 			}
 			status.LagRecords += s.LagRecords
@@ -119,17 +119,17 @@ func (o *Operator) List(ctx context.Context) ([]DrainStatus, error) {
 			if told[partition] {
 				continue
 			}
-			l, err := lagOf(ctx, o.Bus, &d, partition, until)
+			l, err := d.Lag(ctx, o.Bus, partition, until)
 			if ctx.Err() != nil {
 				return nil, err
 			}
 			if err != nil { // the other drains are listed all the same
-				status.LastError, status.LastErrorAt, l.atLeast = err.Error(), time.Now().UTC(), true
+				status.LastError, status.LastErrorAt, l.AtLeast = err.Error(), time.Now().UTC(), true
 			}
-			status.LagRecords += l.records
-			status.LagAtLeast = status.LagAtLeast || l.atLeast
-			status.LagSegments += l.segments
-			status.LagSeconds = max(status.LagSeconds, l.seconds(time.Now()))
+			status.LagRecords += l.Records
+			status.LagAtLeast = status.LagAtLeast || l.AtLeast
+			status.LagSegments += l.Segments
+			status.LagSeconds = max(status.LagSeconds, l.Seconds(time.Now()))
 		}
 		control, err := o.Bus.DrainControl(ctx, d.Name)
 		if err != nil {

@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// entryWeight is about how many bytes a record has in a request beside its log and its text.
+	// entryWeight is the approximate size of a record in a request beside its log and its text.
 	entryWeight = 1024
-	// defaultWriteTimeout is taken for the timeout of a drain that states none.
+	// defaultWriteTimeout is the timeout of a drain that states none.
 	defaultWriteTimeout = 30 * time.Second
-	// A size that the drain refused is tried again after ceilingLasts.
-	ceilingLasts = 10 * time.Minute
+	// ceilingAge is the time after which a size is tried again that the drain refused.
+	ceilingAge = 10 * time.Minute
 )
 
-// weigh returns about how many bytes an entry has in a request.
+// weigh returns the approximate size of an entry in a request.
 func weigh(e sinks.Entry) int { return entryWeight + len(e.Record.Log) + len(e.Record.Text) }
 
 func weighAll(entries []sinks.Entry) (weight int) {
@@ -26,41 +26,40 @@ func weighAll(entries []sinks.Entry) (weight int) {
 	return weight
 }
 
-// A pace limits how much is written to a drain at once to what the drain takes: half as much after
-// a timeout, more again while writes end early. A receiver of any speed finishes a write that way,
-// where one of a fixed size would time out and be sent again for ever. It is shared by the drain's
-// workers.
+// A pace adapts the size of writes to the drain: half as much after a timeout, more while writes
+// end early. A receiver of any speed finishes such a write, while one of a fixed size might time
+// out and be retried forever. The drain's workers share it.
 type pace struct {
 	timeout time.Duration // of one write
-	most    int           // weight that no write exceeds anyway
+	maximum int           // weight that no write exceeds anyway
 
 	mu      sync.Mutex // guards what follows
 	limit   int        // weight of one write; 0: no limit
 	largest int        // weight that the drain accepted in one write
 	ceiling int        // weight that the drain refused for its size; 0: none
-	until   time.Time  // when ceiling is forgotten
+	until   time.Time  // when ceiling expires
 	late    int        // timeouts in a row without progress
 }
 
 func newPace(d *Drain) *pace {
-	p := &pace{timeout: d.Timeout, most: 4 * d.BatchBytes}
+	p := &pace{timeout: d.Timeout, maximum: 4 * d.BatchBytes}
 	if p.timeout == 0 {
 		p.timeout = defaultWriteTimeout
 	}
 	return p
 }
 
-// bytes returns the limit, or most where there is none or it is higher.
-func (p *pace) bytes(most int) int {
+// bytes returns the limit, but at most atMost.
+func (p *pace) bytes(atMost int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.limit == 0 {
-		return most
+		return atMost
 	}
-	return min(p.limit, most)
+	return min(p.limit, atMost)
 }
 
-// fit returns how many of the entries, which are not none, may be written at once.
+// fit returns how many of the entries may be written at once: at least one.
 func (p *pace) fit(entries []sinks.Entry) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,8 +75,8 @@ func (p *pace) fit(entries []sinks.Entry) int {
 	return len(entries)
 }
 
-// accepted adapts the limit to a write that the drain confirmed. Below a quarter of the timeout
-// there is room for more; above half of it, less leaves a margin.
+// accepted adapts the limit to a write that the drain acknowledged. It grows when the write took
+// less than a quarter of the timeout, and shrinks when it took more than half.
 func (p *pace) accepted(weight int, took time.Duration, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,9 +90,9 @@ func (p *pace) accepted(weight int, took time.Duration, now time.Time) {
 	p.cap(now)
 }
 
-// timedOut halves the limit after a write of which the drain confirmed so much, and not all, in
-// time. After the next timeout in a row it is a quarter: the drain may still process the earlier
-// writes, and every one is a repeat for it.
+// timedOut halves the limit after a write of which the drain acknowledged only a part in time.
+// After the next timeout in a row it is a quarter: the drain may still process the earlier writes,
+// and each retry repeats them.
 func (p *pace) timedOut(weight, confirmed int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,30 +106,30 @@ func (p *pace) timedOut(weight, confirmed int) {
 	}
 }
 
-// tooLarge limits writes after one that the drain refused as a whole and accepted in parts. Where
-// the drain has accepted clearly more at once before, it was not the size.
+// tooLarge limits writes after one that the drain refused as a whole and accepted in parts. If the
+// drain has accepted clearly more at once before, the size was not the cause.
 func (p *pace) tooLarge(weight int, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if weight+weight/2 <= p.largest {
 		return
 	}
-	p.ceiling, p.until = weight, now.Add(ceilingLasts)
+	p.ceiling, p.until = weight, now.Add(ceilingAge)
 	p.cap(now)
 }
 
-// cap is for those who hold mu.
+// cap applies the ceiling and the maximum. The caller holds mu.
 func (p *pace) cap(now time.Time) {
 	if p.ceiling != 0 && now.After(p.until) {
 		p.ceiling = 0
 	}
 	if p.ceiling != 0 {
-		if most := max(entryWeight, p.ceiling/2); p.limit == 0 || p.limit > most {
-			p.limit = most
+		if lower := max(entryWeight, p.ceiling/2); p.limit == 0 || p.limit > lower {
+			p.limit = lower
 		}
 		return
 	}
-	if p.limit >= p.most {
+	if p.limit >= p.maximum {
 		p.limit = 0
 	}
 }

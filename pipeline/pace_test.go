@@ -125,7 +125,7 @@ func TestProgressCounts(t *testing.T) {
 			t.Fatalf("record %d is the one numbered %d", i, r.Sequence)
 		}
 	}
-	if n := g.counted(g.r.workers[0].series.retries, "slow"); n > 0 {
+	if n := g.counted(g.r.workers[0].target.series.retries, "slow"); n > 0 {
 		t.Errorf("%v failures", n)
 	}
 	if largest > 20*atOnce {
@@ -186,7 +186,7 @@ func TestPace(t *testing.T) {
 				}
 				p.accepted(500<<10, time.Millisecond, time.Now())
 			}
-			time.Sleep(ceilingLasts + time.Second)
+			time.Sleep(ceilingAge + time.Second)
 			for range 5 {
 				p.accepted(weighAll(entries[:p.fit(entries)]), time.Millisecond, time.Now())
 			}

@@ -267,7 +267,7 @@ func (g *rig) waitWorking() {
 			working = working && g.e.partitions[i].working.Load()
 		}
 		for _, w := range g.r.workers {
-			working = working && w.working.Load()
+			working = working && w.leased.Load()
 		}
 		if working {
 			return

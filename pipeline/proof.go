@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A proof is the evidence that a drain accepts records with its present settings: it is made anew
-// when they change. It distinguishes the refusal of a record from that of everything. It is shared
-// by the drain's workers.
+// A proof is the evidence that a drain accepts records with its present settings: a changed drain
+// has a new one. It distinguishes the refusal of one record from the refusal of everything. The
+// drain's workers share it.
 type proof struct {
 	mu      sync.Mutex    // guards what follows
-	count   uint64        // writes that the drain accepted, of probe records too
+	count   uint64        // writes that the drain accepted, including probe records
 	at      time.Time     // when it accepted the last one
 	spent   int           // dead letters since then
 	real    bool          // it has accepted a session's record
@@ -20,8 +20,7 @@ type proof struct {
 
 func newProof() *proof { return &proof{changed: make(chan struct{})} }
 
-// accepted notes that the drain accepted a session's records or, where real is false, a probe
-// record.
+// accepted notes that the drain accepted a session's records or, if real is false, a probe record.
 func (p *proof) accepted(now time.Time, real bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,13 +41,18 @@ func (p *proof) get() (count uint64, changed <-chan struct{}) {
 }
 
 const (
-	// Up to spareLetters consecutive records become dead letters by the evidence of one accepted
+	// At most spareLetters consecutive records become dead letters on the evidence of one accepted
 	// write, within spareTime.
 	spareLetters = 5
 	spareTime    = 10 * time.Second
+	// maxLettersUnproven and maxLetters bound how many records in a row become dead letters while the
+	// drain accepts probe records and no session's: before it has accepted any session's record, and
+	// afterwards. A drain that refuses more than that refuses what all records have in common.
+	maxLettersUnproven = 10
+	maxLetters         = 1000
 )
 
-// spare reports whether a record may become a dead letter by the same evidence as the one before
+// spare reports whether a record may become a dead letter on the same evidence as the one before
 // it.
 func (p *proof) spare(now time.Time) bool {
 	p.mu.Lock()
@@ -56,21 +60,13 @@ func (p *proof) spare(now time.Time) bool {
 	return p.spent < spareLetters && now.Sub(p.at) < spareTime
 }
 
-const (
-	// lettersUnproven and lettersMost bound how many records in a row become dead letters while the
-	// drain accepts probe records and no session's: before it has accepted one of a session at all,
-	// and afterwards. A drain that refuses more than that refuses what all records have in common.
-	lettersUnproven = 10
-	lettersMost     = 1000
-)
-
-// mayBlameOperation reports whether a refusal may be because of what an operation's records have in
-// common, such as the user's name: the drain has accepted a session's record, and not too many have
+// mayBlameOperation reports whether a refusal may have its cause in what an operation's records
+// have in common, such as the user's name: the drain has accepted a session's record, and few have
 // become dead letters since.
 func (p *proof) mayBlameOperation() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.real && p.letters < lettersUnproven
+	return p.real && p.letters < maxLettersUnproven
 }
 
 // mayGiveUp reports whether another record may become a dead letter.
@@ -78,9 +74,9 @@ func (p *proof) mayGiveUp() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.real {
-		return p.letters < lettersMost
+		return p.letters < maxLetters
 	}
-	return p.letters < lettersUnproven
+	return p.letters < maxLettersUnproven
 }
 
 // gaveUp notes that a record became a dead letter.

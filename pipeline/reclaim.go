@@ -212,9 +212,9 @@ func (r *Router) reclaimer() *reclaimer {
 // that is the first one.
 func (r *Router) undelivered(ctx context.Context, partition int, end uint64) (uint64, error) {
 	filters := make(map[string][]string) // by drain
-	for _, w := range r.snapshot() {
-		if w.partition == partition {
-			filters[w.drain.Name] = w.filters
+	for _, w := range r.currentWorkers() {
+		if w.target.partition == partition {
+			filters[w.target.drain.Name] = w.target.filters
 		}
 	}
 	// A router that has loaded a newer configuration may have more drains.
@@ -232,7 +232,7 @@ func (r *Router) undelivered(ctx context.Context, partition int, end uint64) (ui
 	}
 	first := end + 1
 	for drain, filters := range filters {
-		p, _, err := r.o.Bus.Progress(ctx, leaseOf(drain, partition))
+		p, _, err := r.o.Bus.Progress(ctx, LeaseName(drain, partition))
 		if err != nil {
 			return 0, err
 		}

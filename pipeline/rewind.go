@@ -70,7 +70,7 @@ const (
 	// checkSkip looks up to skipTries times, skipWait apart, for records that a drain lacks:
 	// workers save their positions a moment after the drain has acknowledged the records.
 	skipTries = 5
-	skipWait  = 2 * tickEvery
+	skipWait  = 500 * time.Millisecond
 )
 
 // checkSkip returns a [*SkipError] where a drain lacks records up to a message.
@@ -87,7 +87,7 @@ func (o *Operator) checkSkip(ctx context.Context, drain *Drain, after uint64) er
 			}
 		}
 		refused = &SkipError{Drain: drain.Name}
-		until := time.Now().Add(countMost)
+		until := time.Now().Add(CountTimeout)
 		for partition := range o.Bus.Partitions() {
 			n, atLeast, err := o.lacking(ctx, drain, partition, after, until)
 			if err != nil {
@@ -106,7 +106,7 @@ func (o *Operator) checkSkip(ctx context.Context, drain *Drain, after uint64) er
 // lacking counts the records of a partition up to a message that the drain was never delivered,
 // until a time at the latest.
 func (o *Operator) lacking(ctx context.Context, drain *Drain, partition int, after uint64, until time.Time) (records uint64, atLeast bool, err error) {
-	p, _, err := o.Bus.Progress(ctx, leaseOf(drain.Name, partition))
+	p, _, err := o.Bus.Progress(ctx, LeaseName(drain.Name, partition))
 	if err != nil || p.Reached >= after {
 		return 0, false, err
 	}
@@ -114,7 +114,7 @@ func (o *Operator) lacking(ctx context.Context, drain *Drain, partition int, aft
 	for _, part := range p.Beyond {
 		delivered[part.Sequence] = uint64(part.Records)
 	}
-	err = countHeads(ctx, o.Bus, filtersOf(*drain, partition), p.Reached, func(m bus.Message) bool {
+	err = CountHeads(ctx, o.Bus, drain.Filters(partition), p.Reached, func(m bus.Message) bool {
 		if m.Sequence > after {
 			return false
 		}
@@ -125,47 +125,4 @@ func (o *Operator) lacking(ctx context.Context, drain *Drain, partition int, aft
 		return !atLeast
 	})
 	return records, atLeast, err
-}
-
-// rewind follows a rewind: back, or forward as far as everything was delivered before. With Skip,
-// records that were not are abandoned first.
-func (w *worker) rewind(ctx context.Context, lease *bus.Lease, r *schema.Rewind) error {
-	if r.Skip && r.After > w.reached(lease) {
-		if err := w.skip(ctx, lease, r.After); err != nil {
-			return err
-		}
-	}
-	to := min(r.After, w.reached(lease))
-	if to == lease.Position() { // records delivered ahead of it are not repeated
-		p := lease.Progress()
-		p.Rewind = r.ID
-		return lease.SaveProgress(ctx, p)
-	}
-	if err := lease.Rewind(ctx, &schema.Rewind{ID: r.ID, After: to}); err != nil {
-		return err
-	}
-	w.delivered.Store(to)
-	clear(w.beyond)
-	w.log.Info("the drain was rewound", "after", to)
-	return nil
-}
-
-// skip abandons the segments up to a message that the drain does not have.
-func (w *worker) skip(ctx context.Context, lease *bus.Lease, after uint64) error {
-	var records uint64
-	for {
-		last := w.reached(lease)
-		n, err := w.abandonSome(ctx, lease, func(m bus.Message) bool { return m.Sequence <= after }, true)
-		if err != nil {
-			return err
-		}
-		records += n
-		if w.reached(lease) == last {
-			break
-		}
-	}
-	if records > 0 {
-		w.log.Warn("an operator moved the drain past records that it does not have: it gets gap records instead", "records", records, "until", after)
-	}
-	return nil
 }

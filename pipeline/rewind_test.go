@@ -59,20 +59,20 @@ func TestRewindForward(t *testing.T) {
 	}
 	eventually(t, "it is followed", func() bool {
 		for partition := range 2 {
-			p, _, err := g.bus.Progress(t.Context(), leaseOf("siem", partition))
+			p, _, err := g.bus.Progress(t.Context(), LeaseName("siem", partition))
 			if err != nil || p.Rewind != "old" || p.Sequence > 1<<39 {
 				return false
 			}
 		}
 		return true
 	})
-	if n := g.counted(g.r.workers[0].series.missed, "siem"); n != 0 {
+	if n := g.counted(g.r.workers[0].target.series.missed, "siem"); n != 0 {
 		t.Errorf("%v records are missed", n)
 	}
 	if err := o.RewindToOperation(t.Context(), "siem", target.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "what is skipped is counted", func() bool { return g.counted(g.r.workers[0].series.missed, "siem") == float64(lacking) })
+	eventually(t, "what is skipped is counted", func() bool { return g.counted(g.r.workers[0].target.series.missed, "siem") == float64(lacking) })
 	down.Store(false)
 	eventually(t, "the target is delivered", func() bool { return sink.last(target) == schema.EventEnd })
 	for _, op := range skipped {

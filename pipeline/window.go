@@ -4,97 +4,110 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A window holds the segments that a worker has read and not delivered, in the order of the stream.
-// Several batches of it can be under way, none of which have an operation in common: so each
-// operation's records are written in their order, and between operations there is none. It is for
-// one goroutine.
-type window struct {
-	keep    keeping
-	reached uint64 // what comes up to it was delivered before, and is never missing
-
-	held    []*holding        // in the stream's order
-	waiting []*holding        // of them, those that are in no batch, in the same order
-	records int               // of waiting
-	busy    map[string]*batch // operations with a batch under way
-	spare   []*batch          // that were delivered
+// A fetched is a segment that was read from LOGS.
+type fetched struct {
+	sequence  uint64
+	published time.Time
+	size      int    // of the message, in bytes
+	memory    int64  // that it has reserved
+	trace     string // as in bus.Message
+	segment   *schema.Segment
 }
 
-// A holding is a segment of a window.
-type holding struct {
+// A window holds the segments that a worker has read and not delivered, in stream order. Several
+// batches of it can be in flight, no two of which have an operation in common: each operation's
+// records are written in order, and operations are independent. It is for one goroutine.
+type window struct {
+	retention retention
+	reached   uint64 // segments up to this sequence were delivered before, and are never missing
+
+	segments []*windowSegment  // in stream order
+	pending  []*windowSegment  // those of them in no batch, in stream order
+	records  int               // of pending
+	inFlight map[string]*batch // by operation
+	spare    []*batch          // that were delivered
+}
+
+// A windowSegment is a segment in a window.
+type windowSegment struct {
 	sequence  uint64
-	at        time.Time // when it was published
+	published time.Time
 	read      time.Time // when it came into the window
 	operation string
-	skipped   int     // records that the drain had before
+	skipped   int     // records that were delivered before
 	records   int     // the others
-	shown     int64   // when the first of them was, in nanoseconds since 1970 UTC
+	shown     int64   // when the first of those was, in nanoseconds since 1970 UTC
 	fetched   fetched // until it is delivered
-	room      int64   // until then, too
+	memory    int64   // reserved until then
 	delivered bool
 }
 
 // A batch is what is written at once.
 type batch struct {
 	entries  []sinks.Entry
-	segments []*holding
-	size     int       // of the segments
+	segments []*windowSegment
+	size     int       // of the segments, in bytes
 	traces   []string  // of the segments
-	shown    int64     // when the first of the records was, in nanoseconds since 1970 UTC; 0 without any
-	stored   time.Time // when the first segment of them was
-	due      time.Time // when the first of them is to be given up; zero where none ever is
+	shown    int64     // when the first record was, in nanoseconds since 1970 UTC; 0 if there is none
+	stored   time.Time // when the first segment was published
+	deadline time.Time // retention deadline of the first segment that may be missing; zero for none
 }
 
-func newWindow(k keeping, reached uint64) *window {
-	return &window{keep: k, reached: reached, busy: make(map[string]*batch)}
+func newWindow(r retention, reached uint64) *window {
+	return &window{retention: r, reached: reached, inFlight: make(map[string]*batch)}
 }
 
-// add takes a segment.
-func (w *window) add(f fetched, now time.Time) *holding {
-	h := &holding{sequence: f.sequence, at: f.at, read: now, operation: f.segment.Operation.ID, records: len(f.segment.Records), room: f.room}
-	w.held = append(w.held, h)
-	if h.records == 0 { // the position moves past it all the same
-		h.delivered = true
-		return h
+// add adds a segment. One without records counts as delivered.
+func (w *window) add(f fetched, now time.Time) *windowSegment {
+	s := &windowSegment{
+		sequence: f.sequence, published: f.published, read: now, operation: f.segment.Operation.ID,
+		records: len(f.segment.Records), memory: f.memory,
 	}
-	h.shown, h.fetched = f.segment.Records[0].Time, f
-	w.waiting = append(w.waiting, h)
-	w.records += h.records
-	return h
+	w.segments = append(w.segments, s)
+	if s.records == 0 { // the position moves past it
+		s.delivered = true
+		return s
+	}
+	s.shown, s.fetched = f.segment.Records[0].Time, f
+	w.pending = append(w.pending, s)
+	w.records += s.records
+	return s
 }
 
-// next makes a batch of the first segment that waits, and of as many more as do not make it larger
-// than this. It is nil where the operations of all that wait have batches under way.
-func (w *window) next(records, bytes int) *batch {
+// next returns a batch of the first pending segment whose operation has no batch in flight, and of
+// as many more as fit into the limits. It returns nil if there is no such segment.
+func (w *window) next(maxRecords, maxBytes int) *batch {
 	var b *batch
 	passed, i := 0, 0
-	for ; i < len(w.waiting); i++ {
-		h := w.waiting[i]
-		if of, ok := w.busy[h.operation]; ok && of != b {
-			w.waiting[passed] = h
+	for ; i < len(w.pending); i++ {
+		s := w.pending[i]
+		if of, ok := w.inFlight[s.operation]; ok && of != b {
+			w.pending[passed] = s
 			passed++
 			continue
 		}
 		if b == nil {
 			b = w.blank()
-		} else if len(b.entries)+h.records > records || b.size+h.fetched.size > bytes {
+		} else if len(b.entries)+s.records > maxRecords || b.size+s.fetched.size > maxBytes {
 			break
 		}
-		w.busy[h.operation] = b
-		b.add(h, w.reached, w.keep)
-		w.records -= h.records
+		w.inFlight[s.operation] = b
+		b.add(s, w.reached, w.retention)
+		w.records -= s.records
 	}
-	w.waiting = slices.Delete(w.waiting, passed, i)
+	w.pending = slices.Delete(w.pending, passed, i)
 	return b
 }
 
-// done takes a batch back that was delivered.
+// done takes back a batch that was delivered.
 func (w *window) done(b *batch) {
-	for _, h := range b.segments {
-		h.delivered, h.fetched = true, fetched{}
-		delete(w.busy, h.operation)
+	for _, s := range b.segments {
+		s.delivered, s.fetched = true, fetched{}
+		delete(w.inFlight, s.operation)
 	}
 	clear(b.entries)
 	clear(b.segments)
@@ -102,7 +115,7 @@ func (w *window) done(b *batch) {
 	w.spare = append(w.spare, b)
 }
 
-// blank is an empty batch.
+// blank returns an empty batch.
 func (w *window) blank() *batch {
 	if n := len(w.spare); n > 0 {
 		b := w.spare[n-1]
@@ -112,60 +125,60 @@ func (w *window) blank() *batch {
 	return new(batch)
 }
 
-// pass lets go of the first segments, as far as they are delivered, and gives the last of them; nil
-// for none.
-func (w *window) pass() *holding {
+// pass removes the delivered segments before the first undelivered one, and returns the last of
+// them, or nil.
+func (w *window) pass() *windowSegment {
 	n := 0
-	for n < len(w.held) && w.held[n].delivered {
+	for n < len(w.segments) && w.segments[n].delivered {
 		n++
 	}
 	if n == 0 {
 		return nil
 	}
-	last := w.held[n-1]
-	w.held = slices.Delete(w.held, 0, n)
+	last := w.segments[n-1]
+	w.segments = slices.Delete(w.segments, 0, n)
 	return last
 }
 
-// add adds a segment. What comes up to reached was delivered before, and is never missing.
-func (b *batch) add(h *holding, reached uint64, k keeping) {
-	f := &h.fetched
+// add adds a segment. Segments up to reached are never missing, and set no deadline.
+func (b *batch) add(s *windowSegment, reached uint64, r retention) {
+	f := &s.fetched
 	for i := range f.segment.Records {
 		b.entries = append(b.entries, sinks.Entry{Operation: f.segment.Operation, Record: &f.segment.Records[i]})
 	}
-	b.segments = append(b.segments, h)
+	b.segments = append(b.segments, s)
 	b.size += f.size
-	if b.shown == 0 || h.shown < b.shown {
-		b.shown = h.shown
+	if b.shown == 0 || s.shown < b.shown {
+		b.shown = s.shown
 	}
 	if b.stored.IsZero() {
-		b.stored = h.at
+		b.stored = s.published
 	}
 	if f.trace != "" {
 		b.traces = append(b.traces, f.trace)
 	}
-	if b.due.IsZero() && h.sequence > reached {
-		b.due = k.giveUpAt(h.at)
+	if b.deadline.IsZero() && s.sequence > reached {
+		b.deadline = r.deadline(s.published)
 	}
 }
 
-// split notes what the drain has of a batch that was not delivered as a whole, by segment: its
-// first records, up to one of those that are left.
-func (b *batch) split(left []sinks.Entry, has map[uint64]int) {
+// split records in ahead how many of each segment's first records are delivered, of a batch of
+// which some entries are left.
+func (b *batch) split(left []sinks.Entry, ahead map[uint64]int) {
 	entries := b.entries
-	for _, h := range b.segments {
+	for _, s := range b.segments {
 		n := 0
-		for n < h.records && (len(left) == 0 || entries[n] != left[0]) {
+		for n < s.records && (len(left) == 0 || entries[n] != left[0]) {
 			n++
 		}
-		for i := range h.records { // those of the segment that are left
+		for i := range s.records { // skip those of the segment that are left
 			if len(left) > 0 && entries[i] == left[0] {
 				left = left[1:]
 			}
 		}
-		entries = entries[h.records:]
+		entries = entries[s.records:]
 		if n > 0 {
-			has[h.sequence] = h.skipped + n
+			ahead[s.sequence] = s.skipped + n
 		}
 	}
 }

@@ -26,15 +26,15 @@ func segmentOf(operation string, first uint64, n int) *schema.Segment {
 func TestWindow(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 0))
-		w := newWindow(keeping{time.Hour, time.Minute}, 0)
+		w := newWindow(retention{time.Hour, time.Minute}, 0)
 		next := make(map[string]uint64) // by operation: the sequence of the record that a drain gets next
 		made := make(map[string]uint64)
 		busy := make(map[string]bool)
 		undelivered := make(map[uint64]bool) // by sequence of the segment
-		var flying []*batch
+		var inFlight []*batch
 		var stream, position uint64
 		total := 0
-		for step := 0; step < 400 || len(w.held) > 0; step++ {
+		for step := 0; step < 400 || len(w.segments) > 0; step++ {
 			switch rng.IntN(3) {
 			case 0:
 				if step >= 400 {
@@ -52,7 +52,7 @@ func TestWindow(t *testing.T) {
 				most := 1 + rng.IntN(12)
 				b := w.next(most, 1+rng.IntN(1000))
 				if b == nil {
-					for _, h := range w.waiting {
+					for _, h := range w.pending {
 						if !busy[h.operation] {
 							t.Fatalf("operation %s waits for nothing", h.operation)
 						}
@@ -76,14 +76,14 @@ func TestWindow(t *testing.T) {
 					}
 				}
 				total -= len(b.entries)
-				flying = append(flying, b)
+				inFlight = append(inFlight, b)
 			case 2:
-				if len(flying) == 0 {
+				if len(inFlight) == 0 {
 					continue
 				}
-				i := rng.IntN(len(flying))
-				b := flying[i]
-				flying = append(flying[:i], flying[i+1:]...)
+				i := rng.IntN(len(inFlight))
+				b := inFlight[i]
+				inFlight = append(inFlight[:i], inFlight[i+1:]...)
 				for _, h := range b.segments {
 					delete(busy, h.operation)
 					undelivered[h.sequence] = false
@@ -105,11 +105,11 @@ func TestWindow(t *testing.T) {
 }
 
 func TestSplitBatch(t *testing.T) {
-	w := newWindow(keeping{time.Hour, time.Minute}, 0)
+	w := newWindow(retention{time.Hour, time.Minute}, 0)
 	for i, n := range []int{3, 2, 4, 1} {
 		w.add(fetched{sequence: uint64(10 + i), segment: segmentOf("a", 1, n)}, time.Time{})
 	}
-	w.held[1].skipped = 5
+	w.segments[1].skipped = 5
 	b := w.next(100, 100)
 	pick := func(indices ...int) (entries []sinks.Entry) {
 		for _, i := range indices {

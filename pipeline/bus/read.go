@@ -177,6 +177,18 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	}
 }
 
+// NextWithin returns the next message, of which there should be one; ok is false if it does not
+// come within a time.
+func (r *Reader) NextWithin(ctx context.Context, d time.Duration) (m Message, ok bool, err error) {
+	soon, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	m, err = r.Next(soon)
+	if err != nil && soon.Err() != nil && ctx.Err() == nil {
+		return Message{}, false, nil
+	}
+	return m, err == nil, err
+}
+
 // Pending is how many messages there were to read when reading began, or began anew.
 func (r *Reader) Pending() uint64 {
 	if info := r.consumer.CachedInfo(); info != nil {
@@ -338,4 +350,32 @@ func (b *Bus) Next(ctx context.Context, stream, filter string, after uint64) (se
 		return 0, false, fmt.Errorf("look for the next message of the stream %s: %w", stream, err)
 	}
 	return raw.Sequence, true, nil
+}
+
+// waitInterval is the time between two looks at a stream in [Bus.WaitFor].
+const waitInterval = 5 * time.Millisecond
+
+// WaitFor blocks until a reader has passed every message up to end that one of its filters matches.
+// position returns the sequence of the reader's last message.
+func (b *Bus) WaitFor(ctx context.Context, stream string, filters []string, end uint64, position func() uint64) error {
+	tick := time.NewTicker(waitInterval)
+	defer tick.Stop()
+	for {
+		passed := true
+		for _, filter := range filters {
+			next, ok, err := b.Next(ctx, stream, filter, position())
+			if err != nil {
+				return err
+			}
+			passed = passed && !(ok && next <= end)
+		}
+		if passed {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }

@@ -54,7 +54,7 @@ func TestADrainThatIsGone(t *testing.T) {
 	}
 	g.start()
 	g.waitWorking()
-	eventually(t, "the worker knows", func() bool { return g.r.workers[1].resting.Load() })
+	eventually(t, "the worker knows", func() bool { return g.r.workers[1].suspended.Load() })
 	if n := writes.Load(); n != 1 || !isGone() {
 		t.Errorf("after a restart the drain was written to %d times", n-1)
 	}
@@ -97,7 +97,7 @@ func TestAGoneDrainThatIsResumed(t *testing.T) {
 	op, shown := g.session(rng, "web", 5_000, false)
 	eventually(t, "all workers of the drain rest", func() bool {
 		for _, w := range g.r.workers {
-			if !w.resting.Load() {
+			if !w.suspended.Load() {
 				return false
 			}
 		}

@@ -35,7 +35,7 @@ func TestPendingGapsDoNotCount(t *testing.T) {
 	whole.arrived(t, c.op, 3)
 	g.stop()
 
-	lease, err := g.bus.Acquire(t.Context(), leaseOf("drain", 0))
+	lease, err := g.bus.Acquire(t.Context(), LeaseName("drain", 0))
 	if err != nil {
 		t.Fatal(err)
 	}

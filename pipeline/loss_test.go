@@ -61,7 +61,7 @@ func TestADrainThatIsDeadForLongerThanTheStreamKeepsData(t *testing.T) {
 	if n := g.counted(g.r.o.Metrics.counters[drainMissed], "dead"); n != float64(len(slices.Concat(missing...))) {
 		t.Errorf("%g records are counted as missed", n)
 	}
-	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "dead"); n != 0 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnattended], "dead"); n != 0 {
 		t.Errorf("%g losses were not seen", n)
 	}
 	eventually(t, "the gaps are told, and kept no longer", func() bool {
@@ -97,7 +97,7 @@ func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
 	defer func() { g.stop() }()
 	o := &Operator{Bus: g.bus, Drains: g.drains}
 	resume := o.hold(t, g, 1)
-	before := g.r.workers[1].delivered.Load()
+	before := g.r.workers[1].position.delivered.Load()
 	down.Store(true)
 	partly.Store(true)
 	c := g.converse("web")
@@ -108,10 +108,10 @@ func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
 	if len(noted.Gaps) != 2 || noted.Gaps[0].First != 1 || noted.Gaps[0].Last != 2 || noted.Gaps[1].First != 4 || noted.Gaps[1].Last != 5 {
 		t.Fatalf("noted is %+v", noted.Gaps)
 	}
-	eventually(t, "the worker moves on", func() bool { return g.r.workers[1].delivered.Load() > before })
+	eventually(t, "the worker moves on", func() bool { return g.r.workers[1].position.delivered.Load() > before })
 	g.stop()
 	partly.Store(false)
-	lease, err := g.bus.Acquire(t.Context(), leaseOf("dead", 0))
+	lease, err := g.bus.Acquire(t.Context(), LeaseName("dead", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
 	uncommit(t, g, "dead", c.op, schema.PendingGaps{Epoch: epoch, From: before, Until: noted.Through, Gaps: noted.Gaps})
 	lease.Release()
 	g.start()
-	eventually(t, "the worker moved on", func() bool { return g.r.workers[1].delivered.Load() >= noted.Through })
+	eventually(t, "the worker moved on", func() bool { return g.r.workers[1].position.delivered.Load() >= noted.Through })
 	eventually(t, "the gaps are committed", func() bool { return g.noted("dead", c.op, 5).Pending == nil })
 	if again := g.noted("dead", c.op, 5); !reflect.DeepEqual(again.Gaps, noted.Gaps) {
 		t.Errorf("noted again is %+v, and it was %+v", again.Gaps, noted.Gaps)
@@ -149,7 +149,7 @@ func (o *Operator) hold(t testing.TB, g *rig, worker int) (resume func()) {
 	if err := o.Pause(t.Context(), name, true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the drain is paused", func() bool { return g.r.workers[worker].resting.Load() })
+	eventually(t, "the drain is paused", func() bool { return g.r.workers[worker].suspended.Load() })
 	return func() {
 		t.Helper()
 		if err := o.Pause(t.Context(), name, false); err != nil {
@@ -341,10 +341,10 @@ func TestNobodyWasThere(t *testing.T) {
 	if last := got[len(got)-1]; last.Event != schema.EventEnd || int(last.Sequence-next.Sequence)+1 != len(got)-3 {
 		t.Errorf("the last of %d records is %d, %s", len(got), last.Sequence, last.Event)
 	}
-	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "away"); n != 1 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnattended], "away"); n != 1 {
 		t.Errorf("%g losses are counted", n)
 	}
-	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "whole"); n != 0 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnattended], "whole"); n != 0 {
 		t.Errorf("%g losses of the drain that was there are counted", n)
 	}
 }
@@ -375,7 +375,7 @@ func TestANewDrainHasNoGaps(t *testing.T) {
 			t.Errorf("the drain misses %+v", got[i])
 		}
 	}
-	if n := g.counted(g.r.o.Metrics.counters[drainUnseen], "fresh"); n != 0 {
+	if n := g.counted(g.r.o.Metrics.counters[drainUnattended], "fresh"); n != 0 {
 		t.Errorf("%g losses are counted", n)
 	}
 }

@@ -123,18 +123,18 @@ func TestOneAtATimeTriesADrainThatFails(t *testing.T) {
 	g.start()
 	defer func() { g.stop() }()
 	w := g.r.workers[0]
-	eventually(t, "the drain's failing", w.failing.Load)
+	eventually(t, "the drain's failing", w.status.failing.Load)
 	// Those that were under way when it failed wait for their turn; from now on there is one at a
 	// time.
-	eventually(t, "a write by whoever has the turn", func() bool { return len(w.turn) == 0 && sink.now.Load() <= 1 })
+	eventually(t, "a write by whoever has the turn", func() bool { return len(w.deliverer.probeToken) == 0 && sink.now.Load() <= 1 })
 	sink.most.Store(0)
-	before := g.counted(w.series.retries, "all")
-	eventually(t, "some tries", func() bool { return g.counted(w.series.retries, "all") >= before+3 })
+	before := g.counted(w.target.series.retries, "all")
+	eventually(t, "some tries", func() bool { return g.counted(w.target.series.retries, "all") >= before+3 })
 	if n := sink.most.Load(); n > 1 {
 		t.Errorf("%d writes to a drain that fails at a time", n)
 	}
 	down.Store(false)
-	eventually(t, "its recovery", func() bool { return !w.failing.Load() })
+	eventually(t, "its recovery", func() bool { return !w.status.failing.Load() })
 	g.drain()
 	for i, op := range ops {
 		memory.check(t, op, shown[i])
