@@ -81,7 +81,7 @@ func (c *control) reconfigured(gone *schema.Gone) bool {
 
 // markGone records, for all workers of the drain, that the drain reported to be gone.
 func (c *control) markGone(ctx context.Context, why sinks.Item) error {
-	gone := schema.Gone{Reason: why.Reason, Status: why.Status, At: time.Now().UTC(), Salt: rand.Text()}
+	gone := schema.Gone{Reason: why.Message(), Status: why.Status, At: time.Now().UTC(), Salt: rand.Text()}
 	gone.Settings = c.fingerprint(gone.Salt)
 	var desired schema.DrainControl
 	first := false
@@ -96,7 +96,7 @@ func (c *control) markGone(ctx context.Context, why sinks.Item) error {
 		return err
 	}
 	if first {
-		c.log.Error("the drain is gone: delivery is suspended", "reason", why.Reason, "status", why.Status,
+		c.log.Error("the drain is gone: delivery is suspended", "reason", why.Message(), "status", why.Status,
 			"hint", "correct the drain's settings, remove it, or run: ttydrain drains resume "+c.drain)
 	}
 	c.set(desired)

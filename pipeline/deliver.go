@@ -22,7 +22,7 @@ var errRetentionDeadline = errors.New("the retention deadline of undelivered rec
 // A goneError is returned when the drain reports that it is gone.
 type goneError struct{ item sinks.Item }
 
-func (e *goneError) Error() string { return "the drain is gone: " + e.item.Reason }
+func (e *goneError) Error() string { return "the drain is gone: " + e.item.Message() }
 
 // A deliverer writes batches to the sink of one worker, and retries. It is safe for concurrent use:
 // several batches can be in flight, but only one of them probes a drain that fails.
@@ -149,7 +149,7 @@ func (d *delivery) settle(ctx context.Context) {
 		}
 		failed := sinks.AsError(err)
 		if failed.Verdict == sinks.Misconfigured {
-			d.misconfigured(failed.Reason, failed.Status, err)
+			d.misconfigured(failed.Message(), failed.Status, err)
 			d.backOff(ctx, err, d.to.slow, failed.RetryAfter, maxWait)
 			continue
 		}
@@ -173,7 +173,7 @@ func (d *delivery) handleFailure(ctx context.Context, left []sinks.Entry, confir
 		d.to.status.failing.Store(true)
 		return left, &goneError{item}
 	case actRetrySlow:
-		d.misconfigured(item.Reason, item.Status, failed)
+		d.misconfigured(item.Message(), item.Status, failed)
 		d.backOff(ctx, failed, d.to.slow, failed.RetryAfter, maxWait)
 	case actRetry, actSuspect:
 		if timedOut(failed) && confirmed > 0 { // a slow drain accepted a part: the rest follows at its pace

@@ -134,7 +134,7 @@ func (d *delivery) refusedAlone(ctx context.Context, left []sinks.Entry, why sin
 		d.to.status.fail(schema.DrainRetrying, failed)
 	} else {
 		waits = d.to.slow
-		d.misconfigured(why.Reason, why.Status, refusesEverything(why, failed, probed))
+		d.misconfigured(why.Message(), why.Status, refusesEverything(why, failed, probed))
 	}
 	if overdue {
 		return left, errRetentionDeadline
@@ -165,8 +165,8 @@ func deadLetterReason(why sinks.Item) sinks.Item {
 	if why.Status != 0 {
 		what = "answers " + strconv.Itoa(why.Status) + " " + http.StatusText(why.Status)
 	}
-	why.Reason = "the drain " + what + " for this record alone and accepts others with the same settings: " +
-		"look into the log of what stands before it, such as a web application firewall, which refuses what the record holds"
+	why.Reason = "the drain " + what + " for this record alone and accepts others with the same settings"
+	why.Advice = "look into the log of what stands before it, such as a web application firewall, which refuses what the record holds"
 	return why
 }
 
@@ -203,8 +203,8 @@ func (d *delivery) waitParked(ctx context.Context, err error, waits *backoff.Exp
 func (d *deliverer) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Item) error {
 	t := d.target
 	t.log.Error("the drain refuses a record, which becomes a dead letter", "operation", e.Operation.ID,
-		"sequence", e.Record.Sequence, "reason", why.Reason, "status", why.Status)
-	letter, err := schema.NewDeadLetter(t.drain.Name, why.Reason, why.Status, time.Now(), e.Operation, e.Record)
+		"sequence", e.Record.Sequence, "reason", why.Message(), "status", why.Status)
+	letter, err := schema.NewDeadLetter(t.drain.Name, why.Message(), why.Status, time.Now(), e.Operation, e.Record)
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (d *deliverer) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Ite
 	}
 	t.series.deadLettered.Inc()
 	d.quota.proof.gaveUp()
-	d.status.note("a record became a dead letter: " + why.Reason)
+	d.status.note("a record became a dead letter: " + why.Message())
 	d.status.recover()
 	return nil
 }

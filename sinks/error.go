@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -42,10 +41,12 @@ type Error struct {
 	Status int
 	// RetryAfter is how long the drain asked to be left alone, or 0.
 	RetryAfter time.Duration
-	// Reason tells a person what happened and what to do next, with a colon between: see
-	// [Error.Advice]. It holds no secret and nothing of a session's content: what a drain answers is
-	// quoted only where it cannot echo what it was sent.
+	// Reason describes what happened, for operators. Neither it nor Advice holds a secret or any of a
+	// session's content: an answer is quoted only where it cannot echo what was sent.
 	Reason string
+	// Advice is what to do about it, as an imperative: "correct url". It may be "" where Err has the
+	// only explanation.
+	Advice string
 	// Items are the entries that were not delivered, in ascending order of Index; all others were.
 	// Empty: none was, as far as is known.
 	Items []Item
@@ -67,7 +68,8 @@ type Item struct {
 	Index   int // in the batch
 	Verdict Verdict
 	Status  int
-	Reason  string // as in Error
+	Reason  string // as in Error, and Advice too
+	Advice  string
 	// Unsent reports that the entry was in no request, since one before it failed.
 	Unsent bool
 }
@@ -85,8 +87,9 @@ func (e *Error) DependsOnContent() bool {
 	return true
 }
 
+// Error returns the message, followed by the cause.
 func (e *Error) Error() string {
-	s := e.Reason
+	s := e.Message()
 	if e.Err != nil {
 		if s != "" {
 			s += ": "
@@ -96,14 +99,17 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Advice is the Reason in two: what happened, and what to do next, which comes after the last
-// colon; "" where it has none.
-func (e *Error) Advice() (what, do string) {
-	i := strings.LastIndex(e.Reason, ": ")
-	if i < 0 {
-		return e.Reason, ""
+// Message returns the reason and the advice in one text.
+func (e *Error) Message() string { return message(e.Reason, e.Advice) }
+
+// Message returns the reason and the advice in one text.
+func (i Item) Message() string { return message(i.Reason, i.Advice) }
+
+func message(reason, advice string) string {
+	if advice == "" {
+		return reason
 	}
-	return e.Reason[:i], e.Reason[i+len(": "):]
+	return reason + ": " + advice
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -34,7 +34,7 @@ func (o *Outcome) Fail(e *Error, first, n int) {
 	}
 	o.wholes = append(o.wholes, e)
 	for i := first; i < first+n; i++ {
-		o.items = append(o.items, Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason})
+		o.items = append(o.items, Item{Index: i, Verdict: e.Verdict, Status: e.Status, Reason: e.Reason, Advice: e.Advice})
 	}
 }
 
@@ -93,13 +93,14 @@ func (o *Outcome) ofItems() *Error {
 	e := &Error{Verdict: first.Verdict, Status: first.Status}
 	same := len(o.items) == len(o.delivered) && first.Verdict != Rejected
 	for _, item := range o.items {
-		same = same && item.Verdict == first.Verdict && item.Reason == first.Reason
+		same = same && item.Verdict == first.Verdict && item.Reason == first.Reason && item.Advice == first.Advice
 	}
 	if same {
-		e.Reason = first.Reason
+		e.Reason, e.Advice = first.Reason, first.Advice
 		return e
 	}
 	e.Items = o.items
+	e.Advice = first.Advice
 	e.Reason = fmt.Sprintf("%d of %d records were not taken, the first because: %s", len(o.items), len(o.delivered), first.Reason)
 	return e
 }

@@ -67,7 +67,7 @@ func TestOutcome(t *testing.T) {
 			}
 			c.send(o)
 			e := o.Error()
-			if e == nil || e.Verdict != c.verdict || e.Status != 418 || !slices.Equal(e.Items, c.items) || !strings.Contains(e.Reason, c.words) || o.Stopped() != c.stopped {
+			if e == nil || e.Verdict != c.verdict || e.Status != 418 || !slices.Equal(e.Items, c.items) || !strings.Contains(e.Message(), c.words) || o.Stopped() != c.stopped {
 				t.Fatalf("%+v, stopped %t; want %v, %+v, %t", e, o.Stopped(), c.verdict, c.items, c.stopped)
 			}
 			if len(o.wholes) > 0 && (e.RetryAfter != time.Second || !errors.Is(e, errors.ErrUnsupported)) {

@@ -114,16 +114,16 @@ func (e *proxyTLSError) verdict(doing string) *Error {
 	)
 	switch {
 	case errors.As(e.error, &host):
-		v.Reason = doing + ": the proxy's certificate is for another host name: set the proxy's URL to a name that the certificate has"
+		v.Reason, v.Advice = doing+": the proxy's certificate is for another host name", "set the proxy's URL to a name that the certificate has"
 	case errors.As(e.error, &authority):
-		v.Reason = doing + ": the proxy's certificate is signed by an authority that is not trusted: set ca_file of proxy to the PEM file with that authority"
+		v.Reason, v.Advice = doing+": the proxy's certificate is signed by an authority that is not trusted", "set ca_file of proxy to the PEM file with that authority"
 	case errors.As(e.error, &any):
-		v.Reason = doing + ": the proxy's certificate cannot be verified: replace it, or set ca_file of proxy"
-	case tlsReason(e.error) != "":
-		v.Reason = doing + ": the TLS handshake with the proxy failed: correct the proxy's URL, or its TLS settings"
+		v.Reason, v.Advice = doing+": the proxy's certificate cannot be verified", "replace it, or set ca_file of proxy"
+	case isTLSFailure(e.error):
+		v.Reason, v.Advice = doing+": the TLS handshake with the proxy failed", "correct the proxy's URL, or its TLS settings"
 	default:
 		v.Verdict = Retry
-		v.Reason = doing + ": the proxy cannot be reached: start it, or correct its URL"
+		v.Reason, v.Advice = doing+": the proxy cannot be reached", "start it, or correct its URL"
 	}
 	return v
 }
@@ -139,12 +139,12 @@ func (e *proxyError) verdict(doing string) *Error {
 	v := &Error{Verdict: Misconfigured, Err: e}
 	switch e.status {
 	case http.StatusProxyAuthRequired, http.StatusUnauthorized:
-		v.Reason = doing + ": the proxy refuses the credentials: correct the user and password in HTTPS_PROXY, or in proxy"
+		v.Reason, v.Advice = doing+": the proxy refuses the credentials", "correct the user and password in HTTPS_PROXY, or in proxy"
 	case http.StatusForbidden, http.StatusMethodNotAllowed:
-		v.Reason = doing + ": the proxy does not permit this drain: permit it there, set proxy to none, or add its host to NO_PROXY"
+		v.Reason, v.Advice = doing+": the proxy does not permit this drain", "permit it there, set proxy to none, or add its host to NO_PROXY"
 	default:
 		v.Verdict = Retry
-		v.Reason = doing + ": the proxy has no connection to the drain: look into the proxy's log, set proxy to none, or add the drain's host to NO_PROXY"
+		v.Reason, v.Advice = doing+": the proxy has no connection to the drain", "look into the proxy's log, set proxy to none, or add the drain's host to NO_PROXY"
 	}
 	return v
 }

@@ -107,7 +107,7 @@ func TestProxySetting(t *testing.T) {
 		}
 		e := sinks.TransportError(t.Context(), "send", err)
 		sinktest.CheckAdvice(t, e)
-		if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Reason, test.want) {
+		if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Message(), test.want) {
 			t.Errorf("%s: %v, want …%s…", name, e, test.want)
 		}
 	}
@@ -134,7 +134,7 @@ func TestProxyNone(t *testing.T) {
 			t.Fatal("the request succeeded")
 		}
 		e := sinks.TransportError(t.Context(), "send", err)
-		if asked := strings.Contains(e.Reason, "the proxy does not permit"); asked == none {
+		if asked := strings.Contains(e.Message(), "the proxy does not permit"); asked == none {
 			t.Errorf("none is %v: %v", none, e)
 		}
 	}

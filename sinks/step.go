@@ -107,7 +107,7 @@ func errorOf(err error) *Error {
 	e := AsError(err)
 	if len(e.Items) == 1 {
 		item := e.Items[0]
-		return &Error{Verdict: item.Verdict, Status: item.Status, Reason: item.Reason, Err: e.Err}
+		return &Error{Verdict: item.Verdict, Status: item.Status, Reason: item.Reason, Advice: item.Advice, Err: e.Err}
 	}
 	return e
 }
@@ -182,7 +182,7 @@ func untried(peer, from string) []Step {
 
 // blame says what went wrong in the words of an error.
 func (s *Step) blame(e *Error) {
-	s.Problem, s.Do = e.Advice()
+	s.Problem, s.Do = e.Reason, e.Advice
 	if e.Err != nil {
 		s.Problem += " (" + e.Err.Error() + ")"
 	}
@@ -269,8 +269,8 @@ func (p *peer) tcpStep() (s Step, good bool) {
 			s.fact("%s did not answer within %s", a.address, a.took.Round(time.Millisecond))
 		case errors.Is(a.err, context.Canceled): // called off, since another one was faster
 		default:
-			what, _ := (&Error{Reason: connectionReason(a.err)}).Advice()
-			s.fact("%s: %s", a.address, what)
+			reason, _ := connectionReason(a.err)
+			s.fact("%s: %s", a.address, reason)
 		}
 	}
 	return s, good

@@ -46,7 +46,7 @@ func (r *Transport) diagnose(request *http.Request, cause error) error {
 	address := net.JoinHostPort(request.URL.Hostname(), cmp.Or(request.URL.Port(), "443"))
 	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		if alertReason(err) != "" {
+		if isAlert(err) {
 			return err
 		}
 		return cause
@@ -58,7 +58,7 @@ func (r *Transport) diagnose(request *http.Request, cause error) error {
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	// A drain that is content waits for the request.
-	if _, err := conn.Read(make([]byte, 1)); err != nil && alertReason(err) != "" {
+	if _, err := conn.Read(make([]byte, 1)); err != nil && isAlert(err) {
 		return err
 	}
 	return cause

@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// TransportError says what it means that a connection could not be made or broke.
+// TransportError classifies the error of a connection that could not be made, or broke.
 //
 // The verdict is [Misconfigured] where TLS failed for a reason that somebody has to remove: a
 // certificate that cannot be verified, a client certificate that is missing or refused, a port that
@@ -30,7 +30,7 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 		if cause := context.Cause(ctx); cause != stop {
 			stop = fmt.Errorf("%w: %w", stop, cause)
 		}
-		return &Error{Verdict: Retry, Reason: doing + ": given up before the drain had confirmed: try again, with a longer timeout if it is slow", Err: stop}
+		return &Error{Verdict: Retry, Reason: doing + ": given up before the drain had confirmed", Advice: "try again, with a longer timeout if it is slow", Err: stop}
 	}
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err // the text of a url.Error has the URL, which can have a token
@@ -41,10 +41,11 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 	if failed := (*proxyTLSError)(nil); errors.As(err, &failed) {
 		return failed.verdict(doing)
 	}
-	if what := tlsReason(err); what != "" {
-		return &Error{Verdict: Misconfigured, Reason: doing + ": " + what, Err: quotable(err)}
+	if reason, advice := tlsReason(err); reason != "" {
+		return &Error{Verdict: Misconfigured, Reason: doing + ": " + reason, Advice: advice, Err: quotable(err)}
 	}
-	e := &Error{Verdict: Retry, Reason: doing + ": " + connectionReason(err), Err: quotable(err), Reached: brokeOff(err)}
+	reason, advice := connectionReason(err)
+	e := &Error{Verdict: Retry, Reason: doing + ": " + reason, Advice: advice, Err: quotable(err), Reached: brokeOff(err)}
 	if isTimeout(err) && !whileConnecting(err) {
 		e.Reached, e.TimedOut = true, 1 // or more: see Outcome.Fail
 	}
@@ -74,10 +75,10 @@ func whileConnecting(err error) bool {
 		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
-// tlsReason says why TLS failed and what to do, or "" where it is not TLS that failed.
-func tlsReason(err error) string {
+// tlsReason returns why TLS failed and what to do about it, or "" where something else failed.
+func tlsReason(err error) (reason, advice string) {
 	if header := (tls.RecordHeaderError{}); errors.As(err, &header) {
-		return "what listens there does not speak TLS: correct the port, or switch TLS on at the drain"
+		return "what listens there does not speak TLS", "correct the port, or switch TLS on at the drain"
 	}
 	var (
 		pin       *pinError
@@ -90,32 +91,35 @@ func tlsReason(err error) string {
 	switch {
 	case errors.As(err, &pin):
 		return "the drain's certificate has the SHA-256 fingerprint " + pin.got.String() +
-			", which is none of fingerprint_sha256: compare it with the certificate at the drain, and set fingerprint_sha256 to it if it was renewed there"
+			", which is none of fingerprint_sha256", "compare it with the certificate at the drain, and set fingerprint_sha256 to it if it was renewed there"
 	case errors.As(err, &host) && withoutNames(host.Certificate):
-		return "the drain's certificate has no subject alternative name (SAN), and its common name does not count: replace it by one with a SAN for " + printable(host.Host) +
+		return "the drain's certificate has no subject alternative name (SAN), and its common name does not count", "replace it by one with a SAN for " + printable(host.Host) +
 			", or set fingerprint_sha256 to " + fingerprintOf(host.Certificate).String() + ", if that is the certificate at the drain"
 	case errors.As(err, &host):
-		return "the drain's certificate is for another host name: correct the address, or set server_name to a name that the certificate has"
+		return "the drain's certificate is for another host name", "correct the address, or set server_name to a name that the certificate has"
 	case errors.As(err, &authority):
-		return "the drain's certificate is signed by an authority that is not trusted: set ca_file to the PEM file with that authority"
+		return "the drain's certificate is signed by an authority that is not trusted", "set ca_file to the PEM file with that authority"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the drain's certificate, or one that it depends on, has expired or is not valid yet: renew it, and compare the clocks of both machines"
+		return "the drain's certificate, or one that it depends on, has expired or is not valid yet", "renew it, and compare the clocks of both machines"
 	case errors.As(err, &system):
-		return "this machine has no list of trusted authorities: install ca-certificates, or set ca_file"
+		return "this machine has no list of trusted authorities", "install ca-certificates, or set ca_file"
 	case errors.As(err, &any):
-		return "the drain's certificate cannot be verified: replace it, or set ca_file to the authority that signed it"
+		return "the drain's certificate cannot be verified", "replace it, or set ca_file to the authority that signed it"
 	}
 	switch {
 	case isLocalAlert(err, alertNoRenegotiation):
-		return "the drain asks to renegotiate TLS, as servers do that demand a client certificate for some paths alone, and ttydrain never renegotiates: " +
+		return "the drain asks to renegotiate TLS, as servers do that demand a client certificate for some paths alone, and ttydrain never renegotiates",
 			"set the drain to ask for the certificate in the first handshake, for the whole host, or to speak TLS 1.3"
 	case strings.Contains(err.Error(), "server selected unadvertised ALPN protocol"): // of crypto/tls, with nothing of the peer's in it
-		return alpnReason
+		return alpnReason, alpnAdvice
 	}
 	return alertReason(err)
 }
 
-const alpnReason = "the drain takes other protocols than HTTP/1.1 on this port (ALPN): allow http/1.1 there, or correct the port"
+const (
+	alpnReason = "the drain takes other protocols than HTTP/1.1 on this port (ALPN)"
+	alpnAdvice = "allow http/1.1 there, or correct the port"
+)
 
 // withoutNames reports whether a certificate is for no host at all.
 func withoutNames(c *x509.Certificate) bool {
@@ -146,11 +150,23 @@ const (
 	alertNoApplicationProtocol  tls.AlertError = 120
 )
 
-// alertReason is for alerts that the drain sent.
-func alertReason(err error) string {
+// isTLSFailure reports whether it is TLS that failed.
+func isTLSFailure(err error) bool {
+	reason, _ := tlsReason(err)
+	return reason != ""
+}
+
+// isAlert reports whether the drain ended a connection by one of the alerts below.
+func isAlert(err error) bool {
+	reason, _ := alertReason(err)
+	return reason != ""
+}
+
+// alertReason is [tlsReason] for the alerts that a drain sends.
+func alertReason(err error) (reason, advice string) {
 	remote := (*net.OpError)(nil)
 	if !errors.As(err, &remote) || remote.Op != "remote error" || remote.Err == nil {
-		return ""
+		return "", ""
 	}
 	// crypto/tls gives a received alert a type that it does not export, with the text of an
 	// AlertError.
@@ -164,45 +180,45 @@ func alertReason(err error) string {
 	}
 	switch {
 	case is(alertCertificateRequired):
-		return "the drain demands a client certificate: set cert_file and key_file"
+		return "the drain demands a client certificate", "set cert_file and key_file"
 	case is(alertCertificateExpired):
-		return "the drain says that the client certificate has expired: replace cert_file and key_file"
+		return "the drain says that the client certificate has expired", "replace cert_file and key_file"
 	case is(alertCertificateRevoked):
-		return "the drain says that the client certificate is revoked: replace cert_file and key_file"
+		return "the drain says that the client certificate is revoked", "replace cert_file and key_file"
 	case is(alertUnknownAuthority):
-		return "the drain does not trust the authority of the client certificate: replace cert_file and key_file by ones that it trusts"
+		return "the drain does not trust the authority of the client certificate", "replace cert_file and key_file by ones that it trusts"
 	case is(alertBadCertificate, alertUnsupportedCertificate, alertCertificateUnknown, alertAccessDenied):
-		return "the drain refuses the client certificate, or demands one: set cert_file and key_file to a pair that it accepts"
+		return "the drain refuses the client certificate, or demands one", "set cert_file and key_file to a pair that it accepts"
 	case is(alertHandshakeFailure, alertInsufficientSecurity):
-		return "the drain ended the TLS handshake: set cert_file and key_file if it demands a client certificate, and allow TLS 1.2 or later with a modern cipher suite at the drain"
+		return "the drain ended the TLS handshake", "set cert_file and key_file if it demands a client certificate, and allow TLS 1.2 or later with a modern cipher suite at the drain"
 	case is(alertProtocolVersion):
-		return "the drain speaks no TLS version from 1.2 on: allow TLS 1.2 or 1.3 at the drain"
+		return "the drain speaks no TLS version from 1.2 on", "allow TLS 1.2 or 1.3 at the drain"
 	case is(alertNoApplicationProtocol):
-		return alpnReason
+		return alpnReason, alpnAdvice
 	case is(alertUnrecognizedName):
-		return "the drain does not know the host name: correct the address, or set server_name"
+		return "the drain does not know the host name", "correct the address, or set server_name"
 	}
-	return ""
+	return "", ""
 }
 
-// connectionReason says in a few words what passes by itself, or what to look at when it does not.
-func connectionReason(err error) string {
+// connectionReason returns why a connection failed, and what to look at if it goes on failing.
+func connectionReason(err error) (reason, advice string) {
 	dns, network := (*net.DNSError)(nil), net.Error(nil)
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "the host name is not known: correct the address, or the name server"
+		return "the host name is not known", "correct the address, or the name server"
 	case errors.As(err, &dns):
-		return "the name server did not answer: see whether this machine's name server works"
+		return "the name server did not answer", "see whether this machine's name server works"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there: start the drain, or correct the address"
+		return "nothing listens there", "start the drain, or correct the address"
 	case errors.As(err, &network) && network.Timeout():
-		return "no answer in time: see whether the address is right and no firewall is in between, or raise timeout"
+		return "no answer in time", "see whether the address is right and no firewall is in between, or raise timeout"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return "the drain closed the connection before it had confirmed: look into its log"
+		return "the drain closed the connection before it had confirmed", "look into its log"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "there is no way to it through the network: correct the address, or this machine's routes"
+		return "there is no way to it through the network", "correct the address, or this machine's routes"
 	default:
-		return "the connection failed, or the answer was not understood: see whether what listens there is the drain"
+		return "the connection failed, or the answer was not understood", "see whether what listens there is the drain"
 	}
 }
 

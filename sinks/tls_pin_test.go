@@ -75,7 +75,7 @@ func TestFingerprint(t *testing.T) {
 				}
 				e := sinks.TransportError(t.Context(), "send", err)
 				sinktest.CheckAdvice(t, e)
-				if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Reason, test.want) {
+				if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Message(), test.want) {
 					t.Errorf("%s: %v, want …%s…", name, e, test.want)
 				}
 			}
@@ -107,8 +107,8 @@ func TestCertificateWithoutSAN(t *testing.T) {
 	}
 	e := sinks.TransportError(t.Context(), "send", err)
 	sinktest.CheckAdvice(t, e)
-	_, after, found := strings.Cut(e.Reason, "set fingerprint_sha256 to ")
-	if e.Verdict != sinks.Misconfigured || !found || !strings.Contains(e.Reason, "no subject alternative name") || strings.Contains(e.Reason, "set server_name") {
+	_, after, found := strings.Cut(e.Message(), "set fingerprint_sha256 to ")
+	if e.Verdict != sinks.Misconfigured || !found || !strings.Contains(e.Message(), "no subject alternative name") || strings.Contains(e.Message(), "set server_name") {
 		t.Fatalf("%v", e)
 	}
 	pinned, err := sinks.TLS{FingerprintSHA256: strings.TrimRight(strings.Fields(after)[0], ",")}.Transport(time.Minute)
@@ -157,7 +157,7 @@ func TestALPN(t *testing.T) {
 	}
 	e := sinks.TransportError(t.Context(), "send", err)
 	sinktest.CheckAdvice(t, e)
-	if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Reason, "(ALPN)") {
+	if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Message(), "(ALPN)") {
 		t.Errorf("%v, from %v", e, err)
 	}
 }
@@ -225,7 +225,7 @@ func TestRenegotiation(t *testing.T) {
 	}
 	e := sinks.TransportError(t.Context(), "send", err)
 	sinktest.CheckAdvice(t, e)
-	if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Reason, "asks to renegotiate TLS") {
+	if e.Verdict != sinks.Misconfigured || !strings.Contains(e.Message(), "asks to renegotiate TLS") {
 		t.Errorf("%v, from %v", e, err)
 	}
 }

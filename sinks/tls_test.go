@@ -189,7 +189,7 @@ func TestAuthorityRotates(t *testing.T) {
 			t.Fatalf("the trusted drain: %v", err)
 		}
 		_, err := get(t, transport, distrusted.URL)
-		if e := sinks.TransportError(t.Context(), "send", err); e.Verdict != sinks.Misconfigured || !strings.Contains(e.Reason, "ca_file") {
+		if e := sinks.TransportError(t.Context(), "send", err); e.Verdict != sinks.Misconfigured || !strings.Contains(e.Message(), "ca_file") {
 			t.Fatalf("the other drain: %v: %v", e.Verdict, e)
 		}
 	}
@@ -253,7 +253,7 @@ func TestTransportErrorTLS(t *testing.T) {
 			}
 			e := sinks.TransportError(t.Context(), "send to drain", err)
 			sinktest.CheckAdvice(t, e)
-			if e.Verdict != sinks.Misconfigured || !strings.HasPrefix(e.Reason, "send to drain: ") || !strings.Contains(e.Reason, c.want) {
+			if e.Verdict != sinks.Misconfigured || !strings.HasPrefix(e.Message(), "send to drain: ") || !strings.Contains(e.Message(), c.want) {
 				t.Errorf("%v: %v\nwant %v: …%s…\nfrom %T %v", e.Verdict, e, sinks.Misconfigured, c.want, err, err)
 			}
 		})
@@ -277,7 +277,7 @@ func TestTransportErrorRetry(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			e := sinks.TransportError(t.Context(), "send", c.err)
 			sinktest.CheckAdvice(t, e)
-			if e.Verdict != sinks.Retry || !strings.Contains(e.Reason, c.want) {
+			if e.Verdict != sinks.Retry || !strings.Contains(e.Message(), c.want) {
 				t.Errorf("%v: %v, want %v: …%s…", e.Verdict, e, sinks.Retry, c.want)
 			}
 		})

@@ -240,7 +240,7 @@ func TestDatadogLongLog(t *testing.T) {
 	start.Detail = &schema.Detail{Command: strings.Repeat("\x01", 200<<10)}
 	batch[0].Record = &start
 	err := sink.Write(t.Context(), batch[:1])
-	if e := sinks.AsError(err); err == nil || e.Verdict != sinks.TooLarge || !strings.Contains(e.Reason, "the drain takes 1000000 for one") {
+	if e := sinks.AsError(err); err == nil || e.Verdict != sinks.TooLarge || !strings.Contains(e.Message(), "the drain takes 1000000 for one") {
 		t.Fatalf("%v", err)
 	}
 	if err := sink.Write(t.Context(), batch[1:]); err != nil {

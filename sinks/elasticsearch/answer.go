@@ -49,11 +49,11 @@ func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error
 	var failed []sinks.Item
 	for i := range a.Items {
 		item := &a.Items[i].Create
-		verdict, reason := judge(item, o)
+		verdict, reason, advice := judge(item, o)
 		if reason == "" {
 			continue
 		}
-		failed = append(failed, sinks.Item{Index: first + i, Verdict: verdict, Status: item.Status, Reason: reason})
+		failed = append(failed, sinks.Item{Index: first + i, Verdict: verdict, Status: item.Status, Reason: reason, Advice: advice})
 	}
 	if a.Errors && len(failed) == 0 && !hasConflict(&a) {
 		return nil, notUnderstood("it tells of errors and of no record that has one")
@@ -82,52 +82,54 @@ func hasConflict(a *bulkAnswer) bool {
 }
 
 func notUnderstood(what string) *sinks.Error {
-	return &sinks.Error{Verdict: sinks.Retry, Status: http.StatusOK, Reason: "the answer is not understood (" + what + "): see what stands between ttydrain and Elasticsearch if this goes on"}
+	return &sinks.Error{Verdict: sinks.Retry, Status: http.StatusOK, Reason: "the answer is not understood (" + what + ")",
+		Advice: "see what stands between ttydrain and Elasticsearch if this goes on"}
 }
 
 // judge says what became of one record; reason is "" where it is in the data stream.
 //
 // A status by itself says too little: 400 can mean the record, the request's pipeline or the index,
 // and 403 a lack of privileges or a full disk.
-func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason string) {
+func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason, advice string) {
 	status := item.Status
 	switch {
 	case item.FailureStore == "used":
-		return sinks.Rejected, "Elasticsearch could not index the record and put it into the failure store of the data stream " + o.DataStream + ": look for it there"
+		return sinks.Rejected, "Elasticsearch could not index the record and put it into the failure store of the data stream " + o.DataStream, "look for it there"
 	case item.Error.Type == "" && status/100 == 2:
-		return 0, ""
+		return 0, "", ""
 	case status == http.StatusConflict && item.Error.Type == "version_conflict_engine_exception":
-		return 0, "" // it was written before
+		return 0, "", "" // it was written before
 	}
 	kind := kindOf(item.Error.Type)
 	says := fmt.Sprintf("%s answered %d (%s)", o.Product, status, kind)
 	switch kind {
 	case "cluster_block_exception":
-		return sinks.Retry, says + ": the index takes no writes: free disk space, or remove the index's block (index.blocks), if it stays so"
+		return sinks.Retry, says + ": the index takes no writes", "free disk space, or remove the index's block (index.blocks), if it stays so"
 	case "es_rejected_execution_exception", "opensearch_rejected_execution_exception", "rejected_execution_exception":
-		return sinks.Retry, says + ": the cluster is busy: give it more resources if it stays so"
+		return sinks.Retry, says + ": the cluster is busy", "give it more resources if it stays so"
 	case "security_exception":
-		return sinks.Misconfigured, says + ": " + privileges(o)
+		return sinks.Misconfigured, says + ": " + notPermitted, grant(o)
 	case "index_closed_exception":
-		return sinks.Misconfigured, says + ": the index behind the data stream " + o.DataStream + " is closed: open it, or roll the data stream over"
+		return sinks.Misconfigured, says + ": the index behind the data stream " + o.DataStream + " is closed", "open it, or roll the data stream over"
 	case "invalid_index_name_exception":
-		return sinks.Misconfigured, says + ": correct data_stream"
+		return sinks.Misconfigured, says, "correct data_stream"
 	case "validation_exception":
-		return sinks.Misconfigured, says + ": no index can be created for the data stream " + o.DataStream + ": raise the cluster's limit of shards, or delete indices"
+		return sinks.Misconfigured, says + ": no index can be created for the data stream " + o.DataStream, "raise the cluster's limit of shards, or delete indices"
 	}
 	switch {
 	case status == http.StatusTooManyRequests || status >= 500:
-		return sinks.Retry, says + ": the cluster is busy or in trouble: look into its health if it stays so"
+		return sinks.Retry, says + ": the cluster is busy or in trouble", "look into its health if it stays so"
 	case status == http.StatusNotFound:
-		return sinks.Misconfigured, says + ": " + o.DataStream + " is no data stream and no index template makes it one: install the template, let ttydrain do it (manage_template), or correct data_stream"
+		return sinks.Misconfigured, says + ": " + o.DataStream + " is no data stream and no index template makes it one", "install the template, let ttydrain do it (manage_template), or correct data_stream"
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return sinks.Misconfigured, says + ": " + privileges(o)
+		return sinks.Misconfigured, says + ": " + notPermitted, grant(o)
 	case isMissingPipeline(item.Error):
-		return sinks.Misconfigured, says + ": " + missingPipeline(o)
+		missing, advice := missingPipeline(o)
+		return sinks.Misconfigured, says + ": " + missing, advice
 	case status == http.StatusBadRequest:
-		return sinks.Rejected, says + ": the record does not fit the mapping of the data stream " + o.DataStream + ", or its pipeline refused it: compare the mapping with that of ttydrain's index template"
+		return sinks.Rejected, says + ": the record does not fit the mapping of the data stream " + o.DataStream + ", or its pipeline refused it", "compare the mapping with that of ttydrain's index template"
 	default:
-		return sinks.Retry, says + ": look into Elasticsearch's log"
+		return sinks.Retry, says, "look into Elasticsearch's log"
 	}
 }
 
@@ -137,14 +139,14 @@ func isMissingPipeline(e errorAnswer) bool {
 	return e.Type == "illegal_argument_exception" && strings.HasPrefix(e.Reason, "pipeline with id [") && strings.HasSuffix(e.Reason, "] does not exist")
 }
 
-func missingPipeline(o Options) string {
+func missingPipeline(o Options) (reason, advice string) {
 	if o.Pipeline == "" {
-		return "the ingest pipeline that the data stream " + o.DataStream + " has by default does not exist: create it, or remove it from the index settings"
+		return "the ingest pipeline that the data stream " + o.DataStream + " has by default does not exist", "create it, or remove it from the index settings"
 	}
-	return "the ingest pipeline " + o.Pipeline + " does not exist: create it, or correct pipeline"
+	return "the ingest pipeline " + o.Pipeline + " does not exist", "create it, or correct pipeline"
 }
 
-func privileges(o Options) string { return "the credentials do not permit it: " + grant(o) }
+const notPermitted = "the credentials do not permit it"
 
 func grant(o Options) string {
 	if o.Product == OpenSearch {

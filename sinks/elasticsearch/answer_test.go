@@ -72,10 +72,10 @@ func TestReadItems(t *testing.T) {
 			}
 			for i, want := range test.want {
 				got := items[i]
-				if got.Index != first+want.index || got.Verdict != want.verdict || got.Status != want.status || !strings.Contains(got.Reason, want.words) {
+				if got.Index != first+want.index || got.Verdict != want.verdict || got.Status != want.status || !strings.Contains(got.Message(), want.words) {
 					t.Errorf("got %+v, want %+v", got, want)
 				}
-				if strings.Contains(got.Reason, canary) {
+				if strings.Contains(got.Message(), canary) {
 					t.Errorf("the reason quotes the record: %s", got.Reason)
 				}
 			}
@@ -133,7 +133,7 @@ func TestReadItemsRest(t *testing.T) {
 			if whole != nil || len(items) != 1 {
 				t.Fatalf("got %+v, %v", items, whole)
 			}
-			if got := items[0]; got.Verdict != test.verdict || !strings.Contains(got.Reason, test.words) || strings.Contains(got.Reason, canary) {
+			if got := items[0]; got.Verdict != test.verdict || !strings.Contains(got.Message(), test.words) || strings.Contains(got.Message(), canary) {
 				t.Errorf("got %+v, want %v and the words %q", got, test.verdict, test.words)
 			}
 		})
@@ -187,7 +187,7 @@ func TestRefusal(t *testing.T) {
 				body = readFile(t, "refusal/"+test.body)
 			}
 			e := s.refusal(answer{status: test.status, header: http.Header{"Retry-After": {"7"}}, body: body})
-			if e.Verdict != test.verdict || e.Status != test.status || e.RetryAfter != 7*time.Second || len(e.Items) != 0 || !strings.Contains(e.Reason, test.words) {
+			if e.Verdict != test.verdict || e.Status != test.status || e.RetryAfter != 7*time.Second || len(e.Items) != 0 || !strings.Contains(e.Message(), test.words) {
 				t.Errorf("got %+v, want %v and the words %q", e, test.verdict, test.words)
 			}
 			if strings.Contains(e.Error(), canary) {
@@ -257,14 +257,14 @@ func TestAdvice(t *testing.T) {
 				for _, why := range []string{"", "pipeline with id [p] does not exist", "unrecognized parameter"} {
 					body := fmt.Appendf(nil, `{"error":{"type":%q,"reason":%q}}`, kind, why)
 					sinktest.CheckAdvice(t, (&Sink{options: o}).refusal(answer{status: status, header: http.Header{}, body: body}))
-					if _, reason := judge(&itemAnswer{Status: status, Error: errorAnswer{kind, why}}, o); reason != "" {
-						sinktest.CheckAdvice(t, &sinks.Error{Reason: reason})
+					if _, reason, advice := judge(&itemAnswer{Status: status, Error: errorAnswer{kind, why}}, o); reason != "" {
+						sinktest.CheckAdvice(t, &sinks.Error{Reason: reason, Advice: advice})
 					}
 				}
 			}
 		}
 	}
 	sinktest.CheckAdvice(t, notUnderstood("it is not JSON"))
-	_, reason := judge(&itemAnswer{Status: 201, FailureStore: "used"}, options[0])
-	sinktest.CheckAdvice(t, &sinks.Error{Reason: reason})
+	_, reason, advice := judge(&itemAnswer{Status: 201, FailureStore: "used"}, options[0])
+	sinktest.CheckAdvice(t, &sinks.Error{Reason: reason, Advice: advice})
 }

@@ -265,10 +265,10 @@ func TestRejectedRecords(t *testing.T) {
 			t.Fatalf("limit %d: the records that were not taken are %+v, want 7 and 250", limit, e.Items)
 		}
 		for _, item := range e.Items {
-			if item.Verdict != sinks.Rejected || item.Status != 400 || !strings.Contains(item.Reason, "document_parsing_exception") {
+			if item.Verdict != sinks.Rejected || item.Status != 400 || !strings.Contains(item.Message(), "document_parsing_exception") {
 				t.Errorf("limit %d: got %+v", limit, item)
 			}
-			if strings.Contains(item.Reason, canary) || strings.Contains(e.Error(), canary) {
+			if strings.Contains(item.Message(), canary) || strings.Contains(e.Error(), canary) {
 				t.Errorf("limit %d: the error quotes the record", limit)
 			}
 		}
@@ -315,7 +315,7 @@ func TestProxyLimit(t *testing.T) {
 		s := newSink(t, Options{URLs: []string{proxy.URL}, DataStream: dataStream, ManageTemplate: true, MaxRequestBytes: 4 << 20, Gzip: packed})
 		for range 3 {
 			err := write(t, s, batch)
-			if e := failure(t, err); e.Verdict != sinks.TooLarge || e.Status != 413 || !strings.Contains(e.Reason, "max_request_bytes") {
+			if e := failure(t, err); e.Verdict != sinks.TooLarge || e.Status != 413 || !strings.Contains(e.Message(), "max_request_bytes") {
 				t.Errorf("%+v", e)
 			}
 			if strings.Contains(err.Error(), canary) {

@@ -70,8 +70,8 @@ func (s *Sink) ensureDataStream(ctx context.Context) *sinks.Error {
 }
 
 func (s *Sink) noDataStream(a answer) *sinks.Error {
-	verdict, reason := judge(&itemAnswer{Status: http.StatusNotFound, Error: readFailure(a.body)}, s.known())
-	return &sinks.Error{Verdict: verdict, Status: http.StatusNotFound, Reason: reason}
+	verdict, reason, advice := judge(&itemAnswer{Status: http.StatusNotFound, Error: readFailure(a.body)}, s.known())
+	return &sinks.Error{Verdict: verdict, Status: http.StatusNotFound, Reason: reason, Advice: advice}
 }
 
 // withoutLooking goes on where the credentials may not see data streams: they may be able to write

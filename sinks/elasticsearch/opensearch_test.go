@@ -109,7 +109,7 @@ func TestOpenSearchItems(t *testing.T) {
 	err := write(t, s, withTexts("1", canary, "3"))
 	e := failure(t, err)
 	if len(e.Items) != 1 || e.Items[0].Index != 1 || e.Items[0].Verdict != sinks.Rejected || e.Items[0].Status != 400 ||
-		!strings.Contains(e.Items[0].Reason, "OpenSearch answered 400 (mapper_parsing_exception)") || strings.Contains(err.Error(), canary) {
+		!strings.Contains(e.Items[0].Message(), "OpenSearch answered 400 (mapper_parsing_exception)") || strings.Contains(err.Error(), canary) {
 		t.Errorf("%+v", e)
 	}
 	wantFailure(t, write(t, newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream, Pipeline: "absent"}), withTexts("4")),

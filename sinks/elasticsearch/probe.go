@@ -103,7 +103,7 @@ func (s *Sink) probePrivileges(ctx context.Context, m member, username string, b
 		"index": []any{map[string]any{"names": []string{s.options.DataStream}, "privileges": []string{needed, mayBeNeeded}}},
 	})
 	if err != nil {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: "ask for the privileges: correct data_stream", Err: err}
+		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: "ask for the privileges", Advice: "correct data_stream", Err: err}
 	}
 	got, _, failed := s.ask(ctx, m.client, request{doing: "ask for the privileges", method: http.MethodPost,
 		path: "/_security/user/_has_privileges?filter_path=index,error.type", contentType: "application/json", body: body}, buffer)
@@ -126,7 +126,8 @@ func (s *Sink) probePrivileges(ctx context.Context, m member, username string, b
 			missing += " and the privilege " + mayBeNeeded
 		}
 		return &sinks.Error{Verdict: sinks.Misconfigured, Status: http.StatusForbidden,
-			Reason: fmt.Sprintf("Elasticsearch accepts %s, as the user %s, which lacks the privilege %s: %s", s.credentials(), username, missing, grant(s.options))}
+			Reason: fmt.Sprintf("Elasticsearch accepts %s, as the user %s, which lacks the privilege %s", s.credentials(), username, missing),
+			Advice: grant(s.options)}
 	}
 	fact := fmt.Sprintf("Elasticsearch accepts %s, as the user %s, and lets it create documents in %s", s.credentials(), username, s.options.DataStream)
 	if !has[mayBeNeeded] {
@@ -151,7 +152,8 @@ func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer
 		return err
 	}
 	if got.status == http.StatusNotFound {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Status: got.status, Reason: missingPipeline(s.known())}
+		reason, advice := missingPipeline(s.known())
+		return &sinks.Error{Verdict: sinks.Misconfigured, Status: got.status, Reason: reason, Advice: advice}
 	}
 	return nil // any other answer says nothing about it
 }

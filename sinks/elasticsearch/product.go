@@ -65,8 +65,8 @@ func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product
 		return "", s.refusal(got)
 	}
 	return "", &sinks.Error{Verdict: sinks.Misconfigured,
-		Reason: "what answers there is neither Elasticsearch nor OpenSearch, or a proxy before it removes the header X-Elastic-Product: " +
-			"correct urls or the proxy, or set product"}
+		Reason: "what answers there is neither Elasticsearch nor OpenSearch, or a proxy before it removes the header X-Elastic-Product",
+		Advice: "correct urls or the proxy, or set product"}
 }
 
 // products returns the name of the product for errors, as far as it is known.

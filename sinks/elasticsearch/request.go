@@ -46,7 +46,7 @@ func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, 
 	defer cancel()
 	hr, err := http.NewRequestWithContext(limited, r.method, r.path, nil)
 	if err != nil {
-		return answer{}, true, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": the settings make no valid URL: correct urls", Err: err}
+		return answer{}, true, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": the settings make no valid URL", Advice: "correct urls", Err: err}
 	}
 	hr.Header.Set("Accept-Encoding", sinks.Identity)
 	var open atomic.Int32
@@ -74,7 +74,8 @@ func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, 
 	switch {
 	case errors.Is(err, sinks.ErrEncoding):
 		return answer{}, released, &sinks.Error{Verdict: sinks.Misconfigured, Status: got.StatusCode,
-			Reason: r.doing + ": the answer is compressed, although none was asked for: have the proxy before the cluster pass Accept-Encoding on"}
+			Reason: r.doing + ": the answer is compressed, although none was asked for",
+			Advice: "set the proxy before the cluster to pass Accept-Encoding on"}
 	case err != nil:
 		e := sinks.TransportError(ctx, r.doing, err)
 		if !connected.Load() {
@@ -82,7 +83,7 @@ func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, 
 		}
 		return answer{}, released, e
 	case into.Len() > maxAnswer:
-		return answer{}, released, &sinks.Error{Verdict: sinks.Retry, Status: got.StatusCode, Reason: r.doing + ": the answer is too long: correct urls"}
+		return answer{}, released, &sinks.Error{Verdict: sinks.Retry, Status: got.StatusCode, Reason: r.doing + ": the answer is too long", Advice: "correct urls"}
 	}
 	return answer{got.StatusCode, got.Header, into.Bytes()}, released, nil
 }

@@ -69,7 +69,7 @@ func TestStatus(t *testing.T) {
 					t.Errorf("%v, status %d, retry after %v, %d items: want %v, %v", e.Verdict, e.Status, e.RetryAfter, len(e.Items), c.verdict, wait)
 				}
 				host := d.server.Listener.Addr().String()
-				if !strings.HasPrefix(e.Reason, fmt.Sprintf("%s answered %d", host, c.status)) || !strings.Contains(e.Reason, c.reason) {
+				if !strings.HasPrefix(e.Message(), fmt.Sprintf("%s answered %d", host, c.status)) || !strings.Contains(e.Message(), c.reason) {
 					t.Errorf("Reason is %q, want …%s…", e.Reason, c.reason)
 				}
 				if strings.Contains(e.Error(), "content") {
@@ -94,7 +94,7 @@ func TestNoRedirect(t *testing.T) {
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		}})
 		e := write(t, d.sink(t, Options{Headers: http.Header{"Authorization": {"Bearer s3cr3t"}}}), golden())
-		if e == nil || e.Verdict != sinks.Misconfigured || !strings.Contains(e.Reason, c.want) || strings.Contains(e.Error(), "s3cr3t") {
+		if e == nil || e.Verdict != sinks.Misconfigured || !strings.Contains(e.Message(), c.want) || strings.Contains(e.Error(), "s3cr3t") {
 			t.Errorf("%s: %v", c.location, e)
 		}
 	}
@@ -115,7 +115,7 @@ func TestRecordOverLimit(t *testing.T) {
 			t.Fatalf("%s: %v", format, e)
 		}
 		item := e.Items[slices.IndexFunc(e.Items, func(i sinks.Item) bool { return i.Verdict != sinks.Retry })]
-		if item.Index != 7 || item.Verdict != sinks.TooLarge || !strings.Contains(item.Reason, "raise max_request_bytes") {
+		if item.Index != 7 || item.Verdict != sinks.TooLarge || !strings.Contains(item.Message(), "raise max_request_bytes") {
 			t.Errorf("%s: %+v", format, item)
 		}
 		checkRest(t, format, d, batch, e)
@@ -184,7 +184,7 @@ func TestPartOfBatch(t *testing.T) {
 						t.Fatal("items are not in order")
 					}
 					found = found || item.Index == bad && item.Status == status && item.Verdict == e.Verdict
-					if item.Status == 0 && (item.Verdict != sinks.Retry || !strings.Contains(item.Reason, "not sent")) {
+					if item.Status == 0 && (item.Verdict != sinks.Retry || !strings.Contains(item.Message(), "not sent")) {
 						t.Errorf("%+v", item)
 					}
 				}
@@ -269,7 +269,7 @@ func TestTLS(t *testing.T) {
 			}
 			probe := sinks.AsError(err)
 			for what, e := range map[string]*sinks.Error{"Probe": probe, "Write": e} {
-				if e == nil || e.Verdict != sinks.Misconfigured || !strings.Contains(e.Reason, c.want) {
+				if e == nil || e.Verdict != sinks.Misconfigured || !strings.Contains(e.Message(), c.want) {
 					t.Errorf("%s: %v, want %v: …%s…", what, e, sinks.Misconfigured, c.want)
 				}
 			}
@@ -329,7 +329,7 @@ func TestSlow(t *testing.T) {
 				if c.want != (e == nil) {
 					t.Fatal(e)
 				}
-				if e != nil && (e.Verdict != sinks.Retry || !strings.Contains(e.Reason, "no answer in time") || errors.Is(e, context.Canceled) || !e.Reached || e.TimedOut != 1) {
+				if e != nil && (e.Verdict != sinks.Retry || !strings.Contains(e.Message(), "no answer in time") || errors.Is(e, context.Canceled) || !e.Reached || e.TimedOut != 1) {
 					t.Errorf("%v: %v", e.Verdict, e)
 				}
 			})
@@ -476,7 +476,7 @@ func TestNoSecretInErrors(t *testing.T) {
 	for _, target := range []string{address, "127.0.0.1:1", "host.invalid"} {
 		s := d.sink(t, Options{URL: "https://user:" + secret + "@" + target + "/" + secret + "?token=" + secret, Headers: headers})
 		for what, err := range map[string]error{"Probe": s.Probe(t.Context()), "Write": s.Write(t.Context(), golden())} {
-			if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, sinks.AsError(err).Reason), secret) {
+			if err == nil || strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, sinks.AsError(err).Message()), secret) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}

@@ -159,7 +159,8 @@ func (d *sender) encode(dst []byte, e sinks.Entry) ([]byte, error) {
 // tooLarge is for a single record that is over the limit.
 func (s *Sink) tooLarge(size int) *sinks.Error {
 	return &sinks.Error{Verdict: sinks.TooLarge,
-		Reason: fmt.Sprintf("not sent: one record has %d bytes, more than a request may have: raise max_request_bytes, which is %d", size, s.maxRequestBytes)}
+		Reason: fmt.Sprintf("not sent: one record has %d bytes, more than a request may have", size),
+		Advice: fmt.Sprintf("raise max_request_bytes, which is %d", s.maxRequestBytes)}
 }
 
 // send posts what has been added.

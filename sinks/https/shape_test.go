@@ -229,7 +229,7 @@ func TestRecordBytes(t *testing.T) {
 		s := d.sink(t, Options{Format: format, MaxRecordBytes: 4000})
 		e := write(t, s, batch)
 		if e == nil || e.Verdict != sinks.TooLarge || len(e.Items) != 3 || e.Items[0].Index != 2 || e.Items[0].Verdict != sinks.TooLarge ||
-			e.Items[1].Verdict != sinks.Retry || !strings.Contains(e.Items[0].Reason, "the drain takes 4000 for one") {
+			e.Items[1].Verdict != sinks.Retry || !strings.Contains(e.Items[0].Message(), "the drain takes 4000 for one") {
 			t.Fatalf("%s: %+v", format, e)
 		}
 		if e := write(t, s, batch[2:3]); e == nil || e.Verdict != sinks.TooLarge || len(e.Items) != 0 {

@@ -84,7 +84,7 @@ func (b *batch) encode(entries []sinks.Entry) []byte {
 		}
 		if b.size > b.maxMessage && !b.encodeParts(p) {
 			b.tooLong = append(b.tooLong, sinks.Item{Index: i, Verdict: sinks.TooLarge,
-				Reason: fmt.Sprintf("not sent: what each part of its message repeats leaves no room within %d bytes: raise max_message_bytes", b.maxMessage)})
+				Reason: fmt.Sprintf("not sent: what each part of its message repeats leaves no room within %d bytes", b.maxMessage), Advice: "raise max_message_bytes"})
 		}
 		b.ends = append(b.ends, len(b.data))
 	}
@@ -150,7 +150,7 @@ func (b *batch) refused() error {
 	if len(b.tooLong) == 0 {
 		return nil
 	}
-	return &sinks.Error{Verdict: sinks.TooLarge, Reason: b.tooLong[0].Reason, Items: b.tooLong}
+	return &sinks.Error{Verdict: sinks.TooLarge, Reason: b.tooLong[0].Reason, Advice: b.tooLong[0].Advice, Items: b.tooLong}
 }
 
 // confirmed returns how many entries have all their messages in the first n bytes of data.
@@ -177,7 +177,7 @@ func (b *batch) unconfirmed(failure *sinks.Error, first int) *sinks.Error {
 			partly.Items = append(partly.Items, left[0])
 			left = left[1:]
 		case i >= first:
-			partly.Items = append(partly.Items, sinks.Item{Index: i, Verdict: failure.Verdict, Reason: failure.Reason})
+			partly.Items = append(partly.Items, sinks.Item{Index: i, Verdict: failure.Verdict, Reason: failure.Reason, Advice: failure.Advice})
 		}
 	}
 	return &partly

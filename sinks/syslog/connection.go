@@ -318,23 +318,25 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	default:
 	}
 	if errors.Is(ctx.Err(), context.Canceled) && errors.Is(context.Cause(ctx), errSlow) { // a stall, and not the caller
-		return &sinks.Error{Verdict: sinks.Retry, Reason: c.doing + ": given up before the drain had confirmed: try again, with a longer timeout if it is slow", Err: errSlow}
+		return &sinks.Error{Verdict: sinks.Retry, Reason: c.doing + ": given up before the drain had confirmed",
+			Advice: "try again, with a longer timeout if it is slow", Err: errSlow}
 	}
 	if errors.Is(err, errTalks) && ctx.Err() == nil {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there answers, which a syslog server never does: correct the address"}
+		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there answers, which a syslog server never does",
+			Advice: "correct the address"}
 	}
 	if errors.Is(err, errNotRELP) && ctx.Err() == nil {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there does not speak RELP: correct the address, or set protocol: tcp"}
+		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there does not speak RELP",
+			Advice: "correct the address, or set protocol: tcp"}
 	}
 	failure := sinks.TransportError(ctx, c.doing, err)
 	if c.asked && !c.proven && failure.Verdict == sinks.Retry && ctx.Err() == nil {
 		// Whatever the alert is, all that the drain can have looked at is the certificate.
 		if alert := (*net.OpError)(nil); errors.As(err, &alert) && alert.Op == "remote error" {
 			failure.Verdict = sinks.Misconfigured
-			failure.Reason = c.doing + ": the drain refuses the client certificate: set cert_file and key_file to a pair that it accepts"
+			failure.Reason, failure.Advice = c.doing+": the drain refuses the client certificate", "set cert_file and key_file to a pair that it accepts"
 		} else {
-			what, _ := failure.Advice()
-			failure.Reason = what + ": look into the drain's log, since it may refuse the client certificate"
+			failure.Advice = "look into the drain's log, since it may refuse the client certificate"
 		}
 	}
 	return failure

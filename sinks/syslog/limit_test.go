@@ -193,7 +193,7 @@ func TestNoRoom(t *testing.T) {
 	other.ID = strings.Repeat("4", DefaultMaxMessageBytes)
 	batch[1].Operation = other
 	e := sinks.AsError(sink.Write(t.Context(), batch))
-	if e.Verdict != sinks.TooLarge || len(e.Items) != 1 || e.Items[0].Index != 1 || !strings.Contains(e.Reason, "raise max_message_bytes") {
+	if e.Verdict != sinks.TooLarge || len(e.Items) != 1 || e.Items[0].Index != 1 || !strings.Contains(e.Message(), "raise max_message_bytes") {
 		t.Fatalf("%+v", e)
 	}
 	if e := sinks.AsError(sink.Write(t.Context(), batch[1:2])); e.Verdict != sinks.TooLarge || len(e.Items) != 1 {

@@ -24,7 +24,7 @@ func (c *connection) openRELP(ctx context.Context) error {
 	if failure != nil {
 		if alert := (*net.OpError)(nil); !errors.As(failure, &alert) || alert.Op != "remote error" { // else TLS failed
 			step.Result = sinks.StepFailed
-			step.Problem, step.Do = failure.Advice()
+			step.Problem, step.Do = failure.Reason, failure.Advice
 			sinks.TraceStep(ctx, step)
 		}
 		return failure
@@ -59,13 +59,14 @@ func (c *connection) offerRELP(ctx context.Context) *sinks.Error {
 	if failure != nil {
 		slow := errors.Is(context.Cause(ctx), errConnect)
 		if failure.Verdict == sinks.Retry && !c.asked && (slow || ctx.Err() == nil) {
-			failure.Reason = c.doing + ": the drain does not answer the opening of a RELP session: look whether it takes RELP there, or set protocol: tcp"
+			failure.Reason = c.doing + ": the drain does not answer the opening of a RELP session"
+			failure.Advice = "look whether it takes RELP there, or set protocol: tcp"
 		}
 		return failure
 	}
 	if commands := c.answers.offers("commands"); refused != 0 || !strings.Contains(","+commands+",", ",syslog,") {
-		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: fmt.Sprintf("%s: the drain answered %d to the opening of a RELP session, and does not offer to take syslog: correct its settings",
-			c.doing, cmp.Or(refused, 200))}
+		return &sinks.Error{Verdict: sinks.Misconfigured, Advice: "correct its settings",
+			Reason: fmt.Sprintf("%s: the drain answered %d to the opening of a RELP session, and does not offer to take syslog", c.doing, cmp.Or(refused, 200))}
 	}
 	c.proven = true // it has looked at the client certificate
 	return nil
@@ -126,7 +127,7 @@ func (c *connection) exchange(ctx context.Context, timeout time.Duration, data [
 		now, refused, failure := c.answer(ctx, answered)
 		answered = now
 		if refused != 0 {
-			failure = &sinks.Error{Verdict: sinks.Retry, Status: refused, Reason: fmt.Sprintf("%s: the drain answered %d to a record: look into its log", c.doing, refused)}
+			failure = &sinks.Error{Verdict: sinks.Retry, Status: refused, Reason: fmt.Sprintf("%s: the drain answered %d to a record", c.doing, refused), Advice: "look into its log"}
 		}
 		if failure != nil {
 			return answered - first + 1, failure

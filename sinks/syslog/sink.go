@@ -189,8 +189,8 @@ func (s *Sink) disconnect(ctx context.Context) error {
 		return refused
 	}
 	if s.suspect = ended && !s.history.empty(); s.suspect {
-		return &sinks.Error{Verdict: sinks.Retry, Reason: old.doing + ": the connection ended right behind what was sent on it, which is sent again: " +
-			"look whether the server runs, behind a load balancer too, and set connection_grace to less than the time after which idle connections are ended"}
+		return &sinks.Error{Verdict: sinks.Retry, Reason: old.doing + ": the connection ended right behind what was sent on it, which is sent again",
+			Advice: "look whether the server runs, behind a load balancer too, and set connection_grace to less than the time after which idle connections are ended"}
 	}
 	return nil
 }

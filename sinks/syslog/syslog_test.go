@@ -160,7 +160,7 @@ func TestRestartBetweenWrites(t *testing.T) {
 
 			drain.Stop(t)
 			err := sink.Write(t.Context(), numbered(31, 1, 50))
-			if e := sinks.AsError(err); strings.Contains(e.Reason, "before it had confirmed") || strings.Contains(e.Reason, "ended right behind") {
+			if e := sinks.AsError(err); strings.Contains(e.Message(), "before it had confirmed") || strings.Contains(e.Message(), "ended right behind") {
 				err = sink.Write(t.Context(), numbered(31, 1, 50)) // the first one found out that the connection has ended
 			}
 			checkVerdict(t, err, sinks.Retry, "nothing listens there")
@@ -193,8 +193,8 @@ func checkVerdict(t testing.TB, err error, want sinks.Verdict, reason string) {
 	if !errors.As(err, &e) {
 		t.Fatalf("got %T, want an *sinks.Error: %v", err, err)
 	}
-	if e.Verdict != want || !strings.Contains(e.Reason, reason) || len(e.Items) > 0 {
-		t.Fatalf("got %v: %q (%v), want %v with %q", e.Verdict, e.Reason, e, want, reason)
+	if e.Verdict != want || !strings.Contains(e.Message(), reason) || len(e.Items) > 0 {
+		t.Fatalf("got %v: %q (%v), want %v with %q", e.Verdict, e.Message(), e, want, reason)
 	}
 }
 
