@@ -11,6 +11,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // eventually waits until something holds.
@@ -237,7 +238,7 @@ func TestDrainTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last := report.Steps[len(report.Steps)-1]; report.OK || last.Result != sinks.StepFailed || !strings.Contains(last.Problem, "may not write") {
+	if last := report.Steps[len(report.Steps)-1]; report.OK || last.Result != probe.ResultFailed || !strings.Contains(last.Problem, "may not write") {
 		t.Errorf("a drain that refuses: %+v", report)
 	}
 	g.drains[0].Open = func() (sinks.Sink, error) { return nil, errors.New("ca_file /ca.pem does not exist") }
@@ -245,7 +246,7 @@ func TestDrainTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first := report.Steps[0]; report.OK || first.Name != sinks.StepSettings || !strings.Contains(first.Problem, "/ca.pem") || len(report.Steps) != 6 {
+	if first := report.Steps[0]; report.OK || first.Name != probe.Settings || !strings.Contains(first.Problem, "/ca.pem") || len(report.Steps) != 6 {
 		t.Errorf("a drain whose settings are wrong: %+v", report)
 	}
 	if _, err := o.Test(t.Context(), "absent", ""); !errors.Is(err, ErrUnknownDrain) {

@@ -11,6 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // testTimeout bounds a test. It is shorter than any client of the admin address waits.
@@ -23,7 +24,7 @@ type DrainReport struct {
 	OK bool `json:"ok"`
 	// Operation is the ID of the record that was to be written; "" for none.
 	Operation string       `json:"operation_id,omitempty"`
-	Steps     []sinks.Step `json:"steps"`
+	Steps     []probe.Step `json:"steps"`
 	// Notes are sentences on what keeps session logs from a drain that can be reached.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -59,7 +60,7 @@ func (d *Drain) Try(ctx context.Context, record *sinks.Entry) *DrainReport {
 	defer cancel()
 	sink, err := d.Open()
 	if err != nil {
-		report.Steps = sinks.SettingsStep(err)
+		report.Steps = probe.SettingsFailed(err)
 		return report
 	}
 	report.Steps, report.OK = sinks.Try(ctx, sink, record)

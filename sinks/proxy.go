@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // A Proxy is the proxy to a drain that speaks HTTP. The zero value takes the proxy that the
@@ -59,7 +62,7 @@ func (r *route) of(request *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(request)
 }
 
-// proxyOf returns the proxy of a request for [http.Transport], and notes it in the request's trace.
+// proxyOf returns the proxy of a request for [http.Transport], and reports it to a connectivity check.
 func (r *Transport) proxyOf(request *http.Request) (*url.URL, error) {
 	via, err := r.route.of(request)
 	if err != nil || via == nil {
@@ -67,19 +70,16 @@ func (r *Transport) proxyOf(request *http.Request) (*url.URL, error) {
 	}
 	if via.Scheme == "https" {
 		r.openMu.Lock()
-		r.proxies[addressOf(via, "443")] = true
+		r.proxies[hostPort(via)] = true
 		r.openMu.Unlock()
 	}
-	fixed := r.route.fixed != nil
-	// What is there is the same for all requests to a peer.
-	peerOf(request.Context()).update(func(p *peer) { p.via, p.viaSet = via, fixed })
+	probe.From(request.Context()).Report(probe.ViaProxy{URL: via, Configured: r.route.fixed != nil})
 	return via, nil
 }
 
-func addressOf(u *url.URL, port string) string {
-	if u.Port() != "" {
-		port = u.Port()
-	}
+// hostPort returns the address of a URL with http or https.
+func hostPort(u *url.URL) string {
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	return net.JoinHostPort(u.Hostname(), port)
 }
 

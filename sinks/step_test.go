@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // getter is a sink whose Probe is a GET request.
@@ -63,7 +64,7 @@ func TestStepsHostile(t *testing.T) {
 	}
 	defer transport.Close()
 	steps, ok := sinks.Try(t.Context(), &getter{transport, server.URL}, nil)
-	if ok || len(steps) != 5 || steps[2].Result != sinks.StepFailed || len(steps[2].Certificates) != 1 || !strings.Contains(steps[2].Certificates[0].Subject, "evil") {
+	if ok || len(steps) != 5 || steps[2].Result != probe.ResultFailed || len(steps[2].Certificates) != 1 || !strings.Contains(steps[2].Certificates[0].Subject, "evil") {
 		t.Fatalf("the steps are %+v", steps)
 	}
 	data, err := json.Marshal(steps)

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // TLS is how a sink speaks TLS with its drain. The zero value trusts the system's authorities, has
@@ -40,7 +42,7 @@ type TLS struct {
 func (t TLS) Config() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		peerOf(info.Context()).sent(nil)
+		probe.From(info.Context()).Report(probe.ClientCertificate{})
 		return new(tls.Certificate), nil // none
 	}
 	if t.CAFile != "" {
@@ -121,7 +123,7 @@ func (c *clientCertificate) get(info *tls.CertificateRequestInfo) (*tls.Certific
 		certificate = c.good
 		c.mu.Unlock()
 	}
-	peerOf(info.Context()).sent(certificate)
+	probe.From(info.Context()).Report(probe.ClientCertificate{Sent: certificate})
 	return certificate, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"syscall"
 	"time"
+
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // diagnoseTimeout is for the whole diagnosis, which is part of a request that failed already.
@@ -41,7 +43,7 @@ func (r *Transport) diagnose(request *http.Request, cause error) error {
 		return give(info)
 	}
 	config.NextProtos = []string{"http/1.1"}
-	ctx, cancel := context.WithTimeout(untraced{request.Context()}, diagnoseTimeout)
+	ctx, cancel := context.WithTimeout(probe.Quiet(request.Context()), diagnoseTimeout)
 	defer cancel()
 	address := net.JoinHostPort(request.URL.Hostname(), cmp.Or(request.URL.Port(), "443"))
 	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)

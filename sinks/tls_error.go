@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // TransportError classifies the error of a connection that could not be made, or broke.
@@ -44,9 +46,9 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 	if reason, advice := tlsReason(err); reason != "" {
 		return &Error{Verdict: Misconfigured, Reason: doing + ": " + reason, Advice: advice, Err: quotable(err)}
 	}
-	reason, advice := connectionReason(err)
+	reason, advice := probe.Explain(err)
 	e := &Error{Verdict: Retry, Reason: doing + ": " + reason, Advice: advice, Err: quotable(err), Reached: brokeOff(err)}
-	if isTimeout(err) && !whileConnecting(err) {
+	if probe.IsTimeout(err) && !whileConnecting(err) {
 		e.Reached, e.TimedOut = true, 1 // or more: see Outcome.Fail
 	}
 	return e
@@ -54,7 +56,7 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 
 // brokeOff reports whether a connection that was there ended, or the answer on it was none of HTTP.
 func brokeOff(err error) bool {
-	if whileConnecting(err) || isTimeout(err) {
+	if whileConnecting(err) || probe.IsTimeout(err) {
 		return false
 	}
 	var (
@@ -93,7 +95,7 @@ func tlsReason(err error) (reason, advice string) {
 		return "the drain's certificate has the SHA-256 fingerprint " + pin.got.String() +
 			", which is none of fingerprint_sha256", "compare it with the certificate at the drain, and set fingerprint_sha256 to it if it was renewed there"
 	case errors.As(err, &host) && withoutNames(host.Certificate):
-		return "the drain's certificate has no subject alternative name (SAN), and its common name does not count", "replace it by one with a SAN for " + printable(host.Host) +
+		return "the drain's certificate has no subject alternative name (SAN), and its common name does not count", "replace it by one with a SAN for " + probe.Printable(host.Host) +
 			", or set fingerprint_sha256 to " + fingerprintOf(host.Certificate).String() + ", if that is the certificate at the drain"
 	case errors.As(err, &host):
 		return "the drain's certificate is for another host name", "correct the address, or set server_name to a name that the certificate has"
@@ -199,27 +201,6 @@ func alertReason(err error) (reason, advice string) {
 		return "the drain does not know the host name", "correct the address, or set server_name"
 	}
 	return "", ""
-}
-
-// connectionReason returns why a connection failed, and what to look at if it goes on failing.
-func connectionReason(err error) (reason, advice string) {
-	dns, network := (*net.DNSError)(nil), net.Error(nil)
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "the host name is not known", "correct the address, or the name server"
-	case errors.As(err, &dns):
-		return "the name server did not answer", "see whether this machine's name server works"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there", "start the drain, or correct the address"
-	case errors.As(err, &network) && network.Timeout():
-		return "no answer in time", "see whether the address is right and no firewall is in between, or raise timeout"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return "the drain closed the connection before it had confirmed", "look into its log"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "there is no way to it through the network", "correct the address, or this machine's routes"
-	default:
-		return "the connection failed, or the answer was not understood", "see whether what listens there is the drain"
-	}
 }
 
 // quotable is the part of err whose text holds only addresses, names of certificates and the

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 const (
@@ -121,8 +123,8 @@ func (r *Transport) make() (*pool, error) {
 	protocols.SetHTTP1(true)
 	return &pool{Transport: &http.Transport{
 		Proxy: r.proxyOf,
-		OnProxyConnectResponse: func(ctx context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
-			peerOf(ctx).update(func(p *peer) { p.proxyStatus = answer.StatusCode })
+		OnProxyConnectResponse: func(ctx context.Context, via *url.URL, _ *http.Request, answer *http.Response) error {
+			probe.From(ctx).Report(probe.ViaProxy{URL: via, Configured: r.route.fixed != nil, Status: answer.StatusCode})
 			if answer.StatusCode != http.StatusOK {
 				return &proxyError{status: answer.StatusCode}
 			}
@@ -147,9 +149,9 @@ func (r *Transport) make() (*pool, error) {
 
 // RoundTrip implements [http.RoundTripper].
 func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	tracing := Tracing(request.Context())
-	if tracing {
-		request = traced(request)
+	check := probe.From(request.Context())
+	if check.Enabled() {
+		request = connecting(check, request)
 	}
 	r.mu.Lock()
 	if now := time.Now(); now.After(r.expires) {
@@ -166,8 +168,8 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		decompressed(response)
 	}
-	if tracing {
-		answered(request.Context(), response, err)
+	if check.Enabled() {
+		reportAnswer(request, response, err)
 	}
 	return response, err
 }

@@ -16,8 +16,8 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/schema"
-	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
@@ -52,7 +52,7 @@ func TestDrainsTest(t *testing.T) {
 	}
 	got := run("drains", "test", "dead", "--output", "json")
 	var report pipeline.DrainReport
-	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.status != 1 || report.OK || report.Steps[1].Result != sinks.StepFailed {
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.status != 1 || report.OK || report.Steps[1].Result != probe.ResultFailed {
 		t.Errorf("a drain that is dead: %v, %+v", err, got)
 	}
 	if got := run("drains", "test", "absent"); got.status != 1 || !strings.Contains(got.stderr, "no drain has this name") {
@@ -99,7 +99,7 @@ func TestCheckThroughProxy(t *testing.T) {
 		proxy.Close()
 		var step string
 		for line := range strings.Lines(got.stdout) {
-			if strings.HasPrefix(line, "  "+sinks.StepProxy) {
+			if strings.HasPrefix(line, "  "+probe.Proxy) {
 				step = line
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/pipeline"
-	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 func newDrainTestCommand(r *remote) *cobra.Command {
@@ -54,7 +54,7 @@ func whoAsks() string {
 }
 
 // marks stand before the words of a step's result, for the eye.
-var marks = map[string]string{sinks.StepOK: "✓", sinks.StepWarning: "!", sinks.StepFailed: "✗", sinks.StepNotTried: "-"}
+var marks = map[string]string{probe.ResultOK: "✓", probe.ResultWarning: "!", probe.ResultFailed: "✗", probe.ResultNotTried: "-"}
 
 // printReport prints a test of a drain as a table: a step a row, and below it what is known of it.
 func printReport(to io.Writer, report *pipeline.DrainReport) error {
@@ -98,7 +98,7 @@ func printReport(to io.Writer, report *pipeline.DrainReport) error {
 }
 
 // stepLines are what is to be read of a step: one line at least.
-func stepLines(s *sinks.Step) []string {
+func stepLines(s *probe.Step) []string {
 	var lines []string
 	lines = append(lines, s.Facts...)
 	for _, c := range s.Certificates {
@@ -122,7 +122,7 @@ func stepLines(s *sinks.Step) []string {
 	return lines
 }
 
-func certificateLine(c sinks.Certificate) string {
+func certificateLine(c probe.Certificate) string {
 	return fmt.Sprintf("%s, signed by %s, %s to %s, %d days left", c.Subject, c.Issuer,
 		c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), c.DaysLeft)
 }

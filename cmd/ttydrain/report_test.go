@@ -28,6 +28,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 	"github.com/ttydrain/ttydrain/sinks/https"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
@@ -97,11 +98,11 @@ func checkWays(t *testing.T, report *pipeline.DrainReport) {
 	t.Helper()
 	failed := false
 	for _, s := range report.Steps {
-		if failed && s.Result != sinks.StepNotTried {
+		if failed && s.Result != probe.ResultNotTried {
 			t.Errorf("step %s is %q after one that failed", s.Name, s.Result)
 		}
-		failed = failed || s.Result == sinks.StepFailed
-		if (s.Result == sinks.StepFailed || s.Result == sinks.StepWarning) && (s.Problem == "" || s.Do == "") {
+		failed = failed || s.Result == probe.ResultFailed
+		if (s.Result == probe.ResultFailed || s.Result == probe.ResultWarning) && (s.Problem == "" || s.Do == "") {
 			t.Errorf("step %s does not say what is wrong and what to do: %+v", s.Name, s)
 		}
 	}
@@ -344,10 +345,10 @@ func TestReportLookup(t *testing.T) {
 		return syslog.New(syslog.Options{Address: "localhost:" + port, Timeout: 500 * time.Millisecond})
 	}}
 	steps := drain.Try(t.Context(), nil).Steps
-	if dns := steps[0]; dns.Result != sinks.StepOK || !strings.HasPrefix(dns.Facts[0], "localhost is ") || !strings.Contains(dns.Facts[0], "127.0.0.1") {
+	if dns := steps[0]; dns.Result != probe.ResultOK || !strings.HasPrefix(dns.Facts[0], "localhost is ") || !strings.Contains(dns.Facts[0], "127.0.0.1") {
 		t.Errorf("the name is looked up so: %+v", dns)
 	}
-	if tcp := steps[1]; tcp.Result != sinks.StepOK || !slices.Contains(tcp.Facts, "connected to "+l.Addr().String()) {
+	if tcp := steps[1]; tcp.Result != probe.ResultOK || !slices.Contains(tcp.Facts, "connected to "+l.Addr().String()) {
 		t.Errorf("the connection is made so: %+v", tcp)
 	}
 }
@@ -359,13 +360,13 @@ func TestPrintReport(t *testing.T) {
 	var printed bytes.Buffer
 	if err := printReport(&printed, &pipeline.DrainReport{
 		Drain: "siem", OK: true, Operation: "test-abc", Notes: []string{"the drain is paused"},
-		Steps: []sinks.Step{
-			{Name: sinks.StepDNS, Peer: "logs.example.com:443", Result: sinks.StepOK, Milliseconds: 12.34, Facts: []string{"logs.example.com is 192.0.2.1"}},
-			{Name: sinks.StepTLS, Peer: "logs.example.com:443", Result: sinks.StepWarning, Milliseconds: 1, Facts: []string{"TLS\t1.3"},
-				Certificates: []sinks.Certificate{{Subject: "CN=a", Issuer: "CN=b", NotBefore: day, NotAfter: day.AddDate(0, 0, 9), DaysLeft: 8}},
+		Steps: []probe.Step{
+			{Name: probe.DNS, Peer: "logs.example.com:443", Result: probe.ResultOK, Milliseconds: 12.34, Facts: []string{"logs.example.com is 192.0.2.1"}},
+			{Name: probe.TLS, Peer: "logs.example.com:443", Result: probe.ResultWarning, Milliseconds: 1, Facts: []string{"TLS\t1.3"},
+				Certificates: []probe.Certificate{{Subject: "CN=a", Issuer: "CN=b", NotBefore: day, NotAfter: day.AddDate(0, 0, 9), DaysLeft: 8}},
 				Problem:      "it ends", Do: "renew it"},
-			{Name: sinks.StepAuthentication, Peer: "logs.example.com:443", Result: sinks.StepNotTried},
-			{Name: sinks.StepAcceptance, Result: sinks.StepFailed, Problem: "no"},
+			{Name: probe.Authentication, Peer: "logs.example.com:443", Result: probe.ResultNotTried},
+			{Name: probe.Acceptance, Result: probe.ResultFailed, Problem: "no"},
 		},
 	}); err != nil {
 		t.Fatal(err)

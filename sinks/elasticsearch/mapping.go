@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // A field is how one is mapped, as far as searches and dashboards depend on it.
@@ -70,41 +70,44 @@ func misfits(got map[string]field) []string {
 	return found
 }
 
+// stepMapping is the step of a connectivity check that only this sink has.
+const stepMapping = "mapping"
+
 // probeMapping compares the types that the data stream has with those of the index template, where
 // somebody wants to know and the credentials may see them. Records are taken all the same: it is
 // searches and dashboards that go wrong.
 func (s *Sink) probeMapping(ctx context.Context, m member) {
-	quiet := sinks.Untraced(ctx)
+	quiet := probe.Quiet(ctx)
 	tell := func(result string, format string, values ...any) {
-		sinks.TraceStep(ctx, sinks.Step{Name: sinks.StepMapping, Result: result, Facts: []string{fmt.Sprintf(format, values...)}})
+		probe.From(ctx).Report(probe.Step{Name: stepMapping, Result: result, Facts: []string{fmt.Sprintf(format, values...)}})
 	}
 	var buffer bytes.Buffer
 	got, _, err := s.ask(quiet, m.client, request{doing: "look at the mapping", method: http.MethodGet,
 		path: "/" + url.PathEscape(s.options.DataStream) + "/_mapping?" + mappedUnder("*")}, &buffer)
 	switch {
 	case err != nil:
-		tell(sinks.StepNotTried, "the mapping could not be read")
+		tell(probe.ResultNotTried, "the mapping could not be read")
 	case got.status == http.StatusForbidden:
-		tell(sinks.StepNotTried, "the credentials may not see how the fields are mapped, so it was not compared: that needs the index privilege view_index_metadata")
+		tell(probe.ResultNotTried, "the credentials may not see how the fields are mapped, so it was not compared: that needs the index privilege view_index_metadata")
 	case got.status == http.StatusNotFound && s.options.ManageTemplate:
-		tell(sinks.StepOK, "the data stream %s is not there yet: ttydrain installs its index template before the first record", s.options.DataStream)
+		tell(probe.ResultOK, "the data stream %s is not there yet: ttydrain installs its index template before the first record", s.options.DataStream)
 	case got.status == http.StatusNotFound:
 		s.probeTemplate(ctx, m)
 	case got.status != http.StatusOK:
-		tell(sinks.StepNotTried, "%s answered %d to the question how the fields are mapped", s.products(), got.status)
+		tell(probe.ResultNotTried, "%s answered %d to the question how the fields are mapped", s.products(), got.status)
 	default:
-		sinks.TraceStep(ctx, s.mappingStep(got.body))
+		probe.From(ctx).Report(s.mappingStep(got.body))
 	}
 }
 
 // mappingStep says what the mappings of a data stream's backing indexes come to.
-func (s *Sink) mappingStep(answer []byte) sinks.Step {
-	step := sinks.Step{Name: sinks.StepMapping, Result: sinks.StepOK}
+func (s *Sink) mappingStep(answer []byte) probe.Step {
+	step := probe.Step{Name: stepMapping, Result: probe.ResultOK}
 	var indexes map[string]struct {
 		Mappings struct{ Properties map[string]field }
 	}
 	if json.Unmarshal(answer, &indexes) != nil {
-		step.Result, step.Facts = sinks.StepNotTried, []string{"the answer to the question how the fields are mapped is not JSON of the expected form"}
+		step.Result, step.Facts = probe.ResultNotTried, []string{"the answer to the question how the fields are mapped is not JSON of the expected form"}
 		return step
 	}
 	if len(indexes) == 0 { // filter_path leaves nothing of an index without fields
@@ -136,26 +139,26 @@ func generation(index string) string { return index[strings.LastIndexByte(index,
 // installs no template.
 func (s *Sink) probeTemplate(ctx context.Context, m member) {
 	var buffer bytes.Buffer
-	got, _, err := s.ask(sinks.Untraced(ctx), m.client, request{doing: "look at the index templates", method: http.MethodPost,
+	got, _, err := s.ask(probe.Quiet(ctx), m.client, request{doing: "look at the index templates", method: http.MethodPost,
 		path: "/_index_template/_simulate_index/" + url.PathEscape(s.options.DataStream) + "?" + mappedUnder("template")}, &buffer)
 	var simulated struct {
 		Template struct {
 			Mappings struct{ Properties map[string]field }
 		}
 	}
-	step := sinks.Step{Name: sinks.StepMapping, Result: sinks.StepNotTried,
+	step := probe.Step{Name: stepMapping, Result: probe.ResultNotTried,
 		Facts: []string{"the data stream " + s.options.DataStream + " is not there yet, and the credentials may not see which index template it will have"}}
 	if err == nil && got.status == http.StatusOK && json.Unmarshal(got.body, &simulated) == nil {
-		step.Result, step.Facts[0] = sinks.StepOK, "the data stream "+s.options.DataStream+" is not there yet: an index template that maps all fields of a record is"
+		step.Result, step.Facts[0] = probe.ResultOK, "the data stream "+s.options.DataStream+" is not there yet: an index template that maps all fields of a record is"
 		if wrong := misfits(simulated.Template.Mappings.Properties); len(wrong) > 0 {
 			step = s.wrongMapping("the data stream "+s.options.DataStream+" is not there yet, and no index template of ttydrain is for it", nil)
 		}
 	}
-	sinks.TraceStep(ctx, step)
+	probe.From(ctx).Report(step)
 }
 
 // wrongMapping is the step of a data stream that does not map fields as it should.
-func (s *Sink) wrongMapping(what string, wrong []string) sinks.Step {
+func (s *Sink) wrongMapping(what string, wrong []string) probe.Step {
 	const most = 4
 	if len(wrong) > 0 {
 		what += ": " + strings.Join(wrong[:min(most, len(wrong))], ", ")
@@ -163,7 +166,7 @@ func (s *Sink) wrongMapping(what string, wrong []string) sinks.Step {
 	if len(wrong) > most {
 		what += fmt.Sprintf(", and %d more", len(wrong)-most)
 	}
-	return sinks.Step{Name: sinks.StepMapping, Result: sinks.StepWarning,
+	return probe.Step{Name: stepMapping, Result: probe.ResultWarning,
 		Problem: what + ". Records are taken; searches and dashboards miss what they need",
 		Do: "install the index template (ttydrain schema elasticsearch --data-stream " + s.options.DataStream + productFlag(s.known()) +
 			"), and roll the data stream over if it exists (POST /" + s.options.DataStream + "/_rollover)"}

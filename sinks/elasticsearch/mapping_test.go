@@ -11,6 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // TestTemplateFields: the index template has the fields of a record's JSON Schema, all of them and
@@ -46,16 +47,16 @@ func TestMappingStep(t *testing.T) {
 		result  string
 		words   string
 	}{
-		{"right", map[string]any{".ds-logs-ssh-golden-2026.11.22-000001": fields(nil)}, sinks.StepOK, "maps all"},
-		{"of one's own as well", map[string]any{"i-000001": fields(func(f map[string]field) { f["region"] = field{Type: "keyword"} })}, sinks.StepOK, "maps all"},
-		{"without a keyword", map[string]any{"i-000001": fields(func(f map[string]field) { f["command"] = field{Type: "text"} })}, sinks.StepWarning, "otherwise than ttydrain's index template: command is text and not text with keyword (analyzer ttydrain_visible). Records are taken"},
-		{"of the template before", map[string]any{"i-000001": fields(func(f map[string]field) { f["text"] = field{Type: "text", Fields: f["text"].Fields} })}, sinks.StepWarning, "text is text with keyword and not text with keyword (analyzer ttydrain_visible)"},
-		{"an object", map[string]any{"i-000001": fields(func(f map[string]field) { f["log"] = field{} })}, sinks.StepWarning, "log is object and not text"},
-		{"one is missing", map[string]any{"i-000001": older}, sinks.StepWarning, "ended_by is not mapped"},
-		{"guessed", map[string]any{"i-000001": guessed}, sinks.StepWarning, "@timestamp is date and not date_nanos, @version is not mapped, APTIBLE_USER_DOCUMENT is not mapped, app is text with keyword and not keyword, and "},
-		{"rolled over to a wrong one", map[string]any{"i-000009": fields(nil), "i-000010": older}, sinks.StepWarning, "ended_by"},
-		{"rolled over to the right one", map[string]any{"i-2026.11.21-000010": fields(nil), "i-2026.11.22-000009": older}, sinks.StepOK, "1 of its older indexes map some otherwise"},
-		{"no fields", map[string]any{}, sinks.StepWarning, "has no fields mapped"},
+		{"right", map[string]any{".ds-logs-ssh-golden-2026.11.22-000001": fields(nil)}, probe.ResultOK, "maps all"},
+		{"of one's own as well", map[string]any{"i-000001": fields(func(f map[string]field) { f["region"] = field{Type: "keyword"} })}, probe.ResultOK, "maps all"},
+		{"without a keyword", map[string]any{"i-000001": fields(func(f map[string]field) { f["command"] = field{Type: "text"} })}, probe.ResultWarning, "otherwise than ttydrain's index template: command is text and not text with keyword (analyzer ttydrain_visible). Records are taken"},
+		{"of the template before", map[string]any{"i-000001": fields(func(f map[string]field) { f["text"] = field{Type: "text", Fields: f["text"].Fields} })}, probe.ResultWarning, "text is text with keyword and not text with keyword (analyzer ttydrain_visible)"},
+		{"an object", map[string]any{"i-000001": fields(func(f map[string]field) { f["log"] = field{} })}, probe.ResultWarning, "log is object and not text"},
+		{"one is missing", map[string]any{"i-000001": older}, probe.ResultWarning, "ended_by is not mapped"},
+		{"guessed", map[string]any{"i-000001": guessed}, probe.ResultWarning, "@timestamp is date and not date_nanos, @version is not mapped, APTIBLE_USER_DOCUMENT is not mapped, app is text with keyword and not keyword, and "},
+		{"rolled over to a wrong one", map[string]any{"i-000009": fields(nil), "i-000010": older}, probe.ResultWarning, "ended_by"},
+		{"rolled over to the right one", map[string]any{"i-2026.11.21-000010": fields(nil), "i-2026.11.22-000009": older}, probe.ResultOK, "1 of its older indexes map some otherwise"},
+		{"no fields", map[string]any{}, probe.ResultWarning, "has no fields mapped"},
 	} {
 		answer, err := json.Marshal(test.indexes)
 		if err != nil {
@@ -65,12 +66,12 @@ func TestMappingStep(t *testing.T) {
 		if said := strings.Join(step.Facts, " ") + step.Problem; step.Result != test.result || !strings.Contains(said, test.words) {
 			t.Errorf("%s: %+v, want %s and the words %q", test.name, step, test.result, test.words)
 		}
-		if warns := step.Result == sinks.StepWarning; warns != strings.Contains(step.Do, "POST /logs-ssh-golden/_rollover") {
+		if warns := step.Result == probe.ResultWarning; warns != strings.Contains(step.Do, "POST /logs-ssh-golden/_rollover") {
 			t.Errorf("%s: it says to do %q", test.name, step.Do)
 		}
 	}
 	for _, answer := range []string{``, `[]`, `<html>CANARY</html>`, `{"i":[]}`} {
-		if step := s.mappingStep([]byte(answer)); step.Result != sinks.StepNotTried || strings.Contains(strings.Join(step.Facts, " "), canary) {
+		if step := s.mappingStep([]byte(answer)); step.Result != probe.ResultNotTried || strings.Contains(strings.Join(step.Facts, " "), canary) {
 			t.Errorf("the answer %s gives %+v", answer, step)
 		}
 	}
@@ -83,7 +84,7 @@ func TestProbeMapping(t *testing.T) {
 		t.Helper()
 		o.URLs = []string{node.URL}
 		steps, ok := sinks.Try(t.Context(), newSink(t, o), nil)
-		i := slices.IndexFunc(steps, func(s sinks.Step) bool { return s.Name == sinks.StepMapping })
+		i := slices.IndexFunc(steps, func(s probe.Step) bool { return s.Name == stepMapping })
 		if !ok || i < 0 {
 			t.Fatalf("the steps are %+v", steps)
 		}
@@ -92,18 +93,18 @@ func TestProbeMapping(t *testing.T) {
 		}
 	}
 	dataStream := node.DataStream(t)
-	expect(Options{DataStream: dataStream}, sinks.StepWarning, "is not there yet, and no index template of ttydrain is for it")
-	expect(Options{DataStream: dataStream, ManageTemplate: true}, sinks.StepOK, "before the first record")
+	expect(Options{DataStream: dataStream}, probe.ResultWarning, "is not there yet, and no index template of ttydrain is for it")
+	expect(Options{DataStream: dataStream, ManageTemplate: true}, probe.ResultOK, "before the first record")
 	install(t, node, dataStream)
-	expect(Options{DataStream: dataStream}, sinks.StepOK, "an index template that maps all fields of a record is")
+	expect(Options{DataStream: dataStream}, probe.ResultOK, "an index template that maps all fields of a record is")
 	mustWrite(t, newSink(t, Options{URLs: []string{node.URL}, DataStream: dataStream}), entries(5))
-	expect(Options{DataStream: dataStream}, sinks.StepOK, "maps all")
+	expect(Options{DataStream: dataStream}, probe.ResultOK, "maps all")
 
 	guessing := node.DataStream(t) // of a template that leaves the types to Elasticsearch
 	node.Do(t, http.MethodPut, "/_index_template/ttydrain-"+guessing, map[string]any{
 		"index_patterns": []string{guessing}, "priority": 600, "data_stream": map[string]any{}})
 	mustWrite(t, newSink(t, Options{URLs: []string{node.URL}, DataStream: guessing}), entries(5))
-	expect(Options{DataStream: guessing, ManageTemplate: true}, sinks.StepWarning, "@timestamp is date and not date_nanos")
+	expect(Options{DataStream: guessing, ManageTemplate: true}, probe.ResultWarning, "@timestamp is date and not date_nanos")
 }
 
 // TestCustomTemplate: what an operator puts into the component template is what the data stream

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 const (
@@ -22,16 +23,17 @@ const (
 // Probe implements [sinks.Sink]. With security it finds out whether the credentials are accepted
 // and may create documents in the data stream, without it whether Elasticsearch is there. Whether
 // the pipeline exists it finds out where the credentials may read pipelines. It asks each of the
-// URLs, and fails when none of them is good. Within [sinks.Try] it also tells how the data stream
+// URLs, and fails when none of them is good. Within [sinks.Try] it also reports how the data stream
 // maps the fields.
 func (s *Sink) Probe(ctx context.Context) error {
 	var first *sinks.Error
 	good := false
 	for _, m := range s.members {
-		err := s.probeMember(m.trace(ctx), m)
-		sinks.TraceRefusal(m.trace(ctx), err)
+		check := m.connecting(ctx)
+		err := s.probeMember(check, m)
+		probe.From(check).Report(err.Failure())
 		if err == nil {
-			if !good && sinks.Tracing(ctx) {
+			if !good && probe.From(ctx).Enabled() {
 				s.probeMapping(ctx, m)
 			}
 			good = true
@@ -48,11 +50,11 @@ func (s *Sink) Probe(ctx context.Context) error {
 	return first
 }
 
-// trace is ctx for what goes to the member.
-func (m member) trace(ctx context.Context) context.Context {
+// connecting returns the context for requests to the member in a connectivity check.
+func (m member) connecting(ctx context.Context) context.Context {
 	u := m.url
 	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	return sinks.TraceConnection(ctx, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)), u.Scheme == "https")
+	return probe.From(ctx).Connect(ctx, net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)), u.Scheme == "https")
 }
 
 func (s *Sink) probeMember(ctx context.Context, m member) *sinks.Error {
@@ -78,13 +80,13 @@ func (s *Sink) probeMember(ctx context.Context, m member) *sinks.Error {
 		}
 		username, _ := who[field].(string)
 		if product == OpenSearch {
-			sinks.TraceAuthentication(ctx, fmt.Sprintf("OpenSearch accepts %s, as the user %s", s.credentials(), username))
+			probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: fmt.Sprintf("OpenSearch accepts %s, as the user %s", s.credentials(), username)})
 		} else if err := s.probePrivileges(ctx, m, username, &buffer); err != nil {
 			return err
 		}
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable:
 		// Without security there is no such path.
-		sinks.TraceAuthentication(ctx, product.String()+" asks for no credentials: its security is off")
+		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: product.String() + " asks for no credentials: its security is off"})
 	default:
 		return s.refusal(got)
 	}
@@ -133,7 +135,7 @@ func (s *Sink) probePrivileges(ctx context.Context, m member, username string, b
 	if !has[mayBeNeeded] {
 		fact += ", which has to exist already, since the privilege " + mayBeNeeded + " is missing"
 	}
-	sinks.TraceAuthentication(ctx, fact)
+	probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: fact})
 	return nil
 }
 
@@ -161,7 +163,7 @@ func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer
 // find looks for a record that was written, where somebody wants to know and the credentials may
 // read. Elasticsearch shows a document after a refresh, which comes by itself about a second later.
 func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
-	if !sinks.Tracing(ctx) || len(batch) == 0 {
+	if !probe.From(ctx).Enabled() || len(batch) == 0 {
 		return
 	}
 	last := batch[len(batch)-1]
@@ -178,12 +180,12 @@ func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 		case <-timer.C:
 			timer.Reset(findInterval)
 		case <-ctx.Done():
-			sinks.TraceDoubt(ctx, s.products()+" has confirmed the record, and a search in "+s.options.DataStream+
-				" does not find it within "+findTimeout.String()+": see whether an ingest pipeline drops it or sends it elsewhere")
+			probe.From(ctx).Report(probe.Warning{Advice: "see whether an ingest pipeline drops it or sends it elsewhere",
+				Problem: s.products() + " has confirmed the record, and a search in " + s.options.DataStream + " does not find it within " + findTimeout.String()})
 			return
 		}
 		var buffer bytes.Buffer
-		got, _, err := s.do(sinks.Untraced(ctx), r, &buffer)
+		got, _, err := s.do(probe.Quiet(ctx), r, &buffer)
 		var found struct {
 			Hits struct {
 				Hits []struct {
@@ -194,10 +196,10 @@ func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 		switch {
 		case err != nil:
 		case got.status == http.StatusForbidden:
-			sinks.TraceAcceptance(ctx, "the credentials may not read, so it was not looked for")
+			probe.From(ctx).Report(probe.Fact{Step: probe.Acceptance, Text: "the credentials may not read, so it was not looked for"})
 			return
 		case got.status == http.StatusOK && json.Unmarshal(got.body, &found) == nil && len(found.Hits.Hits) > 0:
-			sinks.TraceAcceptance(ctx, fmt.Sprintf("a search in the data stream %s finds it, in the index %s", s.options.DataStream, found.Hits.Hits[0].Index))
+			probe.From(ctx).Report(probe.Fact{Step: probe.Acceptance, Text: fmt.Sprintf("a search in the data stream %s finds it, in the index %s", s.options.DataStream, found.Hits.Hits[0].Index)})
 			return
 		}
 	}

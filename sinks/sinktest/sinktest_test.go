@@ -18,6 +18,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // lineSink is the smallest sink that keeps the contract: a JSON object a line over TCP, and a line
@@ -41,7 +42,7 @@ func (s *lineSink) Write(ctx context.Context, batch []sinks.Entry) (err error) {
 		if s.conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", s.address); err != nil {
 			return s.failed(ctx, err)
 		}
-		sinks.TraceAuthentication(ctx, "anybody may write")
+		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "anybody may write"})
 	}
 	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
 	defer stop()
@@ -129,7 +130,7 @@ func (s *lineSink) trace(ctx context.Context) context.Context {
 	if s.fault == "tells no steps" {
 		return ctx
 	}
-	return sinks.TraceConnection(ctx, s.address, false)
+	return probe.From(ctx).Connect(ctx, s.address, false)
 }
 
 func (s *lineSink) Probe(ctx context.Context) error {
@@ -141,15 +142,15 @@ func (s *lineSink) Probe(ctx context.Context) error {
 	if err != nil {
 		return s.failed(ctx, err)
 	}
-	sinks.TraceAuthentication(ctx, "anybody may write")
+	probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "anybody may write"})
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	probe := "\n"
+	ping := "\n"
 	if s.fault == "probe writes" {
-		probe = "{}\n\n"
+		ping = "{}\n\n"
 	}
-	if _, err = io.WriteString(conn, probe); err == nil {
+	if _, err = io.WriteString(conn, ping); err == nil {
 		_, err = io.ReadFull(conn, make([]byte, 1))
 	}
 	if err != nil {

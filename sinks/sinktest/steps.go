@@ -6,16 +6,17 @@ import (
 	"testing"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
-// These hold a sink to telling the steps of its way: see [sinks.Try].
+// These checks hold a sink to reporting the steps of a connectivity check: see [sinks.Try].
 
 func (s *suite) testStepsOfProbe(t *testing.T) {
 	steps, ok := s.try(t, nil)
 	if !ok {
 		t.Fatalf("the probe of a good drain failed: %+v", steps)
 	}
-	s.checkSteps(t, steps, sinks.StepAcceptance, sinks.StepNotTried)
+	s.checkSteps(t, steps, probe.Acceptance, probe.ResultNotTried)
 	if got := s.Received(t, 0); len(got) != 0 {
 		t.Fatalf("the probe wrote %d records", len(got))
 	}
@@ -37,22 +38,22 @@ func (s *suite) testStepsToNothing(t *testing.T) {
 	if ok {
 		t.Fatalf("a drain that is not there takes a record: %+v", steps)
 	}
-	s.checkSteps(t, steps, sinks.StepTCP, sinks.StepFailed)
+	s.checkSteps(t, steps, probe.TCP, probe.ResultFailed)
 }
 
-func (s *suite) try(t *testing.T, record *sinks.Entry) ([]sinks.Step, bool) {
+func (s *suite) try(t *testing.T, record *sinks.Entry) ([]probe.Step, bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	return sinks.Try(ctx, s.Sink, record)
 }
 
-// checkSteps wants one step of each kind in their order: those before the named one have gone well,
-// it has the result, and those after it were not tried. No name: all went well. A step that only
-// one kind of sink has is its own affair.
-func (s *suite) checkSteps(t *testing.T, steps []sinks.Step, name, result string) {
+// checkSteps expects one step of each kind in their order: those before the named one went well, it
+// has the result, and those after it were not tried. Without a name, all went well. Steps that only
+// one kind of sink has are ignored.
+func (s *suite) checkSteps(t *testing.T, steps []probe.Step, name, result string) {
 	t.Helper()
-	steps = slices.DeleteFunc(slices.Clone(steps), func(step sinks.Step) bool { return step.Name == sinks.StepMapping || step.Name == sinks.StepRELP })
-	order := []string{sinks.StepDNS, sinks.StepTCP, sinks.StepTLS, sinks.StepAuthentication, sinks.StepAcceptance}
+	order := []string{probe.DNS, probe.TCP, probe.TLS, probe.Authentication, probe.Acceptance}
+	steps = slices.DeleteFunc(slices.Clone(steps), func(step probe.Step) bool { return !slices.Contains(order, step.Name) })
 	var names []string
 	for _, step := range steps {
 		names = append(names, step.Name)
@@ -62,9 +63,9 @@ func (s *suite) checkSteps(t *testing.T, steps []sinks.Step, name, result string
 	}
 	named := slices.Index(order, name)
 	for i, step := range steps {
-		good := step.Result == sinks.StepOK || step.Result == sinks.StepWarning
+		good := step.Result == probe.ResultOK || step.Result == probe.ResultWarning
 		switch {
-		case step.Result == sinks.StepWarning || step.Result == sinks.StepFailed:
+		case step.Result == probe.ResultWarning || step.Result == probe.ResultFailed:
 			if step.Problem == "" || step.Do == "" {
 				t.Errorf("step %s does not say what is wrong and what to do: %+v", step.Name, step)
 			}
@@ -77,17 +78,17 @@ func (s *suite) checkSteps(t *testing.T, steps []sinks.Step, name, result string
 				t.Errorf("step %s is %q, want %q: %+v", step.Name, step.Result, result, step)
 			}
 		case named >= 0 && i > named:
-			if step.Result != sinks.StepNotTried {
+			if step.Result != probe.ResultNotTried {
 				t.Errorf("step %s is %q although one before it failed", step.Name, step.Result)
 			}
-		case step.Name == sinks.StepAuthentication && named >= 0: // not every drain tells before it gets a record
+		case step.Name == probe.Authentication && named >= 0: // not every drain tells before it gets a record
 		case !good:
 			t.Errorf("step %s is %q: %+v", step.Name, step.Result, step)
 		}
-		if wantPeer := step.Name != sinks.StepAcceptance; wantPeer && step.Peer != s.Proxy.Address() {
+		if wantPeer := step.Name != probe.Acceptance; wantPeer && step.Peer != s.Proxy.Address() {
 			t.Errorf("step %s is about %q, and the drain is at %s", step.Name, step.Peer, s.Proxy.Address())
 		}
-		if step.Name == sinks.StepTLS && step.Result == sinks.StepOK && len(step.Certificates) == 0 && len(step.Facts) == 0 {
+		if step.Name == probe.TLS && step.Result == probe.ResultOK && len(step.Certificates) == 0 && len(step.Facts) == 0 {
 			t.Errorf("step %s tells nothing of TLS", step.Name)
 		}
 	}

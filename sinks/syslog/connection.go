@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 const (
@@ -78,7 +79,7 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	if err != nil {
 		return nil, &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing, Err: err}
 	}
-	ctx = sinks.TraceConnection(ctx, o.Address, true)
+	ctx = probe.From(ctx).Connect(ctx, o.Address, true)
 	dialer := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second, Count: 4},
 		ControlContext: func(_ context.Context, _, _ string, raw syscall.RawConn) error {
@@ -103,7 +104,7 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	}
 	if c.tls.ConnectionState().Version < tls.VersionTLS13 {
 		if c.sent {
-			sinks.TraceAuthentication(ctx, certificateAccepted)
+			probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: certificateAccepted})
 		}
 		c.asked = false // before TLS 1.3 the handshake ends only when the certificate was accepted
 	}
@@ -170,7 +171,7 @@ func (s *ticketSignal) Put(string, *tls.ClientSessionState)        { s.once.Do(f
 func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	if !c.asked {
 		if !c.sent {
-			sinks.TraceAuthentication(ctx, "the drain demands no client certificate, and syslog has nothing else to refuse one who writes")
+			probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain demands no client certificate, and syslog has nothing else to refuse one who writes"})
 		}
 		return nil
 	}
@@ -179,15 +180,15 @@ func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	select {
 	case <-c.ticket:
 		if c.sent {
-			sinks.TraceAuthentication(ctx, certificateAccepted)
+			probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: certificateAccepted})
 		} else {
-			sinks.TraceAuthentication(ctx, "the drain asked for a client certificate, and goes on without one")
+			probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain asked for a client certificate, and goes on without one"})
 		}
 		return nil
 	case <-c.ended:
 		return c.failure(ctx, c.err)
 	case <-timer.C:
-		sinks.TraceAuthentication(ctx, "the drain asked for a client certificate, and has refused nothing so far")
+		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain asked for a client certificate, and has refused nothing so far"})
 		return nil
 	case <-ctx.Done():
 		return c.failure(ctx, ctx.Err())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
@@ -148,13 +149,13 @@ func TestRELPTLS(t *testing.T) {
 // failed.
 func TestRELPSteps(t *testing.T) {
 	entry := numbered(1, 1, 50)[0]
-	steps := func(o Options) []sinks.Step {
+	steps := func(o Options) []probe.Step {
 		sink := open(t, o)
 		defer sink.Close()
 		all, _ := sinks.Try(t.Context(), sink, &entry)
 		return all
 	}
-	results := func(all []sinks.Step) (s string) {
+	results := func(all []probe.Step) (s string) {
 		for _, step := range all {
 			s += step.Name + " " + step.Result + ", "
 		}

@@ -10,22 +10,26 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // relpWindow is how many frames may be unanswered. Of so many at most a drain that failed can have
 // records that are sent again.
 const relpWindow = 1024
 
+// stepRELP is the step of a connectivity check that only RELP has: the opening of the session.
+const stepRELP = "RELP"
+
 // openRELP opens the session of a new connection: the first transaction.
 func (c *connection) openRELP(ctx context.Context) error {
 	began := time.Now()
 	failure := c.offerRELP(ctx)
-	step := sinks.Step{Name: sinks.StepRELP, Peer: c.address, Result: sinks.StepOK, Milliseconds: float64(time.Since(began).Microseconds()) / 1000}
+	step := probe.Step{Name: stepRELP, Peer: c.address, Result: probe.ResultOK, Milliseconds: float64(time.Since(began).Microseconds()) / 1000}
 	if failure != nil {
 		if alert := (*net.OpError)(nil); !errors.As(failure, &alert) || alert.Op != "remote error" { // else TLS failed
-			step.Result = sinks.StepFailed
+			step.Result = probe.ResultFailed
 			step.Problem, step.Do = failure.Reason, failure.Advice
-			sinks.TraceStep(ctx, step)
+			probe.From(ctx).Report(step)
 		}
 		return failure
 	}
@@ -33,14 +37,14 @@ func (c *connection) openRELP(ctx context.Context) error {
 	if software := c.answers.offers("relp_software"); software != "" {
 		step.Facts = append(step.Facts, "its software is "+software[:min(len(software), 100)])
 	}
-	sinks.TraceStep(ctx, step)
+	probe.From(ctx).Report(step)
 	switch {
 	case c.sent && c.asked:
-		sinks.TraceAuthentication(ctx, certificateAccepted)
+		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: certificateAccepted})
 	case c.asked:
-		sinks.TraceAuthentication(ctx, "the drain asked for a client certificate, and goes on without one")
+		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain asked for a client certificate, and goes on without one"})
 	case !c.sent:
-		sinks.TraceAuthentication(ctx, "the drain demands no client certificate, and RELP has nothing else to refuse one who writes")
+		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain demands no client certificate, and RELP has nothing else to refuse one who writes"})
 	}
 	return nil
 }
@@ -176,7 +180,7 @@ func (s *Sink) writeRELP(ctx context.Context, batch []sinks.Entry) error {
 	answered, failure := s.conn.exchange(ctx, s.options.Timeout, data, s.batch.frames)
 	if failure == nil {
 		s.conn.proven = true
-		sinks.TraceAcceptance(ctx, "the drain has confirmed the record: by RELP, it is responsible for it now")
+		probe.From(ctx).Report(probe.Fact{Step: probe.Acceptance, Text: "the drain has confirmed the record: by RELP, it is responsible for it now"})
 		return s.batch.refused()
 	}
 	s.conn.abort()

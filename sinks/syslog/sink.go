@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 // errConnect is the cause of a context for connecting that ends because of Options.Timeout.
@@ -79,7 +80,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if failure := s.deliver(ctx, pieces, data); failure != nil {
 		return failure
 	}
-	sinks.TraceAcceptance(ctx, "the drain's kernel has acknowledged every byte; syslog has no other answer")
+	probe.From(ctx).Report(probe.Fact{Step: probe.Acceptance, Text: "the drain's kernel has acknowledged every byte; syslog has no other answer"})
 	return s.batch.refused()
 }
 
