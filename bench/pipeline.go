@@ -41,11 +41,8 @@ type pipelineSetup struct {
 // routed is the drain as the router of a configuration that says nothing more has it.
 func (d drainSetup) routed(name string) pipeline.Drain {
 	routed := pipeline.Drain{Name: name, Open: d.open, BatchRecords: batchRecords, BatchBytes: batchBytes}
-	switch d.Type {
-	case "https":
-		routed.Writers, routed.Alone = 16, d.Format == https.JSON
-	case "elasticsearch":
-		routed.Writers = 4
+	if o, err := d.options(); err == nil {
+		routed.Writers, routed.Alone = o.Limits().Concurrency, o.Limits().OneByOne
 	}
 	return routed
 }
@@ -61,13 +58,21 @@ type drainSetup struct {
 }
 
 func (d drainSetup) open() (sinks.Sink, error) {
+	o, err := d.options()
+	if err != nil {
+		return nil, err
+	}
+	return o.Open()
+}
+
+func (d drainSetup) options() (sinks.Opener, error) {
 	switch d.Type {
 	case "https":
-		return https.New(https.Options{URL: "https://" + d.Address + "/", Format: d.Format, TLS: sinks.TLS{CAFile: d.CAFile}})
+		return https.Options{URL: "https://" + d.Address + "/", Format: d.Format, TLS: sinks.TLS{CAFile: d.CAFile}}, nil
 	case "elasticsearch":
-		return elasticsearch.New(elasticsearch.Options{URLs: []string{d.Address}, DataStream: d.DataStream, ManageTemplate: true})
+		return elasticsearch.Options{URLs: []string{d.Address}, DataStream: d.DataStream, ManageTemplate: true}, nil
 	case "syslog":
-		return syslog.New(syslog.Options{Address: d.Address, TLS: sinks.TLS{CAFile: d.CAFile}})
+		return syslog.Options{Address: d.Address, TLS: sinks.TLS{CAFile: d.CAFile}}, nil
 	}
 	return nil, fmt.Errorf("drain type %q is not known", d.Type)
 }

@@ -32,8 +32,8 @@ type Sink interface {
 	//
 	// The batch is the caller's: the sink keeps neither it nor any of its bytes after it returns.
 	//
-	// One goroutine calls Write at a time, or several, if the sink says that they may; no two of them
-	// have records of the same operation at a time.
+	// At most Limits.Concurrency goroutines call Write at a time, and no two of them have records of
+	// the same operation at a time.
 	Write(ctx context.Context, batch []Entry) error
 
 	// Probe finds out whether the drain could be written to, as far as its protocol tells without
@@ -42,4 +42,25 @@ type Sink interface {
 
 	// Close releases connections. It may be called once, when no Write or Probe is running.
 	Close() error
+}
+
+// An Opener holds the settings of one drain. The Options of every sink's package are one.
+type Opener interface {
+	// Open returns a new sink. It reads the files that the settings name, and connects to nothing.
+	// An error holds a [*SettingError] for each setting that is not accepted.
+	Open() (Sink, error)
+	// Limits returns the limits of the sinks that Open returns.
+	Limits() Limits
+}
+
+// Limits describe how a sink is to be given records.
+type Limits struct {
+	// Concurrency is the maximum number of Writes at a time; 0 and 1 mean one after the other.
+	Concurrency int
+	// OneByOne means that each record is a request of its own, so that a batch of few records is
+	// worth a Write. Otherwise it is better to wait until many can be sent together.
+	OneByOne bool
+	// Unconfirmed means that the protocol confirms no record, so that the sink can find out after a
+	// Write that records are lost: it has to be called without entries now and then.
+	Unconfirmed bool
 }

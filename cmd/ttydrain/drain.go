@@ -9,11 +9,39 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
+	"github.com/ttydrain/ttydrain/sinks/file"
 	"github.com/ttydrain/ttydrain/sinks/https"
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// routedDrains are the configured drains that get session logs, for the router.
+// sinkTypes is the table of sinks: it has the options of a drain's sink by the drain's protocol.
+// Presets need no entry, since they stand for one of these.
+var sinkTypes = map[string]func(d config.Drain, log *slog.Logger) sinks.Opener{
+	"https":         httpsOptions,
+	"elasticsearch": elasticsearchOptions,
+	"syslog":        syslogOptions,
+	"file":          fileOptions,
+}
+
+// sinkOptions returns the options of a drain's sink.
+func sinkOptions(d config.Drain, log *slog.Logger) (sinks.Opener, error) {
+	options, ok := sinkTypes[d.Protocol()]
+	if !ok {
+		return nil, fmt.Errorf("drain %s has no settings for its type %s", d.Name, d.Type)
+	}
+	return options(d, log.With("drain", d.Name)), nil
+}
+
+// openSink opens the sink of a drain.
+func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
+	o, err := sinkOptions(d, log)
+	if err != nil {
+		return nil, err
+	}
+	return o.Open()
+}
+
+// routedDrains returns the configured drains that get session logs, for the router.
 func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
 	var drains []pipeline.Drain
 	for _, d := range c.Drains {
@@ -25,7 +53,7 @@ func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
 	return drains
 }
 
-// routedDrain is one drain as the router has it.
+// routedDrain returns one drain for the router.
 func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 	routed := pipeline.Drain{
 		Name:         d.Name,
@@ -36,13 +64,9 @@ func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 		Timeout:      d.Timeout,
 		BatchRecords: d.Batch.Records, BatchBytes: int(d.Batch.Bytes), BatchWait: d.Batch.Wait,
 	}
-	switch {
-	case d.HTTPS != nil:
-		routed.Writers, routed.Alone = d.HTTPS.Concurrency, d.HTTPS.Format == string(https.JSON)
-	case d.Elasticsearch != nil:
-		routed.Writers = d.Elasticsearch.Concurrency
-	case d.Syslog != nil:
-		routed.Unconfirmed = d.Syslog.Protocol != "relp"
+	if o, err := sinkOptions(d, log); err == nil { // else Open fails
+		limits := o.Limits()
+		routed.Writers, routed.Alone, routed.Unconfirmed = limits.Concurrency, limits.OneByOne, limits.Unconfirmed
 	}
 	for _, stack := range orAny(d.Match.Stacks) {
 		for _, app := range orAny(d.Match.Apps) {
@@ -52,7 +76,7 @@ func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 	return routed
 }
 
-// orAny is a list of names, or the one that stands for any.
+// orAny returns a list of names, or the one that stands for any.
 func orAny(names []string) []string {
 	if len(names) == 0 {
 		return []string{""}
@@ -60,56 +84,51 @@ func orAny(names []string) []string {
 	return names
 }
 
-// openSink makes the sink of a drain.
-func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
-	log = log.With("drain", d.Name)
-	switch {
-	case d.HTTPS != nil:
-		return openHTTPS(d)
-	case d.Elasticsearch != nil:
-		e := d.Elasticsearch
-		var urls []string
-		for _, u := range e.URLs {
-			urls = append(urls, u.Reveal())
-		}
-		return elasticsearch.New(elasticsearch.Options{
-			URLs: urls, Product: elasticsearch.Product(e.Product), DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
-			Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Proxy: proxyOf(e.Proxy), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime,
-			ManageTemplate: e.ManageTemplate, Gzip: e.Compression == "gzip", MaxRequestBytes: int(e.MaxRequestBytes), Log: log,
-		})
-	case d.Syslog != nil:
-		s := d.Syslog
-		framing := syslog.OctetCounting
-		if s.Framing == "newline" {
-			framing = syslog.Newline
-		}
-		protocol := syslog.TCP
-		if s.Protocol == "relp" {
-			protocol = syslog.RELP
-		}
-		return syslog.New(syslog.Options{
-			Protocol: protocol, Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
-			Facility: s.Facility, Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, TokenEnterprise: s.TokenEnterprise, MaxMessageBytes: int(s.MaxMessageBytes),
-			ConnectionGrace: s.ConnectionGrace,
-		})
-	}
-	return nil, fmt.Errorf("drain %s has no settings for its type %s", d.Name, d.Type)
-}
-
-// openHTTPS makes the sink of a drain that gets requests.
-func openHTTPS(d config.Drain) (sinks.Sink, error) {
+func httpsOptions(d config.Drain, _ *slog.Logger) sinks.Opener {
 	h := d.HTTPS
 	headers := make(http.Header)
 	for name, value := range h.Headers {
 		headers.Set(name, value.Reveal())
 	}
-	return https.New(https.Options{
+	return https.Options{
 		URL: h.URL.Reveal(), Username: h.Username, Password: h.Password.Reveal(), Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
 		TLS: sinks.TLS(h.TLS), Proxy: proxyOf(h.Proxy), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, Version: version(),
 		MaxRequestBytes: int(h.MaxRequestBytes), MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
-		ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
-	})
+		Concurrency: h.Concurrency, ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
+	}
 }
+
+func elasticsearchOptions(d config.Drain, log *slog.Logger) sinks.Opener {
+	e := d.Elasticsearch
+	var urls []string
+	for _, u := range e.URLs {
+		urls = append(urls, u.Reveal())
+	}
+	return elasticsearch.Options{
+		URLs: urls, Product: elasticsearch.Product(e.Product), DataStream: e.DataStream, Pipeline: e.Pipeline, APIKey: e.APIKey.Reveal(),
+		Username: e.Username, Password: e.Password.Reveal(), TLS: sinks.TLS(e.TLS), Proxy: proxyOf(e.Proxy), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime,
+		ManageTemplate: e.ManageTemplate, Gzip: e.Compression == "gzip", MaxRequestBytes: int(e.MaxRequestBytes), Concurrency: e.Concurrency, Log: log,
+	}
+}
+
+func syslogOptions(d config.Drain, _ *slog.Logger) sinks.Opener {
+	s := d.Syslog
+	framing := syslog.OctetCounting
+	if s.Framing == "newline" {
+		framing = syslog.Newline
+	}
+	protocol := syslog.TCP
+	if s.Protocol == "relp" {
+		protocol = syslog.RELP
+	}
+	return syslog.Options{
+		Protocol: protocol, Address: s.Address, TLS: sinks.TLS(s.TLS), Framing: framing, Token: s.Token.Reveal(), Exact: s.Exact,
+		Facility: s.Facility, Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, TokenEnterprise: s.TokenEnterprise, MaxMessageBytes: int(s.MaxMessageBytes),
+		ConnectionGrace: s.ConnectionGrace,
+	}
+}
+
+func fileOptions(d config.Drain, _ *slog.Logger) sinks.Opener { return file.Options{Path: d.File.Path} }
 
 // proxyOf returns the proxy of a drain; nil stands for that of the environment.
 func proxyOf(p *config.Proxy) sinks.Proxy {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"time"
 )
@@ -9,11 +10,12 @@ import (
 // associate agreement (45 CFR 164.504(e)).
 const AgreementBAA = "baa"
 
-// A Drain is where records go. Exactly one of HTTPS, Elasticsearch and Syslog is set. Where Type is
-// that of a preset, it is what the preset stands for, and the preset is there too.
+// A Drain is where records go. The settings of exactly one protocol are set: see [Drain.Protocol].
+// Where Type is that of a preset, the preset's settings are set too.
 type Drain struct {
 	Name string `yaml:"name" rule:"required"`
-	Type string `yaml:"type" rule:"required" enum:"https|elasticsearch|syslog|datadog|sumologic|logdna|papertrail|solarwinds"`
+	// Type is one of the variants below.
+	Type string `yaml:"type" rule:"required"`
 	// Match says of which stacks and apps it takes the logs.
 	Match Match `yaml:"match"`
 
@@ -33,9 +35,14 @@ type Drain struct {
 	// ConnectionLifetime bounds the use of a connection. The next one looks the name up again.
 	ConnectionLifetime time.Duration `yaml:"connection_lifetime" min:"1s" max:"24h"`
 
+	// Settings of the protocols, by the names of their types.
+
 	HTTPS         *HTTPS         `yaml:"-" variant:"https"`
 	Elasticsearch *Elasticsearch `yaml:"-" variant:"elasticsearch"`
 	Syslog        *Syslog        `yaml:"-" variant:"syslog"`
+	File          *File          `yaml:"-" variant:"file"`
+
+	// Settings of the presets, each of which stands for those of a protocol.
 
 	Datadog    *Datadog    `yaml:"-" variant:"datadog"`
 	SumoLogic  *SumoLogic  `yaml:"-" variant:"sumologic"`
@@ -204,6 +211,38 @@ func (s *Syslog) setDefaults() {
 	s.MaxMessageBytes = 8000
 	s.ConnectionGrace = 5 * time.Second
 	s.Facility = "local0"
+}
+
+// settings are those of one type of drain.
+type settings interface {
+	// finish checks what the tags of the fields cannot express.
+	finish(d *decoder, path string)
+}
+
+// A preset is the settings of a type that stands for another one with settings filled in.
+type preset interface {
+	settings
+	// expand sets the settings of the other type.
+	expand(dr *Drain)
+}
+
+// Protocol returns the type whose settings are set, which after [Load] is never a preset; "" for
+// none.
+func (d *Drain) Protocol() string {
+	name, _ := d.settings()
+	return name
+}
+
+// settings returns the type whose settings are set, and these; nil for none.
+func (d *Drain) settings() (string, settings) {
+	v := reflect.ValueOf(d).Elem()
+	_, variants := fieldsOf(v.Type())
+	for _, one := range variants { // the protocols come first
+		if s := v.Field(one.index); !s.IsNil() {
+			return one.name, s.Interface().(settings)
+		}
+	}
+	return "", nil
 }
 
 // Matches says whether the session logs of app, which is on stack, go to the drain.

@@ -60,6 +60,13 @@ func fieldsOf(t reflect.Type) (fields []field, variants []variant) {
 			fields = append(fields, f)
 		}
 	}
+	for i := range fields {
+		if len(variants) > 0 && fields[i].name == "type" {
+			for _, v := range variants {
+				fields[i].enum = append(fields[i].enum, v.name)
+			}
+		}
+	}
 	return fields, variants
 }
 

@@ -29,6 +29,8 @@ func (p *Datadog) setDefaults() {
 	p.Compression = "gzip" // which "Send logs" recommends
 }
 
+func (p *Datadog) expand(dr *Drain) { dr.HTTPS = p.https() }
+
 func (p *Datadog) finish(d *decoder, path string) {
 	d.checkSecretLine(path+".api_key", p.APIKey)
 	if d.usable(path+".site") && d.given(path+".url") {

@@ -31,6 +31,8 @@ func (p *LogDNA) setDefaults() {
 	p.Compression = "none"
 }
 
+func (p *LogDNA) expand(dr *Drain) { dr.HTTPS = p.https() }
+
 func (p *LogDNA) finish(d *decoder, path string) {
 	d.checkSecretLine(path+".ingestion_key", p.IngestionKey)
 	d.checkURL(path+".url", p.URL)

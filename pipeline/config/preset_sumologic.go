@@ -23,6 +23,8 @@ func (p *SumoLogic) setDefaults() {
 	p.Compression = "gzip" // which "HTTP Logs and Metrics Source" recommends
 }
 
+func (p *SumoLogic) expand(dr *Drain) { dr.HTTPS = p.https() }
+
 func (p *SumoLogic) finish(d *decoder, path string) {
 	d.checkURL(path+".url", p.URL)
 	d.checkPrintable(path+".category", p.Category)

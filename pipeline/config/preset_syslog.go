@@ -39,6 +39,8 @@ const papertrailMessage = 100_000
 func (p *Papertrail) setDefaults() { p.MaxMessageBytes = papertrailMessage }
 func (p *SolarWinds) setDefaults() { p.MaxMessageBytes = papertrailMessage }
 
+func (p *Papertrail) expand(dr *Drain) { dr.Syslog = p.syslog() }
+
 func (p *Papertrail) finish(d *decoder, path string) {
 	if d.usable(path + ".address") {
 		d.checkAddress(path+".address", p.Address, false)
@@ -56,6 +58,8 @@ func (p *Papertrail) syslog() *Syslog {
 }
 
 var solarWindsRegion = regexp.MustCompile(`^[a-z]{2}-[0-9]{2}$`)
+
+func (p *SolarWinds) expand(dr *Drain) { dr.Syslog = p.syslog() }
 
 func (p *SolarWinds) finish(d *decoder, path string) {
 	region, address := path+".region", path+".address"

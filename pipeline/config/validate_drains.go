@@ -31,28 +31,11 @@ func (c *Config) finishDrains(d *decoder) {
 		// An empty list would match all, and whoever wrote it meant none.
 		d.notEmpty(path+".match.stacks", len(dr.Match.Stacks))
 		d.notEmpty(path+".match.apps", len(dr.Match.Apps))
-		switch {
-		case dr.HTTPS != nil:
-			dr.HTTPS.finish(d, path)
-		case dr.Elasticsearch != nil:
-			dr.Elasticsearch.finish(d, path)
-		case dr.Syslog != nil:
-			dr.Syslog.finish(d, path)
-		case dr.Datadog != nil:
-			dr.Datadog.finish(d, path)
-			dr.HTTPS = dr.Datadog.https()
-		case dr.SumoLogic != nil:
-			dr.SumoLogic.finish(d, path)
-			dr.HTTPS = dr.SumoLogic.https()
-		case dr.LogDNA != nil:
-			dr.LogDNA.finish(d, path)
-			dr.HTTPS = dr.LogDNA.https()
-		case dr.Papertrail != nil:
-			dr.Papertrail.finish(d, path)
-			dr.Syslog = dr.Papertrail.syslog()
-		case dr.SolarWinds != nil:
-			dr.SolarWinds.finish(d, path)
-			dr.Syslog = dr.SolarWinds.syslog()
+		if _, s := dr.settings(); s != nil { // else the type is a mistake
+			s.finish(d, path)
+			if p, ok := s.(preset); ok {
+				p.expand(dr)
+			}
 		}
 		c.checkPHI(d, dr, path)
 	}

@@ -1,6 +1,7 @@
 package elasticsearch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ const (
 	defaultTimeout         = time.Minute
 	defaultMaxRequestBytes = 5 << 20
 	largestMaxRequestBytes = 10 << 20
+	defaultConcurrency     = 4
 )
 
 // Options are the settings of a drain of type elasticsearch.
@@ -48,6 +50,8 @@ type Options struct {
 	// MaxRequestBytes bounds the body of a request before compression; 0 for 5 MiB, at most 10 MiB. A
 	// single record can exceed it.
 	MaxRequestBytes int
+	// Concurrency is the maximum number of requests at a time; 0 for 4.
+	Concurrency int
 	// Gzip compresses requests.
 	Gzip bool
 	// ManageTemplate installs the index template before the first record.
@@ -57,6 +61,14 @@ type Options struct {
 
 	// Log gets what an operator has to know and no error tells; nil for nothing.
 	Log *slog.Logger
+}
+
+// Open implements [sinks.Opener].
+func (o Options) Open() (sinks.Sink, error) { return New(o) }
+
+// Limits implements [sinks.Opener].
+func (o Options) Limits() sinks.Limits {
+	return sinks.Limits{Concurrency: cmp.Or(o.Concurrency, defaultConcurrency)}
 }
 
 // A Sink writes to one data stream. It implements [sinks.Sink].

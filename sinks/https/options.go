@@ -16,6 +16,7 @@ import (
 const (
 	DefaultTimeout         = 30 * time.Second
 	DefaultMaxRequestBytes = 5 << 20
+	DefaultConcurrency     = 16
 )
 
 // Options say where and how to send. Only URL is needed.
@@ -50,10 +51,20 @@ type Options struct {
 	// ArrayField puts the array of the format Array into an object, as the field of this name; ""
 	// sends the array itself.
 	ArrayField string
+	// Concurrency is the maximum number of requests at a time; 0 for [DefaultConcurrency].
+	Concurrency int
 	// Shape says how the objects differ from the records; nil for not at all.
 	Shape *Shape
 	// Version is ttydrain's own, for the User-Agent.
 	Version string
+}
+
+// Open implements [sinks.Opener].
+func (o Options) Open() (sinks.Sink, error) { return New(o) }
+
+// Limits implements [sinks.Opener].
+func (o Options) Limits() sinks.Limits {
+	return sinks.Limits{Concurrency: or(o.Concurrency, DefaultConcurrency), OneByOne: or(o.Format, JSON) == JSON}
 }
 
 // Check returns every mistake in the options, each a [*sinks.SettingError]; nil if there is none.

@@ -52,6 +52,13 @@ type Options struct {
 	ConnectionLifetime time.Duration
 }
 
+// Open implements [sinks.Opener].
+func (o Options) Open() (sinks.Sink, error) { return New(o) }
+
+// Limits implements [sinks.Opener]. There is one Write at a time, since the messages of a connection
+// are numbered.
+func (o Options) Limits() sinks.Limits { return sinks.Limits{Unconfirmed: o.Protocol != RELP} }
+
 // Protocol is what carries the messages.
 type Protocol uint8
 
