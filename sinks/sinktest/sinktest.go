@@ -15,9 +15,11 @@ import (
 
 // A Target is one sink with a drain of its own.
 type Target struct {
-	// Sink writes to the drain through Proxy. The suite closes it.
+	// Sink writes to the drain through Proxy, or is local. The suite closes it.
 	Sink  sinks.Sink
 	Proxy *Proxy
+	// Local is set for a drain that no network leads to, and then Proxy is nil.
+	Local *Local
 	// Received is everything that the drain holds since it was opened, in the order of arrival. It
 	// waits until there are at least want records, and fails the test when they do not come.
 	Received func(t *testing.T, want int) []Got
@@ -30,6 +32,17 @@ type Target struct {
 	Requests bool
 	// Concurrent says that several goroutines may call Write at a time.
 	Concurrent bool
+}
+
+// Local describes a drain that no network leads to. The checks that need a drain which hangs or
+// breaks in the middle of a Write do not run: the sink's own tests have to cover such faults.
+type Local struct {
+	// Break makes the drain unusable, until Mend.
+	Break, Mend func()
+	// Verdict is that of writing to a broken drain.
+	Verdict sinks.Verdict
+	// Step is the step that fails in the check of a broken drain, the first of two.
+	Step string
 }
 
 const (
@@ -65,8 +78,8 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 	} {
 		t.Run(check.name, func(t *testing.T) {
 			target := open(t)
-			if target.Sink == nil || target.Proxy == nil || target.Received == nil {
-				t.Fatal("a Target needs Sink, Proxy and Received")
+			if target.Sink == nil || (target.Proxy == nil) == (target.Local == nil) || target.Received == nil {
+				t.Fatal("a Target needs Sink, Received, and one of Proxy and Local")
 			}
 			seed := rand.Uint64()
 			t.Logf("seed of the entries: %d", seed)
@@ -88,6 +101,40 @@ type suite struct {
 	Target
 	random *rand.Rand
 	closed bool
+}
+
+// needsProxy skips a check that a local drain cannot run.
+func (s *suite) needsProxy(t *testing.T) {
+	t.Helper()
+	if s.Proxy == nil {
+		t.Skip("no network leads to the drain")
+	}
+}
+
+// cut makes the drain unusable, until mend.
+func (s *suite) cut() {
+	if s.Local != nil {
+		s.Local.Break()
+		return
+	}
+	s.Proxy.Cut()
+}
+
+func (s *suite) mend(t *testing.T) {
+	t.Helper()
+	if s.Local != nil {
+		s.Local.Mend()
+		return
+	}
+	s.Proxy.Mend(t)
+}
+
+// gone returns the verdict of writing to a drain that was cut.
+func (s *suite) gone() sinks.Verdict {
+	if s.Local != nil {
+		return s.Local.Verdict
+	}
+	return sinks.Retry
 }
 
 func (s *suite) entries(n int) []sinks.Entry { return Entries(s.random.Uint64(), n) }
@@ -173,6 +220,7 @@ func (s *suite) testOwnership(t *testing.T) {
 }
 
 func (s *suite) testCancel(t *testing.T) {
+	s.needsProxy(t)
 	held := s.Proxy.Stall()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -209,15 +257,16 @@ func (s *suite) testCancel(t *testing.T) {
 func (s *suite) testGone(t *testing.T) {
 	first, second := s.entries(30), s.entries(30)
 	s.write(t, first)
-	s.Proxy.Cut()
+	s.cut()
 	s.writeFails(t, second)
 	s.writeFails(t, second)
-	s.Proxy.Mend(t)
+	s.mend(t)
 	s.deliver(t, second)
 	s.holdsAtLeast(t, append(expected(first), expected(second)...))
 }
 
 func (s *suite) testBroken(t *testing.T) {
+	s.needsProxy(t)
 	batch := s.entries(large / 4)
 	held := s.Proxy.Stall()
 	done := make(chan error, 1)
@@ -240,6 +289,7 @@ func (s *suite) testBroken(t *testing.T) {
 // nobody reads what it answers: the error says that the drain had the request, and a smaller one
 // gets through. A drain that is not there had none.
 func (s *suite) testCutLarge(t *testing.T) {
+	s.needsProxy(t)
 	if !s.Requests {
 		t.Skip("no request of the sink is large, or it has no answer")
 	}
@@ -280,7 +330,7 @@ func (s *suite) testProbe(t *testing.T) {
 	if got := s.Received(t, 0); len(got) != 0 {
 		t.Fatalf("Probe wrote %d records", len(got))
 	}
-	s.Proxy.Cut()
+	s.cut()
 	err := s.Sink.Probe(ctx)
 	var e *sinks.Error
 	switch {
@@ -291,7 +341,11 @@ func (s *suite) testProbe(t *testing.T) {
 	case e.Reason == "":
 		t.Fatalf("Probe of a drain that is not there gave no Reason: %v", err)
 	}
-	s.Proxy.Mend(t)
+	s.mend(t)
+	if s.Local != nil {
+		s.testProbeCancelled(t)
+		return
+	}
 	held := s.Proxy.Stall()
 	done := make(chan error, 1)
 	go func() { done <- s.Sink.Probe(ctx) }() // ends with the cancel, or the test fails
@@ -308,6 +362,15 @@ func (s *suite) testProbe(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Fatal("Probe does not return when its context is cancelled")
+	}
+}
+
+// testProbeCancelled probes with a context that is done.
+func (s *suite) testProbeCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Sink.Probe(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Probe returned %v, which is not context.Canceled", err)
 	}
 }
 
@@ -331,6 +394,7 @@ func (s *suite) testClose(t *testing.T) {
 }
 
 func (s *suite) testCloseAfterCancel(t *testing.T) {
+	s.needsProxy(t)
 	watch := watchGoroutines(s.Sink)
 	first, second := s.entries(10), s.entries(large/4)
 	watch.do(func() {
@@ -377,7 +441,7 @@ func (s *suite) deliver(t *testing.T, batch []sinks.Entry) {
 		if err = s.Sink.Write(ctx, batch); err == nil {
 			return
 		}
-		checkRetry(t, err)
+		checkVerdict(t, err, s.gone())
 	}
 	t.Fatalf("Write goes on failing when the drain is back: %v", err)
 }
@@ -386,10 +450,16 @@ func (s *suite) writeFails(t *testing.T, batch []sinks.Entry) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	checkRetry(t, s.Sink.Write(ctx, batch))
+	checkVerdict(t, s.Sink.Write(ctx, batch), s.gone())
 }
 
 func checkRetry(t *testing.T, err error) {
+	t.Helper()
+	checkVerdict(t, err, sinks.Retry)
+}
+
+// checkVerdict expects an error of a drain that is not there.
+func checkVerdict(t *testing.T, err error, want sinks.Verdict) {
 	t.Helper()
 	if err == nil {
 		t.Fatal("Write to a drain that is not there succeeded")
@@ -401,13 +471,13 @@ func checkRetry(t *testing.T, err error) {
 	if e.Reason == "" {
 		t.Fatalf("the error has no Reason: %v", err)
 	}
-	if e.Verdict != sinks.Retry {
-		t.Fatalf("Verdict is %v, want %v: %v", e.Verdict, sinks.Retry, err)
+	if e.Verdict != want {
+		t.Fatalf("Verdict is %v, want %v: %v", e.Verdict, want, err)
 	}
 	last := -1
 	for _, item := range e.Items {
-		if item.Verdict != sinks.Retry || item.Index <= last {
-			t.Fatalf("entry %d after %d has verdict %v: want ascending indexes and %v", item.Index, last, item.Verdict, sinks.Retry)
+		if item.Verdict != want || item.Index <= last {
+			t.Fatalf("entry %d after %d has verdict %v: want ascending indexes and %v", item.Index, last, item.Verdict, want)
 		}
 		last = item.Index
 	}
