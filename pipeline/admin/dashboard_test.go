@@ -10,7 +10,7 @@ import (
 )
 
 // TestDashboard: Prometheus can read every query of the dashboard, with what Grafana puts into the
-// places of its variables. That the metrics exist is tested with a real server, by cmd/ttydrain.
+// places of its variables. That the metrics exist is tested with a real server, by cmd/ttydrain/e2e.
 func TestDashboard(t *testing.T) {
 	var d struct {
 		Panels []struct {

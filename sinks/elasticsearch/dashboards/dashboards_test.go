@@ -46,7 +46,7 @@ func mapping(t *testing.T) map[string]string {
 
 // TestDashboards holds the dashboards to the forms that Kibana and Grafana read, to the fields that
 // there are, and to each other. What their queries find is tested with real sessions, by
-// cmd/ttydrain.
+// cmd/ttydrain/e2e.
 func TestDashboards(t *testing.T) {
 	shown := dashtest.Range{From: time.Unix(0, 0), To: time.Unix(60, 0)}
 	objects, err := dashboards.Kibana(pattern)

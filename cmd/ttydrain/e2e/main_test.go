@@ -1,0 +1,261 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/client/clienttest"
+	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
+)
+
+// patience bounds every wait of these tests. It is long, since nothing is measured by it.
+const patience = 3 * time.Minute
+
+// command is the package of the binary that these tests run.
+const command = "github.com/ttydrain/ttydrain/cmd/ttydrain"
+
+// The results of a reload, as config_reloads_total counts them.
+const (
+	reloadOK      = "ok"
+	reloadRefused = "refused"
+)
+
+// nodes are the Elasticsearch nodes of this package's tests.
+var nodes estest.Shared
+
+// programs is where the binaries are that the tests run.
+var programs struct {
+	dir         string       // set by TestMain
+	usual, fast builtProgram // fast looks for no races
+	nats        builtProgram // the NATS server's own
+	static      builtProgram // those of the images: its file is their folder
+}
+
+func TestMain(m *testing.M) {
+	if sandbox.InitMain() {
+		return
+	}
+	clienttest.HeedSignals()
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "ttydrain-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	programs.dir = dir
+	if err := watchSources("../../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return nodes.Main(m)
+}
+
+// watchSources makes the results of these tests depend on the sources under root. The tests run a
+// binary that they build themselves, of which go test knows nothing: without this it would reuse
+// cached results of other code. It does look at the files that a test has opened.
+func watchSources(root string) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			if path != root && name[0] == '.' {
+				return fs.SkipDir
+			}
+			return nil
+		case strings.HasSuffix(name, "_test.go"), !entry.Type().IsRegular():
+			return nil
+		}
+		_, err = os.Stat(path)
+		return err
+	})
+}
+
+// A builtProgram is built when the first test wants it.
+type builtProgram struct {
+	once sync.Once
+	file string // after once, as is err
+	err  error
+}
+
+// program is the path of the binary, which looks for races when the tests do.
+func program(t testing.TB) string {
+	t.Helper()
+	if underRace() {
+		return programs.usual.build(t, "ttydrain-race", command, "-race")
+	}
+	return fastProgram(t)
+}
+
+// fastProgram is the path of a binary that looks for no races, for tests that are large.
+func fastProgram(t testing.TB) string {
+	t.Helper()
+	return programs.fast.build(t, "ttydrain", command)
+}
+
+func underRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// build builds a package in a folder of that name, and gives the path of the binary.
+func (b *builtProgram) build(t testing.TB, name, source string, flags ...string) string {
+	t.Helper()
+	b.once.Do(func() {
+		// In a folder of its own, so that it is called ttydrain.
+		b.file = filepath.Join(programs.dir, name, "ttydrain")
+		args := append([]string{"build", "-o", b.file}, flags...)
+		if out, err := exec.Command("go", append(args, source)...).CombinedOutput(); err != nil {
+			b.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.file
+}
+
+// whoAsks is the user of these tests, as the commands report who asks for something.
+func whoAsks(t testing.TB) string {
+	t.Helper()
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Username + " at " + host
+}
+
+// need finds an outside program. Without it the test is skipped, or fails where that is not
+// allowed.
+func need(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		absent(t, name+" is not installed")
+	}
+	return path
+}
+
+func absent(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
+		t.Fatalf("NOT TESTED: %s, and TTYDRAIN_REQUIRE_SERVERS=1 requires it", what)
+	}
+	t.Skipf("SKIPPED, NOT TESTED: %s", what)
+}
+
+// await waits until something holds.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	awaitWhile(t, what, holds, func() int { return 0 })
+}
+
+// awaitWhile waits until something holds, for as long as there is progress, which grows. It asks
+// less and less often, and no more than half of the time: an answer can be costly.
+func awaitWhile(t testing.TB, what string, holds func() bool, progress func() int) {
+	t.Helper()
+	deadline := time.After(patience)
+	reached := 0
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+		asked := time.Now()
+		if holds() {
+			return
+		}
+		select {
+		case <-deadline:
+			now := progress()
+			if now <= reached {
+				t.Fatalf("waited %s in vain: %s", patience, what)
+			}
+			reached, deadline = now, time.After(patience)
+		case <-time.After(max(wait, time.Since(asked))):
+		}
+	}
+}
+
+// A result is what a program printed, and its exit status.
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+// runTo runs a program to its end.
+func runTo(t testing.TB, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr output
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	err := cmd.Wait()
+	if !timer.Stop() {
+		t.Fatalf("%s did not end within %s\n%s%s", cmd, patience, &stdout, &stderr)
+	}
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// ttydrain runs the binary to its end.
+func ttydrain(t testing.TB, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(program(t), args...)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or one that looks for races ends a second late
+	return runTo(t, cmd)
+}
+
+// output is what a running program has printed so far.
+type output struct {
+	mu   sync.Mutex // guards data
+	data []byte
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.data = append(o.data, b...)
+	return len(b), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.data)
+}
+
+// len is how long what was printed so far is.
+func (o *output) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.data)
+}
+
+// after is what was printed after the first n bytes.
+func (o *output) after(n int) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.data[n:])
+}
