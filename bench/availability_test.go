@@ -3,6 +3,9 @@ package main
 import (
 	"testing"
 	"time"
+
+	"github.com/ttydrain/ttydrain/bench/availability"
+	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
 // TestAvailability runs attacks with few seconds each. No time is asserted, nor what is left
@@ -10,25 +13,25 @@ import (
 func TestAvailability(t *testing.T) {
 	t.Parallel()
 	s := smallSettings(t)
-	s.attack = 4 * time.Second
+	s.Attack = 4 * time.Second
 	names := map[string]bool{}
-	for _, a := range attacks {
-		names[a.name] = true
+	for _, a := range availability.Attacks {
+		names[a.Name] = true
 	}
 	for _, name := range []string{"admin/slow-bodies", "admin/wrong-tokens", "ssh/silent", "ssh/after-key-exchange", "ssh/idle-connections", "session/output", "session/processes"} {
 		if !names[name] {
 			t.Errorf("the attack %s is missing", name)
 		}
 	}
-	err := inFolder(s, func() error {
-		for _, a := range attacks {
-			t.Run(a.name, func(t *testing.T) {
-				r, err := besiege(t.Context(), s, a, 0)
+	err := measure.InFolder(s, func() error {
+		for _, a := range availability.Attacks {
+			t.Run(a.Name, func(t *testing.T) {
+				r, err := availability.Besiege(t.Context(), s, a, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if r.ended+r.refused+r.denied > 0 {
-					t.Errorf("%d sessions ended, %d logins and %d requests of the operator were refused: %v", r.ended, r.refused, r.denied, r.detail)
+				if r.Ended+r.Refused+r.Denied > 0 {
+					t.Errorf("%d sessions ended, %d logins and %d requests of the operator were refused: %v", r.Ended, r.Refused, r.Denied, r.Detail)
 				}
 			})
 		}

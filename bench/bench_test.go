@@ -1,21 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/ttydrain/ttydrain/enrich"
-	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/bench/measure"
+	"github.com/ttydrain/ttydrain/bench/process"
+	"github.com/ttydrain/ttydrain/bench/report"
 )
 
 func TestMain(m *testing.M) {
-	if childMain() {
+	if process.Main(roles()) {
 		return
 	}
 	// With the race detector, each of the children would sleep a second before it ends.
@@ -46,8 +44,8 @@ func needSyslogServers(t *testing.T) {
 	need(t, "/usr/sbin/rsyslogd")
 }
 
-func smallSettings(t *testing.T) *settings {
-	return &settings{seed: 7, records: 3000, sessions: 3, runs: 2, echoes: 20, catBytes: 1 << 20, profiles: t.TempDir(), progress: t.Logf}
+func smallSettings(t *testing.T) *measure.Settings {
+	return &measure.Settings{Seed: 7, Records: 3000, Sessions: 3, Runs: 2, Echoes: 20, CatBytes: 1 << 20, Profiles: t.TempDir(), Progress: t.Logf}
 }
 
 // TestDrains runs the harness with small numbers, where ttydrain has no peers. That every record
@@ -59,11 +57,11 @@ func TestDrains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReport(s, results)
-	checkRows(t, r, []string{"limit/jetstream/lines", "limit/jetstream/segments"}, recordsMeasured, recordsPerSecond, peakMemory)
-	checkRows(t, r, []string{"https/array", "keystrokes/https/ndjson"}, recordsMeasured, recordsPerSecond, secondsPerMillion, receiverPerMillion, peakMemory)
+	r := report.New(s, results)
+	checkRows(t, r, []string{"limit/jetstream/lines", "limit/jetstream/segments"}, measure.RecordsMeasured, measure.RecordsPerSecond, measure.PeakMemory)
+	checkRows(t, r, []string{"https/array", "keystrokes/https/ndjson"}, measure.RecordsMeasured, measure.RecordsPerSecond, measure.SecondsPerMillion, measure.ReceiverPerMillion, measure.PeakMemory)
 	for _, file := range []string{"https-array-1.pprof", "keystrokes-https-ndjson-2.pprof"} {
-		if info, err := os.Stat(s.profiles + "/" + file); err != nil || info.Size() == 0 {
+		if info, err := os.Stat(s.Profiles + "/" + file); err != nil || info.Size() == 0 {
 			t.Errorf("no profile %s: %v", file, err)
 		}
 	}
@@ -75,18 +73,18 @@ func TestComparisons(t *testing.T) {
 	t.Parallel() // nothing is compared, and each waits for others' starts
 	needSyslogServers(t)
 	s := smallSettings(t)
-	s.runs = 1
+	s.Runs = 1
 	results, err := benchmark(t.Context(), s, []string{"compare/https/ndjson", "compare/https/json", "compare/syslog"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReport(s, results)
+	r := report.New(s, results)
 	for _, protocol := range []string{"https/ndjson", "https/json", "syslog"} {
 		measured := []string{"limit/" + protocol, protocol, "syslog-ng/" + protocol}
 		if protocol == "syslog" {
 			measured = append(measured, "rsyslog/syslog")
 		}
-		checkRows(t, r, measured, recordsMeasured, recordsPerSecond, peakMemory)
+		checkRows(t, r, measured, measure.RecordsMeasured, measure.RecordsPerSecond, measure.PeakMemory)
 		for _, judged := range r.Compared[protocol].Bars {
 			// Processor time is in hundredths of a second, of which a small run may take none.
 			if judged.Unknown != "" && !strings.Contains(judged.Bar, "processor") {
@@ -94,7 +92,7 @@ func TestComparisons(t *testing.T) {
 			}
 		}
 	}
-	if table := r.markdown(); !strings.Contains(table, "| Redpanda Connect | not measured: ") || !strings.Contains(table, "\n- bar: records/s ≥ 2 × the fastest peer: ") {
+	if table := r.Markdown(); !strings.Contains(table, "| Redpanda Connect | not measured: ") || !strings.Contains(table, "\n- bar: records/s ≥ 2 × the fastest peer: ") {
 		t.Errorf("the table does not name what is missing, or no bar:\n%s", table)
 	}
 }
@@ -104,26 +102,26 @@ func TestElasticsearch(t *testing.T) {
 	need(t, "bash", "java", "javac", "jar", "mvn", "unzip", "flock")
 	needSyslogServers(t)
 	s := smallSettings(t)
-	s.runs = 1
+	s.Runs = 1
 	results, err := benchmark(t.Context(), s, []string{"compare/elasticsearch"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkRows(t, newReport(s, results), []string{"limit/elasticsearch", "elasticsearch", "rsyslog/elasticsearch", "syslog-ng/elasticsearch"}, recordsMeasured, recordsPerSecond)
+	checkRows(t, report.New(s, results), []string{"limit/elasticsearch", "elasticsearch", "rsyslog/elasticsearch", "syslog-ng/elasticsearch"}, measure.RecordsMeasured, measure.RecordsPerSecond)
 }
 
 func TestSSH(t *testing.T) {
 	t.Parallel() // nothing is compared, and each waits for others' starts
 	need(t, "/usr/sbin/sshd", "stty", "tlog-rec", "script")
 	s := smallSettings(t)
-	s.runs = 1
+	s.Runs = 1
 	results, err := benchmark(t.Context(), s, []string{"ssh"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newReport(s, results)
-	checkRows(t, r, []string{"ssh/openssh", "ssh/openssh+tlog", "ssh/openssh+script", "ssh/ttydrain", "ssh/ttydrain+drain"}, echoP50, echoP99, catRate)
-	for _, metric := range []string{echoP50, catRate} {
+	r := report.New(s, results)
+	checkRows(t, r, []string{"ssh/openssh", "ssh/openssh+tlog", "ssh/openssh+script", "ssh/ttydrain", "ssh/ttydrain+drain"}, measure.EchoP50, measure.EchoP99, measure.CatRate)
+	for _, metric := range []string{measure.EchoP50, measure.CatRate} {
 		if r.Ratios["ssh/ttydrain"][metric] <= 0 {
 			t.Errorf("no ratio to OpenSSH of %s", metric)
 		}
@@ -131,11 +129,11 @@ func TestSSH(t *testing.T) {
 }
 
 // checkRows checks that each subject was measured in every run, and has a row in a table.
-func checkRows(t *testing.T, r *report, subjects []string, metrics ...string) {
+func checkRows(t *testing.T, r *report.Report, subjects []string, metrics ...string) {
 	t.Helper()
-	table := r.markdown()
+	table := r.Markdown()
 	for _, subject := range subjects {
-		one := r.result(subject)
+		one := r.Result(subject)
 		if len(one.Samples) != r.Settings["runs"] {
 			t.Errorf("%s: %d runs (%s)", subject, len(one.Samples), one.Missing)
 		}
@@ -146,114 +144,12 @@ func checkRows(t *testing.T, r *report, subjects []string, metrics ...string) {
 				}
 			}
 		}
-		title := titles[subject]
-		for _, c := range comparisons {
-			if slices.Contains(c.subjects(), subject) {
-				title = c.titleOf(subject)
-			}
-		}
-		if title == "" || !strings.Contains(table, "\n| "+title+" | ") {
+		title := report.TitleOf(subject)
+		if !strings.Contains(table, "\n| "+title+" | ") {
 			t.Errorf("the tables have no row of %s:\n%s", subject, table)
 		}
 	}
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestTerminalIsTheSameForASeed(t *testing.T) {
-	output := func(seed uint64) (b []byte, last time.Time) {
-		terminal := newTerminal(seed)
-		var frames []schema.Frame
-		for range 200 {
-			frames = terminal.show(frames)
-		}
-		at := int64(0)
-		for _, f := range frames {
-			if f.Time < at {
-				t.Fatalf("seed %d: the time goes back", seed)
-			}
-			at = f.Time
-			b = append(b, f.Payload...)
-		}
-		return b, terminal.at
-	}
-	first, last := output(1)
-	if again, at := output(1); !bytes.Equal(first, again) || !at.Equal(last) {
-		t.Error("the same seed gave something else")
-	}
-	if other, _ := output(2); bytes.Equal(first, other) {
-		t.Error("another seed gave the same")
-	}
-	// All recordings come before one comes again, and the first of them from somewhere on.
-	for _, r := range allRecordings() {
-		if !bytes.Contains(first, r.events[len(r.events)-1].shown) {
-			t.Errorf("%s is not played", r.name)
-		}
-	}
-}
-
-// TestRecordings holds what the recordings have to be: whole, varied, and of nobody.
-func TestRecordings(t *testing.T) {
-	if len(allRecordings()) != len(recordings) {
-		t.Errorf("there are %d recordings of %d", len(allRecordings()), len(recordings))
-	}
-	hostname, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range allRecordings() {
-		var all []byte
-		for _, e := range r.events {
-			all = append(all, e.shown...)
-		}
-		if !bytes.Contains(all, []byte("ada@web-1")) {
-			t.Errorf("%s has no prompt", r.name)
-		}
-		for _, foreign := range []string{"@" + hostname, "/root", "/var/lib/ttydrain", "/home/"} {
-			if foreign != "@web-1" && bytes.Contains(all, []byte(foreign)) {
-				t.Errorf("%s shows %q, which is of the machine where it was made", r.name, foreign)
-			}
-		}
-	}
-	for _, r := range lineRecordings() {
-		var all []byte
-		for _, e := range r.events {
-			all = append(all, e.shown...)
-		}
-		for line := range bytes.Lines(all) {
-			if len(line) > enrich.MaxLine {
-				t.Errorf("%s has a line of %d bytes, which becomes more than one record", r.name, len(line))
-			}
-		}
-	}
-	s := statistics()
-	if s.Bytes < 500_000 || s.BytesPerLine < 70 || s.BytesPerLine > 130 || s.Escapes < 0.05 || s.Escapes > 0.3 {
-		t.Errorf("the corpus is not what it was: %s", s)
-	}
-}
-
-func TestReplaceTables(t *testing.T) {
-	const text = "before\n" + beginMarker + "\nold\n" + endMarker + "\nafter\n"
-	got, ok := replaceTables([]byte(text), "new\n")
-	if want := "before\n" + beginMarker + "\nnew\n" + endMarker + "\nafter\n"; !ok || string(got) != want {
-		t.Errorf("%v: %q", ok, got)
-	}
-	for _, text := range []string{"", beginMarker + "\n", endMarker + "\n" + beginMarker + "\n"} {
-		if got, ok := replaceTables([]byte(text), "new\n"); ok {
-			t.Errorf("%q became %q", text, got)
-		}
-	}
-}
-
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		all  []float64
-		want float64
-		ok   bool
-	}{{nil, 0, false}, {[]float64{3}, 3, true}, {[]float64{9, 1, 2}, 2, true}, {[]float64{4, 1, 3, 2}, 2.5, true}} {
-		if got, ok := median(c.all); got != c.want || ok != c.ok {
-			t.Errorf("median of %v is %v, %v", c.all, got, ok)
-		}
 	}
 }

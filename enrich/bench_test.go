@@ -12,7 +12,7 @@ import (
 // BenchmarkRecordings enriches the recordings that everything is measured with, in chunks of 32 KiB
 // as the capture makes them: all of them one after the other in one session, over and over again.
 func BenchmarkRecordings(b *testing.B) {
-	casts, err := filepath.Glob(filepath.Join("..", "bench", "recordings", "*.cast"))
+	casts, err := filepath.Glob(filepath.Join("..", "bench", "corpus", "recordings", "*.cast"))
 	if err != nil || len(casts) == 0 {
 		b.Fatalf("%d recordings: %v", len(casts), err)
 	}

@@ -1,0 +1,214 @@
+package availability
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	gossh "golang.org/x/crypto/ssh"
+	"golang.org/x/sync/errgroup"
+)
+
+// An attack takes what it can get from a server until ctx is done. It comes from one address, or
+// from a session.
+type Attack struct {
+	Name string
+	run  func(ctx context.Context, g *siege) error
+	// operate is what the operator does meanwhile.
+	operate func(ctx context.Context, g *siege) error
+}
+
+// attacks are the attacks of the availability suite.
+var Attacks = []Attack{
+	{"admin/slow-bodies", func(ctx context.Context, g *siege) error {
+		return hold(ctx, 11_000, g.admin, "127.0.0.1", "POST /console/login HTTP/1.1\r\nHost: "+g.admin+
+			"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nname=x")
+	}, listSessions},
+	{"admin/large-headers", func(ctx context.Context, g *siege) error {
+		return hold(ctx, 500, g.admin, "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost: "+g.admin+"\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 1000))
+	}, listSessions},
+	{"admin/wrong-tokens", wrongTokens, consoleLogin},
+	{"ssh/silent", func(ctx context.Context, g *siege) error { return hold(ctx, 2_000, g.Address, "127.0.0.2", "") }, listSessions},
+	{"ssh/after-key-exchange", func(ctx context.Context, g *siege) error { return holdLogins(ctx, g, 500) }, listSessions},
+	{"ssh/idle-connections", func(ctx context.Context, g *siege) error { return holdConnections(ctx, g, 5_000) }, listSessions},
+	{"session/output", func(ctx context.Context, g *siege) error {
+		return attackFromSession(ctx, g, "exec yes 'a line that fills the store'")
+	}, listSessions},
+	{"session/processes", func(ctx context.Context, g *siege) error {
+		return attackFromSession(ctx, g, "while :; do sleep 1000 & done 2>/dev/null")
+	}, listSessions},
+}
+
+// attackersAtOnce is how many connections an attack opens at a time.
+const attackersAtOnce = 64
+
+// from returns a dialer that uses one of the machine's own addresses.
+func from(address string) *net.Dialer {
+	return &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+}
+
+// occupy keeps up to n connections that connect opens, and replaces those that end, until ctx is
+// done.
+func occupy(ctx context.Context, n int, connect func() (io.Closer, <-chan struct{}, error)) error {
+	var g errgroup.Group
+	slots := make(chan struct{}, attackersAtOnce)
+	for range n {
+		g.Go(func() error { // ends with ctx
+			for ctx.Err() == nil {
+				select {
+				case slots <- struct{}{}:
+				case <-ctx.Done():
+					return nil
+				}
+				c, ended, err := connect()
+				<-slots
+				if err != nil {
+					select {
+					case <-time.After(time.Second):
+					case <-ctx.Done():
+					}
+					continue
+				}
+				select {
+				case <-ended:
+				case <-ctx.Done():
+				}
+				c.Close()
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// hold keeps TCP connections on which nothing follows the first bytes.
+func hold(ctx context.Context, n int, address, source, first string) error {
+	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
+		c, err := from(source).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, nil, err
+		}
+		ended := make(chan struct{})
+		go func() { // ends with the connection, which ctx closes
+			defer close(ended)
+			io.WriteString(c, first)
+			io.Copy(io.Discard, c)
+		}()
+		return c, ended, nil
+	})
+}
+
+// dialAttacker opens an SSH connection from the attacker's address.
+func dialAttacker(ctx context.Context, g *siege, auth ...gossh.AuthMethod) (*gossh.Client, error) {
+	c, err := from("127.0.0.2").DialContext(ctx, "tcp", g.Address)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	conn, channels, requests, err := gossh.NewClientConn(c, g.Address, &gossh.ClientConfig{User: "other", Auth: auth, HostKeyCallback: gossh.InsecureIgnoreHostKey()})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return gossh.NewClient(conn, channels, requests), nil
+}
+
+// holdLogins keeps connections that have exchanged keys and do not go on.
+func holdLogins(ctx context.Context, g *siege, n int) error {
+	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
+		_, err := dialAttacker(ctx, g, gossh.PublicKeysCallback(func() ([]gossh.Signer, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}))
+		return nil, nil, err
+	})
+}
+
+// holdConnections keeps connections that have logged in and open no session.
+func holdConnections(ctx context.Context, g *siege, n int) error {
+	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
+		c, err := dialAttacker(ctx, g, gossh.PublicKeys(g.attacker))
+		if err != nil {
+			return nil, nil, err
+		}
+		ended := make(chan struct{})
+		go func() { // ends with the connection, which ctx closes
+			defer close(ended)
+			c.Wait()
+		}()
+		return c, ended, nil
+	})
+}
+
+// attackFromSession runs a command in a session without a terminal and takes all of its output,
+// again where it ends.
+func attackFromSession(ctx context.Context, g *siege, command string) error {
+	return occupy(ctx, 1, func() (io.Closer, <-chan struct{}, error) {
+		c, err := dialAttacker(ctx, g, gossh.PublicKeys(g.attacker))
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := c.NewSession()
+		if err != nil {
+			c.Close()
+			return nil, nil, err
+		}
+		s.Stdout, s.Stderr = io.Discard, io.Discard
+		ended := make(chan struct{})
+		go func() { // ends with the connection, which ctx closes
+			defer close(ended)
+			s.Run(command)
+		}()
+		return c, ended, nil
+	})
+}
+
+// wrongTokens tries wrong tokens at the console and the API from the address that the operator has.
+func wrongTokens(ctx context.Context, g *siege) error {
+	for ctx.Err() == nil {
+		for _, path := range []string{"/console/login", "/api/v1/sessions"} {
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.admin+path, strings.NewReader("name=x&token=wrong"))
+			if err != nil {
+				return err
+			}
+			request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			request.Header.Set("Authorization", "Bearer wrong")
+			if answer, err := http.DefaultClient.Do(request); err == nil {
+				answer.Body.Close()
+			}
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// consoleLogin logs the operator in to the console.
+func consoleLogin(ctx context.Context, g *siege) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	form := url.Values{"name": {"Operator"}, "token": {g.token}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.admin+"/console/login", strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusSeeOther || answer.Header.Get("Location") != "/console/" {
+		return fmt.Errorf("the console answered %s", answer.Status)
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package drains
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ttydrain/ttydrain/bench/process"
+	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// pipelineSetup says what the process of the enricher and the router is to do. It fills the TTY
+// stream before it is ready.
+type pipelineSetup struct {
+	Dir string // its own, for the stores and keys
+
+	Seed              uint64
+	Sessions, Records int
+	Keystrokes        bool
+
+	Drain Target
+	// Profile is a file for the processor profile of what is measured, or "".
+	Profile string
+}
+
+// What the pipeline's process is asked, in this order.
+const (
+	AskGo        = "go"        // start the enricher and the router
+	askDelivered = "delivered" // say when everything is confirmed by the drain; may be left out
+	askStop      = "stop"      // stop them
+)
+
+// asServe has this process run as many goroutines at a time, and keep as much garbage, as `ttydrain
+// serve` does with an embedded server whose writes are on the disk before anybody is told of them.
+func TuneRuntime() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(75)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + bus.Writers)
+	}
+}
+
+// pipelineMain is the process.
+func Main(in *json.Decoder, out *json.Encoder) (err error) {
+	var setup pipelineSetup
+	if err := in.Decode(&setup); err != nil {
+		return err
+	}
+	TuneRuntime()
+	ctx := context.Background() // the process ends with its input
+	key, err := enrich.LoadKey(filepath.Join(setup.Dir, "key.pem"), "")
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	b, err := bus.Open(ctx, bus.Options{Store: filepath.Join(setup.Dir, "data"), Log: log})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	filled, err := Fill(ctx, b, key, setup.Seed, setup.Sessions, setup.Records, setup.Keystrokes)
+	if err != nil {
+		return fmt.Errorf("fill the TTY stream: %w", err)
+	}
+	confirmed := new(deliveredOnly)
+	metrics := pipeline.NewMetrics(confirmed)
+	enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
+		Bus: b, Signer: key, Metrics: metrics, Log: log,
+		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
+	})
+	router, err := pipeline.NewRouter(pipeline.RouterOptions{
+		Bus: b, Metrics: metrics, Log: log,
+		Drains: []pipeline.Drain{setup.Drain.Routed("bench")},
+	})
+	if err != nil {
+		return err
+	}
+	// What filling left behind is not the pipeline's to clear away.
+	runtime.GC()
+	debug.FreeOSMemory()
+	if err := out.Encode(filled); err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var work errgroup.Group
+	var before time.Duration
+	for {
+		var question string
+		if err := in.Decode(&question); err != nil {
+			return err
+		}
+		var answer process.Usage
+		switch question {
+		case AskGo:
+			if err := process.StartProfile(setup.Profile); err != nil {
+				return err
+			}
+			if err := process.ResetPeak(); err != nil {
+				return err
+			}
+			before = process.CPUTime()
+			work.Go(func() error { return enricher.Run(ctx) })
+			work.Go(func() error { return router.Run(ctx) })
+		case askDelivered:
+			if err := confirmed.await(filled.Records); err != nil {
+				return err
+			}
+		case askStop:
+			answer.Processor = process.CPUTime() - before
+			now, err := process.MemoryOf(os.Getpid())
+			if err != nil {
+				return err
+			}
+			answer.PeakMemory = now.Peak
+			pprof.StopCPUProfile() // does nothing where none was started
+			stop()
+			if err := work.Wait(); err != nil {
+				return err
+			}
+		}
+		if err := out.Encode(answer); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package growth
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/ttydrain/ttydrain/bench/measure"
+	"github.com/ttydrain/ttydrain/bench/receivers"
+)
+
+// growthLinesEach is how many lines a session has where sessions are counted.
+const growthLinesEach = 1000
+
+// A growing is an amount of work, in sessions or in lines.
+type growing struct {
+	scenario
+	of              string
+	units           int
+	sessions, lines int
+}
+
+// growingWork is 1 to 1,000 sessions, and 1,000 to so many lines.
+func growingWork(lines int) measure.Group {
+	var g measure.Group
+	for n := 1; n <= 1000 && n*growthLinesEach <= lines; n *= 10 {
+		g = append(g, &growing{of: "sessions", units: n, sessions: n, lines: n * growthLinesEach})
+	}
+	for n := 1000; n <= lines; n *= 10 {
+		g = append(g, &growing{of: "lines", units: n, sessions: 10, lines: n})
+	}
+	return g
+}
+
+func (d *growing) Name() string { return "growth/" + d.of + "/" + strconv.Itoa(d.units) }
+
+func (d *growing) Run(ctx context.Context) (measure.Sample, error) {
+	s := d.settings
+	sc, err := startScene(ctx, s, flowSetup{Profile: s.Profile(d.Name(), d.runs)}, receivers.WitnessSetup{Protocol: "https"})
+	if err != nil {
+		return nil, err
+	}
+	defer sc.end()
+	d.runs++
+	result, filled, err := sc.deliver(ctx, flowOrder{Do: doFill, Sessions: d.sessions, Lines: d.lines}, []namedDrain{sc.drain("https", "drain")})
+	if err != nil {
+		return nil, err
+	}
+	// There are a few lines more than were asked for, since sessions do not end in the middle of
+	// something.
+	units := float64(filled.Lines)
+	if d.of == "sessions" {
+		units = float64(filled.Lines) / growthLinesEach
+	}
+	result[measure.GrowthUnits] = units
+	result[measure.GrowthUnitCPU] = result[measure.GrowthCPU] / units * 1e6
+	return result, nil
+}
+
+// growth measures what is chosen of how ttydrain behaves as work grows, lasts, or is in trouble.
+func Run(ctx context.Context, s *measure.Settings, chosen func(string) bool) ([]measure.Result, error) {
+	results, err := measure.Run(ctx, []measure.Group{latencies(), fanouts(), {&catchup{}}}, s, chosen)
+	if err != nil {
+		return nil, err
+	}
+	// These last, or have enough points by themselves.
+	once := *s
+	once.Runs = 1
+	more, err := measure.Run(ctx, []measure.Group{growingWork(s.GrowthLines), {&soak{}}}, &once, chosen)
+	return append(results, more...), err
+}

@@ -1,0 +1,88 @@
+package peers
+
+import (
+	"context"
+	"time"
+
+	"github.com/ttydrain/ttydrain/bench/corpus"
+	"github.com/ttydrain/ttydrain/bench/receivers"
+)
+
+// arrivals is what arrives, at a receiver or at a node.
+type arrivals interface {
+	// first waits until something has arrived.
+	first(context.Context) (receivers.Received, error)
+	// all waits until everything has.
+	all(context.Context) (receivers.Received, error)
+	// exactly holds what has arrived, now that nothing more comes, against what was sent.
+	exactly(context.Context) error
+}
+
+type receiverArrivals struct {
+	receiver *receivers.Receiver
+	filling  corpus.Filling
+}
+
+func (a *receiverArrivals) first(ctx context.Context) (receivers.Received, error) {
+	return waitFor(ctx, a.receiver.AwaitFirst)
+}
+
+func (a *receiverArrivals) all(ctx context.Context) (receivers.Received, error) {
+	return waitFor(ctx, func() (receivers.Received, error) { return a.receiver.AwaitSessions(a.filling.Sessions) })
+}
+
+func (a *receiverArrivals) exactly(context.Context) error { return a.receiver.Verify(a.filling) }
+
+// waitFor asks a receiver, whose answer nobody takes when ctx is done first.
+func waitFor(ctx context.Context, ask func() (receivers.Received, error)) (got receivers.Received, err error) {
+	done := make(chan struct{})
+	go func() { // ends with the answer, or with the receiver
+		got, err = ask()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return got, err
+	case <-ctx.Done():
+		return receivers.Received{}, context.Cause(ctx)
+	}
+}
+
+type nodeArrivals struct {
+	node           *receivers.Node
+	stream, prefix string
+	filling        corpus.Filling
+}
+
+func (a *nodeArrivals) first(ctx context.Context) (receivers.Received, error) { return a.until(ctx, 1) }
+
+func (a *nodeArrivals) all(ctx context.Context) (receivers.Received, error) {
+	return a.until(ctx, a.filling.Records)
+}
+
+func (a *nodeArrivals) until(ctx context.Context, records int) (receivers.Received, error) {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	before, since := 0, time.Now()
+	for {
+		n, err := a.node.Indexed(ctx, a.stream)
+		if err != nil {
+			return receivers.Received{}, err
+		}
+		if n >= records || n == before && time.Since(since) > receivers.Patience {
+			return receivers.Received{Records: n, Ends: a.filling.Records}, nil
+		}
+		if n != before {
+			before, since = n, time.Now()
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return receivers.Received{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (a *nodeArrivals) exactly(ctx context.Context) error {
+	return a.node.Verify(ctx, a.stream, a.prefix, a.filling)
+}

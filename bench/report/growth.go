@@ -1,0 +1,172 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gonum.org/v1/plot"
+
+	"github.com/ttydrain/ttydrain/bench/measure"
+)
+
+// growthHow says how each metric is measured of what grows, lasts or is in trouble.
+func growthHow() map[string]string {
+	return map[string]string{
+		measure.LatencyRate: "records that arrived while it was measured, in a second",
+		measure.LatencyP50:  "median time from the record's own time, which is when its first byte came from the terminal, to its arrival at the receiver, both by the clock of this machine",
+		measure.LatencyP99:  "the same, 99th percentile", measure.LatencyP999: "the same, 99.9th percentile", measure.LatencyMax: "the longest of all",
+		measure.LatencyCPU:                           "user and system time of the process with the sessions' capture, the embedded NATS server, the enricher and the router, for 1,000,000 records",
+		measure.LatencyStages + measure.StageCapture: "99th percentile of ttydrain_capture_duration_seconds, from the terminal to the TTY stream, up to the bound of its bucket",
+		measure.LatencyStages + measure.StageEnrich:  "the same of ttydrain_enrich_duration_seconds, from the TTY to the LOGS stream",
+		measure.LatencyStages + measure.StageRoute:   "the same of ttydrain_drain_route_duration_seconds, from the LOGS stream to the drain's confirmation",
+
+		measure.SoakTime: "for how long", measure.SoakRate: "records that the drain has confirmed, in a second",
+		measure.SoakCPU:      "process_cpu_seconds_total of the router, for 1,000,000 records",
+		measure.SoakResident: "the most of process_resident_memory_bytes of the router, which is asked every second, in megabytes (1,000,000 bytes)",
+		measure.SoakMean:     "the mean of the same in the second half of the time", measure.SoakHeap: "the most of go_memstats_heap_inuse_bytes",
+		measure.SoakSlope: "by how many kilobytes a minute the resident memory grew in the second half, by least squares",
+
+		measure.CatchupBacklog: "records that the drain lacked when it came up", measure.CatchupRate: "those, divided by the time from then to the arrival of the last of them",
+		measure.CatchupCPU:    "user and system time of the process with all of ttydrain in that time, the live traffic's included, for 1,000,000 of them",
+		measure.CatchupBefore: "99th percentile of the time from the terminal to the two other drains, the worse of them, before", measure.CatchupDuring: "the same in that time",
+		measure.CatchupLive: "records in a second that each of the other drains got",
+
+		measure.GrowthUnits:   "how much work it was: sessions of about 1,000 lines, lines, or drains that all get the same",
+		measure.GrowthCPU:     "user and system time of the process with the embedded NATS server, the enricher and the router, from their start to the arrival of the last record",
+		measure.GrowthUnitCPU: "the same for each session or line; of fan-out, for each record that a drain got, in microseconds",
+		measure.GrowthWall:    "from the start to the arrival of the last record", measure.GrowthPeak: "the most memory of that process (VmHWM) in that time, in megabytes",
+		measure.GrowthReceiver: "the receiver's user and system time", measure.GrowthRepeats: "records that came again, of all",
+		measure.FanoutEnriched: "records that were put on the LOGS stream for each record that the sessions made: 1 where enrichment is done once, whatever the number of drains",
+		measure.SinkCPU:        "user and system time for each record where the drain's sink writes the same records, read and decoded beforehand, with no router around it",
+		measure.FanoutExtra:    "what the drains beyond the first cost, for each record and drain, as a multiple of the sink's by itself",
+	}
+}
+
+// joined is what is in both.
+func joined(a, b map[string]string) map[string]string {
+	maps.Copy(a, b)
+	return a
+}
+
+// tablePrefixes begin the names of the subjects that have a table of their own.
+func tablePrefixes() []string {
+	return []string{measure.ProfilePrefix, "ssh/", "sessions/", "latency/", "soak", "catchup", "fanout/", "growth/"}
+}
+
+// tableOf is the prefix of the table that a subject is in; "" for the first table.
+func tableOf(subject string) string {
+	for _, prefix := range tablePrefixes() {
+		if strings.HasPrefix(subject, prefix) {
+			return prefix
+		}
+	}
+	return ""
+}
+
+// titleOf is a subject's name in its table.
+func TitleOf(subject string) string {
+	for _, c := range comparisons {
+		if slices.Contains(c.subjects(), subject) {
+			return c.titleOf(subject)
+		}
+	}
+	if title := titles[subject]; title != "" {
+		return title
+	}
+	switch subject {
+	case "latency/https":
+		return "HTTPS, `ndjson`"
+	case "latency/syslog":
+		return "syslog over TLS"
+	case "latency/https/single":
+		return "HTTPS, `ndjson`, each line at a moment of its own"
+	case "soak":
+		return "`ttydrain serve --role router`"
+	case "catchup":
+		return "HTTPS, `ndjson`"
+	}
+	kind, amount, _ := strings.Cut(strings.TrimPrefix(subject, "growth/"), "/")
+	n, err := strconv.Atoi(amount)
+	if err != nil {
+		return subject
+	}
+	unit := kind
+	if kind == "fanout" {
+		unit = "drains"
+	}
+	if n == 1 {
+		unit = strings.TrimSuffix(unit, "s")
+	}
+	return thousands(float64(n)) + " " + unit
+}
+
+// growthTables writes the tables of what grows, lasts or is in trouble.
+func (r *Report) growthTables(b *strings.Builder) {
+	r.table(b, "From the terminal to", "latency/", []column{
+		{"lines/s", measure.LatencyRate, thousands},
+		{"p50, ms", measure.LatencyP50, decimals(1)}, {"p99, ms", measure.LatencyP99, decimals(1)}, {"p99.9, ms", measure.LatencyP999, decimals(1)}, {"max, ms", measure.LatencyMax, decimals(1)},
+		{"of p99: capture ≤", measure.LatencyStages + measure.StageCapture, decimals(1)}, {"enrich ≤", measure.LatencyStages + measure.StageEnrich, decimals(1)}, {"route ≤", measure.LatencyStages + measure.StageRoute, decimals(1)},
+		{"processor s per million lines", measure.LatencyCPU, decimals(1)},
+	})
+	r.table(b, "Memory", "soak", []column{
+		{"s", measure.SoakTime, decimals(0)}, {"records/s", measure.SoakRate, thousands}, {"most, MB", measure.SoakResident, decimals(1)}, {"second half, MB", measure.SoakMean, decimals(1)},
+		{"heap, MB", measure.SoakHeap, decimals(1)}, {"growth, KB/min", measure.SoakSlope, decimals(0)}, {"processor s per million", measure.SoakCPU, decimals(2)},
+	})
+	r.table(b, "Catching up", "catchup", []column{
+		{"records behind", measure.CatchupBacklog, thousands}, {"records/s", measure.CatchupRate, thousands}, {"processor s per million", measure.CatchupCPU, decimals(2)},
+		{"live records/s", measure.CatchupLive, thousands}, {"live p99 before, ms", measure.CatchupBefore, decimals(1)}, {"during, ms", measure.CatchupDuring, decimals(1)},
+	})
+	r.table(b, "The same sessions to", "fanout/", []column{
+		{"s", measure.GrowthWall, decimals(2)}, {"processor s", measure.GrowthCPU, decimals(2)}, {"µs per record and drain", measure.GrowthUnitCPU, decimals(2)},
+		{"the sink's alone", measure.SinkCPU, decimals(2)}, {"extra drain ÷ sink", measure.FanoutExtra, decimals(2)}, {"enriched", measure.FanoutEnriched, decimals(2)}, {"repeats", measure.GrowthRepeats, decimals(3)}, {"most memory, MB", measure.GrowthPeak, decimals(0)},
+	})
+	r.table(b, "Work", "growth/", []column{
+		{"s", measure.GrowthWall, decimals(2)}, {"processor s", measure.GrowthCPU, decimals(2)}, {"µs each", measure.GrowthUnitCPU, decimals(1)}, {"most memory, MB", measure.GrowthPeak, decimals(0)},
+	})
+	for _, g := range growths {
+		if f, ok := fitOf(r.growthOf(g.prefix, measure.GrowthCPU)); ok {
+			fmt.Fprintf(b, "- Processor time as %s grow: %s.\n", g.unit, f)
+		}
+	}
+}
+
+// growthPlots draws the same, as far as it was measured, by name.
+func (r *Report) GrowthPlots() (map[string]*plot.Plot, error) {
+	plots := make(map[string]*plot.Plot)
+	var lines []line
+	for _, one := range r.Results {
+		if points := one.Curves["latency"]; tableOf(one.Subject) == "latency/" && len(points) > 1 {
+			lines = append(lines, line{plain(TitleOf(one.Subject)), points})
+		}
+	}
+	var err error
+	if len(lines) > 0 {
+		if plots["latency"], err = latencyPlot("From the terminal to the drain", 100, "100 ms, for 99 %", lines...); err != nil {
+			return nil, err
+		}
+	}
+	if one := r.Result("soak"); len(one.Curves["resident"]) > 1 {
+		plots["soak"], err = linePlot("Memory of a router at full load", "seconds", "megabytes", 64, "64 MB",
+			line{"resident", one.Curves["resident"]}, line{"heap", one.Curves["heap"]})
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, g := range growths {
+		cost, wall := r.growthOf(g.prefix, measure.GrowthCPU), r.growthOf(g.prefix, measure.GrowthWall)
+		if len(cost) < 2 {
+			continue
+		}
+		name := "growth-" + g.unit
+		if plots[name], err = growthPlot("Cost as "+g.unit+" grow", g.unit, "seconds", line{"processor time", cost}, line{"elapsed", wall}); err != nil {
+			return nil, err
+		}
+	}
+	return plots, nil
+}
+
+// plain is a title without the marks of Markdown.
+func plain(title string) string { return strings.ReplaceAll(title, "`", "") }

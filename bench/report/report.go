@@ -1,0 +1,114 @@
+package report
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/ttydrain/ttydrain/bench/corpus"
+	"github.com/ttydrain/ttydrain/bench/measure"
+)
+
+// A report is everything that one run of the benchmark gave, with how each figure was measured.
+type Report struct {
+	Time     time.Time         `json:"time"`
+	Machine  string            `json:"machine"`
+	Settings map[string]any    `json:"settings"`
+	How      map[string]string `json:"how"` // by metric
+	Results  []measure.Result  `json:"results"`
+	// Medians are those of each subject, by metric; Ratios, where there is another subject to compare
+	// with, the medians of the runs' ratios to that one.
+	Medians map[string]measure.Sample `json:"medians"`
+	Ratios  map[string]measure.Sample `json:"ratios"`
+	Corpus  corpus.Statistics         `json:"corpus"`
+	// Compared are the comparisons with limits and peers, by protocol.
+	Compared map[string]Compared `json:"compared"`
+	SSHBars  []string            `json:"ssh_bars,omitempty"`
+}
+
+// how says how each metric is measured.
+var How = joined(growthHow(), joined(sshHow(), map[string]string{
+	measure.RecordsMeasured:   "records that arrived and were counted",
+	measure.ReceivedPerRecord: "bytes of request bodies or syslog messages that arrived, divided by the records",
+	measure.BytesPerRecord:    "bytes of terminal output, divided by the records that became of it",
+	measure.RecordsPerSecond: "records divided by a time: of ttydrain, from the start of the enricher and the router to the arrival of the last record, and of Elasticsearch " +
+		"to the confirmation of the last one; of a limit, from its first byte on; of a peer, from the arrival of the first record, for those that had not arrived with it, so that its own start does not count",
+	measure.SecondsPerMillion: "user and system time in that time, for 1,000,000 records: of ttydrain, of the process with the embedded NATS server, the enricher and the router (getrusage); " +
+		"of a peer, of all its processes from their start (/proc), which do not include the NATS server that Telegraf reads from",
+	measure.ReceiverPerMillion: "the same of the receiver's process, which does TLS and counts; Elasticsearch's is not measured",
+	measure.PeakMemory:         "the most memory that these processes had resident (VmHWM), in megabytes; of a limit, with all that was made beforehand",
+	measure.EchoP50:            "median time from writing a typed byte to an SSH connection to reading it from there, the program behind the terminal being `cat`",
+	measure.EchoP99:            "the same, 99th percentile",
+	measure.CatRate:            "bytes that `cat` of a file shows through the terminal, divided by the time from the go-ahead to the last byte",
+	measure.CatSeconds:         "user and system time (/proc) of the server and all that it started for that, until it had nothing to do any more, for 100 MB",
+}))
+
+// reference is the subject that others of its kind are compared with.
+const reference = "ssh/openssh"
+
+func New(s *measure.Settings, results []measure.Result) *Report {
+	r := &Report{
+		Time: time.Now().UTC().Truncate(time.Second), Machine: machine(), Results: results, How: How,
+		Settings: map[string]any{"records": s.Records, "sessions": s.Sessions, "seed": s.Seed, "runs": s.Runs, "echoes": s.Echoes, "cat_bytes": s.CatBytes},
+		Medians:  make(map[string]measure.Sample), Ratios: make(map[string]measure.Sample), Corpus: corpus.ComputeStatistics(), Compared: make(map[string]Compared),
+	}
+	for _, one := range results {
+		medians := make(measure.Sample)
+		for metric := range How {
+			if v, ok := one.Median(metric); ok {
+				medians[metric] = v
+			}
+		}
+		r.Medians[one.Subject] = medians
+		if to := ratios(one, r.Result(reference)); len(to) > 0 {
+			r.Ratios[one.Subject] = to
+		}
+	}
+	r.judgeSSH()
+	for _, c := range comparisons {
+		if found, ok := c.compare(r); ok {
+			r.Compared[c.protocol] = found
+		}
+	}
+	return r
+}
+
+func (r *Report) Result(subject string) measure.Result {
+	for _, one := range r.Results {
+		if one.Subject == subject {
+			return one
+		}
+	}
+	return measure.Result{Subject: subject, Missing: "it was not measured"}
+}
+
+// ratios are the medians of the ratios to another subject, run by run: what else was going on on
+// the machine at the time concerns both.
+func ratios(r, to measure.Result) measure.Sample {
+	if !strings.HasPrefix(r.Subject, "ssh/") || r.Subject == to.Subject {
+		return nil
+	}
+	all := make(measure.Sample)
+	for metric := range How {
+		if v, ok := r.Ratio(to, metric); ok {
+			all[metric] = v
+		}
+	}
+	return all
+}
+
+// machine says in a few words what this was measured on.
+func machine() string {
+	model := "unknown processor"
+	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(data)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d × %s, %s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.Version())
+}

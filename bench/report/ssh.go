@@ -1,0 +1,109 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ttydrain/ttydrain/bench/measure"
+)
+
+// sshHow says how each metric of many people over SSH is measured.
+func sshHow() map[string]string {
+	return map[string]string{
+		measure.SessionsOpen:  "sessions at once, each on a connection of its own, in each of which a byte is typed five times a second",
+		measure.SessionsRate:  "sessions divided by the time in which all of them were opened, eight at a time",
+		measure.SessionsEcho:  "bytes typed and shown again, each compared, divided by the time that it took",
+		measure.SessionsP50:   "median time from when a byte is due to be typed to its echo",
+		measure.SessionsP99:   "the same, 99th percentile",
+		measure.ServerKiB:     "the resident set (VmRSS) of the server's first process while all sessions are there, less that with none, for each session",
+		measure.ServerMoreKiB: "the proportional set (PSS) of all other processes of the server but the sessions' commands, likewise: of ttydrain each session's init, of OpenSSH its two processes for each, and the recorder",
+		measure.ServerAllKiB:  "the sum of both",
+	}
+}
+
+// An sshBar is what ttydrain is to reach over SSH.
+type sshBar struct {
+	what, subject, metric string
+	// to is the subject that the figure is compared with, run by run; "" where the figure itself
+	// counts.
+	to string
+	// difference says that what counts is how much more it is, and not how many times.
+	difference bool
+	// least or most is the bar; the other one is 0.
+	least, most float64
+}
+
+var sshBars = []sshBar{
+	{what: "echo p50 ≤ OpenSSH's + 1 ms", subject: "ssh/ttydrain", metric: measure.EchoP50, to: reference, difference: true, most: 1},
+	{what: "echo p99 ≤ OpenSSH's + 5 ms", subject: "ssh/ttydrain", metric: measure.EchoP99, to: reference, difference: true, most: 5},
+	{what: "`cat` ≥ 0.8 × OpenSSH", subject: "ssh/ttydrain", metric: measure.CatRate, to: reference, least: 0.8},
+	{what: "`cat` ≥ 3 × OpenSSH with tlog", subject: "ssh/ttydrain", metric: measure.CatRate, to: "ssh/openssh+tlog", least: 3},
+	{what: "`cat` while delivering ≥ 0.8 × OpenSSH", subject: "ssh/ttydrain+drain", metric: measure.CatRate, to: reference, least: 0.8},
+	{what: "`cat` while delivering ≥ 3 × OpenSSH with tlog", subject: "ssh/ttydrain+drain", metric: measure.CatRate, to: "ssh/openssh+tlog", least: 3},
+	{what: "the gateway's memory per session ≤ 256 KiB", subject: "sessions/ttydrain", metric: measure.ServerKiB, most: 256},
+	{what: "the same with the session's init ≤ 256 KiB", subject: "sessions/ttydrain", metric: measure.ServerAllKiB, most: 256},
+}
+
+// judge says whether the bar is reached; ok is false where it was not measured.
+func (b sshBar) judge(r *Report) (line string, ok bool) {
+	of, to := r.Result(b.subject), r.Result(b.to)
+	var all []float64
+	for i, s := range of.Samples {
+		v, ok := s[b.metric]
+		if !ok {
+			continue
+		}
+		if b.to == "" {
+			all = append(all, v)
+		} else if i < len(to.Samples) && to.Samples[i][b.metric] > 0 {
+			if w := to.Samples[i][b.metric]; b.difference {
+				all = append(all, v-w)
+			} else {
+				all = append(all, v/w)
+			}
+		}
+	}
+	v, ok := measure.Median(all)
+	if !ok {
+		return "", false
+	}
+	reached := "reached"
+	if b.least > 0 && v < b.least || b.most > 0 && v > b.most {
+		reached = "**missed**"
+	}
+	return fmt.Sprintf("bar: %s: %.2f, %s", b.what, v, reached), true
+}
+
+// sshTables writes what is measured over SSH, and whether the bars are reached.
+func (r *Report) sshTables(b *strings.Builder) {
+	r.table(b, "SSH server", "ssh/", []column{
+		{"echo p50, ms", measure.EchoP50, decimals(2)},
+		{"echo p99, ms", measure.EchoP99, decimals(2)},
+		{"`cat`, MB/s", measure.CatRate, decimals(1)},
+		{"its processor s per 100 MB", measure.CatSeconds, decimals(2)},
+	})
+	r.table(b, "With many people at once", "sessions/", []column{
+		{"sessions", measure.SessionsOpen, thousands},
+		{"opened per s", measure.SessionsRate, decimals(1)},
+		{"echoes/s", measure.SessionsEcho, thousands},
+		{"echo p50, ms", measure.SessionsP50, decimals(2)},
+		{"echo p99, ms", measure.SessionsP99, decimals(2)},
+		{"the server's KiB per session", measure.ServerKiB, thousands},
+		{"its other processes' KiB", measure.ServerMoreKiB, thousands},
+	})
+	if len(r.SSHBars) > 0 {
+		b.WriteString("\n")
+	}
+	for _, line := range r.SSHBars {
+		fmt.Fprintf(b, "- %s.\n", line)
+	}
+}
+
+// judgeSSH judges what was measured.
+func (r *Report) judgeSSH() {
+	for _, bar := range sshBars {
+		if line, ok := bar.judge(r); ok {
+			r.SSHBars = append(r.SSHBars, line)
+		}
+	}
+}
