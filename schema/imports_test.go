@@ -52,6 +52,7 @@ var rooms = map[string]room{
 	"sinks/syslog/syslogtest":                 {ours: []string{"schema", "sinks"}, outside: all},
 
 	"pipeline":                           {ours: []string{"schema", "enrich", "sinks", "sinks/probe", "pipeline/bus", "pipeline/measure", "pipeline/tracing"}, outside: all},
+	"pipeline/access":                    {ours: []string{"sinks", "pipeline/config", "pipeline/gateway", "pipeline/identity", "pipeline/session"}, outside: all},
 	"pipeline/admin":                     {ours: []string{"schema", "pipeline", "pipeline/admin/console", "pipeline/measure", "pipeline/replay"}, outside: all},
 	"pipeline/admin/console":             {ours: []string{"schema", "pipeline/identity"}, outside: all},
 	"pipeline/admin/endpoint":            {ours: none, outside: none},

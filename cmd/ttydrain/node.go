@@ -20,11 +20,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/access"
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
-	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
@@ -74,8 +74,8 @@ type node struct {
 	reloader *reloader       // nil where the configuration stays as it is
 
 	// Of its roles; nil without.
-	signer      *signer                         // of the gateway's and the enricher's
-	tokens      atomic.Pointer[identity.Tokens] // of the gateway's: the configured ones; nil for none
+	signer      *signer // of the gateway's and the enricher's
+	authorizer  access.Authorizer
 	runtime     *sandbox.Runtime
 	containers  *docker.Runtime // nil too where no app wants it
 	manager     *session.Manager
@@ -198,11 +198,11 @@ func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 
 // makeGateway makes what sessions need: the runtimes, the manager, and the SSH server in front.
 func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(schema.User) (string, error)) error {
-	tokens, err := openTokens(c.AccessToken, n.log)
+	policy, err := access.New(c, n.log)
 	if err != nil {
 		return err
 	}
-	n.tokens.Store(tokens)
+	n.authorizer.Use(policy)
 	hostKeys, err := gateway.LoadHostKeys(c.Gateway.HostKeys)
 	if err != nil {
 		return err
@@ -265,7 +265,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		Log:      n.log,
 	})
 	g := gatewayOptions(c)
-	g.HostKeys, g.Authorizer, g.Sessions, g.Metrics, g.Log = hostKeys, gatekeeper{n}, n.manager, metrics, n.log
+	g.HostKeys, g.Authorizer, g.Sessions, g.Metrics, g.Log = hostKeys, &n.authorizer, n.manager, metrics, n.log
 	g.Limits = n.gatewayLimits(c)
 	g.ConnectionMetrics = gateway.NewMetrics(n.registry)
 	n.gateway, err = gateway.New(g)

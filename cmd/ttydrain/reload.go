@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/enrich"
+	"github.com/ttydrain/ttydrain/pipeline/access"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
@@ -131,11 +132,10 @@ func (n *node) reconfigure(c *config.Config) error {
 	if fixed := changedFixed(n.config.Load(), c); len(fixed) > 0 {
 		return fixed
 	}
-	before := n.config.Load()
-	tokens := n.tokens.Load()
-	if n.gateway != nil && !reflect.DeepEqual(before.AccessToken, c.AccessToken) {
+	var policy *access.Policy // of the gateway's
+	if n.gateway != nil {
 		var err error
-		if tokens, err = openTokens(c.AccessToken, n.log); err != nil {
+		if policy, err = n.authorizer.Policy().With(c); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,9 @@ func (n *node) reconfigure(c *config.Config) error {
 	if keys != nil {
 		n.signer.keys.Store(keys)
 	}
-	n.tokens.Store(tokens)
+	if policy != nil {
+		n.authorizer.Use(policy)
+	}
 	n.config.Store(c)
 	return nil
 }

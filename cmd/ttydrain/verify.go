@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/ttydrain/ttydrain/pipeline/access"
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
@@ -58,7 +59,7 @@ func verifyParts(c *config.Config, refuse config.Refuse) {
 		_, err = admin.LoadCertificate(t.CertFile, t.KeyFile, quiet)
 		report("admin.tls", err)
 	}
-	_, err = openTokens(c.AccessToken, quiet)
+	_, err = access.New(c, quiet)
 	report("access_token", err)
 	report("tracing", verifyTracing(c))
 	if c.UsesRuntime(config.RuntimeSandbox) {
@@ -107,7 +108,7 @@ func verifyGateway(c *config.Config) error {
 		return err
 	}
 	o := gatewayOptions(c)
-	o.HostKeys, o.Authorizer, o.Sessions = []ssh.Signer{key}, gatekeeper{}, new(session.Manager)
+	o.HostKeys, o.Authorizer, o.Sessions = []ssh.Signer{key}, new(access.Authorizer), new(session.Manager)
 	_, err = gateway.New(o)
 	return err
 }
