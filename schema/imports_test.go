@@ -74,6 +74,7 @@ var rooms = map[string]room{
 	"pipeline/session":                   {ours: []string{"schema", "pipeline/measure", "pipeline/transfer"}, outside: all},
 	"pipeline/tracing/tracingtest":       {ours: none, outside: all},
 	"pipeline/tracing":                   {ours: none, outside: []string{"go.opentelemetry.io/"}},
+	"pipeline/session/busstore":          {ours: []string{"schema", "pipeline/bus", "pipeline/session", "pipeline/tracing"}, outside: none},
 	"pipeline/session/sandbox":           {ours: []string{"schema", "pipeline/session"}, outside: all},
 	"pipeline/session/docker":            {ours: []string{"schema", "pipeline/session"}, outside: all},
 	"pipeline/session/docker/dockertest": {ours: none, outside: all},

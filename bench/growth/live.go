@@ -15,6 +15,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/bench/corpus"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/busstore"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -38,14 +39,14 @@ const bannerLines = 3
 func (f *flowing) startLive(ctx context.Context, sessions int, rate float64, burst int) (*live, error) {
 	l := &live{sessions: sessions, over: make(chan struct{})}
 	every := time.Duration(float64(sessions*burst) / rate * float64(time.Second))
-	store := liveStore{f.bus}
+	store := busstore.New(f.bus, nil)
 	m := session.NewManager(session.Options{
 		Gateway: "bench", Host: "gateway-1", Store: store, Publisher: store, Slots: store, Metrics: f.sessions, Log: f.log.With(slog.String("part", "session")),
 		// A stack for each: that 200 people begin at the same moment on one is not what is measured.
 		App: func(name string) (session.App, bool) {
 			return session.App{Name: name, ID: "1234", Stack: name, Service: "web", Runtime: "paced", Duration: time.Hour, Sessions: 1, Plan: "scale"}, true
 		},
-		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, f.bus.Partitions()) },
+		Subject:  store.Subject,
 		Document: f.document,
 		Runtimes: map[string]session.Runtime{"paced": pacedRuntime{l, every, burst, f.setup.Seed}},
 	})

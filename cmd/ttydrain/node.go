@@ -26,6 +26,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/busstore"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/pipeline/tracing"
@@ -243,7 +244,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		n.containers.Open(ctx)
 		runtimes[config.RuntimeDocker] = n.containers
 	}
-	store := sessionStore{n.bus, n.tracer}
+	store := busstore.New(n.bus, n.tracer)
 	metrics := session.NewMetrics(n.registry)
 	capacity, err := n.bus.Capacity(ctx)
 	if err != nil {
@@ -255,11 +256,8 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 		App:      func(name string) (session.App, bool) { return sessionApp(n.config.Load(), name, capacity) },
 		Runtimes: runtimes,
 		Store:    store, Publisher: store, Slots: store,
-		Room: func(ctx context.Context) (session.Room, error) {
-			r, err := n.bus.Room(ctx)
-			return session.Room{Free: r.Free, Reserve: r.Reserve}, err
-		},
-		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, n.bus.Partitions()) },
+		Room:     store.Room,
+		Subject:  store.Subject,
 		Document: document,
 		Metrics:  metrics,
 		Log:      n.log,
@@ -310,78 +308,6 @@ func sessionApp(c *config.Config, name string, capacity int64) (session.App, boo
 		}
 	}
 	return app, true
-}
-
-// sessionStore is the bus as sessions want it.
-type sessionStore struct {
-	*bus.Bus
-	tracer *tracing.Tracer
-}
-
-func (s sessionStore) CreateOperation(ctx context.Context, op *schema.Operation) error {
-	return roomError(s.Bus.CreateOperation(ctx, op))
-}
-
-func (s sessionStore) SaveSession(ctx context.Context, state *schema.Session) error {
-	return roomError(s.Bus.SaveSession(ctx, state))
-}
-
-func (s sessionStore) LastChunks(ctx context.Context, subject string, each func(sequence uint64, data []byte) error) error {
-	return s.Tail(ctx, schema.StreamTTY, subject, func(m bus.Message) error { return each(m.Sequence, m.Data) })
-}
-
-func (s sessionStore) CreateSlot(ctx context.Context, slot *schema.Slot) (uint64, error) {
-	revision, err := s.Bus.CreateSlot(ctx, slot)
-	return revision, slotError(err)
-}
-
-func (s sessionStore) UpdateSlot(ctx context.Context, slot *schema.Slot, last uint64) (uint64, error) {
-	revision, err := s.Bus.UpdateSlot(ctx, slot, last)
-	return revision, slotError(err)
-}
-
-func (s sessionStore) DeleteSlot(ctx context.Context, slot *schema.Slot, last uint64) error {
-	return slotError(s.Bus.DeleteSlot(ctx, slot, last))
-}
-
-// slotError tells sessions in their words that a slot is another's.
-func slotError(err error) error {
-	if errors.Is(err, bus.ErrSlotTaken) {
-		return fmt.Errorf("%w: %w", session.ErrSlotTaken, err)
-	}
-	return err
-}
-
-func (s sessionStore) Publish(subject, id string, data []byte) session.Publish {
-	span := s.tracer.Start("capture")
-	if span == nil {
-		return chunkPublish{Publish: s.PublishChunk(subject, id, data)}
-	}
-	span.Number("bytes", len(data))
-	return chunkPublish{s.PublishChunk(subject, id, data, bus.Traced(span.Traceparent())), span}
-}
-
-func (s sessionStore) PublishEnd(subject string, last uint64, data []byte) session.Publish {
-	return chunkPublish{Publish: s.Bus.PublishEnd(subject, last, data)}
-}
-
-type chunkPublish struct {
-	*bus.Publish
-	span *tracing.Span
-}
-
-func (p chunkPublish) Wait(ctx context.Context) error {
-	_, err := p.Publish.Wait(ctx)
-	p.span.End(tracing.Result(err, "not recorded"))
-	return roomError(err)
-}
-
-// roomError tells sessions in their words that there is no room.
-func roomError(err error) error {
-	if errors.Is(err, bus.ErrFull) {
-		return fmt.Errorf("%w: %w", session.ErrFull, err)
-	}
-	return err
 }
 
 func (n *node) isReady(ctx context.Context) error {

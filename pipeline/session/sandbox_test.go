@@ -4,7 +4,6 @@ package session_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/busstore"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 	"github.com/ttydrain/ttydrain/schema"
 )
@@ -23,28 +23,6 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.InitMain()
 	os.Exit(m.Run())
-}
-
-// store is a bus as sessions want it.
-type store struct{ *bus.Bus }
-
-func (s store) Publish(subject, id string, data []byte) session.Publish {
-	return publish{s.PublishChunk(subject, id, data)}
-}
-
-func (s store) PublishEnd(subject string, last uint64, data []byte) session.Publish {
-	return publish{s.Bus.PublishEnd(subject, last, data)}
-}
-
-func (s store) LastChunks(ctx context.Context, subject string, each func(uint64, []byte) error) error {
-	return s.Tail(ctx, schema.StreamTTY, subject, func(m bus.Message) error { return each(m.Sequence, m.Data) })
-}
-
-type publish struct{ *bus.Publish }
-
-func (p publish) Wait(ctx context.Context) error {
-	_, err := p.Publish.Wait(ctx)
-	return err
 }
 
 // client is a client's end that keeps what it is shown, and says when it has been shown something.
@@ -104,10 +82,11 @@ func TestRealSession(t *testing.T) {
 	}()
 	app := session.App{Name: "web", Stack: "default", Runtime: "sandbox", Command: []string{"/bin/sh"}, Memory: 1 << 30, Duration: time.Hour, Sessions: 1,
 		Env: []string{"PS1=> ", "WHO=app", "ENV="}}
+	store := busstore.New(b, nil)
 	m := session.NewManager(session.Options{
 		Gateway: "g-1", Host: "host-1", App: func(string) (session.App, bool) { return app, true },
-		Runtimes: map[string]session.Runtime{"sandbox": runtime}, Store: store{b}, Publisher: store{b}, Slots: store{b},
-		Subject:  func(op *schema.Operation) string { return schema.SubjectTTY(op, b.Partitions()) },
+		Runtimes: map[string]session.Runtime{"sandbox": runtime}, Store: store, Publisher: store, Slots: store,
+		Subject:  store.Subject,
 		Document: func(schema.User) (string, error) { return "the-document", nil }, Log: log,
 	})
 	input, keys := io.Pipe()

@@ -1,0 +1,26 @@
+package session
+
+import (
+	"testing"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// ChunkAfter is for the tests with a real bus, which are outside of the package.
+var ChunkAfter = behind
+
+// FramesOf returns the frames of an operation's chunks, in the order of the stream, and their kinds
+// as a letter each. The chunks are checked to be consecutive.
+func FramesOf(t testing.TB, chunks [][]byte) (frames []schema.Frame, letters string) {
+	t.Helper()
+	if len(chunks) == 0 {
+		return nil, ""
+	}
+	check := newTape(t, ackAll)
+	for _, data := range chunks {
+		check.Publish("tty.test", "", data)
+		check.first = make(map[string]*attempt) // the IDs are not on the stream
+	}
+	frames = check.check()
+	return frames, kinds(frames)
+}
