@@ -24,6 +24,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/config/reload"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/busstore"
@@ -72,7 +73,7 @@ type node struct {
 	registry *prometheus.Registry
 	admin    admin.Options
 	tracer   *tracing.Tracer // nil for none
-	reloader *reloader       // nil where the configuration stays as it is
+	reloader *reload.Loop    // nil if the configuration is not reloaded
 
 	// Of its roles; nil without.
 	signer      *signer // of the gateway's and the enricher's
@@ -357,7 +358,7 @@ func (n *node) run(ctx context.Context) error {
 	defer stopWatching()
 	var watch sync.WaitGroup
 	if n.reloader != nil {
-		watch.Go(func() { n.reloader.run(watching) })
+		watch.Go(func() { n.reloader.Run(watching) })
 	}
 	n.ready.Store(true)
 	var err error

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/config/reload"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -35,9 +36,9 @@ func newServeCommand() *cobra.Command {
 				return usageError{fmt.Errorf("--log-format %q is not known: expected text or json", format)}
 			}
 			// From here on, so that a signal that comes early does not end the process.
-			reload := make(chan os.Signal, 1)
-			signal.Notify(reload, syscall.SIGHUP)
-			defer signal.Stop(reload)
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
 			cfg, files, err := loadConfigFiles(path)
 			if err != nil {
 				return err
@@ -52,13 +53,13 @@ func newServeCommand() *cobra.Command {
 			leaveRoomForWriters(cfg)
 			go memoryLimitOf(parts).follow(c.Context()) // ends with the command
 			logger := newLog(log)
-			logWarnings(cfg, logger)
+			reload.LogWarnings(cfg, logger)
 			n, err := newNode(c.Context(), cfg, parts, logger)
 			if err != nil {
 				return err
 			}
 			files.Made(cfg.UserDocument.SigningKey)
-			n.reloader = newReloader(n, path, files, reload)
+			n.reloader = newReloader(n, path, files, hangups)
 			return n.run(c.Context())
 		},
 	}
@@ -66,14 +67,6 @@ func newServeCommand() *cobra.Command {
 	c.Flags().StringVar(&role, "role", "all", "the `PART` to run: all; or, on a NATS cluster, gateway, enrich or router, as many of each as wanted")
 	c.Flags().StringVar(&format, "log-format", "", "`FORMAT` of the log on standard error, text or json, in the place of log.format")
 	return c
-}
-
-// logWarnings logs what a configuration that is in force should not have.
-func logWarnings(c *config.Config, log *slog.Logger) {
-	for _, w := range c.Warnings() {
-		log.Warn("the configuration is accepted with a warning",
-			"place", fmt.Sprintf("%s:%d:%d", w.File, w.Line, w.Column), "field", w.Path, "warning", w.Message)
-	}
 }
 
 // newLog writes to standard error.

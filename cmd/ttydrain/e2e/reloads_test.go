@@ -32,8 +32,8 @@ const (
 
 // What the log says of a reload.
 const (
-	reloaded = "the configuration was loaded again"
-	refused  = "the new configuration was refused"
+	reloaded = "configuration reloaded"
+	refused  = "configuration refused"
 )
 
 // A rewriter rewrites a site's configuration again and again, and has the server that runs load it.
