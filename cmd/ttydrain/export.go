@@ -75,12 +75,12 @@ func (e *exporting) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := readSession(ctx, source, e.selection)
+	s, err := findSession(ctx, source, e.selection)
 	done()
 	if err != nil {
 		return err
 	}
-	tellDoubts(os.Stderr, s)
+	warnOfDefects(os.Stderr, s)
 	if e.file == "-" {
 		return writeTo(os.Stdout, s, write)
 	}

@@ -86,14 +86,14 @@ func (r *replaying) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := readSession(ctx, source, r.selection)
+	s, err := findSession(ctx, source, r.selection)
 	done()
 	if err != nil {
 		return err
 	}
 	follow := r.follow && s.End() == nil
 	if !follow {
-		tellDoubts(os.Stderr, s)
+		warnOfDefects(os.Stderr, s)
 	}
 	timeline := replay.NewTimeline(s, r.idleLimit)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -105,15 +105,15 @@ func (r *replaying) run(ctx context.Context) error {
 		more = make(chan *replay.Record)
 		go func() { // ends with the session, or with ctx
 			defer close(more)
-			f := follower{stream: &stream, lost: func(error) {}} // it would be written into the show
-			if err := f.run(ctx, func(r *replay.Record) error {
+			f := replay.Follower{Stream: &stream, Interrupted: func(error) {}} // a message would disturb what is shown
+			if err := f.Run(ctx, func(r *replay.Record) error {
 				select {
 				case more <- r:
 				case <-ctx.Done():
 					return context.Cause(ctx)
 				}
 				if r.Event == schema.EventEnd {
-					return errOver
+					return replay.ErrStop
 				}
 				return nil
 			}); err != nil {

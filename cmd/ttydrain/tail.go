@@ -83,13 +83,13 @@ func (t *tailing) run(ctx context.Context) error {
 		return nil
 	}
 	told := false
-	f := follower{stream: stream, lost: func(err error) {
+	f := replay.Follower{Stream: stream, Interrupted: func(err error) {
 		if !told {
 			fmt.Fprintf(os.Stderr, "ttydrain: %v: it is asked again until it answers\n", err)
 		}
 		told = true
 	}}
-	return t.stopped(ctx, f.run(ctx, func(r *replay.Record) error {
+	return t.stopped(ctx, f.Run(ctx, func(r *replay.Record) error {
 		told = false
 		if !t.selection.Takes(r.Operation) || !since.IsZero() && r.Time < since.UnixNano() {
 			return nil
@@ -98,7 +98,7 @@ func (t *tailing) run(ctx context.Context) error {
 			return err
 		}
 		if t.selection.Operation != "" && r.Event == schema.EventEnd {
-			return errOver
+			return replay.ErrStop
 		}
 		return nil
 	}))

@@ -1,4 +1,4 @@
-package main
+package replay
 
 import (
 	"encoding/binary"
@@ -11,11 +11,10 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// segmentOf is a message of LOGS with records of these sequences, as the admin address answers it.
+// segmentOf returns a message of LOGS with records of these sequences, as the admin API returns it.
 func segmentOf(t testing.TB, message uint64, sequences ...uint64) []byte {
 	t.Helper()
 	op := &schema.Operation{ID: "42", App: "web"}
@@ -35,9 +34,9 @@ func segmentOf(t testing.TB, message uint64, sequences ...uint64) []byte {
 	return append(binary.AppendUvarint(framed, uint64(len(data))), data...)
 }
 
-// TestFollower: an answer that is cut, in the middle of a message too, a server that stops, and one
-// that does not answer are asked again, and no record is given twice or left out. What is refused
-// at first is an error.
+// TestFollower: after an answer that is cut, in the middle of a message too, a server that stops, and
+// one that does not answer, it asks again; no record comes twice or is left out. A refusal of the
+// first request is an error.
 func TestFollower(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex // guards asked and answers
@@ -60,22 +59,22 @@ func TestFollower(t *testing.T) {
 		answer(w)
 	}))
 	defer server.Close()
-	stream := &replay.Stream{Address: strings.TrimPrefix(server.URL, "http://"), Now: true}
-	var told []string
-	f := follower{stream: stream, lost: func(err error) { told = append(told, fmt.Sprint(err)) }}
+	stream := &Stream{Address: strings.TrimPrefix(server.URL, "http://"), Now: true}
+	var interrupted []string
+	f := Follower{Stream: stream, Interrupted: func(err error) { interrupted = append(interrupted, fmt.Sprint(err)) }}
 	var got []uint64
-	err := f.run(t.Context(), func(r *replay.Record) error {
+	err := f.Run(t.Context(), func(r *Record) error {
 		got = append(got, r.Sequence)
 		if r.Sequence == 4 {
-			return errOver
+			return ErrStop
 		}
 		return nil
 	})
-	if err != nil || !slices.Equal(got, []uint64{1, 2, 3, 4}) || !slices.Equal(asked, []string{"now", "7", "7", "8"}) || len(told) != 3 || !strings.Contains(told[2], "stop") {
-		t.Errorf("%v: records %v, asked %q, told %q", err, got, asked, told)
+	if err != nil || !slices.Equal(got, []uint64{1, 2, 3, 4}) || !slices.Equal(asked, []string{"now", "7", "7", "8"}) || len(interrupted) != 3 || !strings.Contains(interrupted[2], "stop") {
+		t.Errorf("%v: records %v, asked %q, interrupted by %q", err, got, asked, interrupted)
 	}
 	answers = []func(w http.ResponseWriter){func(w http.ResponseWriter) { w.WriteHeader(http.StatusUnauthorized) }}
-	if err := f.run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "401") {
+	if err := f.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Error(err)
 	}
 }
