@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -74,10 +73,10 @@ func (o *sshOptions) run(ctx context.Context) error {
 	// Signals are the session's here, so the command's context does not end with them.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	signals := catchSignals()
-	defer signals.stop()
+	signals := client.CatchSignals()
+	defer signals.Stop()
 
-	release := signals.handle(func(s syscall.Signal) { cancel(endedBy(s)) })
+	release := signals.Handle(func(s syscall.Signal) { cancel(client.EndedBy(s)) })
 	conn, err := o.dial(ctx)
 	release()
 	if err != nil {
@@ -119,7 +118,7 @@ func sshFolder() string {
 
 // tell tells the person what went wrong, and gives the exit status for it.
 func (o *sshOptions) tell(err error) error {
-	if ended, ok := errors.AsType[endedBy](err); ok {
+	if ended, ok := errors.AsType[client.EndedBy](err); ok {
 		fmt.Fprintf(os.Stderr, "ttydrain: %v\n", ended)
 		return exitStatus(128 + int(ended))
 	}
@@ -289,21 +288,21 @@ func askPassphrase(ctx context.Context, file string, again bool) ([]byte, error)
 }
 
 // session runs the session, on the local terminal where there is one.
-func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc, conn *client.Client, signals *signals) (status int, err error) {
+func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc, conn *client.Client, signals *client.Signals) (status int, err error) {
 	s := client.Session{Command: o.command, Env: o.env(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	typed := term.IsTerminal(int(os.Stdin.Fd()))
 	if !o.forceTTY && !(typed && term.IsTerminal(int(os.Stdout.Fd()))) {
 		pass := make(chan string, 8)
 		s.Signals = pass
 		received := 0
-		defer signals.handle(func(sig syscall.Signal) {
+		defer signals.Handle(func(sig syscall.Signal) {
 			received++
-			name := passedSignals[sig]
+			name := client.SignalName(sig)
 			switch {
 			case received > 3: // the connection is closed, and yet something holds us up
 				os.Exit(128 + int(sig))
 			case received == 3:
-				cancel(endedBy(sig))
+				cancel(client.EndedBy(sig))
 			default:
 				pass <- name // has room for all that get here
 			}
@@ -314,9 +313,9 @@ func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc
 	restore := func() error { return nil }
 	received := 0
 	var restoring sync.Mutex // guards restore between the signals' goroutine and this one
-	defer signals.handle(func(sig syscall.Signal) {
+	defer signals.Handle(func(sig syscall.Signal) {
 		received++
-		cancel(endedBy(sig))
+		cancel(client.EndedBy(sig))
 		if received > 1 { // an output that nobody takes holds us up
 			restoring.Lock()
 			restore()
@@ -324,7 +323,7 @@ func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc
 		}
 	})()
 
-	resize, stop := watchSize()
+	resize, stop := client.WatchSize(os.Stdin, os.Stdout, os.Stderr)
 	defer stop()
 	s.Resize = resize
 	s.Terminal = &client.Terminal{Name: os.Getenv("TERM")}
@@ -336,7 +335,7 @@ func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc
 	}
 	s.Terminal.Name = cmp.Or(s.Terminal.Name, "dumb")
 	if !typed {
-		s.Stdin = &typist{reader: os.Stdin}
+		s.Stdin = client.NewTypedInput(os.Stdin)
 		return conn.Run(ctx, s)
 	}
 	restoring.Lock()
@@ -368,124 +367,4 @@ func locale() map[string]string {
 		}
 	}
 	return env
-}
-
-// watchSize gives the local terminal's size each time that it changes, until stop is called.
-func watchSize() (sizes <-chan client.Size, stop func()) {
-	changes, latest := make(chan os.Signal, 1), make(chan client.Size, 1)
-	signal.Notify(changes, syscall.SIGWINCH)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() { // ends with done
-		for {
-			select {
-			case <-done:
-				return
-			case <-changes:
-			}
-			for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
-				if t, err := client.LocalTerminal(f); err == nil {
-					select {
-					case <-latest: // nobody needs the size before this one
-					default:
-					}
-					latest <- t.Size // has room: nobody else sends
-					break
-				}
-			}
-		}
-	})
-	return latest, func() {
-		signal.Stop(changes)
-		close(done)
-		wg.Wait()
-	}
-}
-
-// A typist is input that is no terminal, for a session that has one: there the end of input is a
-// key.
-type typist struct {
-	reader  io.Reader
-	midLine bool
-	end     []byte // what is left to type of the end
-	ended   bool
-}
-
-// endOfInput is the key Ctrl-D.
-const endOfInput = 4
-
-func (t *typist) Read(p []byte) (int, error) {
-	if !t.ended {
-		n, err := t.reader.Read(p)
-		if n > 0 {
-			t.midLine = p[n-1] != '\n' && p[n-1] != '\r'
-			return n, nil // an error comes again
-		}
-		if err != io.EOF {
-			return 0, err
-		}
-		t.ended, t.end = true, []byte{endOfInput}
-		if t.midLine { // there the first one only ends the line
-			t.end = append(t.end, endOfInput)
-		}
-	}
-	if len(t.end) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, t.end)
-	t.end = t.end[n:]
-	return n, nil
-}
-
-// passedSignals are the signals that are for the session, by their names in RFC 4254 §6.10.
-var passedSignals = map[syscall.Signal]string{
-	syscall.SIGINT: "INT", syscall.SIGTERM: "TERM", syscall.SIGHUP: "HUP", syscall.SIGQUIT: "QUIT",
-}
-
-// endedBy is the error that a signal to this process ended its session.
-type endedBy syscall.Signal
-
-func (e endedBy) Error() string { return "ended by the signal: " + syscall.Signal(e).String() }
-
-// signals are those that this process gets. It dies of none of them, nor of a closed output, so
-// that the terminal is restored.
-type signals struct {
-	received, pipe chan os.Signal
-}
-
-func catchSignals() *signals {
-	s := &signals{received: make(chan os.Signal, 8), pipe: make(chan os.Signal, 1)}
-	for sig := range passedSignals {
-		if !signal.Ignored(sig) { // as nohup has it
-			signal.Notify(s.received, sig)
-		}
-	}
-	signal.Notify(s.pipe, syscall.SIGPIPE) // a write then fails in place of ending the process
-	return s
-}
-
-func (s *signals) stop() {
-	signal.Stop(s.received)
-	signal.Stop(s.pipe)
-}
-
-// handle calls f with each signal, in one goroutine, until release is called, which waits for f.
-// A signal that comes while nobody handles it waits for the next one who does.
-func (s *signals) handle(f func(syscall.Signal)) (release func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() { // ends with done
-		for {
-			select {
-			case <-done:
-				return
-			case sig := <-s.received:
-				f(sig.(syscall.Signal))
-			}
-		}
-	})
-	return func() {
-		close(done)
-		wg.Wait()
-	}
 }
