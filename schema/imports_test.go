@@ -54,6 +54,7 @@ var rooms = map[string]room{
 	"pipeline":                           {ours: []string{"schema", "enrich", "sinks", "sinks/probe", "pipeline/bus", "pipeline/measure", "pipeline/tracing"}, outside: all},
 	"pipeline/access":                    {ours: []string{"sinks", "pipeline/config", "pipeline/gateway", "pipeline/identity", "pipeline/session"}, outside: all},
 	"pipeline/admin":                     {ours: []string{"schema", "pipeline", "pipeline/admin/console", "pipeline/measure", "pipeline/replay"}, outside: all},
+	"pipeline/admin/client":              {ours: []string{"pipeline/admin/endpoint"}, outside: none},
 	"pipeline/admin/console":             {ours: []string{"schema", "pipeline/identity"}, outside: all},
 	"pipeline/admin/endpoint":            {ours: none, outside: none},
 	"pipeline/audit":                     {ours: []string{"schema", "enrich", "pipeline/identity", "pipeline/replay"}, outside: none},

@@ -77,7 +77,7 @@ func (a *auditing) run(ctx context.Context) error {
 	if err != nil {
 		return unreadable(err)
 	}
-	if a.output == "json" {
+	if a.output == outputJSON {
 		err = printJSON(report)
 	} else {
 		err = report.print()
@@ -301,14 +301,14 @@ func (a *auditing) runs(ctx context.Context) func(operation string) bool {
 		return nil
 	}
 	asking := a.remote
-	asking.output = "table" // the answer is not to be printed
+	asking.output = outputTable // the answer is not printed
 	failed := false
 	return func(operation string) bool {
 		if failed {
 			return false
 		}
 		var s pipeline.SessionStatus
-		_, err := asking.ask(ctx, http.MethodGet, "sessions/"+url.PathEscape(operation), nil, &s)
+		_, err := asking.call(ctx, http.MethodGet, "sessions/"+url.PathEscape(operation), nil, &s)
 		if err != nil && !strings.Contains(err.Error(), pipeline.ErrNotThere.Error()) {
 			failed = true
 			fmt.Fprintf(os.Stderr, "ttydrain: which sessions still run is not known, and one without an end is taken for damaged: %v\n", err)

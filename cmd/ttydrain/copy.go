@@ -49,8 +49,8 @@ func (f *copyFlags) sourceFlags(c *cobra.Command) {
 
 // parse checks the flags. It comes before open.
 func (f *copyFlags) parse() error {
-	if f.output != "table" && f.output != "json" {
-		return usageError{fmt.Errorf("--output %q is not known: expected table or json", f.output)}
+	if err := checkOutput(f.output); err != nil {
+		return err
 	}
 	if f.since == "" {
 		return nil

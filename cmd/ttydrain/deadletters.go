@@ -21,7 +21,7 @@ func newDeadLettersCommand() *cobra.Command {
 	list := &cobra.Command{Use: "list", Short: "List them, the oldest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var letters []pipeline.Letter
-			if printed, err := r.ask(c.Context(), http.MethodGet, "deadletters?drain="+url.QueryEscape(drain), nil, &letters); printed || err != nil {
+			if printed, err := r.call(c.Context(), http.MethodGet, "deadletters?drain="+url.QueryEscape(drain), nil, &letters); printed || err != nil {
 				return err
 			}
 			w := newTable()
@@ -36,7 +36,7 @@ func newDeadLettersCommand() *cobra.Command {
 		&cobra.Command{Use: "show NUMBER", Short: "Show one with its record, as JSON", Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
 				var letter json.RawMessage
-				if printed, err := r.ask(c.Context(), http.MethodGet, "deadletters/"+url.PathEscape(args[0]), nil, &letter); printed || err != nil {
+				if printed, err := r.call(c.Context(), http.MethodGet, "deadletters/"+url.PathEscape(args[0]), nil, &letter); printed || err != nil {
 					return err
 				}
 				_, err := fmt.Println(string(schema.AppendEscaped(nil, letter)))
@@ -51,7 +51,7 @@ func (r *remote) forLetter(name, about, done, method, path string) *cobra.Comman
 	return &cobra.Command{Use: name + " NUMBER", Short: about, Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var answer struct{}
-			if printed, err := r.ask(c.Context(), method, "deadletters/"+url.PathEscape(args[0])+path, nil, &answer); printed || err != nil {
+			if printed, err := r.call(c.Context(), method, "deadletters/"+url.PathEscape(args[0])+path, nil, &answer); printed || err != nil {
 				return err
 			}
 			fmt.Printf("dead letter %s: %s\n", args[0], done)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ttydrain/ttydrain/pipeline"
+	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
 )
 
 func newDrainsCommand() *cobra.Command {
@@ -26,7 +27,7 @@ func newDrainsCommand() *cobra.Command {
 	c.AddCommand(&cobra.Command{Use: "list", Short: "Tell how each drain stands", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var list []pipeline.DrainStatus
-			if printed, err := r.ask(c.Context(), http.MethodGet, "drains", nil, &list); printed || err != nil {
+			if printed, err := r.call(c.Context(), http.MethodGet, "drains", nil, &list); printed || err != nil {
 				return err
 			}
 			return printDrains(list)
@@ -35,7 +36,7 @@ func newDrainsCommand() *cobra.Command {
 		return &cobra.Command{Use: name + " NAME", Short: about, Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
 				var answer struct{}
-				printed, err := r.ask(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/"+name, nil, &answer)
+				printed, err := r.call(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/"+name, nil, &answer)
 				if printed || err != nil {
 					return err
 				}
@@ -80,7 +81,7 @@ func newRewindCommand(r *remote) *cobra.Command {
 				return usageError{fmt.Errorf("--yes is for --skip: expected both")}
 			}
 			printed, err := r.rewind(c.Context(), args[0], body)
-			if refused := (remoteError{}); skip && errors.As(err, &refused) && refused.Status == http.StatusConflict {
+			if refused, ok := errors.AsType[*adminclient.Error](err); ok && skip && refused.Status == http.StatusConflict {
 				if !yes {
 					if err := confirmSkip(c.InOrStdin(), refused.Text); err != nil {
 						return err
@@ -105,7 +106,7 @@ func newRewindCommand(r *remote) *cobra.Command {
 
 func (r *remote) rewind(ctx context.Context, name string, body map[string]any) (printed bool, err error) {
 	var answer struct{}
-	return r.ask(ctx, http.MethodPost, "drains/"+url.PathEscape(name)+"/rewind", body, &answer)
+	return r.call(ctx, http.MethodPost, "drains/"+url.PathEscape(name)+"/rewind", body, &answer)
 }
 
 // confirmSkip asks whether records may be skipped, after it has said which. Without a terminal it

@@ -14,10 +14,10 @@ func newKeysCommand() *cobra.Command {
 	c := &cobra.Command{Use: "keys", Short: "List or rotate the keys that sign user documents and the ends of sessions; make those of a cluster", Args: cobra.NoArgs}
 	var path, output string
 	c.PersistentFlags().StringVarP(&path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
-	c.PersistentFlags().StringVar(&output, "output", "table", "`FORMAT` of what is printed: table or json")
+	outputFlag(c, &output)
 	run := func(do func(u config.UserDocument) (*enrich.KeyRing, error)) error {
-		if output != "table" && output != "json" {
-			return usageError{fmt.Errorf("--output %q is not known: expected table or json", output)}
+		if err := checkOutput(output); err != nil {
+			return err
 		}
 		cfg, err := loadConfig(path)
 		if err != nil {
@@ -63,7 +63,7 @@ func printKeys(ring *enrich.KeyRing, keep time.Duration, output string) error {
 		}
 		keys = append(keys, k)
 	}
-	if output == "json" {
+	if output == outputJSON {
 		return printJSON(keys)
 	}
 	w := newTable()

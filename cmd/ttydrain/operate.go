@@ -1,31 +1,27 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
 	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// adminToken is the token that operators' commands show: that of the configuration or, with an
-// embedded server, that of the file admin_token in the store, which is made when it is missing. ""
-// where there is none.
+// adminToken returns the token of operators' commands: that of the configuration or, with an
+// embedded server, that of the file admin_token in the store, which is created if it is missing and
+// create is set. It is "" if there is none.
 func adminToken(c *config.Config, create bool) (string, error) {
 	if c.Admin.Token.IsSet() || c.Store == "" {
 		return c.Admin.Token.Reveal(), nil
@@ -42,9 +38,6 @@ func adminToken(c *config.Config, create bool) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// operateTimeout bounds what a running ttydrain is asked to do. Testing a drain takes longest.
-const operateTimeout = 2 * time.Minute
-
 // remote is a running ttydrain, at its admin address.
 type remote struct {
 	config, address, caFile string // flags
@@ -53,19 +46,19 @@ type remote struct {
 
 func (r *remote) flags(c *cobra.Command) {
 	r.endpointFlags(c)
-	c.PersistentFlags().StringVar(&r.output, "output", "table", "`FORMAT` of what is printed: table or json")
+	outputFlag(c, &r.output)
 }
 
-// endpointFlags are the flags of a command that has no output to choose.
+// endpointFlags adds the flags of a command whose output has one format.
 func (r *remote) endpointFlags(c *cobra.Command) {
-	r.output = "table"
+	r.output = outputTable
 	f := c.PersistentFlags()
 	f.StringVarP(&r.config, "config", "c", "ttydrain.yaml", "the configuration that serve runs with, a YAML `FILE`")
-	f.StringVar(&r.address, "admin", "", "the admin `ADDRESS` of the one that runs: HOST:PORT on this machine, https://HOST:PORT or unix:PATH (default: the socket, or the address, of the configuration)")
+	f.StringVar(&r.address, "admin", "", "the admin `ADDRESS` of the running ttydrain: HOST:PORT on this machine, https://HOST:PORT or unix:PATH (default: the socket, or the address, of the configuration)")
 	f.StringVar(&r.caFile, "admin-ca", "", "PEM `FILE` with the authorities to trust for --admin https://… (default: admin.ca_file of the configuration, or the system's)")
 }
 
-// endpoint is where the running ttydrain is asked, and the token to show it.
+// endpoint returns the address of the running ttydrain, and the token for it.
 func (r *remote) endpoint() (at endpoint.Endpoint, token string, err error) {
 	c, err := loadConfig(r.config)
 	if err != nil {
@@ -85,57 +78,21 @@ func (r *remote) endpoint() (at endpoint.Endpoint, token string, err error) {
 	return at, token, err
 }
 
-// A remoteError is an answer that is an error.
-type remoteError struct {
-	Status int
-	Text   string
-}
-
-func (e remoteError) Error() string { return e.Text }
-
-// ask sends a request, decodes the answer into value, and prints it as it is where JSON is wanted;
-// printed says whether it did.
-func (r *remote) ask(ctx context.Context, method, path string, body, value any) (printed bool, err error) {
-	if r.output != "table" && r.output != "json" {
-		return false, usageError{fmt.Errorf("--output %q is not known: expected table or json", r.output)}
+// call calls the admin API, and decodes the answer into value. It prints the answer itself, and
+// reports that, if JSON is asked for.
+func (r *remote) call(ctx context.Context, method, path string, body, value any) (printed bool, err error) {
+	if err := checkOutput(r.output); err != nil {
+		return false, err
 	}
 	at, token, err := r.endpoint()
 	if err != nil {
 		return false, err
 	}
-	var sent io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return false, err
-		}
-		sent = bytes.NewReader(data)
-	}
-	ctx, cancel := context.WithTimeout(ctx, operateTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, at.URL+"/api/v1/"+path, sent)
-	if err != nil {
+	api := adminclient.Client{Endpoint: at, Token: token}
+	answer, err := api.Call(ctx, method, path, body, value)
+	if err != nil || r.output != outputJSON {
 		return false, err
 	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	response, err := at.Client.Do(request)
-	if err != nil {
-		return false, fmt.Errorf("%w: is serve running, and is %s its admin address?", err, at.Name)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return false, remoteError{Status: response.StatusCode, Text: endpoint.Refusal(response)}
-	}
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)
-	}
-	if err := json.Unmarshal(data, value); err != nil {
-		return false, fmt.Errorf("read the answer of %s: %w", at.Name, err)
-	}
-	if r.output == "json" {
-		_, err := os.Stdout.Write(schema.AppendEscaped(nil, data))
-		return true, err
-	}
-	return false, nil
+	_, err = os.Stdout.Write(schema.AppendEscaped(nil, answer))
+	return true, err
 }

@@ -2,13 +2,35 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ttydrain/ttydrain/schema"
 )
+
+// The values of --output.
+const (
+	outputTable = "table"
+	outputJSON  = "json"
+)
+
+// outputFlag adds --output to a command and those below it.
+func outputFlag(c *cobra.Command, output *string) {
+	c.PersistentFlags().StringVar(output, "output", outputTable, "`FORMAT` of the output: table or json")
+}
+
+// checkOutput checks the value of --output.
+func checkOutput(output string) error {
+	if output != outputTable && output != outputJSON {
+		return usageError{fmt.Errorf("--output %q is not known: expected table or json", output)}
+	}
+	return nil
+}
 
 // printJSON prints a value for programs.
 func printJSON(value any) error {

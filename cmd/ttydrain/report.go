@@ -29,7 +29,7 @@ func newDrainTestCommand(r *remote) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			report := new(pipeline.DrainReport)
 			body := map[string]string{"asked_by": whoAsks()}
-			printed, err := r.ask(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/test", body, report)
+			printed, err := r.call(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/test", body, report)
 			if err == nil && !printed {
 				err = printReport(os.Stdout, report)
 			}

@@ -34,7 +34,7 @@ func newSessionsListCommand(r *remote) *cobra.Command {
 				q.Set("all", "true")
 			}
 			var list []pipeline.SessionStatus
-			if printed, err := r.ask(c.Context(), http.MethodGet, "sessions?"+q.Encode(), nil, &list); printed || err != nil {
+			if printed, err := r.call(c.Context(), http.MethodGet, "sessions?"+q.Encode(), nil, &list); printed || err != nil {
 				return err
 			}
 			return printSessions(list)
@@ -51,7 +51,7 @@ func newSessionsShowCommand(r *remote) *cobra.Command {
 	return &cobra.Command{Use: "show ID", Short: "Show one session", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var s pipeline.SessionStatus
-			if printed, err := r.ask(c.Context(), http.MethodGet, "sessions/"+url.PathEscape(args[0]), nil, &s); printed || err != nil {
+			if printed, err := r.call(c.Context(), http.MethodGet, "sessions/"+url.PathEscape(args[0]), nil, &s); printed || err != nil {
 				return err
 			}
 			return printSession(&s)
@@ -100,7 +100,7 @@ func (k *killing) run(ctx context.Context) error {
 	}
 	k.request.By = whoAsks()
 	var results []pipeline.KillResult
-	printed, err := k.remote.ask(ctx, http.MethodPost, "sessions/kill", k.request, &results)
+	printed, err := k.remote.call(ctx, http.MethodPost, "sessions/kill", k.request, &results)
 	if err != nil {
 		return err
 	}
@@ -137,10 +137,10 @@ func killedLine(s pipeline.KillResult) string {
 // confirm tells which sessions would end, and asks whether they shall.
 func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
 	asking := *k.remote
-	asking.output = "table" // the answer is not to be printed
+	asking.output = outputTable // the answer is not printed
 	q := url.Values{"app": {k.request.App}, "user": {k.request.User}}
 	var list []pipeline.SessionStatus
-	if _, err := asking.ask(ctx, http.MethodGet, "sessions?"+q.Encode(), nil, &list); err != nil {
+	if _, err := asking.call(ctx, http.MethodGet, "sessions?"+q.Encode(), nil, &list); err != nil {
 		return false, err
 	}
 	if len(list) == 0 {

@@ -14,7 +14,7 @@ func newStreamsCommand() *cobra.Command {
 	var path, output string
 	c := &cobra.Command{Use: "streams", Short: "Make the streams of a NATS cluster", Args: cobra.NoArgs}
 	c.PersistentFlags().StringVarP(&path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
-	c.PersistentFlags().StringVar(&output, "output", "table", "`FORMAT` of what is printed: table or json")
+	outputFlag(c, &output)
 	c.AddCommand(&cobra.Command{
 		Use:   "apply",
 		Short: "Make the streams and buckets that are missing, and update those that are there",
@@ -23,8 +23,8 @@ func newStreamsCommand() *cobra.Command {
 			"The number of partitions of streams that are there stays as it is.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return usageError{fmt.Errorf("--output %q is not known: expected table or json", output)}
+			if err := checkOutput(output); err != nil {
+				return err
 			}
 			cfg, err := loadConfig(path)
 			if err != nil {
@@ -37,7 +37,7 @@ func newStreamsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output == "json" {
+			if output == outputJSON {
 				return printJSON(done)
 			}
 			w := newTable()

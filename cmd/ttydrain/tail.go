@@ -171,7 +171,7 @@ func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Ti
 
 // print prints one line.
 func (t *tailing) print(r *replay.Record) error {
-	if t.output == "json" {
+	if t.output == outputJSON {
 		var err error
 		if t.line, err = t.encoder.Append(t.line[:0], r); err != nil {
 			return err
