@@ -61,6 +61,7 @@ var rooms = map[string]room{
 	"pipeline/authority":                 {ours: none, outside: none},
 	"pipeline/bus":                       {ours: []string{"schema", "pipeline/measure"}, outside: all, nats: true},
 	"pipeline/bus/bustest":               {ours: none, outside: all, nats: true},
+	"pipeline/clusterkeys":               {ours: []string{"enrich", "pipeline/authority", "pipeline/bus", "pipeline/gateway"}, outside: none},
 	"pipeline/client":                    {ours: []string{"schema"}, outside: all},
 	"pipeline/client/clienttest":         {ours: []string{"schema", "pipeline/session", "pipeline/gateway"}, outside: all},
 	"pipeline/config":                    {ours: []string{"schema", "pipeline/identity"}, outside: all},
