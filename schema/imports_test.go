@@ -66,6 +66,7 @@ var rooms = map[string]room{
 	"pipeline/client/clienttest":         {ours: []string{"schema", "pipeline/session", "pipeline/gateway"}, outside: all},
 	"pipeline/config":                    {ours: []string{"schema", "pipeline/identity"}, outside: all},
 	"pipeline/config/reload":             {ours: []string{"pipeline/config", "pipeline/measure"}, outside: all},
+	"pipeline/demo":                      {ours: []string{"enrich", "pipeline/client", "pipeline/config", "pipeline/receive"}, outside: all},
 	"pipeline/gateway":                   {ours: []string{"schema", "pipeline/measure", "pipeline/session"}, outside: all},
 	"pipeline/identity":                  {ours: []string{"schema"}, outside: all},
 	"pipeline/measure":                   {ours: none, outside: []string{"github.com/prometheus/client_golang/"}},

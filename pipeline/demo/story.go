@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -22,30 +22,31 @@ import (
 )
 
 const (
-	demoSecret = "correct-horse-battery-staple"
-	// demoPace is how fast the person in the story types.
-	demoPace = 25 * time.Millisecond
-	demoWait = 30 * time.Second
+	secret = "correct-horse-battery-staple"
+	// keystroke is the time between two keys that the user types.
+	keystroke = 25 * time.Millisecond
+	// patience bounds every wait.
+	patience = 30 * time.Second
 )
 
-// line is what the person does: types a line once the terminal shows a prompt.
+// A line is typed by the user once the terminal shows the prompt.
 type line struct{ prompt, text string }
 
-var demoLines = []line{
+var lines = []line{
 	{"$ ", `echo "Hello from an ephemeral shell: größe, 日本語 🎉"`},
 	{"$ ", `ls --color=always -d /bin /etc /usr /tmp`},
 	{"$ ", `read -rsp "Database password: " PW; echo`},
-	{"password: ", demoSecret},
+	{"password: ", secret},
 	{"$ ", `echo "connected with a password of ${#PW} characters"`},
 	{"$ ", `exit`},
 }
 
-// screen shows what the person sees, and keeps it.
+// A screen shows what the user sees, and keeps it.
 type screen struct {
 	mu      sync.Mutex // guards what follows
 	out     io.Writer
-	seen    bytes.Buffer  // all of it
-	read    int           // how much of it the person has answered
+	seen    bytes.Buffer
+	read    int           // bytes of seen that the user has answered
 	changed chan struct{} // of cap 1
 }
 
@@ -60,7 +61,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	return s.out.Write(p)
 }
 
-// wait waits until the terminal shows a text that was not answered yet.
+// wait blocks until the terminal shows a text after what was answered.
 func (s *screen) wait(ctx context.Context, text string) error {
 	for {
 		s.mu.Lock()
@@ -80,10 +81,10 @@ func (s *screen) wait(ctx context.Context, text string) error {
 	}
 }
 
-// tell plays the session, and shows what became of it.
-func (d *demo) tell(ctx context.Context) error {
-	address := d.node.sshListener.Addr().String()
-	d.heading("1 The person", "what Ada sees in her terminal, on "+address)
+// story plays the session, and shows what the drains got of it.
+func (d *demo) story(ctx context.Context) error {
+	address := d.node.Address.String()
+	d.heading("1 The user", "what Ada sees in her terminal, on "+address)
 	seen, err := d.play(ctx, address)
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (d *demo) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	printer := receive.NewPrinter(d.out, d.style)
+	printer := receive.NewPrinter(d.Out, d.style)
 	d.heading("2 The HTTPS drain", "structured JSON; the text of each record")
 	for _, r := range https {
 		if err := printer.Print(r); err != nil {
@@ -111,17 +112,17 @@ func (d *demo) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.out, "\n  %s\n%s\n", d.dim("one of them whole:"), one)
+	fmt.Fprintf(d.Out, "\n  %s\n%s\n", d.dim("one of them whole:"), one)
 	d.heading("3 The syslog drain", "RFC 5424 over TLS: no metadata, so the operation's ID is in the line")
 	for _, r := range syslog {
 		if err := printer.Print(r); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(d.out, "\n  %s\n  %s\n", d.dim("one of them whole:"), syslog[1].Raw)
+	fmt.Fprintf(d.Out, "\n  %s\n  %s\n", d.dim("one of them whole:"), syslog[1].Raw)
 	ok := true
-	if d.search != "" {
-		d.heading("4 Elasticsearch", d.search)
+	if d.Search != "" {
+		d.heading("4 Elasticsearch", d.Search)
 		if ok, err = d.searched(ctx, operation, len(https)); err != nil {
 			return err
 		}
@@ -132,18 +133,18 @@ func (d *demo) tell(ctx context.Context) error {
 
 // play runs the session over SSH as an ordinary client.
 func (d *demo) play(ctx context.Context, address string) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*demoWait, errors.New("the session took too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*patience, errors.New("the session took too long"))
 	defer cancel()
 	c, err := client.Dial(ctx, client.Options{
 		Address: address, User: "web", Signers: []ssh.Signer{d.key},
-		// The gateway is in this process, on the loopback interface, with a key that it has just made.
+		// The gateway is in this process, and has just made its key.
 		HostKey: ssh.InsecureIgnoreHostKey(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	screen := &screen{out: d.out, changed: make(chan struct{}, 1)}
+	screen := &screen{out: d.Out, changed: make(chan struct{}, 1)}
 	keyboard, typed := io.Pipe()
 	defer keyboard.Close()
 	typing := make(chan error, 1)
@@ -166,12 +167,12 @@ func (d *demo) play(ctx context.Context, address string) ([]byte, error) {
 }
 
 func (d *demo) typeLines(ctx context.Context, s *screen, keyboard io.Writer) error {
-	for _, l := range demoLines {
+	for _, l := range lines {
 		if err := s.wait(ctx, l.prompt); err != nil {
 			return err
 		}
 		for _, key := range l.text + "\r" {
-			time.Sleep(demoPace) // a person types: this is for the eye, nothing waits for it
+			time.Sleep(keystroke) // for the eye: nothing depends on it
 			if _, err := io.WriteString(keyboard, string(key)); err != nil {
 				return fmt.Errorf("type: %w", err)
 			}
@@ -180,9 +181,9 @@ func (d *demo) typeLines(ctx context.Context, s *screen, keyboard io.Writer) err
 	return nil
 }
 
-// operation waits for the first record, and says which operation it is of.
+// operation waits for the first record, and returns the ID of its operation.
 func (d *demo) operation(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, demoWait, errors.New("no drain has got anything"))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("no drain has received anything"))
 	defer cancel()
 	for {
 		d.mu.Lock()
@@ -201,12 +202,12 @@ func (d *demo) operation(ctx context.Context) (string, error) {
 	}
 }
 
-// wait waits until a drain has an operation to its end.
+// wait blocks until a drain has an operation to its end, and returns its records.
 func (d *demo) wait(ctx context.Context, drain receive.Drain, operation string) ([]receive.Received, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, demoWait, fmt.Errorf("the %s drain has not got the whole session", drain))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the %s drain has not received the whole session", drain))
 	defer cancel()
 	for {
-		all := d.of(drain, operation)
+		all := d.receivedBy(drain, operation)
 		if n := len(all); n > 1 && all[n-1].Record.Event == "end" {
 			return all, nil
 		}
@@ -218,12 +219,12 @@ func (d *demo) wait(ctx context.Context, drain receive.Drain, operation string) 
 	}
 }
 
-// searched asks Elasticsearch for the session's records.
+// searched checks that Elasticsearch has the session's records.
 func (d *demo) searched(ctx context.Context, operation string, want int) (bool, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, demoWait, errors.New("the records are not in Elasticsearch"))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the records are not in Elasticsearch"))
 	defer cancel()
 	for {
-		n, err := countRecords(ctx, d.search, operation)
+		n, err := countRecords(ctx, d.Search, operation)
 		if err == nil && n >= want {
 			return d.check(n == want, fmt.Sprintf("%d records in the data stream logs-ssh-demo, each once", n)), nil
 		}
@@ -258,7 +259,7 @@ func countRecords(ctx context.Context, url, operation string) (int, error) {
 	return 0, nil
 }
 
-// checkAll holds what the drains got against what the person saw.
+// checkAll compares what the drains received with what the user saw.
 func (d *demo) checkAll(ok bool, seen []byte, https, syslog []receive.Received) error {
 	var exact, raw []byte
 	for _, r := range https {
@@ -277,12 +278,12 @@ func (d *demo) checkAll(ok bool, seen []byte, https, syslog []receive.Received) 
 	}
 	ok = d.check(len(syslog) == len(https) && named, fmt.Sprintf("the syslog drain has the same %d records, each line with the operation's ID", len(syslog))) && ok
 	leaked := false
-	for _, form := range []string{demoSecret, base64.StdEncoding.EncodeToString([]byte(demoSecret))} {
+	for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
 		leaked = leaked || bytes.Contains(raw, []byte(form)) || bytes.Contains(seen, []byte(form))
 	}
 	ok = d.check(!leaked, "the password that was typed at the prompt is in no drain") && ok
 	document := https[1].Record.UserDocument
-	ok = d.check(enrich.CheckDocument(document, time.Now()) == nil, "APTIBLE_USER_DOCUMENT says who it was, and is expired: it opens nothing") && ok
+	ok = d.check(enrich.CheckDocument(document, time.Now()) == nil, "APTIBLE_USER_DOCUMENT names the user, and is expired: it grants nothing") && ok
 	if !ok {
 		return errors.New("a check failed: run it again with --verbose")
 	}
