@@ -2,43 +2,43 @@ package schema
 
 import "encoding/binary"
 
-// A SegmentBuilder makes segments, in the form of [AppendSegment], of records that come one after
-// the other. It writes each to its place at once and keeps nothing of it. The zero value is ready.
-// It is for one goroutine.
+// SegmentBuilder builds segments, in the form of [AppendSegment], from consecutive records. It
+// encodes each record at once and does not retain it. The zero value is ready to use. It must not
+// be used concurrently.
 type SegmentBuilder struct {
 	operationJSON []byte
-	buf           []byte // the records, behind room for the head
-	room          int
+	buf           []byte // space for the head, then the records
+	headSpace     int
 	count         int
-	version       byte   // that the records need
-	first         Record // of which the head tells; without its content
+	version       byte   // required by the records
+	first         Record // the first record without its content, for the head
 	next          place
 }
 
-// Begin begins a segment of an operation in buf, which is the builder's until Finish; what is in it
-// does not matter. operationJSON is that of AppendSegment.
+// Begin starts a segment of an operation. The builder owns buf until Finish and overwrites its
+// content. operationJSON is the JSON of the operation, as in AppendSegment.
 func (b *SegmentBuilder) Begin(buf, operationJSON []byte) {
-	b.room = headRoom + len(operationJSON)
-	if cap(buf) < b.room {
-		buf = make([]byte, b.room, 2*b.room)
+	b.headSpace = maxHead + len(operationJSON)
+	if cap(buf) < b.headSpace {
+		buf = make([]byte, b.headSpace, 2*b.headSpace)
 	}
-	b.operationJSON, b.buf, b.count, b.version = operationJSON, buf[:b.room], 0, 1
+	b.operationJSON, b.buf, b.count, b.version = operationJSON, buf[:b.headSpace], 0, 1
 }
 
-// headRoom is how many bytes appendHead appends at most, besides the operation.
-const headRoom = 1 + 5*binary.MaxVarintLen64
+// maxHead is the maximum number of bytes that appendHead appends, apart from the operation.
+const maxHead = 1 + 5*binary.MaxVarintLen64
 
-// recordRoom is how many bytes a record without a detail has at most, besides its log, text and
-// timing.
-const recordRoom = 1 + 4*binary.MaxVarintLen64 + 2*len(Digest{})
+// maxRecord is the maximum size of a record without a detail, apart from its log, text and timing.
+const maxRecord = 1 + 4*binary.MaxVarintLen64 + 2*len(Digest{})
 
-// Add adds a record, which must follow the one before it. After an error it was not added.
+// Add adds a record, which must follow the previous one. A record that causes an error is not
+// added.
 func (b *SegmentBuilder) Add(r *Record) error {
 	if b.count == 0 {
 		b.first = Record{Sequence: r.Sequence, Offset: r.Offset, Time: r.Time}
-		b.next = before(r)
+		b.next = placeOf(r)
 	}
-	if need := len(b.buf) + len(r.Log) + len(r.Text) + len(r.Timing) + recordRoom; need > cap(b.buf) { // append would grow it by less
+	if need := len(b.buf) + len(r.Log) + len(r.Text) + len(r.Timing) + maxRecord; need > cap(b.buf) { // append would grow it by less
 		b.buf = append(make([]byte, 0, max(need, 2*cap(b.buf))), b.buf...)
 	}
 	buf, err := b.next.append(b.buf, r)
@@ -51,16 +51,16 @@ func (b *SegmentBuilder) Add(r *Record) error {
 	return nil
 }
 
-// Records is how many records were added since Begin.
+// Records returns the number of records added since Begin.
 func (b *SegmentBuilder) Records() int { return b.count }
 
-// First is the time of the first one.
+// First returns the time of the first record.
 func (b *SegmentBuilder) First() int64 { return b.first.Time }
 
-// Size is how many bytes they take.
-func (b *SegmentBuilder) Size() int { return len(b.buf) - b.room }
+// Size returns the number of bytes of the records.
+func (b *SegmentBuilder) Size() int { return len(b.buf) - b.headSpace }
 
-// Finish gives the segment of the records, of which there must be one at least, and lets go of it.
+// Finish returns the segment and resets the builder. It fails if no record was added.
 func (b *SegmentBuilder) Finish(resume *Resume) ([]byte, error) {
 	if b.count == 0 {
 		return nil, errNoRecords
@@ -69,7 +69,7 @@ func (b *SegmentBuilder) Finish(resume *Resume) ([]byte, error) {
 		b.version = max(b.version, 2)
 	}
 	head := appendHead(nil, b.operationJSON, &b.first, b.count, b.version)
-	start := b.room - len(head)
+	start := b.headSpace - len(head)
 	copy(b.buf[start:], head)
 	data := appendResume(b.buf, resume, b.version)[start:]
 	*b = SegmentBuilder{}

@@ -23,7 +23,7 @@ func TestSegmentBuilder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, size := range []int{0, 1, len(op) + headRoom, 10 * len(want)} {
+		for _, size := range []int{0, 1, len(op) + maxHead, 10 * len(want)} {
 			b.Begin(bytes.Repeat([]byte{0xa5}, size), op)
 			for i := range s.Records {
 				r := s.Records[i]

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// FrameKind says what a frame of a chunk holds.
+// FrameKind is the kind of a frame.
 type FrameKind uint8
 
 const (
@@ -22,10 +22,10 @@ const (
 	FrameTransfer                  // a file was transferred; Payload is the JSON of a Detail with Path, Direction, Size and SHA256
 )
 
-// IsOutput says whether the frame holds bytes that were shown.
+// IsOutput reports whether the frame holds bytes that were shown.
 func (k FrameKind) IsOutput() bool { return k == FrameStdout || k == FrameStderr }
 
-// Stream is the stream of an output frame.
+// Stream returns the stream of an output frame.
 func (k FrameKind) Stream() Stream {
 	if k == FrameStderr {
 		return Stderr
@@ -33,27 +33,28 @@ func (k FrameKind) Stream() Stream {
 	return Stdout
 }
 
-// A Frame is what arrived at one moment.
+// Frame is the data or event of one moment in a session.
 type Frame struct {
 	Kind    FrameKind
 	Time    int64 // nanoseconds since 1970 UTC
 	Payload []byte
 }
 
-// A Chunk is one message of the TTY stream: a few frames of one operation.
+// Chunk is one message of the TTY stream: a few frames of one operation.
 type Chunk struct {
-	// Ordinal counts an operation's chunks from 0. A reader that sees a later one first waits for the
-	// missing one: a refused publish is repeated and may come after its successor.
+	// Ordinal counts an operation's chunks from 0. A reader that finds one missing waits for it,
+	// because a retried publish can arrive after its successor.
 	Ordinal uint64
-	// Offset counts, for each stream, the bytes in the chunks before; Events the event frames in them.
+	// Offset counts the bytes of each stream in the preceding chunks, Events the event frames in
+	// them.
 	Offset [2]uint64
 	Events uint64
 	Frames []Frame
 }
 
 const (
-	// chunkVersion is that of a chunk with frames that version 1 does not have; others are of version
-	// 1.
+	// chunkVersion is the version of chunks with frames that version 1 does not have. Other chunks
+	// have version 1.
 	chunkVersion   = 2
 	segmentVersion = 3
 )
@@ -61,7 +62,7 @@ const (
 // ErrVersion is returned for a message that a later version of ttydrain wrote.
 var ErrVersion = errors.New("written by a later version of ttydrain: upgrade this one first")
 
-// ErrCorrupt is returned for a message that is not of this format.
+// ErrCorrupt is returned for a message that is not in the expected format.
 var ErrCorrupt = errors.New("not a message of ttydrain, or a damaged one")
 
 // AppendChunk appends the binary form of c:
@@ -97,13 +98,13 @@ func AppendChunk(dst []byte, c *Chunk) []byte {
 	return dst
 }
 
-// ChunkOverhead is how many bytes the binary form of a chunk with so many frames has at most,
-// besides their payloads.
+// ChunkOverhead returns the maximum size of the binary form of a chunk with that many frames, apart
+// from their payloads.
 func ChunkOverhead(frames int) int {
 	return 1 + 5*binary.MaxVarintLen64 + frames*(1+2*binary.MaxVarintLen64)
 }
 
-// DecodeChunk reads what [AppendChunk] wrote. The payloads alias data. c.Frames is reused.
+// DecodeChunk decodes the output of [AppendChunk]. The payloads alias data. c.Frames is reused.
 func DecodeChunk(data []byte, c *Chunk) error {
 	r := reader{data: data}
 	version, err := r.version(chunkVersion)
@@ -131,10 +132,10 @@ func DecodeChunk(data []byte, c *Chunk) error {
 	return nil
 }
 
-// StartFrame makes the first frame of a session.
+// StartFrame returns the first frame of a session.
 func StartFrame(at time.Time, op *Operation) (Frame, error) { return jsonFrame(FrameStart, at, op) }
 
-// DetailFrame makes a resize, end or gap frame.
+// DetailFrame returns a frame with a Detail, such as a resize, end or gap frame.
 func DetailFrame(kind FrameKind, at time.Time, d *Detail) (Frame, error) {
 	return jsonFrame(kind, at, d)
 }
@@ -147,13 +148,13 @@ func jsonFrame(kind FrameKind, at time.Time, v any) (Frame, error) {
 	return Frame{Kind: kind, Time: at.UnixNano(), Payload: payload}, nil
 }
 
-// reader takes fields off the front of a message; the first that is not there sets bad.
+// reader consumes fields from the front of a message. A field that is not there sets bad.
 type reader struct {
 	data []byte
 	bad  bool
 }
 
-// version reads the version of a message, of which want is the latest that can be read.
+// version reads the version of a message; want is the latest version that can be decoded.
 func (r *reader) version(want byte) (byte, error) {
 	switch v := r.byte(); {
 	case r.bad || v == 0:
@@ -208,7 +209,7 @@ func (r *reader) take(n uint64) []byte {
 	return b
 }
 
-// Start gives the operation of a session's first chunk.
+// Start returns the operation of a session's first chunk.
 func (c *Chunk) Start() (*Operation, error) {
 	if len(c.Frames) == 0 || c.Frames[0].Kind != FrameStart {
 		return nil, fmt.Errorf("a session's first chunk has no start: %w", ErrCorrupt)

@@ -309,7 +309,7 @@ func TestDecoderSharesOperations(t *testing.T) {
 
 	one := testSegment()
 	one.Records = one.Records[:1]
-	for i := range 3 * recentAsks {
+	for i := range 3 * minLookups {
 		one.Operation.ID = fmt.Sprint(i)
 		got, err := d.Segment(encodeSegment(t, one))
 		if err != nil {
@@ -318,7 +318,7 @@ func TestDecoderSharesOperations(t *testing.T) {
 		if got.Operation.ID != one.Operation.ID {
 			t.Fatalf("operation %s for %s", got.Operation.ID, one.Operation.ID)
 		}
-		if n := len(d.operations.now) + len(d.operations.before); n > 2*recentAsks || n < min(i, recentAsks) {
+		if n := len(d.operations.current) + len(d.operations.previous); n > 2*minLookups || n < min(i, minLookups) {
 			t.Fatalf("keeps %d operations after %d", n, i+1)
 		}
 	}

@@ -7,22 +7,23 @@ import (
 	"time"
 )
 
-// A DeadLetter is a record that a drain will never take, and why.
+// DeadLetter is a record that a drain permanently refuses, and the reason.
 type DeadLetter struct {
 	Drain  string    `json:"drain"`
 	Reason string    `json:"reason"`
 	Status int       `json:"status,omitempty"`
 	Time   time.Time `json:"time"`
-	// Operation and Sequence name the record.
+	// Operation and Sequence identify the record.
 	Operation string `json:"operation_id"`
 	Sequence  uint64 `json:"sequence"`
-	// Gap says that it is a gap of records, of which this is the first that is missing: see [Gap].
+	// Gap reports that the record is a gap of records, and Sequence the first missing one: see
+	// [Gap].
 	Gap bool `json:"gap,omitempty"`
-	// Segment is the record exactly, as a binary segment of one record. Lists leave it out.
+	// Segment is the exact record as a binary segment of one record. Lists omit it.
 	Segment []byte `json:"segment,omitempty"`
 }
 
-// NewDeadLetter makes the dead letter of a record.
+// NewDeadLetter returns the dead letter for a record.
 func NewDeadLetter(drain, reason string, status int, at time.Time, op *Operation, r *Record) (*DeadLetter, error) {
 	operation, err := json.Marshal(op)
 	if err != nil {
@@ -36,8 +37,8 @@ func NewDeadLetter(drain, reason string, status int, at time.Time, op *Operation
 	return &DeadLetter{drain, reason, status, at.UTC(), op.ID, r.Sequence, gap, segment}, nil
 }
 
-// SubjectDeadLetter is where a dead letter goes, the only one there:
-// deadletter.<drain>.<operation>.<sequence>, with .gap behind it for a gap of records.
+// SubjectDeadLetter returns the subject of a dead letter, unique to it:
+// deadletter.<drain>.<operation>.<sequence>, followed by .gap for a gap of records.
 func SubjectDeadLetter(l *DeadLetter) string {
 	subject := "deadletter." + Token(l.Drain) + "." + Token(l.Operation) + "." + strconv.FormatUint(l.Sequence, 10)
 	if l.Gap {
@@ -46,7 +47,7 @@ func SubjectDeadLetter(l *DeadLetter) string {
 	return subject
 }
 
-// FilterDeadLetters matches the dead letters of a drain ("": of all).
+// FilterDeadLetters returns the filter for the dead letters of a drain ("": of all drains).
 func FilterDeadLetters(drain string) string {
 	if drain == "" {
 		return "deadletter.>"

@@ -13,25 +13,25 @@ import (
 	"unicode/utf8"
 )
 
-// An Encoder writes records as the JSON objects that HTTPS and Elasticsearch drains get. It encodes
-// what all records of an operation share once. Several goroutines may use it; the zero value is
-// ready.
+// Encoder writes records as the JSON objects that HTTPS and Elasticsearch drains receive. It
+// encodes the fields that all records of an operation share only once. It is safe for concurrent
+// use, and the zero value is ready to use.
 type Encoder struct {
-	last atomic.Pointer[encoded] // what was asked for last, which most often is what is asked for next; nil before
+	last atomic.Pointer[encoded] // the operation encoded last, usually the next one too; nil at first
 
 	mu         sync.Mutex // guards operations
 	operations recent[*Operation, *encoded]
 }
 
-// encoded is the part of a record's JSON that is the same for every record of an operation, from
-// its first comma on. Nobody changes it.
+// encoded is the part of a record's JSON that is the same for every record of an operation,
+// starting with a comma. It is immutable.
 type encoded struct {
 	operation *Operation
 	json      []byte
 }
 
-// AppendRecord appends one JSON object without a line end. Bytes of the log that are not valid
-// UTF-8 become U+FFFD in "log", and "log_base64" has them all.
+// AppendRecord appends one JSON object without a line end. If the log is not valid UTF-8, its
+// invalid bytes are replaced by U+FFFD in "log", and "log_base64" holds the exact bytes.
 func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, error) {
 	shared, err := e.shared(op)
 	if err != nil {
@@ -55,9 +55,9 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 	dst = strconv.AppendUint(dst, r.Offset, 10)
 	dst = append(dst, `","log":"`...)
 	start = len(dst)
-	var textEnd int // of the text, where it is how the log begins: what is escaped already is not again
+	var textEnd int // end of the escaped text if it is a prefix of the log, so that it is escaped once
 	var valid, rest bool
-	if beginsWith(r.Log, r.Text) {
+	if sharesPrefix(r.Log, r.Text) {
 		dst, valid = appendContent(dst, r.Text)
 		textEnd = len(dst)
 		dst, rest = appendContent(dst, r.Log[len(r.Text):])
@@ -102,25 +102,25 @@ func (e *Encoder) AppendRecord(dst []byte, op *Operation, r *Record) ([]byte, er
 	return append(dst, '}'), nil
 }
 
-// beginsWith says that text is the same memory as how log begins, as [Decoder.Segment] gives it,
-// and that the content of the one in JSON is how that of the other begins: nothing but a byte of
-// ASCII follows, so no rune goes on.
-func beginsWith(log, text []byte) bool {
+// sharesPrefix reports whether text is a prefix of log in the same memory, as [Decoder.Segment]
+// returns it, and whether its JSON is then a prefix of the log's JSON. The latter holds only if an
+// ASCII byte or nothing follows, so that no rune spans the boundary.
+func sharesPrefix(log, text []byte) bool {
 	n := len(text)
 	return n > 0 && n <= len(log) && &log[0] == &text[0] && (n == len(log) || log[n] < utf8.RuneSelf)
 }
 
-// shared gives what all records of the operation share.
+// shared returns the JSON that all records of the operation share.
 func (e *Encoder) shared(op *Operation) ([]byte, error) {
 	if last := e.last.Load(); last != nil && last.operation == op {
 		return last.json, nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.operations.ask()
-	known, ok := e.operations.now[op]
+	e.operations.lookUp()
+	known, ok := e.operations.current[op]
 	if !ok {
-		if known, ok = e.operations.before[op]; !ok {
+		if known, ok = e.operations.previous[op]; !ok {
 			shared, err := encodeShared(op)
 			if err != nil {
 				return nil, err
@@ -166,8 +166,8 @@ func AppendTime(dst []byte, nanoseconds int64) []byte {
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	nano := t.Nanosecond()
-	// time.Time.AppendFormat reads its layout anew for each record. Nanoseconds in 64 bits are of
-	// years with four digits.
+	// time.Time.AppendFormat parses its layout again for each record. Nanoseconds in 64 bits only
+	// span years of four digits.
 	b := [...]byte{19: '.', 29: 'Z'}
 	b[4], b[7], b[10], b[13], b[16] = '-', '-', 'T', ':', ':'
 	two(b[0:2], year/100)
@@ -193,7 +193,7 @@ func two(b []byte, n int) {
 	copy(b, digits[2*n:2*n+2])
 }
 
-// plain holds the ASCII bytes that stand for themselves in a JSON string.
+// plain holds the ASCII bytes that need no escape in a JSON string.
 var plain = func() (t [utf8.RuneSelf]bool) {
 	for c := byte(0x20); c < utf8.RuneSelf; c++ {
 		t[c] = c != '"' && c != '\\' && c != 0x7f
@@ -201,8 +201,8 @@ var plain = func() (t [utf8.RuneSelf]bool) {
 	return t
 }()
 
-// plainLength is how many bytes at the start of b are plain. It looks at eight of them together,
-// and once more at some of them in the end.
+// plainLength returns the length of the prefix of b whose bytes are all plain. It examines eight
+// bytes at a time; at the end it examines the last eight, some of them for the second time.
 func plainLength(b []byte) int {
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
@@ -213,7 +213,7 @@ func plainLength(b []byte) int {
 	switch {
 	case i == len(b):
 	case len(b) >= 8:
-		last := binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * (i + 8 - len(b))) // what comes in is not plain
+		last := binary.LittleEndian.Uint64(b[len(b)-8:]) >> (8 * (i + 8 - len(b))) // the shift fills with zeros, which are not plain
 		i += bits.TrailingZeros64(special(last)) / 8
 	default:
 		for i < len(b) && b[i] < utf8.RuneSelf && plain[b[i]] {
@@ -223,16 +223,16 @@ func plainLength(b []byte) int {
 	return i
 }
 
-// special has the highest bit of the first byte of x that is not plain, and perhaps of later ones:
-// only they are borrowed from or carried to.
+// special sets the highest bit of the first byte of x that is not plain. Higher bits may be set
+// wrongly, through a borrow or a carry from that byte.
 func special(x uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	quote, backslash := x^'"'*ones, x^'\\'*ones
 	return (x | (x - 0x20*ones) | (x + ones) | (quote - ones) | (backslash - ones)) & highs
 }
 
-// AppendString appends b as a JSON string (RFC 8259) and says whether b was valid UTF-8; where it
-// was not, each bad byte is U+FFFD. What [AppendEscaped] escapes is escaped too.
+// AppendString appends b as a JSON string (RFC 8259) and reports whether b was valid UTF-8. Each
+// invalid byte becomes U+FFFD. It escapes the same characters as [AppendEscaped].
 func AppendString(dst, b []byte) (_ []byte, valid bool) {
 	dst = append(dst, '"')
 	dst, valid = appendContent(dst, b)

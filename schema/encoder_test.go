@@ -87,7 +87,7 @@ func TestAppendTime(t *testing.T) {
 }
 
 // Every pair of digits, and every fraction of a second in it, is what the library has.
-func TestAppendTimeIsTheLibrarys(t *testing.T) {
+func TestAppendTimeMatchesStandardLibrary(t *testing.T) {
 	at := time.Date(1999, 12, 31, 23, 59, 59, 0, time.UTC)
 	for i := range 2_000 {
 		at := at.Add(time.Duration(i) * 3_723_004_005_006_789)
@@ -118,7 +118,7 @@ func TestTextOfLog(t *testing.T) {
 		t.Helper()
 		r := Record{Sequence: 1, Log: log, Text: log[:n]}
 		got := encodeRecord(t, op, &r)
-		if beginsWith(r.Log, r.Text) {
+		if sharesPrefix(r.Log, r.Text) {
 			shared++
 		}
 		r.Text = bytes.Clone(r.Text)
@@ -139,7 +139,7 @@ func TestTextOfLog(t *testing.T) {
 func TestEncoderSharesOperations(t *testing.T) {
 	var e Encoder
 	r := &testSegment().Records[1]
-	for i := range 3 * recentAsks {
+	for i := range 3 * minLookups {
 		op := testOperation()
 		op.ID = fmt.Sprint(i + 1)
 		for range 2 {
@@ -151,7 +151,7 @@ func TestEncoderSharesOperations(t *testing.T) {
 				t.Fatalf("no %s in %s", want, data)
 			}
 		}
-		if n := len(e.operations.now) + len(e.operations.before); n > 2*recentAsks || n < min(i, recentAsks) {
+		if n := len(e.operations.current) + len(e.operations.previous); n > 2*minLookups || n < min(i, minLookups) {
 			t.Fatalf("keeps %d operations after %d", n, i+1)
 		}
 	}

@@ -5,31 +5,32 @@ import (
 	"slices"
 )
 
-// BucketGaps has what drains miss and were not told yet: [DrainGaps] by drain, partition and
+// BucketGaps holds the gaps that drains have not been sent yet: [DrainGaps] by drain, partition and
 // operation.
 const BucketGaps = "gaps"
 
-// A Gap is a run of consecutive records of an operation that a drain never gets, because the LOGS
-// stream keeps them no longer, or because an operator skipped them.
+// Gap is a run of consecutive records of an operation that a drain never receives, because they
+// expired from the LOGS stream or because an operator skipped them.
 type Gap struct {
-	// First and Last are the sequences of the first and the last record that is missing.
+	// First and Last are the sequences of the first and the last missing record.
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`
-	// Offset is that of the first, End the number of the session's bytes up to the end of the last.
+	// Offset is the offset of the first missing record, End the session's byte count after the
+	// last.
 	Offset uint64 `json:"offset"`
 	End    uint64 `json:"end"`
-	// Time is the first's, in nanoseconds since 1970 UTC.
+	// Time is the time of the first missing record, in nanoseconds since 1970 UTC.
 	Time int64 `json:"time"`
-	// Digest and TextDigest are the last's; nil where nobody knows them.
+	// Digest and TextDigest are those of the last missing record; nil if unknown.
 	Digest     []byte `json:"digest,omitempty"`
 	TextDigest []byte `json:"text_digest,omitempty"`
-	// Uncertain says that the drain may have some of them.
+	// Uncertain reports that the drain may have some of the records.
 	Uncertain bool `json:"uncertain,omitempty"`
-	// Skipped says that an operator moved the drain past them.
+	// Skipped reports that an operator moved the drain past the records.
 	Skipped bool `json:"skipped,omitempty"`
 }
 
-// GapOf is the gap of one record.
+// GapOf returns the gap that consists of one record.
 func GapOf(r *Record) Gap {
 	return Gap{
 		First: r.Sequence, Last: r.Sequence, Offset: r.Offset, End: r.Offset + r.Span(), Time: r.Time,
@@ -37,9 +38,9 @@ func GapOf(r *Record) Gap {
 	}
 }
 
-// Record is the record that tells the drain of the gap, in the place of those that are missing. It
-// is of that drain's copy alone: the session's sequences and digests are without it. Where the
-// digests are not known, they are zero.
+// Record returns the gap record that the drain receives instead of the missing records. It exists
+// only in that drain's copy: the session's sequences and digests do not include it. Unknown digests
+// are zero.
 func (g *Gap) Record() *Record {
 	missing := g.End - g.Offset
 	r := &Record{
@@ -63,7 +64,7 @@ func (g *Gap) Record() *Record {
 // DrainGaps holds the gaps of one operation in a drain's copy that the drain has not been sent yet.
 type DrainGaps struct {
 	Operation *Operation `json:"operation"`
-	// Gaps are in the order of the operation, and don't touch.
+	// Gaps are in the order of the operation; adjacent runs are merged.
 	Gaps []Gap `json:"gaps"`
 	// Through is the sequence on LOGS up to which the operation's segments were examined: records in
 	// them that are not in Gaps are not missing.

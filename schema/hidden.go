@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// IsHidden reports whether a character is not seen where a text is displayed, or changes how others
-// are seen: controls, line and paragraph separators, bidirectional controls, zero-width characters,
-// and others that Unicode wants ignored (Default_Ignorable_Code_Point). A name with one of them can
-// look like another name.
+// IsHidden reports whether a character is invisible in a displayed text or changes how other
+// characters appear: controls, line and paragraph separators, bidirectional controls, zero-width
+// characters, and others that Unicode marks as Default_Ignorable_Code_Point. A name that contains
+// one can look like another name.
 func IsHidden(r rune) bool {
 	if r >= ' ' && r < 0x7f {
 		return false
@@ -17,8 +17,8 @@ func IsHidden(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// IsJoiner reports whether a character is hidden, and needed by emoji and some scripts: zero-width
-// joiners, and variation selectors.
+// IsJoiner reports whether a hidden character is one that emoji and some scripts need: a zero-width
+// joiner or non-joiner, or a variation selector.
 func IsJoiner(r rune) bool {
 	return r == '\u200c' || r == '\u200d' || unicode.Is(unicode.Variation_Selector, r)
 }
@@ -38,9 +38,9 @@ func escapedInJSON(r rune) bool {
 	return r == '\u200e' || r == '\u200f' || r >= '\u2028' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
 }
 
-// AppendEscaped appends JSON, with characters in its strings escaped that a terminal may act on: C1
-// controls and DEL, line and paragraph separators, and bidirectional controls. The values are the
-// same.
+// AppendEscaped appends JSON with escapes for the characters in its strings that a terminal or a
+// receiver may act on: C1 controls and DEL, line and paragraph separators, and bidirectional
+// controls. The values stay the same.
 func AppendEscaped(dst, json []byte) []byte {
 	start := 0
 	for i := 0; i < len(json); {
@@ -59,14 +59,15 @@ func AppendEscaped(dst, json []byte) []byte {
 	return append(dst, json[start:]...)
 }
 
-// appendUnicode appends \uXXXX for a character of the basic plane.
+// appendUnicode appends \uXXXX for a character of the Basic Multilingual Plane.
 func appendUnicode(dst []byte, r rune) []byte {
 	const digits = "0123456789abcdef"
 	return append(dst, '\\', 'u', digits[r>>12], digits[r>>8&15], digits[r>>4&15], digits[r&15])
 }
 
-// A JSONWriter passes JSON on with characters escaped as [AppendEscaped] does. Each Write has whole
-// characters, as encoding/json and log/slog write them. It is for one goroutine at a time.
+// JSONWriter forwards JSON to another writer and escapes characters as [AppendEscaped] does. Each
+// Write must hold whole characters, as encoding/json and log/slog write them. It must not be used
+// concurrently.
 type JSONWriter struct {
 	To  io.Writer
 	buf []byte

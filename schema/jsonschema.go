@@ -11,9 +11,10 @@ var configSchema []byte
 //go:embed record.schema.json
 var recordSchema []byte
 
-// ConfigSchema is the JSON Schema (draft 2020-12) of the configuration file, for editors and other
-// tools. What it cannot say, such as that names refer to something, only reading the file tells.
+// ConfigSchema returns the JSON Schema (draft 2020-12) of the configuration file, for editors and
+// other tools. A schema cannot express some rules, such as that names refer to existing objects:
+// only ttydrain check finds those mistakes.
 func ConfigSchema() []byte { return bytes.Clone(configSchema) }
 
-// RecordSchema is the JSON Schema (draft 2020-12) of a record as drains get it.
+// RecordSchema returns the JSON Schema (draft 2020-12) of a record as drains receive it.
 func RecordSchema() []byte { return bytes.Clone(recordSchema) }

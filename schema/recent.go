@@ -1,29 +1,30 @@
 package schema
 
-// recentAsks is how many asks a value outlives at the least: enough for two thousand sessions that
-// take turns, where there are eight partitions. Operations of sessions that have ended are memory
-// for nothing.
-const recentAsks = 256
+// minLookups is the minimum number of lookups for which a value is kept: enough for two thousand
+// sessions that alternate over eight partitions. The operations of sessions that have ended only
+// cost memory.
+const minLookups = 256
 
-// recent keeps the values of the keys that were asked for lately: those that were among the last
-// recentAsks, and of those before them no more than as many again. It is for one goroutine; the
-// zero value is ready.
+// recent is a cache of two generations. It keeps the values that were used in the last minLookups
+// lookups, and at most as many older ones. It must not be used concurrently; the zero value is
+// ready to use.
 //
-// Whoever asks calls ask, looks into now and then into before, and puts what was not in now.
+// A caller calls lookUp, reads current and then previous, and puts the value if it was not in
+// current.
 type recent[K comparable, V any] struct {
-	now, before map[K]V
-	asked       int // since now was begun
+	current, previous map[K]V
+	lookups           int // since current was created
 }
 
-func (r *recent[K, V]) ask() {
-	if r.asked++; r.asked > recentAsks {
-		r.before, r.now, r.asked = r.now, nil, 1
+func (r *recent[K, V]) lookUp() {
+	if r.lookups++; r.lookups > minLookups {
+		r.previous, r.current, r.lookups = r.current, nil, 1
 	}
 }
 
 func (r *recent[K, V]) put(key K, value V) {
-	if r.now == nil {
-		r.now = make(map[K]V)
+	if r.current == nil {
+		r.current = make(map[K]V)
 	}
-	r.now[key] = value
+	r.current[key] = value
 }

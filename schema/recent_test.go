@@ -2,36 +2,35 @@ package schema
 
 import "testing"
 
-// TestRecent holds that a key which is asked for now and then is kept, and one that is not is let
-// go of.
+// TestRecent checks that a key that is looked up regularly is kept and any other key is dropped.
 func TestRecent(t *testing.T) {
 	var r recent[int, int]
-	ask := func(key int) (known bool) {
-		r.ask()
-		value, ok := r.now[key]
+	look := func(key int) (known bool) {
+		r.lookUp()
+		value, ok := r.current[key]
 		if !ok {
-			if value, ok = r.before[key]; !ok {
+			if value, ok = r.previous[key]; !ok {
 				value = -key
 			}
 			r.put(key, value)
 		}
 		if value != -key {
-			t.Fatalf("%d is the value of %d", value, key)
+			t.Fatalf("got value %d for key %d", value, key)
 		}
 		return ok
 	}
-	if ask(0) {
-		t.Fatal("knows what nobody has asked for")
+	if look(0) {
+		t.Fatal("found a key before it was put")
 	}
-	for i := 1; i < 10*recentAsks; i++ {
-		if ask(i) {
-			t.Fatalf("knows %d before it was asked for", i)
+	for i := 1; i < 10*minLookups; i++ {
+		if look(i) {
+			t.Fatalf("found key %d before it was put", i)
 		}
-		if i%(recentAsks/2) == 0 && !ask(0) {
-			t.Fatalf("has forgotten what it was asked for %d asks ago", recentAsks/2)
+		if i%(minLookups/2) == 0 && !look(0) {
+			t.Fatalf("dropped a key that was looked up %d lookups ago", minLookups/2)
 		}
 	}
-	if ask(1) {
-		t.Error("remembers what nobody has asked for since the beginning")
+	if look(1) {
+		t.Error("still holds a key that has not been looked up since the start")
 	}
 }

@@ -18,28 +18,16 @@ const (
 	flagUnknown = 0xff &^ (flagEvent | flagStderr | flagPartial | flagText)
 )
 
-// MaxSegment is the size in bytes at which a writer of segments begins a new one. One record can
-// exceed it by its own size, which enrich bounds; both stay far under NATS's limit of 1 MiB a
-// message.
+// MaxSegment is the size in bytes at which a writer starts a new segment. A single record, whose
+// size package enrich limits, can exceed it; both stay far below NATS's limit of 1 MiB per message.
 const MaxSegment = 256 << 10
 
 var errNoRecords = errors.New("encode segment: no records")
 
-// AppendSegment appends the binary form of s, whose records must be consecutive:
+// A segment that contains an event unknown to version 2 has version 3. Otherwise, one without a
+// terminal state has version 1. So each segment is readable by the oldest release possible.
 //
-//	version 1, 2 or 3 | uvarint length, JSON of the operation |
-//	uvarint first sequence | uvarint first offset | varint first time | uvarint count |
-//	records: flags byte | varint nanoseconds since the record before | uvarint length, log |
-//	         [uvarint length, text] | uvarint length, timing | digest (32) | text digest (32) |
-//	         [uvarint length, JSON of the detail; not for output] |
-//	resume: uvarint consumed of stdout, of stderr | uvarint events | parser states (2) | ended byte |
-//	        uvarint length, digest state | uvarint length, text digest state |
-//	        [uvarint length, state of the terminal; not in version 1]
-//
-// A segment with an event that version 2 does not have is of version 3, and one without a state of
-// the terminal is otherwise of version 1: each is read by everything that can read it.
-//
-// operationJSON is the JSON of s.Operation, which the caller keeps so that it is made once.
+// operationJSON is the JSON of s.Operation. The caller keeps it, so that it is encoded only once.
 func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 	if len(s.Records) == 0 {
 		return dst, errNoRecords
@@ -52,7 +40,7 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 		version = max(version, 2)
 	}
 	dst = appendHead(dst, operationJSON, &s.Records[0], len(s.Records), version)
-	at := before(&s.Records[0])
+	at := placeOf(&s.Records[0])
 	var err error
 	for i := range s.Records {
 		if dst, err = at.append(dst, &s.Records[i]); err != nil {
@@ -79,15 +67,15 @@ func appendHead(dst, operationJSON []byte, first *Record, count int, version byt
 	return binary.AppendUvarint(dst, uint64(count))
 }
 
-// A place is where the next record of a segment belongs.
+// place is the sequence, offset and time base that a segment's next record must have.
 type place struct {
 	sequence, offset uint64
-	last             int64 // the time of the record before
+	last             int64 // time of the previous record
 }
 
-func before(first *Record) place { return place{first.Sequence, first.Offset, first.Time} }
+func placeOf(first *Record) place { return place{first.Sequence, first.Offset, first.Time} }
 
-// append appends the record that belongs here, and goes on to the next one's place.
+// append appends the record, which must be the expected one, and advances to the next place.
 func (p *place) append(dst []byte, r *Record) ([]byte, error) {
 	if r.Sequence != p.sequence || r.Offset != p.offset {
 		return dst, fmt.Errorf("encode segment: record %d at offset %d is not consecutive: expected %d at %d", r.Sequence, r.Offset, p.sequence, p.offset)
@@ -148,11 +136,11 @@ func appendBytes(dst, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// trimEnd is the line without its line end.
+// trimEnd returns the line without its line end.
 func trimEnd(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\n' {
 		line = line[:n-1]
-		// A program that ends its lines with \r\n, through a terminal that adds one more, writes \r\r\n.
+		// A program that ends its lines with \r\n produces \r\r\n, as the terminal adds one more.
 		for n := len(line); n > 0 && line[n-1] == '\r'; n-- {
 			line = line[:n-1]
 		}
@@ -160,15 +148,16 @@ func trimEnd(line []byte) []byte {
 	return line
 }
 
-// A Decoder reads segments and parses an operation once, as long as segments of it come. It is for
-// one goroutine. The zero value is ready.
+// Decoder reads segments. It parses an operation once while segments of it keep arriving. It must
+// not be used concurrently. The zero value is ready to use.
 type Decoder struct {
-	// operations are by the digest of their JSON, which would be half of what they are in memory.
+	// operations is keyed by the digest of the operation's JSON: the JSON itself would take half as
+	// much memory as the operation.
 	operations recent[[sha256.Size]byte, *Operation]
 }
 
-// Segment reads what [AppendSegment] wrote. The records' bytes alias data, and segments of the same
-// operation share one Operation, which nobody may change.
+// Segment decodes the output of [AppendSegment]. The records' bytes alias data. Segments of the
+// same operation share one Operation, which must not be modified.
 func (d *Decoder) Segment(data []byte) (*Segment, error) {
 	s := new(Segment)
 	if err := d.SegmentInto(s, data); err != nil {
@@ -177,8 +166,8 @@ func (d *Decoder) Segment(data []byte) (*Segment, error) {
 	return s, nil
 }
 
-// SegmentInto is Segment into one that is used again: what it had is gone, and its records' memory
-// is those of data as far as there is room. After an error nothing of it means anything.
+// SegmentInto is like Segment, but decodes into s and reuses its memory for the records. After an
+// error, the content of s is undefined.
 func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 	r := reader{data: data}
 	version, err := r.version(segmentVersion)
@@ -190,7 +179,7 @@ func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 		return fmt.Errorf("decode segment: operation: %w", err)
 	}
 	sequence, offset, at, count := r.uvarint(), r.uvarint(), r.varint(), r.uvarint()
-	// Each record has 64 bytes of digests at the least: a count that the data can't hold is a lie.
+	// Each record has at least 64 bytes of digests: reject a count that the data cannot hold.
 	if r.bad || count > uint64(len(r.data))/64 {
 		return fmt.Errorf("decode segment: %w", ErrCorrupt)
 	}
@@ -254,26 +243,27 @@ func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 }
 
 func (d *Decoder) operation(data []byte) (*Operation, error) {
-	d.operations.ask()
+	d.operations.lookUp()
 	key := sha256.Sum256(data)
-	if op, ok := d.operations.now[key]; ok {
+	if op, ok := d.operations.current[key]; ok {
 		return op, nil
 	}
-	op, ok := d.operations.before[key]
+	op, ok := d.operations.previous[key]
 	if !ok {
 		if err := json.Unmarshal(data, &op); err != nil || op == nil { // nil is the JSON null
-			return nil, ErrCorrupt // the cause could quote the content
+			return nil, ErrCorrupt // wrapping the cause could leak the content
 		}
 	}
 	d.operations.put(key, op)
 	return op, nil
 }
 
-// HeaderSegments is the header of an answer of the admin address that holds segments, which says
-// how many those are: of an answer that goes on, those that are there already. Each is
+// HeaderSegments is the header of an admin API response that holds segments. Its value is their
+// number; for a response that follows a running session, the number that existed at its start. Each
+// segment is
 //
 //	uvarint sequence on LOGS | uvarint length, segment
 //
-// and the answer ends with the sequence 0 and, in the place of a segment, why it ended before all
-// was read: 0 bytes if it did not. Without that, something is missing.
+// The response ends with the sequence 0 and, instead of a segment, the reason why it ended early: 0
+// bytes if it is complete. Without this trailer, the response was cut off.
 const HeaderSegments = "Ttydrain-Segments"

@@ -2,12 +2,12 @@ package schema
 
 import "time"
 
-// A Session says how an operation's session stands.
+// Session is the state of an operation's session.
 type Session struct {
 	Operation *Operation `json:"operation"`
-	// Gateway is the one that runs it, a name that lasts over its restarts.
+	// Gateway is the name of the gateway that runs the session. It stays the same over restarts.
 	Gateway string `json:"gateway"`
-	// Ended is when it ended; zero while it runs.
+	// Ended is the time of the session's end; zero while it runs.
 	Ended  time.Time `json:"ended,omitzero"`
 	Reason string    `json:"reason,omitempty"`
 	// EndedBy and EndedBecause are those of the end record: see [Detail].
@@ -17,36 +17,36 @@ type Session struct {
 	Bytes        uint64 `json:"bytes,omitempty"`
 }
 
-// Buckets of what is wanted of sessions, and of the slots that they hold.
+// Names of the KV buckets for requests to kill sessions, and for the slots that sessions hold.
 const (
 	BucketKills = "kills"
 	BucketSlots = "slots"
 )
 
-// A Slot is a place among the sessions that a stack may have at once. Who holds it renews it; what
-// is not renewed is forgotten within a minute.
+// Slot is one of the sessions that a stack may run at once. The session's gateway renews its slot;
+// a slot that is not renewed is freed within a minute.
 type Slot struct {
 	Stack string `json:"stack"`
-	// Number counts a stack's slots from 1. Above the limit, it is that of a session that goes on
-	// although the limit was lowered.
+	// Number counts a stack's slots from 1. It is above the limit if the limit was lowered while
+	// the session was running.
 	Number int `json:"number"`
-	// Holder is unique for each session, and there before the Operation, which is "" until it is
-	// known.
+	// Holder is unique for each session. It is set before Operation, which is "" until it is known.
 	Holder    string    `json:"holder"`
 	Operation string    `json:"operation,omitempty"`
 	App       string    `json:"app"`
 	User      User      `json:"user"`
 	Gateway   string    `json:"gateway"`
 	Since     time.Time `json:"since"`
-	// Bytes is what the session had shown when the slot was renewed last.
+	// Bytes is the session's byte count at the last renewal.
 	Bytes uint64 `json:"bytes,omitempty"`
 }
 
-// A Kill is the wish that a session ends. The gateway that runs it ends it and takes the wish away.
+// Kill is an operator's request to end a session. The gateway that runs the session ends it and
+// deletes the request.
 type Kill struct {
 	Operation string `json:"operation"`
-	// By is who wishes it, in their own words; Because is the reason that they give, or "". Both are
-	// of one line.
+	// By names the operator, and Because is the operator's reason, or "". Both are free text of one
+	// line.
 	By      string    `json:"by"`
 	Because string    `json:"because,omitempty"`
 	At      time.Time `json:"at"`

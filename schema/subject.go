@@ -25,8 +25,8 @@ const (
 	prefixLogs = "logs"
 )
 
-// Token makes s one token of a NATS subject and of a KV key: every byte but letters, digits, "-"
-// and "_" becomes "=" and two hexadecimal digits. Distinct strings give distinct tokens.
+// Token encodes s as one token of a NATS subject or KV key: every byte other than a letter, a
+// digit, "-" and "_" becomes "=" and two hexadecimal digits. Distinct strings have distinct tokens.
 func Token(s string) string {
 	if s == "" {
 		return "="
@@ -43,19 +43,21 @@ func Token(s string) string {
 	return b.String()
 }
 
-// Partition is the partition of an operation among n: a stable function of both.
+// Partition returns the partition of an operation among n. It is a stable function of both.
 func Partition(operationID string, n int) int {
 	h := fnv.New32a()
 	h.Write([]byte(operationID))
 	return int(h.Sum32() % uint32(n))
 }
 
-// SubjectTTY is where the chunks of an operation go: tty.<partition>.<stack>.<app>.<operation>.
+// SubjectTTY returns the subject of an operation's chunks:
+// tty.<partition>.<stack>.<app>.<operation>.
 func SubjectTTY(op *Operation, partitions int) string {
 	return subject(prefixTTY, op, partitions)
 }
 
-// SubjectLogs is where the segments of an operation go: logs.<partition>.<stack>.<app>.<operation>.
+// SubjectLogs returns the subject of an operation's segments:
+// logs.<partition>.<stack>.<app>.<operation>.
 func SubjectLogs(op *Operation, partitions int) string {
 	return subject(prefixLogs, op, partitions)
 }
@@ -64,25 +66,26 @@ func subject(prefix string, op *Operation, partitions int) string {
 	return prefix + "." + strconv.Itoa(Partition(op.ID, partitions)) + "." + Token(op.Stack) + "." + Token(op.App) + "." + Token(op.ID)
 }
 
-// LogsOf is the subject on LOGS of the operation whose subject on TTY is given.
+// LogsOf returns the subject on LOGS for an operation's subject on TTY.
 func LogsOf(ttySubject string) string {
 	return prefixLogs + strings.TrimPrefix(ttySubject, prefixTTY)
 }
 
-// FilterTTY matches all chunks of one partition; -1 means every partition.
+// FilterTTY returns the filter for all chunks of one partition, or of all partitions for -1.
 func FilterTTY(partition int) string { return filter(prefixTTY, partition, "", "") }
 
-// FilterLogs matches the segments of one partition (-1: all), stack ("": all) and app ("": all).
+// FilterLogs returns the filter for the segments of a partition (-1: all), stack ("": all) and app
+// ("": all).
 func FilterLogs(partition int, stack, app string) string {
 	return filter(prefixLogs, partition, stack, app)
 }
 
-// FilterOperationTTY matches the chunks of one operation.
+// FilterOperationTTY returns the filter for the chunks of one operation.
 func FilterOperationTTY(id string, partitions int) string {
 	return prefixTTY + "." + strconv.Itoa(Partition(id, partitions)) + ".*.*." + Token(id)
 }
 
-// FilterOperation matches the segments of one operation.
+// FilterOperation returns the filter for the segments of one operation.
 func FilterOperation(id string, partitions int) string {
 	return prefixLogs + "." + strconv.Itoa(Partition(id, partitions)) + ".*.*." + Token(id)
 }
