@@ -6,27 +6,28 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// minSpare is how many bytes a buffer of segments has at least that is kept for later ones: most
-// segments of a session in which somebody types have few, and get them fast.
+// minSpare is the minimum capacity of a segment buffer that is kept for reuse. Most segments of a
+// session with a typing user are small, and allocating those is fast.
 const minSpare = 16 << 10
 
-// Buffers are memory that transcripts use in turn, one after the other: what a record is made in,
-// and that of segments which are published. They are for one goroutine. The zero value is ready.
+// Buffers holds memory that several transcripts share, one after the other: for the record under
+// construction and for published segments. It must not be used concurrently. The zero value is
+// ready to use.
 type Buffers struct {
-	text, timing []byte        // of the record at hand
-	record       schema.Record // at hand; empty between two
-	terminal     *terminal     // of a line at hand that is shown by itself; nil before the first
-	spare        sync.Pool     // of *[]byte, for segments: what is not used for a while is no longer kept
+	text, timing []byte        // of the current record
+	record       schema.Record // the current record; empty between two
+	terminal     *terminal     // for a line that is shown by itself; nil before the first
+	spare        sync.Pool     // of *[]byte, for segments; unused ones are garbage collected
 }
 
-// Put takes the Data of a segment that nobody needs any more. Later segments are written into it.
+// Put releases the Data of a segment, which later segments reuse.
 func (b *Buffers) Put(data []byte) {
 	if cap(data) >= minSpare {
 		b.spare.Put(&data)
 	}
 }
 
-// take gives a buffer for a segment, which is the caller's then; nil where none is spare.
+// take returns a buffer for a segment, which the caller then owns; nil if there is none.
 func (b *Buffers) take() []byte {
 	if spare, ok := b.spare.Get().(*[]byte); ok {
 		return (*spare)[:0]

@@ -10,19 +10,19 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// expiredFor is how long before its minting a user document expired. Verifiers that allow for
-// clocks that differ accept a token some seconds or minutes after its expiry: an hour is past all
-// of them.
+// expiredFor is the time between a user document's expiry and its minting. Verifiers that tolerate
+// clock skew accept a token for seconds or minutes after its expiry: an hour exceeds all of these.
 const expiredFor = time.Hour
 
-// ErrLiveDocument is returned for a user document that is not expired: it could open something.
-var ErrLiveDocument = errors.New("the user document is not expired and is refused")
+// ErrLiveDocument is returned for a user document that has not expired and so could authorize
+// something.
+var ErrLiveDocument = errors.New("refused the user document: it has not expired")
 
-// ErrBadDocument is returned for a user document that is no JWT, or has no expiry.
-var ErrBadDocument = errors.New("the user document is no JWT with an expiry and is refused")
+// ErrBadDocument is returned for a user document that is not a JWT or has no expiry.
+var ErrBadDocument = errors.New("refused the user document: it is not a JWT with an expiry")
 
-// Mint makes the user document of a user: a JWT (RFC 7519) with iss, sub, id, email, name, iat and
-// exp, where exp is an hour before iat. It says who the user is, and opens nothing.
+// Mint returns the user document of a user: a JWT (RFC 7519) with iss, sub, id, email, name, iat
+// and exp, where exp is an hour before iat. It identifies the user and authorizes nothing.
 func (k *Key) Mint(issuer string, user schema.User, now time.Time) (string, error) {
 	token := jwt.NewWithClaims(k.method, jwt.MapClaims{
 		"iss": issuer, "sub": user.ID, "id": user.ID, "email": user.Email, "name": user.Name,
@@ -39,13 +39,13 @@ func (k *Key) Mint(issuer string, user schema.User, now time.Time) (string, erro
 	return signed, nil
 }
 
-// CheckDocument says whether a user document may be passed on: it is a JWT whose exp is past at
-// now. Whoever signed it is not looked at. The error never quotes the document.
+// CheckDocument returns an error unless a user document is a JWT whose exp is before now. It does
+// not verify the signature. The error never contains the document.
 func CheckDocument(document string, now time.Time) error {
-	// Not jwt.RegisteredClaims: it takes "EXP" for exp, cuts fractions off, and a number that is no
-	// time wraps around in it, so that a document could be expired here and live elsewhere.
+	// jwt.RegisteredClaims accepts "EXP" as exp, truncates fractions, and wraps a number that is
+	// out of range, so a document could be expired here and live elsewhere.
 	claims := make(jwt.MapClaims)
-	// The one place that parses without verifying: what makes a document harmless is its expiry alone.
+	// The only place that parses without verifying: the expiry alone makes a document harmless.
 	if _, _, err := jwt.NewParser().ParseUnverified(document, claims); err != nil {
 		return ErrBadDocument
 	}
@@ -59,9 +59,9 @@ func CheckDocument(document string, now time.Time) error {
 	return nil
 }
 
-// SignEnd signs the totals of a session with a JWS (RFC 7515) in compact form. Its typ says what it
-// is, and it has no subject and is expired, so that nobody takes it for a token that opens
-// something.
+// SignEnd signs the totals of a session as a compact JWS (RFC 7515). Its typ identifies its
+// purpose, and it has no subject and an exp in the past, so that no service accepts it as an access
+// token.
 func (k *Key) SignEnd(e End) (string, error) {
 	token := jwt.NewWithClaims(k.method, jwt.MapClaims{
 		"operation_id": e.Operation, "sequence": e.Sequence, "bytes": e.Bytes,

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestEditedInShells: a command of several lines that was recalled at the bottom of the window and
+// TestEditedCommandsInShells: a command of several lines that was recalled at the bottom of the window and
 // edited is found as it ran, in one record's text.
-func TestEditedInShells(t *testing.T) {
+func TestEditedCommandsInShells(t *testing.T) {
 	right := func(n int) string { return strings.Repeat("\x1b[C", n) }
 	left := func(n int) string { return strings.Repeat("\x1b[D", n) }
 	const up, down, home, end, back = "\x1b[A", "\x1b[B", "\x01", "\x05", "\x7f"
@@ -56,8 +56,8 @@ func TestEditedInShells(t *testing.T) {
 	}
 }
 
-// TestEditedInPsql: so it is in a client of a database. The recording was made once, with psql 15.
-func TestEditedInPsql(t *testing.T) {
+// TestEditedCommandsInPsql: so it is in a client of a database. The recording was made once, with psql 15.
+func TestEditedCommandsInPsql(t *testing.T) {
 	width, height, all := load(t, filepath.Join("testdata", "editing", "psql.cast"))
 	want := "postgres=# select 'edited' as one, ⏎ 'second' as two ⏎ where true;"
 	found := 0
@@ -71,9 +71,9 @@ func TestEditedInPsql(t *testing.T) {
 	}
 }
 
-// TestTypedInFullScreenPrograms: what was typed in one of two panes, on vi's ":" line and on less's
+// TestTypedTextInFullScreenPrograms: what was typed in one of two panes, on vi's ":" line and on less's
 // "/" line is in a text, though the rows have other content at the record's end.
-func TestTypedInFullScreenPrograms(t *testing.T) {
+func TestTypedTextInFullScreenPrograms(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte(strings.Repeat("one line\n", 30)+"a needle\n"+strings.Repeat("more\n", 30)), 0o600); err != nil {

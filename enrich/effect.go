@@ -6,13 +6,13 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// An effect is what bytes do on a fresh terminal.
+// effect classifies how bytes change a fresh terminal.
 type effect uint8
 
 const (
-	still    effect = iota // they show what scan reads of them, at the cursor: nothing is overwritten, erased or moved, and no mode changes
-	onLine                 // they may change what they have shown themselves, and modes
-	anywhere               // they may change what was shown before, too
+	still    effect = iota // they only append the text that scan returns at the cursor, and change no mode
+	onLine                 // they may change their own text, and modes
+	anywhere               // they may also change earlier text
 )
 
 // effectOf returns the effect of bytes.
@@ -26,7 +26,7 @@ func effectOf(b []byte, state parser) (e effect) {
 			i += max(schema.PrintableLength(b[i:])-1, 0)
 			continue
 		}
-		if n := colour(b[i:]); state == ground && n > 0 { // so often that it has a way of its own
+		if n := colour(b[i:]); state == ground && n > 0 { // a fast path, since colours are frequent
 			i += n - 1
 			continue
 		}
@@ -64,8 +64,8 @@ func effectOf(b []byte, state parser) (e effect) {
 	return e
 }
 
-// colour is the length of the SGR sequence at the start of b, or 0 where there is none, or one that
-// makes what follows invisible.
+// colour returns the length of the SGR sequence at the start of b; 0 if there is none, or if it
+// makes the following text invisible.
 func colour(b []byte) int {
 	if len(b) < 3 || b[0] != esc || b[1] != '[' {
 		return 0
@@ -86,12 +86,12 @@ func colour(b []byte) int {
 	return 0
 }
 
-// isEnd says that bytes are a line end.
+// isEnd reports whether bytes are a line end.
 func isEnd(b []byte) bool {
 	return len(trimEnd(b)) == 0
 }
 
-// effectOfSequence returns what an escape sequence does, without its ESC.
+// effectOfSequence returns the effect of an escape sequence, without its ESC.
 func effectOfSequence(b []byte) effect {
 	if b[0] != '[' {
 		switch {
@@ -113,7 +113,7 @@ func effectOfSequence(b []byte) effect {
 		return effectOfModes(p[:count])
 	case private != 0 && private != '?':
 		return still
-	case (final == 'K' || final == 'J') && p[0] == 0: // to the right and below nothing is there yet
+	case (final == 'K' || final == 'J') && p[0] == 0: // everything to the right and below is still empty
 		return still
 	case final == 'K':
 		return onLine

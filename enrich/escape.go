@@ -6,9 +6,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// parser is the state of an escape-sequence parser between two bytes: ECMA-48 sequences as xterm
-// reads them, and the title strings of screen and tmux, in as much detail as finding their ends
-// takes. Its values are in segments: never renumber them.
+// parser is the state of an escape-sequence parser between two bytes. It recognizes ECMA-48
+// sequences like xterm, and the title strings of screen and tmux, just precisely enough to find
+// their ends. Its values are stored in segments: never renumber them.
 type parser uint8
 
 const (
@@ -17,9 +17,9 @@ const (
 	escapeMid parser = 2 // after ESC and intermediate bytes (ESC ( B)
 	control   parser = 3 // in a control sequence (CSI)
 	text      parser = 4 // in a control string: OSC, DCS, SOS, PM, APC or a title (ESC k)
-	textEsc   parser = 5 // after an ESC in a control string, perhaps of its terminator ESC \
-	textC1    parser = 6 // after the first byte of U+009C, perhaps, in a control string: its other terminator
-	textHigh  parser = 7 // after a byte that is not ASCII in a control string: a byte 0x9C may be of its rune
+	textEsc   parser = 5 // after an ESC in a control string, which may start its terminator ESC \
+	textC1    parser = 6 // after 0xC2 in a control string, which may start its other terminator, U+009C
+	textHigh  parser = 7 // after a non-ASCII byte in a control string: 0x9C may continue its rune
 	textData  parser = 8 // at the start of a line, in a control string whose lines are data: see held.go
 )
 
@@ -34,8 +34,8 @@ const (
 	del = 0x7f
 )
 
-// next is the state after one byte. visible says that the byte is not part of a sequence:
-// it is shown, or a control character that acts by itself.
+// next returns the state after one byte. visible reports that the byte is not part of a sequence:
+// it is shown, or it is a control character that takes effect by itself.
 func (p parser) next(c byte) (state parser, visible bool) {
 	switch {
 	case c == esc && (!p.inString() || p == textEsc):
@@ -46,7 +46,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 	switch p {
 	case escape:
 		switch {
-		case c >= utf8.RuneSelf: // not a byte of a sequence: it ends there
+		case c >= utf8.RuneSelf: // not part of a sequence, which ends here
 			return ground, true
 		case c == '[':
 			return control, false
@@ -54,7 +54,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 			return text, false
 		case 0x20 <= c && c <= 0x2f:
 			return escapeMid, false
-		case c < 0x20: // acts by itself, in the middle of the sequence
+		case c < 0x20: // takes effect immediately, in the middle of the sequence
 			return escape, false
 		}
 		return ground, false
@@ -67,7 +67,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 		if 0x40 <= c && c <= 0x7e {
 			return ground, false
 		}
-		if c >= utf8.RuneSelf { // not a byte of a control sequence: it ends there, as in xterm
+		if c >= utf8.RuneSelf { // not part of a control sequence, which ends here, as in xterm
 			return ground, true
 		}
 		return control, false
@@ -79,7 +79,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 			return textEsc, false
 		case 0xc2:
 			return textC1, false
-		case 0x9c: // the terminator of a terminal that does not read UTF-8
+		case 0x9c: // the terminator for a terminal without UTF-8
 			return ground, false
 		}
 		if c >= utf8.RuneSelf {
@@ -99,7 +99,7 @@ func (p parser) next(c byte) (state parser, visible bool) {
 	case textData:
 		return text.next(c)
 	case textEsc:
-		// ESC \ ends the string. Anything else begins another sequence, which also ends it.
+		// ESC \ ends the string. Any other byte starts another sequence, which also ends it.
 		if c == '\\' {
 			return ground, false
 		}
@@ -108,8 +108,8 @@ func (p parser) next(c byte) (state parser, visible bool) {
 	return ground, true
 }
 
-// nextFrozen is next as it was when the texts of events were fixed: ESC k is no string, and of the
-// bytes that are not ASCII only U+009C ends one.
+// nextFrozen is the version of next that event texts are fixed to: ESC k starts no string, and the
+// only non-ASCII terminator is U+009C.
 func (p parser) nextFrozen(c byte) (state parser, visible bool) {
 	switch {
 	case c == 'k' && (p == escape || p == textEsc):
@@ -120,8 +120,8 @@ func (p parser) nextFrozen(c byte) (state parser, visible bool) {
 	return p.next(c)
 }
 
-// began is where the escape sequence at hand began, when the byte at i has taken the parser from p
-// to next: there, at the escape character before it, or where the one before began.
+// began returns the start of the current escape sequence after the byte at i has changed the state
+// from p to next: i, the escape character before it, or the previous start.
 func (p parser) began(next parser, c byte, i, before int) int {
 	switch {
 	case c == esc && next == escape:
@@ -132,20 +132,20 @@ func (p parser) began(next parser, c byte, i, before int) int {
 	return before
 }
 
-// scan reads a piece of a stream and appends to dst what a person reads of it: no escape sequence,
-// no control character; a tab is a space, and so is a carriage return or a line feed in the middle,
-// a backspace takes back the rune before it, and a byte that is not UTF-8 is U+FFFD.
+// scan appends the readable text of a piece of a stream to dst: without escape sequences and
+// control characters. A tab becomes a space, as does a carriage return or line feed in the middle;
+// a backspace removes the rune before it; and a byte that is not UTF-8 becomes U+FFFD.
 //
-// safe is where the piece may be cut: behind its last whole rune and escape sequence. dst, and
-// state, are those at safe; where final is set, nothing follows, and safe is the end of the piece.
+// safe is the offset at which the piece may be cut: after its last complete rune and escape
+// sequence. The returned text and state are those at safe. If final is set, nothing follows, and
+// safe is the end of the piece.
 func scan(dst, piece []byte, state parser, final bool) (read []byte, safe int, at parser) {
 	return scanWith(dst, piece, state, final, false)
 }
 
-// scanWith is scan; where frozen is set, it reads as [parser.nextFrozen] does, and leaves marks as
-// they are.
+// scanWith is scan; if frozen is set, it uses [parser.nextFrozen] and keeps mark brackets.
 func scanWith(dst, piece []byte, state parser, final, frozen bool) (read []byte, safe int, at parser) {
-	start := len(dst) // a backspace takes back nothing before this piece
+	start := len(dst) // backspaces do not reach text before this piece
 	safe, at = 0, state
 	mark := len(dst)
 	for i := 0; i < len(piece); {
@@ -176,17 +176,17 @@ func scanWith(dst, piece []byte, state parser, final, frozen bool) (read []byte,
 			safe, at, mark = i, ground, len(dst)
 			continue
 		}
-		switch { // a sequence that another one ends is whole, though the state never is ground
+		switch { // another sequence completes this one, though the state never is ground
 		case c == esc && state != ground && (!state.inString() || state == textEsc):
 			safe, at, mark = i, ground, len(dst)
-		case state == textEsc && c != '\\' && i > 0: // before the ESC, which did not begin a terminator
+		case state == textEsc && c != '\\' && i > 0: // before the ESC, which did not start a terminator
 			safe, at, mark = i-1, ground, len(dst)
 		}
 		next, visible := state.next(c)
 		if frozen {
 			next, visible = state.nextFrozen(c)
 		}
-		if visible && c >= utf8.RuneSelf { // the byte ended a sequence and is shown: look at it again
+		if visible && c >= utf8.RuneSelf { // the byte ended a sequence and is shown: process it again
 			state = next
 			safe, at, mark = i, ground, len(dst)
 			continue
@@ -195,7 +195,7 @@ func scanWith(dst, piece []byte, state parser, final, frozen bool) (read []byte,
 		i++
 		if visible {
 			switch c {
-			case '\r', '\n', '\v', '\f': // a command that was asked for may have lines
+			case '\r', '\n', '\v', '\f': // a requested command may have several lines
 				if len(dst) > start {
 					dst = append(dst, ' ')
 				}

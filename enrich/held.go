@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// Line ends in control strings. A terminal swallows all input up to a string's
-// terminator, so that the lines of an image, or of a title with a command of several lines, are not
-// text. But a string that nothing ends would hide all that follows. So lines whose end is in a
-// string are held until it is known whether the string has one: for as long as a line that is not
-// finished, which is up to MaxLine bytes or MaxAge. If it has, no text has what is in the string.
-// If not, the first of these line ends ends the string, and the texts have what follows. Only lines
-// that look like data (isData) are taken for an image that is larger: from then on the first line
-// that does not look so ends the string.
+// Line ends in control strings. A terminal ignores all input up to a string's terminator, so the
+// lines of an image, or of a title that contains a command of several lines, are not text. But a
+// string that never ends would hide everything that follows. So a line whose end is in a string is
+// held until it is known whether the string ends, at most as long as an unfinished line: up to
+// MaxLine bytes or MaxAge. If the string ends, its content is in no text. Otherwise the first of
+// these line ends terminates the string, and the texts contain the rest. Lines that look like data
+// (isData) are treated as a larger image instead: then the first line that does not look like data
+// ends the string.
 
-// held is the part of a line that is held back. The zero value means none.
+// held is the part of a line that is held back. The zero value holds nothing.
 type held struct {
-	bytes int    // of pending: whole lines, the end of each in the same control string
+	bytes int    // of pending: complete lines, each ending in the same control string
 	state parser // after them
 }
 
-// endsInString reports whether the end of bytes is in a control string, with the parser's state
+// endsInString reports whether the bytes end inside a control string, with state the parser's state
 // before them.
 func endsInString(b []byte, state parser) bool {
 	start := 0
@@ -38,8 +38,8 @@ func endsInString(b []byte, state parser) bool {
 	return state.inString()
 }
 
-// hold records that pending now ends with a newline in a control string, or after lines that wait
-// for the end of one. It reports whether all of them wait for the end of the same string.
+// hold is called when pending ends with a newline in a control string, or after lines that are
+// held. It reports whether all of them are held for the end of the same string.
 func (l *line) hold() bool {
 	h := &l.held
 	switch {
@@ -66,14 +66,14 @@ func stateAfter(b []byte, state parser) parser {
 	return state
 }
 
-// release emits the pending lines; unless forced is set, without those that have to wait. The bytes
-// after the last newline stay.
+// release emits the pending lines; unless forced, it keeps those that must be held. It also keeps
+// the bytes after the last newline.
 func (l *line) release(forced bool, now time.Time, emit func(*line, piece)) {
 	if l.held.bytes == 0 && forced {
-		return // no line has its end
+		return // no line is complete
 	}
 	rest := pendingRest{l.pending, l.arrivals}
-	known := len(rest.bytes) + 1 // the bytes that follow the last string that is known to have an end
+	known := len(rest.bytes) + 1 // the bytes after the last string that is known to end
 	for {
 		n := 1 + bytes.IndexByte(rest.bytes, '\n')
 		if n == 0 {
@@ -112,7 +112,7 @@ func (l *line) release(forced bool, now time.Time, emit func(*line, piece)) {
 	l.keep(rest, now)
 }
 
-// endOfString returns where the control string ends that the parser is in; -1 if it does not.
+// endOfString returns the offset at which the current control string ends, or -1.
 func endOfString(b []byte, state parser) int {
 	for i, c := range b {
 		if state, _ = state.next(c); !state.inString() {
@@ -122,13 +122,13 @@ func endOfString(b []byte, state parser) int {
 	return -1
 }
 
-// minData is how much data there is at least in a control string that is taken for a large image,
-// minDataLine how long its lines are on average.
+// minData is the minimum size of the data in a control string for it to be treated as a large
+// image, and minDataLine the minimum average length of its lines.
 const minData, minDataLine = 256, 32
 
-// isData reports whether bytes are lines as those of an image (base64 or sixels) are: without
-// spaces, and with no punctuation but the one that these have; and, where there are to be some
-// bytes at least, long.
+// isData reports whether bytes look like lines of image data (base64 or sixels): without spaces,
+// and with only the punctuation that these have. If atLeast is not 0, it also requires that many
+// bytes, in long lines.
 func isData(b []byte, atLeast int) bool {
 	lines := 0
 	for _, c := range b {

@@ -10,8 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestStringsOverLines: line ends in control strings make no text, unless nothing ends the string.
-func TestStringsOverLines(t *testing.T) {
+// TestControlStringsAcrossLines: line ends in control strings make no text, unless nothing ends the string.
+func TestControlStringsAcrossLines(t *testing.T) {
 	k := testKey(t)
 	data := func(lines, length int) string { // as of base64
 		return strings.Repeat(strings.Repeat("QUJD", length/4)+"\n", lines)
@@ -118,9 +118,9 @@ func TestHeldLinesAreRecorded(t *testing.T) {
 	}
 }
 
-// TestEventTextsStay: the text of an event is signed, and an audit makes it again of the event's
+// TestEventTextsAreFrozen: the text of an event is signed, and an audit makes it again of the event's
 // fields. So what it says never changes, whatever is found out later of terminals.
-func TestEventTextsStay(t *testing.T) {
+func TestEventTextsAreFrozen(t *testing.T) {
 	interactive := false
 	for _, test := range texts {
 		if len(test.piece) > 1000 {

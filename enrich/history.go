@@ -5,30 +5,30 @@ import (
 	"slices"
 )
 
-// Bounds of what a fresh terminal remembers of the rows above its cursor.
+// Limits of what a fresh terminal remembers of the rows above its cursor.
 const (
-	// maxRecalled is how many cells of them can be written to again.
+	// maxRecalled is the number of their cells that can be written to again.
 	maxRecalled = 4 << 10
-	// maxHistory is how many bytes of still lines wait to be shown, trimmedHistory how many may be
-	// left of them when those that have scrolled off the screen are dropped.
+	// maxHistory is the number of bytes of deferred lines, and trimmedHistory the number that may
+	// remain after those that have scrolled off the screen are dropped.
 	maxHistory, trimmedHistory = 32 << 10, 24 << 10
-	// maxStateHistory is how many of these bytes are in a state as they are.
+	// maxStateHistory is the number of these bytes that a state stores unrendered.
 	maxStateHistory = 8 << 10
 )
 
-// A history holds the lines that a fresh terminal has not shown yet, of those that do nothing but
-// on themselves. They are shown when something may move the cursor up to them, as editors of
-// commands of several lines do. Most never are: it is a program's output.
+// history holds the lines that a fresh terminal has not rendered yet, because they affect nothing
+// but themselves. They are rendered when something may move the cursor up to them, as editors of
+// commands of several lines do. Most never are, because they are the output of programs.
 type history struct {
-	log   []byte // whole lines, each as its record has it
+	log   []byte // complete lines, each as in its record
 	lines int
 }
 
-// read shows a piece of a line, now or later, and appends its text to dst; known is false where
-// that is what scan reads.
+// read shows a piece of a line, now or later, and appends its text to dst. known is false if the
+// text is the same as that of scan.
 func (t *terminal) read(dst []byte, p piece, b *Buffers) (text []byte, known bool) {
 	e := t.effectOf(p)
-	if e < anywhere && t.passesOver(p) {
+	if e < anywhere && t.mayDefer(p) {
 		if e == still {
 			t.remember(p)
 			return dst, false
@@ -43,9 +43,9 @@ func (t *terminal) read(dst []byte, p piece, b *Buffers) (text []byte, known boo
 	return text, known && e > still
 }
 
-// remember keeps a line that the terminal passesOver.
+// remember adds a deferred line to the history.
 func (t *terminal) remember(p piece) {
-	if p.cause == full { // the cursor is not where a fresh terminal has it
+	if p.cause == full { // the cursor is not where it is on a fresh terminal
 		t.forget()
 		return
 	}
@@ -59,7 +59,7 @@ func (t *terminal) remember(p piece) {
 	}
 }
 
-// trimHistory drops the lines that have scrolled off the screen. Each has a row at least.
+// trimHistory drops the lines that have scrolled off the screen. Each takes at least one row.
 func (t *terminal) trimHistory() {
 	h := &t.history
 	if h.lines < t.height {
@@ -77,7 +77,7 @@ func (t *terminal) trimHistory() {
 	t.marks.clear()
 }
 
-// recall shows the lines of the history. A mistake in that makes the terminal forget them.
+// recall renders the lines of the history. If that panics, the terminal forgets them.
 func (t *terminal) recall() {
 	if t.history.lines == 0 {
 		return
@@ -103,8 +103,8 @@ func (t *terminal) recall() {
 	t.settleFresh()
 }
 
-// settleFresh makes the terminal fresh after a newline that scrolled the screen: of the rows above
-// the cursor, those at the bottom are remembered, as many as have maxRecalled cells.
+// settleFresh makes the terminal fresh after a newline that scrolled the screen. It keeps the
+// lowest rows above the cursor, up to maxRecalled cells.
 func (t *terminal) settleFresh() {
 	s := &t.main
 	s.above, s.aboveWritten = s.above[:0], false
@@ -114,7 +114,7 @@ func (t *terminal) settleFresh() {
 		storage += cap(r.cells)
 		if cells += len(r.cells); cells > maxRecalled {
 			*r = row{}
-			cells = maxRecalled + 1 // those above are forgotten, too
+			cells = maxRecalled + 1 // forget all rows above, too
 		}
 	}
 	if storage > 4*maxRecalled {

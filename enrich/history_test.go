@@ -42,9 +42,9 @@ func TestEditedCommand(t *testing.T) {
 	}
 }
 
-// TestHistoryIsAsIfShown: lines that are only shown when something moves up to them read as if they
+// TestHistoryMatchesImmediateRendering: lines that are only shown when something moves up to them read as if they
 // had been shown at once, and so they do after restarts.
-func TestHistoryIsAsIfShown(t *testing.T) {
+func TestHistoryMatchesImmediateRendering(t *testing.T) {
 	still := []string{"plain text", "größe 日本語", "\x1b[31mred\x1b[0m", "a\tb", strings.Repeat("0123456789", 9), "e\u0301", "", "🇩🇪", "\x1b[K", "x",
 		"taken\b\b\bback", "\rover", "\x1b[4hinserted\x1b[4l", "\x1b[2Kall", "\x1b[5b", "\x1b(0q\x1b(B", "\x1b[8mhidden\x1b[m", "\x1b[9999G!"}
 	edits := []string{"\x1b[%dAedited\x1b[B\r", "\x1b[%dA\x1b[K", "\x1b[%dA\x1b[2Pxx\x1b[J", "\x1b[%dA\x1b[L", "\x1b[%dA\x1b[?7l\x1b[?7h\x1b[4@", "\x1bM\x1b[%dM", "\x1b[3S\x1b[%dA."}

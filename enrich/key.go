@@ -20,18 +20,18 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// minRSA is the length of an RSA key in bits, and the least that is taken.
+// minRSA is the length of a generated RSA key in bits, and the minimum for a loaded one.
 const minRSA = 2048
 
-// A Key signs user documents and the ends of sessions.
+// Key signs user documents and the ends of sessions.
 type Key struct {
 	private crypto.Signer
 	method  jwt.SigningMethod
-	id      string // its thumbprint (RFC 7638)
+	id      string // the thumbprint (RFC 7638)
 }
 
-// LoadKey is [ReadKey], and makes a key when the file is missing: for EdDSA, whose signatures are
-// the shortest, where the algorithm is "".
+// LoadKey is like [ReadKey], but creates a key if the file does not exist. Without an algorithm,
+// the key is for EdDSA, which has the shortest signatures.
 func LoadKey(path, algorithm string) (*Key, error) {
 	k, err := ReadKey(path, algorithm)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -44,7 +44,7 @@ func LoadKey(path, algorithm string) (*Key, error) {
 }
 
 // ReadKey reads a private key from a PEM file (PKCS #8, or PKCS #1 or SEC 1 as openssl writes
-// them). algorithm is RS256, RS512, ES256 or EdDSA, or "" for what the key suggests.
+// them). algorithm is RS256, RS512, ES256 or EdDSA; "" selects the one that fits the key.
 func ReadKey(path, algorithm string) (*Key, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -57,8 +57,8 @@ func ReadKey(path, algorithm string) (*Key, error) {
 	return k, nil
 }
 
-// createKey writes a new key. It is linked into place whole, so that two processes that start
-// at once use the same key: the second finds the first one's.
+// createKey writes a new key. It links the complete file into place, so that two processes that
+// start at once use the same key: the second one finds the key of the first.
 func createKey(path, algorithm string) error {
 	data, err := generateKey(algorithm)
 	if err != nil {
@@ -70,7 +70,7 @@ func createKey(path, algorithm string) error {
 	return writeWhole(path, data, os.Link)
 }
 
-// generateKey makes a private key, in PEM.
+// generateKey returns a new private key in PEM.
 func generateKey(algorithm string) ([]byte, error) {
 	var private any
 	var err error
@@ -85,7 +85,7 @@ func generateKey(algorithm string) ([]byte, error) {
 		return nil, fmt.Errorf("algorithm %q: expected RS256, RS512, ES256 or EdDSA", algorithm)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("generate a key: %w", err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
@@ -94,9 +94,8 @@ func generateKey(algorithm string) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// writeWhole writes a file that nobody sees in part, with mode 0600. place is os.Link, which leaves
-// a file alone that is there already, or os.Rename, which replaces it. It is on the disk when
-// writeWhole returns.
+// writeWhole writes a file atomically, with mode 0600. place is os.Link, which keeps an existing
+// file, or os.Rename, which replaces it. The file is synced when writeWhole returns.
 func writeWhole(path string, data []byte, place func(from, to string) error) error {
 	folder := filepath.Dir(path)
 	f, err := os.CreateTemp(folder, ".key-*") // created with mode 0600
@@ -130,19 +129,19 @@ func parseKey(data []byte, algorithm string) (*Key, error) {
 		} else if ecKey, err2 := x509.ParseECPrivateKey(block.Bytes); err2 == nil {
 			parsed = ecKey
 		} else {
-			return nil, fmt.Errorf("a PEM block %q, which is no unencrypted private key: expected PKCS #8", block.Type)
+			return nil, fmt.Errorf("PEM block %q is not an unencrypted private key: expected PKCS #8", block.Type)
 		}
 	}
 	return newKey(parsed, algorithm)
 }
 
-// newKey makes a key of a private key as package crypto has it.
+// newKey returns a key for a private key of package crypto.
 func newKey(parsed any, algorithm string) (*Key, error) {
 	k := new(Key)
 	switch private := parsed.(type) {
 	case *rsa.PrivateKey:
 		if bits := private.N.BitLen(); bits < minRSA { // RFC 7518 §3.3
-			return nil, fmt.Errorf("an RSA key of %d bits: expected %d or more", bits, minRSA)
+			return nil, fmt.Errorf("RSA key of %d bits: expected at least %d", bits, minRSA)
 		}
 		k.private, k.method = private, jwt.SigningMethodRS256
 		if algorithm == "RS512" {
@@ -150,16 +149,16 @@ func newKey(parsed any, algorithm string) (*Key, error) {
 		}
 	case *ecdsa.PrivateKey:
 		if private.Curve != elliptic.P256() {
-			return nil, fmt.Errorf("an elliptic curve key of %s: expected P-256", private.Curve.Params().Name)
+			return nil, fmt.Errorf("elliptic curve key on %s: expected P-256", private.Curve.Params().Name)
 		}
 		k.private, k.method = private, jwt.SigningMethodES256
 	case ed25519.PrivateKey:
 		k.private, k.method = private, jwt.SigningMethodEdDSA
 	default:
-		return nil, fmt.Errorf("a key of type %T: expected RSA, ECDSA or Ed25519", parsed)
+		return nil, fmt.Errorf("key of type %T: expected RSA, ECDSA or Ed25519", parsed)
 	}
 	if algorithm != "" && algorithm != k.method.Alg() {
-		return nil, fmt.Errorf("the key is one for %s, and %s is configured: change the algorithm or use another key", k.method.Alg(), algorithm)
+		return nil, fmt.Errorf("the key is for %s, but %s is configured: change the algorithm or use another key", k.method.Alg(), algorithm)
 	}
 	thumbprint, err := k.jwk().Thumbprint(crypto.SHA256)
 	if err != nil {
@@ -173,8 +172,8 @@ func (k *Key) jwk() *jose.JSONWebKey {
 	return &jose.JSONWebKey{Key: k.private.Public(), KeyID: k.id, Algorithm: k.method.Alg(), Use: "sig"}
 }
 
-// ID is the key's ID (kid): its thumbprint (RFC 7638).
+// ID returns the key's ID (kid): its thumbprint (RFC 7638).
 func (k *Key) ID() string { return k.id }
 
-// Algorithm is what the key signs with.
+// Algorithm returns the name of the key's signature algorithm.
 func (k *Key) Algorithm() string { return k.method.Alg() }

@@ -72,8 +72,8 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
-// TestKeysOfOpenSSL: the older forms that openssl writes are read too.
-func TestKeysOfOpenSSL(t *testing.T) {
+// TestOpenSSLKeys: the older forms that openssl writes are read too.
+func TestOpenSSLKeys(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -134,12 +134,12 @@ func TestKeyRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, "not a PEM file"},
 		{"not PEM", []byte("secret"), "not a PEM file"},
-		{"another block", encode("CERTIFICATE", []byte("secret"), nil), `a PEM block "CERTIFICATE"`},
-		{"a public key", encode("PUBLIC KEY", publicDER, publicErr), `a PEM block "PUBLIC KEY"`},
+		{"another block", encode("CERTIFICATE", []byte("secret"), nil), `PEM block "CERTIFICATE"`},
+		{"a public key", encode("PUBLIC KEY", publicDER, publicErr), `PEM block "PUBLIC KEY"`},
 		{"damaged", encode("PRIVATE KEY", []byte("secret"), nil), "expected PKCS #8"},
-		{"an encrypted key", encode("ENCRYPTED PRIVATE KEY", []byte("secret"), nil), "no unencrypted private key"},
+		{"an encrypted key", encode("ENCRYPTED PRIVATE KEY", []byte("secret"), nil), "not an unencrypted private key"},
 		{"another curve", encode("PRIVATE KEY", p384DER, p384Err), "P-384: expected P-256"},
-		{"a short RSA key", encode("PRIVATE KEY", shortDER, shortErr), "1024 bits: expected 2048"},
+		{"a short RSA key", encode("PRIVATE KEY", shortDER, shortErr), "1024 bits: expected at least 2048"},
 	} {
 		path := filepath.Join(t.TempDir(), "key.pem")
 		if err := os.WriteFile(path, test.data, 0o600); err != nil {
@@ -173,8 +173,8 @@ func TestKeyRefuses(t *testing.T) {
 	}
 }
 
-// TestKeyMadeAtOnce: all who make the same key at once have the same.
-func TestKeyMadeAtOnce(t *testing.T) {
+// TestLoadKeyConcurrently: all who make the same key at once have the same.
+func TestLoadKeyConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	ids := make([]string, 16)
 	var wg sync.WaitGroup

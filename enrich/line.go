@@ -8,57 +8,58 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Where a line is cut, if nothing else ends it.
+// Limits of a line that nothing else ends.
 const (
-	// MaxLine is how many bytes of a line a record has at most.
+	// MaxLine is the maximum number of bytes of a line in one record.
 	MaxLine = 16 << 10
-	// MaxAge is how long after its first byte a line is cut.
+	// MaxAge is the time after its first byte at which a line is cut.
 	MaxAge = 10 * time.Second
 )
 
-// A line is the unfinished line of one stream, at most MaxLine bytes. It owns its buffers. It is
-// more than a line where the line's end is in a control string: see heldLines.
+// line is the unfinished line of one stream, at most MaxLine bytes. It owns its buffers. It spans
+// several lines if a line's end is in a control string: see held.
 type line struct {
 	stream   schema.Stream
-	pending  []byte    // what is not in a record yet
+	pending  []byte    // not in a record yet
 	held     held      // of pending
 	arrivals []arrival // of pending, whose bytes they add up to
 	state    parser    // at the start of pending
-	hidden   bool      // text is invisible there (SGR 8); in a session with a terminal, see terminal.hidden
+	hidden   bool      // text at the start of pending is invisible (SGR 8); with a terminal, see terminal.hidden
 	consumed uint64    // bytes in records
-	// since is when pending got its first byte, or was last cut for its age, by the enricher's clock.
+	// since is the time, on the enricher's clock, at which pending received its first byte or was
+	// last cut for its age.
 	since time.Time
 }
 
-// An arrival says that bytes arrived at one time.
+// arrival is a number of bytes that arrived at one time.
 type arrival struct {
 	at    int64 // nanoseconds since 1970 UTC
 	bytes int
 }
 
-// A piece is a finished piece of a line. Its bytes are valid until the next call.
+// piece is a finished piece of a line. Its bytes are valid until the next call.
 type piece struct {
 	log      []byte
 	arrivals []arrival
 	state    parser // at its start
 	cause    cause
-	open     bool // the newline at its end is of a control string
-	plain    bool // it is printable ASCII, but for its line end
+	open     bool // the newline at its end is inside a control string
+	plain    bool // printable ASCII, except for the line end
 }
 
-// A cause is why a piece ends where it does.
+// cause is the reason why a piece ends.
 type cause uint8
 
 const (
-	whole cause = iota // a newline, or the end of the session or of what is known of it
+	whole cause = iota // a newline, a gap, or the end of the session
 	full               // MaxLine
 	aged               // MaxAge, or a change of the terminal's size
 )
 
-// received counts the stream's bytes so far, in records or pending.
+// received returns the number of the stream's bytes so far, in records or pending.
 func (l *line) received() uint64 { return l.consumed + uint64(len(l.pending)) }
 
-// hiddenParser is set in the state of a parser in a segment where what follows is invisible.
+// hiddenParser is set in a segment's parser state if the following text is invisible.
 const hiddenParser = 0x80
 
 func (l *line) parserState() uint8 {
@@ -68,10 +69,10 @@ func (l *line) parserState() uint8 {
 	return uint8(l.state)
 }
 
-// add takes bytes that arrived at one time and emits the pieces that they finish.
-// The bytes stay the caller's.
+// add adds bytes that arrived at one time and emits the pieces that they complete. The caller keeps
+// ownership of the bytes.
 func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
-	// What arrived together is not cut, since chunks may divide it anywhere.
+	// Bytes that arrived together are not cut, because chunks may divide them anywhere.
 	if k := len(l.arrivals) - 1; k >= 0 && at != l.arrivals[k].at && at-l.arrivals[0].at >= int64(MaxAge) {
 		l.flush(now, emit)
 	}
@@ -81,7 +82,7 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 		if newline >= 0 {
 			n = newline + 1
 		}
-		if newline >= 0 && len(l.pending) == 0 { // the usual case: a whole line in one chunk, not copied here
+		if newline >= 0 && len(l.pending) == 0 { // the usual case, without a copy: a whole line in one chunk
 			if plain := isPlain(b[:n], l.state); plain || !endsInString(b[:n], l.state) {
 				l.arrivals = append(l.arrivals, arrival{at, n})
 				l.consumed += uint64(n)
@@ -113,7 +114,7 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 			l.release(true, now, emit)
 		default:
 			_, safe, state := scan(nil, l.pending, l.state, false)
-			if safe == 0 { // one sequence fills the record: nothing is left but to cut it
+			if safe == 0 { // one sequence fills the record, so it has to be cut
 				_, safe, state = scan(nil, l.pending, l.state, true)
 			}
 			l.cut(safe, state, full, now, emit)
@@ -121,13 +122,13 @@ func (l *line) add(b []byte, at int64, now time.Time, emit func(*line, piece)) {
 	}
 }
 
-// isPlain reports whether a line is printable ASCII, but for its line end, with the parser's state
-// before it.
+// isPlain reports whether a line is printable ASCII, except for its line end; state is the parser's
+// state before it.
 func isPlain(line []byte, state parser) bool {
 	return state == ground && schema.IsPrintable(trimEnd(line))
 }
 
-// flush emits what is pending, as far as that cuts no rune and no escape sequence.
+// flush emits the pending bytes, except for an unfinished rune or escape sequence at the end.
 func (l *line) flush(now time.Time, emit func(*line, piece)) {
 	l.release(true, now, emit)
 	if len(l.pending) == 0 {
@@ -139,7 +140,7 @@ func (l *line) flush(now time.Time, emit func(*line, piece)) {
 	}
 }
 
-// end emits all that is pending.
+// end emits all pending bytes.
 func (l *line) end(now time.Time, emit func(*line, piece)) {
 	l.release(true, now, emit)
 	if len(l.pending) > 0 {
@@ -147,13 +148,13 @@ func (l *line) end(now time.Time, emit func(*line, piece)) {
 	}
 }
 
-// cut emits the first n bytes of pending; state is the parser's after them.
+// cut emits the first n bytes of pending; state is the parser's state after them.
 func (l *line) cut(n int, state parser, why cause, now time.Time, emit func(*line, piece)) {
 	rest := l.part(pendingRest{l.pending, l.arrivals}, n, state, piece{cause: why}, emit)
 	l.keep(rest, now)
 }
 
-// A pendingRest is the part of the pending bytes that is not emitted yet.
+// pendingRest is the part of the pending bytes that is not emitted yet.
 type pendingRest struct {
 	bytes    []byte
 	arrivals []arrival
@@ -185,7 +186,7 @@ func (l *line) part(from pendingRest, n int, state parser, p piece, emit func(*l
 	return rest
 }
 
-// keep replaces the pending bytes by their rest.
+// keep replaces the pending bytes with their rest.
 func (l *line) keep(rest pendingRest, now time.Time) {
 	l.pending = append(l.pending[:0], rest.bytes...)
 	l.arrivals = append(l.arrivals[:0], rest.arrivals...)
@@ -193,8 +194,8 @@ func (l *line) keep(rest pendingRest, now time.Time) {
 	l.since = now
 }
 
-// appendTiming appends the timing of a record: see schema.Record. The delays up to a pair add up to
-// its time, to the microsecond: what is cut off a delay is not cut off the next one too.
+// appendTiming appends the timing of a record: see schema.Record. The sum of the delays up to a
+// pair is its time, to the microsecond: rounding errors do not accumulate.
 func appendTiming(dst []byte, arrivals []arrival) []byte {
 	var last int64 // microseconds since the first
 	for i, a := range arrivals {

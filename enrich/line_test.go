@@ -245,9 +245,9 @@ func TestTextAcrossCuts(t *testing.T) {
 	}
 }
 
-// TestCutsDivideNothing: every partial record ends where neither a rune nor a sequence is divided,
+// TestCutsKeepRunesAndSequences: every partial record ends where neither a rune nor a sequence is divided,
 // unless that sequence alone is longer than a record may be, and none is shorter than it must be.
-func TestCutsDivideNothing(t *testing.T) {
+func TestCutsKeepRunesAndSequences(t *testing.T) {
 	partial := 0
 	for seed := range uint64(30) {
 		rng := rand.New(rand.NewPCG(seed, 3))

@@ -2,8 +2,8 @@ package enrich
 
 import "bytes"
 
-// The output of a session without a terminal is shown on the user's own, or nowhere. Its texts are
-// made without an emulator, except for the few lines that a terminal would show otherwise.
+// The output of a session without a terminal is shown on the user's own terminal, or on none. Its
+// texts need no emulator, except for the few lines that a terminal would show differently.
 
 // needsTerminal reports whether a line has backspaces or may have invisible text.
 func needsTerminal(p piece) bool {
@@ -27,7 +27,7 @@ func needsTerminal(p piece) bool {
 			for end < len(b) && b[end] < 0x40 {
 				end++
 			}
-			if end == len(b) || b[end] == 'm' { // not one of colours alone
+			if end == len(b) || b[end] == 'm' { // not a pure colour sequence
 				return true
 			}
 		default: // a control character in a sequence
@@ -37,11 +37,11 @@ func needsTerminal(p piece) bool {
 	}
 }
 
-// looseRows is how high the terminal is that shows one line. It is as wide as any can be.
+// looseRows is the height of the terminal that renders a single line. Its width is the maximum.
 const looseRows = 24
 
-// showLoose shows a piece of a line on a terminal of its own and appends its text to dst; ok is
-// false if that failed. hidden is the state of SGR 8 before the piece, and is set to that after it.
+// showLoose renders a piece of a line on a terminal of its own and appends its text to dst; ok
+// reports success. hidden is the state of SGR 8 before the piece, and is set to the state after it.
 func (b *Buffers) showLoose(dst []byte, p piece, hidden *bool) (text []byte, ok bool) {
 	t := b.blank(maxWidth, looseRows)
 	t.fresh, t.hidden = false, *hidden
@@ -50,7 +50,7 @@ func (b *Buffers) showLoose(dst []byte, p piece, hidden *bool) (text []byte, ok 
 	return text, ok
 }
 
-// blank returns a new terminal, which is another's soon.
+// blank returns an empty terminal, valid until the next call.
 func (b *Buffers) blank(width, height int) *terminal {
 	if b.terminal == nil {
 		b.terminal = newTerminal(width, height)

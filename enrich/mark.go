@@ -1,12 +1,12 @@
 package enrich
 
-// Marks in a text: a sign and a pair of brackets around what it is about.
+// Marks in a text: a sign, and a pair of brackets around the marked text.
 //
 //	⌫⟦…⟧  stood on the screen for [standing] or longer, or was typed, and was erased or overwritten
 //	◌⟦…⟧  was written as invisible (SGR 8)
 //
-// The brackets are the marks' alone: those that a session shows are [ and ] in the text of an
-// output record.
+// The brackets are reserved for marks: in the text of an output record, those of the session are
+// replaced by [ and ].
 const (
 	markBegin = '⟦'
 	markEnd   = '⟧'
@@ -16,7 +16,7 @@ const (
 	endOfMark     = "⟧"
 )
 
-// unmarked returns what stands for a rune in a text: another one for a bracket of the marks.
+// unmarked returns the rune that represents r in a text: another one for the brackets of marks.
 func unmarked(r rune) rune {
 	switch r {
 	case markBegin:

@@ -250,10 +250,10 @@ func withoutMarks(text string) string {
 	return strings.Join(slices.DeleteFunc(lines, func(s string) bool { return strings.HasPrefix(s, erasedMark) }), lineSeparator)
 }
 
-// TestTerminalShowsWhatTmuxDoes: a widely used terminal emulator shows the same, after real
+// TestTerminalMatchesTmux: a widely used terminal emulator shows the same, after real
 // sessions and after bytes that are hard. What tmux does in its own way is not among them: CHT, HPR
 // and VPR, a backspace at the last column, and half a wide rune that is erased.
-func TestTerminalShowsWhatTmuxDoes(t *testing.T) {
+func TestTerminalMatchesTmux(t *testing.T) {
 	need(t, "tmux")
 	dir := t.TempDir()
 	tmux := func(args ...string) string {
@@ -321,13 +321,13 @@ func TestTerminalShowsWhatTmuxDoes(t *testing.T) {
 		show := func(_ *line, p piece) {
 			terminal.open = p.open
 			terminal.feed(p.log, p.state)
-			terminal.tell()
+			terminal.collect()
 		}
 		l.add(s.output, 0, t0, show)
 		l.end(t0, show)
 		var got []string
-		for i := range terminal.on().rows {
-			row := &terminal.on().rows[i]
+		for i := range terminal.active().rows {
+			row := &terminal.active().rows[i]
 			for j := range row.cells {
 				if row.cells[j].rune == tabFill {
 					row.cells[j].rune = blank

@@ -138,7 +138,7 @@ func enrichAll(t testing.TB, op *schema.Operation, k *Key, all []schema.Chunk) [
 	return records
 }
 
-func TestChunksAddedAgain(t *testing.T) {
+func TestRepeatedChunks(t *testing.T) {
 	k := testKey(t)
 	op := testOperation(t, k)
 	for seed := range uint64(40) {
@@ -191,9 +191,9 @@ func TestChunksAddedAgain(t *testing.T) {
 	}
 }
 
-// TestResumeIsTheSame: a transcript that is resumed after any of its segments has the same records
+// TestResumeMatchesUninterruptedRun: a transcript that is resumed after any of its segments has the same records
 // as one that went on.
-func TestResumeIsTheSame(t *testing.T) {
+func TestResumeMatchesUninterruptedRun(t *testing.T) {
 	k := testKey(t)
 	op := testOperation(t, k)
 	for seed := range uint64(20) {
@@ -316,8 +316,8 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestLostIsInOneSegment: no segment says that it is past the missing bytes without having the gap.
-func TestLostIsInOneSegment(t *testing.T) {
+// TestGapIsInOneSegment: no segment says that it is past the missing bytes without having the gap.
+func TestGapIsInOneSegment(t *testing.T) {
 	s := newScript(t)
 	s.show(schema.FrameStdout, "a")
 	for s.tr.Size() < schema.MaxSegment-1000 { // the next record but one fills the segment
@@ -350,9 +350,9 @@ func TestLostIsInOneSegment(t *testing.T) {
 	}
 }
 
-// TestEndWithAnOldNumber: the end that a gateway records for a session of its predecessor may not
+// TestEndWithOldOrdinal: the end that a gateway records for a session of its predecessor may not
 // know of the last events.
-func TestEndWithAnOldNumber(t *testing.T) {
+func TestEndWithOldOrdinal(t *testing.T) {
 	s := newScript(t)
 	resize := &schema.Detail{Width: 80, Height: 24}
 	s.event(schema.FrameResize, resize)

@@ -1,8 +1,8 @@
 package enrich
 
-// resize gives the terminal another size, between two records. The main screen keeps the cursor's
-// distance to its bottom, as terminals do that have rows of before to show at the top; the
-// alternate one keeps its top, for its program to draw again.
+// resize changes the terminal's size between two records. The main screen keeps the cursor's
+// distance to its bottom, like terminals that can show earlier rows at the top; the alternate
+// screen keeps its top, until its program redraws it.
 func (t *terminal) resize(width, height int) {
 	width, height = bounded(width, height)
 	if t.isBlank() {
@@ -22,14 +22,14 @@ func (t *terminal) resize(width, height int) {
 	}
 }
 
-// resize keeps the rows at the bottom, or at the top, of a screen that no record has written to
-// since it was told.
+// resize keeps the bottom or the top rows of a screen. No record may have written to it since its
+// lines were collected.
 func (s *screen) resize(width, height int, atBottom bool, m *markTable) {
 	old := s.rows
 	s.rows = make([]row, height)
-	drop := max(0, len(old)-height) // rows that have no place
+	drop := max(0, len(old)-height) // rows that no longer fit
 	if atBottom {
-		below := min(drop, len(old)-1-s.y) // blank or not: the cursor has to stay
+		below := min(drop, len(old)-1-s.y) // empty or not: the cursor has to stay on the screen
 		old = old[:len(old)-below]
 		old[len(old)-1].wrapped = old[len(old)-1].wrapped && below == 0
 		if drop -= below; drop > 0 {

@@ -14,24 +14,25 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// retiredSuffix makes the name of the file with the retired public keys out of the signing key's.
+// retiredSuffix is appended to the name of the signing key's file for the file of retired public
+// keys.
 const retiredSuffix = ".retired.json"
 
-// A RetiredKey is the public half of a key that signs nothing any more. What it has signed can be
-// verified as long as it is published.
+// RetiredKey is the public half of a key that no longer signs. Its signatures can be verified as
+// long as it is published.
 type RetiredKey struct {
 	Key     jose.JSONWebKey `json:"key"`
 	Retired time.Time       `json:"retired"`
 }
 
-// A KeyRing is the key that signs, and the public halves of those that did. It does not change.
+// KeyRing holds the signing key and the public halves of retired keys. It is immutable.
 type KeyRing struct {
 	Active  *Key
-	Retired []RetiredKey // the one that was retired last first
+	Retired []RetiredKey // the most recently retired first
 }
 
-// LoadKeyRing reads the signing key at path, and the retired ones beside it. A signing key that is
-// missing is made where create says so.
+// LoadKeyRing reads the signing key at path and the retired keys beside it. If create is set, a
+// missing signing key is created.
 func LoadKeyRing(path, algorithm string, create bool) (*KeyRing, error) {
 	read := ReadKey
 	if create {
@@ -45,7 +46,7 @@ func LoadKeyRing(path, algorithm string, create bool) (*KeyRing, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A rotation that was interrupted has retired the key, and not replaced it.
+	// An interrupted rotation has retired the key without replacing it.
 	retired = slices.DeleteFunc(retired, func(r RetiredKey) bool { return r.Key.KeyID == active.id })
 	return &KeyRing{active, retired}, nil
 }
@@ -61,18 +62,18 @@ func readRetired(path string) ([]RetiredKey, error) {
 	}
 	var file struct{ Keys []RetiredKey }
 	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("retired keys %s: %w: restore the file, or what the retired keys have signed cannot be verified", path, err)
+		return nil, fmt.Errorf("retired keys %s: %w: restore the file: without it, signatures of retired keys cannot be verified", path, err)
 	}
 	for _, r := range file.Keys {
 		if !r.Key.Valid() || !r.Key.IsPublic() {
-			return nil, fmt.Errorf("retired keys %s: a key in it is no public key", path)
+			return nil, fmt.Errorf("retired keys %s: one of its keys is not a public key", path)
 		}
 	}
 	return file.Keys, nil
 }
 
-// JWKS is the JSON Web Key Set (RFC 7517 §5) of the public keys at a time: the one that signs
-// first, and those that were retired within keep, or all where keep is 0.
+// JWKS returns the JSON Web Key Set (RFC 7517 §5) of the public keys at a time: first the signing
+// key, then those retired within keep, or all if keep is 0.
 func (r *KeyRing) JWKS(keep time.Duration, now time.Time) ([]byte, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{*r.Active.jwk()}}
 	for _, retired := range r.Retired {
@@ -87,18 +88,18 @@ func (r *KeyRing) JWKS(keep time.Duration, now time.Time) ([]byte, error) {
 	return data, nil
 }
 
-// RotateKey replaces the signing key at path by a new one for the algorithm of the old one, whose
-// public half goes to the retired ones beside it; those that were retired for longer than keep are
-// left out, if keep is not 0. The private half of the old one is gone.
+// RotateKey replaces the signing key at path by a new one for the same algorithm. The public half
+// of the old key is added to the retired keys beside it, its private half is deleted. If keep is
+// not 0, keys that were retired for longer than keep are removed.
 //
-// The old key is retired before the new one is there, so that an interruption loses nothing, and
-// each file is replaced as a whole. Several that rotate at once do it one after another.
+// The old key is retired before the new key exists, so an interruption loses nothing, and each file
+// is replaced atomically. Concurrent rotations run one after another.
 func RotateKey(path, algorithm string, keep time.Duration, now time.Time) (*KeyRing, error) {
 	folder, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("rotate the signing key: %w", err)
 	}
-	defer folder.Close() // which unlocks it
+	defer folder.Close() // which also unlocks it
 	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
 		return nil, fmt.Errorf("rotate the signing key: lock its folder: %w", err)
 	}

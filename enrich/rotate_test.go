@@ -112,8 +112,8 @@ func TestRotateInterrupted(t *testing.T) {
 	}
 }
 
-// TestRotateAtOnce: of several rotations at a time no key is lost.
-func TestRotateAtOnce(t *testing.T) {
+// TestRotateConcurrently: of several rotations at a time no key is lost.
+func TestRotateConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if _, err := LoadKeyRing(path, "", true); err != nil {
 		t.Fatal(err)

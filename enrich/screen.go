@@ -6,25 +6,26 @@ import (
 	"unicode/utf8"
 )
 
-// A cell is one place of a screen: a rune, or one of blank, wideTail and tabFill. It has no
-// pointers: there are many.
+// cell is one position of a screen: a rune, or one of blank, wideTail and tabFill. It has no
+// pointers, because there are many cells.
 type cell struct {
 	rune   rune
-	at     uint16 // the number of the arrival that wrote it; 0 where it is in a text already
-	marks  uint16 // the combining characters on it, in the terminal's markTable; 0 for none
-	hidden bool   // it was written as invisible
+	at     uint16 // the number of the arrival that wrote it; 0 if a text has it already
+	marks  uint16 // index+1 of its combining characters in the terminal's markTable; 0 for none
+	hidden bool   // written as invisible
 }
 
-// isContent reports whether a person sees something in the cell.
+// isContent reports whether the cell is visibly not empty.
 func (c *cell) isContent() bool { return c.rune != blank && c.rune != ' ' && c.rune != tabFill }
 
-// isPlain reports whether a visible b, which is ASCII, leaves the cell as it is.
+// isPlain reports whether writing a visible ASCII character b would not change the cell.
 func (c *cell) isPlain(b byte) bool { return c.rune == rune(b) && c.marks == 0 && !c.hidden }
 
-// A markTable has the combining characters of a terminal's cells, each entry those of one.
+// markTable holds the combining characters of a terminal's cells, one entry for each cell that has
+// any.
 type markTable struct {
 	list  []string // at most maxMarks bytes each
-	bytes int      // that were added
+	bytes int      // total added
 }
 
 // of returns the combining characters of a cell.
@@ -46,7 +47,7 @@ func (m *markTable) add(c *cell, marks string) {
 	c.marks = uint16(len(m.list))
 }
 
-// clear forgets all of them; no cell may have any.
+// clear removes all entries; no cell may refer to any.
 func (m *markTable) clear() {
 	clear(m.list)
 	m.list, m.bytes = m.list[:0], 0
@@ -55,37 +56,37 @@ func (m *markTable) clear() {
 const (
 	blank    rune = 0  // never written, or erased
 	wideTail rune = -1 // the second half of the wide rune before it
-	tabFill  rune = -2 // passed over by a tab, which is one space in a text: the first cell of it is ' '
+	tabFill  rune = -2 // skipped by a tab, which is one space in a text: its first cell is ' '
 )
 
-// A row is one row of a screen. The cells behind those that it has are blank.
+// row is one row of a screen. Cells beyond the end of the slice are blank.
 type row struct {
 	cells   []cell
-	wrapped bool // its line goes on in the next row
-	written bool // the record at hand wrote to it
-	entered bool // what it wrote last was ended by a carriage return: by Enter, in a full-screen program
+	wrapped bool // its line continues in the next row
+	written bool // the current record wrote to it
+	entered bool // a carriage return followed its last text: the user pressed Enter in a full-screen program
 }
 
-// A screen is what a terminal shows: the main one, or the alternate one of full-screen programs. It
-// owns its rows.
+// screen is the content of the main screen or of the alternate one, which full-screen programs use.
+// It owns its rows.
 type screen struct {
-	rows        []row // from top to bottom, as many as the terminal is high
+	rows        []row // from top to bottom, one for each row of the terminal
 	x, y        int   // of the cursor
 	wrapNext    bool  // the last column is written, and the next rune goes to the next row
 	saved       point // of the cursor
-	savedHidden bool  // terminal.hidden, saved with it
-	top, bottom int   // first and last row of what scrolls
+	savedHidden bool  // terminal.hidden, saved with the cursor
+	top, bottom int   // first and last row of the scrolling region
 
-	// above is the text of the line that goes on in the first row, as far as it has left the screen:
-	// at most maxText bytes. aboveWritten says that the record at hand wrote to it.
+	// above is the text of the line that continues in the first row, as far as it has scrolled off
+	// the screen: at most maxText bytes. aboveWritten reports that the current record wrote to it.
 	above        []byte
 	aboveWritten bool
 }
 
 type point struct{ x, y int }
 
-// reset makes the screen blank, of a height, with the cursor at the left of a row. It keeps the
-// storage of one row, so that an operation whose terminal is not in use takes little.
+// reset clears the screen, sets its height, and puts the cursor at the left of row y. It keeps the
+// memory of one row, so that an operation whose terminal is idle takes little.
 func (s *screen) reset(height, y int) {
 	spare := []cell(nil)
 	for i := range s.rows {
@@ -102,7 +103,7 @@ func (s *screen) reset(height, y int) {
 	*s = screen{rows: rows, y: y, bottom: height - 1, above: s.above[:0]}
 }
 
-// set writes a cell, and what belongs to it behind it: the second half of a wide rune.
+// set writes a cell and, for a wide rune, its second half.
 func (r *row) set(x int, c cell, width int) {
 	r.split(x)
 	r.split(x + width)
@@ -110,7 +111,7 @@ func (r *row) set(x int, c cell, width int) {
 		r.cells = append(r.cells, cell{})
 	}
 	if old := &r.cells[x]; old.rune == c.rune && old.marks == 0 && old.hidden == c.hidden {
-		c.at = old.at // it stands there since then
+		c.at = old.at // unchanged since then
 	}
 	r.cells[x] = c
 	if width == 2 {
@@ -119,7 +120,7 @@ func (r *row) set(x int, c cell, width int) {
 	r.written = true
 }
 
-// setPlain writes a cell for each byte, which are ASCII. at is the number of their arrival.
+// setPlain writes one cell for each byte of b, which is ASCII. at is the number of their arrival.
 func (r *row) setPlain(x int, b []byte, at uint16) {
 	end := x + len(b)
 	r.split(x)
@@ -131,7 +132,7 @@ func (r *row) setPlain(x int, b []byte, at uint16) {
 			clear(r.cells[old:x])
 		}
 	}
-	for ; x < old && len(b) > 0; x, b = x+1, b[1:] { // what is the same stands there since it was written
+	for ; x < old && len(b) > 0; x, b = x+1, b[1:] { // an unchanged cell keeps its arrival
 		if c := &r.cells[x]; !c.isPlain(b[0]) {
 			*c = cell{rune: rune(b[0]), at: at}
 		}
@@ -142,14 +143,14 @@ func (r *row) setPlain(x int, b []byte, at uint16) {
 	r.written = true
 }
 
-// split blanks a wide rune that has a half on each side of x.
+// split blanks a wide rune that extends over x.
 func (r *row) split(x int) {
 	if 0 < x && x < len(r.cells) && r.cells[x].rune == wideTail {
 		r.cells[x-1], r.cells[x] = cell{}, cell{}
 	}
 }
 
-// erase blanks the cells from x up to end. A row that is erased to its end is not wrapped.
+// erase blanks the cells from x up to end. A row that is erased to its end is no longer wrapped.
 func (r *row) erase(x, end, width int) {
 	if end >= width {
 		r.wrapped = false
@@ -167,8 +168,8 @@ func (r *row) erase(x, end, width int) {
 	clear(r.cells[x:end])
 }
 
-// insert moves the cells from x on to the right by n. Those that leave the row, which is width
-// wide, are gone.
+// insert moves the cells from x on to the right by n. Cells that leave the row, which is width
+// wide, are lost.
 func (r *row) insert(x, n, width int) {
 	r.split(x)
 	if x >= len(r.cells) {
@@ -181,7 +182,7 @@ func (r *row) insert(x, n, width int) {
 	r.written = true
 }
 
-// remove takes n cells out at x.
+// remove removes n cells at x.
 func (r *row) remove(x, n int) {
 	r.split(x)
 	r.split(x + n)
@@ -191,9 +192,9 @@ func (r *row) remove(x, n int) {
 	}
 }
 
-// tab passes over the cells from x up to end.
+// tab skips the cells from x up to end.
 func (r *row) tab(x, end int) {
-	if len(r.cells) > x { // over what is there already
+	if len(r.cells) > x { // over existing cells
 		return
 	}
 	for len(r.cells) < x {
@@ -214,8 +215,8 @@ func (r *row) trim() {
 	r.cells = r.cells[:n]
 }
 
-// appendText appends what a person reads in the row. dst ends with the row before, if its line goes
-// on in this one.
+// appendText appends the readable text of the row. dst must end with the previous row if its line
+// continues in this one.
 func (r *row) appendText(dst []byte, m *markTable) []byte { return m.appendCells(dst, r.cells) }
 
 func (m *markTable) appendCells(dst []byte, cells []cell) []byte {
@@ -243,8 +244,8 @@ func (m *markTable) appendCells(dst []byte, cells []cell) []byte {
 	return dst
 }
 
-// toggleMark begins or ends the mark of invisible text. A mark that ended with the row before goes
-// on.
+// toggleMark starts or ends the mark of invisible text. A mark that ended with the previous row is
+// continued.
 func toggleMark(dst []byte, hidden, atStart bool) []byte {
 	switch {
 	case !hidden:
@@ -255,7 +256,7 @@ func toggleMark(dst []byte, hidden, atStart bool) []byte {
 	return append(dst, invisibleMark...)
 }
 
-// lineAt returns the rows of the line that a row is of.
+// lineAt returns the first and last row of the line that contains row y.
 func (s *screen) lineAt(y int) (first, last int) {
 	first, last = y, y
 	for first > 0 && s.rows[first-1].wrapped {
@@ -267,8 +268,8 @@ func (s *screen) lineAt(y int) (first, last int) {
 	return first, last
 }
 
-// rotate moves the rows from top to bottom up by n, or down where n is negative. The rows that come
-// in are blank, with the storage of those that go out.
+// rotate moves the rows from top to bottom up by n, or down if n is negative. The rows that appear
+// are blank and reuse the memory of those that disappear.
 func (s *screen) rotate(top, bottom, n int) {
 	rows := s.rows[top : bottom+1]
 	if n == 1 { // a newline at the bottom
@@ -294,14 +295,14 @@ func (s *screen) rotate(top, bottom, n int) {
 	if n < 0 {
 		slices.Reverse(rows)
 	}
-	// A line does not go on over the edge of what moved.
+	// A line does not continue over the edge of the moved region.
 	if top > 0 {
 		s.rows[top-1].wrapped = false
 	}
 	s.rows[bottom].wrapped = false
 }
 
-// size counts the cells, as far as any are written.
+// size returns the number of cells in use.
 func (s *screen) size() (n int) {
 	for i := range s.rows {
 		n += len(s.rows[i].cells)

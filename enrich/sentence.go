@@ -6,9 +6,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// EventText is the text of the record of an event: a sentence that tells all of d that concerns a
-// person. An audit holds the fields of a record against it, since it is signed and they are not:
-// what it says of a detail never changes.
+// EventText returns the text of an event's record: a sentence with all details that matter to a
+// reader. The text is signed and the fields are not, so an audit compares the fields with it: the
+// sentence for a detail never changes.
 func EventText(e schema.Event, d *schema.Detail) []byte {
 	return appendEventText(nil, e, d)
 }

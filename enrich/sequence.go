@@ -1,8 +1,8 @@
 package enrich
 
-// control acts on a control character.
+// control executes a control character.
 func (t *terminal) control(c byte) {
-	s := t.on()
+	s := t.active()
 	switch c {
 	case '\b':
 		s.x, s.wrapNext = max(0, s.x-1), false
@@ -21,10 +21,9 @@ func (t *terminal) control(c byte) {
 	}
 }
 
-// tabs moves the cursor to the nth tab stop from here, of which there is one at every eighth
-// column.
+// tabs moves the cursor to the nth next tab stop. There is one at every eighth column.
 func (t *terminal) tabs(n int) {
-	s := t.on()
+	s := t.active()
 	x := min((s.x/8+n)*8, t.width-1)
 	if x > s.x {
 		s.rows[s.y].tab(s.x, x)
@@ -32,8 +31,8 @@ func (t *terminal) tabs(n int) {
 	}
 }
 
-// withoutControls is an escape sequence without the control characters at its start, which act by
-// themselves.
+// withoutControls returns an escape sequence without the control characters at its start, which
+// take effect by themselves.
 func withoutControls(b []byte) []byte {
 	for len(b) > 1 && b[0] < 0x20 {
 		b = b[1:]
@@ -41,9 +40,9 @@ func withoutControls(b []byte) []byte {
 	return b
 }
 
-// sequence acts on an escape sequence, without its ESC. What it does not know does nothing.
+// sequence executes an escape sequence, without its ESC. Unknown sequences have no effect.
 func (t *terminal) sequence(b []byte) {
-	s := t.on()
+	s := t.active()
 	if b[0] == '[' {
 		t.controlSequence(b[1:])
 		return
@@ -69,7 +68,7 @@ func (t *terminal) sequence(b []byte) {
 			s.y = max(0, s.y-1)
 		}
 	case "c": // RIS
-		t.tell()
+		t.collect()
 		t.reset(0)
 	default:
 		if len(b) == 2 && (b[0] == '(' || b[0] == ')') { // another character set
@@ -78,12 +77,12 @@ func (t *terminal) sequence(b []byte) {
 	}
 }
 
-// maxParameter bounds the parameters of a control sequence. It is more than a screen has rows or
-// columns.
+// maxParameter limits the parameters of a control sequence. It exceeds the rows and columns of any
+// screen.
 const maxParameter = 9999
 
-// parameters reads those of a control sequence, of which the first 16 count, and says how many
-// there are. Sub-parameters, which only colours have, are passed over.
+// parameters parses the parameters of a control sequence, at most 16, and returns their number. It
+// skips sub-parameters, which only colours have.
 func parameters(b []byte) (p [16]int, n int) {
 	sub := false
 	for _, c := range b {
@@ -100,7 +99,7 @@ func parameters(b []byte) (p [16]int, n int) {
 	return p, min(n+1, len(p))
 }
 
-// divide takes a control sequence, without its ESC [, apart.
+// divide splits a control sequence, without its ESC [, into its parts.
 func divide(b []byte) (private byte, numbers []byte, intermediate, final byte) {
 	final = b[len(b)-1]
 	numbers = b[:len(b)-1]
@@ -113,7 +112,7 @@ func divide(b []byte) (private byte, numbers []byte, intermediate, final byte) {
 	return private, numbers, intermediate, final
 }
 
-// controlSequence acts on a control sequence (ECMA-48, and xterm's), without its ESC [.
+// controlSequence executes a control sequence (ECMA-48 and xterm), without its ESC [.
 func (t *terminal) controlSequence(b []byte) {
 	private, numbers, intermediate, final := divide(b)
 	p, count := parameters(numbers)
@@ -121,7 +120,7 @@ func (t *terminal) controlSequence(b []byte) {
 	case intermediate != 0:
 		if intermediate == '!' && final == 'p' { // DECSTR
 			t.noWrap, t.insert, t.origin, t.shifted, t.hidden, t.drawing = false, false, false, false, false, [2]bool{}
-			s := t.on()
+			s := t.active()
 			s.top, s.bottom, s.saved, s.savedHidden = 0, t.height-1, point{}, false
 		}
 		return
@@ -134,7 +133,7 @@ func (t *terminal) controlSequence(b []byte) {
 	case private != 0:
 		return
 	}
-	s := t.on()
+	s := t.active()
 	n := max(1, p[0])
 	switch final {
 	case 'm': // SGR
@@ -187,7 +186,7 @@ func (t *terminal) controlSequence(b []byte) {
 		}
 	case 'S': // SU
 		t.scroll(s.top, n)
-	case 'T': // SD; with more parameters it asks for mouse reports
+	case 'T': // with more parameters it requests mouse reports
 		if count == 1 {
 			t.scroll(s.top, -n)
 		}
@@ -219,15 +218,15 @@ func (t *terminal) controlSequence(b []byte) {
 	}
 }
 
-// conceal reads the parameters of SGR and returns whether what follows is invisible, where hidden
-// says so of what came before.
+// conceal parses the parameters of SGR and returns whether the following text is invisible; hidden
+// is the state before.
 func conceal(numbers []byte, hidden bool) bool {
-	const mode = -1 // of skip: the next parameter says how many more the colour has
+	const mode = -1 // of skip: the next parameter determines how many more the colour has
 	n, skip, parts := 0, 0, false
 	for i := 0; i <= len(numbers); i++ {
 		if i < len(numbers) && numbers[i] != ';' {
 			switch c := numbers[i]; {
-			case c == ':': // the parts of a parameter, as those of a colour, are no parameters
+			case c == ':': // sub-parameters, as those of a colour, do not count as parameters
 				parts = true
 			case '0' <= c && c <= '9' && !parts:
 				n = min(n*10+int(c-'0'), maxParameter)
@@ -237,7 +236,7 @@ func conceal(numbers []byte, hidden bool) bool {
 		switch {
 		case skip == mode && n == 2: // red, green and blue
 			skip = 3
-		case skip == mode && n == 5: // of a palette
+		case skip == mode && n == 5: // from a palette
 			skip = 1
 		case skip == mode:
 			skip = 0
@@ -255,7 +254,8 @@ func conceal(numbers []byte, hidden bool) bool {
 	return hidden
 }
 
-// edge is the row at which a cursor that moves up or down stops: that of what scrolls for one that is inside.
+// edge returns the row at which a vertically moving cursor stops: the margin of the scrolling
+// region if the cursor is inside.
 func edge(inside bool, margin, screen int) int {
 	if inside {
 		return margin
@@ -263,29 +263,30 @@ func edge(inside bool, margin, screen int) int {
 	return screen
 }
 
-// moveTo moves the cursor, within the screen.
+// moveTo moves the cursor within the screen.
 func (t *terminal) moveTo(x, y int) {
-	s := t.on()
+	s := t.active()
 	s.x, s.y, s.wrapNext = min(max(0, x), t.width-1), min(max(0, y), t.height-1), false
 }
 
-// position moves the cursor to a row that counts from the top of what scrolls, where DECOM says so.
+// position moves the cursor to a row that, with DECOM set, counts from the top of the scrolling
+// region.
 func (t *terminal) position(x, y int) {
 	t.placed = true
-	if s := t.on(); t.origin {
+	if s := t.active(); t.origin {
 		y = min(y+s.top, s.bottom)
 	}
 	t.moveTo(x, y)
 }
 
-// save keeps the cursor and the state of SGR 8, and restore brings them back.
+// save stores the cursor and the state of SGR 8; restore brings them back.
 func (t *terminal) save() {
-	s := t.on()
+	s := t.active()
 	s.saved, s.savedHidden = point{s.x, s.y}, t.hidden
 }
 
 func (t *terminal) restore() {
-	s := t.on()
+	s := t.active()
 	t.placed, t.hidden = true, s.savedHidden
 	t.moveTo(s.saved.x, s.saved.y)
 }
@@ -293,15 +294,15 @@ func (t *terminal) restore() {
 // erase blanks cells of a row.
 func (t *terminal) erase(y, x, end int) {
 	t.disturb(y, x, end, nil)
-	t.on().rows[y].erase(x, end, t.width)
+	t.active().rows[y].erase(x, end, t.width)
 }
 
 func (t *terminal) eraseDisplay(what int) {
-	s := t.on()
+	s := t.active()
 	switch {
 	case what == 2 || what == 0 && s.x == 0 && s.y == 0:
-		t.tell() // a person has seen it
-		t.tellAbove()
+		t.collect() // the user has seen it
+		t.collectAbove()
 		for i := range s.rows {
 			s.rows[i].erase(0, t.width, t.width)
 		}
@@ -311,7 +312,7 @@ func (t *terminal) eraseDisplay(what int) {
 			t.erase(y, 0, t.width)
 		}
 	case what == 1:
-		t.tellAbove()
+		t.collectAbove()
 		for y := range s.y {
 			t.erase(y, 0, t.width)
 		}
@@ -320,7 +321,7 @@ func (t *terminal) eraseDisplay(what int) {
 }
 
 func (t *terminal) eraseLine(what int) {
-	s := t.on()
+	s := t.active()
 	s.wrapNext = false
 	switch what {
 	case 0:
@@ -339,7 +340,7 @@ func (t *terminal) privateMode(mode int, set bool) {
 		t.position(0, 0)
 	case 7: // DECAWM
 		t.noWrap = !set
-		t.on().wrapNext = false
+		t.active().wrapNext = false
 	case 47, 1047, 1049:
 		t.switchScreen(set, mode == 1049)
 	case 1048:
@@ -351,14 +352,15 @@ func (t *terminal) privateMode(mode int, set bool) {
 	}
 }
 
-// switchScreen shows the alternate screen, blank, or the main one. What the record at hand has written so far is told first.
-// With its cursor the main screen keeps where its own is.
+// switchScreen shows the alternate screen, blank, or the main one. It first collects the lines that
+// the current record has written so far. With withCursor, the main screen keeps its own cursor
+// position.
 func (t *terminal) switchScreen(alternate, withCursor bool) {
 	if alternate == t.alternate {
 		return
 	}
-	t.tell()
-	from := t.on()
+	t.collect()
+	from := t.active()
 	t.alternate = alternate
 	switch {
 	case alternate:
@@ -367,7 +369,7 @@ func (t *terminal) switchScreen(alternate, withCursor bool) {
 	case withCursor:
 		t.hidden = t.mainHidden
 	}
-	to := t.on()
+	to := t.active()
 	if alternate || !withCursor {
 		to.x, to.y, to.wrapNext = from.x, from.y, false
 	}

@@ -7,31 +7,30 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Bounds of a terminal, so that no session can make its enriching slow or large.
+// Limits of a terminal, so that no session can slow down the enricher or exhaust its memory.
 const (
-	// maxWidth and maxHeight are how large a terminal is taken to be at most, in cells.
+	// maxWidth and maxHeight are the maximum size of the emulated terminal in cells.
 	maxWidth, maxHeight = 1000, 250
-	// maxCells is how many cells, of the main and the alternate screen, are remembered from one record
-	// to the next.
+	// maxCells is the maximum number of cells of both screens that are kept between two records.
 	maxCells = 32 << 10
-	// maxText is how many bytes the text of a record has at most that came from the terminal.
+	// maxText is the maximum size in bytes of a record's text that comes from the terminal.
 	maxText = MaxLine
-	// maxSoFar is how many cells of a line that is cut for its age come again in the text of its next
-	// record.
-	maxSoFar = 1 << 10
-	// maxMarks is how many bytes of combining characters a cell has at most, maxAllMarks all that a
-	// terminal shows.
+	// maxRepeated is the maximum number of cells of a line cut for its age that the text of the
+	// next record repeats.
+	maxRepeated = 1 << 10
+	// maxMarks is the maximum number of bytes of combining characters in a cell, maxAllMarks in a
+	// terminal.
 	maxMarks, maxAllMarks = 16, 16 << 10
 )
 
-// lineSeparator stands between the lines of a record's text.
+// lineSeparator separates the lines of a record's text.
 const lineSeparator = " ⏎ "
 
-// A terminal is what an interactive session's terminal shows: the text, not its colours. It takes
-// the bytes of one record after the other and tells, of each, the lines that it wrote to.
+// terminal emulates an interactive session's terminal: its text without the colours. It processes
+// the bytes of one record after another and returns for each the lines that it wrote to.
 //
-// Nothing but the bytes, their records and the terminal's size makes its state, and all that is
-// remembered from one record to the next is in appendState.
+// Its state depends only on the bytes, their records and the terminal's size. appendState stores
+// everything that is kept between two records.
 type terminal struct {
 	width, height int
 	main, alt     screen  // alt has no rows before the session's first full-screen program
@@ -39,42 +38,42 @@ type terminal struct {
 	noWrap        bool    // DECAWM is reset
 	insert        bool    // IRM is set
 	origin        bool    // DECOM is set
-	drawing       [2]bool // G0, G1 is the DEC special graphics set, and not ASCII
-	shifted       bool    // G1 is in use, and not G0
+	drawing       [2]bool // G0, G1 is the DEC special graphics set instead of ASCII
+	shifted       bool    // G1 is in use instead of G0
 	marks         markTable
 	hidden        bool // text is written as invisible (SGR 8)
-	mainHidden    bool // so it was when the alternate screen was entered
+	mainHidden    bool // the value of hidden when the alternate screen was entered
 
-	// fresh means that the main screen is shown, with the cursor at the left of its last row, which
-	// is blank, and that no mode is set: as at the start, or after a newline that scrolled the
-	// screen. A newline that only moved the cursor down may be of an editor that moves within its
-	// line, as readline does.
+	// fresh reports that the main screen is shown, with the cursor at the left of its blank last
+	// row, and that no mode is set: as at the start, or after a newline that scrolled the screen. A
+	// newline that only moved the cursor down does not count, as it may come from an editor that
+	// moves within its line, such as readline.
 	fresh bool
-	// history has the lines that a fresh terminal has not shown yet. recalling means that it shows
-	// them.
+	// history holds the lines that a fresh terminal has not rendered yet; recalling is set while it
+	// renders them.
 	history   history
 	recalling bool
 
-	// cut means that the line goes on after the record before.
+	// cut reports that the line continues after the previous record.
 	cut bool
 
-	// Of the record at hand.
+	// State of the current record:
 	clock    clock
 	last     rune   // the last rune written, for REP
-	open     bool   // the newline at its end is of a control string
-	ending   bool   // its newline ends a line of which there was a record before, and which it tells again
+	open     bool   // the newline at its end is in a control string
+	ending   bool   // its newline ends a line that an earlier record began, and which is repeated as a whole
 	raised   bool   // the cursor was moved up
-	placed   bool   // the cursor was moved to a place, or put back to one
-	out      []byte // the lines that it wrote to and that are not on the screen any more
-	lastLine int    // where the last line in out begins
+	placed   bool   // the cursor was moved to an absolute position or restored
+	out      []byte // lines that it wrote to and that are no longer on the screen
+	lastLine int    // the start of the last line in out
 	scrolled bool   // its newline was at the bottom of the screen
-	line     []byte // of the line at hand: used again and again
+	line     []byte // buffer for one line
 
-	transients []transient // what was erased or overwritten
-	omitted    bool        // there was more of that
+	transients []transient // text that was erased or overwritten
+	omitted    bool        // there was more
 }
 
-// newTerminal makes a terminal; a width or height of 0 is unknown.
+// newTerminal returns a terminal; a width or height of 0 means unknown.
 func newTerminal(width, height int) *terminal {
 	t := new(terminal)
 	t.width, t.height = bounded(width, height)
@@ -84,7 +83,7 @@ func newTerminal(width, height int) *terminal {
 	return t
 }
 
-// isNew says that the terminal is as newTerminal makes it.
+// isNew reports whether the terminal equals a new one.
 func (t *terminal) isNew(width, height int) bool {
 	width, height = bounded(width, height)
 	return t.isBlank() && t.width == width && t.height == height
@@ -102,8 +101,7 @@ func bounded(width, height int) (int, int) {
 	return min(width, maxWidth), min(height, maxHeight)
 }
 
-// reset blanks the terminal and sets its modes as they are at the start, with the cursor at the
-// left of a row.
+// reset clears the terminal and resets its modes, with the cursor at the left of row y.
 func (t *terminal) reset(y int) {
 	t.main.reset(t.height, y)
 	t.alt = screen{}
@@ -122,15 +120,15 @@ func (t *terminal) forget() {
 	t.clock.stop()
 }
 
-// on is the screen that is shown.
-func (t *terminal) on() *screen {
+// active returns the screen that is shown.
+func (t *terminal) active() *screen {
 	if t.alternate {
 		return &t.alt
 	}
 	return &t.main
 }
 
-// effectOf returns what a piece of a line does on the terminal.
+// effectOf returns the effect of a piece of a line on the terminal.
 func (t *terminal) effectOf(p piece) effect {
 	switch {
 	case !t.fresh:
@@ -141,18 +139,18 @@ func (t *terminal) effectOf(p piece) effect {
 	return effectOf(p.log, p.state)
 }
 
-// passesOver reports whether a piece that is still, or on its line, need not be shown now.
-func (t *terminal) passesOver(p piece) bool {
+// mayDefer reports whether a piece whose effect is still or onLine need not be rendered now.
+func (t *terminal) mayDefer(p piece) bool {
 	return p.state == ground && (p.cause == full || p.cause == whole && bytes.HasSuffix(p.log, crlf))
 }
 
 var crlf = []byte("\r\n")
 
-// show shows a piece of a line and appends its text to dst. ok is false where that failed: nothing
-// is appended then, and the terminal is fresh.
+// show renders a piece of a line and appends its text to dst. If that fails, ok is false, nothing
+// is appended, and the terminal is fresh.
 func (t *terminal) show(dst []byte, p piece) (text []byte, ok bool) {
 	defer func() {
-		if recover() != nil { // a mistake here must not end the enriching: the text is scan's then
+		if recover() != nil { // a bug here must not stop the enricher: fall back to the text of scan
 			t.forget()
 			text, ok = dst, false
 		}
@@ -164,16 +162,16 @@ func (t *terminal) show(dst []byte, p piece) (text []byte, ok bool) {
 	t.ending = p.cause == whole && t.cut && !t.alternate && !p.open
 	t.clock.start(p.arrivals)
 	t.feed(p.log, p.state)
-	t.tell()
-	text = t.appendTold(dst)
+	t.collect()
+	text = t.appendCollected(dst)
 	t.clock.stop()
 	t.settle(p)
 	return text, true
 }
 
-// feed takes bytes, where state is the parser's before them.
+// feed processes bytes; state is the parser's state before them.
 func (t *terminal) feed(b []byte, state parser) {
-	start := -1 // of the sequence at hand; one whose start is in another record is passed over
+	start := -1 // of the current sequence; one that started in another record is skipped
 	for i := 0; i < len(b); {
 		if i >= t.clock.next {
 			t.clock.reach(i)
@@ -199,13 +197,13 @@ func (t *terminal) feed(b []byte, state parser) {
 		}
 		next, visible := state.next(c)
 		start = state.began(next, c, i, start)
-		if visible && c >= utf8.RuneSelf { // it ended a sequence, and is shown
+		if visible && c >= utf8.RuneSelf { // it ended a sequence and is shown
 			state = next
 			continue
 		}
 		i++
 		switch {
-		case c == '\n' && i == len(b) && !t.open: // it ends the line, whatever the state
+		case c == '\n' && i == len(b) && !t.open: // it ends the line in any state
 			t.endLine(i > 1 && b[i-2] == '\r')
 		case c < 0x20 && (visible || state == escape || state == escapeMid || state == control):
 			t.control(c)
@@ -218,10 +216,10 @@ func (t *terminal) feed(b []byte, state parser) {
 	}
 }
 
-// endLine acts on the newline that ends a record's line. returned says that a carriage return is
-// before it, which a string that nothing ended has swallowed.
+// endLine executes the newline that ends a record's line. returned reports that a carriage return
+// precedes it, which an unterminated string has swallowed.
 func (t *terminal) endLine(returned bool) {
-	s := t.on()
+	s := t.active()
 	if t.ending {
 		s.rows[s.y].written = true
 	}
@@ -235,11 +233,11 @@ func (t *terminal) endLine(returned bool) {
 	t.index()
 }
 
-// joinEdited adds the rows between those that the record wrote to, and those down to the cursor's,
-// to its text: they are one command in which an editor moved up. An editor does not know its place
-// on the screen, so it moves by a number of rows, and not to a place.
+// joinEdited adds the rows between those that the record wrote to, and those down to the cursor's
+// row, to its text: they are one command in which an editor moved up. An editor does not know its
+// position on the screen, so it moves by a number of rows instead of to an absolute position.
 func (t *terminal) joinEdited() {
-	s := t.on()
+	s := t.active()
 	first, last := len(s.rows), s.y
 	for y := range s.rows {
 		if s.rows[y].written {
@@ -253,7 +251,7 @@ func (t *terminal) joinEdited() {
 
 // index moves the cursor down, and scrolls at the bottom.
 func (t *terminal) index() {
-	s := t.on()
+	s := t.active()
 	s.wrapNext = false
 	switch {
 	case s.y == s.bottom:
@@ -263,17 +261,17 @@ func (t *terminal) index() {
 	}
 }
 
-// scroll moves the rows from top to the bottom of what scrolls up by n, or down where n is
-// negative. Rows that leave the screen are told, if the record at hand wrote to them.
+// scroll moves the rows from top to the bottom of the scrolling region up by n, or down if n is
+// negative. It collects the rows that leave the screen and that the current record wrote to.
 func (t *terminal) scroll(top, n int) {
-	s := t.on()
+	s := t.active()
 	height := s.bottom - top + 1
 	for i := range min(n, height) {
 		t.leave(&s.rows[top+i], top == 0)
 	}
 	if n < 0 {
 		if top == 0 {
-			t.tellAbove()
+			t.collectAbove()
 		}
 		for i := max(0, height+n); i < height; i++ {
 			t.leave(&s.rows[top+i], false)
@@ -282,8 +280,8 @@ func (t *terminal) scroll(top, n int) {
 	s.rotate(top, s.bottom, n)
 }
 
-// leave tells a row that leaves the screen, if the record at hand wrote to it. At the top it may be
-// of a line that goes on.
+// leave collects a row that leaves the screen, if the current record wrote to it. At the top the
+// row may belong to a line that continues.
 func (t *terminal) leave(r *row, atTop bool) {
 	if t.recalling {
 		return
@@ -291,12 +289,12 @@ func (t *terminal) leave(r *row, atTop bool) {
 	if !atTop {
 		if r.written {
 			t.line = r.appendText(t.line[:0], &t.marks)
-			t.tellLine(t.line)
+			t.collectLine(t.line)
 		}
 		return
 	}
-	s := t.on()
-	if !r.wrapped && !r.written && !s.aboveWritten { // the line's end, and no text has it
+	s := t.active()
+	if !r.wrapped && !r.written && !s.aboveWritten { // the end of the line, which no text has
 		s.above = s.above[:0]
 		return
 	}
@@ -304,23 +302,23 @@ func (t *terminal) leave(r *row, atTop bool) {
 	s.above = s.above[:cutText(s.above, maxText)]
 	s.aboveWritten = s.aboveWritten || r.written
 	if !r.wrapped {
-		t.tellAbove()
+		t.collectAbove()
 	}
 }
 
-// tellAbove tells the line that has left the screen, if the record at hand wrote to it.
-func (t *terminal) tellAbove() {
-	s := t.on()
+// collectAbove collects the line that has left the screen, if the current record wrote to it.
+func (t *terminal) collectAbove() {
+	s := t.active()
 	if s.aboveWritten {
-		t.tellLine(s.above)
+		t.collectLine(s.above)
 	}
 	s.above, s.aboveWritten = s.above[:0], false
 }
 
-// tell tells the lines of the screen that the record at hand wrote to, which it then has not
-// written to.
-func (t *terminal) tell() {
-	s := t.on()
+// collect adds the lines of the screen that the current record wrote to to its text, and marks them
+// as not written.
+func (t *terminal) collect() {
+	s := t.active()
 	for first := 0; first < len(s.rows); {
 		end, written := first, first == 0 && s.aboveWritten
 		for {
@@ -345,16 +343,16 @@ func (t *terminal) tell() {
 					forgetArrivals(r.cells)
 				}
 			}
-			t.tellLine(t.line)
+			t.collectLine(t.line)
 		}
 		first = end
 	}
 	s.aboveWritten = false
 }
 
-// tellLine adds a line to the text of the record at hand, unless it is empty or the same as the one
-// before it.
-func (t *terminal) tellLine(line []byte) {
+// collectLine adds a line to the text of the current record, unless it is empty or equals the
+// previous one.
+func (t *terminal) collectLine(line []byte) {
 	line = bytes.Trim(line, " ")
 	if len(line) == 0 || len(t.out) > 0 && bytes.Equal(line, t.out[t.lastLine:]) || len(t.out) >= maxText {
 		return
@@ -367,7 +365,7 @@ func (t *terminal) tellLine(line []byte) {
 	t.out = t.out[:cutText(t.out, maxText)]
 }
 
-// cutText is the greatest length up to limit at which text may be cut.
+// cutText returns the largest length up to limit at which text may be cut.
 func cutText(text []byte, limit int) int {
 	if len(text) <= limit {
 		return len(text)
@@ -378,7 +376,7 @@ func cutText(text []byte, limit int) int {
 	return limit
 }
 
-// settle ends a record: it forgets what needs not be remembered, or is too much to be.
+// settle ends a record. It forgets state that later texts do not need, or that exceeds a limit.
 func (t *terminal) settle(p piece) {
 	t.out = t.out[:0]
 	t.cut = p.cause != whole || p.open
@@ -387,15 +385,15 @@ func (t *terminal) settle(p piece) {
 	switch {
 	case plain && t.scrolled && t.main.x == 0:
 		t.settleFresh()
-	case plain && (p.cause == full || p.cause != whole && t.soFar() > maxSoFar):
+	case plain && (p.cause == full || p.cause != whole && t.lineCells() > maxRepeated):
 		t.forget()
 	case t.main.size()+t.alt.size()+len(t.main.above)+len(t.alt.above) > maxCells:
 		t.forget()
 	}
 }
 
-// soFar counts the cells of the line that the cursor is in.
-func (t *terminal) soFar() int {
+// lineCells returns the number of cells of the line that contains the cursor.
+func (t *terminal) lineCells() int {
 	s := &t.main
 	first, _ := s.lineAt(s.y)
 	n := 0

@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// stateVersion is the first byte of a terminal's state. A state of version 1 has nothing of a fresh
-// terminal but its size, and nothing of what is invisible. One of a later version is not read: the
-// terminal is fresh then.
+// stateVersion is the first byte of a terminal's state. A state of version 1 has only the size of a
+// fresh terminal, and no information on invisible text. A state of a later version is ignored: the
+// terminal is then fresh.
 const stateVersion = 2
 
-// Flags of a state, in the order in which appendState has them.
+// Flags of a state, in the order in which appendState writes them.
 const (
 	stateFresh = 1 << iota
 	stateCut
@@ -26,19 +26,21 @@ const (
 	stateMainHidden
 )
 
-// appendState appends what the terminal remembers after a record:
+// appendState appends the state that the terminal keeps after a record:
 //
 //	version 2 | uvarint width, height | uvarint flags | and, unless it is blank:
-//	uvarint length, history; not in version 1 | uvarint bytes of marks | the main screen | the alternate one, where it is shown
+//	uvarint length, history; not in version 1 | uvarint bytes of marks |
+//	the main screen | the alternate one, if it is shown
 //
 // A screen is
 //
-//	uvarint x, y, wrapNext, saved x, saved y, [saved hidden; not in version 1] top, bottom | uvarint length, above |
+//	uvarint x, y, wrapNext, saved x, saved y, [saved hidden; not in version 1] top, bottom |
+//	uvarint length, above |
 //	for each row: uvarint number of cells*2 + wrapped, cells
 //
-// and a cell its rune in UTF-8, where 0, 1 and 2 stand for blank, wideTail and tabFill. Before it
-// come 4 where the cell is invisible, and 3 with the length of the rune's marks as a uvarint and
-// these.
+// and a cell is its rune in UTF-8, where 0, 1 and 2 represent blank, wideTail and tabFill. It is
+// preceded by 4 if the cell is invisible, and by 3, the length of the rune's marks as a uvarint,
+// and the marks, if it has any.
 func (t *terminal) appendState(dst []byte) []byte {
 	if t.trimHistory(); len(t.history.log) > maxStateHistory {
 		t.recall()
@@ -103,7 +105,7 @@ func number(is bool) int {
 	return 0
 }
 
-// readState makes a terminal of what appendState wrote, this one or that of version 1; ok is false
+// readState decodes a terminal written by appendState, in this version or version 1; ok is false
 // for anything else.
 func readState(b []byte) (t *terminal, ok bool) {
 	r := stateReader{b: b}
@@ -130,7 +132,7 @@ func readState(b []byte) (t *terminal, ok bool) {
 		t.alt.reset(t.height, 0)
 		r.screen(&t.alt, &t.marks, t.width)
 	}
-	t.marks.bytes = marks // more than those that cells have: what is overwritten counts
+	t.marks.bytes = marks // more than the cells have: overwritten marks count, too
 	if n := len(t.history.log); n > 0 && (!t.fresh || t.history.lines >= t.height || t.history.log[n-1] != '\n') {
 		r.fail()
 	}
@@ -140,8 +142,8 @@ func readState(b []byte) (t *terminal, ok bool) {
 	return t, !r.bad && len(r.b) == 0
 }
 
-// A stateReader takes parts off the front of a state; the first that is not there, or out of
-// bounds, sets bad.
+// stateReader consumes fields from the front of a state. A field that is missing or out of bounds
+// sets bad.
 type stateReader struct {
 	b       []byte
 	version byte
@@ -182,7 +184,7 @@ func (r *stateReader) take(n int) []byte {
 	return b
 }
 
-// screen reads a screen into s, which has the rows for it.
+// screen reads a screen into s, whose rows are allocated.
 func (r *stateReader) screen(s *screen, m *markTable, width int) {
 	lastX, lastY := width-1, len(s.rows)-1
 	s.x, s.y = r.number(lastX), r.number(lastY)

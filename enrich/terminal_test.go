@@ -115,8 +115,8 @@ func TestTerminal(t *testing.T) {
 		{"a slow line", screening{"$ ls", MaxAge, " -l /srv", MaxAge, "\b\b\bvar", MaxAge, "\r\n"}, "$ ls|$ ls -l /srv|$ ls -l /var|$ ls -l /var"},
 		{"a slow line of plain text", screening{"$ ", MaxAge, "ls\r\nfile\r\n"}, "$ |$ ls|file"},
 		{"a slow deletion", screening{"$ rm -rf /", MaxAge, "\b\x1b[Ktmp", MaxAge, "\b\b\b\x1b[K", MaxAge, "\r\n"}, "$ rm -rf /|$ rm -rf tmp|$ rm -rf|$ rm -rf"},
-		{"dots without end", screening{strings.Repeat(".", maxSoFar), MaxAge, "..", MaxAge, "..\r\n"},
-			strings.Repeat(".", maxSoFar) + "|" + strings.Repeat(".", maxSoFar+2) + "|.."},
+		{"dots without end", screening{strings.Repeat(".", maxRepeated), MaxAge, "..", MaxAge, "..\r\n"},
+			strings.Repeat(".", maxRepeated) + "|" + strings.Repeat(".", maxRepeated+2) + "|.."},
 		{"longer than a record", screening{x(MaxLine) + "yy\r\n"}, x(MaxLine) + "|yy"},
 		{"longer than a record, and wider than the screen", screening{x(MaxLine-1) + "\b" + "yy\r\n"}, x(MaxLine-1) + "|yy"},
 
@@ -151,8 +151,8 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestTerminalIsNeedless: what needs no terminal reads the same on one, which is fresh after it.
-func TestTerminalIsNeedless(t *testing.T) {
+// TestPlainOutputNeedsNoTerminal: what needs no terminal reads the same on one, which is fresh after it.
+func TestPlainOutputNeedsNoTerminal(t *testing.T) {
 	pieces := []string{"plain", " ", "größe", "日本語", "e\u0301", "\x1b[1;31m", "\x1b[K", "\x1b[m", "\x1b]0;title\x07", "\x1b[?2004h", "\x1b[?25l", "\x07", "\x00",
 		"\x1b(B", "\x1b=", "\x1b[>4;2m", "\xff", "\u2028", "🎉", "\x1b[31日", "\x1b]0;", "\x1b[c", "\x1b\\", "\x7f", "\x1b[0J", "👩\u200d💻"}
 	needless := 0
@@ -168,7 +168,7 @@ func TestTerminalIsNeedless(t *testing.T) {
 		line = append(line, "\r\n"...)
 		terminal := newTerminal(60, 1+rng.IntN(5))
 		p := piece{log: line, cause: whole, plain: isPlain(line, ground)}
-		if !terminal.passesOver(p) || terminal.effectOf(p) != still {
+		if !terminal.mayDefer(p) || terminal.effectOf(p) != still {
 			t.Fatalf("%q needs a terminal", line)
 		}
 		want, _, _ := scan(nil, trimEnd(line), ground, true)
@@ -190,7 +190,7 @@ func TestTerminalIsNeedless(t *testing.T) {
 			t.Errorf("%q needs no terminal", line)
 		}
 	}
-	if newTerminal(80, 24).passesOver(piece{log: []byte("a\n")}) {
+	if newTerminal(80, 24).mayDefer(piece{log: []byte("a\n")}) {
 		t.Error("a line without a carriage return needs no terminal")
 	}
 }
@@ -293,7 +293,7 @@ func pieces(output []byte, cut func() int) (all []piece) {
 	return all
 }
 
-func TestTerminalIsTheSameAfterRestarts(t *testing.T) {
+func TestTerminalStateSurvivesRestarts(t *testing.T) {
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		all := pieces(hostileTerminal(rng, 2000), func() int { return 1 + rng.IntN(1<<rng.IntN(12)) })
@@ -322,8 +322,8 @@ func FuzzTerminal(f *testing.F) {
 	})
 }
 
-// TestTerminalIsBounded: neither what a session prints nor the size of its terminal makes a record, or what is remembered, large.
-func TestTerminalIsBounded(t *testing.T) {
+// TestTerminalLimits: neither what a session prints nor the size of its terminal makes a record, or what is remembered, large.
+func TestTerminalLimits(t *testing.T) {
 	for name, output := range map[string]string{
 		"everything":      "\x1b[?1049h" + strings.Repeat("日本語xyz\x1b[B", 10_000),
 		"marks":           strings.Repeat("e"+strings.Repeat("\u0301", 100), 500),
@@ -339,8 +339,8 @@ func TestTerminalIsBounded(t *testing.T) {
 	}
 }
 
-// TestTerminalThatFails: a mistake in the terminal costs one text, which is then that of scan.
-func TestTerminalThatFails(t *testing.T) {
+// TestTerminalPanicFallsBackToScan: a mistake in the terminal costs one text, which is then that of scan.
+func TestTerminalPanicFallsBackToScan(t *testing.T) {
 	k := testKey(t)
 	op := testOperation(t, k)
 	op.Interactive, op.Width, op.Height = true, 80, 24
@@ -360,8 +360,8 @@ func TestTerminalThatFails(t *testing.T) {
 	}
 }
 
-// TestPlainIsPutAtOnce: text that is put at once stands on the terminal as if it were put rune by rune.
-func TestPlainIsPutAtOnce(t *testing.T) {
+// TestPutPlainMatchesPut: text that is put at once stands on the terminal as if it were put rune by rune.
+func TestPutPlainMatchesPut(t *testing.T) {
 	setups := []string{"", "日本語日本語", "e\u0301a\u0302", "\x1b[4h", "\x1b[?7l", "\x0e\x1b)0", "\x1b(0", "\x1b[2;3r", "\x1b[?1049h", "\tx\t", "\x1b[3;1H0123456789", "\x1b[1;10H", "\b", "\x1b[5C", "\r", "\n"}
 	atOnce := 0
 	for seed := range uint64(3000) {

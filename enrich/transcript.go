@@ -14,25 +14,25 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// ErrAhead is returned by [Transcript.Add] for a chunk whose predecessor has not been added:
-// keep it and add it again after that one.
-var ErrAhead = errors.New("chunk comes before its predecessor")
+// ErrAhead is returned by [Transcript.Add] for a chunk whose predecessor has not been added: keep
+// the chunk and add it again after its predecessor.
+var ErrAhead = errors.New("chunk arrived before its predecessor")
 
-// A Signer signs what the end of a session says about all of it.
+// Signer signs the totals of a session in its end record.
 type Signer interface {
 	SignEnd(End) (string, error)
 }
 
-// An End is what the signature of a session's last record covers.
+// End holds the totals that the signature of a session's last record covers.
 type End struct {
 	Operation  string
-	Sequence   uint64 // of the last record: how many there are
-	Bytes      uint64 // of the whole session, the missing ones too
+	Sequence   uint64 // of the last record, which is the number of records
+	Bytes      uint64 // of the whole session, including missing ones
 	Digest     schema.Digest
 	TextDigest schema.Digest
 }
 
-// A Transcript is the enrichment of one operation. It is for one goroutine.
+// Transcript is the enrichment of one operation. It must not be used concurrently.
 type Transcript struct {
 	operation     *schema.Operation
 	operationJSON []byte
@@ -47,25 +47,25 @@ type Transcript struct {
 	events     uint64 // event frames in records
 	ended      bool
 
-	// segment has the finished records that are in no segment yet.
+	// segment holds the finished records that are in no segment yet.
 	segment schema.SegmentBuilder
-	// sealed are segments that are full and not taken yet.
+	// sealed holds full segments that have not been taken yet.
 	sealed  []Segment
-	err     error // of the segment in the middle of an Add
+	err     error // from sealing a segment in the middle of an Add
 	buffers *Buffers
 }
 
-// A Segment is an encoded segment, and the position in the session that is published once it is.
+// Segment is an encoded segment, and the position in the session that publishing it completes.
 type Segment struct {
 	Data     []byte
 	Position Progress
-	Ended    bool // it holds the end of the session
+	Ended    bool // it contains the end of the session
 	Records  int
-	First    int64 // when the first of its bytes was shown, in nanoseconds since 1970 UTC
+	First    int64 // time at which its first byte was shown, in nanoseconds since 1970 UTC
 }
 
-// New begins the transcript of an operation. It refuses an operation whose user document is not
-// expired at now, or that has none.
+// New starts the transcript of an operation. It refuses an operation without a user document, or
+// whose user document has not expired at now.
 func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error) {
 	if err := CheckDocument(op.UserDocument, now); err != nil {
 		return nil, fmt.Errorf("operation %s: %w", op.ID, err)
@@ -82,7 +82,7 @@ func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error
 	return t, nil
 }
 
-// Resume goes on after the last segment that was published of an operation.
+// Resume continues after the last published segment of an operation.
 func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, error) {
 	t, err := New(last.Operation, signer, now)
 	if err != nil {
@@ -97,8 +97,8 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 	final := &last.Records[len(last.Records)-1]
 	t.sequence, t.offset, t.events, t.ended = r.Sequence, final.Offset+final.Span(), r.Events, r.Ended
 	if t.terminal != nil && len(r.Terminal) > 0 {
-		// One that can't be read costs what a fresh one does: the texts of a few records tell less of
-		// what was before.
+		// An unreadable state is replaced by a fresh terminal: the texts of a few records then have
+		// less of the lines that earlier records began.
 		if remembered, ok := readState(r.Terminal); ok {
 			t.terminal = remembered
 		}
@@ -110,38 +110,37 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 	return t, nil
 }
 
-// Use has the transcript, to which nothing was added yet, work with the buffers of others, which
-// are for the same goroutine.
+// Use makes the transcript use shared buffers. It must be called before the first Add, and all
+// users of the buffers must run in the same goroutine.
 func (t *Transcript) Use(b *Buffers) { t.buffers = b }
 
-// Operation is what the transcript is of. Nobody may change it.
+// Operation returns the operation of the transcript, which must not be modified.
 func (t *Transcript) Operation() *schema.Operation { return t.operation }
 
-// Ended says that the end of the session has been added: nothing follows.
+// Ended reports whether the end of the session has been added: nothing follows it.
 func (t *Transcript) Ended() bool { return t.ended }
 
-// Received says how far the session's chunks have been added: bytes of each stream, and events.
+// Received returns the position up to which the session's chunks have been added.
 func (t *Transcript) Received() Progress {
 	return Progress{[2]uint64{t.lines[0].received(), t.lines[1].received()}, t.events}
 }
 
-// Progress is a position in a session: bytes of each stream, and events.
+// Progress is a position in a session: the number of bytes of each stream, and of events.
 type Progress struct {
 	Bytes  [2]uint64
 	Events uint64
 }
 
-// Reaches says that p is at or past q in everything.
+// Reaches reports whether p is at or after q in every stream and in events.
 func (p Progress) Reaches(q Progress) bool {
 	return p.Bytes[0] >= q.Bytes[0] && p.Bytes[1] >= q.Bytes[1] && p.Events >= q.Events
 }
 
-// Add adds a chunk. What was added before, wholly or in part, is passed over, so that chunks may be
-// added again after a restart; a chunk that comes too early is refused with [ErrAhead].
-// now is the enricher's own time. The chunk's bytes stay the caller's.
+// Add adds a chunk. It skips everything that was added before, so chunks may be added again after a
+// restart, and returns [ErrAhead] for a chunk that arrives too early. now is the enricher's own
+// time. The caller keeps ownership of the chunk's bytes.
 //
-// After the end of the session, whose signature covers all that there is, every chunk is passed
-// over.
+// After the end of the session, whose signature covers everything, all chunks are skipped.
 func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
 	if t.ended {
 		return t.err
@@ -158,7 +157,7 @@ func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
 		if f.Kind.IsOutput() {
 			stream := f.Kind.Stream()
 			l := &t.lines[stream]
-			seen := l.received() - at.Bytes[stream] // how much of the frame, and perhaps what follows, is known
+			seen := l.received() - at.Bytes[stream] // the length of the known prefix of the frame; may exceed the frame
 			at.Bytes[stream] += uint64(len(f.Payload))
 			if seen < uint64(len(f.Payload)) {
 				l.add(f.Payload[seen:], f.Time, now, t.emit)
@@ -166,8 +165,8 @@ func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
 			continue
 		}
 		at.Events++
-		// The end is new until it was added, whatever its number: a gateway that was killed does not know
-		// which chunk was its last where one was refused and stored after its successors.
+		// The end is new until it was added, whatever its number: a gateway that was killed does
+		// not know which chunk was its last if one was refused and stored after its successors.
 		if at.Events <= t.events && f.Kind != schema.FrameEnd {
 			continue
 		}
@@ -178,8 +177,7 @@ func (t *Transcript) Add(c *schema.Chunk, now time.Time) error {
 	return t.err
 }
 
-// Lost says that what the session showed up to a chunk that has come never will: it adds a gap for
-// the missing bytes, after which the chunk can be added.
+// Lost adds a gap for the bytes before c that will never arrive; then c can be added.
 func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
 	if t.ended {
 		return t.err
@@ -187,8 +185,8 @@ func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
 	for i := range t.lines {
 		t.lines[i].end(now, t.emit)
 	}
-	t.missed()
-	// From here on no segment is sealed before the gap is in it.
+	t.forgetTerminal()
+	// From here on no segment is sealed before it contains the gap.
 	var missing uint64
 	for i := range t.lines {
 		l := &t.lines[i]
@@ -206,14 +204,14 @@ func (t *Transcript) Lost(c *schema.Chunk, reason string, now time.Time) error {
 	return t.event(schema.EventGap, at, &schema.Detail{Bytes: &missing, Reason: reason})
 }
 
-// missed says that what the terminal shows is not known any more.
-func (t *Transcript) missed() {
+// forgetTerminal discards the terminal's state after a gap.
+func (t *Transcript) forgetTerminal() {
 	if t.terminal != nil {
 		t.terminal.forget()
 	}
 }
 
-// Expire cuts the lines whose first byte came MaxAge or longer before now.
+// Expire cuts the lines whose first byte arrived MaxAge or longer before now.
 func (t *Transcript) Expire(now time.Time) {
 	for i := range t.lines {
 		if l := &t.lines[i]; len(l.pending) > 0 && now.Sub(l.since) >= MaxAge {
@@ -222,14 +220,14 @@ func (t *Transcript) Expire(now time.Time) {
 	}
 }
 
-// Pending says whether bytes wait for the end of their line.
+// Pending reports whether bytes are waiting for the end of their line.
 func (t *Transcript) Pending() bool { return len(t.lines[0].pending)+len(t.lines[1].pending) > 0 }
 
-// Ready says whether there are finished records to take.
+// Ready reports whether there are finished records to take.
 func (t *Transcript) Ready() bool { return len(t.sealed)+t.segment.Records() > 0 }
 
-// Take gives the next segment of finished records, of which Ready says that there are some. The
-// caller owns it, and may give its Data to the transcript's [Buffers] when it needs them no more.
+// Take returns the next segment of finished records; Ready must be true. The caller owns it, and
+// may return its Data to the transcript's [Buffers] when it is no longer needed.
 func (t *Transcript) Take() (Segment, error) {
 	if t.err != nil {
 		return Segment{}, t.err
@@ -240,11 +238,11 @@ func (t *Transcript) Take() (Segment, error) {
 		}
 	}
 	s := t.sealed[0]
-	t.sealed = slices.Delete(t.sealed, 0, 1) // which lets go of it
+	t.sealed = slices.Delete(t.sealed, 0, 1) // which also clears the reference to it
 	return s, nil
 }
 
-// seal makes a segment of the finished records with the state after them.
+// seal makes a segment of the finished records and the state after them.
 func (t *Transcript) seal() error {
 	digest, err := t.digest.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil {
@@ -302,7 +300,7 @@ func (t *Transcript) emit(l *line, p piece) {
 	t.append(&b.record)
 }
 
-// trimEnd is a line without its line end.
+// trimEnd returns a line without its line end.
 func trimEnd(line []byte) []byte {
 	n := len(line)
 	for n > 0 && (line[n-1] == '\n' || line[n-1] == '\r') {
@@ -311,8 +309,8 @@ func trimEnd(line []byte) []byte {
 	return line[:n]
 }
 
-// addEvent makes the record of an event frame. What was shown before it comes before it: what is
-// pending is cut, as far as that cuts no sequence, which by itself shows nothing.
+// addEvent makes the record of an event frame. Earlier output comes first: the pending bytes are
+// cut, except for an unfinished sequence, which shows nothing by itself.
 func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 	if f.Kind == schema.FrameStart {
 		op := t.operation
@@ -340,7 +338,7 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 		}
 		return t.event(schema.EventResize, f.Time, detail)
 	case schema.FrameGap:
-		t.missed()
+		t.forgetTerminal()
 		if detail.Bytes == nil {
 			detail.Bytes = new(uint64)
 		}
@@ -375,7 +373,7 @@ func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	return nil
 }
 
-// sentence tells an event to a person.
+// sentence describes an event.
 func sentence(e schema.Event, d *schema.Detail) string {
 	switch e {
 	case schema.EventStart:
@@ -414,7 +412,7 @@ func sentence(e schema.Event, d *schema.Detail) string {
 	return e.String()
 }
 
-// number gives a record its place: sequence, offset and the digests up to its end.
+// number sets the sequence, the offset and the digests of a record.
 func (t *Transcript) number(r *schema.Record) {
 	t.sequence++
 	r.Sequence, r.Offset = t.sequence, t.offset
@@ -427,7 +425,7 @@ func (t *Transcript) number(r *schema.Record) {
 
 var newline = []byte{'\n'}
 
-// append adds a numbered record to the next segment, and seals that when it is full.
+// append adds a numbered record to the next segment, and seals the segment when it is full.
 func (t *Transcript) append(r *schema.Record) {
 	if t.segment.Records() == 0 {
 		t.segment.Begin(t.buffers.take(), t.operationJSON)
@@ -435,13 +433,13 @@ func (t *Transcript) append(r *schema.Record) {
 	if err := t.segment.Add(r); err != nil {
 		t.err = errors.Join(t.err, fmt.Errorf("operation %s: %w", t.operation.ID, err))
 	}
-	*r = schema.Record{} // its bytes are others'
+	*r = schema.Record{} // its bytes are reused
 	if t.segment.Size() >= schema.MaxSegment {
 		t.err = errors.Join(t.err, t.seal())
 	}
 }
 
-// Size is how many bytes of memory the finished records take, about.
+// Size returns the approximate memory of the finished records in bytes.
 func (t *Transcript) Size() int {
 	size := t.segment.Size()
 	for i := range t.sealed {

@@ -128,7 +128,7 @@ func hostile(rng *rand.Rand, size int) []byte {
 	return out
 }
 
-func TestTranscriptIsExactHoweverItIsCut(t *testing.T) {
+func TestTranscriptIsIndependentOfChunkBoundaries(t *testing.T) {
 	k := testKey(t)
 	op := testOperation(t, k)
 	for seed := range uint64(20) {

@@ -6,34 +6,34 @@ import (
 )
 
 const (
-	// standing is the time for which a line has to be on the screen to be kept in the text when it
-	// is gone at the record's end.
+	// standing is the minimum time on the screen for a line that is gone at the record's end to be
+	// kept in the text.
 	standing = 300 * time.Millisecond
-	// typing is the least time between the first and the last rune of typed text, which programs
-	// draw at once. Typed text is kept even if it is replaced before it stood.
+	// typing is the minimum time between the first and the last rune of typed text, as programs
+	// draw at once. Typed text is kept even if it is replaced earlier.
 	typing = 20 * time.Millisecond
-	// maxTransients and maxTransientBytes bound the erased and overwritten lines in a text.
+	// maxTransients and maxTransientBytes limit the erased and overwritten lines in a text.
 	maxTransients, maxTransientBytes = 64, 4 << 10
 )
 
-// A transient is a line that stood on the screen, or was typed, and was erased or overwritten.
+// transient is a line that stood on the screen, or was typed, and was erased or overwritten.
 type transient struct {
-	at   int // how much of terminal.out was there already
+	at   int // the length of terminal.out at that time
 	text []byte
 }
 
-// A clock has the times at which the bytes of the record at hand arrived, as far as its timing has
-// them: a copy of the record has no others, and an audit makes its text again from them.
+// clock holds the arrival times of the current record's bytes, rounded as in the record's timing: a
+// copy of the record has no others, and an audit renders its text again from them.
 type clock struct {
 	arrivals []arrival
 	times    []time.Duration // of the arrivals so far, since the first
-	next     int             // where the next one begins; noArrival for none
+	next     int             // the offset of the next arrival; noArrival for none
 }
 
 const noArrival = int(^uint(0) >> 1)
 
-// start begins a record. One that comes in too short a time for anything to stand, or to be typed,
-// has one arrival.
+// start starts a record. A record that arrives too quickly for anything to stand or be typed counts
+// as one arrival.
 func (c *clock) start(arrivals []arrival) {
 	c.arrivals, c.times, c.next = arrivals, c.times[:0], 0
 	for _, a := range arrivals {
@@ -44,7 +44,7 @@ func (c *clock) start(arrivals []arrival) {
 	c.times, c.next = append(c.times, 0), noArrival
 }
 
-// stop ends it.
+// stop ends the record.
 func (c *clock) stop() {
 	c.arrivals, c.next = nil, noArrival
 	if c.times = c.times[:0]; cap(c.times) > 1<<10 {
@@ -52,7 +52,7 @@ func (c *clock) stop() {
 	}
 }
 
-// reach goes on to the arrival that the byte at i is of.
+// reach advances to the arrival of the byte at i.
 func (c *clock) reach(i int) {
 	for i >= c.next {
 		n := len(c.times)
@@ -69,10 +69,10 @@ func (c *clock) reach(i int) {
 	}
 }
 
-// number returns that of the arrival at hand, from 1 on; 0 for none.
+// number returns the number of the current arrival, from 1 on; 0 for none.
 func (c *clock) number() uint16 { return uint16(len(c.times)) }
 
-// since returns how long ago an arrival was.
+// since returns the time since an arrival.
 func (c *clock) since(number uint16) time.Duration {
 	return c.times[len(c.times)-1] - c.times[number-1]
 }
@@ -80,12 +80,12 @@ func (c *clock) since(number uint16) time.Duration {
 // disturb keeps the line of cells that are about to be erased or overwritten, if it has stood on
 // the screen. by holds the ASCII that overwrites them; nil for anything else.
 func (t *terminal) disturb(y, x, end int, by []byte) {
-	r := &t.on().rows[y]
+	r := &t.active().rows[y]
 	if !r.written || !r.entered && (len(t.clock.times) < 2 || t.clock.since(1) < typing) {
 		return
 	}
-	young := true // none is found yet that is not in a text
-	looked := 0   // up to where hasStood has looked
+	young := true // no cell that is missing from all texts found yet
+	looked := 0   // up to where hasStood has searched
 	for i := x; i < min(end, len(r.cells)); i++ {
 		c := &r.cells[i]
 		if !c.isContent() || by != nil && c.isPlain(by[i-x]) {
@@ -107,8 +107,8 @@ func (t *terminal) disturb(y, x, end int, by []byte) {
 	}
 }
 
-// pane returns where the part of a row begins and ends that a cell is in: on the alternate screen,
-// that between the edges of panes.
+// pane returns the bounds of the part of a row that contains a cell: on the alternate screen, the
+// part between the edges of panes.
 func (t *terminal) pane(cells []cell, x int) (begin, end int) {
 	if !t.alternate {
 		return 0, len(cells)
@@ -120,8 +120,8 @@ func (t *terminal) pane(cells []cell, x int) (begin, end int) {
 	return begin, end
 }
 
-// hasStood reports whether something that is not in a text has stood in a cell's part of a row, and
-// where that ends.
+// hasStood reports whether something that is not in a text has stood in a cell's pane, and returns
+// the end of the pane.
 func (t *terminal) hasStood(cells []cell, x int) (stood bool, end int) {
 	begin, end := t.pane(cells, x)
 	for i := begin; i < end; i++ {
@@ -132,11 +132,11 @@ func (t *terminal) hasStood(cells []cell, x int) (stood bool, end int) {
 	return false, max(end, x+1)
 }
 
-// enter records that the text in the cursor's row ended with a carriage return: in a full-screen
-// program, the user has pressed Enter after it. On the main screen, a progress bar looks the same.
-// A line feed that follows means that the cursor only moved on to the next row.
+// enter records that a carriage return followed the text in the cursor's row: in a full-screen
+// program, the user has pressed Enter. On the main screen, a progress bar looks the same. A line
+// feed that follows means that the cursor only moved to the next row.
 func (t *terminal) enter() {
-	s := t.on()
+	s := t.active()
 	r := &s.rows[s.y]
 	if s.x == 0 || s.x > len(r.cells) || r.cells[s.x-1].at == 0 {
 		return
@@ -149,8 +149,9 @@ func (t *terminal) enter() {
 	r.entered = true
 }
 
-// wasTyped reports whether cells, up to the edge of a pane, came one after another, as what a
-// person types does. On the main screen that took some time, since a progress bar may grow so too.
+// wasTyped reports whether the cells, up to the edge of a pane, arrived one after another, as typed
+// text does. On the main screen it must also have taken some time, since a progress bar may grow in
+// the same way.
 func (t *terminal) wasTyped(cells []cell) bool {
 	first, last := cells[0].at, cells[0].at
 	for i := range cells {
@@ -169,14 +170,13 @@ func (t *terminal) wasTyped(cells []cell) bool {
 	return last > first && (t.alternate || t.clock.times[last-1]-t.clock.times[first-1] >= typing)
 }
 
-// paneEdge stands between panes that are side by side. What one shows has nothing to do with the
-// other.
+// paneEdge separates panes that are side by side and whose contents are unrelated.
 const paneEdge = '│'
 
-// keep adds the line of a cell to the transients; in a full-screen program, only the part that is
-// in the cell's pane.
+// keep adds the line of a cell to the transients; in a full-screen program, only the part in the
+// cell's pane.
 func (t *terminal) keep(y, x int) {
-	s := t.on()
+	s := t.active()
 	s.rows[y].entered = false
 	first, last := s.lineAt(y)
 	t.line = t.line[:0]
@@ -197,14 +197,15 @@ func (t *terminal) keep(y, x int) {
 	t.addTransient(bytes.Trim(t.line, " "))
 }
 
-// forgetArrivals notes that cells are in a text.
+// forgetArrivals marks cells as contained in a text.
 func forgetArrivals(cells []cell) {
 	for i := range cells {
 		cells[i].at = 0
 	}
 }
 
-// addTransient adds a line, unless another one has it. Those that it has are left out.
+// addTransient adds a line, unless another transient contains it. Transients that it contains are
+// dropped.
 func (t *terminal) addTransient(line []byte) {
 	if len(line) == 0 {
 		return
@@ -212,7 +213,7 @@ func (t *terminal) addTransient(line []byte) {
 	kept, size := t.transients[:0], 0
 	for _, k := range t.transients {
 		if bytes.Contains(k.text, line) {
-			return // which nothing in kept is a part of, so that kept is all so far
+			return // no part of it is in kept, which is therefore complete
 		}
 		if !bytes.Contains(line, k.text) {
 			kept = append(kept, k)
@@ -229,9 +230,9 @@ func (t *terminal) addTransient(line []byte) {
 	t.transients = append(t.transients, transient{len(t.out), bytes.Clone(line)})
 }
 
-// appendTold appends the text of the record at hand: the lines that it wrote to, and in their
-// places those that are gone. One that another line has is left out.
-func (t *terminal) appendTold(dst []byte) []byte {
+// appendCollected appends the text of the current record: the lines that it wrote to and, in the
+// places where they were, those that are gone. A line that another one contains is omitted.
+func (t *terminal) appendCollected(dst []byte) []byte {
 	room := maxText
 	kept := t.transients[:0]
 	for _, k := range t.transients {
@@ -254,17 +255,17 @@ func (t *terminal) appendTold(dst []byte) []byte {
 			dst = append(dst, p...)
 		}
 	}
-	told := func(end int) {
+	flush := func(end int) {
 		if end = min(end, len(out)); end > done {
 			add(bytes.TrimPrefix(out[done:end], []byte(lineSeparator)))
 			done = end
 		}
 	}
 	for _, k := range kept {
-		told(k.at)
+		flush(k.at)
 		add([]byte(erasedMark), k.text, []byte(endOfMark))
 	}
-	told(len(out))
+	flush(len(out))
 	clear(t.transients)
 	t.transients, t.omitted = t.transients[:0], false
 	return dst

@@ -95,9 +95,9 @@ func TestTransients(t *testing.T) {
 	}
 }
 
-// TestTransientsAreBounded: a screen that changes all the time does not make a text large, and it
+// TestTransientLimits: a screen that changes all the time does not make a text large, and it
 // says that it has not all.
-func TestTransientsAreBounded(t *testing.T) {
+func TestTransientLimits(t *testing.T) {
 	k := testKey(t)
 	for name, draw := range map[string]func(i int) string{
 		"a line":        func(i int) string { return fmt.Sprintf("\r%0100d", i) },

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestStatesOfTheFirstVersion: a session goes on where an enricher of a version before left it. The
+// TestStateOfVersionOne: a session goes on where an enricher of a version before left it. The
 // states were written by that one, and never change.
-func TestStatesOfTheFirstVersion(t *testing.T) {
+func TestStateOfVersionOne(t *testing.T) {
 	for _, test := range []struct{ state, shown, text string }{
 		{"partial", "\b\x1b[K!\r\n", "$ ls -l größe!"},
 		{"alternate", "\x1b(B\x1b[2;3H1\x1b[?1049l\x1b[K", "1ne"},

@@ -6,7 +6,8 @@ import (
 	"github.com/clipperhouse/displaywidth"
 )
 
-// widthOf returns how many columns a rune has. Two regional indicators are a flag, of two columns.
+// widthOf returns the number of columns of a rune. Two regional indicators form a flag of two
+// columns.
 func widthOf(r rune) int {
 	if 0x1f1e6 <= r && r <= 0x1f1ff {
 		return 1
@@ -14,9 +15,9 @@ func widthOf(r rune) int {
 	return displaywidth.Rune(r)
 }
 
-// put writes a rune of a width at the cursor.
+// put writes a rune of the given width at the cursor.
 func (t *terminal) put(r rune, width int) {
-	s := t.on()
+	s := t.active()
 	if width <= 0 {
 		t.mark(r)
 		return
@@ -42,7 +43,7 @@ func (t *terminal) put(r rune, width int) {
 	} else if s.x < len(row.cells) && (row.cells[s.x].rune != r || row.cells[s.x].hidden != t.hidden) {
 		t.disturb(s.y, s.x, s.x+width, nil)
 	}
-	if s.x+width == t.width { // whatever was wrapped from here is not any more
+	if s.x+width == t.width { // the line no longer continues after a row that was rewritten
 		row.wrapped = false
 	}
 	row.set(s.x, cell{rune: r, at: t.clock.number(), hidden: t.hidden}, width)
@@ -53,10 +54,10 @@ func (t *terminal) put(r rune, width int) {
 	}
 }
 
-// putPlain puts printable ASCII, as much at once as goes into the row.
+// putPlain writes printable ASCII, as much at once as fits into the row.
 func (t *terminal) putPlain(b []byte) {
 	for len(b) > 0 {
-		s := t.on()
+		s := t.active()
 		n := min(len(b), t.width-s.x)
 		if s.wrapNext || t.insert || t.hidden || t.drawingNow() || n <= 1 {
 			t.put(rune(b[0]), 1)
@@ -87,9 +88,9 @@ func (t *terminal) drawingNow() bool {
 // drawings are the runes of the DEC special graphics set, from _ on.
 var drawings = []rune(" ◆▒␉␌␍␊°±␤␋┘┐┌└┼⎺⎻─⎼⎽├┤┴┬│≤≥π≠£·")
 
-// mark puts a combining character on the rune before the cursor.
+// mark adds a combining character to the rune before the cursor.
 func (t *terminal) mark(r rune) {
-	s := t.on()
+	s := t.active()
 	x := s.x
 	if !s.wrapNext {
 		x--
