@@ -341,7 +341,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	if n.manager != nil {
 		work.Go(func() error { n.manager.Tend(working); return nil })
-		work.Go(func() error { n.manager.Obey(working); return nil })
+		work.Go(func() error { n.manager.FollowKills(working); return nil })
 		work.Go(func() error { n.manager.Govern(working); return nil })
 	}
 	// A server that fails by itself is a reason to stop all.

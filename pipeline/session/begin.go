@@ -11,29 +11,29 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// begin takes what a session needs, and records that it begins. It is apart from Run, of which a
-// goroutine's stack keeps all variables for as long as the session lasts.
+// begin acquires the resources of a session and records its start. It is separate from Run so that
+// its variables do not stay on the goroutine's stack for the session's lifetime.
 func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running, err error) {
 	app, ok := m.o.App(req.App)
 	if !ok {
 		m.o.Metrics.Refuse(RefusedUnavailable)
-		return nil, &Refusal{"this app is not there (any more)"}
+		return nil, &Refusal{"this app does not exist (any more)"}
 	}
 	runtime, ok := m.o.Runtimes[app.Runtime]
 	if !ok {
 		m.o.Metrics.Refuse(RefusedUnavailable)
-		m.o.Log.Error("an app's runtime is not there", "app", app.Name, "runtime", app.Runtime)
+		m.o.Log.Error("runtime of app is not available", "app", app.Name, "runtime", app.Runtime)
 		return nil, &Refusal{fmt.Sprintf("the runtime %q of this app is not available here", app.Runtime)}
 	}
 	slot, err := m.takeSlot(ctx, app, req.User)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		m.o.Metrics.Refuse(RefusedLimit)
-		m.o.Log.Warn("a session was refused, since its stack has as many as it may have", "app", app.Name, "stack", app.Stack, "user", req.User.ID)
+		m.o.Log.Warn("session refused for its stack's session limit", "app", app.Name, "stack", app.Stack, "user", req.User.ID)
 		return nil, refusal
 	}
 	if err != nil {
 		m.o.Metrics.unrecordable(err)
-		m.o.Log.Error("a session was refused, since it could not be counted", "app", app.Name, "user", req.User.ID, "error", err)
+		m.o.Log.Error("session refused: sessions cannot be counted", "app", app.Name, "user", req.User.ID, "error", err)
 		return nil, notRecordable(err)
 	}
 	s := &running{app: app, runtime: runtime, req: req, client: client, free: sync.OnceFunc(slot.release)}
@@ -50,7 +50,7 @@ func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running
 	op, err := m.operation(ctx, app, req)
 	if err != nil {
 		m.o.Metrics.unrecordable(err)
-		m.o.Log.Error("a session was refused, since it could not be recorded", "app", app.Name, "user", req.User.ID, "error", err)
+		m.o.Log.Error("session refused: it cannot be recorded", "app", app.Name, "user", req.User.ID, "error", err)
 		return nil, notRecordable(err)
 	}
 	s.op, s.log = op, m.o.Log.With("operation", op.ID, "app", op.App, "user", op.User.ID)
@@ -61,8 +61,8 @@ func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running
 	s.state = &schema.Session{Operation: op, Gateway: m.o.Gateway}
 	if err := m.o.Store.SaveSession(s.ctx, s.state); err != nil {
 		m.o.Metrics.unrecordable(err)
-		s.log.Error("a session was refused, since it could not be recorded", "error", err)
-		m.leave(s.state, ReasonNotRecorded) // it may be recorded all the same
+		s.log.Error("session refused: it cannot be recorded", "error", err)
+		m.deferEnd(s.state, ReasonNotRecorded) // the write may have succeeded all the same
 		return nil, notRecordable(err)
 	}
 	s.capture = newCapture(s.ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics, &m.buffers, s.output)
@@ -80,7 +80,7 @@ func notRecordable(err error) *Refusal {
 	return &Refusal{"this session can't be recorded now, so it was not started: try again in a minute"}
 }
 
-// operation records who opens what.
+// operation records who opens a session on what.
 func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.Operation, error) {
 	document, err := m.o.Document(req.User)
 	if err != nil {
@@ -105,8 +105,8 @@ func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.
 	return op, nil
 }
 
-// containerName is the host name that the session sees, of 63 bytes at most (RFC 1123 §2.1): a long
-// app name is cut.
+// containerName returns the host name of the session, at most 63 bytes (RFC 1123 §2.1): a long app
+// name is cut.
 func containerName(op *schema.Operation) string {
 	return op.App[:min(len(op.App), max(0, 63-1-len(op.ID)))] + "-" + op.ID
 }

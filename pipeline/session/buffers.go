@@ -2,24 +2,24 @@ package session
 
 import "sync"
 
-// buffers lends out the memory that busy sessions' output is in on its way, so that it is not made
-// and thrown away for every chunk. What is small is not worth it. The zero value is ready.
+// buffers recycles the memory of busy sessions' output, so that it is not allocated for every
+// chunk. Small buffers are not worth it. The zero value is ready to use.
 type buffers struct {
 	frames, chunks, large sync.Pool // of *[]byte, of the capacities below
 }
 
 const (
-	// smallBuffer is up to what size a buffer is made and left to the collector.
+	// smallBuffer is the maximum size of a buffer that is left to the garbage collector.
 	smallBuffer = 4 << 10
-	// frameBuffer holds what a frame may have, chunkBuffer a chunk that has come to chunkBytes, and
-	// largeBuffer the largest one with the frame that made it full; each of the latter with what the
-	// encoding adds.
+	// frameBuffer holds the payload of a frame, chunkBuffer a chunk that has reached chunkBytes,
+	// and largeBuffer the largest chunk, including the frame that filled it; the latter two also
+	// hold the overhead of the encoding.
 	frameBuffer = chunkBytes
 	chunkBuffer = 2*chunkBytes + 4<<10
 	largeBuffer = largeChunkBytes + chunkBytes + 16<<10
 )
 
-// pool is where the buffers of a capacity are; nil for others.
+// pool returns the pool for buffers of a capacity; nil if there is none.
 func (b *buffers) pool(capacity int) *sync.Pool {
 	switch capacity {
 	case frameBuffer:
@@ -32,8 +32,8 @@ func (b *buffers) pool(capacity int) *sync.Pool {
 	return nil
 }
 
-// get gives an empty buffer with room for size bytes. It is the caller's until it gives it to put,
-// which it need not.
+// get returns an empty buffer with a capacity of at least size bytes. The caller owns it and may
+// return it with put.
 func (b *buffers) get(size int) []byte {
 	capacity := size
 	switch {
@@ -53,8 +53,8 @@ func (b *buffers) get(size int) []byte {
 	return make([]byte, 0, capacity)
 }
 
-// put takes back a buffer, of which nothing may be used any more. Others than get's are left to the
-// collector.
+// put recycles a buffer that is no longer used. Buffers that did not come from get are left to the
+// garbage collector.
 func (b *buffers) put(buffer []byte) {
 	if pool := b.pool(cap(buffer)); pool != nil {
 		pool.Put(&buffer)

@@ -33,8 +33,8 @@ func TestBuffers(t *testing.T) {
 	}
 }
 
-// TestLargestChunkIsLent: chunks as busy sessions have them do not come from the collector.
-func TestLargestChunkIsLent(t *testing.T) {
+// TestLargestChunkIsPooled: chunks as busy sessions have them do not come from the collector.
+func TestLargestChunkIsPooled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, holdAll).start()
 		r.write(schema.FrameStdout, make([]byte, chunkBytes))
@@ -53,9 +53,9 @@ func TestLargestChunkIsLent(t *testing.T) {
 	})
 }
 
-// TestRepeatedChunkIsNotLentAgain: who refused a chunk, or did not answer, may have it still when
+// TestRepeatedChunkIsNotRecycled: who refused a chunk, or did not answer, may have it still when
 // its repeat is recorded.
-func TestRepeatedChunkIsNotLentAgain(t *testing.T) {
+func TestRepeatedChunkIsNotRecycled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(a *attempt) {
 			if a.id == "7-0" && a.repeat == 0 {

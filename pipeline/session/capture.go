@@ -16,69 +16,70 @@ import (
 )
 
 const (
-	// chunkBytes is how many bytes make a chunk full: it is published at once.
+	// chunkBytes is the size at which a chunk is full and published at once.
 	chunkBytes = 32 << 10
-	// largeChunkBytes is the same while more than one chunk is being published, or while there is much
-	// output: each is stored, acknowledged and enriched by itself, so that fewer and larger ones are
-	// quicker. It is the most that a chunk has, with one frame more, and less than a message may have.
+	// largeChunkBytes is the same limit while more than one chunk is in flight, or while there is
+	// much output: each chunk is stored, acknowledged and enriched separately, so fewer and larger
+	// ones are faster. A chunk exceeds it by one frame at most, and stays below the maximum message
+	// size.
 	largeChunkBytes = 256 << 10
-	// chunkDelay is how long bytes wait for more while an earlier chunk is being published, or while
-	// there is much output. Otherwise they do not wait at all, so that an echo is not late.
+	// chunkDelay is the time that bytes wait for more while an earlier chunk is in flight, or while
+	// there is much output. Otherwise they are published immediately, to keep the echo fast.
 	chunkDelay = 4 * time.Millisecond
-	// There is much output when a chunk of flowBytes was taken less than flowDelay ago. Without the
-	// wait, a disk that is quick has each read of the terminal made a chunk, with all that every chunk
-	// costs, and a program that shows a lot gets less of the processor.
+	// There is much output if a chunk of flowBytes was published less than flowDelay ago. Without
+	// this wait, a fast disk makes a chunk of each read from the terminal, with the full cost of a
+	// chunk, and a program with much output gets less CPU time.
 	flowBytes = 2 << 10
 	flowDelay = 2 * chunkDelay
-	// windowBytes is how much may be recorded and not be shown yet, with frameBytes for each frame:
-	// the client is behind. The program is held back beyond it.
+	// windowBytes limits the output that is recorded and not yet shown because the client is slow,
+	// counting frameBytes for each frame. Beyond it, the program is held back.
 	windowBytes = 512 << 10
-	// aheadBytes is the same of all that was read from the terminal and not shown yet. It is more than
-	// the disk can take in the time that a chunk is on its way there, so that it never waits for the
-	// program.
+	// aheadBytes limits the output that was read from the terminal and not yet shown. It exceeds
+	// what the disk can write while a chunk is on its way to it, so that the disk never waits for
+	// the program.
 	aheadBytes = 2 << 20
-	// frameBytes is about how much memory a frame takes besides its payload: a program that shows a
-	// byte at a time, or a client that changes its window all the time, is held back as well.
+	// frameBytes is the approximate memory of a frame besides its payload. It holds back a program
+	// that writes single bytes, or a client that resizes its window all the time.
 	frameBytes = 128
-	// recordGrace is how long the stream may refuse chunks before the session ends. It holds for
-	// all chunks in flight together: each of them is stored within recordGrace after the first of
-	// them was found to be refused, or not at all, so that the enricher, which waits longer for a
-	// chunk whose successor is stored, never takes a chunk for lost that is acknowledged later.
+	// recordGrace is the time for which the stream may refuse chunks before the session ends. It
+	// applies to all chunks in flight together: each of them is stored within recordGrace after the
+	// first refusal among them, or never. So the enricher, which waits longer for a chunk whose
+	// successor is stored, never reports a chunk as lost that is acknowledged later.
 	recordGrace = 10 * time.Second
 )
 
-// errNotRecorded is the cause with which a session ends that can't be recorded any more.
-var errNotRecorded = errors.New("the stream has taken no output for too long")
+// errNotRecorded is the cause of ending a session that can no longer be recorded.
+var errNotRecorded = errors.New("the stream has accepted no output for too long")
 
-// errOutputEnded is the error of reading output that is not recorded any more, since the session
-// was ended for the amount of it.
-var errOutputEnded = errors.New("the session was ended for the amount of its output")
+// errOutputEnded is returned when output is read that is no longer recorded, because the session
+// was ended for exceeding its output limit.
+var errOutputEnded = errors.New("the session was ended for exceeding its output limit")
 
-// A Publisher writes an operation's chunks to the TTY stream.
+// Publisher writes an operation's chunks to the TTY stream.
 type Publisher interface {
-	// Publish sends a chunk without waiting for it. A repeat of a chunk has the same id. The data are
-	// the publisher's until Wait has returned.
+	// Publish sends a chunk without waiting for the acknowledgement. Retries of a chunk have the
+	// same id. The publisher owns data until Wait has returned.
 	Publish(subject, id string, data []byte) Publish
-	// PublishEnd sends a chunk that is stored only where the last message on the subject has the
-	// sequence last (0: there is none). It is for ends that are recorded later.
+	// PublishEnd sends a chunk that is stored only if the last message on the subject has the
+	// sequence last (0: no message). It is used for ends that are recorded later.
 	PublishEnd(subject string, last uint64, data []byte) Publish
 }
 
-// A Publish is a chunk under way.
+// Publish is a chunk in flight.
 type Publish interface {
-	// Wait waits until the chunk is recorded durably, or gives the reason why it may not be. It does
-	// not wait for ever: after some seconds without an answer, that is the reason. It is called once.
+	// Wait waits until the chunk is durably recorded, or returns the reason why it may not be.
+	// Without an answer it fails after some seconds. It is called once.
 	Wait(ctx context.Context) error
 }
 
-// capture records what the terminal shows, and then shows it: no byte reaches the client before the
+// capture records the output of a session and then shows it: no byte reaches the client before the
 // stream has acknowledged it.
 //
-// Bytes go through three goroutines, in order: publish (makes chunks of what was read), confirm
-// (waits for the acknowledgements) and show (writes to the client). Each ends when it has passed on
-// what there was at finish, or when ctx is done.
+// Bytes pass through three goroutines in this order: publish (makes chunks of the output), confirm
+// (waits for the acknowledgements) and show (writes to the client). Each ends when it has processed
+// everything up to finish, or when ctx is done.
 type capture struct {
-	ctx       context.Context // done when the session can't be recorded any more
+	ctx       context.Context // done when the session can no longer be recorded
 	cancel    context.CancelCauseFunc
 	publisher Publisher
 	subject   string
@@ -86,45 +87,48 @@ type capture struct {
 	client    [2]io.Writer // by stream
 	metrics   *Metrics
 	buffers   *buffers
-	output    *output // bounds what is read; nil for no bounds
+	output    *output // limits what is read; nil for no limit
 
 	confirming chan sent     // published, in order
 	wake       chan struct{} // of cap 1: something that publish waits for has changed
 	done       chan struct{} // closed when everything was shown, or given up
 	recorded   chan struct{} // closed when everything was acknowledged, or given up
-	unbound    chan struct{} // closed by release: output is not held back any more
-	release    func()        // may be called again
+	unbound    chan struct{} // closed by release: output is no longer held back
+	release    func()        // may be called repeatedly
 
-	mu        sync.Mutex
-	room      sync.Cond      // of mu: window, behind or flying has become smaller, or showing, confirmed, closed, hurry or ctx has changed
-	frames    []schema.Frame // guarded by mu: read and not published; owns the payloads
-	bytes     int            // guarded by mu: in frames
-	flowed    time.Time      // guarded by mu: when a chunk of flowBytes was taken
-	oldest    time.Time      // guarded by mu: when the first of frames was read
-	window    int            // guarded by mu: what was read and not shown, see aheadBytes
-	behind    int            // guarded by mu: what was recorded and not shown, see windowBytes
-	flying    int            // guarded by mu: chunks published and not acknowledged
-	refused   time.Time      // guarded by mu: when a chunk in flight was first refused, until none is in flight: meanwhile nothing is published
-	closed    bool           // guarded by mu: finish was called
-	hurry     bool           // guarded by mu: rush was called
-	deaf      bool           // guarded by mu: nothing more is shown, see pass
-	next      schema.Chunk   // guarded by mu: ordinal, offsets and events of the next chunk
-	showing   []sent         // guarded by mu: acknowledged and not taken by show, in order
-	confirmed bool           // guarded by mu: nothing comes to showing any more
+	mu sync.Mutex
+	// change, of mu, signals that window, unshown or inFlight has decreased, or that showing,
+	// confirmed, closed, expedited or ctx has changed.
+	change sync.Cond
+
+	frames     []schema.Frame // guarded by mu: read and not yet published; owns the payloads
+	bytes      int            // guarded by mu: in frames
+	flowed     time.Time      // guarded by mu: when the last chunk of flowBytes was taken
+	oldest     time.Time      // guarded by mu: when the first of frames was read
+	window     int            // guarded by mu: bytes read and not yet shown, see aheadBytes
+	unshown    int            // guarded by mu: bytes recorded and not yet shown, see windowBytes
+	inFlight   int            // guarded by mu: chunks published and not yet acknowledged
+	refused    time.Time      // guarded by mu: first refusal of a chunk in flight: until none is in flight, none is published
+	closed     bool           // guarded by mu: finish was called
+	expedited  bool           // guarded by mu: expedite was called
+	dropOutput bool           // guarded by mu: nothing more is shown, see pass
+	next       schema.Chunk   // guarded by mu: ordinal, offsets and events of the next chunk
+	showing    []sent         // guarded by mu: acknowledged and not yet taken by show, in order
+	confirmed  bool           // guarded by mu: nothing more is added to showing
 }
 
-// sent is a chunk that was published.
+// sent is a published chunk.
 type sent struct {
-	chunk schema.Chunk // whose payloads are in data
-	// data are the publisher's until it is acknowledged, then show's, and after that free to be used
-	// again, unless it was repeated.
+	chunk schema.Chunk // its payloads alias data
+	// data belongs to the publisher until it is acknowledged and then to show, which recycles it
+	// unless it was published repeatedly.
 	data     []byte
 	id       string
 	publish  Publish
 	repeated bool
 }
 
-// size is what it counts for in window and behind.
+// size returns the amount by which the chunk counts in window and unshown.
 func (s *sent) size() (size int) {
 	for i := range s.chunk.Frames {
 		size += len(s.chunk.Frames[i].Payload) + frameBytes
@@ -139,8 +143,8 @@ func newCapture(ctx context.Context, p Publisher, subject, operation string, std
 		wake:       make(chan struct{}, 1), done: make(chan struct{}), recorded: make(chan struct{}), unbound: make(chan struct{}),
 	}
 	c.release = sync.OnceFunc(func() { close(c.unbound) })
-	c.room.L = &c.mu
-	// The end of the session is not the end of its recording: only stop is.
+	c.change.L = &c.mu
+	// The end of the session does not end the recording: only stop does.
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	go c.publish()
 	go c.confirm()
@@ -148,14 +152,14 @@ func newCapture(ctx context.Context, p Publisher, subject, operation string, std
 	return c
 }
 
-// read records and shows all that r gives, until it ends.
+// read records and shows everything that r returns, until it ends.
 func (c *capture) read(stream schema.Stream, r io.Reader) error {
 	kind := schema.FrameStdout
 	if stream == schema.Stderr {
 		kind = schema.FrameStderr
 	}
-	// A terminal gives less at a time than fills it: only what comes through a pipe gets more.
-	buffer := make([]byte, smallBuffer) // write copies out of it
+	// A terminal never fills this buffer: only a pipe gets a larger one.
+	buffer := make([]byte, smallBuffer) // write copies its content
 	for {
 		n, err := r.Read(buffer)
 		if n > 0 && !c.output.wait(c.unbound, n) {
@@ -176,8 +180,9 @@ func (c *capture) read(stream schema.Stream, r io.Reader) error {
 	}
 }
 
-// write takes bytes that a terminal is about to show; they stay the caller's. It blocks while the
-// client is behind, and is false when nothing can be recorded any more: after finish, or stop.
+// write records bytes that a terminal is about to show; the caller keeps ownership of b. It blocks
+// while the client is slow, and returns false if nothing more can be recorded: after finish or
+// stop.
 func (c *capture) write(kind schema.FrameKind, b []byte) bool {
 	now := time.Now()
 	c.mu.Lock()
@@ -187,8 +192,8 @@ func (c *capture) write(kind schema.FrameKind, b []byte) bool {
 	}
 	c.window += len(b)
 	c.bytes += len(b)
-	// What arrives within a millisecond is one frame: nobody sees the difference, and a terminal
-	// gives a large output in small pieces.
+	// Bytes that arrive within a millisecond share a frame: the difference is not visible, and a
+	// terminal returns large output in small pieces.
 	first := len(c.frames) == 0
 	if k := len(c.frames) - 1; k >= 0 && c.frames[k].Kind == kind && len(c.frames[k].Payload)+len(b) <= frameBuffer &&
 		now.UnixNano()-c.frames[k].Time < int64(time.Millisecond) {
@@ -200,35 +205,35 @@ func (c *capture) write(kind schema.FrameKind, b []byte) bool {
 	} else {
 		c.add(schema.Frame{Kind: kind, Time: now.UnixNano(), Payload: append(c.buffers.get(max(len(b), 64)), b...)}, now)
 	}
-	// What comes between is not worth waking publish for: it has set its clock by the first.
+	// Wake publish only for the first bytes, which start its timer, and when a chunk is full.
 	if first || c.bytes >= c.full(now) {
 		c.signal()
 	}
 	return true
 }
 
-// flows says that there is much output. mu is held.
+// flows reports whether there is much output. The caller holds mu.
 func (c *capture) flows(now time.Time) bool { return now.Sub(c.flowed) < flowDelay }
 
-// full is how many bytes make a chunk full. mu is held.
+// full returns the size at which a chunk is full. The caller holds mu.
 func (c *capture) full(now time.Time) int {
-	if c.flying > 1 || c.flows(now) {
+	if c.inFlight > 1 || c.flows(now) {
 		return largeChunkBytes
 	}
 	return chunkBytes
 }
 
-// wait waits while the client is behind; it is false when nothing can be recorded any more. mu is
-// held.
+// wait waits while the client is slow; it returns false if nothing more can be recorded. The caller
+// holds mu.
 func (c *capture) wait() bool {
-	for (c.behind >= windowBytes || c.window >= aheadBytes) && !c.hurry && !c.closed && c.ctx.Err() == nil {
-		c.room.Wait()
+	for (c.unshown >= windowBytes || c.window >= aheadBytes) && !c.expedited && !c.closed && c.ctx.Err() == nil {
+		c.change.Wait()
 	}
 	return c.ctx.Err() == nil
 }
 
-// event records an event behind the output so far; after finish there is none. It blocks while the
-// client is behind.
+// event records an event after the output so far, unless finish was called. It blocks while the
+// client is slow.
 func (c *capture) event(f schema.Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -247,7 +252,7 @@ func (c *capture) finish(end schema.Frame) {
 	c.window += len(end.Payload)
 	c.add(end, time.Now())
 	c.closed = true
-	c.room.Broadcast()
+	c.change.Broadcast()
 	c.signal()
 }
 
@@ -266,34 +271,34 @@ func (c *capture) signal() {
 	}
 }
 
-// rush says that the session was ended: what is still to be recorded no longer waits for the client
-// to take what came before. It may be called again.
-func (c *capture) rush() {
+// expedite is called when the session was ended: recording no longer waits for the client to
+// receive earlier output. It may be called repeatedly.
+func (c *capture) expedite() {
 	c.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.hurry = true
-	c.room.Broadcast()
+	c.expedited = true
+	c.change.Broadcast()
 }
 
-// stop gives up on everything that is not recorded yet.
+// stop gives up everything that is not recorded yet.
 func (c *capture) stop(cause error) {
 	c.cancel(cause)
 	c.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.room.Broadcast()
+	c.change.Broadcast()
 }
 
-// take gives the next chunk, or how long to wait for it to be worth publishing: 0 for as long as
-// nothing changes. last says that none follows.
+// take returns the next chunk, or the time to wait until it is worth publishing: 0 means until
+// something changes. last reports that no chunk follows.
 func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.frames) == 0 || !c.refused.IsZero() {
 		return schema.Chunk{}, false, c.closed && len(c.frames) == 0, 0
 	}
-	if c.bytes < c.full(now) && (c.flying > 0 || c.flows(now)) && !c.closed {
+	if c.bytes < c.full(now) && (c.inFlight > 0 || c.flows(now)) && !c.closed {
 		if wait = chunkDelay - now.Sub(c.oldest); wait > 0 {
 			return schema.Chunk{}, false, false, wait
 		}
@@ -313,18 +318,18 @@ func (c *capture) take(now time.Time) (chunk schema.Chunk, ok, last bool, wait t
 	}
 	chunk.Frames = c.frames[:n:n]
 	if c.frames = c.frames[n:]; len(c.frames) == 0 {
-		c.frames = nil // not to hold on to what is in the chunk
+		c.frames = nil // do not retain the frames of the chunk
 	}
-	c.oldest = time.Time{} // what is left has waited long enough
+	c.oldest = time.Time{} // the rest has waited long enough
 	if size >= flowBytes {
 		c.flowed = now
 	}
-	c.flying++
+	c.inFlight++
 	c.next.Ordinal++
 	return chunk, true, false, 0
 }
 
-// publish ends when finish was called and all is published, or when ctx is done.
+// publish ends after finish, when everything is published, or when ctx is done.
 func (c *capture) publish() {
 	defer close(c.confirming)
 	timer := time.NewTimer(0)
@@ -358,7 +363,7 @@ func (c *capture) publish() {
 	}
 }
 
-// encode gives the chunk's message, and has the payloads of its frames be those in it.
+// encode returns the chunk's message, and makes the payloads of its frames alias it.
 func (c *capture) encode(chunk *schema.Chunk) []byte {
 	size := schema.ChunkOverhead(len(chunk.Frames))
 	for i := range chunk.Frames {
@@ -381,7 +386,7 @@ func (c *capture) confirm() {
 	for s := range c.confirming {
 		if err := s.publish.Wait(c.ctx); err != nil {
 			s.repeated = true
-			if err := c.again(s, err); err != nil {
+			if err := c.retryPublish(s, err); err != nil {
 				c.stop(fmt.Errorf("%w: %w", errNotRecorded, err))
 				return
 			}
@@ -392,31 +397,31 @@ func (c *capture) confirm() {
 	}
 }
 
-// pass gives a chunk that is recorded to show. Where the session was ended and the client takes
-// nothing, what follows is recorded and not shown.
+// pass hands a recorded chunk to show. If the session was ended and the client accepts no output,
+// the rest is recorded and not shown.
 func (c *capture) pass(s sent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.flying--; c.flying == 0 {
+	if c.inFlight--; c.inFlight == 0 {
 		c.refused = time.Time{}
 	}
-	if c.deaf = c.deaf || c.hurry && c.behind >= windowBytes; c.deaf {
+	if c.dropOutput = c.dropOutput || c.expedited && c.unshown >= windowBytes; c.dropOutput {
 		c.window -= s.size()
 	} else {
-		c.behind += s.size()
+		c.unshown += s.size()
 		c.showing = append(c.showing, s)
 	}
-	c.room.Broadcast()
+	c.change.Broadcast()
 }
 
 func (c *capture) confirmedAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.confirmed = true
-	c.room.Broadcast()
+	c.change.Broadcast()
 }
 
-// measure counts a chunk that is recorded.
+// measure updates the metrics for a recorded chunk.
 func (c *capture) measure(chunk *schema.Chunk) {
 	shown := 0
 	for i := range chunk.Frames {
@@ -431,12 +436,12 @@ func (c *capture) measure(chunk *schema.Chunk) {
 	c.output.passed(shown)
 }
 
-// again repeats a publish that was refused until it is acknowledged. Where that takes until
-// recordGrace after the first refusal of a chunk in flight, it returns the reason of the last
-// refusal. Later chunks in flight may be stored before it: readers put them in order. No others are
-// published before all in flight are stored: if this one is never stored, each stored later one is
-// a gap.
-func (c *capture) again(s sent, refused error) error {
+// retryPublish repeats a refused publish until it is acknowledged. At recordGrace after the first
+// refusal of a chunk in flight, it gives up and returns the reason of the last refusal. Later
+// chunks in flight may be stored before this one: readers reorder them. No others are published
+// before all in flight are stored, because if this one is never stored, each later stored one
+// causes a gap.
+func (c *capture) retryPublish(s sent, refused error) error {
 	ctx, cancel := context.WithDeadline(c.ctx, c.firstRefused().Add(recordGrace))
 	defer cancel()
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond),
@@ -454,8 +459,8 @@ func (c *capture) again(s sent, refused error) error {
 	return nil
 }
 
-// firstRefused returns when the first of the chunks in flight was refused, which is now if none
-// was.
+// firstRefused returns the time of the first refusal of a chunk in flight; it is now if there was
+// none.
 func (c *capture) firstRefused() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -465,7 +470,7 @@ func (c *capture) firstRefused() time.Time {
 	return c.refused
 }
 
-// show ends after confirm. A client that is gone is written to no more, while recording goes on.
+// show ends after confirm. It stops writing to a client that is gone, while recording continues.
 func (c *capture) show() {
 	defer close(c.done)
 	gone := false
@@ -483,46 +488,46 @@ func (c *capture) show() {
 			}
 		}
 		size := s.size()
-		if !s.repeated { // the publisher may have the first one still
+		if !s.repeated { // the publisher may still hold the first attempt's data
 			c.buffers.put(s.data)
 		}
 		c.mu.Lock()
 		c.window -= size
-		c.behind -= size
-		c.room.Broadcast()
+		c.unshown -= size
+		c.change.Broadcast()
 		c.mu.Unlock()
 	}
 }
 
-// shown waits for the next chunk to show; ok is false where none follows.
+// shown waits for the next chunk to show; ok is false if none follows.
 func (c *capture) shown() (s sent, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.showing) == 0 && !c.confirmed {
-		c.room.Wait()
+		c.change.Wait()
 	}
 	if len(c.showing) == 0 {
 		return sent{}, false
 	}
 	s = c.showing[0]
-	c.showing[0] = sent{} // whose memory is used again
+	c.showing[0] = sent{} // do not retain recycled memory
 	if c.showing = c.showing[1:]; len(c.showing) == 0 {
-		c.showing = nil // a client that was behind once need not cost memory for ever
+		c.showing = nil // do not keep the memory of a backlog forever
 	}
 	return s, true
 }
 
-// settle waits until all that was written so far is recorded.
+// settle waits until everything written so far is recorded.
 func (c *capture) settle() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for (len(c.frames) > 0 || c.flying > 0) && c.ctx.Err() == nil {
-		c.room.Wait()
+	for (len(c.frames) > 0 || c.inFlight > 0) && c.ctx.Err() == nil {
+		c.change.Wait()
 	}
 	return context.Cause(c.ctx)
 }
 
-// total counts the bytes that were recorded or are on their way.
+// total returns the number of bytes that are recorded or in flight.
 func (c *capture) total() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,7 +33,7 @@ func (e *endless) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func TestClientThatTakesNothing(t *testing.T) {
+func TestCaptureWithStalledClient(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		size  int
@@ -90,8 +90,8 @@ func TestClientThatTakesNothing(t *testing.T) {
 
 				// The session is ended: the rest is recorded, though the client still takes nothing.
 				source.limit = source.read + 50_000
-				r.rush()
-				r.rush()
+				r.expedite()
+				r.expedite()
 				if err := <-ended; err != nil {
 					t.Errorf("read: %v", err)
 				}
@@ -148,7 +148,7 @@ func TestSlowClient(t *testing.T) {
 	})
 }
 
-func TestClientThatIsGone(t *testing.T) {
+func TestCaptureAfterDisconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, ackAll)
 		r.out.gone = true

@@ -16,7 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-func TestNothingIsShownBeforeItIsRecorded(t *testing.T) {
+func TestOutputIsShownAfterAcknowledgement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, holdAll).start()
 		expect := func(published int, shown string) {
@@ -180,13 +180,13 @@ func TestLargeChunks(t *testing.T) {
 	})
 }
 
-// TestChunksAreBounded: what has gathered while nothing could be published comes in chunks that fit
+// TestChunkSizeLimit: what has gathered while nothing could be published comes in chunks that fit
 // into messages.
-func TestChunksAreBounded(t *testing.T) {
+func TestChunkSizeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := make(chan struct{})
 		r := newRig(t, func(a *attempt) { <-open; a.ack() }).start()
-		r.rush() // nothing is held back
+		r.expedite() // nothing is held back
 		block := make([]byte, chunkBytes)
 		for range 100 {
 			r.write(schema.FrameStdout, block)
@@ -261,7 +261,7 @@ func TestFrames(t *testing.T) {
 	})
 }
 
-func TestRefusedPublishIsRepeated(t *testing.T) {
+func TestRefusedPublishIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(a *attempt) {
 			if a.chunk.Ordinal == 1 && a.repeat < 5 {
@@ -302,10 +302,10 @@ func TestRefusedPublishIsRepeated(t *testing.T) {
 	})
 }
 
-// TestOneGraceForAllChunksInFlight has the stream refuse several chunks in flight, one after
+// TestRecordGraceCoversAllChunksInFlight has the stream refuse several chunks in flight, one after
 // another, each for less than the grace and all together for longer: the session ends, and nothing
 // is stored after the grace.
-func TestOneGraceForAllChunksInFlight(t *testing.T) {
+func TestRecordGraceCoversAllChunksInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var began time.Time // the first refusal
 		open := make(map[uint64]time.Time)
@@ -357,9 +357,9 @@ func TestOneGraceForAllChunksInFlight(t *testing.T) {
 	})
 }
 
-// TestGraceBeginsAnew has the stream refuse one chunk after another for most of the grace, each
+// TestRecordGraceRestarts has the stream refuse one chunk after another for most of the grace, each
 // when no other is in flight: the session goes on.
-func TestGraceBeginsAnew(t *testing.T) {
+func TestRecordGraceRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := make(map[uint64]time.Time)
 		r := newRig(t, func(a *attempt) {
@@ -385,7 +385,7 @@ func TestGraceBeginsAnew(t *testing.T) {
 	})
 }
 
-func TestStreamThatRefuses(t *testing.T) {
+func TestCaptureWithRefusingStream(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		answer func(*attempt)
@@ -435,7 +435,7 @@ func TestStreamThatRefuses(t *testing.T) {
 	}
 }
 
-func TestNothingAfterTheEnd(t *testing.T) {
+func TestCaptureIgnoresOutputAfterEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, ackAll).start()
 		r.write(schema.FrameStdout, []byte("a"))
@@ -474,10 +474,10 @@ func TestReadFails(t *testing.T) {
 	})
 }
 
-// TestAnySchedule: whatever the writers, the stream and the client do, and when, everything is
+// TestCaptureSchedules: whatever the writers, the stream and the client do, and when, everything is
 // recorded once, in order and consecutively, and shown exactly, and nothing before it is recorded
 // (which the screens check).
-func TestAnySchedule(t *testing.T) {
+func TestCaptureSchedules(t *testing.T) {
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { anySchedule(t, seed) })
@@ -571,8 +571,8 @@ func anySchedule(t *testing.T, seed uint64) {
 		t.Error(err)
 	}
 	r.mu.Lock()
-	if r.window != 0 || r.flying != 0 || r.bytes != 0 {
-		t.Errorf("at the end the window is %d, %d chunks are under way, %d bytes wait", r.window, r.flying, r.bytes)
+	if r.window != 0 || r.inFlight != 0 || r.bytes != 0 {
+		t.Errorf("at the end the window is %d, %d chunks are under way, %d bytes wait", r.window, r.inFlight, r.bytes)
 	}
 	r.mu.Unlock()
 	r.stop(errOver)
@@ -599,9 +599,9 @@ func anySchedule(t *testing.T, seed uint64) {
 	}
 }
 
-// TestNothingIsPublishedBehindARefusedChunk: what is behind a chunk that is repeated waits, and
+// TestNoPublishAfterRefusal: what is behind a chunk that is repeated waits, and
 // follows it.
-func TestNothingIsPublishedBehindARefusedChunk(t *testing.T) {
+func TestNoPublishAfterRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var room atomic.Bool
 		r := newRig(t, func(a *attempt) {

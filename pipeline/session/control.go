@@ -7,12 +7,12 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// resizeInterval is the least time between two changes of a terminal's size. A window that is
-// dragged sends hundreds of changes, each of which would be a record.
+// resizeInterval is the minimum time between two changes of a terminal's size. Dragging a window
+// sends hundreds of changes, each of which would be a record.
 const resizeInterval = 100 * time.Millisecond
 
-// control applies window changes, passes signals on, and closes the output that the client does not
-// take any more.
+// control applies window changes, forwards signals, and closes the output when the client no longer
+// reads it.
 func (s *running) control(ctx context.Context, p Process) {
 	outputClosed := s.client.OutputClosed
 	var window resizer
@@ -26,12 +26,12 @@ func (s *running) control(ctx context.Context, p Process) {
 			outputClosed = nil // it stays closed
 			s.closeOutput(ctx, p)
 		case size := <-s.client.Resize:
-			changed = window.want(size)
+			changed = window.request(size)
 		case <-window.due:
-			changed = window.again()
+			changed = window.deferred()
 		case name := <-s.client.Signals:
 			if err := p.Signal(name); err != nil {
-				s.log.Warn("a signal could not be sent", "error", err)
+				s.log.Warn("signal not sent", "error", err)
 			}
 		case <-ctx.Done():
 			return
@@ -42,13 +42,13 @@ func (s *running) control(ctx context.Context, p Process) {
 	}
 }
 
-// closeOutput closes the command's output, which nobody sees any more. As with sshd, a command
-// without a terminal runs on until it writes; one with a terminal has nothing left to run for.
+// closeOutput closes the command's output, which is no longer read. As with sshd, a command without
+// a terminal keeps running until it writes; one with a terminal has nothing left to run for.
 func (s *running) closeOutput(ctx context.Context, p Process) {
-	s.log.Info("the client takes no more output")
+	s.log.Info("client closed the output")
 	s.outputClosed.Store(true)
 	if err := p.CloseOutput(); err != nil {
-		s.log.Warn("a session's output could not be closed, and the session is ended", "error", err)
+		s.log.Warn("session ended: its output could not be closed", "error", err)
 		p.Kill()
 		return
 	}
@@ -58,12 +58,12 @@ func (s *running) closeOutput(ctx context.Context, p Process) {
 	}
 }
 
-// resize gives the terminal the size that is wanted, and records it where it has other cells than
-// before: a size in pixels changes no text.
+// resize sets the terminal's size to the requested one. It is recorded only if the size in cells
+// changed: a size in pixels does not affect the text.
 func (s *running) resize(p Process, window *resizer) {
-	before, size := window.now, window.wanted
+	before, size := window.now, window.requested
 	if err := p.Resize(size); err != nil {
-		s.log.Warn("a terminal could not be resized", "error", err)
+		s.log.Warn("terminal not resized", "error", err)
 		return
 	}
 	window.applied()
@@ -73,29 +73,28 @@ func (s *running) resize(p Process, window *resizer) {
 	s.record(schema.FrameResize, &schema.Detail{Width: size.Width, Height: size.Height})
 }
 
-// A resizer decides when a terminal changes its size: at once, but once in a resizeInterval, and
-// then to the last size that was wanted.
+// resizer decides when a terminal changes its size: immediately, but at most once per
+// resizeInterval, and then to the size that was requested last.
 type resizer struct {
-	now, wanted Size
-	waits       bool             // wanted is for when due is
-	due         <-chan time.Time // when the next change may be; nil for at once
+	now, requested Size
+	isDeferred     bool             // requested is applied when due fires
+	due            <-chan time.Time // the earliest time of the next change; nil for immediately
 }
 
-// want takes a size that the client has now, and reports whether the terminal is to have it at
-// once.
-func (r *resizer) want(size Size) bool {
-	r.wanted, r.waits = size, r.due != nil
-	return !r.waits && size != r.now
+// request notes the client's new size and reports whether to apply it immediately.
+func (r *resizer) request(size Size) bool {
+	r.requested, r.isDeferred = size, r.due != nil
+	return !r.isDeferred && size != r.now
 }
 
-// again reports whether a size has waited until due that the terminal is to have.
-func (r *resizer) again() bool {
-	waited := r.waits
-	r.waits, r.due = false, nil
-	return waited && r.wanted != r.now
+// deferred is called when due fires, and reports whether a requested size is to be applied.
+func (r *resizer) deferred() bool {
+	waited := r.isDeferred
+	r.isDeferred, r.due = false, nil
+	return waited && r.requested != r.now
 }
 
-// applied notes that the terminal has the size that was wanted.
+// applied notes that the terminal has the requested size.
 func (r *resizer) applied() {
-	r.now, r.due = r.wanted, time.After(resizeInterval)
+	r.now, r.due = r.requested, time.After(resizeInterval)
 }

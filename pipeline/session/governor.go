@@ -14,100 +14,102 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// The output of sessions is held back where it exceeds a limit, and where the room to record it is
-// nearly used up: then nothing is read from the program, which waits as it does for a slow
-// terminal. Nothing is dropped. Small output is never held back for the sake of others, so that who
-// shows a lot makes nobody's prompt slow: smallRate bytes a second of each session pass.
+// The output of sessions is held back if it exceeds a limit, or when the space to record it is
+// nearly used up: the gateway then stops reading from the program, which waits as for a slow
+// terminal. Nothing is dropped. Small output is never held back for other sessions, so that a
+// session with much output slows down nobody's prompt: smallRate bytes a second of each session
+// always pass.
 //
-// While less than the reserve is left, nothing else passes. While less than a half of it is left,
-// the sessions that are held back are ended, one a second, first the one that showed the most of
-// late. What ends new sessions and, last of all, small output is with the store.
+// While the free space is below the reserve, nothing else passes. While it is below half of the
+// reserve, the sessions that are held back are ended, one per second, starting with the one with
+// the most recent output. The store itself refuses new sessions and, last of all, small output.
 
 const (
 	smallRate  = 16 << 10
 	smallBurst = 64 << 10
-	// smallCost is about the size of a message without the output in it.
+	// smallCost is the approximate size of a message without its output.
 	smallCost = 256
-	// leastDelay is not waited for: what a limiter has lent is waited for together.
-	leastDelay = 5 * time.Millisecond
-	// roomSlowest and roomFastest bound how often the room is looked at. In between it is by the
-	// time in which roomRate bytes a second would use up what is left before the reserve.
-	roomSlowest, roomFastest = time.Second, 50 * time.Millisecond
-	roomRate                 = 512 << 20
-	// endEvery is the time between two sessions that are ended for lack of room.
+	// minDelay is the shortest delay that is waited for; shorter ones accumulate in the limiter.
+	minDelay = 5 * time.Millisecond
+	// maxRoomInterval and minRoomInterval limit the interval between two checks of the free space.
+	// In between, it is the time in which output of roomRate bytes a second would use up the space
+	// above the reserve.
+	maxRoomInterval, minRoomInterval = time.Second, 50 * time.Millisecond
+	roomRate                         = 512 << 20
+	// endEvery is the minimum time between ending two sessions for lack of space.
 	endEvery = time.Second
-	// heldLeast is for how long a session is held back before it is ended: meanwhile streams may
-	// give up delivered data, and its client takes the output that is recorded.
-	heldLeast = 3 * time.Second
-	// lately is about how far back it is counted how much a session showed of late.
+	// minHeld is the time for which a session is held back before it is ended. In this time,
+	// streams may remove delivered data, and its client receives the output that is recorded.
+	minHeld = 3 * time.Second
+	// lately is the time constant of the decaying count of a session's recent output.
 	lately = time.Minute
-	// sweepEvery is the time between two looks for accounts that can be removed.
+	// sweepEvery is the interval at which unused accounts are removed.
 	sweepEvery = time.Minute
 )
 
-// Room describes the room that is left to record output, and the part of it that is reserved for
-// sessions with little output. A Reserve of 0 stands for room without a bound.
+// Room describes the free space for recording output, and the part of it that is reserved for
+// sessions with little output. A Reserve of 0 means unlimited space.
 type Room struct{ Free, Reserve uint64 }
 
-// errNoRoom is the cause with which a session ends that showed the most when there was almost no
-// room left.
+// errNoRoom is the cause of ending the session with the most output when there is almost no space
+// left.
 var errNoRoom = fmt.Errorf("the session showed the most while there was almost no room left: %w", ErrFull)
 
-// An outputLimit is the cause with which a session ends that showed more than it may.
+// outputLimit is the cause of ending a session that exceeded its output limit.
 type outputLimit struct{ sentence string }
 
 func (e *outputLimit) Error() string { return e.sentence }
 
-// A governor bounds the output of the sessions of a manager.
+// governor limits the output of a manager's sessions.
 type governor struct {
-	room     func(context.Context) (Room, error) // nil: without a bound
+	room     func(context.Context) (Room, error) // nil: unlimited
 	metrics  *Metrics
-	admitted atomic.Int64 // bytes of output that were let in
-	recorded atomic.Int64 // those of them that were recorded, or given up
+	admitted atomic.Int64 // bytes of output that were admitted
+	recorded atomic.Int64 // admitted bytes that were recorded or given up
 
 	mu       sync.Mutex
-	left     Room                // guarded by mu: as of the last look
-	base     int64               // guarded by mu: what had been recorded before that look
+	left     Room                // guarded by mu: at the last check
+	base     int64               // guarded by mu: value of recorded before the last check
 	accounts map[string]*account // guarded by mu
-	swept    time.Time           // guarded by mu: when accounts were forgotten last
-	held     map[*output]bool    // guarded by mu: those that wait for room
-	ended    time.Time           // guarded by mu: when a session was ended last for lack of room
+	swept    time.Time           // guarded by mu: time of the last sweep
+	held     map[*output]bool    // guarded by mu: outputs that wait for space
+	ended    time.Time           // guarded by mu: when a session was last ended for lack of space
 }
 
 func newGovernor(room func(context.Context) (Room, error), metrics *Metrics) *governor {
 	return &governor{room: room, metrics: metrics, accounts: make(map[string]*account), held: make(map[*output]bool)}
 }
 
-// An account bounds the output of the sessions of one user or one stack together. Its fields are
+// account limits the combined output of the sessions of one user or one stack. Its fields are
 // guarded by the governor's mu.
 type account struct {
-	what     string // the sessions, for people
+	what     string // description of the sessions for users
 	limit    Limit
-	limiter  *rate.Limiter // nil without a bound of the rate; safe for concurrent use
+	limiter  *rate.Limiter // nil for an unlimited rate; safe for concurrent use
 	day      day
-	sessions int // that run
+	sessions int // number of running sessions
 }
 
-// An output is a session's.
+// output limits the output of one session.
 type output struct {
 	governor    *governor
 	limit       Limit
-	limiter     *rate.Limiter // nil without
+	limiter     *rate.Limiter // nil for no limit
 	small       *rate.Limiter
 	user, stack *account
 	end         func(cause error) // ends the session
 	ended       atomic.Bool       // end was called
-	since       time.Time         // since when it is held back; zero while it is not. Guarded by the governor's mu
+	since       time.Time         // since when it is held back; zero if it is not. Guarded by the governor's mu
 
 	mu      sync.Mutex
 	total   int64     // guarded by mu
-	pending int64     // guarded by mu: admitted and not recorded
-	recent  float64   // guarded by mu: bytes, with less weight the older they are
-	at      time.Time // guarded by mu: when recent was counted
+	pending int64     // guarded by mu: admitted and not yet recorded
+	recent  float64   // guarded by mu: bytes, weighted by age
+	at      time.Time // guarded by mu: when recent was last updated
 }
 
-// open begins a session's output. It fails with a *Refusal where the output of its
-// user or its stack has reached the limit of the day.
+// open starts a session's output. It returns a *Refusal if the output of its user or its stack has
+// reached the daily limit.
 func (g *governor) open(app App, user schema.User) (*output, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -132,7 +134,7 @@ func (g *governor) open(app App, user schema.User) (*output, error) {
 	return o, nil
 }
 
-// account returns the account of the key, with the limit as it is configured now. mu is held.
+// account returns the account for the key and updates its limit. The caller holds mu.
 func (g *governor) account(key, what string, limit Limit) *account {
 	a := g.accounts[key]
 	if a == nil {
@@ -151,8 +153,8 @@ func (g *governor) account(key, what string, limit Limit) *account {
 	return a
 }
 
-// sweep removes the accounts of which no session runs, whose output is older than a day, and whose
-// bursts are available in full again. mu is held.
+// sweep removes the accounts without running sessions, without output within a day, and with a full
+// burst available. The caller holds mu.
 func (g *governor) sweep(now time.Time) {
 	if now.Sub(g.swept) < sweepEvery {
 		return
@@ -179,10 +181,9 @@ func (o *output) close() {
 	o.stack.sessions--
 }
 
-// wait waits until n bytes of output may be recorded. It ends the session where that shows more
-// than it may, and returns false where these bytes must not be shown any more: after that, and
-// where room is scarce and over is closed, which it is when the session was ended. A nil output is
-// without bounds.
+// wait waits until n bytes of output may be recorded. It ends a session that exceeds its limit. It
+// returns false if the bytes must not be shown: after the session was ended, and when space is
+// scarce and over, which signals the session's end, is closed. A nil output is unlimited.
 func (o *output) wait(over <-chan struct{}, n int) bool {
 	if o == nil {
 		return true
@@ -198,7 +199,7 @@ func (o *output) wait(over <-chan struct{}, n int) bool {
 		g.pause(over, delay)
 	} else {
 		g.pause(over, max(delay, reserve(user, now, n), reserve(stack, now, n)))
-		if g.holds(o) && !o.waitForRoom(over, n) {
+		if g.mustHold(o) && !o.waitForRoom(over, n) {
 			return false
 		}
 	}
@@ -209,14 +210,14 @@ func (o *output) wait(over <-chan struct{}, n int) bool {
 	return true
 }
 
-// stop ends the session for the cause.
+// stop ends the session with the cause.
 func (o *output) stop(cause error) {
 	o.ended.Store(true)
 	o.end(cause)
 }
 
-// count counts n bytes, and ends the session where they are too many. It returns the limiters of
-// the user and the stack.
+// count counts n bytes, and ends the session if it exceeds a limit. It returns the limiters of the
+// user and the stack.
 func (o *output) count(now time.Time, n int) (user, stack *rate.Limiter) {
 	o.mu.Lock()
 	o.total += int64(n)
@@ -241,21 +242,21 @@ func (o *output) count(now time.Time, n int) (user, stack *rate.Limiter) {
 	return o.user.limiter, o.stack.limiter
 }
 
-// passed records that n bytes that were let in are on the stream.
+// passed notes that n admitted bytes are recorded.
 func (o *output) passed(n int) {
 	if o == nil {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n = int(min(int64(n), o.pending)) // what the gateway says itself was not counted
+	n = int(min(int64(n), o.pending)) // the gateway's own messages were not admitted through wait
 	o.pending -= int64(n)
 	o.governor.recorded.Add(int64(n))
 }
 
-// pause waits for a limiter, or until over is closed.
+// pause waits for a limiter's delay, or until over is closed.
 func (g *governor) pause(over <-chan struct{}, delay time.Duration) {
-	if delay < leastDelay {
+	if delay < minDelay {
 		return
 	}
 	began := time.Now()
@@ -268,8 +269,8 @@ func (g *governor) pause(over <-chan struct{}, delay time.Duration) {
 	g.metrics.heldFor(HeldRate, time.Since(began))
 }
 
-// waitForRoom waits until there is room for n bytes of output. It returns false where the session
-// is ended first.
+// waitForRoom waits until there is space for n bytes of output. It returns false if the session is
+// ended first.
 func (o *output) waitForRoom(over <-chan struct{}, n int) bool {
 	g := o.governor
 	began := time.Now()
@@ -278,7 +279,7 @@ func (o *output) waitForRoom(over <-chan struct{}, n int) bool {
 		g.hold(o, false)
 		g.metrics.heldFor(HeldRoom, time.Since(began))
 	}()
-	tick := time.NewTicker(roomFastest)
+	tick := time.NewTicker(minRoomInterval)
 	defer tick.Stop()
 	for g.scarce(1) && !o.small.AllowN(time.Now(), n+smallCost) {
 		if g.scarce(2) && g.ends(o) {
@@ -304,8 +305,8 @@ func (g *governor) hold(o *output, held bool) {
 	}
 }
 
-// holds reports whether output of a session is to be held back for lack of room.
-func (g *governor) holds(o *output) bool {
+// mustHold reports whether the output of a session has to be held back for lack of space.
+func (g *governor) mustHold(o *output) bool {
 	scarce := g.scarce(1)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -318,31 +319,31 @@ func (g *governor) holds(o *output) bool {
 	return scarce
 }
 
-// scarce reports whether less than that part of the reserve is left, including the output that was
-// let in since the last look.
+// scarce reports whether the free space is below reserve/part, taking into account the output
+// admitted since the last check.
 func (g *governor) scarce(part uint64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.left.Reserve > 0 && g.free() < g.left.Reserve/part
 }
 
-// free returns how many bytes are left. mu is held.
+// free returns the number of free bytes. The caller holds mu.
 func (g *governor) free() uint64 {
 	since := uint64(max(g.admitted.Load()-g.base, 0))
 	return g.left.Free - min(since, g.left.Free)
 }
 
-// ends reports whether the session is the next one that is ended for lack of room.
+// ends reports whether the session is the next one to end for lack of space.
 func (g *governor) ends(o *output) bool {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if now.Sub(g.ended) < endEvery || now.Sub(o.since) < heldLeast {
+	if now.Sub(g.ended) < endEvery || now.Sub(o.since) < minHeld {
 		return false
 	}
 	most := o.lately(now)
 	for other := range g.held {
-		if now.Sub(other.since) >= heldLeast && other.lately(now) > most {
+		if now.Sub(other.since) >= minHeld && other.lately(now) > most {
 			return false
 		}
 	}
@@ -350,21 +351,21 @@ func (g *governor) ends(o *output) bool {
 	return true
 }
 
-// lately returns about how many bytes the session showed of late.
+// lately returns the session's weighted recent output in bytes.
 func (o *output) lately(now time.Time) float64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.recent * math.Exp(-float64(now.Sub(o.at))/float64(lately))
 }
 
-// Govern looks how much room is left to record output, until ctx is done.
+// Govern monitors the free space for recording output until ctx is done.
 func (m *Manager) Govern(ctx context.Context) {
 	g := m.governor
 	if g.room == nil {
 		return
 	}
 	for {
-		timer := time.NewTimer(g.look(ctx))
+		timer := time.NewTimer(g.checkRoom(ctx))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -374,26 +375,26 @@ func (m *Manager) Govern(ctx context.Context) {
 	}
 }
 
-// look looks once, and returns after how long to look again. Where the store cannot be asked, the
-// last answer stays: then nothing can be recorded either.
-func (g *governor) look(ctx context.Context) time.Duration {
+// checkRoom checks the free space once, and returns the time until the next check. If the store
+// does not answer, the last result stays: then nothing can be recorded either.
+func (g *governor) checkRoom(ctx context.Context) time.Duration {
 	base := g.recorded.Load()
 	room, err := g.room(ctx)
 	if err != nil {
-		return roomSlowest
+		return maxRoomInterval
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.left, g.base = room, base
 	if room.Reserve == 0 {
-		return roomSlowest
+		return maxRoomInterval
 	}
 	free := g.free()
 	until := float64(free-min(room.Reserve, free)) / roomRate
-	return min(max(time.Duration(until*float64(time.Second)), roomFastest), roomSlowest)
+	return min(max(time.Duration(until*float64(time.Second)), minRoomInterval), maxRoomInterval)
 }
 
-// bytesText writes a number of bytes for people.
+// bytesText formats a number of bytes for users.
 func bytesText(n int64) string {
 	for _, u := range []struct {
 		shift uint

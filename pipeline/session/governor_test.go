@@ -55,7 +55,7 @@ func TestRates(t *testing.T) {
 		}}
 		near := func(what string, took, want time.Duration) {
 			t.Helper()
-			if took < want-want/10 || took > want+want/10+leastDelay {
+			if took < want-want/10 || took > want+want/10+minDelay {
 				t.Errorf("%s took %s, expected about %s", what, took, want)
 			}
 		}
@@ -99,7 +99,7 @@ func TestReserve(t *testing.T) {
 			mu.Lock()
 			room.Free = free
 			mu.Unlock()
-			time.Sleep(2 * roomSlowest) // until it is known
+			time.Sleep(2 * maxRoomInterval) // until it is known
 		}
 		stage := newStage(t)
 		m := NewManager(Options{Metrics: stage.metrics, Room: func(context.Context) (Room, error) {
@@ -176,11 +176,11 @@ func TestReserve(t *testing.T) {
 	})
 }
 
-// TestReserveBetweenLooks: what is let in before the room is looked at again counts.
-func TestReserveBetweenLooks(t *testing.T) {
+// TestReserveBetweenChecks: what is let in before the room is looked at again counts.
+func TestReserveBetweenChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGovernor(func(context.Context) (Room, error) { return Room{Free: 9 << 20, Reserve: 8 << 20}, nil }, NewMetrics(prometheus.NewRegistry()))
-		g.look(t.Context())
+		g.checkRoom(t.Context())
 		o, _ := governed(t, g, App{}, "ada")
 		if took := o.show(1 << 20); took != 0 {
 			t.Errorf("output before the reserve waited for %s", took)
@@ -243,8 +243,8 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
-// TestAccountsAreForgotten: of users whose sessions are over for long, nothing stays.
-func TestAccountsAreForgotten(t *testing.T) {
+// TestAccountsAreSwept: of users whose sessions are over for long, nothing stays.
+func TestAccountsAreSwept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGovernor(nil, NewMetrics(prometheus.NewRegistry()))
 		app := App{Stack: "default", Limits: Limits{}.WithDefaults(20 << 30)}
@@ -273,14 +273,14 @@ func TestDefaultLimits(t *testing.T) {
 	if l != want {
 		t.Errorf("for 18 GiB: %+v, expected %+v", l, want)
 	}
-	if l := (Limits{}).WithDefaults(64 << 20); l.Session != (Limit{leastRate, leastBurst, 0}) {
+	if l := (Limits{}).WithDefaults(64 << 20); l.Session != (Limit{minRate, minBurst, 0}) {
 		t.Errorf("for the smallest store: %+v", l)
 	}
 }
 
-// TestFloodEnds: a session that is ended for lack of room records its end and the sentence, and
+// TestSessionEndsForLackOfSpace: a session that is ended for lack of room records its end and the sentence, and
 // nothing that the program shows afterwards.
-func TestFloodEnds(t *testing.T) {
+func TestSessionEndsForLackOfSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.program = func(p *program) Exit {

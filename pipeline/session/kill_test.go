@@ -39,7 +39,7 @@ func TestKill(t *testing.T) {
 				m := s.manager()
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				go m.Obey(ctx) // ends with the test
+				go m.FollowKills(ctx) // ends with the test
 				done := make(chan Exit, 1)
 				go func() { // ends with the session
 					exit, err := m.Run(t.Context(), s.req, IO{Stdin: s.stdin, Stdout: s.out, Stderr: s.err})

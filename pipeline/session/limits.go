@@ -7,45 +7,45 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Limit bounds the output of a session, or of several together. A zero field is no bound.
+// Limit limits the output of a session, or of several sessions together. A zero field means no
+// limit.
 type Limit struct {
-	// Rate is in bytes a second, after the first Burst bytes. A program with more output is slowed
-	// down.
+	// Rate is in bytes per second and applies after the first Burst bytes. A program with more
+	// output is slowed down.
 	Rate, Burst int64
-	// Bytes bounds the output of a session from its start to its end, or of several sessions within
-	// a day.
+	// Bytes limits the output of a session over its lifetime, or of several sessions within a day.
 	Bytes int64
 }
 
-// Limits bound the output of the sessions on a stack, on each gateway.
+// Limits holds the output limits of the sessions on a stack, on each gateway.
 type Limits struct {
 	Session Limit // of each session
 	User    Limit // of all sessions of a user on the stack together
 	Stack   Limit // of all sessions on the stack together
 }
 
-// The default limits follow from the capacity of the store, which is the bound of a stream or the
-// size of the disk. One session takes half an hour at least to fill it, but for the burst, in which
-// a program shows some files of usual size as fast as they can be recorded.
+// The default limits depend on the capacity of the store, which is the limit of a stream or the
+// size of the disk. One session needs at least half an hour to fill it, apart from the burst, in
+// which a program can show some files of usual size at full speed.
 const (
 	fillTime     = 30 * time.Minute
 	burstPart    = 32
-	leastRate    = 1 << 20
-	leastBurst   = 8 << 20
-	userFactor   = 2 // of what a session has
+	minRate      = 1 << 20
+	minBurst     = 8 << 20
+	userFactor   = 2 // multiple of a session's limit
 	stackFactor  = 4
-	largestFrame = frameBuffer // a burst is never less
+	largestFrame = frameBuffer // minimum burst
 )
 
-// WithDefaults returns the limits with default rates and bursts for a store of the capacity, in
-// bytes, where none are set. For a capacity of 0, which is not known, there are none. There is no
-// default for Bytes.
+// WithDefaults returns the limits with default rates and bursts for a store of the given capacity
+// in bytes, where none are set. A capacity of 0 means unknown and sets no defaults. Bytes has no
+// default.
 func (l Limits) WithDefaults(capacity int64) Limits {
 	if capacity <= 0 {
 		return l
 	}
-	base := max(capacity/int64(fillTime/time.Second), leastRate)
-	burst := max(capacity/burstPart, leastBurst)
+	base := max(capacity/int64(fillTime/time.Second), minRate)
+	burst := max(capacity/burstPart, minBurst)
 	l.Session = l.Session.or(base, burst)
 	l.User = l.User.or(userFactor*base, userFactor*burst)
 	l.Stack = l.Stack.or(stackFactor*base, stackFactor*burst)
@@ -57,7 +57,7 @@ func (l Limit) or(rate, burst int64) Limit {
 	return l
 }
 
-// limiter returns a limiter for the rate, nil without a bound.
+// limiter returns a limiter for the rate; nil if it is unlimited.
 func (l Limit) limiter() *rate.Limiter {
 	if l.Rate == 0 {
 		return nil
@@ -65,7 +65,7 @@ func (l Limit) limiter() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(l.Rate), int(max(l.Burst, largestFrame)))
 }
 
-// reserve takes n bytes of a limiter, and returns how long to wait for them.
+// reserve reserves n bytes of a limiter, and returns the time to wait for them.
 func reserve(l *rate.Limiter, now time.Time, n int) time.Duration {
 	if l == nil {
 		return 0
@@ -73,14 +73,14 @@ func reserve(l *rate.Limiter, now time.Time, n int) time.Duration {
 	return l.ReserveN(now, min(n, l.Burst())).DelayFrom(now)
 }
 
-// A day counts bytes by the hour, for 24 hours.
+// day counts bytes by the hour over the last 24 hours.
 type day struct {
-	hour  int64 // the last one, in hours since 1970
+	hour  int64 // the current hour, in hours since 1970
 	hours [24]int64
 	sum   int64
 }
 
-// at forgets what is older than a day.
+// at removes counts that are older than a day.
 func (d *day) at(now time.Time) {
 	hour := now.Unix() / 3600
 	for ; d.hour < hour && d.sum > 0; d.hour++ {
@@ -97,7 +97,7 @@ func (d *day) add(now time.Time, n int64) {
 	d.sum += n
 }
 
-// below returns when the sum is less than the limit again.
+// below returns the time at which the sum falls below the limit.
 func (d *day) below(now time.Time, limit int64) time.Time {
 	d.at(now)
 	sum := d.sum

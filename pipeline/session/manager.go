@@ -20,40 +20,38 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// ErrExpired is the cause with which a session ends whose time is over.
+// ErrExpired is the cause of ending a session that reached its maximum duration.
 var ErrExpired = errors.New("the session's time is over")
 
 const (
-	// maxCommand is how much of a command line an operation tells; it is on every segment.
+	// maxCommand is the maximum length of the command line in an operation, which every segment
+	// repeats.
 	maxCommand = 4 << 10
-	// showGrace is how long a client that is slow to take its output may hold up the end of a session
-	// that was ended for it.
+	// showGrace is the time for which a client that reads slowly may delay the end of a session.
 	showGrace = 2 * time.Second
-	// hangUpGrace is the time that a command has to end after its terminal was hung up.
+	// hangUpGrace is the time that a command has to exit after its terminal was hung up.
 	hangUpGrace = 5 * time.Second
 )
 
-// A Store keeps what is known of operations and sessions.
+// Store keeps operations and the state of sessions.
 type Store interface {
-	// CreateOperation records an operation durably, and gives it its ID.
+	// CreateOperation records an operation durably and assigns its ID.
 	CreateOperation(ctx context.Context, op *schema.Operation) error
 	SaveSession(ctx context.Context, s *schema.Session) error
 	Sessions(ctx context.Context) ([]schema.Session, error)
-	// WatchKills calls wanted with each wish that a session ends, those that there are and those to
-	// come, until ctx is done.
-	WatchKills(ctx context.Context, wanted func(schema.Kill)) error
-	// ForgetKill takes away such a wish.
+	// WatchKills calls requested for each kill request, existing and new, until ctx is done.
+	WatchKills(ctx context.Context, requested func(schema.Kill)) error
+	// ForgetKill deletes a kill request.
 	ForgetKill(ctx context.Context, operation string) error
-	// LastChunks calls each with what there is of an operation on the TTY stream, in the order of the
-	// stream, from a minute before its last chunk on. The data are each's.
+	// LastChunks calls each with the messages of an operation on the TTY stream, in stream order,
+	// starting one minute before the last message. The data belongs to each.
 	LastChunks(ctx context.Context, subject string, each func(sequence uint64, data []byte) error) error
 }
 
-// ErrFull is what an error of a Store or a Publisher wraps where there is no room to record
-// something.
+// ErrFull is wrapped by errors of a Store or a Publisher that has no space left for recording.
 var ErrFull = errors.New("there is no room")
 
-// An App is what sessions are opened on.
+// App is an app on which sessions are opened, with the settings of its sessions.
 type App struct {
 	Name, ID, Stack, Service string
 	// Runtime is the name of the runtime in Options.Runtimes.
@@ -65,70 +63,72 @@ type App struct {
 	Container Container
 	Memory    int64
 	Pids      int64
-	// APIURL is what the hrefs in its sessions' environment begin with, without a slash at its end; ""
+	// APIURL is the prefix of the hrefs in the sessions' environment, without a trailing slash; ""
 	// for no hrefs.
 	APIURL string
 	// Isolation is for runtimes that share the host's files or network.
 	Isolation Isolation
-	// Duration is how long its sessions may last; SessionDurationLimit at most.
+	// Duration is the maximum duration of its sessions, at most SessionDurationLimit.
 	Duration time.Duration
 	PHI      bool
-	// Sessions is how many sessions its stack may have at a time, on all its apps, as its plan has it.
+	// Sessions is the maximum number of concurrent sessions of its stack, over all apps, according
+	// to Plan.
 	Sessions int
 	Plan     string
-	// Limits bound the output of its stack's sessions.
+	// Limits are the output limits of its stack's sessions.
 	Limits Limits
-	// SFTPServer is the file of the program for sessions that transfer files.
+	// SFTPServer is the path of the program for file transfers.
 	SFTPServer string
-	// RecordStdin says that the input of sessions without a terminal is recorded.
+	// RecordStdin enables recording the input of sessions without a terminal.
 	RecordStdin bool
-	// Drains are the names of the drains that its sessions go to.
+	// Drains are the names of the drains that receive its sessions.
 	Drains []string
 	// Banner is one of the Banner constants; "" is BannerInteractive.
 	Banner string
 }
 
-// When a session begins with the lines of the banner.
+// Conditions under which a session begins with the lines of the banner.
 const (
 	BannerAlways      = "always"      // without a terminal on standard error
 	BannerInteractive = "interactive" // on a terminal
 	BannerNone        = "none"
 )
 
-// Options of a Manager. All but Room, Metrics and Log are needed.
+// Options configure a Manager. Room, Metrics and Log are optional.
 type Options struct {
-	// Gateway names this gateway, and lasts over its restarts. Host is its host name.
+	// Gateway is the name of this gateway, which stays the same over restarts. Host is its host
+	// name.
 	Gateway, Host string
 	App           func(name string) (App, bool)
 	Runtimes      map[string]Runtime
 	Store         Store
 	Publisher     Publisher
 	Slots         Slots
-	// Room returns how much room is left to record output; nil for room without a bound.
+	// Room returns the free space for recording output; nil means unlimited.
 	Room func(context.Context) (Room, error)
-	// Subject is where an operation's chunks go.
+	// Subject returns the subject of an operation's chunks.
 	Subject func(*schema.Operation) string
-	// Document makes the user document, which is expired.
+	// Document returns a user document, which is already expired.
 	Document func(schema.User) (string, error)
 	Metrics  *Metrics
 	Log      *slog.Logger
 }
 
-// A Manager runs sessions, from the operation's record to the end event.
+// Manager runs sessions, from the record of the operation to the end event.
 type Manager struct {
 	o        Options
-	left     chan struct{} // of cap 1: unfinished has become longer
+	left     chan struct{} // of cap 1: unfinished has grown
 	buffers  buffers
 	governor *governor
 
-	finishing sync.Mutex // held by finish: two would record the same ends
+	finishing sync.Mutex // held by finish: concurrent calls would record the same ends
 
 	mu         sync.Mutex
-	unfinished map[string]unfinished              // guarded by mu: by operation; maxUnfinished at most
-	running    map[string]context.CancelCauseFunc // guarded by mu: the ends of the sessions that run, by operation
+	unfinished map[string]unfinished              // guarded by mu: by operation; at most maxUnfinished
+	running    map[string]context.CancelCauseFunc // guarded by mu: cancels a running session, by operation
 }
 
-// NewManager makes a manager.
+// NewManager returns a manager.
 func NewManager(o Options) *Manager {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -139,11 +139,11 @@ func NewManager(o Options) *Manager {
 	return &Manager{o: o, governor: newGovernor(o.Room, o.Metrics), left: make(chan struct{}, 1), unfinished: make(map[string]unfinished), running: make(map[string]context.CancelCauseFunc)}
 }
 
-// Run runs one session and returns when it is over and its end is recorded, or left to Tend. When
-// ctx is cancelled the session is killed, with everything it started; the context's cause
+// Run runs one session and returns when it has ended and its end is recorded or left to Tend. When
+// ctx is cancelled, the session is killed with everything it started; the context's cause
 // (ErrDisconnected, ErrShutdown) becomes the reason in the end record.
 //
-// A [*Refusal] says why there is no session.
+// It returns a [*Refusal] if the session was not started.
 func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error) {
 	s, err := m.begin(ctx, req, client)
 	if err != nil {
@@ -151,19 +151,19 @@ func (m *Manager) Run(ctx context.Context, req Request, client IO) (Exit, error)
 	}
 	defer s.release()
 	exit, err := s.run(s.ctx, s.runtime)
-	return m.over(s, exit, err)
+	return m.recordEnd(s, exit, err)
 }
 
-// over records the end of a session that has run.
-func (m *Manager) over(s *running, exit Exit, err error) (Exit, error) {
+// recordEnd records the end of a session that has run.
+func (m *Manager) recordEnd(s *running, exit Exit, err error) (Exit, error) {
 	m.o.Metrics.running.Dec()
 	m.o.Metrics.ended.WithLabelValues(cmp.Or(exit.Reason, ReasonNotRecorded)).Inc()
 	s.free()
 	s.log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
 	state := s.state
 	if err != nil {
-		m.leave(state, ReasonNotRecorded)
-		if exit.Reason == ReasonNotRecorded { // the person has been told
+		m.deferEnd(state, ReasonNotRecorded)
+		if exit.Reason == ReasonNotRecorded { // the user has been notified
 			err = nil
 		}
 		return exit, err
@@ -173,43 +173,43 @@ func (m *Manager) over(s *running, exit Exit, err error) (Exit, error) {
 		state.EndedBy, state.EndedBecause = s.killing.By, s.killing.Because
 	}
 	if err := m.o.Store.SaveSession(context.WithoutCancel(s.ctx), state); err != nil {
-		s.log.Error("the end of a session could not be recorded", "error", err)
-		m.leave(state, exit.Reason)
+		s.log.Error("end of session not recorded, retrying in the background", "error", err)
+		m.deferEnd(state, exit.Reason)
 	}
 	if s.killing != nil {
 		if err := m.o.Store.ForgetKill(context.WithoutCancel(s.ctx), s.op.ID); err != nil {
-			s.log.Warn("a wish that was followed is still there, which does no harm", "error", err)
+			s.log.Warn("kill request not deleted", "error", err)
 		}
 	}
 	return exit, nil
 }
 
-// running is one session on its way from start to end.
+// running is one session from its start to its end.
 type running struct {
-	op        *schema.Operation
-	app       App
-	req       Request
-	client    IO
-	log       *slog.Logger
-	capture   *capture
-	output    *output
-	killing   *Killing           // who ended it; nil where nobody did. Of run alone
-	escaped   atomic.Bool        // the terminal was shown an escape sequence
-	given     given              // input, without a terminal
-	transfers *transfer.Observer // nil where the session transfers no files
+	op          *schema.Operation
+	app         App
+	req         Request
+	client      IO
+	log         *slog.Logger
+	capture     *capture
+	output      *output
+	killing     *Killing           // who killed it; nil if nobody did. Only used by run
+	escaped     atomic.Bool        // the terminal was shown an escape sequence
+	inputDigest inputDigest        // input of a session without a terminal
+	transfers   *transfer.Observer // nil if the session transfers no files
 
-	outputClosed atomic.Bool // the client takes no more of standard output
+	outputClosed atomic.Bool // the client no longer reads standard output
 
 	runtime Runtime
 	state   *schema.Session
-	ctx     context.Context         // done when the session is to end; its cause says why
+	ctx     context.Context         // done when the session has to end, with the cause
 	kill    context.CancelCauseFunc // of ctx
-	cancel  context.CancelFunc      // of the deadline, which is its parent
-	forget  func()                  // that it can be ended
-	free    func()                  // gives the slot back: before anybody can know that the session has ended
+	cancel  context.CancelFunc      // of the deadline, the parent of ctx
+	forget  func()                  // undoes register
+	free    func()                  // releases the slot; called before the session's end is visible
 }
 
-// release lets go of all that begin took, as far as it got.
+// release releases everything that begin has acquired so far.
 func (s *running) release() {
 	if s.capture != nil {
 		s.capture.stop(errOver)
@@ -225,7 +225,7 @@ func (s *running) release() {
 	s.free()
 }
 
-// run returns an error only where the end of the session could not be recorded.
+// run returns an error only if the end of the session could not be recorded.
 func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	start, err := schema.StartFrame(s.op.Started, s.op)
 	if err != nil {
@@ -240,12 +240,12 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	}
 	process, err := s.launch(ctx, runtime)
 	if err != nil && ctx.Err() != nil {
-		return s.over(ctx, Exit{Status: 255})
+		return s.endWithCause(ctx, Exit{Status: 255})
 	}
 	if err != nil {
-		s.log.Error("a session could not be started", "error", err)
+		s.log.Error("session not started", "error", err)
 		why := "the operators find the reason in the log, under operation " + s.op.ID
-		if refusal, ok := errors.AsType[*Refusal](err); ok { // the others are not for the person
+		if refusal, ok := errors.AsType[*Refusal](err); ok { // other errors are not meant for the user
 			why = refusal.Message
 		}
 		s.say("the session could not be started: " + why)
@@ -258,7 +258,7 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	}
 	pumps, stopPumps := context.WithCancel(ctx)
 	defer stopPumps()
-	go s.input(process)          // ends when the client's input ends, at the latest after run
+	go s.input(process)          // ends with the client's input, at the latest after run
 	go s.control(pumps, process) // ends with run
 	defer s.warn()()
 	var readers sync.WaitGroup
@@ -279,7 +279,7 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	go func() { // ends with the process, which does not outlive run
 		exit, err := process.Wait()
 		if err != nil {
-			s.log.Error("a session's exit status is not known", "error", err)
+			s.log.Error("exit status of session is unknown", "error", err)
 			exit = Exit{Status: 255, Reason: ReasonLost}
 		}
 		readers.Wait()
@@ -297,11 +297,11 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 		}
 	case <-ctx.Done():
 		process.Kill()
-		s.capture.rush()
+		s.capture.expedite()
 		exit = <-over
 		if s.capture.ctx.Err() == nil {
 			exit.Signal = ""
-			return s.over(ctx, exit)
+			return s.endWithCause(ctx, exit)
 		}
 	case <-s.capture.ctx.Done():
 		process.Kill()
@@ -316,15 +316,15 @@ func (s *running) run(ctx context.Context, runtime Runtime) (Exit, error) {
 	return s.end(ctx, exit)
 }
 
-// launch is apart from run for the sake of its stack, too.
+// launch is also separate from run to keep the stack of run small.
 //
 //go:noinline
 func (s *running) launch(ctx context.Context, runtime Runtime) (Process, error) {
 	return runtime.Start(ctx, s.spec())
 }
 
-// over ends a session for the cause of ctx.
-func (s *running) over(ctx context.Context, exit Exit) (Exit, error) {
+// endWithCause ends a session for the cause of ctx.
+func (s *running) endWithCause(ctx context.Context, exit Exit) (Exit, error) {
 	cause := context.Cause(ctx)
 	exit.Reason = reason(cause)
 	switch exit.Reason {
@@ -346,13 +346,14 @@ func (s *running) over(ctx context.Context, exit Exit) (Exit, error) {
 	return s.end(ctx, exit)
 }
 
-// end records the end, and waits until it is recorded and the client has seen what came before.
+// end records the end, and waits until it is recorded and the client has received the output before
+// it.
 func (s *running) end(ctx context.Context, exit Exit) (Exit, error) {
 	if s.transfers != nil {
 		s.transfers.Close()
 	}
 	detail := &schema.Detail{ExitStatus: &exit.Status, Reason: exit.Reason}
-	s.given.tell(detail)
+	s.inputDigest.addTo(detail)
 	if s.killing != nil {
 		detail.EndedBy, detail.EndedBecause = s.killing.By, s.killing.Because
 	}
@@ -364,7 +365,7 @@ func (s *running) end(ctx context.Context, exit Exit) (Exit, error) {
 	select {
 	case <-s.capture.done:
 	case <-ctx.Done():
-		s.capture.rush()
+		s.capture.expedite()
 		<-s.capture.recorded
 		select {
 		case <-s.capture.done:
@@ -380,25 +381,25 @@ func (s *running) end(ctx context.Context, exit Exit) (Exit, error) {
 
 var errOver = errors.New("the session is over")
 
-// fail ends a session that can't be recorded. The client is told by the gateway itself: it is the
-// one thing that it shows and does not record.
+// fail ends a session that can no longer be recorded. The gateway notifies the client: this message
+// is the only output that is shown without being recorded.
 func (s *running) fail(err error) (Exit, error) {
 	s.capture.stop(err)
-	s.log.Error("a session was ended, since its output can't be recorded", "error", err)
+	s.log.Error("session ended: its output cannot be recorded", "error", err)
 	grace := time.NewTimer(showGrace)
 	defer grace.Stop()
-	select { // what is recorded is shown first
+	select { // recorded output is shown first
 	case <-s.capture.done:
 	case <-grace.C:
-		return Exit{Status: 255, Reason: ReasonNotRecorded}, err // it would not take the message either
+		return Exit{Status: 255, Reason: ReasonNotRecorded}, err // the client would not read the message either
 	}
 	to := s.client.Stdout
 	if s.req.Terminal == nil {
 		to = s.client.Stderr
 	}
-	told := make(chan struct{})
-	go func() { // ends when the client takes the message, or is closed after run
-		defer close(told)
+	done := make(chan struct{})
+	go func() { // ends when the client reads the message, or is closed after run
+		defer close(done)
 		before := ""
 		if s.escaped.Load() {
 			before = resetTerminal
@@ -406,7 +407,7 @@ func (s *running) fail(err error) (Exit, error) {
 		io.WriteString(to, before+"\r\nttydrain: "+notRecorded(err)+"\r\n")
 	}()
 	select {
-	case <-told:
+	case <-done:
 	case <-grace.C:
 	}
 	return Exit{Status: 255, Reason: ReasonNotRecorded}, err
@@ -414,7 +415,7 @@ func (s *running) fail(err error) (Exit, error) {
 
 const noRoomSentence = "this session was ended: there is no room left to record what it shows; its operators have to make room, then try again"
 
-// notRecorded is what the person reads whose session can't be recorded any more.
+// notRecorded returns the message to the user of a session that can no longer be recorded.
 func notRecorded(err error) string {
 	if errors.Is(err, ErrFull) {
 		return noRoomSentence
@@ -422,15 +423,14 @@ func notRecorded(err error) string {
 	return "this session was ended, since what it shows can't be recorded now: try again in a minute"
 }
 
-// read captures one of the session's streams. A stream that can't be read is the end of the
-// process.
+// read captures one of the session's streams. If it can't be read, the process is killed.
 func (s *running) read(stream schema.Stream, r io.Reader, p Process) {
 	if err := s.capture.read(stream, r); err != nil {
 		if !errors.Is(err, errOutputEnded) {
-			s.log.Warn("a session's output ended early", "error", err)
+			s.log.Warn("output of session ended early", "error", err)
 		}
 		p.Kill()
-		io.Copy(io.Discard, r) // what is left was not shown and is not recorded
+		io.Copy(io.Discard, r) // the rest was not shown and is not recorded
 	}
 }
 
@@ -448,8 +448,7 @@ func (s *running) spec() Spec {
 	}
 }
 
-// metadata are the platform's variables, which win over the app's of the same name, and those over
-// the client's.
+// metadata returns the platform's variables. They override the app's, which override the client's.
 func (s *running) metadata() []string {
 	env := []string{
 		"APTIBLE_LAYER=" + s.op.Layer,
@@ -465,8 +464,8 @@ func (s *running) metadata() []string {
 	return env
 }
 
-// banner returns the lines that the session begins with: the operation, that it is recorded and how
-// long it may last, where the app shows them, and what was refused.
+// banner returns the first lines of the session: the operation, the notice that it is recorded and
+// its maximum duration, if the app shows them, and which of the client's requests were refused.
 func (s *running) banner() []string {
 	if s.app.Banner == BannerNone {
 		return nil
@@ -485,11 +484,12 @@ func (s *running) banner() []string {
 	}, s.req.Notices...)
 }
 
-// say shows lines of the gateway's own in the session, which are recorded like all it shows. They
-// go to standard error where that is apart.
+// say shows lines of the gateway itself in the session; they are recorded like all output. They go
+// to standard error if that is separate.
 func (s *running) say(lines ...string) { s.write("", lines) }
 
-// conclude says the last line of a session that was ended, on a terminal that can be read again.
+// conclude shows the last line of a session that was ended, after it has made the terminal
+// readable.
 func (s *running) conclude(line string) {
 	if s.escaped.Load() {
 		s.write(resetTerminal+"\r\n", []string{line})
@@ -498,7 +498,7 @@ func (s *running) conclude(line string) {
 	s.announce(line)
 }
 
-// announce says a line wherever the program has left the cursor.
+// announce shows a line, wherever the program has left the cursor.
 func (s *running) announce(line string) {
 	before := ""
 	if s.req.Terminal != nil {
@@ -507,7 +507,7 @@ func (s *running) announce(line string) {
 	s.write(before, []string{line})
 }
 
-// write says lines at once, so that nothing of the program's comes between.
+// write shows lines at once, without output of the program in between.
 func (s *running) write(before string, lines []string) {
 	kind, end := schema.FrameStdout, "\r\n"
 	if s.req.Terminal == nil {
@@ -521,7 +521,7 @@ func (s *running) write(before string, lines []string) {
 	s.capture.write(kind, []byte(b.String()))
 }
 
-// reason is the word of the end record for what ended a session's context.
+// reason returns the end record's reason for the cause that ended a session's context.
 func reason(cause error) string {
 	switch {
 	case errors.Is(cause, ErrExpired):

@@ -229,7 +229,7 @@ func TestBanner(t *testing.T) {
 	}
 }
 
-func TestWithoutATerminal(t *testing.T) {
+func TestSessionWithoutTerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.req.Terminal, s.req.Command, s.app.Drains, s.app.Banner = nil, "cat", nil, BannerAlways
@@ -286,7 +286,7 @@ func TestRefusals(t *testing.T) {
 		created int
 		counted string // among the refusals
 	}{
-		{"an app that is not there", func(s *stage) { s.req.App = "none" }, "this app is not there", 0, RefusedUnavailable},
+		{"an app that is not there", func(s *stage) { s.req.App = "none" }, "this app does not exist", 0, RefusedUnavailable},
 		{"a runtime that is not there", func(s *stage) { s.app.Runtime = "none" }, `the runtime "none" of this app is not available here`, 0, RefusedUnavailable},
 		{"an operation that can't be recorded", func(s *stage) { s.createErr = errors.New("secret") }, "can't be recorded now", 0, RefusedUnrecorded},
 		{"a session that can't be recorded", func(s *stage) { s.saveErr = errors.New("secret") }, "can't be recorded now", 1, RefusedUnrecorded},
@@ -313,7 +313,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestDocumentThatCannotBeMade(t *testing.T) {
+func TestDocumentError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		m := s.manager()
@@ -370,10 +370,10 @@ func TestResizesAndSignals(t *testing.T) {
 	})
 }
 
-// TestWindowIsDragged: of a burst of changes, one takes effect and is recorded in each interval,
+// TestResizesAreThrottled: of a burst of changes, one takes effect and is recorded in each interval,
 // and the last one always. A change that leaves the cells as they are is no record, and one that
 // changes nothing is none at all.
-func TestWindowIsDragged(t *testing.T) {
+func TestResizesAreThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		over := make(chan struct{})
@@ -417,9 +417,9 @@ func TestWindowIsDragged(t *testing.T) {
 	})
 }
 
-// TestClientThatTakesNothingIsKilled: it holds the program back, and yet the session ends soon when
+// TestKillWithStalledClient: it holds the program back, and yet the session ends soon when
 // it is to, with everything recorded.
-func TestClientThatTakesNothingIsKilled(t *testing.T) {
+func TestKillWithStalledClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.out.take = make(chan struct{})
@@ -454,9 +454,9 @@ func TestClientThatTakesNothingIsKilled(t *testing.T) {
 	})
 }
 
-// TestStreamThatRefusesEndsTheSession: nothing unrecorded is shown, the program is killed, and the
+// TestRefusingStreamEndsSession: nothing unrecorded is shown, the program is killed, and the
 // client is told.
-func TestStreamThatRefusesEndsTheSession(t *testing.T) {
+func TestRefusingStreamEndsSession(t *testing.T) {
 	for _, terminal := range []bool{true, false} {
 		t.Run("terminal "+strconv.FormatBool(terminal), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -528,8 +528,8 @@ func (f *free) Write(b []byte) (int, error) {
 	return f.screen.Write(b)
 }
 
-// TestStreamThatRefusesFromTheStart: no stream, no session.
-func TestStreamThatRefusesFromTheStart(t *testing.T) {
+// TestRefusingStreamPreventsStart: no stream, no session.
+func TestRefusingStreamPreventsStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.tape.answer = (*attempt).refuse
@@ -541,8 +541,8 @@ func TestStreamThatRefusesFromTheStart(t *testing.T) {
 	})
 }
 
-// TestStreamThatRefusesAClientThatTakesNothing ends all the same.
-func TestStreamThatRefusesAClientThatTakesNothing(t *testing.T) {
+// TestRefusingStreamWithStalledClient ends all the same.
+func TestRefusingStreamWithStalledClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.out.take = make(chan struct{})
@@ -577,8 +577,8 @@ func TestStreamThatRefusesAClientThatTakesNothing(t *testing.T) {
 	})
 }
 
-// TestOutputThatFails: a program whose output can't be read is ended.
-func TestOutputThatFails(t *testing.T) {
+// TestOutputReadError: a program whose output can't be read is ended.
+func TestOutputReadError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		s.program = func(p *program) Exit {

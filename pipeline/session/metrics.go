@@ -9,8 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 )
 
-// Metrics of the sessions of a gateway, for Prometheus. None has a label for a person, an operation
-// or an app.
+// Metrics are the Prometheus metrics of a gateway's sessions. None has a label for a user, an
+// operation or an app.
 type Metrics struct {
 	running  prometheus.Gauge
 	waiting  prometheus.Gauge // ends that are not recorded yet
@@ -22,24 +22,24 @@ type Metrics struct {
 	held     *prometheus.CounterVec // by reason
 }
 
-// Why output was held back, as the metrics tell it.
+// Reasons for holding back output, as label values.
 const (
 	HeldRate = "rate"    // it exceeded a limit of the session, the user or the stack
-	HeldRoom = "no room" // the room to record it was nearly used up
+	HeldRoom = "no room" // the space for recording was nearly used up
 )
 
-// Why a session was refused, as the metrics tell it.
+// Reasons for refusing a session, as label values.
 const (
-	RefusedDenied      = "denied"         // who asks may not open it, or not any more
-	RefusedLimit       = "limit"          // the stack has as many as its plan has
-	RefusedOutput      = "output limit"   // its user or its stack have shown as much as they may
-	RefusedFull        = "no room"        // nothing can be recorded before somebody makes room
+	RefusedDenied      = "denied"         // the user may not open it
+	RefusedLimit       = "limit"          // the stack has reached the limit of its plan
+	RefusedOutput      = "output limit"   // its user or its stack has reached its output limit
+	RefusedFull        = "no room"        // nothing can be recorded for lack of space
 	RefusedUnrecorded  = "not recordable" // the streams do not answer
-	RefusedUnavailable = "not available"  // the app, or its runtime, is not there
+	RefusedUnavailable = "not available"  // the app or its runtime does not exist
 	RefusedStopping    = "gateway stopping"
 )
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics returns registered metrics.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	gauge := func(name, help string) prometheus.Gauge {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: measure.Namespace, Name: name, Help: help})
@@ -60,19 +60,19 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return c
 	}
 	m := &Metrics{
-		running: gauge("sessions_running", "Sessions that run on this gateway."),
-		waiting: gauge("session_ends_unrecorded", "Sessions that are over, and whose end could not be recorded yet."),
-		started: counter("sessions_started_total", "Sessions that were recorded and begun."),
-		bytes:   counter("session_bytes_total", "Bytes that sessions showed, on standard output and standard error, once they were recorded."),
-		ended: byReason("sessions_ended_total", "Sessions that ended, by the reason that their end record has.",
+		running: gauge("sessions_running", "Running sessions on this gateway."),
+		waiting: gauge("session_ends_unrecorded", "Ended sessions whose end is not recorded yet."),
+		started: counter("sessions_started_total", "Sessions that were recorded and started."),
+		bytes:   counter("session_bytes_total", "Recorded bytes of output, on standard output and standard error."),
+		ended: byReason("sessions_ended_total", "Ended sessions, by the reason in their end record.",
 			ReasonExit, ReasonOutputClosed, ReasonDisconnect, ReasonExpired, ReasonKilled, ReasonShutdown, ReasonNoRoom, ReasonOutput, ReasonNotRecorded, ReasonStartFailure, ReasonLost, ReasonGatewayLost),
-		refused: byReason("sessions_refused_total", "Sessions that were asked for on a connection that was logged in, and not begun.",
+		refused: byReason("sessions_refused_total", "Sessions that were requested on an authenticated connection and refused, by reason.",
 			RefusedDenied, RefusedLimit, RefusedOutput, RefusedFull, RefusedUnrecorded, RefusedUnavailable, RefusedStopping),
 		captured: prometheus.NewHistogram(measure.Seconds("", "capture_duration_seconds",
-			"From when the first byte of a chunk came from the terminal until the chunk was recorded on the TTY stream; nobody sees it before.")),
+			"Time from a chunk's first byte from the terminal until the chunk is recorded on the TTY stream, which is when it can be shown.")),
 	}
 	m.held = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: measure.Namespace, Name: "session_output_held_seconds_total",
-		Help: "Time for which the output of sessions was held back, of all sessions together, by the reason."}, []string{"reason"})
+		Help: "Total time for which the output of sessions was held back, by reason."}, []string{"reason"})
 	r.MustRegister(m.captured, m.held)
 	m.held.WithLabelValues(HeldRate)
 	m.held.WithLabelValues(HeldRoom)
@@ -92,7 +92,7 @@ func (m *Metrics) heldFor(reason string, d time.Duration) {
 	m.held.WithLabelValues(reason).Add(d.Seconds())
 }
 
-// unrecordable counts a session that was refused since it could not be recorded.
+// unrecordable counts a session that was refused because it could not be recorded.
 func (m *Metrics) unrecordable(err error) {
 	if errors.Is(err, ErrFull) {
 		m.Refuse(RefusedFull)

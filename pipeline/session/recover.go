@@ -13,45 +13,45 @@ import (
 )
 
 const (
-	// maxUnfinished bounds the sessions whose ends wait in memory to be recorded, of about a kilobyte
-	// each. What is beyond it is the next start's.
+	// maxUnfinished limits the sessions in memory whose ends are to be recorded, about a kilobyte
+	// each. Those beyond it are recorded at the next start.
 	maxUnfinished = 10_000
-	// finishTimeout bounds each try to record all of them.
+	// finishTimeout limits each attempt to record all of them.
 	finishTimeout = 30 * time.Second
-	// drainAgain is how long Drain waits between two tries.
-	drainAgain = 200 * time.Millisecond
+	// drainInterval is the interval between two attempts of Drain.
+	drainInterval = 200 * time.Millisecond
 )
 
-// unfinished is a session that is over, and whose end is not recorded.
+// unfinished is a session that has ended and whose end is not recorded.
 type unfinished struct {
 	session *schema.Session
-	reason  string    // why it ended, where nothing on the stream says so
-	at      time.Time // when it was found to have ended
+	reason  string    // why it ended, if the stream has no reason
+	at      time.Time // when its end was noticed
 }
 
-// Recover takes care of the sessions that this gateway ran when it was last killed: it records
-// their ends, or leaves them to Tend where that can't be done now. It is called before Run.
+// Recover handles the sessions that this gateway was running when it was killed: it records their
+// ends, or leaves them to Tend if that is not possible now. It is called before Run.
 func (m *Manager) Recover(ctx context.Context) error {
 	all, err := m.o.Store.Sessions(ctx)
 	if err != nil {
 		return err
 	}
 	if err := m.freeSlots(ctx); err != nil {
-		m.o.Log.Warn("the slots of sessions that ended with this gateway are free within a minute, and not at once", "error", err)
+		m.o.Log.Warn("slots of sessions that ended with this gateway not released; they lapse within a minute", "error", err)
 	}
 	for i := range all {
 		if s := &all[i]; s.Gateway == m.o.Gateway && s.Ended.IsZero() {
-			m.leave(s, ReasonGatewayLost)
+			m.deferEnd(s, ReasonGatewayLost)
 		}
 	}
 	if err := m.finish(ctx); err != nil {
-		m.o.Log.Warn("the ends of sessions could not be recorded, which is tried again", "error", err)
+		m.o.Log.Warn("ends of sessions not recorded, retrying", "error", err)
 	}
 	return nil
 }
 
-// Tend records the ends of sessions that could not be recorded at their time, as soon as they can
-// be. It ends with ctx; what is left then is for Drain, or the next start's, by Recover.
+// Tend records the ends of sessions that could not be recorded immediately, as soon as possible. It
+// returns when ctx is done; Drain, or Recover at the next start, handles the rest.
 func (m *Manager) Tend(ctx context.Context) {
 	for {
 		select {
@@ -62,32 +62,32 @@ func (m *Manager) Tend(ctx context.Context) {
 		retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
 		// The error is that of ctx.
 		_ = backoff.RetryNotify(func() error { return m.finish(ctx) }, backoff.WithContext(retry, ctx), func(err error, wait time.Duration) {
-			m.o.Log.Warn("the ends of sessions could not be recorded, which is tried again", "error", err, "wait", wait)
+			m.o.Log.Warn("ends of sessions not recorded, retrying", "error", err, "wait", wait)
 		})
 	}
 }
 
-// Drain records the ends that Tend has not recorded yet, until none is left or ctx is done, with
-// whose cause it ends. It is for when no session runs any more; what is left after it is the next
-// start's.
+// Drain records the ends that Tend has not recorded yet, until none is left or ctx is done; it then
+// returns the cause of ctx. No session may run any more. Recover handles the rest at the next
+// start.
 func (m *Manager) Drain(ctx context.Context) error {
 	var last error
 	err := backoff.Retry(func() error {
 		last = m.finish(ctx)
 		return last
-	}, backoff.WithContext(backoff.NewConstantBackOff(drainAgain), ctx))
+	}, backoff.WithContext(backoff.NewConstantBackOff(drainInterval), ctx))
 	if err != nil {
 		return fmt.Errorf("record the ends of sessions: %w", errors.Join(context.Cause(ctx), last))
 	}
 	return nil
 }
 
-// leave leaves it to Tend to record the end of a session.
-func (m *Manager) leave(s *schema.Session, reason string) {
+// deferEnd queues a session for Tend to record its end.
+func (m *Manager) deferEnd(s *schema.Session, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.unfinished) >= maxUnfinished {
-		m.o.Log.Error("the end of a session is recorded at the next start: too many others are waiting", "operation", s.Operation.ID)
+		m.o.Log.Error("end of session left to the next start: too many others are waiting", "operation", s.Operation.ID)
 		return
 	}
 	m.unfinished[s.Operation.ID] = unfinished{s, reason, time.Now()}
@@ -98,8 +98,7 @@ func (m *Manager) leave(s *schema.Session, reason string) {
 	}
 }
 
-// finish tries to record all ends that are not. One that can't be recorded is no reason to leave
-// out the others.
+// finish tries to record all pending ends. A failure does not stop it from recording the others.
 func (m *Manager) finish(ctx context.Context) error {
 	m.finishing.Lock()
 	defer m.finishing.Unlock()
@@ -116,16 +115,16 @@ func (m *Manager) finish(ctx context.Context) error {
 		log := m.o.Log.With("operation", u.session.Operation.ID, "app", u.session.Operation.App, "user", u.session.Operation.User.ID)
 		err := m.end(ctx, u)
 		switch {
-		case errors.Is(err, schema.ErrCorrupt): // it will not be another the next time
-			log.Error("a session stays without an end: what is recorded of it can't be read", "error", err)
+		case errors.Is(err, schema.ErrCorrupt): // retrying would not help
+			log.Error("session stays without an end: its chunks are corrupt", "error", err)
 		case err != nil:
 			failed = append(failed, fmt.Errorf("record the end of session %s: %w", u.session.Operation.ID, err))
-			if errors.Is(err, ErrFull) { // for the others too
+			if errors.Is(err, ErrFull) { // the others would fail, too
 				return errors.Join(failed...)
 			}
 			continue
 		default:
-			log.Warn("the end of a session was recorded late", "reason", u.session.Reason)
+			log.Warn("end of session recorded late", "reason", u.session.Reason)
 			if u.reason == ReasonGatewayLost { // the others were counted when they ended
 				m.o.Metrics.ended.WithLabelValues(u.session.Reason).Inc()
 			}
@@ -138,12 +137,12 @@ func (m *Manager) finish(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// end records the end of a session behind all that is on the stream of it.
+// end records the end of a session after all of its chunks on the stream.
 func (m *Manager) end(ctx context.Context, u unfinished) error {
 	s := u.session
 	subject := m.o.Subject(s.Operation)
-	// A chunk that was refused at first is behind later ones on the stream: the last one is not always
-	// the latest.
+	// A chunk that was refused at first is stored after later ones: the last message is not always
+	// the latest chunk.
 	var latest schema.Chunk
 	var last uint64 // sequence on the stream
 	var ended *schema.Detail
@@ -171,7 +170,7 @@ func (m *Manager) end(ctx context.Context, u unfinished) error {
 	}
 	var next schema.Chunk
 	if last > 0 {
-		next = behind(&latest)
+		next = following(&latest)
 	} else {
 		start, err := schema.StartFrame(s.Operation.Started, s.Operation)
 		if err != nil {
@@ -189,7 +188,8 @@ func (m *Manager) end(ctx context.Context, u unfinished) error {
 			return err
 		}
 		next.Frames = append(next.Frames, end)
-		// A chunk that was still under way would make this one wrong, so nothing may come between.
+		// A chunk that is still in flight would invalidate this one, so nothing may be stored in
+		// between.
 		if err := m.o.Publisher.PublishEnd(subject, last, schema.AppendChunk(nil, &next)).Wait(ctx); err != nil {
 			return err
 		}
@@ -201,8 +201,8 @@ func (m *Manager) end(ctx context.Context, u unfinished) error {
 	return nil
 }
 
-// behind is where the chunk behind another begins.
-func behind(c *schema.Chunk) (next schema.Chunk) {
+// following returns the chunk that follows another, without frames.
+func following(c *schema.Chunk) (next schema.Chunk) {
 	next.Ordinal, next.Offset, next.Events = c.Ordinal+1, c.Offset, c.Events
 	for _, f := range c.Frames {
 		if f.Kind.IsOutput() {

@@ -16,10 +16,10 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestEndIsRecordedLater: the end of a session that the stream refuses is recorded when the stream
+// TestTendRecordsEnd: the end of a session that the stream refuses is recorded when the stream
 // takes it, behind exactly what is recorded, though a chunk comes late, or when the gateway stops;
 // and the person is told why, in the words of what is full.
-func TestEndIsRecordedLater(t *testing.T) {
+func TestTendRecordsEnd(t *testing.T) {
 	const notNow = "\r\nttydrain: this session was ended, since what it shows can't be recorded now: try again in a minute\r\n"
 	for _, test := range []struct {
 		refusal error
@@ -108,11 +108,11 @@ func TestEndIsRecordedLater(t *testing.T) {
 	}
 }
 
-// TestUnfinishedIsBounded: the ends that wait in memory are, and the next start finds the others.
-func TestUnfinishedIsBounded(t *testing.T) {
+// TestUnfinishedLimit: the ends that wait in memory are, and the next start finds the others.
+func TestUnfinishedLimit(t *testing.T) {
 	m := NewManager(Options{})
 	for i := range maxUnfinished + 10 {
-		m.leave(&schema.Session{Operation: &schema.Operation{ID: strconv.Itoa(i)}}, ReasonNotRecorded)
+		m.deferEnd(&schema.Session{Operation: &schema.Operation{ID: strconv.Itoa(i)}}, ReasonNotRecorded)
 	}
 	if len(m.unfinished) != maxUnfinished {
 		t.Errorf("%d wait", len(m.unfinished))

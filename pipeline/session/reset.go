@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// resetTerminal undoes what a full-screen program leaves behind that could not do so itself, so
-// that a sentence after it is readable and the user's shell is usable. It changes nothing on a
-// terminal that is as a shell has it, wherever its cursor is.
-const resetTerminal = "\x1b7" + // the cursor is saved for the screen that is shown: 1049 restores that of the main screen
+// resetTerminal undoes the modes that a killed full-screen program leaves behind, so that the
+// following message is readable and the user's shell is usable. It has no effect on a terminal in
+// the state of a shell, wherever its cursor is.
+const resetTerminal = "\x1b7" + // save the cursor of the current screen: 1049 restores that of the main screen
 	"\x1b[?1049l" + // alternate screen
 	"\x1b7\x1b[r\x1b8" + // scrolling region, which moves the cursor
 	"\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l" + // mouse and focus reports
@@ -21,8 +21,8 @@ const resetTerminal = "\x1b7" + // the cursor is saved for the screen that is sh
 	"\x1b(B\x0f" + // character sets
 	"\x1b[0m" // colours
 
-// An escapeWatch passes a terminal's output on and notes whether it ever had an escape sequence:
-// the terminal of a session without any needs no reset.
+// escapeWatch forwards a terminal's output and notes whether it contained an escape sequence:
+// without one, the terminal needs no reset.
 type escapeWatch struct {
 	io.Reader
 	seen *atomic.Bool

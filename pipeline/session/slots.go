@@ -14,65 +14,64 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Sessions that run at once are counted over all gateways by slots: a session takes one of its
-// stack's before it starts, and renews it for as long as it runs. One that is not renewed is free
-// again within a minute, whatever became of its gateway.
+// Concurrent sessions are counted over all gateways by slots: a session takes a slot of its stack
+// before it starts, and renews it while it runs. A slot that is not renewed is freed within a
+// minute, even if its gateway died.
 //
-// A slot decides whether a session starts, and never whether it goes on. While a gateway can't
-// reach NATS, the slots of its sessions lapse, and others may take them. The sessions go on all the
-// same: those that show something are ended soon for another reason, which is that they can't be
-// recorded, and the idle ones harm nobody. Afterwards each takes its slot again or, where that is
-// another's, a free one, above the limit if need be. So a stack can have more sessions than its
-// limit after an outage, as after a limit that was lowered; it gets no new one before it has fewer.
+// A slot decides whether a session starts, and never whether it continues. While a gateway can't
+// reach NATS, the slots of its sessions lapse, and others may take them. The sessions continue:
+// those with output soon end for another reason, because they can't be recorded, and idle ones do
+// no harm. Afterwards each takes its slot again or, if another session has it, a free one, if
+// necessary above the limit. So a stack can exceed its limit after an outage, as after its limit
+// was lowered; it gets no new session until it is below the limit.
 
 const (
-	// slotRenew is how often a slot is renewed: a few times before it lapses.
+	// slotRenew is the interval of renewals: several per lifetime of a slot.
 	slotRenew = 10 * time.Second
-	// slotTimeout bounds the taking and each renewal of a slot.
+	// slotTimeout limits acquiring a slot, and each renewal.
 	slotTimeout = 8 * time.Second
-	// slotRelease bounds the giving back, for which a person waits whose session is over.
+	// slotRelease limits the release, because the user of the ended session waits for it.
 	slotRelease = 2 * time.Second
-	// maxHolders is how many sessions a refusal names.
+	// maxHolders is the maximum number of sessions that a refusal names.
 	maxHolders = 10
 )
 
-// ErrSlotTaken is what an error of Slots wraps where another session has the slot.
+// ErrSlotTaken is wrapped by errors of Slots if another session has the slot.
 var ErrSlotTaken = errors.New("another session has the slot")
 
-// Slots keeps the slots of all gateways' sessions. Each call is one step that nothing comes
-// between.
+// Slots stores the slots of all gateways' sessions. Each call is atomic.
 type Slots interface {
-	// Slots gives those that are held on a stack, in no order.
+	// Slots returns the slots held on a stack ("": on all), in no particular order.
 	Slots(ctx context.Context, stack string) ([]schema.Slot, error)
-	// CreateSlot takes a slot, UpdateSlot renews it and DeleteSlot gives it back. All fail with
-	// ErrSlotTaken where somebody else has it; the latter two also where nobody has it, or where it
-	// was renewed with another revision than last.
+	// CreateSlot takes a slot, UpdateSlot renews it and DeleteSlot releases it. They fail with
+	// ErrSlotTaken if another session has it; the latter two also if it is free, or if last is not
+	// its revision.
 	CreateSlot(ctx context.Context, s *schema.Slot) (revision uint64, err error)
 	UpdateSlot(ctx context.Context, s *schema.Slot, last uint64) (revision uint64, err error)
 	DeleteSlot(ctx context.Context, s *schema.Slot, last uint64) error
-	// FindSlot gives who holds a slot; ok is false where nobody does.
+	// FindSlot returns the slot with a number; ok is false if it is free.
 	FindSlot(ctx context.Context, stack string, number int) (s schema.Slot, revision uint64, ok bool, err error)
 }
 
-// A slot is one that a session holds.
+// slot is a slot that a session holds.
 type slot struct {
 	slots Slots
 	log   *slog.Logger
 	ctx   context.Context
-	stop  context.CancelFunc // of ctx, by release
+	stop  context.CancelFunc // cancels ctx; called by release
 
 	renewing sync.Mutex  // held while the slot is renewed
-	timer    *time.Timer // guarded by renewing: of the next renewal. No goroutine waits for it: there are as many as sessions
+	timer    *time.Timer // guarded by renewing: next renewal. A timer, because a goroutine for each session costs more
 	lost     bool        // guarded by renewing: it could not be renewed
 	revision uint64      // guarded by renewing
 
 	mu    sync.Mutex
-	state schema.Slot   // guarded by mu; the number changes while the slot is renewed alone
-	shown func() uint64 // guarded by mu: how many bytes the session has shown; nil before begin
+	state schema.Slot   // guarded by mu; only a renewal changes the number
+	shown func() uint64 // guarded by mu: returns the session's byte count; nil before begin
 }
 
-// takeSlot takes a slot for a session that is about to start. A *Refusal says which sessions have
-// them all.
+// takeSlot takes a slot for a session that is about to start. If none is free, it returns a
+// *Refusal that names the sessions that hold them.
 func (m *Manager) takeSlot(ctx context.Context, app App, user schema.User) (*slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 	defer cancel()
@@ -86,7 +85,8 @@ func (m *Manager) takeSlot(ctx context.Context, app App, user schema.User) (*slo
 		if len(held) >= app.Sessions {
 			return nil, noSlot(app, held)
 		}
-		// Of several that start at once, all try the same one, and one gets it: the others look again.
+		// Sessions that start concurrently try the same slot; one gets it, and the others try the
+		// next.
 		err = s.create(ctx, held)
 		if err == nil {
 			s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -101,7 +101,7 @@ func (m *Manager) takeSlot(ctx context.Context, app App, user schema.User) (*slo
 	}
 }
 
-// create takes the lowest slot that nobody holds.
+// create takes the lowest free slot.
 func (s *slot) create(ctx context.Context, held []schema.Slot) error {
 	number := 1
 	for slices.ContainsFunc(held, func(h schema.Slot) bool { return h.Number == number }) {
@@ -132,15 +132,15 @@ func (s *slot) snapshot() schema.Slot {
 	return s.state
 }
 
-// begin has the slot tell what its session is. It is called once at most.
+// begin adds the session's operation to the slot. It is called at most once.
 func (s *slot) begin(operation string, shown func() uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Operation, s.shown = operation, shown
-	go s.keep() // ends when that is told, or with release
+	go s.keep() // ends after one renewal, or with release
 }
 
-// keep renews the slot, and sees to the next time, unless it was released.
+// keep renews the slot and schedules the next renewal, unless the slot was released.
 func (s *slot) keep() {
 	s.renewing.Lock()
 	defer s.renewing.Unlock()
@@ -154,14 +154,14 @@ func (s *slot) keep() {
 	}
 	switch {
 	case err != nil && !s.lost:
-		s.log.Warn("the slot of a session can't be renewed, which is tried again: the session goes on", "error", err)
+		s.log.Warn("slot of session not renewed, retrying; the session continues", "error", err)
 	case err == nil && s.lost:
-		s.log.Info("the slot of a session is renewed again", "number", s.snapshot().Number)
+		s.log.Info("slot of session renewed again", "number", s.snapshot().Number)
 	}
 	s.lost = err != nil
 }
 
-// renew renews the slot, or takes another one where it has lapsed. renewing is held.
+// renew renews the slot, or takes another one if it has lapsed. The caller holds renewing.
 func (s *slot) renew() error {
 	ctx, cancel := context.WithTimeout(s.ctx, slotTimeout)
 	defer cancel()
@@ -173,7 +173,7 @@ func (s *slot) renew() error {
 	if !errors.Is(err, ErrSlotTaken) {
 		return err
 	}
-	// It was renewed, and the answer was lost; or it has lapsed.
+	// Either it was renewed and the answer was lost, or it has lapsed.
 	now, revision, ok, err := s.slots.FindSlot(ctx, state.Stack, state.Number)
 	switch {
 	case err != nil:
@@ -193,10 +193,10 @@ func (s *slot) renew() error {
 	return s.create(ctx, held)
 }
 
-// release gives the slot back. Where that can't be done, it lapses.
+// release releases the slot. If that fails, the slot lapses.
 func (s *slot) release() {
 	s.stop()
-	s.renewing.Lock() // what is under way ends with stop, and nothing follows
+	s.renewing.Lock() // stop ends a renewal in progress, and none follows
 	defer s.renewing.Unlock()
 	s.timer.Stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), slotRelease)
@@ -211,11 +211,11 @@ func (s *slot) release() {
 		err = errors.Join(findErr, s.slots.DeleteSlot(ctx, &state, revision))
 	}
 	if err != nil {
-		s.log.Warn("the slot of a session that is over is free again within a minute, and not at once", "error", err)
+		s.log.Warn("slot of ended session not released; it lapses within a minute", "error", err)
 	}
 }
 
-// noSlot says who has a stack's slots, and what to do.
+// noSlot returns a refusal that names the holders of a stack's slots, and what to do.
 func noSlot(app App, held []schema.Slot) *Refusal {
 	slices.SortFunc(held, func(a, b schema.Slot) int { return a.Since.Compare(b.Since) })
 	var b strings.Builder
@@ -243,7 +243,7 @@ func noSlot(app App, held []schema.Slot) *Refusal {
 	return &Refusal{b.String()}
 }
 
-// person names a person.
+// person returns a user's name and email.
 func person(u schema.User) string {
 	if u.Email == "" {
 		return u.Name
@@ -251,7 +251,7 @@ func person(u schema.User) string {
 	return u.Name + " <" + u.Email + ">"
 }
 
-// freeSlots gives back the slots of sessions of this gateway that ended with it when it was killed.
+// freeSlots releases the slots of this gateway's sessions that ended when it was killed.
 func (m *Manager) freeSlots(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 	defer cancel()

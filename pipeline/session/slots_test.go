@@ -219,9 +219,9 @@ func TestOneSlot(t *testing.T) {
 	}
 }
 
-// TestSlotComesBack: a slot is free again after a session, however that ended, before its end is
+// TestSlotIsReleased: a slot is free again after a session, however that ended, before its end is
 // recorded.
-func TestSlotComesBack(t *testing.T) {
+func TestSlotIsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)
 		for _, prepare := range []func(*stage){

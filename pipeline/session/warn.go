@@ -2,17 +2,17 @@ package session
 
 import "time"
 
-// warnings are how long before the end of its time a session is told of it.
+// warnings are the times before a session's expiry at which its user is warned.
 var warnings = [...]time.Duration{10 * time.Minute, time.Minute}
 
-// warn has the person told that the session's time is nearly over, on standard error where that is
-// apart: what a command writes to standard output stays as it is. The caller stops it; what is
-// being told then goes on until it is told, or the capture has ended.
+// warn schedules warnings to the user before the session expires, on standard error if that is
+// separate, to keep a command's standard output intact. The returned function cancels them; a
+// warning in progress then continues until it is written or the capture has ended.
 //
-// A session that does not last twice as long as the time that is left is not told: its banner says
-// when it ends, and was shown not longer ago.
+// A session that lasts less than twice the remaining time gets no warning: its banner, which states
+// the end, was shown recently.
 func (s *running) warn() (stop func()) {
-	var timers []*time.Timer // and no goroutine that waits for days
+	var timers []*time.Timer // instead of a goroutine that waits for days
 	whole := s.op.Expires.Sub(s.op.Started)
 	for _, left := range warnings {
 		if whole < 2*left {

@@ -13,17 +13,17 @@ import (
 )
 
 // confinementOf returns the settings of the app's container that restrict it, for a session's
-// container: a session is never less confined than its app. Settings that open something are left
-// out: where the app is less confined than the daemon's defaults, a session has the defaults. A
-// field that this function does not name is not a session's; the test TestEveryFieldIsClassified
-// has the list of all.
+// container: a session is never less confined than its app. Settings that grant access are omitted:
+// if the app is less confined than the daemon's defaults, a session has the defaults. A session
+// does not inherit fields that this function does not name; TestEveryFieldIsClassified has the
+// complete list.
 func confinementOf(h *container.HostConfig) (container.HostConfig, error) {
 	security, err := securityOptions(h.SecurityOpt)
 	if err != nil {
 		return container.HostConfig{}, err
 	}
 	c := container.HostConfig{
-		Annotations: h.Annotations, // which the OCI runtime goes by
+		Annotations: h.Annotations, // interpreted by the OCI runtime
 		CapDrop:     h.CapDrop, CapAdd: addedCapabilities(h),
 		IpcMode:        container.IPCModePrivate,
 		GroupAdd:       h.GroupAdd,
@@ -58,8 +58,8 @@ func confinementOf(h *container.HostConfig) (container.HostConfig, error) {
 	return c, nil
 }
 
-// securityOptions returns the security options that restrict. An option that is not known could
-// restrict too, so it is an error.
+// securityOptions returns the options that restrict. An unknown option is an error, because it
+// could restrict, too.
 func securityOptions(options []string) ([]string, error) {
 	restricting := []string{"no-new-privileges"}
 	for _, option := range options {
@@ -68,7 +68,7 @@ func securityOptions(options []string) ([]string, error) {
 			name, value = option[:i], option[i+1:]
 		}
 		switch name {
-		case "no-new-privileges", "writable-cgroups", "systempaths": // the first for all; the others open
+		case "no-new-privileges", "writable-cgroups", "systempaths": // the first is always set; the others grant access
 		case "seccomp", "apparmor":
 			if value != "unconfined" {
 				restricting = append(restricting, option)
@@ -85,14 +85,14 @@ func securityOptions(options []string) ([]string, error) {
 	return restricting, nil
 }
 
-// defaultCapabilities are those that the daemon gives a container.
+// defaultCapabilities returns the capabilities that the daemon grants a container.
 func defaultCapabilities() []string {
 	return []string{"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
 		"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"}
 }
 
-// addedCapabilities returns the capabilities that a session is given. An app that drops all of them
-// and adds some has, of the daemon's default ones, those that it adds.
+// addedCapabilities returns the capabilities to add for a session. If the app drops all and adds
+// some, a session has those of them that are among the daemon's defaults.
 func addedCapabilities(h *container.HostConfig) []string {
 	isAll := func(name string) bool { return strings.EqualFold(name, "ALL") }
 	if !slices.ContainsFunc(h.CapDrop, isAll) {
@@ -107,14 +107,14 @@ func addedCapabilities(h *container.HostConfig) []string {
 	return added
 }
 
-// scratchMounts returns the mounts that are file systems in memory: an app with a read-only root
-// folder has its temporary files there.
+// scratchMounts returns the mounts that are in-memory file systems: an app with a read-only root
+// has its temporary files there.
 func scratchMounts(mounts []mount.Mount) []mount.Mount {
 	return slices.DeleteFunc(slices.Clone(mounts), func(m mount.Mount) bool { return m.Type != mount.TypeTmpfs })
 }
 
-// defaultMasked and defaultReadonly are the paths in /proc and /sys that the daemon hides from
-// containers, or makes read-only there. It passes over those that the kernel does not have.
+// defaultMasked and defaultReadonly return the paths in /proc and /sys that the daemon hides from
+// containers, or makes read-only. It ignores paths that the kernel does not have.
 func defaultMasked() []string {
 	return []string{"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
 		"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"}
@@ -124,8 +124,8 @@ func defaultReadonly() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
-// withDefaults returns the paths with those that every container should have; nil, which is the
-// daemon's own list, where the app has none.
+// withDefaults returns the paths together with those that every container should have; nil, which
+// selects the daemon's own list, if the app has none.
 func withDefaults(paths, defaults []string) []string {
 	if len(paths) == 0 {
 		return nil
@@ -137,7 +137,7 @@ func withDefaults(paths, defaults []string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// lower returns the lower of two limits, of which 0 or less is none.
+// lower returns the lower of two limits; 0 or less means no limit.
 func lower(a, b int64) int64 {
 	if a <= 0 || b > 0 && b < a {
 		return max(0, b)

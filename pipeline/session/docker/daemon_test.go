@@ -140,9 +140,9 @@ func TestProbe(t *testing.T) {
 		bad  bool
 	}{
 		{session.Container{Image: dockertest.Image}, "is there", false},
-		{session.Container{Image: "no-such-image"}, "is not there", true},
+		{session.Container{Image: "no-such-image"}, "does not exist", true},
 		{session.Container{Image: "no-such-image", Pull: true}, "is pulled", false},
-		{session.Container{From: "no-such-container"}, "is not there", true},
+		{session.Container{From: "no-such-container"}, "does not exist", true},
 	} {
 		about, err := r.ProbeContainer(t.Context(), test.c)
 		if err != nil {

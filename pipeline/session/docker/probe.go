@@ -11,24 +11,25 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// Probe asks the daemon whether it is there, and says which one it is.
+// Probe checks whether the daemon answers, and describes it.
 func (r *Runtime) Probe(ctx context.Context) (about string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errors.New("the Docker daemon does not answer"))
 	defer cancel()
 	version, err := r.client.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
-		return "", fmt.Errorf("%w: start the Docker daemon, or correct docker.host and who may use its socket", causeOf(ctx, err))
+		return "", fmt.Errorf("%w: start the Docker daemon, or correct docker.host and the permissions of its socket", causeOf(ctx, err))
 	}
 	return fmt.Sprintf("Docker %s answers at %s (API %s)", version.Version, r.host, r.client.ClientVersion()), nil
 }
 
-// ProbeContainer asks whether what sessions' containers are made of is there. It pulls nothing.
+// ProbeContainer checks whether the image or container for sessions exists. It does not pull an
+// image.
 func (r *Runtime) ProbeContainer(ctx context.Context, c session.Container) (about string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errors.New("the Docker daemon does not answer"))
 	defer cancel()
 	if c.Pull && c.Image != "" {
 		if _, err := r.client.ImageInspect(ctx, c.Image); errdefs.IsNotFound(err) {
-			return fmt.Sprintf("the image %q is not there, and is pulled for the first session", c.Image), nil
+			return fmt.Sprintf("the image %q does not exist yet, and is pulled for the first session", c.Image), nil
 		}
 	}
 	c.Pull = false
@@ -36,7 +37,7 @@ func (r *Runtime) ProbeContainer(ctx context.Context, c session.Container) (abou
 		return "", err
 	}
 	if c.From != "" {
-		return fmt.Sprintf("the container %q is there", c.From), nil
+		return fmt.Sprintf("the container %q exists", c.From), nil
 	}
-	return fmt.Sprintf("the image %q is there", c.Image), nil
+	return fmt.Sprintf("the image %q exists", c.Image), nil
 }

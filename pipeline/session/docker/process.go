@@ -19,10 +19,10 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// errLost is why a session ends whose container can't be followed any more.
+// errLost is the cause of ending a session whose container can't be followed any more.
 var errLost = errors.New("the connection to the Docker daemon was lost")
 
-// errNotKilled is why a session is given up whose container does not end.
+// errNotKilled is the cause of giving up a session whose container does not end.
 var errNotKilled = errors.New("the Docker daemon does not say that the killed container has ended")
 
 // process is a session's container.
@@ -32,7 +32,7 @@ type process struct {
 	tty     bool
 
 	attached *client.HijackedResponse // set before follow
-	spool    *spool                   // what read has read from it
+	spool    *spool                   // receives what read reads from attached
 
 	ctx    context.Context // done when the container is no longer followed
 	giveUp context.CancelCauseFunc
@@ -40,8 +40,8 @@ type process struct {
 	killing  sync.Once
 	killed   atomic.Bool
 	streamed chan struct{} // closed at the end of the output
-	done     chan struct{} // closed when the container has ended, or is given up
-	exit     session.Exit  // after done, as is err
+	done     chan struct{} // closed when the container has ended or was given up
+	exit     session.Exit  // valid after done, like err
 	err      error
 }
 
@@ -50,13 +50,13 @@ var _ session.Process = (*process)(nil)
 func newProcess(r *Runtime, id string, spec session.Spec) *process {
 	p := &process{runtime: r, id: id, tty: spec.Terminal != nil, streamed: make(chan struct{}), done: make(chan struct{})}
 	p.spool = newSpool(p.pause, func(err error) {
-		r.log.Warn("a session's container can't be paused, so that the last of its output is lost where its client takes it too slowly", "container", id, "error", err)
+		r.log.Warn("container cannot be paused: its last output may be lost if the client is slow", "container", id, "error", err)
 	})
 	p.ctx, p.giveUp = context.WithCancelCause(r.ctx)
 	return p
 }
 
-// abort gives up a container that was not started, or not for sure.
+// abort gives up a container that was not started, or may not have been.
 func (p *process) abort() {
 	p.giveUp(errLost)
 	if p.attached != nil {
@@ -65,13 +65,13 @@ func (p *process) abort() {
 	p.runtime.discard(p.id)
 }
 
-// follow reads the output of the container, which was started, and waits for its end.
+// follow reads the output of the started container and waits for its end.
 func (p *process) follow(waiting client.ContainerWaitResult) {
 	go p.read() // ends with the connection, which await closes
 	go p.await(waiting)
 }
 
-// read passes the output on until it ends.
+// read forwards the output until it ends.
 func (p *process) read() {
 	defer close(p.streamed)
 	defer p.spool.close()
@@ -82,23 +82,23 @@ func (p *process) read() {
 		_, err = stdcopy.StdCopy(spoolWriter{p.spool, 0}, spoolWriter{p.spool, 1}, p.attached.Reader)
 	}
 	if err != nil && p.ctx.Err() == nil {
-		p.runtime.log.Warn("a session's output ended early", "container", p.id, "error", err)
+		p.runtime.log.Warn("output of session ended early", "container", p.id, "error", err)
 		p.Kill()
 	}
 }
 
-// await waits for the container's end, and removes it. It ends with the container; at the latest
+// await waits for the container's end and removes it. It ends with the container, or at the latest
 // killTimeout after Kill.
 func (p *process) await(waiting client.ContainerWaitResult) {
 	defer close(p.done)
 	status, err := p.status(waiting)
-	// What is still on its way comes quickly, now that nothing holds it up.
+	// Output in transit arrives quickly, now that nothing holds it back.
 	p.spool.drain(true)
 	if err == nil {
 		select {
 		case <-p.streamed:
 		case <-time.After(streamGrace):
-			p.err = errors.New("the last of the session's output did not come from the Docker daemon")
+			p.err = errors.New("the Docker daemon did not send the end of the session's output")
 		}
 	}
 	p.attached.Close()
@@ -106,7 +106,7 @@ func (p *process) await(waiting client.ContainerWaitResult) {
 	if err != nil {
 		p.err = err
 	}
-	p.giveUp(errLost) // no more calls for it
+	p.giveUp(errLost) // stop further calls for the container
 	p.exit = session.Exit{Status: status}
 	if p.killed.Load() && status == 128+int(unix.SIGKILL) || err != nil {
 		p.exit = session.Exit{Status: 128 + int(unix.SIGKILL), Signal: "KILL"}
@@ -114,8 +114,8 @@ func (p *process) await(waiting client.ContainerWaitResult) {
 	p.runtime.discard(p.id)
 }
 
-// status waits for the exit status. The request that waits can be broken off by what is between
-// here and the daemon: as long as the output comes, that is no reason to give up.
+// status waits for the exit status. A proxy between this host and the daemon can break the waiting
+// request: while output keeps arriving, that is no reason to give up.
 func (p *process) status(waiting client.ContainerWaitResult) (int, error) {
 	for {
 		var err error
@@ -131,9 +131,9 @@ func (p *process) status(waiting client.ContainerWaitResult) (int, error) {
 			return 0, context.Cause(p.ctx)
 		}
 		select {
-		case <-p.streamed: // it ended with that: the daemon is gone, or was
+		case <-p.streamed: // the daemon is gone, or was
 			return 0, fmt.Errorf("%w: %w", errLost, err)
-		case <-time.After(time.Second): // which may be told a moment later
+		case <-time.After(time.Second): // the end of the output may be noticed slightly later
 		}
 		waiting = p.runtime.client.ContainerWait(p.ctx, p.id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
 	}
@@ -174,30 +174,31 @@ func (p *process) Resize(size session.Size) error {
 	return nil
 }
 
-// brokenPipeGrace is the time in which a command that got SIGPIPE may write on before it is killed.
+// brokenPipeGrace is the time for which a command may keep writing after SIGPIPE before it is
+// killed.
 const brokenPipeGrace = time.Second
 
-// CloseOutput drops standard output from now on. The pipe itself is the daemon's, which reads it to
-// its end: so the command gets SIGPIPE when something comes through it, and is killed where that is
-// of no effect. A terminal cannot be hung up either: its command gets SIGHUP.
+// CloseOutput discards standard output from now on. The pipe itself belongs to the daemon, which
+// reads it to the end: so the command is sent SIGPIPE when output arrives, and killed if it ignores
+// the signal. A terminal can't be hung up either: its command is sent SIGHUP.
 func (p *process) CloseOutput() error {
 	if p.tty {
 		p.spool.discard(func() {})
 		return p.Signal("HUP")
 	}
-	var first time.Time // when the command wrote to the closed output; the one reader of the daemon's
+	var first time.Time // when the command first wrote to the closed output; used by the daemon's single reader
 	p.spool.discard(func() {
 		switch {
 		case first.IsZero():
 			first = time.Now()
 			go func() { // ends with the call to the daemon, at the latest after callTimeout
 				if err := p.Signal("PIPE"); err != nil {
-					p.runtime.log.Warn("a session whose output is closed is ended", "container", p.id, "error", err)
+					p.runtime.log.Warn("ending session whose output is closed: SIGPIPE not sent", "container", p.id, "error", err)
 					p.Kill()
 				}
 			}()
 		case time.Since(first) > brokenPipeGrace:
-			go p.Kill() // which locks the spool, as the caller does
+			go p.Kill() // in a goroutine: it locks the spool, which the caller has locked
 		}
 	})
 	return nil
@@ -218,7 +219,7 @@ func (p *process) Signal(name string) error {
 	return nil
 }
 
-// over says whether an error is that the container has ended, which is no matter.
+// over reports whether an error means that the container has ended, which can be ignored.
 func (p *process) over(err error) bool {
 	return p.ctx.Err() != nil || errdefs.IsNotFound(err) || errdefs.IsConflict(err) || strings.Contains(err.Error(), "is not running")
 }
@@ -226,9 +227,9 @@ func (p *process) over(err error) bool {
 func (p *process) Kill() {
 	p.killing.Do(func() {
 		p.killed.Store(true)
-		p.spool.drain(false) // and so it goes on, should it be paused
+		p.spool.drain(false) // also resumes a paused container
 		timer := time.AfterFunc(killTimeout, func() { p.giveUp(errNotKilled) })
-		go func() { // ends with the container, which timer sees to
+		go func() { // ends with the container, or with timer
 			defer timer.Stop()
 			for p.ctx.Err() == nil {
 				ctx, cancel := context.WithTimeout(p.ctx, killTimeout/4)
@@ -255,8 +256,8 @@ func (p *process) Wait() (session.Exit, error) {
 	return p.exit, nil
 }
 
-// pause has the container stand still, or go on again. ended is that it has ended or does so, or is
-// what it should be.
+// pause pauses or resumes the container. ended reports that the container has ended or is ending,
+// or already is in that state.
 func (p *process) pause(still bool) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(p.ctx, callTimeout)
 	defer cancel()

@@ -20,66 +20,66 @@ import (
 )
 
 const (
-	// callTimeout is how long the daemon may take for one request that starts or ends something.
+	// callTimeout limits a request to the daemon that starts or ends something.
 	callTimeout = time.Minute
-	// pullTimeout is how long it may take to get an image.
+	// pullTimeout limits pulling an image.
 	pullTimeout = 10 * time.Minute
-	// removeTimeout is how long a session's end waits for the removal of its container, which else
-	// goes on in the background.
+	// removeTimeout is the time for which a session's end waits for the removal of its container;
+	// then it continues in the background.
 	removeTimeout = 10 * time.Second
-	// killTimeout is how long a killed container may take to end, before the session is given up.
+	// killTimeout is the time for a killed container to end, before the session is given up.
 	killTimeout = 20 * time.Second
-	// streamGrace is how long the output of a container that has ended may take to come to its end.
+	// streamGrace is the time for the output of an ended container to reach its end.
 	streamGrace = 10 * time.Second
-	// closeTimeout is how long Close tries to remove what is left.
+	// closeTimeout limits the removal of remaining containers in Close.
 	closeTimeout = 10 * time.Second
 )
 
-// The labels of sessions' containers.
+// Labels of sessions' containers.
 const (
 	labelPrefix    = "ttydrain."
 	labelGateway   = labelPrefix + "gateway"
-	labelRun       = labelPrefix + "run" // one life of a gateway
+	labelRun       = labelPrefix + "run" // one run of a gateway
 	labelOperation = labelPrefix + "operation"
 	labelApp       = labelPrefix + "app"
 )
 
-// Options of a [Runtime].
+// Options configure a [Runtime].
 type Options struct {
-	// Host is where the daemon listens, such as unix:///var/run/docker.sock or
+	// Host is the daemon's address, such as unix:///var/run/docker.sock or
 	// tcp://docker.example.com:2376.
 	Host string
-	// TLS is for a daemon at a tcp address, or nil.
+	// TLS is the configuration for a daemon at a tcp address, or nil.
 	TLS *tls.Config
-	// Gateway names this gateway, and lasts over its restarts. No two that run at once, with one
-	// daemon, have the same.
+	// Gateway is the name of this gateway, which stays the same over restarts. It must be unique
+	// among the gateways that use the daemon at the same time.
 	Gateway string
-	// Log gets what goes wrong without being an error of a session's; nil is slog.Default().
+	// Log receives problems that are not errors of a session; nil is slog.Default().
 	Log *slog.Logger
 }
 
-// A Runtime starts sessions in containers. It may be used by several goroutines at once.
+// Runtime starts sessions in containers. It is safe for concurrent use.
 type Runtime struct {
 	client  *client.Client
 	host    string
 	gateway string
-	run     string // this life of the gateway's
-	detach  string // detachKeys of attaching
+	run     string // identifies this run of the gateway
+	detach  string // detachKeys for attaching
 	log     *slog.Logger
 
 	ctx  context.Context // done at Close
 	stop context.CancelCauseFunc
-	work sync.WaitGroup // what goes on in the background, and ends with ctx
+	work sync.WaitGroup // background work, which ends with ctx
 
 	mu    sync.Mutex
-	swept bool // guarded by mu: the orphans are removed
+	swept bool // guarded by mu: orphans have been removed
 }
 
 var _ session.Runtime = (*Runtime)(nil)
 
 var errClosed = errors.New("the gateway has stopped")
 
-// New makes a runtime, and asks nothing of the daemon yet: see [Runtime.Open].
+// New returns a runtime without contacting the daemon: see [Runtime.Open].
 func New(o Options) (*Runtime, error) {
 	c, err := newClient(o)
 	if err != nil {
@@ -109,24 +109,24 @@ func newClient(o Options) (*client.Client, error) {
 	return c, nil
 }
 
-// detachKeys is what a client would have to type to detach from its terminal. The daemon knows no
-// way to have none, and its usual ones take Ctrl-P from every shell. This begins with a byte that
-// UTF-8 never has, and nobody can guess the rest.
+// detachKeys returns the keys that a client would have to type to detach from its terminal. The
+// daemon requires some, and its default keys would take Ctrl-P from every shell. These begin with a
+// byte that never occurs in UTF-8, followed by unguessable ones.
 func detachKeys() string {
 	return "\xff," + strings.Join(strings.Split(rand.Text(), ""), ",")
 }
 
-// Open asks the daemon whether it is there, and removes the containers that this gateway left
-// behind when it was killed. Where the daemon does not answer, that is told in the log, and tried
-// again until it does or [Runtime.Close] is called.
+// Open checks whether the daemon answers, and removes the containers that this gateway left behind
+// when it was killed. If the daemon does not answer, Open logs it and retries in the background
+// until it does or [Runtime.Close] is called.
 func (r *Runtime) Open(ctx context.Context) {
 	err := r.open(ctx)
 	if err == nil {
 		return
 	}
-	r.log.Error("the Docker daemon can't be used, so sessions of its apps are refused: "+
-		"start it, or correct docker.host and who may use its socket; ttydrain goes on trying", "host", r.host, "error", err)
-	r.work.Go(func() { // ends when it has succeeded, or with r.ctx
+	r.log.Error("Docker daemon not usable, sessions of its apps are refused; retrying", "host", r.host, "error", err,
+		"remedy", "start it, or correct docker.host and the permissions of its socket")
+	r.work.Go(func() { // ends after success, or with r.ctx
 		r.retry(func() error { return r.open(r.ctx) })
 	})
 }
@@ -147,11 +147,11 @@ func (r *Runtime) open(ctx context.Context) error {
 		return causeOf(ctx, err)
 	}
 	r.swept = true
-	r.log.Info("the docker runtime is ready", "host", r.host, "version", version.Version, "api", r.client.ClientVersion())
+	r.log.Info("docker runtime ready", "host", r.host, "version", version.Version, "api", r.client.ClientVersion())
 	return nil
 }
 
-// sweep removes the containers of this gateway's earlier lives.
+// sweep removes the containers of earlier runs of this gateway.
 func (r *Runtime) sweep(ctx context.Context) error {
 	list, err := r.client.ContainerList(ctx, client.ContainerListOptions{All: true,
 		Filters: make(client.Filters).Add("label", labelGateway+"="+r.gateway)})
@@ -163,25 +163,25 @@ func (r *Runtime) sweep(ctx context.Context) error {
 		if c.Labels[labelRun] == r.run {
 			continue
 		}
-		r.log.Warn("a container was left behind by this gateway when it was killed, and is removed", "container", c.ID, "operation", c.Labels[labelOperation])
+		r.log.Warn("removing container that this gateway left behind when it was killed", "container", c.ID, "operation", c.Labels[labelOperation])
 		failed = append(failed, r.remove(ctx, c.ID))
 	}
 	return errors.Join(failed...)
 }
 
-// remove kills a container and removes it, with its own volumes.
+// remove kills a container and removes it with its anonymous volumes.
 func (r *Runtime) remove(ctx context.Context, id string) error {
 	_, err := r.client.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	switch {
 	case err == nil, errdefs.IsNotFound(err):
 		return nil
 	case errdefs.IsConflict(err) && strings.Contains(err.Error(), "already in progress"):
-		return nil // by who asked first
+		return nil // by an earlier request
 	}
 	return fmt.Errorf("remove container %s: %w", id, err)
 }
 
-// discard is [Runtime.remove] for as long as it takes.
+// discard removes a container, retrying in the background.
 func (r *Runtime) discard(id string) {
 	ctx, cancel := context.WithTimeout(r.ctx, removeTimeout)
 	err := r.remove(ctx, id)
@@ -189,8 +189,8 @@ func (r *Runtime) discard(id string) {
 	if err == nil {
 		return
 	}
-	r.log.Warn("a session's container can't be removed now; it is tried again", "container", id, "error", err)
-	r.work.Go(func() { // ends when it is gone, or with r.ctx
+	r.log.Warn("container of session not removed, retrying", "container", id, "error", err)
+	r.work.Go(func() { // ends when it is removed, or with r.ctx
 		r.retry(func() error {
 			ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
 			defer cancel()
@@ -199,14 +199,14 @@ func (r *Runtime) discard(id string) {
 	})
 }
 
-// retry calls f, less and less often, until it succeeds or the runtime is closed.
+// retry calls f with exponential backoff until it succeeds or the runtime is closed.
 func (r *Runtime) retry(f func() error) error {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(200*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	return backoff.Retry(f, backoff.WithContext(wait, r.ctx))
 }
 
-// Close removes what is left. All sessions must have ended before.
+// Close removes the remaining containers. All sessions must have ended.
 func (r *Runtime) Close() error {
 	r.stop(errClosed)
 	r.work.Wait()
@@ -214,7 +214,7 @@ func (r *Runtime) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.swept {
-		return nil // the daemon was never there
+		return nil // the daemon never answered
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
@@ -230,7 +230,7 @@ func (r *Runtime) Close() error {
 	return errors.Join(failed...)
 }
 
-// causeOf is the cause of ctx where that is why there is an error.
+// causeOf returns the cause of ctx if it is done, joined with err; otherwise err.
 func causeOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w (%w)", context.Cause(ctx), err)

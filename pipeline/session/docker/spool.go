@@ -8,40 +8,40 @@ import (
 )
 
 const (
-	// spoolBytes is how much is read ahead of the session, of both streams together.
+	// spoolBytes is the number of bytes read ahead of the session, for both streams together.
 	spoolBytes = 1 << 20
-	// heldBytes is how much of it there may be while the container is being paused.
+	// heldBytes is the limit while the container is being paused.
 	heldBytes = 64 << 20
-	// stallTime is how long the session may take less than stallBytes, while as much as there may be
-	// is read, before the container is paused. The daemon waits eight times as long for who reads its
-	// output, and then throws away what is left.
+	// stallTime is the time after which the container is paused if the spool is full and the
+	// session reads less than stallBytes. The daemon waits eight times as long for a reader of the
+	// output, and then discards the rest.
 	stallTime  = 250 * time.Millisecond
 	stallBytes = spoolBytes / 2
 )
 
-// A spool is the output of a container that was read from the daemon, and not by the session yet.
+// spool holds the output of a container that was read from the daemon and not yet by the session.
 //
-// The daemon keeps about a mebibyte for a reader that is behind, and the kernel's pipes some more.
-// What is left in these when the last process has ended is lost, if it is not read within two
-// seconds. Nothing tells of that end before. So who reads from the daemon must not stand still for
-// long, and the program is held back by other means: by pausing its container.
+// The daemon buffers about one MiB for a slow reader, and the kernel's pipes some more. Their
+// content is lost if it is not read within two seconds after the last process has ended, and
+// nothing announces that end. So the daemon's output must be read without long breaks, and the
+// program is held back by other means: by pausing its container.
 type spool struct {
-	// pause has the container stand still, or go on again; ended is that there is nothing to pause any
-	// more.
+	// pause pauses or resumes the container; ended reports that it can no longer be paused because
+	// it has ended.
 	pause func(still bool) (ended bool, err error)
-	// complain tells that it can't be paused, and why.
+	// complain reports that the container can't be paused, and why.
 	complain func(error)
 
 	mu      sync.Mutex
-	change  sync.Cond // of mu: anything has changed
+	change  sync.Cond // of mu: any field has changed
 	streams [2][]byte // guarded by mu: stdout, stderr; owned
-	limit   int       // guarded by mu: who reads from the daemon waits at that many bytes
-	taken   int       // guarded by mu: how many bytes the session has read
-	watched bool      // guarded by mu: watch is under way
-	over    bool      // guarded by mu: the container has ended, or is being killed
-	closed  bool      // guarded by mu: nothing more comes
+	limit   int       // guarded by mu: the daemon's reader waits while the spool has this many bytes
+	taken   int       // guarded by mu: number of bytes the session has read
+	watched bool      // guarded by mu: watch is scheduled or running
+	over    bool      // guarded by mu: the container has ended or is being killed
+	closed  bool      // guarded by mu: no more output arrives
 	failed  error     // guarded by mu: why the container could not be paused
-	dropped func()    // guarded by mu: called for what comes on stdout, which is dropped; nil where it is kept
+	dropped func()    // guarded by mu: called when stdout is discarded; nil if it is kept
 }
 
 func newSpool(pause func(bool) (bool, error), complain func(error)) *spool {
@@ -52,12 +52,12 @@ func newSpool(pause func(bool) (bool, error), complain func(error)) *spool {
 
 func (s *spool) size() int { return len(s.streams[0]) + len(s.streams[1]) }
 
-// write takes what was read from the daemon. One goroutine calls it.
+// write adds output that was read from the daemon. It is called by one goroutine.
 func (s *spool) write(stream int, p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.size() >= s.limit && !s.drops(stream) {
-		if s.failed != nil { // and not because it has ended: so much can't have been on its way
+		if s.failed != nil { // not because it ended: so much cannot have been in transit
 			s.complain(s.failed)
 			s.failed = nil
 		}
@@ -76,22 +76,22 @@ func (s *spool) write(stream int, p []byte) {
 	s.change.Broadcast()
 }
 
-// watch is called stallTime after who reads from the daemon had to wait, when before bytes were
-// taken. Where the session takes so little that what the daemon has left would not come in time, it
-// pauses the container until the session has caught up. Meanwhile what is on its way is read.
+// watch is called stallTime after the daemon's reader had to wait, when before bytes had been
+// taken. If the session reads too slowly for the daemon's buffer to be read in time, watch pauses
+// the container until the session has caught up. Meanwhile the output in transit is read.
 func (s *spool) watch(before int) {
 	s.mu.Lock()
 	s.watched = false
 	if s.taken-before >= stallBytes || s.size() < stallBytes || s.limit != spoolBytes {
 		s.mu.Unlock()
-		return // it takes enough, or has caught up, or the container has ended
+		return // fast enough, caught up, or ended
 	}
 	s.limit = heldBytes
 	s.change.Broadcast()
 	s.mu.Unlock()
 	_, err := s.pause(true)
 	s.mu.Lock()
-	if err != nil { // it has just ended, most likely: what it has left must be read
+	if err != nil { // it has probably just ended: its remaining output must be read
 		s.failed = err
 		s.mu.Unlock()
 		return
@@ -110,11 +110,11 @@ func (s *spool) watch(before int) {
 	}
 }
 
-// drops reports whether a stream is dropped. mu is held.
+// drops reports whether a stream is discarded. The caller holds mu.
 func (s *spool) drops(stream int) bool { return stream == 0 && s.dropped != nil }
 
-// discard drops what there is of stdout, and what comes from now on, for which it calls dropped
-// with the spool locked. To the session, stdout has ended.
+// discard discards stdout, existing and future, and calls dropped with the spool locked when more
+// arrives. For the session, stdout has ended.
 func (s *spool) discard(dropped func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,8 +122,8 @@ func (s *spool) discard(dropped func()) {
 	s.change.Broadcast()
 }
 
-// drain says that the container has ended, or is being killed: what is left is read at once. Of one
-// that has ended that is not much.
+// drain is called when the container has ended or is being killed: the rest is read at once. After
+// the end it is not much.
 func (s *spool) drain(ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +134,7 @@ func (s *spool) drain(ended bool) {
 	s.change.Broadcast()
 }
 
-// close says that nothing more comes.
+// close marks the end of the output.
 func (s *spool) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +142,7 @@ func (s *spool) close() {
 	s.change.Broadcast()
 }
 
-// spoolWriter and spoolReader are the ends of one stream of a spool.
+// spoolWriter and spoolReader are the two ends of a spool's stream.
 type (
 	spoolWriter struct {
 		spool  *spool
@@ -172,7 +172,7 @@ func (r spoolReader) Read(p []byte) (int, error) {
 	n := copy(p, s.streams[r.stream])
 	s.taken += n
 	if s.streams[r.stream] = s.streams[r.stream][n:]; len(s.streams[r.stream]) == 0 {
-		s.streams[r.stream] = nil // not to hold on to what was read
+		s.streams[r.stream] = nil // do not retain what was read
 	}
 	s.change.Broadcast()
 	return n, nil

@@ -14,18 +14,19 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// A template is what sessions' containers have of the app's.
+// template holds the settings that sessions' containers inherit from the app's.
 type template struct {
-	image  string // a name, or an ID of the very image
+	image  string // a name, or the ID of the exact image
 	env    []string
 	user   string
 	dir    string
 	labels map[string]string
 	host   container.HostConfig // with the app's limits
-	// noNetwork says that the app was made without a network.
+	// noNetwork reports that the app's container was created without a network.
 	noNetwork bool
-	// first is the network that the container is made with, nil where the mode says it all; further
-	// are connected later: before API 1.44 a container can be made with one only.
+	// first is the network that the container is created with, nil if the mode determines it;
+	// further networks are connected later, because before API 1.44 a container can be created with
+	// only one.
 	first   *networkEnd
 	further []networkEnd
 }
@@ -35,12 +36,12 @@ type networkEnd struct {
 	endpoint *network.EndpointSettings
 }
 
-// templateOf takes from the app's container the settings that a session's has as well: those that
-// name something and those that restrict, and none that open something, such as volumes, ports,
+// templateOf returns the settings of the app's container that a session's inherits: those that
+// identify something and those that restrict, but none that grant access, such as volumes, ports,
 // devices, capabilities or privileges.
 func templateOf(app *container.InspectResponse) (*template, error) {
 	if app.Config == nil || app.HostConfig == nil {
-		return nil, errors.New("the Docker daemon says nothing of the app's configuration")
+		return nil, errors.New("the Docker daemon returned no configuration of the app")
 	}
 	h := app.HostConfig
 	confined, err := confinementOf(h)
@@ -57,7 +58,7 @@ func templateOf(app *container.InspectResponse) (*template, error) {
 		return t, nil // host, none, another container's, or the default one
 	}
 	for _, name := range slices.Sorted(maps.Keys(app.NetworkSettings.Networks)) {
-		// Neither the app's address nor its names: they are the app's.
+		// The app's address and names stay the app's.
 		end := networkEnd{name, &network.EndpointSettings{}}
 		if e := app.NetworkSettings.Networks[name]; e != nil {
 			end.endpoint.DriverOpts, end.endpoint.GwPriority = e.DriverOpts, e.GwPriority
@@ -68,19 +69,19 @@ func templateOf(app *container.InspectResponse) (*template, error) {
 			t.further = append(t.further, end)
 		}
 	}
-	if t.first == nil && len(t.further) > 0 { // the mode has the network's ID, or the app has left that network
+	if t.first == nil && len(t.further) > 0 { // the mode is the network's ID, or the app has left that network
 		t.first, t.further = &t.further[0], t.further[1:]
 		t.host.NetworkMode = container.NetworkMode(t.first.name)
 	}
 	return t, nil
 }
 
-// labelOneOff is how Docker Compose tells the containers of a service ("False") from those of
-// "docker-compose run" ("True"). A session that had the app's would be taken for one of the
-// service's containers, and be ended when there is one too many.
+// labelOneOff is the label by which Docker Compose distinguishes the containers of a service
+// ("False") from those of "docker-compose run" ("True"). With the app's value, a session would
+// count as a container of the service, and be ended when there is one too many.
 const labelOneOff = "com.docker.compose.oneoff"
 
-// createOptions are those of a session's container.
+// createOptions returns the options for a session's container.
 func (r *Runtime) createOptions(t *template, spec session.Spec) client.ContainerCreateOptions {
 	command := spec.Command
 	if spec.CommandLine != "" {
@@ -97,7 +98,7 @@ func (r *Runtime) createOptions(t *template, spec session.Spec) client.Container
 	labels[labelGateway], labels[labelRun], labels[labelOperation], labels[labelApp] = r.gateway, r.run, spec.Operation, spec.App
 	config := &container.Config{
 		Hostname: spec.Name, Image: t.image, User: t.user, WorkingDir: t.dir, Labels: labels,
-		Entrypoint: command, // all of it, so that neither the image's entry point nor its command is a part
+		Entrypoint: command, // the whole command, so that neither the image's entry point nor its command is used
 		Env:        t.env,
 		OpenStdin:  true, StdinOnce: true, AttachStdin: true, AttachStdout: true, AttachStderr: true,
 		Healthcheck:     &container.HealthConfig{Test: []string{"NONE"}},
@@ -108,7 +109,7 @@ func (r *Runtime) createOptions(t *template, spec session.Spec) client.Container
 	}
 	host := t.host
 	host.Init = new(true)
-	if host.SecurityOpt == nil { // of an image alone
+	if host.SecurityOpt == nil { // with only an image
 		host.SecurityOpt = []string{"no-new-privileges"}
 	}
 	host.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyDisabled}
@@ -135,7 +136,7 @@ func (r *Runtime) createOptions(t *template, spec session.Spec) client.Container
 	config.Env = mergeEnv(config.Env, spec.Env)
 	options := client.ContainerCreateOptions{
 		Config: config, HostConfig: &host,
-		Name: "ttydrain-" + spec.Name + "-" + strings.ToLower(rand.Text()[:8]), // where gateways that know nothing of each other share a daemon
+		Name: "ttydrain-" + spec.Name + "-" + strings.ToLower(rand.Text()[:8]), // unique even if unrelated gateways share a daemon
 	}
 	if host.NetworkMode.IsContainer() {
 		config.Hostname = "" // the other container's
@@ -146,7 +147,7 @@ func (r *Runtime) createOptions(t *template, spec session.Spec) client.Container
 	return options
 }
 
-// mergeEnv joins lists of KEY=VALUE: the last of a key wins, at the place of the first.
+// mergeEnv joins lists of KEY=VALUE: the last value of a key wins, at the position of the first.
 func mergeEnv(lists ...[]string) []string {
 	var merged []string
 	at := make(map[string]int)
@@ -154,7 +155,7 @@ func mergeEnv(lists ...[]string) []string {
 		for _, entry := range list {
 			key, _, ok := strings.Cut(entry, "=")
 			if !ok {
-				continue // to the daemon it would be an order to remove what the image sets
+				continue // it would make the daemon remove the image's variable
 			}
 			if i, there := at[key]; there {
 				merged[i] = entry
@@ -167,5 +168,5 @@ func mergeEnv(lists ...[]string) []string {
 	return merged
 }
 
-// cells is a width or a height as the API has it.
+// cells converts a width or a height for the API.
 func cells(n int) uint { return uint(max(0, n)) }

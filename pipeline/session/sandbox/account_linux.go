@@ -16,16 +16,16 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// defaultPath is PATH where the Spec has none.
+// defaultPath is the PATH if the Spec has none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// account is a user: the gateway's, or the one that a session runs as.
+// account is a user account: the gateway's, or the one that a session runs as.
 type account struct {
 	UID, GID          int
 	Name, Home, Shell string
 }
 
-// currentAccount is the gateway's user as the host knows it.
+// currentAccount returns the gateway's account on the host.
 func currentAccount() account {
 	a := account{UID: os.Getuid(), GID: os.Getgid(), Shell: "/bin/sh"}
 	if u, err := user.LookupId(strconv.Itoa(a.UID)); err == nil {
@@ -35,16 +35,15 @@ func currentAccount() account {
 	return a.fromPasswd("/etc/passwd")
 }
 
-// unprivileged is the user of sessions where the gateway is root and the app says nothing.
+// unprivileged is the user of sessions if the gateway runs as root and the app names no user.
 const unprivileged = "nobody"
 
-// unprivilegedID is its number on every distribution: the one that the kernel itself shows for
-// users that it has no number for.
+// unprivilegedID is its ID on every distribution, which the kernel also shows for unmapped users.
 const unprivilegedID = 65534
 
-// account is the account that the session runs as: the app's user, by name or number, or an
-// unprivileged one; or the gateway's, where that has no other to give. It is looked up in the
-// passwd file that the session sees.
+// account returns the account that the session runs as: the app's user, by name or ID, or else an
+// unprivileged one; or the gateway's, if the gateway cannot become another user. It is looked up in
+// the passwd file that the session sees.
 func (s *setup) account() (account, error) {
 	gateway, name := s.Gateway, s.User
 	own := gateway
@@ -85,7 +84,7 @@ func (s *setup) account() (account, error) {
 	return a, nil
 }
 
-// ownName is the name of a user of the session's own: "session", unless another user has that name.
+// ownName returns the name for a session's own user: "session", unless another user has that name.
 func (s *setup) ownName() string {
 	const name = "session"
 	if _, taken := lookPasswd("/etc/passwd", func(fields []string) bool { return fields[0] == name }); taken {
@@ -94,9 +93,9 @@ func (s *setup) ownName() string {
 	return name
 }
 
-// nameAccount adds an account to the passwd and group files that the session sees, since many
-// programs do not work for a user without a name. It is no loss if that cannot be. The files stay
-// in a folder that the session's /tmp is mounted on later.
+// nameAccount adds an account to the passwd and group files that the session sees, because many
+// programs do not work for a user without a name. It ignores failures. The files stay in a folder
+// over which the session's /tmp is mounted later.
 func nameAccount(a account) {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if unix.Mount("tmpfs", "/tmp", "tmpfs", flags, "mode=700,size=4m") != nil {
@@ -121,8 +120,8 @@ func nameAccount(a account) {
 	}
 }
 
-// lookPasswd finds the first entry of a passwd(5) file that is meant.
-func lookPasswd(file string, meant func(fields []string) bool) (account, bool) {
+// lookPasswd returns the first matching entry of a passwd(5) file.
+func lookPasswd(file string, match func(fields []string) bool) (account, bool) {
 	f, err := os.Open(file)
 	if err != nil {
 		return account{}, false
@@ -130,7 +129,7 @@ func lookPasswd(file string, meant func(fields []string) bool) (account, bool) {
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		fields := strings.Split(lines.Text(), ":")
-		if len(fields) < 7 || !meant(fields) {
+		if len(fields) < 7 || !match(fields) {
 			continue
 		}
 		uid, uidErr := strconv.ParseUint(fields[2], 10, 31)
@@ -142,7 +141,7 @@ func lookPasswd(file string, meant func(fields []string) bool) (account, bool) {
 	return account{}, false
 }
 
-// fromPasswd is the account as a passwd(5) file has it, or as it is where the file says nothing.
+// fromPasswd returns the account as in a passwd(5) file, or unchanged if the file does not have it.
 func (a account) fromPasswd(file string) account {
 	found, ok := lookPasswd(file, func(fields []string) bool { return fields[2] == strconv.Itoa(a.UID) })
 	if ok {
@@ -152,7 +151,7 @@ func (a account) fromPasswd(file string) account {
 	return a
 }
 
-// complete fills in what a user without an entry needs all the same.
+// complete sets the fields that a user without an entry needs.
 func (a *account) complete() {
 	if a.Name == "" {
 		if a.Name = "user"; a.UID == 0 {
@@ -163,18 +162,18 @@ func (a *account) complete() {
 		a.Home = "/root"
 	}
 	switch filepath.Base(a.Shell) {
-	case ".", "nologin", "false": // an editor would start that for a command
+	case ".", "nologin", "false": // an editor would start it to run a command
 		a.Shell = "/bin/sh"
 	}
 }
 
-// variables are environment variables, in the order in which they were first set.
+// variables holds environment variables, in the order in which they were first set.
 type variables struct {
 	names  []string
 	values map[string]string
 }
 
-// newVariables takes KEY=VALUE; later ones win, and what has no name is left out.
+// newVariables parses KEY=VALUE; later values win, and entries without a name are ignored.
 func newVariables(env []string) *variables {
 	v := &variables{values: make(map[string]string)}
 	for _, e := range env {
@@ -206,7 +205,7 @@ func (v *variables) list() []string {
 	return list
 }
 
-// lookPath finds the file that a command's name means, as execvp(3) does.
+// lookPath returns the file for a command's name, as execvp(3) finds it.
 func lookPath(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, executable(name)
@@ -222,7 +221,7 @@ func lookPath(name, path string) (string, error) {
 			return file, nil
 		}
 		if errors.Is(err, syscall.EACCES) {
-			found = err // told only if no other folder has it
+			found = err // reported only if no other folder has it
 		}
 	}
 	return "", found
@@ -239,7 +238,7 @@ func executable(file string) error {
 	return syscall.Access(file, 1) // X_OK
 }
 
-// commandRefusal tells the person why the command could not be started, and what to do.
+// commandRefusal explains to the user why the command could not be started, and what to do.
 func commandRefusal(name, path string, inRoot bool, err error) *session.Refusal {
 	where := "on this host"
 	if inRoot {
@@ -249,7 +248,7 @@ func commandRefusal(name, path string, inRoot bool, err error) *session.Refusal 
 	m := "The app's command " + command + " could not be started: "
 	switch {
 	case errors.Is(err, errInterpreter):
-		m += "it is there, but the program that it needs to run (its interpreter or dynamic loader) is not. Install that " + where + "."
+		m += "it exists, but its interpreter or dynamic loader does not. Install that " + where + "."
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
 		m += "there is no such program " + where
 		if !strings.Contains(name, "/") {
@@ -261,7 +260,7 @@ func commandRefusal(name, path string, inRoot bool, err error) *session.Refusal 
 	case errors.Is(err, syscall.EACCES):
 		m += "it is not executable for the session's user. Make it so (chmod +x), or correct the app's command."
 	case errors.Is(err, syscall.ENOEXEC):
-		m += "it is no program for this machine; if it is a script, its first line must name the interpreter (#!/bin/sh)."
+		m += "it is not a program for this machine; if it is a script, its first line must name the interpreter (#!/bin/sh)."
 	case errors.Is(err, syscall.E2BIG):
 		m += "its arguments and environment are too long. Shorten the command line, or the app's environment."
 	default:
@@ -270,5 +269,5 @@ func commandRefusal(name, path string, inRoot bool, err error) *session.Refusal 
 	return &session.Refusal{Message: m}
 }
 
-// errInterpreter: the file is there, but executing it says that there is no such file.
+// errInterpreter means that the file exists, but executing it fails with ENOENT.
 var errInterpreter = errors.New("interpreter not found")

@@ -12,35 +12,35 @@ import (
 	"time"
 )
 
-// cgroups makes the control groups of a runtime's sessions. They are all below one of the runtime's
-// own in each hierarchy, which is below the gateway's own where that can be, so that limits on the
-// gateway hold for its sessions as well.
+// cgroups manages the control groups of a runtime's sessions. In each hierarchy they are below one
+// group of the runtime, which is below the gateway's own if possible, so that limits of the gateway
+// apply to its sessions as well.
 type cgroups struct{ hierarchies []*hierarchy }
 
-// A hierarchy is a mounted tree of control groups that limits sessions.
+// hierarchy is a mounted tree of control groups that limits sessions.
 type hierarchy struct {
-	point string // where it is mounted
+	point string // its mount point
 	dir   string // the runtime's group
 	v2    bool
-	// memory and pids are the controllers that limit sessions there.
+	// memory and pids report which controllers limit sessions there.
 	memory, pids bool
 }
 
-// limits are those of a session's groups; 0 is none.
+// limits are the limits of a session's groups; 0 means no limit.
 type limits struct {
 	memory int64 // in bytes
 	pids   int64 // processes and threads
 }
 
-// cgroup is the control group of one session, in each hierarchy.
+// cgroup is the control group of one session in each hierarchy.
 type cgroup struct{ dirs []string }
 
-// gatewayLeaf is the group into which a gateway moves itself under version 2, where only groups
-// without processes have groups with controllers below them.
+// gatewayLeaf is the group into which a gateway moves itself with version 2, which allows
+// controllers only below groups without processes.
 const gatewayLeaf = "ttydrain-gateway"
 
-// newCgroups makes the runtime's groups, named name. What cannot be limited by them is in lacks,
-// with the reason.
+// newCgroups creates the runtime's groups, called name. lacks has the features that they cannot
+// limit, with the reason.
 func newCgroups(name string) (c *cgroups, lacks map[Feature]error) {
 	c, lacks = new(cgroups), make(map[Feature]error)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -63,7 +63,7 @@ func newCgroups(name string) (c *cgroups, lacks map[Feature]error) {
 	return c, lacks
 }
 
-// controller returns the name that the kernel has for the controller of a feature.
+// controller returns the kernel's name for the controller of a feature.
 func (f Feature) controller() string { return strings.TrimPrefix(string(f), "cgroup_") }
 
 // dirs returns the runtime's groups.
@@ -75,11 +75,10 @@ func (c *cgroups) dirs() []string {
 	return dirs
 }
 
-// use has sessions limited by the controller of a feature, in the first place where that is
-// possible.
+// use makes the controller of a feature limit sessions, in the first possible parent.
 func (c *cgroups) use(f Feature, at controllerPlace, name string) error {
 	for _, h := range c.hierarchies {
-		if h.point == at.point { // a process is in one group of a hierarchy only
+		if h.point == at.point { // a process is in only one group of a hierarchy
 			return h.limit(f)
 		}
 	}
@@ -101,8 +100,7 @@ func (c *cgroups) use(f Feature, at controllerPlace, name string) error {
 	return failures
 }
 
-// limit finds out whether a controller can limit what is below the runtime's group, and has it do
-// so.
+// limit checks whether a controller can limit groups below the runtime's, and enables it.
 func (h *hierarchy) limit(f Feature) error {
 	if h.v2 {
 		for _, dir := range []string{filepath.Dir(h.dir), h.dir} {
@@ -123,17 +121,17 @@ func (h *hierarchy) limit(f Feature) error {
 	return nil
 }
 
-// A controllerPlace is where a controller's groups are.
+// controllerPlace is the location of a controller's groups.
 type controllerPlace struct {
-	point string // where the hierarchy is mounted
+	point string // mount point of the hierarchy
 	v2    bool
-	// parents are the groups below which to make more, best first: the gateway's own, and the
-	// topmost that can be seen.
+	// parents are the groups below which to create others, best first: the gateway's own, and the
+	// topmost visible one.
 	parents []string
 }
 
-// findController finds the hierarchy that has a controller, by the contents of /proc/self/mountinfo
-// and /proc/self/cgroup.
+// findController returns the hierarchy of a controller, according to the contents of
+// /proc/self/mountinfo and /proc/self/cgroup.
 func findController(mountinfo, own, controller string) (controllerPlace, error) {
 	v2 := false
 	path, found := "", false
@@ -184,8 +182,8 @@ func findController(mountinfo, own, controller string) (controllerPlace, error) 
 	return controllerPlace{}, fmt.Errorf("the control groups of this host for %s are not mounted", controller)
 }
 
-// enableController lets the groups below dir have a controller (version 2). If dir has
-// processes, which is forbidden then, and the only one is this, it moves to a group of its own.
+// enableController enables a controller for the groups below dir (version 2). That requires that
+// dir has no processes: if its only process is this one, it moves to a group of its own.
 func enableController(dir, controller string) error {
 	control := filepath.Join(dir, "cgroup.subtree_control")
 	enabled, err := os.ReadFile(control)
@@ -216,7 +214,7 @@ func enableController(dir, controller string) error {
 	return writeFile(control, "+"+controller)
 }
 
-// create makes a session's groups with its limits.
+// create creates a session's groups with its limits.
 func (c *cgroups) create(name string, l limits) (*cgroup, error) {
 	g := new(cgroup)
 	for _, h := range c.hierarchies {
@@ -249,7 +247,7 @@ func (h *hierarchy) create(name string, l limits) (dir string, err error) {
 	return dir, nil
 }
 
-// limitMemory limits memory and swap of a control group together.
+// limitMemory limits the memory and swap of a control group together.
 func limitMemory(dir string, limit int64, v2 bool) error {
 	file, swapFile, swap := "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", limit // memory and swap
 	if v2 {
@@ -265,7 +263,7 @@ func limitMemory(dir string, limit int64, v2 bool) error {
 	return nil
 }
 
-// add puts a process into the groups: what it starts afterwards will be in them too.
+// add adds a process to the groups; its future children will be in them, too.
 func (g *cgroup) add(pid int) error {
 	for _, dir := range g.dirs {
 		if err := writeFile(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid)); err != nil {
@@ -275,13 +273,13 @@ func (g *cgroup) add(pid int) error {
 	return nil
 }
 
-// removeTries times removePause is how long to wait for killed processes to be gone.
+// removeTries times removePause is the time to wait for killed processes to disappear.
 const (
 	removeTries = 200
 	removePause = 10 * time.Millisecond
 )
 
-// remove kills what is left in the groups, and removes them.
+// remove kills the remaining processes of the groups and removes them.
 func (g *cgroup) remove() (err error) {
 	for _, dir := range g.dirs {
 		err = errors.Join(err, removeCgroup(dir))
@@ -306,12 +304,12 @@ func removeCgroup(dir string) error {
 			}
 			procs.Close()
 		}
-		time.Sleep(removePause) // version 1 tells nobody when a group is empty
+		time.Sleep(removePause) // version 1 does not report that a group is empty
 	}
 	return fmt.Errorf("removing the control group %s: %w", dir, errnoText(err))
 }
 
-// removeCgroups removes a runtime's group with those of its sessions.
+// removeCgroups removes a runtime's group and those of its sessions.
 func removeCgroups(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -328,7 +326,7 @@ func removeCgroups(dir string) error {
 	return removeCgroup(dir)
 }
 
-// writeFile writes to a file of the kernel's, which is there already.
+// writeFile writes to an existing file of the kernel's.
 func writeFile(name, content string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {

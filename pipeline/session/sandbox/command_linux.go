@@ -49,7 +49,7 @@ func (p *initProcess) startCommand(a account, files []uintptr) error {
 	}
 	unix.Umask(0o022)
 	os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0) // not the gateway's; raising is always allowed
-	// The gateway, or what started it, may have blocked some signals.
+	// The gateway, or its parent, may have blocked some signals.
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil); err != nil {
 		return fmt.Errorf("unblocking signals: %w", err)
 	}
@@ -68,7 +68,7 @@ func (p *initProcess) startCommand(a account, files []uintptr) error {
 	pid, err := forkCommand(file, s.Command, attr, s.DataLimit)
 	switch {
 	case errors.Is(err, syscall.ENOENT):
-		return refuse(errInterpreter) // the file itself was there
+		return refuse(errInterpreter) // the file itself exists
 	case err != nil:
 		return refuse(err)
 	}
@@ -80,26 +80,26 @@ func (p *initProcess) startCommand(a account, files []uintptr) error {
 		}
 	}
 	p.setup.Env = nil
-	// The session has its own processes killed for its memory before this one, without which it ends.
-	// It needs privilege, and is no more than useful.
+	// Under memory pressure, the kernel should kill other processes of the session before this one,
+	// whose death ends the session. This requires privileges, and is not essential.
 	os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0)
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	debug.FreeOSMemory()
 	return nil
 }
 
-// forkCommand starts the command, and returns when it is executing, or why it could not be
+// forkCommand starts the command and returns when it is executing, or an error if it cannot be
 // executed. dataLimit is its RLIMIT_DATA, 0 for none.
 func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit int64) (int, error) {
 	if dataLimit == 0 {
 		return syscall.ForkExec(file, argv, attr)
 	}
-	// The limit must be there before the command runs. It cannot be set in the init, which could be
-	// above it already; so the command is traced for as long as it takes to stop where it begins.
+	// The limit must apply before the command runs. It cannot be set for the init, which may exceed
+	// it already; so the command is traced until it stops at its first instruction.
 	attr.Sys.Ptrace = true
 	pid, err := syscall.ForkExec(file, argv, attr)
 	if err == syscall.EPERM {
-		// Tracing is forbidden here. Then a command has some microseconds without the limit.
+		// Tracing is forbidden here: the command runs without the limit for some microseconds.
 		attr.Sys.Ptrace = false
 		pid, err = syscall.ForkExec(file, argv, attr)
 	}
@@ -112,7 +112,7 @@ func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit i
 			_, err = syscall.Wait4(pid, &status, 0, nil)
 		}
 		if err != nil || !status.Stopped() {
-			return 0, errors.New("it was killed before it ran")
+			return 0, errors.New("the command was killed before it ran")
 		}
 	}
 	limit := unix.Rlimit{Cur: uint64(dataLimit), Max: uint64(dataLimit)}
@@ -122,14 +122,14 @@ func forkCommand(file string, argv []string, attr *syscall.ProcAttr, dataLimit i
 	}
 	if err != nil {
 		syscall.Kill(pid, syscall.SIGKILL)
-		return 0, fmt.Errorf("its memory could not be limited: %w", err)
+		return 0, fmt.Errorf("limiting the command's memory: %w", err)
 	}
 	return pid, nil
 }
 
-// withRealUser does something while this thread's real user and group are those of the credential,
-// where there is one: then their processes can be limited without CAP_SYS_RESOURCE. What the thread
-// may do otherwise hangs on its effective user.
+// withRealUser calls do while this thread's real user and group are those of the credential, if
+// there is one: this allows limiting their processes without CAP_SYS_RESOURCE. Other permissions
+// depend on the effective user.
 func withRealUser(c *syscall.Credential, do func() error) error {
 	if c == nil {
 		return do()

@@ -13,15 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEntries limits the entries of a folder that is covered and not hidden as a whole: each of them
+// maxEntries limits the entries of a folder that is covered but not hidden completely: each of them
 // is a mount in every session.
 const maxEntries = 4096
 
-// A hider hides the private files of the gateway in the mount namespace of one session. It is used
-// by one goroutine at a time.
+// hider hides the gateway's private files in the mount namespace of one session. It must not be
+// used concurrently.
 type hider struct {
 	owner int // the gateway's user
-	// scratch are the session's own folders, which have nothing of the host's.
+	// scratch holds the session's own folders, which contain nothing of the host.
 	scratch []string
 	private map[fileID]bool
 	covered map[string]covered // by folder
@@ -30,7 +30,7 @@ type hider struct {
 // covered is a folder that has a cover.
 type covered struct {
 	device uint64   // of the cover's file system
-	names  []string // that are hidden, nil for all
+	names  []string // hidden entries; nil if all are hidden
 }
 
 func newHider(s *setup) *hider {
@@ -41,7 +41,7 @@ func newHider(s *setup) *hider {
 	return h
 }
 
-// keepScratch notes a folder of the session's own.
+// keepScratch adds folders of the session itself.
 func (h *hider) keepScratch(dirs ...string) {
 	for _, dir := range dirs {
 		if resolved, err := filepath.EvalSymlinks(dir); err == nil {
@@ -50,8 +50,8 @@ func (h *hider) keepScratch(dirs ...string) {
 	}
 }
 
-// hide covers the folders of the private files, also those that it has covered before and that were
-// replaced since.
+// hide covers the folders of the private files, including folders that were covered before and have
+// been replaced since.
 func (h *hider) hide(s secrets) error {
 	for _, id := range s.Files {
 		h.private[id] = true
@@ -75,7 +75,7 @@ func (h *hider) cover(c cover) error {
 	}
 	for dir, before := range h.covered {
 		if _, inside := below(dir, c.Dir); inside && dir != c.Dir && before.names == nil && h.isCover(dir, before) {
-			return nil // it is hidden as a whole, with all that is below
+			return nil // hidden with the whole folder above
 		}
 	}
 	if before, ok := h.covered[c.Dir]; ok && c.Dir == "/" || ok && h.isCover(c.Dir, before) {
@@ -90,7 +90,7 @@ func (h *hider) isCover(dir string, before covered) bool {
 	return ok && id.Dev == before.device
 }
 
-// coverMore hides entries of a folder that has a cover, and that have become private since.
+// coverMore hides entries of a covered folder that have become private since.
 func (h *hider) coverMore(c cover, before covered) error {
 	if before.names == nil {
 		return nil
@@ -109,8 +109,8 @@ func (h *hider) coverMore(c cover, before covered) error {
 		if slices.Contains(before.names, name) {
 			continue
 		}
-		// The entry belongs to the cover, where nobody can replace it. The target of a symbolic link
-		// has a cover of its own.
+		// The entry belongs to the cover, where it cannot be replaced. The target of a symbolic
+		// link has its own cover.
 		path := filepath.Join(c.Dir, name)
 		if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSymlink {
 			if err := hide(path); err != nil {
@@ -123,12 +123,11 @@ func (h *hider) coverMore(c cover, before covered) error {
 	return nil
 }
 
-// replace mounts the cover of the folder source at target, which are the same but for a root
-// folder.
+// replace mounts the cover of the folder source at target; they only differ for a root folder.
 func (h *hider) replace(c cover, source, target string) error {
 	from, err := unix.Open(source, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT || err == unix.ENOTDIR {
-		return nil // there is nothing to hide
+		return nil // nothing to hide
 	}
 	if err != nil {
 		return err
@@ -139,7 +138,7 @@ func (h *hider) replace(c cover, source, target string) error {
 		return err
 	}
 	names, err := namesIn(from)
-	if err != nil || c.Whole { // what cannot be listed cannot be shown
+	if err != nil || c.Whole { // a folder that cannot be listed cannot be shown
 		if err := mountEmpty(target); err != nil {
 			return err
 		}
@@ -162,7 +161,7 @@ func (h *hider) replace(c cover, source, target string) error {
 	for _, name := range names {
 		h.show(from, to, name, c.Names)
 	}
-	unix.Fchownat(to, "", int(st.Uid), int(st.Gid), unix.AT_EMPTY_PATH) // for the eye: nobody can write there
+	unix.Fchownat(to, "", int(st.Uid), int(st.Gid), unix.AT_EMPTY_PATH) // only for display: the cover is read-only
 	if c.Dir != "/" {
 		if err := unix.Mount("", target, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|flags, ""); err != nil {
 			return err
@@ -171,23 +170,23 @@ func (h *hider) replace(c cover, source, target string) error {
 	return h.note(c.Dir, target, append([]string{}, c.Names...))
 }
 
-// note notes the cover that was mounted at target.
+// note records the cover that was mounted at target.
 func (h *hider) note(dir, target string, names []string) error {
 	id, ok := statID(target)
 	if !ok {
-		return fmt.Errorf("the cover at %s is not there", target)
+		return fmt.Errorf("the cover at %s does not exist", target)
 	}
 	h.covered[dir] = covered{device: id.Dev, names: names}
 	return nil
 }
 
-// mountEmpty hides a folder as a whole.
+// mountEmpty hides a folder completely.
 func mountEmpty(target string) error {
 	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	return unix.Mount("tmpfs", target, "tmpfs", flags, "mode=000,size=4k")
 }
 
-// namesIn lists a folder that was opened by path only.
+// namesIn lists a folder that was opened with O_PATH.
 func namesIn(dir int) ([]string, error) {
 	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -199,7 +198,7 @@ func namesIn(dir int) ([]string, error) {
 }
 
 // show makes an entry of a folder visible in its cover, unless it may be private. An entry that
-// cannot be shown, or that vanishes meanwhile, is missing or empty there. No symbolic link is
+// cannot be shown, or that vanishes meanwhile, is missing or empty there. Symbolic links are not
 // followed.
 func (h *hider) show(from, to int, name string, private []string) {
 	entry, err := unix.Openat(from, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -225,7 +224,7 @@ func (h *hider) show(from, to int, name string, private []string) {
 		}
 		var cover unix.Stat_t
 		if unix.Fstat(to, &cover) == nil && cover.Dev == st.Dev {
-			return // where the cover of the root folder is mounted
+			return // the mount point of the root folder's cover
 		}
 		flags |= unix.MS_REC
 	default:
@@ -240,10 +239,10 @@ func (h *hider) show(from, to int, name string, private []string) {
 
 func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
-// isPrivate reports whether an entry of a folder with private files may be private too: a file that
-// is one of them, by its name or by a hard link; whose name is made of one of theirs, as editors
-// name their backups; or that is the gateway's and closed to all others, as every secret of
-// ttydrain's has to be.
+// isPrivate reports whether an entry of a folder with private files may be private as well: a file
+// that is one of them, by its name or by a hard link; one whose name is derived from theirs, such
+// as an editor's backup; or one that only its owner, the gateway, can access, as required for every
+// secret of ttydrain.
 func (h *hider) isPrivate(name string, st *unix.Stat_t, private []string) bool {
 	if slices.Contains(private, name) {
 		return true
@@ -255,7 +254,7 @@ func (h *hider) isPrivate(name string, st *unix.Stat_t, private []string) bool {
 		slices.ContainsFunc(private, func(of string) bool { return isDerived(name, of) })
 }
 
-// isDerived reports whether a name has another one in it, with no letter or digit beside it:
+// isDerived reports whether a name contains another one, with no letter or digit beside it:
 // key.pem~, .key.pem.swp and #key.pem# are derived from key.pem.
 func isDerived(name, of string) bool {
 	for rest, at := name, 0; ; {

@@ -17,26 +17,26 @@ import (
 )
 
 // A mount on a file is lost when the file is replaced: rename(2) detaches all mounts on its target
-// in every other mount namespace. So folders are covered, in which nothing that is written
-// later can appear.
+// in every other mount namespace. Therefore folders are covered: no later file can appear in a
+// cover.
 
-// secrets are the private files of the gateway, as one session sees them.
+// secrets holds the private files of the gateway, as one session sees them.
 type secrets struct {
 	Covers []cover
-	// Files identify the private files, so that their hard links are found.
+	// Files identifies the private files, to recognize their hard links.
 	Files []fileID
 }
 
-// A cover hides a folder that has private files in it.
+// cover hides a folder that contains private files.
 type cover struct {
 	// Dir is the folder's path in the session, without symbolic links.
 	Dir string
-	// Whole hides everything in the folder. Otherwise its other entries stay visible, as they are
-	// when the cover is made; see [hider.isPrivate].
+	// Whole hides everything in the folder. Otherwise its other entries stay visible as they are
+	// when the cover is created; see [hider.isPrivate].
 	Whole bool
 	// Names are the private entries of the folder.
 	Names []string
-	// ID identifies the folder: another one in its place needs a cover too.
+	// ID identifies the folder: if another one replaces it, that needs a cover, too.
 	ID fileID
 }
 
@@ -52,8 +52,8 @@ func statID(path string) (fileID, bool) {
 	return idOf(&st), err == nil
 }
 
-// secretsIn returns the private files and folders to hide in sessions whose root folder is root,
-// "" for the host's. A path that does not exist is left out.
+// secretsIn returns the private files and folders to hide in sessions whose root folder is root, ""
+// for the host's. It ignores paths that do not exist.
 func secretsIn(root string, private []string) (secrets, error) {
 	if root != "" {
 		resolved, err := filepath.EvalSymlinks(root)
@@ -83,8 +83,8 @@ func secretsIn(root string, private []string) (secrets, error) {
 	return f.found, nil
 }
 
-// CheckPrivate returns an error where a private file cannot be hidden from sessions without hiding
-// too much, because of the folder that it is in.
+// CheckPrivate returns an error if a private file cannot be hidden from sessions without hiding too
+// much, because of the folder that contains it.
 func CheckPrivate(path string) error {
 	for _, at := range locations(path) {
 		info, err := os.Stat(filepath.Dir(at))
@@ -93,7 +93,7 @@ func CheckPrivate(path string) error {
 		}
 		folder, err := os.Open(filepath.Dir(at))
 		if err != nil {
-			continue // what cannot be listed is hidden as a whole
+			continue // a folder that cannot be listed is hidden completely
 		}
 		names, err := folder.Readdirnames(maxEntries + 1)
 		folder.Close()
@@ -105,10 +105,10 @@ func CheckPrivate(path string) error {
 	return nil
 }
 
-// locations returns the path of a file without symbolic links in its folder and, where the file is
-// a symbolic link, those of its targets, one after another: each of them can be replaced.
+// locations returns the path of a file without symbolic links in its folder and, if the file is a
+// symbolic link, the paths of its targets, one after another: each of them can be replaced.
 func locations(path string) []string {
-	const maxLinks = 40 // as the kernel
+	const maxLinks = 40 // like the kernel
 	var found []string
 	path, err := filepath.Abs(path)
 	for range maxLinks {
@@ -117,7 +117,7 @@ func locations(path string) []string {
 		}
 		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 		if err != nil {
-			return found // there is no such folder
+			return found // the folder does not exist
 		}
 		path = filepath.Join(dir, filepath.Base(path))
 		found = append(found, path)
@@ -132,7 +132,7 @@ func locations(path string) []string {
 	return found
 }
 
-// coverFinder gathers the covers of sessions with one root folder.
+// coverFinder collects the covers for sessions with one root folder.
 type coverFinder struct {
 	root   string // "" for the host's
 	mounts []mountPoint
@@ -170,8 +170,7 @@ func (f *coverFinder) add(path string) error {
 	return nil
 }
 
-// cover adds a cover of a folder of the host because of one entry, or because of all where name is
-// "".
+// cover covers a folder of the host to hide one entry, or all if name is "".
 func (f *coverFinder) cover(dir, name string) error {
 	inside, visible := f.inSession(dir)
 	if !visible {
@@ -179,14 +178,14 @@ func (f *coverFinder) cover(dir, name string) error {
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
-		return nil // it is gone, and what it had
+		return nil // deleted, with its content
 	}
 	if name == "" && inside == "/" {
 		return &session.Refusal{Message: fmt.Sprintf("The app's root folder %s has ttydrain's own files in it. Correct the app's root.", dir)}
 	}
 	c := f.covers[inside]
 	if c == nil {
-		// A folder that is closed to others is taken to be private as a whole.
+		// A folder that is closed to others is considered private as a whole.
 		c = &cover{Dir: inside, ID: idOf(&st), Whole: st.Mode&0o077 == 0 && inside != "/"}
 		f.covers[inside] = c
 	}
@@ -205,11 +204,11 @@ func (f *coverFinder) inSession(dir string) (string, bool) {
 }
 
 // aliases returns the paths at which a file or folder is visible: its own, and those through other
-// mounts of its file system. With inner set these include mounts of what is in the folder.
+// mounts of its file system. With inner set, they include mounts of its subfolders.
 func (f *coverFinder) aliases(path string, inner bool) []string {
 	found := []string{path}
 	own := -1
-	for i, m := range f.mounts { // the last one of the longest
+	for i, m := range f.mounts { // the last of the longest ones
 		if _, below := below(m.at, path); below && (own < 0 || len(m.at) >= len(f.mounts[own].at)) {
 			own = i
 		}
@@ -238,7 +237,7 @@ func (f *coverFinder) aliases(path string, inner bool) []string {
 	return found
 }
 
-// below returns the rest of a path that is dir or below it.
+// below returns the rest of a path that is dir or is below it.
 func below(dir, path string) (rest string, ok bool) {
 	if dir == "/" || path == dir {
 		return strings.TrimPrefix(path, dir), true
@@ -247,7 +246,7 @@ func below(dir, path string) (rest string, ok bool) {
 	return rest, ok
 }
 
-// A mountPoint is a line of mountinfo (proc_pid_mountinfo(5)).
+// mountPoint is a line of mountinfo (proc_pid_mountinfo(5)).
 type mountPoint struct{ device, root, at string }
 
 func readMounts() ([]mountPoint, error) {

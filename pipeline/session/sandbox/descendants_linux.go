@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// killDescendants kills every process that this one, or a child of it, has started, as far as /proc
-// shows them now. What they start meanwhile is for the next call.
+// killDescendants kills all descendants of this process that /proc lists now. Processes that they
+// start meanwhile are killed by the next call.
 func killDescendants() {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -31,8 +31,8 @@ func killDescendants() {
 	}
 }
 
-// parentOf is the parent's process ID, from proc_pid_stat(5): the second field after the name,
-// which is in parentheses and may have any characters in it.
+// parentOf returns the parent's process ID, from proc_pid_stat(5): the second field after the name,
+// which is in parentheses and may contain any characters.
 func parentOf(pid int) (int, bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

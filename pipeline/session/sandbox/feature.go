@@ -6,48 +6,48 @@ import (
 	"strings"
 )
 
-// A Feature is a part of what keeps a session to itself, by the name that `sandbox.require` has for
-// it.
+// Feature is an aspect of a session's isolation. Its value is its name in the `sandbox.require`
+// setting.
 type Feature string
 
-// The features, in the order in which they are told.
+// The features, in the order in which they are reported.
 const (
 	// Namespaces: sessions have PID, mount, UTS and IPC namespaces of their own.
 	Namespaces Feature = "namespaces"
-	// CgroupNamespace: they see no control group but their own.
+	// CgroupNamespace: they only see their own control group.
 	CgroupNamespace Feature = "cgroup_namespace"
 	// NetworkNamespace: an app may have `network: none`.
 	NetworkNamespace Feature = "network_namespace"
-	// ReadOnlyRoot: they cannot write to the host's files, nor to those of their root folder.
+	// ReadOnlyRoot: the host's files, or those of their root folder, are read-only.
 	ReadOnlyRoot Feature = "read_only_root"
-	// HiddenFiles: the gateway's own files are out of sight.
+	// HiddenFiles: the gateway's own files are not visible.
 	HiddenFiles Feature = "hidden_files"
 	// SeparateUser: they run as another user than the gateway.
 	SeparateUser Feature = "separate_user"
-	// OwnUser: each session has a user to itself, unless its app names one.
+	// OwnUser: each session has its own user ID, unless its app names a user.
 	OwnUser Feature = "own_user"
-	// NoNewPrivileges: no program gives them more than they have.
+	// NoNewPrivileges: no program can gain privileges.
 	NoNewPrivileges Feature = "no_new_privileges"
-	// DroppedCapabilities: they have few capabilities or none, and never get others.
+	// DroppedCapabilities: they have few capabilities or none, and cannot gain others.
 	DroppedCapabilities Feature = "capabilities"
-	// Seccomp: system calls that a shell has no use for are refused.
+	// Seccomp: system calls that a shell does not need are rejected.
 	Seccomp Feature = "seccomp"
-	// Landlock: they can signal nothing outside, nor connect to abstract sockets there; without
-	// namespaces, they can write nowhere but to their scratch folders.
+	// Landlock: they cannot signal processes outside, nor connect to abstract sockets there;
+	// without namespaces, they can only write to their scratch folders.
 	Landlock Feature = "landlock"
-	// CgroupMemory: memory is limited by a control group, all processes together.
+	// CgroupMemory: a control group limits the memory of all processes together.
 	CgroupMemory Feature = "cgroup_memory"
-	// CgroupPids: the number of processes is limited by a control group.
+	// CgroupPids: a control group limits the number of processes.
 	CgroupPids Feature = "cgroup_pids"
 )
 
-// Features are all of them, in the order in which they are told.
+// Features returns all features, in the order in which they are reported.
 func Features() []Feature {
 	return []Feature{Namespaces, CgroupNamespace, NetworkNamespace, ReadOnlyRoot, HiddenFiles, SeparateUser, OwnUser,
 		NoNewPrivileges, DroppedCapabilities, Seccomp, Landlock, CgroupMemory, CgroupPids}
 }
 
-// remedy says what to do to have the feature.
+// remedy returns what an operator can do to get the feature.
 func (f Feature) remedy() string {
 	switch f {
 	case Namespaces:
@@ -74,10 +74,10 @@ func (f Feature) remedy() string {
 	}
 }
 
-// A Lack is a feature that cannot be had on this host.
+// Lack is a feature that is not available on this host.
 type Lack struct {
 	Feature Feature
-	// Reason is why, Remedy what to do.
+	// Reason is why it is missing, Remedy what to do.
 	Reason, Remedy string
 }
 
@@ -85,39 +85,40 @@ func (l Lack) String() string {
 	return fmt.Sprintf("no %s: %s; to have it, %s", l.Feature, l.Reason, l.Remedy)
 }
 
-// A MemoryLimit is a way of limiting a session's memory.
+// MemoryLimit is a mechanism for limiting a session's memory.
 type MemoryLimit string
 
-// The ways to limit memory, best first.
+// The mechanisms for limiting memory, best first.
 const (
 	MemoryCgroup2       MemoryLimit = "cgroup v2"
 	MemoryCgroup1       MemoryLimit = "cgroup v1"
 	MemoryResourceLimit MemoryLimit = "resource limit"
 )
 
-// Capabilities is what this host lets the runtime do.
+// Capabilities describes the features that the runtime has on this host.
 type Capabilities struct {
 	// Namespaces: sessions have PID, mount, UTS and IPC namespaces of their own.
 	Namespaces bool
-	// UserNamespace: they have a user namespace too, since the gateway may not make the others alone.
+	// UserNamespace: they also have a user namespace, because the gateway may not create the others
+	// without one.
 	UserNamespace bool
-	// Memory is how Spec.Memory is enforced.
+	// Memory is the mechanism that enforces Spec.Memory.
 	Memory MemoryLimit
-	// InForce are the features that every session has, or can have where its app decides.
+	// InForce are the features that every session has, or can have if its app decides.
 	InForce []Feature
-	// Missing are all the others.
+	// Missing are all other features.
 	Missing []Lack
 }
 
-// Has says whether the feature is in force.
+// Has reports whether the feature is in force.
 func (c Capabilities) Has(f Feature) bool { return slices.Contains(c.InForce, f) }
 
-// lack notes that a feature cannot be had.
+// lack records a missing feature.
 func (c *Capabilities) lack(f Feature, reason string) {
 	c.Missing = append(c.Missing, Lack{f, reason, f.remedy()})
 }
 
-// require is an error where one of the features is not in force.
+// require returns an error if one of the features is missing.
 func (c Capabilities) require(features []Feature) error {
 	var missing []string
 	for _, l := range c.Missing {
@@ -131,7 +132,7 @@ func (c Capabilities) require(features []Feature) error {
 	return fmt.Errorf("this host does not have what sandbox.require asks for: %s. Do that, or take it from sandbox.require", strings.Join(missing, ". And "))
 }
 
-// String is a line for a person.
+// String returns a line for operators.
 func (c Capabilities) String() string {
 	var b strings.Builder
 	switch {

@@ -2,14 +2,14 @@ package sandbox
 
 import "sync"
 
-// filters are the filters of system calls that were made so far. Making one takes long, for what it
-// is: it is searched for the shortest program.
+// filters caches the system call filters. Building one is slow, because it searches for the
+// shortest program.
 type filters struct {
 	mu   sync.Mutex
 	made map[bool][]filterInstruction // guarded by mu; by ownProcesses of newFilter
 }
 
-// get gives the filter that newFilter makes.
+// get returns the filter that newFilter builds.
 func (f *filters) get(ownProcesses bool) ([]filterInstruction, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

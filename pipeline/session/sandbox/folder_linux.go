@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// open makes the runtime's folder in dir, after removing those of dead runtimes.
+// open creates the runtime's folder in dir, after removing those of dead runtimes.
 func (r *Runtime) open(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -32,7 +32,7 @@ func (r *Runtime) open(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer all.Close() // and with it the lock: others may now tell ours by its own lock
+	defer all.Close() // releases the lock: others now recognize this runtime by its own lock
 	r.sweep(dir)
 	r.dir = filepath.Join(dir, "run-"+strings.ToLower(rand.Text()[:10]))
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
@@ -43,7 +43,7 @@ func (r *Runtime) open(dir string) error {
 	}
 	r.scratch = r.dir
 	if os.Getuid() == 0 {
-		// Another user cannot get to what is in a folder of root's.
+		// Other users cannot access a folder of root's.
 		r.scratch = scratchBeside(r.dir)
 		if err := os.Mkdir(r.scratch, 0o711); err != nil {
 			return fmt.Errorf("making the sessions' folder: %w", err)
@@ -52,13 +52,13 @@ func (r *Runtime) open(dir string) error {
 	return nil
 }
 
-// scratchBeside is the folder for the sessions of the runtime with this folder, for users who
-// cannot get there.
+// scratchBeside returns the folder for sessions' folders of a runtime whose own folder the
+// sessions' users cannot access.
 func scratchBeside(run string) string {
 	return filepath.Join(os.TempDir(), "ttydrain-"+filepath.Base(run))
 }
 
-// lockFile locks a file, which is made when missing, until it is closed.
+// lockFile locks a file until it is closed. It creates the file if necessary.
 func lockFile(name string, wait bool) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -81,7 +81,7 @@ func lockFile(name string, wait bool) (*os.File, error) {
 	return f, nil
 }
 
-// sweep removes what dead runtimes left in dir and elsewhere. Their sessions died with them.
+// sweep removes the remains of dead runtimes in dir and elsewhere. Their sessions died with them.
 func (r *Runtime) sweep(dir string) {
 	old, _ := filepath.Glob(filepath.Join(dir, "run-*")) // the pattern is valid
 	for _, run := range old {
@@ -94,14 +94,14 @@ func (r *Runtime) sweep(dir string) {
 			lock.Close()
 		}
 		if err != nil {
-			r.log.Warn("what an earlier sandbox left behind could not be removed; the next start tries again", "folder", run, "error", err)
+			r.log.Warn("remains of an earlier sandbox not removed, retrying at the next start", "folder", run, "error", err)
 		}
 	}
 }
 
 // removeRun removes a runtime's folder and the control groups that it names.
 func removeRun(run string) error {
-	groups, _ := os.ReadFile(filepath.Join(run, "cgroup")) // it may not have come to that
+	groups, _ := os.ReadFile(filepath.Join(run, "cgroup")) // the file may not exist yet
 	for group := range strings.Lines(string(groups)) {
 		if group = strings.TrimSuffix(group, "\n"); strings.HasPrefix(filepath.Base(group), "ttydrain-") {
 			if err := removeCgroups(group); err != nil {
@@ -115,7 +115,7 @@ func removeRun(run string) error {
 	return removeTree(run)
 }
 
-// removeTree is os.RemoveAll, also where a session took its own folders' permissions away.
+// removeTree is os.RemoveAll, but also removes folders whose permissions a session has revoked.
 func removeTree(dir string) error {
 	if os.RemoveAll(dir) == nil {
 		return nil

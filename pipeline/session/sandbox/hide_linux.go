@@ -7,13 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readOnlyKernel is what controls the host's kernel: root could lift its own limits there, without
-// any capability.
+// readOnlyKernel returns the paths that control the host's kernel: root could lift its own limits
+// there without any capability.
 func readOnlyKernel() []string {
 	return []string{"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/sys"}
 }
 
-// hiddenKernel is what container engines hide of the host's kernel: memory, keys, timers, hardware.
+// hiddenKernel returns the kernel interfaces that container engines hide: memory, keys, timers,
+// hardware.
 func hiddenKernel() []string {
 	return []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/key-users", "/proc/keys",
@@ -24,15 +25,15 @@ func hiddenKernel() []string {
 	}
 }
 
-// hideKernel makes the controls of the host's kernel read-only, and hides what tells of other
-// sessions. What this kernel does not have is passed over. A user namespace gives no power over any
-// of it, so there it is no loss if it fails.
+// hideKernel makes the controls of the host's kernel read-only, and hides information about other
+// sessions. It ignores paths that this kernel does not have. Failures do not matter in a user
+// namespace, which has no power over these files.
 func hideKernel() {
 	for _, path := range readOnlyKernel() {
 		if unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "") != nil {
 			continue
 		}
-		// By folder and everything mounted below it (Linux 5.12), otherwise the folder alone.
+		// The folder and everything mounted below it (Linux 5.12), otherwise only the folder.
 		readOnly := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 		if unix.MountSetattr(unix.AT_FDCWD, path, unix.AT_RECURSIVE, &readOnly) != nil {
 			unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
@@ -43,17 +44,17 @@ func hideKernel() {
 	}
 }
 
-// mountCgroup shows the session its own control group where the host shows all of them. Programs
-// look there for their memory's limit. It is no loss if that cannot be.
+// mountCgroup mounts the session's own control group over the host's tree. Programs read their
+// memory limit there. It ignores failures.
 func mountCgroup() {
 	const dir, flags = "/sys/fs/cgroup", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RDONLY
 	if own, err := os.ReadFile("/proc/self/cgroup"); err != nil || !strings.HasPrefix(string(own), "0::") {
-		return // version 1 shows its limit in files that each controller has to itself
+		return // version 1 has a hierarchy for each controller
 	}
 	unix.Mount("cgroup2", dir, "cgroup2", flags, "")
 }
 
-// hide puts an empty folder without permissions over a folder, and the null device over a file.
+// hide mounts an empty folder without permissions over a folder, and the null device over a file.
 func hide(path string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {

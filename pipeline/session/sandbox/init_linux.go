@@ -23,7 +23,7 @@ const (
 	initArgument = "session-init"
 )
 
-// The init's descriptors. Those of the command are there without a terminal only.
+// Descriptors of the init. Those of the command only exist without a terminal.
 const (
 	controlFD = 3
 	stdinFD   = 4
@@ -31,9 +31,9 @@ const (
 	stderrFD  = 6
 )
 
-// InitMain must be the first thing that a program's main function calls, and TestMain's in tests:
-// if this process was started by a [Runtime] to be a session's init, it does that and never
-// returns. Otherwise it returns false at once.
+// InitMain must be called first in a program's main function, and in TestMain of tests. If a
+// [Runtime] started this process as a session's init, InitMain runs as init and never returns.
+// Otherwise it returns false at once.
 func InitMain() bool {
 	if len(os.Args) != 2 || os.Args[0] != hiddenName || os.Args[1] != initArgument {
 		return false
@@ -49,23 +49,24 @@ type initProcess struct {
 	events *eventWriter
 
 	master, slave int // the terminal, -1 without one
-	// lacks are the features that a probe could not have, and why.
+	// lacks holds the features that a probe could not enable, and why.
 	lacks map[Feature]string
 	// command is the command's process ID, 0 before it has started.
 	command atomic.Int64
 	hider   *hider // used before the command starts, and then by follow
-	// ending is set once every process is to be killed (without namespaces: with them, the init
-	// exits).
+	// ending is set when every process has to be killed. It is only used without namespaces:
+	// otherwise the init just exits.
 	ending atomic.Bool
 }
 
 func initMain() {
-	// What is set for a thread, such as capabilities, has to be in the thread that starts the command.
+	// Settings of a thread, such as capabilities, must be made in the thread that starts the
+	// command.
 	runtime.LockOSThread()
 	signals := make(chan os.Signal, 1)
-	// Nothing reads the channel, and nothing has to. This replaces dispositions that the gateway
-	// inherited and the command would too (nohup), and keeps the session from ending its init with a
-	// signal.
+	// The channel is never read. Notify replaces signal dispositions that were inherited from the
+	// gateway and that the command would inherit as well (nohup), and prevents the session from
+	// ending its init with a signal.
 	signal.Notify(signals)
 	closeForeign()
 
@@ -76,7 +77,7 @@ func initMain() {
 	}
 	p := &initProcess{orders: conn, events: newEventWriter(conn), master: -1, slave: -1, lacks: make(map[Feature]string)}
 	if err := receive(p.orders, &p.setup); err != nil {
-		syscall.Exit(1) // the gateway has gone or thought better of it
+		syscall.Exit(1) // the gateway has ended or cancelled the start
 	}
 	p.hider = newHider(&p.setup)
 	if err := p.start(); err != nil {
@@ -99,8 +100,8 @@ func initMain() {
 	p.reap()
 }
 
-// closeForeign closes what the gateway inherited without close-on-exec from whatever started it.
-// Go's own descriptors all have that.
+// closeForeign closes descriptors without close-on-exec that the gateway inherited from its parent.
+// Go sets close-on-exec on all of its own.
 func closeForeign() {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -123,7 +124,7 @@ func closeForeign() {
 	}
 }
 
-// start sets everything up and starts the command.
+// start sets up the session and starts the command.
 func (p *initProcess) start() error {
 	s := &p.setup
 	ptmx := "/dev/ptmx"
@@ -139,7 +140,7 @@ func (p *initProcess) start() error {
 			return err
 		}
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return fmt.Errorf("becoming the one who reaps: %w", err)
+			return fmt.Errorf("becoming the reaper of descendants: %w", err)
 		}
 		a.Home = filepath.Join(s.Scratch, "home")
 	}
@@ -149,11 +150,11 @@ func (p *initProcess) start() error {
 		if p.master, p.slave, err = openTerminal(ptmx, s.Terminal, a); err != nil {
 			return err
 		}
-		// The slave stays open here: without any open slave the terminal would look finished to the
-		// gateway while the command still runs, and may open /dev/tty again.
+		// The slave stays open here: without any open slave, the gateway would see the end of the
+		// terminal although the command is still running and may open /dev/tty again.
 		files = []uintptr{uintptr(p.slave), uintptr(p.slave), uintptr(p.slave)}
 	} else if a.UID != os.Getuid() {
-		for _, fd := range files { // or nobody but the gateway could open /dev/stderr
+		for _, fd := range files { // otherwise only the gateway could open /dev/stderr
 			if err := unix.Fchown(int(fd), a.UID, -1); err != nil {
 				return fmt.Errorf("giving the pipes to the session's user: %w", err)
 			}
@@ -171,7 +172,7 @@ func (p *initProcess) start() error {
 	return p.startCommand(a, files)
 }
 
-// becomeUser changes the user of this thread for good.
+// becomeUser changes the user of this thread permanently.
 func becomeUser(uid int) error {
 	_, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid))
 	if errno != 0 {
@@ -180,8 +181,8 @@ func becomeUser(uid int) error {
 	return nil
 }
 
-// isolate makes the session's host name, groups, network and files, and returns the account that it
-// runs as, as these files have it.
+// isolate sets up the session's host name, control groups, network and files, and returns the
+// account that it runs as, according to these files.
 func (p *initProcess) isolate() (account, error) {
 	s := &p.setup
 	if err := unix.Sethostname([]byte(s.Name)); err != nil {
@@ -199,7 +200,8 @@ func (p *initProcess) isolate() (account, error) {
 	return p.mountAll()
 }
 
-// restrict takes from what this thread will start, as the account, what a session must not have.
+// restrict drops the privileges that a session must not have, for everything that this thread
+// starts as the account.
 func (p *initProcess) restrict(a account) error {
 	s := &p.setup
 	err := p.try(DroppedCapabilities, func() error { return dropPrivileges(a.UID) })
@@ -210,7 +212,7 @@ func (p *initProcess) restrict(a account) error {
 		return err
 	}
 	err = p.try(Landlock, func() error {
-		var writable []string // with namespaces, mounts are for that
+		var writable []string // with namespaces, mounts do this
 		if !s.Namespaces && !s.Writable {
 			writable = []string{filepath.Join(s.Scratch, "home"), filepath.Join(s.Scratch, "tmp"), "/dev/null", "/dev/zero", "/dev/full",
 				"/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts", "/dev/shm",
@@ -224,8 +226,7 @@ func (p *initProcess) restrict(a account) error {
 	return p.try(Seccomp, func() error { return installFilter(s.Filter) })
 }
 
-// try does what a feature needs, if the session is to have it. A probe notes what fails, and goes
-// on.
+// try enables a feature if the session requires it. A probe records failures and continues.
 func (p *initProcess) try(f Feature, do func() error) error {
 	if !p.setup.Probe && !slices.Contains(p.setup.Features, f) {
 		return nil
@@ -241,8 +242,7 @@ func (p *initProcess) try(f Feature, do func() error) error {
 	return nil
 }
 
-// ownNetwork gives this thread, and what it starts, a network with nothing but a loopback
-// interface.
+// ownNetwork moves this thread, and what it starts, to a network with only a loopback interface.
 func ownNetwork() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return err
@@ -263,7 +263,7 @@ func ownNetwork() error {
 	return nil
 }
 
-// follow obeys the gateway's orders until there are none any more.
+// follow executes the gateway's orders until the connection ends.
 func (p *initProcess) follow() {
 	for {
 		var o order
@@ -286,7 +286,7 @@ func (p *initProcess) follow() {
 	}
 }
 
-// signal signals the terminal's foreground process group, otherwise the command's.
+// signal signals the terminal's foreground process group, or else the command's process group.
 func (p *initProcess) signal(s syscall.Signal) {
 	group := int(p.command.Load())
 	if p.master >= 0 {
@@ -299,16 +299,16 @@ func (p *initProcess) signal(s syscall.Signal) {
 	}
 }
 
-// end ends the session because the gateway says so or is gone.
+// end ends the session, because the gateway requests it or has ended.
 func (p *initProcess) end() {
 	if p.setup.Namespaces {
-		syscall.Exit(1) // and the kernel kills the rest
+		syscall.Exit(1) // the kernel kills the rest
 	}
 	p.ending.Store(true)
 	killDescendants()
 }
 
-// reap reaps children until the session is over, tells how the command ended, and exits.
+// reap reaps children until the session has ended, reports how the command ended, and exits.
 func (p *initProcess) reap() {
 	var status syscall.WaitStatus // the command's
 	ended := false
@@ -318,7 +318,7 @@ func (p *initProcess) reap() {
 		switch {
 		case err == syscall.EINTR:
 			continue
-		case err != nil: // ECHILD: nothing is left
+		case err != nil: // ECHILD: no process remains
 			if ended {
 				p.events.send(event{Kind: eventExit, Status: uint32(status)}, -1)
 			}
@@ -328,12 +328,12 @@ func (p *initProcess) reap() {
 			ended, status = true, s
 			if p.setup.Namespaces {
 				p.events.send(event{Kind: eventExit, Status: uint32(status)}, -1)
-				syscall.Exit(0) // and the kernel kills the rest
+				syscall.Exit(0) // the kernel kills the rest
 			}
 			p.ending.Store(true)
 		}
-		// What was started while killDescendants looked becomes this process's child when the parent,
-		// which was killed, is gone: that is now.
+		// Processes started during killDescendants become children of this process when their
+		// killed parent has ended, which is now.
 		if p.ending.Load() {
 			killDescendants()
 		}

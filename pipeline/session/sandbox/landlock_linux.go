@@ -8,24 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// landlockWrites are the rights on files that change something, of landlock(7)'s version 6; reading
-// and executing are left to the files' permissions.
+// landlockWrites are the modifying access rights of landlock(7) version 6; the files' permissions
+// govern reading and executing.
 const landlockWrites = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE |
 	unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_CHAR |
 	unix.LANDLOCK_ACCESS_FS_MAKE_DIR | unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_MAKE_SOCK |
 	unix.LANDLOCK_ACCESS_FS_MAKE_FIFO | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK | unix.LANDLOCK_ACCESS_FS_MAKE_SYM |
 	unix.LANDLOCK_ACCESS_FS_REFER
 
-// landlockFileWrites are those of landlockWrites that a file can have.
+// landlockFileWrites are the rights of landlockWrites that apply to files.
 const landlockFileWrites = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 
-// restrictThread puts this thread, and all that it starts, into a domain of landlock(7) that can
-// signal nothing outside of it and connect to no abstract socket there. writable, where it is not
-// nil, are the only folders and files that can be written.
+// restrictThread puts this thread, and all that it starts, into a landlock(7) domain that prevents
+// signals to processes outside and connections to abstract sockets outside. If writable is not nil,
+// only these folders and files can be written.
 //
-// It is for a thread, and not for the process as the libraries have it: without the kernel's help
-// they make a domain for each thread, and from none of the others could the init signal its
-// command.
+// It restricts a thread instead of the process, as the libraries do: without support by the kernel,
+// they create a domain for each thread, and the init could signal its command from only one of
+// them.
 func restrictThread(writable []string) error {
 	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	switch {
@@ -59,7 +59,7 @@ func restrictThread(writable []string) error {
 	return nil
 }
 
-// allowWriting lets a domain write to what is at the path, if there is anything.
+// allowWriting allows a domain to write to the path, if it exists.
 func allowWriting(rules uintptr, path string) error {
 	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {

@@ -11,12 +11,11 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// mountAll makes the mounts that the session sees, in the mount namespace that this process has to
-// itself, and returns the account with the home folder that it has there. The working folder is "/"
-// afterwards.
+// mountAll creates the session's mounts in this process's own mount namespace, and returns the
+// account with its home folder there. Afterwards the working folder is "/".
 //
-// With a root folder everything is mounted after the change of root, so that the links in that
-// folder, which earlier sessions may have written, lead nowhere outside of it.
+// With a root folder, everything is mounted after the change of root, so that links in that folder,
+// which earlier sessions may have written, lead nowhere outside of it.
 func (p *initProcess) mountAll() (account, error) {
 	s := &p.setup
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -40,7 +39,7 @@ func (p *initProcess) mountAll() (account, error) {
 	if err != nil {
 		return account{}, err
 	}
-	for _, target := range []string{"/proc", "/dev", "/tmp"} { // while they can be made
+	for _, target := range []string{"/proc", "/dev", "/tmp"} { // while they can still be created
 		if err := makeTarget(s, target); err != nil {
 			return account{}, err
 		}
@@ -80,8 +79,8 @@ func (p *initProcess) mountAll() (account, error) {
 	return a, nil
 }
 
-// coverRoot covers the session's root folder where private files are right in it, and returns the
-// folder to enter: Spec.Root or, for the host's root folder with a cover, where that is mounted.
+// coverRoot covers the session's root folder if it directly contains private files, and returns the
+// folder to enter: Spec.Root or, for the host's root folder with a cover, the cover's mount point.
 func (p *initProcess) coverRoot() (string, error) {
 	s := &p.setup
 	for _, c := range s.Secrets.Covers {
@@ -101,8 +100,8 @@ func (p *initProcess) coverRoot() (string, error) {
 	return s.Root, nil
 }
 
-// protectFiles makes that no file which is there now can be written, lend its owner's rights or be
-// a device, in this mount namespace. Sockets, FIFOs and what is mounted later are not affected.
+// protectFiles makes all existing files in this mount namespace read-only, unless writable is set,
+// and disables set-uid bits and devices. Sockets, FIFOs and later mounts are not affected.
 func protectFiles(writable bool) error {
 	attributes := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV}
 	if !writable {
@@ -118,11 +117,12 @@ func protectFiles(writable bool) error {
 	return nil
 }
 
-// deviceNames are the devices of every session's /dev. None of them reaches the host's data.
+// deviceNames returns the devices of every session's /dev. None of them provides access to the
+// host's data.
 func deviceNames() []string { return []string{"null", "zero", "full", "random", "urandom", "tty"} }
 
-// openDevices opens the host's devices by path only, to mount them later. They are found by
-// descriptor then: the host's /dev is out of sight.
+// openDevices opens the host's devices with O_PATH, to mount them later by descriptor, when the
+// host's /dev is no longer visible.
 func openDevices() (map[string]int, error) {
 	devices := make(map[string]int)
 	for _, name := range deviceNames() {
@@ -141,9 +141,8 @@ func closeDevices(devices map[string]int) {
 	}
 }
 
-// enterRoot makes the folder the root. The host's root stays mounted on it, out of the way of any
-// absolute path, until mountAll unmounts it: a user namespace may mount /proc only where it sees
-// one.
+// enterRoot makes the folder the root. The host's root stays mounted on it, unreachable by absolute
+// paths, until mountAll unmounts it: a user namespace may mount /proc only while it sees one.
 func enterRoot(root string) error {
 	if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return rootRefusal(root, err)
@@ -162,7 +161,7 @@ func rootRefusal(root string, err error) error {
 		"The app's root folder %s cannot be used (%v). Create it, or correct the app's root.", root, errnoText(err))}
 }
 
-// makeTarget makes the folder where something is to be mounted, if it is missing.
+// makeTarget creates the mount point if it is missing.
 func makeTarget(s *setup, target string) error {
 	err := os.MkdirAll(target, 0o755)
 	if err != nil && s.Root != "" {
@@ -175,7 +174,7 @@ func makeTarget(s *setup, target string) error {
 	return nil
 }
 
-// mount mounts a file system at target, which is made when missing.
+// mount mounts a file system at target, which it creates if necessary.
 func mount(s *setup, kind, target string, flags uintptr, options string) error {
 	if err := makeTarget(s, target); err != nil {
 		return err
@@ -195,7 +194,7 @@ func tmpfsOptions(s *setup, mode uint32) string {
 	return options
 }
 
-// mountDev makes /dev: a few devices, and terminals of the session's own.
+// mountDev creates /dev: a few devices, and the session's own terminals.
 func mountDev(s *setup, devices map[string]int) error {
 	if err := mount(s, "tmpfs", "/dev", unix.MS_NOSUID, "mode=755,size=1m"); err != nil {
 		return err
@@ -207,7 +206,7 @@ func mountDev(s *setup, devices map[string]int) error {
 		if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(devices[name]), "/dev/"+name, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mounting /dev/%s: %w", name, err)
 		}
-		// The host's devices have become unusable by protectFiles, and this one with them.
+		// protectFiles has made the host's devices unusable, including this one.
 		if err := unix.Mount("", "/dev/"+name, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil {
 			return fmt.Errorf("mounting /dev/%s: %w", name, err)
 		}
@@ -220,7 +219,7 @@ func mountDev(s *setup, devices map[string]int) error {
 			return fmt.Errorf("filling /dev: %w", err)
 		}
 	}
-	// 5 is the group tty on every distribution; a user namespace does not have it.
+	// 5 is the group tty on every distribution; it does not exist in a user namespace.
 	const options = "newinstance,ptmxmode=0666,mode=0620"
 	if err := mount(s, "devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, options+",gid=5"); err != nil {
 		if err := mount(s, "devpts", "/dev/pts", unix.MS_NOSUID|unix.MS_NOEXEC, options); err != nil {
@@ -230,7 +229,7 @@ func mountDev(s *setup, devices map[string]int) error {
 	return mount(s, "tmpfs", "/dev/shm", unix.MS_NOSUID|unix.MS_NODEV, tmpfsOptions(s, 0o1777))
 }
 
-// errnoText is an error without the path that os puts before it.
+// errnoText removes the path that package os puts before an error.
 func errnoText(err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) {

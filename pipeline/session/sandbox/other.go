@@ -11,13 +11,13 @@ import (
 
 var errNotLinux = errors.New("the sandbox runtime needs Linux: run the gateway on a Linux host, or give the app another runtime")
 
-// A Runtime does not exist on this system.
+// Runtime is not available on this system.
 type Runtime struct{}
 
 // New returns an error: the sandbox runtime needs Linux.
 func New(Options) (*Runtime, error) { return nil, errNotLinux }
 
-// Capabilities is empty.
+// Capabilities returns no capabilities.
 func (*Runtime) Capabilities() Capabilities { return Capabilities{} }
 
 // Start returns an error.

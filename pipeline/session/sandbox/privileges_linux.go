@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keptCapabilities are what a session of root's keeps: what containers usually have, without making
-// devices (MKNOD), without listening to the host's network (NET_RAW) and writing its audit log
-// (AUDIT_WRITE), and without handing capabilities on (SETPCAP, SETFCAP). Another user keeps none.
+// keptCapabilities returns the capabilities of a session that runs as root: the usual ones of
+// containers, without creating devices (MKNOD), capturing the host's network (NET_RAW), writing its
+// audit log (AUDIT_WRITE), and passing on capabilities (SETPCAP, SETFCAP). Other users keep none.
 func keptCapabilities(uid int) map[int]bool {
 	if uid != 0 {
 		return nil
@@ -21,8 +21,8 @@ func keptCapabilities(uid int) map[int]bool {
 	}
 }
 
-// dropPrivileges takes from what this thread will execute, as the user uid, all capabilities but
-// the kept ones, for good. This thread keeps its own.
+// dropPrivileges permanently drops all capabilities except the kept ones for the programs that this
+// thread will execute as the user uid. The thread keeps its own.
 func dropPrivileges(uid int) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("dropping capabilities: %w", err)
@@ -38,7 +38,7 @@ func dropPrivileges(uid int) error {
 	}
 	if data[0].Effective&(1<<unix.CAP_SETPCAP) == 0 {
 		if uid != 0 {
-			return nil // the bounding set stays, and without new privileges nothing comes out of it
+			return nil // the bounding set stays, but has no effect without new privileges
 		}
 		return errors.New("dropping capabilities: the gateway runs as root without CAP_SETPCAP")
 	}
@@ -49,7 +49,7 @@ func dropPrivileges(uid int) error {
 		}
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
 		if err == unix.EINVAL {
-			return nil // past the last one
+			return nil // after the last capability
 		}
 		if err != nil {
 			return fmt.Errorf("dropping capability %d: %w", c, err)
@@ -57,8 +57,8 @@ func dropPrivileges(uid int) error {
 	}
 }
 
-// noNewPrivileges makes that no program which this thread executes, or its children do, has more
-// privileges than they have: set-uid bits and capabilities of files have no effect.
+// noNewPrivileges prevents this thread and its children from gaining privileges by executing
+// programs: set-uid bits and file capabilities have no effect.
 func noNewPrivileges() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("giving up new privileges: %w", err)

@@ -28,24 +28,24 @@ type process struct {
 	namespaces bool
 	conn       *net.UnixConn
 	events     *eventReader
-	group      *cgroup // nil without
-	scratch    string  // "" without
-	ownUser    int     // 0 without
+	group      *cgroup // nil for none
+	scratch    string  // "" for none
+	ownUser    int     // 0 for none
 
 	stdin          io.WriteCloser
 	stdout, stderr *output
-	terminal       *os.File // nil without; stdout's, too
+	terminal       *os.File // nil for none; also used by stdout
 	killed         atomic.Bool
 
 	mu      sync.Mutex // guards writing to conn, and secrets
-	root    string     // the session's, "" for the host's
-	secrets secrets    // that are hidden, or that the init was told to hide
+	root    string     // the session's root folder, "" for the host's
+	secrets secrets    // hidden, or requested to be hidden
 }
 
 var _ session.Process = (*process)(nil)
 
-// launch starts an init, has it set up the session and start the command, and returns when that
-// runs; with a probe, also what could not be had.
+// launch starts an init, which sets up the session and starts the command, and returns when the
+// command is running. For a probe, it also returns the features that could not be enabled.
 func (r *Runtime) launch(ctx context.Context, s *setup) (_ *process, lacks map[Feature]string, err error) {
 	p := &process{runtime: r, name: s.Name, namespaces: s.Namespaces}
 	if !s.Probe {
@@ -85,7 +85,7 @@ func (r *Runtime) launch(ctx context.Context, s *setup) (_ *process, lacks map[F
 		return nil, nil, err
 	}
 	if p.group != nil {
-		// The init waits for its setup, so the command is not there yet.
+		// The init is waiting for its setup, so the command is not running yet.
 		if err := p.group.add(p.init.Pid); err != nil {
 			return nil, nil, err
 		}
@@ -106,7 +106,7 @@ func (r *Runtime) launch(ctx context.Context, s *setup) (_ *process, lacks map[F
 	case e.Kind == eventFailed:
 		return nil, nil, errors.New(e.Message)
 	case e.Kind != eventStarted:
-		return nil, nil, fmt.Errorf("the session's init said something unexpected (%d)", e.Kind)
+		return nil, nil, fmt.Errorf("the session's init sent an unexpected event (%d)", e.Kind)
 	}
 	if s.Interactive && !s.Probe {
 		fd := p.events.fd
@@ -119,15 +119,15 @@ func (r *Runtime) launch(ctx context.Context, s *setup) (_ *process, lacks map[F
 		p.stdin, p.stdout = terminalInput{p.terminal}, &output{p.terminal}
 	}
 	if e.Lacks == nil {
-		e.Lacks = map[Feature]string{} // gob leaves an empty one out
+		e.Lacks = map[Feature]string{} // gob omits an empty map
 	}
 	return p, e.Lacks, nil
 }
 
-// exchange sends the setup and gets the answer.
+// exchange sends the setup and returns the answer.
 func (p *process) exchange(s *setup) (event, error) {
 	if err := send(p.conn, s); err != nil {
-		return event{}, fmt.Errorf("telling the session's init what to start: %w", err)
+		return event{}, fmt.Errorf("sending the setup to the session's init: %w", err)
 	}
 	e, err := p.events.next()
 	if err != nil {
@@ -150,7 +150,7 @@ func (p *process) startInit(s *setup) error {
 	defer theirs.Close()
 	p.conn, p.events = conn, newEventReader(conn)
 
-	// The init's own standard error is the gateway's: a crash of it must not go unseen.
+	// The init inherits the gateway's standard error, so that its crashes are visible.
 	files := []*os.File{null, null, os.Stderr, theirs}
 	if !s.Interactive {
 		var command [3]*os.File
@@ -188,12 +188,13 @@ func (p *process) startInit(s *setup) error {
 	return nil
 }
 
-// mappedUsers is how many users and groups a user namespace of root's has: those of a host.
+// mappedUsers is the number of users and groups that a user namespace of root maps: those of a
+// host.
 const mappedUsers = 1 << 16
 
-// attributes are the namespaces of a session.
+// attributes returns the process attributes for a session's namespaces.
 func attributes(s *setup) *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Setsid: true} // out of reach of the gateway's terminal
+	a := &syscall.SysProcAttr{Setsid: true} // detached from the gateway's terminal
 	if !s.Namespaces {
 		return a
 	}
@@ -212,6 +213,8 @@ func attributes(s *setup) *syscall.SysProcAttr {
 		}
 		a.GidMappings, a.GidMappingsEnableSetgroups = a.UidMappings, true
 	}
+	// Users other than root lose all capabilities when they execute a program. These are needed for
+	// the mounts, for the loopback interface, and for dropping all others.
 	if uid != 0 {
 		// Others than root lose all by executing. These are for the mounts, for the loopback interface,
 		// and for giving up all the others.
@@ -220,8 +223,8 @@ func attributes(s *setup) *syscall.SysProcAttr {
 	return a
 }
 
-// pipe makes a pipe. The command's end blocks, as programs expect; ours, which writes or reads, is
-// for Go's poller. The setting is of each end alone.
+// pipe creates a pipe. The command's end is blocking, as programs expect; the gateway's end, which
+// is the writing one if write is set, is non-blocking for Go's poller.
 func pipe(write bool) (command, ours *os.File, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
@@ -238,7 +241,7 @@ func pipe(write bool) (command, ours *os.File, err error) {
 	return os.NewFile(uintptr(theirs), "pipe"), ours, nil
 }
 
-// pollable makes a file of a descriptor, which it takes over, that blocks no thread.
+// pollable returns a non-blocking file for a descriptor, which it takes over.
 func pollable(fd int, name string) (*os.File, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
@@ -247,14 +250,14 @@ func pollable(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// output reads a pipe or a terminal, and closes it at its end.
+// output reads a pipe or a terminal, and closes it at the end.
 type output struct{ f *os.File }
 
 func (o *output) Read(p []byte) (int, error) {
 	n, err := o.f.Read(p)
 	if err != nil {
 		o.f.Close()
-		// EIO is a terminal's end: nobody has the other side open. All output has been read by then.
+		// EIO is the end of a terminal: its other side is closed, and all output has been read.
 		if errors.Is(err, unix.EIO) || errors.Is(err, os.ErrClosed) {
 			err = io.EOF
 		}
@@ -282,12 +285,12 @@ func (p *process) Resize(size session.Size) error {
 	if p.terminal == nil {
 		return errors.New("changing the terminal's size: the session has no terminal")
 	}
-	raw, err := p.terminal.SyscallConn() // Fd would make it block
+	raw, err := p.terminal.SyscallConn() // Fd would make it blocking
 	if err != nil {
 		return fmt.Errorf("changing the terminal's size: %w", err)
 	}
 	if raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, winsize(size)) }) != nil {
-		return nil // it is closed: the session has ended, and it is no matter
+		return nil // it is closed: the session has ended
 	}
 	if err != nil {
 		return fmt.Errorf("changing the terminal's size: %w", err)
@@ -295,7 +298,7 @@ func (p *process) Resize(size session.Size) error {
 	return nil
 }
 
-// CloseOutput closes the pipe that is standard output, or the terminal, which hangs it up.
+// CloseOutput closes the pipe of standard output, or hangs up the terminal by closing it.
 func (p *process) CloseOutput() error {
 	if err := p.stdout.f.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("closing the session's output: %w", err)
@@ -306,14 +309,14 @@ func (p *process) CloseOutput() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err := send(p.conn, order{HangUp: true})
-	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended: no matter
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended
 		return fmt.Errorf("hanging up the session's terminal: %w", err)
 	}
 	return nil
 }
 
-// Signal signals the command's process group, which without job control is everything that the
-// command started; with a terminal, its foreground process group.
+// Signal signals the command's process group, which without job control includes everything that
+// the command started; with a terminal, its foreground process group.
 func (p *process) Signal(name string) error {
 	number := unix.SignalNum("SIG" + strings.TrimPrefix(name, "SIG"))
 	if number == 0 {
@@ -322,13 +325,13 @@ func (p *process) Signal(name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err := send(p.conn, order{Signal: int(number)})
-	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended: no matter
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended
 		return fmt.Errorf("sending signal %s: %w", name, err)
 	}
 	return nil
 }
 
-// conceal has the init hide the private files as they are now.
+// conceal makes the init hide the current private files.
 func (p *process) conceal() {
 	s, err := p.runtime.secretsIn(p.root)
 	if err == nil {
@@ -340,25 +343,25 @@ func (p *process) conceal() {
 		p.secrets = s
 		err = send(p.conn, order{Hide: &s})
 	}
-	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended: no matter
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) { // it has ended
 		p.notHidden(err.Error())
 	}
 }
 
-// notHidden reports that a session may see private files that lie elsewhere than at its start.
+// notHidden reports that a session may see private files that were moved since its start.
 func (p *process) notHidden(reason string) {
-	p.runtime.log.Error("a running session may see private files of the gateway that were moved or added: end it",
+	p.runtime.log.Error("running session may see private files of the gateway that were moved or added: end it",
 		"session", p.name, "error", reason)
 }
 
 func (p *process) Kill() {
 	p.killed.Store(true)
 	if p.namespaces {
-		p.init.Kill() // and the kernel kills the rest; no error but that it has ended
+		p.init.Kill() // the kernel kills the rest; the only error is that it has ended
 		return
 	}
-	p.conn.CloseWrite()         // the order to kill everything
-	p.init.Signal(unix.SIGCONT) // in case that the session stopped its init
+	p.conn.CloseWrite()         // makes the init kill everything
+	p.init.Signal(unix.SIGCONT) // in case the session has stopped its init
 }
 
 func (p *process) Wait() (session.Exit, error) {
@@ -377,13 +380,13 @@ func (p *process) Wait() (session.Exit, error) {
 	}
 	status, _ := state.Sys().(syscall.WaitStatus)
 	if p.killed.Load() || status.Signaled() {
-		// By Kill, or by the kernel because memory ran out.
+		// By Kill, or by the kernel for lack of memory.
 		return session.Exit{Status: 128 + int(unix.SIGKILL), Signal: "KILL"}, nil
 	}
-	return session.Exit{}, fmt.Errorf("waiting for session %s: its init ended (%v) and did not say how the command did", p.name, state)
+	return session.Exit{}, fmt.Errorf("waiting for session %s: its init ended (%v) without reporting the command's status", p.name, state)
 }
 
-// exitOf is the command's wait status as an Exit.
+// exitOf converts the command's wait status.
 func exitOf(status syscall.WaitStatus) session.Exit {
 	if !status.Signaled() {
 		return session.Exit{Status: status.ExitStatus()}
@@ -396,8 +399,8 @@ func exitOf(status syscall.WaitStatus) session.Exit {
 	return session.Exit{Status: 128 + int(s), Signal: name, CoreDumped: status.CoreDump()}
 }
 
-// release gives back what the session had, but for the output that has not been read yet. Nothing
-// runs any more.
+// release releases the resources of a session that has ended, except for output that has not been
+// read yet.
 func (p *process) release() {
 	p.runtime.mu.Lock()
 	delete(p.runtime.running, p)
@@ -414,16 +417,16 @@ func (p *process) release() {
 	}
 	if p.group != nil {
 		if err := p.group.remove(); err != nil {
-			p.runtime.log.Warn("a session's control group stays behind until the next start", "session", p.name, "error", err)
+			p.runtime.log.Warn("control group of session not removed, retrying at the next start", "session", p.name, "error", err)
 		}
 	}
 	if p.ownUser != 0 {
-		// Where a PID namespace has ended, so has everything in it.
+		// The end of a PID namespace ends all of its processes.
 		p.runtime.users.give(p.ownUser, !p.namespaces)
 	}
 	if p.scratch != "" {
 		if err := removeTree(p.scratch); err != nil {
-			p.runtime.log.Warn("a session's scratch folder stays behind until the next start", "session", p.name, "error", err)
+			p.runtime.log.Warn("scratch folder of session not removed, retrying at the next start", "session", p.name, "error", err)
 		}
 	}
 }

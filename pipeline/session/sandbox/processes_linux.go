@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initTasks is how many threads of a session's init are counted as the session's.
+// initTasks is the number of threads of a session's init that count as the session's.
 const initTasks = 16
 
-// processLimit returns the limits for at most pids processes and threads of a session, 0 for any
-// number: that of its control group, and RLIMIT_NPROC, 0 for none. The kernel counts the latter by
-// user, in one user namespace, and does not apply it to root.
+// processLimit returns the limits for at most pids processes and threads of a session (0: any
+// number): that of its control group, and RLIMIT_NPROC, 0 for none. The kernel counts the latter
+// per user in one user namespace, and does not apply it to root.
 func (r *Runtime) processLimit(s *setup, pids int64) (group, resource int64) {
 	if pids == 0 {
 		return 0, 0
@@ -20,7 +20,7 @@ func (r *Runtime) processLimit(s *setup, pids int64) (group, resource int64) {
 	group = pids + initTasks
 	switch {
 	case s.OwnUser != 0:
-		return group, pids // the init has another user
+		return group, pids // the init runs as another user
 	case s.UserNamespace && s.OneUser && r.countsByNamespace:
 		return group, group
 	case r.caps.Has(CgroupPids):
@@ -30,12 +30,12 @@ func (r *Runtime) processLimit(s *setup, pids int64) (group, resource int64) {
 	if err != nil || a.UID == 0 {
 		return group, 0
 	}
-	// It is counted together with the user's other processes.
+	// The user's other processes count as well.
 	return group, tasksOf(a.UID) + group
 }
 
-// countsByNamespace reports whether this kernel counts the processes of a user in each user
-// namespace by themselves, which it does since Linux 5.14.
+// countsByNamespace reports whether this kernel counts the processes of a user separately for each
+// user namespace, as Linux does since 5.14.
 func countsByNamespace() bool {
 	var name unix.Utsname
 	var major, minor int
@@ -49,7 +49,7 @@ func countsByNamespace() bool {
 	return major > 5 || major == 5 && minor >= 14
 }
 
-// limitProcesses sets RLIMIT_NPROC for this process and what it starts; 0 leaves it as it is.
+// limitProcesses sets RLIMIT_NPROC for this process and its children; 0 leaves it unchanged.
 func limitProcesses(limit int64) error {
 	if limit == 0 {
 		return nil

@@ -20,7 +20,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// A Runtime starts sessions on this host. It may be used by several goroutines at once.
+// Runtime starts sessions on this host. It is safe for concurrent use.
 type Runtime struct {
 	log     *slog.Logger
 	caps    Capabilities
@@ -28,26 +28,26 @@ type Runtime struct {
 	hidden  func() []string // nil for none
 	// oneUser: sessions can only run as the gateway's user.
 	oneUser bool
-	// filter is of system calls, for Seccomp, and one of filters.
+	// filter is the system call filter for Seccomp, taken from filters.
 	filter  []filterInstruction
 	filters *filters
 
-	// dir is this runtime's own folder in Options.Dir; lock is locked as long as this process lives,
-	// so that others can tell it from a dead one's.
+	// dir is this runtime's own folder in Options.Dir; lock is locked for the lifetime of this
+	// process, so that other runtimes can tell whether it is alive.
 	dir  string
 	lock *os.File
-	// scratch is where sessions have their folders where there is no mount namespace: dir, or where
-	// dir is out of their reach, a folder beside it.
+	// scratch contains the sessions' folders if there is no mount namespace: dir, or if sessions
+	// cannot access dir, a folder beside it.
 	scratch string
-	// concealed counts the calls of Conceal, so that a session that starts meanwhile notices them.
+	// concealed counts the calls of Conceal, so that a session that is starting notices them.
 	concealed atomic.Int64
 
 	mu      sync.Mutex
 	running map[*process]struct{} // guarded by mu
 
-	// cgroups is nil where control groups limit nothing.
+	// cgroups is nil if control groups limit nothing.
 	cgroups *cgroups
-	// users is nil where sessions share a user.
+	// users is nil if sessions share a user.
 	users *users
 	// countsByNamespace: see the function.
 	countsByNamespace bool
@@ -55,17 +55,17 @@ type Runtime struct {
 
 var _ session.Runtime = (*Runtime)(nil)
 
-// probeTimeout is how long to wait for the trial session in New.
+// probeTimeout limits the trial session in New.
 const probeTimeout = 30 * time.Second
 
-// New finds out, by trying, what the host lets sessions have, and removes what runtimes of killed
-// gateways left behind. The program must call [InitMain] first thing in its main function.
+// New determines by trial which features the host provides, and removes the remains of runtimes of
+// killed gateways. The program must call [InitMain] first in its main function.
 func New(o Options) (*Runtime, error) {
 	return newRuntime(o, Capabilities{Namespaces: true, Memory: MemoryCgroup2}, new(filters))
 }
 
-// newRuntime is New with at most the capabilities given. A user namespace in them means that the
-// others are tried only together with one.
+// newRuntime is New with at most the given capabilities. If they have a user namespace, the others
+// are only tried together with one.
 func newRuntime(o Options, most Capabilities, f *filters) (*Runtime, error) {
 	r := &Runtime{log: o.Log, account: currentAccount(), hidden: o.Hidden, filters: f, running: make(map[*process]struct{}), countsByNamespace: countsByNamespace()}
 	if r.log == nil {
@@ -84,7 +84,7 @@ func newRuntime(o Options, most Capabilities, f *filters) (*Runtime, error) {
 	return r, nil
 }
 
-// find finds out what sessions can have, of the most given.
+// find determines which of the given capabilities sessions can have.
 func (r *Runtime) find(most Capabilities, ids UserRange) {
 	lacks := make(map[Feature]string)
 	r.caps.Memory = MemoryResourceLimit
@@ -102,8 +102,8 @@ func (r *Runtime) find(most Capabilities, ids UserRange) {
 		}
 		var err error
 		if tried, err = r.probeUsers(setup{OneUser: r.oneUser}, lacks); err != nil {
-			// A session would fail alike, and say so.
-			r.log.Warn("a trial session without namespaces failed", "error", err)
+			// A session would fail in the same way and report it.
+			r.log.Warn("trial session without namespaces failed", "error", err)
 		}
 	}
 	for f, reason := range tried {
@@ -146,7 +146,7 @@ func (r *Runtime) closeUsers() {
 	}
 }
 
-// probeUsers is probe, with a user ID of the session's own if that can be.
+// probeUsers is probe with a user ID of the session's own, if possible.
 func (r *Runtime) probeUsers(s setup, lacks map[Feature]string) (map[Feature]string, error) {
 	if r.users == nil || s.OneUser {
 		return r.probe(s)
@@ -164,8 +164,8 @@ func (r *Runtime) probeUsers(s setup, lacks map[Feature]string) (map[Feature]str
 	return nil, err
 }
 
-// probeAll tries namespaces, without and with a user namespace. It returns what these sessions
-// lack; nil where there are none, which lacks tells then.
+// probeAll tries namespaces, without and with a user namespace. It returns the features that these
+// sessions lack; nil if there are no namespaces, with the reason in lacks.
 func (r *Runtime) probeAll(most Capabilities, lacks map[Feature]string) map[Feature]string {
 	if !most.Namespaces {
 		lacks[Namespaces] = "they were not asked for"
@@ -194,8 +194,8 @@ func (r *Runtime) probeAll(most Capabilities, lacks map[Feature]string) map[Feat
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// openCgroups makes the control groups for the sessions'. Their names are noted, so that they are
-// found again if this process is killed.
+// openCgroups creates the parent control groups of the sessions. It stores their names, so that
+// they are found if this process is killed.
 func (r *Runtime) openCgroups(lacks map[Feature]string) {
 	groups, failed := newCgroups("ttydrain-" + strconv.Itoa(os.Getpid()) + "-" + filepath.Base(r.dir))
 	dirs := groups.dirs()
@@ -223,7 +223,7 @@ func (r *Runtime) openCgroups(lacks map[Feature]string) {
 	}
 }
 
-// probe finds out what a session can have: everything is set up, and nothing started.
+// probe determines which features a session can have: it sets up everything, and starts no command.
 func (r *Runtime) probe(s setup) (lacks map[Feature]string, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), probeTimeout, errors.New("the trial session took too long"))
 	defer cancel()
@@ -250,13 +250,12 @@ func (r *Runtime) probe(s setup) (lacks map[Feature]string, err error) {
 	return lacks, err
 }
 
-// Capabilities says what sessions get on this host.
+// Capabilities returns the features of sessions on this host.
 func (r *Runtime) Capabilities() Capabilities { return r.caps }
 
-// Start starts the session's command. The error is a [*session.Refusal] where the person, or
-// whoever set up the app, can do something about it. Stdout and Stderr of the process must be read
-// to their ends, or their descriptors stay open until the garbage collector finds them; Wait must
-// be called.
+// Start starts the session's command. The error is a [*session.Refusal] if the user, or the app's
+// administrator, can do something about it. Stdout and Stderr of the process must be read to their
+// ends, or their descriptors stay open until they are garbage collected; Wait must be called.
 func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process, error) {
 	concealed := r.concealed.Load()
 	s, err := r.setupFor(spec)
@@ -281,7 +280,7 @@ func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process
 	return p, nil
 }
 
-// secretsIn returns what has to be hidden in sessions with this root folder.
+// secretsIn returns the files to hide in sessions with this root folder.
 func (r *Runtime) secretsIn(root string) (secrets, error) {
 	if r.hidden == nil || !r.caps.Namespaces {
 		return secrets{}, nil
@@ -289,8 +288,8 @@ func (r *Runtime) secretsIn(root string) (secrets, error) {
 	return secretsIn(root, r.hidden())
 }
 
-// Conceal hides the private files from the sessions that run already, where Options.Hidden returns
-// others than before or they lie in other folders. It is to be called when that may be so.
+// Conceal hides the private files in running sessions. It must be called when Options.Hidden may
+// return other files than before, or their folders may have changed.
 func (r *Runtime) Conceal() {
 	r.concealed.Add(1)
 	r.mu.Lock()
@@ -301,7 +300,7 @@ func (r *Runtime) Conceal() {
 	}
 }
 
-// Close removes what the runtime has on the host. All sessions must have ended before.
+// Close removes the runtime's resources on the host. All sessions must have ended.
 func (r *Runtime) Close() error {
 	if r.users != nil {
 		r.users.close()
@@ -314,11 +313,11 @@ func (r *Runtime) Close() error {
 	return nil
 }
 
-// setupFor checks the Spec and says it in the init's terms.
+// setupFor checks the Spec and converts it to the init's setup.
 func (r *Runtime) setupFor(spec session.Spec) (_ *setup, err error) {
-	// 64 is the longest host name that Linux takes.
+	// 64 is the maximum length of a host name on Linux.
 	if n := spec.Name; n == "" || n == "." || n == ".." || len(n) > 64 || strings.ContainsAny(n, "/\x00") {
-		return nil, fmt.Errorf("starting a session: %q is no name for one", spec.Name)
+		return nil, fmt.Errorf("starting a session: %q is not a valid name", spec.Name)
 	}
 	if len(spec.Command) == 0 || spec.Command[0] == "" {
 		return nil, &session.Refusal{Message: "The app has no command. Give it one, such as [/bin/bash]."}
@@ -333,7 +332,7 @@ func (r *Runtime) setupFor(spec session.Spec) (_ *setup, err error) {
 	}
 	for _, argument := range s.Command {
 		if strings.ContainsRune(argument, 0) {
-			return nil, &session.Refusal{Message: "The command has a NUL byte in it, which no program can be given. Leave it out."}
+			return nil, &session.Refusal{Message: "The command contains a NUL byte, which no argument can have. Remove it."}
 		}
 	}
 	if spec.Terminal != nil {
@@ -372,7 +371,7 @@ func (r *Runtime) setupFor(spec session.Spec) (_ *setup, err error) {
 		return nil, fmt.Errorf("starting session %s: %w", spec.Name, err)
 	}
 	if r.users != nil {
-		s.IDs = r.users.UserRange // which its user namespace has
+		s.IDs = r.users.UserRange // mapped in its user namespace
 		if s.User == "" {
 			if s.OwnUser, err = r.users.take(); err != nil {
 				return nil, err

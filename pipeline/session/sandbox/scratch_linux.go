@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountScratch mounts the folders that a session may write to. They are in memory, which is counted
-// as the session's, and gone with it.
+// mountScratch mounts the folders that a session may write to. They are in memory that counts as
+// the session's, and are deleted with it.
 func mountScratch(s *setup, a account) error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV
 	if err := mount(s, "tmpfs", "/tmp", flags, tmpfsOptions(s, 0o1777)); err != nil {
@@ -28,19 +28,19 @@ func mountScratch(s *setup, a account) error {
 		}
 	}
 	if a.Home == "/tmp" {
-		return nil // that is scratch already
+		return nil // already scratch
 	}
 	return mount(s, "tmpfs", a.Home, flags, tmpfsOptions(s, 0o700)+fmt.Sprintf(",uid=%d,gid=%d", a.UID, a.GID))
 }
 
-// isFolder says whether there is a folder itself, and not a link to one.
+// isFolder reports whether path is a folder and not a link to one.
 func isFolder(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.IsDir()
 }
 
-// mountRun mounts a scratch /run: the host's has the sockets by which its services are governed.
-// The names of the name servers are kept, which many hosts have there.
+// mountRun mounts a scratch /run: the host's has the control sockets of its services. It keeps the
+// resolver configuration, which many hosts have there.
 func mountRun(s *setup) error {
 	const nameServers = "/etc/resolv.conf"
 	file, err := filepath.EvalSymlinks(nameServers)
@@ -52,7 +52,7 @@ func mountRun(s *setup) error {
 		return err
 	}
 	if err != nil || content == nil {
-		return nil // then there is nothing to keep
+		return nil // nothing to keep
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("keeping %s: %w", nameServers, err)
@@ -63,10 +63,10 @@ func mountRun(s *setup) error {
 	return nil
 }
 
-// substituteHome is the home of a user who has none that could be used.
+// substituteHome is the home of a user without a usable one.
 const substituteHome = "/tmp/home"
 
-// homeFor is where the scratch home is to be mounted. It is made in a root folder that does not
+// homeFor returns the mount point of the scratch home. It is created in a root folder that does not
 // have it.
 func homeFor(s *setup, a account) string {
 	home := filepath.Clean(a.Home)
@@ -80,7 +80,7 @@ func homeFor(s *setup, a account) string {
 		return home
 	case s.Root != "" && errors.Is(err, os.ErrNotExist) && os.MkdirAll(home, 0o755) == nil:
 		return home
-	default: // the host's folders are not ours to make
+	default: // never create folders on the host
 		return substituteHome
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// openTerminal opens a new PTY, from the ptmx device given, and sets it up as the client's
-// terminal. Both descriptors are blocking, close on exec, and the caller's; the terminal is the
-// owner's.
+// openTerminal opens a new PTY through the ptmx device, and sets it up as the client's terminal.
+// Both descriptors are blocking and close-on-exec, and belong to the caller; the terminal belongs
+// to the owner.
 func openTerminal(ptmx string, t session.Terminal, owner account) (master, slave int, err error) {
 	master, err = unix.Open(ptmx, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -60,17 +60,16 @@ func openTerminal(ptmx string, t session.Terminal, owner account) (master, slave
 	return master, slave, nil
 }
 
-// winsize is the size as the kernel takes it: what is out of its range is as large or small as it
-// can be.
+// winsize converts the size for the kernel, limited to its range.
 func winsize(s session.Size) *unix.Winsize {
 	in := func(n int) uint16 { return uint16(min(max(n, 0), 0xffff)) }
 	return &unix.Winsize{Col: in(s.Width), Row: in(s.Height), Xpixel: in(s.PixelWidth), Ypixel: in(s.PixelHeight)}
 }
 
-// applyModes applies the encoded terminal modes of RFC 4254 §8 (and IUTF8 of RFC 8160): an opcode
-// and a 32-bit argument each, up to opcode 0 or the first one from 160 on, whose form is not known.
-// What Linux does not have (VDSUSP, VSTATUS, VFLUSH's old meaning, CS5 and 6) is passed over, and
-// so are the speeds, which mean nothing to a PTY.
+// applyModes applies the encoded terminal modes of RFC 4254 §8 (and IUTF8 of RFC 8160): pairs of an
+// opcode and a 32-bit argument, up to opcode 0 or the first one from 160 on, whose format is
+// undefined. It ignores modes that Linux does not have (VDSUSP, VSTATUS, VFLUSH's old meaning, CS5
+// and 6) and the speeds, which have no meaning for a PTY.
 func applyModes(tio *unix.Termios, modes []byte) {
 	for len(modes) >= 5 && modes[0] != 0 && modes[0] < 160 {
 		op, value := modes[0], binary.BigEndian.Uint32(modes[1:5])
@@ -88,7 +87,7 @@ func applyModes(tio *unix.Termios, modes []byte) {
 			continue
 		}
 		switch op {
-		case 90, 91: // CS7, CS8: a size of two bits, of which only being set means something
+		case 90, 91: // CS7, CS8: a two-bit size, of which only a set value matters
 			if value != 0 {
 				*word = *word&^unix.CSIZE | mask
 			}
@@ -100,7 +99,7 @@ func applyModes(tio *unix.Termios, modes []byte) {
 	}
 }
 
-// controlCharacter is the index in c_cc of an opcode from 1 to 18.
+// controlCharacter returns the index in c_cc of an opcode from 1 to 18.
 func controlCharacter(op byte) (int, bool) {
 	switch op {
 	case 1:
@@ -137,7 +136,7 @@ func controlCharacter(op byte) (int, bool) {
 	return 0, false
 }
 
-// modeFlag is the word and the bits in it that an opcode from 30 on is about; nil for none.
+// modeFlag returns the word and the bits that an opcode from 30 on sets; nil for none.
 func modeFlag(tio *unix.Termios, op byte) (*uint32, uint32) {
 	switch {
 	case op >= 30 && op <= 42:

@@ -16,29 +16,29 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// The kernel limits much per user: processes, inotify instances, pending signals, message queues,
-// locked memory, pipe buffers. Sessions that share a user can take all of it from each other, so
-// each gets a user ID that nothing else has.
+// The kernel has many limits per user: processes, inotify instances, pending signals, message
+// queues, locked memory, pipe buffers. Sessions that share a user can exhaust them for each other,
+// so each session has a user ID of its own.
 
-// sharedUsers is the folder of the lock file of all gateways on a host.
+// sharedUsers is the folder of the lock file that all gateways on a host share.
 const sharedUsers = "/run/ttydrain"
 
-// users are the user IDs that a runtime gives to its sessions. A group ID of the same number goes
-// with each. It may be used by several goroutines at once.
+// users assigns user IDs to a runtime's sessions, each with the group ID of the same number. It is
+// safe for concurrent use.
 type users struct {
 	UserRange
-	// lock has a lock on the byte at each ID in use, which keeps other gateways from using it. The
-	// kernel releases all of them when this process ends.
+	// lock has a lock on the byte at each ID in use, which prevents other gateways from using it.
+	// The kernel releases all of them when this process ends.
 	lock *os.File
 
 	mu    sync.Mutex
 	next  int          // guarded by mu: the ID to try first
 	inUse map[int]bool // guarded by mu
-	// lingering are IDs whose sessions have ended and that processes may still have. guarded by mu
+	// lingering holds IDs of ended sessions that processes may still have. guarded by mu
 	lingering map[int]bool
 }
 
-// openUsers opens a range of user IDs. dir is for the lock file where the host's folder cannot be
+// openUsers opens a range of user IDs. dir is for the lock file if the host's folder cannot be
 // used.
 func openUsers(r UserRange, dir string) (*users, error) {
 	if err := r.check(); err != nil {
@@ -47,7 +47,7 @@ func openUsers(r UserRange, dir string) (*users, error) {
 	if err := os.Mkdir(sharedUsers, 0o700); err == nil || errors.Is(err, os.ErrExist) {
 		var st unix.Stat_t
 		if unix.Lstat(sharedUsers, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && int(st.Uid) == os.Getuid() && st.Mode&0o022 == 0 {
-			dir = sharedUsers // which nobody else can write to
+			dir = sharedUsers // writable only by this user
 		}
 	}
 	name := filepath.Join(dir, "users.lock")
@@ -56,8 +56,8 @@ func openUsers(r UserRange, dir string) (*users, error) {
 		return nil, fmt.Errorf("opening the lock of the sessions' users: %w", err)
 	}
 	u := &users{UserRange: r, lock: lock, inUse: make(map[int]bool), lingering: make(map[int]bool)}
-	// Not where the last gateway began: files of its sessions may still be there, and for a moment
-	// so may its sessions.
+	// Do not start where the last gateway did: its sessions' files, and briefly its sessions, may
+	// still exist.
 	u.next = r.Low + rand.IntN(r.High-r.Low+1)
 	for _, uid := range usersOfProcesses() {
 		if uid >= r.Low && uid <= r.High {
@@ -67,13 +67,13 @@ func openUsers(r UserRange, dir string) (*users, error) {
 	return u, nil
 }
 
-// accountFiles have user and group IDs that are taken: by number in the third field, or as ranges
-// of a start and a length in the second and third (subuid(5)).
+// accountFiles returns the files with assigned user and group IDs: either an ID in the third field,
+// or a range with start and length in the second and third (subuid(5)).
 func accountFiles() map[string]bool {
 	return map[string]bool{"/etc/passwd": false, "/etc/group": false, "/etc/subuid": true, "/etc/subgid": true}
 }
 
-// check reports why sessions cannot have the IDs of the range.
+// check returns an error if sessions cannot have the IDs of the range.
 func (r UserRange) check() error {
 	for file, ranges := range accountFiles() {
 		content, err := os.ReadFile(file)
@@ -87,7 +87,8 @@ func (r UserRange) check() error {
 	return nil
 }
 
-// overlap returns the name of the first line of an account file with IDs of the range, "" for none.
+// overlap returns the name in the first line of an account file with IDs of the range, "" if there
+// is none.
 func (r UserRange) overlap(content string, ranges bool) string {
 	for line := range strings.Lines(content) {
 		fields := strings.Split(strings.TrimSpace(line), ":")
@@ -136,8 +137,8 @@ func (u *users) take() (int, error) {
 		"Try again when other sessions have ended, or widen sandbox.uid_range.", size)}
 }
 
-// give takes a user ID back after the end of its session. Processes that have survived are killed;
-// as long as there is one, no other session gets the ID.
+// give releases a user ID after the end of its session. It kills surviving processes; while there
+// is one, no other session gets the ID.
 func (u *users) give(uid int, survivors bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -184,7 +185,7 @@ func usersOfProcesses() []int {
 	return all
 }
 
-// killUser kills all processes of a user, and returns how many there were.
+// killUser kills all processes of a user, and returns their number.
 func killUser(uid int) int {
 	found := 0
 	eachProcess(func(pid, of int) {
@@ -196,7 +197,7 @@ func killUser(uid int) int {
 	return found
 }
 
-// tasksOf counts the processes and threads of a user.
+// tasksOf returns the number of processes and threads of a user.
 func tasksOf(uid int) int64 {
 	var count int64
 	eachProcess(func(pid, of int) {

@@ -15,15 +15,15 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// The gateway and a session's init speak gob over a pair of sockets: both are the same program, and
-// gob keeps a string's bytes as they are. Nothing of it is in an argument or in the environment,
-// which other processes could read.
+// The gateway and a session's init exchange gob over a socket pair: both are the same program, and
+// gob preserves the bytes of strings. Nothing is passed in arguments or in the environment, which
+// other processes could read.
 //
-// Each message is for itself, behind its length: what gob keeps for a conversation is 30 KiB for
-// each session, of which the gateway has many, and between its start and its end a session says
-// nothing.
+// Each message is a separate gob stream with a length prefix: the state of a continuous stream
+// would take 30 KiB for each of the gateway's many sessions, which exchange nothing between their
+// start and their end.
 
-// maxWire is more than any message has.
+// maxWire exceeds the size of any message.
 const maxWire = 64 << 20
 
 // send writes a message.
@@ -45,7 +45,7 @@ func receive(r io.Reader, message any) error {
 	}
 	n := binary.BigEndian.Uint32(length)
 	if n > maxWire {
-		return fmt.Errorf("a message of %d bytes is none", n)
+		return fmt.Errorf("invalid message of %d bytes", n)
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
@@ -59,76 +59,76 @@ type setup struct {
 	Name          string
 	Namespaces    bool
 	UserNamespace bool
-	// OneUser: the session can be no other user than the gateway, since its user namespace has no
+	// OneUser: the session can only run as the gateway's user, because its user namespace has no
 	// other.
 	OneUser bool
-	// Features are those that the session must get. A probe tries all of them.
+	// Features are the required features. A probe tries all.
 	Features []Feature
-	// Filter is of system calls, for Seccomp.
+	// Filter is the system call filter for Seccomp.
 	Filter []filterInstruction
 	// Secrets are the private files to hide.
 	Secrets secrets
-	// NoNetwork, Writable are the Spec's.
+	// NoNetwork and Writable are those of the Spec.
 	NoNetwork, Writable bool
-	// Root is "" for the host's.
+	// Root is "" for the host's root.
 	Root string
-	// Scratch is a folder for home and temporary files where there is no mount namespace.
+	// Scratch is a folder for home and temporary files if there is no mount namespace.
 	Scratch string
-	// Gateway is the gateway's account, User the name or number of the session's; "" is for the
-	// gateway to choose.
+	// Gateway is the gateway's account, User the name or ID of the session's user; "" lets the
+	// gateway choose.
 	Gateway account
 	User    string
-	// OwnUser is the number of a user and a group that the session has to itself, 0 for none. It is
-	// one of IDs, which a user namespace has besides.
+	// OwnUser is the ID of the session's own user and group, 0 for none. It is in the range IDs,
+	// which a user namespace maps in addition.
 	OwnUser int
 	IDs     UserRange
 	Command []string
 	Env     []string
-	// Interactive says that Terminal is meant.
+	// Interactive reports that Terminal is set.
 	Interactive bool
 	Terminal    session.Terminal
 	Memory      int64
-	// DataLimit and ProcessLimit are the RLIMIT_DATA and the RLIMIT_NPROC to set, 0 for none.
+	// DataLimit and ProcessLimit are the values of RLIMIT_DATA and RLIMIT_NPROC, 0 for none.
 	DataLimit, ProcessLimit int64
-	// groupLimits are those of the control groups, which the gateway sets.
+	// groupLimits are the limits of the control groups, which the gateway sets.
 	groupLimits limits
-	// Probe: do everything but start a command.
+	// Probe: do everything except starting a command.
 	Probe bool
 }
 
-// order is every further message to the init. The end of the messages is the order to end.
+// order is any later message to the init. The end of the connection is the order to end.
 type order struct {
 	// Signal is the signal to send, 0 for none.
 	Signal int
 	// Hide are the private files to hide from now on, nil for no change.
 	Hide *secrets
-	// HangUp closes the init's end of the terminal, which hangs up when the gateway's is closed,
-	// too.
+	// HangUp closes the init's end of the terminal, which hangs up when the gateway's end is
+	// closed, too.
 	HangUp bool
 }
 
 // event is a message from the init.
 type event struct {
 	Kind eventKind
-	// Message is a failure's text; Refusal says that it is meant for the person.
+	// Message is the text of a failure; Refusal reports that it is meant for the user.
 	Message string
 	Refusal bool
-	// Status is the command's wait status as wait4(2) gives it, with an exit.
+	// Status is the command's wait status from wait4(2), for an exit.
 	Status uint32
-	// Lacks are the features that a probe could not have, and why.
+	// Lacks holds the features that a probe could not enable, and why.
 	Lacks map[Feature]string
 }
 
 type eventKind int
 
 const (
-	eventStarted eventKind = iota + 1 // brings the terminal's descriptor, if there is one
+	eventStarted eventKind = iota + 1 // carries the terminal's descriptor, if there is one
 	eventFailed
 	eventExit
-	eventNotHidden // what an order wanted hidden is not; Message says why
+	eventNotHidden // the files of an order could not be hidden; Message has the reason
 )
 
-// socketPair makes both ends of the connection: this process's, and the file for the init.
+// socketPair creates both ends of the connection: this process's, and the file for the init.
 func socketPair() (*net.UnixConn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -143,7 +143,7 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 	return conn, theirs, nil
 }
 
-// unixConn makes a connection of a socket's descriptor, which it takes over.
+// unixConn returns a connection for a socket's descriptor, which it takes over.
 func unixConn(fd int) (*net.UnixConn, error) {
 	f := os.NewFile(uintptr(fd), "session")
 	defer f.Close() // FileConn has duplicated it
@@ -159,10 +159,10 @@ func unixConn(fd int) (*net.UnixConn, error) {
 	return u, nil
 }
 
-// eventReader reads the init's events, and the descriptor that one of them brings.
+// eventReader reads the init's events, and the descriptor that one of them carries.
 type eventReader struct {
 	conn *net.UnixConn
-	fd   int // -1 until one has come; whoever takes it owns it
+	fd   int // -1 until one has arrived; its receiver owns it
 }
 
 func newEventReader(c *net.UnixConn) *eventReader {
@@ -175,7 +175,7 @@ func (r *eventReader) next() (event, error) {
 	return e, err
 }
 
-// Read is for receive.
+// Read implements io.Reader for receive.
 func (r *eventReader) Read(p []byte) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, oob) // sets close-on-exec on what it receives
@@ -206,11 +206,11 @@ func (r *eventReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// eventWriter sends events from the init; the next one takes fd along if that is not -1.
+// eventWriter sends events from the init; the next one carries fd unless it is -1.
 type eventWriter struct {
 	conn *net.UnixConn
 
-	mu sync.Mutex // guards fd, and keeps messages apart
+	mu sync.Mutex // guards fd, and keeps messages separate
 	fd int
 }
 
@@ -225,7 +225,7 @@ func (w *eventWriter) send(e event, fd int) error {
 	return send(w, e)
 }
 
-// Write is for send.
+// Write implements io.Writer for send.
 func (w *eventWriter) Write(p []byte) (int, error) {
 	if w.fd < 0 {
 		return w.conn.Write(p)

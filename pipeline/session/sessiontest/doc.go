@@ -1,3 +1,3 @@
-// Package sessiontest is the conformance suite that every [session.Runtime] passes: what sessions
-// rely on, whatever they run in.
+// Package sessiontest is the conformance suite that every [session.Runtime] must pass: the
+// behaviour that sessions rely on in any runtime.
 package sessiontest

@@ -9,21 +9,22 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// patience is how long a session of a test may last. It is long, since nothing is measured by it.
+// patience is the maximum duration of a test's session. It is long, because it is not a
+// measurement.
 const patience = 2 * time.Minute
 
-// A kit is a runtime under test, and what tests do with it.
+// kit is a runtime under test, with helpers for tests.
 type kit struct {
 	Subject
 	runtime session.Runtime
 }
 
-// line is a Spec of a shell's command line without a terminal.
+// line returns the Spec of a shell's command line without a terminal.
 func (k *kit) line(commandLine string) session.Spec {
 	return session.Spec{Name: "s-1", Operation: "1", App: "web", Command: []string{"/bin/bash"}, CommandLine: commandLine, Memory: 1 << 30, Container: k.Container}
 }
 
-// terminal is the same with one.
+// terminal returns the Spec of a shell's command line with a terminal.
 func (k *kit) terminal(commandLine string) session.Spec {
 	s := k.line(commandLine)
 	s.Terminal = &session.Terminal{Name: "xterm-256color", Size: session.Size{Width: 91, Height: 37}}
@@ -36,12 +37,12 @@ func (k *kit) start(t *testing.T, spec session.Spec) session.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hung := time.AfterFunc(patience, p.Kill) // and the test goes on, and fails
+	hung := time.AfterFunc(patience, p.Kill) // the test then continues and fails
 	t.Cleanup(func() { hung.Stop() })
 	return p
 }
 
-// runtimeError is why a session can't be started.
+// runtimeError returns the error of starting a session.
 func (k *kit) runtimeError(spec session.Spec) error {
 	p, err := k.runtime.Start(context.Background(), spec)
 	if err == nil {
@@ -51,7 +52,7 @@ func (k *kit) runtimeError(spec session.Spec) error {
 	return err
 }
 
-// press writes to a session what a person types.
+// press writes keys to a session, as a user types them.
 func (k *kit) press(t *testing.T, p session.Process, keys string) {
 	t.Helper()
 	if _, err := io.WriteString(p.Stdin(), keys); err != nil {
@@ -66,7 +67,7 @@ func (k *kit) run(t *testing.T, spec session.Spec) Result {
 	return Finish(t, p)
 }
 
-// expect runs a command that must print this, and exit with 0.
+// expect runs a command that must print want and exit with 0.
 func (k *kit) expect(t *testing.T, spec session.Spec, want string) {
 	t.Helper()
 	got := k.run(t, spec)
@@ -75,7 +76,7 @@ func (k *kit) expect(t *testing.T, spec session.Spec, want string) {
 	}
 }
 
-// cancelAfter is a context that is cancelled after a while.
+// cancelAfter returns a context that is cancelled after a while.
 func cancelAfter(t *testing.T, d time.Duration, cause error) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(t.Context(), d, cause)
 }

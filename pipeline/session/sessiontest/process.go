@@ -13,14 +13,14 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// A Result is what a session wrote, and how it ended.
+// Result is the output of a session, and how it ended.
 type Result struct {
 	Stdout, Stderr string
 	Exit           session.Exit
-	Err            error // why that is not known
+	Err            error // why the end is unknown
 }
 
-// Collect reads all output of a session, from where it was read to, and waits for its end.
+// Collect reads the remaining output of a session and waits for its end.
 func Collect(p session.Process) Result {
 	var stdout, stderr bytes.Buffer
 	var fromStdout, fromStderr error
@@ -34,7 +34,7 @@ func Collect(p session.Process) Result {
 	return Result{stdout.String(), stderr.String(), exit, errors.Join(err, fromStdout, fromStderr)}
 }
 
-// Finish is Collect of a session whose end must be known.
+// Finish is Collect for a session whose end must be known.
 func Finish(t testing.TB, p session.Process) Result {
 	t.Helper()
 	r := Collect(p)
@@ -44,7 +44,7 @@ func Finish(t testing.TB, p session.Process) Result {
 	return r
 }
 
-// ReadUntil reads output until it has the text, and nothing behind it.
+// ReadUntil reads output up to and including the text.
 func ReadUntil(t testing.TB, r io.Reader, text string) string {
 	t.Helper()
 	var got []byte
@@ -59,7 +59,7 @@ func ReadUntil(t testing.TB, r io.Reader, text string) string {
 	return string(got)
 }
 
-// ExpectRefusal says that an error is a refusal which has all of the parts in its message.
+// ExpectRefusal checks that an error is a refusal whose message contains all parts.
 func ExpectRefusal(t testing.TB, err error, parts ...string) {
 	t.Helper()
 	refusal, ok := errors.AsType[*session.Refusal](err)
@@ -74,12 +74,12 @@ func ExpectRefusal(t testing.TB, err error, parts ...string) {
 	}
 }
 
-// Marker is an argument by which the host can find a session's processes: a number of seconds that
-// nobody else sleeps.
+// Marker returns an argument by which the host can find a session's processes: a number of seconds
+// that no other process sleeps.
 func Marker(n int) string { return fmt.Sprintf("%d", 8000000+os.Getpid()*10+n) }
 
-// Daemons is a command line that leaves processes behind in every way there is, and says "running"
-// when they run.
+// Daemons returns a command line that leaves processes behind in every possible way, and prints
+// "running" when they run.
 func Daemons(mark string) string {
 	return strings.ReplaceAll(`
 		sleep MARK &
@@ -92,7 +92,7 @@ func Daemons(mark string) string {
 	`, "MARK", mark)
 }
 
-// Running are the processes on this host with the marker as an argument.
+// Running returns the processes on this host that have the marker as an argument.
 func Running(t testing.TB, marker string) []string {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")

@@ -14,23 +14,23 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// A Subject is a runtime that is tested. It must run bash with the usual programs.
+// Subject is a runtime under test. It must be able to run bash with the usual programs.
 type Subject struct {
-	// Runtime makes a runtime for one test, which ends with it.
+	// Runtime returns a runtime for one test.
 	Runtime func(t *testing.T) session.Runtime
-	// Container is what the sessions' containers are made like, where there are any.
+	// Container describes the sessions' containers, if there are any.
 	Container session.Container
-	// Signals says that an exit tells which signal ended a command.
+	// Signals reports whether an exit names the signal that ended a command.
 	Signals bool
-	// LateSize says that the terminal has its size a moment after the command's start.
+	// LateSize reports whether the terminal's size is set shortly after the command's start.
 	LateSize bool
-	// HostName says that a session has its name for a host name.
+	// HostName reports whether a session's host name is its name.
 	HostName bool
-	// Quick leaves out what takes long: much output, a slow client, much memory.
+	// Quick skips slow tests: much output, a slow client, much memory.
 	Quick bool
-	// Memory says that the kernel limits the memory of all processes of a session together.
+	// Memory reports whether the kernel limits the memory of all processes of a session together.
 	Memory bool
-	// Local says that the sessions' processes are to be seen in this host's /proc.
+	// Local reports whether the sessions' processes are visible in this host's /proc.
 	Local bool
 }
 
@@ -73,7 +73,7 @@ func testExit(t *testing.T, k *kit) {
 		{"exit 0", session.Exit{}},
 		{"exit 7", session.Exit{Status: 7}},
 		{"exit 255", session.Exit{Status: 255}},
-		{"exit 143", session.Exit{Status: 143}}, // and no signal
+		{"exit 143", session.Exit{Status: 143}}, // without a signal
 		{"no-such-program", session.Exit{Status: 127}},
 		{"kill -TERM $$", session.Exit{Status: 143, Signal: "TERM"}},
 		{"kill -KILL $$", session.Exit{Status: 137, Signal: "KILL"}},
@@ -89,7 +89,7 @@ func testExit(t *testing.T, k *kit) {
 			}
 		}
 	}
-	// The app's command alone, with its arguments as they are.
+	// The app's command alone, with unmodified arguments.
 	spec := k.line("")
 	spec.Command = []string{"/bin/echo", "-n", "a  b", "$HOME"}
 	k.expect(t, spec, "a  b $HOME")
@@ -199,7 +199,7 @@ func testControlCharacters(t *testing.T, k *kit) {
 	}
 }
 
-// testEveryByteTyped: none is held back, taken for an order, or changed.
+// testEveryByteTyped checks that no byte is held back, interpreted as a command, or changed.
 func testEveryByteTyped(t *testing.T, k *kit) {
 	p := k.start(t, k.terminal("stty raw -echo; echo ready; head -c 514 | od -An -v -tu1; stty sane"))
 	ReadUntil(t, p.Stdout(), "ready\n")
@@ -216,7 +216,7 @@ func testEveryByteTyped(t *testing.T, k *kit) {
 	if got := strings.Fields(Finish(t, p).Stdout); !slices.Equal(got, want) {
 		t.Errorf("%d came: %v", len(got), got)
 	}
-	// And each at once: the answer to a key does not wait for the next one.
+	// Each byte is passed on at once: the echo of a key does not wait for the next key.
 	p = k.start(t, k.terminal("stty raw -echo; echo ready; cat"))
 	ReadUntil(t, p.Stdout(), "ready\n")
 	for _, key := range []byte{16, 17, 0x1d, 1, 'a', 0x7f, 0} {
@@ -249,7 +249,7 @@ func testOutputAfterWait(t *testing.T, k *kit) {
 			t.Error(err)
 		}
 		p.Kill()
-		for _, want := range []string{"here", ""} { // and the end, as often as asked
+		for _, want := range []string{"here", ""} { // then end of file, on every further read
 			if got, err := io.ReadAll(p.Stdout()); err != nil || string(got) != want {
 				t.Errorf("%q %v", got, err)
 			}
@@ -260,9 +260,9 @@ func testOutputAfterWait(t *testing.T, k *kit) {
 	}
 }
 
-// testSlowReader: the client takes nothing for a while, or little, and the command ends meanwhile
-// or waits. Nothing is lost that it has written. What is lost where somebody gives up is the last
-// pipe's content: one of these sizes is such that a command has just been able to write all.
+// testSlowReader checks that no output is lost when the client reads nothing for a while, or
+// slowly, and the command ends or waits in the meantime. A runtime that gives up loses the content
+// of the last pipe: one of these sizes lets the command just finish writing.
 func testSlowReader(t *testing.T, k *kit) {
 	var sessions sync.WaitGroup
 	few := make(chan struct{}, 16)
@@ -283,7 +283,7 @@ func testSlowReader(t *testing.T, k *kit) {
 			}
 			p.Stdin().Close()
 			little := 0
-			for range 40 { // so slow is the client, whatever the machine
+			for range 40 { // the client's speed does not depend on the machine
 				<-time.After(100 * time.Millisecond)
 				if i%3 > 0 {
 					n, err := io.ReadFull(p.Stdout(), make([]byte, 1000))
@@ -321,8 +321,8 @@ func testStreamsApart(t *testing.T, k *kit) {
 	}
 }
 
-// testCloseOutput: a command that writes to a closed output ends by SIGPIPE, or as it likes, and
-// one on a terminal that was hung up by SIGHUP. Nothing else ends.
+// testCloseOutput checks that a command that writes to a closed output ends by SIGPIPE, or by
+// itself, and one on a terminal that was hung up by SIGHUP. No other command ends.
 func testCloseOutput(t *testing.T, k *kit) {
 	for _, test := range []struct {
 		name, line string
@@ -353,7 +353,7 @@ func testCloseOutput(t *testing.T, k *kit) {
 			t.Errorf("%s: after the end: %v", test.name, err)
 		}
 	}
-	// Who writes nothing more there goes on, and standard error stays open.
+	// A command that does not write there continues, and standard error stays open.
 	p := k.start(t, k.line("echo ready; read line; echo $line >&2; exit 5"))
 	ReadUntil(t, p.Stdout(), "ready\n")
 	if err := p.CloseOutput(); err != nil {
@@ -377,8 +377,8 @@ func testLargeOutput(t *testing.T, k *kit) {
 	}
 }
 
-// testEverythingDies: processes that leave their parent, their session and their terminal, and
-// ignore every signal that can be ignored.
+// testEverythingDies covers processes that leave their parent, their session and their terminal,
+// and ignore every signal that can be ignored.
 func testEverythingDies(t *testing.T, k *kit) {
 	for i, make := range []func(string) session.Spec{k.line, k.terminal} {
 		mark := Marker(2 + i)
@@ -423,7 +423,7 @@ func testCancelledStart(t *testing.T, k *kit) {
 		ctx, cancel := cancelAfter(t, time.Duration(i*i*10)*time.Millisecond, cause)
 		p, err := k.runtime.Start(ctx, k.line("sleep "+mark))
 		cancel()
-		if err == nil { // it was quicker: then it is ours to end
+		if err == nil { // it started first: end it here
 			p.Kill()
 			Finish(t, p)
 		} else if !errors.Is(err, cause) {
@@ -451,7 +451,7 @@ func testRefusals(t *testing.T, k *kit) {
 	k.expect(t, k.line("echo well"), "well\n") // and the runtime still works
 }
 
-// testMemory has a program that keeps what it reads.
+// testMemory runs a program that keeps its input in memory.
 func testMemory(t *testing.T, k *kit) {
 	if !k.Memory {
 		t.Skip("NOT TESTED: a memory limit of all processes together: this runtime has none here")
@@ -459,7 +459,7 @@ func testMemory(t *testing.T, k *kit) {
 	const keep = "head -c %dM /dev/zero | tail | wc -c; echo ${PIPESTATUS[1]}"
 	k.expect(t, k.line(fmt.Sprintf(keep, 900)), "943718400\n0\n")
 	k.expect(t, k.line(fmt.Sprintf(keep, 1025)), "0\n137\n")
-	// And where it is the session's command itself.
+	// The same for the session's command itself.
 	spec := k.line("")
 	spec.Command, spec.Memory = []string{"tail", "/dev/zero"}, 64<<20
 	if got := k.run(t, spec); got.Exit.Status != 137 {

@@ -1,4 +1,5 @@
-// Package dockertest gives tests a real Docker daemon, and an image that needs no registry.
+// Package dockertest provides tests with a real Docker daemon, and with an image that needs no
+// registry.
 package dockertest
 
 import (
@@ -18,25 +19,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds the waits for a daemon. It is long, since nothing is measured by it.
+// patience limits the waits for a daemon. It is long, because it is not a measurement.
 const patience = 2 * time.Minute
 
-// A Daemon is a Docker daemon for tests, with the image [Image] on it.
+// Daemon is a Docker daemon for tests that has the image [Image].
 type Daemon struct {
-	// Host is where it answers, as in DOCKER_HOST.
+	// Host is its address, as in DOCKER_HOST.
 	Host string
-	// Client speaks to it. It is closed with the test.
+	// Client is connected to it, and closed after the test.
 	Client *client.Client
 
-	dir        string // "" for one that others run
+	dir        string // "" for an external daemon
 	containerd *program
 	dockerd    *program
 }
 
-// Start gives the daemon of DOCKER_HOST or, where that is not set, starts one of its own: with
-// files, sockets and control groups of its own, and nothing of the host's network changed but the
-// bridges of networks that tests make. It ends with the test, as does all that runs on it. Where
-// there is no daemon to start, the test is skipped, or fails with TTYDRAIN_REQUIRE_SERVERS=1.
+// Start returns the daemon of DOCKER_HOST or, if that is not set, starts a separate one: with its
+// own files, sockets and control groups, and no change to the host's network except for the bridges
+// of networks that tests create. It ends with the test, as does everything that runs on it. If no
+// daemon can be started, the test is skipped, or fails with TTYDRAIN_REQUIRE_SERVERS=1.
 func Start(t testing.TB) *Daemon {
 	t.Helper()
 	if host := os.Getenv("DOCKER_HOST"); host != "" {
@@ -48,8 +49,8 @@ func Start(t testing.TB) *Daemon {
 	return StartOwn(t)
 }
 
-// StartOwn is [Start] for tests that stop or restart the daemon: it never takes that of
-// DOCKER_HOST.
+// StartOwn is like [Start], but never uses DOCKER_HOST. It is for tests that stop or restart the
+// daemon.
 func StartOwn(t testing.TB) *Daemon {
 	t.Helper()
 	for _, program := range []string{"dockerd", "containerd", "docker-init"} {
@@ -60,7 +61,7 @@ func StartOwn(t testing.TB) *Daemon {
 	if os.Getuid() != 0 {
 		absent(t, "a Docker daemon can be started by root alone (DOCKER_HOST names one that runs)")
 	}
-	// Not in t.TempDir: the path of a socket may not be long.
+	// Not t.TempDir: the path of a socket has a maximum length.
 	dir, err := os.MkdirTemp("", "dockerd-")
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func StartOwn(t testing.TB) *Daemon {
 		}
 		d.clean(t)
 	})
-	// A process of its own, as packages of Docker have it: containers outlive a daemon that is killed.
+	// A separate process, as in Docker's packages: containers survive a daemon that is killed.
 	settings := filepath.Join(dir, "containerd.toml")
 	if err := os.WriteFile(settings, []byte("version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -90,10 +91,10 @@ func StartOwn(t testing.TB) *Daemon {
 
 func (d *Daemon) containerdSocket() string { return filepath.Join(d.dir, "containerd.sock") }
 
-// Run starts the daemon, and waits until it answers. It is for one that was stopped or killed.
+// Run starts the daemon after it was stopped or killed, and waits until it answers.
 func (d *Daemon) Run(t testing.TB) {
 	t.Helper()
-	os.Remove(filepath.Join(d.dir, "docker.pid")) // of one that was killed
+	os.Remove(filepath.Join(d.dir, "docker.pid")) // left by a killed daemon
 	d.dockerd = startProgram(t, "dockerd",
 		"--host", d.Host, "--data-root", filepath.Join(d.dir, "root"), "--exec-root", filepath.Join(d.dir, "exec"),
 		"--containerd", d.containerdSocket(), "--pidfile", filepath.Join(d.dir, "docker.pid"), "--cgroup-parent", d.group(),
@@ -125,10 +126,11 @@ func (d *Daemon) await(t testing.TB) {
 	}
 }
 
-// Stop stops the daemon as an operator does; its containers end. It may be called again.
+// Stop stops the daemon as an operator does; its containers end. It may be called repeatedly.
 func (d *Daemon) Stop(t testing.TB) { d.dockerd.end(t, unix.SIGTERM) }
 
-// Kill kills the daemon, as a crash does: its containers go on until the next one looks after them.
+// Kill kills the daemon, as a crash does: its containers continue until the next one takes them
+// over.
 func (d *Daemon) Kill(t testing.TB) { d.dockerd.end(t, unix.SIGKILL) }
 
 // Pause stops the daemon's process, so that it answers nothing, until resume is called.
@@ -143,7 +145,7 @@ func (d *Daemon) Pause(t testing.TB) (resume func()) {
 	return resume
 }
 
-// Own says whether the daemon is this test's, on this host.
+// Own reports whether the daemon was started by this test, on this host.
 func (d *Daemon) Own() bool { return d.dir != "" }
 
 func (d *Daemon) connect(t testing.TB) {
@@ -158,10 +160,10 @@ func (d *Daemon) connect(t testing.TB) {
 	}
 }
 
-// group is the parent of the containers' control groups.
+// group returns the parent of the containers' control groups.
 func (d *Daemon) group() string { return "/ttydrain-" + filepath.Base(d.dir) }
 
-// clean removes what the daemon leaves on the host, where it was killed.
+// clean removes what a killed daemon leaves on the host.
 func (d *Daemon) clean(t testing.TB) {
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*" + d.group()) // of version 1; the pattern is valid
 	groups = append(groups, "/sys/fs/cgroup"+d.group())
@@ -182,13 +184,13 @@ func (d *Daemon) clean(t testing.TB) {
 	}
 	for line := range bytes.Lines(mounts) {
 		if at := strings.Fields(string(line))[1]; strings.HasPrefix(at, d.dir+"/") {
-			unix.Unmount(at, unix.MNT_DETACH) // RemoveAll tells if it is not
+			unix.Unmount(at, unix.MNT_DETACH) // RemoveAll fails if it is still mounted
 		}
 	}
 	for _, group := range groups {
 		inner, _ := filepath.Glob(group + "/*/")
 		for _, g := range append(inner, group) {
-			unix.Rmdir(g) // which fails for what is not there
+			unix.Rmdir(g) // fails if it does not exist
 		}
 	}
 	if err := os.RemoveAll(d.dir); err != nil {

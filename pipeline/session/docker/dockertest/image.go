@@ -14,19 +14,19 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// Image is the image that is on every [Daemon]: a bash and the usual small programs of this host,
-// with the users root and app (1000:1000, whose home is /srv/app). It has an entry point that no
-// session may run: it says "entrypoint" and ends with 99.
+// Image is the image on every [Daemon]: bash and the usual small programs of this host, with the
+// users root and app (1000:1000, with the home folder /srv/app). It has an entry point that no
+// session may run: it prints "entrypoint" and exits with 99.
 const Image = "ttydrain-test:1"
 
-// programs are what is in the image, where this host has it.
+// programs are the programs in the image, as far as this host has them.
 var programs = []string{
 	"bash", "sh", "cat", "chmod", "cp", "date", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mount", "mv",
 	"nohup", "od", "ps", "readlink", "rm", "sed", "seq", "setsid", "sha256sum", "sleep", "sort", "stat", "stty", "tail", "tee", "test", "touch", "tr", "true", "tty", "umount",
 	"uname", "uniq", "wc", "yes",
 }
 
-// importImage makes the image of all daemons.
+// importImage creates the image of all daemons.
 func (d *Daemon) importImage(t testing.TB) {
 	t.Helper()
 	if _, err := d.Client.ImageInspect(t.Context(), Image); err == nil {
@@ -38,9 +38,8 @@ func (d *Daemon) importImage(t testing.TB) {
 	}, `ENTRYPOINT ["/entrypoint"]`, `CMD ["no-such-command"]`, "ENV FROM_IMAGE=image", "LABEL image=test", "VOLUME /srv/app/data")
 }
 
-// Import makes an image of this host's own files, since none can be pulled from a registry where
-// there is no network: of the programs that are in [Image] too, and of what add adds. changes are
-// instructions of a Dockerfile.
+// Import creates an image from this host's files, since none can be pulled without a network: from
+// the programs of [Image], and from what add adds. changes are Dockerfile instructions.
 func (d *Daemon) Import(t testing.TB, name string, add func(*Files), changes ...string) {
 	t.Helper()
 	var archive bytes.Buffer
@@ -60,18 +59,18 @@ func (d *Daemon) Import(t testing.TB, name string, add func(*Files), changes ...
 	if err := f.w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := d.Client.ImageImport(t.Context(), client.ImageImportSource{Source: &archive, SourceName: "-"}, name, client.ImageImportOptions{Changes: changes})
+	response, err := d.Client.ImageImport(t.Context(), client.ImageImportSource{Source: &archive, SourceName: "-"}, name, client.ImageImportOptions{Changes: changes})
 	if err != nil {
 		t.Fatalf("import an image: %v", err)
 	}
-	defer answer.Close()
-	if said, err := io.ReadAll(answer); err != nil || bytes.Contains(said, []byte(`"error"`)) {
-		t.Fatalf("import an image: %v %s", err, said)
+	defer response.Close()
+	if output, err := io.ReadAll(response); err != nil || bytes.Contains(output, []byte(`"error"`)) {
+		t.Fatalf("import an image: %v %s", err, output)
 	}
 }
 
-// Files are those of an image, each of which is written once. Names begin without a slash; folders
-// on the way to them are made.
+// Files are the files of an image; each is written once. Names begin without a slash; parent
+// folders are created.
 type Files struct {
 	w    *tar.Writer
 	seen map[string]bool
@@ -108,8 +107,8 @@ func (f *Files) entry(t testing.TB, h *tar.Header, data []byte) {
 	}
 }
 
-// Program adds a program of this host in /bin, by its name. Where the host lacks it, the test is
-// skipped, or fails with TTYDRAIN_REQUIRE_SERVERS=1.
+// Program adds a program of this host to /bin. If the host does not have it, the test is skipped,
+// or fails with TTYDRAIN_REQUIRE_SERVERS=1.
 func (f *Files) Program(t testing.TB, name string) {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -119,24 +118,24 @@ func (f *Files) Program(t testing.TB, name string) {
 	f.Binary(t, "bin/"+name, path)
 }
 
-// libraries finds the paths in what ldd(1) prints.
+// libraries matches the paths in the output of ldd(1).
 var libraries = regexp.MustCompile(`(?m)(?:=> |^\s+)(/\S+) \(`)
 
-// Binary adds a program or library of this host's, at path, under a name, with the libraries that
-// it is linked to.
+// Binary adds the program or library at path on this host under a name, with the libraries that it
+// is linked to.
 func (f *Files) Binary(t testing.TB, name, path string) {
 	t.Helper()
 	f.Copy(t, name, path)
-	said, err := exec.Command("ldd", path).CombinedOutput()
-	if err != nil && !bytes.Contains(said, []byte("not a dynamic executable")) {
-		t.Fatalf("ldd %s: %v %s", path, err, said)
+	output, err := exec.Command("ldd", path).CombinedOutput()
+	if err != nil && !bytes.Contains(output, []byte("not a dynamic executable")) {
+		t.Fatalf("ldd %s: %v %s", path, err, output)
 	}
-	for _, m := range libraries.FindAllSubmatch(said, -1) {
+	for _, m := range libraries.FindAllSubmatch(output, -1) {
 		f.Copy(t, strings.TrimPrefix(string(m[1]), "/"), string(m[1]))
 	}
 }
 
-// Copy adds a file of this host's, at path, under a name.
+// Copy adds the file at path on this host under a name.
 func (f *Files) Copy(t testing.TB, name, path string) {
 	t.Helper()
 	data, err := os.ReadFile(path)

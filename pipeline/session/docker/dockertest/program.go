@@ -11,20 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A program is a server of the host's that runs for a test.
+// program is a server that runs on this host for a test.
 type program struct {
 	cmd  *exec.Cmd
 	log  lockedBuffer
 	over chan struct{} // closed when it has ended
 }
 
-// startProgram starts a server. It ends with this process too, should that be killed.
+// startProgram starts a server. It also ends if this process is killed.
 func startProgram(t testing.TB, name string, args ...string) *program {
 	t.Helper()
 	p := &program{cmd: exec.Command(name, args...), over: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
-	// The kernel sends this signal when the *thread* ends that started the child, which therefore
-	// waits for it.
+	// The kernel sends this signal when the *thread* that started the child ends, so the thread
+	// waits for the child.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGTERM}
 	started := make(chan error, 1)
 	go func() { // ends with the server, which the test's cleanup ends
@@ -43,7 +43,7 @@ func startProgram(t testing.TB, name string, args ...string) *program {
 	return p
 }
 
-// end ends the server with a signal. It may be called again.
+// end stops the server with a signal. It may be called repeatedly.
 func (p *program) end(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	select {
@@ -61,7 +61,7 @@ func (p *program) end(t testing.TB, signal syscall.Signal) {
 	}
 }
 
-// A lockedBuffer keeps what a server says.
+// lockedBuffer collects the output of a server.
 type lockedBuffer struct {
 	mu   sync.Mutex
 	text []byte // guarded by mu
@@ -74,7 +74,7 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String is the last of it.
+// String returns the end of the output.
 func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
