@@ -255,7 +255,7 @@ func (o *SessionOperator) kill(ctx context.Context, k schema.Kill) (KillResult, 
 	case before.State == SessionEnded:
 		return KillResult{before, KillLate}, nil
 	}
-	if err := o.Bus.WishKill(ctx, &k); err != nil {
+	if err := o.Bus.RequestKill(ctx, &k); err != nil {
 		return KillResult{}, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, killTimeout)

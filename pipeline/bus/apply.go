@@ -10,19 +10,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Applied says what [Apply] has done for a stream or a bucket.
+// Applied is the result of [Apply] for a stream or a bucket.
 type Applied struct {
-	// Name is that of the stream; that of a KV bucket's is KV_ and the name of the bucket.
+	// Name is the name of the stream; for a KV bucket, KV_ and the name of the bucket.
 	Name string `json:"name"`
 	// Result is "created", "updated" or "unchanged".
 	Result   string `json:"result"`
 	Replicas int    `json:"replicas"`
 }
 
-// Apply makes the streams and buckets of all roles that are missing on a cluster, and gives those
-// that are there the settings of o, except the number of partitions, which they keep. It is for who
-// has the right to do so: with it, the roles need none. With an error, those before it in the
-// result are done; doing it again does no harm.
+// Apply creates the missing streams and buckets of all roles on a cluster, and updates the settings
+// of existing ones to o, except for the number of partitions, which never changes. It is for an
+// administrator with the permissions to do so; the roles then need none. After an error, the
+// changes before it are in the result; Apply may be repeated safely.
 func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 	o.Role = roleAdmin
 	if o.Log == nil {
@@ -63,7 +63,7 @@ func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 		}
 		k.config.Replicas, k.config.TTL = replicas, b.ttl(k.config)
 		if _, err := b.ensureBucket(ctx, k.config); err != nil {
-			return done, fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
+			return done, fmt.Errorf("create the bucket %s: %w", k.config.Bucket, err)
 		}
 		a, err := b.update(ctx, name, before, func(c *jetstream.StreamConfig) {
 			c.Replicas, c.MaxAge, c.Description = replicas, k.config.TTL, k.config.Description
@@ -77,20 +77,20 @@ func Apply(ctx context.Context, o Options) (done []Applied, err error) {
 	return done, nil
 }
 
-// configOf is the configuration of a stream, nil where it is not there.
+// configOf returns the configuration of a stream, nil if it does not exist.
 func (b *Bus) configOf(ctx context.Context, name string) (*jetstream.StreamConfig, error) {
 	s, err := guarded(ctx, b.refusals, name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) })
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look at the stream %s: %w", name, err)
+		return nil, fmt.Errorf("read the configuration of the stream %s: %w", name, err)
 	}
 	return &s.CachedInfo().Config, nil
 }
 
-// update changes the configuration of a stream where the change makes a difference. before is nil
-// for a stream that was just made as it is wanted.
+// update changes the configuration of a stream if the change has any effect. before is nil for a
+// stream that was just created.
 func (b *Bus) update(ctx context.Context, name string, before *jetstream.StreamConfig, change func(*jetstream.StreamConfig)) (Applied, error) {
 	if before == nil {
 		return Applied{Name: name, Result: "created"}, nil

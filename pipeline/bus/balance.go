@@ -11,59 +11,59 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrLeaseWanted is for work that ends since another process is to go on with it: see
+// ErrLeaseWanted is the cause of ending work that another process is to continue: see
 // [Lease.Wanted].
-var ErrLeaseWanted = errors.New("another process is to go on with this work")
+var ErrLeaseWanted = errors.New("another process is to continue this work")
 
 const (
-	// memberToken begins the last token of the key under which a process tells that it wants leases of
-	// a kind, where that of a lease has the partition: who may have the leases may tell that it wants
-	// them.
+	// memberToken begins the last token of the key under which a process announces that it wants
+	// leases of a kind; in the key of a lease, the partition is in this place. So a user with
+	// permission for the leases may also announce.
 	memberToken = "member-"
-	// patientTicks is for how many renewals a process has too many leases before it gives some away:
-	// who starts, or is about to be missed, shall not make work wander.
+	// patientTicks is the number of renewals for which a process may hold too many leases before it
+	// hands some over, so that a process that is starting, or is late, does not make work move.
 	patientTicks = 4
-	// unclaimedAfter is how long a lease may be nobody's before a process takes it that has its share
-	// already: whoever it was left to does not come.
+	// unclaimedAfter is the time for which a lease must be free before a process takes it that has
+	// its share already: the process that it was left to does not come.
 	unclaimedAfter = 2 * leaseRenew
 )
 
-// A roster shares leases out among the processes that want them.
+// roster distributes leases among the processes that want them.
 //
-// The leases of one kind (those whose names differ in what is behind the last dot) are as many as
-// there are partitions. Each process tells, under a key of its own, that it wants a kind, and takes
-// its share at most: the number of partitions divided by that of the processes, rounded up. One
-// that has more, since another has come, gives what is too much away, when its work comes to a good
-// place for that.
+// The leases of one kind (whose names only differ after the last dot) are as many as there are
+// partitions. Each process announces, under a key of its own, that it wants a kind, and takes at
+// most its share: the number of partitions divided by the number of processes, rounded up. A
+// process that has more, because another one has joined, hands over the excess at the next suitable
+// point of its work.
 //
-// Processes can be at odds for some seconds about how many they are. Then some leases are nobody's
-// for that long, or one process has more than others: never do two have one, which is for the
-// leases themselves to see to.
+// For some seconds, processes can disagree on their number. Meanwhile some leases are free, or one
+// process has more than others; but no two processes hold the same one, which the leases themselves
+// ensure.
 type roster struct {
 	bus   *Bus
 	log   *slog.Logger
-	alone bool // there are no other processes: no work is left to them
+	alone bool // there are no other processes, so no work is left to them
 
 	mu       sync.Mutex // guards what follows
 	kinds    map[string]*kind
-	families map[string]bool // that are listened to: see family
-	ctx      context.Context // of listening; nil before start
+	families map[string]bool // families with a watch: see family
+	ctx      context.Context // for watches; nil before start
 }
 
-// A kind is the leases of one kind, as this process sees them. It is guarded by its roster's mu.
+// kind is this process's view of the leases of one kind. It is guarded by its roster's mu.
 type kind struct {
-	wanted int                  // leases that this process has, or waits for
-	taken  int                  // those that it has, or tries to take
-	leases map[*Lease]bool      // those that it has
-	others map[string]time.Time // when each other process told last that it wants some, by the process
-	over   int                  // for how many renewals it has had too many
+	wanted int                  // leases that this process holds or waits for
+	taken  int                  // leases that it holds or tries to take
+	leases map[*Lease]bool      // leases that it holds
+	others map[string]time.Time // last announcement of each other process, by its ID
+	over   int                  // number of renewals for which it has had too many
 }
 
 func newRoster(b *Bus, alone bool, log *slog.Logger) *roster {
 	return &roster{bus: b, alone: alone, log: log, kinds: make(map[string]*kind), families: make(map[string]bool)}
 }
 
-// kindOf is the kind of a lease, by its name.
+// kindOf returns the kind of a lease, by its name.
 func kindOf(name string) string {
 	if i := strings.LastIndexByte(name, '.'); i > 0 {
 		return name[:i]
@@ -71,8 +71,8 @@ func kindOf(name string) string {
 	return name
 }
 
-// family is the keys of all kinds that are like this one: those of all drains, or those of
-// enriching.
+// family returns the filter for the keys of all kinds like this one: those of all drains, or those
+// of the enricher.
 func family(kind string) string {
 	tokens := strings.Split(kind, ".")
 	for i := 1; i < len(tokens); i++ {
@@ -81,14 +81,14 @@ func family(kind string) string {
 	return strings.Join(append(tokens, "*"), ".")
 }
 
-// start says that there are others, with whom it shares until ctx is done.
+// start enables sharing with other processes until ctx is done.
 func (r *roster) start(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ctx = ctx
 }
 
-// kind gives what is known of a kind. mu is held.
+// kind returns the state of a kind. The caller holds mu.
 func (r *roster) kind(name string) *kind {
 	k := r.kinds[name]
 	if k == nil {
@@ -98,7 +98,7 @@ func (r *roster) kind(name string) *kind {
 	return k
 }
 
-// share is how many leases of a kind a process has at most. mu is held.
+// share returns the maximum number of leases of a kind for a process. The caller holds mu.
 func (r *roster) share(k *kind, now time.Time) int {
 	n := 1
 	for _, heard := range k.others {
@@ -109,8 +109,8 @@ func (r *roster) share(k *kind, now time.Time) int {
 	return (r.bus.partitions + n - 1) / n
 }
 
-// want says that the process waits for a lease, until unwant.
-func (r *roster) want(name string) {
+// join announces that the process waits for a lease, until quit.
+func (r *roster) join(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kind(kindOf(name)).wanted++
@@ -121,15 +121,15 @@ func (r *roster) want(name string) {
 	}
 }
 
-func (r *roster) unwant(name string) {
+func (r *roster) quit(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kind(kindOf(name)).wanted--
 }
 
-// take says whether there is room for one more lease, which then counts as taken. One that is
-// unclaimed has room always.
-func (r *roster) take(name string, unclaimed bool) bool {
+// claim reports whether the process may take one more lease, which then counts as taken. An
+// unclaimed one may always be taken.
+func (r *roster) claim(name string, unclaimed bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := r.kind(kindOf(name))
@@ -140,34 +140,35 @@ func (r *roster) take(name string, unclaimed bool) bool {
 	return true
 }
 
-// untake says that a lease that counts as taken is not had.
-func (r *roster) untake(name string) {
+// releaseClaim undoes claim, for a lease that was not obtained or was released.
+func (r *roster) releaseClaim(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kind(kindOf(name)).taken--
 }
 
-// has says that a lease that was taken is l, until hasNot.
-func (r *roster) has(l *Lease) {
+// add records l as held, until remove.
+func (r *roster) add(l *Lease) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kind(kindOf(l.name)).leases[l] = true
 }
 
-func (r *roster) hasNot(l *Lease) {
+func (r *roster) remove(l *Lease) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.kind(kindOf(l.name)).leases, l)
 }
 
-// run tells what this process wants of a family, and listens to the others, until ctx is done.
+// run announces the wishes of this process for a family, and follows those of the others, until ctx
+// is done.
 func (r *roster) run(ctx context.Context, family string) {
 	defer r.leave(family)
 	tick := time.NewTicker(leaseRenew)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		if err := r.listen(ctx, family, tick.C); err != nil && ctx.Err() == nil {
-			r.log.Warn("what other processes do is not known, which is asked again", "error", err)
+			r.log.Warn("watching other processes failed, retrying", "error", err)
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -176,30 +177,30 @@ func (r *roster) run(ctx context.Context, family string) {
 	}
 }
 
-// listen ends with ctx, or when it hears nothing any more.
+// listen returns when ctx is done, or when the watch has failed.
 func (r *roster) listen(ctx context.Context, family string, tick <-chan time.Time) error {
 	watch, err := r.bus.leases.Watch(ctx, family)
 	if err != nil {
 		return err
 	}
 	defer watch.Stop()
-	r.tell(ctx, family)
-	told := time.Now() // when this process last heard itself, or had nothing to say
+	r.announce(ctx, family)
+	heard := time.Now() // when this process last received its own announcement, or had none
 	for {
 		select {
 		case entry, ok := <-watch.Updates():
 			if !ok {
 				return errors.New("the watch has ended")
 			}
-			if entry != nil && r.hear(entry) {
-				told = time.Now()
+			if entry != nil && r.observe(entry) {
+				heard = time.Now()
 			}
 		case <-tick:
-			if !r.tell(ctx, family) {
-				told = time.Now()
+			if !r.announce(ctx, family) {
+				heard = time.Now()
 			}
-			if time.Since(told) > leaseTTL { // the server may have ended, and the watch with it
-				return errors.New("the watch tells nothing")
+			if time.Since(heard) > leaseTTL { // the server may have ended, and the watch with it
+				return errors.New("the watch is silent")
 			}
 			r.balance(family, time.Now())
 		case <-ctx.Done():
@@ -208,25 +209,25 @@ func (r *roster) listen(ctx context.Context, family string, tick <-chan time.Tim
 	}
 }
 
-// tell tells which kinds this process wants. It is false where there are none.
-func (r *roster) tell(ctx context.Context, family string) (told bool) {
+// announce announces the kinds that this process wants. It returns false if there are none.
+func (r *roster) announce(ctx context.Context, family string) (any bool) {
 	for _, name := range r.wanted(family) {
-		told = true
+		any = true
 		ctx, cancel := context.WithTimeout(ctx, leaseRenew)
-		// One that fails is told again by the next, or the process is taken for dead, which costs a
-		// handover.
+		// A failed announcement is repeated by the next one; otherwise the process is considered
+		// dead, which costs a handover.
 		_, _ = r.bus.leases.Put(ctx, name+"."+memberToken+r.bus.owner, nil)
 		cancel()
 	}
-	return told
+	return any
 }
 
-// leave tells that this process wants nothing any more.
+// leave withdraws the announcements of this process.
 func (r *roster) leave(family string) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaseRenew)
 	defer cancel()
 	for _, name := range r.wanted(family) {
-		_ = r.bus.leases.Delete(ctx, name+"."+memberToken+r.bus.owner) // or it is missed after some seconds
+		_ = r.bus.leases.Delete(ctx, name+"."+memberToken+r.bus.owner) // otherwise they expire after some seconds
 	}
 }
 
@@ -241,8 +242,8 @@ func (r *roster) wanted(of string) (names []string) {
 	return names
 }
 
-// hear takes note of what a process tells. It is true for this one.
-func (r *roster) hear(entry jetstream.KeyValueEntry) bool {
+// observe processes an announcement. It returns true for one of this process.
+func (r *roster) observe(entry jetstream.KeyValueEntry) bool {
 	name, owner, ok := strings.Cut(entry.Key(), "."+memberToken)
 	if !ok { // a lease
 		return false
@@ -260,7 +261,7 @@ func (r *roster) hear(entry jetstream.KeyValueEntry) bool {
 	return false
 }
 
-// balance asks for the leases that are too many.
+// balance requests a handover of excess leases.
 func (r *roster) balance(of string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -282,12 +283,12 @@ func (r *roster) balance(of string, now time.Time) {
 			continue
 		}
 		k.over = 0
-		r.log.Info("some of this process's work goes to another", "work", name, "pieces", excess)
+		r.log.Info("handing work over to another process", "work", name, "pieces", excess)
 		for l := range k.leases {
 			if excess--; excess < 0 {
 				break
 			}
-			l.askFor()
+			l.requestHandover()
 		}
 	}
 }

@@ -104,13 +104,13 @@ func TestUnclaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	b.roster.want("drain.siem.0") // and never takes it
+	b.roster.join("drain.siem.0") // and never takes it
 	a, err := Open(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
-	a.roster.want("drain.siem.0")
+	a.roster.join("drain.siem.0")
 	await(t, "the two know of each other", func() bool {
 		a.roster.mu.Lock()
 		defer a.roster.mu.Unlock()

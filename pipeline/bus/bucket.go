@@ -12,22 +12,22 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// CreateOperation records an operation and gives it its ID.
+// CreateOperation records an operation and assigns its ID.
 func (b *Bus) CreateOperation(ctx context.Context, op *schema.Operation) error {
 	op.ID = ""
 	data, err := json.Marshal(op)
 	if err != nil {
 		return fmt.Errorf("encode the operation: %w", err)
 	}
-	if err := b.disk.room(forSessions, len(data)); err != nil {
+	if err := b.disk.admit(forSessions, len(data)); err != nil {
 		return fmt.Errorf("record the operation: %w", err)
 	}
 	if err := b.roomForSession(ctx); err != nil {
 		return fmt.Errorf("record the operation: %w", err)
 	}
 	key := schema.Token(op.Stack) + "." + schema.Token(op.App) + "." + nuid.Next()
-	// Not Create: of an answer that was lost on a cluster, it would find the key in use and want to
-	// read whose it is, which a gateway may not.
+	// Not Create: if an answer is lost on a cluster, it would find the key in use and read it, for
+	// which a gateway has no permission.
 	revision, err := b.operations.Put(ctx, key, data)
 	if err != nil {
 		return fmt.Errorf("record the operation: %w", classify(err))
@@ -36,7 +36,7 @@ func (b *Bus) CreateOperation(ctx context.Context, op *schema.Operation) error {
 	return nil
 }
 
-// SaveSession records how a session stands.
+// SaveSession records the state of a session.
 func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -46,7 +46,7 @@ func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
 	if !s.Ended.IsZero() {
 		what = forBookkeeping
 	}
-	if err := b.disk.room(what, len(data)); err != nil {
+	if err := b.disk.admit(what, len(data)); err != nil {
 		return fmt.Errorf("record the session: %w", err)
 	}
 	if _, err := b.sessions.Put(ctx, schema.Token(s.Operation.ID), data); err != nil {
@@ -55,14 +55,13 @@ func (b *Bus) SaveSession(ctx context.Context, s *schema.Session) error {
 	return nil
 }
 
-// Sessions gives what is recorded of every session, those that ended longer ago than the retention
-// and a week excepted. What can't be read is left out, told to the log, and counted: see
-// Unreadable.
+// Sessions returns the recorded state of every session, except those that ended longer ago than the
+// retention plus a week. Unreadable entries are skipped, logged and counted: see Unreadable.
 func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
 	unreadable := int64(0)
 	sessions, err := readable[schema.Session](ctx, b.sessions, ">", "the sessions", func(key string) {
 		unreadable++
-		b.log.Error("what is recorded of a session can't be read and is passed over", "key", key)
+		b.log.Error("record of session skipped: it is corrupt", "key", key)
 	})
 	if err == nil {
 		b.unreadable.Store(unreadable)
@@ -70,10 +69,10 @@ func (b *Bus) Sessions(ctx context.Context) ([]schema.Session, error) {
 	return sessions, err
 }
 
-// Unreadable is how many sessions could not be read when they were last listed.
+// Unreadable returns the number of sessions that could not be read when they were last listed.
 func (b *Bus) Unreadable() int64 { return b.unreadable.Load() }
 
-// all gives all values of a bucket whose keys a pattern matches.
+// all returns all values of a bucket whose keys match a pattern.
 func all[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what string) ([]T, error) {
 	var corrupt string
 	values, err := readable[T](ctx, bucket, keys, what, func(key string) { corrupt = key })
@@ -83,8 +82,8 @@ func all[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what strin
 	return values, err
 }
 
-// readable gives the values of a bucket that can be read and whose keys a pattern matches, and
-// calls skipped with the keys of those that can't.
+// readable returns the readable values of a bucket whose keys match a pattern, and calls skipped
+// with the keys of the others.
 func readable[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what string, skipped func(key string)) ([]T, error) {
 	watch, err := bucket.Watch(ctx, keys, jetstream.IgnoreDeletes())
 	if err != nil {
@@ -95,7 +94,7 @@ func readable[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what 
 	for {
 		select {
 		case entry, ok := <-watch.Updates():
-			if !ok || entry == nil { // nil: all that there was
+			if !ok || entry == nil { // nil: end of the existing values
 				return values, nil
 			}
 			var v T

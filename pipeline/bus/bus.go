@@ -22,65 +22,67 @@ import (
 )
 
 const (
-	// maxPayload is NATS's own default; no message of ttydrain comes near it.
+	// maxPayload is the default of NATS; all messages of ttydrain are much smaller.
 	maxPayload = 1 << 20
-	// requestTimeout bounds every request to JetStream, publishes too.
+	// requestTimeout limits every request to JetStream, including publishes.
 	requestTimeout = 5 * time.Second
-	// makeTimeout bounds the making of each stream and bucket, with several attempts.
+	// makeTimeout limits the creation of each stream and bucket, including retries.
 	makeTimeout = 30 * time.Second
-	// reconnectWait is how often the connection to an embedded server is tried again, which is being
-	// started again then.
+	// reconnectWait is the interval of reconnecting to an embedded server, which is then being
+	// restarted.
 	reconnectWait = 50 * time.Millisecond
-	// duplicates is how long a stream recognises a repeat, unless it keeps data for a shorter time.
+	// duplicates is the time for which a stream detects duplicates, unless it keeps data for a
+	// shorter time.
 	duplicates = 2 * time.Minute
-	// sessionMost is how long a session and its operation are known after they were written last,
-	// beside the retention of what it showed: while it lasts, which is a week at most.
-	sessionMost = 8 * 24 * time.Hour
-	// partitionsKey is where a stream's metadata keep the number of partitions.
+	// maxSessionAge is the time, in addition to the retention of its output, for which a session
+	// and its operation are kept after the last write. It covers the duration of the session, at
+	// most a week.
+	maxSessionAge = 8 * 24 * time.Hour
+	// partitionsKey is the metadata key of a stream for the number of partitions.
 	partitionsKey = "ttydrain.partitions"
 )
 
-// Retention is how long the streams keep what was written, where nothing else is said: a session of
-// seven days is whole in them when it ends, with a week for drains to catch up.
+// Retention is the default retention of the streams: a session of seven days is complete in them
+// when it ends, with a week for drains to catch up.
 const Retention = 14 * 24 * time.Hour
 
-// Options say which NATS to use.
+// Options configure a Bus.
 type Options struct {
-	// Store is the folder of the embedded server, which is used where URL is "".
+	// Store is the folder of the embedded server, which is used if URL is "".
 	Store string
-	// Sync is how often the embedded server syncs its files to the disk; 0 means every write.
+	// Sync is the interval at which the embedded server syncs its files to the disk; 0 means on
+	// every write.
 	Sync time.Duration
 
-	// URL is that of a NATS cluster, with several servers separated by commas.
+	// URL is the URL of a NATS cluster; several servers are separated by commas.
 	URL string
-	// Replicas of each stream and bucket in a cluster; 0 means 1.
+	// Replicas is the number of replicas of each stream and bucket in a cluster; 0 means 1.
 	Replicas int
 	// Credentials for the cluster, of one kind: a file with a JWT and an NKey seed, which is read
 	// again for every connection; a file with an NKey seed; a token; a user and a password.
 	CredentialsFile, NKeySeedFile, Token, Username, Password string
-	// TLS makes the configuration of a connection to the cluster. It is called for every connection;
-	// nil for what the URL says.
+	// TLS returns the configuration for a connection to the cluster. It is called for every
+	// connection; nil leaves it to the URL.
 	TLS func() (*tls.Config, error)
-	// InboxPrefix is where the answers to this process come; "" for one that is the role's own. Who
-	// may subscribe to it reads what this process reads.
+	// InboxPrefix is the prefix of the subjects for responses to this process; "" for the role's
+	// own. A NATS user who may subscribe to it can read what this process reads.
 	InboxPrefix string
 
-	// Role says for which parts of ttydrain the bus is, and so which streams and buckets it has; 0 for
-	// all of them. What the role does not have must not be used.
+	// Role determines the parts of ttydrain that the bus serves, and so its streams and buckets; 0
+	// means all. Those that the role does not have must not be used.
 	Role Role
 
-	// MaxBytes is how large the streams TTY and LOGS may become, each; DEADLETTER may have a tenth of
-	// it. 0 leaves streams that exist as they are, and bounds no new one.
+	// MaxBytes is the maximum size of each of the streams TTY and LOGS; DEADLETTER may have a tenth
+	// of it. 0 leaves existing streams unchanged, and sets no limit for new ones.
 	MaxBytes int64
 
-	// Partitions is the number of partitions of streams that do not exist yet; 0 means 1. Streams that
-	// exist keep theirs.
+	// Partitions is the number of partitions for new streams; 0 means 1. Existing streams keep
+	// theirs.
 	Partitions int
-	// Retention is how long the streams keep what was written, those that exist too; 0 means
-	// [Retention].
+	// Retention is the retention of the streams, including existing ones; 0 means [Retention].
 	Retention time.Duration
 
-	// Log gets what the embedded server and the connection have to say; nil for nobody.
+	// Log receives messages of the embedded server and the connection; nil discards them.
 	Log *slog.Logger
 }
 
@@ -91,11 +93,11 @@ func (o *Options) retention() time.Duration {
 	return o.Retention
 }
 
-// A Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent
+// Bus is a connection to JetStream with ttydrain's streams and buckets. It is safe for concurrent
 // use.
 type Bus struct {
-	embedded *embedded // nil where the NATS is not embedded
-	disk     *disk     // of it; nil without
+	embedded *embedded // nil if NATS is not embedded
+	disk     *disk     // of the embedded server; nil without one
 	closing  sync.Once
 	over     chan struct{} // closed by Close
 	watching sync.WaitGroup
@@ -121,17 +123,17 @@ type Bus struct {
 	controls   jetstream.KeyValue
 	states     jetstream.KeyValue
 	gaps       jetstream.KeyValue
-	owner      string // of this process's leases
+	owner      string // ID of this process, the owner of its leases
 	roster     *roster
 
-	reconnected chan struct{}      // of cap 1: the connection was lost, and is there again
-	stopKeeping context.CancelFunc // of what keeping waits for; nil without
+	reconnected chan struct{}      // of cap 1: the connection was lost and is restored
+	stopKeeping context.CancelFunc // ends the goroutines of keeping; nil without any
 	keeping     sync.WaitGroup
 }
 
-// Open starts the embedded server or connects to a cluster, and makes the streams and buckets of
-// the role that are missing. On a cluster whose streams [Apply] has made, it needs no right to make
-// any.
+// Open starts the embedded server or connects to a cluster, and creates the missing streams and
+// buckets of the role. On a cluster whose streams [Apply] has created, it needs no permission to
+// create any.
 func Open(ctx context.Context, o Options) (*Bus, error) {
 	b := &Bus{over: make(chan struct{}), reconnected: make(chan struct{}, 1)}
 	if err := b.open(ctx, o); err != nil {
@@ -171,7 +173,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
-	if o.URL != "" { // an embedded server shares nothing with others
+	if o.URL != "" { // an embedded server is not shared with others
 		keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		b.stopKeeping = cancel
 		b.keeping.Go(func() { b.keepBuckets(keeping, o.Role, replicas) }) // ends with Close
@@ -185,7 +187,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-// limit is the bound of a stream in bytes; 0 leaves the one that it has.
+// limit returns the size limit of a stream in bytes; 0 keeps its current one.
 func (o *Options) limit(stream string) int64 {
 	if stream == schema.StreamDeadLetter {
 		return o.MaxBytes / 10
@@ -193,8 +195,8 @@ func (o *Options) limit(stream string) int64 {
 	return o.MaxBytes
 }
 
-// ensureBuckets makes the buckets of a role that are missing: after a new start of the embedded
-// server, those in memory.
+// ensureBuckets creates the missing buckets of a role: after a restart of the embedded server,
+// those in memory.
 func (b *Bus) ensureBuckets(ctx context.Context, role Role, replicas int) error {
 	for _, k := range buckets {
 		if !k.roles.has(role) {
@@ -203,35 +205,35 @@ func (b *Bus) ensureBuckets(ctx context.Context, role Role, replicas int) error 
 		k.config.Replicas, k.config.TTL = replicas, b.ttl(k.config)
 		bucket, err := b.ensureBucket(ctx, k.config)
 		if err != nil {
-			return fmt.Errorf("make the bucket %s: %w", k.config.Bucket, err)
+			return fmt.Errorf("create the bucket %s: %w", k.config.Bucket, err)
 		}
 		if k.config.TTL > 0 {
 			if err := b.adjust(ctx, "KV_"+k.config.Bucket, func(c *jetstream.StreamConfig) { c.MaxAge = k.config.TTL }); err != nil {
 				return err
 			}
 		}
-		if into := k.into(b); *into == nil { // what finds a bucket by its name finds one that was made again, too
+		if into := k.into(b); *into == nil { // a handle finds its bucket by name, even after the bucket was recreated
 			*into = bucket
 		}
 	}
 	return nil
 }
 
-// ttl is how long a bucket keeps what was written last.
+// ttl returns the time for which a bucket keeps an entry after its last write.
 func (b *Bus) ttl(config jetstream.KeyValueConfig) time.Duration {
 	if config.TTL == likeSessions {
-		return b.retention + sessionMost
+		return b.retention + maxSessionAge
 	}
 	return config.TTL
 }
 
-// adjust makes the settings of a stream that is there the wanted ones. Where this process may not
-// change them, it goes on with those that there are.
+// adjust applies a change to the settings of an existing stream. If this process has no permission
+// to change them, it keeps the current ones.
 func (b *Bus) adjust(ctx context.Context, name string, change func(*jetstream.StreamConfig)) error {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
 	config, err := b.configOf(ctx, name)
-	for err == nil && config == nil { // a cluster may know it here and not there yet
+	for err == nil && config == nil { // one server of a cluster may know it before another
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
@@ -243,13 +245,13 @@ func (b *Bus) adjust(ctx context.Context, name string, change func(*jetstream.St
 	}
 	_, err = b.update(ctx, name, config, change)
 	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
-		b.log.Warn("a stream has other settings than the configuration, and this process may not change them: \"ttydrain streams apply\" does, with the credentials of who may", "stream", name)
+		b.log.Warn("stream settings differ from the configuration, and this process may not change them", "stream", name, "remedy", "run \"ttydrain streams apply\" with an administrator's credentials")
 		return nil
 	}
 	return err
 }
 
-// ensureBucket makes a bucket that is missing, and leaves one that is there as it is.
+// ensureBucket creates a bucket if it is missing, and leaves an existing one unchanged.
 func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	kv, err := ensure(ctx, b.refusals, "KV_"+config.Bucket, jetstream.ErrBucketNotFound,
 		func(ctx context.Context) (jetstream.KeyValue, error) { return b.js.KeyValue(ctx, config.Bucket) },
@@ -264,9 +266,9 @@ func (b *Bus) ensureBucket(ctx context.Context, config jetstream.KeyValueConfig)
 	return k, nil
 }
 
-// ensure finds something that is kept in a stream, or makes it where the error of find is missing.
-// Where several processes make the same at once on a cluster, one is told that it is there already,
-// or is told nothing at all: it looks again, as it does while servers start.
+// ensure finds an object that is stored in a stream, or creates it if find fails with missing. If
+// several processes create the same object at once on a cluster, one gets an error that it exists,
+// or no answer at all: it then tries again, as it does while servers are starting.
 func ensure[T any](ctx context.Context, r *refusals, of string, missing error, find, create func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
@@ -277,7 +279,7 @@ func ensure[T any](ctx context.Context, r *refusals, of string, missing error, f
 			made, err = guarded(attempt, r, of, create)
 			if refused := (*RefusedError)(nil); errors.As(err, &refused) {
 				cancel()
-				return made, fmt.Errorf("it is not there, and this process may not make it: \"ttydrain streams apply\" does, with the credentials of who may: %w", err)
+				return made, fmt.Errorf("it does not exist, and this process may not create it: run \"ttydrain streams apply\" with an administrator's credentials: %w", err)
 			}
 		}
 		again := errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || attempt.Err() != nil || starting(err)
@@ -292,10 +294,10 @@ func ensure[T any](ctx context.Context, r *refusals, of string, missing error, f
 	}
 }
 
-// lockStore keeps a second process off the store, which would damage it.
+// lockStore prevents a second process from using the store, which would corrupt it.
 func lockStore(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the store: %w", err)
+		return nil, fmt.Errorf("create the store: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -304,26 +306,27 @@ func lockStore(dir string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("the store %s is in use by another ttydrain: stop that one, or give this one a store of its own", dir)
+			return nil, fmt.Errorf("the store %s is in use by another ttydrain: stop that one, or configure another store for this one", dir)
 		}
 		return nil, fmt.Errorf("lock the store: %w", err)
 	}
 	return f, nil
 }
 
-// ensureStream makes a stream that is missing, and takes the number of partitions from one that is
-// there, to which it gives the wanted bound and retention; a bound of 0 leaves it as it is.
+// ensureStream creates a stream if it is missing. It adopts the number of partitions of an existing
+// one, and applies the configured size limit and retention to it; a limit of 0 keeps the current
+// one.
 func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) error {
 	name := wanted.Name
 	made, err := ensure(ctx, b.refusals, name, jetstream.ErrStreamNotFound,
 		func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) },
 		func(ctx context.Context) (jetstream.Stream, error) { return b.js.CreateStream(ctx, wanted) })
 	if err != nil {
-		return fmt.Errorf("make the stream %s: %w", name, err)
+		return fmt.Errorf("create the stream %s: %w", name, err)
 	}
 	n, err := strconv.Atoi(made.CachedInfo().Config.Metadata[partitionsKey])
 	if err != nil || n < 1 {
-		return fmt.Errorf("the stream %s is not ttydrain's: its metadata have no %s", name, partitionsKey)
+		return fmt.Errorf("the stream %s was not created by ttydrain: its metadata has no %s", name, partitionsKey)
 	}
 	if is := made.CachedInfo().Config; wanted.MaxBytes > 0 && is.MaxBytes != wanted.MaxBytes || is.MaxAge != wanted.MaxAge {
 		if err := b.adjust(ctx, name, func(c *jetstream.StreamConfig) {
@@ -335,7 +338,7 @@ func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) e
 			return err
 		}
 		if made, err = guarded(ctx, b.refusals, name, func(ctx context.Context) (jetstream.Stream, error) { return b.js.Stream(ctx, name) }); err != nil {
-			return fmt.Errorf("look at the stream %s: %w", name, err)
+			return fmt.Errorf("read the configuration of the stream %s: %w", name, err)
 		}
 	}
 	b.retention = made.CachedInfo().Config.MaxAge
@@ -344,7 +347,7 @@ func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) e
 	return nil
 }
 
-// streamConfig is how a stream is made. maxBytes is its bound; 0 for none.
+// streamConfig returns the configuration for a new stream. maxBytes is its size limit; 0 for none.
 func streamConfig(name, subjects string, replicas, partitions int, maxBytes int64, retention time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
@@ -353,18 +356,18 @@ func streamConfig(name, subjects string, replicas, partitions int, maxBytes int6
 	}
 }
 
-// Retention is how long the streams keep what was written.
+// Retention returns the retention of the streams.
 func (b *Bus) Retention() time.Duration { return b.retention }
 
-// Has says whether this process has a stream: see [Role].
+// Has reports whether this process has a stream: see [Role].
 func (b *Bus) Has(stream string) bool { return b.streams[stream] != nil }
 
-// Partitions is the number of partitions of the streams.
+// Partitions returns the number of partitions of the streams.
 func (b *Bus) Partitions() int { return b.partitions }
 
-// Ready says whether JetStream answers, and takes what sessions show.
+// Ready returns an error unless JetStream answers and accepts the output of sessions.
 func (b *Bus) Ready(ctx context.Context) error {
-	if err := b.disk.room(forSessions, 0); err != nil {
+	if err := b.disk.admit(forSessions, 0); err != nil {
 		return fmt.Errorf("sessions can't be recorded: %w", err)
 	}
 	if b.gateway && b.conn.IsConnected() {
@@ -381,7 +384,7 @@ func (b *Bus) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection and the embedded server. Nothing that was acknowledged is lost.
+// Close closes the connection and the embedded server. No acknowledged message is lost.
 func (b *Bus) Close() {
 	if b.stopKeeping != nil {
 		b.stopKeeping()

@@ -134,9 +134,9 @@ func TestOperationIDs(t *testing.T) {
 	}
 }
 
-// TestOperationIDsOutliveTheirRecords: an ID is not given again when all that was known of
+// TestOperationIDsAreNotReused: an ID is not given again when all that was known of
 // operations is gone, and the process is killed.
-func TestOperationIDsOutliveTheirRecords(t *testing.T) {
+func TestOperationIDsAreNotReused(t *testing.T) {
 	dir := t.TempDir()
 	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default
 	if err != nil {
@@ -153,7 +153,7 @@ func TestOperationIDsOutliveTheirRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		config := stream.CachedInfo().Config
-		if config.MaxAge != Retention+sessionMost {
+		if config.MaxAge != Retention+maxSessionAge {
 			t.Errorf("operations are kept for %s", config.MaxAge)
 		}
 		config.MaxAge, config.Duplicates = 100*time.Millisecond, 100*time.Millisecond
@@ -290,7 +290,7 @@ func TestStoreInUse(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, 1)
 	_, err := Open(t.Context(), Options{Store: dir})
-	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "stop that one, or give this one a store of its own") {
+	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "stop that one, or configure another store for this one") {
 		t.Fatalf("%v", err)
 	}
 	if err := b.Ready(t.Context()); err != nil {
@@ -314,7 +314,7 @@ func TestStoreUnusable(t *testing.T) {
 	}
 }
 
-func TestPartitionsAreThoseOfTheStreams(t *testing.T) {
+func TestExistingStreamsKeepPartitions(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, 4)
 	if b.Partitions() != 4 {
@@ -336,7 +336,7 @@ func TestPartitionsAreThoseOfTheStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Close()
-	if _, err := Open(t.Context(), Options{Store: dir}); err == nil || !strings.Contains(err.Error(), "the stream LOGS is not ttydrain's") {
+	if _, err := Open(t.Context(), Options{Store: dir}); err == nil || !strings.Contains(err.Error(), "the stream LOGS was not created by ttydrain") {
 		t.Errorf("%v", err)
 	}
 }
@@ -374,9 +374,9 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestCloseLosesNothing: what was acknowledged is there after a new start, whether Close came in
+// TestCloseKeepsAcknowledgedMessages: what was acknowledged is there after a new start, whether Close came in
 // between or the files are those of a process that was killed.
-func TestCloseLosesNothing(t *testing.T) {
+func TestCloseKeepsAcknowledgedMessages(t *testing.T) {
 	dir := t.TempDir()
 	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default
 	if err != nil {
@@ -418,7 +418,7 @@ func TestCloseLosesNothing(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesNothing(t *testing.T) {
+func TestCloseReleasesResources(t *testing.T) {
 	ours := func() (stacks []string) {
 		buffer := make([]byte, 4<<20)
 		for stack := range strings.SplitSeq(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {

@@ -11,13 +11,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// endWait is how long a message is waited for that should be there.
+// endWait limits the wait for a message that should exist.
 const endWait = 5 * time.Second
 
-// CaughtUp says whether no message that one of the filters matches stands between two others, of
-// which the second is there, or was. It says no where it can't be sure, and on a cluster, too, it
-// overlooks none: the second message is read behind those before it by one consumer, whichever
-// server that asks.
+// CaughtUp reports whether no message between the sequences after and end matches one of the
+// filters; the message end must exist or have existed. It returns false if it is not certain. It
+// overlooks none on a cluster either: one consumer reads the message end after those before it, on
+// whichever server.
 func (b *Bus) CaughtUp(ctx context.Context, stream string, filters []string, after, end uint64) (bool, error) {
 	if end <= after {
 		return true, nil
@@ -54,7 +54,7 @@ func (b *Bus) CaughtUp(ctx context.Context, stream string, filters []string, aft
 	}
 }
 
-// matches says whether a filter of schema's, which has "*" and no other wildcard, matches a
+// matches reports whether a filter of package schema, whose only wildcard is "*", matches a
 // subject.
 func matches(filter, subject string) bool {
 	want, got := strings.Split(filter, "."), strings.Split(subject, ".")

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// connect starts the embedded server where that is wanted, and connects.
+// connect starts the embedded server, if configured, and connects.
 func (b *Bus) connect(ctx context.Context, o *Options) (err error) {
 	b.refusals = newRefusals(o.Role.String())
 	identity, err := o.identity()
@@ -24,25 +24,25 @@ func (b *Bus) connect(ctx context.Context, o *Options) (err error) {
 		return err
 	}
 	options := append(identity, nats.Name("ttydrain "+o.Role.String()), nats.MaxReconnects(-1), nats.CustomInboxPrefix(o.inboxPrefix()),
-		// Credentials that are refused now may be allowed soon, or be replaced: it goes on trying.
+		// Credentials that are refused now may be accepted later, or be replaced: keep trying.
 		nats.IgnoreAuthErrorAbort(),
-		// A server that is gone without a word is noticed while the sessions still wait for it.
+		// Detect a silent failure of a server while sessions still wait for it.
 		nats.PingInterval(requestTimeout), nats.FlusherTimeout(requestTimeout),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil: it was closed here
-				o.Log.Warn("the connection to NATS is lost", "error", err)
+				o.Log.Warn("connection to NATS lost", "error", err)
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { o.Log.Warn("no connection to NATS yet", "error", connectError(err)) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { o.Log.Warn("reconnecting to NATS failed", "error", connectError(err)) }),
 		nats.ReconnectHandler(func(c *nats.Conn) {
-			o.Log.Info("connected to NATS again", "server", c.ConnectedServerName())
-			b.notice()
+			o.Log.Info("reconnected to NATS", "server", c.ConnectedServerName())
+			b.signalReconnect()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if refused := b.refusals.note(err); refused != nil {
 				err = refused
 			}
-			o.Log.Warn("NATS", "error", connectError(err)) // credentials that are refused come here, and not as an error of connecting
+			o.Log.Warn("NATS connection error", "error", connectError(err)) // refused credentials are reported here instead of by Connect
 		}))
 	if o.URL == "" {
 		if b.lock, err = lockStore(o.Store); err != nil {
@@ -72,7 +72,7 @@ func (o *Options) inboxPrefix() string {
 	return "_INBOX_ttydrain_" + o.Role.String()
 }
 
-// identity is how to show the cluster who this is.
+// identity returns the options for authenticating to the cluster.
 func (o *Options) identity() (options []nats.Option, err error) {
 	switch {
 	case o.CredentialsFile != "":
@@ -94,7 +94,7 @@ func (o *Options) identity() (options []nats.Option, err error) {
 			return nil, err
 		}
 		options = append(options, nats.Secure(config), func(n *nats.Options) error {
-			// The client certificate is read again by config itself.
+			// config itself reads the client certificate again.
 			n.RootCAsCB = func() (*x509.CertPool, error) {
 				config, err := o.TLS()
 				if err != nil {
@@ -108,16 +108,15 @@ func (o *Options) identity() (options []nats.Option, err error) {
 	return options, nil
 }
 
-// readNKey is the option for the NKey of a user whose seed is in a file. The file is not read
-// again: another key is another user, and a signature by the one in the name of the other would be
-// refused.
+// readNKey returns the option for the NKey of a user whose seed is in a file. The file is not read
+// again: another key is another user, and a signature by one for the other would be refused.
 func readNKey(file string) (nats.Option, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read the NKey seed: %w", err)
 	}
-	// The errors of the package quote nothing, and would tell no more.
-	wrong := fmt.Errorf("the file %s holds no NKey seed of a user: it has one line that begins with SU", file)
+	// The errors of the package contain no secret, but no useful detail either.
+	wrong := fmt.Errorf("the file %s has no NKey seed of a user: expected one line that begins with SU", file)
 	key, err := nkeys.ParseDecoratedUserNKey(data)
 	if err != nil {
 		return nil, wrong
@@ -129,7 +128,7 @@ func readNKey(file string) (nats.Option, error) {
 	return nats.Nkey(public, key.Sign), nil
 }
 
-// connectError adds to the reason why no connection was made what there is to do about it.
+// connectError adds a remedy to the reason for a failed connection.
 func connectError(err error) error {
 	hint := ""
 	var (
@@ -143,25 +142,26 @@ func connectError(err error) error {
 	case errors.As(err, &authority):
 		hint = "set nats.ca_file to the PEM file with the authority that signed the certificates of the NATS servers"
 	case errors.As(err, &host):
-		hint = "connect by a name that the certificate has, or set nats.server_name to one"
+		hint = "use a host name that is in the certificate, or set nats.server_name to one"
 	case errors.As(err, &expired) && expired.Reason == x509.Expired:
 		hint = "renew the certificate of the NATS server, and compare the clocks of both machines"
 	case errors.As(err, &alert) && alert.Op == "remote error", errors.Is(err, nats.ErrTLS) && !errors.As(err, &header):
-		// In TLS 1.3 a server that refuses the certificate can be gone before its reason is read.
+		// With TLS 1.3, a server that refuses the certificate can close the connection before its
+		// reason is read.
 		hint = "the NATS server refuses the client certificate, or demands one: set nats.cert_file and nats.key_file to a pair by an authority that it trusts"
 	case errors.As(err, &header), errors.Is(err, nats.ErrSecureConnWanted):
-		hint = "the NATS server has no TLS there: switch it on in its configuration, or leave out tls:// and the certificate files of nats"
+		hint = "the NATS server does not use TLS on this port: enable it in its configuration, or leave out tls:// and the certificate files of nats"
 	case errors.Is(err, nats.ErrSecureConnRequired):
 		hint = "the NATS server demands TLS: use tls:// in nats.url, and set nats.ca_file"
 	case errors.Is(err, nats.ErrNkeysNotSupported):
-		hint = "the NATS server has no users with NKeys: use the credentials that its configuration has"
+		hint = "the NATS server has no users with NKeys: use credentials from its configuration"
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		hint = "the NATS server does not accept these credentials: look whether its configuration has the user, and which of " +
-			"nats.credentials_file, nkey_seed_file, token, or username and password ttydrain shows"
+		hint = "the NATS server does not accept these credentials: check that its configuration has the user, and which of " +
+			"nats.credentials_file, nkey_seed_file, token, or username and password ttydrain uses"
 	case errors.Is(err, nats.ErrNoServers), errors.Is(err, syscall.ECONNREFUSED):
 		hint = "is the NATS server running, and is nats.url its address?"
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), strings.Contains(err.Error(), "no nkey"):
-		hint = "look at nats.credentials_file"
+		hint = "check nats.credentials_file"
 	default:
 		return err
 	}

@@ -61,7 +61,7 @@ func TestConnectErrors(t *testing.T) {
 		"another host name": {with(func(o *Options) { o.URL = strings.Replace(o.URL, "127.0.0.1", "localhost", 1) }),
 			[]string{"localhost", "nats.server_name"}},
 		"TLS is demanded": {with(func(o *Options) { o.URL, o.TLS = strings.Replace(o.URL, "tls:", "nats:", 1), nil }), []string{"nats.ca_file"}},
-		"there is no TLS": {with(func(o *Options) { o.URL, o.NKeySeedFile = strings.Replace(open.ClientURL(), "nats:", "tls:", 1), "" }), []string{"has no TLS"}},
+		"there is no TLS": {with(func(o *Options) { o.URL, o.NKeySeedFile = strings.Replace(open.ClientURL(), "nats:", "tls:", 1), "" }), []string{"does not use TLS"}},
 		"another NKey":    {with(func(o *Options) { o.NKeySeedFile = seed(string(seedOf(t))) }), []string{"does not accept", "nkey_seed_file"}},
 		"no seed":         {with(func(o *Options) { o.NKeySeedFile = seed("SUSECRET") }), []string{"NKey seed of a user", "SU"}},
 		"no file":         {with(func(o *Options) { o.NKeySeedFile = "none" }), []string{"none", "no such file"}},

@@ -14,36 +14,37 @@ import (
 )
 
 const (
-	// consumersPerPartition is how many consumers of LOGS a drain has for each partition at most:
-	// one that reads for it, and one that counts its lag.
+	// consumersPerPartition is the maximum number of consumers of LOGS that a drain has for each
+	// partition: one to read, and one to count its lag.
 	consumersPerPartition = 2
-	// serverMaxConsumers is how many consumers NATS servers allow a stream where nothing else is
-	// configured. Clients cannot ask for the configured value of default_max_consumers.
+	// serverMaxConsumers is the default limit of consumers per stream of NATS servers. Clients
+	// cannot query the configured value of default_max_consumers.
 	serverMaxConsumers = 1000
 )
 
-// Consumers reports how many consumers the drains need on the stream LOGS of a cluster, and how
-// many it allows.
+// Consumers compares the consumers that the drains need on the stream LOGS of a cluster with the
+// limit.
 type Consumers struct {
 	Drains, Partitions int
-	// Needed is the most consumers that the drains have at a time.
+	// Needed is the maximum number of consumers that the drains have at the same time.
 	Needed int
-	// Limit is how many the stream may have, as far as clients can know; Configured reports whether
-	// the stream or the account says so. Otherwise it is the default of NATS servers.
+	// Limit is the maximum number of consumers of the stream, as far as clients can know;
+	// Configured reports whether the stream or the account sets it. Otherwise it is the default of
+	// NATS servers.
 	Limit      int
 	Configured bool
 }
 
-// CountConsumers computes how many consumers so many drains need on a cluster. Where the cluster
-// cannot be asked, it returns an error and the numbers for o.Partitions.
+// CountConsumers returns the consumers that a number of drains need on a cluster. If the cluster
+// cannot be queried, it returns an error and the numbers for o.Partitions.
 func CountConsumers(ctx context.Context, o Options, drains int) (Consumers, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	c := Consumers{Drains: drains, Partitions: max(o.Partitions, 1), Limit: serverMaxConsumers}
 	var err error
-	// The credentials are those of one role or of all, which only the subject of the answers tells
-	// apart.
+	// The credentials belong to one role or to all; only the permitted inbox prefix distinguishes
+	// them.
 	for _, role := range []Role{roleAll, RoleRouter, RoleEnrich, roleAdmin, RoleGateway} {
 		o.Role = role
 		if err = c.ask(ctx, o); !errors.As(err, new(*RefusedError)) {
@@ -54,7 +55,7 @@ func CountConsumers(ctx context.Context, o Options, drains int) (Consumers, erro
 	return c, err
 }
 
-// ask asks the cluster for the number of partitions and for the limits.
+// ask queries the cluster for the number of partitions and for the limits.
 func (c *Consumers) ask(ctx context.Context, o Options) error {
 	b := &Bus{log: o.Log, over: make(chan struct{})}
 	defer b.Close()
@@ -69,14 +70,14 @@ func (c *Consumers) ask(ctx context.Context, o Options) error {
 	}
 	account, err := guarded(ctx, b.refusals, "$JS.API.INFO", b.js.AccountInfo)
 	if err != nil {
-		return fmt.Errorf("ask for the limits of the NATS account: %w", err)
+		return fmt.Errorf("query the limits of the NATS account: %w", err)
 	}
 	c.limit(config, account)
 	return nil
 }
 
-// limit takes the limit and the partitions from what the cluster answers. config is nil for a
-// stream that is not made yet.
+// limit sets the limit and the partitions from the cluster's answers. config is nil if the stream
+// does not exist yet.
 func (c *Consumers) limit(config *jetstream.StreamConfig, account *jetstream.AccountInfo) {
 	limit := max(account.Limits.MaxConsumers, 0)
 	if config != nil {

@@ -114,10 +114,10 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestDiskIsFilled: something else fills the disk faster than ttydrain looks at it. The server can
+// TestFullDisk: something else fills the disk faster than ttydrain looks at it. The server can
 // store nothing any more; it is started again when there is room, has all that was acknowledged,
 // and the same Bus goes on with it.
-func TestDiskIsFilled(t *testing.T) {
+func TestFullDisk(t *testing.T) {
 	disk := bustest.NewDisk(t, t.TempDir(), 128)
 	dir := filepath.Join(disk.Dir, "data")
 	b, err := Open(t.Context(), Options{Store: dir})
@@ -181,11 +181,11 @@ func TestDiskIsFilled(t *testing.T) {
 func publishBlindly(b *Bus, subject string, t testing.TB) {
 	t.Helper()
 	b.disk.mu.Lock()
-	b.disk.looked, b.disk.free, b.disk.written = b.disk.looked.AddDate(100, 0, 0), 1<<40, 0
+	b.disk.readAt, b.disk.free, b.disk.written = b.disk.readAt.AddDate(100, 0, 0), 1<<40, 0
 	b.disk.mu.Unlock()
 	b.PublishChunk(subject, "too much", bytes.Repeat([]byte("x"), 32<<10))
 	b.disk.mu.Lock()
-	b.disk.looked = b.disk.looked.AddDate(-200, 0, 0)
+	b.disk.readAt = b.disk.readAt.AddDate(-200, 0, 0)
 	b.disk.mu.Unlock()
 }
 
@@ -193,29 +193,29 @@ func publishBlindly(b *Bus, subject string, t testing.TB) {
 func forget(b *Bus) {
 	b.disk.mu.Lock()
 	defer b.disk.mu.Unlock()
-	b.disk.looked = time.Time{}
+	b.disk.readAt = time.Time{}
 	clear(b.disk.refused)
 }
 
-// TestRefusedForAWhile: where the free space comes and goes, a chunk is not stored before one that
+// TestRefusalLasts: where the free space comes and goes, a chunk is not stored before one that
 // was refused.
-func TestRefusedForAWhile(t *testing.T) {
+func TestRefusalLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t.TempDir())
-		if err := d.room(forSessions, 1<<62); !errors.Is(err, ErrFull) {
+		if err := d.admit(forSessions, 1<<62); !errors.Is(err, ErrFull) {
 			t.Fatal(err)
 		}
 		for range 9 {
 			time.Sleep(refusedFor / 10)
-			if err := d.room(forSessions, 1); !errors.Is(err, ErrFull) {
+			if err := d.admit(forSessions, 1); !errors.Is(err, ErrFull) {
 				t.Error(err)
 			}
-			if err := d.room(forDelivery, 1); err != nil {
+			if err := d.admit(forDelivery, 1); err != nil {
 				t.Error(err)
 			}
 		}
 		time.Sleep(refusedFor / 10)
-		if err := d.room(forSessions, 1); err != nil {
+		if err := d.admit(forSessions, 1); err != nil {
 			t.Error(err)
 		}
 	})

@@ -16,11 +16,10 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// stateTTL is how long the state of a drain is kept that nobody works for any more.
+// stateTTL is the time for which a drain's state is kept without an update.
 const stateTTL = 30 * time.Second
 
-// SaveDrainState tells how a worker of a drain stands. It has to be told again within half a
-// minute.
+// SaveDrainState records the state of a drain's worker. It has to be repeated within half a minute.
 func (b *Bus) SaveDrainState(ctx context.Context, s *schema.DrainState) error {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -32,28 +31,28 @@ func (b *Bus) SaveDrainState(ctx context.Context, s *schema.DrainState) error {
 	return nil
 }
 
-// DrainStates gives how the workers of all drains stand, in no order.
+// DrainStates returns the states of all drains' workers, in no particular order.
 func (b *Bus) DrainStates(ctx context.Context) ([]schema.DrainState, error) {
 	return all[schema.DrainState](ctx, b.states, ">", "the drains' states")
 }
 
-// DrainControl gives what is wanted of a drain.
+// DrainControl returns the desired state of a drain.
 func (b *Bus) DrainControl(ctx context.Context, drain string) (c schema.DrainControl, err error) {
 	entry, err := b.controls.Get(ctx, schema.Token(drain))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return c, nil
 	}
 	if err != nil {
-		return c, fmt.Errorf("read what is wanted of drain %s: %w", drain, err)
+		return c, fmt.Errorf("read the desired state of drain %s: %w", drain, err)
 	}
 	if err := json.Unmarshal(entry.Value(), &c); err != nil {
-		return c, fmt.Errorf("read what is wanted of drain %s: %w", drain, schema.ErrCorrupt)
+		return c, fmt.Errorf("read the desired state of drain %s: %w", drain, schema.ErrCorrupt)
 	}
 	return c, nil
 }
 
-// ChangeDrainControl changes what is wanted of a drain. Of two changes at once, neither is lost:
-// change may be called several times, with what is wanted by then.
+// ChangeDrainControl changes the desired state of a drain. No concurrent change is lost: change may
+// be called several times, each time with the current state.
 func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(*schema.DrainControl)) error {
 	key := schema.Token(drain)
 	for {
@@ -62,18 +61,18 @@ func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(
 		switch {
 		case err == nil:
 			if err := json.Unmarshal(entry.Value(), &c); err != nil {
-				return fmt.Errorf("read what is wanted of drain %s: %w", drain, schema.ErrCorrupt)
+				return fmt.Errorf("read the desired state of drain %s: %w", drain, schema.ErrCorrupt)
 			}
 		case !errors.Is(err, jetstream.ErrKeyNotFound):
-			return fmt.Errorf("read what is wanted of drain %s: %w", drain, err)
+			return fmt.Errorf("read the desired state of drain %s: %w", drain, err)
 		}
 		change(&c)
 		data, merr := json.Marshal(c)
 		if merr != nil {
-			return fmt.Errorf("encode what is wanted of a drain: %w", merr)
+			return fmt.Errorf("encode the desired state of a drain: %w", merr)
 		}
-		if err := b.disk.room(forBookkeeping, len(data)); err != nil {
-			return fmt.Errorf("record what is wanted of drain %s: %w", drain, err)
+		if err := b.disk.admit(forBookkeeping, len(data)); err != nil {
+			return fmt.Errorf("record the desired state of drain %s: %w", drain, err)
 		}
 		if entry == nil {
 			_, err = b.controls.Create(ctx, key, data)
@@ -84,17 +83,17 @@ func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(
 			return nil
 		}
 		if !conflicts(err) {
-			return fmt.Errorf("record what is wanted of drain %s: %w", drain, err)
+			return fmt.Errorf("record the desired state of drain %s: %w", drain, err)
 		}
 	}
 }
 
-// WatchDrainControl calls changed with what is wanted of a drain, at once where anything is, and
-// whenever that changes, until ctx is done.
+// WatchDrainControl calls changed with the desired state of a drain, immediately if it exists and
+// after every change, until ctx is done.
 func (b *Bus) WatchDrainControl(ctx context.Context, drain string, changed func(schema.DrainControl)) error {
 	watch, err := b.controls.Watch(ctx, schema.Token(drain))
 	if err != nil {
-		return fmt.Errorf("watch what is wanted of drain %s: %w", drain, err)
+		return fmt.Errorf("watch the desired state of drain %s: %w", drain, err)
 	}
 	defer watch.Stop()
 	for {
@@ -103,13 +102,13 @@ func (b *Bus) WatchDrainControl(ctx context.Context, drain string, changed func(
 			if !ok {
 				return context.Cause(ctx)
 			}
-			if entry == nil { // all that there was has been told
+			if entry == nil { // end of the existing values
 				continue
 			}
 			var c schema.DrainControl
 			if entry.Operation() == jetstream.KeyValuePut {
 				if err := json.Unmarshal(entry.Value(), &c); err != nil {
-					return fmt.Errorf("read what is wanted of drain %s: %w", drain, schema.ErrCorrupt)
+					return fmt.Errorf("read the desired state of drain %s: %w", drain, schema.ErrCorrupt)
 				}
 			}
 			changed(c)
@@ -119,14 +118,14 @@ func (b *Bus) WatchDrainControl(ctx context.Context, drain string, changed func(
 	}
 }
 
-// NextRewind makes a rewind to a position on LOGS.
+// NextRewind returns a new rewind to a position on LOGS.
 func NextRewind(after uint64) *schema.Rewind { return &schema.Rewind{ID: nuid.Next(), After: after} }
 
-// BeforeTime returns the sequence on LOGS before the first message of a time or later, that of the
-// last message where there is none.
+// BeforeTime returns the sequence on LOGS before the first message at or after a time, or that of
+// the last message if there is none.
 func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
-	// Not an ordered consumer: its Fetch creates a second consumer, and where the limit of consumers
-	// is reached it retries that forever. Even where ctx ends, as in Read.
+	// Not an ordered consumer: its Fetch creates a second consumer, and retries forever when the
+	// limit of consumers is reached. Not cancelled by ctx, as in Read.
 	ctx = context.WithoutCancel(ctx)
 	consumer, err := guarded(ctx, b.refusals, schema.StreamLogs, func(ctx context.Context) (jetstream.Consumer, error) {
 		return b.js.CreateConsumer(ctx, schema.StreamLogs, jetstream.ConsumerConfig{
@@ -135,7 +134,7 @@ func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
 		})
 	})
 	if err != nil {
-		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
+		return 0, fmt.Errorf("find %s on LOGS: %w", at, err)
 	}
 	defer b.deleteConsumer(schema.StreamLogs, consumer)
 	if consumer.CachedInfo().NumPending == 0 {
@@ -144,23 +143,24 @@ func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
 	// Not FetchNoWait: it waits for one second, and then returns no message and no error.
 	batch, err := consumer.Fetch(1, jetstream.FetchMaxWait(requestTimeout))
 	if err != nil {
-		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
+		return 0, fmt.Errorf("find %s on LOGS: %w", at, err)
 	}
 	m, ok := <-batch.Messages()
 	if !ok {
-		return 0, fmt.Errorf("look for %s on LOGS: %w", at, cmp.Or(batch.Error(), nats.ErrTimeout))
+		return 0, fmt.Errorf("find %s on LOGS: %w", at, cmp.Or(batch.Error(), nats.ErrTimeout))
 	}
 	meta, err := m.Metadata()
 	if err != nil {
-		return 0, fmt.Errorf("look for %s on LOGS: %w", at, err)
+		return 0, fmt.Errorf("find %s on LOGS: %w", at, err)
 	}
 	return meta.Sequence.Stream - 1, nil
 }
 
-// ErrNotThere is returned for an operation or a dead letter that is not there, or not any more.
-var ErrNotThere = errors.New("not there, or not any more")
+// ErrNotThere is returned for an operation or a dead letter that does not exist, or no longer
+// exists.
+var ErrNotThere = errors.New("it does not exist, or no longer exists")
 
-// BeforeOperation gives the sequence on LOGS before the first segment of an operation.
+// BeforeOperation returns the sequence on LOGS before the first segment of an operation.
 func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
 	sequence, ok, err := b.Next(ctx, schema.StreamLogs, schema.FilterOperation(id, b.partitions), 0)
 	if err != nil {
@@ -172,8 +172,8 @@ func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
 	return sequence - 1, nil
 }
 
-// DeadLetters calls each with the dead letters of a drain ("": of all) and their numbers, the
-// oldest first.
+// DeadLetters calls each with the dead letters of a drain ("": of all) and their numbers, oldest
+// first.
 func (b *Bus) DeadLetters(ctx context.Context, drain string, each func(number uint64, l *schema.DeadLetter) error) error {
 	filter := schema.FilterDeadLetters(drain)
 	for after := uint64(0); ; {
@@ -195,7 +195,7 @@ func (b *Bus) DeadLetters(ctx context.Context, drain string, each func(number ui
 	}
 }
 
-// DeadLetter gives the dead letter with a number.
+// DeadLetter returns the dead letter with a number.
 func (b *Bus) DeadLetter(ctx context.Context, number uint64) (*schema.DeadLetter, error) {
 	raw, err := b.streams[schema.StreamDeadLetter].GetMsg(ctx, number)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -222,7 +222,7 @@ func (b *Bus) DeleteDeadLetter(ctx context.Context, number uint64) error {
 	return nil
 }
 
-// CountDeadLetters counts the dead letters of a drain.
+// CountDeadLetters returns the number of dead letters of a drain.
 func (b *Bus) CountDeadLetters(ctx context.Context, drain string) (uint64, error) {
 	n, err := b.Count(ctx, schema.StreamDeadLetter, []string{schema.FilterDeadLetters(drain)}, 0)
 	if err != nil {

@@ -13,18 +13,18 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// gapMarkerTTL is how long the marker of a removed entry of the gaps bucket is kept.
+// gapMarkerTTL is the time for which the marker of a deleted entry of the gaps bucket is kept.
 const gapMarkerTTL = time.Hour
 
 func gapKey(drain string, partition int, operation string) string {
 	return schema.Token(drain) + "." + strconv.Itoa(partition) + "." + operation
 }
 
-// A GapNote is a [schema.DrainGaps] as the bucket has it. It can be saved or deleted only while
-// nobody else has changed it since it was read.
+// GapNote is a [schema.DrainGaps] with its revision in the bucket. It can only be saved or deleted
+// if nobody has changed it since it was read.
 type GapNote struct {
 	schema.DrainGaps
-	revision uint64 // of the entry that was read or written last; 0 where there was none
+	revision uint64 // of the entry when it was last read or written; 0 if it does not exist
 }
 
 func parseGapNote(entry jetstream.KeyValueEntry) (GapNote, error) {
@@ -35,7 +35,7 @@ func parseGapNote(entry jetstream.KeyValueEntry) (GapNote, error) {
 	return n, nil
 }
 
-// Gaps returns the notes of a drain's partition, in no order.
+// Gaps returns the notes of a drain's partition, in no particular order.
 func (b *Bus) Gaps(ctx context.Context, drain string, partition int) (notes []GapNote, err error) {
 	watch, err := b.gaps.Watch(ctx, gapKey(drain, partition, "*"), jetstream.IgnoreDeletes())
 	if err != nil {
@@ -45,7 +45,7 @@ func (b *Bus) Gaps(ctx context.Context, drain string, partition int) (notes []Ga
 	for {
 		select {
 		case entry, ok := <-watch.Updates():
-			if !ok || entry == nil { // nil: all that there was
+			if !ok || entry == nil { // nil: end of the existing values
 				return notes, nil
 			}
 			n, err := parseGapNote(entry)
@@ -59,8 +59,8 @@ func (b *Bus) Gaps(ctx context.Context, drain string, partition int) (notes []Ga
 	}
 }
 
-// OperationGaps returns the note of an operation. Where there is none it returns an empty one,
-// which SaveGaps can create, and ok is false.
+// OperationGaps returns the note of an operation. If there is none, it returns an empty note, which
+// SaveGaps can create, and ok is false.
 func (b *Bus) OperationGaps(ctx context.Context, drain string, partition int, operation string) (n GapNote, ok bool, err error) {
 	entry, err := b.gaps.Get(ctx, gapKey(drain, partition, schema.Token(operation)))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -75,11 +75,11 @@ func (b *Bus) OperationGaps(ctx context.Context, drain string, partition int, op
 	return n, true, nil
 }
 
-// SaveGaps writes a note. It returns an error that wraps [ErrLeaseLost] where the note was changed
-// since it was read: another worker has taken over.
+// SaveGaps writes a note. If the note was changed since it was read, because another worker has
+// taken over, it returns an error that wraps [ErrLeaseLost].
 func (b *Bus) SaveGaps(ctx context.Context, drain string, partition int, n *GapNote) error {
 	doing := "save the gaps of drain " + drain + " in operation " + n.Operation.ID
-	if err := b.disk.room(forBookkeeping, 0); err != nil {
+	if err := b.disk.admit(forBookkeeping, 0); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	data, err := json.Marshal(&n.DrainGaps)
@@ -99,8 +99,8 @@ func (b *Bus) SaveGaps(ctx context.Context, drain string, partition int, n *GapN
 	return nil
 }
 
-// DeleteGaps deletes a note. It returns an error that wraps [ErrLeaseLost] where the note was
-// changed since it was read.
+// DeleteGaps deletes a note. If the note was changed since it was read, it returns an error that
+// wraps [ErrLeaseLost].
 func (b *Bus) DeleteGaps(ctx context.Context, drain string, partition int, n *GapNote) error {
 	key := gapKey(drain, partition, schema.Token(n.Operation.ID))
 	if err := b.gaps.Purge(ctx, key, jetstream.LastRevision(n.revision), jetstream.PurgeTTL(gapMarkerTTL)); err != nil {
@@ -109,8 +109,8 @@ func (b *Bus) DeleteGaps(ctx context.Context, drain string, partition int, n *Ga
 	return nil
 }
 
-// lostOn returns ErrLeaseLost for a write that was refused because of the revision, and other
-// errors as they are.
+// lostOn returns ErrLeaseLost for a write that was refused because of the revision, and any other
+// error unchanged.
 func lostOn(err error) error {
 	if conflicts(err) {
 		return ErrLeaseLost

@@ -13,46 +13,47 @@ import (
 )
 
 const (
-	// leaseTTL is how long a lease lasts that is not renewed: how long after the death of a process
-	// another goes on with its work.
+	// leaseTTL is the lifetime of a lease that is not renewed: the time after the death of a
+	// process until another one continues its work.
 	leaseTTL = 10 * time.Second
-	// leaseRenew is how often it is renewed.
+	// leaseRenew is the interval of renewals.
 	leaseRenew = leaseTTL / 4
-	// leaseSafe is how long after the last renewal the holder still counts on it. It gives up before
-	// the server does.
+	// leaseSafe is the time after the last renewal for which the holder relies on the lease. It
+	// gives up before the server does.
 	leaseSafe = leaseTTL * 3 / 4
 )
 
-// ErrLeaseLost is the cause with which work ends whose lease another process has, or may have.
+// ErrLeaseLost is the cause of ending work whose lease another process has, or may have.
 var ErrLeaseLost = errors.New("another process has taken over this work")
 
-// A Lease is the right to do a piece of work, which one process has at a time, with how far the
-// work has come.
+// Lease is the right to do a piece of work, which one process holds at a time, together with the
+// position of the work.
 //
-// It cannot keep two processes from working at the same time for a moment: one that was stopped and
-// goes on does not know yet that its lease is over. What it can't do then is to move the position,
-// which is checked by revision; so a handover repeats, and never skips.
+// It cannot prevent two processes from working at the same time for a moment: one that was
+// suspended and resumes does not know yet that its lease has expired. But such a process cannot
+// move the position, which is checked by revision; so a handover repeats work, and never skips any.
 type Lease struct {
 	bus      *Bus
 	name     string
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	done     chan struct{} // closed when renewing has ended
-	held     uint64        // revision of the lease's key; of renew alone until done
+	done     chan struct{} // closed when renew has ended
+	held     uint64        // revision of the lease's key; only used by renew until done
 	progress Progress
 	revision uint64 // of the position's key
-	epoch    uint64 // the revision that takePosition wrote: later holders have a higher one
+	epoch    uint64 // revision written by takePosition: later holders have a higher one
 	asked    sync.Once
 	wanted   chan struct{} // closed by asked
 }
 
-// createBucket makes a bucket. The revisions of that of the leases begin where those of none before
-// it, which ended with its server, can have come to: who had a lease there can't renew it here.
+// createBucket creates a bucket. The revisions of the leases bucket start above those of any
+// earlier one, which was lost with its server: a holder of an old lease cannot renew it in the new
+// bucket.
 func (b *Bus) createBucket(ctx context.Context, c jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	if c.Bucket != schema.BucketLeases {
 		return b.js.CreateKeyValue(ctx, c)
 	}
-	// It is the stream that CreateKeyValue makes, with FirstSeq, for which that has no setting.
+	// The stream that CreateKeyValue would create, with FirstSeq, for which it has no setting.
 	_, err := b.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: "KV_" + c.Bucket, Description: c.Description, Subjects: []string{"$KV." + c.Bucket + ".>"}, FirstSeq: uint64(time.Now().UnixMicro()),
 		MaxMsgsPerSubject: 1, MaxAge: c.TTL, Duplicates: c.TTL, Storage: c.Storage, Replicas: c.Replicas,
@@ -64,17 +65,17 @@ func (b *Bus) createBucket(ctx context.Context, c jetstream.KeyValueConfig) (jet
 	return b.js.KeyValue(ctx, c.Bucket)
 }
 
-// Acquire waits until this process has the lease on a piece of work. Where several processes want
-// the same kind of work (see roster), it has its share of the leases.
+// Acquire waits until this process has the lease for a piece of work. If several processes want the
+// same kind of work (see roster), each obtains its share of the leases.
 func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
-	b.roster.want(name)
+	b.roster.join(name)
 	held, since, err := b.waitForLease(ctx, name)
 	if err != nil {
-		b.roster.unwant(name)
+		b.roster.quit(name)
 		return nil, err
 	}
 	l := &Lease{bus: b, name: name, held: held, done: make(chan struct{}), wanted: make(chan struct{})}
-	b.roster.has(l)
+	b.roster.add(l)
 	l.ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	go l.renew(since) // ends with the lease
 	if err := l.takePosition(ctx); err != nil {
@@ -84,10 +85,10 @@ func (b *Bus) Acquire(ctx context.Context, name string) (*Lease, error) {
 	return l, nil
 }
 
-// waitForLease gives the revision of the lease's key, and a time at which the lease had not begun
-// yet.
+// waitForLease returns the revision of the lease's key, and a time before the lease began.
 func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, since time.Time, err error) {
-	// The watch tells when the holder lets go; the ticker when it has died, which nothing tells.
+	// The watch reports that the holder has released the lease; the ticker finds out that it has
+	// died.
 	watch, err := b.leases.Watch(ctx, name, jetstream.UpdatesOnly())
 	if ctx.Err() != nil {
 		return 0, time.Time{}, context.Cause(ctx)
@@ -98,19 +99,19 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 	defer watch.Stop()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var free time.Time // since when it is nobody's, and left to others; zero while it is not
+	var free time.Time // since when it is free and left to others; zero while it is held
 	for {
 		since := time.Now()
-		if b.roster.take(name, !free.IsZero() && since.Sub(free) > unclaimedAfter) {
-			// Even where ctx ends: a lease that was given, and that nobody waited for, would stand in the
-			// way until its time is over.
+		if b.roster.claim(name, !free.IsZero() && since.Sub(free) > unclaimedAfter) {
+			// Not cancelled by ctx: a lease that was granted without being noticed would block the
+			// work until it expires.
 			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 			revision, err := b.leases.Create(asking, name, []byte(b.owner))
 			cancel()
 			if err == nil {
 				return revision, since, nil
 			}
-			b.roster.untake(name)
+			b.roster.releaseClaim(name)
 			if !conflicts(err) && ctx.Err() == nil {
 				return 0, time.Time{}, fmt.Errorf("take the lease %s: %w", name, err)
 			}
@@ -129,13 +130,13 @@ func (b *Bus) waitForLease(ctx context.Context, name string) (revision uint64, s
 	}
 }
 
-// takePosition reads the position, and writes it again, after which nobody who held the lease
-// before can.
+// takePosition reads the position and writes it again, which prevents all previous holders of the
+// lease from writing it.
 //
-// Where the disk of an embedded server is full it does not write: no other process can have held
-// that lease.
+// If the disk of an embedded server is full, it does not write: no other process can have held that
+// lease.
 func (l *Lease) takePosition(ctx context.Context) error {
-	full := l.bus.disk.room(forBookkeeping, 0) != nil
+	full := l.bus.disk.admit(forBookkeeping, 0) != nil
 	for {
 		entry, err := l.bus.positions.Get(ctx, l.name)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -159,11 +160,11 @@ func (l *Lease) takePosition(ctx context.Context) error {
 		if !conflicts(err) {
 			return fmt.Errorf("take over the position of %s: %w", l.name, err)
 		}
-		// The one before has just moved it.
+		// The previous holder has just moved it.
 	}
 }
 
-// renew renews the lease, which was renewed last at the time renewed or later.
+// renew keeps the lease renewed; its last renewal was at the time renewed or later.
 func (l *Lease) renew(renewed time.Time) {
 	defer close(l.done)
 	tick := time.NewTicker(leaseRenew)
@@ -174,8 +175,7 @@ func (l *Lease) renew(renewed time.Time) {
 		case <-l.ctx.Done():
 			return
 		}
-		// Even where the lease is let go: of a key that was changed without anybody hearing of it,
-		// Release does not know the revision.
+		// Not cancelled by releasing the lease: Release must know the current revision of the key.
 		ctx, cancel := context.WithDeadline(context.WithoutCancel(l.ctx), renewed.Add(leaseSafe))
 		asked := time.Now()
 		revision, err := l.bus.leases.Update(ctx, l.name, []byte(l.bus.owner), l.held)
@@ -190,29 +190,29 @@ func (l *Lease) renew(renewed time.Time) {
 	}
 }
 
-// Within gives a context that ends with ctx, with cancel, or with the lease, whose cause is then
-// ErrLeaseLost.
+// Within returns a context that ends with ctx, with cancel, or with the lease; in the last case,
+// its cause is ErrLeaseLost.
 func (l *Lease) Within(ctx context.Context) (_ context.Context, cancel context.CancelCauseFunc) {
 	ctx, cancelled := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(l.ctx, func() { cancelled(context.Cause(l.ctx)) })
 	return ctx, func(cause error) { stop(); cancelled(cause) }
 }
 
-// Wanted is closed when another process is to go on with the work: whoever has the lease then comes
-// to a good place soon, saves the position and releases it. Until then it stays this process's.
+// Wanted is closed when another process is to continue the work: the holder should then reach a
+// suitable point soon, save the position and release the lease. Until then it remains the holder.
 func (l *Lease) Wanted() <-chan struct{} { return l.wanted }
 
-func (l *Lease) askFor() { l.asked.Do(func() { close(l.wanted) }) }
+func (l *Lease) requestHandover() { l.asked.Do(func() { close(l.wanted) }) }
 
-// Position is how far the work has come: the sequence of the last message that it is done with, 0
-// at first.
+// Position returns the sequence of the last processed message, 0 at first.
 func (l *Lease) Position() uint64 { return l.progress.Sequence }
 
-// Progress is all that is known of how far the work has come.
+// Progress returns the complete saved progress of the work.
 func (l *Lease) Progress() Progress { return l.progress }
 
-// Save moves the position to a message. It fails with ErrLeaseLost where another process has taken
-// over, and with ErrFull where it can't be kept now: then it is as it was, and the work can go on.
+// Save moves the position to a message. It fails with ErrLeaseLost if another process has taken
+// over, and with ErrFull if it can't be stored now: the position is then unchanged, and the work
+// can continue.
 func (l *Lease) Save(ctx context.Context, sequence uint64) error {
 	p := l.progress
 	p.Sequence = sequence
@@ -220,7 +220,8 @@ func (l *Lease) Save(ctx context.Context, sequence uint64) error {
 	return l.SaveProgress(ctx, p)
 }
 
-// Epoch returns the number of this tenure of the lease, which is higher than those of all before.
+// Epoch returns the number of this tenure of the lease, which is higher than those of all earlier
+// ones.
 func (l *Lease) Epoch() uint64 { return l.epoch }
 
 // Abandon moves the position to sequence and commits the pending gaps of this tenure up to there,
@@ -233,7 +234,7 @@ func (l *Lease) Abandon(ctx context.Context, sequence uint64) error {
 	return l.SaveProgress(ctx, p)
 }
 
-// Rewind moves the position to where a rewind wants it, and notes that this one has been followed.
+// Rewind moves the position according to a rewind, and records that the rewind was applied.
 func (l *Lease) Rewind(ctx context.Context, r *schema.Rewind) error {
 	p := l.progress
 	p.Sequence, p.Rewind, p.Beyond = r.After, r.ID, nil
@@ -241,12 +242,12 @@ func (l *Lease) Rewind(ctx context.Context, r *schema.Rewind) error {
 	return l.SaveProgress(ctx, p)
 }
 
-// SaveProgress is Save of all that belongs to the position.
+// SaveProgress is Save for the complete progress.
 func (l *Lease) SaveProgress(ctx context.Context, p Progress) error {
-	if err := l.bus.disk.room(forBookkeeping, 0); err != nil {
+	if err := l.bus.disk.admit(forBookkeeping, 0); err != nil {
 		return fmt.Errorf("save the position of %s: %w", l.name, err)
 	}
-	saving, cancel := linger(ctx)
+	saving, cancel := withGrace(ctx)
 	defer cancel()
 	revision, err := l.bus.positions.Update(saving, l.name, p.append(nil), l.revision)
 	if conflicts(err) {
@@ -260,29 +261,29 @@ func (l *Lease) SaveProgress(ctx context.Context, p Progress) error {
 	return nil
 }
 
-// lingers is how long what is under way may go on where nobody wants it any more.
-const lingers = time.Second
+// gracePeriod is the time for which a write in progress may continue after its context is done.
+const gracePeriod = time.Second
 
-// linger gives a context that ends a moment after ctx: of a position that is saved by then, the
-// revision is known, without which the next one can't be.
-func linger(ctx context.Context) (_ context.Context, cancel func()) {
-	lingering, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lingers, func() { end(context.Cause(ctx)) }) })
-	return lingering, func() { stop(); end(nil) }
+// withGrace returns a context that ends gracePeriod after ctx. If a position is saved in this time,
+// its revision is known, which the next save requires.
+func withGrace(ctx context.Context) (_ context.Context, cancel func()) {
+	grace, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(gracePeriod, func() { end(context.Cause(ctx)) }) })
+	return grace, func() { stop(); end(nil) }
 }
 
-// Release lets another process have the work at once.
+// Release releases the lease, so that another process can take it at once.
 func (l *Lease) Release() {
 	lost := errors.Is(context.Cause(l.ctx), ErrLeaseLost)
 	l.cancel(nil)
 	<-l.done
-	l.bus.roster.hasNot(l)
-	l.bus.roster.untake(l.name)
-	l.bus.roster.unwant(l.name)
+	l.bus.roster.remove(l)
+	l.bus.roster.releaseClaim(l.name)
+	l.bus.roster.quit(l.name)
 	if !lost {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), requestTimeout)
 		defer cancel()
-		// If it fails, the lease ends by itself a little later.
+		// If it fails, the lease expires a little later.
 		_ = l.bus.leases.Delete(ctx, l.name, jetstream.LastRevision(l.held))
 	}
 }

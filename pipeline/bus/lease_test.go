@@ -50,7 +50,7 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-func TestLeaseIsOnesAlone(t *testing.T) {
+func TestLeaseIsExclusive(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	first := acquire(t, b, "work")
 	if err := first.Save(t.Context(), 5); err != nil {
@@ -122,9 +122,9 @@ func TestStolenLease(t *testing.T) {
 	l.Release()
 }
 
-// TestAcquireGivenUp ends the context at every moment of taking a lease: nothing stands in the way
+// TestAcquireCancelled ends the context at every moment of taking a lease: nothing stands in the way
 // of the next one.
-func TestAcquireGivenUp(t *testing.T) {
+func TestAcquireCancelled(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	for i := range 400 {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -151,7 +151,7 @@ func TestAcquireGivenUp(t *testing.T) {
 
 // A position that is being saved when nobody wants that any more does not keep the next one from
 // being saved.
-func TestSaveIsCancelled(t *testing.T) {
+func TestSaveCancelled(t *testing.T) {
 	b := openSynced(t)
 	lease := acquire(t, b, "drain.siem.0")
 	defer lease.Release()

@@ -7,17 +7,17 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// NewNKeySeed makes an NKey for a user of NATS, and gives its seed: what the file of
-// [Options.NKeySeedFile] holds.
+// NewNKeySeed generates an NKey for a NATS user, and returns its seed: the content of the file of
+// [Options.NKeySeedFile].
 func NewNKeySeed() ([]byte, error) {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
-		return nil, fmt.Errorf("make an NKey: %w", err)
+		return nil, fmt.Errorf("generate an NKey: %w", err)
 	}
 	return pair.Seed() // not a copy: the pair is not wiped
 }
 
-// PublicNKey is the public key of a seed: what the server is told.
+// PublicNKey returns the public key of a seed, for the server's configuration.
 func PublicNKey(seed []byte) (string, error) {
 	pair, err := nkeys.ParseDecoratedUserNKey(seed)
 	if err != nil {
@@ -27,19 +27,19 @@ func PublicNKey(seed []byte) (string, error) {
 	return pair.PublicKey()
 }
 
-// CheckNKeySeed reports what keeps data from being the file of [Options.NKeySeedFile]. The error
-// quotes nothing of it.
+// CheckNKeySeed returns an error if data is not valid for the file of [Options.NKeySeedFile]. The
+// error contains nothing of data.
 func CheckNKeySeed(data []byte) error {
 	_, err := PublicNKey(data)
 	return err
 }
 
-// CheckCredentials reports what keeps data from being the file of [Options.CredentialsFile]. The
-// error quotes nothing of it.
+// CheckCredentials returns an error if data is not valid for the file of [Options.CredentialsFile].
+// The error contains nothing of data.
 func CheckCredentials(data []byte) error {
 	token, err := nkeys.ParseDecoratedJWT(data)
 	if err != nil || token == "" {
-		return errors.New("there is no JWT of a user in it")
+		return errors.New("it has no JWT of a user")
 	}
 	return CheckNKeySeed(data)
 }

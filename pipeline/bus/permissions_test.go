@@ -309,7 +309,7 @@ func TestRolesWork(t *testing.T) {
 		must(gateway.SaveSession(ctx, &schema.Session{Operation: &schema.Operation{ID: "ended"}, Ended: time.Now()}))
 		_, err = b.AwaitEnd(ctx, "ended")
 		must(err)
-		must(b.WishKill(ctx, &schema.Kill{Operation: "17", By: "ada"}))
+		must(b.RequestKill(ctx, &schema.Kill{Operation: "17", By: "ada"}))
 		killing, stop := context.WithCancel(ctx)
 		if err := gateway.WatchKills(killing, func(schema.Kill) { stop() }); !errors.Is(err, context.Canceled) {
 			t.Error(err)

@@ -14,42 +14,39 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Progress is how far a reader of a stream has come.
+// Progress is the progress of a reader of a stream.
 type Progress struct {
-	// Sequence is that of the last message that the reader is done with; 0 at first.
+	// Sequence is the sequence of the last message that the reader has finished; 0 at first.
 	Sequence uint64
-	// Rewind is the ID of the last rewind that the position has followed, or "".
+	// Rewind is the ID of the last applied rewind, or "".
 	Rewind string
-	// Reached is the highest that Sequence was: what comes after that was never there.
+	// Reached is the highest value that Sequence has had: later messages were never delivered.
 	Reached uint64
-	// Safe is until when the stream keeps everything that comes after Reached, as far as the reader
-	// knew; zero where it said nothing of it.
+	// Safe is the time until which the stream keeps everything after Reached, as far as the reader
+	// knew; zero if unknown.
 	Safe time.Time
-	// Match are the filters by which the reader reads, sorted, with commas between; "" where it did
-	// not say.
+	// Match holds the filters of the reader, sorted and separated by commas; "" if unknown.
 	Match string
-	// Beyond are the messages behind Sequence that the reader is done with too, wholly or in part, in
-	// their order: the first beyondMost, where there are more. Nobody changes it.
+	// Beyond lists the messages delivered ahead of Sequence, completely or in part, in order: at
+	// most the first maxDeliveredAhead. It is never modified in place.
 	Beyond []Part
-	// Abandoned holds, for the last tenures that abandoned undelivered segments, how far each of them
-	// did.
+	// Abandoned holds the sequences up to which the last tenures abandoned undelivered segments.
 	Abandoned Abandonments
 }
 
 // Abandonments lists, in the order of their epochs, the last [maxAbandonments] tenures of a lease
-// that abandoned segments. Nobody changes a list in place.
+// that abandoned segments. A list is never modified in place.
 type Abandonments []Abandonment
 
-// An Abandonment is the sequence up to which the tenure with an epoch has abandoned segments.
+// Abandonment is the sequence up to which the tenure with an epoch has abandoned segments.
 type Abandonment struct{ Epoch, Sequence uint64 }
 
-// maxAbandonments bounds the list. A note of pending gaps is settled by the next tenure, so that
-// one entry suffices unless several tenures in a row stop at the same place.
+// maxAbandonments limits the list. A note of pending gaps is settled by the next tenure, so one
+// entry suffices unless several tenures in a row stop at the same place.
 const maxAbandonments = 8
 
 // Committed reports whether the pending gaps of a tenure, up to a sequence, count. Those of a
-// tenure that the list no longer reaches back to do: a gap that is reported needlessly is better
-// than one that is not.
+// tenure older than the list do: an unnecessary gap is better than a missing one.
 func (a Abandonments) Committed(epoch, until uint64) bool {
 	for _, e := range a {
 		if e.Epoch == epoch {
@@ -71,20 +68,20 @@ func (a Abandonments) with(epoch, sequence uint64) Abandonments {
 	return a
 }
 
-// A Part is what a reader is done with of a message.
+// Part is the number of records of a message that the reader has finished.
 type Part struct {
 	Sequence uint64
-	Records  int // the first ones
+	Records  int // from the first one on
 }
 
-// beyondMost bounds what a position has in Beyond.
-const beyondMost = 1024
+// maxDeliveredAhead limits the length of Beyond in a saved position.
+const maxDeliveredAhead = 1024
 
-// append appends it as the bucket has it: the sequence and, as far as there are more, the rewind
-// ("-": none), the highest sequence ("-": the sequence), the time, in milliseconds since 1970 UTC,
-// the filters, by how much each message of Beyond comes after the sequence, a colon and how many
-// records, with commas between, and the epoch and the sequence of each abandonment, in the same
-// form; with spaces between these.
+// append appends the form that is stored in the bucket, with fields separated by spaces: the
+// sequence; the rewind; the highest sequence; the time, in milliseconds since 1970 UTC; the
+// filters; the messages of Beyond, as pairs of their distance from the sequence and the number of
+// records; the abandonments, as pairs of epoch and sequence. Pairs have a colon inside and commas
+// in between. A field without a value is "-", and such fields are omitted at the end.
 func (p Progress) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, p.Sequence, 10)
 	rest := []string{"-", "-", "-", "-", "-", "-"}
@@ -102,7 +99,7 @@ func (p Progress) append(dst []byte) []byte {
 	}
 	var beyond []byte
 	for n, part := range p.Beyond {
-		if part.Sequence > p.Sequence && n < beyondMost {
+		if part.Sequence > p.Sequence && n < maxDeliveredAhead {
 			beyond = fmt.Appendf(beyond, "%d:%d,", part.Sequence-p.Sequence, part.Records)
 		}
 	}
@@ -171,7 +168,7 @@ func parseProgress(value []byte) (p Progress, err error) {
 	return p, nil
 }
 
-// Progress gives how far a piece of work has come; ok is false where nobody has begun it.
+// Progress returns the saved progress of a piece of work; ok is false if it has not started.
 func (b *Bus) Progress(ctx context.Context, name string) (p Progress, ok bool, err error) {
 	entry, err := b.positions.Get(ctx, name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

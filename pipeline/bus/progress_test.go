@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestProgressIsReadAsItWasWritten(t *testing.T) {
+func TestProgressRoundTrip(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_123)
 	for want, p := range map[string]Progress{
 		"0":                                      {},
@@ -35,11 +35,11 @@ func TestProgressIsReadAsItWasWritten(t *testing.T) {
 	// What the position has passed is not kept, and of the rest no more than a bucket's value should
 	// have.
 	p := Progress{Sequence: 10, Reached: 10}
-	for sequence := range uint64(2 * beyondMost) {
+	for sequence := range uint64(2 * maxDeliveredAhead) {
 		p.Beyond = append(p.Beyond, Part{sequence + 1, 1})
 	}
 	got, err := parseProgress(p.append(nil))
-	if err != nil || len(got.Beyond) != beyondMost-10 || got.Beyond[0] != (Part{11, 1}) {
+	if err != nil || len(got.Beyond) != maxDeliveredAhead-10 || got.Beyond[0] != (Part{11, 1}) {
 		t.Errorf("%d messages are kept, from %+v on, %v", len(got.Beyond), got.Beyond[0], err)
 	}
 }

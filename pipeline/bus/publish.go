@@ -13,29 +13,29 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// ErrFenced is the error of a publish that expected another last message on its subject: somebody
-// else has published there. On a cluster, nobody may have: of several that come at the same time,
-// all may be refused.
+// ErrFenced is returned by a publish that expected another last message on its subject, because
+// another publisher has written there. On a cluster it can also be spurious: several concurrent
+// publishes may all be refused.
 var ErrFenced = errors.New("another publisher has written to this subject")
 
-// ErrFull is the error of whatever there is no room for: its stream has reached its bound, or the
-// disk is full. Nothing was stored, and nothing that was stored went for it.
-var ErrFull = errors.New("there is no room to record it")
+// ErrFull is returned if there is no space: a stream has reached its limit, or the disk is full.
+// Nothing was stored, and no stored data was removed.
+var ErrFull = errors.New("there is no space to record it")
 
-// A Publish is a message under way to its stream.
+// Publish is a message in flight to its stream.
 type Publish struct {
 	future  jetstream.PubAckFuture
 	err     error
 	subject string
-	refused *refused // what was refused from its beginning on
+	refused *refused // start of the refusals that may concern it
 	bus     *Bus
 }
 
-// An Option says more of a message.
+// Option sets a property of a message.
 type Option func(*nats.Msg)
 
-// Traced has the message carry a context of tracing, which its readers find in [Message].Trace; ""
-// for none.
+// Traced adds a trace context to the message, which its readers find in [Message].Trace; "" adds
+// none.
 func Traced(traceparent string) Option {
 	return func(m *nats.Msg) {
 		if traceparent == "" {
@@ -48,8 +48,8 @@ func Traced(traceparent string) Option {
 	}
 }
 
-// PublishChunk sends a message to a stream without waiting for it. id lets the stream recognise a
-// repeat. data is the bus's until Wait has returned.
+// PublishChunk sends a message to a stream without waiting for it. The stream recognizes a retry by
+// its id. The bus owns data until Wait has returned.
 func (b *Bus) PublishChunk(subject, id string, data []byte, options ...Option) *Publish {
 	m := &nats.Msg{Subject: subject, Data: data}
 	for _, o := range options {
@@ -58,17 +58,16 @@ func (b *Bus) PublishChunk(subject, id string, data []byte, options ...Option) *
 	return b.publish(forSessions, m, jetstream.WithMsgID(id))
 }
 
-// Headers of a segment's message, from which what a drain does not have yet can be counted without
-// reading it.
+// Headers of a segment's message, which allow computing a drain's lag without reading the segments.
 const (
-	headerRecords = "Ttydrain-Records" // how many records the segment has
-	headerPHI     = "Ttydrain-Phi"     // "1" where they may be protected health information
-	headerTrace   = "traceparent"      // of chunks too: see https://www.w3.org/TR/trace-context/
+	headerRecords = "Ttydrain-Records" // number of records in the segment
+	headerPHI     = "Ttydrain-Phi"     // "1" if they may be protected health information
+	headerTrace   = "traceparent"      // of chunks, too: see https://www.w3.org/TR/trace-context/
 )
 
-// PublishSegment sends a segment without waiting for it, which is stored only if the last message
-// on its subject has the sequence last (0: there is none). records and phi are what it holds. data
-// is the bus's until Wait has returned.
+// PublishSegment sends a segment without waiting for it. It is stored only if the last message on
+// its subject has the sequence last (0: there is none). records and phi describe the segment. The
+// bus owns data until Wait has returned.
 func (b *Bus) PublishSegment(subject string, last uint64, records int, phi bool, data []byte, options ...Option) *Publish {
 	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{headerRecords: {strconv.Itoa(records)}}}
 	if phi {
@@ -80,15 +79,15 @@ func (b *Bus) PublishSegment(subject string, last uint64, records int, phi bool,
 	return b.publish(forDelivery, m, jetstream.WithExpectLastSequencePerSubject(last))
 }
 
-// PublishEnd sends the last chunk of an operation that ended without one, behind the message on its
-// subject with the sequence last (0: there is none), without waiting for it. It may have more of a
-// disk's last room than other chunks.
+// PublishEnd sends the final chunk of an operation that ended without one, without waiting for it.
+// It is stored only after the message with the sequence last on its subject (0: there is none). It
+// may use more of the disk's reserve than other chunks.
 func (b *Bus) PublishEnd(subject string, last uint64, data []byte) *Publish {
 	return b.publish(forBookkeeping, &nats.Msg{Subject: subject, Data: data}, jetstream.WithExpectLastSequencePerSubject(last))
 }
 
 func (b *Bus) publish(what need, m *nats.Msg, opts ...jetstream.PublishOpt) *Publish {
-	if err := b.disk.room(what, len(m.Data)); err != nil {
+	if err := b.disk.admit(what, len(m.Data)); err != nil {
 		return &Publish{err: err}
 	}
 	if what == forSessions {
@@ -101,10 +100,9 @@ func (b *Bus) publish(what need, m *nats.Msg, opts ...jetstream.PublishOpt) *Pub
 	return &Publish{future, err, m.Subject, refused, b}
 }
 
-// Wait waits until the stream has stored the message, on the disk with an embedded server that is
-// to, for some seconds at most, and gives its sequence in the stream. It is called once. After an
-// error that is neither ErrFenced nor ErrFull nor a RefusedError the message may be stored all the
-// same.
+// Wait waits, at most some seconds, until the stream has stored the message, and an embedded server
+// has synced it if so configured, and returns its sequence in the stream. It is called once. After
+// an error other than ErrFenced, ErrFull or a RefusedError, the message may still have been stored.
 func (p *Publish) Wait(ctx context.Context) (sequence uint64, err error) {
 	for p.err == nil {
 		select {
@@ -132,15 +130,15 @@ func classify(err error) error {
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch api.ErrorCode {
-		case 10077, 10047, 10028, 10023, 10002: // the stream's, the store's, the memory's, the server's, the account's limit
+		case 10077, 10047, 10028, 10023, 10002: // limit of the stream, the store, the memory, the server, the account
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
 	}
 	return err
 }
 
-// conflicts says that something else was written where a publish or an update expected a certain
-// last message. A stream with replicas has a code of its own for one that is just being written.
+// conflicts reports whether a publish or an update failed because the last message was not the
+// expected one. A stream with replicas has a separate code for one that is just being written.
 func conflicts(err error) bool {
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant
@@ -148,8 +146,8 @@ func conflicts(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists)
 }
 
-// PublishDeadLetter keeps a dead letter. Of a record that has one already, the first stays: a
-// worker that dies before its position is kept works the record again.
+// PublishDeadLetter stores a dead letter. If the record has one already, the first one stays: a
+// worker that dies before its position is saved processes the record again.
 func (b *Bus) PublishDeadLetter(ctx context.Context, letter *schema.DeadLetter) error {
 	data, err := json.Marshal(letter)
 	if err != nil {
@@ -158,13 +156,13 @@ func (b *Bus) PublishDeadLetter(ctx context.Context, letter *schema.DeadLetter) 
 	m := &nats.Msg{Subject: schema.SubjectDeadLetter(letter), Data: data}
 	_, err = b.publish(forDelivery, m, jetstream.WithExpectLastSequencePerSubject(0)).Wait(ctx)
 	if errors.Is(err, ErrFenced) {
-		// On a cluster another one may be under way, and then not come.
+		// On a cluster, another publish may be in flight, and then fail.
 		if _, there, lookErr := b.Last(ctx, schema.StreamDeadLetter, m.Subject); there || lookErr != nil {
 			return lookErr
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("keep a dead letter: %w", err)
+		return fmt.Errorf("store a dead letter: %w", err)
 	}
 	return nil
 }

@@ -178,7 +178,7 @@ func TestPublishRefused(t *testing.T) {
 	}
 }
 
-func TestDeadLetterIsKeptOnce(t *testing.T) {
+func TestDeadLetterIsStoredOnce(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	op := newOperation()
 	op.ID = "1"

@@ -13,60 +13,60 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// A Message is one message of a stream.
+// Message is one message of a stream.
 type Message struct {
 	Subject  string
 	Sequence uint64 // in the stream
 	Time     time.Time
-	// Pending is how many messages that the reader wants were behind this one when it was sent.
+	// Pending is the number of matching messages after this one when it was sent.
 	Pending uint64
-	// Records is how many records a segment has, and PHI says that they may be protected health
-	// information. On LOGS alone, and only where the message was read by a [Reader].
+	// Records is the number of records of a segment, and PHI reports that they may be protected
+	// health information. They are only set on LOGS, for messages read by a [Reader].
 	Records uint64
 	PHI     bool
-	// Trace is the context of tracing that the message carries, "" for none; where it was read by a
+	// Trace is the trace context of the message, "" for none; only set for messages read by a
 	// [Reader].
 	Trace string
-	// Data is the reader's: nobody else uses it.
+	// Data belongs to the receiver.
 	Data []byte
 }
 
-// A Reader reads a stream in order.
+// Reader reads a stream in order.
 type Reader struct {
 	bus      *Bus
 	stream   string
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
-	next     chan Message // closed when err is known
+	next     chan Message // closed when err is set
 	err      error
-	cancel   context.CancelFunc           // ends looking for refusals
-	refused  atomic.Pointer[RefusedError] // why nothing comes any more, or nil
+	cancel   context.CancelFunc           // ends following refusals
+	refused  atomic.Pointer[RefusedError] // why reading has ended, or nil
 	closing  sync.Once
-	closed   chan struct{} // by Close
-	gone     chan struct{} // closed when nothing is left of it, here and on the server as far as that answers
+	closed   chan struct{} // closed by Close
+	gone     chan struct{} // closed when the consumer is deleted, as far as the server answers
 }
 
-// closeWait is how long Close waits for a server that does not answer.
+// closeWait is the time for which Close waits for a server that does not answer.
 const closeWait = time.Second
 
 const (
-	// readAhead is how many messages a reader asks for before they are wanted.
+	// readAhead is the number of messages that a reader requests in advance.
 	readAhead = 128
-	// readAheadBytes bounds what is sent for one such request, in bytes. It is more than any message
-	// has, or a reader would stand still before it; and so little that a process may have some fifty
-	// readers before all that they ask for is more than the 64 MiB which NATS keeps for a connection
-	// that does not keep up, before it ends it.
+	// readAheadBytes limits the bytes sent for one such request. It exceeds the size of any
+	// message, which would otherwise block the reader; and it is small enough for about fifty
+	// readers in a process before their requests exceed the 64 MiB that NATS buffers for a slow
+	// connection before closing it.
 	readAheadBytes = maxPayload + 64<<10
 )
 
-// inactive is after how long the server removes the consumer of a reader that asks for nothing.
-// Such are left behind by processes that were killed, and by readers that began anew just when they
-// were closed. A reader whose consumer was removed since what it had read took long to deliver
-// makes another.
+// inactive is the time after which the server removes the consumer of a reader that requests
+// nothing. Such consumers remain after processes were killed, and after readers that restarted just
+// when they were closed. A reader whose consumer was removed, because delivering took long, creates
+// another one.
 const inactive = 2 * time.Minute
 
-// Read reads the messages of a stream that match one of the filters and come after a sequence,
-// in the order of the stream, and waits for new ones at its end.
+// Read reads the messages of a stream that match one of the filters and follow a sequence, in the
+// order of the stream, and waits for new ones at its end.
 func (b *Bus) Read(ctx context.Context, stream string, filters []string, after uint64) (*Reader, error) {
 	return b.read(ctx, stream, fromSequence(filters, after))
 }
@@ -87,7 +87,7 @@ func fromSequence(filters []string, after uint64) jetstream.OrderedConsumerConfi
 }
 
 func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedConsumerConfig) (*Reader, error) {
-	// Even where ctx ends: a consumer whose name nobody waited for would be left on the server.
+	// Not cancelled by ctx: a consumer whose name is not known could not be deleted.
 	ctx = context.WithoutCancel(ctx)
 	refused := b.refusals.end.Load()
 	config.NamePrefix, config.InactiveThreshold = nuid.Next(), inactive
@@ -95,8 +95,8 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	if err != nil {
 		return nil, fmt.Errorf("read the stream %s: %w", stream, err)
 	}
-	// Not a limit of bytes alone: with one, the client makes room for a million messages, which are 8
-	// MiB for each reader.
+	// Not only a limit of bytes: the client would then allocate a buffer for a million messages,
+	// which takes 8 MiB for each reader.
 	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes))
 	if err != nil {
 		b.deleteConsumer(stream, consumer)
@@ -113,8 +113,8 @@ func (b *Bus) read(ctx context.Context, stream string, config jetstream.OrderedC
 	return r, nil
 }
 
-// read is a goroutine of its own: where the server is gone, the iterator looks after nothing but
-// its way back.
+// read runs in its own goroutine: while the server is gone, the iterator only returns when it has
+// reconnected.
 func (r *Reader) read(ctx context.Context, synced *synced) {
 	defer close(r.next)
 	for {
@@ -143,7 +143,7 @@ func (b *Bus) orderedConsumer(ctx context.Context, stream string, config jetstre
 	})
 }
 
-// receive waits for what the server sends.
+// receive waits for the next message from the server.
 func (r *Reader) receive() (Message, error) {
 	m, err := r.messages.Next()
 	if err != nil {
@@ -153,7 +153,7 @@ func (r *Reader) receive() (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	// A segment without the header is one of a version that wrote none.
+	// A segment without the header was written by an older version.
 	records, err := strconv.ParseUint(m.Headers().Get(headerRecords), 10, 64)
 	if err != nil {
 		records = 1
@@ -161,7 +161,7 @@ func (r *Reader) receive() (Message, error) {
 	return Message{m.Subject(), meta.Sequence.Stream, meta.Timestamp, meta.NumPending, records, m.Headers().Get(headerPHI) != "", m.Headers().Get(headerTrace), m.Data()}, nil
 }
 
-// Next waits for the next message. It ends with the context's cause.
+// Next waits for the next message. It returns the cause of ctx when that is done.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
 	if ctx.Err() != nil {
 		return Message{}, context.Cause(ctx)
@@ -177,8 +177,8 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 	}
 }
 
-// NextWithin returns the next message, of which there should be one; ok is false if it does not
-// come within a time.
+// NextWithin returns the next message, which should exist; ok is false if it does not arrive within
+// the duration d.
 func (r *Reader) NextWithin(ctx context.Context, d time.Duration) (m Message, ok bool, err error) {
 	soon, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -189,7 +189,7 @@ func (r *Reader) NextWithin(ctx context.Context, d time.Duration) (m Message, ok
 	return m, err == nil, err
 }
 
-// Pending is how many messages there were to read when reading began, or began anew.
+// Pending returns the number of messages to read when the consumer was created.
 func (r *Reader) Pending() uint64 {
 	if info := r.consumer.CachedInfo(); info != nil {
 		return info.NumPending
@@ -197,8 +197,8 @@ func (r *Reader) Pending() uint64 {
 	return 0
 }
 
-// Close ends reading. It may be called again. Of a server that does not answer it waits a second
-// for a word, and leaves the rest to a goroutine.
+// Close ends reading. It may be called repeatedly. It waits a second for a server that does not
+// answer, and leaves the rest to a goroutine.
 func (r *Reader) Close() {
 	r.closing.Do(r.close)
 }
@@ -219,8 +219,8 @@ func (r *Reader) close() {
 	}
 }
 
-// deleteConsumer deletes a consumer that is not needed any more: they count against the limits of
-// the servers. If this fails, the server deletes it after some minutes without a request.
+// deleteConsumer deletes a consumer that is no longer needed, because consumers count against the
+// limits of the servers. If this fails, the server deletes it after some minutes without a request.
 func (b *Bus) deleteConsumer(stream string, c jetstream.Consumer) {
 	info := c.CachedInfo()
 	if info == nil {
@@ -231,7 +231,7 @@ func (b *Bus) deleteConsumer(stream string, c jetstream.Consumer) {
 	_ = b.js.DeleteConsumer(ctx, stream, info.Name)
 }
 
-// Last gives the last message on a subject; ok is false where there is none.
+// Last returns the last message on a subject; ok is false if there is none.
 func (b *Bus) Last(ctx context.Context, stream, subject string) (m Message, ok bool, err error) {
 	raw, err := b.streams[stream].GetLastMsgForSubject(ctx, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -243,22 +243,22 @@ func (b *Bus) Last(ctx context.Context, stream, subject string) (m Message, ok b
 	return Message{Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time, Data: raw.Data}, true, nil
 }
 
-// Exists reports whether a stream has a message on a subject. Unlike [Bus.Last] it asks the
-// stream's leader, which knows of all that was acknowledged.
+// Exists reports whether a stream has a message on a subject. Unlike [Bus.Last], it asks the
+// stream's leader, which knows all acknowledged messages.
 func (b *Bus) Exists(ctx context.Context, stream, subject string) (bool, error) {
 	info, err := b.streams[stream].Info(ctx, jetstream.WithSubjectFilter(subject))
 	if err != nil {
-		return false, fmt.Errorf("look for a subject of the stream %s: %w", stream, err)
+		return false, fmt.Errorf("find a subject of the stream %s: %w", stream, err)
 	}
 	return info.State.Subjects[subject] > 0, nil
 }
 
-// lateness is how much later than those behind it a message may have come that its publisher
-// repeated: a capture gives up sooner.
+// lateness is the maximum delay with which a retried message can be stored after later ones: a
+// capture gives up earlier.
 const lateness = time.Minute
 
-// Tail calls each with the messages on a subject, in the order of the stream, from a minute before
-// the last one to the last one. The data are each's.
+// Tail calls each with the messages on a subject, in the order of the stream, starting a minute
+// before the last one. The data belongs to each.
 func (b *Bus) Tail(ctx context.Context, stream, subject string, each func(Message) error) error {
 	last, ok, err := b.Last(ctx, stream, subject)
 	if err != nil || !ok {
@@ -283,15 +283,16 @@ func (b *Bus) Tail(ctx context.Context, stream, subject string, each func(Messag
 	}
 }
 
-// Count counts the messages after another that one of the filters matches, without reading them.
+// Count returns the number of messages after a sequence that match one of the filters, without
+// reading them.
 func (b *Bus) Count(ctx context.Context, stream string, filters []string, after uint64) (uint64, error) {
-	// Not an ordered consumer, which would ask for messages; even where ctx ends, as in Read.
+	// Not an ordered consumer, which would request messages; and not cancelled by ctx, as in Read.
 	ctx = context.WithoutCancel(ctx)
 	config := jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
 		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, Replicas: 1, InactiveThreshold: requestTimeout,
 	}
-	if config.FilterSubjects = filters; len(filters) == 1 { // the server checks the right to read one
+	if config.FilterSubjects = filters; len(filters) == 1 { // the server checks the permission to read one
 		config.FilterSubject, config.FilterSubjects = filters[0], nil
 	}
 	consumer, err := guarded(ctx, b.refusals, stream, func(ctx context.Context) (jetstream.Consumer, error) { return b.js.CreateConsumer(ctx, stream, config) })
@@ -302,7 +303,7 @@ func (b *Bus) Count(ctx context.Context, stream string, filters []string, after 
 	return consumer.CachedInfo().NumPending, nil
 }
 
-// First gives the first message after another that one of the filters matches; ok is false where
+// First returns the first message after a sequence that matches one of the filters; ok is false if
 // there is none. On a cluster, the newest messages may not be found yet.
 func (b *Bus) First(ctx context.Context, stream string, filters []string, after uint64) (first Message, ok bool, err error) {
 	for _, filter := range filters {
@@ -311,7 +312,7 @@ func (b *Bus) First(ctx context.Context, stream string, filters []string, after 
 			continue
 		}
 		if err != nil {
-			return Message{}, false, fmt.Errorf("look for the next message of the stream %s: %w", stream, err)
+			return Message{}, false, fmt.Errorf("find the next message of the stream %s: %w", stream, err)
 		}
 		if !ok || raw.Sequence < first.Sequence {
 			first, ok = Message{Subject: raw.Subject, Sequence: raw.Sequence, Time: raw.Time, Data: raw.Data}, true
@@ -320,34 +321,34 @@ func (b *Bus) First(ctx context.Context, stream string, filters []string, after 
 	return first, ok, nil
 }
 
-// Begin gives the sequence of the first message that a stream still has; where it has none, that of
-// the next one.
+// Begin returns the sequence of the first message of a stream; if it is empty, that of the next
+// one.
 func (b *Bus) Begin(ctx context.Context, stream string) (uint64, error) {
 	info, err := b.streams[stream].Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the beginning of the stream %s: %w", stream, err)
+		return 0, fmt.Errorf("read the beginning of the stream %s: %w", stream, err)
 	}
 	return max(info.State.FirstSeq, 1), nil
 }
 
-// End gives the sequence of a stream's last message, 0 where it never had one.
+// End returns the sequence of a stream's last message, 0 if it never had one.
 func (b *Bus) End(ctx context.Context, stream string) (uint64, error) {
 	info, err := b.streams[stream].Info(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the end of the stream %s: %w", stream, err)
+		return 0, fmt.Errorf("read the end of the stream %s: %w", stream, err)
 	}
 	return info.State.LastSeq, nil
 }
 
-// Next gives the sequence of the first message after another that a filter matches; ok is false
-// where there is none yet.
+// Next returns the sequence of the first message after another one that matches a filter; ok is
+// false if there is none yet.
 func (b *Bus) Next(ctx context.Context, stream, filter string, after uint64) (sequence uint64, ok bool, err error) {
 	raw, err := b.streams[stream].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, false, nil
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("look for the next message of the stream %s: %w", stream, err)
+		return 0, false, fmt.Errorf("find the next message of the stream %s: %w", stream, err)
 	}
 	return raw.Sequence, true, nil
 }

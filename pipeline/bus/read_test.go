@@ -77,7 +77,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadWaitsForNewOnes(t *testing.T) {
+func TestReadWaitsForNewMessages(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	// A position past the end is one of a stream that has nothing new.
 	wait(t, b.PublishChunk("tty.0.default.web.1", "0", []byte("0")))
@@ -134,8 +134,8 @@ func TestReadEndsWithTheContext(t *testing.T) {
 	}
 }
 
-// TestReaderOfAServerThatIsGone: neither Next nor Close waits for it.
-func TestReaderOfAServerThatIsGone(t *testing.T) {
+// TestReadWithoutServer: neither Next nor Close waits for it.
+func TestReadWithoutServer(t *testing.T) {
 	t.Parallel()
 	b := open(t, t.TempDir(), 1)
 	r := read(t, b, []string{"tty.>"}, 0)

@@ -12,12 +12,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A RefusedError says that the NATS server did not let this process publish or subscribe to a
-// subject: the permissions of its user do not have it.
+// RefusedError means that the permissions of this process's NATS user do not allow publishing or
+// subscribing to a subject.
 type RefusedError struct {
 	// Action is "publish" or "subscribe".
 	Action string
-	// Subject is what was refused.
+	// Subject is the refused subject.
 	Subject string
 	// Role is the part of ttydrain that needs it, such as "gateway".
 	Role string
@@ -25,16 +25,17 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string {
 	if e.Action == "subscribe" {
-		return fmt.Sprintf("NATS refuses to let this process subscribe to %q: allow it among what the NATS user of the role %s may subscribe to, "+
-			"or set nats.inbox_prefix to the one that this user may have", e.Subject, e.Role)
+		return fmt.Sprintf("this process may not subscribe to %q on NATS: add it to the subscribe permissions of the NATS user of the role %s, "+
+			"or set nats.inbox_prefix to one that this user may use", e.Subject, e.Role)
 	}
-	return fmt.Sprintf("NATS refuses to let this process publish to %q: allow it among what the NATS user of the role %s may publish to", e.Subject, e.Role)
+	return fmt.Sprintf("this process may not publish to %q on NATS: add it to the publish permissions of the NATS user of the role %s", e.Subject, e.Role)
 }
 
-// concerns says whether work needs what was refused: work with the stream of that name (KV_ and its
-// name for a bucket), with a consumer whose name begins so, or with that very subject.
+// concerns reports whether an operation needs the refused permission: an operation on the stream of
+// that name (KV_ and its name for a bucket), with a consumer whose name has that prefix, or with
+// that very subject.
 func (e *RefusedError) concerns(of string) bool {
-	if e.Action == "subscribe" || e.Subject == of { // nothing is subscribed to but where the answers come
+	if e.Action == "subscribe" || e.Subject == of { // the only subscriptions are those for responses
 		return true
 	}
 	if bucket, ok := strings.CutPrefix(of, "KV_"); ok && strings.HasPrefix(e.Subject, "$KV."+bucket+".") {
@@ -51,20 +52,20 @@ func (e *RefusedError) concerns(of string) bool {
 	return false
 }
 
-// refusals is what the server has refused one connection. It answers a request that it refuses with
-// an error that belongs to no request: whoever waits for an answer looks here as well, and does not
-// wait until the time is over.
+// refusals lists what the server has refused on one connection. The server answers a refused
+// request with an error that belongs to no request: callers that wait for a response also watch
+// this list, instead of waiting for their timeout.
 //
-// It is a list that grows at its end. Nobody holds its beginning, so that what was seen is
-// forgotten.
+// It is a linked list that grows at its end. Nothing refers to its beginning, so that old entries
+// are garbage collected.
 type refusals struct {
 	role string
-	end  atomic.Pointer[refused] // that has not happened yet
+	end  atomic.Pointer[refused] // the next refusal, which has not happened yet
 }
 
 // refused is one refusal.
 type refused struct {
-	happened chan struct{} // closed when what follows is set
+	happened chan struct{} // closed when the following fields are set
 	what     *RefusedError
 	next     *refused
 }
@@ -75,11 +76,11 @@ func newRefusals(role string) *refusals {
 	return r
 }
 
-// refusalForm is how the server tells a refusal.
+// refusalForm matches the server's message about a refusal.
 var refusalForm = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]*)"`)
 
-// note adds what an error of the connection tells, where it tells a refusal. The connection tells
-// its errors one after the other.
+// note adds a refusal if an error of the connection is one. The connection reports its errors one
+// after another.
 func (r *refusals) note(err error) *RefusedError {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return nil
@@ -100,8 +101,8 @@ func (r *refusals) note(err error) *RefusedError {
 	return last.what
 }
 
-// follow calls refuse with the first refusal from one on that concerns work, unless ctx is done
-// before.
+// follow calls refuse with the first refusal, starting at from, that concerns an operation, unless
+// ctx is done before.
 func (from *refused) follow(ctx context.Context, of string, refuse func(*RefusedError)) {
 	for {
 		select {
@@ -117,8 +118,8 @@ func (from *refused) follow(ctx context.Context, of string, refuse func(*Refused
 	}
 }
 
-// guarded does work with a stream, and ends it with a RefusedError where the server refuses what it
-// needs.
+// guarded runs an operation on a stream, and ends it with a RefusedError if the server refuses a
+// permission that it needs.
 func guarded[T any](ctx context.Context, r *refusals, of string, work func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -126,11 +127,11 @@ func guarded[T any](ctx context.Context, r *refusals, of string, work func(conte
 	return v, err
 }
 
-// guardedWithin is guarded for work that goes on in ctx after it has returned.
+// guardedWithin is guarded for an operation that continues in ctx after it has returned.
 func guardedWithin[T any](ctx context.Context, cancel context.CancelCauseFunc, r *refusals, of string, work func(context.Context) (T, error)) (T, error) {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	// Ends with watching.
+	// ends with watching
 	go r.end.Load().follow(watching, of, func(e *RefusedError) { cancel(e) })
 	v, err := work(ctx)
 	if e, ok := errors.AsType[*RefusedError](context.Cause(ctx)); ok && err != nil {
@@ -139,9 +140,9 @@ func guardedWithin[T any](ctx context.Context, cancel context.CancelCauseFunc, r
 	return v, err
 }
 
-// A bucket is a KV bucket whose calls end with a RefusedError where the server refuses what they
-// need. What they write, and do not remove, is on the disk when they return. The calls that it does
-// not have itself are those of the KV bucket.
+// bucket is a KV bucket whose methods fail with a RefusedError if the server refuses a permission
+// that they need. Writes, except for deletions, are synced to the disk when they return. All other
+// methods are those of the KV bucket.
 type bucket struct {
 	jetstream.KeyValue
 	refusals *refusals
@@ -201,7 +202,7 @@ func (k bucket) watch(ctx context.Context, watch func(context.Context) (jetstrea
 	return watcher{w, cancel}, nil
 }
 
-// A watcher is one whose context ends when it is stopped.
+// watcher is a KeyWatcher whose context ends when it is stopped.
 type watcher struct {
 	jetstream.KeyWatcher
 	cancel context.CancelCauseFunc
@@ -212,8 +213,8 @@ func (w watcher) Stop() error {
 	return w.KeyWatcher.Stop()
 }
 
-// A stream is a stream whose calls end with a RefusedError where the server refuses what they need.
-// They tell of nothing that is not on the disk. The calls that it does not have itself are those of
+// stream is a stream whose methods fail with a RefusedError if the server refuses a permission that
+// they need. They return no message that is not synced to the disk. All other methods are those of
 // the stream.
 type stream struct {
 	jetstream.Stream

@@ -93,8 +93,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestRefusedBeside: what is refused to one leaves the others alone.
-func TestRefusedBeside(t *testing.T) {
+// TestRefusalOfConcurrentRequest: what is refused to one leaves the others alone.
+func TestRefusalOfConcurrentRequest(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	b, err := Open(t.Context(), options(s, "enrich", RoleEnrich))
 	if err != nil {

@@ -29,8 +29,8 @@ func mustKeep(t *testing.T, b *Bus, want time.Duration) {
 	}
 }
 
-// TestRetentionOfStreamsThatExist: it follows the setting, and all else stays.
-func TestRetentionOfStreamsThatExist(t *testing.T) {
+// TestRetentionOfExistingStreams: it follows the setting, and all else stays.
+func TestRetentionOfExistingStreams(t *testing.T) {
 	dir := t.TempDir()
 	for i, keep := range []time.Duration{0, time.Minute, 24 * time.Hour, 24 * time.Hour, 0} {
 		b, err := Open(t.Context(), Options{Store: dir, Sync: time.Hour, Partitions: 3 + i, Retention: keep, Log: slog.New(slog.DiscardHandler)})
@@ -207,9 +207,9 @@ func TestAbandonCommits(t *testing.T) {
 	}
 }
 
-// TestRetentionWithoutTheRight: a role that may not change streams takes them as they are, and who
+// TestRetentionWithoutPermission: a role that may not change streams takes them as they are, and who
 // may, does.
-func TestRetentionWithoutTheRight(t *testing.T) {
+func TestRetentionWithoutPermission(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	o := options(s, "router", RoleRouter)
 	o.Retention = time.Hour

@@ -12,37 +12,37 @@ import (
 )
 
 const (
-	// streamReservePart of a stream's bound is its reserve, at most reserveMost: while less is
-	// free, output is let in a little at a time only.
+	// The reserve of a stream is one streamReservePart of its size limit, at most maxReserve: while
+	// less is free, only small amounts of output are admitted.
 	streamReservePart = 8
-	// newSessionsPart of the reserve is kept from new sessions, endsPart from output: the ends of
-	// sessions that are recorded late still find room.
+	// One newSessionsPart of the reserve is not available to new sessions, one endsPart not to
+	// output: this leaves space for the ends of sessions that are recorded late.
 	newSessionsPart, endsPart = 4, 8
-	// scarceFrom and scarceTo are how many reserves are free when the removal of delivered messages
-	// begins, and ends.
+	// scarceFrom and scarceTo are the multiples of the reserve that are free when the removal of
+	// delivered messages starts and stops.
 	scarceFrom, scarceTo = 2, 3
 )
 
-// Room describes the room that is left to record the output of sessions.
+// Room describes the space for recording the output of sessions.
 type Room struct {
-	// Free bytes are left, without those that are kept for delivery and bookkeeping.
+	// Free is the number of free bytes, without those reserved for delivery and bookkeeping.
 	Free uint64
-	// Reserve bytes of these are for sessions with little output, and for the start and end of
-	// sessions: others wait while less than Reserve is free.
+	// Reserve is the part that is reserved for sessions with little output, and for starts and ends
+	// of sessions: other sessions wait while less is free.
 	Reserve uint64
-	// Of names what bounds the room.
+	// Of names the limiting resource.
 	Of string
 }
 
 // Usage describes how full a stream is.
 type Usage struct {
 	Bytes uint64
-	Limit uint64 // 0: it has no bound of its own
-	// First and Last are the sequences of the messages that it has.
+	Limit uint64 // 0: no size limit
+	// First and Last are the sequences of its first and last message.
 	First, Last uint64
 }
 
-// usages keeps how full the streams were when that was last asked. The zero value is ready.
+// usages caches the usage of the streams at the last check. The zero value is ready to use.
 type usages struct {
 	mu sync.Mutex
 	of map[string]Usage // guarded by mu: by stream
@@ -57,29 +57,29 @@ func (s *usages) set(stream string, u Usage) {
 	s.of[stream] = u
 }
 
-// get returns the zero Usage for a stream that was not looked at.
+// get returns the zero Usage for a stream that was not checked yet.
 func (s *usages) get(stream string) Usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.of[stream]
 }
 
-// reserve returns the reserve of a stream with the bound.
-func (u Usage) reserve() uint64 { return min(u.Limit/streamReservePart, reserveMost) }
+// reserve returns the reserve of the stream.
+func (u Usage) reserve() uint64 { return min(u.Limit/streamReservePart, maxReserve) }
 
-// Scarce reports whether so little of the stream's bound is left that delivered messages are to be
+// Scarce reports whether so little of the size limit is left that delivered messages have to be
 // removed.
 func (u Usage) Scarce() bool { return u.Limit > 0 && u.free() < scarceFrom*u.reserve() }
 
 func (u Usage) free() uint64 { return u.Limit - min(u.Bytes, u.Limit) }
 
-// Usage returns how full a stream is.
+// Usage returns the usage of a stream.
 func (b *Bus) Usage(ctx context.Context, stream string) (Usage, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	info, err := b.streams[stream].Info(ctx)
 	if err != nil {
-		return Usage{}, fmt.Errorf("ask how full the stream %s is: %w", stream, err)
+		return Usage{}, fmt.Errorf("read the usage of the stream %s: %w", stream, err)
 	}
 	u := Usage{
 		Bytes: info.State.Bytes, Limit: uint64(max(info.Config.MaxBytes, 0)),
@@ -89,8 +89,8 @@ func (b *Bus) Usage(ctx context.Context, stream string) (Usage, error) {
 	return u, nil
 }
 
-// Room returns how much room is left to record what sessions show: on the stream TTY, where it has
-// a bound, and on the disk of an embedded server, whichever is less. It is for processes with a
+// Room returns the space for recording the output of sessions: on the stream TTY, if it has a size
+// limit, or on the disk of an embedded server, whichever is scarcer. It is for processes with a
 // gateway.
 func (b *Bus) Room(ctx context.Context) (Room, error) {
 	u, err := b.Usage(ctx, schema.StreamTTY)
@@ -118,8 +118,8 @@ func (b *Bus) roomWith(u Usage) (Room, error) {
 	return r, nil
 }
 
-// Capacity returns the bound of the stream TTY or, without one, the size of the disk of an embedded
-// server, in bytes; 0 where neither is known.
+// Capacity returns the size limit of the stream TTY or, without one, the size of the disk of an
+// embedded server, in bytes; 0 if neither is known.
 func (b *Bus) Capacity(ctx context.Context) (int64, error) {
 	u, err := b.Usage(ctx, schema.StreamTTY)
 	if err != nil || u.Limit > 0 || b.disk == nil {
@@ -136,15 +136,16 @@ func (r Room) scarcer(other Room) bool {
 	return float64(r.Free)/float64(r.Reserve) < float64(other.Free)/float64(other.Reserve)
 }
 
-// forNewSession returns an error that wraps ErrFull where the room left is for running sessions.
+// forNewSession returns an error that wraps ErrFull if the remaining space is reserved for running
+// sessions.
 func (r Room) forNewSession() error {
 	if r.Reserve == 0 || r.Free >= r.Reserve/newSessionsPart {
 		return nil
 	}
-	return fmt.Errorf("%w: %s has %d KiB left, which are kept for the sessions that run", ErrFull, r.Of, r.Free>>10)
+	return fmt.Errorf("%w: %s has %d KiB left, which are reserved for running sessions", ErrFull, r.Of, r.Free>>10)
 }
 
-// roomForSession returns an error that wraps ErrFull where no new session can be recorded.
+// roomForSession returns an error that wraps ErrFull if no new session can be recorded.
 func (b *Bus) roomForSession(ctx context.Context) error {
 	if !b.Has(schema.StreamTTY) {
 		return nil
@@ -156,19 +157,19 @@ func (b *Bus) roomForSession(ctx context.Context) error {
 	return r.forNewSession()
 }
 
-// roomForOutput returns an error that wraps ErrFull where the rest of the stream TTY, as of the
-// last look, is for the ends of sessions.
+// roomForOutput returns an error that wraps ErrFull if the rest of the stream TTY, at the last
+// check, is reserved for the ends of sessions.
 func (b *Bus) roomForOutput(n int) error {
 	u := b.usages.get(schema.StreamTTY)
 	if u.Limit == 0 || u.free() >= u.reserve()/endsPart+uint64(n) {
 		return nil
 	}
-	return fmt.Errorf("%w: the stream %s has %d KiB left, which are kept for the ends of sessions", ErrFull, schema.StreamTTY, u.free()>>10)
+	return fmt.Errorf("%w: the stream %s has %d KiB left, which are reserved for the ends of sessions", ErrFull, schema.StreamTTY, u.free()>>10)
 }
 
 // Scarce reports whether a stream, or the disk of an embedded server, is so full that delivered
-// data is to be removed, and how many bytes of the stream. The disk is left alone where not even
-// bookkeeping has room on it, which removing needs.
+// data has to be removed, and how many bytes of the stream. It ignores a disk without space for
+// bookkeeping, which removing requires.
 func (b *Bus) Scarce(ctx context.Context, stream string) (need uint64, u Usage, err error) {
 	if u, err = b.Usage(ctx, stream); err != nil {
 		return 0, u, err
@@ -179,7 +180,7 @@ func (b *Bus) Scarce(ctx context.Context, stream string) (need uint64, u Usage, 
 	if b.disk == nil {
 		return need, u, nil
 	}
-	if err := b.disk.room(forBookkeeping, 0); err != nil {
+	if err := b.disk.admit(forBookkeeping, 0); err != nil {
 		return 0, u, nil
 	}
 	free, reserve, err := b.disk.space()
@@ -192,7 +193,8 @@ func (b *Bus) Scarce(ctx context.Context, stream string) (need uint64, u Usage, 
 	return min(need, u.Bytes), u, nil
 }
 
-// Headroom returns how many bytes can be written to a stream before Scarce reports it, as of u.
+// Headroom returns the number of bytes that can be written to a stream before Scarce reports it,
+// according to u.
 func (b *Bus) Headroom(u Usage) uint64 {
 	headroom := uint64(1 << 62)
 	if u.Limit > 0 {
@@ -206,8 +208,8 @@ func (b *Bus) Headroom(u Usage) uint64 {
 	return headroom
 }
 
-// Purge removes the messages on a subject, which may be a filter, that come before a sequence. With
-// an embedded server that syncs, it returns when the files are on the disk.
+// Purge removes the messages on a subject, which may be a filter, before a sequence. With an
+// embedded server that syncs, the files are synced when it returns.
 func (b *Bus) Purge(ctx context.Context, stream, subject string, before uint64) error {
 	if before <= 1 { // 0 would remove all
 		return nil
@@ -230,9 +232,9 @@ func (b *Bus) SettlePurge(stream string) error {
 	return b.embedded.settleStream(stream)
 }
 
-// FirstUnread returns the sequence of the first message after another that one of the filters
-// matches. Where there is none up to end, a message that the stream has or had, it returns the
-// sequence after end; where a server of a cluster may not know yet, that after the other.
+// FirstUnread returns the sequence of the first message after another one that matches one of the
+// filters. If there is none up to end, a message that the stream has or had, it returns the
+// sequence after end; if a server of a cluster may not know yet, the sequence after the other one.
 func (b *Bus) FirstUnread(ctx context.Context, stream string, filters []string, after, end uint64) (uint64, error) {
 	first, ok, err := b.First(ctx, stream, filters, after)
 	if err != nil {
@@ -248,7 +250,7 @@ func (b *Bus) FirstUnread(ctx context.Context, stream string, filters []string, 
 	if err != nil || !caughtUp {
 		return after + 1, err
 	}
-	return end, nil // which may be one of them
+	return end, nil // which may match itself
 }
 
 // IsRefused reports whether NATS refused a request for lack of a permission.

@@ -49,7 +49,7 @@ func TestRoom(t *testing.T) {
 	if err := open(); !errors.Is(err, ErrFull) {
 		t.Errorf("a new session without room: %v", err)
 	}
-	if err := b.Ready(t.Context()); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "sessions can't be started: there is no room to record it: the stream TTY has ") {
+	if err := b.Ready(t.Context()); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "sessions can't be started: there is no space to record it: the stream TTY has ") {
 		t.Errorf("ready without room for a new session: %v", err)
 	}
 	until(reserve/endsPart + 16<<10)
@@ -81,8 +81,8 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestRoomWithoutBound: without a bound of the stream, the disk is what there is room on.
-func TestRoomWithoutBound(t *testing.T) {
+// TestRoomWithoutLimit: without a bound of the stream, the disk is what there is room on.
+func TestRoomWithoutLimit(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	r, err := b.Room(t.Context())
 	if err != nil || r.Of != "the disk of the store" || r.Reserve == 0 {

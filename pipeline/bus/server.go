@@ -18,39 +18,39 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 )
 
-// An embedded is a NATS server inside this process, which listens on no port. It can be started
-// again, which the connections to it take for an interruption.
+// embedded is a NATS server inside this process, which listens on no port. It can be restarted,
+// which appears to its connections as an interruption.
 //
-// A stream whose file could not be written takes nothing any more, however much room there is
-// later, and answers nothing: the server's way back is a new start. watch does that, when the disk
-// has room.
+// A stream whose file could not be written accepts nothing more and answers nothing, even when
+// there is space again: only a restart of the server repairs it. watch does that when the disk has
+// space.
 type embedded struct {
-	dir  string
-	sync time.Duration // 0: what is acknowledged is on the disk
-	log  *slog.Logger
-	disk *disk
-	took prometheus.Histogram // how long each sync took, of those that are made here
-	// alarm, of cap 1, has something in it when the server has said that something is wrong.
+	dir          string
+	sync         time.Duration // 0: acknowledged messages are synced
+	log          *slog.Logger
+	disk         *disk
+	syncDuration prometheus.Histogram // duration of each sync that is done here
+	// alarm, of cap 1, receives a value when the server has logged a problem.
 	alarm chan struct{}
 
 	mu     sync.Mutex
-	server *server.Server     // guarded by mu; nil while there is none
-	synced map[string]*synced // guarded by mu: by the names of streams, those that were asked for
+	server *server.Server     // guarded by mu; nil while it is stopped
+	synced map[string]*synced // guarded by mu: by stream name, for streams in use
 }
 
-// watchEvery is how often a server that can store nothing is looked after.
+// watchEvery is the interval of checking a server that can store nothing.
 const watchEvery = time.Second
 
 func newEmbedded(dir string, sync time.Duration, log *slog.Logger) *embedded {
 	return &embedded{
 		dir: dir, sync: sync, log: log, disk: newDisk(dir), alarm: make(chan struct{}, 1), synced: make(map[string]*synced),
-		took: prometheus.NewHistogram(measure.Seconds("store", "sync_duration_seconds",
-			"How long it took to have on the disk what was recorded since the sync before, of all sessions together; of each stream for itself.")),
+		syncDuration: prometheus.NewHistogram(measure.Seconds("store", "sync_duration_seconds",
+			"Duration of syncing recorded data to the disk, for all sessions together and each stream separately.")),
 	}
 }
 
-// syncBlocks is how often the server looks after its files by itself: it makes those smaller of
-// which much was removed.
+// syncBlocks is the interval at which the server maintains its files: it compacts those with much
+// removed data.
 const syncBlocks = 10 * time.Second
 
 // start starts the server.
@@ -61,17 +61,17 @@ func (e *embedded) start() error {
 		StoreDir:   e.dir,
 		DontListen: true,
 		NoSigs:     true,
-		// Not SyncAlways, with which each message waits for a sync of its own: see synced.
+		// Not SyncAlways, which syncs for each message separately: see synced.
 		SyncInterval: cmp.Or(e.sync, syncBlocks),
 		MaxPayload:   maxPayload,
-		// All drains read over one connection, and none of them asks for more than it can hold
-		// (readAheadBytes): what is on its way to many is no reason to end it.
+		// All drains read over one connection, and each requests only as much as it can hold
+		// (readAheadBytes): data in flight to many drains is no reason to close it.
 		MaxPending: 1 << 30,
-		// The disk decides, as it is at the time of writing: see disk. The server would take three
-		// quarters of what was free at its start for the most.
+		// The current free space decides: see disk. By default, the server would limit itself to
+		// three quarters of the free space at its start.
 		JetStreamMaxStore: 1 << 60,
-		// A drain has up to two consumers for each partition; the default of 1000 a stream would
-		// bound the drains.
+		// A drain has up to two consumers for each partition; the default of 1000 per stream would
+		// limit the number of drains.
 		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: -1},
 	}
 	s, err := server.NewServer(opts)
@@ -97,7 +97,7 @@ func (e *embedded) start() error {
 	return nil
 }
 
-// syncedOf gives how far a stream with files is on the disk; nil where nobody is to wait for that.
+// syncedOf returns the sync state of a stream with files; nil if nothing waits for syncs.
 func (e *embedded) syncedOf(stream string) *synced {
 	if e == nil || e.sync > 0 {
 		return nil
@@ -106,30 +106,30 @@ func (e *embedded) syncedOf(stream string) *synced {
 	defer e.mu.Unlock()
 	if e.synced[stream] == nil {
 		files := &blocks{dir: filepath.Join(e.folder(), stream, "msgs")}
-		e.synced[stream] = &synced{sync: files.sync, close: files.close, took: e.took, failed: e.unsynced}
+		e.synced[stream] = &synced{sync: files.sync, close: files.close, duration: e.syncDuration, failed: e.syncFailed}
 	}
 	return e.synced[stream]
 }
 
-// folder is where the server has a folder for each stream.
+// folder returns the folder that contains the server's folder of each stream.
 func (e *embedded) folder() string {
 	return filepath.Join(e.dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")
 }
 
-// unsynced has the server started again after a sync that failed.
-func (e *embedded) unsynced(err error) {
-	e.log.Error("the store can't be synced to its disk", "error", err)
+// syncFailed triggers a restart of the server after a failed sync.
+func (e *embedded) syncFailed(err error) {
+	e.log.Error("store not synced to its disk", "error", err)
 	ring(e.alarm)
 }
 
-// settle has on the disk which streams there are, and their configurations.
+// settle syncs the list of streams and their configurations to the disk.
 func (e *embedded) settle() error {
 	if e.sync > 0 {
 		return nil
 	}
 	streams, err := os.ReadDir(e.folder())
 	if err != nil {
-		return fmt.Errorf("look at the streams of the store: %w", err)
+		return fmt.Errorf("list the streams of the store: %w", err)
 	}
 	for _, s := range streams {
 		if err := syncFiles(filepath.Join(e.folder(), s.Name())); err != nil {
@@ -152,7 +152,7 @@ func (e *embedded) settleStream(stream string) error {
 	return nil
 }
 
-// stop ends the server. It may be called again.
+// stop stops the server. It may be called repeatedly.
 func (e *embedded) stop() {
 	e.mu.Lock()
 	s := e.server
@@ -164,7 +164,7 @@ func (e *embedded) stop() {
 	}
 }
 
-// close is stop, for good.
+// close stops the server permanently.
 func (e *embedded) close() {
 	e.stop()
 	e.mu.Lock()
@@ -174,18 +174,18 @@ func (e *embedded) close() {
 	}
 }
 
-// InProcessConn connects to the server that there is at the time.
+// InProcessConn connects to the current server.
 func (e *embedded) InProcessConn() (net.Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.server == nil {
-		return nil, errors.New("the embedded NATS server is being started again")
+		return nil, errors.New("the embedded NATS server is being restarted")
 	}
 	return e.server.InProcessConn()
 }
 
-// watch starts the server again whenever it can store nothing, once the disk has room, and then
-// calls started, until that succeeds. It ends when over is closed.
+// watch restarts the server whenever it can store nothing, once the disk has space, and then calls
+// started; it retries until that succeeds. It ends when over is closed.
 func (e *embedded) watch(over <-chan struct{}, started func() error) {
 	for {
 		select {
@@ -198,7 +198,7 @@ func (e *embedded) watch(over <-chan struct{}, started func() error) {
 			continue
 		}
 		e.disk.fail(err)
-		e.log.Error("the embedded NATS server can store nothing any more: it is started again when its disk has room", "error", err)
+		e.log.Error("embedded NATS server can store nothing; it is restarted when its disk has space", "error", err)
 		tick := time.NewTicker(watchEvery)
 		for e.disk.failure() != nil {
 			select {
@@ -207,14 +207,14 @@ func (e *embedded) watch(over <-chan struct{}, started func() error) {
 				tick.Stop()
 				return
 			}
-			if !e.disk.spacious() {
+			if !e.disk.hasReserve() {
 				continue
 			}
 			if err := e.restart(started); err != nil {
-				e.log.Error("the embedded NATS server could not be started again, which is tried for as long as it takes", "error", err)
+				e.log.Error("embedded NATS server not restarted, retrying", "error", err)
 				continue
 			}
-			e.log.Info("the embedded NATS server was started again, and takes what sessions show")
+			e.log.Info("embedded NATS server restarted, sessions are recorded again")
 			e.disk.fail(nil)
 		}
 		tick.Stop()
@@ -229,7 +229,7 @@ func (e *embedded) restart(started func() error) error {
 	return started()
 }
 
-// broken says which streams can store nothing.
+// broken returns an error if streams can store nothing.
 func (e *embedded) broken() error {
 	e.mu.Lock()
 	s := e.server
@@ -247,7 +247,7 @@ func (e *embedded) broken() error {
 		return errors.New("its JetStream was disabled")
 	}
 	for _, problem := range s.Healthz(&server.HealthzOptions{Details: true}).Errors {
-		// A stream that has just been made or removed can be missing.
+		// A stream that was just created or removed can be missing.
 		if problem.Type == server.HealthzErrorStream && strings.Contains(problem.Error, "write error") {
 			failed = append(failed, errors.New(problem.Error))
 		}
@@ -255,7 +255,7 @@ func (e *embedded) broken() error {
 	return errors.Join(failed...)
 }
 
-// serverLog passes what the server has to say on: its notices tell nothing that an operator needs.
+// serverLog forwards the server's log messages; its notices are of no interest to operators.
 type serverLog struct {
 	log   *slog.Logger
 	alarm chan<- struct{}
@@ -270,7 +270,8 @@ func (l *serverLog) Tracef(string, ...any)           {}
 
 func (l *serverLog) ring() { ring(l.alarm) }
 
-// ring says that something may be wrong. It never waits: the server holds locks while it logs.
+// ring signals that something may be wrong. It never blocks, because the server holds locks while
+// it logs.
 func ring(alarm chan<- struct{}) {
 	select {
 	case alarm <- struct{}{}:

@@ -15,15 +15,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// retryEvery is how often a server that is not there, or starts, is tried again.
+// retryEvery is the interval of retrying a server that does not answer yet.
 const retryEvery = 200 * time.Millisecond
 
-// dialServers connects to NATS, and waits for servers that are not there yet: they may be starting
-// as well.
+// dialServers connects to NATS, and waits for servers that may be starting as well.
 func dialServers(ctx context.Context, url string, options []nats.Option, log *slog.Logger) (*nats.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
-	for told := false; ; {
+	for warned := false; ; {
 		conn, err := nats.Connect(url, options...)
 		if err == nil {
 			return conn, nil
@@ -31,9 +30,9 @@ func dialServers(ctx context.Context, url string, options []nats.Option, log *sl
 		if !unreachable(err) || ctx.Err() != nil {
 			return nil, fmt.Errorf("connect to NATS: %w", connectError(err))
 		}
-		if !told {
-			log.Warn("NATS does not answer and is tried again", "error", err, "within", makeTimeout)
-			told = true
+		if !warned {
+			log.Warn("NATS does not answer, retrying", "error", err, "timeout", makeTimeout)
+			warned = true
 		}
 		select {
 		case <-time.After(retryEvery):
@@ -43,7 +42,8 @@ func dialServers(ctx context.Context, url string, options []nats.Option, log *sl
 	}
 }
 
-// unreachable says that nobody answered, or stopped in the middle: not that somebody refused.
+// unreachable reports whether a connection failed without an answer, or was interrupted, instead of
+// being refused.
 func unreachable(err error) bool {
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return true
@@ -56,10 +56,10 @@ func unreachable(err error) bool {
 	return false
 }
 
-// starting is whether an error is that of a server that is connected to and not able to work yet,
-// or not any more.
+// starting reports whether an error comes from a connected server that is not ready yet, or no
+// longer.
 func starting(err error) bool {
-	// noPeers: of a cluster, in which a server that is there may count as offline for a moment.
+	// on a cluster, a running server may count as offline for a moment
 	const noPeers = 10005
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && (api.Code == http.StatusServiceUnavailable || api.ErrorCode == noPeers) {
 		return true
@@ -72,19 +72,19 @@ func starting(err error) bool {
 	return false
 }
 
-// notice notes that the connection was lost, and is there again.
-func (b *Bus) notice() {
+// signalReconnect records that the connection was lost and is restored.
+func (b *Bus) signalReconnect() {
 	select {
 	case b.reconnected <- struct{}{}:
-	default: // it is noted already
+	default: // already recorded
 	}
 }
 
-// keepBuckets makes the buckets that are missing again, each time that the connection was lost: the
-// server that had those in memory may have ended with them. It ends with ctx.
+// keepBuckets recreates missing buckets each time the connection was lost: the server that had
+// those in memory may have ended with them. It ends with ctx.
 //
-// Whoever had a lease there then finds another's in its place, or none, and gives it up. Until then
-// two processes can be at the same work, as long as it takes the one to notice: see [Lease].
+// The holder of a lost lease then finds it held by another process, or missing, and gives it up.
+// Until it notices, two processes can do the same work: see [Lease].
 func (b *Bus) keepBuckets(ctx context.Context, role Role, replicas int) {
 	for {
 		select {
@@ -97,7 +97,7 @@ func (b *Bus) keepBuckets(ctx context.Context, role Role, replicas int) {
 			if err == nil || ctx.Err() != nil {
 				break
 			}
-			b.log.Error("the buckets on NATS could not be made sure of", "error", err)
+			b.log.Error("buckets on NATS not ensured, retrying", "error", err)
 			if errors.As(err, new(*RefusedError)) {
 				break
 			}

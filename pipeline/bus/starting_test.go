@@ -35,9 +35,9 @@ func listen(t *testing.T, address, dir string) (stop func()) {
 	return stop
 }
 
-// TestServerThatRestarts: leases and states are in memory, and there again when their server is,
+// TestServerRestart: leases and states are in memory, and there again when their server is,
 // though nobody opens a bus meanwhile. Who had a lease gives it up, and what it had saved is there.
-func TestServerThatRestarts(t *testing.T) {
+func TestServerRestart(t *testing.T) {
 	t.Parallel()
 	address, dir := porttest.Reserve(t), t.TempDir()
 	stop := listen(t, address, dir)

@@ -17,35 +17,34 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// errStartedAgain is the error of who waits for the disk while the embedded server is started
-// again.
-var errStartedAgain = errors.New("the embedded NATS server was started again meanwhile")
+// errRestarted is returned to callers that wait for the disk while the embedded server is
+// restarted.
+var errRestarted = errors.New("the embedded NATS server was restarted")
 
-// A synced is how far a stream of the embedded server is on the disk.
+// synced tracks how far a stream of the embedded server is synced to the disk.
 //
-// The server writes each message to a file before it acknowledges it, and syncs nothing: one fsync
-// here is for all that was written before it, of however many sessions. Nobody is told of a
-// message, as its publisher or as its reader, that is not on the disk. So nothing that is known
-// anywhere, such as the position of a reader, is of a message that a failure of the power could
-// take away, and whose sequence the next one would have.
+// The server writes each message to a file before it acknowledges it, and does not sync: one fsync
+// here covers everything written before it, of any number of sessions. No publisher or reader sees
+// a message that is not synced. So no state, such as the position of a reader, can refer to a
+// message that a power failure could remove, and whose sequence the next message would get.
 //
-// A nil synced is that of a stream of which everything counts as on the disk.
+// A nil synced belongs to a stream whose messages all count as synced.
 type synced struct {
-	sync   func() error // has all on the disk that was written before
-	close  func()       // lets go of its files
-	took   prometheus.Observer
-	failed func(error) // called once when a sync has failed
+	sync     func() error // syncs everything that was written before
+	close    func()       // closes its files
+	duration prometheus.Observer
+	failed   func(error) // called once when a sync has failed
 
-	until atomic.Uint64 // the sequence up to which the stream is on the disk; written with mu held
+	until atomic.Uint64 // the sequence up to which the stream is synced; written with mu held
 
 	mu         sync.Mutex
-	asked      uint64        // guarded by mu: the highest sequence that somebody waits for
-	ended      chan struct{} // guarded by mu: closed when the sync that is under way ends; nil while there is none
+	asked      uint64        // guarded by mu: the highest sequence that a caller waits for
+	ended      chan struct{} // guarded by mu: closed when the running sync ends; nil if none is running
 	err        error         // guarded by mu: why nothing can be synced any more
-	generation int           // guarded by mu: how often reset was called
+	generation int           // guarded by mu: number of calls of reset
 }
 
-// wait waits until a message that the stream has is on the disk.
+// wait waits until a message of the stream is synced.
 func (s *synced) wait(ctx context.Context, sequence uint64) error {
 	if s == nil || s.until.Load() >= sequence {
 		return nil
@@ -54,7 +53,7 @@ func (s *synced) wait(ctx context.Context, sequence uint64) error {
 	defer s.mu.Unlock()
 	for generation := s.generation; s.until.Load() < sequence; {
 		if generation != s.generation {
-			return errStartedAgain
+			return errRestarted
 		}
 		if s.err != nil {
 			return s.err
@@ -78,30 +77,31 @@ func (s *synced) wait(ctx context.Context, sequence uint64) error {
 	return nil
 }
 
-// run syncs, for all who have asked by now. Those who ask meanwhile have the next one, together. mu
-// is held, but not while it waits for the disk.
+// run syncs for all callers so far. Callers that arrive meanwhile share the next sync. The caller
+// holds mu, which run releases while it waits for the disk.
 func (s *synced) run() {
 	asked, generation, ended := s.asked, s.generation, make(chan struct{})
 	s.ended = ended
 	s.mu.Unlock()
 	begin := time.Now()
 	err := s.sync()
-	s.took.Observe(time.Since(begin).Seconds())
+	s.duration.Observe(time.Since(begin).Seconds())
 	s.mu.Lock()
 	s.ended = nil
 	close(ended)
 	switch {
 	case generation != s.generation:
 	case err != nil:
-		// Not tried again: what a failed fsync left unwritten, the next one may take for written.
-		s.err = fmt.Errorf("sync what was recorded to the disk: %w", err)
+		// Not retried: the next fsync may report data as written that the failed one left
+		// unwritten.
+		s.err = fmt.Errorf("sync recorded data to the disk: %w", err)
 		s.failed(s.err)
 	default:
 		s.until.Store(asked)
 	}
 }
 
-// reset forgets what is on the disk: the server was started again, and may have less than it had.
+// reset discards the sync state: the server was restarted, and may have lost messages.
 func (s *synced) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,29 +110,28 @@ func (s *synced) reset() {
 	s.until.Store(0)
 }
 
-// failure is why nothing can be synced any more.
+// failure returns the reason why nothing can be synced any more.
 func (s *synced) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// settled is how old the last change of a folder has to be for its time to tell it from the next
-// one: clocks of file systems go by ticks of some milliseconds.
+// settled is the minimum age of the last change of a folder for its time to distinguish it from the
+// next change: file systems' clocks have a resolution of some milliseconds.
 const settled = 100 * time.Millisecond
 
-// blocks are the files that the server has a stream's messages in. They have numbers, and it writes
-// to the last one.
+// blocks are the numbered files with a stream's messages. The server writes to the last one.
 type blocks struct {
 	dir string
 
 	mu     sync.Mutex
-	last   *os.File  // guarded by mu: the last block; nil when it is not known
+	last   *os.File  // guarded by mu: the last block; nil if unknown
 	number int       // guarded by mu: its number
-	listed time.Time // guarded by mu: when dir was changed, as of when last was the last one; zero where it may not be any more
+	listed time.Time // guarded by mu: dir's time of change while last was the last block; zero if uncertain
 }
 
-// sync has everything on the disk that was written to the blocks before it was called.
+// sync syncs everything that was written to the blocks before the call.
 func (b *blocks) sync() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -149,9 +148,9 @@ func (b *blocks) sync() error {
 		return err
 	}
 	for _, n := range numbers {
-		// Each by its name: the server may have put another file into the place of one that was the last.
+		// Open each by name: the server may have replaced the file that was the last one.
 		f, err := os.Open(filepath.Join(b.dir, strconv.Itoa(n)+".blk"))
-		if errors.Is(err, fs.ErrNotExist) { // with all its messages
+		if errors.Is(err, fs.ErrNotExist) { // deleted with all its messages
 			continue
 		}
 		if err != nil {
@@ -169,7 +168,7 @@ func (b *blocks) sync() error {
 	return syncFile(b.dir)
 }
 
-// list gives the numbers of the blocks from the last known one on. mu is held.
+// list returns the numbers of the blocks, starting with the last known one. The caller holds mu.
 func (b *blocks) list() ([]int, error) {
 	dir, err := os.Open(b.dir)
 	if err != nil {
@@ -190,13 +189,13 @@ func (b *blocks) list() ([]int, error) {
 	if first, _ := slices.BinarySearch(numbers, b.number); first < len(numbers) {
 		return numbers[first:], nil
 	}
-	return numbers, nil // begun anew
+	return numbers, nil // restarted
 }
 
-// forget closes the last block. mu is held.
+// forget closes the last block. The caller holds mu.
 func (b *blocks) forget() {
 	if b.last != nil {
-		b.last.Close() // nothing was written to it here
+		b.last.Close() // nothing was written through it
 		b.last = nil
 	}
 }
@@ -207,7 +206,7 @@ func (b *blocks) close() {
 	b.forget()
 }
 
-// syncFile has a file on the disk, or which files a folder has.
+// syncFile syncs a file, or the list of files of a folder.
 func syncFile(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -217,8 +216,7 @@ func syncFile(name string) error {
 	return f.Sync()
 }
 
-// syncFiles has the files of a folder on the disk, and which these are; what is in its folders is
-// theirs.
+// syncFiles syncs the files of a folder, and the list of them, but not its subfolders.
 func syncFiles(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -228,7 +226,7 @@ func syncFiles(dir string) error {
 		if !e.Type().IsRegular() {
 			continue
 		}
-		if err := syncFile(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a temporary one
+		if err := syncFile(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) { // a temporary file
 			return err
 		}
 	}

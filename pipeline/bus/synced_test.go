@@ -143,11 +143,11 @@ func lacksOf(t *testing.T, store string, made time.Time, op *schema.Operation, r
 // disks makes a synced whose syncs wait until they are let go, with an error or nil.
 func disks() (s *synced, syncs chan error) {
 	syncs = make(chan error)
-	return &synced{sync: func() error { return <-syncs }, took: prometheus.NewHistogram(prometheus.HistogramOpts{}), failed: func(error) {}}, syncs
+	return &synced{sync: func() error { return <-syncs }, duration: prometheus.NewHistogram(prometheus.HistogramOpts{}), failed: func(error) {}}, syncs
 }
 
 // Who comes while the disk is busy waits for one sync together.
-func TestSyncedTogether(t *testing.T) {
+func TestSyncIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, syncs := disks()
 		var done [7]error
@@ -181,7 +181,7 @@ func TestSyncedTogether(t *testing.T) {
 	})
 }
 
-func TestSyncedEnds(t *testing.T) {
+func TestSyncedClose(t *testing.T) {
 	broken := errors.New("input/output error")
 	gone := errors.New("gone")
 	for _, test := range []struct {
@@ -198,7 +198,7 @@ func TestSyncedEnds(t *testing.T) {
 		{"the server is started again", func(s *synced, syncs chan<- error, _ context.CancelCauseFunc) {
 			s.reset()
 			syncs <- nil
-		}, errStartedAgain},
+		}, errRestarted},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestSyncedEnds(t *testing.T) {
 }
 
 // What is not on the disk is told to nobody: not to who published it, and to no reader.
-func TestNobodyKnowsWhatIsNotOnTheDisk(t *testing.T) {
+func TestUnsyncedMessagesAreInvisible(t *testing.T) {
 	b := openSynced(t)
 	s := b.embedded.syncedOf(schema.StreamTTY)
 	toDisk, allowed := s.sync, make(chan struct{})

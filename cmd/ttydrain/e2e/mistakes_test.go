@@ -74,7 +74,7 @@ func TestServeRefuses(t *testing.T) {
 
 	shared := newSite(t)
 	shared.replace("store: ./data", "store: "+running.site.store)
-	refused("the store is in use", shared, 1, running.site.store, "in use by another ttydrain", "stop that one, or give this one a store of its own")
+	refused("the store is in use", shared, 1, running.site.store, "in use by another ttydrain", "stop that one, or configure another store for this one")
 
 	missing := newSite(t)
 	if err := os.Remove(missing.key + ".pub"); err != nil {

@@ -167,7 +167,7 @@ func TestFloodWithoutDrain(t *testing.T) {
 		if status == http.StatusOK {
 			return false
 		}
-		if !strings.Contains(string(body), "sessions can't be started: there is no room to record it: the stream TTY has ") {
+		if !strings.Contains(string(body), "sessions can't be started: there is no space to record it: the stream TTY has ") {
 			t.Fatalf("/readyz: %d %s", status, body)
 		}
 		return true

@@ -1,5 +1,5 @@
-// Package bustest runs NATS servers by the configuration files for operators, in the folder nats
-// beside it, for tests.
+// Package bustest runs NATS servers for tests, with the operators' configuration files in the
+// folder nats.
 package bustest
 
 import (
@@ -21,10 +21,10 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// Users are the names of the NATS users in the configuration files.
+// Users returns the names of the NATS users in the configuration files.
 func Users() []string { return []string{"gateway", "enrich", "router", "admin"} }
 
-// A Server is a NATS server that demands TLS with a client certificate.
+// Server is a NATS server that requires TLS with a client certificate.
 type Server struct {
 	*server.Server
 	URL string
@@ -32,17 +32,17 @@ type Server struct {
 	CAFile, CertFile, KeyFile string
 	// Seeds are the files of the users' NKey seeds, Passwords their passwords, by name.
 	Seeds, Passwords map[string]string
-	// Permissions are the users', by name.
+	// Permissions are those of the users, by name.
 	Permissions map[string]*server.Permissions
-	// Environment is what the configuration file takes from the environment, by name. [Start] writes
-	// it into a copy of the file.
+	// Environment holds the environment variables of the configuration file, by name. [Start]
+	// writes their values into a copy of the file.
 	Environment map[string]string
 
 	log serverLog
 }
 
-// Start runs a server by a configuration file until the test ends. change is called with what the
-// file says; nil leaves it as it is.
+// Start runs a server with a configuration file until the test ends. change, unless nil, may modify
+// the options from the file.
 func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Server {
 	t.Helper()
 	authority := sinktest.NewAuthority(t)
@@ -54,7 +54,7 @@ func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Se
 		"TTYDRAIN_NATS_LISTEN": "127.0.0.1:-1", // any free port
 		"TTYDRAIN_NATS_STORE":  t.TempDir(), "TTYDRAIN_NATS_CERT": cert, "TTYDRAIN_NATS_KEY": key, "TTYDRAIN_NATS_CA": authority.File,
 	}
-	users := make(map[string]string) // by what the file says of them
+	users := make(map[string]string) // by their identification in the file
 	dir := t.TempDir()
 	for _, user := range Users() {
 		public, seed := newNKey(t)
@@ -84,13 +84,13 @@ func Start(t testing.TB, file string, change func(*Server, *server.Options)) *Se
 	return s
 }
 
-// environmentName is what stands in a configuration file for a value of the environment, or for one
-// of the file's own.
+// environmentName matches a variable of the environment, or of the file itself, in a configuration
+// file.
 var environmentName = regexp.MustCompile(`\$\w+`)
 
-// withValues copies the folder of a configuration file, in which those are that it includes, with
-// values in the place of the environment, which is the whole process's: this way tests that start
-// servers can be parallel. It gives the copy of the file.
+// withValues copies the folder of a configuration file, which contains the files that it includes,
+// with values instead of environment variables, and returns the copied file. The environment is
+// shared by the whole process: this allows parallel tests that start servers.
 func withValues(t testing.TB, file string, environment map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -145,14 +145,14 @@ func (s *Server) run(t testing.TB, options *server.Options) {
 	s.URL = strings.Replace(s.ClientURL(), "nats://", "tls://", 1)
 }
 
-// Refused is what the server has refused, in its words.
+// Refused returns the server's messages about refused requests.
 func (s *Server) Refused() []string {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
 	return slices.Clone(s.log.refused)
 }
 
-// serverLog keeps what was refused.
+// serverLog collects refusals.
 type serverLog struct {
 	mu      sync.Mutex // guards refused
 	refused []string

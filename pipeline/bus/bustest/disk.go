@@ -1,4 +1,4 @@
-// Package bustest has what tests of a store need: a disk that can be filled, and one whose power
+// Package bustest provides disks for tests of a store: one that can be filled, and one whose power
 // can fail.
 package bustest
 
@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Disk is a small file system of its own.
+// Disk is a small separate file system.
 type Disk struct {
 	Dir string
 	t   testing.TB
 }
 
-// NewDisk mounts one of some megabytes in memory for the time of the test, on the folder dir, which
-// is made. It needs root: without, the test is skipped, or fails where that is not allowed.
+// NewDisk mounts a file system of some megabytes in memory on the folder dir, which it creates,
+// until the test ends. It requires root: without it, the test is skipped, or fails if skipping is
+// not allowed.
 func NewDisk(t testing.TB, dir string, megabytes int) *Disk {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -36,16 +37,16 @@ func NewDisk(t testing.TB, dir string, megabytes int) *Disk {
 	return &Disk{dir, t}
 }
 
-// absent skips a test for which something is not there, or fails it where all of it is required.
+// absent skips a test that misses a requirement, or fails it if everything is required.
 func absent(t testing.TB, err error) {
 	t.Helper()
 	if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
 		t.Fatalf("NOT TESTED: %v, and TTYDRAIN_REQUIRE_SERVERS=1 requires it", err)
 	}
-	t.Skipf("SKIPPED, NOT TESTED: %v", err) // as the README says: a clone without root is tested as far as it can be
+	t.Skipf("SKIPPED, NOT TESTED: %v", err) // as the README says: without root, the tests run as far as possible
 }
 
-// Fill leaves some bytes free, with a file in the place of the one before.
+// Fill creates a file that leaves the given number of bytes free, replacing a previous one.
 func (d *Disk) Fill(left int64) {
 	d.t.Helper()
 	d.Clear()
@@ -54,8 +55,8 @@ func (d *Disk) Fill(left int64) {
 		d.t.Fatal(err)
 	}
 	defer f.Close()
-	// In pieces: an allocation that fails is undone, and somebody else may take what is there between
-	// the look and it.
+	// In pieces: a failing allocation is undone, and the space may be taken by others between the
+	// check and the allocation.
 	for at, piece := int64(0), int64(1<<20); ; {
 		size := min(d.Free()-left, piece)
 		if size <= 0 {
@@ -72,7 +73,7 @@ func (d *Disk) Fill(left int64) {
 	}
 }
 
-// Clear removes the file of Fill.
+// Clear removes the file created by Fill.
 func (d *Disk) Clear() {
 	d.t.Helper()
 	if err := os.Remove(d.filler()); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -80,7 +81,7 @@ func (d *Disk) Clear() {
 	}
 }
 
-// Free is how many bytes are free.
+// Free returns the number of free bytes.
 func (d *Disk) Free() int64 {
 	d.t.Helper()
 	var s unix.Statfs_t

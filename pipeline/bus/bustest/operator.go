@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// An Operator is whom a NATS server trusts that has no list of users: a user shows a JWT that an
+// Operator is trusted by a NATS server that has no list of users: a user presents a JWT that an
 // account has signed, and the account one that the operator has signed.
 type Operator struct {
 	claims  *jwt.OperatorClaims
@@ -18,7 +18,7 @@ type Operator struct {
 	tokens  map[string]string
 }
 
-// NewOperator makes an operator with one account, which has JetStream.
+// NewOperator returns an operator with one account, which has JetStream.
 func NewOperator(t testing.TB) *Operator {
 	t.Helper()
 	key, name := newKey(t, nkeys.CreateOperator)
@@ -52,8 +52,8 @@ func newKey(t testing.TB, create func() (nkeys.KeyPair, error)) (key nkeys.KeyPa
 	return key, public
 }
 
-// Trusted makes a server trust the operator, in the place of the users that its configuration file
-// has: it is for [Start].
+// Trusted makes a server trust the operator, instead of the users in its configuration file: it is
+// a change for [Start].
 func (o *Operator) Trusted(_ *Server, options *server.Options) {
 	resolver := new(server.MemAccResolver)
 	for name, token := range o.tokens {
@@ -63,8 +63,8 @@ func (o *Operator) Trusted(_ *Server, options *server.Options) {
 	options.TrustedOperators, options.AccountResolver, options.SystemAccount = []*jwt.OperatorClaims{o.claims}, resolver, o.system
 }
 
-// Credentials writes the file of the credentials of a new user with permissions, and gives the
-// user's public key.
+// Credentials writes the credentials file of a new user with permissions, and returns the user's
+// public key.
 func (o *Operator) Credentials(t testing.TB, file string, p *server.Permissions) (public string) {
 	t.Helper()
 	public, seed := newNKey(t)

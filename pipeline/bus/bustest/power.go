@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// A PowerDisk is a small file system of its own, whose power can fail.
+// PowerDisk is a small separate file system whose power can fail.
 type PowerDisk struct {
 	Dir   string
 	t     testing.TB
 	image string
 }
 
-// NewPowerDisk makes an ext4 file system of some megabytes and mounts it for the time of the test,
-// on the folder dir, which is made. It needs root, loop devices and mkfs.ext4: without, the test is
-// skipped, or fails where that is not allowed.
+// NewPowerDisk creates an ext4 file system of some megabytes and mounts it on the folder dir, which
+// it creates, until the test ends. It requires root, loop devices and mkfs.ext4: without them, the
+// test is skipped, or fails if skipping is not allowed.
 func NewPowerDisk(t testing.TB, dir string, megabytes int) *PowerDisk {
 	t.Helper()
 	d := &PowerDisk{Dir: dir, t: t, image: filepath.Join(t.TempDir(), "image")}
@@ -44,8 +44,8 @@ func NewPowerDisk(t testing.TB, dir string, megabytes int) *PowerDisk {
 }
 
 func (d *PowerDisk) mount(image, dir string) error {
-	// Nothing is to be on the disk that nobody has synced: ext4 lets metadata wait for five minutes at
-	// the most, and writes files out that take the place of others, unless it is told not to.
+	// Only synced data may be on the disk: by default, ext4 would write metadata earlier than after
+	// the five minutes set here, and write out files that replace others.
 	if out, err := exec.Command("mount", "-t", "ext4", "-o", "loop,commit=300,noauto_da_alloc", image, dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("no file system can be mounted from a file, which root may where there are loop devices: %w: %s", err, out)
 	}
@@ -57,9 +57,9 @@ func (d *PowerDisk) mount(image, dir string) error {
 	return nil
 }
 
-// Fail gives a folder with what would be there if the power failed now: what was written to the
-// disk itself, and not what waits for that in the memory of the machine. The disk goes on as it is.
-// Nobody writes to it meanwhile.
+// Fail returns a folder with the content that would remain if the power failed now: data written to
+// the disk, without data cached in memory. The disk itself continues unchanged. Nothing may write
+// to it during the call.
 func (d *PowerDisk) Fail() (dir string) {
 	d.t.Helper()
 	copied := filepath.Join(d.t.TempDir(), "image")
