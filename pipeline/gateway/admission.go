@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Why connections are refused, as the metrics and the log name it.
+// Reasons for refusing connections, in metrics and logs.
 const (
 	refusedPenalty      = "penalty"
 	refusedConnections  = "max_connections"
@@ -20,7 +20,7 @@ const (
 	refusedUserSessions = "max_sessions_per_user"
 )
 
-// refusalTexts are the sentences for refused clients. Each follows "ttydrain: ".
+// refusalTexts are the messages to refused clients. Each follows "ttydrain: ".
 var refusalTexts = map[string]string{
 	refusedPenalty:     "not allowed at this time: too many connections from your address have failed",
 	refusedConnections: "too many connections",
@@ -28,12 +28,13 @@ var refusalTexts = map[string]string{
 	refusedStartups:    "too many connections that have not logged in",
 }
 
-// startupShare is which part of MaxConnections the connections of all sources that have not logged
-// in may take.
+// startupShare is the divisor of MaxConnections for the limit on connections of all sources that
+// have not logged in.
 const startupShare = 4
 
-// An admission decides which connections may begin and log in, and counts what sources and users
-// hold.
+// admission decides which connections may start and log in, and counts the connections and sessions
+// of sources and users.
+// the current limits
 type admission struct {
 	limits  atomic.Pointer[Limits] // those in force
 	random  func(n int) int        // returns a number from 0 to n-1
@@ -57,8 +58,8 @@ func newAdmission(l Limits, metrics *Metrics) *admission {
 	return a
 }
 
-// begin counts a new connection in, or returns the reason for refusing it. A connection that was
-// counted in is counted out by failed, or by loggedIn and then loggedOut.
+// begin counts a new connection, or returns the reason for refusing it. A counted connection is
+// removed from the counts by failed, or by loggedIn and then loggedOut.
 func (a *admission) begin(remote net.Addr) (source netip.Prefix, refused string) {
 	l := a.limits.Load()
 	source = l.source(remote)
@@ -75,7 +76,7 @@ func (a *admission) begin(remote net.Addr) (source netip.Prefix, refused string)
 	return source, ""
 }
 
-// refusal returns the reason for refusing a connection, or "". mu is held.
+// refusal returns the reason for refusing a connection, or "". The caller holds mu.
 func (a *admission) refusal(l *Limits, remote net.Addr, source netip.Prefix) string {
 	switch {
 	case !l.exempt(remote) && a.penaltiesOf(source).refuses(source, time.Now()):
@@ -90,12 +91,12 @@ func (a *admission) refusal(l *Limits, remote net.Addr, source netip.Prefix) str
 	return ""
 }
 
-// dropsStartup decides on a connection's random early drop.
+// dropsStartup decides whether to drop a connection at random.
 //
 // OpenSSH counts all connections that have not logged in, so one address with a hundred of them
-// locks out all others. Here the other sources count as one connection each: a source that floods
-// gets refusals itself, and the rest log in. It is OpenSSH's rule where all connections
-// come from one address, or each from another one.
+// locks out all others. Here each other source counts as one connection: a flooding source is
+// refused itself, and the rest can log in. The rule equals OpenSSH's if all connections come from
+// one address, or each from a different one.
 func (a *admission) dropsStartup(l *Limits, source netip.Prefix) bool {
 	if a.starting >= max(l.MaxStartups.Full, l.MaxConnections/startupShare) {
 		return true
@@ -109,7 +110,7 @@ func (a *admission) dropsStartup(l *Limits, source netip.Prefix) bool {
 	return percent > 0 && a.random(100) < percent
 }
 
-// loggedIn makes room for another connection of the source to log in.
+// loggedIn removes a connection from the startups of its source after its login.
 func (a *admission) loggedIn(source netip.Prefix) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -117,7 +118,7 @@ func (a *admission) loggedIn(source netip.Prefix) {
 	a.metrics.change(-1, 1)
 }
 
-// failed does so for a connection that has not logged in.
+// failed removes a connection that has not logged in.
 func (a *admission) failed(source netip.Prefix) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -126,7 +127,7 @@ func (a *admission) failed(source netip.Prefix) {
 	a.metrics.change(-1, 0)
 }
 
-// started counts a connection of those that have not logged in out. mu is held.
+// started removes a connection from those that have not logged in. The caller holds mu.
 func (a *admission) started(source netip.Prefix) {
 	a.starting--
 	if a.startups[source]--; a.startups[source] == 0 {
@@ -134,7 +135,7 @@ func (a *admission) started(source netip.Prefix) {
 	}
 }
 
-// loggedOut counts a connection out that had logged in.
+// loggedOut removes a connection that had logged in.
 func (a *admission) loggedOut() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -160,7 +161,7 @@ func (a *admission) punish(remote net.Addr, source netip.Prefix, o offence) (ref
 	return a.penaltiesOf(source).punish(source, o, p, limit, time.Now())
 }
 
-// penaltiesOf returns the table of a source's address family. mu is held.
+// penaltiesOf returns the table for a source's address family. The caller holds mu.
 func (a *admission) penaltiesOf(source netip.Prefix) *penaltyTable {
 	if source.Addr().Is6() {
 		return &a.penalties6
@@ -168,10 +169,9 @@ func (a *admission) penaltiesOf(source netip.Prefix) *penaltyTable {
 	return &a.penalties4
 }
 
-// enter counts a user's connection in, or returns an error for the user where there are as many as
-// there may be.
+// enter counts a user's connection, or returns an error for the user if the limit is reached.
 func (a *admission) enter(user string) error {
-	most := a.limits.Load().MaxConnectionsPerUser
+	limit := a.limits.Load().MaxConnectionsPerUser
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := a.users[user]
@@ -179,7 +179,7 @@ func (a *admission) enter(user string) error {
 		h = new(holding)
 		a.users[user] = h
 	}
-	if h.connections >= most {
+	if h.connections >= limit {
 		a.metrics.refuse(refusedUser)
 		return fmt.Errorf("you have %d connections, as many as a user may have at a time: close one", h.connections)
 	}
@@ -187,7 +187,7 @@ func (a *admission) enter(user string) error {
 	return nil
 }
 
-// exit counts a user's connection out.
+// exit removes a user's connection from the count.
 func (a *admission) exit(user string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -198,13 +198,13 @@ func (a *admission) exit(user string) {
 	}
 }
 
-// openSession counts a session of a logged-in user in, and reports whether it may begin.
+// openSession counts a session of a logged-in user, and reports whether it may start.
 func (a *admission) openSession(user string) bool {
-	most := a.limits.Load().MaxSessionsPerUser
+	limit := a.limits.Load().MaxSessionsPerUser
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := a.users[user]
-	if h.sessions >= most {
+	if h.sessions >= limit {
 		a.metrics.refuse(refusedUserSessions)
 		return false
 	}
@@ -212,7 +212,7 @@ func (a *admission) openSession(user string) bool {
 	return true
 }
 
-// closeSession counts a user's session out.
+// closeSession removes a user's session from the count.
 func (a *admission) closeSession(user string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

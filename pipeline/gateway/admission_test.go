@@ -43,9 +43,9 @@ func TestEarlyDrop(t *testing.T) {
 	}
 }
 
-// TestFloodIsItsSourcesOwn: a source with as many startups as it can get leaves ten logins at a
+// TestFloodAffectsOnlyItsSource: a source with as many startups as it can get leaves ten logins at a
 // time to each of many others, whatever the dice say.
-func TestFloodIsItsSourcesOwn(t *testing.T) {
+func TestFloodAffectsOnlyItsSource(t *testing.T) {
 	l := DefaultLimits()
 	a := newAdmission(l, nil)
 	a.random = func(int) int { return 99 } // the luckiest
@@ -98,9 +98,9 @@ func TestPerSourceMaxStartups(t *testing.T) {
 	}
 }
 
-// TestStartupsLeaveRoom: connections that have not logged in never take all that there may be, from
+// TestStartupLimit: connections that have not logged in never take all that there may be, from
 // however many sources.
-func TestStartupsLeaveRoom(t *testing.T) {
+func TestStartupLimit(t *testing.T) {
 	l := DefaultLimits()
 	a := newAdmission(l, nil)
 	a.random = func(int) int { return 99 }
@@ -182,8 +182,8 @@ func TestPenalties(t *testing.T) {
 	})
 }
 
-// TestPenaltyTableIsBounded: the penalties that end first are forgotten.
-func TestPenaltyTableIsBounded(t *testing.T) {
+// TestPenaltyTableLimit: the penalties that end first are forgotten.
+func TestPenaltyTableLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := DefaultLimits().PerSourcePenalties
 		var table penaltyTable

@@ -7,13 +7,13 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// minRSABits is the least size of an RSA host key.
+// minRSABits is the minimum size of an RSA host key.
 const minRSABits = 2048
 
 // algorithms returns the algorithms that ssh-audit rates as good: no SHA-1, no MAC of plain text
-// and no NIST curve in a key exchange. There is no finite field group either: its arithmetic costs
-// the server a hundred times what the request costs a client (CVE-2002-20001). Clients decide among
-// the algorithms by their own order.
+// and no NIST curve in a key exchange. There is no finite field group either: its computation costs
+// the server a hundred times as much as the request costs the client (CVE-2002-20001). The client's
+// preference decides among them.
 func algorithms() ssh.Algorithms {
 	return ssh.Algorithms{
 		KeyExchanges: []string{
@@ -36,8 +36,8 @@ func algorithms() ssh.Algorithms {
 	}
 }
 
-// hostSigner returns a signer for a host key, or for a certificate of one, that signs with the
-// algorithms of the gateway alone: an RSA key by SHA-2.
+// hostSigner returns a signer for a host key, or for a host certificate, that only uses the
+// algorithms of the gateway: SHA-2 for an RSA key.
 func hostSigner(key ssh.Signer) (ssh.Signer, error) {
 	public := key.PublicKey()
 	if cert, ok := public.(*ssh.Certificate); ok {
@@ -53,7 +53,7 @@ func hostSigner(key ssh.Signer) (ssh.Signer, error) {
 	}
 	if crypto, ok := public.(ssh.CryptoPublicKey); ok {
 		if rsaKey, ok := crypto.CryptoPublicKey().(*rsa.PublicKey); ok && rsaKey.N.BitLen() < minRSABits {
-			return nil, fmt.Errorf("the RSA host key has %d bits: use one of %d or more", rsaKey.N.BitLen(), minRSABits)
+			return nil, fmt.Errorf("the RSA host key has %d bits: use one with at least %d", rsaKey.N.BitLen(), minRSABits)
 		}
 	}
 	signer, ok := key.(ssh.AlgorithmSigner)

@@ -16,34 +16,34 @@ import (
 
 // Exit statuses of sessions that did not run.
 const (
-	statusRefused   = 255 // refused, or failed; OpenSSH's client gives 255 for errors of its own, too
-	statusSubsystem = 1   // a kind of session that there is not
+	statusRefused   = 255 // refused or failed; OpenSSH's client also uses 255 for its own errors
+	statusSubsystem = 1   // unsupported kind of session
 )
 
-// shownTimeout is how long to wait for a client to confirm that it has the sentence that says why
-// its request is refused, before it is refused.
+// shownTimeout is the time to wait for a client to confirm that it has received the message about a
+// refused request, before refusing the request.
 const shownTimeout = 2 * time.Second
 
-// A channel is one "session" channel (RFC 4254 §6): requests that prepare it, one that starts a
-// program, and then that program's input and output. Its fields belong to the goroutine of serve.
+// channel is one "session" channel (RFC 4254 §6): requests that prepare a session, one that starts
+// a program, and then the program's input and output. Its fields belong to the goroutine of serve.
 type channel struct {
 	conn     *connection
 	ssh      ssh.Channel
 	requests <-chan *ssh.Request
 	log      *slog.Logger
 
-	// What has been asked for so far. A session that has started has copies.
+	// Requested settings. A started session has copies.
 	terminal *session.Terminal
 	env      []string
-	token    string // a live one: it goes to the Authorizer, once, and nowhere else
+	token    string // a live access token: only passed to the Authorizer, once
 	notices  []string
 
 	started bool           // no program can be started any more
-	program sync.WaitGroup // what works for this channel beside serve
+	program sync.WaitGroup // goroutines of this channel other than serve
 
-	resize       chan session.Size // holds the latest size only; serve alone sends
-	signals      chan string       // what does not fit is dropped; serve alone sends
-	outputClosed chan struct{}     // serve alone closes it: see closeOutput
+	resize       chan session.Size // holds only the latest size; only serve sends
+	signals      chan string       // excess signals are dropped; only serve sends
+	outputClosed chan struct{}     // closed by serve: see closeOutput
 }
 
 func newChannel(c *connection, ch ssh.Channel, requests <-chan *ssh.Request, notices []string) *channel {
@@ -55,8 +55,8 @@ func newChannel(c *connection, ch ssh.Channel, requests <-chan *ssh.Request, not
 	}
 }
 
-// serve answers the channel's requests until the client has closed it, or confirmed that the
-// gateway did, and waits for the session.
+// serve answers the channel's requests until the client has closed the channel, or confirmed that
+// the gateway did, and waits for the session.
 func (c *channel) serve(ctx context.Context) {
 	stop := ctx.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -72,7 +72,8 @@ func (c *channel) serve(ctx context.Context) {
 			if !ok {
 				return
 			}
-			// Reply does nothing where the client wants no answer, and fails only when it has gone.
+			// Reply does nothing if the client wants no reply, and only fails when the client is
+			// gone.
 			c.handle(ctx, req)
 		case <-stop:
 			stop = nil
@@ -83,22 +84,22 @@ func (c *channel) serve(ctx context.Context) {
 	}
 }
 
-// endUnstarted ends a channel on which no program was started, and reports whether it is such a
-// one.
+// endUnstarted ends a channel on which no program was started, and reports whether that is the
+// case.
 func (c *channel) endUnstarted(sentence string) bool {
 	if c.started {
 		return false
 	}
 	c.started = true
-	c.program.Go(func() { // ends with the channel at the latest, as all of these do
+	c.program.Go(func() { // like all of these goroutines, ends with the channel at the latest
 		c.say(sentence)
 		c.end(session.Exit{Status: statusRefused})
 	})
 	return true
 }
 
-// handle answers one request, in the order of arrival. It never waits for the client to read: the
-// connection reads on only when its requests are taken.
+// handle answers one request, in the order of arrival. It never waits for the client to read,
+// because the connection only continues reading when its requests are consumed.
 func (c *channel) handle(ctx context.Context, req *ssh.Request) {
 	switch req.Type {
 	case "shell":
@@ -144,19 +145,19 @@ func (c *channel) handle(ctx context.Context, req *ssh.Request) {
 		err = errUnknown
 	}
 	if err != nil {
-		// The name of a request is anybody's text, its payload may be anything: neither is logged.
+		// Names and payloads of requests are untrusted: neither is logged.
 		c.log.Debug("request refused", "reason", err)
 	}
 	req.Reply(err == nil, nil)
 }
 
-// Why requests get a failed reply.
+// Reasons for a failure reply.
 var (
 	errUnknown = errors.New("unknown request")
 	errLate    = errors.New("the session has started")
 	errNoPTY   = errors.New("the session has no terminal")
 	errEnv     = errors.New("variable not accepted")
-	errBusy    = errors.New("the session does not take its signals")
+	errBusy    = errors.New("the session has too many pending signals")
 	errNoTTY   = errors.New("the certificate permits no terminal")
 )
 
@@ -188,10 +189,10 @@ func (c *channel) setSize(payload []byte) error {
 		return nil
 	}
 	select {
-	case <-c.resize: // nobody needs the size before this one
+	case <-c.resize: // an older size is obsolete
 	default:
 	}
-	c.resize <- size // has room: nobody else sends
+	c.resize <- size // does not block: there is no other sender
 	return nil
 }
 
@@ -236,17 +237,18 @@ func (c *channel) signal(payload []byte) error {
 	}
 }
 
-// closeOutput reports to the session that the client takes no more output: its own was closed, as
-// "| head" does. OpenSSH's client says so to servers whose version begins with OpenSSH.
+// closeOutput notifies the session that the client no longer reads output, because its own output
+// was closed, as by "| head". OpenSSH's client reports it to servers whose version begins with
+// OpenSSH.
 func (c *channel) closeOutput() {
 	select {
-	case <-c.outputClosed: // it says so once
+	case <-c.outputClosed: // already reported
 	default:
 		close(c.outputClosed)
 	}
 }
 
-// forgo refuses something that the session can do without, and has its banner say so.
+// forgo refuses an optional feature, which the banner will mention.
 func (c *channel) forgo(sentence string) error {
 	c.conn.logRefusal("reason", sentence)
 	if !c.started {
@@ -255,7 +257,7 @@ func (c *channel) forgo(sentence string) error {
 	return errors.New(sentence)
 }
 
-// start starts the session, in a goroutine that ends when the session has.
+// start starts the session in a goroutine that ends with the session.
 func (c *channel) start(ctx context.Context, req *ssh.Request, command string, transfer bool) {
 	if c.started {
 		req.Reply(false, nil)
@@ -276,7 +278,7 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string, t
 	c.token = ""
 	io := session.IO{Stdin: c.ssh, Stdout: c.ssh, Stderr: c.ssh.Stderr(), Signals: c.signals, OutputClosed: c.outputClosed}
 	if c.terminal != nil {
-		terminal := *c.terminal // the size in c goes on changing
+		terminal := *c.terminal // the size in c keeps changing
 		request.Terminal = &terminal
 		io.Resize = c.resize
 	}
@@ -291,8 +293,8 @@ func (c *channel) start(ctx context.Context, req *ssh.Request, command string, t
 	})
 }
 
-// listApps tells the person which apps they may open, a line each, on standard output; where they
-// wanted to run something, on standard error.
+// listApps writes the apps that the user may open to standard output, one per line; or to standard
+// error if the user requested a command.
 func (c *channel) listApps(ctx context.Context, command, token string) {
 	var apps []string
 	message := "you may not open any app any more with the key that you logged in with"
@@ -312,26 +314,26 @@ func (c *channel) listApps(ctx context.Context, command, token string) {
 	case len(apps) == 0:
 		c.say(message)
 	case command != "":
-		c.say("nothing was run: log in as one of your apps, in the place of " + NoApp + ":\n" + strings.Join(apps, "\n"))
+		c.say("nothing was run: log in as one of your apps, instead of " + NoApp + ":\n" + strings.Join(apps, "\n"))
 	default:
 		end := "\n"
 		if c.terminal != nil {
 			end = "\r\n"
 		}
-		c.ssh.Write([]byte(strings.Join(apps, end) + end)) // fails only when the client has gone
+		c.ssh.Write([]byte(strings.Join(apps, end) + end)) // only fails when the client is gone
 		status = 0
 	}
 	c.log.Info("apps listed", "apps", len(apps))
 	c.end(session.Exit{Status: status})
 }
 
-// admit asks whether the session may begin, and tells the person where it may not. A connection can
-// open sessions long after its login: by then the key that it logged in with may be nobody's any
-// more, or another person's. What is told of the person is what is known now.
+// admit asks the Authorizer whether the session may start, and notifies the user if not. A
+// connection can open sessions long after its login: by then the key may be removed or assigned to
+// another user. The session uses the current data of the user.
 func (c *channel) admit(ctx context.Context, request *session.Request, token string) bool {
 	grant, err := c.conn.gateway.options.Authorizer.Admit(ctx, c.conn.who.Login, token)
 	if err == nil && grant.User.ID != c.conn.who.grant.User.ID {
-		err = errors.New("the key is another person's now")
+		err = errors.New("the key now belongs to another user")
 	}
 	if err != nil {
 		message := "you may not open this app any more with the key that you logged in with"
@@ -359,7 +361,7 @@ func (c *channel) admit(ctx context.Context, request *session.Request, token str
 	return true
 }
 
-// run runs the session and tells the client how it ended.
+// run runs the session and reports its exit to the client.
 func (c *channel) run(ctx context.Context, request session.Request, io session.IO) {
 	log := c.log.With("terminal", request.Terminal != nil, "command", request.Command != "")
 	log.Info("session started")
@@ -372,7 +374,7 @@ func (c *channel) run(ctx context.Context, request session.Request, io session.I
 	case err == nil:
 		log.Info("session ended", "status", exit.Status, "signal", exit.Signal, "reason", exit.Reason)
 	case refused:
-		// The message is for the person; it may name what others need not read.
+		// The message is for the user; it may name things that others should not read.
 		log.Info("session refused")
 		c.say(refusal.Message)
 	case errors.Is(err, session.ErrDisconnected):
@@ -381,8 +383,8 @@ func (c *channel) run(ctx context.Context, request session.Request, io session.I
 		log.Info("session ended", "reason", err)
 		c.say(stopping)
 	default:
-		log.Error("session failed", "err", err)
-		c.say("the session failed because of an error in the gateway; try again, and if it fails again tell its operators: reference " + c.conn.reference)
+		log.Error("session failed", "error", err)
+		c.say("the session failed because of an error in the gateway; try again, and if it fails again report it to its operators: reference " + c.conn.reference)
 	}
 	if err != nil {
 		exit = session.Exit{Status: statusRefused}
@@ -390,22 +392,22 @@ func (c *channel) run(ctx context.Context, request session.Request, io session.I
 	c.end(exit)
 }
 
-// say shows a sentence to the person, before or after the session has used the channel. It blocks
-// while the client takes no more.
+// say shows a message to the user, before or after the session has used the channel. It blocks
+// while the client does not read.
 func (c *channel) say(sentence string) {
 	text := "ttydrain: " + strings.TrimRight(sentence, "\n") + "\n"
-	if c.terminal != nil { // the client's terminal is raw, and no PTY is there to add it
+	if c.terminal != nil { // the client's terminal is in raw mode, and there is no PTY to add it
 		text = strings.ReplaceAll(text, "\n", "\r\n")
 	}
-	c.ssh.Stderr().Write([]byte(text)) // fails only when the client has gone
+	c.ssh.Stderr().Write([]byte(text)) // only fails when the client is gone
 }
 
 // end reports the exit to the client and closes the channel, which the client then confirms.
 //
-// It sends exit-signal for a program that a signal ended, and exit-status otherwise, as sshd does.
-// Both together are a protocol error for some clients, which drop the connection with all its
-// sessions. OpenSSH's client ignores exit-signal: its own status is then 255, as with sshd. All
-// errors mean that the client has gone.
+// It sends exit-signal for a program that was ended by a signal, and otherwise exit-status, like
+// sshd. Both together are a protocol error for some clients, which then drop the connection with
+// all its sessions. OpenSSH's client ignores exit-signal and exits with 255, as with sshd. All
+// errors mean that the client is gone.
 func (c *channel) end(exit session.Exit) {
 	if exit.Signal != "" {
 		c.ssh.SendRequest("exit-signal", false, exitSignal(exit))
@@ -416,19 +418,20 @@ func (c *channel) end(exit session.Exit) {
 	c.ssh.Close()
 }
 
-// refuse refuses a request to start something, says why, and ends the channel.
+// refuse refuses a request to start a program, shows the reason, and ends the channel.
 func (c *channel) refuse(req *ssh.Request, sentence string) {
 	if c.started {
 		req.Reply(false, nil)
 		return
 	}
 	c.started = true
-	// Not here: say waits for the client's window, and while serve waits, the connection reads
-	// nothing.
+	// In a goroutine: say waits for the client's window, and while serve waits, the connection
+	// reads nothing.
 	c.program.Go(func() {
 		c.say(sentence)
-		// On a failed reply OpenSSH's client exits at once, without writing what it received just
-		// before. So it first has to answer something: what it had before is then written.
+		// After a failure reply, OpenSSH's client exits at once, without writing output that it
+		// received just before. So it first has to answer another request: then that output has
+		// been written.
 		answered := make(chan struct{})
 		c.program.Go(func() {
 			c.ssh.SendRequest("keepalive@openssh.com", true, nil)

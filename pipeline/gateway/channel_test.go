@@ -31,9 +31,9 @@ func unserved(o Options) *Gateway {
 	return &Gateway{options: o, log: log, admission: newAdmission(DefaultLimits(), nil), refusals: newRefusalLog(log)}
 }
 
-// TestNoWindow: a client that takes no byte of what it is told has its requests taken all the same.
+// TestClientWithoutWindow: a client that takes no byte of what it is told has its requests taken all the same.
 // If they were not, the connection would read no more, and not even its end would be noticed.
-func TestNoWindow(t *testing.T) {
+func TestClientWithoutWindow(t *testing.T) {
 	for _, first := range []string{"subsystem", "stop", "exec"} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())

@@ -19,35 +19,38 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// A connection is one client's, from its first byte. Its fields belong to the goroutine that serves
-// it, but for what is said otherwise.
+// connection is a client connection, from its first byte. Its fields belong to the goroutine that
+// serves it, unless stated otherwise.
 type connection struct {
 	gateway *Gateway
 	net     net.Conn
-	heard   *heard       // the same, for reading
-	source  netip.Prefix // what the connection counts for before its login
+	heard   *heard       // wraps net for reading
+	source  netip.Prefix // the source that the connection counts for before its login
 	log     *slog.Logger
 
-	// running counts the sessions whose end the client has not confirmed. Others read it.
+	// running is the number of sessions whose end the client has not confirmed. Other goroutines
+	// read it.
 	running atomic.Int32
 
 	who identity
-	// reference tells people which log lines are theirs: the beginning of the SSH session ID.
+	// reference identifies the connection in messages and log lines: the beginning of the SSH
+	// session ID.
 	reference string
-	// notices are for the next session's banner: what was refused before it was opened.
+	// notices are for the next session's banner: requests that were refused before it was opened.
 	notices []string
-	// noMore says that the client has forgone further sessions (no-more-sessions@openssh.com),
-	// which protects it from whoever takes it over later.
+	// noMore is set when the client has forgone further sessions (no-more-sessions@openssh.com),
+	// which protects it from a later attacker.
+	// refusals counts the refused requests of the client, including those in its sessions.
 	noMore bool
 	// refusals counts what the client asked for and did not get. Its sessions count too.
 	refusals atomic.Int32
 }
 
-// loggedRefusals limits how many refusals of one connection are logged one by one. A client can ask
-// many thousand times a second.
+// loggedRefusals is the maximum number of refusals of one connection that are logged individually.
+// A client can send thousands of requests per second.
 const loggedRefusals = 20
 
-// serve does everything for one connection and returns when it is closed and nothing of it runs.
+// serve serves one connection and returns when it is closed and none of its goroutines runs.
 func (c *connection) serve(ctx context.Context) {
 	defer c.net.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -62,7 +65,7 @@ func (c *connection) serve(ctx context.Context) {
 	admission.loggedIn(c.source)
 	defer admission.loggedOut()
 	defer admission.exit(c.who.grant.User.ID)
-	defer conn.Wait() // nothing of the SSH library runs on
+	defer conn.Wait() // waits for the goroutines of the SSH library
 	defer conn.Close()
 
 	c.log.Info("logged in")
@@ -75,17 +78,17 @@ func (c *connection) serve(ctx context.Context) {
 	attending.Wait()
 }
 
-// handshake agrees on keys and logs the person in. Afterwards c.who is who signed.
+// handshake does the key exchange and the login. Afterwards c.who is the authenticated identity.
 func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
 	if tcp, ok := c.net.(*net.TCPConn); ok {
-		tcp.SetNoDelay(true) // an echo must not wait for more to send
+		tcp.SetNoDelay(true) // echo must not be delayed to batch data
 		if err := setUserTimeout(tcp, c.gateway.options.deadline()); err != nil {
-			c.log.Debug("no TCP_USER_TIMEOUT", "err", err) // the keepalives of SSH do without
+			c.log.Debug("TCP_USER_TIMEOUT not set", "error", err) // SSH keepalives work without it
 		}
 	}
 	a := attempt{deadline: c.heard.began.Add(c.gateway.limits().LoginGraceTime)}
 	c.net.SetDeadline(a.deadline)
-	// The handshake knows no context: closing the connection is what ends it.
+	// The handshake has no context: closing the connection interrupts it.
 	interrupted := make(chan struct{})
 	resume := context.AfterFunc(ctx, func() {
 		defer close(interrupted)
@@ -122,8 +125,8 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 	return conn, channels, requests, nil
 }
 
-// agree does the handshake. A panic in it ends this connection alone. From the login on, the client
-// is heard again when this has returned.
+// agree performs the handshake. A panic in it only ends this connection. Input held back since the
+// login is released when it returns.
 func (c *connection) agree(a *attempt) (conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request, err error) {
 	defer c.heard.release()
 	defer func() {
@@ -144,16 +147,16 @@ func (c *connection) agree(a *attempt) (conn *ssh.ServerConn, channels <-chan ss
 	return conn, inOrder, requestsInOrder, err
 }
 
-// discard closes a connection without an answer to what its client has sent.
+// discard closes a connection without answering pending requests.
 func (c *connection) discard(conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	conn.Close()
 	c.heard.release()
-	go ssh.DiscardRequests(requests) // both end as the connection is closed
+	go ssh.DiscardRequests(requests) // both end when the connection is closed
 	for range channels {
 	}
 }
 
-// errCrashed ends a connection in whose handshake something panicked.
+// errCrashed ends a connection whose handshake panicked.
 var errCrashed = errors.New("panic in the handshake")
 
 // logFailure logs why a connection ends without a login, and penalizes its source.
@@ -178,11 +181,12 @@ func (c *connection) logFailure(ctx context.Context, a *attempt, err error) {
 	case o == graceExceeded:
 		report(slog.LevelInfo, 1, "login timed out", "", "after", time.Since(c.heard.began).Round(time.Second), "tried", a.tried)
 	case a.full:
+		// the key was valid
 		report(slog.LevelWarn, 1, "connection refused", refusedUser, "app", cut(a.app), "user", a.user)
 		return // the key was right
 	case a.app != "":
 		report(slog.LevelWarn, loggedLogins, "login refused", "", "app", cut(a.app), "keys", a.refused)
-	case errors.Is(err, io.EOF): // a port scan, or a person who does not trust the host key
+	case errors.Is(err, io.EOF): // a port scan, or a user who does not trust the host key
 		report(slog.LevelDebug, 1, "connection closed before login", "the client left")
 	default:
 		report(slog.LevelInfo, 1, "handshake failed", "", "error", cut(err.Error()))
@@ -192,11 +196,11 @@ func (c *connection) logFailure(ctx context.Context, a *attempt, err error) {
 	}
 }
 
-// loggedLogins limits how many refused logins of one source are logged one by one in an interval,
-// with the keys.
+// loggedLogins is the maximum number of refused logins of one source that are logged individually
+// in an interval, with the keys.
 const loggedLogins = 10
 
-// logRefusal logs that the client asked for something and does not get it.
+// logRefusal logs that a request of the client is refused.
 func (c *connection) logRefusal(args ...any) {
 	if c.refusals.Add(1) <= loggedRefusals {
 		c.log.Info("refused", args...)
@@ -210,11 +214,11 @@ func (c *connection) logOut() {
 	c.log.Info("logged out")
 }
 
-// loop serves a connection's requests and channel opens until it is closed, and its sessions ended.
-// When ctx is done it closes the connection after the last session.
+// loop serves a connection's requests and channel opens until it is closed and its sessions have
+// ended. When ctx is done, it closes the connection after the last session.
 func (c *connection) loop(ctx context.Context, conn *ssh.ServerConn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	open := 0
-	ended := make(chan struct{}) // one receive for each open
+	ended := make(chan struct{}) // receives once for each open
 	stop := ctx.Done()
 	unused := time.NewTimer(c.gateway.limits().UnusedConnectionTimeout)
 	defer unused.Stop()
@@ -241,7 +245,7 @@ func (c *connection) loop(ctx context.Context, conn *ssh.ServerConn, channels <-
 			open++
 			unused.Stop()
 			c.running.Add(1)
-			go func() { // ends with the channel, by the client or with the connection
+			go func() { // ends with the channel, which the client or the connection closes
 				ch.serve(ctx)
 				c.running.Add(-1)
 				c.gateway.admission.closeSession(c.who.grant.User.ID)
@@ -270,7 +274,7 @@ func (c *connection) loop(ctx context.Context, conn *ssh.ServerConn, channels <-
 	}
 }
 
-// answer answers a global request (RFC 4254 §4). keepalive@openssh.com wants any answer at all.
+// answer answers a global request (RFC 4254 §4). keepalive@openssh.com only needs any answer.
 func (c *connection) answer(req *ssh.Request) {
 	ok := false
 	switch req.Type {
@@ -283,7 +287,7 @@ func (c *connection) answer(req *ssh.Request) {
 	req.Reply(ok, nil)
 }
 
-// Sentences for people, each without a full stop so that a client may put it after a colon.
+// Messages to users, without a full stop because a client may put them after a colon.
 const (
 	noForwarding = "port forwarding is refused: only recorded sessions are possible here"
 	noAgent      = "agent forwarding is refused: only recorded sessions are possible here"
@@ -301,8 +305,8 @@ func notice(notices []string, line string) []string {
 	return append(notices, line)
 }
 
-// open accepts a "session" channel, of which open are there already, or rejects the channel and
-// returns nil.
+// open accepts a "session" channel, or rejects the channel and returns nil; open is the number of
+// open ones.
 func (c *connection) open(ctx context.Context, opened ssh.NewChannel, open int) *channel {
 	reason, message := c.forbids(ctx, opened.ChannelType(), open)
 	if reason != 0 {
@@ -322,8 +326,8 @@ func (c *connection) open(ctx context.Context, opened ssh.NewChannel, open int) 
 	return ch
 }
 
-// forbids says why a channel cannot be opened; 0 if it can, and then it is counted as a session of
-// the user's.
+// forbids returns the reason why a channel cannot be opened; 0 if it can, and it is then counted as
+// a session of the user.
 func (c *connection) forbids(ctx context.Context, kind string, open int) (ssh.RejectionReason, string) {
 	switch kind {
 	case "session":

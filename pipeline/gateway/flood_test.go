@@ -247,9 +247,9 @@ func (s *stand) quiet() {
 	}
 }
 
-// TestPenaltyAtTheDoor: a source that has failed too often is refused, with a line that says so,
+// TestPenaltyRefusesConnection: a source that has failed too often is refused, with a line that says so,
 // and others are not.
-func TestPenaltyAtTheDoor(t *testing.T) {
+func TestPenaltyRefusesConnection(t *testing.T) {
 	s := serve(t, newShells())
 	stranger, _ := newKey(t)
 	for range 4 {
@@ -399,8 +399,8 @@ func TestRefusalLog(t *testing.T) {
 	})
 }
 
-// TestRefusalsOfAConnection: who asks for what is refused, again and again, does not fill the log.
-func TestRefusalsOfAConnection(t *testing.T) {
+// TestConnectionRefusalLog: who asks for what is refused, again and again, does not fill the log.
+func TestConnectionRefusalLog(t *testing.T) {
 	s := serve(t, newShells())
 	client := s.dial("web", s.ada)
 	for range 200 {

@@ -18,62 +18,63 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// Sessions runs what the people who log in ask for.
+// Sessions runs the sessions that logged-in users request.
 type Sessions interface {
-	// Run runs one session and returns when it is over. The context is cancelled, with
-	// session.ErrDisconnected or session.ErrShutdown as its cause, when the session must end;
-	// Run then still writes what the person shall read, and returns soon.
+	// Run runs one session and returns when it has ended. The context is cancelled, with
+	// session.ErrDisconnected or session.ErrShutdown as its cause, when the session must end; Run
+	// may then still write messages to the user, and returns soon.
 	//
-	// A *session.Refusal is shown to the person; so is, without details, that there was another
-	// error. Either way the exit status is then 255, and Exit is not looked at.
+	// A *session.Refusal is shown to the user; for any other error the user only sees that there
+	// was one. In both cases the exit status is 255, and Exit is ignored.
 	//
-	// A Write to Stdout or Stderr blocks while the client takes no more, and fails after the client
-	// has gone. When Run has returned, Stdin ends with io.EOF as soon as the client has confirmed.
+	// A Write to Stdout or Stderr blocks while the client does not read, and fails when the client
+	// is gone. After Run has returned, Stdin returns io.EOF as soon as the client has confirmed the
+	// end.
 	Run(ctx context.Context, req session.Request, io session.IO) (session.Exit, error)
 }
 
-// Options say how a gateway works. HostKeys, Authorizer and Sessions are required; a zero in the
-// others takes the default.
+// Options configure a gateway. HostKeys, Authorizer and Sessions are required; zero values in other
+// fields select the defaults.
 type Options struct {
 	HostKeys   []ssh.Signer // at most one of each type: ed25519, ecdsa, rsa
 	Authorizer Authorizer
 	Sessions   Sessions
-	// AcceptEnv are patterns, as path.Match has them, of the environment variables that a client may
-	// set. None by default. ACCESS_TOKEN, which goes to the Authorizer alone, and APTIBLE_*, which
-	// are what the platform says, never match.
+	// AcceptEnv holds patterns, as for path.Match, of the environment variables that a client may
+	// set. The default is none. ACCESS_TOKEN, which only goes to the Authorizer, and APTIBLE_*,
+	// which the platform sets, never match.
 	AcceptEnv []string
-	// Metrics count the sessions that the gateway itself refuses; nil for nobody.
+	// Metrics counts the sessions that the gateway itself refuses; nil counts none.
 	Metrics *session.Metrics
-	// ConnectionMetrics count connections; nil for none.
+	// ConnectionMetrics counts connections; nil counts none.
 	ConnectionMetrics *Metrics
-	Log               *slog.Logger // by default nothing is logged
+	Log               *slog.Logger // nil logs nothing
 
-	Limits      Limits        // at first: see SetLimits
-	StopTimeout time.Duration // from the stop until what has not ended is cut; 10 s
+	Limits      Limits        // initial limits: see SetLimits
+	StopTimeout time.Duration // time until remaining connections are cut; default 10 s
 
-	// A client that is silent for KeepaliveInterval (15 s) is asked whether it is there; one that is
-	// silent for KeepaliveCount (4) times as long is cut off.
+	// A client that is silent for KeepaliveInterval (default 15 s) is sent a keepalive request; one
+	// that is silent for KeepaliveCount (default 4) times as long is cut off.
 	KeepaliveInterval time.Duration
 	KeepaliveCount    int
 
-	// Version is the identification string (RFC 4253 §4.2); "SSH-2.0-OpenSSH_9.9 ttydrain".
-	// OpenSSH's client uses extensions with servers whose version begins with OpenSSH: it forgoes
-	// further sessions where it shares no connection (no-more-sessions@openssh.com), and says when
-	// its output was closed (eow@openssh.com).
+	// Version is the identification string (RFC 4253 §4.2); the default is "SSH-2.0-OpenSSH_9.9
+	// ttydrain". With servers whose version begins with OpenSSH, OpenSSH's client uses extensions:
+	// it forgoes further sessions unless it shares the connection (no-more-sessions@openssh.com),
+	// and reports when its output was closed (eow@openssh.com).
 	Version string
 }
 
-// forcedGrace is how long a session may take to end after its connection was cut: all it has to do
-// then is to kill a program.
+// forcedGrace is the time for a session to end after its connection was cut: it only has to kill
+// its program.
 const forcedGrace = 5 * time.Second
 
-// A Gateway is an SSH server.
+// Gateway is an SSH server.
 type Gateway struct {
 	options Options
-	config  ssh.ServerConfig // without the callbacks, which each connection has of its own
+	config  ssh.ServerConfig // without the callbacks, which each connection sets
 	log     *slog.Logger
 	served  atomic.Bool
-	wg      sync.WaitGroup // one for each connection
+	wg      sync.WaitGroup // counts the connections
 
 	admission *admission
 	refusals  *refusalLog
@@ -82,7 +83,7 @@ type Gateway struct {
 	connections map[*connection]struct{}
 }
 
-// New checks the options and makes a gateway of them, which does nothing before Serve.
+// New checks the options and returns a gateway, which does nothing before Serve.
 func New(options Options) (*Gateway, error) {
 	o, err := options.complete()
 	if err != nil {
@@ -104,8 +105,8 @@ func New(options Options) (*Gateway, error) {
 	return g, nil
 }
 
-// SetLimits replaces the limits, for what clients ask for from then on; nothing that they hold
-// ends. It may be called at any time.
+// SetLimits replaces the limits for future requests; existing connections and sessions continue. It
+// may be called at any time.
 func (g *Gateway) SetLimits(l Limits) error {
 	l, err := l.complete()
 	if err != nil {
@@ -115,10 +116,10 @@ func (g *Gateway) SetLimits(l Limits) error {
 	return nil
 }
 
-// limits returns the limits in force.
+// limits returns the current limits.
 func (g *Gateway) limits() *Limits { return g.admission.limits.Load() }
 
-// complete gives the options with the defaults in place, or every mistake in them.
+// complete returns the options with defaults, or all errors in them.
 func (o Options) complete() (Options, error) {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -126,7 +127,7 @@ func (o Options) complete() (Options, error) {
 	if len(o.HostKeys) == 0 {
 		bad("no host key: load or create one with LoadHostKeys")
 	}
-	keys := make([]ssh.Signer, 0, len(o.HostKeys)) // the caller's slice stays as it is
+	keys := make([]ssh.Signer, 0, len(o.HostKeys)) // does not modify the caller's slice
 	types := make(map[string]bool)
 	for _, key := range o.HostKeys {
 		signer, err := hostSigner(key)
@@ -172,16 +173,16 @@ func (o Options) complete() (Options, error) {
 	return o, errors.Join(errs...)
 }
 
-// Serve accepts connections until ctx is done, and then stops as the package says. It closes the
-// listener, and returns when no connection is left.
+// Serve accepts connections until ctx is done, and then stops as the package documentation
+// describes. It closes the listener, and returns when no connection is left.
 //
-// It returns nil after a clean stop, and an error that counts them if sessions had to be cut or did
-// not even end then, or if the listener failed. It may be called once.
+// It returns nil after a clean stop. It returns an error if sessions had to be cut, or did not end
+// even then, with their number, or if the listener failed. It may be called once.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	if g.served.Swap(true) {
 		return errors.New("gateway: Serve was called before; make another gateway")
 	}
-	// Sessions shall see why they end, so they get a context with a cause of its own.
+	// Sessions must see why they end, so their context has a cause of its own.
 	sessions, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 
@@ -207,7 +208,8 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// accept starts a goroutine for each connection until ctx is done (nil) or the listener is closed.
+// accept starts a goroutine for each connection until ctx is done (then it returns nil) or the
+// listener is closed.
 func (g *Gateway) accept(ctx, sessions context.Context, l net.Listener) error {
 	const first, last = 5 * time.Millisecond, time.Second
 	delay := first
@@ -219,8 +221,8 @@ func (g *Gateway) accept(ctx, sessions context.Context, l net.Listener) error {
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("gateway: accept a connection: %w", err)
-		default: // out of file descriptors, or a client that was gone at once
-			g.log.Error("cannot accept a connection; trying again", "err", err, "delay", delay)
+		default: // out of file descriptors, or a client that disconnected at once
+			g.log.Error("connection not accepted, retrying", "error", err, "delay", delay)
 			select {
 			case <-ctx.Done():
 			case <-time.After(delay):
@@ -240,18 +242,18 @@ func (g *Gateway) accept(ctx, sessions context.Context, l net.Listener) error {
 		g.mu.Lock()
 		g.connections[c] = struct{}{}
 		g.mu.Unlock()
-		g.wg.Go(func() { // ends with the connection, which ends with its client or by drain
+		g.wg.Go(func() { // ends with the connection, which its client or drain ends
 			defer g.leave(c)
 			c.serve(sessions)
 		})
 	}
 }
 
-// turnAway closes a connection that is refused.
+// turnAway closes a refused connection.
 func (g *Gateway) turnAway(nc net.Conn, source netip.Prefix, reason string) {
 	g.refusals.report(g.log, slog.LevelWarn, 1, refusalKind{source, "connection refused", reason}, "remote", nc.RemoteAddr().String())
-	// A line before the identification, which clients show or log (RFC 4253 §4.2). The
-	// socket is new, so there is room for it; the deadline is for connections of other kinds.
+	// Clients show or log a line before the identification (RFC 4253 §4.2). A new socket has space
+	// for it; the deadline is for other kinds of connections.
 	nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	fmt.Fprintf(nc, "ttydrain: %s; try again later\r\n", refusalTexts[reason])
 	nc.Close()
@@ -263,9 +265,10 @@ func (g *Gateway) leave(c *connection) {
 	delete(g.connections, c)
 }
 
-// drain waits for the connections to end, which the sessions' context has told them to, and cuts
-// those that do not.
+// drain waits for the connections to end, after the sessions' context was cancelled, and cuts those
+// that do not.
 func (g *Gateway) drain() error {
+	// ends with the last connection
 	idle := make(chan struct{})
 	go func() { // ends with the last connection
 		g.wg.Wait()
@@ -275,16 +278,16 @@ func (g *Gateway) drain() error {
 		return nil
 	}
 	connections, sessions := g.cut()
-	g.log.Warn("gateway cut what had not ended", "connections", connections, "sessions", sessions, "after", g.options.StopTimeout)
+	g.log.Warn("connections cut that had not ended", "connections", connections, "sessions", sessions, "after", g.options.StopTimeout)
 	if !within(idle, forcedGrace) {
 		_, sessions := g.cut()
-		return fmt.Errorf("gateway: %d sessions go on although their clients were cut off; they end with the process", sessions)
+		return fmt.Errorf("gateway: %d sessions continue although their clients were cut off; they end with the process", sessions)
 	}
 	return fmt.Errorf("gateway: %d connections with %d sessions did not end within %s and were cut",
 		connections, sessions, g.options.StopTimeout)
 }
 
-// cut closes the connections that are left and counts them and their sessions.
+// cut closes the remaining connections, and returns the number of them and of their sessions.
 func (g *Gateway) cut() (connections, sessions int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -296,7 +299,7 @@ func (g *Gateway) cut() (connections, sessions int) {
 	return connections, sessions
 }
 
-// within says whether done is closed within d.
+// within reports whether done is closed within d.
 func within(done <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// LoadHostKeys reads the host keys in the files, of which the first may be missing: see
-// LoadHostKey. The others must be there, since their names do not say of which type they are.
+// LoadHostKeys reads the host keys in the files. The first file may be missing: see LoadHostKey.
+// The others must exist, because their names do not tell the type of key to create.
 func LoadHostKeys(paths []string) (keys []ssh.Signer, err error) {
 	for i, path := range paths {
 		load := LoadHostKey
@@ -23,7 +23,7 @@ func LoadHostKeys(paths []string) (keys []ssh.Signer, err error) {
 		}
 		key, err := load(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w: make the key with `ssh-keygen -t rsa -b 4096 -N '' -f %s`, or another type", err, path)
+			err = fmt.Errorf("%w: create the key with `ssh-keygen -t rsa -b 4096 -N '' -f %s`, or another type", err, path)
 		}
 		if err != nil {
 			return nil, err
@@ -34,11 +34,11 @@ func LoadHostKeys(paths []string) (keys []ssh.Signer, err error) {
 }
 
 // LoadHostKey reads the host key in the file at path: a private key in a PEM format that OpenSSH
-// writes, without a passphrase, readable by its owner only. Where there is no such file it creates
-// an Ed25519 key there, in OpenSSH's format and with mode 0600; the file is complete or not there
-// at all, and when several processes create it at a time, all get the same key.
+// writes, without a passphrase, readable only by its owner. If the file does not exist, it creates
+// an Ed25519 key there, in OpenSSH's format and with mode 0600. The file is created atomically; if
+// several processes create it at the same time, all use the same key.
 //
-// Clients remember the key: whoever replaces the file makes them warn of an attack.
+// Clients remember the key: if the file is replaced, they warn of an attack.
 func LoadHostKey(path string) (ssh.Signer, error) {
 	key, err := readHostKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -66,9 +66,9 @@ func readHostKey(path string) (ssh.Signer, error) {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("host key %s is open to others (mode %04o): run `chmod 600 %s`; if others may have read it, delete it and a new one is created", path, mode, path)
 	}
-	const most = 64 << 10 // a key of any kind is far smaller
-	if info.Size() > most {
-		return nil, fmt.Errorf("host key %s is no key: it has %d bytes", path, info.Size())
+	const limit = 64 << 10 // any key is far smaller
+	if info.Size() > limit {
+		return nil, fmt.Errorf("host key %s is not a key: it has %d bytes", path, info.Size())
 	}
 	text := make([]byte, info.Size())
 	if _, err := f.ReadAt(text, 0); err != nil {
@@ -76,7 +76,7 @@ func readHostKey(path string) (ssh.Signer, error) {
 	}
 	key, err := ssh.ParsePrivateKey(text)
 	if _, ok := errors.AsType[*ssh.PassphraseMissingError](err); ok {
-		return nil, fmt.Errorf("host key %s has a passphrase, which nobody could type: remove it with `ssh-keygen -p -f %s`", path, path)
+		return nil, fmt.Errorf("host key %s has a passphrase, which cannot be entered: remove it with `ssh-keygen -p -f %s`", path, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("host key %s is not a private key in PEM format (%w): put the right file there, or delete it and a new one is created", path, err)
@@ -84,7 +84,7 @@ func readHostKey(path string) (ssh.Signer, error) {
 	return key, nil
 }
 
-// createHostKey gives an error of fs.ErrExist when there is a file already, which it leaves alone.
+// createHostKey returns an error that wraps fs.ErrExist if the file exists; it does not modify it.
 func createHostKey(path string) (err error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -107,7 +107,8 @@ func createHostKey(path string) (err error) {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	// Unlike a rename, a link never replaces the key that another process has made meanwhile.
+	// Unlike a rename, a link never replaces a key that another process has created in the
+	// meantime.
 	if err := os.Link(f.Name(), path); err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func TestHostKeyRefused(t *testing.T) {
 		{"public", ssh.MarshalAuthorizedKey(mustSigner(t, private).PublicKey()), 0o600, "delete it"},
 		{"cut", good[:len(good)/2], 0o600, "delete it"},
 		{"passphrase", pem.EncodeToMemory(locked), 0o600, "ssh-keygen -p -f"},
-		{"large", bytes.Repeat([]byte("x"), 1<<20), 0o600, "no key"},
+		{"large", bytes.Repeat([]byte("x"), 1<<20), 0o600, "is not a key"},
 	} {
 		path := filepath.Join(t.TempDir(), "host_key")
 		if err := os.WriteFile(path, test.text, 0o600); err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// heard is a connection that knows when something came from the client last, and can hold back what
-// comes.
+// heard is a connection that records when data last arrived from the client, and can hold back
+// input.
 type heard struct {
 	net.Conn
 	began time.Time
@@ -36,7 +36,7 @@ func (h *heard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hold has Read return nothing before release. A Read that waits for the client now is held, too.
+// hold makes Read block until release, including a Read that is waiting for the client now.
 func (h *heard) hold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -45,7 +45,7 @@ func (h *heard) hold() {
 	}
 }
 
-// release lets Read go on.
+// release unblocks Read.
 func (h *heard) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,23 +55,23 @@ func (h *heard) release() {
 	}
 }
 
-// silence is for how long nothing has come.
+// silence returns the time since data last arrived.
 func (h *heard) silence() time.Duration { return time.Since(h.began) - time.Duration(h.last.Load()) }
 
-// deadline is for how long a client may be silent.
+// deadline returns the maximum silence of a client.
 func (o *Options) deadline() time.Duration {
 	return o.KeepaliveInterval * time.Duration(o.KeepaliveCount)
 }
 
-// attend asks a silent client in each interval whether it is there, until done is closed, and cuts
-// the connection when nothing has come from it for the deadline. Whatever comes counts: over a slow
-// line an answer can be behind a lot of output, but something arrives all the time.
+// attend sends a keepalive request to a silent client in each interval, until done is closed, and
+// cuts the connection when nothing has arrived for the deadline. Any data counts: over a slow line
+// an answer can be queued after a lot of output, but something arrives all the time.
 func (c *connection) attend(conn ssh.Conn, done <-chan struct{}) {
 	interval, deadline := c.gateway.options.KeepaliveInterval, c.gateway.options.deadline()
 	var asking sync.WaitGroup
-	defer asking.Wait() // which the end of the connection ends
+	defer asking.Wait() // the end of the connection ends it
 	defer conn.Close()
-	var asked atomic.Bool // there is a question without an answer
+	var asked atomic.Bool // a request is unanswered
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	for {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUserTimeout has the kernel give a connection up on which sent bytes were not acknowledged for
-// d (tcp(7), TCP_USER_TIMEOUT): a write that waits for the network then ends, too.
+// setUserTimeout makes the kernel give up a connection whose sent bytes are not acknowledged for d
+// (tcp(7), TCP_USER_TIMEOUT), which also ends a blocked write.
 func setUserTimeout(c *net.TCPConn, d time.Duration) error {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// setUserTimeout does nothing here: attend cuts the connection.
+// setUserTimeout does nothing on this system: attend cuts the connection.
 func setUserTimeout(*net.TCPConn, time.Duration) error { return nil }

@@ -9,39 +9,39 @@ import (
 	"time"
 )
 
-// Limits bound what clients may hold. The names, and the defaults of those that sshd_config(5) has,
-// are OpenSSH's; a zero takes the default.
+// Limits limit the resources of clients. The names, and the defaults of those that sshd_config(5)
+// has, are OpenSSH's; a zero value selects the default, given below.
 type Limits struct {
 	// MaxStartups limits the connections that have not logged in: 10:30:100.
 	MaxStartups Startups
-	// PerSourceMaxStartups limits those of one source; 0 for no limit of their own.
+	// PerSourceMaxStartups limits those of one source; 0 means no separate limit.
 	PerSourceMaxStartups int
-	// PerSourceNetBlockSize sets how many leading bits of an address make a source: 32:64.
-	// OpenSSH's default is 32:128, and a single host usually has a whole IPv6 /64.
+	// PerSourceNetBlockSize is the number of leading bits of an address that identify a source:
+	// 32:64. OpenSSH's default is 32:128, but a single host usually has a whole IPv6 /64.
 	PerSourceNetBlockSize NetBlockSize
-	// PerSourcePenalties refuse the connections of a source for a time after some have failed.
+	// PerSourcePenalties refuse the connections of a source for some time after failures.
 	PerSourcePenalties Penalties
-	// PerSourcePenaltyExempt are addresses without penalties, such as those of proxies; none by
-	// default.
+	// PerSourcePenaltyExempt holds addresses without penalties, such as those of proxies; default
+	// none.
 	PerSourcePenaltyExempt []netip.Prefix
-	// LoginGraceTime limits how long a login may take from the accepted connection on, key exchange
-	// and passphrase prompts included; 2 min.
+	// LoginGraceTime limits the duration of a login from the accepted connection on, including key
+	// exchange and passphrase prompts; 2 min.
 	LoginGraceTime time.Duration
 	MaxAuthTries   int // refused keys per connection; 6
 	MaxSessions    int // session channels per connection; 10
 
-	// OpenSSH has no such limits, but for UnusedConnectionTimeout, which it leaves off.
+	// OpenSSH has none of these limits except UnusedConnectionTimeout, which it disables.
 	MaxConnections          int           // of all clients; 4096
 	MaxConnectionsPerUser   int           // connections on which one user is logged in; 256
 	MaxSessionsPerUser      int           // session channels on all of a user's connections; 512
-	UnusedConnectionTimeout time.Duration // how long a login may stay without a session; 10 min
+	UnusedConnectionTimeout time.Duration // maximum time without a session after the login; 10 min
 }
 
-// Startups is a limit in the form of MaxStartups of sshd_config(5). From Begin connections on, Rate
-// percent of further ones are refused, then linearly more, and all of them from Full on.
+// Startups is a limit in the form of MaxStartups of sshd_config(5): from Begin connections on, Rate
+// percent of further ones are refused, increasing linearly, and from Full on all of them.
 type Startups struct{ Begin, Rate, Full int }
 
-// drops returns how many of 100 connections are refused when there are n already.
+// drops returns the percentage of connections to refuse if there are n already.
 func (s Startups) drops(n int) int {
 	switch {
 	case n < s.Begin:
@@ -55,23 +55,23 @@ func (s Startups) drops(n int) int {
 // NetBlockSize is the length of the network prefixes that count as one source.
 type NetBlockSize struct{ IPv4, IPv6 int }
 
-// Penalties are durations that failed connections add up to, as PerSourcePenalties of
-// sshd_config(5). A source is refused while more than Min has added up and not passed, and never
+// Penalties are durations that failed connections accumulate, like PerSourcePenalties of
+// sshd_config(5). A source is refused while more than Min has accumulated and not passed, but never
 // for longer than Max.
 type Penalties struct {
 	Disabled      bool
 	Crash         time.Duration // the connection made the gateway fail; 90 s
-	AuthFail      time.Duration // it tried to log in, and did not succeed; 5 s
-	NoAuth        time.Duration // it ended without having tried; 1 s
+	AuthFail      time.Duration // it attempted to log in and failed; 5 s
+	NoAuth        time.Duration // it ended without an attempt; 1 s
 	GraceExceeded time.Duration // it took longer than LoginGraceTime; 10 s
 	Max           time.Duration // 10 min
 	Min           time.Duration // 15 s
-	// MaxSources4 and MaxSources6 limit how many sources are remembered; 65536 each. Beyond, those
-	// whose penalties end first are forgotten.
+	// MaxSources4 and MaxSources6 limit the number of remembered sources; 65536 each. Beyond it,
+	// those whose penalties end first are forgotten.
 	MaxSources4, MaxSources6 int
 }
 
-// DefaultLimits returns the limits that hold where none are set.
+// DefaultLimits returns the default limits.
 func DefaultLimits() Limits {
 	return Limits{
 		MaxStartups:           Startups{10, 30, 100},
@@ -85,7 +85,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// complete returns the limits with defaults in place of zeros, or every mistake in them.
+// complete returns the limits with defaults instead of zeros, or all errors in them.
 func (l Limits) complete() (Limits, error) {
 	var errs []error
 	d := DefaultLimits()
@@ -137,7 +137,7 @@ func (l Limits) complete() (Limits, error) {
 	return l, errors.Join(errs...)
 }
 
-// otherwise sets a value that is zero to its default, and refuses a negative one.
+// otherwise replaces a zero value by its default, and rejects a negative one.
 func otherwise[T ~int | ~int64](value *T, name string, byDefault T) error {
 	if *value < 0 {
 		return fmt.Errorf("%s is negative: %v", name, *value)
@@ -148,8 +148,8 @@ func otherwise[T ~int | ~int64](value *T, name string, byDefault T) error {
 	return nil
 }
 
-// source returns the network that an address counts for, and the zero Prefix where the address is
-// not an IP address.
+// source returns the network that an address belongs to; the zero Prefix if it is not an IP
+// address.
 func (l *Limits) source(addr net.Addr) netip.Prefix {
 	ip := addressOf(addr)
 	if !ip.IsValid() {
@@ -161,7 +161,7 @@ func (l *Limits) source(addr net.Addr) netip.Prefix {
 	}
 	prefix, err := ip.Prefix(bits)
 	if err != nil {
-		return netip.Prefix{} // never: complete has checked the sizes
+		return netip.Prefix{} // impossible: complete has checked the sizes
 	}
 	return prefix
 }
@@ -173,8 +173,7 @@ func (l *Limits) exempt(addr net.Addr) bool {
 		slices.ContainsFunc(l.PerSourcePenaltyExempt, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// addressOf returns the IP address of a TCP address, an IPv4 one in its own form and without a
-// zone.
+// addressOf returns the IP address of a TCP address, as IPv4 if it is a mapped one, without a zone.
 func addressOf(addr net.Addr) netip.Addr {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {

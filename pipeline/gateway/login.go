@@ -12,35 +12,36 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// An Authorizer knows who may open sessions on which app. It is called from many goroutines.
+// Authorizer decides who may open sessions on which app. It must be safe for concurrent use.
 type Authorizer interface {
-	// Authorize says whose key or certificate it is, and what that person may do with the app, or why
-	// it opens nothing: the reason is for the log, and the client is told no more than that it failed.
+	// Authorize returns the owner of a key or certificate and the permissions for the app, or the
+	// reason for a refusal. The reason is for the log; the client only learns that the login
+	// failed.
 	//
-	// It is asked before the client has proved that it holds the key, so a grant opens nothing yet. It
-	// should take about as long for every answer.
+	// It is called before the client has proved that it holds the key, so a grant alone permits
+	// nothing. It should take about the same time for every answer.
 	Authorize(login Login) (Grant, error)
-	// Admit is asked for each session of a login, since a connection can open sessions long after it:
-	// whether the login is still good, and the token, which is what the client sent as ACCESS_TOKEN,
-	// or "". The token is good for this call alone. A *session.Refusal is shown to the person.
+	// Admit is called for each session of a login, because a connection can open sessions long
+	// after the login. It checks whether the login is still valid, and the token that the client
+	// sent as ACCESS_TOKEN, or "". The token may only be used for this call. A *session.Refusal is
+	// shown to the user.
 	Admit(ctx context.Context, login Login, token string) (Grant, error)
-	// Apps are the names of all apps, of which a person is told those that Admit lets in.
+	// Apps returns the names of all apps; a user only sees those that Admit permits.
 	Apps() []string
 }
 
-// NoApp is the user name that opens no app and tells people which ones they may open. It is no
-// app's name.
+// NoApp is the user name that opens no app and lists the apps of the user. No app has this name.
 const NoApp = "?"
 
-// authorize is the Authorizer's answer to a login. With NoApp, which opens nothing but the list of
-// apps, it is that to the first app that the key or certificate opens: whoever opens none learns
-// what a stranger learns.
+// authorize returns the Authorizer's answer to a login. For NoApp, which only permits listing apps,
+// it is the answer for the first app that the key or certificate may open: a user who may open none
+// gets the same answer as a stranger.
 func (g *Gateway) authorize(login Login) (grant Grant, err error) {
 	if login.App != NoApp {
 		return g.options.Authorizer.Authorize(login)
 	}
 	err = errDenied
-	for _, app := range g.options.Authorizer.Apps() { // all of them: it takes about as long for everybody
+	for _, app := range g.options.Authorizer.Apps() { // all of them, to take about the same time for everyone
 		login.App = app
 		if found, refused := g.options.Authorizer.Authorize(login); err != nil && refused == nil {
 			grant, err = found, nil
@@ -49,66 +50,66 @@ func (g *Gateway) authorize(login Login) (grant Grant, err error) {
 	return grant, err
 }
 
-// A Login is what a client proves: it holds the key, of a public key or of a certificate, and asks
-// for the app.
+// Login is what a client proves: it holds the key or certificate, and requests the app.
 type Login struct {
 	App    string
 	Key    ssh.PublicKey
 	Remote net.Addr
 }
 
-// A Grant is what somebody may do.
+// Grant describes what a user may do.
 type Grant struct {
 	User schema.User
-	// ForceCommand is run in the place of what is asked for, which is then in SSH_ORIGINAL_COMMAND;
-	// nil for no such thing.
+	// ForceCommand is run instead of the requested command, which is then in SSH_ORIGINAL_COMMAND;
+	// nil for none.
 	ForceCommand *string
-	// NoTerminal: sessions have none.
+	// NoTerminal: sessions may not have a terminal.
 	NoTerminal bool
 	// FileTransfer: files may be transferred by SFTP, which is recorded.
 	FileTransfer bool
 }
 
-// An identity is what a login proves.
+// identity is the result of a successful login.
 type identity struct {
 	Login
 	grant       Grant
-	fingerprint string // of the key; of a certificate, that of its key
+	fingerprint string // of the key; for a certificate, of its key
 }
 
-// identityKey is where Permissions.ExtraData has the identity.
+// identityKey is the key of the identity in Permissions.ExtraData.
 type identityKey struct{}
 
-// errDenied is the one answer to every login that is refused. The client sees only that it failed.
+// errDenied is the single answer to every refused login. The client only sees that the login
+// failed.
 var errDenied = errors.New("no such app, no such key, or the key may not use the app")
 
-// An attempt is what is known of a login that is under way, for the log. It belongs to the
-// goroutine that does the handshake.
+// attempt collects information on a login in progress, for the log. It belongs to the goroutine of
+// the handshake.
 type attempt struct {
 	app      string
 	deadline time.Time // the end of the login grace time
-	refused  []string  // fingerprints; bounded by MaxAuthTries
-	tried    bool      // a key was offered, or another way to log in was tried
+	refused  []string  // fingerprints; limited by MaxAuthTries
+	tried    bool      // a key was offered, or another method was tried
 	user     string    // the ID of the user who signed, or ""
-	entered  string    // the ID of the user for whom the connection is counted, or ""
-	full     bool      // that user has as many connections as there may be
+	entered  string    // the ID of the user whose connection count includes this one, or ""
+	full     bool      // that user has reached the limit of connections
 }
 
-// login is the connection's configuration of the handshake: the gateway's, and callbacks that tell
-// the attempt what happens.
+// login returns the handshake configuration for the connection: the gateway's, with callbacks that
+// update the attempt.
 //
-// A client may ask about many keys and sign with another, so nothing that a callback sees is who
-// the person is: the identity travels in the Permissions, of which the finished handshake has those
-// of the key that signed, for the user name that the signature is over.
+// A client may offer many keys and sign with another, so the arguments of a single callback do not
+// identify the user: the identity travels in the Permissions, and the finished handshake has those
+// of the key that signed, for the user name that the signature covers.
 func (c *connection) login(a *attempt) *ssh.ServerConfig {
 	config := c.gateway.config
 	config.MaxAuthTries = c.gateway.limits().MaxAuthTries
 	config.AuthLogCallback = func(meta ssh.ConnMetadata, method string, err error) {
-		if err == nil { // the client gets the answer after this has returned
+		if err == nil { // the client is answered after this returns
 			c.heard.hold()
 		}
 		a.app = meta.User()
-		a.tried = a.tried || method != "none" // by which clients ask what they may try
+		a.tried = a.tried || method != "none" // clients use "none" to ask for the available methods
 	}
 	config.VerifiedPublicKeyCallback = func(_ ssh.ConnMetadata, _ ssh.PublicKey, permissions *ssh.Permissions, _ string) (*ssh.Permissions, error) {
 		return permissions, c.enter(a, permissions)
@@ -131,11 +132,11 @@ func (c *connection) login(a *attempt) *ssh.ServerConfig {
 	return &config
 }
 
-// enter counts the connection for the user of the key that signed. Where the user has as many
-// connections as there may be, the login fails, and the client shows why.
+// enter counts the connection for the user of the key that signed. If the user has reached the
+// limit, the login fails, and the client shows the reason.
 func (c *connection) enter(a *attempt, permissions *ssh.Permissions) error {
 	who, _ := permissions.ExtraData[identityKey{}].(identity)
-	if a.entered != "" { // a login before it was refused after all
+	if a.entered != "" { // an earlier login was refused after all
 		c.gateway.admission.exit(a.entered)
 		a.entered = ""
 	}
@@ -148,7 +149,7 @@ func (c *connection) enter(a *attempt, permissions *ssh.Permissions) error {
 	return nil
 }
 
-// fingerprint is that of a key, or of the key of a certificate.
+// fingerprint returns the fingerprint of a key, or of the key of a certificate.
 func fingerprint(key ssh.PublicKey) string {
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key
@@ -156,13 +157,13 @@ func fingerprint(key ssh.PublicKey) string {
 	return ssh.FingerprintSHA256(key)
 }
 
-// cut bounds a text that anybody can choose, for the log.
+// cut limits the length of untrusted text for the log.
 func cut(text string) string {
-	const most = 200
-	return text[:min(len(text), most)]
+	const limit = 200
+	return text[:min(len(text), limit)]
 }
 
-// whoSigned is the identity that the finished handshake has proved.
+// whoSigned returns the identity that the finished handshake has proved.
 func whoSigned(conn *ssh.ServerConn) (identity, bool) {
 	if conn.Permissions == nil {
 		return identity{}, false

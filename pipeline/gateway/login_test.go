@@ -39,8 +39,8 @@ func (s turningSigner) PublicKey() ssh.PublicKey {
 	return turning{s.AlgorithmSigner.PublicKey(), s.asked, s.count}
 }
 
-// TestIdentityIsWhoSigned asks about one person's key, and then signs with another's.
-func TestIdentityIsWhoSigned(t *testing.T) {
+// TestIdentityIsSigner asks about one person's key, and then signs with another's.
+func TestIdentityIsSigner(t *testing.T) {
 	who := make(chan string, 1)
 	s := serve(t, runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
 		who <- req.User.Name
@@ -139,8 +139,8 @@ func (c *changing) Admit(_ context.Context, login Login, _ string) (Grant, error
 	return c.Load().Authorize(login)
 }
 
-// TestAuthorizedAgain changes who may open an app while a connection is there.
-func TestAuthorizedAgain(t *testing.T) {
+// TestAdmitEachSession changes who may open an app while a connection is there.
+func TestAdmitEachSession(t *testing.T) {
 	ran := make(chan schema.User, 1)
 	authorizer := new(changing)
 	s := serve(t, runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
@@ -161,7 +161,7 @@ func TestAuthorizedAgain(t *testing.T) {
 		{"nothing has changed", *authorizer.Load(), "Ada"},
 		{"the key is gone, and the person has another one", people{"web": {bob: {ID: "u-1", Name: "Ada"}}}, ""},
 		{"the person has lost the app", people{"web": {}, "api": {ada: {ID: "u-1", Name: "Ada"}}}, ""},
-		{"the key is another person's", people{"web": {ada: {ID: "u-2", Name: "Bob"}}}, ""},
+		{"the key now belongs to another user", people{"web": {ada: {ID: "u-2", Name: "Bob"}}}, ""},
 		{"the person has another name", people{"web": {ada: {ID: "u-1", Name: "Ada King"}}}, "Ada King"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

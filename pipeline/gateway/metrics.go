@@ -6,7 +6,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 )
 
-// Metrics of the connections of a gateway, for Prometheus. None has a label for a person or an
+// Metrics are the Prometheus metrics of a gateway's connections. None has a label for a user or an
 // address. A nil Metrics counts nothing.
 type Metrics struct {
 	refused  *prometheus.CounterVec // by reason
@@ -15,7 +15,7 @@ type Metrics struct {
 	loggedIn prometheus.Gauge
 }
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics returns registered metrics.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	byReason := func(name, help string, reasons ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: measure.Namespace, Name: name, Help: help}, []string{"reason"})
@@ -26,12 +26,12 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return c
 	}
 	connections := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: measure.Namespace, Name: "ssh_connections",
-		Help: "SSH connections that are open, by whether they have logged in."}, []string{"state"})
+		Help: "Open SSH connections, by whether they have logged in."}, []string{"state"})
 	r.MustRegister(connections)
 	return &Metrics{
-		refused: byReason("ssh_connections_refused_total", "SSH connections, and session channels on them, that were refused, by the limit that they exceeded.",
+		refused: byReason("ssh_connections_refused_total", "Refused SSH connections and session channels, by the limit that they exceeded.",
 			refusedPenalty, refusedConnections, refusedSource, refusedStartups, refusedUser, refusedUserSessions),
-		failed: byReason("ssh_logins_failed_total", "SSH connections that ended without a login, by the penalty that it counts for.",
+		failed: byReason("ssh_logins_failed_total", "SSH connections that ended without a login, by penalty.",
 			string(crashed), string(authFailed), string(notTried), string(graceExceeded)),
 		starting: connections.WithLabelValues("starting"),
 		loggedIn: connections.WithLabelValues("logged_in"),

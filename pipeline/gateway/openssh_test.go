@@ -322,9 +322,9 @@ func TestOpenSSHRefusals(t *testing.T) {
 	})
 }
 
-// TestOpenSSHSubsystemSeen does it often: whether a client shows a message before it exits is a
+// TestOpenSSHSubsystemRefusalIsShown does it often: whether a client shows a message before it exits is a
 // matter of its luck if nothing makes sure.
-func TestOpenSSHSubsystemSeen(t *testing.T) {
+func TestOpenSSHSubsystemRefusalIsShown(t *testing.T) {
 	s := serve(t, newShells())
 	for range 10 {
 		_, stderr, _ := result(t, s.openssh(s.adaKey, "-s", "web@127.0.0.1", "sftp"), nil)
@@ -334,8 +334,8 @@ func TestOpenSSHSubsystemSeen(t *testing.T) {
 	}
 }
 
-// TestOpenSSHDeniedAlike compares everything that the client tells at its most talkative.
-func TestOpenSSHDeniedAlike(t *testing.T) {
+// TestOpenSSHDenialsAreIndistinguishable compares everything that the client tells at its most talkative.
+func TestOpenSSHDenialsAreIndistinguishable(t *testing.T) {
 	s := serve(t, newShells())
 	_, stranger := newKey(t)
 	hidden := regexp.MustCompile(`SHA256:\S+|/\S+/key|pid \d+|\d+ms|fd \d+`)

@@ -8,18 +8,17 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// inWireOrder has the SSH library deliver channel opens and global requests in the order in which
+// inWireOrder makes the SSH library deliver channel opens and global requests in the order in which
 // the client sent them. The caller has to read both channels until they are closed.
 //
-// The library buffers 16 of each, so a request that came after an open can be read before it:
-// no-more-sessions@openssh.com then refuses the session that it was sent after, as OpenSSH's client
-// does. Nothing that the library exports has their order. Without buffers, its reader waits until
-// the one message is taken before it looks at the next, so both buffered channels are replaced, by
-// reflection, before the client may send anything: see heard.hold. A client that sends something
-// before it has the answer to its login gets none to that.
+// The library buffers 16 of each, so a request can be read before a channel open that preceded it:
+// no-more-sessions@openssh.com would then refuse the session that OpenSSH's client opened just
+// before it. The library exports no information on the order. Without buffers, its reader waits
+// until a message is consumed before it processes the next one; so both buffered channels are
+// replaced by reflection, before the client may send anything: see heard.hold. Requests that a
+// client sends before it has the answer to its login are not answered.
 //
-// An error means that the library's fields are not those that this was written for; then nothing is
-// replaced.
+// An error means that the library's fields are not the expected ones; then nothing is replaced.
 func inWireOrder(conn *ssh.ServerConn) (opens <-chan ssh.NewChannel, requests <-chan *ssh.Request, err error) {
 	internal := reflect.ValueOf(conn.Conn)
 	if internal.Kind() != reflect.Pointer || internal.Elem().Kind() != reflect.Struct {

@@ -9,21 +9,21 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// Bounds of what a client may send. They are far beyond what people need, and small enough that
-// the other parts need not fear the values.
+// Limits of what a client may send. They far exceed the needs of users, and are small enough for
+// the other parts to handle without further checks.
 const (
-	maxCells   = 4096        // of a terminal's width or height; more is taken as this many
-	maxPixels  = 1<<16 - 1   // of the same in pixels; the kernel takes no more
+	maxCells   = 4096        // maximum width or height of a terminal; larger values are reduced
+	maxPixels  = 1<<16 - 1   // the same in pixels; the kernel's limit
 	maxTerm    = 128         // bytes of TERM
-	maxModes   = 4 << 10     // bytes of terminal modes; every mode there is takes 5
+	maxModes   = 4 << 10     // bytes of terminal modes; each existing mode takes 5
 	maxEnv     = 64          // variables
 	maxEnvSize = 4 << 10     // bytes of a variable's name and value
-	maxToken   = 16 << 10    // bytes of an access token; a longer one is refused
-	maxCommand = 128<<10 - 1 // bytes of a command line: Linux takes no longer argument
+	maxToken   = 16 << 10    // bytes of an access token; longer ones are refused
+	maxCommand = 128<<10 - 1 // bytes of a command line: Linux's limit for an argument
 )
 
-// Variables that no client may set in a session: a live token, which must go no further, and what
-// the platform says, such as who the person is.
+// Variables that a client may not set in a session: a live access token, which must not be passed
+// on, and those of the platform, which identify the user.
 const (
 	accessTokenVar = "ACCESS_TOKEN"
 	platformVars   = "APTIBLE_"
@@ -35,7 +35,7 @@ var errMalformed = errors.New("malformed request")
 func parsePTY(payload []byte) (*session.Terminal, error) {
 	var msg struct {
 		Term                         string
-		Columns, Rows, Width, Height uint32 // in cells, and in pixels
+		Columns, Rows, Width, Height uint32 // in cells and in pixels
 		Modes                        string
 	}
 	if err := ssh.Unmarshal(payload, &msg); err != nil {
@@ -52,7 +52,7 @@ func parsePTY(payload []byte) (*session.Terminal, error) {
 	}, nil
 }
 
-// parseWindow parses a window-change (RFC 4254 §6.7) of a terminal that has the given size.
+// parseWindow parses a window-change (RFC 4254 §6.7) of a terminal with the given size.
 func parseWindow(payload []byte, now session.Size) (session.Size, error) {
 	var msg struct{ Columns, Rows, Width, Height uint32 }
 	if err := ssh.Unmarshal(payload, &msg); err != nil {
@@ -61,8 +61,8 @@ func parseWindow(payload []byte, now session.Size) (session.Size, error) {
 	return sizeOf(msg.Columns, msg.Rows, msg.Width, msg.Height, now), nil
 }
 
-// sizeOf returns a size within bounds. Where columns or rows are zero, those of the other size
-// stand (RFC 4254 §6.2). A size in pixels is never the other one's: it goes with the cells.
+// sizeOf returns a size within the limits. Zero columns or rows are taken from the other size (RFC
+// 4254 §6.2). The size in pixels never is: it belongs to the cells.
 func sizeOf(columns, rows, width, height uint32, otherwise session.Size) session.Size {
 	size := otherwise
 	size.PixelWidth, size.PixelHeight = int(min(width, maxPixels)), int(min(height, maxPixels))
@@ -82,8 +82,8 @@ func parseEnv(payload []byte) (name, value string, err error) {
 		return "", "", err
 	}
 	if msg.Name == accessTokenVar {
-		// Whatever it is: what is wrong with it is said when the session starts. Of one that is too long,
-		// no more is kept.
+		// Accept any value: errors in it are reported when the session starts. A value that is too
+		// long is truncated.
 		return msg.Name, strings.Clone(msg.Value[:min(len(msg.Value), maxToken+1)]), nil
 	}
 	if !variableName(msg.Name) || strings.ContainsRune(msg.Value, 0) || len(msg.Name)+len(msg.Value) > maxEnvSize {
@@ -124,7 +124,7 @@ func parseSignal(payload []byte) (name string, err error) {
 	return name, nil
 }
 
-// exitStatus is the payload of an exit-status request (RFC 4254 §6.10).
+// exitStatus returns the payload of an exit-status request (RFC 4254 §6.10).
 func exitStatus(status int) []byte {
 	if status < 0 {
 		status = statusRefused
@@ -132,11 +132,11 @@ func exitStatus(status int) []byte {
 	return ssh.Marshal(struct{ Status uint32 }{uint32(status)})
 }
 
-// exitSignal is the payload of an exit-signal request (RFC 4254 §6.10).
+// exitSignal returns the payload of an exit-signal request (RFC 4254 §6.10).
 func exitSignal(exit session.Exit) []byte {
 	name := exit.Signal
 	if !standardSignal(name) {
-		name += "@ttydrain" // RFC 4254 §6.10 wants a suffix on names it does not have
+		name += "@ttydrain" // RFC 4254 §6.10 requires a suffix on other names
 	}
 	return ssh.Marshal(struct {
 		Name       string
@@ -146,7 +146,7 @@ func exitSignal(exit session.Exit) []byte {
 	}{name, exit.CoreDumped, "", ""})
 }
 
-// standardSignal says whether RFC 4254 §6.10 has the signal's name.
+// standardSignal reports whether RFC 4254 §6.10 has the signal's name.
 func standardSignal(name string) bool {
 	switch name {
 	case "ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2":
@@ -155,7 +155,7 @@ func standardSignal(name string) bool {
 	return false
 }
 
-// variableName says whether s is a name that a shell takes.
+// variableName reports whether s is a valid name of a shell variable.
 func variableName(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -168,7 +168,7 @@ func variableName(s string) bool {
 	return s != ""
 }
 
-// printable says whether s is printable ASCII only.
+// printable reports whether s is printable ASCII.
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {

@@ -83,7 +83,7 @@ func TestParseWindow(t *testing.T) {
 	}
 }
 
-func TestParseWords(t *testing.T) {
+func TestParseStrings(t *testing.T) {
 	env := func(b []byte) (string, error) { name, value, err := parseEnv(b); return name + "=" + value, err }
 	for _, test := range []struct {
 		name    string

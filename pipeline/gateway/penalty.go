@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An offence is a reason for a penalty.
+// offence is a reason for a penalty.
 type offence string
 
 const (
@@ -32,7 +32,7 @@ func (p *Penalties) duration(o offence) time.Duration {
 	return 0
 }
 
-// A penalty is what a source's offences have added up to.
+// penalty is the accumulated penalty of a source.
 type penalty struct {
 	source netip.Prefix
 	expiry time.Time
@@ -40,16 +40,16 @@ type penalty struct {
 	index  int  // in the table's heap
 }
 
-// penaltyTable holds the penalties of the sources of one address family, as srclimit.c of OpenSSH
-// does. The zero table is empty. The caller locks.
+// penaltyTable holds the penalties of the sources of one address family, like srclimit.c of
+// OpenSSH. The zero value is empty. The caller must hold a lock.
 type penaltyTable struct {
 	bySource map[netip.Prefix]*penalty
 	byExpiry penaltyHeap
 }
 
-// punish adds an offence's penalty to what its source has, and reports whether the source is
-// refused from now on that was not before. At most limit sources are remembered: those whose
-// penalties end first are forgotten.
+// punish adds an offence's penalty to its source, and reports whether the source is refused from
+// now on and was not before. At most limit sources are remembered: those whose penalties end first
+// are forgotten.
 func (t *penaltyTable) punish(source netip.Prefix, o offence, p *Penalties, limit int, now time.Time) (refused bool) {
 	t.expire(now)
 	d := p.duration(o)

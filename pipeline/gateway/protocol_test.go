@@ -51,9 +51,9 @@ func TestExitSignal(t *testing.T) {
 	}
 }
 
-// TestOneExit: a channel gets exactly one of exit-status and exit-signal, however its session ends,
+// TestSingleExitRequest: a channel gets exactly one of exit-status and exit-signal, however its session ends,
 // then end of file and close.
-func TestOneExit(t *testing.T) {
+func TestSingleExitRequest(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		exit session.Exit
@@ -243,7 +243,7 @@ func TestChannelTypes(t *testing.T) {
 	}
 }
 
-func TestBounds(t *testing.T) {
+func TestRequestLimits(t *testing.T) {
 	shells := newShells()
 	s := serve(t, shells, func(o *Options) { o.Limits.MaxSessions, o.Limits.MaxConnections = 2, 2 })
 	client := s.dial("web", s.ada)
@@ -338,8 +338,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestNothingSecretIsLogged looks for everything that a session has.
-func TestNothingSecretIsLogged(t *testing.T) {
+// TestSecretsAreNotLogged looks for everything that a session has.
+func TestSecretsAreNotLogged(t *testing.T) {
 	s := serve(t, newShells())
 	sess, err := s.dial("web", s.ada).NewSession()
 	if err != nil {
@@ -396,9 +396,9 @@ func TestLatestSize(t *testing.T) {
 	}
 }
 
-// TestEndOfWrites: the session learns that the client takes no more output, however often and early
+// TestCloseOutput: the session learns that the client takes no more output, however often and early
 // it says so.
-func TestEndOfWrites(t *testing.T) {
+func TestCloseOutput(t *testing.T) {
 	s := serve(t, runs(func(_ context.Context, _ session.Request, io session.IO) (session.Exit, error) {
 		<-io.OutputClosed
 		return session.Exit{Status: 141, Signal: "PIPE"}, nil

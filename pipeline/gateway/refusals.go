@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	// refusalInterval is the time in which repetitions are counted to be logged as one line.
+	// refusalInterval is the interval in which repeated events are counted and logged as one line.
 	refusalInterval = 10 * time.Second
-	// refusalKinds limits how many kinds of events are counted apart in an interval. The others are
-	// counted together.
+	// refusalKinds is the maximum number of kinds of events that are counted separately in an
+	// interval. The others are counted together.
 	refusalKinds = 64
 )
 
-// A refusalLog logs what clients cause that have not logged in, at a bounded rate. Of what one
-// source repeats in an interval it logs the first few events, and the others as one line with their
-// number at the interval's end.
+// refusalLog logs events caused by clients that have not logged in, at a limited rate. It logs the
+// first few repeated events of a source in an interval, and the others as one line with their
+// number at the end of the interval.
 type refusalLog struct {
 	log *slog.Logger
 
@@ -29,14 +29,14 @@ type refusalLog struct {
 	closed bool
 }
 
-// A refusalKind is a message about one source.
+// refusalKind is a message about one source.
 type refusalKind struct {
 	source  netip.Prefix
 	message string
-	reason  string // "" where the message says it all
+	reason  string // "" if the message is sufficient
 }
 
-// A repetition counts the events of a kind in an interval.
+// repetition counts the events of a kind in an interval.
 type repetition struct {
 	count, logged int
 	level         slog.Level
@@ -46,8 +46,8 @@ func newRefusalLog(log *slog.Logger) *refusalLog {
 	return &refusalLog{log: log, kinds: make(map[refusalKind]*repetition)}
 }
 
-// report logs an event of a connection by log, which has the connection's attributes, unless there
-// were first of its kind in this interval already.
+// report logs an event of a connection with log, which has the connection's attributes, unless
+// first events of its kind were already logged in this interval.
 func (r *refusalLog) report(log *slog.Logger, level slog.Level, first int, kind refusalKind, args ...any) {
 	if !log.Enabled(context.Background(), level) || !r.count(level, first, kind) {
 		return
@@ -103,7 +103,7 @@ func (r *refusalLog) flush() {
 	}
 }
 
-// close logs the counts of the last interval. No timer runs after it.
+// close logs the counts of the last interval. Afterwards no timer runs.
 func (r *refusalLog) close() {
 	r.mu.Lock()
 	r.closed = true
@@ -114,7 +114,7 @@ func (r *refusalLog) close() {
 	r.flush()
 }
 
-// sourceName returns a source as the log shows it: an address where it is no network.
+// sourceName returns a source for the log: as an address unless it is a network.
 func sourceName(source netip.Prefix) string {
 	switch {
 	case !source.IsValid():

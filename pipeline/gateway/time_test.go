@@ -286,7 +286,7 @@ func TestStubbornSession(t *testing.T) {
 		go ssh.DiscardRequests(requests)
 		ch.SendRequest("shell", true, nil)
 		began := time.Now()
-		if err := s.end(); err == nil || !strings.Contains(err.Error(), "1 sessions go on") {
+		if err := s.end(); err == nil || !strings.Contains(err.Error(), "1 sessions continue") {
 			t.Errorf("Serve: %v", err)
 		}
 		if took := time.Since(began); took != 4*time.Second+forcedGrace {

@@ -9,15 +9,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sftp is the name of the subsystem, and the command in the start record of a session of it.
+// sftp is the name of the subsystem, and the command in the start record of its sessions.
 const sftp = "sftp"
 
-// mayTransfer reports whether files may be transferred. A forced command is another one than the
-// SFTP server.
+// mayTransfer reports whether files may be transferred, which a forced command prevents.
 func (g *Grant) mayTransfer() bool { return g.FileTransfer && g.ForceCommand == nil }
 
-// exec starts a command line. One that begins with a program that transfers files is treated like
-// the subsystem: OpenSSH's "sftp -s PATH" runs the server as a command.
+// exec starts a command line. A command that starts a file transfer program is treated like the
+// subsystem: OpenSSH's "sftp -s PATH" runs the server as a command.
 func (c *channel) exec(ctx context.Context, req *ssh.Request, command string) {
 	switch transferProgram(command) {
 	case "":
@@ -29,7 +28,7 @@ func (c *channel) exec(ctx context.Context, req *ssh.Request, command string) {
 	}
 }
 
-// startTransfer starts a session that transfers files, where that is allowed.
+// startTransfer starts a session for file transfers, if permitted.
 func (c *channel) startTransfer(ctx context.Context, req *ssh.Request, command string) {
 	if !c.conn.who.grant.mayTransfer() || c.terminal != nil || c.conn.who.App == NoApp {
 		c.refuseTransfer(req, sftp)
@@ -44,8 +43,8 @@ func (c *channel) refuseTransfer(req *ssh.Request, name string) {
 }
 
 // transferProgram returns the protocol of a command line that a client runs to transfer files:
-// sftp, scp or rsync; "" for any other. Its first word decides: what a shell makes of the rest is
-// not looked at.
+// sftp, scp or rsync; "" for any other. Only its first word is examined, not how a shell interprets
+// the rest.
 func transferProgram(command string) string {
 	words := strings.Fields(command)
 	if len(words) == 0 {

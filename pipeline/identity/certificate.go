@@ -17,9 +17,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// The extensions of a certificate that say who its holder is. Without them the key ID does. Names
-// of extensions that are not OpenSSH's own end in the domain of whoever made them up
-// (PROTOCOL.certkeys, "Extensions").
+// Extensions of a certificate that identify its holder. Without them the key ID does. Names of
+// extensions that are not defined by OpenSSH end in the domain of their author (PROTOCOL.certkeys,
+// "Extensions").
 const (
 	extensionID    = "id@ttydrain"
 	extensionName  = "name@ttydrain"
@@ -28,29 +28,29 @@ const (
 	extensionTerminal = "permit-pty"
 )
 
-// The critical options that are honoured. Any other makes a certificate invalid, as it must
-// (PROTOCOL.certkeys, "Critical options"): verify-required too, since nothing here sees whether a
-// hardware key asked for a PIN.
+// Supported critical options. Any other makes a certificate invalid, as required
+// (PROTOCOL.certkeys, "Critical options"), including verify-required, because the gateway cannot
+// tell whether a hardware key asked for a PIN.
 const (
 	optionCommand = "force-command"
 	optionSource  = "source-address"
 )
 
-// stackPrefix makes a principal, or an app in a token's claim, one that stands for all apps of a
-// stack. No app's name has a colon in it.
+// stackPrefix marks a principal, or an app in a token's claim, that stands for all apps of a stack.
+// The names of apps contain no colon.
 const stackPrefix = "stack:"
 
-// maxText is how long a name or an address of a person may be, in bytes.
+// maxText is the maximum length of a user's name or email address in bytes.
 const maxText = 255
 
-// An Authority is a CA that signs people's certificates.
+// Authority is a CA that signs users' certificates.
 type Authority struct {
 	Name string
 	Keys []ssh.PublicKey
-	// Revoked are what it has signed and takes back; nil for nothing.
+	// Revoked holds its revoked keys and certificates; nil for none.
 	Revoked *Revocations
-	// Stacks and Apps are what its certificates may open at most. A list without entries stands for
-	// all; of two lists, both must have the app's.
+	// Stacks and Apps limit what its certificates may open. An empty list permits all; otherwise
+	// both lists must contain the app's.
 	Stacks, Apps []string
 }
 
@@ -58,42 +58,41 @@ func (a *Authority) covers(app, stack string) bool {
 	return (len(a.Stacks) == 0 || slices.Contains(a.Stacks, stack)) && (len(a.Apps) == 0 || slices.Contains(a.Apps, app))
 }
 
-// A Person is what a certificate says of its holder.
+// Person is the holder of a certificate.
 type Person struct {
 	User schema.User
-	// Authority, KeyID and Serial name the certificate in a log.
+	// Authority, KeyID and Serial identify the certificate in logs.
 	Authority string
 	KeyID     string
 	Serial    uint64
-	// ForceCommand is what every session runs in the place of what is asked for; nil for no such
-	// thing.
+	// ForceCommand is run by every session instead of the requested command; nil for none.
 	ForceCommand *string
-	// NoTerminal: the certificate does not permit one.
+	// NoTerminal: the certificate does not permit a terminal.
 	NoTerminal bool
 }
 
-// A Door is what a certificate is to open, from where.
+// Door is the app to be opened with a certificate, and the client's address.
 type Door struct {
 	App, Stack string
 	// Remote is the client's address, for source-address.
 	Remote net.Addr
 }
 
-// CheckCertificate says who the holder of a certificate is, if it opens the door at now. It must be
-// a user certificate that one of the authorities has signed, not with SHA-1, and has not revoked;
-// with the app among its principals, or "stack:" and the app's stack; at a time when it is valid,
-// by this machine's clock and without any tolerance; and without critical options other than
-// force-command and source-address. A certificate without principals, which for some servers opens
-// everything, opens nothing.
+// CheckCertificate returns the holder of a certificate if it opens the door at now. It must be a
+// user certificate that one of the authorities has signed, without SHA-1, and has not revoked; with
+// the app among its principals, or "stack:" and the app's stack; valid at now, without any
+// tolerance for clock skew; and without critical options other than force-command and
+// source-address. A certificate without principals, which some servers accept for everything, opens
+// nothing.
 //
-// The error is the reason, for the operators.
+// The error is the reason, for operators.
 func CheckCertificate(authorities []Authority, cert *ssh.Certificate, door Door, now time.Time) (Person, error) {
 	if cert.CertType != ssh.UserCert {
-		return Person{}, errors.New("it is a host's certificate, and not a person's")
+		return Person{}, errors.New("it is a host certificate instead of a user certificate")
 	}
 	at := slices.IndexFunc(authorities, func(a Authority) bool { return hasKey(a.Keys, cert.SignatureKey) })
 	if at < 0 {
-		return Person{}, fmt.Errorf("another CA has signed it: %s", ssh.FingerprintSHA256(cert.SignatureKey))
+		return Person{}, fmt.Errorf("it is signed by another CA: %s", ssh.FingerprintSHA256(cert.SignatureKey))
 	}
 	authority := &authorities[at]
 	if cert.Signature.Format == ssh.KeyAlgoRSA {
@@ -120,7 +119,7 @@ func CheckCertificate(authorities []Authority, cert *ssh.Certificate, door Door,
 		}
 	}
 	if !authority.covers(door.App, door.Stack) {
-		return Person{}, fmt.Errorf("certificates of the CA %s do not open this app, by the configuration", authority.Name)
+		return Person{}, fmt.Errorf("the configuration does not permit certificates of the CA %s for this app", authority.Name)
 	}
 	user, err := holder(cert)
 	if err != nil {
@@ -129,7 +128,7 @@ func CheckCertificate(authorities []Authority, cert *ssh.Certificate, door Door,
 	p := Person{User: user, Authority: authority.Name, KeyID: cert.KeyId, Serial: cert.Serial}
 	if command, ok := cert.CriticalOptions[optionCommand]; ok {
 		if command == "" || strings.ContainsRune(command, 0) {
-			return Person{}, errors.New("its force-command is no command")
+			return Person{}, errors.New("its force-command is not a command")
 		}
 		p.ForceCommand = &command
 	}
@@ -143,8 +142,9 @@ func hasKey(keys []ssh.PublicKey, key ssh.PublicKey) bool {
 	return slices.ContainsFunc(keys, func(k ssh.PublicKey) bool { return string(k.Marshal()) == wire })
 }
 
-// fromSource says whether the client's address is one of those that a certificate may be used from:
-// addresses and CIDR blocks with commas between. A list with anything else in it lets nobody in.
+// fromSource returns an error unless the client's address is in the source-address list of a
+// certificate: addresses and CIDR blocks separated by commas. A list with any other entry permits
+// none.
 func fromSource(remote net.Addr, sources string) error {
 	tcp, ok := remote.(*net.TCPAddr)
 	if !ok {
@@ -158,7 +158,7 @@ func fromSource(remote net.Addr, sources string) error {
 		}
 		_, block, err := net.ParseCIDR(source)
 		if err != nil {
-			return errors.New("its source-address is no list of addresses")
+			return errors.New("its source-address is not a list of addresses")
 		}
 		from = from || block.Contains(tcp.IP)
 	}
@@ -168,35 +168,35 @@ func fromSource(remote net.Addr, sources string) error {
 	return nil
 }
 
-// It is compiled when it is first asked for: every session's init runs this program, and needs it
-// not.
+// Compiled on first use: every session's init runs this program without needing it.
 var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[!-~]{1,255}$`) })
 
-// holder is the user that a certificate names.
+// holder returns the user that a certificate names.
 func holder(cert *ssh.Certificate) (schema.User, error) {
 	u := schema.User{ID: cert.Extensions[extensionID], Name: cert.Extensions[extensionName], Email: cert.Extensions[extensionEmail]}
 	if u.ID == "" {
 		u.ID = cert.KeyId
 	}
 	if !idForm().MatchString(u.ID) {
-		return u, fmt.Errorf("its key ID is no user's ID (up to 255 ASCII characters without spaces): sign it with -O extension:%s=ID", extensionID)
+		return u, fmt.Errorf("its key ID is not a valid user ID (up to 255 ASCII characters without spaces): sign it with -O extension:%s=ID", extensionID)
 	}
 	if u.Name == "" {
 		u.Name = u.ID
 	}
 	if !isText(u.Name) {
-		return u, fmt.Errorf("its %s is no name", extensionName)
+		return u, fmt.Errorf("its %s is not a valid name", extensionName)
 	}
 	switch {
 	case u.Email != "" && !isEmail(u.Email):
-		return u, fmt.Errorf("its %s is no e-mail address", extensionEmail)
+		return u, fmt.Errorf("its %s is not an e-mail address", extensionEmail)
 	case u.Email == "" && isEmail(u.ID):
 		u.Email = u.ID
 	}
 	return u, nil
 }
 
-// isText reports whether a text can stand in a line that people read, and looks like no other.
+// isText reports whether a text fits into a line for readers and cannot be confused with another
+// one.
 func isText(text string) bool {
 	return text != "" && len(text) <= maxText && utf8.ValidString(text) && !strings.ContainsFunc(text, schema.IsHidden)
 }

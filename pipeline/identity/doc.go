@@ -1,13 +1,13 @@
-// Package identity says who a person is, by what they bring: an SSH certificate that a user CA has
-// signed, or an access token.
+// Package identity verifies who a user is, from an SSH certificate that a user CA has signed, or
+// from an access token.
 //
 //	certificate ─► CheckCertificate ─► Person     the CA's keys, [Revocations]
 //	token       ─► Tokens.Verify    ─► Claims     [KeySet], or [RemoteKeys] from a URL
 //
-// It knows nothing of connections and sessions: it takes what was brought, and the time, and
-// answers. The holder's proof that a certificate's key is theirs is the SSH handshake's, and is not
-// looked at here.
+// It is independent of connections and sessions: its functions depend only on the credential and
+// the time. The SSH handshake verifies that the holder owns the certificate's key; this package
+// does not.
 //
-// The errors say what is wrong with a certificate in words for the operators' log. Those about a
-// token have nothing of it in them, and may be shown to whoever sent it.
+// Errors about a certificate are written for the operators' log. Errors about a token contain
+// nothing of it, and may be shown to its sender.
 package identity

@@ -18,29 +18,29 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// maxKeySet bounds a key set, in bytes.
+// maxKeySet is the maximum size of a key set in bytes.
 const maxKeySet = 1 << 20
 
-// minRSA is the least length of an RSA key, in bits (RFC 7518 §3.3).
+// minRSA is the minimum length of an RSA key in bits (RFC 7518 §3.3).
 const minRSA = 2048
 
-// A KeySet is public keys that sign tokens. It does not change.
+// KeySet holds public keys that sign tokens. It is immutable.
 type KeySet struct{ keys []jose.JSONWebKey }
 
-// ParseKeySet reads a JSON Web Key Set (RFC 7517 §5). Keys that sign nothing (use), that are secret
-// or too short, or of kinds that are not known, are left out; a set without any other is an error,
-// which quotes nothing of it.
+// ParseKeySet parses a JSON Web Key Set (RFC 7517 §5). It skips keys that are not for signatures
+// (use), secret, too short, or of unknown types; a set without any other key is an error, which
+// contains nothing of the data.
 func ParseKeySet(data []byte) (KeySet, error) {
 	var raw struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(data, &raw); err != nil || raw.Keys == nil {
-		return KeySet{}, errors.New(`is no JSON Web Key Set; expected {"keys": […]}`)
+		return KeySet{}, errors.New(`is not a JSON Web Key Set; expected {"keys": […]}`)
 	}
 	var set KeySet
 	for _, one := range raw.Keys {
 		var key jose.JSONWebKey
-		// A set may have keys of kinds that are yet to be invented: they are not for us (RFC 7517 §5).
+		// Keys of unknown types must be ignored (RFC 7517 §5).
 		if key.UnmarshalJSON(one) != nil || !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
 			continue
 		}
@@ -55,8 +55,8 @@ func ParseKeySet(data []byte) (KeySet, error) {
 	return set, nil
 }
 
-// find gives the keys that a token with an algorithm and a key ID can have been signed with;
-// without a key ID, all that go with the algorithm.
+// find returns the keys that may have signed a token with an algorithm and a key ID; without a key
+// ID, all keys for the algorithm.
 func (s KeySet) find(_ context.Context, id, algorithm string) ([]crypto.PublicKey, error) {
 	var found []crypto.PublicKey
 	for _, k := range s.keys {
@@ -75,7 +75,7 @@ var (
 	errNoKeys     = errors.New("the keys could not be fetched")
 )
 
-// fits says whether a key is one of an algorithm's.
+// fits reports whether a key can be used with an algorithm.
 func fits(key crypto.PublicKey, algorithm string) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
@@ -88,40 +88,40 @@ func fits(key crypto.PublicKey, algorithm string) bool {
 	return false
 }
 
-// RemoteOptions say where a key set is. All but Log are needed.
+// RemoteOptions describe a remote key set. Only Log is optional.
 type RemoteOptions struct {
 	URL    string
 	Client *http.Client
-	// Refresh is how old a set gets before it is fetched again, beside what it is used for meanwhile.
+	// Refresh is the age at which a set is fetched again; the old one stays in use meanwhile.
 	Refresh time.Duration
-	// MaxStale is how old a set may be when it is used: one that cannot be fetched any more is not
-	// trusted for longer.
+	// MaxStale is the maximum age of a set in use: one that can no longer be fetched is not trusted
+	// for longer.
 	MaxStale time.Duration
 	Log      *slog.Logger
 }
 
 const (
-	// fetchTimeout bounds one fetch.
+	// fetchTimeout limits one fetch.
 	fetchTimeout = 10 * time.Second
-	// fetchPause is the least time between two fetches. Tokens with invented key IDs cause no more
-	// than that.
+	// fetchPause is the minimum time between two fetches, which limits those caused by tokens with
+	// invented key IDs.
 	fetchPause = 5 * time.Second
 )
 
-// RemoteKeys is a key set at a URL. It is fetched when it is needed first, again in the background
-// when it is used and older than Refresh, and at once for a key that is not in it, since keys are
-// rotated. Nothing runs while nobody asks.
+// RemoteKeys is a key set at a URL. It is fetched on first use, again in the background when it is
+// used and older than Refresh, and immediately for an unknown key, since keys are rotated. Nothing
+// runs while it is not used.
 type RemoteKeys struct {
 	o RemoteOptions
 
 	mu      sync.Mutex // guards what follows
 	set     KeySet
-	fetched time.Time     // when the set was; zero for never
-	tried   time.Time     // when a fetch was started last
-	running chan struct{} // closed at the end of the fetch that runs; nil without one
+	fetched time.Time     // when the set was fetched; zero for never
+	tried   time.Time     // when the last fetch was started
+	running chan struct{} // closed at the end of the running fetch; nil if none is running
 }
 
-// NewRemoteKeys fetches nothing yet.
+// NewRemoteKeys returns the keys without fetching them yet.
 func NewRemoteKeys(o RemoteOptions) *RemoteKeys {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -134,7 +134,7 @@ func (r *RemoteKeys) find(ctx context.Context, id, algorithm string) ([]crypto.P
 	if age < r.o.MaxStale {
 		if found, err := set.find(ctx, id, algorithm); err == nil {
 			if age >= r.o.Refresh {
-				r.fetch() // in the background: nobody waits for it
+				r.fetch() // in the background, without waiting
 			}
 			return found, nil
 		}
@@ -152,7 +152,7 @@ func (r *RemoteKeys) find(ctx context.Context, id, algorithm string) ([]crypto.P
 	return set.find(ctx, id, algorithm)
 }
 
-// cached is the set, and how old it is.
+// cached returns the set and its age.
 func (r *RemoteKeys) cached() (KeySet, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,8 +162,8 @@ func (r *RemoteKeys) cached() (KeySet, time.Duration) {
 	return r.set, time.Since(r.fetched)
 }
 
-// fetch starts a fetch, or joins the one that runs, and gives what is closed at its end; nil where
-// the last one was just now.
+// fetch starts a fetch, or joins the running one, and returns a channel that is closed at its end;
+// nil if the last one was just now.
 func (r *RemoteKeys) fetch() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,7 +182,7 @@ func (r *RemoteKeys) fetch() <-chan struct{} {
 		defer r.mu.Unlock()
 		r.running = nil
 		if err != nil {
-			r.o.Log.Warn("the keys of access tokens could not be fetched", "url", r.o.URL, "error", err, "fetched_last", r.fetched)
+			r.o.Log.Warn("keys of access tokens not fetched", "url", r.o.URL, "error", err, "fetched_last", r.fetched)
 			return
 		}
 		r.set, r.fetched = set, time.Now()
@@ -209,18 +209,18 @@ func FetchKeySet(ctx context.Context, client *http.Client, url string) (KeySet, 
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return KeySet{}, fmt.Errorf("the answer is %s", response.Status)
+		return KeySet{}, fmt.Errorf("the response is %s", response.Status)
 	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, maxKeySet+1))
 	if err != nil {
 		return KeySet{}, err
 	}
 	if len(data) > maxKeySet {
-		return KeySet{}, fmt.Errorf("the answer is longer than %d KiB", maxKeySet>>10)
+		return KeySet{}, fmt.Errorf("the response is longer than %d KiB", maxKeySet>>10)
 	}
 	set, err := ParseKeySet(data)
 	if err != nil {
-		return KeySet{}, fmt.Errorf("the answer %w", err)
+		return KeySet{}, fmt.Errorf("the response %w", err)
 	}
 	return set, nil
 }

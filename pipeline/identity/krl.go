@@ -7,8 +7,8 @@ import (
 	"math/big"
 )
 
-// The format of OpenSSH's key revocation lists (PROTOCOL.krl). No Go library for it is looked
-// after.
+// The format of OpenSSH's key revocation lists (PROTOCOL.krl). There is no maintained Go library
+// for it.
 const (
 	krlMagic   = "SSHKRL\n\x00"
 	krlVersion = 1
@@ -26,10 +26,10 @@ const (
 	krlCAExtension  = 0x39
 )
 
-// errKRL is for a list that ends too early, or goes on too long.
-var errKRL = errors.New("is a key revocation list that is damaged; make it again with ssh-keygen -k")
+// errKRL is returned for a list that is too short or too long.
+var errKRL = errors.New("is a damaged key revocation list; generate it again with ssh-keygen -k")
 
-// krlReader reads the data types of RFC 4251 §5. After the first mistake it reads zeros.
+// krlReader reads the data types of RFC 4251 §5. After an error it returns zero values.
 type krlReader struct {
 	data []byte
 	bad  bool
@@ -70,14 +70,14 @@ func (r *krlReader) uint64() uint64 {
 
 func (r *krlReader) string() []byte { return r.take(uint64(r.uint32())) }
 
-// parseKRL reads a key revocation list. Signatures over lists, which OpenSSH itself no longer looks
-// at, are refused.
+// parseKRL parses a key revocation list. It rejects lists with signatures, which OpenSSH itself no
+// longer checks.
 func parseKRL(data []byte) (*Revocations, error) {
 	in := &krlReader{data: data[len(krlMagic):]}
 	if version := in.uint32(); !in.bad && version != krlVersion {
 		return nil, fmt.Errorf("is a key revocation list of format %d; expected format %d, as ssh-keygen -k makes it", version, krlVersion)
 	}
-	in.take(3 * 8) // the list's own version, when it was made, flags
+	in.take(3 * 8) // the list's own version, generation date, flags
 	in.string()    // reserved
 	in.string()    // a comment
 	r := newRevocations()
@@ -119,19 +119,18 @@ func (r *krlReader) strings(set map[string]bool) {
 	}
 }
 
-// extension reads an extension, of which none is known: one that is critical makes the list
-// unusable.
+// extension reads an extension. None is known, so a critical one makes the list unusable.
 func (r *krlReader) extension() error {
 	r.string() // its name
 	critical := r.byte() != 0
 	r.string()
 	if critical && !r.bad {
-		return errors.New("is a key revocation list with a critical extension, which is not known here")
+		return errors.New("is a key revocation list with a critical extension, which is not supported")
 	}
 	return nil
 }
 
-// parseCertificates reads a section about the certificates of one CA, or of any.
+// parseCertificates parses a section about the certificates of one CA, or of any.
 func parseCertificates(in *krlReader) (certificateList, error) {
 	list := newCertificateList(string(in.string()))
 	in.string() // reserved
@@ -147,7 +146,7 @@ func parseCertificates(in *krlReader) (certificateList, error) {
 			list.ranges = append(list.ranges, serialRange{part.uint64(), part.uint64()})
 		case krlSerialBitmap:
 			offset := part.uint64()
-			bits := part.string() // an mpint that is not negative
+			bits := part.string() // a non-negative mpint
 			list.bitmaps = append(list.bitmaps, serialBitmap{offset, new(big.Int).SetBytes(bits)})
 		case krlKeyIDs:
 			part.strings(list.keyIDs)

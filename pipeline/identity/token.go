@@ -13,24 +13,23 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Keys are where the keys of tokens are found: [KeySet] and [RemoteKeys].
+// Keys finds the keys of tokens: a [KeySet] or [RemoteKeys].
 type Keys interface {
 	find(ctx context.Context, id, algorithm string) ([]crypto.PublicKey, error)
 }
 
-// TokenOptions say which tokens are good. All are needed.
+// TokenOptions describe which tokens are valid. All fields are required.
 type TokenOptions struct {
 	Issuer, Audience string
-	// Algorithms are some of [Algorithms]. What a token's own header says counts for nothing beyond
-	// them.
+	// Algorithms are some of [Algorithms]. A token's header cannot select any other.
 	Algorithms []string
 	Keys       Keys
 }
 
-// leeway is by how much the clocks of an issuer and of this machine may differ.
+// leeway is the tolerated difference between the clocks of an issuer and this machine.
 const leeway = 30 * time.Second
 
-// maxToken is how long a token may be, in bytes.
+// maxToken is the maximum length of a token in bytes.
 const maxToken = 16 << 10
 
 // Tokens verifies access tokens.
@@ -39,36 +38,36 @@ type Tokens struct {
 	parser *jwt.Parser
 }
 
-// NewTokens makes a verifier.
+// NewTokens returns a verifier.
 func NewTokens(o TokenOptions) *Tokens {
 	return &Tokens{o, jwt.NewParser(jwt.WithValidMethods(o.Algorithms), jwt.WithIssuer(o.Issuer), jwt.WithAudience(o.Audience),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(leeway))}
 }
 
-// Claims are what a token that was verified says.
+// Claims are the claims of a verified token.
 type Claims struct {
-	// User is who it is for: the claim id or, without one, sub; name and email, "" where they are
-	// missing. An email counts as missing where email_verified is there and not true.
+	// User is the subject: the claim id or, without one, sub; name and email are "" if they are
+	// missing. An email counts as missing if email_verified exists and is not true.
 	User schema.User
 	// Apps is the claim apps: the names of apps, or "stack:" and the name of a stack for all of its
-	// apps. It bounds what the token may be used for, where Bounded says that the claim is there.
+	// apps. It limits the use of the token if Bounded reports that the claim exists.
 	Apps    []string
 	Bounded bool
 }
 
-// Allows says whether the token may be used for an app.
+// Allows reports whether the token may be used for an app.
 func (c *Claims) Allows(app, stack string) bool {
 	return !c.Bounded || slices.Contains(c.Apps, app) || slices.Contains(c.Apps, stackPrefix+stack)
 }
 
-// A TokenError says why a token is refused, in words for whoever sent it. Nothing of the token is
-// in it.
+// TokenError is the reason why a token is refused, written for its sender. It contains nothing of
+// the token.
 type TokenError struct{ reason string }
 
 func (e *TokenError) Error() string { return "the access token is refused: " + e.reason }
 
-// Verify verifies a token (RFC 7519): its signature, iss, aud, exp, which it must have, and nbf and
-// iat where it has them. A *[TokenError] is the only error.
+// Verify verifies a token (RFC 7519): its signature, iss, aud, exp, which is required, and nbf and
+// iat if it has them. All errors are of type *[TokenError].
 func (t *Tokens) Verify(ctx context.Context, token string) (Claims, error) {
 	if len(token) > maxToken {
 		return Claims{}, &TokenError{fmt.Sprintf("it is too long: more than %d bytes", maxToken)}
@@ -76,7 +75,7 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Claims, error) {
 	if err := CheckCritical(token); err != nil {
 		return Claims{}, &TokenError{err.Error()}
 	}
-	// Not jwt.RegisteredClaims, which takes "EXP" for exp.
+	// jwt.RegisteredClaims would accept "EXP" as exp.
 	claims := make(jwt.MapClaims)
 	_, err := t.parser.ParseWithClaims(token, claims, func(token *jwt.Token) (any, error) {
 		id, _ := token.Header["kid"].(string)
@@ -96,13 +95,14 @@ func (t *Tokens) Verify(ctx context.Context, token string) (Claims, error) {
 	return readClaims(claims)
 }
 
-// tokenReason is why a token did not verify. The library's own words can quote the token.
+// tokenReason returns the reason why a token is invalid. The library's own messages may quote the
+// token.
 func tokenReason(err error) string {
 	for _, known := range []struct {
 		err    error
 		reason string
 	}{
-		{errNoKeys, "its issuer's keys could not be fetched: try again in a moment, and if it is refused again tell the operators"},
+		{errNoKeys, "its issuer's keys could not be fetched: try again in a moment, and if it is refused again, ask the operators"},
 		{errUnknownKey, "it is signed with a key that its issuer does not publish"},
 		{jwt.ErrTokenSignatureInvalid, "its signature is not valid"},
 		{jwt.ErrTokenExpired, "it has expired: log in again"},
@@ -117,10 +117,10 @@ func tokenReason(err error) string {
 			return known.reason
 		}
 	}
-	return "it is no token that is taken here"
+	return "it is not a valid token"
 }
 
-// readClaims takes what is used of a token's claims.
+// readClaims returns the relevant claims of a token.
 func readClaims(claims jwt.MapClaims) (Claims, error) {
 	text := func(name string) (value string, ok bool) {
 		given, there := claims[name]
@@ -135,7 +135,7 @@ func readClaims(claims jwt.MapClaims) (Claims, error) {
 	c.User.Name, ok[2] = text("name")
 	c.User.Email, ok[3] = text("email")
 	if slices.Contains(ok[:], false) {
-		return Claims{}, &TokenError{"one of its claims id, sub, name and email is no text"}
+		return Claims{}, &TokenError{"one of its claims id, sub, name and email is not a string"}
 	}
 	if c.User.ID == "" {
 		c.User.ID = subject
@@ -147,11 +147,11 @@ func readClaims(claims jwt.MapClaims) (Claims, error) {
 	case c.User.ID == "":
 		return Claims{}, &TokenError{"it names no user: it has neither id nor sub"}
 	case !idForm().MatchString(c.User.ID):
-		return Claims{}, &TokenError{"its id or sub is no user's ID"}
+		return Claims{}, &TokenError{"its id or sub is not a valid user ID"}
 	case c.User.Name != "" && !isText(c.User.Name):
-		return Claims{}, &TokenError{"its claim name is no name"}
+		return Claims{}, &TokenError{"its claim name is not a valid name"}
 	case c.User.Email != "" && !isEmail(c.User.Email):
-		return Claims{}, &TokenError{"its claim email is no e-mail address"}
+		return Claims{}, &TokenError{"its claim email is not an e-mail address"}
 	}
 	apps, bounded := claims["apps"]
 	if !bounded {
@@ -168,10 +168,10 @@ func readClaims(claims jwt.MapClaims) (Claims, error) {
 		c.Apps = append(c.Apps, name)
 	}
 	if !isList {
-		return Claims{}, &TokenError{"its claim apps is no list of names"}
+		return Claims{}, &TokenError{"its claim apps is not a list of names"}
 	}
 	return c, nil
 }
 
-// IsTrue reports whether a claim is true. Some issuers write it as a text.
+// IsTrue reports whether a claim is true. Some issuers encode it as a string.
 func IsTrue(claim any) bool { return claim == true || claim == "true" }

@@ -11,36 +11,35 @@ import (
 )
 
 var (
-	// ErrUnknownKey is the error of a signature by a key that is not in the set.
+	// ErrUnknownKey is returned for a signature by a key that is not in the set.
 	ErrUnknownKey = errors.New("it is signed with a key that is not in the key set")
-	// ErrFalseSignature is the error of a signature by nobody, or for something else.
+	// ErrFalseSignature is returned for an invalid signature.
 	ErrFalseSignature = errors.New("its signature is not valid")
 )
 
-// CheckCritical reports an error where the header of a token, in compact form, is no JSON object,
-// or names extensions that must be understood (crit, RFC 7515 §4.1.11): none is. It verifies
-// nothing. The error quotes nothing.
+// CheckCritical returns an error if the header of a compact token is not a JSON object, or has
+// critical extensions (crit, RFC 7515 §4.1.11), as none is supported. It verifies nothing else. The
+// error contains nothing of the token.
 func CheckCritical(token string) error {
 	encoded, _, _ := strings.Cut(token, ".")
 	data, err := base64.RawURLEncoding.DecodeString(encoded)
 	var header map[string]json.RawMessage
 	if err != nil || json.Unmarshal(data, &header) != nil || header == nil {
-		return errors.New("it is no token that is taken here")
+		return errors.New("it is not a valid token")
 	}
 	if _, ok := header["crit"]; ok {
-		return errors.New("it needs an extension that is not known here (crit)")
+		return errors.New("it requires an extension that is not supported (crit)")
 	}
 	return nil
 }
 
-// signingAlgorithms are those that ttydrain itself signs with.
+// signingAlgorithms are the algorithms that ttydrain itself signs with.
 var signingAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS512, jose.ES256, jose.EdDSA}
 
-// Verify verifies what ttydrain has signed (JWS in compact form, RFC 7515), and gives its type
-// (typ) and what it says. When it was signed, and until when it is good, is not looked at. The
-// errors quote nothing.
+// Verify verifies a compact JWS (RFC 7515) that ttydrain has signed, and returns its type (typ) and
+// payload. It does not check times. Errors contain nothing of the data.
 func (s KeySet) Verify(signed string) (typ string, payload []byte, err error) {
-	for part := range strings.SplitSeq(signed, ".") { // other libraries take bits in the last letter that mean nothing
+	for part := range strings.SplitSeq(signed, ".") { // other libraries accept unused bits in the last letter
 		if _, err := base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
 			return "", nil, ErrFalseSignature
 		}

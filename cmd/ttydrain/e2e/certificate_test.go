@@ -105,7 +105,7 @@ func TestCertificates(t *testing.T) {
 		{"no principals", "staff", "web", "", "no principals"},
 		{"from elsewhere", "staff", "web", "-n web -O source-address=192.0.2.0/24", "may not be used from 127.0.0.1"},
 		{"unknown option", "staff", "web", "-n web -O critical:only@example.com=x", "critical option"},
-		{"not for this app", "staff", "api", "-n api", "by the configuration"},
+		{"not for this app", "staff", "api", "-n api", "the configuration does not permit"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			id := fmt.Sprintf("no-%d@example.com", i)

@@ -159,7 +159,7 @@ func TestAccessToken(t *testing.T) {
 		"another audience": {issuer.token(jwt.MapClaims{"aud": "web"}), "another audience"},
 		"forged":           {strings.Join(forged, "."), "signature is not valid"},
 		"too long":         {rand.Text() + strings.Repeat("x", 20<<10), "is too long"},
-		"no token at all":  {"hunter2-" + rand.Text(), "no token"},
+		"no token at all":  {"hunter2-" + rand.Text(), "not a valid token"},
 	} {
 		got := with(test.token, "web@127.0.0.1", "echo in")
 		if got.status != 255 || got.stdout != "" || !strings.Contains(got.stderr, test.message) {
