@@ -7,7 +7,7 @@ import (
 )
 
 // ChunkAfter is for the tests with a real bus, which are outside of the package.
-var ChunkAfter = behind
+var ChunkAfter = following
 
 // FramesOf returns the frames of an operation's chunks, in the order of the stream, and their kinds
 // as a letter each. The chunks are checked to be consecutive.

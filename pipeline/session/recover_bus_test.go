@@ -160,8 +160,8 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// TestRecoverGoesOn: a session whose end can't be recorded is logged, and the others are recovered.
-func TestRecoverGoesOn(t *testing.T) {
+// TestRecoverContinuesAfterError: a session whose end can't be recorded is logged, and the others are recovered.
+func TestRecoverContinuesAfterError(t *testing.T) {
 	store := openBus(t, t.TempDir())
 	var ids []string
 	for range 3 {
@@ -199,9 +199,9 @@ func TestRecoverGoesOn(t *testing.T) {
 	}
 }
 
-// TestRecoverAfterARepeat: a chunk that was refused at first is the last on the stream, and not the
+// TestRecoverAfterReorderedChunk: a chunk that was refused at first is the last on the stream, and not the
 // latest.
-func TestRecoverAfterARepeat(t *testing.T) {
+func TestRecoverAfterReorderedChunk(t *testing.T) {
 	store := openBus(t, t.TempDir())
 	op := &schema.Operation{App: "web", Stack: "default", Started: time.Unix(1, 0).UTC()}
 	if err := store.CreateOperation(t.Context(), op); err != nil {
