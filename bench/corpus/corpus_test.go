@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-func TestTerminalIsTheSameForASeed(t *testing.T) {
+func TestTerminalDependsOnSeed(t *testing.T) {
 	output := func(seed uint64) (b []byte, last time.Time) {
 		terminal := newTerminal(seed)
 		var frames []schema.Frame
@@ -29,12 +29,12 @@ func TestTerminalIsTheSameForASeed(t *testing.T) {
 	}
 	first, last := output(1)
 	if again, at := output(1); !bytes.Equal(first, again) || !at.Equal(last) {
-		t.Error("the same seed gave something else")
+		t.Error("the same seed resulted in other output")
 	}
 	if other, _ := output(2); bytes.Equal(first, other) {
-		t.Error("another seed gave the same")
+		t.Error("another seed resulted in the same output")
 	}
-	// All recordings come before one comes again, and the first of them from somewhere on.
+	// All recordings are played before one is repeated.
 	for _, r := range Recordings() {
 		if !bytes.Contains(first, r.events[len(r.events)-1].shown) {
 			t.Errorf("%s is not played", r.name)
@@ -42,7 +42,8 @@ func TestTerminalIsTheSameForASeed(t *testing.T) {
 	}
 }
 
-// TestRecordings holds what the recordings have to be: whole, varied, and of nobody.
+// TestRecordings checks that the recordings are complete, varied, and show nothing of the machine
+// that they were made on.
 func TestRecordings(t *testing.T) {
 	if len(Recordings()) != len(scripts) {
 		t.Errorf("there are %d recordings of %d", len(Recordings()), len(scripts))
@@ -61,7 +62,7 @@ func TestRecordings(t *testing.T) {
 		}
 		for _, foreign := range []string{"@" + hostname, "/root", "/var/lib/ttydrain", "/home/"} {
 			if foreign != "@web-1" && bytes.Contains(all, []byte(foreign)) {
-				t.Errorf("%s shows %q, which is of the machine where it was made", r.name, foreign)
+				t.Errorf("%s shows %q, which belongs to the machine that it was made on", r.name, foreign)
 			}
 		}
 	}
@@ -78,6 +79,6 @@ func TestRecordings(t *testing.T) {
 	}
 	s := ComputeStatistics()
 	if s.Bytes < 500_000 || s.BytesPerLine < 70 || s.BytesPerLine > 130 || s.Escapes < 0.05 || s.Escapes > 0.3 {
-		t.Errorf("the corpus is not what it was: %+v", s)
+		t.Errorf("the corpus has changed: %+v", s)
 	}
 }

@@ -23,8 +23,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// record makes all recordings again, into a folder. Only root can: they are of a made-up person on
-// a machine of their own.
+// Record makes all recordings again, in the folder dir. It needs root, because the fictitious user of
+// the recordings has a machine of their own.
 func Record(dir string) error {
 	script, err := recorded.ReadFile("recordings/furnish.sh")
 	if err != nil {
@@ -66,7 +66,7 @@ func recordOne(file, name string, keys []typed, script, rc []byte) error {
 		return err
 	}
 	cmd.Env = []string{process.Environment("recording")}
-	// The setup comes by a pipe of its own: standard input is the terminal.
+	// The setup has a pipe of its own, because standard input is the terminal.
 	r, w, err := os.Pipe()
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func recordOne(file, name string, keys []typed, script, rc []byte) error {
 		return err
 	}
 	defer shown.Close()
-	go func() { // ends when the child has read it, or has ended
+	go func() { // ends when the child has read the setup, or has ended
 		w.Write(setup)
 		w.Close()
 	}()
@@ -107,14 +107,14 @@ func recordOne(file, name string, keys []typed, script, rc []byte) error {
 	if e := <-done; err == nil {
 		err = e
 	}
-	cmd.Wait() // its status is that of the last command
+	cmd.Wait() // its status is that of the last command, which does not matter
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, s.out, 0o644)
 }
 
-// A person types as people do: not evenly, and with slips.
+// A person types at uneven speed and with typos.
 type person struct {
 	rng      *rand.Rand
 	keyboard io.Writer
@@ -125,7 +125,7 @@ func (p *person) types(text string) error {
 	pause(300, 1500)
 	for len(text) > 0 {
 		n := 1
-		if text[0] == escape[0] && len(text) > 2 && text[1] == '[' { // a key is sent at once
+		if text[0] == escape[0] && len(text) > 2 && text[1] == '[' { // the bytes of a key are sent together
 			n = 2 + bytes.IndexFunc([]byte(text[2:]), func(r rune) bool { return r >= '@' }) + 1
 		} else if _, size := utf8.DecodeRuneInString(text); size > 1 {
 			n = size
@@ -149,15 +149,15 @@ func (p *person) types(text string) error {
 	return nil
 }
 
-// A screen is what a terminal has shown.
+// A screen records the output of a terminal.
 type screen struct {
 	began time.Time
 	cast  *replay.Asciicast
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	out   []byte     // the recording
 	shown []byte     // since forget
-	last  time.Time  // when something was shown last
+	last  time.Time  // time of the last output
 	ended bool
 }
 
@@ -179,7 +179,7 @@ func (s *screen) read(from io.Reader) error {
 		all = append(all, buffer[:n]...)
 		if err != nil { // EIO: the program has ended
 			if !utf8.Valid(all) {
-				return errors.New("what it showed is not UTF-8, which this form cannot hold exactly")
+				return errors.New("the output is not UTF-8, which an asciicast cannot hold exactly")
 			}
 			return nil
 		}
@@ -192,7 +192,7 @@ func (s *screen) forget() {
 	s.mu.Unlock()
 }
 
-// await waits until something has been shown, and then nothing for a while.
+// await waits until the terminal has shown text, and then no output for a while.
 func (s *screen) await(text string) error {
 	if text == watching {
 		time.Sleep(3 * time.Second)
@@ -216,15 +216,15 @@ func (s *screen) await(text string) error {
 		case there:
 			return nil
 		case ended, time.Now().After(late):
-			return fmt.Errorf("the terminal does not show %q but %q", text, seen[max(0, len(seen)-500):])
+			return fmt.Errorf("the terminal does not show %q; the end of its output is %q", text, seen[max(0, len(seen)-500):])
 		}
 	}
 }
 
-// recordingSetup is what the process of a recording is told.
+// recordingSetup is the setup of the process of a recording.
 type recordingSetup struct{ Script, RC []byte }
 
-// recordingMain makes a machine for a made-up person, whose shell it becomes.
+// RecordMain is the role that creates the machine of the fictitious user and becomes their shell.
 func RecordMain(*json.Decoder, *json.Encoder) error {
 	pipe := os.NewFile(3, "setup")
 	var setup recordingSetup
@@ -237,11 +237,11 @@ func RecordMain(*json.Decoder, *json.Encoder) error {
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		unix.Mount("proc", "/proc", "proc", 0, ""),
 		unix.Sethostname([]byte("web-1")),
-		os.MkdirAll("/app", 0o755), // it stays on this machine, empty
+		os.MkdirAll("/app", 0o755), // an empty folder stays on this machine
 		unix.Mount("app", "/app", "tmpfs", 0, "mode=755,uid=1000,gid=1000"),
 		unix.Mount("tmp", "/tmp", "tmpfs", 0, "mode=1777"),
 	); err != nil {
-		return fmt.Errorf("make a machine for the recording (as root): %w", err)
+		return fmt.Errorf("set up namespaces for the recording (needs root): %w", err)
 	}
 	files := map[string]string{
 		"/etc/passwd": "root:x:0:0:root:/:/bin/sh\nada:x:1000:1000:Ada Lovelace:/app:/bin/bash\n",
@@ -264,7 +264,7 @@ func RecordMain(*json.Decoder, *json.Encoder) error {
 	furnish := exec.Command("/bin/sh", "/tmp/furnish.sh")
 	furnish.Env = env
 	if out, err := furnish.CombinedOutput(); err != nil {
-		return fmt.Errorf("furnish: %w: %s", err, out)
+		return fmt.Errorf("run furnish.sh: %w: %s", err, out)
 	}
 	if err := os.Chdir("/app/shop"); err != nil {
 		return err

@@ -4,31 +4,32 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"sync"
 	"time"
 )
 
-// recorded are what real programs showed on real terminals (see record), in asciicast v2
-// (docs.asciinema.org/manual/asciicast/v2), and the files that they are made with.
+// recorded holds the output of real programs on real terminals (see [Record]), in asciicast v2
+// (docs.asciinema.org/manual/asciicast/v2), and the files that Record needs.
 //
 //go:embed recordings
 var recorded embed.FS
 
-// A recording is one of them.
+// A recording is the output of one session.
 type recording struct {
 	name   string
 	events []recordedEvent
 }
 
-// A recordedEvent is what was shown at one moment.
+// A recordedEvent is the output of one moment.
 type recordedEvent struct {
-	after time.Duration // the event before, or the beginning
-	shown []byte        // nobody may change it
+	after time.Duration // since the event before, or the start
+	shown []byte        // read-only
 }
 
-// allRecordings are in the order of their names. Nobody may change them.
+// Recordings returns all recordings, ordered by name. They are read-only.
 var Recordings = sync.OnceValue(func() []recording {
 	entries, err := recorded.ReadDir("recordings")
 	if err != nil {
@@ -45,7 +46,7 @@ var Recordings = sync.OnceValue(func() []recording {
 		}
 		r, err := readCast(data)
 		if err != nil {
-			panic("corpus: " + e.Name() + ": " + err.Error()) // a test reads them all
+			panic("corpus: " + e.Name() + ": " + err.Error()) // a test parses all of them
 		}
 		r.name = e.Name()
 		all = append(all, r)
@@ -53,15 +54,15 @@ var Recordings = sync.OnceValue(func() []recording {
 	return all
 })
 
-// readCast reads the output of an asciicast v2.
+// readCast parses the output events of an asciicast v2.
 func readCast(data []byte) (r recording, err error) {
 	header, rest, _ := bytes.Cut(data, []byte("\n"))
 	var h struct{ Version, Width, Height int }
 	if err := json.Unmarshal(header, &h); err != nil || h.Version != 2 {
-		return r, fmt.Errorf("it does not begin with the header of an asciicast v2: %v", err)
+		return r, fmt.Errorf("no header of an asciicast v2: %v", err)
 	}
 	if h.Width != recordedWidth || h.Height != recordedHeight {
-		return r, fmt.Errorf("its terminal has %d columns and %d rows, expected %d and %d", h.Width, h.Height, recordedWidth, recordedHeight)
+		return r, fmt.Errorf("the terminal has %d columns and %d rows, expected %d and %d", h.Width, h.Height, recordedWidth, recordedHeight)
 	}
 	var before time.Duration
 	for line := range bytes.Lines(rest) {
@@ -80,12 +81,12 @@ func readCast(data []byte) (r recording, err error) {
 		before = now
 	}
 	if len(r.events) == 0 {
-		return r, fmt.Errorf("it shows nothing")
+		return r, errors.New("no output")
 	}
 	return r, nil
 }
 
-// fullScreen says whether a program took the whole screen (xterm's alternate screen).
+// fullScreen reports whether a program used the whole screen (xterm's alternate screen).
 func (r recording) fullScreen() bool {
 	for _, e := range r.events {
 		if bytes.Contains(e.shown, []byte("\x1b[?1049h")) {
@@ -95,7 +96,8 @@ func (r recording) fullScreen() bool {
 	return false
 }
 
-// lineRecordings are those of programs that write lines, none of which is longer than a record is.
+// lineRecordings returns the recordings without full-screen programs. None of their lines is longer
+// than a record.
 func lineRecordings() (all []recording) {
 	for _, r := range Recordings() {
 		if !r.fullScreen() {
@@ -105,7 +107,7 @@ func lineRecordings() (all []recording) {
 	return all
 }
 
-// The terminal of every recording.
+// The size of the terminal of every recording.
 const (
 	recordedWidth  = 120
 	recordedHeight = 40

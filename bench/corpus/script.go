@@ -1,21 +1,20 @@
 package corpus
 
-// A typed is what a person types in one go, and what they then wait for.
+// A typed is text that the user types, and the output that they then wait for.
 type typed struct {
 	text string
-	// until is what the terminal has to show before they go on; "" for the shell's prompt. A program
-	// that takes the whole screen is waited for by that and by half a second of quiet; watching waits
-	// for nothing.
+	// until is the output that the terminal must show before the user goes on; "" for the shell's
+	// prompt, painted or watching.
 	until string
 }
 
-// painted is for a program that draws: until it has done so.
+// painted waits until a full-screen program has shown no output for half a second.
 const painted = "(painted)"
 
-// watching is for a person who looks at what goes on for some seconds.
+// watching waits for some seconds.
 const watching = "(watching)"
 
-// prompt is how the prompt of recordings/bashrc ends.
+// prompt is the end of the prompt of recordings/bashrc.
 const prompt = "\x1b[00m$ "
 
 // Keys.
@@ -25,8 +24,8 @@ const (
 	ctrlA, ctrlR, ctrlX, quit     = "\x01", "\x12", "\x18", "q"
 )
 
-// recordings are what is recorded, by the name of its file. Each begins at a shell in /app/shop and
-// leaves it.
+// scripts are the sessions to record, by the name of the recording. Each starts with a shell in
+// /app/shop, which exits at the end.
 var scripts = map[string][]typed{
 	"shell": {
 		{"cd ../sh" + tab + enter, ""}, {"git status" + enter, ""}, {"ls" + enter, ""}, {"ll conf" + tab + enter, ""},

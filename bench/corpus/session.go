@@ -11,21 +11,21 @@ import (
 // chunkBytes is the size at which a chunk of a busy session is full, as in the capture.
 const chunkBytes = 32 << 10
 
-// A filling is what sessions showed, from their starts to their ends.
+// A Filling counts the output of complete sessions.
 type Filling struct {
 	Sessions, Chunks, Lines int
-	// Records is how many records the enricher makes of it: those of lines, of what is no whole line,
-	// and of each session's start and end.
+	// Records is the number of records that the enricher makes of it: of lines, of partial lines, and of
+	// the start and end of each session.
 	Records int
 	Bytes   int64
 }
 
-// play plays sessions to their ends, their chunks in turns, until they have so many records. chunk
-// is called for each chunk, which is the session's next, and segment for what the enricher makes of
-// it.
+// Play plays sessions until they have the given number of records, and then ends them. Their chunks
+// take turns. It calls chunk for each chunk, which is s.Next, and segment for the segments that the
+// enricher makes of it. keystrokes makes every frame a chunk; otherwise chunks are full.
 func Play(all []*Session, records int, keystrokes bool, chunk func(*Session) error, segment func(enrich.Segment) error) (Filling, error) {
 	f := Filling{Sessions: len(all)}
-	now := time.Now() // of all chunks alike, so that no line is cut since this takes long
+	now := time.Now() // the same for all chunks, so that no line is cut because playing takes long
 	add := func(s *Session, frames ...schema.Frame) error {
 		s.Next.Frames = frames
 		if err := chunk(s); err != nil {
@@ -73,7 +73,7 @@ func Play(all []*Session, records int, keystrokes bool, chunk func(*Session) err
 				n := fullChunk(s.frames)
 				if keystrokes {
 					n = 1
-				} else if n == 0 { // not yet
+				} else if n == 0 { // not full yet
 					break
 				}
 				if err := add(s, s.frames[:n]...); err != nil {
@@ -96,17 +96,17 @@ func Play(all []*Session, records int, keystrokes bool, chunk func(*Session) err
 	return f, nil
 }
 
-// filled is one session of a filling.
+// A Session is one played session.
 type Session struct {
 	Operation  *schema.Operation
-	Subject    string // on the TTY stream; "" where it goes elsewhere
+	Subject    string // on the TTY stream, set by the caller
 	terminal   *terminal
-	transcript *enrich.Transcript // of what was added
+	transcript *enrich.Transcript // of the chunks so far
 	Next       schema.Chunk
-	frames     []schema.Frame // shown and not added
+	frames     []schema.Frame // not yet in a chunk
 }
 
-// newFilled makes a session. create gives its operation an ID.
+// NewSession returns a session. create sets the ID of its operation.
 func NewSession(key *enrich.Key, seed uint64, create func(*schema.Operation) error) (*Session, error) {
 	user := schema.User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"}
 	document, err := key.Mint("https://auth.example.com", user, time.Now())
@@ -129,7 +129,7 @@ func NewSession(key *enrich.Key, seed uint64, create func(*schema.Operation) err
 	return s, nil
 }
 
-// full is how many of the frames fill a chunk; 0 where they do not.
+// fullChunk returns the number of frames that fill a chunk, or 0 if they do not.
 func fullChunk(frames []schema.Frame) int {
 	size := 0
 	for i, f := range frames {

@@ -5,20 +5,21 @@ import (
 	"regexp"
 )
 
-// corpusStatistics are of all recordings together.
+// Statistics describe all recordings together.
 type Statistics struct {
 	Recordings int `json:"recordings"`
 	Bytes      int `json:"bytes"`
 	Lines      int `json:"lines"`
-	// BytesPerLine is without those of programs that take the whole screen, which write no lines.
+	// BytesPerLine does not count the recordings with full-screen programs, which write no lines.
 	BytesPerLine float64 `json:"bytes_per_line"`
-	// Escapes is the share of the bytes that are in escape sequences (ECMA-48).
+	// Escapes is the share of the bytes that belong to escape sequences (ECMA-48).
 	Escapes float64 `json:"share_of_escape_sequences"`
 }
 
-// escapes are escape sequences: control sequences, operating system commands, and the short ones.
+// escapes matches escape sequences: control sequences, operating system commands, and the short ones.
 var escapes = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|[ -/]*[0-~])")
 
+// ComputeStatistics returns the statistics of the recordings.
 func ComputeStatistics() (s Statistics) {
 	var plain, lines, inEscapes int
 	for _, r := range Recordings() {

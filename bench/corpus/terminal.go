@@ -10,16 +10,16 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A terminal shows recordings, one after the other and all over again. The seed decides their
-// order, how fast each is, and where the first one begins. The same seed gives the same bytes at
-// the same times.
+// A terminal plays recordings one after the other, in a loop. The seed determines their order, the
+// speed of each, and the start of the first. The same seed results in the same bytes at the same
+// times.
 type terminal struct {
 	rng   *rand.Rand
-	at    time.Time // of the last frame
+	at    time.Time // time of the last frame
 	from  []recording
-	order []int // of those to come
+	order []int // of the next recordings
 	left  []recordedEvent
-	speed float64 // of the current one: 2 is twice as fast as it was recorded
+	speed float64 // of the current recording: 2 plays it twice as fast
 }
 
 func newTerminal(seed uint64) *terminal { return newTerminalOf(seed, Recordings()) }
@@ -32,7 +32,7 @@ func newTerminalOf(seed uint64, from []recording) *terminal {
 	return t
 }
 
-// next begins another recording.
+// next starts the next recording.
 func (t *terminal) next() {
 	if len(t.order) == 0 {
 		t.order = t.rng.Perm(len(t.from))
@@ -41,10 +41,10 @@ func (t *terminal) next() {
 	t.speed = 0.5 + 2.5*t.rng.Float64()
 }
 
-// showSize is about how many bytes a call of show gives.
+// showSize is the approximate number of bytes that a call of show appends.
 const showSize = 8 << 10
 
-// show appends what is shown next.
+// show appends the next frames.
 func (t *terminal) show(frames []schema.Frame) []schema.Frame {
 	for size := 0; size < showSize; {
 		if len(t.left) == 0 {
@@ -59,8 +59,8 @@ func (t *terminal) show(frames []schema.Frame) []schema.Frame {
 	return frames
 }
 
-// writeText writes terminal output of at least size bytes, as the lines of a file: of programs that
-// write lines, and without carriage returns before the newlines. It gives the number of bytes and
+// WriteText writes at least size bytes of terminal output as the lines of a file: without full-screen
+// programs, and without carriage returns before the newlines. It returns the number of bytes and
 // lines.
 func WriteText(w io.Writer, seed uint64, size int64) (written, lines int64, err error) {
 	t := newTerminalOf(seed, lineRecordings())
@@ -82,25 +82,25 @@ func WriteText(w io.Writer, seed uint64, size int64) (written, lines int64, err 
 	return written, lines, nil
 }
 
-// A lineSource gives what programs that write lines show, line by line.
-type lineSource struct {
+// A LineSource returns terminal output line by line, without full-screen programs.
+type LineSource struct {
 	terminal *terminal
 	frames   []schema.Frame
 	shown    []byte
 }
 
-// newLineSource returns a source whose lines the seed decides.
-func NewLineSource(seed uint64) *lineSource {
-	return &lineSource{terminal: newTerminalOf(seed, lineRecordings())}
+// NewLineSource returns a source whose lines depend on the seed.
+func NewLineSource(seed uint64) *LineSource {
+	return &LineSource{terminal: newTerminalOf(seed, lineRecordings())}
 }
 
-// within returns a random duration of less than d.
-func (s *lineSource) Within(d time.Duration) time.Duration {
+// Within returns a random duration of less than d.
+func (s *LineSource) Within(d time.Duration) time.Duration {
 	return time.Duration(s.terminal.rng.Int64N(int64(d)))
 }
 
-// next is a line with its end.
-func (s *lineSource) Next() []byte {
+// Next returns a line with its newline. It is valid until the next call.
+func (s *LineSource) Next() []byte {
 	for {
 		if i := bytes.IndexByte(s.shown, '\n'); i >= 0 {
 			line := s.shown[:i+1]

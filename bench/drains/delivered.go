@@ -11,15 +11,15 @@ import (
 
 const deliveredTotal = "ttydrain_drain_records_delivered_total"
 
-// deliveredOnly keeps of the pipeline's metrics that of what drains have confirmed. It is looked at
-// all the time, which must not cost what counts as the pipeline's processor time: a registry, which
-// orders and checks what it gathers, takes a twentieth of that.
+// deliveredOnly is a registry that keeps only the metric of delivered records. It is polled, which
+// must not add to the CPU time of the pipeline: gathering from a regular registry takes a twentieth
+// of that.
 type deliveredOnly struct{ metric prometheus.Collector }
 
 // Register implements [prometheus.Registerer].
 func (d *deliveredOnly) Register(c prometheus.Collector) error {
 	of := make(chan *prometheus.Desc)
-	go func() { // ends when the loop has taken everything
+	go func() { // ends when the loop has read everything
 		c.Describe(of)
 		close(of)
 	}()
@@ -34,14 +34,14 @@ func (d *deliveredOnly) Register(c prometheus.Collector) error {
 // MustRegister implements [prometheus.Registerer].
 func (d *deliveredOnly) MustRegister(collectors ...prometheus.Collector) {
 	for _, c := range collectors {
-		_ = d.Register(c) // there is no error
+		_ = d.Register(c) // returns no error
 	}
 }
 
 // Unregister implements [prometheus.Registerer].
 func (d *deliveredOnly) Unregister(prometheus.Collector) bool { return false }
 
-// await waits until the drain, of which there is one, has confirmed so many records.
+// await waits until the only drain has acknowledged that many records.
 func (d *deliveredOnly) await(records int) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -54,7 +54,7 @@ func (d *deliveredOnly) await(records int) error {
 			if err := m.Write(&now); err != nil {
 				return err
 			}
-		default: // the router has not begun
+		default: // the router has not started
 		}
 		if int(now.GetCounter().GetValue()) >= records {
 			return nil

@@ -12,36 +12,35 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
-// Slow senders get less, so that they take about as long as the others.
+// Shares of the records: slow senders get fewer, so that they take about as long as the others.
 const (
 	FastShare   = 1
-	MediumShare = 0.5 // with less, what starting takes of Elasticsearch's processor time is a third, and of the time of one object a request a tenth
+	MediumShare = 0.5 // with fewer, starting takes a third of the CPU time for Elasticsearch
 	SlowShare   = 0.2
 	SlowerShare = 0.1
 )
 
-// A drain is the way from the TTY stream to one drain: each run fills a stream of its own, and
+// A Drain is measured from the TTY stream to its receiver: each run fills a stream of its own, and
 // measures from the start of the enricher and the router to the arrival of the last record.
 type Drain struct {
-	key   string // its name
+	key   string // returned by Name
 	setup pipelineSetup
-	// share is the part of settings.records that it gets: slow ones get less, so that they take about
-	// as long as the others.
+	// share is the share of the records that it gets.
 	share float64
-	// receiving is the receiver's setup.
+	// receiving describes its receiver.
 	receiving receivers.Setup
 
 	settings *measure.Settings
-	receiver *receivers.Receiver // of prepare
+	receiver *receivers.Receiver // set by Prepare
 	runs     int
 }
 
-// newDrain returns the drain of that name, whose receiver is started when it is prepared.
+// New returns a drain, whose receiver Prepare starts.
 func New(name string, share float64, receiving receivers.Setup, to Target) *Drain {
 	return &Drain{key: name, share: share, receiving: receiving, setup: pipelineSetup{Drain: to}}
 }
 
-// drains are the drains that have no peers to compare with.
+// Uncompared returns the drains that have no peers to compare with.
 func Uncompared() measure.Group {
 	keystrokes := New("keystrokes/https/ndjson", 0.1, receivers.HTTPS, Target{Type: "https", Format: https.NDJSON})
 	keystrokes.setup.Keystrokes = true
@@ -94,8 +93,8 @@ func (d *Drain) Run(ctx context.Context) (measure.Sample, error) {
 	return receivers.NewSample(p.filled, took, stopped.Processor, stopped.PeakMemory, got), nil
 }
 
-// A filledPipeline is a process with an enricher and a router that have not started, and a full TTY
-// stream.
+// A filledPipeline is a process with a filled TTY stream, and an enricher and a router that have not
+// started.
 type filledPipeline struct {
 	*process.Child
 	dir    string
@@ -118,12 +117,12 @@ func startPipeline(ctx context.Context, s *measure.Settings, name string, setup 
 	return p, nil
 }
 
-// stop stops the enricher and the router, and gives what the process used.
+// stop stops the enricher and the router, and returns what the process used.
 func (p *filledPipeline) stop() (a process.Usage, err error) {
 	return a, p.Ask(askStop, &a)
 }
 
 func (p *filledPipeline) end() {
-	p.Close() // its error is that of a run that has failed already
+	p.Close() // an error here is that of a run that has already failed
 	os.RemoveAll(p.dir)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// elasticsearchDrain is ttydrain's way to the node.
+// An ElasticsearchDrain is measured from the TTY stream to an Elasticsearch node.
 type ElasticsearchDrain struct {
 	share    float64
 	node     *receivers.Node
@@ -17,7 +17,7 @@ type ElasticsearchDrain struct {
 	runs     int
 }
 
-// newElasticsearchDrain returns the drain that delivers to a node.
+// NewElasticsearch returns the drain that delivers to a node.
 func NewElasticsearch(share float64, n *receivers.Node) *ElasticsearchDrain {
 	return &ElasticsearchDrain{share: share, node: n}
 }
@@ -31,7 +31,7 @@ func (d *ElasticsearchDrain) Prepare(_ context.Context, s *measure.Settings) err
 
 func (d *ElasticsearchDrain) Close() { d.node.Close() }
 
-// run measures until the node has confirmed every record, each of which it then has on its disk.
+// Run measures until the node has acknowledged every record, which is then durable.
 func (d *ElasticsearchDrain) Run(ctx context.Context) (measure.Sample, error) {
 	stream, err := d.node.NewDataStream(ctx)
 	if err != nil {

@@ -18,9 +18,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// BenchmarkEnricher is the way from the TTY stream to the LOGS stream: the NATS server, the
-// enricher, and nothing behind it. The processor time does not include that of filling the TTY
-// stream, nor a profile's beginning; so give it -benchtime=1x and a -count.
+// BenchmarkEnricher measures the enricher from the TTY stream to the LOGS stream, with the NATS
+// server. The CPU time does not include that of filling the TTY stream, nor the start of a profile;
+// use -benchtime=1x and a -count.
 func BenchmarkEnricher(b *testing.B) {
 	var used time.Duration
 	records := 0
@@ -50,8 +50,8 @@ func BenchmarkEnricher(b *testing.B) {
 		done := make(chan error, 1)
 		before := process.CPUTime()
 		b.StartTimer()
-		go func() { done <- enricher.Run(ctx) }() // ends with stop
-		// It asks seldom: asking is in the processor time that is measured.
+		go func() { done <- enricher.Run(ctx) }() // ends when stop is called
+		// Polled rarely, because polling adds to the measured CPU time.
 		for published := new(dto.Metric); int(published.GetCounter().GetValue()) < filled.Records; time.Sleep(5 * time.Millisecond) {
 			if err := metrics.Records.Write(published); err != nil {
 				b.Fatal(err)

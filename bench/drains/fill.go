@@ -10,14 +10,11 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-const (
-	// publishesAhead is how many chunks are under way to the stream at a time.
-	publishesAhead = 32
-)
+// maxInFlight is the maximum number of chunks in flight to the stream.
+const maxInFlight = 32
 
-// fill publishes sessions to the TTY stream, at least so many records, their chunks in turns.
-// keystrokes makes every frame a chunk, as when people type and nothing else goes on; otherwise
-// chunks are full.
+// Fill publishes sessions with at least that many records to the TTY stream. Their chunks take turns.
+// keystrokes makes every frame a chunk, as when users only type; otherwise chunks are full.
 func Fill(ctx context.Context, b *bus.Bus, key *enrich.Key, seed uint64, sessions, records int, keystrokes bool) (corpus.Filling, error) {
 	all := make([]*corpus.Session, sessions)
 	for i := range all {
@@ -28,18 +25,18 @@ func Fill(ctx context.Context, b *bus.Bus, key *enrich.Key, seed uint64, session
 		s.Subject = schema.SubjectTTY(s.Operation, b.Partitions())
 		all[i] = s
 	}
-	var under []*bus.Publish
+	var inFlight []*bus.Publish
 	f, err := corpus.Play(all, records, keystrokes, func(s *corpus.Session) error {
 		data := schema.AppendChunk(nil, &s.Next)
-		under = append(under, b.PublishChunk(s.Subject, fmt.Sprintf("%s-%d", s.Operation.ID, s.Next.Ordinal), data))
-		if len(under) < publishesAhead {
+		inFlight = append(inFlight, b.PublishChunk(s.Subject, fmt.Sprintf("%s-%d", s.Operation.ID, s.Next.Ordinal), data))
+		if len(inFlight) < maxInFlight {
 			return nil
 		}
-		_, err := under[0].Wait(ctx)
-		under = under[1:]
+		_, err := inFlight[0].Wait(ctx)
+		inFlight = inFlight[1:]
 		return err
 	}, func(enrich.Segment) error { return nil })
-	for _, p := range under {
+	for _, p := range inFlight {
 		if _, e := p.Wait(ctx); err == nil {
 			err = e
 		}

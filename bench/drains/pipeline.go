@@ -21,29 +21,30 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// pipelineSetup says what the process of the enricher and the router is to do. It fills the TTY
-// stream before it is ready.
+// pipelineSetup is the setup of the process with the enricher and the router. The process fills the
+// TTY stream before it is ready.
 type pipelineSetup struct {
-	Dir string // its own, for the stores and keys
+	Dir string // its own folder for stores and keys
 
 	Seed              uint64
 	Sessions, Records int
 	Keystrokes        bool
 
 	Drain Target
-	// Profile is a file for the processor profile of what is measured, or "".
+	// Profile is a file for the CPU profile of the measured time, or "".
 	Profile string
 }
 
-// What the pipeline's process is asked, in this order.
+// The questions to the process, in this order. The answer is a [process.Usage], which only askStop
+// fills in.
 const (
 	AskGo        = "go"        // start the enricher and the router
-	askDelivered = "delivered" // say when everything is confirmed by the drain; may be left out
+	askDelivered = "delivered" // wait until the drain has acknowledged everything; optional
 	askStop      = "stop"      // stop them
 )
 
-// asServe has this process run as many goroutines at a time, and keep as much garbage, as `ttydrain
-// serve` does with an embedded server whose writes are on the disk before anybody is told of them.
+// TuneRuntime sets GOMAXPROCS and GOGC as `ttydrain serve` does with an embedded server that syncs
+// every write.
 func TuneRuntime() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(75)
@@ -53,14 +54,14 @@ func TuneRuntime() {
 	}
 }
 
-// pipelineMain is the process.
+// Main is the role of the process with the enricher and the router.
 func Main(in *json.Decoder, out *json.Encoder) (err error) {
 	var setup pipelineSetup
 	if err := in.Decode(&setup); err != nil {
 		return err
 	}
 	TuneRuntime()
-	ctx := context.Background() // the process ends with its input
+	ctx := context.Background() // the process ends when its input does
 	key, err := enrich.LoadKey(filepath.Join(setup.Dir, "key.pem"), "")
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func Main(in *json.Decoder, out *json.Encoder) (err error) {
 	if err != nil {
 		return err
 	}
-	// What filling left behind is not the pipeline's to clear away.
+	// The garbage of filling the stream does not count.
 	runtime.GC()
 	debug.FreeOSMemory()
 	if err := out.Encode(filled); err != nil {
@@ -127,7 +128,7 @@ func Main(in *json.Decoder, out *json.Encoder) (err error) {
 				return err
 			}
 			answer.PeakMemory = now.Peak
-			pprof.StopCPUProfile() // does nothing where none was started
+			pprof.StopCPUProfile() // does nothing if none was started
 			stop()
 			if err := work.Wait(); err != nil {
 				return err

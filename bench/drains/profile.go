@@ -14,10 +14,11 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// A profiled subject is a drain with a processor profile, in which the processor time is parted by
-// what it was used for. It is measured by itself, since profiling takes time too.
+// A profiled drain yields the share of each purpose in its CPU time. It is not compared, since
+// profiling takes time too.
 type profiled struct{ *Drain }
 
+// Profiled returns the drains that are profiled.
 func Profiled() measure.Group {
 	return measure.Group{
 		profiled{New("https/ndjson", FastShare, receivers.HTTPS, Target{Type: "https", Format: "ndjson"})},
@@ -53,7 +54,7 @@ func (p profiled) Run(ctx context.Context) (measure.Sample, error) {
 	return shares(read), nil
 }
 
-// shares parts a profile, in per cent.
+// shares returns the share of each part in a profile, in per cent.
 func shares(p *profile.Profile) measure.Sample {
 	all := measure.ProfileParts()
 	value := len(p.SampleType) - 1 // nanoseconds

@@ -1,8 +1,12 @@
 package measure
 
-import (
-	"time"
-)
+import "time"
+
+// Megabyte is a million bytes.
+const Megabyte = 1e6
+
+// Milliseconds returns a duration in milliseconds.
+func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Metrics of drains.
 const (
@@ -22,12 +26,6 @@ const (
 	CatRate    = "cat_megabytes_per_second"
 	CatSeconds = "cat_processor_seconds_per_100_megabytes"
 )
-
-const (
-	Megabyte = 1e6
-)
-
-func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // Metrics of many sessions at once.
 const (
@@ -49,10 +47,10 @@ const (
 	LatencyMax    = "latency_max_ms"
 	LatencyRate   = "shown_lines_per_second"
 	LatencyCPU    = "live_processor_seconds_per_million_lines"
-	LatencyStages = "stage_p99_ms_" // and the stage
+	LatencyStages = "stage_p99_ms_" // followed by the name of the stage
 )
 
-// The stages of a record's way, as the metrics are named.
+// The stages of a record from the terminal to the drain, as in the names of ttydrain's metrics.
 const (
 	StageCapture = "ttydrain_capture_duration_seconds"
 	StageEnrich  = "ttydrain_enrich_duration_seconds"
@@ -70,7 +68,7 @@ const (
 	SoakSlope    = "router_slope_kilobytes_per_minute"
 )
 
-// Metrics of what grows.
+// Metrics of growth and fan-out.
 const (
 	GrowthUnits    = "units"             // of work
 	GrowthCPU      = "processor_seconds" // of the process
@@ -80,7 +78,7 @@ const (
 	GrowthRepeats  = "repeats_per_record"
 	GrowthReceiver = "receiver_processor_seconds"
 	FanoutEnriched = "enriched_records_per_record" // on the TTY stream
-	// fanoutExtra is of all but the one drain, in comparison with that in the same round.
+	// FanoutExtra is the cost of all drains but the first, as a multiple of the sink's in the same round.
 	FanoutExtra = "extra_drain_per_sink"
 	SinkCPU     = "sink_processor_microseconds_per_record"
 )
@@ -95,7 +93,9 @@ const (
 	CatchupLive    = "live_lines_per_second"
 )
 
+// Metrics of profiles.
 const (
+	// ProfilePrefix begins the names of profiled subjects.
 	ProfilePrefix = "profile/"
-	ProfileShare  = "percent_of_processor_time: " // and the part
+	ProfileShare  = "percent_of_processor_time: " // followed by the title of the part
 )

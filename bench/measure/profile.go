@@ -1,17 +1,18 @@
 package measure
 
-// A part is what processor time is used for: all below the innermost function whose name begins so.
+// A ProfilePart is a purpose that CPU time is used for. A sample of a profile belongs to the part
+// with a prefix of the innermost function on its stack that has one.
 type ProfilePart struct {
 	Title    string
 	Prefixes []string
 }
 
-const (
-	ofTTYDrain = "github.com/ttydrain/ttydrain/"
-	OtherPart  = "other"
-)
+const ofTTYDrain = "github.com/ttydrain/ttydrain/"
 
-// parts are what a stack is looked through for, from its innermost function on.
+// OtherPart is the title of the CPU time that belongs to no part.
+const OtherPart = "other"
+
+// ProfileParts returns the parts, in the order of the table.
 func ProfileParts() []ProfilePart {
 	return []ProfilePart{
 		{"TLS", []string{"crypto/tls."}},

@@ -1,19 +1,18 @@
 package measure
 
-import (
-	"slices"
-)
+import "slices"
 
-// A result is what was measured of one subject.
+// A Result has the samples of one subject.
 type Result struct {
-	Subject string   `json:"subject"`
+	Subject string `json:"subject"`
+	// Missing is the reason why the subject has no samples, or "".
 	Missing string   `json:"missing,omitempty"`
 	Samples []Sample `json:"samples,omitempty"`
-	// Curves are those of the last run, by name, where the subject has some.
+	// Curves are the curves of the last run, by name.
 	Curves map[string]Curve `json:"curves,omitempty"`
 }
 
-// median of a metric over the runs; ok is false where it was not measured.
+// Median returns the median of a metric over the runs; ok is false if it was not measured.
 func (r Result) Median(metric string) (v float64, ok bool) {
 	var all []float64
 	for _, s := range r.Samples {
@@ -24,6 +23,7 @@ func (r Result) Median(metric string) (v float64, ok bool) {
 	return Median(all)
 }
 
+// Median returns the median of some values; ok is false if there are none.
 func Median(all []float64) (v float64, ok bool) {
 	if len(all) == 0 {
 		return 0, false
@@ -33,7 +33,7 @@ func Median(all []float64) (v float64, ok bool) {
 	return (all[(n-1)/2] + all[n/2]) / 2, true
 }
 
-// ratio is the median of the runs' ratios of a metric.
+// Ratio returns the median of the runs' ratios of a metric to that of another subject.
 func (r Result) Ratio(to Result, metric string) (float64, bool) {
 	var all []float64
 	for i := range min(len(r.Samples), len(to.Samples)) {
@@ -44,13 +44,16 @@ func (r Result) Ratio(to Result, metric string) (float64, bool) {
 	return Median(all)
 }
 
-// A curve is points of a line in a plot.
+// A Curve is the points of a line in a plot.
 type Curve [][2]float64
 
-// A drawn subject has curves, by name, for the JSON and the plots: those of its last run.
-type drawn interface{ Curves() map[string]Curve }
+// A drawn subject has curves for the JSON and the plots.
+type drawn interface {
+	// Curves returns the curves of the last run, by name.
+	Curves() map[string]Curve
+}
 
-// axes are the coordinates of the points.
+// Axes returns the coordinates of the points.
 func (c Curve) Axes() (x, y []float64) {
 	for _, p := range c {
 		x, y = append(x, p[0]), append(y, p[1])
@@ -58,6 +61,7 @@ func (c Curve) Axes() (x, y []float64) {
 	return x, y
 }
 
+// Highest returns the greatest y, at least 0.
 func (c Curve) Highest() (y float64) {
 	for _, p := range c {
 		y = max(y, p[1])

@@ -1,8 +1,6 @@
 package measure
 
-import (
-	"testing"
-)
+import "testing"
 
 func TestMedian(t *testing.T) {
 	for _, c := range []struct {

@@ -12,37 +12,37 @@ import (
 	"time"
 )
 
-// settings are for the whole of a benchmark.
+// Settings apply to a whole run of the benchmark.
 type Settings struct {
-	Base       string // folder in which dir is; "" for one of the system's
-	Dir        string // for files that do not outlive it
-	Seed       uint64
-	Records    int // of each drain, or a part of them
-	Sessions   int
-	Runs       int
-	Echoes     int
-	CatBytes   int64
-	BinaryPath string // a binary; "" to build it
-	Profiles   string // folder for processor profiles, or ""
+	Base       string // folder that Dir is created in; "" for the default
+	Dir        string // temporary folder, set by [InFolder]
+	Seed       uint64 // of the terminal output
+	Records    int    // for each drain; slow drains and peers get a share of them
+	Sessions   int    // that the records belong to
+	Runs       int    // of each subject
+	Echoes     int    // typed on each SSH server
+	CatBytes   int64  // size of the file that cat shows
+	BinaryPath string // of ttydrain; "" to build it
+	Profiles   string // folder for CPU profiles, or ""
 	Progress   func(format string, args ...any)
-	Terminals  int           // at once
-	Typing     time.Duration // how long people type in them
-	Attack     time.Duration // how long each attack lasts
+	Terminals  int           // open at the same time, with a user typing in each
+	Typing     time.Duration // for which they type
+	Attack     time.Duration // of each attack
 	GrowthSettings
 }
 
-// growthSettings are of what grows, lasts, or is in trouble.
+// GrowthSettings are the settings of package growth.
 type GrowthSettings struct {
-	LatencyTime  time.Duration
-	LiveSessions int
-	LiveRate     float64
-	LiveBurst    int
+	LatencyTime  time.Duration // of a latency measurement
+	LiveSessions int           // whose latency is measured
+	LiveRate     float64       // lines per second of all of them
+	LiveBurst    int           // lines that each of them shows at once
 	Soak         time.Duration
-	Backlog      int
-	GrowthLines  int
+	Backlog      int // lines that a drain misses before it catches up
+	GrowthLines  int // the largest number of lines
 }
 
-// profile is the file for the processor profile of a run, or "".
+// Profile returns the file for the CPU profile of a run, or "".
 func (s *Settings) Profile(subject string, run int) string {
 	if s.Profiles == "" {
 		return ""
@@ -50,14 +50,14 @@ func (s *Settings) Profile(subject string, run int) string {
 	return filepath.Join(s.Profiles, strings.ReplaceAll(subject, "/", "-")+"-"+strconv.Itoa(run+1)+".pprof")
 }
 
-// binary is the ttydrain to measure.
+// Binary returns the path of the ttydrain binary to measure. It builds it when it is first needed.
 func (s *Settings) Binary(ctx context.Context) (string, error) {
 	if s.BinaryPath != "" {
 		return s.BinaryPath, nil
 	}
 	binary := filepath.Join(s.Dir, "ttydrain")
 	if _, err := os.Stat(binary); err != nil {
-		// In the folder of ttydrain's own module, so that it has the dependencies that it is shipped with.
+		// Built in the folder of ttydrain's own module, with the dependencies of the released binary.
 		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/ttydrain/ttydrain").Output()
 		if err != nil {
 			return "", fmt.Errorf("find the source of ttydrain (run the benchmark in its folder, or set -ttydrain): %w", err)
@@ -71,10 +71,10 @@ func (s *Settings) Binary(ctx context.Context) (string, error) {
 	return binary, nil
 }
 
-// inFolder calls do while s.dir is a folder of its own.
+// InFolder creates the temporary folder s.Dir, calls do, and removes the folder.
 func InFolder(s *Settings, do func() error) error {
-	// A session has a /tmp and a /var/tmp of its own and, where this is root, is nobody: the file that
-	// cat shows must be elsewhere, and not in root's home.
+	// A sandbox has its own /tmp and /var/tmp and, if this process is root, runs as an unprivileged
+	// user: the file that cat shows must be elsewhere, and not in root's home.
 	var err error
 	base := cmp.Or(s.Base, "/var/lib")
 	if s.Base == "" && os.Geteuid() != 0 {

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// A subject is something that is measured.
+// A Subject is one thing that is measured, such as a drain or a peer.
 type Subject interface {
-	// name is its key in the output, such as "https/ndjson".
+	// Name returns its key in the output, such as "https/ndjson".
 	Name() string
-	// prepare starts what it needs and is not measured. It is a *missingError where this machine
-	// does not have that. After an error close is called all the same.
+	// Prepare starts the processes that are not measured. It returns a [*MissingError] if this machine
+	// lacks something. Close is called after an error too.
 	Prepare(ctx context.Context, s *Settings) error
-	// run measures once. It is a *missingError where this machine can't do it.
+	// Run measures once. It returns a [*MissingError] if this machine cannot do it.
 	Run(ctx context.Context) (Sample, error)
-	// close ends everything that it started.
+	// Close stops everything that Prepare started.
 	Close()
 }
 
-// A sample is what one run of a subject gave, by metric.
+// A Sample has the values of one run, by metric.
 type Sample map[string]float64
 
 func (s Sample) String() string {
@@ -33,7 +33,7 @@ func (s Sample) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// A MissingError reports that something that a subject needs is missing on this machine. The Subject
+// A MissingError reports that something that a subject needs is missing on this machine. The subject
 // is then not measured.
 type MissingError struct{ what string }
 
@@ -51,11 +51,11 @@ type FailedError struct {
 
 func (e *FailedError) Error() string { return "error: " + e.Err.Error() }
 
-// A group is measured in rounds: each subject once in every round, in turn, so that whatever else
-// goes on on the machine concerns all alike.
+// A Group is measured in rounds: each subject once per round, in turn, so that other load on the
+// machine affects all of them alike.
 type Group []Subject
 
-// measure measures the groups one after the other: of each the subjects whose names are chosen.
+// Run measures the groups one after the other: of each the subjects whose names are chosen.
 func Run(ctx context.Context, groups []Group, s *Settings, chosen func(name string) bool) ([]Result, error) {
 	var all []Result
 	for _, g := range groups {
@@ -71,6 +71,7 @@ func Run(ctx context.Context, groups []Group, s *Settings, chosen func(name stri
 	return all, nil
 }
 
+// measure prepares the subjects of a group and measures them in rounds.
 func (g Group) measure(ctx context.Context, s *Settings) ([]Result, error) {
 	results := make([]Result, len(g))
 	for i, one := range g {

@@ -11,16 +11,15 @@ import (
 	"syscall"
 )
 
-// childVariable makes a run of this program one of the benchmark's processes in place of the whole
-// of it.
+// childVariable is the environment variable with the role of a child process.
 const childVariable = "TTYDRAIN_BENCH_CHILD"
 
-// A role is the main function of a child process. It reads questions from in and writes an answer
+// A Role is the main function of a child process. It reads questions from in and writes an answer
 // to each to out, and returns io.EOF when its parent has closed its input or has ended.
 type Role func(in *json.Decoder, out *json.Encoder) error
 
-// childMain runs the role that this process was started for and returns true. It returns false in
-// the benchmark's main process.
+// Main runs the role that this process was started for and returns true. It returns false in the
+// benchmark's main process.
 func Main(roles map[string]Role) bool {
 	name := os.Getenv(childVariable)
 	if name == "" {
@@ -37,10 +36,11 @@ func Main(roles map[string]Role) bool {
 	return true
 }
 
-// childEnvironment returns the environment variable that makes a run of this program a child.
+// Environment returns the environment variable that makes a run of this program a child.
 func Environment(role string) string { return childVariable + "=" + role }
 
-// A child is a process of the benchmark's own.
+// A Child is a process of the benchmark itself in a role. Its methods are for one goroutine at a time,
+// except for Kill.
 type Child struct {
 	role  string
 	cmd   *exec.Cmd
@@ -49,8 +49,8 @@ type Child struct {
 	out   *json.Decoder
 }
 
-// startChild starts a process in a role and gives it its setup, whose answer goes into ready. The
-// process is killed when ctx is done.
+// StartChild starts a process in a role and sends it its setup. It decodes the answer, which the
+// process sends when it is ready, into ready. The process is killed when ctx is done.
 func StartChild(ctx context.Context, role string, setup, ready any) (*Child, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -59,7 +59,7 @@ func StartChild(ctx context.Context, role string, setup, ready any) (*Child, err
 	c := &Child{role: role, cmd: exec.CommandContext(ctx, self)}
 	c.cmd.Env = append(os.Environ(), Environment(role))
 	c.cmd.Stderr = os.Stderr
-	// Ctrl-C in a terminal goes to the whole group: the parent is the one that ends its children.
+	// Ctrl-C in a terminal goes to the whole group: only the parent stops its children.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func StartChild(ctx context.Context, role string, setup, ready any) (*Child, err
 	return c, nil
 }
 
-// ask sends a question and waits for the answer.
+// Ask sends a question and waits for the answer.
 func (c *Child) Ask(question, answer any) error {
 	if err := c.Send(question); err != nil {
 		return err
@@ -87,7 +87,7 @@ func (c *Child) Ask(question, answer any) error {
 	return c.Receive(answer)
 }
 
-// send sends a question, whose answer is received later.
+// Send sends a question, whose answer Receive returns.
 func (c *Child) Send(question any) error {
 	if err := c.in.Encode(question); err != nil {
 		return fmt.Errorf("ask the %s, which has ended: %w", c.role, err)
@@ -95,7 +95,7 @@ func (c *Child) Send(question any) error {
 	return nil
 }
 
-// receive waits for the answer to the question that was sent.
+// Receive waits for the answer to the question that was sent.
 func (c *Child) Receive(answer any) error {
 	if err := c.out.Decode(answer); err != nil {
 		return fmt.Errorf("read the answer of the %s, which has ended: %w", c.role, err)
@@ -103,10 +103,10 @@ func (c *Child) Receive(answer any) error {
 	return nil
 }
 
-// kill kills the process without waiting for it: close does.
+// Kill kills the process. Close waits for it.
 func (c *Child) Kill() { c.cmd.Process.Kill() }
 
-// close ends the process.
+// Close closes the input of the process, which ends it, and waits for it.
 func (c *Child) Close() error {
 	c.stdin.Close()
 	if err := c.cmd.Wait(); err != nil {

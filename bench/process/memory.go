@@ -7,15 +7,16 @@ import (
 	"strings"
 )
 
-// memory is that of a process, in bytes.
+// Memory is the resident memory of a process, in bytes.
 type Memory struct{ Resident, Peak int64 }
 
-// memoryOf is the memory of a process (proc_pid_status(5)).
+// MemoryOf returns the memory of a process (proc_pid_status(5)).
 func MemoryOf(pid int) (m Memory, err error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return m, err
 	}
+	found := 0
 	for line := range strings.Lines(string(data)) {
 		name, value, _ := strings.Cut(line, ":")
 		into := map[string]*int64{"VmRSS": &m.Resident, "VmHWM": &m.Peak}[name]
@@ -27,23 +28,24 @@ func MemoryOf(pid int) (m Memory, err error) {
 			return m, fmt.Errorf("/proc/%d/status: %s: %w", pid, name, err)
 		}
 		*into = kib << 10
+		found++
 	}
-	if m.Resident == 0 || m.Peak == 0 {
+	if found < 2 {
 		return m, fmt.Errorf("/proc/%d/status has no VmRSS or VmHWM", pid)
 	}
 	return m, nil
 }
 
-// forgetPeak makes the peak of this process's memory what it has now (proc_pid_clear_refs(5)).
+// ResetPeak resets the peak of this process's memory to its current memory
+// (proc_pid_clear_refs(5)).
 func ResetPeak() error { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// footprint is what a server has, in KiB: its first process (its resident set, all of it), and all
-// others that are its own and not the sessions' commands (their proportional share of what they
-// have in common).
-type footprint struct{ Server, Others int64 }
+// A Footprint is the memory of an SSH server, in KiB: the resident set of its first process, and the
+// proportional sets of its other processes except for the sessions' commands.
+type Footprint struct{ Server, Others int64 }
 
-// footprintOf looks at a process and its descendants.
-func FootprintOf(root int) (m footprint, err error) {
+// FootprintOf returns the footprint of the server with the process root.
+func FootprintOf(root int) (m Footprint, err error) {
 	first, err := MemoryOf(root)
 	if err != nil {
 		return m, err
@@ -57,11 +59,11 @@ func FootprintOf(root int) (m footprint, err error) {
 	for pid := range tree {
 		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		if err != nil || strings.TrimSpace(string(name)) == "cat" {
-			continue // it has ended meanwhile, or is a session's command
+			continue // it has ended, or is a session's command
 		}
 		n, err := proportional(pid)
 		if os.IsPermission(err) {
-			return m, fmt.Errorf("look at the memory of process %d: %w", pid, err)
+			return m, fmt.Errorf("read the memory of process %d: %w", pid, err)
 		}
 		if err == nil {
 			m.Others += n
@@ -70,7 +72,7 @@ func FootprintOf(root int) (m footprint, err error) {
 	return m, nil
 }
 
-// proportional is the proportional set of a process in KiB (proc_pid_smaps(5)).
+// proportional returns the proportional set size of a process in KiB (proc_pid_smaps(5)).
 func proportional(pid int) (int64, error) {
 	file := fmt.Sprintf("/proc/%d/smaps_rollup", pid)
 	data, err := os.ReadFile(file)

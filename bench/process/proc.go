@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// ticksPerSecond is the unit of times in /proc (USER_HZ), which is the same on all of Linux's
-// common architectures.
+// ticksPerSecond is the unit of times in /proc (USER_HZ), which is the same on all common
+// architectures of Linux.
 const ticksPerSecond = 100
 
-// processTreeTime is the processor time of a process, of its descendants, and of those of them that
-// have ended and were waited for.
+// TreeCPUTime returns the CPU time of a process and its descendants, including those that have ended
+// and were waited for.
 func TreeCPUTime(root int) (time.Duration, error) {
 	tree, err := treeTicks(root)
 	var total int64
@@ -26,8 +26,8 @@ func TreeCPUTime(root int) (time.Duration, error) {
 	return time.Duration(total) * time.Second / ticksPerSecond, err
 }
 
-// processTree is the processor time in ticks, by process, of a process and its descendants that
-// run. Each one's has that of its children that have ended and were waited for.
+// treeTicks returns the CPU time in ticks of a process and its running descendants, by process ID.
+// The time of a process includes that of its children that have ended and were waited for.
 func treeTicks(root int) (tree map[int]int64, err error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -38,14 +38,14 @@ func treeTicks(root int) (tree map[int]int64, err error) {
 	for _, file := range stats {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // it has ended
 		}
 		// pid (name) state ppid …: the name can have spaces and parentheses (proc(5)).
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		_, rest, ok := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
 		fields := strings.Fields(rest)
 		if !ok || len(fields) < 15 {
-			return nil, fmt.Errorf("%s has not the form that is expected", file)
+			return nil, fmt.Errorf("parse %s: unexpected format", file)
 		}
 		parent, _ := strconv.Atoi(fields[1])
 		children[parent] = append(children[parent], pid)
@@ -69,8 +69,8 @@ func treeTicks(root int) (tree map[int]int64, err error) {
 	return tree, nil
 }
 
-// processTreePeak is the sum of the most memory, in bytes, that a process and each of its
-// descendants that run have had resident.
+// TreePeakMemory returns the sum of the peak resident memories, in bytes, of a process and its
+// running descendants.
 func TreePeakMemory(root int) (total int64, err error) {
 	tree, err := treeTicks(root)
 	if err != nil {
@@ -86,7 +86,7 @@ func TreePeakMemory(root int) (total int64, err error) {
 	return total, nil
 }
 
-// processorTime is what this process has used so far, of user and system together.
+// CPUTime returns the user and system time that this process has used.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

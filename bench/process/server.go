@@ -14,20 +14,20 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// A server is a program of its own that is measured, with everything that it starts.
+// A Server is a measured program, with all processes that it starts.
 type Server struct {
 	cmd  *exec.Cmd
 	log  string        // file of its standard output and error
-	Done chan struct{} // closed when it has ended
+	Done chan struct{} // closed when the program has ended
 }
 
-// startServer starts a program that writes its output to a file. It is asked to end (SIGTERM) when
-// ctx is done, and at the latest by stop.
+// StartServer starts a program whose output goes to the file log. It is terminated (SIGTERM) by Stop
+// or when ctx is done.
 func StartServer(ctx context.Context, log string, path string, args ...string) (*Server, error) {
 	return StartServerWith(ctx, nil, log, path, args...)
 }
 
-// startServerWith does so with an environment, where it is not nil.
+// StartServerWith is like StartServer, with an environment; nil is that of this process.
 func StartServerWith(ctx context.Context, env []string, log string, path string, args ...string) (*Server, error) {
 	f, err := os.Create(log)
 	if err != nil {
@@ -38,8 +38,8 @@ func StartServerWith(ctx context.Context, env []string, log string, path string,
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Env = f, f, env
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.WaitDelay = 20 * time.Second
-	// A process group of its own, so that Ctrl-C ends the benchmark and that ends the server; and it
-	// does not outlive the benchmark, however that ends.
+	// In a process group of its own, so that Ctrl-C reaches only the benchmark, which stops the server.
+	// The server does not outlive the benchmark, even if that is killed.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(path), err)
@@ -51,10 +51,10 @@ func StartServerWith(ctx context.Context, env []string, log string, path string,
 	return s, nil
 }
 
-// pid returns the ID of the program's first process.
+// PID returns the ID of the program's first process.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// stop asks the program to end, and waits for it.
+// Stop terminates the program and waits until it has ended.
 func (s *Server) Stop() {
 	s.cmd.Process.Signal(syscall.SIGTERM) // fails where it has ended
 	select {
@@ -65,7 +65,8 @@ func (s *Server) Stop() {
 	}
 }
 
-// await asks until ready says nil, and gives up when the program ends, or ctx does.
+// Await calls ready until it returns nil. It returns an error when the program ends, after 30 seconds,
+// or when ctx is done.
 func (s *Server) Await(ctx context.Context, ready func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -87,7 +88,7 @@ func (s *Server) Await(ctx context.Context, ready func() error) error {
 	}
 }
 
-// output is the end of what the program wrote.
+// Output returns the end of the program's output.
 func (s *Server) Output() string {
 	data, err := os.ReadFile(s.log)
 	if err != nil {
@@ -96,8 +97,8 @@ func (s *Server) Output() string {
 	return string(data[max(0, len(data)-2000):])
 }
 
-// settled waits until the program and all that it started have nothing to do any more, and gives
-// the processor time that they have used since the program's start.
+// Settled waits until the program and all processes that it started are idle, and returns the CPU
+// time that they have used since the program's start.
 func (s *Server) Settled(ctx context.Context) (time.Duration, error) {
 	const still = 300 * time.Millisecond
 	before, err := TreeCPUTime(s.cmd.Process.Pid)
@@ -123,6 +124,7 @@ func (s *Server) Settled(ctx context.Context) (time.Duration, error) {
 	}
 }
 
+// CheckReady returns an error unless url answers 200.
 func CheckReady(url string) error {
 	answer, err := http.Get(url)
 	if err != nil {
@@ -135,7 +137,7 @@ func CheckReady(url string) error {
 	return nil
 }
 
-// freeAddress is an address of this machine's own that is kept for a server until ctx ends.
+// FreeAddress returns a loopback address that is reserved for a server until ctx is done.
 func FreeAddress(ctx context.Context) (string, error) {
 	address, release, err := porttest.Hold()
 	if err == nil {
@@ -144,8 +146,8 @@ func FreeAddress(ctx context.Context) (string, error) {
 	return address, err
 }
 
-// startTtydrain writes a configuration into dir, runs `ttydrain serve` with it and more arguments,
-// and waits until it is ready, which it reports at its admin address.
+// StartTTYDrain writes a configuration into dir, runs `ttydrain serve` with it and more arguments,
+// and waits until its admin address reports that it is ready.
 func StartTTYDrain(ctx context.Context, binary, dir, admin, config string, args ...string) (*Server, error) {
 	file := filepath.Join(dir, "ttydrain.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// pipelineAnswer is the answer to askStop, and the other ones' with nothing in it.
+// Usage is what some work used of the machine.
 type Usage struct {
-	Processor  time.Duration // used from askGo to askStop
-	PeakMemory int64         // of the process in that time, in bytes
+	Processor  time.Duration // user and system time
+	PeakMemory int64         // peak resident memory of the process, in bytes
 }
 
-// measured does some work, and gives what it took.
+// MeasureUsage calls work and returns what it used.
 func MeasureUsage(work func() error) (Usage, error) {
 	before := CPUTime()
 	if err := work(); err != nil {
@@ -23,7 +23,7 @@ func MeasureUsage(work func() error) (Usage, error) {
 	return Usage{used, now.Peak}, err
 }
 
-// startProfile begins a processor profile; it is whole after pprof.StopCPUProfile.
+// StartProfile starts a CPU profile, unless file is "". pprof.StopCPUProfile completes the file.
 func StartProfile(file string) error {
 	if file == "" {
 		return nil

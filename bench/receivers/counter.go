@@ -12,7 +12,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 )
 
-// receiverMain is the receiver's process.
+// Main is the role of a receiver.
 func Main(in *json.Decoder, out *json.Encoder) error {
 	var setup Setup
 	if err := in.Decode(&setup); err != nil {
@@ -44,21 +44,20 @@ func Main(in *json.Decoder, out *json.Encoder) error {
 	}
 }
 
-// A counter counts what arrives.
+// A counter counts records.
 type counter struct {
 	setup Setup
-	keep  *os.File // of setup.Keep, or nil; of one connection at a time
+	keep  *os.File // setup.Keep, or nil; used by one connection at a time
 
 	mu      sync.Mutex
-	changed sync.Cond     // of mu: what is waited for is there, or nothing comes any more
+	changed sync.Cond     // of mu: ready has become true, or the sender has stalled
 	got     Received      // guarded by mu; without Processor
-	before  time.Duration // guarded by mu: the processor time when it began to count
-	// ready says whether got is what is waited for; nil while nobody waits. Guarded by mu.
+	before  time.Duration // guarded by mu: CPU time at the last askBegin
+	// ready reports whether wait may return; nil while no wait is in progress. Guarded by mu.
 	ready func() bool
 }
 
-// patience is how long nothing has to arrive before a receiver takes it that nothing comes any
-// more.
+// Patience is the time without a record after which a sender counts as stalled.
 const Patience = 30 * time.Second
 
 func (c *counter) answer(q question) Received {
@@ -77,7 +76,7 @@ func (c *counter) answer(q question) Received {
 	return got
 }
 
-// wait waits, with the lock, until ready says so or nothing comes any more.
+// wait waits until ready returns true or the sender has stalled. mu is held.
 func (c *counter) wait(ready func() bool) {
 	c.ready = ready
 	defer func() { c.ready = nil }()
@@ -120,14 +119,14 @@ func (c *counter) add(n Received) {
 	}
 }
 
-// end counts the last record of a session, in which a number follows each of the two marks.
+// end counts the last record of a session, in which a number follows each of two marks.
 func (n *Received) end(record []byte, sequence, shown string) {
 	n.Sessions++
 	n.Ends += int(numberAfter(record, sequence))
 	n.Shown += numberAfter(record, shown)
 }
 
-// numberAfter is the number behind a mark; 0 where there is none.
+// numberAfter returns the number that follows a mark, or 0.
 func numberAfter(b []byte, mark string) (number int64) {
 	_, rest, _ := bytes.Cut(b, []byte(mark))
 	for _, c := range rest {
@@ -139,7 +138,7 @@ func numberAfter(b []byte, mark string) (number int64) {
 	return number
 }
 
-// bodies are buffers for request bodies.
+// bodies has buffers for request bodies.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // ServeHTTP counts the records of a request.
@@ -148,7 +147,7 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer bodies.Put(body)
 	body.Reset()
 	if _, err := body.ReadFrom(r.Body); err != nil {
-		http.Error(w, "the body could not be read", http.StatusBadRequest)
+		http.Error(w, "cannot read the body", http.StatusBadRequest)
 		return
 	}
 	b := body.Bytes()
@@ -161,7 +160,7 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		at += from
 		from = at + len(last)
-		// Programs of others have the fields in another order.
+		// Other programs write the fields in another order.
 		record := b[max(0, bytes.LastIndex(b[:at], unit)):]
 		if next := bytes.Index(record[len(unit):], unit); next >= 0 {
 			record = record[:len(unit)+next]
@@ -171,8 +170,8 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.add(n)
 }
 
-// readFrames counts the frames of a connection to its end. It tells of what it counted whenever it
-// is about to wait.
+// readFrames counts the frames of a connection until it ends. It adds them to the counts whenever it
+// is about to wait for more.
 func (c *counter) readFrames(r *bufio.Reader) error {
 	last := []byte(c.setup.Last)
 	var kept *bufio.Writer
@@ -200,7 +199,7 @@ func (c *counter) readFrames(r *bufio.Reader) error {
 		}
 		if kept != nil {
 			kept.Write(message)
-			kept.WriteByte('\n') // an error comes with Flush
+			kept.WriteByte('\n') // Flush returns the error
 		}
 		n.Records++
 		n.Bytes += int64(len(message))

@@ -15,16 +15,15 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// A node is a real Elasticsearch node, which stores and indexes what it gets. All that is compared
-// shares it, and each run has a data stream of its own, with the mapping that ttydrain gives it. It
-// is for one goroutine.
+// A Node is a real Elasticsearch node, which stores and indexes records. All compared subjects share
+// it; each run has a data stream of its own, with ttydrain's mapping. It is for one goroutine.
 type Node struct {
-	URL     string // while it is open
+	URL     string // valid while it runs
 	started *estest.Node
 	streams int
 }
 
-// open starts the node, if it does not run.
+// Open starts the node unless it runs.
 func (n *Node) Open() error {
 	if n.started != nil {
 		return nil
@@ -38,7 +37,7 @@ func (n *Node) Open() error {
 	return nil
 }
 
-// close stops it.
+// Close stops the node.
 func (n *Node) Close() {
 	if n.started != nil {
 		n.started.Stop()
@@ -46,7 +45,7 @@ func (n *Node) Close() {
 	}
 }
 
-// newDataStream names a data stream that the first record will make.
+// NewDataStream returns the name of a data stream, which the first record creates.
 func (n *Node) NewDataStream(ctx context.Context) (string, error) {
 	n.streams++
 	stream := fmt.Sprintf("logs-ttydrain-bench-%d-%d", time.Now().Unix(), n.streams)
@@ -57,7 +56,7 @@ func (n *Node) NewDataStream(ctx context.Context) (string, error) {
 	return stream, nil
 }
 
-// indexed says how many documents a data stream has taken, searchable or not.
+// Indexed returns the number of documents in a data stream, searchable or not.
 func (n *Node) Indexed(ctx context.Context, stream string) (int, error) {
 	var got struct {
 		All struct {
@@ -68,13 +67,13 @@ func (n *Node) Indexed(ctx context.Context, stream string) (int, error) {
 			}
 		} `json:"_all"`
 	}
-	// By a pattern, so that one which is not there yet has none.
+	// By a pattern, so that a data stream that does not exist yet has no documents.
 	err := n.ask(ctx, http.MethodGet, "/"+stream+"*/_stats/indexing?filter_path=_all.primaries.indexing.index_total", "", &got)
 	return got.All.Primaries.Indexing.Total, err
 }
 
-// exactly holds the documents of a data stream, whose fields' names have a prefix, against what was
-// sent, and removes it.
+// Verify compares the documents of a data stream, whose field names have a prefix, with what was
+// sent, and deletes the data stream.
 func (n *Node) Verify(ctx context.Context, stream, prefix string, f corpus.Filling) error {
 	if err := n.ask(ctx, http.MethodPost, "/"+stream+"/_refresh", "", new(struct{})); err != nil {
 		return err
@@ -92,12 +91,12 @@ func (n *Node) Verify(ctx context.Context, stream, prefix string, f corpus.Filli
 		return err
 	}
 	got := Received{Records: all.Count, Sessions: ends.Hits.Total.Value, Ends: int(ends.Aggregations.Records.Value), Shown: int64(ends.Aggregations.Shown.Value)}
-	// The node that estest starts does not know how, and is thrown away.
+	// The node that estest starts does not support this, but does not outlive the benchmark.
 	_ = n.ask(ctx, http.MethodDelete, "/_data_stream/"+stream, "", new(struct{}))
 	return got.Verify(f)
 }
 
-// ask sends a request to the node, and decodes the answer.
+// ask sends a request to the node and decodes the answer.
 func (n *Node) ask(ctx context.Context, method, path, body string, into any) error {
 	request, err := http.NewRequestWithContext(ctx, method, n.URL+path, strings.NewReader(body))
 	if err != nil {

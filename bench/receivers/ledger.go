@@ -10,32 +10,32 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// A ledger is what one drain has got, record by record: each has its identity, and within a session
-// they come in order. It is for one goroutine at a time.
+// A ledger checks the records of one drain by their operation and sequence. It is for one goroutine
+// at a time.
 type ledger struct {
-	keep     bool             // how long each record took
-	sessions map[string]*seen // by operation
-	took     []time.Duration  // since window was called last, in no order
+	keep     bool                 // keep latencies
+	sessions map[string]*progress // by operation
+	took     []time.Duration      // latencies since the last call of window, in no order
 	Tally
 }
 
-// seen is what there is of a session: all records up to last.
-type seen struct {
+// progress is the last record of a session that has arrived.
+type progress struct {
 	last  uint64
 	ended bool
 }
 
-// A tally is what a ledger says in numbers.
+// A Tally has the counts of a ledger.
 type Tally struct {
-	Records int // each counted once
-	Repeats int // of records that were there already
-	Missing int // records that were passed over: one with a later sequence came
-	Ended   int // sessions that are there to their end
+	Records int // without repeats
+	Repeats int // records that had arrived before
+	Missing int // records that were skipped: a later one of their session arrived first
+	Ended   int // sessions whose end has arrived
 	Latency Latency
 }
 
-// exact says whether a drain has got exactly so many records of so many sessions, each of them to
-// its end. repeats says that a record may have come again.
+// Verify returns an error unless exactly that many records of that many complete sessions have
+// arrived. repeats allows records that arrived more than once.
 func (t Tally) Verify(records, sessions int, repeats bool) error {
 	if t.Records != records || t.Missing > 0 || t.Ended != sessions || t.Repeats > 0 && !repeats {
 		return &inexactError{t, records, sessions}
@@ -43,7 +43,7 @@ func (t Tally) Verify(records, sessions int, repeats bool) error {
 	return nil
 }
 
-// An inexactError says that something did not arrive, or too often.
+// An inexactError reports records that did not arrive, or arrived more than once.
 type inexactError struct {
 	got               Tally
 	records, sessions int
@@ -54,19 +54,19 @@ func (e *inexactError) Error() string {
 		strconv.Itoa(e.got.Repeats) + " came again, and " + strconv.Itoa(e.got.Ended) + " sessions of " + strconv.Itoa(e.sessions) + " came to their end"
 }
 
-func newLedger(keep bool) *ledger { return &ledger{keep: keep, sessions: make(map[string]*seen)} }
+func newLedger(keep bool) *ledger { return &ledger{keep: keep, sessions: make(map[string]*progress)} }
 
-// An arrival is a record as it came.
+// An arrival is one record that arrived.
 type arrival struct {
-	operation, time []byte // as the record has them
+	operation, time []byte // as in the record
 	sequence        uint64
-	ended           bool // it is the last one of its session
+	ended           bool // the last record of its session
 }
 
 func (l *ledger) add(a arrival, now time.Time) error {
 	s := l.sessions[string(a.operation)]
 	if s == nil {
-		s = new(seen)
+		s = new(progress)
 		l.sessions[string(a.operation)] = s
 	}
 	if a.sequence <= s.last {
@@ -83,14 +83,14 @@ func (l *ledger) add(a arrival, now time.Time) error {
 	if l.keep {
 		at, err := time.Parse(time.RFC3339Nano, string(a.time))
 		if err != nil {
-			return errors.New("the time of a record can't be read")
+			return errors.New("parse the time of a record")
 		}
 		l.took = append(l.took, now.Sub(at))
 	}
 	return nil
 }
 
-// window begins to keep anew how long records take, and says how long those before took.
+// window returns the latencies since the last call and starts a new window.
 func (l *ledger) window() Latency {
 	slices.Sort(l.took)
 	was := newLatency(l.took)
@@ -98,11 +98,11 @@ func (l *ledger) window() Latency {
 	return was
 }
 
-// A latency is how long records took from the terminal to the receiver, in milliseconds.
+// A Latency has the times of records from the terminal to the receiver, in milliseconds.
 type Latency struct {
 	N                        int
 	P50, P99, P999, Max, Min float64
-	// Curve has points of the share of records, and how long they took at most.
+	// Curve has the latency, as y, that a share of the records, as x, does not exceed.
 	Curve [][2]float64 `json:",omitempty"`
 }
 
@@ -113,24 +113,24 @@ func newLatency(sorted []time.Duration) Latency {
 	}
 	at := func(share float64) float64 { return measure.Milliseconds(sorted[min(n-1, int(share*float64(n)))]) }
 	l := Latency{N: n, P50: at(.5), P99: at(.99), P999: at(.999), Max: measure.Milliseconds(sorted[n-1]), Min: measure.Milliseconds(sorted[0])}
-	// Twelve points for each nine, as far as one in a hundred thousand, and for each at least ten
-	// records behind it.
+	// Twelve points for each nine, up to one in a hundred thousand, as long as at least ten records are
+	// slower.
 	for beyond := 1.0; beyond > max(1e-5, 10/float64(n)); beyond *= 0.8254 { // the twelfth root of 1/10
 		l.Curve = append(l.Curve, [2]float64{1 - beyond, at(1 - beyond)})
 	}
 	return l
 }
 
-var errRecord = errors.New("a record does not have the form that is expected")
+var errRecord = errors.New("parse a record: unexpected format")
 
-// Quotes within a string are escaped, so that nothing that a session shows looks like these.
+// Quotes within a string are escaped, so that no output of a session contains these.
 const (
 	jsonOperation = `,"operation_id":"`
 	jsonEvent     = `,"event":"`
 	jsonSequence  = `,"sequence":`
 )
 
-// readJSON reads a record as HTTPS drains get it.
+// readJSON parses a record of an HTTPS drain.
 func readJSON(line []byte) (a arrival, err error) {
 	rest, ok := bytes.CutPrefix(line, []byte(jsonUnit))
 	if !ok {
@@ -154,7 +154,7 @@ func readJSON(line []byte) (a arrival, err error) {
 	return a, formOf(ok)
 }
 
-// readSyslog reads a message of RFC 5424:
+// readSyslog parses a message of RFC 5424:
 //
 //	<PRI>1 TIMESTAMP HOST APP OPERATION_ID EVENT [session@32473 operation_id="…" sequence="…" …
 func readSyslog(message []byte) (a arrival, err error) {
@@ -181,7 +181,7 @@ func formOf(ok bool) error {
 	return nil
 }
 
-// between is what is behind a text, up to a byte; rest is behind that.
+// between returns the bytes after the text before, up to the byte end, and the rest after that.
 func between(b []byte, before string, end byte) (found, rest []byte, ok bool) {
 	_, b, ok = bytes.Cut(b, []byte(before))
 	if !ok {

@@ -21,15 +21,15 @@ import (
 	"time"
 )
 
-// A taker takes what arrives: requests, or the frames of a connection to its end.
-type taker interface {
+// A handler handles requests, or the frames of a connection until it ends.
+type handler interface {
 	http.Handler
 	readFrames(*bufio.Reader) error
 }
 
-// listen has a taker take what is sent to the address over TLS ("https" or "syslog"), until the
-// process ends. Its certificates are in dir.
-func listen(protocol, dir string, t taker) (address, caFile string, err error) {
+// listen serves a protocol ("https" or "syslog") over TLS until the process ends, and returns its
+// address. Its certificate is in dir.
+func listen(protocol, dir string, h handler) (address, caFile string, err error) {
 	config, caFile, err := receiverTLS(dir)
 	if err != nil {
 		return "", "", err
@@ -40,18 +40,18 @@ func listen(protocol, dir string, t taker) (address, caFile string, err error) {
 	}
 	switch protocol {
 	case "https":
-		server := &http.Server{Handler: t, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
+		server := &http.Server{Handler: h, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0)}
 		go server.ServeTLS(listener, "", "") // ends with the process
 	case "syslog":
-		go serveSyslog(tls.NewListener(listener, config), t) // ends with the process
+		go serveSyslog(tls.NewListener(listener, config), h) // ends with the process
 	default:
-		return "", "", fmt.Errorf("protocol %q is not known", protocol)
+		return "", "", fmt.Errorf("unknown protocol %q", protocol)
 	}
 	return listener.Addr().String(), caFile, nil
 }
 
-// receiverTLS makes a certificate for this machine that is its own authority, and puts it into a
-// folder.
+// receiverTLS returns a self-signed certificate for the loopback address, which is also written to a
+// file in dir.
 func receiverTLS(dir string) (config *tls.Config, caFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -74,7 +74,7 @@ func receiverTLS(dir string) (config *tls.Config, caFile string, err error) {
 }
 
 // serveSyslog serves until the listener fails.
-func serveSyslog(l net.Listener, t taker) {
+func serveSyslog(l net.Listener, h handler) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -82,17 +82,17 @@ func serveSyslog(l net.Listener, t taker) {
 		}
 		go func() { // ends with the connection
 			defer conn.Close()
-			if err := t.readFrames(newFrameReader(conn)); !errors.Is(err, io.EOF) {
+			if err := h.readFrames(newFrameReader(conn)); !errors.Is(err, io.EOF) {
 				fmt.Fprintln(os.Stderr, "bench, receiver:", err)
 			}
 		}()
 	}
 }
 
-// newFrameReader has room for the longest message.
+// newFrameReader returns a reader whose buffer holds the longest message.
 func newFrameReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 256<<10) }
 
-// nextFrame gives a message (RFC 6587 §3.4.1), which is good until the next one.
+// nextFrame returns a message (RFC 6587 §3.4.1). It is valid until the next call.
 func nextFrame(r *bufio.Reader) ([]byte, error) {
 	length, err := r.ReadSlice(' ')
 	if err != nil {
@@ -100,14 +100,14 @@ func nextFrame(r *bufio.Reader) ([]byte, error) {
 	}
 	size, ok := digits(length[:len(length)-1])
 	if !ok {
-		return nil, errors.New("a frame does not begin with its length")
+		return nil, errors.New("read a frame: it does not start with its length")
 	}
 	if size > uint64(r.Size()) {
-		return nil, fmt.Errorf("a frame has %d bytes", size)
+		return nil, fmt.Errorf("read a frame: %d bytes are too many", size)
 	}
 	message, err := r.Peek(int(size))
 	if err != nil {
-		return nil, fmt.Errorf("a frame is cut off: %w", err)
+		return nil, fmt.Errorf("read a frame: it is truncated: %w", err)
 	}
 	_, err = r.Discard(int(size))
 	return message, err

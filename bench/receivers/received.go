@@ -8,15 +8,16 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// whole says whether everything arrived, and nothing twice, as far as the receiver can tell.
+// Complete returns an error unless the number of records is the one that the ends of the sessions
+// report.
 func (r Received) Complete() error {
 	if r.Records != r.Ends {
-		return fmt.Errorf("%d records arrived of the %d that the ends of the sessions tell of", r.Records, r.Ends)
+		return fmt.Errorf("%d records arrived, but the ends of the sessions report %d", r.Records, r.Ends)
 	}
 	return nil
 }
 
-// exactly holds what has arrived, now that nothing more comes, against what was sent.
+// Verify compares the counts, after the sender has stopped, with what was sent.
 func (r *Receiver) Verify(f corpus.Filling) error {
 	got, err := r.count()
 	if err != nil {
@@ -25,25 +26,26 @@ func (r *Receiver) Verify(f corpus.Filling) error {
 	return got.Verify(f)
 }
 
+// Verify returns an error unless the counts are those of f.
 func (r Received) Verify(f corpus.Filling) error {
 	if err := r.Complete(); err != nil {
 		return err
 	}
 	if r.Sessions != f.Sessions || r.Shown != f.Bytes {
-		return fmt.Errorf("%d sessions of %d bytes arrived, of %d of %d bytes", r.Sessions, r.Shown, f.Sessions, f.Bytes)
+		return fmt.Errorf("%d sessions with %d bytes arrived, expected %d with %d", r.Sessions, r.Shown, f.Sessions, f.Bytes)
 	}
 	return nil
 }
 
-// newSample makes the metrics of records that went to a receiver in a time, where the sender has
-// used so much.
+// NewSample returns the metrics of a run that sent f: took is its duration, and used and memory are
+// the CPU time and the peak memory of the sender.
 func NewSample(f corpus.Filling, took, used time.Duration, memory int64, got Received) measure.Sample {
 	n := float64(got.Records)
 	s := measure.Sample{
 		measure.RecordsMeasured: n, measure.RecordsPerSecond: n / took.Seconds(), measure.SecondsPerMillion: used.Seconds() / n * 1e6, measure.PeakMemory: float64(memory) / 1e6,
 		measure.BytesPerRecord: float64(f.Bytes) / float64(f.Records),
 	}
-	if got.Processor > 0 { // a node's is not measured
+	if got.Processor > 0 { // that of Elasticsearch is not measured
 		s[measure.ReceiverPerMillion] = got.Processor.Seconds() / n * 1e6
 		s[measure.ReceivedPerRecord] = float64(got.Bytes) / n
 	}

@@ -9,57 +9,58 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 )
 
-// A receiver is a process that takes what a drain is sent and does nothing but count it, so that
-// what is measured is the sender. It speaks TLS, as real drains do.
+// A Receiver is a process that receives what a drain sends and only counts it, so that the sender is
+// measured. It uses TLS, as real drains do.
 type Receiver struct {
 	*process.Child `json:"-"`
 	// Address is host and port.
 	Address string
-	// CAFile has the authority of its certificate.
+	// CAFile is the file with the authority of its certificate.
 	CAFile string
 }
 
-// receiverSetup says what a receiver is to be.
+// A Setup describes a receiver.
 type Setup struct {
 	// Protocol is "https" (answers 200 to every request) or "syslog" (octet counting, RFC 6587
 	// §3.4.1).
 	Protocol string
-	// Dir is where its certificates are.
+	// Dir is the folder for its certificate.
 	Dir string
-	// Unit is what every record has once; "" where each frame is one (syslog).
+	// Unit occurs once in each record; "" if each frame is a record (syslog).
 	Unit string
-	// Last is what the last record of a session has, and no other. In syslog it is looked for in the
-	// first 256 bytes of each message.
+	// Last occurs only in the last record of a session; in syslog, within the first 256 bytes of the
+	// message.
 	Last string
-	// Keep is a file for what arrives (syslog), a message a line; "" to throw it away.
+	// Keep is a file that the messages are written to, one per line (syslog); "" to discard them.
 	Keep string
 }
 
-// What a receiver is asked to do.
+// The questions to a receiver.
 const (
-	askBegin = "begin" // count anew
-	askFirst = "first" // say when something has arrived
-	askAwait = "await" // say when that many sessions have arrived to their ends, with all their records
-	askCount = "count" // say what has arrived
+	askBegin = "begin" // reset the counts
+	askFirst = "first" // wait for the first record
+	askAwait = "await" // wait for all records of a number of sessions
+	askCount = "count" // return the counts
 )
 
-// receiverQuestion is what a receiver is asked.
+// A question is sent to a receiver, which answers with a [Received].
 type question struct {
 	Do       string
 	Sessions int // of askAwait
 }
 
-// received is a receiver's answer.
+// Received has the counts of a receiver.
 type Received struct {
 	Records, Sessions int
-	// Ends is how many records the sessions have whose ends have arrived, and Shown the bytes that
-	// they showed, as their ends tell.
+	// Ends is the number of records of the sessions whose ends have arrived, and Shown the number of
+	// bytes that they showed, both according to their ends.
 	Ends      int
 	Shown     int64
 	Bytes     int64         // of bodies or messages
-	Processor time.Duration // that the receiver used since it began to count
+	Processor time.Duration // CPU time that the receiver has used since Begin
 }
 
+// Start starts a receiver.
 func Start(ctx context.Context, setup Setup) (*Receiver, error) {
 	r := new(Receiver)
 	var err error
@@ -70,15 +71,16 @@ func Start(ctx context.Context, setup Setup) (*Receiver, error) {
 	return r, nil
 }
 
+// Begin resets the counts.
 func (r *Receiver) Begin() error { return r.Ask(question{Do: askBegin}, new(Received)) }
 
-// first waits until something has arrived since begin.
+// AwaitFirst waits for the first record since Begin.
 func (r *Receiver) AwaitFirst() (got Received, err error) {
 	return got, r.Ask(question{Do: askFirst}, &got)
 }
 
-// await waits until so many sessions have arrived since begin, with all their records. It gives up
-// when nothing has arrived for some time: see [received.whole].
+// AwaitSessions waits until that many sessions have arrived since Begin, with all their records. It
+// also returns when no record has arrived for [Patience]: see [Received.Complete].
 func (r *Receiver) AwaitSessions(sessions int) (got Received, err error) {
 	return got, r.Ask(question{Do: askAwait, Sessions: sessions}, &got)
 }
@@ -87,7 +89,7 @@ func (r *Receiver) count() (got Received, err error) {
 	return got, r.Ask(question{Do: askCount}, &got)
 }
 
-// openReceiver starts a receiver with a folder of its own.
+// Open starts a receiver with a folder of its own.
 func Open(ctx context.Context, s *measure.Settings, setup Setup) (_ *Receiver, err error) {
 	if setup.Dir, err = os.MkdirTemp(s.Dir, "receiver-"); err != nil {
 		return nil, err
@@ -95,17 +97,17 @@ func Open(ctx context.Context, s *measure.Settings, setup Setup) (_ *Receiver, e
 	return Start(ctx, setup)
 }
 
-// What every record has once as JSON, and what the last one of a session has. Quotes within a
-// string are escaped, so that nothing in a session looks like it.
+// Text that occurs once in every JSON record, and text that occurs in the last one of a session.
+// Quotes within a string are escaped, so that no output of a session contains it.
 const (
 	jsonUnit = `{"@timestamp":"`
 	jsonLast = `"event":"end"`
 )
 
-// syslogLast is the same of syslog messages, where it is near the beginning.
+// syslogLast occurs near the start of the last syslog message of a session.
 const syslogLast = " end [session@32473 "
 
-// What the receivers of drains are.
+// The receivers of drains.
 var (
 	HTTPS  = Setup{Protocol: "https", Unit: jsonUnit, Last: jsonLast}
 	Syslog = Setup{Protocol: "syslog", Last: syslogLast}

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// records are those of an operation as drains get them.
+// records returns the records of an operation with some events, as drains receive them.
 func records(t *testing.T, events ...schema.Event) (asJSON, asSyslog []byte) {
 	t.Helper()
 	op := &schema.Operation{ID: "42", App: `web,"sequence":7,`, Host: "gateway-1", User: schema.User{ID: "u-1", Name: `Ada "event":"end"`}}
@@ -42,7 +42,7 @@ func records(t *testing.T, events ...schema.Event) (asJSON, asSyslog []byte) {
 	return asJSON, asSyslog
 }
 
-// TestLedger: what is missing, comes again or is in disorder is told.
+// TestLedger checks that missing, repeated and out-of-order records are counted.
 func TestLedger(t *testing.T) {
 	asJSON, _ := records(t, schema.EventStart, schema.EventOutput, schema.EventEnd)
 	lines := bytes.SplitAfter(asJSON, []byte("\n"))[:3]
@@ -66,7 +66,7 @@ func TestLedger(t *testing.T) {
 					t.Fatal(err)
 				}
 				if string(a.operation) != "42" || a.sequence != uint64(i+1) || a.ended != (i == 2) || string(a.time) != "2026-01-01T00:00:00.123456789Z" {
-					t.Errorf("record %d is read as %+v", i, a)
+					t.Errorf("record %d is parsed as %+v", i, a)
 				}
 				if err := l.add(a, time.Unix(1767225600, 123456789+int64(i+1)*1e6)); err != nil {
 					t.Fatal(err)
@@ -76,10 +76,10 @@ func TestLedger(t *testing.T) {
 				t.Errorf("the tally is %+v, expected %+v", got, c.want)
 			}
 			if err := l.Verify(3, 1, false); (err == nil) != c.exact {
-				t.Errorf("exact: %v", err)
+				t.Errorf("Verify: %v", err)
 			}
 			if c.name == "repeat" && l.Verify(3, 1, true) != nil {
-				t.Error("a repeat is no mistake where it is allowed")
+				t.Error("an allowed repeat is an error")
 			}
 			if w := l.window(); c.exact && (w.N != 3 || w.Min != 1 || w.P50 != 2 || w.Max != 3) {
 				t.Errorf("the latency is %+v", w)
@@ -88,7 +88,7 @@ func TestLedger(t *testing.T) {
 	}
 	for _, bad := range []string{"", "{}", `{"@timestamp":"x`, strings.Replace(string(lines[0]), `"sequence":1`, `"sequence":x`, 1)} {
 		if a, err := readJSON([]byte(bad)); err == nil {
-			t.Errorf("%q is read as %+v", bad, a)
+			t.Errorf("%q is parsed as %+v", bad, a)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestSyslogFrames(t *testing.T) {
 	}
 }
 
-// TestDown: a drain that is down takes nothing before it is up.
+// TestDown checks that a drain that is down accepts no records before it comes up.
 func TestDown(t *testing.T) {
 	w, err := StartWitness(t.Context(), WitnessSetup{Protocol: "https", Dir: t.TempDir(), Down: "down"})
 	if err != nil {

@@ -15,50 +15,50 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 )
 
-// A witness is a receiver that looks at each record: whether every one of a session is there, in
-// order and once, and how long ago it was shown. It is for several drains, which a URL's path tells
-// apart; those of syslog are one.
+// A Witness is a receiver that checks each record: that all records of a session arrive, once and in
+// order, and how long after they were shown. It serves several drains, each with its own URL path;
+// all syslog connections are one drain.
 type Witness struct {
 	*process.Child `json:"-"`
 	// Address is host and port.
 	Address string
-	// CAFile has the authority of its certificate.
+	// CAFile is the file with the authority of its certificate.
 	CAFile string
 }
 
-// witnessSetup says what a witness is to be.
+// A WitnessSetup describes a witness.
 type WitnessSetup struct {
-	// Protocol is "https" (one JSON object a line; answers 200) or "syslog" (octet counting, RFC 6587
+	// Protocol is "https" (one JSON object per line; answers 200) or "syslog" (octet counting, RFC 6587
 	// §3.4.1).
 	Protocol string
-	// Dir is where its certificates are.
+	// Dir is the folder for its certificate.
 	Dir string
-	// Latency has it keep how long each record took, but of those of Down, which took as long as that
-	// was.
+	// Latency enables the measurement of each record's latency, except for the drain Down.
 	Latency bool
-	// Down is a drain that takes nothing and answers 503 until it is asked to come up.
+	// Down is a drain that answers 503 until a question brings it up.
 	Down string
 }
 
-// A witnessQuestion is what a witness is asked; all of it at once, in this order.
+// A WitnessQuestion is a question to a witness. Its parts are done in this order.
 type WitnessQuestion struct {
-	// Up is a drain that takes records from now on.
+	// Up is a drain that accepts records from now on.
 	Up string
-	// Window begins to keep anew how long records take, after what was kept is in the answer.
+	// Window starts a new window of latencies. Those of the window before are in the answer.
 	Window bool
-	// Drains must have Sessions sessions to their end, each of them, and Drain as many Records, before
-	// there is an answer.
+	// Drains is the number of drains that must have Sessions complete sessions, and Records the number
+	// of records that Drain must have, before the witness answers.
 	Drains, Sessions int
 	Drain            string
 	Records          int
 }
 
-// witnessed is a witness's answer.
+// Witnessed is the answer of a witness.
 type Witnessed struct {
 	Drains    map[string]Tally
-	Processor time.Duration // that the witness has used
+	Processor time.Duration // CPU time that the witness has used
 }
 
+// StartWitness starts a witness.
 func StartWitness(ctx context.Context, setup WitnessSetup) (*Witness, error) {
 	w := new(Witness)
 	var err error
@@ -69,20 +69,20 @@ func StartWitness(ctx context.Context, setup WitnessSetup) (*Witness, error) {
 	return w, nil
 }
 
-// asks asks the witness, and waits for what is asked for.
+// Query sends a question and waits for the answer.
 func (w *Witness) Query(q WitnessQuestion) (got Witnessed, err error) { return got, w.Ask(q, &got) }
 
-// A ledgers is the ledgers of a witness's drains.
+// ledgers has the ledgers of a witness's drains.
 type ledgers struct {
 	setup WitnessSetup
 
 	mu      sync.Mutex
-	changed sync.Cond          // of mu: something has arrived
+	changed sync.Cond          // of mu: records have arrived
 	drains  map[string]*ledger // guarded by mu
-	up      map[string]bool    // guarded by mu: drains that were down and are not any more
+	up      map[string]bool    // guarded by mu: drains that have come up
 }
 
-// witnessMain is the process.
+// WitnessMain is the role of a witness.
 func WitnessMain(in *json.Decoder, out *json.Encoder) error {
 	l := &ledgers{drains: make(map[string]*ledger), up: make(map[string]bool)}
 	l.changed.L = &l.mu
@@ -127,7 +127,7 @@ func (l *ledgers) answer(q WitnessQuestion) Witnessed {
 	return got
 }
 
-// have says whether what a question waits for is there. mu is held.
+// have reports whether the records that a question waits for have arrived. mu is held.
 func (l *ledgers) have(q WitnessQuestion) bool {
 	whole := 0
 	for _, ledger := range l.drains {
@@ -138,7 +138,7 @@ func (l *ledgers) have(q WitnessQuestion) bool {
 	return whole >= q.Drains && (q.Drain == "" || l.drains[q.Drain] != nil && l.drains[q.Drain].Records >= q.Records)
 }
 
-// take takes records of a drain, which came at a time.
+// take adds records of a drain that arrived at the time now.
 func (l *ledgers) take(drain string, now time.Time, records ...arrival) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,7 +156,7 @@ func (l *ledgers) take(drain string, now time.Time, records ...arrival) error {
 	return nil
 }
 
-// ServeHTTP takes the records of a request, one on each line.
+// ServeHTTP takes the records of a request, one per line.
 func (l *ledgers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	drain := strings.Trim(r.URL.Path, "/")
 	l.mu.Lock()
@@ -170,11 +170,11 @@ func (l *ledgers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer bodies.Put(body)
 	body.Reset()
 	if _, err := body.ReadFrom(r.Body); err != nil {
-		http.Error(w, "the body could not be read", http.StatusBadRequest)
+		http.Error(w, "cannot read the body", http.StatusBadRequest)
 		return
 	}
 	now := time.Now()
-	var records []arrival // which alias the body
+	var records []arrival // alias the body
 	for line := range bytes.Lines(body.Bytes()) {
 		a, err := readJSON(line)
 		if err != nil {
@@ -188,14 +188,13 @@ func (l *ledgers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refuse refuses a request for ever, which ends as a dead letter and a number of records that is
-// not exact.
+// refuse rejects a request permanently. Its records become dead letters, and the run fails.
 func (l *ledgers) refuse(w http.ResponseWriter, err error) {
 	fmt.Fprintln(os.Stderr, "bench, witness:", err)
 	http.Error(w, err.Error(), http.StatusBadRequest)
 }
 
-// readFrames takes the frames of a connection to its end.
+// readFrames takes the frames of a connection until it ends.
 func (l *ledgers) readFrames(r *bufio.Reader) error {
 	for {
 		message, err := nextFrame(r)
