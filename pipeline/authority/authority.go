@@ -1,9 +1,9 @@
-// Package authority keeps a certificate authority, and certificates that it has signed, as PEM
-// files in a folder: for receivers on a developer's machine, and for clusters of those who have no
-// authority of their own.
+// Package authority keeps a certificate authority and the certificates that it signs as PEM files
+// in a folder. It serves receivers on a developer's machine, and clusters without an authority of
+// their own.
 //
-// Keys are ECDSA on P-256, in PKCS #8 form. There is no revocation, and nothing is renewed by
-// itself.
+// Keys are ECDSA on P-256, in PKCS #8 form. The package does not revoke certificates and renews
+// none on its own.
 package authority
 
 import (
@@ -23,41 +23,43 @@ import (
 	"time"
 )
 
-// Files of the authority.
+// Names of the authority's files.
 const (
 	CertFile = "ca.pem"
 	KeyFile  = "ca.key"
 )
 
-// How long an authority is good, and a certificate that it signs, which ends with it at the latest.
+// Validity periods of the authority and of the certificates that it signs. A certificate never
+// outlives its authority.
 const (
 	CAValidity = 10 * 365 * 24 * time.Hour
 	Validity   = 365 * 24 * time.Hour
 )
 
-// clockSkew is how much the clock of somebody who verifies may be behind.
+// clockSkew is the clock difference that verifiers may have: certificates start to be valid this
+// long before their creation.
 const clockSkew = time.Hour
 
-// A Folder is where the files are.
+// Folder is the folder that holds the authority's files.
 type Folder struct {
 	Dir string
-	Now time.Time // from which on what is made is good
+	Now time.Time // start of the validity of new certificates
 }
 
-// A Request says what a certificate is for.
+// Request describes a certificate to issue.
 type Request struct {
-	// Name begins the names of its two files, NAME.pem and NAME.key.
+	// Name is the base name of the certificate's files, NAME.pem and NAME.key.
 	Name       string
 	CommonName string
-	// Hosts are the names and addresses of a server.
+	// Hosts are the host names and IP addresses of a server.
 	Hosts []string
 	Usage []x509.ExtKeyUsage
 }
 
-// Path is that of a file in the folder.
+// Path returns the path of a file in the folder.
 func (f Folder) Path(name string) string { return filepath.Join(f.Dir, name) }
 
-// Certificate reads a certificate; nil when there is no such file.
+// Certificate reads a certificate. It returns nil if the file does not exist.
 func (f Folder) Certificate(name string) (*x509.Certificate, error) {
 	block, err := f.readPEM(name, "CERTIFICATE")
 	if block == nil || err != nil {
@@ -65,12 +67,12 @@ func (f Folder) Certificate(name string) (*x509.Certificate, error) {
 	}
 	cert, err := x509.ParseCertificate(block)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w; remove it to have a new one made", f.Path(name), err)
+		return nil, fmt.Errorf("read %s: %w; remove it to create a new one", f.Path(name), err)
 	}
 	return cert, nil
 }
 
-// Key reads a private key; nil when there is no such file.
+// Key reads a private key. It returns nil if the file does not exist.
 func (f Folder) Key(name string) (*ecdsa.PrivateKey, error) {
 	block, err := f.readPEM(name, "PRIVATE KEY")
 	if block == nil || err != nil {
@@ -78,16 +80,16 @@ func (f Folder) Key(name string) (*ecdsa.PrivateKey, error) {
 	}
 	private, err := x509.ParsePKCS8PrivateKey(block)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: it must be a PKCS #8 key; remove it to have a new one made", f.Path(name))
+		return nil, fmt.Errorf("read %s: it must be a PKCS #8 key; remove it to create a new one", f.Path(name))
 	}
 	key, ok := private.(*ecdsa.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("read %s: it must be an ECDSA key; remove it to have a new one made", f.Path(name))
+		return nil, fmt.Errorf("read %s: it must be an ECDSA key; remove it to create a new one", f.Path(name))
 	}
 	return key, nil
 }
 
-// readPEM reads the first block of a file; nil when there is no such file.
+// readPEM returns the content of the first PEM block of a file, or nil if the file does not exist.
 func (f Folder) readPEM(name, kind string) ([]byte, error) {
 	data, err := os.ReadFile(f.Path(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,12 +100,12 @@ func (f Folder) readPEM(name, kind string) ([]byte, error) {
 	}
 	block, _ := pem.Decode(data)
 	if block == nil || block.Type != kind {
-		return nil, fmt.Errorf("read %s: it must begin with a PEM block of type %s; remove it to have a new one made", f.Path(name), kind)
+		return nil, fmt.Errorf("read %s: it must begin with a PEM block of type %s; remove it to create a new one", f.Path(name), kind)
 	}
 	return block.Bytes, nil
 }
 
-// Make makes a new authority in the place of the one that is there.
+// Make creates an authority and replaces the existing one.
 func (f Folder) Make(commonName string) (*x509.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -123,7 +125,7 @@ func (f Folder) Make(commonName string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The key first: an authority without its key could not be told from one that somebody put there.
+	// The key comes first: an authority without a key looks like one that an operator has installed.
 	if err := f.writeKey(KeyFile, key); err != nil {
 		return nil, err
 	}
@@ -133,19 +135,18 @@ func (f Folder) Make(commonName string) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
-// Issue makes a key and a certificate that the authority signs, in the place of those that are
-// there.
+// Issue creates a key and a certificate signed by the authority, and replaces the existing ones.
 func (f Folder) Issue(ca *x509.Certificate, r Request) error {
 	caKey, err := f.Key(KeyFile)
 	if err != nil {
 		return err
 	}
 	if caKey == nil {
-		return fmt.Errorf("%s is missing: give a valid %s.pem and %s.key, or remove %s to have a new authority made",
+		return fmt.Errorf("%s is missing: provide a valid %s.pem and %s.key, or remove %s to create a new authority",
 			f.Path(KeyFile), f.Path(r.Name), f.Path(r.Name), f.Path(CertFile))
 	}
 	if !caKey.PublicKey.Equal(ca.PublicKey) {
-		return fmt.Errorf("%s is not the key of %s: remove both to have a new authority made", f.Path(KeyFile), f.Path(CertFile))
+		return fmt.Errorf("%s is not the key of %s: remove both to create a new authority", f.Path(KeyFile), f.Path(CertFile))
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -188,13 +189,13 @@ func (f Folder) writeKey(name string, key *ecdsa.PrivateKey) error {
 	return f.write(name, "PRIVATE KEY", der, 0o600)
 }
 
-// write replaces a file as a whole.
+// write replaces a file atomically.
 func (f Folder) write(name, kind string, der []byte, mode fs.FileMode) error {
 	file, err := os.CreateTemp(f.Dir, name+".*") // with mode 0600
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // in vain after the renaming
+	defer os.Remove(file.Name()) // fails after the rename
 	err = pem.Encode(file, &pem.Block{Type: kind, Bytes: der})
 	if err == nil {
 		err = file.Chmod(mode)

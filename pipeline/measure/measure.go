@@ -1,10 +1,9 @@
-// Package measure makes the histograms of ttydrain's metrics. All that measure times have the same
-// buckets, so that those of different stages can be compared, and those of different processes be
-// added.
+// Package measure defines the options of ttydrain's histograms. All histograms of durations have
+// the same buckets, so that stages can be compared and processes aggregated.
 //
-// Each histogram is a classic one, and a native one for a Prometheus that asks for it
-// (https://prometheus.io/docs/specs/native_histograms/): then it has buckets that are a tenth
-// apart, a hundred at most.
+// Each histogram is a classic one and, for a Prometheus that scrapes native histograms
+// (https://prometheus.io/docs/specs/native_histograms/), also a native one with at most 100 buckets
+// and a growth factor of 1.1.
 package measure
 
 import (
@@ -13,21 +12,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Namespace begins the names of all of ttydrain's metrics.
+// Namespace is the prefix of all of ttydrain's metric names.
 const Namespace = "ttydrain"
 
-// Seconds are the options of a histogram of times, from 1 ms to 5 min.
+// Seconds returns the options of a histogram of durations, from 1 ms to 5 min.
 func Seconds(subsystem, name, help string) prometheus.HistogramOpts {
 	return histogram(subsystem, name, help, []float64{
 		.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300})
 }
 
-// Records are the options of a histogram of numbers of records.
+// Records returns the options of a histogram of numbers of records.
 func Records(subsystem, name, help string) prometheus.HistogramOpts {
 	return histogram(subsystem, name, help, prometheus.ExponentialBuckets(1, 4, 8)) // to 16384
 }
 
-// Bytes are the options of a histogram of sizes, from 256 bytes to 16 MiB.
+// Bytes returns the options of a histogram of sizes, from 256 bytes to 16 MiB.
 func Bytes(subsystem, name, help string) prometheus.HistogramOpts {
 	return histogram(subsystem, name, help, prometheus.ExponentialBuckets(256, 4, 9))
 }
@@ -39,6 +38,6 @@ func histogram(subsystem, name, help string, buckets []float64) prometheus.Histo
 	}
 }
 
-// Since observes how long ago something was, in seconds. Where the clocks of two machines disagree
-// about the order, it is no time at all.
+// Since observes the time elapsed since at, in seconds. A negative duration, which clock
+// differences between two machines can cause, counts as zero.
 func Since(o prometheus.Observer, at time.Time) { o.Observe(max(0, time.Since(at).Seconds())) }

@@ -9,8 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// TestSeconds: a time is in the classic buckets and in native ones, and one of a clock that is
-// ahead is none.
+// TestSeconds checks the classic and the native buckets, and that a time in the future counts as 0.
 func TestSeconds(t *testing.T) {
 	h := prometheus.NewHistogram(Seconds("drain", "latency_seconds", "."))
 	Since(h, time.Now().Add(time.Hour))

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// TestModel checks each configuration of the models. Those with a fault must violate an assertion.
+// TestModel checks each configuration of the models. A configuration with a fault must violate an
+// assertion.
 func TestModel(t *testing.T) {
 	for _, program := range []string{"spin", "gcc"} {
 		if _, err := exec.LookPath(program); err != nil {

@@ -140,7 +140,7 @@ func TestCertificatesOfOthers(t *testing.T) {
 		{"an authority that is a key", func(t *testing.T, dir string) { overwrite(t, dir, caFile, read(t, dir, authority.KeyFile)) }, "must begin with a PEM block of type CERTIFICATE"},
 		{"an authority that is damaged", func(t *testing.T, dir string) {
 			overwrite(t, dir, caFile, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
-		}, "remove it to have a new one made"},
+		}, "remove it to create a new one"},
 		{"a key that is damaged", func(t *testing.T, dir string) {
 			overwrite(t, dir, serverKeyFile, []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
 		}, "must be a PKCS #8 key"},

@@ -1,17 +1,17 @@
-// Package tracing tells an OpenTelemetry collector, by OTLP over HTTP
-// (https://opentelemetry.io/docs/specs/otlp/), the way of some batches: which stage took how long.
+// Package tracing exports spans of a sample of the data to an OpenTelemetry collector, by OTLP over
+// HTTP (https://opentelemetry.io/docs/specs/otlp/). The spans show how long each stage took:
 //
 //	capture ─► enrich ─► drain ─► write ─► encode, write, ack
 //
-// A chunk is chosen when it is published, and starts a trace, whose context travels with it through
-// NATS, in the header "traceparent" of its message (https://www.w3.org/TR/trace-context/). The
-// segment that has bytes of chosen chunks, and the batch with such segments, go on with the first
-// one's trace, and link to the others. What was not chosen costs nothing behind the capture.
+// Chunks are sampled when they are published. A sampled chunk starts a trace, and its trace context
+// travels through NATS in the message header "traceparent" (https://www.w3.org/TR/trace-context/).
+// A segment with bytes of sampled chunks continues the trace of the first one and links to the
+// others, and so does a batch with such segments. Chunks that are not sampled cost nothing after
+// capture.
 //
-// A span has names, numbers, and the operation's ID; never what a session showed, a command, or who
-// it was, nor the text of an error, which can quote a drain. It is not guaranteed that a trace is
-// whole: spans are kept in memory for seconds, and those that the collector does not take in time
-// are gone.
+// A span has names, numbers and the operation's ID. It never has session content, a command, a
+// user, or the text of an error, which can quote a drain. Traces can be incomplete: spans are in
+// memory for seconds, and those that the collector does not accept in time are dropped.
 package tracing
 
 import (
@@ -31,36 +31,36 @@ import (
 )
 
 const (
-	// exportTimeout bounds each try to send spans.
+	// exportTimeout bounds each attempt to send spans.
 	exportTimeout = 10 * time.Second
-	// queued is how many spans may wait for the collector; those beyond it are dropped, and nothing
-	// waits for them.
-	queued = 2048
-	// maxLinks is how many others a span links to.
+	// maxQueuedSpans is the number of spans that may wait for the collector. More are dropped;
+	// nothing blocks.
+	maxQueuedSpans = 2048
+	// maxLinks is the maximum number of links of a span.
 	maxLinks = 64
 )
 
-// Options of a [Tracer]. Endpoint, Ratio and Log are needed.
+// Options configure a [Tracer]. Endpoint, Ratio and Log are required.
 type Options struct {
 	// Endpoint is the URL of the collector's traces, with the path (/v1/traces by convention).
 	Endpoint string
 	Headers  map[string]string // secrets
-	// Transport carries the requests; nil for [http.DefaultTransport].
+	// Transport sends the requests; nil for [http.DefaultTransport].
 	Transport http.RoundTripper
-	// Ratio is the part of all chunks that start a trace: above 0, and 1 at most.
+	// Ratio is the fraction of chunks that start a trace, above 0 and at most 1.
 	Ratio float64
-	// Version and Instance are told with each span: of ttydrain, and of this process.
+	// Version of ttydrain and Instance, which identifies this process, are exported with each span.
 	Version, Instance string
 	Log               *slog.Logger
 }
 
-// A Tracer starts spans. A nil Tracer traces nothing.
+// Tracer starts spans. A nil Tracer records nothing.
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 }
 
-// New makes a tracer. It connects to nothing: a collector that is not there costs its spans alone.
+// New returns a tracer. It does not connect: an unreachable collector only loses its spans.
 func New(ctx context.Context, o Options) (*Tracer, error) {
 	options := []otlptracehttp.Option{
 		otlptracehttp.WithEndpointURL(o.Endpoint), otlptracehttp.WithHeaders(o.Headers), otlptracehttp.WithTimeout(exportTimeout),
@@ -74,8 +74,8 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&telling{SpanExporter: exporter, log: o.Log}, sdktrace.WithMaxQueueSize(queued)),
-		// What follows a chunk was chosen with it.
+		sdktrace.WithBatcher(&loggingExporter{SpanExporter: exporter, log: o.Log}, sdktrace.WithMaxQueueSize(maxQueuedSpans)),
+		// Later stages follow the decision that was made for the chunk.
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(o.Ratio))),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "ttydrain"), attribute.String("service.version", o.Version), attribute.String("service.instance.id", o.Instance))),
@@ -83,25 +83,25 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	return &Tracer{provider, provider.Tracer("github.com/ttydrain/ttydrain")}, nil
 }
 
-// Close sends what there is, until ctx is done.
+// Close sends the queued spans, until ctx is done.
 func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
 	if err := t.provider.Shutdown(ctx); err != nil {
-		return fmt.Errorf("tracing: the last spans were not sent: %w", err)
+		return fmt.Errorf("tracing: send the last spans: %w", err)
 	}
 	return nil
 }
 
-// A Span is one stage of a way. A nil Span tells nothing.
+// Span is one stage of a trace. A nil Span records nothing.
 type Span struct {
 	tracer trace.Tracer
-	ctx    context.Context // with the span: its children begin with it
+	ctx    context.Context // contains the span, as the parent of its children
 	span   trace.Span
 }
 
-// Start starts the way of something, or returns nil where it is not chosen.
+// Start starts a trace, or returns nil if it is not sampled.
 func (t *Tracer) Start(name string) *Span {
 	if t == nil {
 		return nil
@@ -109,7 +109,8 @@ func (t *Tracer) Start(name string) *Span {
 	return t.start(context.Background(), name, trace.WithSpanKind(trace.SpanKindProducer))
 }
 
-// Follow starts the next stage of what came with traceparents, at a time; nil where there is none.
+// Follow starts a span at the given time that continues the first sampled trace of the traceparents
+// in from and links to the others. It returns nil if there is none.
 func (t *Tracer) Follow(name string, from []string, at time.Time) *Span {
 	if t == nil || len(from) == 0 {
 		return nil
@@ -145,10 +146,10 @@ func (t *Tracer) start(ctx context.Context, name string, o ...trace.SpanStartOpt
 	return &Span{t.tracer, ctx, span}
 }
 
-// header is that of the W3C.
+// header is the name of the W3C trace context header.
 const header = "traceparent"
 
-// Traceparent is what the next stage follows; "" for none.
+// Traceparent returns the trace context for the next stage, or "" for a nil span.
 func (s *Span) Traceparent() string {
 	if s == nil {
 		return ""
@@ -158,20 +159,21 @@ func (s *Span) Traceparent() string {
 	return carrier[header]
 }
 
-// Text and Number tell something of the span.
+// Text sets a string attribute.
 func (s *Span) Text(name, value string) {
 	if s != nil {
 		s.span.SetAttributes(attribute.String("ttydrain."+name, value))
 	}
 }
 
+// Number sets an integer attribute.
 func (s *Span) Number(name string, value int) {
 	if s != nil {
 		s.span.SetAttributes(attribute.Int("ttydrain."+name, value))
 	}
 }
 
-// Child starts a part of the stage, at a time.
+// Child starts a child span at the given time.
 func (s *Span) Child(name string, at time.Time) *Span {
 	if s == nil {
 		return nil
@@ -180,10 +182,10 @@ func (s *Span) Child(name string, at time.Time) *Span {
 	return &Span{s.tracer, ctx, span}
 }
 
-// End ends the span with a result, "ok" or a word for what went wrong.
+// End ends the span with a result: [OK], or a word for the failure.
 func (s *Span) End(result string) { s.EndAt(result, time.Now()) }
 
-// EndAt is End at a time.
+// EndAt is like [Span.End], at the given time.
 func (s *Span) EndAt(result string, at time.Time) {
 	if s == nil {
 		return
@@ -195,10 +197,10 @@ func (s *Span) EndAt(result string, at time.Time) {
 	s.span.End(trace.WithTimestamp(at))
 }
 
-// OK is the result of what went well.
+// OK is the result of a successful span.
 const OK = "ok"
 
-// Result is OK, or the word where there is an error, whose text is not told.
+// Result returns OK if err is nil and word otherwise. The text of the error is not exported.
 func Result(err error, word string) string {
 	if err == nil {
 		return OK
@@ -206,23 +208,23 @@ func Result(err error, word string) string {
 	return word
 }
 
-// telling says in the log when the collector takes spans no more, and when it does again. The SDK
-// would tell a handler that is the whole process's.
-type telling struct {
+// loggingExporter logs when the collector stops accepting spans and when it accepts them again. The
+// SDK would report this to an error handler that is global to the process.
+type loggingExporter struct {
 	sdktrace.SpanExporter
 	log    *slog.Logger
-	failed bool // of the one goroutine that exports
+	failed bool // used only by the one goroutine that exports
 }
 
 // ExportSpans implements [sdktrace.SpanExporter].
-func (e *telling) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+func (e *loggingExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil && !e.failed:
-		e.log.Warn("the collector takes no traces, and they are lost; nothing else waits for it: look at tracing.endpoint", "error", err)
+		e.log.Warn("traces are dropped: the collector does not accept them", "error", err, "advice", "check tracing.endpoint; recording is not affected")
 	case err == nil && e.failed:
-		e.log.Info("the collector takes traces again")
+		e.log.Info("the collector accepts traces again")
 	}
 	e.failed = err != nil
-	return nil // it has been told
+	return nil // it has been logged
 }

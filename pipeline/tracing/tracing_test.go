@@ -21,9 +21,9 @@ func newTracer(t *testing.T, c *tracingtest.Collector, ratio float64) *tracing.T
 	return tracer
 }
 
-// TestWay: the stages of a way are one trace, across what is carried between them, and what else is
-// in a batch is linked.
-func TestWay(t *testing.T) {
+// TestTrace checks that the stages form one trace across process boundaries, and that a batch links
+// to its other traces.
+func TestTrace(t *testing.T) {
 	c := tracingtest.New(t, "X-Key", "hunter")
 	tracer := newTracer(t, c, 1)
 	began := time.Now()
@@ -66,18 +66,18 @@ func TestWay(t *testing.T) {
 		}
 	}
 	if found := c.Find("session content"); found {
-		t.Error("the collector was told the text of an error")
+		t.Error("the collector received the text of an error")
 	}
 	if !c.Find("host/1") {
-		t.Error("the collector was not told which process it is")
+		t.Error("the collector did not receive the instance")
 	}
 }
 
-// TestOff: without a tracer, and for what was not chosen, there is nothing to pay.
-func TestOff(t *testing.T) {
+// TestUnsampled checks that a nil tracer and unsampled chunks cost nothing.
+func TestUnsampled(t *testing.T) {
 	var off *tracing.Tracer
 	ctx := t.Context()
-	way := func() {
+	stages := func() {
 		chunk := off.Start("capture")
 		chunk.Number("bytes", 1)
 		chunk.End(tracing.OK)
@@ -93,7 +93,7 @@ func TestOff(t *testing.T) {
 			t.Error("the context is another")
 		}
 	}
-	if n := testing.AllocsPerRun(100, way); n != 0 {
+	if n := testing.AllocsPerRun(100, stages); n != 0 {
 		t.Errorf("it allocates %g times", n)
 	}
 	if err := off.Close(ctx); err != nil {
@@ -102,12 +102,12 @@ func TestOff(t *testing.T) {
 	c := tracingtest.New(t, "X-Key", "hunter")
 	tracer := newTracer(t, c, 1e-12)
 	if span := tracer.Start("capture"); span != nil {
-		t.Error("one in a million millions was chosen")
+		t.Error("a chunk was sampled at a ratio of 1e-12")
 	}
 	if span := tracer.Follow("enrich", []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}, time.Now()); span != nil {
-		t.Error("what was not chosen at first is traced")
+		t.Error("an unsampled trace was continued")
 	}
-	// What was chosen elsewhere goes on, whatever the ratio is here.
+	// A sampled trace is continued whatever the local ratio is.
 	tracer.Follow("enrich", []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, time.Now()).End(tracing.OK)
 	if err := tracer.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestOff(t *testing.T) {
 	}
 }
 
-func BenchmarkOff(b *testing.B) {
+func BenchmarkNilTracer(b *testing.B) {
 	var off *tracing.Tracer
 	b.ReportAllocs()
 	for b.Loop() {
@@ -127,7 +127,7 @@ func BenchmarkOff(b *testing.B) {
 	}
 }
 
-func BenchmarkNotChosen(b *testing.B) {
+func BenchmarkUnsampled(b *testing.B) {
 	tracer, err := tracing.New(b.Context(), tracing.Options{Endpoint: "http://127.0.0.1:1/v1/traces", Ratio: 1e-12, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)

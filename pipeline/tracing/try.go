@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// A Try is one try to write a batch to a drain. A nil Try tells nothing.
+// Try is one attempt to write a batch to a drain. A nil Try records nothing.
 type Try struct {
 	span  *Span
 	began time.Time
 
-	mu      sync.Mutex // guards what follows: the hooks are called from the connections' goroutines
+	mu      sync.Mutex // guards the fields below: connections' goroutines call the hooks
 	encoded time.Time  // when the first request asked for a connection
-	written time.Time  // when the last one was written
+	written time.Time  // when the last request was written
 }
 
-// Try starts one, and the context in which the batch is written: by the hooks of
-// [httptrace.ClientTrace] in it the try learns when the batch was encoded, and when it was written.
+// Try starts an attempt. The batch must be written with the returned context: its
+// [httptrace.ClientTrace] hooks record when the batch was encoded and when it was written.
 func (s *Span) Try(ctx context.Context) (context.Context, *Try) {
 	if s == nil {
 		return ctx, nil
@@ -41,10 +41,11 @@ func (s *Span) Try(ctx context.Context) (context.Context, *Try) {
 	}), t
 }
 
-// End ends the try with a result. Its parts are those that came to their end: encode, from the
-// beginning to the first request for a connection; write, connecting included, to the last byte of
-// the last request; ack, to the drain's word. Of requests one behind the other, the later ones'
-// encoding, and the earlier ones' answers, are in write.
+// End ends the attempt with a result. The attempt has a child for each part that was completed:
+// encode, from the beginning to the first request for a connection; write, including the connection
+// setup, to the last byte of the last request; ack, to the drain's response. If the requests are
+// sent one after the other, the encoding of the later ones and the responses to the earlier ones
+// count as write.
 func (t *Try) End(result string) {
 	if t == nil {
 		return

@@ -16,20 +16,20 @@ import (
 )
 
 const (
-	// maxPending bounds the requests without an answer. OpenSSH's client has 64.
+	// maxPending bounds the unanswered requests. OpenSSH's client allows 64.
 	maxPending = 4096
-	// maxFiles bounds the open files. OpenSSH's server has fewer.
+	// maxFiles bounds the open files. OpenSSH's server allows fewer.
 	maxFiles = 4096
-	// maxEarly bounds the bytes of a file that wait for those before them. Clients request ahead, and
-	// answers and writes may come in any order.
+	// maxEarly bounds the bytes of a file that arrived before their predecessors. Clients request
+	// ahead, and answers and writes may come in any order.
 	maxEarly = 4 << 20
 )
 
-// An Observer observes one SFTP session. Requests and Answers run at the same time.
+// Observer observes one SFTP session. Its methods Requests and Answers run concurrently.
 type Observer struct {
 	report func(*schema.Detail)
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	pending map[uint32]request
 	files   map[string]*file // by handle
 	closed  bool
@@ -41,7 +41,7 @@ func New(report func(*schema.Detail)) *Observer {
 	return &Observer{report: report, pending: make(map[uint32]request), files: make(map[string]*file)}
 }
 
-// A request is one without an answer.
+// request is a request that has not been answered.
 type request struct {
 	kind   byte
 	path   string // of an open
@@ -50,31 +50,31 @@ type request struct {
 	offset uint64 // of a read
 }
 
-// A file is an open file.
+// file is an open file.
 type file struct {
 	path          string
 	flags         uint32
 	read, written flow
-	atEnd         bool // it was read to its end
-	refused       bool // a write was
+	atEnd         bool // a read reached the end of the file
+	refused       bool // the server refused a write
 }
 
-// A flow is the content of a file in one direction.
+// flow is the content of a file in one direction.
 type flow struct {
-	size  uint64
-	sum   hash.Hash // of the bytes before next
-	next  uint64
-	early map[uint64][]byte // pieces after next, by their offset
-	held  int               // bytes in early
-	torn  bool              // the bytes did not come from the first to the last
+	size      uint64
+	sum       hash.Hash // of the bytes before next
+	next      uint64
+	early     map[uint64][]byte // pieces after next, by offset
+	earlySize int               // bytes in early
+	unordered bool              // the content is not known from the first byte to the last
 }
 
-// Requests copies what the client sends to the server, until either ends.
+// Requests copies the client's packets to the server until either side ends.
 func (o *Observer) Requests(server io.Writer, client io.Reader) error {
 	return forward(server, client, o.request)
 }
 
-// Answers copies what the server sends to the client, until either ends.
+// Answers copies the server's packets to the client until either side ends.
 func (o *Observer) Answers(client io.Writer, server io.Reader) error {
 	return forward(client, server, o.answer)
 }
@@ -128,7 +128,7 @@ func (o *Observer) answer(kind byte, content []byte) error {
 	f := fields{data: content}
 	if kind == typeVersion {
 		if v := f.uint32(); v != version {
-			return fmt.Errorf("the server speaks version %d of SFTP, and only %d can be recorded", v, version)
+			return fmt.Errorf("the server uses SFTP version %d, but only version %d can be recorded", v, version)
 		}
 		return nil
 	}
@@ -160,7 +160,7 @@ func (o *Observer) answer(kind byte, content []byte) error {
 	return nil
 }
 
-// status takes the outcome of a request. mu is held.
+// status records the outcome of a request. mu is held.
 func (o *Observer) status(r request, code uint32) {
 	open := o.files[r.handle]
 	if open == nil {
@@ -176,7 +176,7 @@ func (o *Observer) status(r request, code uint32) {
 	}
 }
 
-// close reports what was transferred of a file. mu is held.
+// close reports the transfers of a file. mu is held.
 func (o *Observer) close(handle, reason string) {
 	f := o.files[handle]
 	delete(o.files, handle)
@@ -199,22 +199,22 @@ func (o *Observer) close(handle, reason string) {
 func (w *flow) add(offset uint64, data []byte) {
 	w.size += uint64(len(data))
 	switch {
-	case w.torn || len(data) == 0:
+	case w.unordered || len(data) == 0:
 	case offset == w.next:
 		w.append(data)
 		for piece, ok := w.early[w.next]; ok; piece, ok = w.early[w.next] {
 			delete(w.early, w.next)
-			w.held -= len(piece)
+			w.earlySize -= len(piece)
 			w.append(piece)
 		}
-	case offset > w.next && w.held+len(data) <= maxEarly && w.early[offset] == nil:
+	case offset > w.next && w.earlySize+len(data) <= maxEarly && w.early[offset] == nil:
 		if w.early == nil {
 			w.early = make(map[uint64][]byte)
 		}
 		w.early[offset] = slices.Clone(data)
-		w.held += len(data)
-	default: // of a file that is read or written here and there, nobody knows the content
-		w.torn, w.early = true, nil
+		w.earlySize += len(data)
+	default: // random access: the content as a whole is not known
+		w.unordered, w.early = true, nil
 	}
 }
 
@@ -226,11 +226,11 @@ func (w *flow) append(data []byte) {
 	w.next += uint64(len(data))
 }
 
-// detail returns the detail of the record of the transfer.
+// detail returns the record detail of the transfer.
 func (w *flow) detail(path, direction, reason string) *schema.Detail {
 	size := w.size
 	d := &schema.Detail{Path: path, Direction: direction, Size: &size, Reason: reason}
-	if !w.torn && len(w.early) == 0 {
+	if !w.unordered && len(w.early) == 0 {
 		sum := w.sum
 		if sum == nil {
 			sum = sha256.New()

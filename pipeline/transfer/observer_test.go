@@ -20,8 +20,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// observe runs OpenSSH's sftp client against its server, with an observer between them, and returns
-// what it reported.
+// observe runs OpenSSH's sftp client against its server with an observer between them, and returns
+// the reports.
 func observe(t *testing.T, dir, batch string) (reports []schema.Detail) {
 	t.Helper()
 	const server = "/usr/lib/openssh/sftp-server"
@@ -112,8 +112,8 @@ func describe(d schema.Detail) string {
 	return fmt.Sprintf("%s %s %d %s %s", d.Direction, filepath.Base(d.Path), *d.Size, d.SHA256, d.Reason)
 }
 
-// TestTransfers: files of several sizes go up and down between OpenSSH's client and server, and
-// each is reported with its size and digest.
+// TestTransfers copies files of several sizes in both directions between OpenSSH's client and
+// server, and checks the reported sizes and digests.
 func TestTransfers(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.NewChaCha8([32]byte{1})
@@ -162,8 +162,8 @@ func packet(kind byte, fields ...any) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }
 
-// conversation has packets observed one after the other: requests as they are, answers (types over
-// 100) as answers.
+// conversation passes packets through an observer one after the other: types above 100 as answers,
+// the others as requests.
 func conversation(t *testing.T, packets ...[]byte) (reports []string, err error) {
 	t.Helper()
 	o := New(func(d *schema.Detail) { reports = append(reports, describe(*d)) })

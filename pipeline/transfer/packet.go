@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// The packets that an Observer looks into (draft-ietf-secsh-filexfer-02, section 3).
+// Types of the packets that an [Observer] inspects (draft-ietf-secsh-filexfer-02, section 3).
 const (
 	typeInit    = 1
 	typeVersion = 2
@@ -20,31 +20,30 @@ const (
 	typeData    = 103
 )
 
-// Flags of an open (section 6.3).
+// Flags of an open request (section 6.3).
 const (
 	flagRead  = 1
 	flagWrite = 2
 )
 
-// Codes of a status (section 7).
+// Status codes (section 7).
 const (
 	statusOK  = 0
 	statusEOF = 1
 )
 
 const (
-	// version is the one version of the protocol whose packets are understood. OpenSSH's server speaks
-	// no other.
+	// version is the only supported version of the protocol. OpenSSH's server supports no other.
 	version = 3
-	// maxPacket is the greatest length of a packet, as OpenSSH has it.
+	// maxPacket is the maximum length of a packet, as in OpenSSH.
 	maxPacket = 256 << 10
 )
 
-// errMalformed is returned for packets that are not of the protocol.
+// errMalformed is returned for packets that violate the protocol.
 var errMalformed = errors.New("a malformed SFTP packet")
 
-// forward copies packets, and calls look with the type and the content of each before it is passed
-// on. The content is valid during the call.
+// forward copies packets and calls look with the type and the content of each before it is written.
+// The content is valid only during the call.
 func forward(to io.Writer, from io.Reader, look func(kind byte, content []byte) error) error {
 	packet := make([]byte, 4, 36<<10)
 	for {
@@ -74,7 +73,7 @@ func forward(to io.Writer, from io.Reader, look func(kind byte, content []byte) 
 	}
 }
 
-// fields takes the fields off the front of a packet. The first that is not there sets bad.
+// fields reads the fields of a packet one after the other. Reading past the end sets bad.
 type fields struct {
 	data []byte
 	bad  bool

@@ -1,5 +1,5 @@
-// Package tracingtest is an OpenTelemetry collector for tests: it takes traces by OTLP over HTTP,
-// in protobuf, as real ones do.
+// Package tracingtest is an OpenTelemetry collector for tests. It accepts traces by OTLP over HTTP,
+// in protobuf, like real collectors.
 package tracingtest
 
 import (
@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// A Span is what the collector was told of one.
+// Span is a span that the collector received.
 type Span struct {
 	Name, Trace, ID, Parent string
 	Links                   []string // IDs of spans
@@ -29,17 +29,17 @@ type Span struct {
 	Began                   time.Time
 }
 
-// A Collector is up until the test ends.
+// Collector accepts traces until the test ends.
 type Collector struct {
-	// URL is where traces are posted to.
+	// URL is the address that traces are posted to.
 	URL string
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	spans []Span
 	raw   []byte
 }
 
-// New starts a collector that demands a header.
+// New starts a collector that requires a header with the given value.
 func New(t testing.TB, header, value string) *Collector {
 	t.Helper()
 	c := new(Collector)
@@ -111,7 +111,7 @@ func textOf(v *common.AnyValue) string {
 	return v.GetStringValue()
 }
 
-// Named are the spans with a name, in the order in which they came.
+// Named returns the spans with the given name, in the order of arrival.
 func (c *Collector) Named(name string) (spans []Span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +123,7 @@ func (c *Collector) Named(name string) (spans []Span) {
 	return spans
 }
 
-// Find says whether a text is anywhere in what came.
+// Find reports whether the received data contains text.
 func (c *Collector) Find(text string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
