@@ -8,22 +8,22 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// addKey adds the key of a file and, before it, the certificate that stands beside the file, as
-// OpenSSH's client finds it: that of FILE is FILE-cert.pub.
+// addKey adds the key of a file, preceded by its certificate. Like OpenSSH's client it looks for
+// the certificate of FILE in FILE-cert.pub.
 func (l *loader) addKey(file string, s ssh.Signer) {
-	beside := strings.TrimSuffix(file, ".pub") + "-cert.pub"
-	certified, err := certify(beside, s)
+	certFile := strings.TrimSuffix(file, ".pub") + "-cert.pub"
+	certified, err := certify(certFile, s)
 	switch {
 	case err == nil:
 		l.add(certified)
 	case !errors.Is(err, fs.ErrNotExist):
-		l.unusable(beside, err)
+		l.unusable(certFile, err)
 	}
 	l.add(s)
 }
 
-// certify is the key with the certificate in a file. Whether that has expired is for the server to
-// say, by its own clock.
+// certify returns a signer for the key with the certificate in a file. It does not check the
+// certificate's expiry: the server does so with its own clock.
 func certify(file string, s ssh.Signer) (ssh.Signer, error) {
 	data, err := readKeyFile(file)
 	if err != nil {
@@ -31,17 +31,17 @@ func certify(file string, s ssh.Signer) (ssh.Signer, error) {
 	}
 	public, _, _, _, err := ssh.ParseAuthorizedKey(data)
 	if err != nil {
-		return nil, errors.New("is no certificate")
+		return nil, errors.New("is not a certificate")
 	}
 	cert, ok := public.(*ssh.Certificate)
 	switch {
 	case !ok:
-		return nil, errors.New("is a public key, and no certificate")
+		return nil, errors.New("is a public key, not a certificate")
 	case cert.CertType != ssh.UserCert:
-		return nil, errors.New("is a host's certificate: a person's is made without ssh-keygen -h")
+		return nil, errors.New("is a host certificate: create user certificates without ssh-keygen -h")
 	}
 	if s, err = ssh.NewCertSigner(cert, s); err != nil {
-		return nil, errors.New("is the certificate of another key than the one beside it")
+		return nil, errors.New("does not belong to the key next to it")
 	}
 	return s, nil
 }

@@ -15,55 +15,56 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Options say where to connect and as whom. Address, User, Signers and HostKey are required.
+// Options configure a connection. Address, User, Signers and HostKey are required.
 type Options struct {
 	Address string // host:port
 	User    string // the app
-	// Signers are the keys to log in with. They are tried in this order; one that fails to sign
-	// is passed over.
+	// Signers are the keys to authenticate with, in the order in which they are tried. Keys that
+	// fail to sign are skipped.
 	Signers []ssh.Signer
-	// HostKey decides whether the server is the right one. It may be called again during the
-	// connection, when the keys are exchanged anew.
+	// HostKey verifies the server's key. It may be called again during the connection, when the
+	// keys are exchanged again.
 	HostKey ssh.HostKeyCallback
-	// HostKeyAlgorithms are the kinds of host key to ask for, the most wanted first; nil for the
-	// library's order. See KnownHosts.Algorithms.
+	// HostKeyAlgorithms are the accepted host key algorithms, in order of preference; nil for the
+	// default of package ssh. See [KnownHosts.Algorithms].
 	HostKeyAlgorithms []string
-	// Banner gets what the server says before the login (RFC 4252 §5.4), without control
-	// characters; nil drops it.
+	// Banner receives the server's banner (RFC 4252 §5.4) without control characters; nil discards
+	// it.
 	Banner io.Writer
-	// Timeout bounds the time until the server has shown its host key; 30 s by default. From there
-	// on people may have to type a passphrase, and the context of Dial is the only bound.
+	// Timeout bounds the time until the server has presented its host key; 30 s by default.
+	// Afterwards the user may have to type a passphrase, and only the context of Dial bounds the
+	// time.
 	Timeout time.Duration
 }
 
-// ErrLogin is wrapped by the error of a login that the server refused.
+// ErrLogin is wrapped by Dial's error if the server refused the login.
 var ErrLogin = errors.New("login refused")
 
-// A Client is a connection that is logged in. Its methods may be called from many goroutines.
+// Client is an authenticated connection. It is safe for concurrent use.
 type Client struct {
 	ssh *ssh.Client
 }
 
-// Dial connects and logs in. When ctx is done before that, the connection is closed and the error
-// wraps the context's cause; afterwards ctx is of no importance.
+// Dial connects and authenticates. If ctx is done first, Dial closes the connection and returns an
+// error that wraps the context's cause. Later, ctx has no effect on the connection.
 //
-// An error of Options.HostKey and one that wraps ErrLogin can be told from the others by errors.As
-// and errors.Is: those mean that the server could not be reached or does not speak SSH.
+// Errors of Options.HostKey are wrapped, and refused logins wrap [ErrLogin]. All other errors mean
+// that the server cannot be reached or does not speak SSH.
 func Dial(ctx context.Context, o Options) (*Client, error) {
 	switch {
 	case o.User == "":
-		return nil, errors.New("no user to log in as: the user name is the app")
+		return nil, errors.New("no user name: set it to the name of the app")
 	case len(o.Signers) == 0:
 		return nil, ErrNoIdentity
 	case o.HostKey == nil:
-		return nil, errors.New("nothing checks the host key")
+		return nil, errors.New("no host key verification: set Options.HostKey")
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
 	}
 	dialer := net.Dialer{
 		Timeout: o.Timeout,
-		// A gateway that vanished is noticed within about a minute.
+		// A gateway that disappears is detected within about a minute.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3},
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", o.Address)
@@ -73,9 +74,9 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 		}
 		return nil, fmt.Errorf("connect to %s: %w", o.Address, err)
 	}
-	conn.SetDeadline(time.Now().Add(o.Timeout)) // fails only on a closed connection, as do the others
+	conn.SetDeadline(time.Now().Add(o.Timeout)) // like the other calls, fails only if the connection is closed
 
-	// The handshake knows no context: closing the connection is what ends it.
+	// The handshake has no context. Closing the connection aborts it.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	login := login{options: o, conn: conn}
 	c, channels, requests, err := ssh.NewClientConn(conn, o.Address, login.config())
@@ -89,13 +90,13 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	return &Client{ssh: ssh.NewClient(c, channels, requests)}, nil
 }
 
-// A login is one handshake. Its fields are written by the library's goroutines one after the other,
-// and read when the handshake has failed.
+// login is one handshake. The goroutines of package ssh write its fields, one after the other; Dial
+// reads them after the handshake has failed.
 type login struct {
 	options Options
 	conn    net.Conn
-	trusted bool // the host key is the right one
-	tried   int  // how many keys have been tried
+	trusted bool // the host key was accepted
+	tried   int  // number of keys that were tried
 }
 
 func (l *login) config() *ssh.ClientConfig {
@@ -109,7 +110,7 @@ func (l *login) config() *ssh.ClientConfig {
 			l.trusted = err == nil
 			return err
 		},
-		// One method for each key: the library gives up a method at the first key that cannot sign.
+		// One method for each key: package ssh abandons a method at the first key that cannot sign.
 		AuthCallback: func(server *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 			if l.tried == len(l.options.Signers) || !slices.Contains(server.AllowedMethods, "publickey") {
 				return nil, nil
@@ -127,12 +128,12 @@ func (l *login) config() *ssh.ClientConfig {
 	}
 }
 
-// explain says what a failed handshake means.
+// explain describes the error of a failed handshake.
 func (l *login) explain(err error) error {
 	text := err.Error()
 	switch {
-	// The library has no types for these: that no method is left, and that the server disconnects
-	// after so many keys.
+	// Package ssh has no error types for these cases: no authentication method is left, or the
+	// server disconnected after too many keys.
 	case l.trusted && (strings.Contains(text, "unable to authenticate") || l.tried > 0 && strings.Contains(text, "ssh: disconnect")):
 		var keys []string
 		for _, s := range l.options.Signers[:l.tried] {
@@ -146,7 +147,7 @@ func (l *login) explain(err error) error {
 	return fmt.Errorf("connect to %s: %w", l.options.Address, err)
 }
 
-// Close closes the connection and with it every session that is still running.
+// Close closes the connection and thereby all running sessions.
 func (c *Client) Close() error {
 	if err := c.ssh.Close(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("close the connection: %w", err)
@@ -154,9 +155,9 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Printable returns a text from outside as a terminal may show it: hidden characters, such as
-// controls and those that change the direction of others, are question marks. Newlines, tabs and
-// the joiners of emoji and some scripts stay.
+// Printable returns external text in a form that is safe for a terminal: hidden characters, such as
+// control characters and those that change the direction of text, become question marks. Newlines,
+// tabs and the joiners of emoji and some scripts are kept.
 func Printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if schema.IsHidden(r) && r != '\n' && r != '\t' && !schema.IsJoiner(r) {

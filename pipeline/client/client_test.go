@@ -92,8 +92,8 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// TestAllOutputArrives: what a program writes last is not lost, and nothing else is either.
-func TestAllOutputArrives(t *testing.T) {
+// TestRunDeliversAllOutput checks that the last output of a program is not lost, and none is added.
+func TestRunDeliversAllOutput(t *testing.T) {
 	servers(t, func(t *testing.T, c *client.Client) {
 		var stdout bytes.Buffer
 		status, err := c.Run(t.Context(), client.Session{
@@ -153,8 +153,8 @@ func start(ctx context.Context, c *client.Client, s client.Session) <-chan resul
 	return results
 }
 
-// TestPixels: the terminal's size in pixels reaches the session's terminal.
-func TestPixels(t *testing.T) {
+// TestTerminalPixelSize checks that the size in pixels reaches the session's terminal.
+func TestTerminalPixelSize(t *testing.T) {
 	servers(t, func(t *testing.T, c *client.Client) {
 		var shown bytes.Buffer
 		status, err := c.Run(t.Context(), client.Session{
@@ -207,7 +207,7 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
-// TestInterrupt: Ctrl-C in a terminal is a key like any other here.
+// TestInterrupt checks that Ctrl-C in a terminal is passed on like any other key.
 func TestInterrupt(t *testing.T) {
 	servers(t, func(t *testing.T, c *client.Client) {
 		stdin, keyboard := io.Pipe()
@@ -226,8 +226,8 @@ func TestInterrupt(t *testing.T) {
 	})
 }
 
-// TestSignals is about the gateway alone: OpenSSH's server passes signals on only to other users
-// than root.
+// TestSignals uses the gateway only: OpenSSH's server passes on signals only to users other than
+// root.
 func TestSignals(t *testing.T) {
 	c, _ := dialGateway(t)
 	for _, test := range []struct {
@@ -289,7 +289,7 @@ type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// TestBrokenStreams: a session whose input or output fails ends, and does not look like a success.
+// TestBrokenStreams checks that a session ends with an error if its input or output fails.
 func TestBrokenStreams(t *testing.T) {
 	broken := errors.New("broken")
 	for _, test := range []struct {
@@ -400,7 +400,7 @@ func TestLoginRefusedByOpenSSH(t *testing.T) {
 	}
 }
 
-// TestNoServer: what listens may be silent, something else, or nothing at all.
+// TestNoServer connects to addresses that are silent, speak another protocol, or have no listener.
 func TestNoServer(t *testing.T) {
 	ada, _ := clienttest.NewKey(t)
 	for _, test := range []struct {

@@ -13,43 +13,43 @@ import (
 	"golang.org/x/term"
 )
 
-// A Console is the terminal that a process belongs to, wherever its standard streams go.
+// Console is the controlling terminal of the process, independent of its standard streams.
 type Console struct {
 	file *os.File
 }
 
-// OpenConsole opens the process's terminal; the error says that it has none.
+// OpenConsole opens the controlling terminal. It fails if the process has none.
 func OpenConsole() (*Console, error) {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("there is no terminal to ask on: %w", err)
+		return nil, fmt.Errorf("open the terminal: %w", err)
 	}
 	return &Console{file: f}, nil
 }
 
-// Close closes the console. An answer that is still awaited then never comes.
+// Close closes the console. A pending question remains unanswered.
 func (c *Console) Close() error { return c.file.Close() }
 
-// Ask asks for a line and gives it without the spaces around it.
+// Ask prompts for a line and returns it without surrounding space.
 func (c *Console) Ask(ctx context.Context, prompt string) (string, error) {
 	line, err := c.ask(ctx, prompt)
 	return strings.TrimSpace(string(line)), err
 }
 
-// AskSecret asks for a line without showing what is typed. The terminal echoes again when it
-// returns, also when ctx is done first. What was typed before the question is dropped.
+// AskSecret prompts for a line without echo and discards earlier input. It restores the echo before
+// it returns, also if ctx is done first.
 func (c *Console) AskSecret(ctx context.Context, prompt string) ([]byte, error) {
 	fd := int(c.file.Fd())
 	state, err := term.GetState(fd)
 	if err != nil {
 		return nil, fmt.Errorf("ask on the terminal: %w", err)
 	}
-	// Before the prompt: somebody may type as soon as it is there.
+	// Before the prompt, since the user may type as soon as it is visible.
 	if err := echoOff(fd); err != nil {
-		return nil, fmt.Errorf("ask on the terminal: turn its echo off: %w", err)
+		return nil, fmt.Errorf("ask on the terminal: disable echo: %w", err)
 	}
 	line, err := c.ask(ctx, prompt)
-	fmt.Fprintln(c.file) // the newline that was typed is not shown, either
+	fmt.Fprintln(c.file) // the typed newline is not echoed either
 	return bytes.TrimRight(line, "\r\n"), errors.Join(err, term.Restore(fd, state))
 }
 
@@ -65,15 +65,15 @@ func (c *Console) ask(ctx context.Context, prompt string) ([]byte, error) {
 		err  error
 	}
 	answers := make(chan answer, 1)
-	go func() { // ends with the line; when ctx is done first, with the process
-		buf := make([]byte, 4096) // a terminal gives one line at a time, and no longer ones
+	go func() { // ends with the line, or with the process if ctx is done first
+		buf := make([]byte, 4096) // a terminal returns one line per read and limits its length
 		n, err := c.file.Read(buf)
 		answers <- answer{buf[:n], err}
 	}()
 	select {
 	case a := <-answers:
 		if a.err != nil {
-			return nil, fmt.Errorf("no answer on the terminal: %w", a.err)
+			return nil, fmt.Errorf("read the answer from the terminal: %w", a.err)
 		}
 		return a.line, nil
 	case <-ctx.Done():
@@ -81,7 +81,7 @@ func (c *Console) ask(ctx context.Context, prompt string) ([]byte, error) {
 	}
 }
 
-// echoOff has a terminal give whole lines without showing them, and drops what has been typed.
+// echoOff puts a terminal into line mode without echo and discards its pending input.
 func echoOff(fd int) error {
 	t, err := unix.IoctlGetTermios(fd, readTermios)
 	if err != nil {
@@ -93,7 +93,7 @@ func echoOff(fd int) error {
 	return unix.IoctlSetTermios(fd, flushWriteTermios, t)
 }
 
-// LocalTerminal describes a local terminal, for a session to have one like it.
+// LocalTerminal describes a local terminal, as the model for a session's terminal.
 func LocalTerminal(f *os.File) (*Terminal, error) {
 	w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
@@ -103,24 +103,24 @@ func LocalTerminal(f *os.File) (*Terminal, error) {
 	return &Terminal{Name: os.Getenv("TERM"), Size: size, Modes: localModes(int(f.Fd()))}, nil
 }
 
-// Discard drops what was typed on a terminal, or sent by it, and not read.
+// Discard discards the unread input of a terminal.
 func Discard(f *os.File) error {
 	if err := flushInput(int(f.Fd())); err != nil {
-		return fmt.Errorf("drop the terminal's input: %w", err)
+		return fmt.Errorf("discard the terminal's input: %w", err)
 	}
 	return nil
 }
 
-// MakeRaw makes a terminal pass everything on as it is typed, and gives what restores it. That may
-// be called from any goroutine, and any number of times.
+// MakeRaw puts a terminal into raw mode and returns a function that restores it. The function is
+// safe for concurrent use and may be called several times.
 func MakeRaw(f *os.File) (restore func() error, err error) {
 	state, err := term.MakeRaw(int(f.Fd()))
 	if err != nil {
-		return nil, fmt.Errorf("make the terminal raw: %w", err)
+		return nil, fmt.Errorf("switch the terminal to raw mode: %w", err)
 	}
 	return sync.OnceValue(func() error {
 		if err := term.Restore(int(f.Fd()), state); err != nil {
-			return fmt.Errorf("restore the terminal: %w; type: stty sane", err)
+			return fmt.Errorf("restore the terminal: %w; run: stty sane", err)
 		}
 		return nil
 	}), nil

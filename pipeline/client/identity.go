@@ -18,45 +18,45 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// ErrNoIdentity is wrapped by the error that there is no key to log in with.
+// ErrNoIdentity is wrapped by the error for a login without keys.
 var ErrNoIdentity = errors.New("no key to log in with")
 
-// IdentityOptions say where a person's keys are.
+// IdentityOptions configure where to look for the user's keys.
 type IdentityOptions struct {
-	// Files are the private keys to use, and no others. A public key stands for the private half that
-	// the key agent has. None means those of the key agent, then the defaults in Folder. The
-	// certificate of a key in FILE is found in FILE-cert.pub.
+	// Files are private key files, which are used exclusively. A public key file selects the
+	// matching key of the key agent. If there are none, the keys of the key agent are used, and
+	// then the default keys in Folder. The certificate of a key in FILE is read from FILE-cert.pub.
 	Files []string
-	// Folder is the person's ~/.ssh. Its default keys are id_ed25519, id_ecdsa and id_rsa.
+	// Folder is the user's ~/.ssh. Its default keys are id_ed25519, id_ecdsa and id_rsa.
 	Folder string
-	// AgentSocket is the key agent's address, as SSH_AUTH_SOCK has it; "" for none.
+	// AgentSocket is the key agent's address, the value of SSH_AUTH_SOCK; "" for none.
 	AgentSocket string
-	// Ask asks for the passphrase of a key file, again after a wrong one; again says so. It is
-	// called only when the server has said that it takes the key, where the file tells that much.
+	// Ask asks for the passphrase of a key file; again is true after a wrong one. If the public key
+	// is known, it is called only when the server has accepted the key.
 	Ask func(ctx context.Context, file string, again bool) ([]byte, error)
-	// Report is told, once for each, what cannot be used and why: files that were asked for or
-	// exist, and a key agent that does not answer. It may be called during Dial.
+	// Report is called once for each key file or key agent that cannot be used, with the reason.
+	// Missing default files are not reported. It may be called during Dial.
 	Report func(name string, err error)
 }
 
-// defaultKeys are the files in ~/.ssh, in the order of use.
+// defaultKeys are the names of the files in ~/.ssh, in the order of use.
 var defaultKeys = [...]string{"id_ed25519", "id_ecdsa", "id_rsa"}
 
-// passphraseTries is how often a passphrase may be typed, as in OpenSSH's client.
+// passphraseTries is the number of attempts to type a passphrase, as in OpenSSH's client.
 const passphraseTries = 3
 
-// maxKeyFile bounds what is read of a key file; the largest RSA keys take some 13 KB.
+// maxKeyFile bounds how much of a key file is read; the largest RSA keys have about 13 KB.
 const maxKeyFile = 1 << 20
 
-// Identities are the keys that a person can log in with.
+// Identities are the keys that a user can authenticate with.
 type Identities struct {
-	// Signers are for Options.Signers. They are good until Close.
+	// Signers are the keys for [Options]. They are valid until Close.
 	Signers []ssh.Signer
-	agent   net.Conn // nil without one
+	agent   net.Conn // nil if there is none
 }
 
-// LoadIdentities finds a person's keys. The error wraps ErrNoIdentity when there is none; the text
-// says where it has looked. ctx is kept for the questions that come later.
+// LoadIdentities loads the user's keys. If there are none, the error wraps [ErrNoIdentity] and
+// lists the places that were searched. ctx also bounds later calls of Ask and of the key agent.
 func LoadIdentities(ctx context.Context, o IdentityOptions) (*Identities, error) {
 	l := loader{ctx: ctx, options: o, seen: make(map[string]bool)}
 	l.dialAgent()
@@ -67,14 +67,14 @@ func LoadIdentities(ctx context.Context, o IdentityOptions) (*Identities, error)
 			}
 		}
 	} else {
-		for _, s := range l.inAgent {
+		for _, s := range l.agentSigners {
 			l.add(s)
 		}
 		for _, name := range defaultKeys {
 			file := filepath.Join(o.Folder, name)
 			err := l.addFile(file)
 			if errors.Is(err, fs.ErrNotExist) {
-				l.looked = append(l.looked, file+" does not exist")
+				l.misses = append(l.misses, file+" does not exist")
 			} else if err != nil {
 				l.unusable(file, err)
 			}
@@ -82,12 +82,12 @@ func LoadIdentities(ctx context.Context, o IdentityOptions) (*Identities, error)
 	}
 	if len(l.signers) == 0 {
 		l.closeAgent()
-		return nil, fmt.Errorf("%w: %s", ErrNoIdentity, strings.Join(l.looked, "; "))
+		return nil, fmt.Errorf("%w: %s", ErrNoIdentity, strings.Join(l.misses, "; "))
 	}
 	return &Identities{Signers: l.signers, agent: l.agent}, nil
 }
 
-// Close ends the connection to the key agent, which is needed only until Dial returns.
+// Close closes the connection to the key agent, which is not needed after Dial has returned.
 func (i *Identities) Close() error {
 	if i.agent == nil {
 		return nil
@@ -95,22 +95,22 @@ func (i *Identities) Close() error {
 	return i.agent.Close()
 }
 
-// A loader is one call of LoadIdentities.
+// loader is the state of one call of LoadIdentities.
 type loader struct {
-	ctx     context.Context
-	options IdentityOptions
-	agent   net.Conn
-	inAgent []ssh.Signer
-	signers []ssh.Signer
-	seen    map[string]bool // the public keys of signers
-	looked  []string        // why there may be no signers
+	ctx          context.Context
+	options      IdentityOptions
+	agent        net.Conn
+	agentSigners []ssh.Signer
+	signers      []ssh.Signer
+	seen         map[string]bool // the public keys of signers
+	misses       []string        // reasons for the case that there are no signers
 }
 
 func (l *loader) unusable(name string, err error) {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
-		err = at.Err // the name is told already
+		err = at.Err // the caller reports the name
 	}
-	l.looked = append(l.looked, fmt.Sprintf("%s: %v", name, err))
+	l.misses = append(l.misses, fmt.Sprintf("%s: %v", name, err))
 	if l.options.Report != nil {
 		l.options.Report(name, err)
 	}
@@ -118,7 +118,7 @@ func (l *loader) unusable(name string, err error) {
 
 func (l *loader) dialAgent() {
 	if l.options.AgentSocket == "" {
-		l.looked = append(l.looked, "no key agent (SSH_AUTH_SOCK is not set)")
+		l.misses = append(l.misses, "no key agent (SSH_AUTH_SOCK is not set)")
 		return
 	}
 	var dialer net.Dialer
@@ -128,16 +128,16 @@ func (l *loader) dialAgent() {
 		return
 	}
 	l.agent = conn
-	// An agent that does not answer must not outlast ctx; the connection is closed by then or at the
-	// end.
+	// A hanging agent must not outlast ctx. If ctx is still valid at the end, Close closes the
+	// connection.
 	context.AfterFunc(l.ctx, func() { conn.Close() })
-	l.inAgent, err = agent.NewClient(conn).Signers()
+	l.agentSigners, err = agent.NewClient(conn).Signers()
 	switch {
 	case err != nil:
 		l.unusable("key agent (SSH_AUTH_SOCK)", err)
 		l.closeAgent()
-	case len(l.inAgent) == 0:
-		l.looked = append(l.looked, "the key agent has no keys")
+	case len(l.agentSigners) == 0:
+		l.misses = append(l.misses, "the key agent has no keys")
 	}
 }
 
@@ -148,7 +148,7 @@ func (l *loader) closeAgent() {
 	}
 }
 
-// add adds a key, once.
+// add adds a key unless it is already present.
 func (l *loader) add(s ssh.Signer) {
 	id := string(s.PublicKey().Marshal())
 	if !l.seen[id] {
@@ -157,14 +157,14 @@ func (l *loader) add(s ssh.Signer) {
 	}
 }
 
-// addFile adds the key in a file, the agent's where that has the same one.
+// addFile adds the key in a file, using the agent's signer if the agent has the same key.
 func (l *loader) addFile(file string) error {
 	data, err := readKeyFile(file)
 	if err != nil {
 		return err
 	}
 	if public, _, _, _, err := ssh.ParseAuthorizedKey(data); err == nil {
-		return l.addFromAgent(file, public, errors.New("is a public key, and no key agent has its private half: give the private key's file"))
+		return l.addFromAgent(file, public, errors.New("is a public key, and no key agent has the private key: specify the file of the private key"))
 	}
 	signer, err := ssh.ParsePrivateKey(data)
 	missing, encrypted := errors.AsType[*ssh.PassphraseMissingError](err)
@@ -177,7 +177,7 @@ func (l *loader) addFile(file string) error {
 	default:
 		return fmt.Errorf("cannot be read as a private key: %w", err)
 	}
-	if err := private(file); err != nil {
+	if err := checkPrivate(file); err != nil {
 		return err
 	}
 	l.addKey(file, signer)
@@ -197,20 +197,20 @@ func readKeyFile(file string) ([]byte, error) {
 	return data, nil
 }
 
-// private says that a key which others can read is not used, as OpenSSH's client has it.
-func private(file string) error {
+// checkPrivate returns an error if other users can access the key file, as OpenSSH's client does.
+func checkPrivate(file string) error {
 	info, err := os.Stat(file)
 	if err != nil {
 		return err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("is not private: its mode is %04o; run: chmod 600 %q", mode, file)
+		return fmt.Errorf("is accessible by other users: its mode is %04o; run: chmod 600 %q", mode, file)
 	}
 	return nil
 }
 
 func (l *loader) addFromAgent(file string, public ssh.PublicKey, otherwise error) error {
-	for _, s := range l.inAgent {
+	for _, s := range l.agentSigners {
 		if bytes.Equal(s.PublicKey().Marshal(), public.Marshal()) {
 			l.addKey(file, s)
 			return nil
@@ -219,22 +219,22 @@ func (l *loader) addFromAgent(file string, public ssh.PublicKey, otherwise error
 	return otherwise
 }
 
-// addEncrypted adds a key that needs a passphrase. Where the file, or the one beside it, has the
-// public half, nobody is asked before the server has taken that.
+// addEncrypted adds a key that needs a passphrase. If the file, or FILE.pub, contains the public
+// key, the user is only asked after the server has accepted it.
 func (l *loader) addEncrypted(file string, data []byte, public ssh.PublicKey) error {
 	if public == nil {
-		if beside, err := os.ReadFile(file + ".pub"); err == nil {
-			public, _, _, _, _ = ssh.ParseAuthorizedKey(beside)
+		if pub, err := os.ReadFile(file + ".pub"); err == nil {
+			public, _, _, _, _ = ssh.ParseAuthorizedKey(pub)
 		}
 	}
 	if public != nil && l.addFromAgent(file, public, fs.ErrNotExist) == nil {
 		return nil
 	}
-	if err := private(file); err != nil {
+	if err := checkPrivate(file); err != nil {
 		return err
 	}
 	if l.options.Ask == nil {
-		return errors.New("is encrypted, and nobody can be asked for its passphrase")
+		return errors.New("is encrypted, and there is no terminal to ask for its passphrase")
 	}
 	key := &encryptedKey{ctx: l.ctx, options: l.options, file: file, data: data, public: public}
 	if public == nil {
@@ -249,7 +249,7 @@ func (l *loader) addEncrypted(file string, data []byte, public ssh.PublicKey) er
 	return nil
 }
 
-// An encryptedKey asks for its passphrase when it has to sign.
+// encryptedKey is a signer that asks for its passphrase when it is first used.
 type encryptedKey struct {
 	ctx     context.Context
 	options IdentityOptions
@@ -257,9 +257,9 @@ type encryptedKey struct {
 	data    []byte
 	public  ssh.PublicKey
 
-	mu     sync.Mutex // guards what follows, and lets one question be asked at a time
-	signer ssh.Signer // nil before the passphrase is known
-	failed error      // why it never will be
+	mu     sync.Mutex // guards the fields below, and serializes the questions
+	signer ssh.Signer // nil until the passphrase is known
+	failed error      // permanent failure
 }
 
 func (k *encryptedKey) PublicKey() ssh.PublicKey { return k.public }
@@ -268,7 +268,7 @@ func (k *encryptedKey) Sign(random io.Reader, data []byte) (*ssh.Signature, erro
 	return k.SignWithAlgorithm(random, data, "")
 }
 
-// SignWithAlgorithm makes RSA keys usable with SHA-2 (RFC 8332).
+// SignWithAlgorithm implements [ssh.AlgorithmSigner], which RSA keys need for SHA-2 (RFC 8332).
 func (k *encryptedKey) SignWithAlgorithm(random io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
 	signer, err := k.open()
 	if err != nil {
@@ -286,7 +286,7 @@ func (k *encryptedKey) open() (ssh.Signer, error) {
 	if k.signer == nil && k.failed == nil {
 		k.signer, k.failed = k.decrypt()
 		if k.failed == nil && !bytes.Equal(k.signer.PublicKey().Marshal(), k.public.Marshal()) {
-			k.signer, k.failed = nil, fmt.Errorf("is another key than %s.pub says", k.file)
+			k.signer, k.failed = nil, fmt.Errorf("does not match the public key in %s.pub", k.file)
 		}
 		if k.failed != nil && k.options.Report != nil && k.ctx.Err() == nil {
 			k.options.Report(k.file, k.failed)
@@ -301,7 +301,7 @@ func (k *encryptedKey) decrypt() (ssh.Signer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("is encrypted: %w", err)
 		}
-		if len(passphrase) == 0 { // no key is encrypted with that: the person wants to go on without it
+		if len(passphrase) == 0 { // never valid: the user skips this key
 			return nil, errors.New("is encrypted, and no passphrase was given")
 		}
 		signer, err := ssh.ParsePrivateKeyWithPassphrase(k.data, passphrase)

@@ -191,7 +191,7 @@ func TestUnusableIdentities(t *testing.T) {
 	}
 	expect(t, "usable", fingerprints(p.load().Signers...), fingerprints(good))
 	for _, want := range []string{
-		"key agent (SSH_AUTH_SOCK): ", "missing: no such file", "open: is not private: its mode is 0644; run: chmod 600", "public: is a public key",
+		"key agent (SSH_AUTH_SOCK): ", "missing: no such file", "open: is accessible by other users: its mode is 0644; run: chmod 600", "public: is a public key",
 		"garbage: is not a private key", "empty: is not a private key", "broken: cannot be read", "is a directory",
 	} {
 		if !slices.ContainsFunc(p.unused, func(s string) bool { return strings.Contains(s, want) }) {
@@ -203,7 +203,7 @@ func TestUnusableIdentities(t *testing.T) {
 	}
 }
 
-// TestPassphrase logs in with encrypted keys, and looks at who is asked what.
+// TestPassphrase logs in with encrypted keys and checks which questions are asked.
 func TestPassphrase(t *testing.T) {
 	login := func(t *testing.T, p *person, people ...ssh.Signer) error {
 		var keys []ssh.PublicKey
@@ -300,9 +300,9 @@ func TestPassphrase(t *testing.T) {
 	})
 }
 
-// TestCertificateBeside: KEY-cert.pub is tried before KEY. One that is no good is told of, and the
-// key is used.
-func TestCertificateBeside(t *testing.T) {
+// TestCertificateFile checks that KEY-cert.pub is tried before KEY. An unusable certificate is
+// reported, and the key is used.
+func TestCertificateFile(t *testing.T) {
 	authority, _ := clienttest.NewKey(t)
 	p := newPerson(t)
 	certificate := func(name string, key ssh.PublicKey, kind uint32) ssh.PublicKey {
@@ -352,12 +352,12 @@ func TestCertificateBeside(t *testing.T) {
 	if n := len(p.load().Signers); n != 3 {
 		t.Errorf("%d keys are used", n)
 	}
-	expect(t, "not used", p.unused, []string{"id_ed25519-cert.pub: is the certificate of another key than the one beside it",
-		"id_ecdsa-cert.pub: is a host's certificate: a person's is made without ssh-keygen -h", "id_rsa-cert.pub: is no certificate"})
+	expect(t, "not used", p.unused, []string{"id_ed25519-cert.pub: does not belong to the key next to it",
+		"id_ecdsa-cert.pub: is a host certificate: create user certificates without ssh-keygen -h", "id_rsa-cert.pub: is not a certificate"})
 }
 
-// TestKindsOfKeys logs in on OpenSSH's server, since that is the strictest about RSA signatures.
-func TestKindsOfKeys(t *testing.T) {
+// TestKeyTypes logs in on OpenSSH's server, which is the strictest about RSA signatures.
+func TestKeyTypes(t *testing.T) {
 	rsaPrivate, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -390,8 +390,8 @@ func TestKindsOfKeys(t *testing.T) {
 	}
 }
 
-// TestOldEncryption: an old PEM file does not tell its public half, which may be in a file beside
-// it.
+// TestOldEncryption checks encrypted PEM files in the old format, which does not contain the public
+// key. It may be in a file next to it.
 func TestOldEncryption(t *testing.T) {
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -429,7 +429,7 @@ func TestOldEncryption(t *testing.T) {
 	if err := os.WriteFile(p.file("id_rsa.pub"), ssh.MarshalAuthorizedKey(other.PublicKey()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.load().Signers[0].Sign(rand.Reader, []byte("text")); err == nil || !bytes.Contains([]byte(err.Error()), []byte("another key")) {
-		t.Errorf("the wrong public half: %v", err)
+	if _, err := p.load().Signers[0].Sign(rand.Reader, []byte("text")); err == nil || !bytes.Contains([]byte(err.Error()), []byte("does not match the public key")) {
+		t.Errorf("the wrong public key: %v", err)
 	}
 }

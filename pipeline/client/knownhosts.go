@@ -18,14 +18,14 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// KnownHosts is a file of host keys as OpenSSH has it (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). The
-// file is read each time it is asked, and one that is missing knows no host.
+// KnownHosts is an OpenSSH known_hosts file (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT). It is read by
+// each call. A missing file is like an empty one.
 type KnownHosts struct {
 	File string
 }
 
-// An UnknownHostError says that nothing is known of a host. The host holds the key: its signature
-// was checked.
+// UnknownHostError reports that a host is not in the file. The host has proven that it holds the
+// key.
 type UnknownHostError struct {
 	Address string
 	Key     ssh.PublicKey
@@ -35,15 +35,15 @@ func (e *UnknownHostError) Error() string {
 	return fmt.Sprintf("host %s is unknown: its %s key has the fingerprint %s", e.Address, keyKind(e.Key), ssh.FingerprintSHA256(e.Key))
 }
 
-// A HostKeyError says that a host has another key than it should have, or a revoked one.
+// HostKeyError reports that a host has a different key than expected, or a revoked one.
 type HostKeyError struct {
 	Address string
-	Key     ssh.PublicKey         // what the host has
-	Known   []knownhosts.KnownKey // what it should have
-	Revoked *knownhosts.KnownKey  // where the key is revoked, if it is
+	Key     ssh.PublicKey         // the host's key
+	Known   []knownhosts.KnownKey // the expected keys
+	Revoked *knownhosts.KnownKey  // the entry that revokes the key, if any
 }
 
-// Error is a text of several lines that nobody overlooks, much as OpenSSH has it.
+// Error returns a conspicuous text of several lines, similar to OpenSSH's.
 func (e *HostKeyError) Error() string {
 	var b strings.Builder
 	headline := "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!"
@@ -77,8 +77,8 @@ func center(s string, width int) string {
 	return strings.Repeat(" ", left) + s + strings.Repeat(" ", width-len(s)-left)
 }
 
-// Check is for Options.HostKey. Its error is an *UnknownHostError, a *HostKeyError, or another one
-// when the file cannot be read.
+// Check implements Options.HostKey. Its error is an [*UnknownHostError], a [*HostKeyError], or
+// another error if the file cannot be read.
 func (k KnownHosts) Check(address string, remote net.Addr, key ssh.PublicKey) error {
 	check, err := k.load()
 	if err != nil {
@@ -105,16 +105,15 @@ func (k KnownHosts) Check(address string, remote net.Addr, key ssh.PublicKey) er
 	return &HostKeyError{Address: address, Key: key, Known: known}
 }
 
-// Algorithms is for Options.HostKeyAlgorithms: the kinds of key that the host is known by come
-// first. Without it a server that has several keys might show another than the known one, which
-// would then look like a changed key. Certificates are asked for only where their authority is
-// known.
+// Algorithms returns the value for Options.HostKeyAlgorithms. The algorithms of the host's known
+// keys come first: otherwise a server with several keys could present an unknown one, which would
+// look like a changed key. Certificates are requested only if the file has their authority.
 func (k KnownHosts) Algorithms(address string) ([]string, error) {
 	check, err := k.load()
 	if err != nil {
 		return nil, err
 	}
-	// The library tells what it knows only to those who come with a wrong key.
+	// Package knownhosts lists the known keys only in the error for a wrong key.
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -131,7 +130,7 @@ func (k KnownHosts) Algorithms(address string) ([]string, error) {
 			return nil, err
 		}
 	}
-	// The library's order, in three parts.
+	// The order of package ssh, in three parts.
 	var certificates, first, last []string
 	for _, algorithm := range ssh.SupportedAlgorithms().HostKeys {
 		isKnown := slices.ContainsFunc(known, func(k knownhosts.KnownKey) bool {
@@ -151,7 +150,7 @@ func (k KnownHosts) Algorithms(address string) ([]string, error) {
 	return slices.Concat(certificates, first, last), nil
 }
 
-// keyAlgorithms are the signature algorithms of a type of key (RFC 8332 §3 for RSA).
+// keyAlgorithms returns the signature algorithms of a key type (RFC 8332 §3 for RSA).
 func keyAlgorithms(keyType string) []string {
 	if keyType == ssh.KeyAlgoRSA {
 		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}
@@ -159,7 +158,7 @@ func keyAlgorithms(keyType string) []string {
 	return []string{keyType}
 }
 
-// Add adds a host's key to the file, and makes the file and its folder when they are missing.
+// Add appends a host's key to the file, and creates the file and its folder if they are missing.
 func (k KnownHosts) Add(address string, key ssh.PublicKey) (err error) {
 	defer func() {
 		if err != nil {
@@ -188,7 +187,7 @@ func (k KnownHosts) Add(address string, key ssh.PublicKey) (err error) {
 			line = "\n" + line
 		}
 	}
-	_, err = f.WriteString(line) // one write: others may be adding, too
+	_, err = f.WriteString(line) // a single write, since other processes may append too
 	return err
 }
 
@@ -203,8 +202,8 @@ func (k KnownHosts) load() (ssh.HostKeyCallback, error) {
 	return check, nil
 }
 
-// split takes out the keys of authorities, of which the library does not say that they are, and
-// says whether there are any.
+// split removes the keys of certificate authorities, which package knownhosts does not mark, and
+// reports whether there were any.
 func (k KnownHosts) split(keys []knownhosts.KnownKey) (hosts []knownhosts.KnownKey, authority bool, err error) {
 	if len(keys) == 0 {
 		return nil, false, nil
@@ -228,7 +227,7 @@ func (k KnownHosts) split(keys []knownhosts.KnownKey) (hosts []knownhosts.KnownK
 	return hosts, authority, nil
 }
 
-// keyKind is a key's kind as people know it.
+// keyKind returns the common name of a key's type.
 func keyKind(key ssh.PublicKey) string {
 	switch t := key.Type(); {
 	case t == ssh.KeyAlgoED25519:

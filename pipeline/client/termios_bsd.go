@@ -9,11 +9,11 @@ const (
 	flushWriteTermios = unix.TIOCSETAF
 )
 
-// flushInput drops what was typed on a terminal and not read.
+// flushInput discards the unread input of a terminal.
 func flushInput(fd int) error {
 	const fread = 1 // of <sys/fcntl.h>
 	return unix.IoctlSetPointerInt(fd, unix.TIOCFLUSH, fread)
 }
 
-// localModes leaves the session's terminal with the server's own modes.
+// localModes returns nil, so that the server's default modes apply.
 func localModes(int) []byte { return nil }

@@ -11,11 +11,10 @@ const (
 	flushWriteTermios = unix.TCSETSF
 )
 
-// flushInput drops what was typed on a terminal and not read.
+// flushInput discards the unread input of a terminal.
 func flushInput(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH) }
 
-// What the opcodes of RFC 4254 §8 (and RFC 8160 for IUTF8) are on Linux, where there is such a
-// thing.
+// The Linux constants for the opcodes of RFC 4254 §8, and of RFC 8160 for IUTF8.
 var (
 	characterModes = map[byte]int{
 		1: unix.VINTR, 2: unix.VQUIT, 3: unix.VERASE, 4: unix.VKILL, 5: unix.VEOF, 6: unix.VEOL, 7: unix.VEOL2,
@@ -35,8 +34,8 @@ var (
 	}
 )
 
-// localModes encodes a terminal's modes, so that the keys that erase and interrupt are the same
-// ones in the session; nil when they cannot be read.
+// localModes returns the encoded modes of a terminal, so that the keys for erasing and interrupting
+// are the same in the session. It returns nil if they cannot be read.
 func localModes(fd int) []byte {
 	t, err := unix.IoctlGetTermios(fd, readTermios)
 	if err != nil {
@@ -80,7 +79,7 @@ func encodeModes(t *unix.Termios) []byte {
 	flag(91, t.Cflag, unix.CS8)
 	flag(92, t.Cflag, unix.PARENB)
 	flag(93, t.Cflag, unix.PARODD)
-	// A pseudo-terminal has no speed, and programs must not think that it is hung up (0).
+	// A pseudo-terminal has no speed, but programs take speed 0 for a hangup.
 	add(128, 38400)
 	add(129, 38400)
 	return modes

@@ -12,7 +12,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
-// Files of the certificates. Drains need ca.pem; the keys are for their owner alone.
+// Names of the certificate files. Drains need ca.pem; the keys are private to the receiver.
 const (
 	caFile        = authority.CertFile
 	serverName    = "server"
@@ -20,29 +20,30 @@ const (
 	serverKeyFile = serverName + ".key"
 )
 
-// renewBefore is how long before its end a certificate is renewed: a receiver reads its own once.
+// renewBefore is the remaining validity at which a certificate is renewed. A receiver reads its
+// certificate only once, when it starts.
 const renewBefore = 7 * 24 * time.Hour
 
-// certificates keeps a certificate authority and a server certificate in a folder.
+// certificates manages a certificate authority and a server certificate in a folder.
 type certificates struct {
 	authority.Folder
-	names []string // host names and addresses that the server certificate must be for
+	names []string // host names and addresses that the server certificate must cover
 }
 
-// load reads the server certificate. What is missing is made; what is at its end is made anew. A
-// file that cannot be read is an error: it is not overwritten, since somebody may have put it
-// there.
+// load returns the server certificate. It creates missing files and replaces certificates that are
+// about to expire. A file that cannot be read is an error: it is not overwritten, since an operator
+// may have installed it.
 func (c *certificates) load() (tls.Certificate, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return tls.Certificate{}, fmt.Errorf("make the folder of the certificates: %w", err)
+		return tls.Certificate{}, fmt.Errorf("create the certificate folder: %w", err)
 	}
 	ca, err := c.Certificate(caFile)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	if ca == nil || c.ends(ca) {
+	if ca == nil || c.expiresSoon(ca) {
 		if ca, err = c.Make("ttydrain receive, certificate authority"); err != nil {
-			return tls.Certificate{}, fmt.Errorf("make a certificate authority: %w", err)
+			return tls.Certificate{}, fmt.Errorf("create a certificate authority: %w", err)
 		}
 	}
 	server, err := c.readServer(ca)
@@ -52,10 +53,10 @@ func (c *certificates) load() (tls.Certificate, error) {
 	if err := c.Issue(ca, authority.Request{
 		Name: serverName, CommonName: "ttydrain receive", Hosts: c.names, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}); err != nil {
-		return tls.Certificate{}, fmt.Errorf("make a server certificate: %w", err)
+		return tls.Certificate{}, fmt.Errorf("create a server certificate: %w", err)
 	}
 	if server, err = c.readServer(ca); err == nil && server == nil {
-		err = fmt.Errorf("%s was just made and is not valid: is the clock right?", c.Path(serverFile))
+		err = fmt.Errorf("%s was just created and is not valid: check the system clock", c.Path(serverFile))
 	}
 	return deref(server), err
 }
@@ -67,11 +68,11 @@ func deref(c *tls.Certificate) tls.Certificate {
 	return *c
 }
 
-func (c *certificates) ends(cert *x509.Certificate) bool {
+func (c *certificates) expiresSoon(cert *x509.Certificate) bool {
 	return c.Now.Add(renewBefore).After(cert.NotAfter)
 }
 
-// readServer reads the server certificate with its key; nil when it must be made.
+// readServer returns the server certificate with its key, or nil if a new one must be issued.
 func (c *certificates) readServer(ca *x509.Certificate) (*tls.Certificate, error) {
 	leaf, err := c.Certificate(serverFile)
 	if leaf == nil || err != nil {
@@ -80,7 +81,7 @@ func (c *certificates) readServer(ca *x509.Certificate) (*tls.Certificate, error
 	roots := x509.NewCertPool()
 	roots.AddCert(ca)
 	options := x509.VerifyOptions{Roots: roots, CurrentTime: c.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	if _, err := leaf.Verify(options); err != nil || c.ends(leaf) {
+	if _, err := leaf.Verify(options); err != nil || c.expiresSoon(leaf) {
 		return nil, nil
 	}
 	for _, name := range c.names {
@@ -98,7 +99,7 @@ func (c *certificates) readServer(ca *x509.Certificate) (*tls.Certificate, error
 	return &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// certificateNames are this machine's names for itself, and the others.
+// certificateNames returns the names of this machine and the other names, without duplicates.
 func certificateNames(others []string) []string {
 	names := []string{"localhost", "127.0.0.1", "::1"}
 	if host, err := os.Hostname(); err == nil && validHost(host) {
@@ -106,7 +107,7 @@ func certificateNames(others []string) []string {
 	}
 	for _, name := range others {
 		if ip := net.ParseIP(name); ip != nil && ip.IsUnspecified() || name == "" {
-			continue // listens on every address
+			continue // not a name: the server listens on all addresses
 		}
 		if !slices.Contains(names, name) {
 			names = append(names, name)
@@ -115,7 +116,7 @@ func certificateNames(others []string) []string {
 	return names
 }
 
-// validHost says whether a certificate can name the host: x509 does not match odd names.
+// validHost reports whether a certificate can name the host: x509 does not match unusual names.
 func validHost(host string) bool {
 	probe := x509.Certificate{DNSNames: []string{host}}
 	return probe.VerifyHostname(host) == nil

@@ -63,12 +63,12 @@ func TestCertificates(t *testing.T) {
 	}
 
 	if again := load(t, c); !bytes.Equal(again.Certificate[0], first.Certificate[0]) {
-		t.Error("a valid certificate was made anew")
+		t.Error("a valid certificate was replaced")
 	}
 	fewer := c
 	fewer.names = c.names[:1]
 	if again := load(t, fewer); !bytes.Equal(again.Certificate[0], first.Certificate[0]) {
-		t.Error("a certificate that is for more names was made anew")
+		t.Error("a certificate that is for more names was replaced")
 	}
 
 	ca := read(t, dir, caFile)
@@ -77,10 +77,10 @@ func TestCertificates(t *testing.T) {
 		before := read(t, dir, serverFile)
 		cert := load(t, c)
 		if bytes.Equal(before, read(t, dir, serverFile)) {
-			t.Errorf("%s: the certificate was not made anew", what)
+			t.Errorf("%s: the certificate was not replaced", what)
 		}
 		if !bytes.Equal(ca, read(t, dir, caFile)) {
-			t.Errorf("%s: the authority is another: drains do not trust it", what)
+			t.Errorf("%s: the authority changed: drains do not trust the new one", what)
 		}
 		if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: c.names[len(c.names)-1], CurrentTime: c.Now}); err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -122,8 +122,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// What somebody put there is never overwritten.
-func TestCertificatesOfOthers(t *testing.T) {
+// TestCertificatesOfOperator checks that files installed by an operator are never overwritten.
+func TestCertificatesOfOperator(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {
 		name   string

@@ -1,13 +1,13 @@
-// Package receive is a local end of the line: an HTTPS and a syslog-over-TLS receiver that hand
-// over whatever they get, for trying a drain out, for the demonstration and for tests.
+// Package receive implements a local HTTPS and syslog-over-TLS receiver that hands over all records
+// it receives. It is used to try out a drain, by the demonstration and by tests.
 //
-// A [Receiver] makes its own certificate authority, so that a drain needs no more than its ca.pem.
-// It reads what ttydrain's sinks write, and is strict about it: what breaks a rule of its protocol
-// is refused with the reason, and never repaired. A [Printer] shows what was received to a person.
+// A [Receiver] creates its own certificate authority, so that a drain only needs its ca.pem. It
+// accepts what ttydrain's sinks write, strictly: data that violates its protocol is refused with
+// the reason and never repaired. A [Printer] displays the received records.
 //
 //	client ─► HTTPS  ─► body ─► JSON objects ─┐
 //	                                          ├─► one at a time ─► Options.Handle
 //	client ─► TLS ─► frames ─► RFC 5424 ──────┘
 //
-// It keeps nothing, and is not meant to face a network that is not trusted.
+// It stores nothing, and is not meant for untrusted networks.
 package receive

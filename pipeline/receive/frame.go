@@ -7,37 +7,37 @@ import (
 	"io"
 )
 
-// A framing is one of the two ways in which RFC 6587 puts messages on a stream.
+// framing is one of the two framings of RFC 6587.
 type framing uint8
 
 const (
 	unknown       framing = iota
-	octetCounting         // §3.4.1: "LENGTH MESSAGE", which RFC 5425 demands over TLS
+	octetCounting         // §3.4.1: "LENGTH MESSAGE", required over TLS by RFC 5425
 	newline               // §3.4.2: "MESSAGE\n"
 )
 
 var (
 	errFraming  = errors.New("neither octet counting (a length and a space) nor a line that begins with \"<\" (RFC 6587)")
 	errTooLong  = errors.New("message too long")
-	errEmpty    = errors.New("empty line where a message must be (RFC 6587 §3.4.2)")
+	errEmpty    = errors.New("empty line instead of a message (RFC 6587 §3.4.2)")
 	errCutShort = errors.New("the connection ended within a message")
 )
 
-// A frameReader takes messages off a stream. The first byte tells the framing of all: a length
-// begins with a digit, a message with "<".
+// frameReader reads messages from a stream. The first byte determines the framing of the whole
+// stream: a length begins with a digit, a message with "<".
 type frameReader struct {
 	r       *bufio.Reader
-	max     int // greatest length of a message
+	max     int // maximum length of a message
 	framing framing
-	buf     []byte // the latest message; reused for the next
+	buf     []byte // the latest message; reused for the next one
 }
 
 func newFrameReader(r io.Reader, max int) *frameReader {
 	return &frameReader{r: bufio.NewReader(r), max: max}
 }
 
-// next returns the next message, which is valid until the call after. It returns io.EOF where the
-// stream ends after a message.
+// next returns the next message, which is valid until the following call. It returns io.EOF if the
+// stream ends after a complete message.
 func (f *frameReader) next() ([]byte, error) {
 	first, err := f.r.ReadByte()
 	if err != nil {
@@ -61,7 +61,7 @@ func (f *frameReader) next() ([]byte, error) {
 	return f.counted(first)
 }
 
-// counted reads a message after the first digit of its length.
+// counted reads a message, starting after the first digit of its length.
 func (f *frameReader) counted(first byte) ([]byte, error) {
 	if first < '1' || first > '9' {
 		return nil, errFraming

@@ -20,8 +20,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// httpsServer takes records by POST: application/json with one object or an array of them, or
-// application/x-ndjson with one on each line; as they are or with gzip.
+// httpsServer accepts records by POST: application/json with an object or an array of objects, or
+// application/x-ndjson with one object on each line, optionally compressed with gzip.
 type httpsServer struct {
 	r    *Receiver
 	http *http.Server
@@ -55,7 +55,7 @@ func (s *httpsServer) stop(ctx context.Context) {
 	}
 }
 
-// A refusal is a request that is not taken. Its reason quotes nothing of the request.
+// refusal is the error for a request that is refused. Its reason quotes nothing of the request.
 type refusal struct {
 	status int
 	reason string
@@ -70,7 +70,7 @@ func refuse(status int, format string, args ...any) error {
 func (s *httpsServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	n, err := s.receive(w, req)
 	w.Header().Set("Content-Type", "application/json")
-	if err == nil { // of which HEAD gets the header only
+	if err == nil { // net/http omits the body for HEAD
 		json.NewEncoder(w).Encode(map[string]int{"received": n})
 		return
 	}
@@ -83,7 +83,7 @@ func (s *httpsServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	json.NewEncoder(&schema.JSONWriter{To: w}).Encode(map[string]string{"error": refused.reason})
 }
 
-// receive delivers the records of a request, all or none.
+// receive delivers all the records of a request, or none.
 func (s *httpsServer) receive(w http.ResponseWriter, req *http.Request) (int, error) {
 	if !s.authorised(req) {
 		if s.r.o.Token != "" {
@@ -94,7 +94,7 @@ func (s *httpsServer) receive(w http.ResponseWriter, req *http.Request) (int, er
 		}
 		return 0, refuse(http.StatusUnauthorized, "credentials are missing or wrong")
 	}
-	if req.Method == http.MethodHead { // a probe, such as of `ttydrain drains test`
+	if req.Method == http.MethodHead { // a probe, such as the one of `ttydrain drains test`
 		return 0, nil
 	}
 	if req.Method != http.MethodPost {
@@ -135,20 +135,20 @@ func (s *httpsServer) authorised(req *http.Request) bool {
 	}
 	if o.User != "" {
 		user, password, ok := req.BasicAuth()
-		// Both are compared, so that the time does not tell which was wrong.
+		// Both are always compared, so that the timing does not reveal which one was wrong.
 		sameUser, samePassword := same(user, o.User), same(password, o.Password)
 		return ok && sameUser && samePassword
 	}
 	return false
 }
 
-// same compares secrets in a time that tells nothing of them, their lengths included.
+// same compares secrets in constant time, which also hides their lengths.
 func same(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// read reads the body, which may have MaxBody bytes on the wire and unpacked.
+// read returns the decompressed body. MaxBody limits both the compressed and the decompressed size.
 func (s *httpsServer) read(w http.ResponseWriter, req *http.Request) ([]byte, error) {
 	limit := s.r.o.MaxBody
 	tooLarge := refuse(http.StatusRequestEntityTooLarge, "the body has more than %d bytes", limit)
@@ -188,7 +188,7 @@ func bodyError(err, tooLarge error) error {
 	return err
 }
 
-// parserFor finds the parser for a media type.
+// parserFor returns the parser for a media type.
 func parserFor(contentType string) (func([]byte) ([]Received, error), error) {
 	media, params, err := mime.ParseMediaType(contentType)
 	if err == nil && params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8") {
@@ -228,7 +228,7 @@ func parseJSON(body []byte) ([]Received, error) {
 	return batch, nil
 }
 
-// parseLines parses one object a line. Empty lines are ignored.
+// parseLines parses one object per line and ignores empty lines.
 func parseLines(body []byte) ([]Received, error) {
 	var batch []Received
 	number := 0
@@ -258,21 +258,23 @@ func parseObject(data []byte) (Received, error) {
 	return received, nil
 }
 
-// jsonError tells what is wrong without quoting what was sent, as the errors of encoding/json do.
+// jsonError describes an error of encoding/json without the quotes of the input that it can
+// contain.
 func jsonError(err error) error {
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("not JSON: at byte %d", syntax.Offset)
 	}
 	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field != "" {
-		return fmt.Errorf("the field %q is not of the type that a record has there", mismatch.Field)
+		return fmt.Errorf("the field %q has the wrong type for a record", mismatch.Field)
 	}
-	return errors.New("a field has not the form that a record has there")
+	return errors.New("a field has the wrong format for a record")
 }
 
-// recentKeys remembers the latest keys, by their digests, so that a long key costs no more.
+// recentKeys holds the most recent idempotency keys as digests, so that long keys need no more
+// memory.
 type recentKeys struct {
 	known map[[sha256.Size]byte]bool
-	ring  [][sha256.Size]byte // in the order of arrival, from next on round
+	ring  [][sha256.Size]byte // in order of arrival, oldest at next once full
 	next  int
 }
 
@@ -280,7 +282,7 @@ func newRecentKeys(n int) *recentKeys {
 	return &recentKeys{known: make(map[[sha256.Size]byte]bool), ring: make([][sha256.Size]byte, 0, n)}
 }
 
-// seen says whether the key was there before, and remembers it.
+// seen reports whether the key is known, and adds it if not.
 func (k *recentKeys) seen(key string) bool {
 	digest := sha256.Sum256([]byte(key))
 	if k.known[digest] {

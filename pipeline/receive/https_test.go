@@ -18,7 +18,7 @@ import (
 
 func (b *bench) url() string { return "https://" + b.HTTPSAddr().String() + "/logs" }
 
-// post sends a body and returns the status and the answer.
+// post sends a body and returns the status and the response.
 func (b *bench) post(contentType string, body []byte, change ...func(*http.Request)) (int, string, http.Header) {
 	b.t.Helper()
 	req, err := http.NewRequest(http.MethodPost, b.url(), bytes.NewReader(body))
@@ -145,9 +145,9 @@ func TestHTTPSRefuses(t *testing.T) {
 		{"a bad line", "application/x-ndjson", good + "\n\n" + secret + "\n", nil, 400, "line 3: not a JSON object"},
 		{"two objects on a line", "application/x-ndjson", good + good, nil, 400, "line 1: not JSON"},
 		{"an array as NDJSON", "application/x-ndjson", "[" + good + "]", nil, 400, "line 1: not a JSON object"},
-		{"a field of another type", "application/json", `{"sequence":"` + secret + `"}`, nil, 400, `the field \"sequence\" is not of the type`},
-		{"a time that is none", "application/json", `{"@timestamp":"` + secret + `"}`, nil, 400, "not the form"},
-		{"base64 that is none", "application/json", `{"log_base64":"%` + secret + `"}`, nil, 400, "not the form"},
+		{"a field of another type", "application/json", `{"sequence":"` + secret + `"}`, nil, 400, `the field \"sequence\" has the wrong type`},
+		{"a malformed time", "application/json", `{"@timestamp":"` + secret + `"}`, nil, 400, "wrong format"},
+		{"malformed base64", "application/json", `{"log_base64":"%` + secret + `"}`, nil, 400, "wrong format"},
 		{"GET", "application/json", "", func(r *http.Request) { r.Method = http.MethodGet }, 405, "by POST"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -261,8 +261,8 @@ func TestHTTPSRepeats(t *testing.T) {
 	}
 }
 
-// What schema.Encoder writes is decoded into a Record as a whole, and the exact bytes come out
-// again.
+// TestRecordHasEveryField checks that Record decodes all that schema.Encoder writes, and that Exact
+// returns the original bytes.
 func TestRecordHasEveryField(t *testing.T) {
 	yes, status, n := true, 3, uint64(42)
 	op := &schema.Operation{ID: "7", Stack: "s", App: "a", AppID: "i", Service: "v", Layer: "app", Host: "h", Container: "c",
@@ -298,7 +298,7 @@ func TestRecordHasEveryField(t *testing.T) {
 	}
 }
 
-// dereferenced is a record for printing, with values in the place of pointers.
+// dereferenced returns a printable copy of a record with values instead of pointers.
 func dereferenced(r Record) any {
 	pointed := fmt.Sprint(*r.Interactive, *r.ExitStatus, *r.Bytes)
 	r.Interactive, r.ExitStatus, r.Bytes = nil, nil, nil
@@ -358,7 +358,7 @@ func TestHTTPSConcurrent(t *testing.T) {
 	b.none()
 }
 
-// A request that is being handled when the stop comes is finished, and answered.
+// TestHTTPSStopFinishes checks that a request in progress is finished and answered during the stop.
 func TestHTTPSStopFinishes(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	b := start(t, Options{Grace: patience, Handle: func(Received) {
@@ -384,7 +384,7 @@ func TestHTTPSStopFinishes(t *testing.T) {
 	}
 }
 
-// A client that never finishes does not hold up the stop.
+// TestHTTPSStopForces checks that a client that never finishes does not block the stop.
 func TestHTTPSStopForces(t *testing.T) {
 	b := start(t, Options{Grace: time.Millisecond})
 	body, send := io.Pipe()

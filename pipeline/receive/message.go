@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// A Message is a syslog message (RFC 5424 §6). A header field that is "-" in it is empty here.
+// Message is a syslog message (RFC 5424 §6). Header fields with the nil value "-" are empty.
 type Message struct {
 	Priority  int       `json:"priority"` // facility * 8 + severity
 	Timestamp time.Time `json:"timestamp,omitzero"`
@@ -17,17 +17,17 @@ type Message struct {
 	App       string    `json:"app,omitempty"`
 	ProcID    string    `json:"proc_id,omitempty"`
 	MsgID     string    `json:"msg_id,omitempty"`
-	// Data is the structured data by SD-ID; nil for none.
+	// Data is the structured data by SD-ID; nil if there is none.
 	Data map[string]Element `json:"data,omitempty"`
-	// Text is the message itself, without the byte order mark that it may begin with. Without that
-	// mark it may be of any encoding.
+	// Text is the MSG part without the optional byte order mark. Without that mark, its encoding is
+	// unknown.
 	Text string `json:"text"`
 }
 
-// An Element has the values of each parameter, which may be there more than once (§6.3.3).
+// Element maps parameter names to their values. A parameter may occur more than once (§6.3.3).
 type Element map[string][]string
 
-// Get is the first value of a parameter, or "".
+// Get returns the first value of a parameter, or "".
 func (e Element) Get(name string) string {
 	if values := e[name]; len(values) > 0 {
 		return values[0]
@@ -35,13 +35,13 @@ func (e Element) Get(name string) string {
 	return ""
 }
 
-// Facility is the message's facility, 0 to 23.
+// Facility returns the message's facility, 0 to 23.
 func (m *Message) Facility() int { return m.Priority / 8 }
 
-// Severity is the message's severity, 0 (emergency) to 7 (debug).
+// Severity returns the message's severity, 0 (emergency) to 7 (debug).
 func (m *Message) Severity() int { return m.Priority % 8 }
 
-// Greatest lengths of the header's fields (§6).
+// Maximum lengths of header fields and names (§6).
 const (
 	maxHost   = 255
 	maxApp    = 48
@@ -50,8 +50,8 @@ const (
 	maxName   = 32
 )
 
-// ParseMessage parses a message by the rules of RFC 5424 §6, all of them. The error says where it
-// breaks which, and quotes nothing of it. The message keeps nothing of data.
+// ParseMessage parses a message according to RFC 5424 §6, strictly. The error names the violated
+// rule and its position, and quotes nothing of the message. The result does not alias data.
 func ParseMessage(data []byte) (*Message, error) {
 	p := messageParser{data: data}
 	m := new(Message)
@@ -79,7 +79,7 @@ func ParseMessage(data []byte) (*Message, error) {
 	return m, nil
 }
 
-// A messageParser goes through a message once. After the first error it stands still.
+// messageParser parses a message in one pass. It stops at the first error.
 type messageParser struct {
 	data []byte
 	at   int
@@ -93,7 +93,7 @@ func (p *messageParser) fail(rule string) {
 	}
 }
 
-// peek is the next byte, or 0 at the end.
+// peek returns the next byte, or 0 at the end.
 func (p *messageParser) peek() byte {
 	if p.at < len(p.data) {
 		return p.data[p.at]
@@ -111,7 +111,7 @@ func (p *messageParser) accept(c byte) bool {
 
 func (p *messageParser) space() {
 	if !p.accept(' ') {
-		p.fail("one space must be here")
+		p.fail("a single space is required")
 	}
 }
 
@@ -180,8 +180,8 @@ func (p *messageParser) timestamp() time.Time {
 	return t
 }
 
-// parseTimestamp checks the form, about which time.Parse is lenient, and leaves the ranges of the
-// date and the time to it.
+// parseTimestamp checks the format itself, since time.Parse is lenient about it, and lets
+// time.Parse check the ranges of date and time.
 func parseTimestamp(s string) (time.Time, bool) {
 	const form = "0000-00-00T00:00:00"
 	if len(s) <= len(form) || !hasForm(s[:len(form)], form) {
@@ -202,7 +202,7 @@ func parseTimestamp(s string) (time.Time, bool) {
 		if !hasForm(rest, "+00:00") && !hasForm(rest, "-00:00") {
 			return time.Time{}, false
 		}
-		if rest[1:3] > "23" || rest[4:6] > "59" { // time.Parse takes 24 and 60
+		if rest[1:3] > "23" || rest[4:6] > "59" { // time.Parse accepts 24 and 60
 			return time.Time{}, false
 		}
 	}
@@ -210,7 +210,7 @@ func parseTimestamp(s string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// hasForm says whether s is form with any digits where that has a 0.
+// hasForm reports whether s equals form, in which each 0 stands for any digit.
 func hasForm(s, form string) bool {
 	if len(s) != len(form) {
 		return false
@@ -238,13 +238,13 @@ func (p *messageParser) structuredData() map[string]Element {
 	for p.err == nil && p.accept('[') {
 		id := p.name("SD-ID")
 		if _, twice := elements[id]; twice {
-			p.fail("SD-ID must not be there twice")
+			p.fail("SD-ID must be unique")
 		}
 		element := make(Element)
 		for p.err == nil && p.accept(' ') {
 			name := p.name("PARAM-NAME")
 			if !p.accept('=') || !p.accept('"') {
-				p.fail("PARAM-NAME must have =\" behind it")
+				p.fail("PARAM-NAME must be followed by =\"")
 			}
 			element[name] = append(element[name], p.value())
 		}
@@ -256,7 +256,7 @@ func (p *messageParser) structuredData() map[string]Element {
 	return elements
 }
 
-// name reads an SD-NAME: visible ASCII but "=", "]" and the quotation mark.
+// name reads an SD-NAME: visible ASCII except "=", "]" and the quotation mark.
 func (p *messageParser) name(what string) string {
 	start := p.at
 	for c := p.peek(); '!' <= c && c <= '~' && c != '=' && c != ']' && c != '"'; c = p.peek() {
@@ -271,8 +271,8 @@ func (p *messageParser) name(what string) string {
 	return string(p.data[start:min(p.at, len(p.data))])
 }
 
-// value reads a PARAM-VALUE behind its first quotation mark. A backslash before anything but
-// '"', '\' and ']' stands for itself (§6.3.3).
+// value reads a PARAM-VALUE after its opening quotation mark. A backslash that does not escape '"',
+// '\' or ']' is a literal backslash (§6.3.3).
 func (p *messageParser) value() string {
 	var b []byte
 	start := p.at

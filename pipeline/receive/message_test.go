@@ -86,9 +86,9 @@ func TestParseMessageRefuses(t *testing.T) {
 		{"<13 1 - - - - - -", `PRI must end with ">"`},
 		{"<13>", "VERSION must be 1"},
 		{"<13>2 - - - - - -", "VERSION must be 1"},
-		{"<13>10 - - - - - -", "byte 5: one space must be here"},
+		{"<13>10 - - - - - -", "byte 5: a single space is required"},
 		{"<13>Oct 11 22:14:15 host su: " + secret, "byte 4: VERSION must be 1"}, // RFC 3164
-		{"<13>1", "one space must be here"},
+		{"<13>1", "a single space is required"},
 		{"<13>1  - - - - - -", "TIMESTAMP must be visible ASCII"},
 		{"<13>1 2026-03-01 - - - - -", "byte 6: TIMESTAMP must be as in"},
 		{"<13>1 2026-03-01T09:30:00 - - - - -", "TIMESTAMP must be as in"},
@@ -106,24 +106,24 @@ func TestParseMessageRefuses(t *testing.T) {
 		{"<13>1 2026-03-01T09:30:00-24:00 - - - - -", "TIMESTAMP must be as in"},
 		{"<13>1 2026-03-01T09:30:00+25:00 - - - - -", "TIMESTAMP must be as in"},
 		{"<13>1 " + strings.Repeat("1", 33) + " - - - - -", "TIMESTAMP must have at most 32 bytes"},
-		{"<13>1 - h\u00f6st - - - -", "byte 9: one space must be here"},
+		{"<13>1 - h\u00f6st - - - -", "byte 9: a single space is required"},
 		{"<13>1 - \u00f6 - - - -", "HOSTNAME must be visible ASCII"},
 		{"<13>1 - " + strings.Repeat("h", 256) + " - - - -", "HOSTNAME must have at most 255 bytes"},
 		{"<13>1 - - " + strings.Repeat("a", 49) + " - - -", "APP-NAME must have at most 48 bytes"},
 		{"<13>1 - - - " + strings.Repeat("p", 129) + " - -", "PROCID must have at most 128 bytes"},
 		{"<13>1 - - - - " + strings.Repeat("m", 33) + " -", "MSGID must have at most 32 bytes"},
-		{"<13>1 - - - - -", "one space must be here"},
+		{"<13>1 - - - - -", "a single space is required"},
 		{"<13>1 - - - - - ", "STRUCTURED-DATA must begin"},
 		{"<13>1 - - - - - " + secret, "STRUCTURED-DATA must begin"},
-		{"<13>1 - - - - - -" + secret, "one space must be here"},
-		{"<13>1 - - - - - -\n", "one space must be here"},
+		{"<13>1 - - - - - -" + secret, "a single space is required"},
+		{"<13>1 - - - - - -\n", "a single space is required"},
 		{"<13>1 - - - - - []", "SD-ID must not be empty"},
 		{"<13>1 - - - - - [", "SD-ID must not be empty"},
 		{"<13>1 - - - - - [a", `SD-ELEMENT must end with "]"`},
 		{"<13>1 - - - - - [a ]", "PARAM-NAME must not be empty"},
 		{"<13>1 - - - - - [a  b=\"\"]", "PARAM-NAME must not be empty"},
-		{"<13>1 - - - - - [a b]", "PARAM-NAME must have =\" behind it"},
-		{"<13>1 - - - - - [a b=c]", "PARAM-NAME must have =\" behind it"},
+		{"<13>1 - - - - - [a b]", "PARAM-NAME must be followed by =\""},
+		{"<13>1 - - - - - [a b=c]", "PARAM-NAME must be followed by =\""},
 		{"<13>1 - - - - - [a b=\"", "PARAM-VALUE must end with a quotation mark"},
 		{"<13>1 - - - - - [a b=\"" + secret, "PARAM-VALUE must end with a quotation mark"},
 		{"<13>1 - - - - - [a b=\"\\", "PARAM-VALUE must end with a quotation mark"},
@@ -132,8 +132,8 @@ func TestParseMessageRefuses(t *testing.T) {
 		{"<13>1 - - - - - [a b=\"\xff\"]", "PARAM-VALUE must be UTF-8"},
 		{"<13>1 - - - - - [a b=\"\"c=\"\"]", `SD-ELEMENT must end with "]"`},
 		{"<13>1 - - - - - [a] [b]x\xff", ""}, // the second is text
-		{"<13>1 - - - - - [a][a]", "SD-ID must not be there twice"},
-		{"<13>1 - - - - - [a]x", "one space must be here"},
+		{"<13>1 - - - - - [a][a]", "SD-ID must be unique"},
+		{"<13>1 - - - - - [a]x", "a single space is required"},
 		{"<13>1 - - - - - [" + strings.Repeat("i", 33) + "]", "SD-ID must have at most 32 bytes"},
 		{"<13>1 - - - - - [a " + strings.Repeat("n", 33) + "=\"\"]", "PARAM-NAME must have at most 32 bytes"},
 		{"<13>1 - - - - - - \xef\xbb\xbf\xff", "MSG with a byte order mark must be UTF-8"},
@@ -151,7 +151,7 @@ func TestParseMessageRefuses(t *testing.T) {
 	}
 }
 
-// format is a message on the wire, as strictly as RFC 5424 has it.
+// format encodes a message in the strictest form of RFC 5424.
 func format(m *Message) []byte {
 	orNil := func(s string) string {
 		if s == "" {
@@ -234,7 +234,7 @@ func FuzzParseMessage(f *testing.F) {
 	})
 }
 
-// TestRecordOfPart: a part's record has the text without the part's number.
+// TestRecordOfPart checks that the record of a message part has the text without the part number.
 func TestRecordOfPart(t *testing.T) {
 	for _, c := range []struct{ part, message, want string }{
 		{`part="2/5" part_offset="7"`, "tok operation_id=42 part=2/5 part=2/5 x", "part=2/5 x"},

@@ -14,20 +14,20 @@ import (
 	"golang.org/x/text/width"
 )
 
-// PrinterOptions says how a [Printer] prints.
+// PrinterOptions configure a [Printer].
 type PrinterOptions struct {
 	Color bool
-	// Width is the number of cells of a line, which longer text is cut to; 0 never cuts.
+	// Width is the number of terminal cells to which lines are cut; 0 means no limit.
 	Width int
-	// JSON prints the objects as they were received, one a line, and syslog messages as objects.
+	// JSON prints the objects as they were received, one per line, and syslog messages as objects.
 	JSON bool
-	// Location is the time zone of the times; nil is the local one.
+	// Location is the time zone of the printed times; nil means the local one.
 	Location *time.Location
 }
 
-// TerminalOptions are the options for a file: colours and width of a terminal, and neither for
-// anything else. Colours are left out as well where the environment has NO_COLOR (see
-// no-color.org), or TERM=dumb.
+// TerminalOptions returns the options for a file: colors and the width if it is a terminal, neither
+// otherwise. Colors are also disabled by the environment variables NO_COLOR (see no-color.org) and
+// TERM=dumb.
 func TerminalOptions(f *os.File) PrinterOptions {
 	fd := int(f.Fd())
 	if !term.IsTerminal(fd) {
@@ -40,22 +40,22 @@ func TerminalOptions(f *os.File) PrinterOptions {
 	return o
 }
 
-// A Printer shows records to a person, one a line:
+// Printer prints records for people to read, one per line:
 //
 //	https   09:30:00  op 7      Ada Lovelace    ▶ session started
 //	https   09:30:01  op 7      Ada Lovelace    │ $ ls
 //	syslog  09:30:01  op 7                      │ $ ls
 //
-// The symbols are: ▶ start, │ output, ┆ output that goes on in the next record, ! standard error,
-// ↔ resize, ⚠ gap, ■ end. No control character that was received is ever printed, so that a record
-// can do nothing to the reader's terminal. A Printer is for one goroutine at a time.
+// The symbols are: ▶ start, │ output, ┆ output that continues in the next record, ! standard error,
+// ↔ resize, ⚠ gap, ■ end. Received control characters are never printed, so that a record cannot
+// affect the reader's terminal. A Printer is not safe for concurrent use.
 type Printer struct {
 	w    io.Writer
 	o    PrinterOptions
 	line bytes.Buffer // reused from line to line
 }
 
-// NewPrinter makes a printer that writes each line with one Write.
+// NewPrinter returns a printer that writes each line to w with a single call of Write.
 func NewPrinter(w io.Writer, o PrinterOptions) *Printer {
 	if o.Location == nil {
 		o.Location = time.Local
@@ -78,7 +78,7 @@ func (p *Printer) Print(r Received) error {
 	return err
 }
 
-// Colours, as SGR parameters (ECMA-48 §8.3.117).
+// Colors, as SGR parameters (ECMA-48 §8.3.117).
 const (
 	bold    = "1"
 	dim     = "2"
@@ -91,12 +91,12 @@ const (
 	plain   = ""
 )
 
-// Widths in cells of the columns, without what separates them.
+// Widths of the columns in cells, without the separators.
 const (
 	drainWidth     = 6
 	operationWidth = 8
 	userWidth      = 14
-	// textWidth is the least that is left for the text, however narrow the terminal is.
+	// textWidth is the minimum width of the text, even in a narrow terminal.
 	textWidth = 20
 )
 
@@ -116,7 +116,7 @@ func (p *Printer) human(r Received) {
 	if rec.OperationID != "" {
 		operation = "op " + rec.OperationID
 	}
-	// A number that is cut names another operation.
+	// The ID is not truncated: a truncated ID would be another operation's.
 	used += p.cell(operation, max(operationWidth, min(len(operation), 2*operationWidth+userWidth)), blue)
 	used += p.cell(rec.OperationUserName, userWidth, plain)
 	symbol, symbolColor, textColor := appearance(rec)
@@ -125,7 +125,7 @@ func (p *Printer) human(r Received) {
 	used += 2
 	text := rec.Text
 	if text == "" && rec.Event == "" {
-		text = string(r.Raw) // not one of ttydrain's records
+		text = string(r.Raw) // not a record of ttydrain
 	}
 	if r.Repeat {
 		text = "(repeat) " + text
@@ -135,12 +135,12 @@ func (p *Printer) human(r Received) {
 		text = cut(text, max(p.o.Width-used, textWidth))
 	}
 	p.paint(text, textColor)
-	if text == "" { // leave no space at the line's end
+	if text == "" { // no trailing space
 		p.line.Truncate(p.line.Len() - 1)
 	}
 }
 
-// appearance is the symbol of a record with its colour, and the colour of its text.
+// appearance returns a record's symbol, the symbol's color and the color of the text.
 func appearance(rec *Record) (symbol, symbolColor, textColor string) {
 	switch rec.Event {
 	case "start":
@@ -165,7 +165,7 @@ func appearance(rec *Record) (symbol, symbolColor, textColor string) {
 	}
 }
 
-// cell prints a column and what separates it from the next, and says how many cells that takes.
+// cell prints a column with its separator and returns their width in cells.
 func (p *Printer) cell(s string, cells int, color string) int {
 	s = cut(safe(s), cells)
 	p.paint(s, color)
@@ -183,8 +183,8 @@ func (p *Printer) paint(s, color string) {
 	fmt.Fprintf(&p.line, "\x1b[%sm%s\x1b[0m", color, s)
 }
 
-// json prints an object on one line. Characters that a terminal might act on are in strings only,
-// and escaped there: the value is the same.
+// json prints an object on one line. Characters that could affect a terminal occur in strings only
+// and are escaped there, so that the value is unchanged.
 func (p *Printer) json(r Received) error {
 	var object bytes.Buffer
 	if r.Syslog != nil {
@@ -193,7 +193,7 @@ func (p *Printer) json(r Received) error {
 		if err := encoder.Encode(r.Syslog); err != nil {
 			return fmt.Errorf("print a syslog message: %w", err)
 		}
-		object.Truncate(object.Len() - 1) // the line end
+		object.Truncate(object.Len() - 1) // the newline
 	} else if err := json.Compact(&object, r.Raw); err != nil {
 		return fmt.Errorf("print a record: %w", err)
 	}
@@ -211,21 +211,21 @@ func (p *Printer) json(r Received) error {
 	return nil
 }
 
-// isSafe says whether a terminal only shows the character: no control, and none that changes the
-// direction of others. Joiners are needed for emoji and some scripts, private characters for
-// prompts.
+// isSafe reports whether a character cannot affect a terminal: it is not a control character and
+// does not change the direction of text. Joiners are allowed for emoji and some scripts,
+// private-use characters for prompts.
 func isSafe(c rune) bool {
 	return unicode.IsGraphic(c) || unicode.Is(unicode.Co, c) || c == '\u200c' || c == '\u200d'
 }
 
-// safe replaces the characters that a terminal might act on.
+// safe replaces the characters that could affect a terminal.
 func safe(s string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
 		case isSafe(c):
 			return c
 		case c < 0x20:
-			return '\u2400' + c // its picture
+			return '\u2400' + c // its control picture
 		case c == 0x7f:
 			return '\u2421'
 		default:
@@ -234,7 +234,7 @@ func safe(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// cut cuts text to a number of cells; the last is then "…".
+// cut truncates text to a number of cells and marks the cut with "…".
 func cut(s string, cells int) string {
 	if cellsOf(s) <= cells {
 		return s

@@ -158,7 +158,7 @@ func TestPrinterWidth(t *testing.T) {
 	}
 }
 
-// The JSON that is printed has the same value as what was received.
+// TestPrinterKeepsJSON checks that the printed JSON has the same value as the received one.
 func TestPrinterKeepsJSON(t *testing.T) {
 	lines := bytes.Split(bytes.TrimSuffix(printAll(t, PrinterOptions{JSON: true}), []byte("\n")), []byte("\n"))
 	for i, r := range samples(t) {

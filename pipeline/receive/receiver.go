@@ -14,43 +14,44 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
-// Options says what a [Receiver] does. The zero value of every field but Dir and Handle is ready,
-// and at least one of HTTPS and Syslog must be set.
+// Options configure a [Receiver]. Dir, Handle and at least one of HTTPS and Syslog are required.
 type Options struct {
-	// HTTPS and Syslog are the addresses to listen on, such as "127.0.0.1:8443"; port 0 takes a free
-	// one, and "" leaves the receiver out.
+	// HTTPS and Syslog are the listen addresses, such as "127.0.0.1:8443". Port 0 selects a free
+	// port; "" disables the protocol.
 	HTTPS, Syslog string
-	// Dir is the folder of the certificates, which are made when they are missing: ca.pem, which
-	// drains need, and ca.key, server.pem and server.key.
+	// Dir is the folder for ca.pem, which drains need, and ca.key, server.pem and server.key.
+	// Missing files are created.
 	Dir string
-	// Names are host names and addresses that the server certificate is for, beside localhost,
-	// 127.0.0.1, ::1, the machine's host name and the addresses listened on.
+	// Names are additional host names and addresses for the server certificate. It always covers
+	// localhost, 127.0.0.1, ::1, the machine's host name and the listen addresses.
 	Names []string
 
-	// Token is the bearer token that HTTPS requests must have (RFC 6750), User and Password the
-	// credentials (RFC 7617). With both set, either will do; with neither, anybody may send.
+	// Token is the bearer token that HTTPS requests must have (RFC 6750); User and Password are the
+	// credentials for basic authentication (RFC 7617). If both are set, either is accepted; if
+	// neither is set, requests are not authenticated.
 	Token          string
 	User, Password string
 
-	// MaxBody is the greatest size in bytes of a request's body, compressed and not; 32 MiB by
-	// default.
+	// MaxBody is the maximum size of a request's body in bytes, both compressed and decompressed;
+	// 32 MiB by default.
 	MaxBody int64
-	// MaxMessage is the greatest size in bytes of a syslog message; 1 MiB by default.
+	// MaxMessage is the maximum size of a syslog message in bytes; 1 MiB by default.
 	MaxMessage int
-	// RememberKeys is how many idempotency keys are kept to tell repeats; 10,000 by default.
+	// RememberKeys is the number of idempotency keys that are kept to detect repeated requests;
+	// 10,000 by default.
 	RememberKeys int
-	// Grace is how long [Receiver.Serve] lets clients finish when it is told to stop; 2 s by default.
+	// Grace is how long [Receiver.Serve] waits for clients to finish when it stops; 2 s by default.
 	Grace time.Duration
 
-	// Handle is called with every record in the order of arrival, one at a time; the records of a
-	// request follow each other. A request is answered, and a connection read on, when it returns: a
-	// slow Handle holds the clients up.
+	// Handle is called once for each record, in the order of arrival and never concurrently; the
+	// records of a request are consecutive. A slow Handle slows down the clients: requests are
+	// answered, and connections read further, only when it has returned.
 	Handle func(Received)
-	// Logger gets what was refused, and why; nothing of what was sent. nil discards it.
+	// Logger logs what was refused and why, without the content. nil discards the log.
 	Logger *slog.Logger
 }
 
-// Defaults of Options.
+// Default values of Options.
 const (
 	defaultMaxBody      = 32 << 20
 	defaultMaxMessage   = 1 << 20
@@ -58,7 +59,7 @@ const (
 	defaultGrace        = 2 * time.Second
 )
 
-// A Receiver listens for records.
+// Receiver listens for records.
 type Receiver struct {
 	o      Options
 	log    *slog.Logger
@@ -66,23 +67,23 @@ type Receiver struct {
 	https  net.Listener // nil for none
 	syslog net.Listener // nil for none
 
-	mu      sync.Mutex // guards the fields below, and calls of o.Handle
+	mu      sync.Mutex // guards the fields below, and serializes calls of o.Handle
 	keys    *recentKeys
-	stopped bool // o.Handle is called no more
+	stopped bool // o.Handle is no longer called
 }
 
-// New makes certificates where they are missing, and listens. Connections are taken by
-// [Receiver.Serve]; without it, [Receiver.Close] ends the listening.
+// New creates missing certificates and starts to listen. The caller must call either
+// [Receiver.Serve], which accepts connections, or [Receiver.Close].
 func New(o Options) (*Receiver, error) {
 	switch {
 	case o.Handle == nil:
 		return nil, errors.New("receive: Options.Handle is missing")
 	case o.HTTPS == "" && o.Syslog == "":
-		return nil, errors.New("receive: nothing to listen on: give an address for HTTPS or for syslog")
+		return nil, errors.New("receive: nothing to listen on: set an address for HTTPS or for syslog")
 	case o.Dir == "":
 		return nil, errors.New("receive: a folder for the certificates is missing")
 	case (o.User == "") != (o.Password == ""):
-		return nil, errors.New("receive: a user needs a password, and a password a user")
+		return nil, errors.New("receive: user and password must be set together")
 	}
 	setDefault(&o.MaxBody, defaultMaxBody)
 	setDefault(&o.MaxMessage, defaultMaxMessage)
@@ -114,7 +115,7 @@ func New(o Options) (*Receiver, error) {
 		}
 		if *l.listener, err = net.Listen("tcp", l.address); err != nil {
 			r.Close()
-			return nil, fmt.Errorf("receive: listen for %s: %w; another address may be free (port 0 takes any)", l.drain, err)
+			return nil, fmt.Errorf("receive: listen for %s: %w; try another address (port 0 selects a free port)", l.drain, err)
 		}
 	}
 	return r, nil
@@ -126,10 +127,10 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// HTTPSAddr is the address that HTTPS is listened on; nil for none.
+// HTTPSAddr returns the listen address for HTTPS, or nil.
 func (r *Receiver) HTTPSAddr() net.Addr { return addr(r.https) }
 
-// SyslogAddr is the address that syslog is listened on; nil for none.
+// SyslogAddr returns the listen address for syslog, or nil.
 func (r *Receiver) SyslogAddr() net.Addr { return addr(r.syslog) }
 
 func addr(l net.Listener) net.Addr {
@@ -139,10 +140,10 @@ func addr(l net.Listener) net.Addr {
 	return l.Addr()
 }
 
-// CAFile is the path of the certificate authority that clients must trust.
+// CAFile returns the path of the certificate authority that clients must trust.
 func (r *Receiver) CAFile() string { return filepath.Join(r.o.Dir, caFile) }
 
-// Close stops listening. It is for a receiver that is not served.
+// Close stops listening. It is only for a receiver that does not serve.
 func (r *Receiver) Close() error {
 	var errs []error
 	for _, l := range []net.Listener{r.https, r.syslog} {
@@ -155,12 +156,12 @@ func (r *Receiver) Close() error {
 	return errors.Join(errs...)
 }
 
-// Serve takes connections until ctx is done, or until a listener fails, which is the error. It may
-// be called once.
+// Serve accepts connections until ctx is done or a listener fails, and returns the listener's
+// error. It may be called once.
 //
-// It stops in stages: it takes no new connections; it tells the syslog clients that no more will be
-// read and lets everyone finish for Options.Grace; it closes what is left. When it has returned,
-// Handle is called no more.
+// It stops in stages: it stops accepting connections, signals the syslog clients that it stops
+// reading, waits up to Options.Grace for all clients, and closes the remaining connections. Handle
+// is not called after Serve has returned.
 func (r *Receiver) Serve(ctx context.Context) error {
 	servers := make([]server, 0, 2)
 	if r.https != nil {
@@ -183,7 +184,7 @@ func (r *Receiver) Serve(ctx context.Context) error {
 	grace, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.o.Grace, errors.New("the receiver is stopping"))
 	defer cancel()
 	for _, s := range servers {
-		serving.Go(func() { s.stop(grace) }) // ends with grace at the latest, and what Handle takes
+		serving.Go(func() { s.stop(grace) }) // ends when grace does and the running Handle has returned
 	}
 	serving.Wait()
 	r.mu.Lock()
@@ -195,16 +196,16 @@ func (r *Receiver) Serve(ctx context.Context) error {
 	return nil
 }
 
-// A server serves one protocol.
+// server serves one protocol.
 type server interface {
-	// serve takes connections until stop is called. Any other end is an error.
+	// serve accepts connections until stop is called. It returns an error if it ends otherwise.
 	serve() error
-	// stop lets clients finish until ctx is done, and then closes their connections.
+	// stop waits for clients to finish until ctx is done, and then closes their connections.
 	stop(ctx context.Context)
 }
 
-// deliver hands records over, and says whether it did: not after the receiver has stopped.
-// key is the idempotency key of a request, or "".
+// deliver passes records to Handle. It returns false if the receiver has stopped. key is the
+// request's idempotency key, or "".
 func (r *Receiver) deliver(key string, batch []Received) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

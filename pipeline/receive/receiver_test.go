@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must happen; nothing waits that long when all is well.
+// patience bounds each wait for an event; a passing test never waits that long.
 const patience = 30 * time.Second
 
-// A bench is a running receiver and its clients' end.
+// bench is a running receiver with its clients' side.
 type bench struct {
 	*Receiver
 	t        *testing.T
@@ -117,7 +117,7 @@ func (b *bench) dial() *tls.Conn {
 	return conn
 }
 
-// logBuffer keeps what is logged.
+// logBuffer collects the log.
 type logBuffer struct {
 	mu   sync.Mutex // guards text and more
 	text bytes.Buffer
@@ -202,7 +202,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nobody to hand over to", "Options.Handle is missing", Options{HTTPS: "127.0.0.1:0", Dir: t.TempDir()}},
 		{"nothing to do", "nothing to listen on", Options{Dir: t.TempDir(), Handle: handle}},
 		{"no folder", "a folder for the certificates is missing", Options{HTTPS: "127.0.0.1:0", Handle: handle}},
-		{"half of the credentials", "a user needs a password", Options{HTTPS: "127.0.0.1:0", Dir: t.TempDir(), Handle: handle, User: "ada"}},
+		{"half of the credentials", "user and password must be set together", Options{HTTPS: "127.0.0.1:0", Dir: t.TempDir(), Handle: handle, User: "ada"}},
 		{"an address in use", "listen for syslog: listen tcp " + taken.Addr().String(), Options{HTTPS: "127.0.0.1:0", Syslog: taken.Addr().String(), Dir: t.TempDir(), Handle: handle}},
 		{"no address", "listen for https: ", Options{HTTPS: "nowhere", Dir: t.TempDir(), Handle: handle}},
 	} {

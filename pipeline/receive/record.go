@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Drain says by which protocol a record came.
+// Drain is the protocol by which a record was received.
 type Drain string
 
 const (
@@ -15,25 +15,27 @@ const (
 	Syslog Drain = "syslog"
 )
 
-// Received is one record as it arrived.
+// Received is a record as it arrived.
 type Received struct {
 	Drain Drain
-	// At is when it had arrived as a whole; Peer is the address it came from.
+	// At is the time at which the record was complete; Peer is the sender's address.
 	At   time.Time
 	Peer string
-	// Record is the decoded JSON object. A syslog message fills the fields that it has.
+	// Record is the decoded JSON object. For a syslog message, only the fields that it contains are
+	// set.
 	Record Record
-	// Raw is the JSON object, or the syslog message without its frame. It may be kept, and not
-	// changed.
+	// Raw is the JSON object, or the syslog message without its frame. It may be retained but must
+	// not be modified.
 	Raw []byte
 	// Syslog is the parsed message; nil for HTTPS.
 	Syslog *Message
-	// Repeat says that the request's Idempotency-Key was seen before: the records came twice.
+	// Repeat reports that the request's Idempotency-Key was seen before, so that the record is a
+	// duplicate.
 	Repeat bool
 }
 
-// A Record has the fields of a drained record, as record.schema.json describes them. A field that
-// was not there has its zero value.
+// Record holds the fields of a record as described by record.schema.json. Absent fields have their
+// zero value.
 type Record struct {
 	Timestamp          time.Time `json:"@timestamp"`
 	Version            string    `json:"@version"`
@@ -60,7 +62,7 @@ type Record struct {
 	Sequence           uint64    `json:"sequence"`
 	Text               string    `json:"text"`
 	Digest             string    `json:"digest"`
-	TextDigest         string    `json:"text_digest,omitempty"` // in syslog's form alone
+	TextDigest         string    `json:"text_digest,omitempty"` // only in syslog messages
 	Timing             string    `json:"timing"`
 	Partial            bool      `json:"partial"`
 	Command            string    `json:"command"`
@@ -82,12 +84,13 @@ type Record struct {
 	LastSequence       uint64    `json:"last_sequence,omitempty"`
 	Uncertain          bool      `json:"uncertain,omitempty"`
 	Signature          string    `json:"signature"`
-	// Part and PartOffset are there in a syslog message that is one part of a record, such as "2/5".
+	// Part and PartOffset are set in a syslog message that contains one part of a record, such as
+	// "2/5".
 	Part       string `json:"part,omitempty"`
 	PartOffset string `json:"part_offset,omitempty"`
 }
 
-// Exact is the exact bytes that the terminal showed, as far as the record has them.
+// Exact returns the exact bytes that the terminal displayed, as far as the record contains them.
 func (r *Record) Exact() []byte {
 	if r.LogBase64 != nil {
 		return r.LogBase64
@@ -95,11 +98,11 @@ func (r *Record) Exact() []byte {
 	return []byte(r.Log)
 }
 
-// SessionID is the SD-ID under which ttydrain puts a record's fields.
+// SessionID is the SD-ID of the element that holds a record's fields.
 const SessionID = "session@32473"
 
-// RecordOf finds the fields of a record in a syslog message: those of the session element have the
-// names of the JSON form. A value that is not of its field's form is left out: it is in m.Data.
+// RecordOf returns the record in a syslog message. The parameters of the session element have the
+// names of the JSON form. Malformed values are ignored; they remain in m.Data.
 func RecordOf(m *Message) Record {
 	r := Record{Timestamp: m.Timestamp, Time: m.Timestamp, Host: m.Host, App: m.App, OperationID: m.ProcID, Event: m.MsgID}
 	for name, values := range m.Data[SessionID] {
@@ -176,7 +179,7 @@ func RecordOf(m *Message) Record {
 		}
 	}
 	r.Text = m.Text
-	// The message is: [TOKEN ]operation_id=ID [part=NUMBER/TOTAL ]TEXT.
+	// The format of the message is: [TOKEN ]operation_id=ID [part=NUMBER/TOTAL ]TEXT.
 	if r.OperationID != "" {
 		if _, text, ok := strings.Cut(m.Text, "operation_id="+r.OperationID+" "); ok {
 			r.Text, _ = r.CutPart(text)
@@ -185,8 +188,8 @@ func RecordOf(m *Message) Record {
 	return r
 }
 
-// CutPart returns a message's text without the number of its part, and reports whether it was
-// there. The text of a whole record stays as it is.
+// CutPart returns a message's text without its part number, and reports whether the number was
+// found. The text of an undivided record is returned unchanged.
 func (r *Record) CutPart(text string) (rest string, ok bool) {
 	if r.Part == "" {
 		return text, true
@@ -198,7 +201,7 @@ func (r *Record) CutPart(text string) (rest string, ok bool) {
 	return strings.TrimPrefix(rest, " "), true
 }
 
-// number returns a decimal number, and nil for what is none.
+// number parses a decimal number. It returns nil if value is malformed.
 func number(value string) *uint64 {
 	n, err := strconv.ParseUint(value, 10, 64)
 	if err != nil {

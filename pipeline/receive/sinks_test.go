@@ -12,7 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// What ttydrain's own sinks write is taken, in every format, and is what was written.
+// TestSinks checks that the receiver accepts what ttydrain's sinks write, in every format,
+// unchanged.
 func TestSinks(t *testing.T) {
 	b := start(t, Options{Token: "t0ken", MaxMessage: 4 << 20})
 	trust := sinks.TLS{CAFile: b.CAFile()}

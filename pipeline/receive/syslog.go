@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// handshakeTimeout bounds the time in which a client must have agreed on TLS.
+// handshakeTimeout bounds the duration of a TLS handshake.
 const handshakeTimeout = 10 * time.Second
 
-// syslogServer takes RFC 5424 messages over TLS (RFC 5425), in either framing of RFC 6587.
+// syslogServer accepts RFC 5424 messages over TLS (RFC 5425), in either framing of RFC 6587.
 type syslogServer struct {
 	r       *Receiver
 	readers sync.WaitGroup // the goroutines of connections
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	conns    map[*tls.Conn]bool
 	stopping bool
 }
@@ -49,7 +49,7 @@ func (s *syslogServer) isStopping() bool {
 	return s.stopping
 }
 
-// start reads a connection in a goroutine that ends with the connection.
+// start reads a connection in a goroutine, which ends when the connection does.
 func (s *syslogServer) start(conn *tls.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,14 +68,15 @@ func (s *syslogServer) start(conn *tls.Conn) {
 		switch {
 		case err == nil:
 		case stopping && errors.Is(err, net.ErrClosed):
-			s.r.log.Warn("syslog: connection closed that did not finish in time", "peer", conn.RemoteAddr().String())
+			s.r.log.Warn("syslog: closing a connection that did not finish in time", "peer", conn.RemoteAddr().String())
 		default:
-			s.r.log.Warn("syslog: connection closed", "peer", conn.RemoteAddr().String(), "reason", err.Error())
+			s.r.log.Warn("syslog: connection closed", "peer", conn.RemoteAddr().String(), "error", err)
 		}
 	})
 }
 
-// read delivers a connection's messages until it ends; nil says that it ended after a message.
+// read delivers the messages of a connection. It returns nil if the connection ends after a
+// complete message.
 func (s *syslogServer) read(conn *tls.Conn) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), handshakeTimeout, errors.New("the client took too long"))
 	defer cancel()
@@ -86,7 +87,7 @@ func (s *syslogServer) read(conn *tls.Conn) error {
 	frames := newFrameReader(conn, s.r.o.MaxMessage)
 	for number := 1; ; number++ {
 		frame, err := frames.next()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // with, or without, TLS's own goodbye
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) { // with or without a TLS close_notify
 			return nil
 		}
 		if err != nil {
@@ -103,9 +104,9 @@ func (s *syslogServer) read(conn *tls.Conn) error {
 	}
 }
 
-// stop tells the clients that no more is read, reads what they had sent until they close, and
-// closes the rest when ctx is done. What a client's kernel was told to have arrived is thus read as
-// far as possible: syslog has no other acknowledgement.
+// stop signals the clients that no more is read, reads on until they close their connections, and
+// closes the remaining ones when ctx is done. Syslog has no acknowledgement except TCP's, so what a
+// client's kernel considers delivered should be read.
 func (s *syslogServer) stop(ctx context.Context) {
 	s.mu.Lock()
 	s.stopping = true
@@ -116,22 +117,22 @@ func (s *syslogServer) stop(ctx context.Context) {
 	}
 	s.mu.Unlock()
 
-	// closeAll ends with ctx: TLS writes its goodbye under a lock that a client which reads nothing
-	// can hold for seconds, and so can a handshake.
+	// closeAll bounds the wait: sending close_notify needs a lock that a client which reads
+	// nothing, or an unfinished handshake, can block for seconds.
 	closeAll := context.AfterFunc(ctx, func() {
 		for _, conn := range conns {
 			conn.NetConn().Close()
 		}
 	})
 	defer closeAll()
-	var goodbyes sync.WaitGroup
+	var notifying sync.WaitGroup
 	for _, conn := range conns {
-		goodbyes.Go(func() {
-			if conn.CloseWrite() != nil { // the handshake is not over
+		notifying.Go(func() {
+			if conn.CloseWrite() != nil { // the handshake is not complete
 				conn.NetConn().Close()
 			}
 		})
 	}
-	goodbyes.Wait()
+	notifying.Wait()
 	s.readers.Wait()
 }

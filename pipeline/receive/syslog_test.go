@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// line is a message as ttydrain's syslog sink writes it.
+// line returns a message as ttydrain's syslog sink writes it.
 func line(operation string, sequence int, text string) string {
 	return fmt.Sprintf(`<190>1 2026-03-01T09:30:00.000001Z gateway-1 web %s output [session@32473 operation_id="%s" sequence="%d" offset="12" digest="%s"][meta sequenceId="%d"] tok3n operation_id=%s %s`,
 		operation, operation, sequence, strings.Repeat("ab", 32), sequence, operation, text)
@@ -78,7 +78,7 @@ func TestSyslogFramings(t *testing.T) {
 				check(t)
 			}
 		})
-		t.Run(name+" without TLS's goodbye", func(t *testing.T) {
+		t.Run(name+" without close_notify", func(t *testing.T) {
 			conn := b.dial()
 			if _, err := conn.Write(stream); err != nil {
 				t.Fatal(err)
@@ -229,7 +229,7 @@ func TestSyslogConcurrent(t *testing.T) {
 	b.none()
 }
 
-// At the stop the clients hear that no more is read; what they had sent is read.
+// TestSyslogStopReadsOn checks that clients learn of the stop and that what they had sent is read.
 func TestSyslogStopReadsOn(t *testing.T) {
 	entered, leave := make(chan struct{}, 10), make(chan struct{})
 	var got []string // by the one caller of Handle, until Serve has returned
@@ -263,8 +263,8 @@ func TestSyslogStopReadsOn(t *testing.T) {
 	}
 }
 
-// Clients that stay do not hold up the stop: neither one that is idle, nor one within a message,
-// nor one that has not even begun with TLS.
+// TestSyslogStopForces checks that clients do not block the stop: an idle one, one within a
+// message, and one that has not begun with TLS.
 func TestSyslogStopForces(t *testing.T) {
 	b := start(t, Options{Grace: time.Millisecond})
 	idle, within := b.dial(), b.dial()
@@ -295,7 +295,7 @@ func isTimeout(err error) bool {
 	return ok && ne.Timeout()
 }
 
-// A client that reads nothing cannot keep the goodbye from ending.
+// TestSyslogStopWithManyClients checks that clients that read nothing do not block the stop.
 func TestSyslogStopWithManyClients(t *testing.T) {
 	b := start(t, Options{Grace: time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())

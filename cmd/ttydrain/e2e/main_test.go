@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	if sandbox.InitMain() {
 		return
 	}
-	clienttest.HeedSignals()
+	clienttest.ResetSignals()
 	os.Exit(testMain(m))
 }
 

@@ -1,5 +1,5 @@
-// Package clienttest has what tests of SSH clients need: a gateway whose sessions are plain local
-// shells, OpenSSH's server, key files, and a terminal to run a client in.
+// Package clienttest supports tests of SSH clients: a gateway whose sessions are local shells,
+// OpenSSH's server, key files, and a terminal to run a client in.
 package clienttest
 
 import (
@@ -22,24 +22,24 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Patience is how long a test waits for what must come. Nothing is concluded from it but failure.
+// Patience bounds each wait for an event. Reaching it fails the test.
 const Patience = 30 * time.Second
 
-// App is the one app of a Gateway.
+// App is the only app of a [Gateway].
 const App = "web"
 
-// A Gateway is a real gateway with sessions that are local shells.
+// Gateway is a gateway whose sessions are local shells.
 type Gateway struct {
 	Address  string
 	HostKeys []ssh.Signer
-	// Requests has each session's request when its program runs.
+	// Requests delivers each session's request when its program starts.
 	Requests <-chan session.Request
-	// Causes has why a session's context was cancelled.
+	// Causes delivers the causes for which sessions' contexts were cancelled.
 	Causes <-chan error
 }
 
-// StartGateway starts a gateway that lets the keys in, and stops it at the end of the test. Without
-// host keys it has one of its own.
+// StartGateway starts a gateway that accepts the given keys, and stops it at the end of the test.
+// If there are no host keys, it creates one.
 func StartGateway(t testing.TB, people []ssh.PublicKey, hostKeys ...ssh.Signer) *Gateway {
 	t.Helper()
 	if len(hostKeys) == 0 {
@@ -90,7 +90,7 @@ func (a authorizer) Admit(_ context.Context, login gateway.Login, _ string) (gat
 	return a.Authorize(login)
 }
 
-// NewKey makes a key.
+// NewKey returns a new key.
 func NewKey(t testing.TB) (ssh.Signer, ed25519.PrivateKey) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -104,7 +104,7 @@ func NewKey(t testing.TB) (ssh.Signer, ed25519.PrivateKey) {
 	return signer, private
 }
 
-// WriteKey writes a private key as OpenSSH does, encrypted where the passphrase is not "".
+// WriteKey writes a private key in OpenSSH's format, encrypted unless the passphrase is "".
 func WriteKey(t testing.TB, file string, private any, passphrase string) {
 	t.Helper()
 	var block *pem.Block
@@ -125,14 +125,14 @@ func WriteKey(t testing.TB, file string, private any, passphrase string) {
 	}
 }
 
-// Wait receives, or fails the test.
+// Wait receives a value, or fails the test.
 func Wait[T any](t testing.TB, ch <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-ch:
 		return v
 	case <-time.After(Patience):
-		t.Fatalf("waited in vain for %s", what)
+		t.Fatalf("timed out waiting for %s", what)
 		panic("not reached")
 	}
 }

@@ -14,15 +14,15 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// An OpenSSH is OpenSSH's own server.
+// OpenSSH is a running OpenSSH server.
 type OpenSSH struct {
 	Address string
-	User    string // whoever runs the test
+	User    string // the user who runs the test
 	HostKey ssh.PublicKey
 }
 
-// StartOpenSSH starts OpenSSH's server, which lets the keys in, and stops it at the end of the
-// test. Where it is not installed the test is skipped, and fails if TTYDRAIN_REQUIRE_SERVERS=1.
+// StartOpenSSH starts OpenSSH's server, which accepts the given keys, and stops it at the end of
+// the test. If it is not installed the test is skipped, or fails if TTYDRAIN_REQUIRE_SERVERS=1.
 func StartOpenSSH(t testing.TB, people ...ssh.PublicKey) *OpenSSH {
 	t.Helper()
 	program := findSSHD()
@@ -36,7 +36,7 @@ func StartOpenSSH(t testing.TB, people ...ssh.PublicKey) *OpenSSH {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if me.Uid == "0" { // where it wants to be chrooted before the login
+	if me.Uid == "0" { // sshd run by root needs this folder for privilege separation
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func StartOpenSSH(t testing.TB, people ...ssh.PublicKey) *OpenSSH {
 }
 
 func findSSHD() string {
-	// sshd wants to be started by its absolute path, which is seldom in people's PATH.
+	// sshd must be started by its absolute path, which is rarely in PATH.
 	for _, program := range []string{"/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"} {
 		if _, err := os.Stat(program); err == nil {
 			return program

@@ -13,26 +13,25 @@ import (
 	"golang.org/x/term"
 )
 
-// A Screen is a real terminal with a program in it. The test is the person before it.
+// Screen is a terminal with a program in it, operated by a test.
 type Screen struct {
 	Process *os.Process
-	// Before are the terminal's modes from before the program's start, as [Screen.Modes] has them.
+	// Before are the terminal's modes before the program started, in the form of [Screen.Modes].
 	Before *term.State
 
 	t        testing.TB
 	cmd      *exec.Cmd
 	keyboard *os.File
-	terminal *os.File // kept open, to look at the terminal when the program has ended
+	terminal *os.File // kept open to inspect the terminal after the program has ended
 	ended    chan struct{}
 	read     sync.WaitGroup
 
 	mu      sync.Mutex // guards text
 	text    []byte
-	changed chan struct{} // has an element when there may be new text
+	changed chan struct{} // receives a value when there may be new text
 }
 
-// OnScreen starts a program in a terminal of 80 by 24. Streams that the command has already stay as
-// they are.
+// OnScreen starts a program in a terminal of 80 by 24 cells. Streams that cmd already has are kept.
 func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
 	t.Helper()
 	keyboard, terminal, err := pty.Open()
@@ -41,7 +40,7 @@ func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
 	}
 	s := &Screen{t: t, cmd: cmd, keyboard: keyboard, terminal: terminal, ended: make(chan struct{}), changed: make(chan struct{}, 1)}
 	s.Resize(80, 24)
-	s.Before = s.Modes() // later the program may have changed them
+	s.Before = s.Modes() // before the program can change them
 	if cmd.Stdin == nil {
 		cmd.Stdin = terminal
 	}
@@ -51,14 +50,14 @@ func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
 	if cmd.Stderr == nil {
 		cmd.Stderr = terminal
 	}
-	// The terminal belongs to the program's session even if no stream is one: descriptor 3.
+	// Descriptor 3 makes it the controlling terminal even if no stream is a terminal.
 	cmd.ExtraFiles = []*os.File{terminal}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 3}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	s.Process = cmd.Process
-	s.read.Go(func() { // ends when the terminal is closed on all sides
+	s.read.Go(func() { // ends when all descriptors of the terminal are closed
 		buf := make([]byte, 4096)
 		for {
 			n, err := keyboard.Read(buf)
@@ -91,7 +90,7 @@ func OnScreen(t testing.TB, cmd *exec.Cmd) *Screen {
 	return s
 }
 
-// Text is everything that the terminal has shown.
+// Text returns all output so far.
 func (s *Screen) Text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,19 +98,18 @@ func (s *Screen) Text() string {
 	return text
 }
 
-// endMark is what the test itself writes on the terminal after the program's end: what comes before
-// has then been read.
+// endMark is written to the terminal by the test after the program has ended: once it is read, all
+// earlier output has been read.
 const endMark = "\x00end\x00"
 
-// Await waits until the terminal has shown the text at some time, and gives all that it has shown
-// by then.
+// Await waits until the output contains text, and returns all output so far.
 func (s *Screen) Await(text string) string {
 	s.t.Helper()
 	s.awaitAll(func(all string) bool { return strings.Contains(all, text) }, text)
 	return s.Text()
 }
 
-// awaitAll waits until done says so of all the text, with the end mark.
+// awaitAll waits until done returns true for the whole output, including the end mark.
 func (s *Screen) awaitAll(done func(text string) bool, what string) {
 	s.t.Helper()
 	timeout := time.After(Patience)
@@ -130,7 +128,7 @@ func (s *Screen) awaitAll(done func(text string) bool, what string) {
 	}
 }
 
-// Type types on the keyboard.
+// Type enters text on the keyboard.
 func (s *Screen) Type(text string) {
 	s.t.Helper()
 	if _, err := s.keyboard.WriteString(text); err != nil {
@@ -146,7 +144,7 @@ func (s *Screen) Resize(width, height int) {
 	}
 }
 
-// Modes are the terminal's modes as they are now, to be compared with reflect.DeepEqual.
+// Modes returns the terminal's current modes, to be compared with reflect.DeepEqual.
 func (s *Screen) Modes() *term.State {
 	s.t.Helper()
 	modes, err := term.GetState(int(s.terminal.Fd()))
@@ -156,8 +154,8 @@ func (s *Screen) Modes() *term.State {
 	return modes
 }
 
-// Status waits for the program's end and gives its exit status, -1 when a signal ended it. Text
-// then has all that the program wrote. It may be called once.
+// Status waits for the end of the program and returns its exit status, or -1 if a signal ended it.
+// Afterwards Text returns the program's complete output. It may be called once.
 func (s *Screen) Status() int {
 	s.t.Helper()
 	Wait(s.t, s.ended, "the program's end")

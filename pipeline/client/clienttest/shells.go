@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// shells is a gateway's Sessions that runs real shells, as plainly as can be.
+// shells implements the gateway's Sessions with local shells.
 type shells struct {
 	requests chan session.Request
 	causes   chan error
@@ -31,7 +31,7 @@ func (s *shells) Run(ctx context.Context, req session.Request, client session.IO
 	}
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PS1=$ "}, req.Env...)
 
-	var outputs sync.WaitGroup // which end with the program and all that it has started
+	var outputs sync.WaitGroup // end with the program and all of its children
 	var terminal *os.File
 	if t := req.Terminal; t != nil {
 		cmd.Env = append(cmd.Env, "TERM="+t.Name)

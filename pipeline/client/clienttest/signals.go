@@ -6,14 +6,14 @@ import (
 	"syscall"
 )
 
-// HeedSignals has the programs that this process starts not ignore signals which it ignores itself:
-// under nohup, and where a shell runs it in the background. No program of a terminal can be
-// interrupted then, nor ends when its window is closed. This process goes on ignoring them. It is
-// for the beginning of TestMain.
-func HeedSignals() {
+// ResetSignals resets signals that this process inherited as ignored, for the programs that it
+// starts: under nohup, and when a shell starts it in the background, they could not be interrupted
+// and would not end when their terminal is closed. The process itself still ignores these signals.
+// Call it at the beginning of TestMain.
+func ResetSignals() {
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
 		if signal.Ignored(s) {
-			signal.Notify(make(chan os.Signal, 1), s) // what a process catches, the programs that it starts do not ignore
+			signal.Notify(make(chan os.Signal, 1), s) // caught signals are reset to the default in child processes
 		}
 	}
 }
