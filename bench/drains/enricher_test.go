@@ -13,8 +13,8 @@ import (
 
 	"github.com/ttydrain/ttydrain/bench/process"
 	"github.com/ttydrain/ttydrain/enrich"
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/enricher"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -40,8 +40,8 @@ func BenchmarkEnricher(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		metrics := pipeline.NewMetrics(prometheus.NewRegistry())
-		enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
+		metrics := enricher.NewMetrics(prometheus.NewRegistry())
+		enricher := enricher.New(enricher.Options{
 			Bus: on, Signer: key, Metrics: metrics, Log: log,
 			Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
 		})

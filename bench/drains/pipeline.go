@@ -16,8 +16,10 @@ import (
 
 	"github.com/ttydrain/ttydrain/bench/process"
 	"github.com/ttydrain/ttydrain/enrich"
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
+	"github.com/ttydrain/ttydrain/pipeline/enricher"
+	"github.com/ttydrain/ttydrain/pipeline/router"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -77,14 +79,13 @@ func Main(in *json.Decoder, out *json.Encoder) (err error) {
 		return fmt.Errorf("fill the TTY stream: %w", err)
 	}
 	confirmed := new(deliveredOnly)
-	metrics := pipeline.NewMetrics(confirmed)
-	enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
-		Bus: b, Signer: key, Metrics: metrics, Log: log,
+	enricher := enricher.New(enricher.Options{
+		Bus: b, Signer: key, Metrics: enricher.NewMetrics(confirmed), Log: log,
 		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
 	})
-	router, err := pipeline.NewRouter(pipeline.RouterOptions{
-		Bus: b, Metrics: metrics, Log: log,
-		Drains: []pipeline.Drain{setup.Drain.Routed("bench")},
+	router, err := router.New(router.Options{
+		Bus: b, Metrics: router.NewMetrics(confirmed), Log: log,
+		Drains: []drain.Drain{setup.Drain.Routed("bench")},
 	})
 	if err != nil {
 		return err

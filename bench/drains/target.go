@@ -3,7 +3,7 @@ package drains
 import (
 	"fmt"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 	"github.com/ttydrain/ttydrain/sinks/https"
@@ -27,8 +27,8 @@ type Target struct {
 }
 
 // Routed returns the drain for the router, with its default settings.
-func (d Target) Routed(name string) pipeline.Drain {
-	routed := pipeline.Drain{Name: name, Open: d.Open, BatchRecords: BatchRecords, BatchBytes: BatchBytes}
+func (d Target) Routed(name string) drain.Drain {
+	routed := drain.Drain{Name: name, Open: d.Open, BatchRecords: BatchRecords, BatchBytes: BatchBytes}
 	if o, err := d.options(); err == nil {
 		routed.Writers, routed.Alone = o.Limits().Concurrency, o.Limits().OneByOne
 	}

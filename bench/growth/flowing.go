@@ -22,8 +22,11 @@ import (
 	"github.com/ttydrain/ttydrain/bench/drains"
 	"github.com/ttydrain/ttydrain/bench/process"
 	"github.com/ttydrain/ttydrain/enrich"
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
+	"github.com/ttydrain/ttydrain/pipeline/enricher"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/router"
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -36,10 +39,10 @@ type flowing struct {
 	bus      *bus.Bus
 	log      *slog.Logger
 	registry *prometheus.Registry
-	metrics  *pipeline.Metrics
+	metrics  *router.Metrics
 	sessions *session.Metrics
-	enricher *pipeline.Enricher
-	operator *pipeline.Operator // nil before doRoute
+	enricher *enricher.Enricher
+	operator *operate.Operator // nil before doRoute
 	work     errgroup.Group
 	live     *live   // nil where there is none
 	feeder   *feeder // nil where there is none
@@ -105,9 +108,9 @@ func (f *flowing) open(ctx context.Context) (url string, err error) {
 	if f.bus, err = bus.Open(ctx, o); err != nil {
 		return "", err
 	}
-	f.metrics = pipeline.NewMetrics(f.registry)
+	f.metrics = router.NewMetrics(f.registry)
 	f.sessions = session.NewMetrics(f.registry)
-	f.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: f.bus, Signer: f.key, Metrics: f.metrics, Log: f.log, Document: f.document})
+	f.enricher = enricher.New(enricher.Options{Bus: f.bus, Signer: f.key, Metrics: enricher.NewMetrics(f.registry), Log: f.log, Document: f.document})
 	return url, nil
 }
 
@@ -199,15 +202,15 @@ func (f *flowing) fill(ctx context.Context, sessions, lines int) error {
 }
 
 func (f *flowing) route(ctx context.Context, drains []namedDrain) error {
-	var all []pipeline.Drain
+	var all []drain.Drain
 	for _, d := range drains {
 		all = append(all, d.Routed(d.Name))
 	}
-	router, err := pipeline.NewRouter(pipeline.RouterOptions{Bus: f.bus, Metrics: f.metrics, Log: f.log, Drains: all})
+	router, err := router.New(router.Options{Bus: f.bus, Metrics: f.metrics, Log: f.log, Drains: all})
 	if err != nil {
 		return err
 	}
-	f.operator = &pipeline.Operator{Bus: f.bus, Drains: all}
+	f.operator = &operate.Operator{Bus: f.bus, Drains: all}
 	f.work.Go(func() error { return router.Run(ctx) })
 	return nil
 }

@@ -112,18 +112,18 @@ func (d *soak) Curves() map[string]measure.Curve {
 	return map[string]measure.Curve{"resident": d.resident, "heap": d.heap}
 }
 
-// A router is `ttydrain serve --role router`.
-type router struct {
+// A routerProcess is `ttydrain serve --role router`.
+type routerProcess struct {
 	*process.Server
 	admin string
 }
 
-func startRouter(ctx context.Context, s *measure.Settings, sc *scene) (*router, error) {
+func startRouter(ctx context.Context, s *measure.Settings, sc *scene) (*routerProcess, error) {
 	binary, err := s.Binary(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := new(router)
+	r := new(routerProcess)
 	if r.admin, err = process.FreeAddress(ctx); err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ drains:
 // routerState is what a router's metrics tell.
 type routerState struct{ resident, heap, processor, delivered float64 }
 
-func (r *router) look() (s routerState, err error) {
+func (r *routerProcess) look() (s routerState, err error) {
 	answer, err := http.Get("http://" + r.admin + "/metrics")
 	if err != nil {
 		return s, fmt.Errorf("%w; the router's output:\n%s", err, r.Output())

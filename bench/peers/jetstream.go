@@ -21,8 +21,8 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 	"github.com/ttydrain/ttydrain/bench/receivers"
 	"github.com/ttydrain/ttydrain/enrich"
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/enricher"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -235,8 +235,8 @@ func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read
 	if ready.Filling, err = drains.Fill(ctx, b, key, setup.Seed, setup.Sessions, setup.Records, false); err != nil {
 		return ready, nil, err
 	}
-	enricher := pipeline.NewEnricher(pipeline.EnricherOptions{
-		Bus: b, Signer: key, Metrics: pipeline.NewMetrics(prometheus.NewRegistry()), Log: log,
+	enricher := enricher.New(enricher.Options{
+		Bus: b, Signer: key, Metrics: enricher.NewMetrics(prometheus.NewRegistry()), Log: log,
 		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
 	})
 	ctx, stop := context.WithCancel(ctx)

@@ -7,15 +7,15 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
 // makeAdmin makes what the admin server serves in every role.
 func (n *node) makeAdmin(c *config.Config) error {
 	n.admin = admin.Options{
-		Ready: n.isReady, Metrics: n.registry, Connections: admin.NewMetrics(n.registry), Sessions: &pipeline.SessionOperator{Bus: n.bus},
+		Ready: n.isReady, Metrics: n.registry, Connections: admin.NewMetrics(n.registry), Sessions: &operate.SessionOperator{Bus: n.bus},
 		Hosts: adminHosts(c), Limits: n.descriptors.admin, TrustedProxies: c.Admin.Console.Proxies, Log: n.log,
 	}
 	var err error

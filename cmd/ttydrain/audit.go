@@ -15,9 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/audit"
 	"github.com/ttydrain/ttydrain/pipeline/identity"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -307,13 +307,13 @@ func (a *auditing) runs(ctx context.Context) func(operation string) bool {
 		if failed {
 			return false
 		}
-		var s pipeline.SessionStatus
+		var s operate.SessionStatus
 		_, err := asking.call(ctx, http.MethodGet, "sessions/"+url.PathEscape(operation), nil, &s)
-		if err != nil && !strings.Contains(err.Error(), pipeline.ErrNotThere.Error()) {
+		if err != nil && !strings.Contains(err.Error(), operate.ErrNotThere.Error()) {
 			failed = true
 			fmt.Fprintf(os.Stderr, "ttydrain: which sessions still run is not known, and one without an end is taken for damaged: %v\n", err)
 		}
 		// The end of one that has ended a moment ago may have come after it was looked for.
-		return err == nil && (s.State != pipeline.SessionEnded || s.Ended.After(a.began.Add(-time.Minute)))
+		return err == nil && (s.State != operate.SessionEnded || s.Ended.After(a.began.Add(-time.Minute)))
 	}
 }

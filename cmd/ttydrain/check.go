@@ -143,8 +143,8 @@ func probeAll(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	for _, d := range c.Drains {
-		drain := routedDrain(d, slog.Default())
-		report := drain.Try(ctx, nil)
+		routed := routedDrain(d, slog.Default())
+		report := routed.Test(ctx, nil)
 		if !d.DrainEphemeralSessions {
 			report.Notes = []string{"drain_ephemeral_sessions is false: it gets no session logs"}
 		}

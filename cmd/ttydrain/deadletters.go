@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -20,7 +20,7 @@ func newDeadLettersCommand() *cobra.Command {
 	var drain string
 	list := &cobra.Command{Use: "list", Short: "List them, the oldest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			var letters []pipeline.Letter
+			var letters []operate.Letter
 			if printed, err := r.call(c.Context(), http.MethodGet, "deadletters?drain="+url.QueryEscape(drain), nil, &letters); printed || err != nil {
 				return err
 			}

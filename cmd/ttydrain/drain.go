@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 	"github.com/ttydrain/ttydrain/sinks/file"
@@ -42,8 +42,8 @@ func openSink(d config.Drain, log *slog.Logger) (sinks.Sink, error) {
 }
 
 // routedDrains returns the configured drains that get session logs, for the router.
-func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
-	var drains []pipeline.Drain
+func routedDrains(c *config.Config, log *slog.Logger) []drain.Drain {
+	var drains []drain.Drain
 	for _, d := range c.Drains {
 		if !d.DrainEphemeralSessions {
 			continue
@@ -54,8 +54,8 @@ func routedDrains(c *config.Config, log *slog.Logger) []pipeline.Drain {
 }
 
 // routedDrain returns one drain for the router.
-func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
-	routed := pipeline.Drain{
+func routedDrain(d config.Drain, log *slog.Logger) drain.Drain {
+	routed := drain.Drain{
 		Name:         d.Name,
 		Settings:     d,
 		Fingerprint:  d.Fingerprint,
@@ -70,7 +70,7 @@ func routedDrain(d config.Drain, log *slog.Logger) pipeline.Drain {
 	}
 	for _, stack := range orAny(d.Match.Stacks) {
 		for _, app := range orAny(d.Match.Apps) {
-			routed.Match = append(routed.Match, pipeline.Match{Stack: stack, App: app})
+			routed.Match = append(routed.Match, drain.Match{Stack: stack, App: app})
 		}
 	}
 	return routed

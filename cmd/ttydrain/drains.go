@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
 func newDrainsCommand() *cobra.Command {
@@ -26,7 +26,7 @@ func newDrainsCommand() *cobra.Command {
 	r.flags(c)
 	c.AddCommand(&cobra.Command{Use: "list", Short: "Tell how each drain stands", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			var list []pipeline.DrainStatus
+			var list []operate.DrainStatus
 			if printed, err := r.call(c.Context(), http.MethodGet, "drains", nil, &list); printed || err != nil {
 				return err
 			}
@@ -127,7 +127,7 @@ func confirmSkip(in io.Reader, what string) error {
 	return nil
 }
 
-func printDrains(list []pipeline.DrainStatus) error {
+func printDrains(list []operate.DrainStatus) error {
 	w := newTable()
 	fmt.Fprintln(w, "DRAIN\tSTATE\tNEXT TRY\tLAG\tSECONDS\tDELIVERED\tPER SECOND\tDEAD LETTERS\tLAST ERROR")
 	for _, d := range list {

@@ -19,13 +19,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/access"
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/config/reload"
+	"github.com/ttydrain/ttydrain/pipeline/enricher"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/router"
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/busstore"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker"
@@ -84,9 +86,9 @@ type node struct {
 	gateway     *gateway.Gateway
 	sshListener net.Listener
 	descriptors descriptorBudget
-	enricher    *pipeline.Enricher
-	router      *pipeline.Router
-	operator    *pipeline.Operator // of the router's: others may not touch what it works with
+	enricher    *enricher.Enricher
+	router      *router.Router
+	operator    *operate.Operator // of the router's: others may not touch what it works with
 
 	adminListener net.Listener
 	ready         atomic.Bool
@@ -124,7 +126,8 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.registry.MustRegister(buildInfo())
 	n.bus.Register(n.registry)
-	metrics := pipeline.NewMetrics(n.registry)
+	// Every role exports the metrics of both.
+	enricherMetrics, routerMetrics := enricher.NewMetrics(n.registry), router.NewMetrics(n.registry)
 	if err = n.makeAdmin(c); err != nil {
 		return nil, err
 	}
@@ -140,14 +143,14 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 			}
 		}
 		if r.enrich {
-			n.enricher = pipeline.NewEnricher(pipeline.EnricherOptions{Bus: n.bus, Signer: n.signer, Document: document, Metrics: metrics, Tracer: n.tracer, Log: log})
+			n.enricher = enricher.New(enricher.Options{Bus: n.bus, Signer: n.signer, Document: document, Metrics: enricherMetrics, Tracer: n.tracer, Log: log})
 		}
 	}
 	if r.router {
 		drains := routedDrains(c, log)
-		n.operator = &pipeline.Operator{Bus: n.bus, Drains: drains}
+		n.operator = &operate.Operator{Bus: n.bus, Drains: drains}
 		n.admin.Operator = n.operator
-		n.router, err = pipeline.NewRouter(pipeline.RouterOptions{Bus: n.bus, Drains: drains, Metrics: metrics, Tracer: n.tracer, Log: log})
+		n.router, err = router.New(router.Options{Bus: n.bus, Drains: drains, Metrics: routerMetrics, Tracer: n.tracer, Log: log})
 		if err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
@@ -27,7 +27,7 @@ func newDrainTestCommand(r *remote) *cobra.Command {
 			"says what to do, and exits with 1. The record's operation_id begins with test-, as no session's does.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			report := new(pipeline.DrainReport)
+			report := new(drain.Report)
 			body := map[string]string{"asked_by": whoAsks()}
 			printed, err := r.call(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/test", body, report)
 			if err == nil && !printed {
@@ -57,7 +57,7 @@ func whoAsks() string {
 var marks = map[string]string{probe.ResultOK: "✓", probe.ResultWarning: "!", probe.ResultFailed: "✗", probe.ResultNotTried: "-"}
 
 // printReport prints a test of a drain as a table: a step a row, and below it what is known of it.
-func printReport(to io.Writer, report *pipeline.DrainReport) error {
+func printReport(to io.Writer, report *drain.Report) error {
 	result := "FAILED"
 	switch {
 	case report.OK && report.Operation == "":

@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
@@ -52,9 +52,9 @@ func checkReports(t *testing.T, cases []reportCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			drain := pipeline.Drain{Name: "siem", PHI: true, Open: func() (sinks.Sink, error) { return c.open(t) }}
+			drain := drain.Drain{Name: "siem", PHI: true, Open: func() (sinks.Sink, error) { return c.open(t) }}
 			text := "This is a test of the drain."
-			report := drain.Try(t.Context(), &sinks.Entry{
+			report := drain.Test(t.Context(), &sinks.Entry{
 				Operation: &schema.Operation{ID: schema.TestPrefix + "1", App: "ttydrain", Started: time.Now()},
 				Record:    &schema.Record{Event: schema.EventOutput, Sequence: 1, Time: time.Now().UnixNano(), Log: []byte(text + "\n"), Text: []byte(text)},
 			})
@@ -94,7 +94,7 @@ func checkReports(t *testing.T, cases []reportCase) {
 }
 
 // checkWays holds that after a step that failed nothing was tried, and that it says what to do.
-func checkWays(t *testing.T, report *pipeline.DrainReport) {
+func checkWays(t *testing.T, report *drain.Report) {
 	t.Helper()
 	failed := false
 	for _, s := range report.Steps {
@@ -341,10 +341,10 @@ func TestReportLookup(t *testing.T) {
 	}
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	drain := pipeline.Drain{Name: "siem", Open: func() (sinks.Sink, error) {
+	drain := drain.Drain{Name: "siem", Open: func() (sinks.Sink, error) {
 		return syslog.New(syslog.Options{Address: "localhost:" + port, Timeout: 500 * time.Millisecond})
 	}}
-	steps := drain.Try(t.Context(), nil).Steps
+	steps := drain.Test(t.Context(), nil).Steps
 	if dns := steps[0]; dns.Result != probe.ResultOK || !strings.HasPrefix(dns.Facts[0], "localhost is ") || !strings.Contains(dns.Facts[0], "127.0.0.1") {
 		t.Errorf("the name is looked up so: %+v", dns)
 	}
@@ -358,7 +358,7 @@ func TestReportLookup(t *testing.T) {
 func TestPrintReport(t *testing.T) {
 	day := time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC)
 	var printed bytes.Buffer
-	if err := printReport(&printed, &pipeline.DrainReport{
+	if err := printReport(&printed, &drain.Report{
 		Drain: "siem", OK: true, Operation: "test-abc", Notes: []string{"the drain is paused"},
 		Steps: []probe.Step{
 			{Name: probe.DNS, Peer: "logs.example.com:443", Result: probe.ResultOK, Milliseconds: 12.34, Facts: []string{"logs.example.com is 192.0.2.1"}},

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/client"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
 func newSessionsCommand() *cobra.Command {
@@ -33,7 +33,7 @@ func newSessionsListCommand(r *remote) *cobra.Command {
 			if ended {
 				q.Set("all", "true")
 			}
-			var list []pipeline.SessionStatus
+			var list []operate.SessionStatus
 			if printed, err := r.call(c.Context(), http.MethodGet, "sessions?"+q.Encode(), nil, &list); printed || err != nil {
 				return err
 			}
@@ -50,7 +50,7 @@ func newSessionsListCommand(r *remote) *cobra.Command {
 func newSessionsShowCommand(r *remote) *cobra.Command {
 	return &cobra.Command{Use: "show ID", Short: "Show one session", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			var s pipeline.SessionStatus
+			var s operate.SessionStatus
 			if printed, err := r.call(c.Context(), http.MethodGet, "sessions/"+url.PathEscape(args[0]), nil, &s); printed || err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ func newSessionsShowCommand(r *remote) *cobra.Command {
 // killing is one run of `sessions kill`.
 type killing struct {
 	remote  *remote
-	request pipeline.KillRequest
+	request operate.KillRequest
 	yes     bool
 }
 
@@ -99,14 +99,14 @@ func (k *killing) run(ctx context.Context) error {
 		}
 	}
 	k.request.By = whoAsks()
-	var results []pipeline.KillResult
+	var results []operate.KillResult
 	printed, err := k.remote.call(ctx, http.MethodPost, "sessions/kill", k.request, &results)
 	if err != nil {
 		return err
 	}
 	failed := false
 	for _, s := range results {
-		failed = failed || s.Result == pipeline.KillUnconfirmed || s.Result == pipeline.KillUnknown
+		failed = failed || s.Result == operate.KillUnconfirmed || s.Result == operate.KillUnknown
 		if !printed {
 			fmt.Println(killedLine(s))
 		}
@@ -121,14 +121,14 @@ func (k *killing) run(ctx context.Context) error {
 }
 
 // killedLine tells what became of one session.
-func killedLine(s pipeline.KillResult) string {
+func killedLine(s operate.KillResult) string {
 	about := fmt.Sprintf("session %s of %s on %s", s.Operation, cell(s.User.Name), s.App)
 	switch s.Result {
-	case pipeline.KillDone:
+	case operate.KillDone:
 		return about + ": ended"
-	case pipeline.KillLate:
+	case operate.KillLate:
 		return about + ": had ended before, " + s.Reason
-	case pipeline.KillUnconfirmed:
+	case operate.KillUnconfirmed:
 		return about + ": its gateway " + s.Gateway + " has not confirmed the end; the session ends as soon as that gateway answers"
 	}
 	return "session " + s.Operation + ": not there; \"ttydrain sessions list --all\" tells what there is"
@@ -139,7 +139,7 @@ func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
 	asking := *k.remote
 	asking.output = outputTable // the answer is not printed
 	q := url.Values{"app": {k.request.App}, "user": {k.request.User}}
-	var list []pipeline.SessionStatus
+	var list []operate.SessionStatus
 	if _, err := asking.call(ctx, http.MethodGet, "sessions?"+q.Encode(), nil, &list); err != nil {
 		return false, err
 	}
@@ -171,7 +171,7 @@ func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
 	return true, nil
 }
 
-func printSessions(list []pipeline.SessionStatus) error {
+func printSessions(list []operate.SessionStatus) error {
 	w := newTable()
 	fmt.Fprintln(w, "SESSION\tSTATE\tUSER\tAPP\tSTACK\tGATEWAY\tSTARTED\tEXPIRES\tENDED\tBYTES\tREASON")
 	for _, s := range list {
@@ -181,7 +181,7 @@ func printSessions(list []pipeline.SessionStatus) error {
 	return w.Flush()
 }
 
-func printSession(s *pipeline.SessionStatus) error {
+func printSession(s *operate.SessionStatus) error {
 	w := newTable()
 	line := func(name, value string) {
 		if value != "" {

@@ -22,8 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
 // Options of a server.
@@ -36,8 +36,8 @@ type Options struct {
 	// Sessions and Operator do what is asked for below /api/v1/, for those who have the Token. Without
 	// a Token nobody has it; without an Operator who asks for drains is sent to a process that has
 	// one.
-	Sessions *pipeline.SessionOperator
-	Operator *pipeline.Operator
+	Sessions *operate.SessionOperator
+	Operator *operate.Operator
 	Token    string
 	// Console lets in people with a browser, too; nil for not.
 	Console *console.Console

@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -47,8 +47,8 @@ const maxLetters = 1000
 //
 // The log has who did what, and who saw what sessions showed; never what that was.
 type api struct {
-	operator *pipeline.Operator // of drains; nil where this process has no router
-	sessions *pipeline.SessionOperator
+	operator *operate.Operator // of drains; nil where this process has no router
+	sessions *operate.SessionOperator
 	token    string           // "" for none
 	console  *console.Console // nil for none
 	log      *slog.Logger
@@ -138,17 +138,17 @@ type refusal struct{ error }
 func statusOf(err error) int {
 	var bad refusal
 	var refused *console.Refusal
-	var skips *pipeline.SkipError
+	var skips *operate.SkipError
 	switch {
 	case err == nil:
 		return http.StatusOK
 	case errors.As(err, &refused):
 		return refused.Status
-	case errors.As(err, &bad), errors.Is(err, pipeline.ErrBadKill):
+	case errors.As(err, &bad), errors.Is(err, operate.ErrBadKill):
 		return http.StatusBadRequest
-	case errors.Is(err, pipeline.ErrUnknownDrain), errors.Is(err, pipeline.ErrNotThere):
+	case errors.Is(err, operate.ErrUnknownDrain), errors.Is(err, operate.ErrNotThere):
 		return http.StatusNotFound
-	case errors.Is(err, pipeline.ErrNoAgreement), errors.As(err, &skips):
+	case errors.Is(err, operate.ErrNoAgreement), errors.As(err, &skips):
 		return http.StatusConflict
 	}
 	return http.StatusBadGateway
@@ -225,7 +225,7 @@ func (a *api) letter(r *http.Request) (any, error) {
 		}
 	}
 	return struct {
-		pipeline.Letter
+		operate.Letter
 		Record json.RawMessage `json:"record"`
 	}{letter, record}, err
 }
@@ -248,7 +248,7 @@ func (a *api) discard(r *http.Request) (any, error) {
 
 func (a *api) listSessions(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	f := pipeline.SessionFilter{App: q.Get("app"), Stack: q.Get("stack"), User: q.Get("user"), Ended: q.Get("all") == "true",
+	f := operate.SessionFilter{App: q.Get("app"), Stack: q.Get("stack"), User: q.Get("user"), Ended: q.Get("all") == "true",
 		Text: q.Get("text"), Before: q.Get("before")}
 	if limit := q.Get("limit"); limit != "" {
 		var err error
@@ -264,7 +264,7 @@ func (a *api) showSession(r *http.Request) (any, error) {
 }
 
 func (a *api) killSessions(r *http.Request) (any, error) {
-	var wish pipeline.KillRequest
+	var wish operate.KillRequest
 	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
 		return nil, refusal{errors.New(`the body is not understood: expected {"operations": ["42"], "asked_by": "ada"}, with "app" or "user" in the place of "operations" for all that run`)}
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/schema"
 )
@@ -29,8 +29,8 @@ const (
 //
 // Where this process does not read TTY, it is LOGS that is followed: a line is there when it is
 // whole, or ten seconds old.
-func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *pipeline.SessionStatus) error {
-	if s.State == pipeline.SessionEnded {
+func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
+	if s.State == operate.SessionEnded {
 		return refusal{fmt.Errorf("session %s has ended: replay it", s.Operation)}
 	}
 	h := w.Header()
@@ -64,7 +64,7 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 		}
 		return l.add(m)
 	}, l.caught)
-	if errors.Is(err, pipeline.ErrNoTerminal) {
+	if errors.Is(err, operate.ErrNoTerminal) {
 		err = a.recorded(ctx, s.Operation, func(r *replay.Record) error {
 			if r.Event == schema.EventStart {
 				op.Width, op.Height = r.Operation.Width, r.Operation.Height

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -21,7 +21,7 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	query := pipeline.SegmentQuery{
+	query := operate.SegmentQuery{
 		Operation: q.Get("operation"), App: q.Get("app"), Stack: q.Get("stack"), Now: q.Get("from") == "now", Follow: q.Get("follow") == "true",
 	}
 	if after := q.Get("after"); after != "" {

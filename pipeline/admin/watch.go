@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/schema"
 )
@@ -21,10 +21,10 @@ func (a *api) registerWatching(mux *http.ServeMux) {
 
 // showing answers with what a session showed, for who may see it, of which there is a note before
 // any of it. The answer ends with the server.
-func (a *api) showing(deed string, answer func(context.Context, http.ResponseWriter, *http.Request, *pipeline.SessionStatus) error) http.HandlerFunc {
+func (a *api) showing(deed string, answer func(context.Context, http.ResponseWriter, *http.Request, *operate.SessionStatus) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r, err := a.admit(w, r)
-		var session pipeline.SessionStatus
+		var session operate.SessionStatus
 		if err == nil {
 			session, err = a.sessions.Show(r.Context(), r.PathValue("id"))
 		}
@@ -60,7 +60,7 @@ func (a *api) recorded(ctx context.Context, operation string, each func(*replay.
 	var decoder schema.Decoder
 	var next uint64
 	ended := errors.New("ended")
-	err := a.operator.Segments(ctx, pipeline.SegmentQuery{Operation: operation, Follow: caught != nil}, func(uint64) {}, func(_ uint64, data []byte, more bool) error {
+	err := a.operator.Segments(ctx, operate.SegmentQuery{Operation: operation, Follow: caught != nil}, func(uint64) {}, func(_ uint64, data []byte, more bool) error {
 		segment, err := decoder.Segment(data)
 		if err != nil {
 			return err
@@ -102,7 +102,7 @@ func frames(r *replay.Record, each func(replay.Frame) error) error {
 }
 
 // cast answers with what a session has shown so far, as asciicast v2.
-func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *pipeline.SessionStatus) error {
+func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
 	w.Header().Set("Content-Type", "application/x-asciicast")
 	out := bufio.NewWriterSize(w, 64<<10)
 	var cast *replay.Asciicast
@@ -122,7 +122,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 		})
 	}, nil)
 	if err == nil && cast == nil {
-		err = fmt.Errorf("session %s: %w: what it showed is not kept any more, or was not enriched yet", s.Operation, pipeline.ErrNotThere)
+		err = fmt.Errorf("session %s: %w: what it showed is not kept any more, or was not enriched yet", s.Operation, operate.ErrNotThere)
 	}
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 }
 
 // text answers with what a session has shown so far, for reading: each record's time and text.
-func (a *api) text(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *pipeline.SessionStatus) error {
+func (a *api) text(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	out := bufio.NewWriterSize(w, 64<<10)
 	if err := a.recorded(ctx, s.Operation, func(r *replay.Record) error {

@@ -18,9 +18,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -70,7 +70,7 @@ func newStage(t *testing.T, role bus.Role, phi, showPHI bool) *stage {
 	ended := make(chan error, 1)
 	go func() { // ends with ctx
 		ended <- Serve(ctx, l, Options{Ready: s.bus.Ready, Metrics: prometheus.NewRegistry(), Token: "t", Console: c, Log: log,
-			Sessions: &pipeline.SessionOperator{Bus: s.bus}, Operator: &pipeline.Operator{Bus: s.bus}})
+			Sessions: &operate.SessionOperator{Bus: s.bus}, Operator: &operate.Operator{Bus: s.bus}})
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -6,7 +6,7 @@
 // TTY holds the chunks that the capture writes, LOGS the segments that the enricher writes; each
 // operation has one subject on each (see package schema). DEADLETTER has one subject for each
 // record that a drain permanently refuses. When full, all streams refuse new messages instead of
-// deleting old ones, which holds the sessions back; before that, package pipeline removes delivered
+// deleting old ones, which holds the sessions back; before that, package reclaim removes delivered
 // messages. Messages older than the retention are removed; existing streams adopt the configured
 // retention when a process connects. Nothing is published on a subject of LOGS whose last segment
 // was removed: the retention exceeds the duration of any session, and the last message of an

@@ -7,6 +7,7 @@
 package measure
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,3 +42,23 @@ func histogram(subsystem, name, help string, buckets []float64) prometheus.Histo
 // Since observes the time elapsed since at, in seconds. A negative duration, which clock
 // differences between two machines can cause, counts as zero.
 func Since(o prometheus.Observer, at time.Time) { o.Observe(max(0, time.Since(at).Seconds())) }
+
+// CorruptMessages returns the counter of unreadable messages, which the enricher and the router
+// share.
+func CorruptMessages(r prometheus.Registerer) prometheus.Counter {
+	return SharedCounter(r, "corrupt_messages_total", "Unreadable messages on a stream that were skipped.").WithLabelValues()
+}
+
+// SharedCounter returns a counter that several packages use. The first call registers it.
+func SharedCounter(r prometheus.Registerer, name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: Namespace, Name: name, Help: help}, labels)
+	err := r.Register(c)
+	var registered prometheus.AlreadyRegisteredError
+	switch {
+	case errors.As(err, &registered):
+		return registered.ExistingCollector.(*prometheus.CounterVec)
+	case err != nil:
+		panic(err)
+	}
+	return c
+}

@@ -5,7 +5,7 @@
  *                 order, and repeated after a refusal (stuck: no new chunk is taken). The program starts once chunks 0 and 1 are recorded
  *   Tend          pipeline/session/recover.go: the end of a session whose gateway died is published after the last message
  *   NetTTY        a publish is stored, lost, late, or stored with a lost answer; Nats-Msg-Id, which the stream forgets with DEDUPE_FORGETS
- *   Enricher      pipeline/enricher.go and operation.go: open, hold, release, publish, giveUp, openLater, position, save
+ *   Enricher      enricher/partition.go and operation.go: open, postpone, applyPending, publish, giveUp, retryOpen, position, save
  *   NetLogs       the expected last sequence on the subject; answers that are lost, and messages that are late
  *   lease         bus/lease.go: a lease may expire at any time, and its holder may learn that at any later time (it was paused)
  *   save          bus/lease.go SaveProgress: by revision; where the answer is lost nobody knows whether it was done

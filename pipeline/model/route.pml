@@ -2,13 +2,13 @@
  *
  * What it models:
  *   lease, position   bus/lease.go: Acquire, takePosition (a new epoch), SaveProgress (by revision; the answer may be lost)
- *   begin             pipeline/worker.go and gap.go: the position holds what was delivered ahead of it (Beyond)
- *   fetch, window     pipeline/route.go and window.go: batches in flight have no operation in common
- *   try               pipeline/deliver.go: a request is answered or not; partly delivered, and the drain says so or not; or arrives later
- *   orderly end       pipeline/route.go, window.go split: what was delivered ahead of the position goes into Beyond
- *   abandon           pipeline/gap.go giveUpSome, abandon.go: notes with pending gaps are saved by their revision; the move of the
+ *   begin             router/worker.go, position.go open: the position holds what was delivered ahead of it (Beyond)
+ *   fetch, window     router/dispatch.go and window.go: batches in flight have no operation in common
+ *   try               router/deliver.go: a request is answered or not; partly delivered, and the drain says so or not; or arrives later
+ *   orderly end       router/dispatch.go, window.go split: what was delivered ahead of the position goes into Beyond
+ *   abandon           router/loss.go abandon, gapnote.go: notes with pending gaps are saved by their revision; the move of the
  *                     position commits them under the worker's epoch; then they are settled
- *   gap records       pipeline/gap.go tellGaps: committed gaps are delivered, and their notes deleted by revision
+ *   gap records       router/loss.go deliverGaps: committed gaps are delivered, and their notes deleted by revision
  *   the stream        removes what is old, which is abandoned before (GAPS)
  *
  * Switches: N segments of R records (SAMEOP: of one operation); GAPS; CRASH, EXPIRE, LOSE, CANCEL: how many of each.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
@@ -24,11 +24,11 @@ func TestLoadBalancer(t *testing.T) {
 	if got.status != 0 {
 		t.Fatalf("a session while the server is down: %+v", got)
 	}
-	v.awaitStatus(d, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainRetrying })
+	v.awaitStatus(d, func(s operate.DrainStatus) bool { return s.State == schema.DrainRetrying })
 	rsyslog.Start(t)
 	operation := operationOf(t, []byte(got.stderr))
 	mustBe(t, d.name, "a session from before", d.transcript(t, operation).stdout, []byte(got.stdout))
-	v.awaitStatus(d, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering })
+	v.awaitStatus(d, func(s operate.DrainStatus) bool { return s.State == schema.DrainDelivering })
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}

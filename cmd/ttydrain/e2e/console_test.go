@@ -19,7 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
 // refusingDrain is a drain to a server that refuses the requests in which one of the texts occurs,
@@ -233,7 +233,7 @@ func TestConsole(t *testing.T) {
 }
 
 // letters are the dead letters of a drain.
-func (v *server) letters(drain string) (list []pipeline.Letter) {
+func (v *server) letters(drain string) (list []operate.Letter) {
 	v.site.t.Helper()
 	if err := json.Unmarshal(v.operate("deadletters", "list", "--drain", drain), &list); err != nil {
 		v.site.t.Fatal(err)

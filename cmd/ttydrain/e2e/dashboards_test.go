@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/dashboards/dashtest"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
@@ -89,7 +89,7 @@ func (v *server) checkDashboards(t *testing.T, bob string, search, up *destinati
 	})
 	v.killed(0, killed, "--reason", "the incident is over")
 	running.Wait()
-	var report pipeline.DrainReport
+	var report drain.Report
 	if err := json.Unmarshal(v.operate("drains", "test", search.name), &report); err != nil || !report.OK {
 		t.Fatalf("drains test: %v, %+v", err, report)
 	}

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/client"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
 var dataStream = regexp.MustCompile(`data_stream: ([^,]+),`)
@@ -196,16 +196,16 @@ func (v *server) operate(args ...string) []byte {
 }
 
 // drainStatus is what `ttydrain drains list` says of a drain.
-func (v *server) drainStatus(name string) pipeline.DrainStatus {
+func (v *server) drainStatus(name string) operate.DrainStatus {
 	t := v.site.t
 	t.Helper()
 	data := v.operate("drains", "list")
 	mustNotTell(t, "drains list", string(data))
-	var list []pipeline.DrainStatus
+	var list []operate.DrainStatus
 	if err := json.Unmarshal(data, &list); err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(list, func(s pipeline.DrainStatus) bool { return s.Name == name })
+	i := slices.IndexFunc(list, func(s operate.DrainStatus) bool { return s.Name == name })
 	if i < 0 {
 		t.Fatalf("no drain %s in %s", name, data)
 	}
@@ -213,10 +213,10 @@ func (v *server) drainStatus(name string) pipeline.DrainStatus {
 }
 
 // awaitStatus waits until a drain stands as it should.
-func (v *server) awaitStatus(d *destination, holds func(pipeline.DrainStatus) bool) {
+func (v *server) awaitStatus(d *destination, holds func(operate.DrainStatus) bool) {
 	t := v.site.t
 	t.Helper()
-	var last pipeline.DrainStatus
+	var last operate.DrainStatus
 	defer func() {
 		if t.Failed() {
 			t.Logf("drain %s: %+v", d.name, last)
@@ -252,7 +252,7 @@ func (v *server) deadLetters(drain string) []record {
 	t.Helper()
 	data := v.operate("deadletters", "list", "--drain", drain)
 	mustNotTell(t, "deadletters list", string(data))
-	var letters []pipeline.Letter
+	var letters []operate.Letter
 	if err := json.Unmarshal(data, &letters); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
@@ -138,7 +138,7 @@ func (v *server) mustBeUnharmed(t *testing.T, good *destination) {
 
 // lift ends a fault when the drain has told of it.
 func (v *server) lift(t *testing.T, f fault) {
-	v.awaitStatus(f.drain, func(s pipeline.DrainStatus) bool { return s.State == f.state && strings.Contains(s.LastError, f.says) })
+	v.awaitStatus(f.drain, func(s operate.DrainStatus) bool { return s.State == f.state && strings.Contains(s.LastError, f.says) })
 	if v.counter("ttydrain_drain_retries_total", f.drain.name) == 0 {
 		t.Errorf("drain %s: no metric tells of a retry", f.drain.name)
 	}
@@ -158,7 +158,7 @@ func (v *server) mustCatchUp(t *testing.T, faults []fault, sessions []*faultSess
 			for _, s := range sessions {
 				f.drain.awaitEnds(t, s.operation(t))
 			}
-			v.awaitStatus(f.drain, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering })
+			v.awaitStatus(f.drain, func(s operate.DrainStatus) bool { return s.State == schema.DrainDelivering })
 			letters := v.deadLetters(f.drain.name)
 			if f.picky && len(letters) != rejects || !f.picky && len(letters) != 0 {
 				t.Errorf("%d dead letters, of %d records that some drains refuse", len(letters), rejects)
@@ -319,7 +319,7 @@ func syslogFault(t *testing.T) fault {
 			more(v, "after its restart")
 			// What a connection that has not proven itself carries would be sent again: the kernel of a
 			// server that hangs has no room for all of it.
-			v.awaitStatus(d, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering })
+			v.awaitStatus(d, func(s operate.DrainStatus) bool { return s.State == schema.DrainDelivering })
 			s.Signal(t, syscall.SIGSTOP)
 			more(v, "while it hangs")
 			s.Kill(t)

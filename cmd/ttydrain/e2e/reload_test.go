@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/receive"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
@@ -296,7 +296,7 @@ func TestReloadCertificates(t *testing.T) {
 	arrives(session())
 	g.rely(after)
 	waiting := session()
-	v.awaitStatus(d, func(s pipeline.DrainStatus) bool {
+	v.awaitStatus(d, func(s operate.DrainStatus) bool {
 		return s.State == schema.DrainMisconfigured && strings.Contains(s.LastError, "ca_file")
 	})
 	install(after)

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/probe"
@@ -54,7 +54,7 @@ func TestDrainsTest(t *testing.T) {
 		t.Errorf("a drain that is paused: %+v", got)
 	}
 	got := run("drains", "test", "dead", "--output", "json")
-	var report pipeline.DrainReport
+	var report drain.Report
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.status != 1 || report.OK || report.Steps[1].Result != probe.ResultFailed {
 		t.Errorf("a drain that is dead: %v, %+v", err, got)
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/ttydrain/ttydrain/pipeline"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
@@ -43,7 +43,7 @@ func TestRetention(t *testing.T) {
 	}
 	first := session()
 	all := countOf(up.arrived(t, 0), first)
-	v.awaitStatus(down, func(s pipeline.DrainStatus) bool {
+	v.awaitStatus(down, func(s operate.DrainStatus) bool {
 		return s.State == schema.DrainRetrying && s.LagRecords == uint64(all) && !s.LagAtLeast && s.LagSeconds > 0
 	})
 	await(t, "for the first session to be given up", func() bool { return v.counter(missed, down.name) == float64(all) })
@@ -102,7 +102,7 @@ func TestRetention(t *testing.T) {
 	if n := v.counter(missed, up.name); n != 0 {
 		t.Errorf("%g records are missing at the drain that was up", n)
 	}
-	v.awaitStatus(down, func(s pipeline.DrainStatus) bool { return s.State == schema.DrainDelivering && s.LagRecords == 0 })
+	v.awaitStatus(down, func(s operate.DrainStatus) bool { return s.State == schema.DrainDelivering && s.LagRecords == 0 })
 	for _, d := range search {
 		v.checkDashboards(t, bob, d, up, first, second)
 	}

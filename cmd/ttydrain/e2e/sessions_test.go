@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ttydrain/ttydrain/pipeline"
 	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
 // sessions runs `ttydrain sessions` for a server.
@@ -26,7 +26,7 @@ func (v *server) sessionsCommand(args ...string) *exec.Cmd {
 }
 
 // listed are the sessions that a list has.
-func (v *server) listed(args ...string) (list []pipeline.SessionStatus) {
+func (v *server) listed(args ...string) (list []operate.SessionStatus) {
 	t := v.site.t
 	t.Helper()
 	r := v.sessions(append([]string{"list", "--output", "json"}, args...)...)
@@ -37,7 +37,7 @@ func (v *server) listed(args ...string) (list []pipeline.SessionStatus) {
 }
 
 // killed are the results of `sessions kill`.
-func (v *server) killed(status int, args ...string) (results []pipeline.KillResult) {
+func (v *server) killed(status int, args ...string) (results []operate.KillResult) {
 	t := v.site.t
 	t.Helper()
 	r := v.sessions(append([]string{"kill", "--output", "json"}, args...)...)
@@ -64,7 +64,7 @@ func TestSessions(t *testing.T) {
 		t.Fatalf("%d sessions are listed", len(list))
 	}
 	s := list[0]
-	if s.State != pipeline.SessionRunning || s.App != "web" || s.Stack != "default" || s.User.ID != "u-1" || s.Gateway == "" || !s.Interactive || !s.Ended.IsZero() ||
+	if s.State != operate.SessionRunning || s.App != "web" || s.Stack != "default" || s.User.ID != "u-1" || s.Gateway == "" || !s.Interactive || !s.Ended.IsZero() ||
 		s.Expires.Sub(s.Started).Hours() != 7*24 {
 		t.Errorf("listed as %+v", s)
 	}
@@ -88,7 +88,7 @@ func TestSessions(t *testing.T) {
 	}
 
 	results := v.killed(0, s.Operation, "--reason", "the incident\x1b[2J is over")
-	if len(results) != 1 || results[0].Result != pipeline.KillDone || results[0].Reason != "killed" {
+	if len(results) != 1 || results[0].Result != operate.KillDone || results[0].Reason != "killed" {
 		t.Errorf("killed: %+v", results)
 	}
 	shown, status := shell.wait()
@@ -109,10 +109,10 @@ func TestSessions(t *testing.T) {
 	if list := v.listed(); len(list) != 0 {
 		t.Errorf("listed after the end: %+v", list)
 	}
-	if list := v.listed("--all"); len(list) != 1 || list[0].State != pipeline.SessionEnded || list[0].Bytes != uint64(len(shown)) || list[0].EndedBy != whoAsks(t) {
+	if list := v.listed("--all"); len(list) != 1 || list[0].State != operate.SessionEnded || list[0].Bytes != uint64(len(shown)) || list[0].EndedBy != whoAsks(t) {
 		t.Errorf("listed after the end: %+v", list)
 	}
-	if results := v.killed(1, s.Operation, "999999"); results[0].Result != pipeline.KillLate || results[1].Result != pipeline.KillUnknown {
+	if results := v.killed(1, s.Operation, "999999"); results[0].Result != operate.KillLate || results[1].Result != operate.KillUnknown {
 		t.Errorf("killed again: %+v", results)
 	}
 
@@ -220,7 +220,7 @@ func TestOneSlotOfACluster(t *testing.T) {
 		cmd := v.openssh(site.key, "web@"+host, "echo in; exec sleep 10000")
 		wg.Go(func() { refused <- runTo(t, cmd) }) // ends with the client
 	}
-	var left []pipeline.SessionStatus
+	var left []operate.SessionStatus
 	for range 9 {
 		r := <-refused
 		if r.status != 255 || r.stdout != "" || !strings.Contains(r.stderr, "the stack default may have one session at a time (plan starter)") ||
@@ -229,11 +229,11 @@ func TestOneSlotOfACluster(t *testing.T) {
 		}
 	}
 	for name, v := range map[string]*server{"a gateway": one, "the other gateway": two, "the enricher": enricher, "the router": router} {
-		if left = v.listed(); len(left) != 1 || left[0].State != pipeline.SessionRunning {
+		if left = v.listed(); len(left) != 1 || left[0].State != operate.SessionRunning {
 			t.Fatalf("%s lists %+v", name, left)
 		}
 	}
-	if results := enricher.killed(0, left[0].Operation); results[0].Result != pipeline.KillDone {
+	if results := enricher.killed(0, left[0].Operation); results[0].Result != operate.KillDone {
 		t.Errorf("killed by the enricher: %+v", results)
 	}
 	if r := <-refused; r.status != 128+9 || r.stdout != "in\n" || !strings.Contains(r.stderr, "this session was ended by "+whoAsks(t)) {

@@ -1,0 +1,128 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/bus"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// A SkipError is returned for a rewind forward that would skip undelivered records.
+type SkipError struct {
+	Drain   string
+	Records uint64
+	AtLeast bool // there are more
+}
+
+func (e *SkipError) Error() string {
+	atLeast := ""
+	if e.AtLeast {
+		atLeast = "at least "
+	}
+	records := "records"
+	if e.Records == 1 {
+		records = "record"
+	}
+	return fmt.Sprintf("drain %s does not have %s%d %s from before that, and would never get them: "+
+		"use --skip to have gap records delivered instead of them", e.Drain, atLeast, e.Records, records)
+}
+
+// RewindToTime redelivers the records that were enriched at a time or later. If the drain lacks
+// earlier records, it returns a [*SkipError]; with skip, they become gaps.
+func (o *Operator) RewindToTime(ctx context.Context, name string, at time.Time, skip bool) error {
+	after, err := o.Bus.BeforeTime(ctx, at)
+	if err != nil {
+		return err
+	}
+	return o.rewind(ctx, name, after, skip)
+}
+
+// RewindToOperation redelivers everything from an operation's first record on, including the
+// records of other operations. skip is that of RewindToTime.
+func (o *Operator) RewindToOperation(ctx context.Context, name, operation string, skip bool) error {
+	after, err := o.Bus.BeforeOperation(ctx, operation)
+	if err != nil {
+		return err
+	}
+	return o.rewind(ctx, name, after, skip)
+}
+
+func (o *Operator) rewind(ctx context.Context, name string, after uint64, skip bool) error {
+	d, err := o.find(name)
+	if err != nil {
+		return err
+	}
+	if !skip {
+		if err := o.checkSkip(ctx, d, after); err != nil {
+			return err
+		}
+	}
+	return o.Bus.ChangeDrainControl(ctx, name, func(c *schema.DrainControl) {
+		c.Rewind = bus.NextRewind(after)
+		c.Rewind.Skip = skip
+	})
+}
+
+const (
+	// checkSkip looks up to skipTries times, skipWait apart, for undelivered records: workers save
+	// their positions up to half of skipWait after the drain has acknowledged the records.
+	skipTries = 5
+	skipWait  = 500 * time.Millisecond
+)
+
+// checkSkip returns a [*SkipError] if a drain lacks records up to a sequence.
+func (o *Operator) checkSkip(ctx context.Context, d *drain.Drain, after uint64) error {
+	var refused *SkipError
+	for try := range skipTries {
+		if try > 0 {
+			timer := time.NewTimer(skipWait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return context.Cause(ctx)
+			}
+		}
+		refused = &SkipError{Drain: d.Name}
+		until := time.Now().Add(drain.CountTimeout)
+		for partition := range o.Bus.Partitions() {
+			n, atLeast, err := o.lacking(ctx, d, partition, after, until)
+			if err != nil {
+				return err
+			}
+			refused.Records += n
+			refused.AtLeast = refused.AtLeast || atLeast
+		}
+		if refused.Records == 0 {
+			return nil
+		}
+	}
+	return refused
+}
+
+// lacking counts the undelivered records of a partition up to a sequence. It stops counting at a
+// time.
+func (o *Operator) lacking(ctx context.Context, d *drain.Drain, partition int, after uint64, until time.Time) (records uint64, atLeast bool, err error) {
+	p, _, err := o.Bus.Progress(ctx, drain.LeaseName(d.Name, partition))
+	if err != nil || p.Reached >= after {
+		return 0, false, err
+	}
+	ahead := make(map[uint64]uint64) // records delivered ahead of the position, by sequence
+	for _, part := range p.Beyond {
+		ahead[part.Sequence] = uint64(part.Records)
+	}
+	err = drain.CountHeads(ctx, o.Bus, d.Filters(partition), p.Reached, func(m bus.Message) bool {
+		if m.Sequence > after {
+			return false
+		}
+		if d.PHI || !m.PHI {
+			records += m.Records - min(m.Records, ahead[m.Sequence])
+		}
+		atLeast = m.Pending > 0 && !time.Now().Before(until)
+		return !atLeast
+	})
+	return records, atLeast, err
+}

@@ -1,0 +1,142 @@
+package router
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
+)
+
+// gatedSink holds the writes of some operations back until they are let through, and counts the
+// writes under way.
+type gatedSink struct {
+	*memorySink
+	gate func(operation string) <-chan struct{} // nil: it is open
+
+	now, most atomic.Int32
+}
+
+func (s *gatedSink) Write(ctx context.Context, batch []sinks.Entry) error {
+	n := s.now.Add(1)
+	defer s.now.Add(-1)
+	for most := s.most.Load(); n > most && !s.most.CompareAndSwap(most, n); most = s.most.Load() {
+	}
+	for _, e := range batch {
+		select {
+		case <-s.gate(e.Operation.ID):
+		case <-ctx.Done():
+			return &sinks.Error{Verdict: sinks.Retry, Reason: "cancelled", Err: ctx.Err()}
+		}
+	}
+	return s.memorySink.Write(ctx, batch)
+}
+
+// TestOneOperationDoesNotHoldUpOthers has a drain that does not answer for one operation's records:
+// all others' arrive, and the position stays before what it does not have, so that nothing is lost
+// when the router is stopped then.
+func TestOneOperationDoesNotHoldUpOthers(t *testing.T) {
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	memory := g.memoryDrain("all", nil)
+	g.drains[0].BatchRecords = 1 // so that each batch is of one operation
+	open := make(chan struct{})
+	close(open)
+	shut := make(chan struct{})
+	var mu sync.Mutex
+	held := "" // the operation
+	sink := &gatedSink{memorySink: memory, gate: func(operation string) <-chan struct{} {
+		mu.Lock()
+		defer mu.Unlock()
+		if held == "" {
+			held = operation
+		}
+		if operation == held {
+			return shut
+		}
+		return open
+	}}
+	g.drains[0].Open = func() (sinks.Sink, error) { return sink, nil }
+	rng := rand.New(rand.NewPCG(5, 5))
+	type session struct {
+		op    *schema.Operation
+		shown []byte
+	}
+	var sessions []session
+	for range 6 {
+		op, shown := g.session(rng, "web", 5_000, false)
+		sessions = append(sessions, session{op, shown})
+	}
+	g.start()
+	eventually(t, "all other operations", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range sessions {
+			if held == "" || s.op.ID != held && memory.last(s.op) != schema.EventEnd {
+				return false
+			}
+		}
+		return true
+	})
+	if n := sink.most.Load(); n < 2 || n > 4 {
+		t.Errorf("%d writes were under way at a time, want 2 to 4", n)
+	}
+	g.stop() // the write ends with it
+	before := make(map[string]int)
+	for _, s := range sessions {
+		before[s.op.ID] = memory.count(s.op)
+	}
+	close(shut)
+	g.start()
+	defer func() { g.stop() }()
+	g.drain()
+	for _, s := range sessions {
+		memory.check(t, s.op, s.shown)
+		if n := memory.count(s.op); s.op.ID != held && n != before[s.op.ID] {
+			t.Errorf("of operation %s, all of which was delivered, %d records came again", s.op.ID, n-before[s.op.ID])
+		}
+	}
+}
+
+// TestOneAtATimeTriesADrainThatFails holds that a drain which is down is not tried by all that wait
+// for it.
+func TestOneAtATimeTriesADrainThatFails(t *testing.T) {
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	var down atomic.Bool
+	down.Store(true)
+	memory := g.memoryDrain("all", refuse(&down))
+	open := make(chan struct{})
+	close(open)
+	sink := &gatedSink{memorySink: memory, gate: func(string) <-chan struct{} { return open }}
+	g.drains[0].Open = func() (sinks.Sink, error) { return sink, nil }
+	rng := rand.New(rand.NewPCG(6, 6))
+	var ops []*schema.Operation
+	var shown [][]byte
+	for range 6 {
+		op, text := g.session(rng, "web", 5_000, false)
+		ops, shown = append(ops, op), append(shown, text)
+	}
+	g.start()
+	defer func() { g.stop() }()
+	w := g.r.workers[0]
+	eventually(t, "the drain's failing", w.status.failing.Load)
+	// Those that were under way when it failed wait for their turn; from now on there is one at a
+	// time.
+	eventually(t, "a write by whoever has the turn", func() bool { return len(w.deliverer.probeToken) == 0 && sink.now.Load() <= 1 })
+	sink.most.Store(0)
+	before := g.counted(w.target.series.retries, "all")
+	eventually(t, "some tries", func() bool { return g.counted(w.target.series.retries, "all") >= before+3 })
+	if n := sink.most.Load(); n > 1 {
+		t.Errorf("%d writes to a drain that fails at a time", n)
+	}
+	down.Store(false)
+	eventually(t, "its recovery", func() bool { return !w.status.failing.Load() })
+	g.drain()
+	for i, op := range ops {
+		memory.check(t, op, shown[i])
+	}
+}
