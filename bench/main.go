@@ -128,6 +128,7 @@ func roles() map[string]process.Role {
 		"flow":      growth.FlowMain,
 		"limit":     peers.LimitMain,
 		"lines":     peers.LinesMain,
+		"attacker":  availability.AttackerMain,
 		"recording": corpus.RecordMain,
 	}
 }

@@ -2,11 +2,14 @@ package availability
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,29 +21,68 @@ import (
 // from a session.
 type Attack struct {
 	Name string
-	run  func(ctx context.Context, g *siege) error
+	run  func(ctx context.Context, t *target) error
 	// operate is what the operator does meanwhile.
 	operate func(ctx context.Context, g *siege) error
 }
 
+// A target is what an attacker knows of a server. Attacks run in a process of their own: in the
+// one that measures echoes, the attacker's own computing would count as the server's delay.
+type target struct {
+	Attack         string
+	Address, Admin string
+	KeyFile        string // of the user who attacks
+	Lasts          time.Duration
+	signer         gossh.Signer
+}
+
+// AttackerMain is the main function of the process that attacks. It answers when the attack is over.
+func AttackerMain(in *json.Decoder, out *json.Encoder) error {
+	var t target
+	if err := in.Decode(&t); err != nil {
+		return err
+	}
+	key, err := os.ReadFile(t.KeyFile)
+	if err != nil {
+		return err
+	}
+	if t.signer, err = gossh.ParsePrivateKey(key); err != nil {
+		return fmt.Errorf("read the attacker's key: %w", err)
+	}
+	i := slices.IndexFunc(Attacks, func(a Attack) bool { return a.Name == t.Attack })
+	if i < 0 {
+		return fmt.Errorf("no attack has the name %q", t.Attack)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), t.Lasts)
+	defer cancel()
+	go func() { // ends with the process, at the latest
+		in.Decode(new(struct{})) // until the parent has ended
+		cancel()
+	}()
+	if err := Attacks[i].run(ctx, &t); err != nil {
+		return err
+	}
+	return out.Encode(struct{}{})
+}
+
 // attacks are the attacks of the availability suite.
 var Attacks = []Attack{
-	{"admin/slow-bodies", func(ctx context.Context, g *siege) error {
-		return hold(ctx, 11_000, g.admin, "127.0.0.1", "POST /console/login HTTP/1.1\r\nHost: "+g.admin+
+	{"admin/slow-bodies", func(ctx context.Context, t *target) error {
+		return hold(ctx, 11_000, t.Admin, "127.0.0.1", "POST /console/login HTTP/1.1\r\nHost: "+t.Admin+
 			"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nname=x")
 	}, listSessions},
-	{"admin/large-headers", func(ctx context.Context, g *siege) error {
-		return hold(ctx, 500, g.admin, "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost: "+g.admin+"\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 1000))
+	{"admin/large-headers", func(ctx context.Context, t *target) error {
+		return hold(ctx, 500, t.Admin, "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost: "+t.Admin+"\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 1000))
 	}, listSessions},
 	{"admin/wrong-tokens", wrongTokens, consoleLogin},
-	{"ssh/silent", func(ctx context.Context, g *siege) error { return hold(ctx, 2_000, g.Address, "127.0.0.2", "") }, listSessions},
-	{"ssh/after-key-exchange", func(ctx context.Context, g *siege) error { return holdLogins(ctx, g, 500) }, listSessions},
-	{"ssh/idle-connections", func(ctx context.Context, g *siege) error { return holdConnections(ctx, g, 5_000) }, listSessions},
-	{"session/output", func(ctx context.Context, g *siege) error {
-		return attackFromSession(ctx, g, "exec yes 'a line that fills the store'")
+	{"ssh/silent", func(ctx context.Context, t *target) error { return hold(ctx, 2_000, t.Address, "127.0.0.2", "") }, listSessions},
+	{"ssh/after-key-exchange", func(ctx context.Context, t *target) error { return holdLogins(ctx, t, 500) }, listSessions},
+	{"ssh/idle-connections", func(ctx context.Context, t *target) error { return holdConnections(ctx, t, 5_000) }, listSessions},
+	{"session/output", func(ctx context.Context, t *target) error {
+		return attackFromSession(ctx, t, "exec yes 'a line that fills the store'")
 	}, listSessions},
-	{"session/processes", func(ctx context.Context, g *siege) error {
-		return attackFromSession(ctx, g, "while :; do sleep 1000 & done 2>/dev/null")
+	{"session/processes", func(ctx context.Context, t *target) error {
+		return attackFromSession(ctx, t, "while :; do sleep 1000 & done 2>/dev/null")
 	}, listSessions},
 }
 
@@ -104,14 +146,14 @@ func hold(ctx context.Context, n int, address, source, first string) error {
 }
 
 // dialAttacker opens an SSH connection from the attacker's address.
-func dialAttacker(ctx context.Context, g *siege, auth ...gossh.AuthMethod) (*gossh.Client, error) {
-	c, err := from("127.0.0.2").DialContext(ctx, "tcp", g.Address)
+func dialAttacker(ctx context.Context, t *target, auth ...gossh.AuthMethod) (*gossh.Client, error) {
+	c, err := from("127.0.0.2").DialContext(ctx, "tcp", t.Address)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	conn, channels, requests, err := gossh.NewClientConn(c, g.Address, &gossh.ClientConfig{User: "other", Auth: auth, HostKeyCallback: gossh.InsecureIgnoreHostKey()})
+	conn, channels, requests, err := gossh.NewClientConn(c, t.Address, &gossh.ClientConfig{User: "other", Auth: auth, HostKeyCallback: gossh.InsecureIgnoreHostKey()})
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -120,9 +162,9 @@ func dialAttacker(ctx context.Context, g *siege, auth ...gossh.AuthMethod) (*gos
 }
 
 // holdLogins keeps connections that have exchanged keys and do not go on.
-func holdLogins(ctx context.Context, g *siege, n int) error {
+func holdLogins(ctx context.Context, t *target, n int) error {
 	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
-		_, err := dialAttacker(ctx, g, gossh.PublicKeysCallback(func() ([]gossh.Signer, error) {
+		_, err := dialAttacker(ctx, t, gossh.PublicKeysCallback(func() ([]gossh.Signer, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}))
@@ -131,9 +173,9 @@ func holdLogins(ctx context.Context, g *siege, n int) error {
 }
 
 // holdConnections keeps connections that have logged in and open no session.
-func holdConnections(ctx context.Context, g *siege, n int) error {
+func holdConnections(ctx context.Context, t *target, n int) error {
 	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
-		c, err := dialAttacker(ctx, g, gossh.PublicKeys(g.attacker))
+		c, err := dialAttacker(ctx, t, gossh.PublicKeys(t.signer))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -148,9 +190,9 @@ func holdConnections(ctx context.Context, g *siege, n int) error {
 
 // attackFromSession runs a command in a session without a terminal and takes all of its output,
 // again where it ends.
-func attackFromSession(ctx context.Context, g *siege, command string) error {
+func attackFromSession(ctx context.Context, t *target, command string) error {
 	return occupy(ctx, 1, func() (io.Closer, <-chan struct{}, error) {
-		c, err := dialAttacker(ctx, g, gossh.PublicKeys(g.attacker))
+		c, err := dialAttacker(ctx, t, gossh.PublicKeys(t.signer))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -170,10 +212,10 @@ func attackFromSession(ctx context.Context, g *siege, command string) error {
 }
 
 // wrongTokens tries wrong tokens at the console and the API from the address that the operator has.
-func wrongTokens(ctx context.Context, g *siege) error {
+func wrongTokens(ctx context.Context, t *target) error {
 	for ctx.Err() == nil {
 		for _, path := range []string{"/console/login", "/api/v1/sessions"} {
-			request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.admin+path, strings.NewReader("name=x&token=wrong"))
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+t.Admin+path, strings.NewReader("name=x&token=wrong"))
 			if err != nil {
 				return err
 			}

@@ -41,12 +41,12 @@ const (
 // A siege is a server that users and an attacker share.
 type siege struct {
 	*ssh.Server
-	admin    string // address
-	token    string // of the operator
-	config   string // file
-	binary   string
-	users    []gossh.Signer
-	attacker gossh.Signer
+	admin  string // address
+	token  string // of the operator
+	config string // file
+	key    string // file of the attacker
+	binary string
+	users  []gossh.Signer
 }
 
 // An attackResult is what the users and the operator noticed of an attack.
@@ -140,7 +140,7 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 		r.Detail = errors.Join(r.Detail, err)
 	}
 	var work errgroup.Group
-	work.Go(func() error { return a.run(attacking, g) })
+	work.Go(func() error { return g.attack(ctx, a.Name, s.Attack) })
 	from := time.Now()
 	for i, t := range sessions {
 		work.Go(func() error {
@@ -189,6 +189,17 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 	}
 }
 
+// attack runs an attack in a process of its own until its time is over.
+func (g *siege) attack(ctx context.Context, name string, lasts time.Duration) error {
+	var over struct{}
+	attacker, err := process.StartChild(ctx, "attacker", target{Attack: name, Address: g.Address, Admin: g.admin, KeyFile: g.key, Lasts: lasts}, &over)
+	if err != nil {
+		return err
+	}
+	attacker.Close()
+	return nil
+}
+
 // every calls do every loginEvery, after a time of its own at first, until ctx is done.
 func every(ctx context.Context, first time.Duration, do func()) {
 	timer := time.NewTimer(first)
@@ -211,7 +222,7 @@ func startSiege(ctx context.Context, s *measure.Settings) (*siege, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &siege{token: "an-operator-token-of-the-availability-suite", config: filepath.Join(dir, "ttydrain.yaml")}
+	g := &siege{token: "an-operator-token-of-the-availability-suite", config: filepath.Join(dir, "ttydrain.yaml"), key: filepath.Join(dir, "u-attacker")}
 	if g.binary, err = s.Binary(ctx); err != nil {
 		return nil, err
 	}
@@ -238,7 +249,7 @@ func startSiege(ctx context.Context, s *measure.Settings) (*siege, error) {
 		}
 		g.users = append(g.users, key)
 	}
-	if g.attacker, err = person("u-attacker", "other"); err != nil {
+	if _, err = person("u-attacker", "other"); err != nil {
 		return nil, err
 	}
 	r, err := receivers.Open(ctx, s, receivers.HTTPS)
