@@ -309,16 +309,20 @@ func (c *connection) prove(ctx context.Context, grace time.Duration) *sinks.Erro
 	}
 }
 
-// failure says what an end of the connection means. Where the reader knows why, that counts for
-// more than err: a write to a connection that the drain has ended with an alert says only "broken
-// pipe".
+// failure returns the error that the end of the connection means. Where the reader knows the
+// reason, it takes precedence over err: a write to a connection that the drain has ended with an
+// alert says only "broken pipe". The kernel reports a timeout (TCP_USER_TIMEOUT) once: after a write
+// got it, the reader sees an end of file, as if the drain had closed the connection.
 func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	select {
 	case <-c.ended:
-		err = c.err
+		if !errors.Is(err, syscall.ETIMEDOUT) {
+			err = c.err
+		}
 	default:
 	}
-	if errors.Is(ctx.Err(), context.Canceled) && errors.Is(context.Cause(ctx), errSlow) { // a stall, and not the caller
+	stall := errors.Is(ctx.Err(), context.Canceled) && errors.Is(context.Cause(ctx), errSlow) // and not the caller
+	if timeout := ctx.Err() == nil && errors.Is(err, syscall.ETIMEDOUT); stall || timeout {
 		return &sinks.Error{Verdict: sinks.Retry, Reason: c.doing + ": given up before the drain had confirmed",
 			Advice: "try again, with a longer timeout if it is slow", Err: errSlow}
 	}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"net"
+	"os"
 	"runtime"
 	"syscall"
 	"testing"
@@ -68,8 +71,8 @@ func TestKilledBeforeReading(t *testing.T) {
 	}
 }
 
-// TestNeverReads: a peer that takes the connection and reads nothing. The batch fits into the
-// buffers of this machine's kernel, so that every write returns without an error.
+// TestNeverReads: a peer accepts the connection and reads nothing. The stall is noticed by the sink
+// or by the kernel (TCP_USER_TIMEOUT), whichever is faster: the error is the same.
 func TestNeverReads(t *testing.T) {
 	address, o := listen(t, 4<<10, func(conn *tls.Conn) { conn.Handshake() })
 	sink := open(t, Options{Address: address, TLS: o, Timeout: time.Second})
@@ -86,5 +89,25 @@ func TestNeverReads(t *testing.T) {
 	cancel(stopping)
 	if err := sink.Write(ctx, batch); !errors.Is(err, context.Canceled) || !errors.Is(err, stopping) {
 		t.Errorf("got %v, want the cause of the end", err)
+	}
+}
+
+// TestKernelTimeout: when the kernel gives the connection up, a write gets the error and the reader
+// sees an end of file, or the reader gets the error. It is the drain that was slow, in both cases.
+func TestKernelTimeout(t *testing.T) {
+	timeout := func(op string) error {
+		return &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError(op, syscall.ETIMEDOUT)}
+	}
+	for name, test := range map[string]struct{ reader, writer error }{
+		"by a write":    {io.EOF, timeout("write")},
+		"by the reader": {timeout("read"), net.ErrClosed},
+	} {
+		c := &connection{doing: "write to a drain", ended: make(chan struct{}), err: test.reader}
+		close(c.ended)
+		failure := c.failure(t.Context(), test.writer)
+		checkVerdict(t, failure, sinks.Retry, "given up before the drain had confirmed")
+		if !stalled(failure) || !errors.Is(failure, errSlow) {
+			t.Errorf("%s: got %v, want the timeout", name, failure)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -267,6 +268,9 @@ func listen(t *testing.T, buffer int, serve func(*tls.Conn)) (address string, o 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	if buffer > 0 { // before there are connections: the kernel never takes back a window that it offered
+		setReadBuffer(t, l, buffer)
+	}
 	go func() { // until the listener is closed
 		for {
 			conn, err := l.Accept()
@@ -274,13 +278,24 @@ func listen(t *testing.T, buffer int, serve func(*tls.Conn)) (address string, o 
 				return
 			}
 			t.Cleanup(func() { conn.Close() })
-			if buffer > 0 {
-				conn.(*net.TCPConn).SetReadBuffer(buffer)
-			}
 			serve(tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}}))
 		}
 	}()
 	return l.Addr().String(), sinks.TLS{CAFile: certificates.CAFile}
+}
+
+func setReadBuffer(t *testing.T, l net.Listener, bytes int) {
+	t.Helper()
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := raw.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, bytes)
+	})
+	if err := errors.Join(failed, err); err != nil {
+		t.Fatalf("set the read buffer: %v", err)
+	}
 }
 
 // TestNoHandshake: a peer that takes the connection and never says anything.
