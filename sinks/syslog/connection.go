@@ -332,7 +332,7 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	}
 	if errors.Is(err, errNotRELP) && ctx.Err() == nil {
 		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: c.doing + ": what listens there does not speak RELP",
-			Advice: "correct the address, or set protocol: tcp"}
+			Advice: "correct the address, or set protocol to tcp"}
 	}
 	failure := sinks.TransportError(ctx, c.doing, err)
 	if c.asked && !c.proven && failure.Verdict == sinks.Retry && ctx.Err() == nil {

@@ -171,13 +171,18 @@ func TestRELPSteps(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 
-	plain := syslogtest.StartSyslogNG(t, syslogtest.Options{}) // takes the opening for a frame, and answers nothing
-	all = steps(Options{Protocol: RELP, Address: plain.Address, TLS: plain.TLS(), Timeout: 3 * time.Second})
-	if got := results(all); !strings.HasPrefix(got, "DNS ok, TCP ok, TLS warning, ") || !strings.Contains(got, "RELP failed, acceptance not tried") {
-		t.Errorf("%s: %+v", got, all)
-	}
-	if text := fmt.Sprint(all); !strings.Contains(text, "protocol: tcp") {
-		t.Errorf("%+v", all)
+	for _, certificate := range []bool{false, true} {
+		// It takes the opening for a frame, and answers nothing.
+		plain := syslogtest.StartSyslogNG(t, syslogtest.Options{RequireClientCert: certificate})
+		all = steps(Options{Protocol: RELP, Address: plain.Address, TLS: plain.TLS(), Timeout: 3 * time.Second})
+		if got := results(all); !strings.HasPrefix(got, "DNS ok, TCP ok, TLS warning, ") || !strings.Contains(got, "RELP failed, acceptance not tried") {
+			t.Errorf("%s: %+v", got, all)
+		}
+		i := slices.IndexFunc(all, func(s probe.Step) bool { return s.Name == stepRELP })
+		if i < 0 || !strings.HasPrefix(all[i].Do, "look ") || !strings.Contains(all[i].Do, "set protocol to tcp") ||
+			strings.Contains(all[i].Do, "client certificate") != certificate {
+			t.Errorf("with a client certificate: %v: %+v", certificate, all)
+		}
 	}
 }
 

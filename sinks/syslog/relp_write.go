@@ -62,9 +62,12 @@ func (c *connection) offerRELP(ctx context.Context) *sinks.Error {
 	}
 	if failure != nil {
 		slow := errors.Is(context.Cause(ctx), errConnect)
-		if failure.Verdict == sinks.Retry && !c.asked && (slow || ctx.Err() == nil) {
+		if failure.Verdict == sinks.Retry && (slow || ctx.Err() == nil) {
 			failure.Reason = c.doing + ": the drain does not answer the opening of a RELP session"
-			failure.Advice = "look whether it takes RELP there, or set protocol: tcp"
+			failure.Advice = "look whether it takes RELP there, or set protocol to tcp"
+			if c.asked {
+				failure.Advice = "look into the drain's log, since it may refuse the client certificate, or set protocol to tcp if it takes no RELP there"
+			}
 		}
 		return failure
 	}
