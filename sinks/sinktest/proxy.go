@@ -24,6 +24,7 @@ type Proxy struct {
 	held    chan struct{}
 	isHeld  bool
 	most    int // bytes from the sink after which a connection is cut; 0: any number
+	first   int // bytes from the sink that a connection passes on; 0: any number
 }
 
 // NewProxy starts a proxy for the drain at the address (host:port, TCP), and ends it with the test.
@@ -75,11 +76,20 @@ func (p *Proxy) CutAfter(bytes int) {
 	p.closeAll()
 }
 
-// limit is that of CutAfter for a new connection.
-func (p *Proxy) limit() int {
+// HoldAfter makes each new connection pass on only so many bytes from the sink and drop the rest:
+// the drain gets the beginning of a batch and never all of it; 0 is no limit. The drain's answers
+// are passed on.
+func (p *Proxy) HoldAfter(bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.most
+	p.first = bytes
+}
+
+// limits returns those of CutAfter and of HoldAfter for a new connection.
+func (p *Proxy) limits() (most, first int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most, p.first
 }
 
 // Mend ends a Cut or a Stall. What a Stall held back is lost with its connections.
@@ -168,9 +178,10 @@ func (p *Proxy) serve(sink *proxied) {
 	if !p.track(drain) {
 		return
 	}
+	most, first := p.limits()
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(drain, sink, p.limit()) })
-	both.Go(func() { p.copy(sink, drain, 0) })
+	both.Go(func() { p.copy(drain, sink, most, first) })
+	both.Go(func() { p.copy(sink, drain, 0, 0) })
 	both.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,8 +216,9 @@ func (p *Proxy) pass() bool {
 	return false
 }
 
-// copy passes on from one end to the other. After most bytes, if that is not 0, it closes both.
-func (p *Proxy) copy(to, from *proxied, most int) {
+// copy passes on from one end to the other. After most bytes, if that is not 0, it closes both. If
+// first is not 0, it drops all bytes after so many.
+func (p *Proxy) copy(to, from *proxied, most, first int) {
 	buffer := make([]byte, 16<<10)
 	for all := 0; ; {
 		n, err := from.Read(buffer)
@@ -214,6 +226,9 @@ func (p *Proxy) copy(to, from *proxied, most int) {
 			from.Close()
 			to.Close()
 			return
+		}
+		if over := all - first; first > 0 && over > 0 {
+			n = max(n-over, 0)
 		}
 		if n > 0 {
 			if !p.pass() {
