@@ -498,17 +498,41 @@ func anySchedule(t *testing.T, seed uint64) {
 	ackDelay, writeDelay, takeDelay := slowest[random(4)], slowest[random(3)], slowest[random(3)]
 	refusals := []int{0, 3, 30}[random(3)] // of 100
 
+	// The stream refuses chunks for a fifth of recordGrace at most, which is for all chunks in flight
+	// together. After that it takes them, without a delay, until none is in flight.
+	var (
+		mu      sync.Mutex // guards what follows
+		flying  int
+		refused time.Time // when a chunk in flight was first refused
+	)
+	recovered := func() bool { return !refused.IsZero() && time.Since(refused) >= recordGrace/5 }
 	r := newRig(t, func(a *attempt) {
+		mu.Lock()
+		defer mu.Unlock()
+		if a.repeat == 0 {
+			flying++
+		}
+		delay := ackDelay
+		if recovered() {
+			delay = 0
+		}
 		go func() { // ends after its pause
-			pause(ackDelay)
-			// Never for longer than the grace: a chunk is refused a few times at most.
-			if a.repeat < 3 && random(100) < refusals {
+			pause(delay)
+			mu.Lock()
+			defer mu.Unlock()
+			if a.repeat < 3 && !recovered() && random(100) < refusals {
+				if refused.IsZero() {
+					refused = time.Now()
+				}
 				if random(2) == 0 { // stored, and the acknowledgement got lost
 					lost := &attempt{tape: a.tape, id: a.id, data: a.data, copy: a.copy, chunk: a.chunk, result: make(chan error, 1)}
 					lost.ack()
 				}
 				a.refuse()
 				return
+			}
+			if flying--; flying == 0 {
+				refused = time.Time{}
 			}
 			a.ack()
 		}()
