@@ -51,7 +51,8 @@ func newServeCommand() *cobra.Command {
 				debug.SetGCPercent(gcPercent(parts))
 			}
 			leaveRoomForWriters(cfg)
-			go memoryLimitOf(parts).follow(c.Context()) // ends with the command
+			go memoryLimitOf(parts).follow(c.Context())                        // ends with the command
+			go newMemoryTrimmer().run(c.Context(), readHeldMemory, freeMemory) // ends with the command
 			logger := newLog(log)
 			reload.LogWarnings(cfg, logger)
 			n, err := newNode(c.Context(), cfg, parts, logger)
