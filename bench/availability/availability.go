@@ -124,6 +124,8 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 	if _, err := g.Settled(ctx); err != nil {
 		return r, err
 	}
+	// Ten sessions have started by now: memory and descriptors that any session needs are in the
+	// baseline, and what remains after the attack is the attack's.
 	filesBefore, mibBefore, err := g.holds()
 	if err != nil {
 		return r, err
