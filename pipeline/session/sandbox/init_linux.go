@@ -79,6 +79,9 @@ func initMain() {
 	if err := receive(p.orders, &p.setup); err != nil {
 		syscall.Exit(1) // the gateway has ended or cancelled the start
 	}
+	if !p.setup.Probe {
+		startThreads(initThreads)
+	}
 	p.hider = newHider(&p.setup)
 	if err := p.start(); err != nil {
 		e := event{Kind: eventFailed, Message: err.Error()}

@@ -130,8 +130,15 @@ func (p *process) exchange(s *setup) (event, error) {
 		return event{}, fmt.Errorf("sending the setup to the session's init: %w", err)
 	}
 	e, err := p.events.next()
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		state, err := p.init.Wait()
+		if err != nil {
+			return e, fmt.Errorf("waiting for the session's init, which ended before the session had started: %w", err)
+		}
+		return e, fmt.Errorf("the session's init ended before the session had started: %v", state)
+	}
 	if err != nil {
-		return e, fmt.Errorf("the session's init ended before the command ran: %w", err)
+		return e, fmt.Errorf("waiting for the session's init to start the command: %w", err)
 	}
 	return e, nil
 }

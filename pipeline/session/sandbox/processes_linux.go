@@ -3,6 +3,8 @@ package sandbox
 import (
 	"bytes"
 	"fmt"
+	"runtime"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,9 +12,33 @@ import (
 // initTasks is the number of threads of a session's init that count as the session's.
 const initTasks = 16
 
-// processLimit returns the limits for at most pids processes and threads of a session (0: any
-// number): that of its control group, and RLIMIT_NPROC, 0 for none. The kernel counts the latter
-// per user in one user namespace, and does not apply it to root.
+// initThreads is how many threads the init starts before the command: more than it ever needs at a
+// time, and with those that it has by then fewer than initTasks.
+const initThreads = 6
+
+// startThreads starts threads that stay and are used whenever the Go runtime needs one more. Once
+// the command runs, it can take all the processes and threads that its session may have: then no
+// thread can be started, and the Go runtime ends a program that needs one.
+func startThreads(n int) {
+	var started, ended sync.WaitGroup
+	unlock := make(chan struct{})
+	started.Add(n)
+	for range n {
+		ended.Go(func() { // ends when unlock is closed
+			runtime.LockOSThread() // a goroutine that waits keeps its thread from the others
+			defer runtime.UnlockOSThread()
+			started.Done()
+			<-unlock
+		})
+	}
+	started.Wait()
+	close(unlock)
+	ended.Wait()
+}
+
+// processLimit returns the limits for at most pids processes and threads of a session, 0 for any
+// number: that of its control group, and RLIMIT_NPROC, 0 for none. The kernel counts the latter by
+// user, in one user namespace, and does not apply it to root.
 func (r *Runtime) processLimit(s *setup, pids int64) (group, resource int64) {
 	if pids == 0 {
 		return 0, 0

@@ -101,6 +101,29 @@ func TestProcessesAreLimited(t *testing.T) {
 	}
 }
 
+// TestInitStartsNoThreads checks that the init has all its threads when the command starts: at the
+// limit of the session's processes it could not start another one, and would crash.
+func TestInitStartsNoThreads(t *testing.T) {
+	each(t, func(t *testing.T, r *Runtime) {
+		p := start(t, r, line(`cd /proc/$PPID/task && echo *; for i in {1..50}; do (sleep 0.01 &); done; read; echo *`))
+		first := strings.TrimSpace(sessiontest.ReadUntil(t, p.Stdout(), "\n"))
+		for range 200 {
+			if err := p.Signal("WINCH"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.Stdin().Close()
+		got := sessiontest.Finish(t, p)
+		// Besides those of startThreads it has the main thread and two of the Go runtime's at least.
+		if n := len(strings.Fields(first)); n < initThreads+3 || n >= initTasks {
+			t.Errorf("the init has %d threads when the command starts", n)
+		}
+		if strings.TrimSpace(got.Stdout) != first {
+			t.Errorf("the init has the threads %s at the start, and %+v at the end", first, got)
+		}
+	})
+}
+
 // eachWithUsers runs the test with every kind in which sessions have users of their own.
 func eachWithUsers(t *testing.T, test func(t *testing.T, r *Runtime)) {
 	if os.Getuid() != 0 {
