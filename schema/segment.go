@@ -24,6 +24,17 @@ const MaxSegment = 256 << 10
 
 var errNoRecords = errors.New("encode segment: no records")
 
+// AppendSegment appends the binary form of s, whose records must be consecutive:
+//
+//	version 1, 2 or 3 | uvarint length, JSON of the operation |
+//	uvarint first sequence | uvarint first offset | varint first time | uvarint count |
+//	records: flags byte | varint nanoseconds since the record before | uvarint length, log |
+//	         [uvarint length, text] | uvarint length, timing | digest (32) | text digest (32) |
+//	         [uvarint length, JSON of the detail; not for output] |
+//	resume: uvarint consumed of stdout, of stderr | uvarint events | parser states (2) | ended byte |
+//	        uvarint length, digest state | uvarint length, text digest state |
+//	        [uvarint length, state of the terminal; not in version 1]
+//
 // A segment that contains an event unknown to version 2 has version 3. Otherwise, one without a
 // terminal state has version 1. So each segment is readable by the oldest release possible.
 //

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// maxSocketPath is how long the path of a Unix socket may be, in bytes: sun_path of unix(7) has
-// 108, with a NUL at the end.
+// maxSocketPath is the maximum length of a Unix socket's path in bytes: sun_path of unix(7) has
+// 108, including the final NUL.
 const maxSocketPath = 107
 
 func (c *Config) finishAdmin(d *decoder) {
@@ -32,7 +32,7 @@ func (c *Config) finishAdmin(d *decoder) {
 	d.notEmpty(at+".hosts", len(a.Hosts))
 	for i, host := range a.Hosts {
 		if path := fmt.Sprintf("%s.hosts[%d]", at, i); d.usable(path) && !validHost(host) {
-			d.refuse(path, "%s is no host; expected a name such as ttydrain.example.com, or an address, without a port", quote(host))
+			d.refuse(path, "%s is not a host; expected a name such as ttydrain.example.com, or an address, without a port", quote(host))
 		}
 	}
 	total, each := at+".limits.max_connections", at+".limits.max_connections_per_address"
@@ -51,7 +51,7 @@ func (c *Config) finishSocket(d *decoder) {
 	a := &c.Admin
 	const at = "admin.socket"
 	if !d.given(at) {
-		// A store with too long a path has none: serve warns of it.
+		// A store with a longer path has no socket: serve warns about it.
 		if socket := filepath.Join(c.Store, "admin", "admin.sock"); c.Store != "" && len(socket) <= maxSocketPath {
 			a.Socket = socket
 		}
@@ -61,15 +61,15 @@ func (c *Config) finishSocket(d *decoder) {
 		return
 	}
 	if len(a.Socket) > maxSocketPath {
-		d.refuse(at, "%s is longer than %d bytes, which no Unix socket may be; expected a shorter path", quote(a.Socket), maxSocketPath)
+		d.refuse(at, "%s is longer than %d bytes, the limit for Unix sockets; expected a shorter path", quote(a.Socket), maxSocketPath)
 		return
 	}
 	folder := filepath.Dir(a.Socket)
 	info, err := os.Stat(folder)
 	switch {
-	case err != nil: // it is created
+	case err != nil: // it will be created
 	case !info.IsDir():
-		d.refuse(at, "%s is no folder; expected the path of a socket in a folder of its own", quote(folder))
+		d.refuse(at, "%s is not a folder; expected the path of a socket in a folder of its own", quote(folder))
 	case info.Mode().Perm()&0o077 != 0:
 		d.refuse(at, "the folder %s is open to others (mode %04o); expected a folder of its own with mode 0700, or one that does not exist: it is created",
 			quote(folder), info.Mode().Perm())

@@ -9,41 +9,42 @@ import (
 	"strings"
 )
 
-// Console is the console on the admin address, and who may use it.
+// Console configures the console on the admin address, and its users.
 type Console struct {
 	// Disabled: there is no console.
 	Disabled bool `yaml:"disabled"`
-	// URL is where browsers reach it; "" for this machine alone. It has no path.
+	// URL is the address of the console for browsers, without a path; "" for access from this
+	// machine only.
 	URL string `yaml:"url" want:"a URL such as https://console.example.com"`
-	// TokenLogin lets in who has the admin token where OIDC or ProxyHeader is set; without them, the
-	// token is the only way.
+	// TokenLogin permits logging in with the admin token if OIDC or ProxyHeader is set; without
+	// them, the token is the only way to log in.
 	TokenLogin bool `yaml:"token_login"`
-	// OIDC lets in whom an OpenID provider knows, or is nil.
+	// OIDC permits logging in through an OpenID provider; nil for none.
 	OIDC *OIDC `yaml:"oidc"`
-	// ProxyHeader is where a proxy at one of TrustedProxies says who somebody is. These say in
-	// X-Forwarded-For whose requests they pass on.
+	// ProxyHeader is the header with the user's identity, set by a proxy at one of TrustedProxies.
+	// These proxies set the client's address in X-Forwarded-For.
 	ProxyHeader    string   `yaml:"proxy_header" want:"the name of a header, such as X-Forwarded-Email"`
 	TrustedProxies []string `yaml:"trusted_proxies" want:"a list of addresses, such as 127.0.0.1 or 10.0.0.0/8"`
-	// AllowedEmails are whom of those that the proxy names may come in: addresses, or *@example.com;
-	// none for all.
+	// AllowedEmails are the users of the proxy that may log in: addresses, or *@example.com; an
+	// empty list permits all.
 	AllowedEmails []string `yaml:"allowed_emails"`
-	// ShowPHI lets the console show what sessions of stacks with phi: true showed.
+	// ShowPHI permits the console to show the output of sessions of stacks with phi: true.
 	ShowPHI bool `yaml:"show_phi"`
 
-	// Base is URL, parsed, or nil; Proxies are TrustedProxies.
+	// Base is the parsed URL, or nil; Proxies are TrustedProxies.
 	Base    *url.URL       `yaml:"-"`
 	Proxies []netip.Prefix `yaml:"-"`
 }
 
-// OIDC is an OpenID provider (OpenID Connect Core 1.0) that says who operators are.
+// OIDC is an OpenID provider (OpenID Connect Core 1.0) that identifies operators.
 type OIDC struct {
 	Issuer       string `yaml:"issuer" rule:"required" want:"the provider's URL, such as https://accounts.example.com"`
 	ClientID     string `yaml:"client_id" rule:"required"`
 	ClientSecret Secret `yaml:"client_secret"`
-	// Scopes are asked for beside openid.
+	// Scopes are requested in addition to openid.
 	Scopes []string `yaml:"scopes"`
 	// AllowedEmails are addresses, or *@example.com; AllowedGroups are values of the claim
-	// GroupsClaim. Who is among either comes in.
+	// GroupsClaim. A user in either list may log in.
 	AllowedEmails []string `yaml:"allowed_emails"`
 	AllowedGroups []string `yaml:"allowed_groups"`
 	GroupsClaim   string   `yaml:"groups_claim"`
@@ -59,7 +60,7 @@ func (c *Config) finishConsole(d *decoder) {
 	o := &c.Admin.Console
 	const at = "admin.console"
 	if d.usable(at + ".url") {
-		u := d.checkEncrypted(at+".url", o.URL, ", and who listens could log in as somebody else")
+		u := d.checkEncrypted(at+".url", o.URL, ", and an eavesdropper could log in as another user")
 		switch {
 		case u == nil:
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
@@ -70,16 +71,16 @@ func (c *Config) finishConsole(d *decoder) {
 		}
 	}
 	if d.given(at+".oidc") && d.given(at+".proxy_header") {
-		d.refuse(at+".proxy_header", "stands beside oidc; expected one of both")
+		d.refuse(at+".proxy_header", "is set together with oidc; expected only one of them")
 	}
 	if d.given(at+".token_login") && !d.given(at+".oidc") && !d.given(at+".proxy_header") {
 		d.refuse(at+".token_login", "is for a console with oidc or proxy_header: without them, the admin token is the way in; expected none, or disabled: true for no console")
 	}
 	if d.given(at+".proxy_header") && !d.given(at+".trusted_proxies") {
-		d.refuse(at+".proxy_header", "is there without trusted_proxies; expected the addresses of the proxy, from which it is believed")
+		d.refuse(at+".proxy_header", "is set without trusted_proxies; expected the addresses of the proxy, which are trusted")
 	}
 	if d.usable(at+".proxy_header") && !headerForm().MatchString(o.ProxyHeader) {
-		d.refuse(at+".proxy_header", "%s is no name of a header; expected one such as X-Forwarded-Email", quote(o.ProxyHeader))
+		d.refuse(at+".proxy_header", "%s is not the name of a header; expected one such as X-Forwarded-Email", quote(o.ProxyHeader))
 	}
 	o.ProxyHeader = textproto.CanonicalMIMEHeaderKey(o.ProxyHeader)
 	d.notEmpty(at+".trusted_proxies", len(o.TrustedProxies))
@@ -87,7 +88,7 @@ func (c *Config) finishConsole(d *decoder) {
 		if path := fmt.Sprintf("%s.trusted_proxies[%d]", at, i); d.usable(path) {
 			prefix, err := parsePrefix(text)
 			if err != nil {
-				d.refuse(path, "%s is no address; expected one such as 127.0.0.1, or a network such as 10.0.0.0/8", quote(text))
+				d.refuse(path, "%s is not an address; expected one such as 127.0.0.1, or a network such as 10.0.0.0/8", quote(text))
 				continue
 			}
 			o.Proxies = append(o.Proxies, prefix)
@@ -105,7 +106,7 @@ func (c *Config) finishConsole(d *decoder) {
 func (o *OIDC) finish(d *decoder, console string, base *url.URL) {
 	at := console + ".oidc"
 	if base == nil && !d.given(console+".url") {
-		d.mistake(d.place(at), console+".url", "is missing; expected the URL of the console, to which the OpenID provider sends people back: its /console/oidc/callback")
+		d.mistake(d.place(at), console+".url", "is missing; expected the URL of the console, to which the OpenID provider redirects users: its /console/oidc/callback")
 	}
 	if d.usable(at + ".issuer") {
 		d.checkEncrypted(at+".issuer", o.Issuer, "")
@@ -113,12 +114,12 @@ func (o *OIDC) finish(d *decoder, console string, base *url.URL) {
 	d.checkEmails(at+".allowed_emails", o.AllowedEmails)
 	d.notEmpty(at+".allowed_groups", len(o.AllowedGroups))
 	if !d.given(at+".allowed_emails") && !d.given(at+".allowed_groups") {
-		d.refuse(at, "lets in nobody, or everybody whom the provider knows; expected allowed_emails (*@example.com for all of a domain) or allowed_groups")
+		d.refuse(at, "permits either nobody or every user of the provider; expected allowed_emails (*@example.com for all of a domain) or allowed_groups")
 	}
 	d.checkTLS(at, &o.TLS)
 }
 
-// checkEmails checks a list of whom to let in.
+// checkEmails checks a list of permitted addresses.
 func (d *decoder) checkEmails(path string, list []string) {
 	d.notEmpty(path, len(list))
 	for i, text := range list {
@@ -131,7 +132,7 @@ func (d *decoder) checkEmails(path string, list []string) {
 			address = "any@" + domain
 		}
 		if a, err := mail.ParseAddress(address); err != nil || a.Address != address || strings.Contains(address, "*") {
-			d.refuse(at, "%s is no e-mail address; expected one such as ada@example.com, or *@example.com for all of a domain", quote(text))
+			d.refuse(at, "%s is not an e-mail address; expected one such as ada@example.com, or *@example.com for all of a domain", quote(text))
 		}
 	}
 }

@@ -10,27 +10,27 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// A decoder fills structs from YAML, as their tags say. It goes on after a mistake, and keeps where
-// each value stood, so that what is checked later can point at it.
+// decoder decodes YAML into structs, according to their tags. It continues after an error, and
+// keeps the position of each value for later checks.
 type decoder struct {
 	file, dir string
 	mistakes  Mistakes
 	places    map[string]place // by path
-	files     Files            // that were read
+	files     Files            // files that were read
 	private   []PrivateFile
-	plain     string // the path of the first secret that is in the file itself, "" for none
+	plain     string // path of the first secret in plain text in the file, "" for none
 	warnings  Mistakes
 	verify    Verify // or nil
 }
 
-// A place is where a value, or what ought to hold it, stands in the file.
+// place is the position of a value, or of the value that should contain it.
 type place struct {
 	line, column int
-	// bad says that a mistake in this value was reported: it is not to be looked at further.
+	// bad reports that an error in this value was reported, so that it is not checked further.
 	bad bool
 }
 
-// defaulter is a struct with values of its own for what the file does not set.
+// defaulter is a struct with default values.
 type defaulter interface{ setDefaults() }
 
 func (d *decoder) mistake(at place, path, format string, args ...any) {
@@ -40,7 +40,7 @@ func (d *decoder) mistake(at place, path, format string, args ...any) {
 	})
 }
 
-// refuse reports a mistake in the value at path.
+// refuse reports an error in the value at path.
 func (d *decoder) refuse(path, format string, args ...any) {
 	at := d.place(path)
 	d.mistake(at, path, format, args...)
@@ -48,7 +48,8 @@ func (d *decoder) refuse(path, format string, args ...any) {
 	d.places[path] = at
 }
 
-// place is that of the value at path or, where it is not in the file, of what would hold it.
+// place returns the position of the value at path or, if it is not in the file, of the closest
+// enclosing value.
 func (d *decoder) place(path string) place {
 	for {
 		if at, ok := d.places[path]; ok || path == "" {
@@ -59,13 +60,13 @@ func (d *decoder) place(path string) place {
 	}
 }
 
-// given says whether the file has a value at path.
+// given reports whether the file has a value at path.
 func (d *decoder) given(path string) bool {
 	_, ok := d.places[path]
 	return ok
 }
 
-// usable says whether the file has a value at path in which no mistake was found.
+// usable reports whether the file has a value at path without a known error.
 func (d *decoder) usable(path string) bool {
 	at, ok := d.places[path]
 	return ok && !at.bad
@@ -74,7 +75,7 @@ func (d *decoder) usable(path string) bool {
 func placeOf(n ast.Node) place {
 	switch n := n.(type) {
 	case *ast.MappingNode:
-		// The token of a block mapping is the first colon: its first key is where it begins.
+		// The token of a block mapping is its first colon: it begins at its first key.
 		if !n.IsFlowStyle && len(n.Values) > 0 {
 			return placeOf(n.Values[0].Key)
 		}
@@ -87,7 +88,7 @@ func placeOf(n ast.Node) place {
 	return place{line: 1, column: 1}
 }
 
-// value decodes a node into a value. The field says what is expected there.
+// value decodes a node into a value. The field describes the expected content.
 func (d *decoder) value(n ast.Node, v reflect.Value, f *field, path string) {
 	d.places[path] = placeOf(n)
 	switch n.(type) {
@@ -124,7 +125,7 @@ func (d *decoder) value(n ast.Node, v reflect.Value, f *field, path string) {
 	}
 }
 
-// A worder is a struct that one word may stand for.
+// worder is a struct that a single word may represent.
 type worder interface{ setWord(word string) bool }
 
 func isText(n ast.Node) bool {
@@ -132,7 +133,7 @@ func isText(n ast.Node) bool {
 	return ok
 }
 
-// word decodes the one word that may stand for a mapping.
+// word decodes a single word that represents a mapping.
 func (d *decoder) word(n ast.Node, v reflect.Value, f *field, path string) {
 	text, _, _ := textOf(n)
 	whole := reflect.New(v.Type().Elem())
@@ -143,7 +144,7 @@ func (d *decoder) word(n ast.Node, v reflect.Value, f *field, path string) {
 	d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
 }
 
-// mapping is the entries of a mapping, or a mistake.
+// mapping returns the entries of a mapping, or reports an error.
 func (d *decoder) mapping(n ast.Node, f *field, path string) ([]*ast.MappingValueNode, bool) {
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -155,7 +156,7 @@ func (d *decoder) mapping(n ast.Node, f *field, path string) ([]*ast.MappingValu
 	return nil, false
 }
 
-// list decodes a list; an element with a mistake keeps its place in it.
+// list decodes a list; an element with an error keeps its position.
 func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
 	element := *f
 	element.typ, element.want = v.Type().Elem(), ""
@@ -181,12 +182,11 @@ func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
 	v.Set(s)
 }
 
-// plainKey is what a key must be like for a message to quote it. Where a colon or a line break was
-// forgotten, a key can have a secret in it.
+// plainKey matches keys that a message may quote. Other keys may contain a secret, if a colon or a
+// line break was forgotten.
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,40}$`)
 
-// keys gives the entries by their keys in the order of the file, and reports keys that no mapping
-// of this file can have.
+// keys returns the entries by their keys and in the order of the file, and reports invalid keys.
 func (d *decoder) keys(entries []*ast.MappingValueNode, path string) (names []string, nodes map[string]*ast.MappingValueNode) {
 	nodes = make(map[string]*ast.MappingValueNode, len(entries))
 	for _, e := range entries {
@@ -198,11 +198,11 @@ func (d *decoder) keys(entries []*ast.MappingValueNode, path string) (names []st
 		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 			name = k.GetToken().Value
 		default:
-			d.mistake(at, path, "has a key that is no plain word; expected the name of a field")
+			d.mistake(at, path, "has a key that is not a plain word; expected the name of a field")
 			continue
 		}
 		if first, twice := nodes[name]; twice {
-			d.mistake(at, path, "%s is there twice, first at line %d; expected it once", quoteKey(name), placeOf(first.Key).line)
+			d.mistake(at, path, "%s occurs twice, first on line %d; expected it once", quoteKey(name), placeOf(first.Key).line)
 			continue
 		}
 		nodes[name] = e
@@ -218,14 +218,14 @@ func quoteKey(name string) string {
 	return "the field"
 }
 
-// structure decodes a mapping into a struct, defaults first. Entries may be nil: then only the
-// defaults are set, and what is required is missing.
+// structure decodes a mapping into a struct, after setting defaults. Entries may be nil: then only
+// the defaults are set, and missing required fields are reported.
 func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, path string) {
 	setDefaults(v)
 	fields, variants := fieldsOf(v.Type())
 	given, nodes := d.keys(entries, path)
 
-	// A target is a field and the struct that it is in: v, or the struct of the variant.
+	// target is a field and the struct that contains it: v, or the struct of the variant.
 	type target struct {
 		field *field
 		in    reflect.Value
@@ -255,14 +255,14 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 		allowed = append(allowed, names(va.fields)...)
 	}
 
-	// What a field could have been called, for messages.
+	// Possible names of a field, for messages.
 	known := allowed
 	if variantAt < 0 {
 		for _, va := range variants {
 			known = append(slices.Clone(known), names(va.fields)...)
 		}
 	}
-	meant := make(map[string]bool) // the fields that an unknown one was probably meant to be
+	meant := make(map[string]bool) // fields that were probably meant by an unknown one
 	for _, name := range given {
 		node := nodes[name]
 		if t, ok := targets[name]; ok {
@@ -272,7 +272,7 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 		owner := slices.IndexFunc(variants, func(va variant) bool { return slices.Contains(names(va.fields), name) })
 		switch {
 		case owner >= 0 && variantAt < 0:
-			// The type is the mistake, and is reported as such.
+			// The type itself is wrong, and is reported.
 		case owner >= 0:
 			d.mistake(placeOf(node.Key), join(path, name), "is a field of the type %s, and this one is of the type %s; expected one of %s",
 				variants[owner].name, typeName, strings.Join(allowed, ", "))
@@ -354,7 +354,7 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// kindOf tells a person what a node is, without what is in it.
+// kindOf describes the kind of a node, without its content.
 func kindOf(n ast.Node) string {
 	switch n.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:

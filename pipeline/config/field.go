@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A field is what the tags of a struct's field say.
+// field holds the tags of a struct's field.
 type field struct {
 	name     string
 	index    []int // for reflect.Value.FieldByIndex
@@ -18,10 +18,10 @@ type field struct {
 	want     string
 }
 
-// A variant is a set of fields that a struct has where its "type" is of this name.
+// variant is a set of fields that a struct has if its "type" has this name.
 type variant struct {
 	name   string
-	index  int // of the pointer to the struct with the fields
+	index  int // index of the pointer to the struct with the fields
 	typ    reflect.Type
 	fields []field
 }
@@ -75,7 +75,7 @@ var (
 	durationType = reflect.TypeFor[time.Duration]()
 )
 
-// expectation tells a person what to write.
+// expectation describes a valid value.
 func (f *field) expectation() string {
 	switch {
 	case f.want != "":

@@ -18,15 +18,15 @@ var (
 	errDenied  = errors.New("may not be read by this user")
 )
 
-// Files are the files that a configuration was read from, each as it was then: the configuration
-// itself, and the files of keys, secrets, certificates and credentials that it names. The host key
-// is none of them: it is read at the start alone. The zero value has no files.
+// Files are the files that a configuration was read from, with their state at that time: the
+// configuration itself, and the files of keys, secrets, certificates and credentials that it names.
+// The host key is not included: it is only read at the start. The zero value is empty.
 type Files struct {
-	seen map[string]fs.FileInfo // by path; nil for one that could not be looked at
+	seen map[string]fs.FileInfo // by path; nil for a file without information
 }
 
-// look notes a file as it is when it is first called for it. That is before the file is read, so
-// that a change meanwhile is seen later.
+// look records the state of a file on the first call for it. It is called before the file is read,
+// so that a concurrent change is noticed later.
 func (f *Files) look(path string) {
 	if _, before := f.seen[path]; before {
 		return
@@ -34,15 +34,15 @@ func (f *Files) look(path string) {
 	if f.seen == nil {
 		f.seen = make(map[string]fs.FileInfo)
 	}
-	info, err := os.Stat(path) // of what a symbolic link leads to
+	info, err := os.Stat(path) // of the target of a symbolic link
 	if err != nil {
 		info = nil
 	}
 	f.seen[path] = info
 }
 
-// Made takes note of a file that ttydrain itself has made since, because it was missing: that is no
-// change.
+// Made records a file that ttydrain itself has created because it was missing, which does not count
+// as a change.
 func (f Files) Made(path string) {
 	if info, known := f.seen[path]; !known || info != nil {
 		return
@@ -51,7 +51,7 @@ func (f Files) Made(path string) {
 	f.look(path)
 }
 
-// Now are the same files, as they are now.
+// Now returns the current state of the same files.
 func (f Files) Now() Files {
 	var now Files
 	for path := range f.seen {
@@ -60,9 +60,9 @@ func (f Files) Now() Files {
 	return now
 }
 
-// Same says whether both are the same files, and none of them was changed, replaced, made or
-// removed between. It goes by inode, size, time and mode: a file that is written in place with as
-// many bytes within one tick of the file system's clock looks the same.
+// Same reports whether both are the same files, and none of them was changed, replaced, created or
+// removed. It compares inode, size, time and mode: a file that is overwritten in place with the
+// same size within one tick of the file system's clock looks the same.
 func (f Files) Same(other Files) bool {
 	return maps.EqualFunc(f.seen, other.seen, func(a, b fs.FileInfo) bool {
 		if a == nil || b == nil {
@@ -72,16 +72,16 @@ func (f Files) Same(other Files) bool {
 	})
 }
 
-// readFile is the function readFile, and notes the file in d.files.
+// readFile calls the function readFile and records the file in d.files.
 func (d *decoder) readFile(path string, limit int64) ([]byte, error) {
 	d.files.look(path)
 	return readFile(path, limit)
 }
 
-// readFile reads a regular file of up to limit bytes. Its errors go on after the file's name, which
-// they leave out, as does the cause.
+// readFile reads a regular file of up to limit bytes. Its errors follow the file's name, which they
+// omit, in a message.
 func readFile(path string, limit int64) ([]byte, error) {
-	// A pipe or a device would hold up the load: it is looked at before it is opened.
+	// Check before opening: a pipe or a device would block.
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -106,7 +106,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// checkFolder says what keeps path from being a folder that exists.
+// checkFolder returns an error unless path is an existing folder.
 func checkFolder(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -118,8 +118,8 @@ func checkFolder(path string) error {
 	return nil
 }
 
-// checkCreatable returns an error where a path that does not exist can never be made: something
-// above it is no folder.
+// checkCreatable returns an error if a path that does not exist cannot be created because a parent
+// is not a folder.
 func checkCreatable(path string) error {
 	for {
 		parent := filepath.Dir(path)
@@ -130,7 +130,7 @@ func checkCreatable(path string) error {
 		info, err := os.Stat(path)
 		switch {
 		case err == nil && !info.IsDir():
-			return fmt.Errorf("cannot be made, since %s is not a folder", quote(path))
+			return fmt.Errorf("cannot be created, because %s is not a folder", quote(path))
 		case err == nil:
 			return nil
 		case !errors.Is(fileError(err), errMissing):
@@ -146,7 +146,7 @@ func fileError(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return errDenied
 	}
-	// Only the cause: the path would stand in the message twice.
+	// Only the cause: otherwise the message would repeat the path.
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 		err = pathErr.Err
 	}

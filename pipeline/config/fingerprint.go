@@ -11,25 +11,25 @@ import (
 	"slices"
 )
 
-// fingerprintRounds make it slow to find out a password from a fingerprint: a tenth of a second,
-// about.
+// fingerprintRounds make it slow to guess a password from a fingerprint: about a tenth of a second.
 const fingerprintRounds = 100_000
 
-// Fingerprint is another text for other settings of the drain, or another salt, also over restarts.
-// It is kept where others may read it, so that it is made of the secrets as passwords are hashed:
-// PBKDF2 (RFC 8018) with SHA-256. What is in files that the settings name, but for secrets, is not
-// part of it.
+// Fingerprint returns a text that differs for other settings of the drain, or another salt, and
+// stays the same over restarts. It may be stored in places that others can read, so it hashes the
+// secrets like passwords: with PBKDF2 (RFC 8018) and SHA-256. The content of files other than
+// secrets is not included.
 func (d Drain) Fingerprint(salt string) string {
 	var text bytes.Buffer
 	spell(&text, reflect.ValueOf(d))
 	key, err := pbkdf2.Key(sha256.New, text.String(), []byte(salt), fingerprintRounds, sha256.Size)
-	if err != nil { // a salt that FIPS 140 finds too short: it is none of ours, and the fingerprint none either
+	if err != nil { // FIPS 140 rejects the salt as too short: it is not one of ttydrain's, so there is no fingerprint
 		return ""
 	}
 	return hex.EncodeToString(key)
 }
 
-// spell writes all that a value has, secrets too, so that different values are different texts.
+// spell writes the complete value, including secrets, so that different values have different
+// texts.
 func spell(into *bytes.Buffer, v reflect.Value) {
 	if v.Type() == secretType {
 		s := v.Interface().(Secret)

@@ -11,33 +11,33 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Gateway is the SSH server.
+// Gateway configures the SSH server.
 type Gateway struct {
-	// Listen is a host and a port; port 0 takes any free one.
+	// Listen is a host and a port; port 0 selects any free one.
 	Listen string `yaml:"listen" want:"a host and a port, such as 127.0.0.1:2222"`
-	// HostKeys are files of private keys of different types. The gateway creates the first when it
-	// is missing.
+	// HostKeys are files of private keys of different types. The gateway creates the first one if
+	// it is missing.
 	HostKeys []string `yaml:"host_key" as:"paths" want:"the path of a file, or a list of paths of different keys"`
-	// AcceptEnv are the names of environment variables that clients may set; "*" stands for any
-	// characters, "?" for one (the syntax of path.Match without its brackets).
+	// AcceptEnv holds the names of environment variables that clients may set; "*" matches any
+	// characters, "?" a single one (the syntax of path.Match without brackets).
 	AcceptEnv []string `yaml:"accept_env"`
 	// Banner selects the sessions that begin with the lines of the banner.
 	Banner string `yaml:"banner" enum:"always|interactive|none"`
-	// StopTimeout limits how long sessions may take to end when the gateway stops.
+	// StopTimeout limits the time for sessions to end when the gateway stops.
 	StopTimeout time.Duration `yaml:"stop_timeout" max:"1h"`
-	// A client that was silent for KeepaliveInterval is asked whether it is there; after
+	// A client that is silent for KeepaliveInterval is sent a keepalive request; after
 	// KeepaliveCount such intervals its connection is cut.
 	KeepaliveInterval time.Duration `yaml:"keepalive_interval" min:"1s" max:"10m"`
 	KeepaliveCount    int           `yaml:"keepalive_count" min:"2" max:"100"`
 
-	// The limits have the names of sshd_config(5), where it has them.
+	// The limits have the names of sshd_config(5) if they exist there.
 
 	// MaxStartups limits the connections that have not logged in: see Startups.
 	MaxStartups string `yaml:"max_startups" as:"text" want:"BEGIN:PERCENT:FULL such as 10:30:100, or a number of connections"`
-	// PerSourceMaxStartups limits those of one source; 0 for no limit of their own.
+	// PerSourceMaxStartups limits those of one source; 0 means no separate limit.
 	PerSourceMaxStartups int `yaml:"per_source_max_startups" min:"1" max:"100000"`
-	// PerSourceNetBlockSize sets how many leading bits of an IPv4 and an IPv6 address make a
-	// source: see NetBlock.
+	// PerSourceNetBlockSize sets the number of leading bits of IPv4 and IPv6 addresses that
+	// identify a source: see NetBlock.
 	PerSourceNetBlockSize      string          `yaml:"per_source_net_block_size" as:"text" want:"IPV4BITS:IPV6BITS such as 32:64"`
 	PerSourcePenalties         SourcePenalties `yaml:"per_source_penalties" want:"a mapping of penalties, such as {authfail: 5s}"`
 	PerSourcePenaltyExemptList []string        `yaml:"per_source_penalty_exempt_list" want:"a list of addresses, such as 127.0.0.1 or 10.0.0.0/8"`
@@ -49,21 +49,21 @@ type Gateway struct {
 	MaxSessionsPerUser         int             `yaml:"max_sessions_per_user" min:"1" max:"100000"`
 	UnusedConnectionTimeout    time.Duration   `yaml:"unused_connection_timeout" min:"1s" max:"168h"`
 
-	// Startups, NetBlock and Exempt are what MaxStartups, PerSourceNetBlockSize and
-	// PerSourcePenaltyExemptList say.
+	// Startups, NetBlock and Exempt are the parsed values of MaxStartups, PerSourceNetBlockSize and
+	// PerSourcePenaltyExemptList.
 	Startups Startups       `yaml:"-"`
 	NetBlock NetBlock       `yaml:"-"`
 	Exempt   []netip.Prefix `yaml:"-"`
 }
 
-// Startups is a number of connections from which on a part of further ones is refused, the
-// percentage of that part, which grows, and the number from which on all are refused.
+// Startups is the number of connections from which on a part of further ones is refused, the
+// initial percentage of that part, and the number from which on all are refused.
 type Startups struct{ Begin, Percent, Full int }
 
-// NetBlock holds the numbers of leading bits of IPv4 and IPv6 addresses that count.
+// NetBlock holds the numbers of significant leading bits of IPv4 and IPv6 addresses.
 type NetBlock struct{ IPv4, IPv6 int }
 
-// SourcePenalties are the penalties that add up against a source, as PerSourcePenalties in
+// SourcePenalties are the penalties that accumulate for a source, like PerSourcePenalties in
 // sshd_config(5).
 type SourcePenalties struct {
 	Enabled       bool          `yaml:"enabled"`
@@ -103,11 +103,11 @@ func (g *Gateway) setDefaults() {
 	g.UnusedConnectionTimeout = 10 * time.Minute
 }
 
-// finishHostKeys checks the host keys that are there. Clients can be shown one of each type.
+// finishHostKeys checks the existing host keys. Clients can use only one of each type.
 func (g *Gateway) finishHostKeys(d *decoder) {
 	const at = "gateway.host_key"
 	d.notEmpty(at, len(g.HostKeys))
-	types := make(map[string]string) // the files
+	types := make(map[string]string) // file by type
 	for i, file := range g.HostKeys {
 		path := at
 		if element := fmt.Sprintf("%s[%d]", at, i); d.given(element) {
@@ -127,8 +127,7 @@ func (g *Gateway) finishHostKeys(d *decoder) {
 	}
 }
 
-// finishLimits checks the limits of the gateway, and reads those that are written in a form of
-// their own.
+// finishLimits checks the limits of the gateway, and parses those with a special syntax.
 func (g *Gateway) finishLimits(d *decoder) {
 	var err error
 	if g.Startups, err = parseStartups(g.MaxStartups); err != nil && g.MaxStartups != "" {
@@ -141,7 +140,7 @@ func (g *Gateway) finishLimits(d *decoder) {
 		if path := fmt.Sprintf("gateway.per_source_penalty_exempt_list[%d]", i); d.usable(path) {
 			prefix, err := parsePrefix(text)
 			if err != nil {
-				d.refuse(path, "%s is no address; expected one such as 127.0.0.1 or 10.0.0.0/8", quote(text))
+				d.refuse(path, "%s is not an address; expected one such as 127.0.0.1 or 10.0.0.0/8", quote(text))
 			}
 			g.Exempt = append(g.Exempt, prefix)
 		}
@@ -156,7 +155,7 @@ func (g *Gateway) finishLimits(d *decoder) {
 	}
 }
 
-// parseStartups reads a limit as MaxStartups in sshd_config(5) is written.
+// parseStartups parses a limit in the syntax of MaxStartups in sshd_config(5).
 func parseStartups(text string) (s Startups, err error) {
 	const most = 100_000
 	if n, err := strconv.Atoi(text); err == nil && n >= 1 && n <= most {
@@ -164,30 +163,30 @@ func parseStartups(text string) (s Startups, err error) {
 	}
 	numbers, err := colonNumbers(text, 3)
 	if err != nil {
-		return s, errors.New("is not understood; expected BEGIN:PERCENT:FULL such as 10:30:100, or a number of connections")
+		return s, errors.New("is not valid; expected BEGIN:PERCENT:FULL such as 10:30:100, or a number of connections")
 	}
 	s = Startups{numbers[0], numbers[1], numbers[2]}
 	switch {
 	case s.Begin < 1 || s.Full > most:
 		return s, fmt.Errorf("is out of range; expected numbers of connections from 1 to %d", most)
 	case s.Percent < 1 || s.Percent > 100:
-		return s, errors.New("has a second number that is no percentage; expected one from 1 to 100")
+		return s, errors.New("has a second number that is not a percentage; expected one from 1 to 100")
 	case s.Begin > s.Full:
 		return s, errors.New("begins above its last number; expected the first to be at most the last")
 	}
 	return s, nil
 }
 
-// parseNetBlock reads a size as PerSourceNetBlockSize in sshd_config(5) is written.
+// parseNetBlock parses a size in the syntax of PerSourceNetBlockSize in sshd_config(5).
 func parseNetBlock(text string) (NetBlock, error) {
 	numbers, err := colonNumbers(text, 2)
 	if err != nil || numbers[0] > 32 || numbers[1] > 128 {
-		return NetBlock{}, errors.New("is not understood; expected IPV4BITS:IPV6BITS, up to 32:128, such as 32:64")
+		return NetBlock{}, errors.New("is not valid; expected IPV4BITS:IPV6BITS, up to 32:128, such as 32:64")
 	}
 	return NetBlock{numbers[0], numbers[1]}, nil
 }
 
-// colonNumbers reads n whole numbers with colons between them.
+// colonNumbers parses n whole numbers separated by colons.
 func colonNumbers(text string, n int) ([]int, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != n {

@@ -10,43 +10,43 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 )
 
-// A UserCA signs SSH certificates that say who people are.
+// UserCA is a CA that signs SSH certificates of users.
 type UserCA struct {
 	Name string `yaml:"name" rule:"required"`
-	// PublicKeys are files of the CA's public keys, or public keys themselves, as written in the file.
+	// PublicKeys are files of the CA's public keys, or public keys themselves, as written in the
+	// configuration.
 	PublicKeys []string `yaml:"public_keys" rule:"required" want:"a list of public keys, or of files that hold them"`
-	// Match says which stacks and apps its certificates may open at most.
+	// Match limits the stacks and apps that its certificates may open.
 	Match Match `yaml:"match"`
-	// RevokedKeys is a file of what it takes back: a key revocation list of ssh-keygen -k, or a text
-	// as that takes.
+	// RevokedKeys is a revocation list: a key revocation list of ssh-keygen -k, or a text in a
+	// format that it accepts.
 	RevokedKeys string `yaml:"revoked_keys" as:"path"`
 
-	// Keys are the public keys that PublicKeys stand for, and Revoked is what RevokedKeys holds.
+	// Keys are the public keys of PublicKeys, and Revoked is the content of RevokedKeys.
 	Keys    []ssh.PublicKey       `yaml:"-"`
 	Revoked *identity.Revocations `yaml:"-"`
 }
 
-// AccessToken says which access tokens (JWT, RFC 7519) are good that people send along as
-// ACCESS_TOKEN.
+// AccessToken describes the valid access tokens (JWT, RFC 7519) that users send as ACCESS_TOKEN.
 type AccessToken struct {
-	// Required: a session without a token is refused. Otherwise a token is looked at where one is
-	// sent.
+	// Required: a session without a token is refused. Otherwise only tokens that are sent are
+	// verified.
 	Required bool   `yaml:"required"`
 	Issuer   string `yaml:"issuer" rule:"required" want:"the claim iss of the tokens, such as https://auth.example.com"`
 	Audience string `yaml:"audience" rule:"required" want:"the claim aud of the tokens, which says that they are for this gateway"`
 	// JWKSURL or JWKSFile has the issuer's public keys.
 	JWKSURL  string `yaml:"jwks_url" want:"a URL such as https://auth.example.com/.well-known/jwks.json"`
 	JWKSFile string `yaml:"jwks_file" as:"path"`
-	// Algorithms are those that tokens may be signed with: asymmetric ones alone (RFC 7518 §3.1, RFC
-	// 8037).
+	// Algorithms are the permitted signature algorithms, which are all asymmetric (RFC 7518 §3.1,
+	// RFC 8037).
 	Algorithms []string `yaml:"algorithms" enum:"RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|ES512|EdDSA"`
-	// RefreshInterval is how old the keys of JWKSURL get before they are fetched again, and MaxStale
-	// how old they may be when a token is verified with them.
+	// RefreshInterval is the age at which the keys of JWKSURL are fetched again, and MaxStale their
+	// maximum age for verifying a token.
 	RefreshInterval time.Duration `yaml:"refresh_interval" min:"10s" max:"24h"`
 	MaxStale        time.Duration `yaml:"max_stale" min:"1m" max:"168h"`
 	TLS             TLS           `yaml:",inline"`
 
-	// Keys are those of JWKSFile.
+	// Keys are the keys of JWKSFile.
 	Keys identity.KeySet `yaml:"-"`
 }
 
@@ -56,7 +56,7 @@ func (a *AccessToken) setDefaults() {
 	a.MaxStale = 24 * time.Hour
 }
 
-// Authorities are the user CAs, for checking certificates.
+// Authorities returns the user CAs, for checking certificates.
 func (c *Config) Authorities() []identity.Authority {
 	list := make([]identity.Authority, len(c.UserCA))
 	for i, ca := range c.UserCA {
@@ -65,7 +65,7 @@ func (c *Config) Authorities() []identity.Authority {
 	return list
 }
 
-// maxRevokedFile bounds a list of what is revoked.
+// maxRevokedFile is the maximum size of a revocation list.
 const maxRevokedFile = 16 << 20
 
 func (c *Config) finishUserCA(d *decoder) {
@@ -85,7 +85,7 @@ func (c *Config) finishUserCA(d *decoder) {
 				owner, taken := owners[wire]
 				switch {
 				case taken && owner != i:
-					d.refuse(at, "the key %s is also that of the user CA %s; expected each key to be one CA's", ssh.FingerprintSHA256(key), quote(c.UserCA[owner].Name))
+					d.refuse(at, "the key %s is also that of the user CA %s; expected each key to belong to one CA", ssh.FingerprintSHA256(key), quote(c.UserCA[owner].Name))
 				case !taken:
 					owners[wire] = i
 					ca.Keys = append(ca.Keys, key)
@@ -98,21 +98,21 @@ func (c *Config) finishUserCA(d *decoder) {
 		for j, name := range ca.Match.Apps {
 			d.reference(fmt.Sprintf("%s.match.apps[%d]", path, j), name, "app", apps)
 		}
-		// An empty list would match all, and whoever wrote it meant none.
+		// An empty list would match all, but its author meant none.
 		d.notEmpty(path+".match.stacks", len(ca.Match.Stacks))
 		d.notEmpty(path+".match.apps", len(ca.Match.Apps))
 		ca.Revoked = d.revocations(path+".revoked_keys", ca.RevokedKeys)
 	}
 }
 
-// revocations reads a list of what is revoked; nil where none is given.
+// revocations reads a revocation list; nil if none is set.
 func (d *decoder) revocations(path, file string) *identity.Revocations {
 	if !d.usable(path) {
 		return nil
 	}
 	data, err := d.readFile(file, maxRevokedFile)
 	if err != nil {
-		d.refuse(path, "the file %s %v; expected what ssh-keygen -k makes, or an empty file as long as nothing is revoked", quote(file), err)
+		d.refuse(path, "the file %s %v; expected the output of ssh-keygen -k, or an empty file while nothing is revoked", quote(file), err)
 		return nil
 	}
 	revoked, err := identity.ParseRevocations(data)
@@ -130,13 +130,13 @@ func (c *Config) finishAccessToken(d *decoder) {
 	const url, file = "access_token.jwks_url", "access_token.jwks_file"
 	switch {
 	case d.given(url) && d.given(file):
-		d.refuse(file, "stands beside jwks_url; expected one of both")
+		d.refuse(file, "is set together with jwks_url; expected only one of them")
 	case !d.given(url) && !d.given(file):
-		d.refuse("access_token", "has neither jwks_url nor jwks_file; expected one of both: where the issuer's public keys are")
+		d.refuse("access_token", "has neither jwks_url nor jwks_file; expected one of them: where the issuer's public keys are")
 	}
 	d.notEmpty("access_token.algorithms", len(a.Algorithms))
 	if d.usable(url) {
-		// Whoever can change the keys on their way can make tokens.
+		// An attacker who can change the keys in transit can forge tokens.
 		d.checkEncrypted(url, a.JWKSURL, "")
 	}
 	if data := d.checkFile(file, a.JWKSFile); d.usable(file) {

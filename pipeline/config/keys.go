@@ -20,10 +20,11 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// maxKeyFile bounds files of keys and certificates; a system's bundle of CAs has 250 KiB.
+// maxKeyFile is the maximum size of files of keys and certificates; a system's bundle of CAs has
+// 250 KiB.
 const maxKeyFile = 4 << 20
 
-// literalKey is how a public key begins that stands in the configuration itself.
+// literalKey matches the beginning of a public key in the configuration itself.
 var literalKey = regexp.MustCompile(`^(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S*\s`)
 
 // finishKeys reads the authorized keys of the user at index i.
@@ -36,7 +37,7 @@ func (c *Config) finishKeys(d *decoder, i int) {
 			owner, taken := c.byKey[wire]
 			switch {
 			case taken && owner != i:
-				d.refuse(path, "the key %s is also that of the user %s; expected each key to be one person's", ssh.FingerprintSHA256(key), quote(c.Users[owner].ID))
+				d.refuse(path, "the key %s is also that of the user %s; expected each key to belong to one user", ssh.FingerprintSHA256(key), quote(c.Users[owner].ID))
 			case !taken:
 				c.byKey[wire] = i
 				u.Keys = append(u.Keys, key)
@@ -45,8 +46,8 @@ func (c *Config) finishKeys(d *decoder, i int) {
 	}
 }
 
-// publicKeys are the keys that a text at path stands for: a public key itself, or a file of them.
-// After a mistake there are none.
+// publicKeys returns the keys that a text at path represents: a public key itself, or a file of
+// them. After an error it returns none.
 func (d *decoder) publicKeys(path, text string) []ssh.PublicKey {
 	if !d.usable(path) {
 		return nil
@@ -71,11 +72,11 @@ func (d *decoder) publicKeys(path, text string) []ssh.PublicKey {
 	return keys
 }
 
-// parseKeys reads public keys in the form of authorized_keys files (sshd(8)), without options. Its
-// errors quote nothing of the data, which could be a private key by mistake.
+// parseKeys parses public keys in the format of authorized_keys files (sshd(8)), without options.
+// Its errors contain nothing of the data, which could be a private key by mistake.
 func parseKeys(data []byte) ([]ssh.PublicKey, error) {
 	if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
-		return nil, errors.New("holds a private key, which nobody else may have; expected the public one (.pub)")
+		return nil, errors.New("holds a private key, which must not be shared; expected the public one (.pub)")
 	}
 	var keys []ssh.PublicKey
 	number := 0
@@ -90,7 +91,7 @@ func parseKeys(data []byte) ([]ssh.PublicKey, error) {
 		case err != nil:
 			return nil, fmt.Errorf("has no valid public key in its line %d; expected one as ssh-keygen writes it: ssh-ed25519 AAAA…", number)
 		case len(options) > 0:
-			return nil, fmt.Errorf("has options before the key in its line %d, which ttydrain does not follow; expected the key alone", number)
+			return nil, fmt.Errorf("has options before the key in its line %d, which ttydrain does not support; expected only the key", number)
 		case strings.Contains(key.Type(), "-cert-"):
 			return nil, fmt.Errorf("has a certificate in its line %d; expected a public key", number)
 		case key.Type() == "ssh-dss":
@@ -104,8 +105,8 @@ func parseKeys(data []byte) ([]ssh.PublicKey, error) {
 	return keys, nil
 }
 
-// checkHostKey checks a host key if it is there, and returns its type; missing reports that it is
-// not there.
+// checkHostKey checks a host key if it exists, and returns its type; missing reports that it does
+// not exist.
 func (d *decoder) checkHostKey(path, file string) (kind string, missing bool) {
 	data, ok := d.existingKey(path, file)
 	if !ok {
@@ -138,10 +139,9 @@ func (d *decoder) checkHostKey(path, file string) (kind string, missing bool) {
 	return kind, false
 }
 
-// checkSigningKey checks the key of user documents if it is there, and that the algorithm is for
-// it.
+// checkSigningKey checks the key of user documents if it exists, and that it fits the algorithm.
 func (d *decoder) checkSigningKey(path string, u *UserDocument) {
-	d.files.look(u.SigningKey) // it is rotated
+	d.files.look(u.SigningKey) // it may be rotated
 	data, ok := d.existingKey(path, u.SigningKey)
 	if !ok {
 		return
@@ -195,7 +195,7 @@ func (d *decoder) existingKey(path, file string) ([]byte, bool) {
 	return data, err == nil
 }
 
-// parsePrivateKey reads a private key in PEM, nil if there is none.
+// parsePrivateKey parses a private key in PEM; nil if there is none.
 func parsePrivateKey(data []byte) any {
 	block, _ := pem.Decode(data)
 	if block == nil {
@@ -213,7 +213,7 @@ func parsePrivateKey(data []byte) any {
 	return nil
 }
 
-// checkFile checks that a file that is given can be read, and returns its content.
+// checkFile checks that a file, if set, is readable, and returns its content.
 func (d *decoder) checkFile(path, file string) []byte {
 	if !d.usable(path) {
 		return nil
@@ -225,7 +225,7 @@ func (d *decoder) checkFile(path, file string) []byte {
 	return data
 }
 
-// checkTLS checks the files of t, whose fields stand in the mapping at path.
+// checkTLS checks the files of t, whose fields are in the mapping at path.
 func (d *decoder) checkTLS(path string, t *TLS) {
 	caAt, certAt, keyAt := join(path, "ca_file"), join(path, "cert_file"), join(path, "key_file")
 	d.keepPrivate(keyAt, t.KeyFile)
@@ -236,11 +236,11 @@ func (d *decoder) checkTLS(path string, t *TLS) {
 	d.together(certAt, keyAt)
 	if d.usable(certAt) && d.usable(keyAt) {
 		if _, err := tls.X509KeyPair(cert, key); err != nil {
-			// The cause tells which of both it is; it quotes neither.
+			// The cause says which of them is wrong, without quoting either.
 			d.refuse(certAt, "the files %s and %s are not a certificate and its private key in PEM: %v", quote(t.CertFile), quote(t.KeyFile), err)
 		}
 	}
 	if at := join(path, "server_name"); d.usable(at) && !validHost(t.ServerName) {
-		d.refuse(at, "%s is no host; expected the name in the server's certificate", quote(t.ServerName))
+		d.refuse(at, "%s is not a host; expected the name in the server's certificate", quote(t.ServerName))
 	}
 }

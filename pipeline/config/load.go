@@ -17,28 +17,28 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// maxFile bounds the configuration file.
+// maxFile is the maximum size of the configuration file.
 const maxFile = 1 << 20
 
-// Load reads and checks a configuration file, and the files that it names. The error is [Mistakes],
-// all of them. Relative paths in the file start at its folder.
+// Load reads and checks a configuration file, and the files that it names. The error has the type
+// [Mistakes] and contains all of them. Paths are relative to the configuration's folder.
 func Load(path string) (*Config, error) {
 	c, _, err := LoadFiles(path, nil)
 	return c, err
 }
 
-// Refuse reports that the setting at a path, such as "drains[0].api_key", is not accepted. The
-// message continues a sentence that begins with the path. Where a mistake is known already in that
-// setting, or in what holds it, nothing is added.
+// Refuse reports that the setting at a path, such as "drains[0].api_key", is not valid. The message
+// continues a sentence that begins with the path. It adds nothing if an error in that setting, or
+// in its parent, is known already.
 type Refuse func(path, message string)
 
-// Verify makes the parts of ttydrain that a configuration describes, and reports what their
-// constructors refuse. With mistakes in the configuration, a part of it is incomplete.
+// Verify constructs the parts of ttydrain that a configuration describes, and reports errors of
+// their constructors. If the configuration has errors, some of its parts are incomplete.
 type Verify func(c *Config, refuse Refuse)
 
 // LoadFiles is [Load] for a program that runs with the configuration. It also returns the files
-// whose change can make a difference, with mistakes too. verify runs after all other checks; nil
-// for none.
+// whose change can have an effect, even if there are errors. verify runs after all other checks;
+// nil for none.
 func LoadFiles(path string, verify Verify) (*Config, Files, error) {
 	d := newDecoder(path)
 	d.verify = verify
@@ -50,14 +50,14 @@ func LoadFiles(path string, verify Verify) (*Config, Files, error) {
 	return c, d.files, err
 }
 
-// Parse is [Load] for a file called name that has been read: data is its content.
+// Parse is [Load] for a file that has been read: name is its name and data its content.
 func Parse(name string, data []byte) (*Config, error) { return newDecoder(name).config(data) }
 
 func newDecoder(name string) *decoder {
 	return &decoder{file: name, dir: filepath.Dir(name), places: make(map[string]place)}
 }
 
-// config is the configuration that data holds.
+// config returns the configuration in data.
 func (d *decoder) config(data []byte) (*Config, error) {
 	c := new(Config)
 	d.keepPrivate("", d.file)
@@ -86,29 +86,28 @@ func (d *decoder) runVerify(c *Config) {
 	})
 }
 
-// known reports whether a mistake was found in the value at path, in one inside of it, or in what
-// holds it.
+// known reports whether an error was found in the value at path, in its parents or in its children.
 func (d *decoder) known(path string) bool {
 	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool { return within(m.Path, path) || within(path, m.Path) })
 }
 
-// within reports whether a path is that of a value, or of one inside of it.
+// within reports whether a path is outer, or inside of it.
 func within(path, outer string) bool {
 	rest, ok := strings.CutPrefix(path, outer)
 	return ok && (rest == "" || outer == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// parse is the one document that data must hold, or nil after a mistake.
+// parse returns the single document in data, or nil after an error.
 func (d *decoder) parse(data []byte) ast.Node {
 	start := place{line: 1, column: 1}
-	// The parser counts a CR LF after a comment as two lines, and takes a byte order mark for a part
-	// of the first key. To YAML (1.2.2 §5.2, §5.4) neither makes a difference.
+	// The parser counts a CR LF after a comment as two lines, and treats a byte order mark as part
+	// of the first key. In YAML (1.2.2 §5.2, §5.4) neither has a meaning.
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
 	file, err := parser.Parse(joinScalars(lexer.Tokenize(string(data))), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		at, message := start, "cannot be read as YAML"
-		// The message alone: the error itself quotes the lines around, where secrets may be.
+		// Only the message: the error itself quotes the lines around, which may contain secrets.
 		if syntax := yaml.Error(nil); errors.As(err, &syntax) {
 			message = syntax.GetMessage()
 			if t := syntax.GetToken(); t != nil && t.Position != nil {
@@ -138,7 +137,7 @@ func (d *decoder) parse(data []byte) ast.Node {
 	return root
 }
 
-// printable replaces what could drive a terminal.
+// printable replaces characters that a terminal could interpret.
 func printable(text string) string {
 	text = strings.ReplaceAll(text, "\t", `\t`)
 	return strings.Map(func(r rune) rune {

@@ -8,7 +8,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// App finds an app by its name. Nobody may change it.
+// App returns the app with a name. It must not be modified.
 func (c *Config) App(name string) (*App, bool) {
 	i := slices.IndexFunc(c.Apps, func(a App) bool { return a.Name == name })
 	if i < 0 {
@@ -17,7 +17,7 @@ func (c *Config) App(name string) (*App, bool) {
 	return &c.Apps[i], true
 }
 
-// Stack finds a stack by its name. Nobody may change it.
+// Stack returns the stack with a name. It must not be modified.
 func (c *Config) Stack(name string) (*Stack, bool) {
 	i := slices.IndexFunc(c.Stacks, func(s Stack) bool { return s.Name == name })
 	if i < 0 {
@@ -26,9 +26,9 @@ func (c *Config) Stack(name string) (*Stack, bool) {
 	return &c.Stacks[i], true
 }
 
-// Authorize finds the user whose key it is, if that user may open the app. An unknown app, an
-// unknown key and a key without that app are all the same answer, false, so that a stranger learns
-// nothing of what there is. A certificate is nobody's key.
+// Authorize returns the owner of a key, if that user may open the app. An unknown app, an unknown
+// key and a key without permission for the app all result in false, so that a stranger cannot find
+// out which exist. A certificate is not a user's key.
 func (c *Config) Authorize(app string, key ssh.PublicKey) (schema.User, bool) {
 	_, appExists := c.App(app)
 	i, keyExists := c.byKey[string(key.Marshal())]

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// A Mistake is one thing that is wrong with a configuration.
+// Mistake is one error in a configuration.
 type Mistake struct {
 	File string
 	// Line and Column count from 1, Column in characters.
 	Line, Column int
-	// Path is the field, such as "drains[0].url"; "" for the file as a whole.
+	// Path is the field, such as "drains[0].url"; "" for the whole file.
 	Path string
-	// Message says what is wrong, what was expected and, where there is one, the nearest valid name.
-	// It quotes no secret.
+	// Message states the error, the expected value and, if there is one, the nearest valid name. It
+	// quotes no secret.
 	Message string
 }
 
@@ -26,10 +26,10 @@ func (m Mistake) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s: %s", m.File, m.Line, m.Column, m.Path, m.Message)
 }
 
-// Mistakes are all mistakes of a configuration, in the order of their places.
+// Mistakes are all errors of a configuration, in the order of their positions.
 type Mistakes []Mistake
 
-// Error has one line for each mistake.
+// Error returns one line for each error.
 func (m Mistakes) Error() string {
 	lines := make([]string, len(m))
 	for i := range m {

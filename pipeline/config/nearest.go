@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// maxListed bounds how many names a message lists.
+// maxListed is the maximum number of names that a message lists.
 const maxListed = 30
 
-// expected tells which names could have stood where got does, and which of them, or of others, is
-// the nearest.
+// expected lists the names that are valid instead of got, and suggests the nearest one of them or
+// of others.
 func expected(got string, names []string, others ...string) string {
 	var b strings.Builder
 	b.WriteString("; expected ")
@@ -31,7 +31,7 @@ func expected(got string, names []string, others ...string) string {
 	return b.String()
 }
 
-// nearest is the name that was probably meant by got, or "".
+// nearest returns the name that was probably meant by got, or "".
 func nearest(got string, names []string) string {
 	got = strings.ToLower(got)
 	best, bestDistance := "", 1<<30
@@ -39,7 +39,7 @@ func nearest(got string, names []string) string {
 		lower := strings.ToLower(name)
 		d := distance(got, lower)
 		near := d <= max(1, max(len(got), len(lower))/3)
-		// An abbreviation is far by distance and yet clear.
+		// An abbreviation has a large distance, but is clear.
 		abbreviated := len(got) >= 3 && strings.HasPrefix(lower, got) || len(lower) >= 3 && strings.HasPrefix(got, lower)
 		if (near || abbreviated) && d < bestDistance {
 			best, bestDistance = name, d
@@ -48,8 +48,9 @@ func nearest(got string, names []string) string {
 	return best
 }
 
-// distance is the number of insertions, deletions, replacements and swaps of neighbours between two
-// strings (the optimal string alignment distance). Strings too long to be a misspelt name are far.
+// distance returns the number of insertions, deletions, replacements and transpositions of
+// neighbours between two strings (the optimal string alignment distance). Strings that are too long
+// for a misspelt name are considered distant.
 func distance(a, b string) int {
 	x, y := []rune(a), []rune(b)
 	if len(x) > 64 || len(y) > 64 {

@@ -10,15 +10,15 @@ import (
 )
 
 // A preset is a drain type for one provider: [HTTPS] or [Syslog] with the provider's address,
-// headers, format and limits filled in. Its own settings are the few that differ from customer to
-// customer; who needs others uses the plain type. After [Load], a [Drain] of such a type has both:
-// the preset as it was written, and the HTTPS or Syslog that it stands for.
+// headers, format and limits. It only has the few settings that differ between customers; other
+// settings require the plain type. After [Load], a [Drain] of such a type has both: the preset as
+// written, and the HTTPS or Syslog that it expands to.
 //
-// The limits are those that the providers' documentation gives, named beside each. A "MB" there is
-// taken for 10⁶ bytes and a "KB" for 10³, the smaller of both readings.
+// The limits come from the providers' documentation, cited beside each. A "MB" there is interpreted
+// as 10⁶ bytes and a "KB" as 10³, the smaller meaning.
 
-// Shape says how an HTTPS drain's objects differ from records; https.Shape, whose fields these are,
-// tells what each means.
+// Shape describes how an HTTPS drain's objects differ from records; see https.Shape, which has the
+// same fields.
 type Shape struct {
 	Message         string
 	MaxMessageBytes int
@@ -30,7 +30,7 @@ type Shape struct {
 	MaxAge          time.Duration
 }
 
-// checkURL checks where requests are posted to, and returns it; nil where something is wrong.
+// checkURL checks the target of requests, and returns it; nil if it is invalid.
 func (d *decoder) checkURL(path string, secret Secret) *url.URL {
 	if !d.usable(path) {
 		return nil
@@ -41,13 +41,13 @@ func (d *decoder) checkURL(path string, secret Secret) *url.URL {
 		d.refuse(path, "%s", problem)
 		return nil
 	case u.Scheme == "http":
-		d.refuse(path, "is http, which anybody on the way can read; expected https://")
+		d.refuse(path, "is not encrypted; expected https://")
 		return nil
 	}
 	return u
 }
 
-// parseSecretURL is parseURL for a URL that may have credentials in it. The problem quotes nothing
+// parseSecretURL is parseURL for a URL that may contain credentials. The problem contains nothing
 // of it.
 func parseSecretURL(secret Secret, schemes ...string) (u *url.URL, problem string) {
 	text := secret.Reveal()
@@ -66,7 +66,7 @@ func parseSecretURL(secret Secret, schemes ...string) (u *url.URL, problem strin
 	return whole, ""
 }
 
-// checkTags checks labels that are sent as one list with commas between.
+// checkTags checks labels that are sent as a list separated by commas.
 func (d *decoder) checkTags(path string, tags []string) {
 	for i, tag := range tags {
 		at := fmt.Sprintf("%s[%d]", path, i)

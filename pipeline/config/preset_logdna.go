@@ -5,17 +5,18 @@ import (
 	"strings"
 )
 
-// LogDNA is a preset for Mezmo's log ingestion, which was LogDNA's: objects with an array of lines.
+// LogDNA is a preset for the log ingestion of Mezmo, formerly LogDNA: objects with an array of
+// lines.
 //
-// A line has the text as "line" (behind its operation_id), "timestamp", "app" and "level", and all
-// the rest of the record, under its own names, in "meta".
+// A line has the text as "line" (after its operation_id), "timestamp", "app" and "level", and the
+// rest of the record, under its own names, in "meta".
 type LogDNA struct {
-	// IngestionKey is one of the account's ingestion keys, and not a service key.
+	// IngestionKey is one of the account's ingestion keys, not a service key.
 	IngestionKey Secret `yaml:"ingestion_key" rule:"required"`
-	// URL is where requests are posted to.
+	// URL is the target of requests.
 	URL Secret `yaml:"url" as:"url" want:"a URL that starts with https://"`
-	// Hostname is the source that all lines are listed under: Mezmo takes one for a request. The
-	// gateway's own is in meta.
+	// Hostname is the source of all lines: Mezmo accepts one per request. The gateway's own is in
+	// meta.
 	Hostname string `yaml:"hostname"`
 	// Tags are added to each request.
 	Tags        []string `yaml:"tags" want:"a list of tags, such as [production]"`
@@ -27,7 +28,7 @@ type LogDNA struct {
 func (p *LogDNA) setDefaults() {
 	p.URL = NewSecret("https://logs.mezmo.com/logs/ingest")
 	p.Hostname = "ttydrain"
-	// That the API takes compressed requests could not be verified.
+	// That the API accepts compressed requests could not be verified.
 	p.Compression = "none"
 }
 
@@ -46,17 +47,17 @@ func (p *LogDNA) finish(d *decoder, path string) {
 	d.checkTLS(path, &p.TLS)
 }
 
-// https is the drain that the preset stands for.
+// https returns the expansion of the preset.
 //
 // The path, the query, the header apikey, the lines' fields and "a maximum payload size of 10 MB"
-// are from Mezmo's API reference, "Send Log Lines". Requests are of 2 MiB at most all the same, as
-// those of Mezmo's own clients (logdna-agent-v2 and logdna for Python) are: the service has refused
-// larger ones with a 400.
+// are from Mezmo's API reference, "Send Log Lines". Requests still have at most 2 MiB, like those
+// of Mezmo's own clients (logdna-agent-v2 and logdna for Python): the service has refused larger
+// ones with a 400.
 //
 // For the size of a line "Send Log Lines" refers to "Mezmo Ingestion Service Limits", whose figures
-// could not be verified. Mezmo's client for Python cuts lines at 32,000 bytes, so the text is cut
-// there, visibly; all of it is in meta.log. Whether meta has a limit of its own could not be
-// verified either.
+// could not be verified. Mezmo's client for Python truncates lines at 32,000 bytes, so the text is
+// truncated there, visibly; the complete text is in meta.log. Whether meta has a limit of its own
+// could not be verified either.
 func (p *LogDNA) https() *HTTPS {
 	query := url.Values{"hostname": {p.Hostname}}
 	if len(p.Tags) > 0 {

@@ -1,16 +1,16 @@
 package config
 
 // SumoLogic is a preset for an HTTP Logs and Metrics Source of a hosted collector at Sumo Logic:
-// one record a line, compressed.
+// one record per line, compressed.
 //
-// The source should take each line for a message of its own ("Collecting Multiline Logs" tells how
-// to switch multiline processing off), and take the time from "@timestamp", the first in each line.
+// The source should treat each line as a message ("Collecting Multiline Logs" explains how to
+// disable multiline processing), and take the time from "@timestamp", the first one in each line.
 type SumoLogic struct {
-	// URL is the source's. Whoever has it can write: it is all of the credentials ("The URL securely
-	// encodes the Collector and Source information", says "HTTP Logs and Metrics Source"). So it is a
+	// URL is the URL of the source. It includes the only credentials ("The URL securely encodes the
+	// Collector and Source information", according to "HTTP Logs and Metrics Source"), so it is a
 	// secret.
 	URL Secret `yaml:"url" rule:"required" want:"the URL of the HTTP source, as a string, ${NAME} or file:PATH"`
-	// Category, SourceName and SourceHost override what the source is set to; "" for not.
+	// Category, SourceName and SourceHost override the settings of the source; "" keeps them.
 	Category    string `yaml:"category"`
 	SourceName  string `yaml:"source_name"`
 	SourceHost  string `yaml:"source_host"`
@@ -20,7 +20,7 @@ type SumoLogic struct {
 }
 
 func (p *SumoLogic) setDefaults() {
-	p.Compression = "gzip" // which "HTTP Logs and Metrics Source" recommends
+	p.Compression = "gzip" // recommended by "HTTP Logs and Metrics Source"
 }
 
 func (p *SumoLogic) expand(dr *Drain) { dr.HTTPS = p.https() }
@@ -34,15 +34,15 @@ func (p *SumoLogic) finish(d *decoder, path string) {
 	d.checkTLS(path, &p.TLS)
 }
 
-// https is the drain that the preset stands for.
+// https returns the expansion of the preset.
 //
 // Limits, from "HTTP Logs and Metrics Source": requests "up to but not exceeding 1MB of
 // uncompressed data". The headers are those of "Upload Logs to an HTTP Source".
 //
-// "Search Large Messages" says that a message of more than 64 KB is stored as several, in order,
-// each marked: nothing is lost, but such a record is not parsed as one JSON object. It is sent all
-// the same, since a dead letter would keep it from the drain; a line of binary output can be as
-// long. How many messages a request may have could not be found.
+// "Search Large Messages" states that a message of more than 64 KB is stored as several, in order,
+// each marked: nothing is lost, but such a record is not parsed as one JSON object. It is still
+// sent, because a dead letter would withhold it from the drain; a line of binary output can be as
+// long. No limit of the number of messages per request could be found.
 func (p *SumoLogic) https() *HTTPS {
 	headers := make(map[string]Secret)
 	for name, value := range map[string]string{

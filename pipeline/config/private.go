@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// A PrivateFile is a file or folder with secrets of ttydrain's own.
+// PrivateFile is a file or folder with secrets of ttydrain's own.
 type PrivateFile struct {
 	// Setting is the path of the setting that names it, such as "drains[0].key_file"; "" for the
 	// configuration itself.
@@ -19,8 +19,8 @@ type PrivateFile struct {
 	Path    string
 }
 
-// Private returns the files and folders that hold secrets of ttydrain's own: the configuration, the
-// keys and the store. They may be missing.
+// Private returns the files and folders with secrets of ttydrain's own: the configuration, the keys
+// and the store. They may be missing.
 func (c *Config) Private() []PrivateFile { return c.private }
 
 // PrivateFiles returns the paths of [Config.Private].
@@ -32,23 +32,23 @@ func (c *Config) PrivateFiles() []string {
 	return paths
 }
 
-// Warnings returns what a configuration that is accepted should not have.
+// Warnings returns problems of a configuration that is accepted.
 func (c *Config) Warnings() Mistakes { return c.warnings }
 
-// keepPrivate notes a file or folder with secrets that the setting at path names.
+// keepPrivate records a file or folder with secrets that the setting at path names.
 func (d *decoder) keepPrivate(path, file string) {
 	if file != "" {
 		d.private = append(d.private, PrivateFile{path, file})
 	}
 }
 
-// The values of insecure_file_permissions.
+// Values of insecure_file_permissions.
 const (
 	permissionsRefuse = "refuse"
 	permissionsWarn   = "warn"
 )
 
-// finishPrivate gathers the private files, and checks that nobody but their owner may read them.
+// finishPrivate collects the private files, and checks that only their owner can read them.
 func (c *Config) finishPrivate(d *decoder) {
 	d.keepPrivate("store", c.Store)
 	if folder := filepath.Dir(c.Admin.Socket); c.Admin.Socket != "" && filepath.Dir(folder) != c.Store {
@@ -78,7 +78,7 @@ func (c *Config) finishPrivate(d *decoder) {
 	}
 	var checked []string
 	for _, f := range d.private {
-		// Host keys are checked by themselves, and never accepted. The store is a folder of many
+		// Host keys are checked separately, and never accepted. The store is a folder of many
 		// files.
 		if f.Path == d.file || f.Setting == "store" || slices.Contains(c.Gateway.HostKeys, f.Path) || slices.Contains(checked, f.Path) {
 			continue
@@ -92,14 +92,14 @@ func (c *Config) finishPrivate(d *decoder) {
 	c.warnings = d.warnings
 }
 
-// warn notes a warning about the setting at path.
+// warn adds a warning about the setting at path.
 func (d *decoder) warn(path, format string, args ...any) {
 	at := d.place(path)
 	d.warnings = append(d.warnings, Mistake{File: d.file, Line: max(1, at.line), Column: max(1, at.column), Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
-// insecurity returns why others than its owner can read a file, as the end of a sentence about it;
-// "" where they cannot, or where there is no such file.
+// insecurity returns the reason why others than its owner can read a file, as the end of a
+// sentence; "" if they cannot, or if the file does not exist.
 func insecurity(file string) string {
 	info, err := os.Stat(file)
 	if err != nil || !info.Mode().IsRegular() {
@@ -115,8 +115,8 @@ func insecurity(file string) string {
 	return ""
 }
 
-// inClosedFolder reports whether a file is in a folder that nobody but its owner may enter, or
-// below one.
+// inClosedFolder reports whether a file is, directly or not, in a folder that only its owner may
+// enter.
 func inClosedFolder(file string) bool {
 	path, err := filepath.Abs(file)
 	if err == nil {
@@ -132,7 +132,7 @@ func inClosedFolder(file string) bool {
 	return false
 }
 
-// links returns how many names a file has.
+// links returns the number of names of a file.
 func links(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Nlink)
@@ -140,17 +140,17 @@ func links(info fs.FileInfo) uint64 {
 	return 1
 }
 
-// secretName is contained in the names of variables whose values are secrets.
+// secretName matches parts of the names of variables whose values are secrets.
 var secretName = regexp.MustCompile(`(?i)PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_?KEY`)
 
-// urlWithPassword is a URL with a user and a password.
+// urlWithPassword matches a URL with a user and a password.
 var urlWithPassword = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]*:[^/?#@]+@`)
 
-// secretInURL is a URL with a user, or with a parameter that is probably a secret.
+// secretInURL matches a URL with a user, or with a parameter that is probably a secret.
 var secretInURL = regexp.MustCompile(`(?i)^[a-z][a-z0-9+.-]*://([^/?#]*@|[^?#]*\?([^#]*&)?[^=&#]*(pass|secret|token|key|sig|auth|code)[^=&#]*=)`)
 
-// notePlain notes that the secret at path is written in the configuration itself. The variables of
-// an app and the addresses of drains are secrets where their names or values say so.
+// notePlain records that the secret at path is in plain text in the configuration itself. The
+// variables of an app and the addresses of drains are secrets if their names or values suggest it.
 func (d *decoder) notePlain(path, text string, f *field) {
 	if d.plain != "" || strings.HasPrefix(text, "file:") || strings.Contains(strings.ReplaceAll(text, "$${", ""), "${") {
 		return

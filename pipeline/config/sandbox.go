@@ -5,22 +5,22 @@ import (
 	"strconv"
 )
 
-// Sandbox is for the sandbox runtime.
+// Sandbox configures the sandbox runtime.
 type Sandbox struct {
-	// UIDRange are the user IDs for sessions whose app names no user, where the gateway is root:
-	// each has one to itself. The default is in the numbers that systemd leaves unassigned.
+	// UIDRange holds the user IDs for sessions whose app names no user, if the gateway is root:
+	// each session has its own. The default is in a range that systemd leaves unassigned.
 	UIDRange string `yaml:"uid_range" want:"a range of user IDs such as 300000-365535, or none"`
-	// Require are the features of the host without which the gateway does not start; see the
-	// package sandbox for what each of them is.
+	// Require are the features of the host without which the gateway does not start; see package
+	// sandbox for their meaning.
 	Require []string `yaml:"require" enum:"namespaces|cgroup_namespace|network_namespace|read_only_root|hidden_files|separate_user|own_user|no_new_privileges|capabilities|seccomp|landlock|cgroup_memory|cgroup_pids"`
 }
 
 func (s *Sandbox) setDefaults() { s.UIDRange = "1879048192-1879113727" }
 
-// uidRangeForm is two user IDs.
+// uidRangeForm matches two user IDs.
 var uidRangeForm = regexp.MustCompile(`^([0-9]{1,10})-([0-9]{1,10})$`)
 
-// Users returns the lowest and the highest user ID of UIDRange, or false where there is none.
+// Users returns the lowest and the highest user ID of UIDRange, or false if there is none.
 func (s Sandbox) Users() (low, high int, ok bool) {
 	m := uidRangeForm.FindStringSubmatch(s.UIDRange)
 	if m == nil {
@@ -51,6 +51,6 @@ func (c *Config) finishSandbox(d *decoder) {
 	case high-low+1 < minSessionUIDs:
 		d.refuse(path, "%s has fewer than %d user IDs, and each session needs one; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), minSessionUIDs)
 	case low <= overflowUID+1 && high >= overflowUID:
-		d.refuse(path, "%s has %d or %d in it, which are no user's; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), overflowUID, overflowUID+1)
+		d.refuse(path, "%s has %d or %d in it, which belong to no user; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), overflowUID, overflowUID+1)
 	}
 }

@@ -46,7 +46,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 	case v.Kind() == reflect.Float64:
 		ratio, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(ratio > 0 && ratio <= 1) {
-			d.refuse(path, "%s is not understood; expected %s", quote(text), f.expectation())
+			d.refuse(path, "%s is not valid; expected %s", quote(text), f.expectation())
 			return
 		}
 		v.SetFloat(ratio)
@@ -81,31 +81,31 @@ func (d *decoder) text(v reflect.Value, f *field, path, text string) {
 	}
 }
 
-// bounded sets a number, parsed from text, that must lie between the bounds of the field.
+// bounded sets a number, parsed from text, that must be within the bounds of the field.
 func (d *decoder) bounded(v reflect.Value, f *field, path, text string, parse numberParser) {
 	value, hint, ok := parse(text)
 	if !ok {
-		d.refuse(path, "%s is not understood; expected %s%s", quote(text), f.expectation(), hint)
+		d.refuse(path, "%s is not valid; expected %s%s", quote(text), f.expectation(), hint)
 		return
 	}
-	// The bounds are written in the tags as values are in the file.
+	// The bounds in the tags have the syntax of values.
 	if f.min != "" {
 		if least, _, _ := parse(f.min); value < least {
-			d.refuse(path, "%s is too little; expected at least %s%s", quote(text), f.min, missingUnit(f, text, least, parse))
+			d.refuse(path, "%s is too small; expected at least %s%s", quote(text), f.min, missingUnit(f, text, least, parse))
 			return
 		}
 	}
 	if f.max != "" {
 		if most, _, _ := parse(f.max); value > most {
-			d.refuse(path, "%s is too much; expected at most %s", quote(text), f.max)
+			d.refuse(path, "%s is too large; expected at most %s", quote(text), f.max)
 			return
 		}
 	}
 	v.SetInt(value)
 }
 
-// missingUnit is a hint for a size without a unit, such as 1024, where megabytes would be in
-// bounds.
+// missingUnit returns a hint for a size without a unit, such as 1024, if it would be within bounds
+// in megabytes.
 func missingUnit(f *field, text string, least int64, parse numberParser) string {
 	if f.as != "size" {
 		return ""
@@ -124,12 +124,12 @@ func textOf(n ast.Node) (text string, isString, ok bool) {
 	case *ast.LiteralNode:
 		return n.Value.Value, true, true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return n.GetToken().Value, false, true // as it is written
+		return n.GetToken().Value, false, true // as written
 	}
 	return "", false, false
 }
 
-// quote quotes a value for a message. It is not for secrets.
+// quote quotes a value for a message. It must not be used for secrets.
 func quote(text string) string {
 	if r := []rune(text); len(r) > 60 {
 		text = string(r[:60]) + "…"
@@ -147,8 +147,7 @@ func meantBool(text string) string {
 	return ""
 }
 
-// A numberParser reads a number of some kind. Where it can't, it may have a hint to add to the
-// message.
+// numberParser parses a number of some kind. If it fails, it may return a hint for the message.
 type numberParser func(text string) (value int64, hint string, ok bool)
 
 func parseInt(text string) (int64, string, bool) {
@@ -162,8 +161,8 @@ var (
 	bareForm = regexp.MustCompile(`^[0-9]{1,9}$`)
 )
 
-// parseSize reads a number of bytes. A unit is a power of 1024, as platforms and container runtimes
-// count memory: 1024MB, 1024MiB, 1024M and 1GB are the same.
+// parseSize parses a number of bytes. A unit is a power of 1024, as platforms and container
+// runtimes count memory: 1024MB, 1024MiB, 1024M and 1GB are the same.
 func parseSize(text string) (int64, string, bool) {
 	m := sizeForm.FindStringSubmatch(text)
 	if m == nil {
@@ -180,7 +179,7 @@ func parseSize(text string) (int64, string, bool) {
 	return n << shift, "", true
 }
 
-// parseDuration reads a duration greater than 0.
+// parseDuration parses a duration greater than 0.
 func parseDuration(text string) (int64, string, bool) {
 	if v, err := time.ParseDuration(text); err == nil && v > 0 {
 		return int64(v), "", true

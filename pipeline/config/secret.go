@@ -10,23 +10,23 @@ import (
 	"strings"
 )
 
-// hidden is all that a Secret ever prints.
+// hidden is the only output of a Secret.
 const hidden = "[secret]"
 
-// A Secret is a value that is never printed: whatever is used to print it gives "[secret]".
-// Only [Secret.Reveal] gives the value. The zero Secret is one that is not set.
+// Secret is a value that is never printed: all ways of printing it return "[secret]". Only
+// [Secret.Reveal] returns the value. The zero Secret is not set.
 //
-// Two Secrets are compared by [reflect.DeepEqual], never by ==.
+// Secrets must be compared with [reflect.DeepEqual], never with ==.
 type Secret struct {
-	// value is behind a pointer since fmt does not ask the methods of what it finds in unexported
-	// fields: it prints a pointer there as an address.
+	// value is a pointer because fmt does not call the methods of unexported fields: it prints a
+	// pointer there as an address.
 	value *string
 }
 
-// NewSecret makes a Secret of a value.
+// NewSecret returns a Secret with a value.
 func NewSecret(value string) Secret { return Secret{&value} }
 
-// Reveal is the value; "" where it is not set.
+// Reveal returns the value; "" if it is not set.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -34,7 +34,7 @@ func (s Secret) Reveal() string {
 	return *s.value
 }
 
-// IsSet says whether there is a value.
+// IsSet reports whether there is a value.
 func (s Secret) IsSet() bool { return s.value != nil }
 
 func (s Secret) String() string               { return hidden }
@@ -45,14 +45,14 @@ func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`
 func (s Secret) MarshalYAML() (any, error)    { return hidden, nil }
 func (s Secret) LogValue() slog.Value         { return slog.StringValue(hidden) }
 
-// maxSecretFile bounds the file of a secret.
+// maxSecretFile is the maximum size of a secret's file.
 const maxSecretFile = 64 << 10
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// resolveSecret makes the value of a secret of what the file has: "file:PATH" is the content of a
-// file, without one newline at its end; in anything else ${NAME} is an environment variable, and
-// $${ is "${". What a variable or a file holds is taken as it is. The errors quote nothing that
+// resolveSecret returns the value of a secret from its text in the configuration: "file:PATH" is
+// the content of a file, without a final newline; otherwise ${NAME} is an environment variable, and
+// $${ is "${". The content of a variable or a file is used verbatim. Errors contain nothing that
 // could be the secret.
 func (d *decoder) resolveSecret(setting, text string) (string, error) {
 	path, isFile := strings.CutPrefix(text, "file:")
@@ -72,7 +72,7 @@ func (d *decoder) resolveSecret(setting, text string) (string, error) {
 	d.keepPrivate(setting, file)
 	data, err := d.readFile(file, maxSecretFile)
 	if err != nil {
-		// The path as it is written, and not what its variables hold.
+		// The path as written, without the values of its variables.
 		return "", fmt.Errorf("the file %q %w; create it, or correct the path (relative ones start at the configuration's folder)", path, err)
 	}
 	value = string(data)
@@ -108,7 +108,7 @@ func expandEnv(text string) (string, error) {
 	}
 }
 
-// resolvePath makes a path that the configuration has one that can be opened.
+// resolvePath resolves a path in the configuration.
 func resolvePath(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)

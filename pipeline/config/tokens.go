@@ -6,10 +6,9 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// joinScalars puts scalars together that the lexer cuts in two. In a mapping in braces it takes
-// every colon for the end of a key: in {urls: [http://127.0.0.1:9200]} it sees the key
-// http://127.0.0.1. A colon between two characters of a plain scalar is a part of it (YAML 1.2.2
-// §7.3.3).
+// joinScalars joins scalars that the lexer splits. In a mapping in braces it treats every colon as
+// the end of a key: in {urls: [http://127.0.0.1:9200]} it finds the key http://127.0.0.1. But a
+// colon between two characters of a plain scalar is part of it (YAML 1.2.2 §7.3.3).
 func joinScalars(tokens token.Tokens) token.Tokens {
 	var joined token.Tokens
 	depth := 0 // of brackets and braces
@@ -47,7 +46,7 @@ func isPlain(t *token.Token) bool {
 	return false
 }
 
-// adjacent says whether nothing stands between two tokens of one line.
+// adjacent reports whether nothing is between two tokens of one line.
 func adjacent(a, b *token.Token) bool {
 	return a.Position.Line == b.Position.Line && a.Position.Column+utf8.RuneCountInString(a.Value) == b.Position.Column
 }

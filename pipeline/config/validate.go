@@ -16,8 +16,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// finish checks what is more than one field's own form, and fills in what follows from other
-// fields. It leaves alone what the decoder refused, so that one mistake is one message.
+// finish checks rules that involve more than one field, and derives values from other fields. It
+// ignores values with known errors, so that one error causes one message.
 func (c *Config) finish(d *decoder) {
 	c.finishStore(d)
 	c.finishServers(d)
@@ -47,12 +47,12 @@ func (c *Config) finishStore(d *decoder) {
 			err = checkCreatable(c.Store)
 		}
 		if err != nil {
-			d.refuse("store", "%s %v; expected a folder for the embedded server's files, or a path where one can be made", quote(c.Store), err)
+			d.refuse("store", "%s %v; expected a folder for the embedded server's files, or a path where one can be created", quote(c.Store), err)
 		}
 		return
 	}
 	if d.given("store") {
-		d.refuse("store", "stands beside nats; expected one of both: store for the embedded server, nats for a cluster")
+		d.refuse("store", "is set together with nats; expected only one of them: store for the embedded server, nats for a cluster")
 	}
 	if d.given("sync_interval") {
 		d.refuse("sync_interval", "is for the embedded server, and nats is set; expected it in the cluster's own configuration")
@@ -95,17 +95,17 @@ func (c *Config) finishStore(d *decoder) {
 		}
 	}
 	if at := "nats.inbox_prefix"; d.usable(at) && !inboxForm.MatchString(n.InboxPrefix) {
-		d.refuse(at, "%s is no beginning of a subject; expected letters, digits, \"_\" and \"-\", in parts with dots between, such as _INBOX_ttydrain_gateway", quote(n.InboxPrefix))
+		d.refuse(at, "%s is not a prefix of a subject; expected letters, digits, \"_\" and \"-\", in parts with dots between, such as _INBOX_ttydrain_gateway", quote(n.InboxPrefix))
 	}
 	d.checkTLS("nats", &n.TLS)
 }
 
 var (
-	// userSeed is the seed of a user's NKey: see github.com/nats-io/nkeys.
+	// userSeed matches the seed of a user's NKey: see github.com/nats-io/nkeys.
 	userSeed = regexp.MustCompile(`(?m)^\s*SU[A-Z2-7]{56}\s*$`)
-	// userJWT begins a JWT in a file of NATS credentials.
+	// userJWT matches the beginning of a JWT in a file of NATS credentials.
 	userJWT = regexp.MustCompile(`(?m)^-+BEGIN NATS USER JWT-+\s*$`)
-	// inboxForm is what a subject is like that others can be appended to.
+	// inboxForm matches a subject to which others can be appended.
 	inboxForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 )
 
@@ -122,7 +122,7 @@ func (c *Config) finishServers(d *decoder) {
 	for i, pattern := range g.AcceptEnv {
 		path := fmt.Sprintf("gateway.accept_env[%d]", i)
 		if d.usable(path) && !envPattern.MatchString(pattern) {
-			d.refuse(path, "%s is no name of an environment variable; expected letters, digits, \"_\" and the wildcards \"*\" and \"?\"", quote(pattern))
+			d.refuse(path, "%s is not the name of an environment variable; expected letters, digits, \"_\" and the wildcards \"*\" and \"?\"", quote(pattern))
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (c *Config) finishUserDocument(d *decoder) {
 	if d.usable("user_document.issuer") {
 		// RFC 7519 §2: a StringOrURI with a colon is a URI.
 		if parsed, err := url.Parse(u.Issuer); strings.Contains(u.Issuer, ":") && (err != nil || parsed.Scheme == "") {
-			d.refuse("user_document.issuer", "has a colon and is no URI; expected a URI such as https://auth.example.com, or a name without a colon")
+			d.refuse("user_document.issuer", "has a colon and is not a URI; expected a URI such as https://auth.example.com, or a name without a colon")
 		}
 	}
 	d.checkSigningKey("user_document.signing_key", u)
@@ -140,8 +140,8 @@ func (c *Config) finishUserDocument(d *decoder) {
 
 func (c *Config) finishStacks(d *decoder) {
 	d.notEmpty("stacks", len(c.Stacks))
-	// The enricher finds out from its last segment how far a session is: that has to be there until
-	// the session ends.
+	// The enricher finds the progress of a session in its last segment, which must exist until the
+	// session ends.
 	for i, s := range c.Stacks {
 		at := fmt.Sprintf("stacks[%d].session_duration", i)
 		if s.SessionDuration > c.Streams.Retention && d.usable("streams.retention") && (d.usable(at) || !d.given(at)) {
@@ -164,7 +164,7 @@ func (c *Config) finishStacks(d *decoder) {
 	}
 }
 
-// programPath matches paths that mean the same to a shell.
+// programPath matches paths without characters that are special to a shell.
 var programPath = regexp.MustCompile(`^/[A-Za-z0-9/._+-]+$`)
 
 func (c *Config) finishApps(d *decoder) {
@@ -221,7 +221,7 @@ func (c *Config) finishUsers(d *decoder) {
 		d.checkPrintable(path+".name", u.Name)
 		if d.usable(path + ".email") {
 			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email {
-				d.refuse(path+".email", "%s is no e-mail address; expected one such as ada@example.com", quote(u.Email))
+				d.refuse(path+".email", "%s is not an e-mail address; expected one such as ada@example.com", quote(u.Email))
 			}
 			d.checkPrintable(path+".email", u.Email)
 		}
@@ -250,22 +250,22 @@ func (c *Config) appNames() []string {
 }
 
 var (
-	// nameForm is what stacks, apps and drains may be called: they become SSH user names and fields of
+	// nameForm matches names of stacks, apps and drains, which become SSH user names and fields of
 	// a syslog line.
 	nameForm = lateForm(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-	// userForm is what users' IDs may be, which other systems give.
+	// userForm matches IDs of users, which other systems assign.
 	userForm = lateForm(`^[!-~]{1,255}$`)
 )
 
 var envPattern = regexp.MustCompile(`^[A-Za-z_*?][A-Za-z0-9_*?]*$`)
 
-// A nameSet is the names of one list, each of which must be a name and there once.
+// nameSet checks the names of one list, which must be valid and unique.
 type nameSet struct {
 	d           *decoder
 	list, field string
 	form        *regexp.Regexp
 	want        string
-	first       map[string]int // the line of the first with a name
+	first       map[string]int // line of the first use of a name
 }
 
 func newNames(d *decoder, list, field string) *nameSet {
@@ -293,7 +293,7 @@ func (n *nameSet) add(i int, name string) {
 	}
 }
 
-// reference checks that name, which stands at path, is one of those that there are.
+// reference checks that the name at path is one of the existing ones.
 func (d *decoder) reference(path, name, kind string, names []string) {
 	if !d.usable(path) || slices.Contains(names, name) {
 		return
@@ -313,29 +313,29 @@ func (d *decoder) notEmpty(path string, n int) {
 	}
 }
 
-// together checks that two fields are there, or neither of them is.
+// together checks that both or neither of two fields are set.
 func (d *decoder) together(a, b string) {
 	switch {
 	case d.given(a) && !d.given(b):
-		d.refuse(a, "is there without %s; expected both or neither", b[strings.LastIndex(b, ".")+1:])
+		d.refuse(a, "is set without %s; expected both or neither", b[strings.LastIndex(b, ".")+1:])
 	case d.given(b) && !d.given(a):
-		d.refuse(b, "is there without %s; expected both or neither", a[strings.LastIndex(a, ".")+1:])
+		d.refuse(b, "is set without %s; expected both or neither", a[strings.LastIndex(a, ".")+1:])
 	}
 }
 
-// checkPrintable refuses control characters, which would break the lines that the text is written
-// to, and other hidden characters, with which one text looks like another.
+// checkPrintable refuses control characters, which would break lines that contain the text, and
+// other hidden characters, which make texts look alike.
 func (d *decoder) checkPrintable(path, text string) {
 	switch {
 	case !d.usable(path):
 	case strings.ContainsFunc(text, unicode.IsControl):
 		d.refuse(path, "has a control character in it, such as a line break; expected one line of text")
 	case strings.ContainsFunc(text, schema.IsHidden):
-		d.refuse(path, "has a hidden character in it, such as one without a width; expected text of which every character is seen")
+		d.refuse(path, "has a hidden character in it, such as one of zero width; expected text in which every character is visible")
 	}
 }
 
-// checkAddress checks a host and a port, and says whether they are well. The host may be left out
+// checkAddress checks a host and a port, and reports whether they are valid. The host is optional
 // for listening.
 func (d *decoder) checkAddress(path, address string, listen bool) bool {
 	if d.given(path) && !d.usable(path) {
@@ -348,7 +348,7 @@ func (d *decoder) checkAddress(path, address string, listen bool) bool {
 	case err != nil && !strings.Contains(address, ":"):
 		problem = "has no port"
 	case err != nil:
-		problem = "is not a host and a port (an IPv6 address stands in brackets)"
+		problem = "is not a host and a port (an IPv6 address needs brackets)"
 	case portErr != nil || number == 0 && !listen:
 		problem = "has no valid port"
 	case host == "" && !listen:
@@ -374,7 +374,8 @@ func validHost(host string) bool {
 	return net.ParseIP(address) != nil || hostForm().MatchString(host) && !strings.Contains(host, "..")
 }
 
-// parseURL reads a URL of one of the schemes. The problem quotes nothing: URLs may hold secrets.
+// parseURL parses a URL with one of the schemes. The problem contains nothing of it, because URLs
+// may contain secrets.
 func parseURL(text string, schemes ...string) (u *url.URL, problem string) {
 	u, err := url.Parse(text)
 	switch {
@@ -398,8 +399,8 @@ func parseURL(text string, schemes ...string) (u *url.URL, problem string) {
 	return u, ""
 }
 
-// checkEncrypted checks the URL at a path of what has to be encrypted on its way, unless it stays
-// on this machine. because may follow "is not encrypted"; u is nil where something is wrong.
+// checkEncrypted checks the URL at a path, which must use encryption unless it stays on this
+// machine. because may follow "is not encrypted"; u is nil if the URL is invalid.
 func (d *decoder) checkEncrypted(path, text, because string) (u *url.URL) {
 	u, problem := parseURL(text, "https", "http")
 	switch {
@@ -418,7 +419,7 @@ func validPort(port string) bool {
 	return err == nil && n > 0
 }
 
-// isLoopback says whether a URL's host is this machine.
+// isLoopback reports whether a URL's host is this machine.
 func isLoopback(u *url.URL) bool {
 	if u.Hostname() == "localhost" {
 		return true
@@ -427,9 +428,9 @@ func isLoopback(u *url.URL) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// lateForm is a form that is compiled when it is first asked for. Every session's init runs this
-// program, and those forms with long repeats would take it seven milliseconds and a megabyte and a
-// half.
+// lateForm returns a regular expression that is compiled on first use. Every session's init runs
+// this program, and the expressions with long repeats would cost it seven milliseconds and one and
+// a half megabytes.
 func lateForm(pattern string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }

@@ -11,7 +11,7 @@ func (c *Config) finishDocker(d *decoder) {
 		if path, ok := strings.CutPrefix(c.Docker.Host, "unix://"); ok {
 			secure = false
 			if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
-				d.refuse("docker.host", "is no path of a socket; expected unix:///var/run/docker.sock, with three slashes")
+				d.refuse("docker.host", "is not the path of a socket; expected unix:///var/run/docker.sock, with three slashes")
 			}
 		} else {
 			secure = c.Docker.finishAddress(d)
@@ -22,8 +22,8 @@ func (c *Config) finishDocker(d *decoder) {
 	c.Docker.TLS.check(d, secure)
 }
 
-// finishAddress checks the host where it is no socket, and says whether the daemon is to be spoken
-// to over TLS.
+// finishAddress checks the host if it is not a socket, and reports whether the daemon is used over
+// TLS.
 func (k *Docker) finishAddress(d *decoder) (secure bool) {
 	u, problem := parseURL(k.Host, "unix", "tcp")
 	switch {
@@ -32,14 +32,14 @@ func (k *Docker) finishAddress(d *decoder) (secure bool) {
 	case u.Scheme == "tcp" && u.Port() == "":
 		d.refuse("docker.host", "has no port; expected one, such as 2376, which is usual with TLS")
 	case u.Scheme == "tcp" && (u.Path != "" || u.RawQuery != ""):
-		d.refuse("docker.host", "has something behind its port; expected tcp://HOST:PORT")
+		d.refuse("docker.host", "has something after its port; expected tcp://HOST:PORT")
 	case u.Scheme == "tcp" && k.TLS == (TLS{}) && !isLoopback(u):
-		d.refuse("docker.host", "is another machine without TLS, and whoever reaches it is root there; expected ca_file, cert_file and key_file beside it")
+		d.refuse("docker.host", "is another machine without TLS, where every client has root permissions; expected ca_file, cert_file and key_file as well")
 	}
 	return true
 }
 
-// check checks the settings of TLS, and that there is TLS where there are any.
+// check checks the settings of TLS, and that TLS is used if there are any.
 func (t *TLS) check(d *decoder, secure bool) {
 	d.checkTLS("docker", t)
 	if secure {
@@ -53,17 +53,17 @@ func (t *TLS) check(d *decoder, secure bool) {
 }
 
 var (
-	// imageForm is about what an image may be called; the daemon knows better.
+	// imageForm roughly matches names of images; the daemon decides.
 	imageForm = lateForm(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$`)
-	// containerForm is that of a container's name or ID (daemon/names of the Docker daemon).
+	// containerForm matches a container's name or ID (daemon/names of the Docker daemon).
 	containerForm = lateForm(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
-	// accountForm is what the name or the number of a user is like on Linux.
+	// accountForm matches the name or ID of a Linux user.
 	accountForm = regexp.MustCompile(`^([a-z_][a-z0-9_.-]{0,31}|[0-9]{1,9})$`)
-	// containerUserForm is USER or USER:GROUP, each a name or a number.
+	// containerUserForm matches USER or USER:GROUP, each a name or an ID.
 	containerUserForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$`)
 )
 
-// finishRuntime checks what belongs to the app's runtime.
+// finishRuntime checks the settings of the app's runtime.
 func (a *App) finishRuntime(d *decoder, path string) {
 	if d.given(path+".runtime") && !d.usable(path+".runtime") {
 		return
@@ -72,7 +72,7 @@ func (a *App) finishRuntime(d *decoder, path string) {
 	if a.Runtime != RuntimeDocker {
 		for _, name := range ofDocker {
 			if d.given(path + "." + name) {
-				d.refuse(path+"."+name, "is for the runtime docker, and this app's is %s; expected runtime: docker beside it, or this left out", a.Runtime)
+				d.refuse(path+"."+name, "is for the runtime docker, and this app's is %s; expected runtime: docker as well, or this left out", a.Runtime)
 			}
 		}
 		if d.usable(path+".user") && !accountForm.MatchString(a.User) {
@@ -91,11 +91,11 @@ func (a *App) finishRuntime(d *decoder, path string) {
 	image, from := d.given(path+".image"), d.given(path+".from_container")
 	switch {
 	case image && from:
-		d.refuse(path+".image", "stands beside from_container, whose image is taken; expected one of both")
+		d.refuse(path+".image", "is set together with from_container, whose image is used; expected only one of them")
 	case !image && !from:
-		d.refuse(path, "has neither image nor from_container; expected one of both for the runtime docker: an image, or the name of the app's container")
+		d.refuse(path, "has neither image nor from_container; expected one of them for the runtime docker: an image, or the name of the app's container")
 	case from && d.given(path+".pull"):
-		d.refuse(path+".pull", "is for image; a container that is there has its image")
+		d.refuse(path+".pull", "is for image; an existing container has its image")
 	}
 	for _, f := range []struct {
 		name, text, want string

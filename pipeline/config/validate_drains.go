@@ -28,7 +28,7 @@ func (c *Config) finishDrains(d *decoder) {
 			d.reference(at, name, "app", apps)
 			c.checkReachable(d, dr, name, at)
 		}
-		// An empty list would match all, and whoever wrote it meant none.
+		// An empty list would match all, but its author meant none.
 		d.notEmpty(path+".match.stacks", len(dr.Match.Stacks))
 		d.notEmpty(path+".match.apps", len(dr.Match.Apps))
 		if _, s := dr.settings(); s != nil { // else the type is a mistake
@@ -41,7 +41,7 @@ func (c *Config) finishDrains(d *decoder) {
 	}
 }
 
-// checkReachable reports an app that a drain names and whose stack it leaves out.
+// checkReachable reports an app that a drain names and whose stack it excludes.
 func (c *Config) checkReachable(d *decoder, dr *Drain, name, path string) {
 	app, ok := c.App(name)
 	if !ok || !d.usable(path) || len(dr.Match.Stacks) == 0 || slices.Contains(dr.Match.Stacks, app.Stack) {
@@ -52,11 +52,10 @@ func (c *Config) checkReachable(d *decoder, dr *Drain, name, path string) {
 	}
 }
 
-// checkPHI refuses a drain that would get the session logs of a stack with PHI without the
-// agreement. It asks by the lists of names, so that a stack is refused before its first app is
-// there.
+// checkPHI refuses a drain that would receive the session logs of a stack with PHI without the
+// agreement. It compares the lists of names, so that a stack is refused even before it has an app.
 func (c *Config) checkPHI(d *decoder, dr *Drain, path string) {
-	// What was meant by a list with a mistake in it is not known yet.
+	// The intention of a list with an error is unknown.
 	if dr.CoversPHI() || !dr.DrainEphemeralSessions || d.anyBad(path+".agreements") || d.anyBad(path+".match") {
 		return
 	}
@@ -78,7 +77,7 @@ func (c *Config) checkPHI(d *decoder, dr *Drain, path string) {
 	}
 }
 
-// anyBad says whether the value at path, or one in it, has a mistake.
+// anyBad reports whether the value at path, or one inside of it, has an error.
 func (d *decoder) anyBad(path string) bool {
 	for at, p := range d.places {
 		if p.bad && strings.HasPrefix(at, path) {
@@ -97,18 +96,18 @@ func (h *HTTPS) finish(d *decoder, path string) {
 	if at := path + ".username"; d.usable(at) {
 		for name := range h.Headers {
 			if strings.EqualFold(name, "Authorization") {
-				d.refuse(at, "stands beside headers.%s; expected one of both ways to log in", name)
+				d.refuse(at, "is set together with headers.%s; expected only one way to log in", name)
 			}
 		}
 		if u != nil && u.User != nil {
-			d.refuse(at, "stands beside a user in url; expected one of both")
+			d.refuse(at, "is set although url has a user; expected only one of them")
 		}
 	}
 	d.checkProxy(path+".proxy", h.Proxy)
 	d.checkTLS(path, &h.TLS)
 }
 
-// checkHeaders refuses a header that is there twice, and one with a value that no header can have.
+// checkHeaders refuses duplicate headers and invalid header values.
 func (d *decoder) checkHeaders(path string, headers map[string]Secret) {
 	lines := make(map[string]string) // by the canonical form of the name
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
@@ -149,11 +148,11 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 		case u.Scheme == "https":
 			secure = true
 		case credentials && !isLoopback(u):
-			d.refuse(at, "is http to another machine, and credentials would go there for anybody to read; expected https://")
+			d.refuse(at, "is http to another machine, and credentials would be sent unencrypted; expected https://")
 		}
 	}
 	if e.APIKey.IsSet() && (e.Username != "" || e.Password.IsSet()) {
-		d.refuse(path+".api_key", "stands beside username and password; expected one of both ways to log in")
+		d.refuse(path+".api_key", "is set together with username and password; expected only one way to log in")
 	} else {
 		d.together(path+".username", path+".password")
 	}
@@ -165,7 +164,7 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 	d.checkSecretLine(path+".password", e.Password)
 	d.checkPrintable(path+".pipeline", e.Pipeline)
 	if at := path + ".data_stream"; d.usable(at) && (!dataStreamForm.MatchString(e.DataStream) || len(e.DataStream) > 255) {
-		d.refuse(at, "%s is no name of a data stream; expected lower case without spaces and any of \\ / * ? \" < > | , # : and with none of - _ + . first, such as logs-ssh-default", quote(e.DataStream))
+		d.refuse(at, "%s is not the name of a data stream; expected lower case without spaces and any of \\ / * ? \" < > | , # : and with none of - _ + . first, such as logs-ssh-default", quote(e.DataStream))
 	}
 	d.checkProxy(path+".proxy", e.Proxy)
 	d.checkTLS(path, &e.TLS)
@@ -189,7 +188,8 @@ func (s *Syslog) finish(d *decoder, path string) {
 	d.checkTLS(path, &s.TLS)
 }
 
-// checkTokenLength refuses a token that leaves too little of each syslog message for the record.
+// checkTokenLength refuses a token that leaves too little space for the record in each syslog
+// message.
 func (d *decoder) checkTokenLength(path string, token Secret, maxMessage int64) {
 	at, limit := path+".token", path+".max_message_bytes"
 	if d.given(limit) && !d.usable(limit) {
@@ -200,7 +200,7 @@ func (d *decoder) checkTokenLength(path string, token Secret, maxMessage int64) 
 	}
 }
 
-// checkProxy checks a proxy of a drain's own.
+// checkProxy checks a drain's own proxy.
 func (d *decoder) checkProxy(path string, p *Proxy) {
 	if p == nil || p.None {
 		return
@@ -212,7 +212,7 @@ func (d *decoder) checkProxy(path string, p *Proxy) {
 		case problem != "":
 			d.refuse(at, "%s", problem)
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-			d.refuse(at, "has something behind its host and port; expected http://HOST:PORT")
+			d.refuse(at, "has something after its host and port; expected http://HOST:PORT")
 		case u.Scheme != "https" && d.usable(ca):
 			d.refuse(ca, "is for a proxy with https://; expected that, or this left out")
 		}
@@ -220,7 +220,7 @@ func (d *decoder) checkProxy(path string, p *Proxy) {
 	d.checkFile(ca, p.CAFile)
 }
 
-// checkUsername refuses what basic authentication cannot send (RFC 7617 §2).
+// checkUsername refuses names that basic authentication cannot send (RFC 7617 §2).
 func (d *decoder) checkUsername(path, name string) {
 	d.checkPrintable(path, name)
 	if d.usable(path) && strings.Contains(name, ":") {
@@ -228,15 +228,14 @@ func (d *decoder) checkUsername(path, name string) {
 	}
 }
 
-// checkSecretLine refuses a secret that cannot be a part of one line of a protocol.
+// checkSecretLine refuses a secret that cannot be part of one line of a protocol.
 func (d *decoder) checkSecretLine(path string, s Secret) {
 	if d.usable(path) && strings.ContainsFunc(s.Reveal(), func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
 		d.refuse(path, "has a control character in it, such as a line break; expected one line of text")
 	}
 }
 
-// checkTLSUsed reports settings of TLS where no connection would use them: whoever wrote them
-// believes that there is TLS.
+// checkTLSUsed reports TLS settings that no connection would use: their author expects TLS.
 func (d *decoder) checkTLSUsed(path string, secure bool) {
 	if secure {
 		return
@@ -254,11 +253,11 @@ var ownHeaders = []string{"Accept-Encoding", "Connection", "Content-Encoding", "
 
 var headerForm = lateForm("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$") // a token: RFC 9110 §5.6.2
 
-// checkHeaderName says what is wrong with the name of an HTTP header; "" for nothing. It quotes only
-// what is a name: where a colon was forgotten, the value is in it.
+// checkHeaderName returns the problem with the name of an HTTP header; "" if there is none. It only
+// quotes valid names: if a colon was forgotten, the key contains the value.
 func checkHeaderName(name string) string {
 	if !headerForm().MatchString(name) {
-		return "has a key that is no name of a header; expected letters, digits and \"-\", then a colon and the value"
+		return "has a key that is not the name of a header; expected letters, digits and \"-\", then a colon and the value"
 	}
 	if slices.Contains(ownHeaders, textproto.CanonicalMIMEHeaderKey(name)) {
 		return quote(name) + " is a header that ttydrain sets itself; expected others, such as Authorization"
@@ -266,12 +265,12 @@ func checkHeaderName(name string) string {
 	return ""
 }
 
-// userDocumentEnv is the environment variable that tells a session who its user is.
+// userDocumentEnv is the environment variable that identifies a session's user.
 const userDocumentEnv = "APTIBLE_USER_DOCUMENT"
 
 func checkEnvName(name string) string {
 	if !envName.MatchString(name) {
-		return "has a key that is no name of an environment variable; expected letters, digits and \"_\", then a colon and the value"
+		return "has a key that is not the name of an environment variable; expected letters, digits and \"_\", then a colon and the value"
 	}
 	if name == userDocumentEnv {
 		return userDocumentEnv + " is set by ttydrain itself; expected other names"

@@ -1,6 +1,6 @@
 package config
 
-// Log is what the process says of itself on standard error.
+// Log configures the log of the process on standard error.
 type Log struct {
 	Level  string `yaml:"level" enum:"debug|info|warn|error"`
 	Format string `yaml:"format" enum:"text|json"`
@@ -8,11 +8,11 @@ type Log struct {
 
 func (l *Log) setDefaults() { l.Level, l.Format = "info", "text" }
 
-// Tracing is an OpenTelemetry collector, which is told the way of some batches by OTLP over HTTP.
+// Tracing is an OpenTelemetry collector that receives traces of some batches by OTLP over HTTP.
 type Tracing struct {
 	// Endpoint is the URL of the collector's traces, without credentials.
 	Endpoint string `yaml:"endpoint" rule:"required" want:"a URL such as http://127.0.0.1:4318/v1/traces"`
-	// SampleRatio is which part of all chunks of output starts a trace.
+	// SampleRatio is the fraction of chunks of output that start a trace.
 	SampleRatio float64           `yaml:"sample_ratio"`
 	Headers     map[string]Secret `yaml:"headers"`
 	TLS         TLS               `yaml:",inline"`
@@ -20,7 +20,7 @@ type Tracing struct {
 
 func (t *Tracing) setDefaults() { t.SampleRatio = 0.01 }
 
-// finishTracing checks what is more than one field's own form.
+// finishTracing checks rules that involve more than one field.
 func (c *Config) finishTracing(d *decoder) {
 	t := c.Tracing
 	if t == nil {

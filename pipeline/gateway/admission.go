@@ -34,9 +34,8 @@ const startupShare = 4
 
 // admission decides which connections may start and log in, and counts the connections and sessions
 // of sources and users.
-// the current limits
 type admission struct {
-	limits  atomic.Pointer[Limits] // those in force
+	limits  atomic.Pointer[Limits] // the current limits
 	random  func(n int) int        // returns a number from 0 to n-1
 	metrics *Metrics
 

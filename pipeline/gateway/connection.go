@@ -40,9 +40,8 @@ type connection struct {
 	notices []string
 	// noMore is set when the client has forgone further sessions (no-more-sessions@openssh.com),
 	// which protects it from a later attacker.
-	// refusals counts the refused requests of the client, including those in its sessions.
 	noMore bool
-	// refusals counts what the client asked for and did not get. Its sessions count too.
+	// refusals counts the refused requests of the client, including those in its sessions.
 	refusals atomic.Int32
 }
 
@@ -181,9 +180,8 @@ func (c *connection) logFailure(ctx context.Context, a *attempt, err error) {
 	case o == graceExceeded:
 		report(slog.LevelInfo, 1, "login timed out", "", "after", time.Since(c.heard.began).Round(time.Second), "tried", a.tried)
 	case a.full:
-		// the key was valid
 		report(slog.LevelWarn, 1, "connection refused", refusedUser, "app", cut(a.app), "user", a.user)
-		return // the key was right
+		return // the key was valid
 	case a.app != "":
 		report(slog.LevelWarn, loggedLogins, "login refused", "", "app", cut(a.app), "keys", a.refused)
 	case errors.Is(err, io.EOF): // a port scan, or a user who does not trust the host key

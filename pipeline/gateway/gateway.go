@@ -268,7 +268,6 @@ func (g *Gateway) leave(c *connection) {
 // drain waits for the connections to end, after the sessions' context was cancelled, and cuts those
 // that do not.
 func (g *Gateway) drain() error {
-	// ends with the last connection
 	idle := make(chan struct{})
 	go func() { // ends with the last connection
 		g.wg.Wait()

@@ -103,9 +103,8 @@ type Runtime interface {
 }
 
 // Spec describes the command to start and its environment.
-// Name is unique among all sessions, and valid as a host name and as a file name.
 type Spec struct {
-	// Name is unique among all sessions, and valid as a host and as a file name.
+	// Name is unique among all sessions, and valid as a host name and as a file name.
 	Name string
 	// Operation and App identify the session to operators who inspect running containers.
 	Operation, App string

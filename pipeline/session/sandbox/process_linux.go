@@ -220,11 +220,9 @@ func attributes(s *setup) *syscall.SysProcAttr {
 		}
 		a.GidMappings, a.GidMappingsEnableSetgroups = a.UidMappings, true
 	}
-	// Users other than root lose all capabilities when they execute a program. These are needed for
-	// the mounts, for the loopback interface, and for dropping all others.
 	if uid != 0 {
-		// Others than root lose all by executing. These are for the mounts, for the loopback interface,
-		// and for giving up all the others.
+		// Users other than root lose all capabilities when they execute a program. These are needed
+		// for the mounts, for the loopback interface, and for dropping all others.
 		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_SETPCAP}
 	}
 	return a
