@@ -12,7 +12,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
-// makeAdmin makes what the admin server serves in every role.
+// makeAdmin sets the options of the admin server that are the same in every role.
 func (n *node) makeAdmin(c *config.Config) error {
 	n.admin = admin.Options{
 		Ready: n.isReady, Metrics: n.registry, Connections: admin.NewMetrics(n.registry), Sessions: &operate.SessionOperator{Bus: n.bus},
@@ -34,15 +34,15 @@ func (n *node) makeAdmin(c *config.Config) error {
 	if c.Admin.Socket == "" {
 		return nil
 	}
-	// Behind the store, whose lock only one process has.
+	// After the store was opened, whose lock only one process has.
 	if n.admin.Socket, err = listenSocket(c.Admin.Socket); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
 	return nil
 }
 
-// adminHosts returns the names and addresses that requests to the admin server may be for, beside
-// those it knows by itself.
+// adminHosts returns the names and addresses that requests to the admin server may be for, in
+// addition to those that it finds out itself.
 func adminHosts(c *config.Config) []string {
 	hosts := c.Admin.Hosts
 	if base := c.Admin.Console.Base; base != nil {
@@ -51,16 +51,16 @@ func adminHosts(c *config.Config) []string {
 	return hosts
 }
 
-// warnOfAdmin logs what is not safe, or not there, of the admin server.
+// warnOfAdmin logs unsafe settings of the admin server, and a missing socket.
 func warnOfAdmin(c *config.Config, log *slog.Logger) {
 	host, _, _ := net.SplitHostPort(c.Admin.Listen) // it was checked
 	ip, err := netip.ParseAddr(host)
 	if local := host == "localhost" || err == nil && ip.IsLoopback(); !local && c.Admin.TLS == nil {
-		log.Warn("the admin address can be reached from other machines without TLS: the admin token and logins can be read on their way",
-			"admin", c.Admin.Listen, "remedy", "set admin.tls, or listen on 127.0.0.1 and let a proxy on this machine speak TLS")
+		log.Warn("the admin address can be reached from other machines without TLS: the admin token and logins can be read on the network",
+			"admin", c.Admin.Listen, "remedy", "set admin.tls, or listen on 127.0.0.1 with a proxy for TLS on this machine")
 	}
 	if c.Admin.Socket == "" && c.Store != "" {
-		log.Warn("there is no admin socket, because the path of the store is too long for one: commands use the admin address",
+		log.Warn("no admin socket: the path of the store is too long for one, and commands use the admin address",
 			"remedy", "set admin.socket to a shorter path")
 	}
 }

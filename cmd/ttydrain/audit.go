@@ -22,7 +22,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// What audit exits with, beside 0 and the 2 of a command line or a copy that can't be read.
+// Exit statuses of audit, besides 0 for success and 2 for a command line or a copy that can't be
+// read.
 const (
 	auditDamaged    = 1
 	auditIncomplete = 3
@@ -33,7 +34,7 @@ type auditing struct {
 	copyFlags
 	jwks       string
 	unsigned   bool
-	configured bool // -c was said
+	configured bool // -c is on the command line
 	began      time.Time
 }
 
@@ -41,14 +42,14 @@ func newAuditCommand() *cobra.Command {
 	a := new(auditing)
 	c := &cobra.Command{
 		Use:   "audit",
-		Short: "Tell whether a drain's copy of sessions is complete and intact, and where not",
-		Long: "Tells of each session in a copy whether it is complete and intact, and where exactly not: which records are missing, were\n" +
-			"added, changed or reordered or are another session's, and whether the end is there and truly signed. Neither the order in which\n" +
-			"records came nor repeats matter.\n\n" + fromHelp + "\n\n" +
-			"The keys that may have signed are those of the configuration, the retired ones too, or those that --jwks gives, as\n" +
-			"/.well-known/jwks.json of the admin address has them.\n\n" +
-			"Exits with 0 where every session is complete and intact, 1 where something is damaged or missing, 3 where nothing is and not\n" +
-			"everything could be proven: a session runs, a gap was told, or signatures were not looked at; and 2 where the copy can't be read.",
+		Short: "Verify that a drain's copy of sessions is complete and intact",
+		Long: "Verifies each session in a copy, and reports exactly where it is not complete and intact: which records are missing, were\n" +
+			"added, changed or reordered or belong to another session, and whether the end is there with a valid signature. Neither the order\n" +
+			"of the records nor repeats matter.\n\n" + fromHelp + "\n\n" +
+			"Signatures are verified with the keys of the configuration, including retired ones, or those of --jwks, such as the file\n" +
+			"/.well-known/jwks.json of the admin address.\n\n" +
+			"Exits with 0 if every session is complete and intact, 1 if something is damaged or missing, 3 if nothing is but not everything\n" +
+			"could be proven: a session runs, a gap was recorded, or signatures were not verified; and 2 if the copy can't be read.",
 		Example: "  ttydrain audit -c ttydrain.yaml\n  ttydrain audit --from siem.ndjson.gz --jwks jwks.json\n" +
 			"  ttydrain audit --from https://es.example.com:9200/logs-ssh-default --jwks jwks.json --since 24h --output json",
 		Args: cobra.NoArgs,
@@ -60,8 +61,8 @@ func newAuditCommand() *cobra.Command {
 	a.flags(c)
 	f := c.Flags()
 	f.StringVar(&a.selection.Operation, "operation", "", "only the session with this `ID`")
-	f.StringVar(&a.jwks, "jwks", "", "the keys that may have signed: a `FILE` or the URL of a JSON Web Key Set (default: those of the configuration)")
-	f.BoolVar(&a.unsigned, "unsigned", false, "do not look at signatures: tells of accidents, and proves nothing")
+	f.StringVar(&a.jwks, "jwks", "", "the keys that verify signatures: a `FILE` or the URL of a JSON Web Key Set (default: those of the configuration)")
+	f.BoolVar(&a.unsigned, "unsigned", false, "do not verify signatures: finds accidents, and proves nothing")
 	return c
 }
 
@@ -94,7 +95,7 @@ func (a *auditing) run(ctx context.Context) error {
 	return nil
 }
 
-// unreadable makes of an error one that exits with 2, since 1 says that there is damage.
+// unreadable returns an error that exits with 2, since 1 stands for damage.
 func unreadable(err error) error {
 	if status := exitStatus(0); errors.As(err, &status) {
 		return exitStatus(2)
@@ -102,9 +103,10 @@ func unreadable(err error) error {
 	return usageError{err}
 }
 
-// An auditReport is what `audit --output json` prints.
+// An auditReport is the output of `audit --output json`.
 type auditReport struct {
-	// Verdict is the worst of the sessions', and damaged where something of no session can't be read.
+	// Verdict is the worst of the sessions' verdicts, and damaged if a record of no session can't be
+	// read.
 	Verdict  audit.Verdict  `json:"verdict"`
 	Sessions []audit.Result `json:"sessions"`
 	Summary  auditSummary   `json:"summary"`
@@ -115,16 +117,16 @@ type auditSummary struct {
 	Intact     int `json:"intact"`
 	Damaged    int `json:"damaged"`
 	Incomplete int `json:"incomplete"`
-	Records    int `json:"records"` // with repeats
-	Tests      int `json:"tests"`   // records that tested the drain
-	Others     int `json:"others"`  // lines and documents that are not ttydrain's
-	// Unreadable are records of no session that was selected, at most 1000 of UnreadableCount.
+	Records    int `json:"records"` // including repeats
+	Tests      int `json:"tests"`   // test records of the drain
+	Others     int `json:"others"`  // lines and documents from elsewhere
+	// Unreadable are the first 1000 of UnreadableCount records of no selected session.
 	Unreadable      []replay.Broken `json:"unreadable"`
 	UnreadableCount int             `json:"unreadable_count"`
 }
 
 func (a *auditing) audit(ctx context.Context) (*auditReport, error) {
-	checker := &audit.Checker{Runs: a.runs(ctx)}
+	checker := &audit.Checker{Runs: a.running(ctx)}
 	if !a.unsigned {
 		keys, err := a.keys(ctx)
 		if err != nil {
@@ -178,7 +180,7 @@ func (r *auditReport) finish(summary replay.Summary) {
 	}
 }
 
-// print prints a report for people: a table, and what was found below the sessions' lines.
+// print prints a report for people: a table of the sessions, and then their findings.
 func (r *auditReport) print() error {
 	w := newTable()
 	fmt.Fprintln(w, "SESSION\tVERDICT\tCOMPLETE\tINTACT\tPROVEN\tRECORDS\tSTARTED\tAPP\tUSER")
@@ -216,8 +218,8 @@ func (r *auditReport) print() error {
 
 func yesNo(is bool) string { return map[bool]string{true: "yes", false: "no"}[is] }
 
-// findingLine tells one finding: what, which records, where in the session and in the copy, and
-// why.
+// findingLine returns one finding in a line: its kind, the records, their place in the session and
+// in the copy, and the reason.
 func findingLine(f audit.Finding) string {
 	var b strings.Builder
 	b.WriteString(strings.ReplaceAll(string(f.Kind), "_", " "))
@@ -237,7 +239,7 @@ func findingLine(f audit.Finding) string {
 	return b.String() + ": " + f.What
 }
 
-// keys are those that may have signed.
+// keys returns the keys that verify signatures.
 func (a *auditing) keys(ctx context.Context) (set identity.KeySet, err error) {
 	switch {
 	case strings.HasPrefix(a.jwks, "https://"), strings.HasPrefix(a.jwks, "http://"):
@@ -256,10 +258,10 @@ func (a *auditing) keys(ctx context.Context) (set identity.KeySet, err error) {
 	return set, nil
 }
 
-// configuredKeys are those of the configuration.
+// configuredKeys returns the keys of the configuration.
 func (a *auditing) configuredKeys() (set identity.KeySet, err error) {
 	if _, err := os.Stat(a.config); err != nil && !a.configured && !a.isStream() {
-		return set, errors.New("which keys may have signed is not known: give --jwks FILE or URL, or the configuration (-c FILE), or say --unsigned to look at no signature")
+		return set, errors.New("no keys to verify signatures with: give --jwks FILE or URL, or the configuration (-c FILE), or set --unsigned to verify no signature")
 	}
 	c, err := loadConfig(a.config)
 	if err != nil {
@@ -267,21 +269,21 @@ func (a *auditing) configuredKeys() (set identity.KeySet, err error) {
 	}
 	ring, err := readKeys(c.UserDocument)
 	if err != nil {
-		return set, fmt.Errorf("%w: give --jwks where this machine has not the signing key", err)
+		return set, fmt.Errorf("%w: name --jwks if this machine does not have the signing key", err)
 	}
-	data, err := ring.JWKS(0, time.Now()) // those too that are published no more
+	data, err := ring.JWKS(0, time.Now()) // including those that are no longer published
 	if err != nil {
 		return set, err
 	}
 	return identity.ParseKeySet(data)
 }
 
-// fetchKeys fetches the key set. Who could change it on the way could sign: it comes by TLS, or
-// from this machine.
+// fetchKeys fetches the key set, over TLS or from this machine: a party that can change it in
+// transit can forge signatures.
 func (a *auditing) fetchKeys(ctx context.Context) (set identity.KeySet, err error) {
 	u, err := url.Parse(a.jwks)
 	if err != nil {
-		return set, errors.New("it is no URL")
+		return set, errors.New("not a URL")
 	}
 	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && !ip.IsLoopback() {
 		return set, errors.New("anybody on the way could change it: give an https:// URL, or a file")
@@ -294,9 +296,9 @@ func (a *auditing) fetchKeys(ctx context.Context) (set identity.KeySet, err erro
 	return identity.FetchKeySet(ctx, &http.Client{Transport: transport}, a.jwks)
 }
 
-// runs says whether a session still runs. It asks the ttydrain whose stream is read, or of which
-// the configuration was given.
-func (a *auditing) runs(ctx context.Context) func(operation string) bool {
+// running returns a function that reports whether a session still runs, according to the ttydrain
+// whose stream is read or whose configuration is named; nil if there is none.
+func (a *auditing) running(ctx context.Context) func(operation string) bool {
 	if !a.isStream() && !a.configured {
 		return nil
 	}
@@ -311,9 +313,9 @@ func (a *auditing) runs(ctx context.Context) func(operation string) bool {
 		_, err := asking.call(ctx, http.MethodGet, "sessions/"+url.PathEscape(operation), nil, &s)
 		if err != nil && !strings.Contains(err.Error(), operate.ErrNotThere.Error()) {
 			failed = true
-			fmt.Fprintf(os.Stderr, "ttydrain: which sessions still run is not known, and one without an end is taken for damaged: %v\n", err)
+			fmt.Fprintf(os.Stderr, "ttydrain: the running sessions are unknown, and a session without an end counts as damaged: %v\n", err)
 		}
-		// The end of one that has ended a moment ago may have come after it was looked for.
+		// The end of a session may have been recorded after the copy was read.
 		return err == nil && (s.State != operate.SessionEnded || s.Ended.After(a.began.Add(-time.Minute)))
 	}
 }

@@ -23,9 +23,9 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "Report every mistake in a configuration",
 		Long: "Reports every mistake in a configuration, each with file:line:column, what was expected and the\n" +
-			"nearest valid name. Exits with 1 if there is any. With --connect it also goes the way to\n" +
-			"each drain, step by step, and says what to do where that fails; it writes no record. It asks\n" +
-			"the Docker daemon, where an app uses it, for what the apps need of it.",
+			"nearest valid name. Exits with 1 if there is any. With --connect it also connects to each\n" +
+			"drain, step by step, and reports what to do if a step fails; it writes no record. It checks the\n" +
+			"Docker daemon for the images and containers of the apps that use it.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)
@@ -45,13 +45,13 @@ func newCheckCommand() *cobra.Command {
 		},
 	}
 	configFlag(c, &path)
-	c.Flags().BoolVar(&connect, "connect", false, "try each drain (DNS, TCP, TLS, authentication), and the Docker daemon where an app uses it")
+	c.Flags().BoolVar(&connect, "connect", false, "try each drain (DNS, TCP, TLS, authentication), and the Docker daemon if an app uses it")
 	return c
 }
 
-// warnOfProxies tells of a proxy for drains that can't be used. It is in the environment, which can
-// be another one where ttydrain serves, and so no mistake of the configuration. What the variables
-// hold can be a password, and is not told.
+// warnOfProxies warns of a proxy for drains that can't be used. It is in the environment, which can
+// differ from that of serve, and so not a mistake in the configuration. The values are not printed,
+// since they can have a password.
 func warnOfProxies(c *config.Config) {
 	schemes := make(map[string]bool) // of the drains' addresses
 	for _, d := range c.Drains {
@@ -66,7 +66,7 @@ func warnOfProxies(c *config.Config) {
 		}
 	}
 	for _, scheme := range []string{"https", "http"} {
-		// As net/http looks for it.
+		// In the order of net/http.
 		name := strings.ToUpper(scheme) + "_PROXY"
 		value := os.Getenv(name)
 		if value == "" {
@@ -80,7 +80,7 @@ func warnOfProxies(c *config.Config) {
 	}
 }
 
-// warnOfConsumers warns where the drains may need more consumers on a NATS cluster than its servers
+// warnOfConsumers warns if the drains may need more consumers on a NATS cluster than its servers
 // allow.
 func warnOfConsumers(ctx context.Context, c *config.Config) {
 	drains := len(routedDrains(c, slog.Default()))
@@ -89,7 +89,7 @@ func warnOfConsumers(ctx context.Context, c *config.Config) {
 	}
 	n, err := bus.CountConsumers(ctx, busOptions(c, slog.New(slog.DiscardHandler)), drains)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "WARNING: the limits of the NATS cluster are not known: %v\n", err)
+		fmt.Fprintf(os.Stderr, "WARNING: the limits of the NATS cluster are unknown: %v\n", err)
 	}
 	fmt.Printf("nats: %d drains with %d partitions need up to %d consumers on the stream LOGS\n", n.Drains, n.Partitions, n.Needed)
 	switch {
@@ -102,8 +102,8 @@ func warnOfConsumers(ctx context.Context, c *config.Config) {
 	}
 }
 
-// isProxy says whether an address is one that net/http can use: a URL, or a host with or without a
-// port. Of others it makes what nobody meant, or ignores them without a word.
+// isProxy reports whether net/http can use the address of a proxy: a URL, or a host with or without
+// a port. It misreads others, or ignores them silently.
 func isProxy(address string) bool {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
@@ -116,13 +116,13 @@ func configFlag(c *cobra.Command, path *string) {
 	c.Flags().StringVarP(path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
 }
 
-// loadConfig reads a configuration, and tells all its mistakes itself.
+// loadConfig reads a configuration, and prints all of its mistakes.
 func loadConfig(path string) (*config.Config, error) {
 	c, _, err := loadConfigFiles(path)
 	return c, err
 }
 
-// loadConfigFiles gives also the files that it was read from.
+// loadConfigFiles is loadConfig, and also returns the files that were read.
 func loadConfigFiles(path string) (*config.Config, config.Files, error) {
 	c, files, err := config.LoadFiles(path, verifyParts)
 	var mistakes config.Mistakes
@@ -135,8 +135,8 @@ func loadConfigFiles(path string) (*config.Config, config.Files, error) {
 	return c, files, err
 }
 
-// probeAll asks the Docker daemon where an app uses it, goes the way to each drain, writes no
-// record, and tells the steps.
+// probeAll checks the Docker daemon, if an app uses it, and the connection to each drain, and
+// prints the steps. It writes no record.
 func probeAll(ctx context.Context, c *config.Config) error {
 	failed, err := probeContainers(ctx, c)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// newConsole makes the console that a configuration wants; nil where it wants none, or where nobody
-// could log in.
+// newConsole returns the console of a configuration; nil if it is disabled, or if there is no way
+// to log in.
 func newConsole(c *config.Config, token string, log *slog.Logger) (*console.Console, error) {
 	wanted := &c.Admin.Console
 	o := console.Options{URL: wanted.Base, Trusted: wanted.Proxies, PHI: wanted.ShowPHI, Log: log}

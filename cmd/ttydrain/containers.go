@@ -11,7 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// newContainers makes the docker runtime of a gateway.
+// newContainers returns the docker runtime of a gateway.
 func newContainers(c *config.Config, gateway string, log *slog.Logger) (*docker.Runtime, error) {
 	o := docker.Options{Host: c.Docker.Host, Gateway: gateway, Log: log}
 	if c.Docker.TLS != (config.TLS{}) {
@@ -23,7 +23,7 @@ func newContainers(c *config.Config, gateway string, log *slog.Logger) (*docker.
 	return docker.New(o)
 }
 
-// appContainer is what the containers of an app's sessions are made like.
+// appContainer returns the settings of the containers of an app's sessions.
 func appContainer(a *config.App) session.Container {
 	if a.Runtime != config.RuntimeDocker {
 		return session.Container{}
@@ -31,8 +31,8 @@ func appContainer(a *config.App) session.Container {
 	return session.Container{Image: a.Image, From: a.FromContainer, Pull: a.Pull == "missing", User: a.User}
 }
 
-// probeContainers asks the Docker daemon whether it is there, with what the apps need of it, tells
-// how it went, and gives how many failed.
+// probeContainers checks the Docker daemon, and the image or container of each app that uses it,
+// prints the results, and returns the number of failures.
 func probeContainers(ctx context.Context, c *config.Config) (failed int, err error) {
 	if !c.UsesRuntime(config.RuntimeDocker) {
 		return 0, nil

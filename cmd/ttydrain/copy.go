@@ -17,37 +17,37 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 )
 
-// copyFlags say which copy of what was recorded a command reads, and what of it.
+// copyFlags select the copy that a command reads, and the sessions in it.
 type copyFlags struct {
 	remote
 	from      []string
 	caFile    string
 	since     string
-	selection replay.Selection // Operation is the command's to set, or a flag of its own
+	selection replay.Selection // Operation is set by the command, or by a flag of its own
 }
 
-// fromHelp tells what --from takes.
+// fromHelp describes --from.
 const fromHelp = `Without --from, the LOGS stream is read, through the serve that runs with the configuration. --from takes a file of an HTTPS
-or a syslog drain ("-" is standard input; packed with gzip or zstd or not; it may be given several times), or the URL of an
-Elasticsearch drain (OpenSearch too) with its data stream, as in https://es.example.com:9200/logs-ssh-default. The environment then has
-ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD, which may read it.`
+or a syslog drain ("-" is standard input; gzip and zstd are recognized; repeatable), or the URL of an Elasticsearch or OpenSearch drain
+with its data stream, as in https://es.example.com:9200/logs-ssh-default, with credentials to read it in the environment:
+ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD.`
 
 func (f *copyFlags) flags(c *cobra.Command) {
 	f.remote.flags(c)
 	f.sourceFlags(c)
 }
 
-// sourceFlags are the flags beside those of the running ttydrain.
+// sourceFlags adds the flags that do not concern the running ttydrain.
 func (f *copyFlags) sourceFlags(c *cobra.Command) {
 	s := c.Flags()
 	s.StringArrayVar(&f.from, "from", nil, "the `COPY` to read: a file, - or the URL of an Elasticsearch data stream (default: the LOGS stream)")
-	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust where something is fetched by TLS (default: the system's)")
+	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust for TLS (default: the system's)")
 	s.StringVar(&f.selection.App, "app", "", "only sessions on the app with this `NAME`")
 	s.StringVar(&f.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
 	s.StringVar(&f.since, "since", "", "only sessions that began at this `TIME` or later, as 2026-01-31T09:30:00Z or as 24h before now")
 }
 
-// parse checks the flags. It comes before open.
+// parse checks the flags. It is called before open.
 func (f *copyFlags) parse() error {
 	if err := checkOutput(f.output); err != nil {
 		return err
@@ -67,10 +67,10 @@ func (f *copyFlags) parse() error {
 	return nil
 }
 
-// isStream says that the LOGS stream itself is to be read.
+// isStream reports whether the LOGS stream is read instead of a copy.
 func (f *copyFlags) isStream() bool { return len(f.from) == 0 }
 
-// open gives the copy, of which nothing is read yet.
+// open returns the copy, unread.
 func (f *copyFlags) open(progress replay.Progress) (replay.Copy, error) {
 	if f.isStream() {
 		return f.stream(progress)
@@ -85,12 +85,12 @@ func (f *copyFlags) open(progress replay.Progress) (replay.Copy, error) {
 	case len(names) == len(f.from):
 		return &replay.Files{Names: names, Progress: progress}, nil
 	case len(f.from) > 1:
-		return nil, usageError{errors.New("--from: an Elasticsearch is read alone: give one URL, or files")}
+		return nil, usageError{errors.New("--from: Elasticsearch is read alone: expected one URL, or files")}
 	}
 	return f.search(progress)
 }
 
-// stream is the LOGS stream, which can be followed.
+// stream returns the LOGS stream, which can be followed.
 func (f *copyFlags) stream(progress replay.Progress) (*replay.Stream, error) {
 	at, token, err := f.endpoint()
 	if err != nil {
@@ -110,7 +110,7 @@ func (f *copyFlags) search(progress replay.Progress) (*replay.Search, error) {
 	}
 	switch {
 	case u.User != nil:
-		return nil, usageError{errors.New("--from: the URL has credentials in it, which others see in the list of processes: put them into ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD")}
+		return nil, usageError{errors.New("--from: the URL has credentials in it, which other users see in the list of processes: put them into ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD")}
 	case index == "" || u.RawQuery != "" || u.Fragment != "" || u.Host == "":
 		return nil, usageError{errors.New("--from: the URL has to end with the drain's data stream, as in https://es.example.com:9200/logs-ssh-default")}
 	}
@@ -124,11 +124,11 @@ func (f *copyFlags) search(progress replay.Progress) (*replay.Search, error) {
 	return s, nil
 }
 
-// progressEvery is how often progress is shown.
-const progressEvery = 200 * time.Millisecond
+// progressInterval is the time between two updates of the progress.
+const progressInterval = 200 * time.Millisecond
 
-// showProgress shows on standard error how far reading has come, where that is a terminal;
-// otherwise it does nothing. done takes the line away.
+// showProgress shows the progress of reading on standard error, if that is a terminal. done removes
+// the line.
 func showProgress(doing string) (progress replay.Progress, done func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) || os.Getenv("TERM") == "dumb" {
 		return nil, func() {}
@@ -138,7 +138,7 @@ func showProgress(doing string) (progress replay.Progress, done func()) {
 	progress = func(n, total int64) {
 		mu.Lock()
 		defer mu.Unlock()
-		if time.Since(last) < progressEvery {
+		if time.Since(last) < progressInterval {
 			return
 		}
 		last = time.Now()

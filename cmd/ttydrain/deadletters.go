@@ -15,10 +15,10 @@ import (
 
 func newDeadLettersCommand() *cobra.Command {
 	r := new(remote)
-	c := &cobra.Command{Use: "deadletters", Short: "See the records that a drain will never take, deliver them again, or discard them", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "deadletters", Short: "Show, redeliver or discard records that a drain will never accept", Args: cobra.NoArgs}
 	r.flags(c)
 	var drain string
-	list := &cobra.Command{Use: "list", Short: "List them, the oldest first", Args: cobra.NoArgs,
+	list := &cobra.Command{Use: "list", Short: "List dead letters, the oldest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var letters []operate.Letter
 			if printed, err := r.call(c.Context(), http.MethodGet, "deadletters?drain="+url.QueryEscape(drain), nil, &letters); printed || err != nil {
@@ -31,9 +31,9 @@ func newDeadLettersCommand() *cobra.Command {
 			}
 			return w.Flush()
 		}}
-	list.Flags().StringVar(&drain, "drain", "", "only those of a drain with this `NAME`")
+	list.Flags().StringVar(&drain, "drain", "", "only those of the drain with this `NAME`")
 	c.AddCommand(list,
-		&cobra.Command{Use: "show NUMBER", Short: "Show one with its record, as JSON", Args: cobra.ExactArgs(1),
+		&cobra.Command{Use: "show NUMBER", Short: "Show a dead letter with its record, as JSON", Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
 				var letter json.RawMessage
 				if printed, err := r.call(c.Context(), http.MethodGet, "deadletters/"+url.PathEscape(args[0]), nil, &letter); printed || err != nil {
@@ -42,8 +42,8 @@ func newDeadLettersCommand() *cobra.Command {
 				_, err := fmt.Println(string(schema.AppendEscaped(nil, letter)))
 				return err
 			}},
-		r.forLetter("redeliver", "Write it to its drain once more", "delivered", http.MethodPost, "/redeliver"),
-		r.forLetter("discard", "Remove it: the drain will never get its record", "discarded", http.MethodDelete, ""))
+		r.forLetter("redeliver", "Write a dead letter to its drain again", "delivered", http.MethodPost, "/redeliver"),
+		r.forLetter("discard", "Remove a dead letter: the drain never gets its record", "discarded", http.MethodDelete, ""))
 	return c
 }
 

@@ -76,7 +76,7 @@ func routedDrain(d config.Drain, log *slog.Logger) drain.Drain {
 	return routed
 }
 
-// orAny returns a list of names, or the one that stands for any.
+// orAny returns the names, or one that stands for any.
 func orAny(names []string) []string {
 	if len(names) == 0 {
 		return []string{""}

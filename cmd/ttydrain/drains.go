@@ -22,9 +22,9 @@ import (
 
 func newDrainsCommand() *cobra.Command {
 	r := new(remote)
-	c := &cobra.Command{Use: "drains", Short: "See how the drains of a running ttydrain stand, test, pause and rewind them", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "drains", Short: "Show, test, pause and rewind the drains of a running ttydrain", Args: cobra.NoArgs}
 	r.flags(c)
-	c.AddCommand(&cobra.Command{Use: "list", Short: "Tell how each drain stands", Args: cobra.NoArgs,
+	c.AddCommand(&cobra.Command{Use: "list", Short: "Show the state of each drain", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var list []operate.DrainStatus
 			if printed, err := r.call(c.Context(), http.MethodGet, "drains", nil, &list); printed || err != nil {
@@ -46,8 +46,8 @@ func newDrainsCommand() *cobra.Command {
 	}
 	c.AddCommand(
 		newDrainTestCommand(r),
-		simple("pause", "Let a drain's records wait in the stream", "paused"),
-		simple("resume", "Go on where a drain was paused, or gone", "goes on"),
+		simple("pause", "Keep a drain's records in the stream", "paused"),
+		simple("resume", "Resume a drain that is paused or gone", "goes on"),
 		newRewindCommand(r))
 	return c
 }
@@ -57,10 +57,10 @@ func newRewindCommand(r *remote) *cobra.Command {
 	var skip, yes bool
 	c := &cobra.Command{
 		Use:   "rewind NAME --to TIME|--operation ID",
-		Short: "Deliver again what came at a time or later, or from an operation on",
-		Long: "Delivers again what came at a time or later, or from an operation on.\n\n" +
-			"A rewind forward, past records that the drain does not have, is refused. With --skip the drain\n" +
-			"gets gap records instead of them, after a question that --yes answers.",
+		Short: "Redeliver records from a time or an operation on",
+		Long: "Moves a drain to a time or an operation, from which on records are delivered again.\n\n" +
+			"A move forward, past records that the drain does not have, is refused. With --skip the drain\n" +
+			"gets gap records instead of them, after a confirmation, which --yes skips.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			body := make(map[string]any)
@@ -99,8 +99,8 @@ func newRewindCommand(r *remote) *cobra.Command {
 	}
 	c.Flags().StringVar(&to, "to", "", "a `TIME` such as 2026-01-31T09:30:00Z")
 	c.Flags().StringVar(&operation, "operation", "", "the `ID` of an operation")
-	c.Flags().BoolVar(&skip, "skip", false, "go forward past records that the drain does not have: it gets gap records instead of them")
-	c.Flags().BoolVar(&yes, "yes", false, "skip without a question")
+	c.Flags().BoolVar(&skip, "skip", false, "move forward past records that the drain does not have: it gets gap records instead")
+	c.Flags().BoolVar(&yes, "yes", false, "skip without confirmation")
 	return c
 }
 
@@ -109,12 +109,12 @@ func (r *remote) rewind(ctx context.Context, name string, body map[string]any) (
 	return r.call(ctx, http.MethodPost, "drains/"+url.PathEscape(name)+"/rewind", body, &answer)
 }
 
-// confirmSkip asks whether records may be skipped, after it has said which. Without a terminal it
-// does not ask.
+// confirmSkip shows which records would be skipped, and asks for confirmation. Without a terminal
+// it returns an error.
 func confirmSkip(in io.Reader, what string) error {
 	what, _, _ = strings.Cut(what, ": use --skip")
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return usageError{fmt.Errorf("%s: give --yes to skip them where nobody can be asked", what)}
+		return usageError{fmt.Errorf("%s: set --yes to skip them without a terminal", what)}
 	}
 	fmt.Fprintf(os.Stderr, "%s.\nSkip them? [y/N] ", shown(what))
 	answer, err := bufio.NewReader(in).ReadString('\n')
@@ -136,7 +136,7 @@ func printDrains(list []operate.DrainStatus) error {
 			last = d.LastErrorAt.Local().Format(time.DateTime) + " " + last
 		}
 		lag := strconv.FormatUint(d.LagRecords, 10)
-		if d.LagAtLeast { // it is being counted
+		if d.LagAtLeast { // counting has not finished
 			lag = ">=" + lag
 		}
 		next := "-"

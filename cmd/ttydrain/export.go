@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 )
 
-// exporting is one run of `export`.
+// exporting holds the flags of one run of `export`.
 type exporting struct {
 	copyFlags
 	format, file string
@@ -30,10 +30,10 @@ func newExportCommand() *cobra.Command {
 		Short: "Write a session as an asciicast, as text or as its records",
 		Long: `Writes a session in another format:
 
-  asciicast   asciicast v2, which asciinema plays. What was shown goes through the filter of "ttydrain replay", since players give it to a
-              terminal as it is; --exact leaves it as it was. Bytes that are not UTF-8 are U+FFFD: the format has none. What is missing
-              is a marker.
-  text        as a person reads it: a line for each that was shown, and in brackets what happened beside them
+  asciicast   asciicast v2, for asciinema. The output goes through the filter of "ttydrain replay", since players write it to a terminal
+              unchanged; --exact leaves the filter out. Bytes that are not UTF-8 become U+FFFD, since the format has no such bytes.
+              Missing records become a marker.
+  text        for reading: a line for each line of output, and other events in brackets
   ndjson      its records, once each and in order, as HTTPS drains get them: another copy, for "ttydrain audit" too
 
 ` + fromHelp,
@@ -50,7 +50,7 @@ func newExportCommand() *cobra.Command {
 	f.StringVar(&e.format, "format", "asciicast", "the `FORMAT`: asciicast, text or ndjson")
 	f.StringVarP(&e.file, "output", "o", "-", "the `FILE` to write, which only you can read (default: standard output)")
 	f.DurationVar(&e.idleLimit, "idle-limit", 0, "of an asciicast: shorten pauses to this `DURATION` (default: none)")
-	f.BoolVar(&e.exact, "exact", false, "of an asciicast: with all that was shown, harmful or not")
+	f.BoolVar(&e.exact, "exact", false, "of an asciicast: all output unfiltered, even if it can harm a terminal")
 	return c
 }
 
@@ -98,7 +98,7 @@ func writeTo(f *os.File, s *replay.Session, write func(io.Writer, *replay.Sessio
 	return nil
 }
 
-// writeFile writes a file that only this user can read. It is there when it is whole.
+// writeFile writes a file that only this user can read, and creates it when it is complete.
 func writeFile(name string, write func(*os.File) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".ttydrain-*")
 	if err != nil {

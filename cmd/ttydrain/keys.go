@@ -11,7 +11,7 @@ import (
 )
 
 func newKeysCommand() *cobra.Command {
-	c := &cobra.Command{Use: "keys", Short: "List or rotate the keys that sign user documents and the ends of sessions; make those of a cluster", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "keys", Short: "List or rotate the keys that sign user documents and the ends of sessions; make the keys of a cluster", Args: cobra.NoArgs}
 	var path, output string
 	c.PersistentFlags().StringVarP(&path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
 	outputFlag(c, &output)
@@ -30,13 +30,13 @@ func newKeysCommand() *cobra.Command {
 		return printKeys(ring, cfg.UserDocument.KeepRetired, output)
 	}
 	c.AddCommand(&cobra.Command{
-		Use: "list -c FILE", Short: "Show the key that signs and those that did", Args: cobra.NoArgs,
+		Use: "list -c FILE", Short: "List the active key and the retired ones", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return run(readKeys) },
 	}, &cobra.Command{
-		Use: "rotate -c FILE", Short: "Sign with a new key from now on", Args: cobra.NoArgs,
-		Long: "Puts a new key in the place of the signing key. The public half of the old one is kept beside it and stays published, so that\n" +
-			"what it has signed can be verified; its private half is gone. A serve that runs signs with the new key within seconds.\n" +
-			"Where several processes have copies of the key, rotate one and copy both files.",
+		Use: "rotate -c FILE", Short: "Replace the signing key by a new one", Args: cobra.NoArgs,
+		Long: "Replaces the signing key by a new one. The public half of the old key is kept next to it and stays published, so that its\n" +
+			"signatures can be verified; its private half is deleted. A running serve signs with the new key within seconds.\n" +
+			"If several processes have copies of the key, rotate one and copy both files.",
 		RunE: func(*cobra.Command, []string) error {
 			return run(func(u config.UserDocument) (*enrich.KeyRing, error) {
 				return enrich.RotateKey(u.SigningKey, u.Algorithm, u.KeepRetired, time.Now())
@@ -46,11 +46,11 @@ func newKeysCommand() *cobra.Command {
 	return c
 }
 
-// A listedKey is a key as the commands print it.
+// A listedKey is a key in the output of the commands.
 type listedKey struct {
 	ID        string     `json:"id"`
 	Algorithm string     `json:"algorithm"`
-	State     string     `json:"state"` // active, retired, or expired: retired, and no longer published
+	State     string     `json:"state"` // active, retired, or expired, which is retired and no longer published
 	Retired   *time.Time `json:"retired,omitempty"`
 }
 

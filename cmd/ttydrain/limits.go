@@ -5,7 +5,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 )
 
-// gatewayLimits returns the limits of SSH that a configuration sets.
+// gatewayLimits returns the configured limits of the SSH server.
 func gatewayLimits(g *config.Gateway) gateway.Limits {
 	p := &g.PerSourcePenalties
 	return gateway.Limits{

@@ -1,9 +1,12 @@
-// Command ttydrain takes what people see in ephemeral SSH sessions and delivers it, enriched and
-// provably complete, to log drains.
+// Command ttydrain records the output that users see in ephemeral SSH sessions, and delivers it,
+// enriched and provably complete, to log drains.
 //
-// What goes where: results go to standard output, everything else to standard error. Exit status 0
-// is success, 1 a failure that was told, 2 a wrong command line; `ttydrain ssh` exits with the
-// remote status.
+// Results go to standard output, everything else to standard error. The exit status is 0 for
+// success, 1 for a failure and 2 for a wrong command line; `ttydrain ssh` exits with the remote
+// status.
+//
+// This package is wiring: one file for each command, and node.go, which connects the parts of a
+// process.
 package main
 
 import (
@@ -23,12 +26,12 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 )
 
-// exitStatus is an error that has been told already, or needs no telling.
+// exitStatus is the error of a command that has printed all that there is to print.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// usageError is a mistake in the command line.
+// A usageError is a mistake in the command line.
 type usageError struct{ error }
 
 func main() {
@@ -41,7 +44,7 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// The first signal asks to stop; a second one ends the process at once.
+	// The first signal requests a stop; the second one ends the process at once.
 	context.AfterFunc(ctx, stop)
 	err := newRootCommand().ExecuteContext(ctx)
 	var status exitStatus
@@ -55,7 +58,6 @@ func run() int {
 		fmt.Fprintf(os.Stderr, "ttydrain: %s\n", shown(err.Error()))
 		return 2
 	}
-	// It may have what a server answered in it.
 	fmt.Fprintf(os.Stderr, "ttydrain: %s\n", shown(err.Error()))
 	return 1
 }
@@ -63,7 +65,7 @@ func run() int {
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ttydrain",
-		Short:         "Deliver what people see in ephemeral SSH sessions to log drains",
+		Short:         "Deliver the output of ephemeral SSH sessions to log drains",
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -80,9 +82,8 @@ func newRootCommand() *cobra.Command {
 	return root
 }
 
-// makeStrict makes wrong arguments of a command, and of those below it, usage errors. A command
-// that only has others below it shows its help where cobra does, and takes no name for a wish for
-// help.
+// makeStrict turns wrong arguments of a command and its subcommands into usage errors. A command
+// that only groups others prints its help without arguments, and refuses unknown names.
 func makeStrict(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		makeStrict(below)
@@ -103,7 +104,7 @@ func makeStrict(c *cobra.Command) {
 	}
 }
 
-// unknownCommand refuses every argument, and tells the command that may be meant.
+// unknownCommand refuses every argument, and suggests the nearest command.
 func unknownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -117,7 +118,7 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q", args[0])
 }
 
-// buildInfo is the metric that tells what runs.
+// buildInfo returns the metric with the version in its labels.
 func buildInfo() prometheus.Collector {
 	labels := prometheus.Labels{"version": version(), "revision": "", "goversion": runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -131,7 +132,7 @@ func buildInfo() prometheus.Collector {
 		Help: "What runs, in the labels; always 1.", ConstLabels: labels}, func() float64 { return 1 })
 }
 
-// version is what the binary was built from.
+// version returns the version of the binary, or "(devel)".
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

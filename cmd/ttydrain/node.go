@@ -37,7 +37,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// drainGrace is how long a node that stops goes on delivering what was shown.
+// drainGrace limits the time in which a stopping node delivers the rest.
 const drainGrace = 10 * time.Second
 
 // roles are the parts of ttydrain that a process runs.
@@ -58,7 +58,7 @@ func parseRole(role string) (roles, error) {
 	return roles{}, usageError{fmt.Errorf("--role %q is not known: expected all, gateway, enrich or router", role)}
 }
 
-// A node is all of ttydrain in one process, or some of its parts:
+// A node is all of ttydrain in one process, or some of its roles:
 //
 //	ssh client ─► gateway ─► manager ─► sandbox, docker
 //	                            │ capture
@@ -67,28 +67,28 @@ func parseRole(role string) (roles, error) {
 //	                                                                  ├─► drain
 //	admin: /healthz /readyz /metrics /.well-known/jwks.json           └─► …
 //
-// It is made by newNode, which opens everything that may be missing or taken, and run by run.
+// newNode opens everything that can be missing or in use, and run runs it.
 type node struct {
 	log      *slog.Logger
-	config   atomic.Pointer[config.Config] // that is in force: see reconfigure
+	config   atomic.Pointer[config.Config] // in force: see reconfigure
 	bus      *bus.Bus
 	registry *prometheus.Registry
 	admin    admin.Options
 	tracer   *tracing.Tracer // nil for none
 	reloader *reload.Loop    // nil if the configuration is not reloaded
 
-	// Of its roles; nil without.
-	signer      *signer // of the gateway's and the enricher's
+	// By role; nil without it.
+	signer      *signer // of the gateway and the enricher
 	authorizer  access.Authorizer
 	runtime     *sandbox.Runtime
-	containers  *docker.Runtime // nil too where no app wants it
+	containers  *docker.Runtime // nil if no app uses it
 	manager     *session.Manager
 	gateway     *gateway.Gateway
 	sshListener net.Listener
 	descriptors descriptorBudget
 	enricher    *enricher.Enricher
 	router      *router.Router
-	operator    *operate.Operator // of the router's: others may not touch what it works with
+	operator    *operate.Operator // of the router alone, which has the permissions for it
 
 	adminListener net.Listener
 	ready         atomic.Bool
@@ -96,7 +96,7 @@ type node struct {
 
 func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (_ *node, err error) {
 	if c.NATS == nil && r != (roles{true, true, true}) {
-		return nil, usageError{errors.New("--role takes the parts of ttydrain apart, which meet on a NATS cluster: configure nats, or leave --role out")}
+		return nil, usageError{errors.New("--role runs a part of ttydrain, and the parts need a NATS cluster: configure nats, or leave --role out")}
 	}
 	n := &node{log: log, registry: prometheus.NewRegistry()}
 	n.config.Store(c)
@@ -108,7 +108,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	if n.descriptors, err = newDescriptorBudget(c); err != nil {
 		return nil, err
 	}
-	// The addresses first: they are what is taken most often.
+	// The addresses first: they are in use most often.
 	if r.gateway {
 		if n.sshListener, err = net.Listen("tcp", c.Gateway.Listen); err != nil {
 			return nil, fmt.Errorf("gateway: %w", listenError(err))
@@ -159,11 +159,10 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 }
 
 func listenError(err error) error {
-	return fmt.Errorf("%w: is another ttydrain running, or is the address not this machine's?", err)
+	return fmt.Errorf("%w: is another ttydrain running, or is the address not one of this machine?", err)
 }
 
-// clusterPartitions is into how many parts the work on a cluster can be divided. It is that of the
-// streams' first start.
+// clusterPartitions is the number of partitions of a new cluster. Streams that exist keep theirs.
 const clusterPartitions = 8
 
 func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (*bus.Bus, error) {
@@ -182,7 +181,7 @@ func openBus(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	return bus.Open(ctx, o)
 }
 
-// busOptions are for the cluster of a configuration.
+// busOptions returns the options for the configured NATS cluster.
 func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 	n := c.NATS
 	o := bus.Options{
@@ -201,7 +200,7 @@ func busOptions(c *config.Config, log *slog.Logger) bus.Options {
 	return o
 }
 
-// makeGateway makes what sessions need: the runtimes, the manager, and the SSH server in front.
+// makeGateway opens the runtimes, the session manager and the SSH server.
 func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(schema.User) (string, error)) error {
 	policy, err := access.New(c, n.log)
 	if err != nil {
@@ -212,7 +211,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	if err != nil {
 		return err
 	}
-	dir := "" // the system's folder for temporary files
+	dir := "" // the system's temporary folder
 	if c.Store != "" {
 		dir = filepath.Join(c.Store, "sandbox")
 	}
@@ -230,14 +229,14 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	n.log.Info("the sandbox runtime is ready", "capabilities", caps.String())
 	level := slog.LevelWarn
 	if !c.UsesRuntime(config.RuntimeSandbox) {
-		level = slog.LevelInfo // of no harm until an app has it
+		level = slog.LevelInfo // harmless until an app uses it
 	}
 	for _, lack := range caps.Missing {
 		n.log.Log(ctx, level, "sessions lack a protection on this host", "feature", lack.Feature, "reason", lack.Reason, "remedy", lack.Remedy)
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return fmt.Errorf("ask for the host's name: %w", err)
+		return fmt.Errorf("get the host name: %w", err)
 	}
 	name := host + "/" + c.Gateway.Listen
 	runtimes := map[string]session.Runtime{config.RuntimeSandbox: n.runtime}
@@ -274,7 +273,7 @@ func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(
 	return err
 }
 
-// gatewayOptions returns the options of the gateway that a configuration sets.
+// gatewayOptions returns the configured options of the gateway.
 func gatewayOptions(c *config.Config) gateway.Options {
 	return gateway.Options{
 		AcceptEnv: c.Gateway.AcceptEnv, StopTimeout: c.Gateway.StopTimeout,
@@ -283,7 +282,8 @@ func gatewayOptions(c *config.Config) gateway.Options {
 	}
 }
 
-// sessionApp is an app as the session manager wants it. capacity is that of the store, in bytes.
+// sessionApp returns an app for the session manager; false if there is none. capacity is that of
+// the store, in bytes.
 func sessionApp(c *config.Config, name string, capacity int64) (session.App, bool) {
 	a, ok := c.App(name)
 	if !ok {
@@ -321,13 +321,14 @@ func (n *node) isReady(ctx context.Context) error {
 	return n.bus.Ready(ctx)
 }
 
-// run runs until ctx is done, and then stops in stages: no new sessions, the running ones ended and
-// recorded; what they showed enriched, then delivered, each to a deadline; and all the rest.
+// run runs the node until ctx is done, and then stops it in stages: it accepts no new sessions,
+// ends and records the running ones, enriches and then delivers their output until a deadline, and
+// stops everything else.
 func (n *node) run(ctx context.Context) error {
 	defer n.close()
 	if n.manager != nil {
 		if err := n.recoverSessions(ctx); ctx.Err() != nil {
-			return nil // told to stop before it had begun
+			return nil // stopped before it had started
 		} else if err != nil {
 			return err
 		}
@@ -347,7 +348,7 @@ func (n *node) run(ctx context.Context) error {
 		work.Go(func() error { n.manager.FollowKills(working); return nil })
 		work.Go(func() error { n.manager.Govern(working); return nil })
 	}
-	// A server that fails by itself is a reason to stop all.
+	// If a server fails, the node stops.
 	accepting, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
 	work.Go(func() error {
@@ -373,13 +374,13 @@ func (n *node) run(ctx context.Context) error {
 		<-accepting.Done()
 	}
 	n.ready.Store(false)
-	stopWatching() // before what is left is delivered: the drains are the same until the end
+	stopWatching() // before the rest is delivered, so that the drains stay the same
 	watch.Wait()
-	n.log.Info("stopping: delivering what is left", "within", drainGrace)
-	grace, cancel := context.WithTimeoutCause(always, drainGrace, errors.New("the time for it is over"))
+	n.log.Info("stopping: delivering the rest", "within", drainGrace)
+	grace, cancel := context.WithTimeoutCause(always, drainGrace, errors.New("the time limit has passed"))
 	defer cancel()
 	if err := n.drain(grace); err != nil {
-		n.log.Warn("not everything was delivered before the stop: the rest is in the streams, and the next start goes on with it", "error", err)
+		n.log.Warn("stopped before everything was delivered: the rest is in the streams for the next start", "error", err)
 	}
 	stopWorking()
 	err = errors.Join(err, work.Wait())
@@ -387,8 +388,8 @@ func (n *node) run(ctx context.Context) error {
 	return err
 }
 
-// recoverSessions records the ends of the sessions that were lost with this gateway, before there
-// are new ones. While NATS can't take them it tries again.
+// recoverSessions records the ends of the sessions that this gateway lost when it died, before new
+// ones start. It retries while NATS is unavailable.
 func (n *node) recoverSessions(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	return backoff.RetryNotify(func() error {
@@ -398,12 +399,12 @@ func (n *node) recoverSessions(ctx context.Context) error {
 		}
 		return err
 	}, backoff.WithContext(retry, ctx), func(err error, wait time.Duration) {
-		n.log.Warn("the ends of the sessions that were lost could not be recorded, which is tried again", "error", err, "wait", wait)
+		n.log.Warn("recording the ends of lost sessions failed: retrying", "error", err, "wait", wait)
 	})
 }
 
-// drain waits until the ends of all sessions are recorded, and what is in the streams is enriched
-// and delivered.
+// drain blocks until the ends of all sessions are recorded, and everything in the streams is
+// enriched and delivered.
 func (n *node) drain(ctx context.Context) error {
 	var err error
 	if n.manager != nil {
@@ -418,21 +419,21 @@ func (n *node) drain(ctx context.Context) error {
 	return err
 }
 
-// close releases what newNode opened.
+// close closes everything that newNode opened.
 func (n *node) close() {
 	for _, l := range []net.Listener{n.sshListener, n.adminListener, n.admin.Socket} {
 		if l != nil {
-			l.Close() // closed already after a run
+			l.Close() // after run it is closed already
 		}
 	}
 	if n.containers != nil {
 		if err := n.containers.Close(); err != nil {
-			n.log.Warn("containers of sessions were left behind: the next start removes them", "error", err)
+			n.log.Warn("containers of sessions are left: the next start removes them", "error", err)
 		}
 	}
 	if n.runtime != nil {
 		if err := n.runtime.Close(); err != nil {
-			n.log.Warn("the sandbox runtime left something behind", "error", err)
+			n.log.Warn("closing the sandbox runtime failed", "error", err)
 		}
 	}
 	if n.bus != nil {
@@ -441,6 +442,6 @@ func (n *node) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), tracesGrace)
 	defer cancel()
 	if err := n.tracer.Close(ctx); err != nil {
-		n.log.Warn("traces were lost", "error", err)
+		n.log.Warn("traces lost", "error", err)
 	}
 }

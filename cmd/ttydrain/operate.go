@@ -38,7 +38,7 @@ func adminToken(c *config.Config, create bool) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// remote is a running ttydrain, at its admin address.
+// A remote is a running ttydrain, at its admin address.
 type remote struct {
 	config, address, caFile string // flags
 	output                  string

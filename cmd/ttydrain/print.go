@@ -32,7 +32,7 @@ func checkOutput(output string) error {
 	return nil
 }
 
-// printJSON prints a value for programs.
+// printJSON prints a value as JSON.
 func printJSON(value any) error {
 	encoder := json.NewEncoder(&schema.JSONWriter{To: os.Stdout})
 	encoder.SetIndent("", "  ")
@@ -44,12 +44,11 @@ func newTable() *tabwriter.Writer {
 	return tabwriter.NewWriter(visible{os.Stdout}, 0, 0, 2, ' ', 0)
 }
 
-// A visible writer passes lines of text on with a question mark for each character that is hidden,
-// such as a control or one that changes the direction of others: what is printed may come from
-// drains, and from the names of people.
+// A visible writer replaces hidden characters, such as control characters and those that change the
+// direction of others, by question marks: text in the output may come from drains or from names.
 type visible struct{ to io.Writer }
 
-// Write implements [io.Writer]. Each call has whole characters.
+// Write implements [io.Writer]. No call may end within a character.
 func (v visible) Write(text []byte) (int, error) {
 	if _, err := io.WriteString(v.to, shown(string(text))); err != nil {
 		return 0, err
@@ -57,7 +56,7 @@ func (v visible) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// shown returns a text with a question mark for each hidden character but the line end.
+// shown returns a text with a question mark for each hidden character except the newline.
 func shown(text string) string {
 	return strings.Map(func(r rune) rune {
 		if schema.IsHidden(r) && r != '\n' {

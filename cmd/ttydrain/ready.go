@@ -14,17 +14,17 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
 )
 
-// readyPatience is how long an answer may take. serve itself says that it is not ready after less.
-const readyPatience = 5 * time.Second
+// readyTimeout limits the time of the request. serve itself reports earlier that it is not ready.
+const readyTimeout = 5 * time.Second
 
 func newReadyCommand() *cobra.Command {
 	var caFile string
 	c := &cobra.Command{
 		Use:   "ready [HOST:PORT|unix:PATH|URL]",
-		Short: "Tell whether a running ttydrain is ready, for health checks",
-		Long: "Asks /readyz of a running ttydrain, at its admin address (127.0.0.1:9464 where none is given) or its socket, or a URL as it\n" +
-			"is, and ends with 0 where the answer is 200. Another machine is asked by https alone. It reads no configuration: a mistake in\n" +
-			"a new one makes nothing unhealthy that runs.",
+		Short: "Check whether a running ttydrain is ready, for health checks",
+		Long: "Requests /readyz of a running ttydrain, at its admin address (default 127.0.0.1:9464) or its socket, or a complete URL, and\n" +
+			"exits with 0 if the answer is 200. Other machines are reached over https only. It reads no configuration: a mistake in a new\n" +
+			"one does not make a running process unhealthy.",
 		Example: "  ttydrain ready unix:./data/admin/admin.sock\n  ttydrain ready https://router.example.com:9464/readyz --admin-ca ca.pem",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -58,7 +58,7 @@ func readyAddress(where, caFile string) (string, *http.Client, error) {
 }
 
 func askReady(ctx context.Context, url string, client *http.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

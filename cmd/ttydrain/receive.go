@@ -16,18 +16,18 @@ func newReceiveCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "receive",
-		Short: "Receive records over HTTPS and syslog with TLS, and print them: for trying a drain out",
+		Short: "Receive and print records over HTTPS and syslog with TLS, to try out a drain",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.HTTPS == "" && o.Syslog == "" {
-				return usageError{errors.New("nothing to listen on: give --https or --syslog an address")}
+				return usageError{errors.New("nothing to listen on: set --https or --syslog to an address")}
 			}
 			options := receive.TerminalOptions(os.Stdout)
 			options.JSON = asJSON
 			printer := receive.NewPrinter(os.Stdout, options)
 			o.Handle = func(r receive.Received) {
 				if err := printer.Print(r); err != nil {
-					o.Logger.Error("a record could not be printed", "error", err)
+					o.Logger.Error("printing a record failed", "error", err)
 				}
 			}
 			r, err := receive.New(o)
@@ -46,7 +46,7 @@ func newReceiveCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.HTTPS, "https", "127.0.0.1:8443", "`ADDRESS` for HTTPS; \"\" for none")
 	f.StringVar(&o.Syslog, "syslog", "127.0.0.1:6514", "`ADDRESS` for syslog over TLS; \"\" for none")
-	f.StringVar(&o.Dir, "certificates", "receive-certificates", "`FOLDER` of the certificates, which are made when they are missing")
+	f.StringVar(&o.Dir, "certificates", "receive-certificates", "`FOLDER` of the certificates, which are created if they are missing")
 	f.StringVar(&o.Token, "token", "", "bearer token that HTTPS requests must have")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	return c

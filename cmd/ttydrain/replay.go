@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// replaying is one run of `replay`.
+// replaying holds the flags of one run of `replay`.
 type replaying struct {
 	copyFlags
 	speed            float64
@@ -28,22 +28,22 @@ func newReplayCommand() *cobra.Command {
 	r := new(replaying)
 	c := &cobra.Command{
 		Use:   "replay OPERATION",
-		Short: "Play a session as it was seen",
-		Long: `Plays a session as it was seen, on a terminal with its rhythm.
+		Short: "Play a session",
+		Long: `Plays a session on a terminal as its user saw it, at the original speed.
 
 ` + fromHelp + `
 
 Keys:
-  space         pause, and go on           . (a dot)    show what comes next, and pause
-  + and -       twice, and half as fast    0 to 9       jump to the start, and to so many tenths
-  left, right   5 seconds back, and on     Home, End    jump to the start, and to the end
+  space         pause, resume              . (a dot)    show the next output, and pause
+  + and -       double, halve the speed    0 to 9       jump to the start, to tenths of the session
+  left, right   5 seconds back, forward    Home, End    jump to the start, to the end
   q, Ctrl-C     quit
 
-What the session showed goes through a filter, so that it can do nothing to your terminal but show: titles, colours of the palette,
-links, the clipboard, graphics, and all that has a terminal answer or send input are left out. A terminal smaller than the session's
-breaks lines elsewhere: you are told, and can enlarge it.
+The output goes through a filter, so that it cannot harm your terminal: titles, colours of the palette, links, the clipboard, graphics,
+and everything that makes a terminal answer or send input are left out. A terminal smaller than the session's breaks lines in other
+places: replay warns, and waits until you enlarge it or continue.
 
-With --raw, or where the output is no terminal, all that was shown is written at once: exactly, and through the filter on a terminal.`,
+With --raw, or if standard output is no terminal, the whole output is written at once: through the filter to a terminal, exact otherwise.`,
 		Example: "  ttydrain replay 42 --speed 2 --idle-limit 2s\n  ttydrain replay 42 --from siem.ndjson.gz\n  ttydrain replay 42 --follow",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -55,11 +55,11 @@ With --raw, or where the output is no terminal, all that was shown is written at
 	r.endpointFlags(c)
 	r.sourceFlags(c)
 	f := c.Flags()
-	f.Float64Var(&r.speed, "speed", 1, "how many seconds of the session pass in one, as a `NUMBER`")
-	f.DurationVar(&r.idleLimit, "idle-limit", 0, "pass over pauses that are longer than this `DURATION` (default: none)")
-	f.DurationVar(&r.start, "start", 0, "begin this `DURATION` after the session's start, as 1m30s")
-	f.BoolVar(&r.follow, "follow", false, "go on with a session that runs; without --start, from now on")
-	f.BoolVar(&r.raw, "raw", false, "write all at once")
+	f.Float64Var(&r.speed, "speed", 1, "the speed, as a `NUMBER`: 2 is twice as fast")
+	f.DurationVar(&r.idleLimit, "idle-limit", 0, "shorten pauses to this `DURATION` (default: none)")
+	f.DurationVar(&r.start, "start", 0, "start this `DURATION` into the session, such as 1m30s")
+	f.BoolVar(&r.follow, "follow", false, "follow a running session; without --start, from now on")
+	f.BoolVar(&r.raw, "raw", false, "write the whole output at once")
 	return c
 }
 
@@ -70,7 +70,7 @@ func (r *replaying) run(ctx context.Context) error {
 	case r.idleLimit < 0 || r.start < 0:
 		return usageError{errors.New("--idle-limit and --start: expected a duration such as 2s")}
 	case r.follow && !r.isStream():
-		return usageError{errors.New("--follow: a copy has no session that runs: leave --from out, to read the LOGS stream")}
+		return usageError{errors.New("--follow: a copy has no running session: leave --from out, to read the LOGS stream")}
 	}
 	if err := r.parse(); err != nil {
 		return err
@@ -92,14 +92,14 @@ func (r *replaying) run(ctx context.Context) error {
 	timeline := replay.NewTimeline(s, r.idleLimit)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var more chan *replay.Record // nil where nothing is followed
+	var more chan *replay.Record // nil if nothing is followed
 	if follow {
 		stream := *source.(*replay.Stream)
 		stream.Progress, stream.After = nil, stream.Last
 		more = make(chan *replay.Record)
 		go func() { // ends with the session, or with ctx
 			defer close(more)
-			f := replay.Follower{Stream: &stream, Interrupted: func(error) {}} // a message would disturb what is shown
+			f := replay.Follower{Stream: &stream, Interrupted: func(error) {}} // a message would disturb the playback
 			if err := f.Run(ctx, func(r *replay.Record) error {
 				select {
 				case more <- r:

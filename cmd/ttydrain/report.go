@@ -21,10 +21,10 @@ import (
 func newDrainTestCommand(r *remote) *cobra.Command {
 	return &cobra.Command{
 		Use:   "test NAME",
-		Short: "Write a record that says that it is a test, and tell each step on the way",
-		Long: "Asks a running ttydrain to write a record to the drain, on the way that session logs go, and tells each\n" +
-			"step: DNS, TCP, a proxy, TLS with the certificates' dates, authentication, acceptance. Where one fails it\n" +
-			"says what to do, and exits with 1. The record's operation_id begins with test-, as no session's does.",
+		Short: "Write a test record to a drain, and show each step",
+		Long: "Has a running ttydrain write a test record to the drain, in the same way as session logs, and shows each\n" +
+			"step: DNS, TCP, a proxy, TLS with the certificates' dates, authentication, acceptance. If a step fails, it\n" +
+			"shows what to do, and exits with 1. The record's operation_id begins with test-, which no session's does.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			report := new(drain.Report)
@@ -41,7 +41,7 @@ func newDrainTestCommand(r *remote) *cobra.Command {
 	}
 }
 
-// whoAsks is the person at this machine, as far as it tells.
+// whoAsks returns the user and the host of this process, for records of who did something.
 func whoAsks() string {
 	name := "somebody"
 	if u, err := user.Current(); err == nil {
@@ -53,10 +53,10 @@ func whoAsks() string {
 	return name
 }
 
-// marks stand before the words of a step's result, for the eye.
+// marks precede the results of steps.
 var marks = map[string]string{probe.ResultOK: "✓", probe.ResultWarning: "!", probe.ResultFailed: "✗", probe.ResultNotTried: "-"}
 
-// printReport prints a test of a drain as a table: a step a row, and below it what is known of it.
+// printReport prints the test of a drain as a table: a row for each step, with the details below.
 func printReport(to io.Writer, report *drain.Report) error {
 	result := "FAILED"
 	switch {
@@ -85,7 +85,7 @@ func printReport(to io.Writer, report *drain.Report) error {
 			fmt.Fprintf(w, "\t\t\t%s\n", line)
 		}
 	}
-	w.Flush() // a bytes.Buffer takes everything
+	w.Flush() // writing to a bytes.Buffer does not fail
 	for _, note := range report.Notes {
 		fmt.Fprintf(&table, "  note: %s\n", note)
 	}
@@ -97,7 +97,7 @@ func printReport(to io.Writer, report *drain.Report) error {
 	return nil
 }
 
-// stepLines are what is to be read of a step: one line at least.
+// stepLines returns the details of a step: at least one line.
 func stepLines(s *probe.Step) []string {
 	var lines []string
 	lines = append(lines, s.Facts...)
@@ -117,7 +117,7 @@ func stepLines(s *probe.Step) []string {
 		lines = append(lines, "")
 	}
 	for i := range lines {
-		lines[i] = strings.ReplaceAll(lines[i], "\t", " ") // a column's end
+		lines[i] = strings.ReplaceAll(lines[i], "\t", " ") // a tab would end the column
 	}
 	return lines
 }

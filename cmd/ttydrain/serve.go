@@ -22,10 +22,10 @@ func newServeCommand() *cobra.Command {
 		Use:   "serve -c FILE",
 		Short: "Run the gateway, the enricher and the router",
 		Long: "Runs all of ttydrain on an embedded NATS server, or its parts on a NATS cluster. /readyz on the admin address answers 200 once\n" +
-			"everything listens. SIGTERM or SIGINT ends the sessions with a message, delivers what they showed,\n" +
+			"everything listens. SIGTERM or SIGINT ends the sessions with a message, delivers their output,\n" +
 			"and exits with 0; a second signal exits at once.\n" +
-			"A configuration that changes, with the files that it names, is loaded again within two seconds, or at once on SIGHUP:\n" +
-			"all of it, or where it has a mistake nothing, which the log tells.",
+			"A changed configuration, or a changed file that it names, is loaded within two seconds, or at once on SIGHUP. It is applied as a\n" +
+			"whole; if it has a mistake, nothing changes and the log has the reason.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			parts, err := parseRole(role)
@@ -35,7 +35,7 @@ func newServeCommand() *cobra.Command {
 			if format != "" && format != "text" && format != "json" {
 				return usageError{fmt.Errorf("--log-format %q is not known: expected text or json", format)}
 			}
-			// From here on, so that a signal that comes early does not end the process.
+			// Before the configuration is loaded, so that an early signal does not end the process.
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
 			defer signal.Stop(hangups)
@@ -43,7 +43,7 @@ func newServeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := cfg.Log // what is in the file stays what it is: it is compared when the file changes
+			log := cfg.Log // cfg stays as it is in the file, for the comparison at a reload
 			if format != "" {
 				log.Format = format
 			}
@@ -65,12 +65,12 @@ func newServeCommand() *cobra.Command {
 		},
 	}
 	configFlag(c, &path)
-	c.Flags().StringVar(&role, "role", "all", "the `PART` to run: all; or, on a NATS cluster, gateway, enrich or router, as many of each as wanted")
-	c.Flags().StringVar(&format, "log-format", "", "`FORMAT` of the log on standard error, text or json, in the place of log.format")
+	c.Flags().StringVar(&role, "role", "all", "the `PART` to run: all; or, on a NATS cluster, gateway, enrich or router, in any number")
+	c.Flags().StringVar(&format, "log-format", "", "`FORMAT` of the log on standard error, text or json, instead of log.format")
 	return c
 }
 
-// newLog writes to standard error.
+// newLog returns a logger that writes to standard error.
 func newLog(c config.Log) *slog.Logger { return newLogTo(os.Stderr, c) }
 
 func newLogTo(to io.Writer, c config.Log) *slog.Logger {

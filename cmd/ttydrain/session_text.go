@@ -10,8 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 )
 
-// findSession reads the session of one operation from a copy. Its errors name the command or the
-// flags that help.
+// findSession reads the session of one operation from a copy. Its errors name the commands
+// and flags that help.
 func findSession(ctx context.Context, source replay.Copy, sel replay.Selection) (*replay.Session, error) {
 	s, err := replay.FindSession(ctx, source, sel)
 	if none, ok := errors.AsType[*replay.NotFoundError](err); ok {

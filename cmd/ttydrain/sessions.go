@@ -18,7 +18,7 @@ import (
 
 func newSessionsCommand() *cobra.Command {
 	r := new(remote)
-	c := &cobra.Command{Use: "sessions", Short: "See who is in which session, and end sessions", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "sessions", Short: "Show and end sessions", Args: cobra.NoArgs}
 	r.flags(c)
 	c.AddCommand(newSessionsListCommand(r), newSessionsShowCommand(r), newSessionsKillCommand(r))
 	return c
@@ -27,7 +27,7 @@ func newSessionsCommand() *cobra.Command {
 func newSessionsListCommand(r *remote) *cobra.Command {
 	var app, user, stack string
 	var ended bool
-	c := &cobra.Command{Use: "list", Short: "List the sessions that run, the newest first", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "list", Short: "List the running sessions, the newest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			q := url.Values{"app": {app}, "user": {user}, "stack": {stack}}
 			if ended {
@@ -43,7 +43,7 @@ func newSessionsListCommand(r *remote) *cobra.Command {
 	f.StringVar(&app, "app", "", "only those on the app with this `NAME`")
 	f.StringVar(&user, "user", "", "only those of the user with this `ID` or e-mail address")
 	f.StringVar(&stack, "stack", "", "only those on the stack with this `NAME`")
-	f.BoolVar(&ended, "all", false, "those that have ended, too")
+	f.BoolVar(&ended, "all", false, "including those that have ended")
 	return c
 }
 
@@ -58,7 +58,7 @@ func newSessionsShowCommand(r *remote) *cobra.Command {
 		}}
 }
 
-// killing is one run of `sessions kill`.
+// killing holds the flags of one run of `sessions kill`.
 type killing struct {
 	remote  *remote
 	request operate.KillRequest
@@ -70,10 +70,10 @@ func newSessionsKillCommand(r *remote) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "kill ID...|--app APP|--user USER",
 		Short: "End sessions, with everything that they started",
-		Long: "Ends sessions, with everything that they started, wherever in a cluster they run, and waits until their ends\n" +
-			"are recorded. The person is told who ended the session, and the reason; so is the end record.\n\n" +
-			"With --app and --user it ends all sessions that run, of which it tells first, and asks. Exits with 1 where one\n" +
-			"could not be found, or was not confirmed within half a minute: that one ends as soon as its gateway answers.",
+		Long: "Ends sessions, with everything that they started, on any gateway of a cluster, and waits until their ends are\n" +
+			"recorded. The user is shown the name of the operator and the reason, which are also in the end record.\n\n" +
+			"With --app and --user it ends all running sessions, after it has listed them and asked. Exits with 1 if a session\n" +
+			"is unknown, or its end was not confirmed within half a minute: it ends as soon as its gateway answers.",
 		Example: "  ttydrain sessions kill 42 --reason \"the incident is over\"\n  ttydrain sessions kill --app web --yes",
 		RunE: func(c *cobra.Command, args []string) error {
 			k.request.Operations = args
@@ -83,15 +83,15 @@ func newSessionsKillCommand(r *remote) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&k.request.App, "app", "", "all on the app with this `NAME`")
 	f.StringVar(&k.request.User, "user", "", "all of the user with this `ID` or e-mail address")
-	f.StringVar(&k.request.Because, "reason", "", "`TEXT` that the person reads, and that is recorded")
-	f.BoolVar(&k.yes, "yes", false, "do not ask")
+	f.StringVar(&k.request.Because, "reason", "", "`TEXT` that is shown to the user and recorded")
+	f.BoolVar(&k.yes, "yes", false, "end them without asking")
 	return c
 }
 
 func (k *killing) run(ctx context.Context) error {
 	all := k.request.App != "" || k.request.User != ""
 	if all == (len(k.request.Operations) > 0) {
-		return usageError{errors.New("expected either the IDs of sessions, or --app APP or --user USER: \"ttydrain sessions list\" tells what there is")}
+		return usageError{errors.New("expected either the IDs of sessions, or --app APP or --user USER: \"ttydrain sessions list\" lists them")}
 	}
 	if all && !k.yes {
 		if sure, err := k.confirm(ctx); !sure || err != nil {
@@ -120,7 +120,7 @@ func (k *killing) run(ctx context.Context) error {
 	return nil
 }
 
-// killedLine tells what became of one session.
+// killedLine returns the result for one session.
 func killedLine(s operate.KillResult) string {
 	about := fmt.Sprintf("session %s of %s on %s", s.Operation, cell(s.User.Name), s.App)
 	switch s.Result {
@@ -131,10 +131,10 @@ func killedLine(s operate.KillResult) string {
 	case operate.KillUnconfirmed:
 		return about + ": its gateway " + s.Gateway + " has not confirmed the end; the session ends as soon as that gateway answers"
 	}
-	return "session " + s.Operation + ": not there; \"ttydrain sessions list --all\" tells what there is"
+	return "session " + s.Operation + ": not there; \"ttydrain sessions list --all\" lists them"
 }
 
-// confirm tells which sessions would end, and asks whether they shall.
+// confirm lists the sessions that would end, and asks for confirmation.
 func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
 	asking := *k.remote
 	asking.output = outputTable // the answer is not printed
@@ -146,14 +146,14 @@ func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
 	if len(list) == 0 {
 		return true, nil
 	}
-	// What was agreed to is what ends.
+	// Only the listed sessions end, not those that start meanwhile.
 	k.request.App, k.request.User = "", ""
 	for _, s := range list {
 		k.request.Operations = append(k.request.Operations, s.Operation)
 	}
 	console, err := client.OpenConsole()
 	if err != nil {
-		return false, usageError{fmt.Errorf("%d sessions would end, and there is no terminal to ask whether they shall: say --yes", len(list))}
+		return false, usageError{fmt.Errorf("%d sessions would end, and there is no terminal to ask on: set --yes", len(list))}
 	}
 	defer console.Close()
 	var b strings.Builder
@@ -210,7 +210,7 @@ func printSession(s *operate.SessionStatus) error {
 	return w.Flush()
 }
 
-// localTime is a time as a person here reads it; "" for none.
+// localTime returns a time in the local zone; "" for none.
 func localTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -218,7 +218,7 @@ func localTime(t time.Time) string {
 	return t.Local().Format(time.DateTime)
 }
 
-// cell is a text from outside in a line of a table.
+// cell returns a text for a cell of a table, in one line and without hidden characters.
 func cell(text string) string {
 	return shown(strings.Join(strings.FieldsFunc(client.Printable(text), func(r rune) bool { return r == '\n' || r == '\t' }), " "))
 }

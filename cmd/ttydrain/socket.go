@@ -11,29 +11,29 @@ import (
 )
 
 // listenSocket listens on a Unix socket that only this user may connect to, in a folder that only
-// this user may enter. It replaces one that a killed process has left behind, and nothing else.
+// this user may enter. It replaces the socket of a killed process, and no other file.
 func listenSocket(path string) (net.Listener, error) {
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of the admin socket: %w", err)
 	}
 	if err := os.Chmod(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("close the folder of the admin socket to others: %w", err)
+		return nil, fmt.Errorf("restrict the folder of the admin socket to its owner: %w", err)
 	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return nil, fmt.Errorf("look at the admin socket: %w", err)
+		return nil, fmt.Errorf("check the admin socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s is there and is no socket: remove it, or set admin.socket to another path", path)
+		return nil, fmt.Errorf("%s exists and is no socket: remove it, or set admin.socket to another path", path)
 	default:
 		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 			c.Close()
 			return nil, fmt.Errorf("the socket %s is in use: is another ttydrain running?", path)
 		}
 		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("replace the admin socket that an earlier process left behind: %w", err)
+			return nil, fmt.Errorf("replace the admin socket of an earlier process: %w", err)
 		}
 	}
 	l, err := net.Listen("unix", path)
@@ -42,7 +42,7 @@ func listenSocket(path string) (net.Listener, error) {
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
-		return nil, fmt.Errorf("close the admin socket to others: %w", err)
+		return nil, fmt.Errorf("restrict the admin socket to its owner: %w", err)
 	}
 	return l, nil
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 )
 
-// statusConnection is the exit status when there was no session, or its connection was lost, as
-// OpenSSH's client has it.
+// statusConnection is the exit status if there was no session, or its connection was lost, as of
+// OpenSSH's client.
 const statusConnection = exitStatus(255)
 
 func newSSHCommand() *cobra.Command {
@@ -31,15 +31,15 @@ func newSSHCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ssh [--app APP] [--force-tty] [COMMAND...]",
 		Short: "Open a session on a ttydrain gateway",
-		Long: "Opens a session on a ttydrain gateway: with a terminal when input and output both are terminals,\n" +
-			"otherwise with output and error output apart. Without COMMAND it runs the app's own command, /bin/bash by\n" +
-			"default. Without --app it opens the one app that you may open; where there are several, it lists them.\n" +
+		Long: "Opens a session on a ttydrain gateway: with a terminal if input and output both are terminals, otherwise\n" +
+			"with separate output and error output. Without COMMAND it runs the app's own command, /bin/bash by\n" +
+			"default. Without --app it opens the only app that you may open; if there are several, it lists them.\n" +
 			"Everything after the first argument that is no flag belongs to COMMAND, whose words are joined with\n" +
 			"spaces and read by the app's shell.\n\n" +
 			"Without a terminal, SIGINT, SIGTERM, SIGHUP and SIGQUIT are passed on to the session; the third one\n" +
 			"closes the connection.\n\n" +
 			"Exits with the session's status, with 128 plus the signal's number when a signal ended it, and with\n" +
-			"255 when there was no session or its connection was lost.",
+			"255 if there was no session or its connection was lost.",
 		Example: "  ttydrain ssh --app web\n  ttydrain ssh --app web --address gateway.example.com:2222 -- ls -l /srv | wc -l",
 		RunE: func(c *cobra.Command, args []string) error {
 			o.command = strings.Join(args, " ")
@@ -48,18 +48,18 @@ func newSSHCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.SetInterspersed(false)
-	f.StringVar(&o.app, "app", "", "the `APP` to open the session on (default $TTYDRAIN_APP, or the one that you may open)")
+	f.StringVar(&o.app, "app", "", "the `APP` to open the session on (default $TTYDRAIN_APP, or the only one that you may open)")
 	f.StringVar(&o.address, "address", "", "the gateway's `HOST:PORT` (default $TTYDRAIN_ADDRESS, or 127.0.0.1:2222)")
 	f.StringArrayVarP(&o.identities, "identity", "i", nil,
 		"`FILE` of a private key to log in with, and FILE-cert.pub of its certificate; repeatable (default the key agent's keys, then ~/.ssh/id_ed25519, id_ecdsa, id_rsa)")
-	f.StringVar(&o.knownHosts, "known-hosts", "", "`FILE` of the host keys that are known (default ~/.ssh/known_hosts)")
-	f.BoolVar(&o.acceptNew, "accept-new", false, "add the key of an unknown host without asking; a changed key is refused all the same")
-	f.BoolVar(&o.sendToken, "send-token", false, "send the access token in $ACCESS_TOKEN along, which says who you are; the session does not get it")
-	f.BoolVar(&o.forceTTY, "force-tty", false, "give the session a terminal even if input or output is none")
+	f.StringVar(&o.knownHosts, "known-hosts", "", "`FILE` of known host keys (default ~/.ssh/known_hosts)")
+	f.BoolVar(&o.acceptNew, "accept-new", false, "add the key of an unknown host without asking; a changed key is still refused")
+	f.BoolVar(&o.sendToken, "send-token", false, "send the access token in $ACCESS_TOKEN to the gateway; the session does not get it")
+	f.BoolVar(&o.forceTTY, "force-tty", false, "open a terminal even if input or output is none")
 	return c
 }
 
-// sshOptions are one run of `ttydrain ssh`.
+// sshOptions hold the flags of one run of `ttydrain ssh`.
 type sshOptions struct {
 	app, address, knownHosts, command string
 	identities                        []string
@@ -70,7 +70,7 @@ func (o *sshOptions) run(ctx context.Context) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
-	// Signals are the session's here, so the command's context does not end with them.
+	// Signals go to the session, and do not end the command's context.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	signals := client.CatchSignals()
@@ -80,25 +80,25 @@ func (o *sshOptions) run(ctx context.Context) error {
 	conn, err := o.dial(ctx)
 	release()
 	if err != nil {
-		return o.tell(err)
+		return o.report(err)
 	}
-	defer conn.Close() // nothing is left to be lost
+	defer conn.Close() // after the session, an error loses nothing
 	status, err := o.session(ctx, cancel, conn, signals)
 	switch {
 	case err != nil:
-		return o.tell(err)
+		return o.report(err)
 	case status != 0:
 		return exitStatus(status)
 	}
 	return nil
 }
 
-// complete takes from the environment what the command line does not say.
+// complete sets options that are not on the command line from the environment.
 func (o *sshOptions) complete() error {
 	o.app = cmp.Or(o.app, os.Getenv("TTYDRAIN_APP"))
 	o.address = cmp.Or(o.address, os.Getenv("TTYDRAIN_ADDRESS"), "127.0.0.1:2222")
 	host, port, err := net.SplitHostPort(o.address)
-	if err != nil { // no port, then
+	if err != nil { // without a port
 		host, port = strings.Trim(o.address, "[]"), "2222"
 	}
 	o.address = net.JoinHostPort(strings.ToLower(host), port) // known hosts are in lower case
@@ -111,24 +111,24 @@ func (o *sshOptions) complete() error {
 func sshFolder() string {
 	home, err := os.UserHomeDir()
 	if err != nil {
-		home = "/" // where nothing will be found, and the message says where that was
+		home = "/" // where no files are found, and the message has the path
 	}
 	return filepath.Join(home, ".ssh")
 }
 
-// tell tells the person what went wrong, and gives the exit status for it.
-func (o *sshOptions) tell(err error) error {
+// report prints an error with advice, and returns the exit status for it.
+func (o *sshOptions) report(err error) error {
 	if ended, ok := errors.AsType[client.EndedBy](err); ok {
 		fmt.Fprintf(os.Stderr, "ttydrain: %v\n", ended)
 		return exitStatus(128 + int(ended))
 	}
-	if errors.Is(err, client.ErrOutput) && errors.Is(err, syscall.EPIPE) { // nobody reads the output: what a program without a handler dies of, silently
+	if errors.Is(err, client.ErrOutput) && errors.Is(err, syscall.EPIPE) { // as a program that SIGPIPE kills, silently
 		return exitStatus(128 + int(syscall.SIGPIPE))
 	}
 	if usage, ok := errors.AsType[usageError](err); ok {
 		return usage
 	}
-	if status, ok := errors.AsType[exitStatus](err); ok { // the gateway has told
+	if status, ok := errors.AsType[exitStatus](err); ok { // the gateway has printed the reason
 		return status
 	}
 	text := err.Error()
@@ -139,20 +139,20 @@ func (o *sshOptions) tell(err error) error {
 		fmt.Fprintln(os.Stderr, client.Printable(hostKey.Error()))
 		return statusConnection
 	case errors.Is(err, client.ErrNoIdentity):
-		text += ": give a private key with --identity FILE, or make one with: ssh-keygen -t ed25519"
+		text += ": name a private key with --identity FILE, or make one with: ssh-keygen -t ed25519"
 	case errors.Is(err, client.ErrLogin) && o.app == "":
-		text += ": none of these keys may use any app; give another key with --identity FILE, or ask the gateway's operators"
+		text += ": none of these keys may use any app; name another key with --identity FILE, or ask the gateway's operators"
 	case errors.Is(err, client.ErrLogin):
-		text += ": the app does not exist, or none of these keys may use it; give another key with --identity FILE, or ask the gateway's operators"
+		text += ": the app does not exist, or none of these keys may use it; name another key with --identity FILE, or ask the gateway's operators"
 	case unreachable:
-		text += ": see that the gateway runs, and that --address is right"
+		text += ": check that the gateway runs, and that --address is right"
 	}
 	fmt.Fprintf(os.Stderr, "ttydrain: %s\n", client.Printable(text))
 	return statusConnection
 }
 
-// dial connects and logs in. An unknown host is asked about between two connections, so that the
-// gateway need not wait for the answer.
+// dial connects and logs in. The question about an unknown host is asked between two connections,
+// so that the gateway does not wait for the answer.
 func (o *sshOptions) dial(ctx context.Context) (*client.Client, error) {
 	identities, err := client.LoadIdentities(ctx, client.IdentityOptions{
 		Files:       o.identities,
@@ -175,32 +175,33 @@ func (o *sshOptions) dial(ctx context.Context) (*client.Client, error) {
 	return o.dialApp(ctx, o.app, identities.Signers)
 }
 
-// onlyApp asks the gateway which apps the person may open, and gives the one that there is.
+// onlyApp requests the list of apps that the user may open, and returns the app if it is the only
+// one.
 func (o *sshOptions) onlyApp(ctx context.Context, signers []ssh.Signer) (string, error) {
 	conn, err := o.dialApp(ctx, gateway.NoApp, signers)
 	if err != nil {
 		return "", err
 	}
-	defer conn.Close() // nothing is left to be lost
+	defer conn.Close() // after the session, an error loses nothing
 	var list bytes.Buffer
 	status, err := conn.Run(ctx, client.Session{Env: o.env(), Stdout: &limited{to: &list, left: maxAppList}, Stderr: os.Stderr})
 	switch {
 	case err != nil:
 		return "", err
-	case status != 0: // it has said why
+	case status != 0: // the gateway has printed the reason
 		return "", exitStatus(status)
 	}
 	apps := strings.Fields(client.Printable(list.String()))
 	if len(apps) == 1 {
 		return apps[0], nil
 	}
-	return "", usageError{fmt.Errorf("several apps are possible: say which, with --app APP or in the environment variable TTYDRAIN_APP:\n  %s", strings.Join(apps, "\n  "))}
+	return "", usageError{fmt.Errorf("several apps are possible: name one with --app APP or in the environment variable TTYDRAIN_APP:\n  %s", strings.Join(apps, "\n  "))}
 }
 
-// maxAppList bounds what a gateway may say of a person's apps.
+// maxAppList limits the list of apps, in bytes.
 const maxAppList = 1 << 20
 
-// limited is a writer that fails where more is written than it may have.
+// A limited writer fails when more than left bytes are written.
 type limited struct {
 	to   io.Writer
 	left int
@@ -236,7 +237,7 @@ func (o *sshOptions) dialWith(ctx context.Context, app string, signers []ssh.Sig
 	})
 }
 
-// trust adds an unknown host's key to the known ones, if the person wants that.
+// trust adds an unknown host's key to the known ones, after confirmation.
 func (o *sshOptions) trust(ctx context.Context, unknown *client.UnknownHostError) error {
 	if !o.acceptNew {
 		if err := o.askTrust(ctx, unknown); err != nil {
@@ -253,7 +254,7 @@ func (o *sshOptions) trust(ctx context.Context, unknown *client.UnknownHostError
 func (o *sshOptions) askTrust(ctx context.Context, unknown *client.UnknownHostError) error {
 	console, err := client.OpenConsole()
 	if err != nil {
-		return fmt.Errorf("%w; there is no terminal to ask whether that is right: compare it with the one that the gateway's operators give, "+
+		return fmt.Errorf("%w; there is no terminal to confirm it on: compare it with the one that the gateway's operators publish, "+
 			"then run this once on a terminal or with --accept-new, or add the key to %s", unknown, o.knownHosts)
 	}
 	defer console.Close()
@@ -299,12 +300,12 @@ func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc
 			received++
 			name := client.SignalName(sig)
 			switch {
-			case received > 3: // the connection is closed, and yet something holds us up
+			case received > 3: // the connection is closed, and something still blocks
 				os.Exit(128 + int(sig))
 			case received == 3:
 				cancel(client.EndedBy(sig))
 			default:
-				pass <- name // has room for all that get here
+				pass <- name // has room for all of them
 			}
 		})()
 		return conn.Run(ctx, s)
@@ -316,7 +317,7 @@ func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc
 	defer signals.Handle(func(sig syscall.Signal) {
 		received++
 		cancel(client.EndedBy(sig))
-		if received > 1 { // an output that nobody takes holds us up
+		if received > 1 { // the output is blocked
 			restoring.Lock()
 			restore()
 			os.Exit(128 + int(sig))
@@ -344,11 +345,11 @@ func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, restore()) }() // in a panic, too
+	defer func() { err = errors.Join(err, restore()) }() // after a panic, too
 	return conn.Run(ctx, s)
 }
 
-// env is what is sent along: the person's language and, where that is wanted, the access token.
+// env returns the environment to send: the language and, if requested, the access token.
 func (o *sshOptions) env() map[string]string {
 	env := locale()
 	if o.sendToken {
@@ -357,7 +358,7 @@ func (o *sshOptions) env() map[string]string {
 	return env
 }
 
-// locale is what a session shall know of the person's language.
+// locale returns the variables that set the language.
 func locale() map[string]string {
 	env := make(map[string]string)
 	for _, variable := range os.Environ() {

@@ -12,15 +12,15 @@ import (
 
 func newStreamsCommand() *cobra.Command {
 	var path, output string
-	c := &cobra.Command{Use: "streams", Short: "Make the streams of a NATS cluster", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "streams", Short: "Create the streams of a NATS cluster", Args: cobra.NoArgs}
 	c.PersistentFlags().StringVarP(&path, "config", "c", "ttydrain.yaml", "the configuration, a YAML `FILE`")
 	outputFlag(c, &output)
 	c.AddCommand(&cobra.Command{
 		Use:   "apply",
-		Short: "Make the streams and buckets that are missing, and update those that are there",
-		Long: "Makes the streams and buckets that are missing on the NATS cluster of the configuration, and gives those that are there its\n" +
-			"settings. The credentials in the configuration are those of somebody who may do so; the roles of serve then need no such right.\n" +
-			"The number of partitions of streams that are there stays as it is.",
+		Short: "Create missing streams and buckets, and update existing ones",
+		Long: "Creates the streams and buckets that are missing on the configured NATS cluster, and applies the settings to existing ones.\n" +
+			"The configuration has the credentials of a NATS user who may do that; the roles of serve then need no such permission.\n" +
+			"The number of partitions of existing streams does not change.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := checkOutput(output); err != nil {
@@ -31,7 +31,7 @@ func newStreamsCommand() *cobra.Command {
 				return err
 			}
 			if cfg.NATS == nil {
-				return errors.New("the configuration has no nats: serve makes the streams of an embedded server itself")
+				return errors.New("the configuration has no nats: serve creates the streams of an embedded server itself")
 			}
 			done, err := bus.Apply(c.Context(), busOptions(cfg, slog.New(slog.DiscardHandler)))
 			if err != nil {

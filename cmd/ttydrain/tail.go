@@ -17,7 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// tailing is one run of `tail`.
+// tailing holds the flags and the output of one run of `tail`.
 type tailing struct {
 	copyFlags
 	lines    int
@@ -33,10 +33,10 @@ func newTailCommand() *cobra.Command {
 	t := new(tailing)
 	c := &cobra.Command{
 		Use:   "tail",
-		Short: "Follow what sessions show, line by line",
-		Long: `Follows what sessions show, from the LOGS stream of the serve that runs with the configuration: each line with the time, the
-session, and who is in it, as a person reads it, without escape sequences. A line comes when it is whole, or ten seconds after its first byte. With --operation it
-ends with the session. Restarts of serve are waited for.
+		Short: "Follow the output of sessions, line by line",
+		Long: `Follows the output of sessions, from the LOGS stream of the serve that runs with the configuration: each line with the time, the
+session and its user, as text without escape sequences. A line appears when it is complete, or ten seconds after its first byte. With
+--operation it ends with the session. It continues after restarts of serve.
 
 With --output json it prints the records, as HTTPS drains get them.`,
 		Example: "  ttydrain tail --app web -n 100\n  ttydrain tail --operation 42 --since 1h --output json | jq -r .text",
@@ -48,9 +48,9 @@ With --output json it prints the records, as HTTPS drains get them.`,
 	f.StringVar(&t.selection.Operation, "operation", "", "only the session with this `ID`")
 	f.StringVar(&t.selection.App, "app", "", "only sessions on the app with this `NAME`")
 	f.StringVar(&t.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
-	f.StringVar(&t.since, "since", "", "begin with what was shown at this `TIME`, as 2026-01-31T09:30:00Z or as 1h before now")
-	f.IntVarP(&t.lines, "lines", "n", 0, "begin with the last `NUMBER` of lines (with --since: of those since then)")
-	f.BoolVar(&t.noFollow, "no-follow", false, "end with what is there")
+	f.StringVar(&t.since, "since", "", "start with the output at this `TIME`, as 2026-01-31T09:30:00Z or as 1h before now")
+	f.IntVarP(&t.lines, "lines", "n", 0, "start with the last `NUMBER` of lines (with --since: of those since then)")
+	f.BoolVar(&t.noFollow, "no-follow", false, "stop at the end of the recorded output")
 	return c
 }
 
@@ -82,15 +82,15 @@ func (t *tailing) run(ctx context.Context) error {
 	if ended || t.noFollow {
 		return nil
 	}
-	told := false
+	reported := false // the error of this interruption
 	f := replay.Follower{Stream: stream, Interrupted: func(err error) {
-		if !told {
-			fmt.Fprintf(os.Stderr, "ttydrain: %v: it is asked again until it answers\n", err)
+		if !reported {
+			fmt.Fprintf(os.Stderr, "ttydrain: %v: retrying\n", err)
 		}
-		told = true
+		reported = true
 	}}
 	return t.stopped(ctx, f.Run(ctx, func(r *replay.Record) error {
-		told = false
+		reported = false
 		if !t.selection.Takes(r.Operation) || !since.IsZero() && r.Time < since.UnixNano() {
 			return nil
 		}
@@ -104,7 +104,7 @@ func (t *tailing) run(ctx context.Context) error {
 	}))
 }
 
-// stopped says that to be asked to stop is no failure.
+// stopped returns nil instead of the error of a requested stop.
 func (t *tailing) stopped(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
@@ -112,23 +112,24 @@ func (t *tailing) stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// lookBack is how far back the last lines are looked for, step by step; 0 is all the way.
+// lookBack are the periods in which the last lines are searched, one after the other; 0 is all
+// time.
 var lookBack = []time.Duration{time.Minute, time.Hour, 24 * time.Hour, 0}
 
-// past prints what there is already, and says whether the session that was asked for has ended. The
-// stream goes on behind it.
+// past prints the output that is recorded already, and reports whether the selected session has
+// ended. The stream continues after it.
 func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Time) (ended bool, err error) {
 	steps := lookBack
 	if !since.IsZero() || t.selection.Operation != "" {
 		steps = []time.Duration{0}
 	}
-	only := t.lines == 0 && since.IsZero() // that it has ended is all that is asked
-	if only || t.lines > 0 {               // otherwise what is printed is progress enough
+	only := t.lines == 0 && since.IsZero() // only whether the session has ended
+	if only || t.lines > 0 {               // otherwise the output shows the progress
 		progress, done := showProgress("reading")
 		defer done()
 		stream.Progress = progress
 	}
-	var last []*replay.Record // what is to be printed, if it is the last t.lines
+	var last []*replay.Record // to print, if they are the last t.lines
 	for _, back := range steps {
 		last = last[:0]
 		began := time.Now()
@@ -148,7 +149,7 @@ func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Ti
 			case t.lines == 0:
 				return t.print(r)
 			}
-			if last = append(last, r); len(last) >= 2*t.lines { // those before are let go
+			if last = append(last, r); len(last) >= 2*t.lines { // earlier ones are released
 				last = append(make([]*replay.Record, 0, 2*t.lines), last[len(last)-t.lines:]...)
 			}
 			return nil
@@ -169,7 +170,7 @@ func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Ti
 	return ended, t.flush()
 }
 
-// print prints one line.
+// print prints one record in a line.
 func (t *tailing) print(r *replay.Record) error {
 	if t.output == outputJSON {
 		var err error

@@ -12,17 +12,17 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// tracesGrace is how long a node that stops waits for the collector.
+// tracesGrace limits the time in which a stopping node sends its last traces.
 const tracesGrace = 2 * time.Second
 
-// openTracer is the tracer of a configuration, nil for none.
+// openTracer returns the configured tracer; nil for none.
 func openTracer(ctx context.Context, c *config.Config, log *slog.Logger) (*tracing.Tracer, error) {
 	if c.Tracing == nil {
 		return nil, nil
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("ask for the host's name: %w", err)
+		return nil, fmt.Errorf("get the host name: %w", err)
 	}
 	o := tracing.Options{
 		Endpoint: c.Tracing.Endpoint, Ratio: c.Tracing.SampleRatio, Headers: make(map[string]string),
@@ -31,7 +31,7 @@ func openTracer(ctx context.Context, c *config.Config, log *slog.Logger) (*traci
 	for name, value := range c.Tracing.Headers {
 		o.Headers[name] = value.Reveal()
 	}
-	// Spans are sent all the time: a transport of sinks follows a collector whose name moves.
+	// A transport of package sinks resolves the name of the collector again when its address changes.
 	if o.Transport, err = sinks.TLS(c.Tracing.TLS).Transport(0); err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}

@@ -22,10 +22,10 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// verifyParts makes the parts of ttydrain that a configuration describes, by the functions by which
-// serve makes them, and reports each refusal. It connects to nothing, listens nowhere and
-// creates no file. What depends on the host at the moment of the start remains for serve: ports
-// that are taken, a store that is in use, the features that the sandbox requires.
+// verifyParts opens the configured parts of ttydrain with the functions that serve uses, and
+// reports each error. It opens no connection and no listener, and creates no file. Errors that
+// depend on the host at the start remain for serve: ports and a store that are in use, and the
+// features that the sandbox requires.
 func verifyParts(c *config.Config, refuse config.Refuse) {
 	report := func(path string, err error) {
 		for _, one := range sinks.SettingErrors(err) {
@@ -49,7 +49,7 @@ func verifyParts(c *config.Config, refuse config.Refuse) {
 	}
 	report("gateway", verifyGateway(c))
 	_, err := readKeys(c.UserDocument)
-	if errors.Is(err, fs.ErrNotExist) { // serve creates it
+	if errors.Is(err, fs.ErrNotExist) { // created by serve
 		err = nil
 	}
 	report("user_document.signing_key", err)
@@ -97,7 +97,7 @@ func verifyNATS(n *config.NATS, report func(path string, err error)) {
 	}
 }
 
-// verifyGateway makes a gateway with a host key of its own.
+// verifyGateway opens a gateway with a temporary host key.
 func verifyGateway(c *config.Config) error {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -119,5 +119,5 @@ func verifyTracing(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return tracer.Close(ctx) // it has no spans to send
+	return tracer.Close(ctx) // it has no spans
 }

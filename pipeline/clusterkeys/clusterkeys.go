@@ -68,7 +68,7 @@ func Make(o Options) error {
 	return m.run()
 }
 
-// A maker makes what is missing in a folder.
+// A maker makes the missing files of a folder.
 type maker struct {
 	Options
 	folder authority.Folder

@@ -84,7 +84,7 @@ type demo struct {
 
 	mu       sync.Mutex         // guards what follows
 	received []receive.Received // until live is set
-	live     *receive.Printer   // prints what is received after the story
+	live     *receive.Printer   // prints the records that arrive after the story
 	arrived  chan struct{}      // of cap 1: something was received
 }
 
@@ -209,7 +209,8 @@ func (d *demo) handle(r receive.Received) {
 	}
 }
 
-// receivedBy returns what a drain has received so far of an operation, in order and without repeats.
+// receivedBy returns what a drain has received so far of an operation, in order and without
+// repeats.
 func (d *demo) receivedBy(drain receive.Drain, operation string) []receive.Received {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -222,7 +223,7 @@ func (d *demo) receivedBy(drain receive.Drain, operation string) []receive.Recei
 	return all
 }
 
-// leaveUp prints how to open another session, and prints what is received from then on.
+// leaveUp prints how to open another session, and from then on the records that are received.
 func (d *demo) leaveUp() {
 	host, port, err := net.SplitHostPort(d.node.Address.String())
 	if err != nil {

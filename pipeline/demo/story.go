@@ -61,7 +61,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	return s.out.Write(p)
 }
 
-// wait blocks until the terminal shows a text after what was answered.
+// wait blocks until the terminal shows a text after the part that the user has answered.
 func (s *screen) wait(ctx context.Context, text string) error {
 	for {
 		s.mu.Lock()
