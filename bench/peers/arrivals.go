@@ -8,13 +8,13 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// arrivals is what arrives, at a receiver or at a node.
+// arrivals observes the records that arrive at a receiver or at a node.
 type arrivals interface {
-	// first waits until something has arrived.
+	// first waits for the first record.
 	first(context.Context) (receivers.Received, error)
-	// all waits until everything has.
+	// all waits for all records, or until the sender has stalled.
 	all(context.Context) (receivers.Received, error)
-	// exactly holds what has arrived, now that nothing more comes, against what was sent.
+	// exactly compares the records, after the sender has stopped, with the input.
 	exactly(context.Context) error
 }
 
@@ -33,10 +33,10 @@ func (a *receiverArrivals) all(ctx context.Context) (receivers.Received, error) 
 
 func (a *receiverArrivals) exactly(context.Context) error { return a.receiver.Verify(a.filling) }
 
-// waitFor asks a receiver, whose answer nobody takes when ctx is done first.
+// waitFor asks a receiver, and returns without its answer when ctx is done.
 func waitFor(ctx context.Context, ask func() (receivers.Received, error)) (got receivers.Received, err error) {
 	done := make(chan struct{})
-	go func() { // ends with the answer, or with the receiver
+	go func() { // ends with the answer, or when the receiver ends
 		got, err = ask()
 		close(done)
 	}()

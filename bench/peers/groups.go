@@ -9,7 +9,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
-// comparisonGroups are the groups of the comparisons, in their order.
+// Groups returns a group for each comparison: a limit, ttydrain, and its peers.
 func Groups() []measure.Group {
 	in, n := new(inputs), new(receivers.Node)
 	large := limitSetup{Protocol: "https", Batch: drains.BatchRecords, Connections: 4}
@@ -26,7 +26,7 @@ func Groups() []measure.Group {
 		return &peer{key: "rsyslog/" + key, program: &rsyslog{modules: append(slices.Clip(imfile), module)}, config: config, kind: kind, share: share, inputs: in, to: to, node: node}
 	}
 	tgElasticsearch := tg("elasticsearch", "telegraf-elasticsearch.conf", inputJSON, drains.SlowerShare, receivers.Setup{}, n)
-	tgElasticsearch.prefix = "nats_consumer." // the name of what it measures
+	tgElasticsearch.prefix = "nats_consumer." // Telegraf's name for its measurements
 	groups := []measure.Group{
 		{
 			&limit{key: "limit/https/ndjson", kind: inputJSON, share: drains.FastShare, setup: large, inputs: in, to: receivers.HTTPS},

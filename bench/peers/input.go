@@ -18,27 +18,26 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// An input is what limits and peers get: the records of sessions as ttydrain would send them, a
-// line each, made beforehand.
+// An input is the input of limits and peers: a file with the records of sessions in the form in which
+// ttydrain would send them, one per line.
 type input struct {
 	corpus.Filling
 	File string
 }
 
-// What the lines of an input are.
+// The kinds of input, by their lines.
 const (
-	inputJSON = "json" // JSON objects, as HTTPS drains get them
-	// inputBulk has in front of each of them the _id that its document in Elasticsearch has, and a
-	// tab.
+	inputJSON = "json" // JSON objects, as for HTTPS drains
+	// inputBulk has the _id of its Elasticsearch document, and a tab, before each JSON object.
 	inputBulk   = "bulk"
 	inputSyslog = "syslog" // messages of RFC 5424, without framing
 )
 
-// inputs are those of one run of the benchmark, which are made when they are needed first. They are
+// inputs has the inputs of one run of the benchmark. They are made when they are first needed. It is
 // for one goroutine.
 type inputs struct{ made map[string]input }
 
-// get makes an input, or gives the one that was made.
+// get returns an input, and makes it if necessary.
 func (in *inputs) get(ctx context.Context, s *measure.Settings, kind string, records int) (input, error) {
 	name := fmt.Sprintf("%s-%d", kind, records)
 	if made, ok := in.made[name]; ok {
@@ -107,7 +106,7 @@ func newInputWriter(ctx context.Context, s *measure.Settings, kind, file string)
 	return &jsonWriter{file: f, out: bufio.NewWriterSize(f, 1<<20), ids: kind == inputBulk}, nil
 }
 
-// A jsonWriter writes JSON objects, with their IDs or without.
+// A jsonWriter writes JSON objects, with or without their IDs.
 type jsonWriter struct {
 	file    *os.File
 	out     *bufio.Writer
@@ -119,7 +118,7 @@ type jsonWriter struct {
 func (w *jsonWriter) write(_ context.Context, entries []sinks.Entry) (err error) {
 	for _, e := range entries {
 		w.line = w.line[:0]
-		if w.ids { // as sinks/elasticsearch has them
+		if w.ids { // as sinks/elasticsearch makes them
 			w.line = fmt.Appendf(w.line, "%s-%s-%d\t", e.Operation.ID, strconv.FormatInt(e.Operation.Started.UnixNano(), 36), e.Record.Sequence)
 		}
 		if w.line, err = w.encoder.AppendRecord(w.line, e.Operation, e.Record); err != nil {
@@ -134,7 +133,7 @@ func (w *jsonWriter) write(_ context.Context, entries []sinks.Entry) (err error)
 
 func (w *jsonWriter) Close() error { return errors.Join(w.out.Flush(), w.file.Close()) }
 
-// A syslogWriter has ttydrain's own sink send the messages, to a receiver that keeps them.
+// A syslogWriter sends the messages with ttydrain's own sink to a receiver that keeps them.
 type syslogWriter struct {
 	receiver *receivers.Receiver
 	sink     *syslog.Sink
@@ -160,7 +159,7 @@ func (w *syslogWriter) write(ctx context.Context, entries []sinks.Entry) error {
 	return w.sink.Write(ctx, entries)
 }
 
-// close waits until the receiver has written everything.
+// Close waits until the receiver has written all messages.
 func (w *syslogWriter) Close() error {
 	got, err := w.receiver.AwaitSessions(w.sessions)
 	if err == nil {

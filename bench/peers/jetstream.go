@@ -26,44 +26,43 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// linesSetup says what the process of a JetStream server is to hold.
+// linesSetup is the setup of the process with a JetStream server.
 type linesSetup struct {
-	Dir string // its own
-	// Input is a file of which each line becomes a message of the stream linesStream; "" for the LOGS
-	// stream of sessions.
+	Dir string // its own folder
+	// Input is a file whose lines become messages of the stream linesStream; "" for a LOGS stream
+	// instead.
 	Input             string
-	Seed              uint64 // of the sessions
+	Seed              uint64 // of the sessions on the LOGS stream
 	Sessions, Records int
 }
 
 const (
 	linesStream  = "LINES"
 	linesSubject = "lines"
-	// linesAhead is how many messages a consumer of the stream may have and not acknowledge, where it
-	// says nothing.
+	// linesAhead is the default limit of unacknowledged messages of a consumer.
 	linesAhead = 50_000
 )
 
-// linesReady is what the process says then.
+// linesReady is the answer of the process when the stream is filled.
 type linesReady struct {
 	URL            string // of the NATS server with linesStream
 	Messages       int
 	corpus.Filling // of the LOGS stream
 }
 
-// A jetStreamLimit is what JetStream gives a consumer in the server's own process that throws
-// everything away.
+// A jetStreamLimit is the rate of a consumer in the JetStream server's own process that discards all
+// messages.
 type jetStreamLimit struct {
 	key      string
-	segments bool // of ttydrain's LOGS stream, in place of a message a line
+	segments bool // of ttydrain's LOGS stream, instead of one message per line
 	share    float64
 	inputs   *inputs
 
 	settings *measure.Settings
-	lines    *lines // of prepare
+	lines    *lines // set by Prepare
 }
 
-// lines is a process of a JetStream server.
+// lines is a process with a JetStream server.
 type lines struct {
 	*process.Child
 	ready linesReady
@@ -117,13 +116,13 @@ func (j *jetStreamLimit) Run(context.Context) (measure.Sample, error) {
 	return receivers.NewSample(j.lines.ready.Filling, took, a.Processor, a.PeakMemory, receivers.Received{Records: j.lines.ready.Records}), nil
 }
 
-// linesMain is the process. Whenever it is asked, it reads the whole stream.
+// LinesMain is the role of the process. It reads the whole stream for each question.
 func LinesMain(in *json.Decoder, out *json.Encoder) error {
 	var setup linesSetup
 	if err := in.Decode(&setup); err != nil {
 		return err
 	}
-	ctx := context.Background() // the process ends with its input
+	ctx := context.Background() // the process ends when its input does
 	hold := holdLines
 	if setup.Input == "" {
 		hold = holdSegments
@@ -153,7 +152,7 @@ func LinesMain(in *json.Decoder, out *json.Encoder) error {
 	}
 }
 
-// holdLines fills a stream with the lines of a file.
+// holdLines fills a stream with the lines of a file, and returns a function that reads it.
 func holdLines(ctx context.Context, setup linesSetup) (ready linesReady, read func(context.Context) error, err error) {
 	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: setup.Dir, NoSigs: true, JetStreamMaxStore: 1 << 60})
 	if err != nil {
@@ -161,7 +160,7 @@ func holdLines(ctx context.Context, setup linesSetup) (ready linesReady, read fu
 	}
 	go s.Start() // ends with the process
 	if !s.ReadyForConnections(30 * time.Second) {
-		return ready, nil, fmt.Errorf("the NATS server did not start")
+		return ready, nil, fmt.Errorf("start the NATS server: it is not ready after 30 seconds")
 	}
 	conn, err := nats.Connect("", nats.InProcessServer(s))
 	if err != nil {
@@ -184,7 +183,7 @@ func holdLines(ctx context.Context, setup linesSetup) (ready linesReady, read fu
 	from := bufio.NewScanner(f)
 	from.Buffer(nil, 1<<20)
 	for from.Scan() {
-		// Its own: it may be sent when the next line has been read.
+		// A copy, since it may be sent after the next line has been read.
 		if _, err := js.PublishAsync(linesSubject, []byte(from.Text())); err != nil {
 			return ready, nil, err
 		}
@@ -221,7 +220,7 @@ func holdLines(ctx context.Context, setup linesSetup) (ready linesReady, read fu
 	}, nil
 }
 
-// holdSegments fills a LOGS stream, with ttydrain's own enricher.
+// holdSegments fills a LOGS stream with ttydrain's own enricher, and returns a function that reads it.
 func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read func(context.Context) error, err error) {
 	key, err := enrich.LoadKey(filepath.Join(setup.Dir, "key.pem"), "")
 	if err != nil {
@@ -241,7 +240,7 @@ func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read
 	})
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- enricher.Run(ctx) }() // ends with stop
+	go func() { done <- enricher.Run(ctx) }() // ends when stop is called
 	reader, err := b.Read(ctx, schema.StreamLogs, []string{schema.FilterLogs(-1, "", "")}, 0)
 	if err != nil {
 		stop()

@@ -23,8 +23,8 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// A limit is what a receiver takes from a bare loop: the requests or frames are made beforehand,
-// and nothing is read, looked at, kept in order or tried again.
+// A limit is a loop that sends prepared requests or frames. Its rate is the highest that the receiver
+// allows.
 type limit struct {
 	key    string
 	kind   string // of the input
@@ -35,24 +35,25 @@ type limit struct {
 	node   *receivers.Node // of Elasticsearch, or nil
 
 	settings *measure.Settings
-	receiver *receivers.Receiver // of prepare, where there is no node
+	receiver *receivers.Receiver // set by Prepare, if there is no node
 	input    input
 }
 
-// limitSetup says what the process of a limit is to do.
+// limitSetup is the setup of the process of a limit.
 type limitSetup struct {
 	// Protocol is "https", "syslog" or "elasticsearch".
 	Protocol string
-	// Address is that of the receiver, host and port, or the URL of a bulk request.
+	// Address is the host and port of the receiver, or the URL of bulk requests.
 	Address, CAFile string
 	Input           string // its file
-	// Batch is how many records a request has at most.
+	// Batch is the maximum number of records in a request.
 	Batch int
-	// Connections of HTTP/1.1 send at a time. For each protocol it is the number with which it is
-	// fastest on two processors. With HTTP/2, fewer arrive, and both sides use more of the processors.
+	// Connections is the number of HTTP/1.1 connections: the fastest number on two CPUs. HTTP/2 is
+	// slower, and both sides use more CPU time.
 	Connections int
 }
 
+// warmUps is the number of times that a node gets the input before the first round.
 const warmUps = 3
 
 func (l *limit) Name() string { return l.key }
@@ -69,7 +70,7 @@ func (l *limit) Prepare(ctx context.Context, s *measure.Settings) (err error) {
 	if l.input, err = l.inputs.get(ctx, s, l.kind, int(l.share*float64(s.Records))); err != nil || l.node == nil {
 		return err
 	}
-	// A node that has just started is slow: it gets everything a few times before the first round.
+	// A node that has just started is slow.
 	for range warmUps {
 		if _, err := l.Run(ctx); err != nil {
 			return err
@@ -136,7 +137,7 @@ func (l *limit) Run(ctx context.Context) (measure.Sample, error) {
 	return receivers.NewSample(l.input.Filling, took, a.Processor, a.PeakMemory, got), nil
 }
 
-// limitMain is the process of a limit.
+// LimitMain is the role of the process of a limit.
 func LimitMain(in *json.Decoder, out *json.Encoder) error {
 	var setup limitSetup
 	if err := in.Decode(&setup); err != nil {
@@ -160,10 +161,10 @@ func LimitMain(in *json.Decoder, out *json.Encoder) error {
 	if err := out.Encode(answer); err != nil {
 		return err
 	}
-	return in.Decode(&question) // the end of the input
+	return in.Decode(&question) // returns at the end of the input
 }
 
-// make makes everything that is to be sent.
+// make prepares everything to send.
 func (l limitSetup) make() (send func() error, err error) {
 	data, err := os.ReadFile(l.Input)
 	if err != nil {
@@ -201,10 +202,10 @@ func (l limitSetup) make() (send func() error, err error) {
 		config.ServerName = "localhost"
 		return func() error { return sendFrames(l.Address, config, frames) }, nil
 	}
-	return nil, fmt.Errorf("protocol %q is not known", l.Protocol)
+	return nil, fmt.Errorf("unknown protocol %q", l.Protocol)
 }
 
-// batches cuts data into pieces of so many lines, and of as many bytes as a drain's batch has.
+// batches cuts data into pieces of that many lines, and of at most the bytes of a drain's batch.
 func batches(data []byte, lines int) (all [][]byte) {
 	start, end, n := 0, 0, 0
 	for line := range bytes.Lines(data) {
@@ -218,7 +219,7 @@ func batches(data []byte, lines int) (all [][]byte) {
 	return append(all, data[start:end])
 }
 
-// post gives a function that posts all bodies, on a few connections at a time.
+// post returns a function that posts all bodies.
 func (l limitSetup) post(url string, config *tls.Config, bodies [][]byte) func() error {
 	client := &http.Client{Transport: &http.Transport{
 		TLSClientConfig: config, MaxIdleConnsPerHost: l.Connections, WriteBufferSize: 64 << 10,

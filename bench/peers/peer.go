@@ -18,44 +18,45 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// peerFiles are the peers' configurations, each a template of a [peerConfig].
+// peerFiles has the peers' configurations, which are templates of a [peerConfig].
 //
 //go:embed *.conf *.yaml
 var peerFiles embed.FS
 
-// A peer is a program of others that forwards the same records to the same receiver: from a file of
-// lines, or from a JetStream stream with a message a line.
+// A peer is another log forwarder. It sends the same records to the same receiver, from a file of
+// lines or from a JetStream stream with one message per line.
 type peer struct {
 	key     string
 	program program
 	config  string // a file of peerFiles
 	kind    string // of the input
-	// share is the part of settings.records that it gets: slow ones get less.
+	// share is the share of the records that it gets.
 	share  float64
 	inputs *inputs
-	// stream: the input is in JetStream.
+	// stream: the input is a JetStream stream.
 	stream bool
 	to     receivers.Setup
 	node   *receivers.Node // of Elasticsearch, or nil
-	// prefix is what the program puts in front of the fields' names there.
+	// prefix is the prefix that the program adds to field names in Elasticsearch.
 	prefix string
 
 	settings *measure.Settings
-	receiver *receivers.Receiver // of prepare, where there is no node
-	lines    *lines              // of prepare, with stream
+	receiver *receivers.Receiver // set by Prepare, if there is no node
+	lines    *lines              // set by Prepare, if stream is true
 	input    input
 	runs     int
 }
 
-// A program is one that this machine may have.
+// A program is a log forwarder that may be installed on this machine.
 type program interface {
-	// find is a *missingError that says how to install it where it is not there.
+	// find finds the program. It returns a [*measure.MissingError] with installation instructions if
+	// it is not installed.
 	find() error
-	// start starts it with a configuration, in a folder of its own.
+	// start starts the program with a configuration, in a folder of its own.
 	start(ctx context.Context, dir, config string) (*process.Server, error)
 }
 
-// peerConfig is what a configuration may use.
+// peerConfig has the values for the templates of configurations.
 type peerConfig struct {
 	Dir        string // for its state
 	Input      string // a file, or the URL of a NATS server with the stream LINES
@@ -66,7 +67,7 @@ type peerConfig struct {
 	// URLHost and URLPort are those of the URL.
 	URLHost, URLPort string
 	DataStream       string
-	Version          string // of syslog-ng's configurations
+	Version          string // of syslog-ng's configuration format
 
 	Batch, BatchBytes int // of a drain of ttydrain
 }
@@ -104,9 +105,9 @@ func (p *peer) Close() {
 	}
 }
 
-// run measures the time from the arrival of the first record to that of the last, for what had not
-// arrived with the first, so that the program's start does not count. Processor time is of all that
-// it does: it may have read much before anything arrives.
+// Run measures the time from the arrival of the first record to that of the last, for the records
+// that had not arrived with the first, so that the start of the program does not count. The CPU time
+// is that since its start, because it may read much before the first record arrives.
 func (p *peer) Run(ctx context.Context) (measure.Sample, error) {
 	p.runs++
 	dir, err := os.MkdirTemp(p.settings.Dir, "peer-")
@@ -151,7 +152,7 @@ func (p *peer) Run(ctx context.Context) (measure.Sample, error) {
 	got, err := p.measure(ctx, server, arriving, began)
 	if err != nil {
 		if p.receiver != nil {
-			p.receiver.Kill() // it may wait for what never comes
+			p.receiver.Kill() // it may wait for records that never come
 		}
 		return nil, &measure.FailedError{Err: err, Output: server.Output()}
 	}
@@ -162,7 +163,7 @@ func (p *peer) Run(ctx context.Context) (measure.Sample, error) {
 	return got, nil
 }
 
-// write writes the configuration.
+// write writes the configuration into a file.
 func (p *peer) write(c peerConfig) (file string, err error) {
 	if ng, ok := p.program.(*syslogNG); ok {
 		c.Version = ng.version
@@ -179,13 +180,14 @@ func (p *peer) write(c peerConfig) (file string, err error) {
 	return file, errors.Join(t.Execute(f, c), f.Close())
 }
 
+// measure waits for the records and returns the metrics. It fails when the program ends.
 func (p *peer) measure(ctx context.Context, s *process.Server, arriving arrivals, began time.Time) (measure.Sample, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() { // ends with the program, or with measure
+	go func() { // ends with the program, or when measure returns
 		select {
 		case <-s.Done:
-			cancel(errors.New("it has ended"))
+			cancel(errors.New("the program has ended"))
 		case <-ctx.Done():
 		}
 	}()
@@ -194,9 +196,9 @@ func (p *peer) measure(ctx context.Context, s *process.Server, arriving arrivals
 		return nil, err
 	}
 	if before.Records == 0 {
-		return nil, errors.New("nothing arrived")
+		return nil, errors.New("no record arrived")
 	}
-	if before.Records > p.input.Records/10 { // too little is left to be measured
+	if before.Records > p.input.Records/10 { // too few are left to measure
 		before = receivers.Received{}
 	} else {
 		began = time.Now()

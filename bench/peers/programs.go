@@ -12,7 +12,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 )
 
-// lookPath finds a program in PATH, or where servers are and people's PATH does not go.
+// lookPath finds a program in PATH or in /usr/sbin.
 func lookPath(name, remedy string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
@@ -24,13 +24,13 @@ func lookPath(name, remedy string) (string, error) {
 	return path, nil
 }
 
-// rsyslog is rsyslogd, with modules that it needs.
+// rsyslog is rsyslogd with some modules.
 type rsyslog struct {
-	modules []string // file names, with the packages that have them
+	modules []string // file names
 	path    string
 }
 
-// The modules of rsyslog, and the packages of Debian that have them.
+// rsyslogPackages has the Debian packages of the modules.
 var rsyslogPackages = map[string]string{"imfile.so": "rsyslog", "lmnsd_ossl.so": "rsyslog-openssl", "omelasticsearch.so": "rsyslog-elasticsearch", "omhttp.so": "rsyslog-omhttp, which Debian 12 does not have"}
 
 func (r *rsyslog) find() (err error) {
@@ -50,14 +50,13 @@ func (r *rsyslog) start(ctx context.Context, dir, config string) (*process.Serve
 	return process.StartServer(ctx, filepath.Join(dir, "log"), r.path, "-n", "-iNONE", "-f", config)
 }
 
-// syslogNG is syslog-ng, installed or unpacked into the folder that SYSLOG_NG_ROOT names, with
-// modules that it needs.
+// syslogNG is syslog-ng with some modules, installed or unpacked into the folder SYSLOG_NG_ROOT.
 type syslogNG struct {
 	modules []string
 
 	path, modulePath string
 	environment      []string
-	version          string // of the configuration
+	version          string // of the configuration format
 }
 
 func (n *syslogNG) find() (err error) {
@@ -96,7 +95,7 @@ func (n *syslogNG) find() (err error) {
 			return nil
 		}
 	}
-	return fmt.Errorf("ask syslog-ng for its version: %q, %w", said, err)
+	return fmt.Errorf("read the version of syslog-ng: %q, %w", said, err)
 }
 
 func (n *syslogNG) start(ctx context.Context, dir, config string) (*process.Server, error) {
@@ -131,8 +130,7 @@ func (f *fluentBit) start(ctx context.Context, dir, config string) (*process.Ser
 	return process.StartServer(ctx, filepath.Join(dir, "log"), f.path, "--config", config)
 }
 
-// An absent program is one that cannot do what is compared, or of which nobody could try a
-// configuration.
+// An absent program is not measured, because it lacks a feature or could not be tried out.
 type absent struct{ why string }
 
 func (a absent) find() error { return measure.Missing("%s", a.why) }

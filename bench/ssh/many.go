@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// typeEvery is how often a byte is typed in each session.
+	// TypeEvery is the interval at which a byte is typed in each session.
 	TypeEvery = 200 * time.Millisecond
-	// openAtOnce is how many sessions are being opened at a time.
+	// openAtOnce is the number of sessions that are opened concurrently.
 	openAtOnce = 8
 )
 
-// manySessions is an SSH server with many people, each on a connection of their own, who all type.
+// manySessions measures an SSH server while many users type, each on a connection of their own.
 type manySessions struct{ Subject }
 
 func sessionServers() measure.Group {
@@ -31,8 +31,8 @@ func sessionServers() measure.Group {
 	}
 }
 
-// measureSessions measures them in one round: it takes long, and there are many sessions of each
-// kind in it.
+// MeasureMany measures the servers with many users, in one round: it takes long, and a round has many
+// sessions on each server.
 func MeasureMany(ctx context.Context, s *measure.Settings, chosen func(string) bool) ([]measure.Result, error) {
 	once := *s
 	once.Runs = min(1, s.Runs)
@@ -51,8 +51,8 @@ func (d *manySessions) Run(ctx context.Context) (measure.Sample, error) {
 	return into, nil
 }
 
-// measure opens the sessions, types in all of them, and looks at the server's memory while they are
-// there.
+// measure opens the sessions, types in all of them, and reads the server's memory while they are
+// open.
 func (d *manySessions) measure(ctx context.Context, into measure.Sample) error {
 	if _, err := d.Server.Settled(ctx); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (d *manySessions) measure(ctx context.Context, into measure.Sample) error {
 				t.Client.Close()
 			}
 		}
-		_, _ = d.Server.Settled(ctx) // so that the next one is not disturbed
+		_, _ = d.Server.Settled(ctx) // so that the next server is measured on an idle machine
 	}()
 	began := time.Now()
 	var opening errgroup.Group

@@ -14,24 +14,24 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// A recorder is a program that records what a terminal shows, behind OpenSSH's server: every
-// session is run by it.
+// A recorder is a program that records the output of terminals. OpenSSH's server runs every session
+// with it.
 type recorder struct {
 	program, pkg string
-	// run is the shell command in its place: $FILE is where it records, $SSH_ORIGINAL_COMMAND what is
-	// recorded, and $ENDING has it end with its connection, which script does not by itself.
+	// run is the shell command for a session: it records $SSH_ORIGINAL_COMMAND in $FILE, and $ENDING
+	// kills it when its connection ends, which script does not notice.
 	run string
 }
 
 var (
-	// Without limits, as it is by default. It holds back what it has not written for up to ten
-	// seconds, by default too; what it has written is in the page cache.
+	// Without rate limits, as by default. It buffers output for up to ten seconds, also by default, and
+	// writes to the page cache.
 	tlog = recorder{"tlog-rec", "tlog", `exec $ENDING tlog-rec --writer=file --file-path="$FILE" --limit-action=pass -- /bin/sh -c "$SSH_ORIGINAL_COMMAND"`}
-	// It writes what it shows at once, to the page cache.
+	// It writes all output immediately, to the page cache.
 	script = recorder{"script", "bsdutils", `exec $ENDING script --quiet --return --flush --command "$SSH_ORIGINAL_COMMAND" "$FILE"`}
 )
 
-// start starts an OpenSSH server whose sessions the recorder runs.
+// start starts an OpenSSH server with the recorder.
 func (r recorder) start(ctx context.Context, s *measure.Settings, dir string, client ssh.Signer) (*Server, error) {
 	if _, err := exec.LookPath(r.program); err != nil {
 		return nil, measure.Missing("this machine has no %s (package %s)", r.program, r.pkg)
@@ -50,8 +50,8 @@ func (r recorder) start(ctx context.Context, s *measure.Settings, dir string, cl
 	return startSSHD(ctx, dir, client, "ForceCommand "+command+"\n")
 }
 
-// makeUTMP makes the file in which tlog notes who is logged in, without which it records nothing:
-// the system makes it at its start, and a container often has none.
+// makeUTMP creates the file in which tlog registers logins. tlog does not record without it. It is
+// created at boot, and missing in many containers.
 func makeUTMP() error {
 	const file = "/run/utmp"
 	if _, err := os.Stat(file); err == nil {
@@ -68,5 +68,5 @@ func makeUTMP() error {
 	if err := os.WriteFile(file, nil, 0o664); err != nil {
 		return err
 	}
-	return errors.Join(os.Chown(file, 0, gid), os.Chmod(file, 0o664)) // whatever the umask is
+	return errors.Join(os.Chown(file, 0, gid), os.Chmod(file, 0o664)) // independent of the umask
 }

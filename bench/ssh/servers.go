@@ -21,27 +21,27 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
-// sshServers are measured in turns.
+// Servers returns the servers that are compared.
 func Servers() measure.Group {
 	return measure.Group{
 		&Subject{key: "ssh/openssh", start: startOpenSSH},
 		&Subject{key: "ssh/openssh+tlog", start: tlog.start, last: "\r\n"},
 		&Subject{key: "ssh/openssh+script", start: script.start},
 		&Subject{key: "ssh/ttydrain", start: startAlone},
-		&Subject{key: "ssh/ttydrain+drain", start: startTtydrainWithDrain},
+		&Subject{key: "ssh/ttydrain+drain", start: startWithDrain},
 	}
 }
 
-// startOpenSSH starts sshd with nothing of the machine's configuration.
+// startOpenSSH starts sshd without the machine's configuration.
 func startOpenSSH(ctx context.Context, _ *measure.Settings, dir string, client ssh.Signer) (*Server, error) {
 	return startSSHD(ctx, dir, client, "")
 }
 
-// startSSHD does so with further lines of configuration.
+// startSSHD is like startOpenSSH, with more lines of configuration.
 func startSSHD(ctx context.Context, dir string, client ssh.Signer, more string) (*Server, error) {
 	path, err := exec.LookPath("sshd")
 	if err != nil {
-		path = "/usr/sbin/sshd" // where it is, and where people's PATH does not go
+		path = "/usr/sbin/sshd" // not in the PATH of most users
 	}
 	if _, err := os.Stat(path); err != nil {
 		return nil, measure.Missing("this machine has no sshd (package openssh-server)")
@@ -51,7 +51,7 @@ func startSSHD(ctx context.Context, dir string, client ssh.Signer, more string) 
 		return nil, err
 	}
 	if me.Uid == "0" {
-		// sshd wants it when it runs as root; otherwise the system makes it at the start of its own.
+		// sshd needs this folder as root. It is created when the system starts its own sshd.
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			return nil, err
 		}
@@ -85,8 +85,8 @@ func startAlone(ctx context.Context, s *measure.Settings, dir string, client ssh
 	return startServe(ctx, s, dir, client, "drains: []\n")
 }
 
-// startTtydrainWithDrain starts it with a drain, which is what else it does meanwhile.
-func startTtydrainWithDrain(ctx context.Context, s *measure.Settings, dir string, client ssh.Signer) (*Server, error) {
+// startWithDrain starts ttydrain with a drain, to which it delivers at the same time.
+func startWithDrain(ctx context.Context, s *measure.Settings, dir string, client ssh.Signer) (*Server, error) {
 	r, err := receivers.Open(ctx, s, receivers.HTTPS)
 	if err != nil {
 		return nil, err
@@ -101,8 +101,8 @@ func startTtydrainWithDrain(ctx context.Context, s *measure.Settings, dir string
 	return server, nil
 }
 
-// startServe runs `ttydrain serve` as it is by default: everything in one process, with the
-// embedded server, which syncs every write.
+// startServe runs `ttydrain serve` with all roles in one process and the embedded NATS server, which
+// syncs every write.
 func startServe(ctx context.Context, s *measure.Settings, dir string, client ssh.Signer, drains string) (*Server, error) {
 	binary, err := s.Binary(ctx)
 	if err != nil {
@@ -135,15 +135,15 @@ apps:
 	return &Server{Server: server, Address: address, User: "web"}, nil
 }
 
-// newKey makes a key, which is also put into a file.
+// NewKey creates a key and writes it to a file.
 func NewKey(file string) (ssh.Signer, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("create a key: %w", err)
 	}
 	block, err := ssh.MarshalPrivateKey(key, "bench")
 	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("create a key: %w", err)
 	}
 	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 		return nil, err

@@ -20,20 +20,20 @@ import (
 )
 
 const (
-	// echoWarmup are the first echoes, which are not counted.
+	// echoWarmup is the number of echoes at the start that do not count.
 	echoWarmup = 50
-	// begin is what a command prints when it is ready: what came before is the server's own.
+	// ReadyMark is printed by a command when it is ready. The output before is the server's own.
 	ReadyMark = "<begin>"
-	// echoCommand is a command that shows every typed byte once.
+	// EchoCommand is a command that shows every typed byte once.
 	EchoCommand = "stty raw -echo; printf '" + ReadyMark + "'; exec cat"
 )
 
-// sshSubject is an SSH server: a person types in a terminal and lists a large file.
+// A Subject measures an SSH server: a user types in a terminal and shows a large file.
 type Subject struct {
 	key string
-	// start starts the server, which lets in whoever has the key; ready is for its stop.
+	// start starts the server, which accepts the client's key.
 	start func(ctx context.Context, s *measure.Settings, dir string, client ssh.Signer) (*Server, error)
-	// last is what a recorder shows behind what the session does, when it ends; "" for nothing.
+	// last is the output of a recorder after that of the session; "" for none.
 	last string
 
 	Client
@@ -41,25 +41,25 @@ type Subject struct {
 	text     catText
 }
 
-// An sshServer is a server that runs.
+// A Server is a running SSH server.
 type Server struct {
 	*process.Server
 	Address, User string
-	// release ends what else was started for it; nil for nothing.
+	// Release stops other processes that were started for it; nil for none.
 	Release func()
 }
 
 func (d *Subject) Name() string { return d.key }
 
 func (d *Subject) Prepare(ctx context.Context, s *measure.Settings) (err error) {
-	// The folder above can be read by whoever the session runs as.
+	// The user that the session runs as can read this folder.
 	if d.text, err = makeCatText(filepath.Join(s.Dir, "cat.txt"), s.Seed, s.CatBytes); err != nil {
 		return err
 	}
 	return d.serve(ctx, s)
 }
 
-// serve starts the server, and waits until it lets the client in.
+// serve starts the server and waits until it accepts the client.
 func (d *Subject) serve(ctx context.Context, s *measure.Settings) error {
 	d.settings = s
 	dir, err := os.MkdirTemp(s.Dir, "ssh-")
@@ -102,7 +102,7 @@ func (d *Subject) Run(ctx context.Context) (measure.Sample, error) {
 	return result, nil
 }
 
-// echo types bytes, each when the one before has been shown, and counts every one back.
+// echo types bytes, each after the echo of the one before, and compares every echo.
 func (d *Subject) echo(ctx context.Context, into measure.Sample) error {
 	if d.settings.Echoes == 0 {
 		return nil
@@ -127,7 +127,7 @@ func (d *Subject) echo(ctx context.Context, into measure.Sample) error {
 			took = append(took, time.Since(began))
 		}
 		if answer[0] != typed[0] {
-			return fmt.Errorf("echo %d is %q in place of %q", i, answer, typed)
+			return fmt.Errorf("echo %d is %q, expected %q", i, answer, typed)
 		}
 	}
 	slices.Sort(took)
@@ -136,7 +136,7 @@ func (d *Subject) echo(ctx context.Context, into measure.Sample) error {
 	return nil
 }
 
-// cat lists the file, and counts every byte back.
+// cat shows the file and compares all of its output.
 func (d *Subject) cat(ctx context.Context, into measure.Sample) error {
 	if d.settings.CatBytes == 0 {
 		return nil
@@ -145,7 +145,7 @@ func (d *Subject) cat(ctx context.Context, into measure.Sample) error {
 	if err != nil {
 		return err
 	}
-	// The terminal is as a person has it: newlines become carriage returns and newlines.
+	// With the usual modes of a terminal: newlines become carriage returns and newlines.
 	t, err := d.Open(ctx, "stty -echo; printf '"+ReadyMark+"'; read go; cat '"+d.text.file+"'")
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (d *Subject) cat(ctx context.Context, into measure.Sample) error {
 		return err
 	}
 	if shown != d.text.shown || sum.Sum32() != d.text.sum {
-		return fmt.Errorf("%d bytes were shown of %d, or they are not the same", shown, d.text.shown)
+		return fmt.Errorf("%d bytes of %d were shown, or their checksum differs", shown, d.text.shown)
 	}
 	t.Client.Close()
 	after, err := d.Server.Settled(ctx)
@@ -189,16 +189,16 @@ func (d *Subject) cat(ctx context.Context, into measure.Sample) error {
 	return nil
 }
 
-// A catText is the file that cat shows.
+// A catText describes the file that cat shows.
 type catText struct {
 	file  string
-	shown int64  // bytes, as a terminal shows it
-	sum   uint32 // of them
+	shown int64  // bytes that a terminal shows
+	sum   uint32 // CRC-32C of these bytes
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// makeCatText makes the file, or reads it where it is already there.
+// makeCatText creates the file unless it exists.
 func makeCatText(file string, seed uint64, size int64) (catText, error) {
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 		f, err := os.Create(file)

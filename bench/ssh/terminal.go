@@ -11,21 +11,21 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// A client connects to a server with a user's key.
+// A Client connects to a server with a user's key.
 type Client struct {
 	Server *Server
 	Signer ssh.Signer
-	// from is the address that it connects from; nil for any.
+	// From is the address that it connects from; nil for any.
 	From net.IP
 }
 
-// dial connects. The ciphers are fixed, so that they are the same for all servers.
+// Dial connects. The cipher is the same for all servers.
 func (c *Client) Dial(ctx context.Context) (*ssh.Client, error) {
 	config := &ssh.ClientConfig{
 		Config: ssh.Config{Ciphers: []string{ssh.CipherAES128GCM}},
 		User:   c.Server.User,
 		Auth:   []ssh.AuthMethod{ssh.PublicKeys(c.Signer)},
-		// It was started here, on this machine, with a key that nobody else has seen.
+		// The benchmark itself has started the server, on this machine.
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 		Timeout:         10 * time.Second,
 	}
@@ -47,7 +47,7 @@ func (c *Client) Dial(ctx context.Context) (*ssh.Client, error) {
 	return ssh.NewClient(secure, channels, requests), nil
 }
 
-// A terminalSession is a command in a terminal.
+// A Session is a command in a terminal.
 type Session struct {
 	Client  *ssh.Client
 	session *ssh.Session
@@ -55,7 +55,7 @@ type Session struct {
 	stdout  io.Reader
 }
 
-// open starts a command in a terminal, and reads until it has printed begin.
+// Open starts a command in a terminal and reads until it has printed [ReadyMark].
 func (c *Client) Open(ctx context.Context, command string) (_ *Session, err error) {
 	t := new(Session)
 	if t.Client, err = c.Dial(ctx); err != nil {
@@ -76,7 +76,7 @@ func (c *Client) Open(ctx context.Context, command string) (_ *Session, err erro
 		return nil, err
 	}
 	if err := t.session.RequestPty("xterm-256color", 40, 120, ssh.TerminalModes{}); err != nil {
-		return nil, fmt.Errorf("ask for a terminal: %w", err)
+		return nil, fmt.Errorf("request a terminal: %w", err)
 	}
 	if err := t.session.Start(command); err != nil {
 		return nil, fmt.Errorf("start the command: %w", err)
@@ -84,19 +84,18 @@ func (c *Client) Open(ctx context.Context, command string) (_ *Session, err erro
 	var seen []byte
 	for one := make([]byte, 1); !bytes.HasSuffix(seen, []byte(ReadyMark)); {
 		if _, err := io.ReadFull(t.stdout, one); err != nil {
-			return nil, fmt.Errorf("%w; what was shown:\n%s", err, seen)
+			return nil, fmt.Errorf("wait for the command: %w; its output:\n%s", err, seen)
 		}
 		seen = append(seen, one[0])
 	}
 	return t, nil
 }
 
-// types types a byte at every typeEvery from a time on, for as long as it says, and gives how long
-// each took from when it was to be typed to its echo: what is late makes those behind it late too,
-// as it does for a person. Each echo is compared.
-func (t *Session) Type(from time.Time, howLong time.Duration) (took []time.Duration, err error) {
+// Type types a byte every [TypeEvery] from a time on, and compares each echo. It returns the time from
+// when each byte was due to its echo: a late echo also delays those after it, as for a real user.
+func (t *Session) Type(from time.Time, duration time.Duration) (took []time.Duration, err error) {
 	answer := make([]byte, 1)
-	for due := from; due.Sub(from) < howLong; due = due.Add(TypeEvery) {
+	for due := from; due.Sub(from) < duration; due = due.Add(TypeEvery) {
 		time.Sleep(time.Until(due))
 		typed := []byte{byte('a' + len(took)%26)}
 		if _, err := t.stdin.Write(typed); err != nil {
@@ -106,7 +105,7 @@ func (t *Session) Type(from time.Time, howLong time.Duration) (took []time.Durat
 			return nil, err
 		}
 		if answer[0] != typed[0] {
-			return nil, fmt.Errorf("echo %d is %q in place of %q", len(took), answer, typed)
+			return nil, fmt.Errorf("echo %d is %q, expected %q", len(took), answer, typed)
 		}
 		took = append(took, time.Since(due))
 	}
