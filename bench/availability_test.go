@@ -15,7 +15,7 @@ func TestAvailability(t *testing.T) {
 	s := smallSettings(t)
 	s.Attack = 4 * time.Second
 	names := map[string]bool{}
-	for _, a := range availability.Attacks {
+	for _, a := range availability.Attacks() {
 		names[a.Name] = true
 	}
 	for _, name := range []string{"admin/slow-bodies", "admin/wrong-tokens", "ssh/silent", "ssh/after-key-exchange", "ssh/idle-connections", "session/output", "session/processes"} {
@@ -24,7 +24,7 @@ func TestAvailability(t *testing.T) {
 		}
 	}
 	err := measure.InFolder(s, func() error {
-		for _, a := range availability.Attacks {
+		for _, a := range availability.Attacks() {
 			t.Run(a.Name, func(t *testing.T) {
 				r, err := availability.Besiege(t.Context(), s, a, 0)
 				if err != nil {

@@ -127,6 +127,7 @@ func roles() map[string]process.Role {
 		"pipeline":  drains.Main,
 		"flow":      growth.FlowMain,
 		"limit":     peers.LimitMain,
+		"attacker":  availability.AttackerMain,
 		"lines":     peers.LinesMain,
 		"attacker":  availability.AttackerMain,
 		"recording": corpus.RecordMain,

@@ -17,26 +17,26 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An attack takes what it can get from a server until ctx is done. It comes from one address, or
-// from a session.
+// An Attack uses as many resources of a server as it can get until ctx is done. It comes from one
+// address, or from a session.
 type Attack struct {
 	Name string
 	run  func(ctx context.Context, t *target) error
-	// operate is what the operator does meanwhile.
+	// operate is the operator's work during the attack.
 	operate func(ctx context.Context, g *siege) error
 }
 
-// A target is what an attacker knows of a server. Attacks run in a process of their own: in the
-// one that measures echoes, the attacker's own computing would count as the server's delay.
+// A target is the setup of the process that attacks. Attacks run in a process of their own: in the one
+// that measures echoes, the attacker's CPU time would count as a delay of the server.
 type target struct {
 	Attack         string
 	Address, Admin string
-	KeyFile        string // of the user who attacks
+	KeyFile        string // of the attacker, who is a user
 	Lasts          time.Duration
 	signer         gossh.Signer
 }
 
-// AttackerMain is the main function of the process that attacks. It answers when the attack is over.
+// AttackerMain is the role of the process that attacks. It answers when the attack is over.
 func AttackerMain(in *json.Decoder, out *json.Encoder) error {
 	var t target
 	if err := in.Decode(&t); err != nil {
@@ -49,44 +49,46 @@ func AttackerMain(in *json.Decoder, out *json.Encoder) error {
 	if t.signer, err = gossh.ParsePrivateKey(key); err != nil {
 		return fmt.Errorf("read the attacker's key: %w", err)
 	}
-	i := slices.IndexFunc(Attacks, func(a Attack) bool { return a.Name == t.Attack })
+	i := slices.IndexFunc(Attacks(), func(a Attack) bool { return a.Name == t.Attack })
 	if i < 0 {
-		return fmt.Errorf("no attack has the name %q", t.Attack)
+		return fmt.Errorf("unknown attack %q", t.Attack)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), t.Lasts)
 	defer cancel()
 	go func() { // ends with the process, at the latest
-		in.Decode(new(struct{})) // until the parent has ended
+		in.Decode(new(struct{})) // returns when the parent has ended
 		cancel()
 	}()
-	if err := Attacks[i].run(ctx, &t); err != nil {
+	if err := Attacks()[i].run(ctx, &t); err != nil {
 		return err
 	}
 	return out.Encode(struct{}{})
 }
 
-// attacks are the attacks of the availability suite.
-var Attacks = []Attack{
-	{"admin/slow-bodies", func(ctx context.Context, t *target) error {
-		return hold(ctx, 11_000, t.Admin, "127.0.0.1", "POST /console/login HTTP/1.1\r\nHost: "+t.Admin+
-			"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nname=x")
-	}, listSessions},
-	{"admin/large-headers", func(ctx context.Context, t *target) error {
-		return hold(ctx, 500, t.Admin, "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost: "+t.Admin+"\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 1000))
-	}, listSessions},
-	{"admin/wrong-tokens", wrongTokens, consoleLogin},
-	{"ssh/silent", func(ctx context.Context, t *target) error { return hold(ctx, 2_000, t.Address, "127.0.0.2", "") }, listSessions},
-	{"ssh/after-key-exchange", func(ctx context.Context, t *target) error { return holdLogins(ctx, t, 500) }, listSessions},
-	{"ssh/idle-connections", func(ctx context.Context, t *target) error { return holdConnections(ctx, t, 5_000) }, listSessions},
-	{"session/output", func(ctx context.Context, t *target) error {
-		return attackFromSession(ctx, t, "exec yes 'a line that fills the store'")
-	}, listSessions},
-	{"session/processes", func(ctx context.Context, t *target) error {
-		return attackFromSession(ctx, t, "while :; do sleep 1000 & done 2>/dev/null")
-	}, listSessions},
+// Attacks returns all attacks.
+func Attacks() []Attack {
+	return []Attack{
+		{"admin/slow-bodies", func(ctx context.Context, t *target) error {
+			return hold(ctx, 11_000, t.Admin, "127.0.0.1", "POST /console/login HTTP/1.1\r\nHost: "+t.Admin+
+				"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nname=x")
+		}, listSessions},
+		{"admin/large-headers", func(ctx context.Context, t *target) error {
+			return hold(ctx, 500, t.Admin, "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost: "+t.Admin+"\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 1000))
+		}, listSessions},
+		{"admin/wrong-tokens", wrongTokens, consoleLogin},
+		{"ssh/silent", func(ctx context.Context, t *target) error { return hold(ctx, 2_000, t.Address, "127.0.0.2", "") }, listSessions},
+		{"ssh/after-key-exchange", func(ctx context.Context, t *target) error { return holdLogins(ctx, t, 500) }, listSessions},
+		{"ssh/idle-connections", func(ctx context.Context, t *target) error { return holdConnections(ctx, t, 5_000) }, listSessions},
+		{"session/output", func(ctx context.Context, t *target) error {
+			return attackFromSession(ctx, t, "exec yes 'a line that fills the store'")
+		}, listSessions},
+		{"session/processes", func(ctx context.Context, t *target) error {
+			return attackFromSession(ctx, t, "while :; do sleep 1000 & done 2>/dev/null")
+		}, listSessions},
+	}
 }
 
-// attackersAtOnce is how many connections an attack opens at a time.
+// attackersAtOnce is the number of connections that an attack opens concurrently.
 const attackersAtOnce = 64
 
 // from returns a dialer that uses one of the machine's own addresses.
@@ -94,7 +96,7 @@ func from(address string) *net.Dialer {
 	return &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 }
 
-// occupy keeps up to n connections that connect opens, and replaces those that end, until ctx is
+// occupy keeps n connections open, which connect opens, and replaces those that end, until ctx is
 // done.
 func occupy(ctx context.Context, n int, connect func() (io.Closer, <-chan struct{}, error)) error {
 	var g errgroup.Group
@@ -128,7 +130,7 @@ func occupy(ctx context.Context, n int, connect func() (io.Closer, <-chan struct
 	return g.Wait()
 }
 
-// hold keeps TCP connections on which nothing follows the first bytes.
+// hold keeps TCP connections open that send nothing after the first bytes.
 func hold(ctx context.Context, n int, address, source, first string) error {
 	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
 		c, err := from(source).DialContext(ctx, "tcp", address)
@@ -161,7 +163,7 @@ func dialAttacker(ctx context.Context, t *target, auth ...gossh.AuthMethod) (*go
 	return gossh.NewClient(conn, channels, requests), nil
 }
 
-// holdLogins keeps connections that have exchanged keys and do not go on.
+// holdLogins keeps connections open that have exchanged keys and do not log in.
 func holdLogins(ctx context.Context, t *target, n int) error {
 	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
 		_, err := dialAttacker(ctx, t, gossh.PublicKeysCallback(func() ([]gossh.Signer, error) {
@@ -172,7 +174,7 @@ func holdLogins(ctx context.Context, t *target, n int) error {
 	})
 }
 
-// holdConnections keeps connections that have logged in and open no session.
+// holdConnections keeps connections open that have logged in and open no session.
 func holdConnections(ctx context.Context, t *target, n int) error {
 	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
 		c, err := dialAttacker(ctx, t, gossh.PublicKeys(t.signer))
@@ -188,8 +190,8 @@ func holdConnections(ctx context.Context, t *target, n int) error {
 	})
 }
 
-// attackFromSession runs a command in a session without a terminal and takes all of its output,
-// again where it ends.
+// attackFromSession runs a command in a session without a terminal and reads all of its output. It
+// restarts the command when it ends.
 func attackFromSession(ctx context.Context, t *target, command string) error {
 	return occupy(ctx, 1, func() (io.Closer, <-chan struct{}, error) {
 		c, err := dialAttacker(ctx, t, gossh.PublicKeys(t.signer))
@@ -211,7 +213,7 @@ func attackFromSession(ctx context.Context, t *target, command string) error {
 	})
 }
 
-// wrongTokens tries wrong tokens at the console and the API from the address that the operator has.
+// wrongTokens tries wrong tokens at the console and the API from the operator's address.
 func wrongTokens(ctx context.Context, t *target) error {
 	for ctx.Err() == nil {
 		for _, path := range []string{"/console/login", "/api/v1/sessions"} {

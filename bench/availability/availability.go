@@ -25,16 +25,16 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
-// The limits that the availability suite asserts of a server under attack.
+// The limits of what users may notice of an attack.
 const (
 	availabilityUsers = 10
 	maxEchoP99        = 250 * time.Millisecond
-	// loginEvery is how often each user opens another session, and the operator asks for the sessions.
+	// loginEvery is the interval at which each user opens another session, and the operator works.
 	loginEvery = 3 * time.Second
-	// recovery is the time after an attack within which descriptors and memory are back.
+	// recovery is the time after an attack within which descriptors and memory must be released.
 	recovery = time.Minute
-	// maxMoreFiles and maxMoreMiB are what may be left then. The Go runtime keeps some memory of a
-	// peak.
+	// maxMoreFiles and maxMoreMiB are the limits of what is still in use then. The Go runtime keeps some
+	// memory after a peak.
 	maxMoreFiles, maxMoreMiB = 16, 32
 )
 
@@ -44,16 +44,16 @@ type siege struct {
 	admin  string // address
 	token  string // of the operator
 	config string // file
-	key    string // file of the attacker
+	key    string // file with the attacker's key
 	binary string
 	users  []gossh.Signer
 }
 
-// An attackResult is what the users and the operator noticed of an attack.
+// A Result is what the users and the operator noticed of an attack.
 type Result struct {
 	name           string
-	Ended, Refused int           // sessions, and logins of users
-	Denied         int           // questions of the operator
+	Ended, Refused int           // ended sessions, and refused logins of users
+	Denied         int           // refused requests of the operator
 	p99            time.Duration // of echoes
 	files, mib     int           // more than before, after the recovery
 	Detail         error         // the first failure
@@ -63,12 +63,12 @@ func (r Result) passed() bool {
 	return r.Ended+r.Refused+r.Denied == 0 && r.p99 <= maxEchoP99 && r.files <= maxMoreFiles && r.mib <= maxMoreMiB
 }
 
-// runAvailability attacks a server in each way for the time given, while ten users work, and prints
-// a table. It returns an error where a limit was missed.
+// Run runs all attacks, or those named in only, each on a server of its own while ten users work, and
+// prints a table. It returns an error if an attack missed a limit.
 func Run(ctx context.Context, s *measure.Settings, only []string) error {
 	return measure.InFolder(s, func() error {
 		var results []Result
-		for _, a := range Attacks {
+		for _, a := range Attacks() {
 			if len(only) > 0 && !slices.Contains(only, a.Name) {
 				continue
 			}
@@ -80,7 +80,7 @@ func Run(ctx context.Context, s *measure.Settings, only []string) error {
 			results = append(results, r)
 		}
 		if len(results) == 0 {
-			return errors.New("no attack has that name")
+			return errors.New("no attack has a name given with -only")
 		}
 		fmt.Println("| attack | sessions ended | logins refused | operator refused | echo p99, ms | descriptors left | MiB left | |\n|---|--:|--:|--:|--:|--:|--:|---|")
 		missed := 0
@@ -102,8 +102,8 @@ func Run(ctx context.Context, s *measure.Settings, only []string) error {
 	})
 }
 
-// besiege runs one attack on a server of its own, and waits for it to recover afterwards, up to the
-// time given.
+// Besiege runs one attack on a server of its own, and then waits until the server has recovered, at
+// most for the time given.
 func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.Duration) (r Result, err error) {
 	r.name = a.Name
 	g, err := startSiege(ctx, s)
@@ -124,8 +124,8 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 	if _, err := g.Settled(ctx); err != nil {
 		return r, err
 	}
-	// Ten sessions have started by now: memory and descriptors that any session needs are in the
-	// baseline, and what remains after the attack is the attack's.
+	// The baseline includes the memory and descriptors that sessions need, since all of them have
+	// started: what is in use above it after the attack was caused by the attack.
 	filesBefore, mibBefore, err := g.holds()
 	if err != nil {
 		return r, err
@@ -191,18 +191,17 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 	}
 }
 
-// attack runs an attack in a process of its own until its time is over.
-func (g *siege) attack(ctx context.Context, name string, lasts time.Duration) error {
-	var over struct{}
-	attacker, err := process.StartChild(ctx, "attacker", target{Attack: name, Address: g.Address, Admin: g.admin, KeyFile: g.key, Lasts: lasts}, &over)
+// attack runs an attack in a process of its own for some time.
+func (g *siege) attack(ctx context.Context, name string, duration time.Duration) error {
+	t := target{Attack: name, Address: g.Address, Admin: g.admin, KeyFile: g.key, Lasts: duration}
+	attacker, err := process.StartChild(ctx, "attacker", t, new(struct{}))
 	if err != nil {
 		return err
 	}
-	attacker.Close()
-	return nil
+	return attacker.Close()
 }
 
-// every calls do every loginEvery, after a time of its own at first, until ctx is done.
+// every calls do every loginEvery, the first time after first, until ctx is done.
 func every(ctx context.Context, first time.Duration, do func()) {
 	timer := time.NewTimer(first)
 	defer timer.Stop()
@@ -304,7 +303,7 @@ func (g *siege) login(ctx context.Context, user int) error {
 	return session.Run("true")
 }
 
-// listSessions asks for the sessions as the operator does on the machine.
+// listSessions lists the sessions as an operator does on the machine.
 func listSessions(ctx context.Context, g *siege) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -315,7 +314,7 @@ func listSessions(ctx context.Context, g *siege) error {
 	return nil
 }
 
-// holds returns the descriptors and the resident memory of the server's process.
+// holds returns the open descriptors and the resident memory of the server's process.
 func (g *siege) holds() (files, mib int, err error) {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.PID()))
 	if err != nil {
