@@ -8,15 +8,14 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// The traffic that two drains get meanwhile. It is less than what a machine with slow disks stores.
+// The live traffic during the measurement. It is low enough for machines with slow disks.
 const (
 	catchupSessions = 20
 	catchupLines    = 500 // a second
 	catchupBurst    = 5
 )
 
-// catchup is a drain that was down for many lines and is there again, while others get what is
-// shown now.
+// catchup measures a drain that comes up with a large backlog, while other drains receive live lines.
 type catchup struct {
 	scenario
 }
@@ -32,18 +31,18 @@ func (d *catchup) Run(ctx context.Context) (measure.Sample, error) {
 	}
 	defer sc.end()
 	d.runs++
-	filled, err := sc.tellAll(flowOrder{Do: doEnrich},
+	filled, err := sc.doAll(flowOrder{Do: doEnrich},
 		flowOrder{Do: doRoute, Drains: []namedDrain{sc.drain("https", "live-1"), sc.drain("https", "live-2"), sc.drain("https", down)}},
 		flowOrder{Do: doFill, Sessions: s.Sessions, Lines: s.Backlog})
 	if err != nil {
 		return nil, err
 	}
-	// The window of all these is over now: the witness, which sorts millions of times then, takes
-	// nothing meanwhile.
+	// End the latency window of the backlog now: the witness accepts no records while it sorts millions
+	// of latencies.
 	if _, err := sc.witness.Query(receivers.WitnessQuestion{Drains: 2, Sessions: filled.Sessions, Window: true}); err != nil {
 		return nil, err
 	}
-	if _, err := sc.tell(flowOrder{Do: doLive, Sessions: catchupSessions, Rate: catchupLines, Burst: catchupBurst}); err != nil {
+	if _, err := sc.do(flowOrder{Do: doLive, Sessions: catchupSessions, Rate: catchupLines, Burst: catchupBurst}); err != nil {
 		return nil, err
 	}
 	calmTime := s.LatencyTime / 3
@@ -57,7 +56,7 @@ func (d *catchup) Run(ctx context.Context) (measure.Sample, error) {
 	if err := pass(ctx, calmTime); err != nil {
 		return nil, err
 	}
-	idle, err := sc.tell(flowOrder{Do: doLook})
+	idle, err := sc.do(flowOrder{Do: doReport})
 	if err != nil {
 		return nil, err
 	}
@@ -66,20 +65,20 @@ func (d *catchup) Run(ctx context.Context) (measure.Sample, error) {
 		return nil, err
 	}
 	calmTook, began := time.Since(calm), time.Now()
-	if _, err := sc.tell(flowOrder{Do: doRetry, Drain: down}); err != nil {
+	if _, err := sc.do(flowOrder{Do: doRetry, Drain: down}); err != nil {
 		return nil, err
 	}
-	// What is shown meanwhile is behind the backlog.
+	// Lines that are shown now are delivered after the backlog.
 	during, err := sc.witness.Query(receivers.WitnessQuestion{Window: true, Drain: down, Records: filled.Records})
 	if err != nil {
 		return nil, err
 	}
 	took := time.Since(began)
-	after, err := sc.tell(flowOrder{Do: doLook})
+	after, err := sc.do(flowOrder{Do: doReport})
 	if err != nil {
 		return nil, err
 	}
-	end, err := sc.quiet()
+	end, err := sc.stopLive()
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +87,7 @@ func (d *catchup) Run(ctx context.Context) (measure.Sample, error) {
 		return nil, err
 	}
 	for name, t := range got.Drains {
-		// What a drain that was down answers last may be lost.
+		// The last answer of the drain that was down may have been lost.
 		if err := t.Verify(end.Records, end.Sessions, name == down); err != nil {
 			return nil, err
 		}

@@ -10,19 +10,18 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// fanoutLines is how many lines each of the drains gets; settings.growthLines is for the most that
-// there may be.
+// fanoutLines is the number of lines for each drain. Settings.GrowthLines is an upper limit.
 const fanoutLines = 50_000
 
-// A fanout is one set of sessions that goes to so many drains.
+// A fanout measures the delivery of the same sessions to a number of drains.
 type fanout struct {
 	scenario
 	drains int
 	one    *oneDrain
 }
 
-// oneDrain is what the latest round with one drain used, 0 where there was none, with which those
-// with more are compared.
+// oneDrain has the CPU time of the last round with one drain, or 0. Rounds with more drains are
+// compared with it.
 type oneDrain struct{ processor float64 }
 
 func fanouts() measure.Group {
@@ -32,8 +31,8 @@ func fanouts() measure.Group {
 
 func (d *fanout) Name() string { return "fanout/" + strconv.Itoa(d.drains) }
 
-// run measures from the start of the enricher and the router to the last record at the last drain.
-// The work is counted in records that drains have got.
+// Run measures from the start of the enricher and the router to the arrival of the last record at the
+// last drain. The unit of work is a record that arrived at a drain.
 func (d *fanout) Run(ctx context.Context) (measure.Sample, error) {
 	s := d.settings
 	sc, err := startScene(ctx, s, flowSetup{Profile: s.Profile(d.Name(), d.runs)}, receivers.WitnessSetup{Protocol: "https"})
@@ -53,9 +52,9 @@ func (d *fanout) Run(ctx context.Context) (measure.Sample, error) {
 	}
 	result[measure.GrowthUnits] = float64(d.drains)
 	result[measure.GrowthUnitCPU] = result[measure.GrowthCPU] / float64(d.drains*filled.Records) * 1e6
-	// What a drain costs by itself: the same records, written by the sink alone.
+	// The cost of the sink alone, for the same records.
 	alone := sc.drain("https", "alone")
-	written, err := sc.tell(flowOrder{Do: doWrite, Drains: []namedDrain{alone}})
+	written, err := sc.do(flowOrder{Do: doWrite, Drains: []namedDrain{alone}})
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +75,9 @@ func (d *fanout) Run(ctx context.Context) (measure.Sample, error) {
 	return result, nil
 }
 
-// deliver publishes sessions, then has them enriched and routed to the drains, and measures that.
+// deliver publishes sessions, then enriches and routes them to the drains, and measures the latter.
 func (sc *scene) deliver(ctx context.Context, fill flowOrder, drains []namedDrain) (measure.Sample, flowState, error) {
-	filled, err := sc.tell(fill)
+	filled, err := sc.do(fill)
 	if err != nil {
 		return nil, filled, err
 	}
@@ -87,7 +86,7 @@ func (sc *scene) deliver(ctx context.Context, fill flowOrder, drains []namedDrai
 		return nil, filled, err
 	}
 	began := time.Now()
-	if _, err := sc.tellAll(flowOrder{Do: doEnrich}, flowOrder{Do: doRoute, Drains: drains}); err != nil {
+	if _, err := sc.doAll(flowOrder{Do: doEnrich}, flowOrder{Do: doRoute, Drains: drains}); err != nil {
 		return nil, filled, err
 	}
 	got, err := sc.witness.Query(receivers.WitnessQuestion{Drains: len(drains), Sessions: filled.Sessions})
@@ -95,22 +94,22 @@ func (sc *scene) deliver(ctx context.Context, fill flowOrder, drains []namedDrai
 	if err != nil {
 		return nil, filled, err
 	}
-	after, err := sc.tell(flowOrder{Do: doLook})
+	after, err := sc.do(flowOrder{Do: doReport})
 	if err != nil {
 		return nil, filled, err
 	}
 	repeats := 0
 	for name, t := range got.Drains {
-		// A disk that is slow to take the positions of a hundred drains makes them deliver again what
-		// they could not note.
+		// If the disk is too slow to save the positions of a hundred drains, they redeliver.
 		if err := t.Verify(filled.Records, filled.Sessions, true); err != nil {
 			return nil, filled, fmt.Errorf("%s: %w", name, err)
 		}
 		repeats += t.Repeats
 	}
-	// There are fewer where the enricher began anew, and found on LOGS what it had not been told of.
+	// There are fewer if the enricher restarted and found segments on LOGS whose acknowledgements it
+	// had not received.
 	if after.Enriched > filled.Records {
-		return nil, filled, fmt.Errorf("%d records were enriched, of %d", after.Enriched, filled.Records)
+		return nil, filled, fmt.Errorf("%d records were enriched, expected %d", after.Enriched, filled.Records)
 	}
 	return measure.Sample{
 		measure.GrowthCPU: (after.Processor - filled.Processor).Seconds(), measure.GrowthWall: took.Seconds(), measure.GrowthPeak: float64(after.Memory.Peak) / measure.Megabyte,

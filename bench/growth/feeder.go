@@ -10,15 +10,15 @@ import (
 	"github.com/ttydrain/ttydrain/bench/drains"
 )
 
-// A feeder holds sessions back that are published set after set, so that a bounded number of
-// records is under way.
+// A feeder limits the number of records between publishing and delivery, when sessions are published
+// set after set.
 type feeder struct {
 	done errgroup.Group
 
 	mu        sync.Mutex
 	changed   sync.Cond // of mu
 	delivered int       // guarded by mu
-	over      bool      // guarded by mu
+	stopped   bool      // guarded by mu
 }
 
 func newFeeder() *feeder {
@@ -27,7 +27,7 @@ func newFeeder() *feeder {
 	return f
 }
 
-func (f *feeder) allow(delivered int) {
+func (f *feeder) acknowledge(delivered int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.delivered = delivered
@@ -36,27 +36,27 @@ func (f *feeder) allow(delivered int) {
 
 func (f *feeder) stop() error {
 	f.mu.Lock()
-	f.over = true
+	f.stopped = true
 	f.changed.Broadcast()
 	f.mu.Unlock()
 	return f.done.Wait()
 }
 
-// wait waits until no more than so many records are under way; it is false when that is over.
-func (f *feeder) wait(published, most int) bool {
+// wait waits until at most limit records are undelivered. It returns false when the feeder is stopped.
+func (f *feeder) wait(published, limit int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for published-f.delivered > most && !f.over {
+	for published-f.delivered > limit && !f.stopped {
 		f.changed.Wait()
 	}
-	return !f.over
+	return !f.stopped
 }
 
-// feedAhead is how many sets of sessions may be under way.
+// feedAhead is the maximum number of undelivered sets of sessions.
 const feedAhead = 4
 
-// feed publishes sets of sessions of so many lines together, until the feeder is stopped.
-func (f *flowing) feed(ctx context.Context, sessions, lines int) error {
+// feed publishes sets of sessions, each with that many lines in total, until the feeder is stopped.
+func (f *flowProcess) feed(ctx context.Context, sessions, lines int) error {
 	published := corpus.Filling{}
 	for f.feeder.wait(published.Records, feedAhead*lines) {
 		one, err := drains.Fill(ctx, f.bus, f.key, f.setup.Seed+uint64(published.Sessions), sessions, lines, false)

@@ -12,40 +12,39 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 )
 
-// A flow is a process with the NATS server, the enricher and, unless that is another process, the
-// router, in which sessions come and drains go as it is told, one order after another.
+// A flow is a process with the NATS server, the enricher and, unless another process has it, the
+// router. It executes orders one after the other: publish sessions, start the router, and so on.
 type flow struct {
 	*process.Child `json:"-"`
 	dir            string
-	// URL is that of the NATS server where it listens, or "".
+	// URL is the URL of the NATS server if it listens, or "".
 	URL string
 }
 
 type flowSetup struct {
-	Dir  string // its own, for the stores and keys
+	Dir  string // its own folder for stores and keys
 	Seed uint64
-	// Listen has the NATS server listen, for routers in processes of their own, with as many
-	// partitions; 0 has it embedded, as `ttydrain serve` has it by default.
+	// Listen, if not 0, makes the NATS server listen, for routers in other processes, and is the number
+	// of partitions. 0 embeds the server, as `ttydrain serve` does by default.
 	Listen int
 	// Retention of the streams; 0 for the default.
 	Retention time.Duration
-	// Profile is a file for the processor profile from the first order to start something to the end,
-	// or "".
+	// Profile is a file for the CPU profile from the start of the enricher to the end, or "".
 	Profile string
 }
 
-// A flowOrder is what a flow is told. Its answer is always a flowState.
+// A flowOrder is an order to a flow. The answer is a flowState.
 type flowOrder struct {
 	Do string
-	// Sessions and Lines are of doFill, doFeed and doLive; Rate is lines a second of doLive, of all
-	// sessions together.
+	// Sessions and Lines are for doFill, doFeed and doLive. Rate is for doLive: the lines per second of
+	// all sessions together.
 	Sessions, Lines int
 	Rate            float64
-	Burst           int // of doLive: lines that a session shows at once
-	// Records is of doAllow: how many were delivered.
+	Burst           int // for doLive: lines that a session shows at once
+	// Records is for doDelivered: the number of delivered records.
 	Records int
-	Drains  []namedDrain // of doRoute; the first also of doWrite
-	Drain   string       // of doRetry
+	Drains  []namedDrain // for doRoute; doWrite uses the first
+	Drain   string       // for doRetry
 }
 
 type namedDrain struct {
@@ -53,33 +52,33 @@ type namedDrain struct {
 	drains.Target
 }
 
-// What a flow can be told.
+// The orders to a flow.
 const (
-	doLook   = "look"   // nothing: how does it stand?
-	doFill   = "fill"   // publish sessions as fast as the stream takes them, to their ends
-	doEnrich = "enrich" // start the enricher
-	doAwait  = "await"  // wait until all that is on the TTY stream is on LOGS
-	doRoute  = "route"  // start the router
-	doWrite  = "write"  // write all that is on LOGS with a sink, without the router
-	doRetry  = "retry"  // try a drain again at once, as an operator does: pause and resume
-	doLive   = "live"   // start sessions that show lines at an even pace
-	doQuiet  = "quiet"  // end them, and wait until their ends are recorded
-	doFeed   = "feed"   // publish sessions, set after set, as far as the drain follows
-	doAllow  = "allow"  // say how far that is
-	doStarve = "starve" // end it
+	doReport    = "report"    // do nothing but report the state
+	doFill      = "fill"      // publish complete sessions as fast as possible
+	doEnrich    = "enrich"    // start the enricher
+	doAwait     = "await"     // wait until the enricher has processed the TTY stream
+	doRoute     = "route"     // start the router
+	doWrite     = "write"     // write all records on LOGS with a sink, without the router
+	doRetry     = "retry"     // retry a drain at once, like an operator: pause and resume it
+	doLive      = "live"      // start sessions that show lines at an even pace
+	doStopLive  = "stop live" // end these sessions and wait until their ends are recorded
+	doFeed      = "feed"      // publish sessions set after set, as fast as the drain delivers
+	doDelivered = "delivered" // report the number of delivered records
+	doStopFeed  = "stop feed" // stop publishing
 )
 
-// A flowState is how a flow stands.
+// A flowState is the state of a flow.
 type flowState struct {
-	Sessions, Lines, Records int           // that were published by orders which are done, to their ends
-	Processor                time.Duration // that the process has used
-	Written                  time.Duration // that doWrite has used
+	Sessions, Lines, Records int           // of completed orders, with complete sessions
+	Processor                time.Duration // CPU time that the process has used
+	Written                  time.Duration // CPU time that doWrite has used
 	Memory                   process.Memory
-	Enriched                 int // records that were put on LOGS
-	// Lost says why live sessions ended by themselves; "" where none did.
+	Enriched                 int // records published to LOGS
+	// Lost is the reason why a live session ended by itself, or "".
 	Lost string
-	// Stages are the 99th percentiles of the metrics' histograms, in milliseconds, up to the bound of
-	// their bucket.
+	// Stages are the 99th percentiles of the histograms of the stages, in milliseconds: the upper bounds
+	// of their buckets.
 	Stages map[string]float64
 }
 
@@ -98,20 +97,19 @@ func startFlow(ctx context.Context, s *measure.Settings, setup flowSetup) (*flow
 	return f, nil
 }
 
-// tell has the flow do something, and waits until it is done.
-func (f *flow) tell(o flowOrder) (state flowState, err error) {
+// do sends an order and waits until it is done.
+func (f *flow) do(o flowOrder) (state flowState, err error) {
 	if err := f.Ask(o, &state); err != nil {
-		log, _ := os.ReadFile(filepath.Join(f.dir, flowLog)) // what is there of it
+		log, _ := os.ReadFile(filepath.Join(f.dir, flowLog)) // as far as it exists
 		return state, fmt.Errorf("%w; its log:\n%s", err, log[max(0, len(log)-2000):])
 	}
 	return state, nil
 }
 
-// flowLog is the file in a flow's folder with what goes wrong and is tried again, as it does where
-// the disk is slow.
+// flowLog is the file in a flow's folder with its warnings, such as retries on a slow disk.
 const flowLog = "log"
 
 func (f *flow) end() {
-	f.Close() // its error is that of a run that has failed already
+	f.Close() // an error here is that of a run that has already failed
 	os.RemoveAll(f.dir)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// growthLinesEach is how many lines a session has where sessions are counted.
+// growthLinesEach is the number of lines of a session where the number of sessions grows.
 const growthLinesEach = 1000
 
-// A growing is an amount of work, in sessions or in lines.
+// A growing measures an amount of work, in sessions or in lines.
 type growing struct {
 	scenario
 	of              string
@@ -19,7 +19,7 @@ type growing struct {
 	sessions, lines int
 }
 
-// growingWork is 1 to 1,000 sessions, and 1,000 to so many lines.
+// growingWork returns subjects with 1 to 1,000 sessions, and with 1,000 to the given number of lines.
 func growingWork(lines int) measure.Group {
 	var g measure.Group
 	for n := 1; n <= 1000 && n*growthLinesEach <= lines; n *= 10 {
@@ -45,8 +45,7 @@ func (d *growing) Run(ctx context.Context) (measure.Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	// There are a few lines more than were asked for, since sessions do not end in the middle of
-	// something.
+	// There are a few more lines than requested, since a session ends after a complete set of frames.
 	units := float64(filled.Lines)
 	if d.of == "sessions" {
 		units = float64(filled.Lines) / growthLinesEach
@@ -56,13 +55,13 @@ func (d *growing) Run(ctx context.Context) (measure.Sample, error) {
 	return result, nil
 }
 
-// growth measures what is chosen of how ttydrain behaves as work grows, lasts, or is in trouble.
+// Run measures the chosen subjects of this package.
 func Run(ctx context.Context, s *measure.Settings, chosen func(string) bool) ([]measure.Result, error) {
 	results, err := measure.Run(ctx, []measure.Group{latencies(), fanouts(), {&catchup{}}}, s, chosen)
 	if err != nil {
 		return nil, err
 	}
-	// These last, or have enough points by themselves.
+	// One run is enough: the soak takes long, and growth has many points.
 	once := *s
 	once.Runs = 1
 	more, err := measure.Run(ctx, []measure.Group{growingWork(s.GrowthLines), {&soak{}}}, &once, chosen)

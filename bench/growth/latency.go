@@ -10,13 +10,13 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// latencySubject is how long a line takes from the terminal to the drain, while many sessions show
-// lines at an even pace.
+// A latencySubject measures the time of a line from the terminal to the drain, while many sessions
+// show lines at an even pace.
 type latencySubject struct {
 	scenario
-	key   string // its name
+	key   string // returned by Name
 	kind  string // of drain
-	burst int    // lines at once; 0 for settings.liveBurst
+	burst int    // lines at once; 0 for Settings.LiveBurst
 	curve measure.Curve
 }
 
@@ -38,16 +38,16 @@ func (d *latencySubject) Run(ctx context.Context) (measure.Sample, error) {
 	}
 	defer sc.end()
 	d.runs++
-	_, err = sc.tellAll(flowOrder{Do: doEnrich}, flowOrder{Do: doRoute, Drains: []namedDrain{sc.drain(d.kind, d.kind)}},
+	_, err = sc.doAll(flowOrder{Do: doEnrich}, flowOrder{Do: doRoute, Drains: []namedDrain{sc.drain(d.kind, d.kind)}},
 		flowOrder{Do: doLive, Sessions: s.LiveSessions, Rate: s.LiveRate, Burst: cmp.Or(d.burst, s.LiveBurst)})
 	if err != nil {
 		return nil, err
 	}
-	// What the beginning of all sessions at once costs is not measured.
+	// The start of all sessions is not measured.
 	if err := pass(ctx, s.LatencyTime/5); err != nil {
 		return nil, err
 	}
-	before, err := sc.tell(flowOrder{Do: doLook})
+	before, err := sc.do(flowOrder{Do: doReport})
 	if err != nil {
 		return nil, err
 	}
@@ -63,11 +63,11 @@ func (d *latencySubject) Run(ctx context.Context) (measure.Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := sc.tell(flowOrder{Do: doLook})
+	after, err := sc.do(flowOrder{Do: doReport})
 	if err != nil {
 		return nil, err
 	}
-	end, err := sc.quiet()
+	end, err := sc.stopLive()
 	if err != nil {
 		return nil, err
 	}

@@ -19,30 +19,30 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// live is sessions that run, each with the manager and the capture of a gateway. What they run is
-// no shell but a program that shows a few lines at a time, at an even pace, as `tail -f` does of a
-// log.
+// live has running sessions, with the session manager and the capture of a gateway. They run a program
+// that shows a few lines at a time, at an even pace, as `tail -f` does of a log.
 type live struct {
 	sessions int
-	lines    atomic.Int64 // shown by all
-	over     chan struct{}
+	lines    atomic.Int64  // shown by all sessions
+	stopping chan struct{} // closed by stop
 	work     errgroup.Group
 }
 
-// errSessionLost is the error of sessions that ended by themselves.
-var errSessionLost = errors.New("a session ended that should have gone on")
+// errSessionLost reports a session that ended by itself.
+var errSessionLost = errors.New("a session ended before it was stopped")
 
-// bannerLines are what a session shows by itself at its beginning.
+// bannerLines is the number of lines that a session itself shows at its start.
 const bannerLines = 3
 
-// startLive starts sessions that show so many lines a second together, each some at once.
-func (f *flowing) startLive(ctx context.Context, sessions int, rate float64, burst int) (*live, error) {
-	l := &live{sessions: sessions, over: make(chan struct{})}
+// startLive starts sessions that together show rate lines a second, each of them burst lines at once.
+func (f *flowProcess) startLive(ctx context.Context, sessions int, rate float64, burst int) (*live, error) {
+	l := &live{sessions: sessions, stopping: make(chan struct{})}
 	every := time.Duration(float64(sessions*burst) / rate * float64(time.Second))
 	store := busstore.New(f.bus, nil)
 	m := session.NewManager(session.Options{
 		Gateway: "bench", Host: "gateway-1", Store: store, Publisher: store, Slots: store, Metrics: f.sessions, Log: f.log.With(slog.String("part", "session")),
-		// A stack for each: that 200 people begin at the same moment on one is not what is measured.
+		// Each has a stack of its own, because 200 users starting on one stack at the same moment are not
+		// measured.
 		App: func(name string) (session.App, bool) {
 			return session.App{Name: name, ID: "1234", Stack: name, Service: "web", Runtime: "paced", Duration: time.Hour, Sessions: 1, Plan: "scale"}, true
 		},
@@ -53,13 +53,13 @@ func (f *flowing) startLive(ctx context.Context, sessions int, rate float64, bur
 	var started sync.WaitGroup
 	for i := range sessions {
 		started.Add(1)
-		client := session.IO{Stdin: endless{l.over}, Stdout: &firstWrite{done: started.Done}, Stderr: io.Discard}
+		client := session.IO{Stdin: endless{l.stopping}, Stdout: &firstWrite{done: started.Done}, Stderr: io.Discard}
 		l.work.Go(func() error {
 			exit, err := m.Run(ctx, session.Request{
 				App: fmt.Sprintf("live-%d", i), User: schema.User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"},
 				Terminal: &session.Terminal{Name: "xterm-256color", Size: session.Size{Width: 120, Height: 40}},
 			}, client)
-			client.Stdout.(*firstWrite).Write(nil) // where it never came that far
+			client.Stdout.(*firstWrite).Write(nil) // in case the session failed before its first output
 			if err == nil && exit.Reason != session.ReasonExit {
 				err = fmt.Errorf("%w: %s", errSessionLost, exit.Reason)
 			}
@@ -70,15 +70,15 @@ func (f *flowing) startLive(ctx context.Context, sessions int, rate float64, bur
 	return l, nil
 }
 
-// stop ends the sessions, and says how many records they have become: each line, and each session's
-// start and end.
+// stop ends the sessions and returns the number of their records: one for each line, and one each for
+// the start and the end of a session.
 func (l *live) stop() (records int, err error) {
-	close(l.over)
+	close(l.stopping)
 	err = l.work.Wait()
 	return int(l.lines.Load()) + (bannerLines+2)*l.sessions, err
 }
 
-// firstWrite tells of the first write to it.
+// firstWrite calls done at the first write to it.
 type firstWrite struct {
 	once sync.Once
 	done func()
@@ -89,18 +89,18 @@ func (w *firstWrite) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// endless is input that never comes.
-type endless struct{ over <-chan struct{} }
+// endless is an input without data, which ends when the sessions are stopped.
+type endless struct{ stopping <-chan struct{} }
 
 func (e endless) Read([]byte) (int, error) {
-	<-e.over
+	<-e.stopping
 	return 0, io.EOF
 }
 
-// pacedRuntime has sessions show lines, each at its moment.
+// pacedRuntime is a runtime whose processes show lines at an even pace.
 type pacedRuntime struct {
 	live  *live
-	every time.Duration // of each session
+	every time.Duration // interval of a session
 	burst int           // lines at once
 	seed  uint64
 }
@@ -110,22 +110,22 @@ func (r pacedRuntime) Start(ctx context.Context, spec session.Spec) (session.Pro
 	p.out, p.in = io.Pipe()
 	var number uint64
 	fmt.Sscanf(strings.TrimPrefix(spec.App, "live-"), "%d", &number)
-	go p.show(r, number) // ends when the live sessions are over, or the process is killed
+	go p.show(r, number) // ends when the live sessions are stopped, or the process is killed
 	return p, nil
 }
 
-// A pacedProcess is no process but a goroutine that shows lines.
+// A pacedProcess is a goroutine that shows lines like a process.
 type pacedProcess struct {
 	out   *io.PipeReader
 	in    *io.PipeWriter
-	ended chan struct{} // closed when it shows nothing more
+	ended chan struct{} // closed when it has shown its last line
 }
 
 func (p *pacedProcess) show(r pacedRuntime, number uint64) {
 	defer close(p.ended)
 	defer p.in.Close()
 	source := corpus.NewLineSource(r.seed + 1<<32 + number)
-	// The sessions' moments are spread over the time between two lines.
+	// The sessions start at random times within one interval.
 	next := time.Now().Add(source.Within(r.every))
 	timer := time.NewTimer(time.Until(next))
 	defer timer.Stop()
@@ -133,7 +133,7 @@ func (p *pacedProcess) show(r pacedRuntime, number uint64) {
 	for {
 		select {
 		case <-timer.C:
-		case <-r.live.over:
+		case <-r.live.stopping:
 			return
 		}
 		shown = shown[:0]
@@ -144,7 +144,7 @@ func (p *pacedProcess) show(r pacedRuntime, number uint64) {
 			return // it was killed
 		}
 		r.live.lines.Add(int64(r.burst))
-		next = next.Add(r.every) // a session that was held back catches up
+		next = next.Add(r.every) // a delayed session catches up
 		timer.Reset(time.Until(next))
 	}
 }

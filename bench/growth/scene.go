@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// A scene is a flow with a witness at its end.
+// A scene is a flow that delivers to a witness.
 type scene struct {
 	*flow
 	witness *receivers.Witness
@@ -33,7 +33,7 @@ func startScene(ctx context.Context, s *measure.Settings, flow flowSetup, witnes
 	return sc, err
 }
 
-// drain is a drain of the witness: its type, and its name, which is its path where it has one.
+// drain returns a drain of the witness. Its name is its path if it is an HTTPS drain.
 func (sc *scene) drain(kind, name string) namedDrain {
 	d := namedDrain{Name: name, Target: drains.Target{Type: kind, Address: sc.witness.Address, CAFile: sc.witness.CAFile}}
 	if kind == "https" {
@@ -48,35 +48,34 @@ func (sc *scene) end() {
 		sc.flow.end()
 	}
 	if sc.witness != nil {
-		sc.witness.Close() // its error is that of a run that has failed already
+		sc.witness.Close() // an error here is that of a run that has already failed
 	}
 }
 
-// quiet ends the live sessions, and gives the state when their ends are recorded. It is a
-// *missingError where the store could not keep up.
-func (sc *scene) quiet() (flowState, error) {
-	end, err := sc.tell(flowOrder{Do: doQuiet})
+// stopLive ends the live sessions and returns the state after their ends are recorded. It returns a
+// [*measure.MissingError] if the store could not keep up.
+func (sc *scene) stopLive() (flowState, error) {
+	end, err := sc.do(flowOrder{Do: doStopLive})
 	if err == nil && end.Lost != "" {
 		err = measure.Missing("the store could not keep up, and %s", end.Lost)
 	}
 	return end, err
 }
 
-// tellAll gives orders, and the state after the last.
-func (sc *scene) tellAll(orders ...flowOrder) (state flowState, err error) {
+// doAll executes orders and returns the state after the last.
+func (sc *scene) doAll(orders ...flowOrder) (state flowState, err error) {
 	for _, o := range orders {
-		if state, err = sc.tell(o); err != nil {
+		if state, err = sc.do(o); err != nil {
 			return state, err
 		}
 	}
 	return state, nil
 }
 
-// A scenario is what the subjects have in common that need no preparation: each run sets a scene of
-// its own.
+// A scenario is embedded in subjects that need no preparation, since each run sets up its own scene.
 type scenario struct {
 	settings *measure.Settings
-	runs     int // so far
+	runs     int // completed
 }
 
 func (d *scenario) Prepare(_ context.Context, s *measure.Settings) error {
@@ -86,7 +85,7 @@ func (d *scenario) Prepare(_ context.Context, s *measure.Settings) error {
 
 func (d *scenario) Close() {}
 
-// pass lets time pass.
+// pass waits for some time.
 func pass(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

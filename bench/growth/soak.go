@@ -23,19 +23,18 @@ import (
 )
 
 const (
-	// soakPartitions is what a cluster has that `ttydrain serve` makes.
+	// soakPartitions is the number of partitions that `ttydrain serve` creates in a cluster.
 	soakPartitions = 8
-	// soakRetention lets go of what was delivered long ago: the disk is not what is measured. Nothing
-	// waits for so long.
+	// soakRetention is short, because the disk is not measured. No record waits that long.
 	soakRetention = 3 * time.Minute
-	// soakPatience is how long it may take to begin, and how long a moment without a delivery.
+	// soakPatience is the time within which deliveries must start, and continue after a pause.
 	soakPatience = time.Minute
-	// soakSessions and soakLines are a set of sessions. When it is published, the next one comes.
+	// soakSessions and soakLines are the size of one set of sessions.
 	soakSessions, soakLines = 64, 100_000
 )
 
-// soak is the memory of `ttydrain serve --role router`, a process of its own as in a cluster, at
-// full load.
+// soak measures the memory of `ttydrain serve --role router` at full load, in a process of its own as
+// in a cluster.
 type soak struct {
 	scenario
 	resident measure.Curve // in megabytes, by seconds
@@ -57,7 +56,7 @@ func (d *soak) Run(ctx context.Context) (measure.Sample, error) {
 		return nil, err
 	}
 	defer router.Stop()
-	if _, err := sc.tellAll(flowOrder{Do: doEnrich}, flowOrder{Do: doFeed, Sessions: soakSessions, Lines: min(soakLines, s.GrowthLines)}); err != nil {
+	if _, err := sc.doAll(flowOrder{Do: doEnrich}, flowOrder{Do: doFeed, Sessions: soakSessions, Lines: min(soakLines, s.GrowthLines)}); err != nil {
 		return nil, err
 	}
 	d.resident, d.heap = nil, nil
@@ -70,24 +69,24 @@ func (d *soak) Run(ctx context.Context) (measure.Sample, error) {
 		select {
 		case <-tick.C:
 		case <-patience:
-			return nil, fmt.Errorf("the router delivers nothing; its output:\n%s", router.Output())
+			return nil, fmt.Errorf("the router delivers no records; its output:\n%s", router.Output())
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 		if last, err = router.look(); err != nil {
 			return nil, err
 		}
-		if first.delivered == 0 { // it starts, and the time has not begun
+		if first.delivered == 0 { // still starting: the clock is not running
 			first, began = last, time.Now()
 		}
 		at := time.Since(began).Seconds()
 		d.resident, d.heap = append(d.resident, [2]float64{at, last.resident / measure.Megabyte}), append(d.heap, [2]float64{at, last.heap / measure.Megabyte})
-		if _, err := sc.tell(flowOrder{Do: doAllow, Records: int(last.delivered)}); err != nil {
+		if _, err := sc.do(flowOrder{Do: doDelivered, Records: int(last.delivered)}); err != nil {
 			return nil, err
 		}
 	}
 	took := time.Since(began)
-	end, err := sc.tell(flowOrder{Do: doStarve})
+	end, err := sc.do(flowOrder{Do: doStopFeed})
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +130,7 @@ func startRouter(ctx context.Context, s *measure.Settings, sc *scene) (*routerPr
 	if err != nil {
 		return nil, err
 	}
-	user, _, err := ed25519.GenerateKey(nil) // nobody logs in with it
+	user, _, err := ed25519.GenerateKey(nil) // no user logs in with it
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +156,7 @@ drains:
 	return r, err
 }
 
-// routerState is what a router's metrics tell.
+// routerState has values of a router's metrics.
 type routerState struct{ resident, heap, processor, delivered float64 }
 
 func (r *routerProcess) look() (s routerState, err error) {
@@ -187,5 +186,5 @@ func (r *routerProcess) look() (s routerState, err error) {
 	return s, nil
 }
 
-// value of a counter or a gauge.
+// value returns the value of a counter or a gauge.
 func value(m *dto.Metric) float64 { return m.GetCounter().GetValue() + m.GetGauge().GetValue() }

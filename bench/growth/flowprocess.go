@@ -32,8 +32,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// flowing is the process.
-type flowing struct {
+// A flowProcess is the state of the process of a flow.
+type flowProcess struct {
 	setup    flowSetup
 	key      *enrich.Key
 	bus      *bus.Bus
@@ -44,14 +44,14 @@ type flowing struct {
 	enricher *enricher.Enricher
 	operator *operate.Operator // nil before doRoute
 	work     errgroup.Group
-	live     *live   // nil where there is none
-	feeder   *feeder // nil where there is none
+	live     *live   // or nil
+	feeder   *feeder // or nil
 	state    flowState
 }
 
-// flowMain is the process.
+// FlowMain is the role of the process.
 func FlowMain(in *json.Decoder, out *json.Encoder) error {
-	f := &flowing{registry: prometheus.NewRegistry()}
+	f := &flowProcess{registry: prometheus.NewRegistry()}
 	if err := in.Decode(&f.setup); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func FlowMain(in *json.Decoder, out *json.Encoder) error {
 	}
 	defer log.Close()
 	f.log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	ctx, stop := context.WithCancel(context.Background()) // the process ends with its input
+	ctx, stop := context.WithCancel(context.Background()) // the process ends when its input does
 	defer stop()
 	url, err := f.open(ctx)
 	if err != nil {
@@ -70,22 +70,22 @@ func FlowMain(in *json.Decoder, out *json.Encoder) error {
 	}
 	defer func() {
 		stop()
-		f.work.Wait() // both end without an error
+		f.work.Wait() // they return no error after stop
 		f.bus.Close()
 	}()
 	if err := out.Encode(flow{URL: url}); err != nil {
 		return err
 	}
-	defer pprof.StopCPUProfile() // does nothing where none was started
+	defer pprof.StopCPUProfile() // does nothing if none was started
 	for {
 		var o flowOrder
 		if err := in.Decode(&o); err != nil {
 			return err
 		}
-		if err := f.obey(ctx, o); err != nil {
+		if err := f.execute(ctx, o); err != nil {
 			return fmt.Errorf("%s: %w", o.Do, err)
 		}
-		if err := f.look(); err != nil {
+		if err := f.report(); err != nil {
 			return err
 		}
 		if err := out.Encode(f.state); err != nil {
@@ -94,7 +94,7 @@ func FlowMain(in *json.Decoder, out *json.Encoder) error {
 	}
 }
 
-func (f *flowing) open(ctx context.Context) (url string, err error) {
+func (f *flowProcess) open(ctx context.Context) (url string, err error) {
 	if f.key, err = enrich.LoadKey(filepath.Join(f.setup.Dir, "key.pem"), ""); err != nil {
 		return "", err
 	}
@@ -114,11 +114,11 @@ func (f *flowing) open(ctx context.Context) (url string, err error) {
 	return url, nil
 }
 
-func (f *flowing) document(u schema.User) (string, error) {
+func (f *flowProcess) document(u schema.User) (string, error) {
 	return f.key.Mint("https://auth.example.com", u, time.Now())
 }
 
-// listenNATS starts a NATS server that syncs every write and listens on this machine alone. It ends
+// listenNATS starts a NATS server that syncs every write and listens on the loopback address. It ends
 // with the process.
 func listenNATS(dir string) (url string, err error) {
 	s, err := natsserver.NewServer(&natsserver.Options{
@@ -126,24 +126,25 @@ func listenNATS(dir string) (url string, err error) {
 		JetStreamMaxStore: 1 << 60,
 	})
 	if err != nil {
-		return "", fmt.Errorf("set up the NATS server: %w", err)
+		return "", fmt.Errorf("create the NATS server: %w", err)
 	}
 	go s.Start()
 	if !s.ReadyForConnections(30 * time.Second) {
-		return "", errors.New("the NATS server did not start")
+		return "", errors.New("start the NATS server: it is not ready after 30 seconds")
 	}
 	return s.ClientURL(), nil
 }
 
-func (f *flowing) obey(ctx context.Context, o flowOrder) (err error) {
+// execute executes an order.
+func (f *flowProcess) execute(ctx context.Context, o flowOrder) (err error) {
 	switch o.Do {
-	case doLook:
+	case doReport:
 		return nil
 	case doFill:
 		if err := f.fill(ctx, o.Sessions, o.Lines); err != nil {
 			return err
 		}
-		// What this left behind is not the pipeline's to clear away.
+		// The garbage of filling the stream does not count.
 		runtime.GC()
 		debug.FreeOSMemory()
 		return process.ResetPeak()
@@ -167,7 +168,7 @@ func (f *flowing) obey(ctx context.Context, o flowOrder) (err error) {
 	case doLive:
 		f.live, err = f.startLive(ctx, o.Sessions, o.Rate, o.Burst)
 		return err
-	case doQuiet:
+	case doStopLive:
 		records, err := f.live.stop()
 		if errors.Is(err, errSessionLost) {
 			f.state.Lost, err = err.Error(), nil
@@ -181,16 +182,16 @@ func (f *flowing) obey(ctx context.Context, o flowOrder) (err error) {
 		f.feeder = newFeeder()
 		f.feeder.done.Go(func() error { return f.feed(ctx, o.Sessions, o.Lines) })
 		return nil
-	case doAllow:
-		f.feeder.allow(o.Records)
+	case doDelivered:
+		f.feeder.acknowledge(o.Records)
 		return nil
-	case doStarve:
+	case doStopFeed:
 		return f.feeder.stop()
 	}
-	return errors.New("it is not known how")
+	return errors.New("unknown order")
 }
 
-func (f *flowing) fill(ctx context.Context, sessions, lines int) error {
+func (f *flowProcess) fill(ctx context.Context, sessions, lines int) error {
 	filled, err := drains.Fill(ctx, f.bus, f.key, f.setup.Seed+uint64(f.state.Sessions), sessions, lines, false)
 	if err != nil {
 		return err
@@ -201,7 +202,7 @@ func (f *flowing) fill(ctx context.Context, sessions, lines int) error {
 	return nil
 }
 
-func (f *flowing) route(ctx context.Context, drains []namedDrain) error {
+func (f *flowProcess) route(ctx context.Context, drains []namedDrain) error {
 	var all []drain.Drain
 	for _, d := range drains {
 		all = append(all, d.Routed(d.Name))
@@ -215,9 +216,9 @@ func (f *flowing) route(ctx context.Context, drains []namedDrain) error {
 	return nil
 }
 
-// write writes all that is on LOGS as a drain's worker does, with nothing around it: it is read and
-// decoded beforehand.
-func (f *flowing) write(ctx context.Context, d namedDrain) error {
+// write writes all records on LOGS with a drain's sink. Only writing counts: the records are read and
+// decoded in advance.
+func (f *flowProcess) write(ctx context.Context, d namedDrain) error {
 	var batches [][]sinks.Entry
 	var decoder schema.Decoder
 	size := drains.BatchBytes
@@ -260,8 +261,8 @@ func (f *flowing) write(ctx context.Context, d namedDrain) error {
 	return nil
 }
 
-// look says how the process stands.
-func (f *flowing) look() (err error) {
+// report updates the state.
+func (f *flowProcess) report() (err error) {
 	if f.state.Memory, err = process.MemoryOf(os.Getpid()); err != nil {
 		return err
 	}
@@ -284,7 +285,7 @@ func (f *flowing) look() (err error) {
 	return nil
 }
 
-// quantile is the bound of the bucket in which a quantile is.
+// quantile returns the upper bound of the bucket with a quantile.
 func quantile(h *dto.Histogram, share float64) float64 {
 	for _, b := range h.GetBucket() {
 		if float64(b.GetCumulativeCount()) >= share*float64(h.GetSampleCount()) {
