@@ -1,24 +1,21 @@
 // Package pipeline has no code. It describes how the packages below it carry the output of sessions
 // to the log drains:
 //
-//		gateway ─► session ─► [TTY] ─► enricher ─► [LOGS] ─► router ─► drain, drain, …
+//	gateway ─► session ─► [TTY] ─► enricher ─► [LOGS] ─► router ─► drain, drain, …
 //
-//	  - Package gateway is the SSH server, and package session runs and captures sessions: what a user
-//	    sees is first stored on the TTY stream, in chunks of exact bytes.
+// The packages, in the order of the data:
 //
-//	  - Package enricher turns chunks into segments of records, and publishes them to the LOGS stream.
-//
-//	  - Package router delivers LOGS to each drain, from the drain's own position. Package drain has the
-//	    drain as it is configured.
-//
-//	  - Package reclaim removes delivered messages from a stream that is nearly full.
-//
-//	  - Package bus is the only one that uses JetStream: streams, positions, leases, and the buckets
-//	    by which processes exchange desired states and statuses.
-//
-//	  - Package operate is what operators and auditors do, and package admin serves it.
-//
-//	  - Package replay reads a drain's copy back, and package audit verifies it.
+//   - Package gateway is the SSH server, and package session runs and captures sessions: output is
+//     shown to the user after it is stored on the TTY stream, in chunks of exact bytes.
+//   - Package enricher turns chunks into segments of records, and publishes them to the LOGS
+//     stream.
+//   - Package router delivers LOGS to each drain, from the drain's own position. Package drain has
+//     the drain as it is configured.
+//   - Package reclaim removes delivered messages from a stream that is nearly full.
+//   - Package bus is the only one that uses JetStream: streams, positions, leases, and the buckets
+//     by which processes exchange desired states and statuses.
+//   - Package operate is what operators and auditors do, and package admin serves it.
+//   - Package replay reads a drain's copy back, and package audit verifies it.
 //
 // Package model has formal models of the enricher and the router.
 //
@@ -30,6 +27,6 @@
 //
 // # Shutdown
 //
-// The gateway stops first, then the enricher drains, then the router, so that what users saw last is
-// delivered too. What is not delivered in time stays in the streams.
+// The gateway stops first, then the enricher drains, then the router, so that the last output of
+// sessions is delivered too. Records that are not delivered in time stay in the streams.
 package pipeline

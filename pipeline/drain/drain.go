@@ -12,16 +12,16 @@ import (
 // A Drain is a destination of session logs, as it is configured.
 type Drain struct {
 	Name string
-	// Settings are what Open and the fields below were made from. Two drains with the same name and
+	// Settings are the origin of Open and of the fields below. Two drains with the same name and
 	// Settings that are [reflect.DeepEqual] are the same. A drain without Settings never changes.
 	// Settings may hold secrets, and are not printed.
 	Settings any
 	// Fingerprint returns a text that changes with the settings and the salt, and from which the
-	// settings cannot be derived. It shows, across restarts too, whether a drain that was gone has been
-	// changed. Nil if the settings never change.
+	// settings cannot be derived. It shows, across restarts too, whether a drain that was gone has
+	// been changed. Nil if the settings never change.
 	Fingerprint func(salt string) string
-	// Open opens a sink: one for the workers of all partitions or, if it takes one write at a time, one
-	// for each. It may be called while another sink of this drain is open.
+	// Open opens a sink: one for the workers of all partitions or, if it takes one write at a time,
+	// one for each. It may be called while another sink of this drain is open.
 	Open func() (sinks.Sink, error)
 	// PHI allows the drain to receive protected health information. Without it the drain receives no
 	// record of an operation that may hold some, whatever Match says: these records are counted and
@@ -45,8 +45,8 @@ type Drain struct {
 	// BatchRecords and BatchBytes limit one write, and with several writers the sum of their writes. A
 	// batch has at least one segment.
 	BatchRecords, BatchBytes int
-	// BatchWait is how long a batch lingers to fill. With 0, what is there is written at once, and the
-	// next batch fills meanwhile.
+	// BatchWait is the time for which a batch lingers to fill. With 0, pending records are written at
+	// once, and the next batch fills meanwhile.
 	BatchWait time.Duration
 }
 

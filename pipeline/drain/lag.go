@@ -21,7 +21,7 @@ const (
 	CountTimeout = 2 * time.Second
 )
 
-// Lag is what a drain does not have yet.
+// Lag counts the records that a drain does not have yet.
 type Lag struct {
 	Records, Segments uint64
 	AtLeast           bool      // there are more records than were counted
@@ -42,8 +42,8 @@ type counted struct {
 	segments, records uint64
 }
 
-// A Tally counts what is read, delivered and counted ahead, from where a worker begins. It is not
-// safe for concurrent use.
+// A Tally counts the segments that are read, delivered and counted ahead, from where a worker
+// begins. It is not safe for concurrent use.
 type Tally struct {
 	phi               bool // the drain may receive protected health information
 	read, done, ahead counted

@@ -14,8 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestPendingChunksAreBounded: of the chunks behind one that never comes, memory keeps some megabytes,
-// and then there is a gap in its place.
+// TestPendingChunksAreBounded: of the chunks behind one that never comes, memory keeps some
+// megabytes, and then there is a gap in its place.
 func TestPendingChunksAreBounded(t *testing.T) {
 	key := testKey(t)
 	b := openBus(t, t.TempDir(), 1)

@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	// tickInterval is how often positions are saved and the age of lines is checked.
+	// tickInterval is the time between two saves of the position, and checks of the age of lines.
 	tickInterval = 250 * time.Millisecond
-	// missingAfter is how long a chunk waits for a predecessor that the stream refused at first.
-	// Capture gives up sooner. Time in which TTY has unread messages does not count.
+	// missingAfter is the time for which a chunk waits for a predecessor that the stream refused at
+	// first. Capture gives up sooner. Time in which TTY has unread messages does not count.
 	missingAfter = 30 * time.Second
-	// idleAfter is how long an operation without output is kept in memory.
+	// idleAfter is the time for which an operation without output is kept in memory.
 	idleAfter = 5 * time.Minute
 	// fullRetry is the wait before a segment is published again for which LOGS had no space, and
 	// fullQuiet how long LOGS must have had space before a lack of it is logged again.
@@ -195,7 +195,7 @@ func (p *partition) enrich(ctx context.Context, m bus.Message) error {
 	return p.publish(ctx, op)
 }
 
-// skip skips a message that is not a chunk. The next chunk shows what is missing.
+// skip skips a message that is not a chunk. The next chunk shows the gap.
 func (p *partition) skip(m bus.Message, err error) error {
 	if errors.Is(err, schema.ErrVersion) {
 		return err
@@ -348,7 +348,7 @@ func (p *partition) position() uint64 {
 }
 
 // save saves the position. Without space for it the work goes on: a restart begins further back,
-// and finds on LOGS what was published.
+// and finds the published segments on LOGS.
 func (p *partition) save(ctx context.Context) error {
 	if position := p.position(); position != p.lease.Position() {
 		if err := p.lease.Save(ctx, position); !errors.Is(err, bus.ErrFull) {

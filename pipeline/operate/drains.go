@@ -61,7 +61,7 @@ type DrainStatus struct {
 	DeadLetters uint64    `json:"dead_letters"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	// NextTry is when a failing drain is retried; zero if no retry is scheduled.
+	// NextTry is the time of the next retry of a failing drain; zero if none is scheduled.
 	NextTry time.Time `json:"next_try,omitzero"`
 }
 

@@ -20,7 +20,8 @@ var ErrNoTerminal = errors.New("this ttydrain does not read the TTY stream: the 
 // order and once, until the frame of its end. caught is called whenever each has had all recorded
 // frames. An unreadable chunk is skipped.
 //
-// It reads TTY, and so is ahead of the drains: the frames are recorded, but may not be enriched yet.
+// It reads TTY, and so is ahead of the drains: the frames are recorded, but perhaps not enriched
+// yet.
 // each may keep the payloads.
 func (o *SessionOperator) Watch(ctx context.Context, operation string, each func(schema.Frame) error, caught func() error) error {
 	if !o.Bus.Has(schema.StreamTTY) {

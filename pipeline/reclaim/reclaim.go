@@ -110,7 +110,7 @@ func (r *Reclaimer) Reclaim(ctx context.Context) (wait time.Duration, err error)
 }
 
 // Remove removes delivered messages of need bytes, the oldest first, or as many as there are. It
-// returns the bytes of those removed, less what was written meanwhile.
+// returns the bytes of those removed, less those written meanwhile.
 func (r *Reclaimer) Remove(ctx context.Context, need uint64, usage bus.Usage) (freed uint64, err error) {
 	limits := make([]uint64, r.Bus.Partitions()) // first sequence that is needed
 	last := uint64(0)

@@ -97,7 +97,7 @@ func TestFullDeadLetters(t *testing.T) {
 	o := &operate.Operator{Bus: b, Drains: g.drains}
 	eventually(t, "the drain says why it waits", func() bool {
 		d := stateOf(t, o, "memory")
-		return d.State == schema.DrainRetrying && strings.Contains(d.LastError, "no room")
+		return d.State == schema.DrainRetrying && strings.Contains(d.LastError, "no space")
 	})
 	for number := uint64(1); number <= 100; number++ {
 		if err := b.DeleteDeadLetter(t.Context(), number); err != nil {

@@ -256,7 +256,7 @@ func (d *delivery) write(ctx context.Context, batch []sinks.Entry) error {
 		ctx, cancel = context.WithDeadlineCause(ctx, t.retention.abortAt(d.deadline), errRetentionDeadline)
 		defer cancel()
 	}
-	if d.to.status.farBehind() {
+	if d.to.status.hasLargeLag() {
 		defer d.to.quota.acquireProcessor(ctx)()
 	}
 	defer measure.Since(t.series.write, time.Now())

@@ -19,7 +19,7 @@ type discardSink struct{ sinks.Sink }
 
 func (discardSink) Write(context.Context, []sinks.Entry) error { return nil }
 
-// TestDelivererLeavesProcessors holds that the writes of a drain that is far behind wait for a
+// TestDelivererLeavesProcessors holds that the writes of a drain with a large lag wait for a
 // processor, and others do not.
 func TestDelivererLeavesProcessors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestDelivererLeavesProcessors(t *testing.T) {
 		for _, c := range []struct {
 			unread uint64
 			want   time.Duration
-		}{{farBehind - 1, 0}, {farBehind, processorTime}} {
+		}{{largeLag - 1, 0}, {largeLag, processorTime}} {
 			s.read(bus.Message{Pending: c.unread}, 1)
 			began := time.Now()
 			left, err := deliverer.Deliver(t.Context(), []sinks.Entry{{Record: &schema.Record{}}}, time.Time{})

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// saveInterval is how often the position is saved.
+	// saveInterval is the time between two saves of the position.
 	saveInterval = 250 * time.Millisecond
-	// settleInterval is how often a sink whose protocol has no acknowledgements is asked for lost
-	// records.
+	// settleInterval is the time between two requests for lost records to a sink whose protocol has no
+	// acknowledgements.
 	settleInterval = time.Second
 	// maxParked bounds how many batches with a record that the drain refuses wait at a time while
 	// others are written.
@@ -26,7 +26,7 @@ const (
 )
 
 // A dispatcher reads segments from LOGS into a window, and hands batches of them to the deliverer.
-// It is made for one run. Only the goroutine of run uses its fields, except for parked and unparked.
+// It is made for one run. Only the goroutine of run uses its fields, except parked and unparked.
 type dispatcher struct {
 	target      *target
 	position    *position
@@ -41,7 +41,7 @@ type dispatcher struct {
 	parked      atomic.Int32
 	unparked    chan struct{} // has one when parked has changed
 	blocked     bool          // the operations of all pending segments have batches in flight
-	safe        time.Time     // until when the stream keeps what is not delivered
+	safe        time.Time     // until when the stream keeps all undelivered segments
 }
 
 // A result is the outcome of a batch.
@@ -88,7 +88,7 @@ func (d *dispatcher) run(ctx context.Context) error {
 			d.position.ahead[s.sequence] = s.skipped + s.records
 		}
 	}
-	// If this fails, the next worker repeats what was delivered since the last save.
+	// If this fails, the next worker repeats all deliveries since the last save.
 	_ = d.position.save(context.WithoutCancel(ctx), d.safe)
 	return err
 }

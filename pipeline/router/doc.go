@@ -5,16 +5,18 @@
 //
 // Each type uses only those to the right of it:
 //
-//		Router ─► worker ─► dispatcher, lossTracker ─► deliverer, position, window ─► quota, status, …
+//	Router ─► worker ─► dispatcher, lossTracker ─► deliverer, position, window ─► quota, status, …
 //
-//	  - A worker holds the lease, and follows the desired state of the drain.
-//	  - A dispatcher reads segments into a window, and hands batches to the deliverer. Batches in
-//	    flight have no operation in common.
-//	  - A deliverer writes a batch to the sink until every record is delivered or a dead letter.
-//	  - A position is saved under the lease: the sequence up to which everything is delivered, and what
-//	    was delivered ahead of it.
-//	  - A lossTracker abandons segments that the stream is about to remove, and delivers gap records
-//	    about them.
+// TestOrder holds that order. From the top:
+//
+//   - A worker holds the lease, and follows the desired state of the drain.
+//   - A dispatcher reads segments into a window, and hands batches to the deliverer. Batches in
+//     flight have no operation in common.
+//   - A lossTracker abandons segments that the stream is about to remove, and delivers gap records
+//     about them.
+//   - A deliverer writes a batch to the sink until every record is delivered or a dead letter.
+//   - A position is saved under the lease: the sequence up to which everything is delivered, and
+//     the records that were delivered ahead of it.
 //
 // # Acknowledgement
 //
@@ -22,7 +24,7 @@
 // receives each record at least once; a repeated record is recognisable by operation ID and
 // sequence. The position is before the first record that the drain lacks. What was delivered ahead
 // of it is saved when the work ends in order, and is not repeated; after a crash it is repeated,
-// with what was delivered in the last quarter of a second.
+// with the deliveries of the last quarter of a second.
 //
 // A failing drain is retried in place, in order, and only one of the batches in flight probes it. A
 // message on LOGS that is unreadable is skipped, logged and counted.
@@ -39,13 +41,13 @@
 // # Pace
 //
 // The size of a write follows the drain (pace.go): half after a timeout, a quarter after the next
-// one in a row, and double while writes end within a quarter of the timeout. A size that was refused
-// as a whole and accepted in parts is not tried again for some minutes.
+// one in a row, and double while writes end within a quarter of the timeout. A size that was
+// refused as a whole and accepted in parts is not tried again for some minutes.
 //
-// A drain that is far behind would keep all processors busy, and delay current output to all others.
-// Its writes use at most as many processors at a time as there are (quota.go). On two processors it
-// catches up at 0.7 million lines a second instead of 0.9, and the 99th percentile of the latency
-// of others is 6 to 8 ms instead of 20 to 30; it is 2 ms otherwise.
+// A drain with a large lag would keep all processors busy, and delay current output to all
+// others. Its writes use at most as many processors at a time as there are (quota.go). On two
+// processors it catches up at 0.7 million lines a second instead of 0.9, and the 99th percentile of
+// the latency of others is 6 to 8 ms instead of 20 to 30; it is 2 ms otherwise.
 //
 // # Loss
 //

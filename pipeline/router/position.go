@@ -72,7 +72,7 @@ func (p *position) open(ctx context.Context, lease *bus.Lease) (created bool, er
 }
 
 // ignoreFull returns the error of saving a position, except for a lack of space: delivery goes on
-// then, and a restart repeats what came after the last position that was saved.
+// then, and a restart repeats everything after the last saved position.
 func ignoreFull(err error) error {
 	if errors.Is(err, bus.ErrFull) {
 		return nil
@@ -85,10 +85,10 @@ func (p *position) filterText() string { return strings.Join(p.target.filters, "
 
 // updateMatch saves the filters by which the worker reads from now on.
 //
-// The position was reached with the old filters: what came after it, and did not match them, was
-// not for the drain. So if nothing that matches the old filters is undelivered, the position moves
-// to where the stream ended when they were replaced, and the new ones apply to what comes later. If
-// something in this partition is undelivered, the new filters apply to everything after it.
+// The position was reached with the old filters: later segments that did not match them were not
+// for the drain. So if no segment that matches the old filters is undelivered, the position moves
+// to the end of the stream when they were replaced, and the new ones apply to later segments. If a
+// segment of this partition is undelivered, the new filters apply to all segments after it.
 func (p *position) updateMatch(ctx context.Context) error {
 	t, progress := p.target, p.lease.Progress()
 	before := progress.Match
@@ -174,7 +174,7 @@ func (p *position) abandon(ctx context.Context, last uint64) error {
 // delivered.
 func (p *position) rewind(ctx context.Context, r *schema.Rewind) error {
 	to := min(r.After, p.reached())
-	if to == p.lease.Position() { // what was delivered ahead of it is not repeated
+	if to == p.lease.Position() { // segments delivered ahead of it are not repeated
 		progress := p.lease.Progress()
 		progress.Rewind = r.ID
 		return p.lease.SaveProgress(ctx, progress)

@@ -21,20 +21,21 @@ const (
 	windowBytes = 4 << 20
 	// recordMemory is the approximate memory of a record beside its bytes.
 	recordMemory = 256
-	// readAhead is how many segments are read ahead of the dispatcher.
+	// readAhead is the number of segments that are read ahead of the dispatcher.
 	readAhead = 64
-	// farBehind is how many unread segments make a drain leave processors to others.
-	farBehind = 2 * readAhead
-	// processorTime is how long a write counts as using a processor. One that takes longer waits for
-	// the network, or for the drain.
+	// largeLag is the number of unread segments from which on a drain leaves processors to others.
+	largeLag = 2 * readAhead
+	// processorTime is the time for which a write counts as using a processor. One that takes longer
+	// waits for the network, or for the drain.
 	processorTime = 20 * time.Millisecond
 )
 
-// A quota limits what the workers of one drain use together, so that the cost of a drain does not
-// grow with the number of partitions. It holds what they learn about the drain as well.
+// A quota limits the resources that the workers of one drain use together, so that the cost of a
+// drain does not grow with the number of partitions. It also holds their common knowledge of the
+// drain.
 type quota struct {
 	slots      chan struct{}       // tokens of concurrent writes
-	processors chan struct{}       // tokens of writes of a drain that is far behind
+	processors chan struct{}       // tokens of writes of a drain with a large lag
 	memory     *semaphore.Weighted // of segments in the workers' windows
 	bytes      int64               // of memory
 	proof      *proof
@@ -78,7 +79,7 @@ func (q *quota) blankSegment() *schema.Segment {
 	return new(schema.Segment)
 }
 
-// recycle takes back a segment that nobody uses any more, for the memory of its records.
+// recycle takes back a segment that is no longer used, for the memory of its records.
 func (q *quota) recycle(s *schema.Segment) {
 	clear(s.Records) // they hold references to the message
 	*s = schema.Segment{Records: s.Records[:0]}
@@ -89,7 +90,7 @@ func (q *quota) recycle(s *schema.Segment) {
 // than the number of CPUs, for goroutines that wait for the disk.
 func processorCount() int { return min(runtime.GOMAXPROCS(0), runtime.NumCPU()) }
 
-// acquireProcessor blocks until a write of a drain that is far behind may use a processor, or until
+// acquireProcessor blocks until a write of a drain with a large lag may use a processor, or until
 // ctx is done. Encoding and encrypting a backlog never waits: with all writers at it, current
 // output would wait for a processor at each step to drains that have no backlog. A drain with a
 // slow network loses nothing, since a write counts for at most processorTime.

@@ -2,8 +2,9 @@ package router
 
 import "time"
 
-// retention is how long LOGS keeps a segment, and how long before its removal a worker abandons the
-// segment, so that it can read the segment once more and record exactly which records are missing.
+// retention holds the time for which LOGS keeps a segment, and the margin before its removal at
+// which a worker abandons it, so that it can read the segment once more and save exactly which
+// records are missing.
 // By the age of a segment:
 //
 //	period - margin       the segment may be abandoned
@@ -45,5 +46,5 @@ func (r retention) safeUntil(published time.Time) time.Time {
 // safeUntilAfter returns the same for a segment with a retention deadline.
 func (r retention) safeUntilAfter(deadline time.Time) time.Time { return deadline.Add(r.margin / 2) }
 
-// saveInterval returns how often an idle worker saves until when its position is safe.
+// saveInterval returns the interval at which an idle worker saves until when its position is safe.
 func (r retention) saveInterval() time.Duration { return r.margin / 8 }

@@ -22,8 +22,8 @@ type Options struct {
 	Metrics *Metrics
 	Tracer  *tracing.Tracer
 	Log     *slog.Logger
-	// Margin is how long before the stream removes them undelivered records are abandoned; 0 means a
-	// tenth of the stream's retention, and at most a day.
+	// Undelivered records are abandoned by Margin before the stream removes them. 0 means a tenth of
+	// the stream's retention, and at most a day.
 	Margin time.Duration
 }
 
@@ -78,14 +78,14 @@ func (r *Router) currentWorkers() []*worker {
 // different names.
 //
 //   - A drain that is the same (see [Drain].Settings) is left alone.
-//   - The workers of a changed drain are replaced. Writes in flight are aborted, and what was not
-//     acknowledged is written again with the new settings, from the position on. A new Match applies
-//     from the next record on, without a look into the past; undelivered records of a drain that lags
-//     are selected by it too.
-//   - A drain that is missing is closed, and its metrics are removed. Its position is kept in case it
-//     comes back; it loses what the stream removes in the meantime.
-//   - A new drain starts at the position that it has from an earlier time, or else at the beginning of
-//     the stream.
+//   - The workers of a changed drain are replaced. Writes in flight are aborted, and records that
+//     were not acknowledged are written again with the new settings, from the position on. A new
+//     Match applies from the next record on, without a look into the past; undelivered records of a
+//     drain that lags are selected by it too.
+//   - A drain that is missing is closed, and its metrics are removed. Its position is kept in case
+//     it comes back; it loses the segments that the stream removes in the meantime.
+//   - A new drain starts at the position that it has from an earlier time, or else at the beginning
+//     of the stream.
 //
 // Update returns when the workers of changed and missing drains have ended.
 func (r *Router) Update(drains []drain.Drain) error {
@@ -111,7 +111,7 @@ func (r *Router) Update(drains []drain.Drain) error {
 			return errors.Join(err, stopAll(added))
 		}
 		for i, sink := range opened {
-			w := newWorker(newTarget(r.o, d, i), sink, q)
+			w := newWorker(r.newTarget(d, i), sink, q)
 			w.position.start, w.position.created = end(), now
 			added, all = append(added, w), append(all, w)
 		}
@@ -135,6 +135,15 @@ func (r *Router) Update(drains []drain.Drain) error {
 		}
 	}
 	return nil
+}
+
+// newTarget returns the target of a worker.
+func (r *Router) newTarget(d drain.Drain, partition int) *target {
+	return &target{
+		drain: d, partition: partition, lease: drain.LeaseName(d.Name, partition), filters: d.Filters(partition),
+		bus: r.o.Bus, retention: newRetention(r.o.Bus.Retention(), r.o.Margin), metrics: r.o.Metrics, tracer: r.o.Tracer,
+		log: r.o.Log.With("drain", d.Name, "partition", partition),
+	}
 }
 
 // endLogs returns the sequence of the last segment on LOGS, or 0 if it is unknown. A changed Match

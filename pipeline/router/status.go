@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// statusInterval is how often a worker checks whether its status has changed, and
-	// statusMaxAge how old a published status may become without a change.
+	// statusInterval is the time between two checks of a worker's status for changes, and statusMaxAge
+	// the maximum age of a published status without a change.
 	statusInterval = time.Second
 	statusMaxAge   = 10 * time.Second
 	// countInterval is the time between two counts of the segments that a worker has not read.
 	countInterval = 5 * time.Second
 )
 
-// status is the state of a worker: what it publishes for operators and exports as metrics.
+// status is the state of a worker, which it publishes for operators and exports as metrics.
 type status struct {
 	target    *target
 	failing   atomic.Bool   // the last write failed
@@ -118,12 +118,12 @@ func (s *status) delivered(sequence uint64, segments, records int) {
 	s.tally.Deliver(sequence, segments, records)
 }
 
-// farBehind reports whether the drain lacks so much that its writes should leave processors to
+// hasLargeLag reports whether the drain lacks so much that its writes should leave processors to
 // other drains.
-func (s *status) farBehind() bool {
+func (s *status) hasLargeLag() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tally.Pending() >= farBehind
+	return s.tally.Pending() >= largeLag
 }
 
 // caughtUp reports whether the drain has everything that was there at the last read.

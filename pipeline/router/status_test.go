@@ -6,16 +6,16 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 )
 
-// TestStatusFarBehind holds that only a drain with many unread segments leaves processors to
+// TestStatusLargeLag holds that only a drain with many unread segments leaves processors to
 // others.
-func TestStatusFarBehind(t *testing.T) {
+func TestStatusLargeLag(t *testing.T) {
 	s := newStatus(&target{})
-	s.read(bus.Message{Sequence: 1, Pending: farBehind - 1}, 1)
-	if s.farBehind() {
-		t.Errorf("far behind with %d unread segments", farBehind-1)
+	s.read(bus.Message{Sequence: 1, Pending: largeLag - 1}, 1)
+	if s.hasLargeLag() {
+		t.Errorf("a large lag with %d unread segments", largeLag-1)
 	}
-	s.read(bus.Message{Sequence: 2, Pending: farBehind}, 1)
-	if !s.farBehind() {
-		t.Errorf("not far behind with %d unread segments", farBehind)
+	s.read(bus.Message{Sequence: 2, Pending: largeLag}, 1)
+	if !s.hasLargeLag() {
+		t.Errorf("no large lag with %d unread segments", largeLag)
 	}
 }

@@ -24,14 +24,6 @@ type target struct {
 	log       *slog.Logger
 }
 
-func newTarget(o Options, d drain.Drain, partition int) *target {
-	return &target{
-		drain: d, partition: partition, lease: drain.LeaseName(d.Name, partition), filters: d.Filters(partition),
-		bus: o.Bus, retention: newRetention(o.Bus.Retention(), o.Margin), metrics: o.Metrics, tracer: o.Tracer,
-		log: o.Log.With("drain", d.Name, "partition", partition),
-	}
-}
-
 // addSeries creates the series of the drain, at zero. It is called before the worker starts.
 func (t *target) addSeries() {
 	t.series = t.metrics.ofDrain(t.drain.Name)

@@ -43,8 +43,8 @@ const (
 // actionFor is the acknowledgement table: it returns the action for a failed write, in which item
 // is the entry that decides.
 //
-// No action drops a record: what is not delivered waits for as long as the stream keeps it, and
-// becomes a gap record then (loss.go). A record becomes a dead letter only alone, and only while
+// No action drops a record: undelivered records wait for as long as the stream keeps them, and then
+// become gap records (loss.go). A record becomes a dead letter only alone, and only while
 // the drain accepts others (isolate.go).
 func actionFor(e *sinks.Error, item sinks.Item) action {
 	content := (&sinks.Error{Verdict: item.Verdict, Status: item.Status, Reached: e.Reached}).DependsOnContent()

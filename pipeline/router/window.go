@@ -46,7 +46,7 @@ type windowSegment struct {
 	delivered bool
 }
 
-// A batch is what is written at once.
+// A batch holds the entries of one delivery.
 type batch struct {
 	entries  []sinks.Entry
 	segments []*windowSegment
