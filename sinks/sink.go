@@ -1,6 +1,3 @@
-// Package sinks says what a sink is: the last piece of the way, which writes records to a drain in
-// one wire protocol. The sinks themselves are in the packages below it, and every one of them
-// passes the conformance suite in sinks/sinktest.
 package sinks
 
 import (
@@ -9,7 +6,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// An Entry is one record of a batch with the operation that it is of. Neither may be changed.
+// An Entry is one record of a batch, with its operation. Neither may be changed.
 type Entry struct {
 	Operation *schema.Operation
 	Record    *schema.Record
@@ -17,18 +14,18 @@ type Entry struct {
 
 // A Sink writes batches of records to one drain.
 //
-// A sink decides nothing about retrying: it says in an [*Error] what became of the batch, and the
-// pipeline's one table of acknowledgement does the rest.
+// A sink decides nothing about retries: it returns an [*Error] with a [Verdict], and the pipeline's
+// table of acknowledgements does the rest.
 type Sink interface {
-	// Write delivers the batch and returns nil once the drain has said, in its own protocol, that it
-	// has all of it. It blocks until then or until ctx is done. The records of an operation arrive in
-	// the order of the batch; between operations there is no order.
+	// Write delivers the batch, and returns nil once the drain has acknowledged all of it in its own
+	// protocol. It blocks until then or until ctx is done. The records of an operation arrive in the
+	// order of the batch; between operations there is no order.
 	//
-	// Otherwise the error is an *Error, which says which entries were not delivered. After an error
-	// an entry can still have arrived: a repeat is recognisable by its operation ID and sequence.
+	// Otherwise it returns an *Error with the entries that were not delivered. After an error an entry
+	// can still have arrived: a repeat is recognisable by operation ID and sequence.
 	//
-	// A write of no entries delivers again what the sink has found out to be lost of earlier writes,
-	// where its protocol confirms nothing. It returns nil at once where there is nothing.
+	// Without entries, Write redelivers records of earlier Writes that the sink found out to be lost,
+	// where its protocol confirms nothing. It returns nil at once where there are none.
 	//
 	// The batch is the caller's: the sink keeps neither it nor any of its bytes after it returns.
 	//
@@ -36,8 +33,8 @@ type Sink interface {
 	// the same operation at a time.
 	Write(ctx context.Context, batch []Entry) error
 
-	// Probe finds out whether the drain could be written to, as far as its protocol tells without
-	// writing a record: address, TLS, authentication. It may run beside Write.
+	// Probe checks whether the drain could be written to, as far as its protocol allows without writing
+	// a record: address, TLS, authentication. It may run at the same time as Write.
 	Probe(ctx context.Context) error
 
 	// Close releases connections. It may be called once, when no Write or Probe is running.

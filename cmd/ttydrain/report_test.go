@@ -26,6 +26,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
+	"github.com/ttydrain/ttydrain/sinks/file"
 	"github.com/ttydrain/ttydrain/sinks/https"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 	"github.com/ttydrain/ttydrain/sinks/probe"
@@ -119,6 +120,8 @@ var variables = []struct{ pattern, text string }{
 	{`(127\.0\.0\.1|drain\.example\.com|x{64}\.invalid):\d{3,}`, "$1:PORT"},
 	{`(ok|warning|failed|not tried) +[\d.]+ +`, "$1  MS  "},
 	{`within [\d.]+m?s`, "within TIME"},
+	{`\S+/archive\b`, "DIR/archive"},
+	{`[\d.]+ GB`, "N GB"},
 	{`current time \S+ is`, "current time NOW is"},
 	{`\d{4}-\d\d-\d\dT[\d:]+Z`, "TIME"},
 	{`\d{4}-\d\d-\d\d`, "DATE"},
@@ -259,6 +262,32 @@ func TestReportSyslog(t *testing.T) {
 		{"syslog silent", false, func(t *testing.T) (sinks.Sink, error) {
 			return syslog.New(syslog.Options{Address: silentAddress(t), Token: secret, Timeout: 500 * time.Millisecond})
 		}},
+	})
+}
+
+func TestReportFile(t *testing.T) {
+	t.Parallel()
+	in := func(prepare func(dir string) error) func(*testing.T) (sinks.Sink, error) {
+		return func(t *testing.T) (sinks.Sink, error) {
+			dir := filepath.Join(t.TempDir(), "archive")
+			if err := prepare(dir); err != nil {
+				t.Fatal(err)
+			}
+			return file.New(file.Options{Path: dir})
+		}
+	}
+	full := func(dir string) error {
+		day := time.Now().UTC()
+		err := os.Mkdir(dir, 0o700)
+		for _, day := range []time.Time{day, day.AddDate(0, 0, 1)} { // midnight may pass
+			err = errors.Join(err, os.Symlink("/dev/full", filepath.Join(dir, day.Format(time.DateOnly)+".ndjson")))
+		}
+		return err
+	}
+	checkReports(t, []reportCase{
+		{"file", true, in(func(string) error { return nil })},
+		{"file full", false, in(full)},
+		{"file no folder", false, in(func(dir string) error { return os.WriteFile(dir, nil, 0o600) })},
 	})
 }
 

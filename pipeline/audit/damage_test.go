@@ -347,7 +347,7 @@ var damages = []damage{
 // goesWith says whether the damage can be done in a form. Forms that differ only in what is around
 // the records have every fourth.
 func (d *damage) goesWith(f replaytest.Form, number int) bool {
-	if slices.Contains([]string{"array", "datadog", "concatenated", "gzip", "zstd", "elasticsearch export", "solarwinds", "syslog counted", "syslog in JSON"}, f.Name) && number%4 != 0 {
+	if slices.Contains([]string{"file", "array", "datadog", "concatenated", "gzip", "zstd", "elasticsearch export", "solarwinds", "syslog counted", "syslog in JSON"}, f.Name) && number%4 != 0 {
 		return false
 	}
 	switch d.needs {

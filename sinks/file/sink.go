@@ -32,6 +32,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 const (
@@ -89,8 +90,12 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	}
 	defer s.buffers.Put(buffer)
 	if len(data) > 0 {
-		if err := s.append(ctx, data); err != nil {
+		path, err := s.append(ctx, data)
+		if err != nil {
 			return failure(ctx, "write to "+s.dir, err)
+		}
+		if report := probe.From(ctx); report.Enabled() {
+			report.Report(probe.Fact{Step: probe.Acceptance, Text: "the record is in " + path + ", and synced to the disk"})
 		}
 	}
 	if len(refused) > 0 {
@@ -112,33 +117,32 @@ func (s *Sink) encode(dst []byte, batch []sinks.Entry) (_ []byte, refused []sink
 	return dst, refused
 }
 
-// append appends lines to the file of today.
-func (s *Sink) append(ctx context.Context, data []byte) error {
+// append appends lines to the file of today, and returns its path.
+func (s *Sink) append(ctx context.Context, data []byte) (path string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return "", ctx.Err()
 	}
-	path := filepath.Join(s.dir, s.now().UTC().Format(time.DateOnly)+".ndjson")
+	path = filepath.Join(s.dir, s.now().UTC().Format(time.DateOnly)+".ndjson")
 	if s.day != nil && !s.day.is(path) {
 		err := s.day.close()
 		s.day = nil
 		if err != nil {
-			return err
+			return "", err
 		}
 	}
 	if s.day == nil {
-		var err error
 		if s.day, err = openDay(path); err != nil {
-			return err
+			return "", err
 		}
 	}
-	err := s.day.append(ctx, data)
-	if err != nil { // the next Write begins with a look at what is there
+	if err := s.day.append(ctx, data); err != nil { // the next Write begins with a look at what is there
 		err = errors.Join(err, s.day.close())
 		s.day = nil
+		return "", err
 	}
-	return err
+	return path, nil
 }
 
 // Close implements [sinks.Sink].

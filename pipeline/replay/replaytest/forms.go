@@ -22,6 +22,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/receive"
 	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/file"
 	"github.com/ttydrain/ttydrain/sinks/https"
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
@@ -50,6 +51,7 @@ func Forms() []Form {
 	mezmo := &https.Shape{Message: "line", MaxMessageBytes: 32_000, Milliseconds: "timestamp", Level: "level", App: "app", Record: "meta"}
 	return []Form{
 		{"ndjson", jsonUnits(nil), lines, true, false, true},
+		{"file", fileUnits, lines, true, false, true},
 		{"array", jsonUnits(nil), array, true, false, true},
 		{"concatenated", jsonUnits(nil), func(u [][]byte) []byte { return bytes.Join(u, nil) }, true, false, true},
 		{"gzip", jsonUnits(nil), func(u [][]byte) []byte { return gzipped(lines(u)) }, true, false, true},
@@ -133,6 +135,29 @@ func jsonUnits(shape *https.Shape) func(testing.TB, []sinks.Entry) [][]byte {
 		}
 		return units
 	}
+}
+
+// fileUnits returns the lines that the file sink writes.
+func fileUnits(t testing.TB, entries []sinks.Entry) [][]byte {
+	t.Helper()
+	dir := t.TempDir()
+	sink, err := file.New(file.Options{Path: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Close()
+	if err := sink.Write(t.Context(), entries); err != nil {
+		t.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*.ndjson"))
+	if err != nil || len(names) != 1 {
+		t.Fatalf("the files are %q, %v", names, err)
+	}
+	data, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
 }
 
 // PartedForms are forms of syslog whose messages are so short that many records are in parts. A
