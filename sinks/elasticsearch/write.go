@@ -75,7 +75,7 @@ func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 	d.body = d.body[:0]
 	for n, e := range batch {
 		before := len(d.body)
-		d.body = sinks.Room(d.body, n, len(batch), d.sink.options.MaxRequestBytes)
+		d.body = sinks.GrowForBatch(d.body, n, len(batch), d.sink.options.MaxRequestBytes)
 		d.body = append(d.body, `{"create":{"_id":`...)
 		d.body = d.ids.append(d.body, e.Operation, e.Record)
 		d.body = append(d.body, "}}\n"...)

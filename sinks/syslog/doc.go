@@ -105,10 +105,9 @@
 //
 // # The library
 //
-// github.com/RackSec/srslog writes the messages: its Writer, which has the priorities, calls this
-// package's Formatter for the line and then its Framer. Its functions pass strings, each of which
-// would cost a copy and an allocation, as much as making the line does: these two put the message
-// into the batch behind those before it, and give srslog nothing to write (BenchmarkEncode). The
-// network is not left to it either, since it writes message by message, connects anew in silence
-// when a write fails, and then sends only the last message again.
+// The priorities are those of github.com/RackSec/srslog, whose framers are the reference that this
+// package's framing is tested against. Its Writer is not used: it sends message by message,
+// reconnects without an error when a write fails, and then sends only the last message again. Its
+// functions pass strings, and the copies of those would cost as much as making the line does: this
+// package appends each message to the batch in place (BenchmarkEncode).
 package syslog

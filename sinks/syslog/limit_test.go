@@ -85,10 +85,7 @@ func TestParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := whole(t, o, entry)
-		unlimited, err := newBatch(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		unlimited := newBatch(o)
 		unlimited.maxMessage = math.MaxInt
 		messages, err := syslogtest.Split(unlimited.encode([]sinks.Entry{entry}), o.Framing == Newline)
 		if err != nil || len(messages) != 1 {

@@ -22,11 +22,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func encoded(t testing.TB, o Options, entries ...sinks.Entry) []byte {
 	t.Helper()
-	b, err := newBatch(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b.encode(entries)
+	return newBatch(o).encode(entries)
 }
 
 var at = time.Date(2026, 3, 14, 15, 9, 26, 535897932, time.UTC).UnixNano()

@@ -314,10 +314,7 @@ func TestRELPFakes(t *testing.T) {
 // TestRELPWindow: no more frames than the window are unanswered, and parts of records are frames of
 // their own.
 func TestRELPWindow(t *testing.T) {
-	b, err := newBatch(Options{Protocol: RELP})
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := newBatch(Options{Protocol: RELP})
 	b.transaction = 2
 	batch := numbered(1, 3, 50)
 	batch[1] = numbered(2, 1, 20_000)[0]

@@ -8,9 +8,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// TestRoom: the rest of a batch whose entries are as long as its first ones is encoded without
-// another copy, and no more room is made than a request may have, and a little.
-func TestRoom(t *testing.T) {
+// TestGrowForBatch encodes batches whose entries are equally long: the rest of a batch needs no
+// further copy, and the buffer is little larger than a request may be.
+func TestGrowForBatch(t *testing.T) {
 	const all = 1000
 	entry := bytes.Repeat([]byte("x"), 100)
 	for _, c := range []struct{ most, least, atMost int }{
@@ -24,7 +24,7 @@ func TestRoom(t *testing.T) {
 				copies = 0
 			}
 			before := cap(dst)
-			dst = sinks.Room(dst, n, all, c.most)
+			dst = sinks.GrowForBatch(dst, n, all, c.most)
 			if len(dst) != n*len(entry) {
 				t.Fatalf("%d bytes of %d entries", len(dst), n)
 			}
