@@ -23,7 +23,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -62,14 +62,8 @@ type Tracer struct {
 
 // New returns a tracer. It does not connect: an unreachable collector only loses its spans.
 func New(ctx context.Context, o Options) (*Tracer, error) {
-	options := []otlptracehttp.Option{
-		otlptracehttp.WithEndpointURL(o.Endpoint), otlptracehttp.WithHeaders(o.Headers), otlptracehttp.WithTimeout(exportTimeout),
-		otlptracehttp.WithCompression(otlptracehttp.GzipCompression),
-	}
-	if o.Transport != nil {
-		options = append(options, otlptracehttp.WithHTTPClient(&http.Client{Transport: o.Transport, Timeout: exportTimeout}))
-	}
-	exporter, err := otlptracehttp.New(ctx, options...)
+	client := &http.Client{Transport: o.Transport, Timeout: exportTimeout}
+	exporter, err := otlptrace.New(ctx, &uploader{endpoint: o.Endpoint, headers: o.Headers, client: client, first: retryFirst})
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
