@@ -16,7 +16,7 @@ import (
 func (n *node) makeAdmin(c *config.Config) error {
 	n.admin = admin.Options{
 		Ready: n.isReady, Metrics: n.registry, Connections: admin.NewMetrics(n.registry), Sessions: &operate.SessionOperator{Bus: n.bus},
-		Hosts: adminHosts(c), Limits: n.descriptors.admin, TrustedProxies: c.Admin.Console.Proxies, Log: n.log,
+		Hosts: adminHosts(c), Limits: admin.Limits{Connections: n.descriptors.Admin, PerAddress: n.descriptors.AdminPerAddress}, TrustedProxies: c.Admin.Console.Proxies, Log: n.log,
 	}
 	var err error
 	if n.admin.Token, err = adminToken(c, true); err != nil {
@@ -35,7 +35,7 @@ func (n *node) makeAdmin(c *config.Config) error {
 		return nil
 	}
 	// After the store was opened, whose lock only one process has.
-	if n.admin.Socket, err = listenSocket(c.Admin.Socket); err != nil {
+	if n.admin.Socket, err = admin.ListenSocket(c.Admin.Socket); err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
 	return nil

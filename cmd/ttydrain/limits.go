@@ -5,6 +5,18 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 )
 
+// gatewayLimits returns the configured limits of the SSH server, reduced to the connections that the
+// limit of open files allows.
+func (n *node) gatewayLimits(c *config.Config) gateway.Limits {
+	limits := gatewayLimits(&c.Gateway)
+	if d := n.descriptors; limits.MaxConnections > d.Gateway {
+		n.log.Info("the limit of open files bounds the SSH connections: raise it for more (ulimit -n, LimitNOFILE of systemd)",
+			"open_files", d.Limit, "max_connections", d.Gateway, "configured", limits.MaxConnections)
+		limits.MaxConnections = d.Gateway
+	}
+	return limits
+}
+
 // gatewayLimits returns the configured limits of the SSH server.
 func gatewayLimits(g *config.Gateway) gateway.Limits {
 	p := &g.PerSourcePenalties

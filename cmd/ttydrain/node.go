@@ -27,6 +27,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/enricher"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/resources"
 	"github.com/ttydrain/ttydrain/pipeline/router"
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/busstore"
@@ -85,7 +86,7 @@ type node struct {
 	manager     *session.Manager
 	gateway     *gateway.Gateway
 	sshListener net.Listener
-	descriptors descriptorBudget
+	descriptors resources.Descriptors
 	enricher    *enricher.Enricher
 	router      *router.Router
 	operator    *operate.Operator // of the router alone, which has the permissions for it
@@ -105,7 +106,10 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 			n.close()
 		}
 	}()
-	if n.descriptors, err = newDescriptorBudget(c); err != nil {
+	connections := resources.AdminConnections{
+		Max: c.Admin.Limits.MaxConnections, PerAddress: c.Admin.Limits.MaxConnectionsPerAddress, Socket: admin.SocketConnections,
+	}
+	if n.descriptors, err = resources.DivideDescriptors(connections); err != nil {
 		return nil, err
 	}
 	// The addresses first: they are in use most often.

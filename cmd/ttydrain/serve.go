@@ -6,13 +6,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/config/reload"
+	"github.com/ttydrain/ttydrain/pipeline/resources"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -47,12 +48,7 @@ func newServeCommand() *cobra.Command {
 			if format != "" {
 				log.Format = format
 			}
-			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(gcPercent(parts))
-			}
-			leaveRoomForWriters(cfg)
-			go memoryLimitOf(parts).follow(c.Context())                        // ends with the command
-			go newMemoryTrimmer().run(c.Context(), readHeldMemory, freeMemory) // ends with the command
+			resources.Start(c.Context(), processOf(cfg, parts))
 			logger := newLog(log)
 			reload.LogWarnings(cfg, logger)
 			n, err := newNode(c.Context(), cfg, parts, logger)
@@ -68,6 +64,15 @@ func newServeCommand() *cobra.Command {
 	c.Flags().StringVar(&role, "role", "all", "the `PART` to run: all; or, on a NATS cluster, gateway, enrich or router, in any number")
 	c.Flags().StringVar(&format, "log-format", "", "`FORMAT` of the log on standard error, text or json, instead of log.format")
 	return c
+}
+
+// processOf returns the process that runs these parts.
+func processOf(c *config.Config, parts roles) resources.Process {
+	p := resources.Process{Gateway: parts.gateway, Enrich: parts.enrich, Router: parts.router}
+	if c.NATS == nil && c.SyncInterval == 0 { // the embedded server syncs each write
+		p.DiskWriters = bus.Writers
+	}
+	return p
 }
 
 // newLog returns a logger that writes to standard error.

@@ -1,4 +1,4 @@
-package main
+package resources
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // is less.
 func TestMemoryLimit(t *testing.T) {
 	const mib = 1 << 20
-	l := &memoryLimit{least: 32 * mib, more: .25}
+	l := &memoryLimit{minimum: 32 * mib, headroom: .25}
 	for _, step := range []struct{ used, own, least, most float64 }{ // of the limit
 		{4 * mib, 6 * mib, 32 * mib, 32 * mib},
 		{40 * mib, 6 * mib, 56 * mib, 56 * mib},
@@ -26,7 +26,7 @@ func TestMemoryLimit(t *testing.T) {
 	for range 600 {
 		l.next(4*mib, 6*mib)
 	}
-	if got := l.next(4*mib, 6*mib); got != l.least {
+	if got := l.next(4*mib, 6*mib); got != l.minimum {
 		t.Errorf("after ten minutes with little in use, the limit is %d", got)
 	}
 }
@@ -51,38 +51,14 @@ func TestMemoryInUse(t *testing.T) {
 	}
 }
 
-func TestMemoryLimitOf(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		parts roles
-		env   string
-		least int64 // 0 for no limit
-	}{
-		{"a router", roles{router: true}, "", 32 << 20},
-		{"a gateway", roles{gateway: true}, "", 0},
-		{"all", roles{gateway: true, enrich: true, router: true}, "", 0},
-		{"an enricher", roles{enrich: true}, "", 0},
-		{"a router of somebody who has decided", roles{router: true}, "GOMEMLIMIT", 0},
-		{"a router of somebody who has decided otherwise", roles{router: true}, "GOGC", 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Setenv("GOGC", "")
-			t.Setenv("GOMEMLIMIT", "")
-			if c.env != "" {
-				t.Setenv(c.env, "100")
-			}
-			before := debug.SetMemoryLimit(-1)
-			defer debug.SetMemoryLimit(before)
-			l := memoryLimitOf(c.parts)
-			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			l.follow(ctx) // a nil one as well
-			if got := debug.SetMemoryLimit(-1); l != nil && got != math.MaxInt64 {
-				t.Errorf("a limit of %d bytes is left behind", got)
-			}
-			if (l == nil) != (c.least == 0) || l != nil && l.least != c.least {
-				t.Errorf("the limit is %+v", l)
-			}
-		})
+func TestFollowRemovesLimit(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	l := Process{Router: true}.memoryLimit()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.follow(ctx)
+	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
+		t.Errorf("a limit of %d bytes is left", got)
 	}
 }

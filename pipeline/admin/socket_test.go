@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"net"
@@ -11,7 +11,7 @@ import (
 // TestListenSocket: only a socket that a killed process has left behind is replaced.
 func TestListenSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "admin.sock")
-	l, err := listenSocket(path)
+	l, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,19 +23,19 @@ func TestListenSocket(t *testing.T) {
 			t.Errorf("%s: %v, %v", file.path, info, err)
 		}
 	}
-	if _, err := listenSocket(path); err == nil || !strings.Contains(err.Error(), "is in use") {
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "is in use") {
 		t.Errorf("a second listener: %v", err)
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
-	if l, err = listenSocket(path); err != nil {
+	if l, err = ListenSocket(path); err != nil {
 		t.Fatalf("a socket that was left behind: %v", err)
 	}
 	l.Close()
 	if err := os.WriteFile(path, []byte("kept"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenSocket(path); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("a file at the socket's path: %v", err)
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "kept" {

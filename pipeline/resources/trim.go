@@ -1,15 +1,14 @@
-package main
+package resources
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
 )
 
-// A memoryTrimmer returns the memory of a burst to the operating system.
+// A trimmer returns the memory of a burst to the operating system.
 //
 // The Go runtime frees memory in a collection, which it runs when enough has been allocated, or two
 // minutes after the one before. A process that becomes idle after a burst therefore keeps the
@@ -18,7 +17,7 @@ import (
 // than it needs.
 //
 // It is used by one goroutine.
-type memoryTrimmer struct {
+type trimmer struct {
 	needed uint64 // bytes: the least held since the last trim that freed little
 	cycles uint64 // collections until the last look
 	idle   int    // consecutive looks since the last collection; negative after a trim
@@ -34,19 +33,8 @@ const (
 	trimSlack = 16 << 20
 )
 
-// newMemoryTrimmer returns nil where GOGC or GOMEMLIMIT in the environment sets a memory policy.
-func newMemoryTrimmer() *memoryTrimmer {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		return nil
-	}
-	return new(memoryTrimmer)
-}
-
-// run trims until ctx is done. It does nothing on a nil memoryTrimmer.
-func (t *memoryTrimmer) run(ctx context.Context, read func() heldMemory, free func()) {
-	if t == nil {
-		return
-	}
+// run trims until ctx is done.
+func (t *trimmer) run(ctx context.Context, read func() heldMemory, free func()) {
 	tick := time.NewTicker(trimInterval)
 	defer tick.Stop()
 	for {
@@ -63,7 +51,7 @@ func (t *memoryTrimmer) run(ctx context.Context, read func() heldMemory, free fu
 }
 
 // shouldTrim reports whether the process is idle and holds much more memory than it needs.
-func (t *memoryTrimmer) shouldTrim(m heldMemory) bool {
+func (t *trimmer) shouldTrim(m heldMemory) bool {
 	t.needed = min(t.needed, m.bytes)
 	if m.cycles != t.cycles {
 		t.cycles, t.idle = m.cycles, min(t.idle, 0)
@@ -75,7 +63,7 @@ func (t *memoryTrimmer) shouldTrim(m heldMemory) bool {
 
 // trimmed records the result of a trim. If it freed little, the rest is needed, and there is no
 // other trim until the process holds more.
-func (t *memoryTrimmer) trimmed(before, after heldMemory) {
+func (t *trimmer) trimmed(before, after heldMemory) {
 	if after.bytes+t.slack() > before.bytes {
 		t.needed = after.bytes
 	}
@@ -83,7 +71,7 @@ func (t *memoryTrimmer) trimmed(before, after heldMemory) {
 }
 
 // slack returns the number of bytes that may be held beyond needed.
-func (t *memoryTrimmer) slack() uint64 { return max(trimSlack, t.needed/4) }
+func (t *trimmer) slack() uint64 { return max(trimSlack, t.needed/4) }
 
 // heldMemory is the memory that the Go runtime has from the operating system.
 type heldMemory struct {

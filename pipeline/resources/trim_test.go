@@ -1,4 +1,4 @@
-package main
+package resources
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func TestMemoryTrimmerAfterBurst(t *testing.T) {
 					return m
 				}
 				var done sync.WaitGroup
-				done.Go(func() { new(memoryTrimmer).run(ctx, read, func() { trims++; garbage = 0 }) })
+				done.Go(func() { new(trimmer).run(ctx, read, func() { trims++; garbage = 0 }) })
 				time.Sleep(10 * time.Minute)
 				cancel()
 				done.Wait()
@@ -53,7 +53,7 @@ func TestMemoryTrimmerAfterBurst(t *testing.T) {
 // is not taken for a burst forever.
 func TestMemoryTrimmerRepeats(t *testing.T) {
 	const mib = 1 << 20
-	var m memoryTrimmer
+	var m trimmer
 	// trims returns the number of trims until there are none, where each leaves so many bytes.
 	trims := func(held, left uint64) (n int) {
 		for quiet := 0; quiet < 3*trimIdle; quiet++ {
@@ -108,18 +108,4 @@ func TestFreeMemory(t *testing.T) {
 	if after.cycles < with.cycles+2 {
 		t.Errorf("%d collections, expected two", after.cycles-with.cycles)
 	}
-}
-
-func TestMemoryTrimmerEnvironment(t *testing.T) {
-	for _, name := range []string{"", "GOGC", "GOMEMLIMIT"} {
-		t.Setenv("GOGC", "")
-		t.Setenv("GOMEMLIMIT", "")
-		if name != "" {
-			t.Setenv(name, "100")
-		}
-		if trimmer := newMemoryTrimmer(); (trimmer == nil) != (name != "") {
-			t.Errorf("with %q set, the trimmer is %v", name, trimmer)
-		}
-	}
-	(*memoryTrimmer)(nil).run(t.Context(), nil, nil)
 }

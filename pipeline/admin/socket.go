@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// listenSocket listens on a Unix socket that only this user may connect to, in a folder that only
+// ListenSocket listens on a Unix socket that only this user may connect to, in a folder that only
 // this user may enter. It replaces the socket of a killed process, and no other file.
-func listenSocket(path string) (net.Listener, error) {
+func ListenSocket(path string) (net.Listener, error) {
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of the admin socket: %w", err)
