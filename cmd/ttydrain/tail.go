@@ -91,7 +91,7 @@ func (t *tailing) run(ctx context.Context) error {
 	}}
 	return t.stopped(ctx, f.Run(ctx, func(r *replay.Record) error {
 		reported = false
-		if !t.selection.Takes(r.Operation) || !since.IsZero() && r.Time < since.UnixNano() {
+		if !t.selection.Matches(r.Operation) || !since.IsZero() && r.Time < since.UnixNano() {
 			return nil
 		}
 		if err := errors.Join(t.print(r), t.flush()); err != nil {
@@ -139,7 +139,7 @@ func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Ti
 			stream.Selection.Since = since
 		}
 		err := stream.Read(ctx, replay.Visitor{Record: func(r *replay.Record) error {
-			if !t.selection.Takes(r.Operation) || r.Time < stream.Selection.Since.UnixNano() && !stream.Selection.Since.IsZero() {
+			if !t.selection.Matches(r.Operation) || r.Time < stream.Selection.Since.UnixNano() && !stream.Selection.Since.IsZero() {
 				return nil
 			}
 			ended = ended || t.selection.Operation != "" && r.Event == schema.EventEnd

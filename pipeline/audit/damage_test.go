@@ -358,7 +358,7 @@ func (d *damage) goesWith(f replaytest.Form, number int) bool {
 	case "bytes":
 		return f.Bytes
 	case "headed":
-		return f.JSON || f.Name != "syslog headless"
+		return f.JSON || f.Name != "syslog with another header"
 	}
 	return true
 }

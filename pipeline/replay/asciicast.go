@@ -10,38 +10,38 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// An Asciicast writes what a session showed in the form of asciicast v2
-// (docs.asciinema.org/manual/asciicast/v2): a header, and an event a line. Bytes that are not UTF-8
-// become U+FFFD, as the form has no others; a character that two outputs share is in the second of
-// them. It is for one goroutine.
+// Asciicast encodes a session as asciicast v2 (docs.asciinema.org/manual/asciicast/v2): a header,
+// then one event per line. The format allows UTF-8 only, so invalid bytes become U+FFFD; a
+// character that is split across two outputs is written with the second. It is not safe for
+// concurrent use.
 type Asciicast struct {
 	op    *schema.Operation
-	begin int64     // when the session began, in nanoseconds since 1970 UTC
-	last  float64   // the time of the last event: they never go back
-	rest  [2][]byte // of each stream, the beginning of a character whose end is to come
+	begin int64     // start of the session, in nanoseconds since 1970 UTC
+	last  float64   // time of the last event: times never decrease
+	rest  [2][]byte // by stream, an incomplete character at the end of the output
 }
 
-// The size of a terminal where a session has none.
+// The terminal size for sessions without one.
 const (
-	plainWidth  = 80
-	plainHeight = 24
+	defaultWidth  = 80
+	defaultHeight = 24
 )
 
-// NewAsciicast makes a writer for a session. begin is the time of its first event, from which the
-// others count.
+// NewAsciicast returns an encoder for a session. Times of events are relative to begin, the time of
+// the first event.
 func NewAsciicast(op *schema.Operation, begin int64) *Asciicast {
 	return &Asciicast{op: op, begin: begin}
 }
 
-// Size is that of the session's terminal at its start.
+// Size returns the size of the session's terminal at the start.
 func (a *Asciicast) Size() (width, height int) {
 	if a.op.Width < 1 || a.op.Height < 1 {
-		return plainWidth, plainHeight
+		return defaultWidth, defaultHeight
 	}
 	return a.op.Width, a.op.Height
 }
 
-// AppendHeader appends the header, with its line end.
+// AppendHeader appends the header line.
 func (a *Asciicast) AppendHeader(dst []byte) []byte {
 	width, height := a.Size()
 	header, err := json.Marshal(struct {
@@ -58,21 +58,21 @@ func (a *Asciicast) AppendHeader(dst []byte) []byte {
 	return append(schema.AppendEscaped(dst, header), '\n')
 }
 
-// AppendOutput appends the event of bytes that were shown at a time, with its line end; nothing
-// where they are no whole character.
+// AppendOutput appends the event line for output at time at. It appends nothing if the output has
+// no complete character.
 func (a *Asciicast) AppendOutput(dst []byte, at int64, stream schema.Stream, shown []byte) []byte {
 	if rest := a.rest[stream]; len(rest) > 0 {
 		shown = append(rest, shown...)
 		a.rest[stream] = nil
 	}
-	if n := unfinished(shown); n > 0 {
+	if n := incompleteSuffix(shown); n > 0 {
 		a.rest[stream] = bytes.Clone(shown[len(shown)-n:])
 		shown = shown[:len(shown)-n]
 	}
 	if len(shown) == 0 {
 		return dst
 	}
-	if !a.op.Interactive { // no terminal has made a line end of it
+	if !a.op.Interactive { // there was no terminal to translate newlines
 		shown = bytes.ReplaceAll(bytes.ReplaceAll(shown, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 	}
 	dst = a.appendTime(dst, at)
@@ -81,7 +81,8 @@ func (a *Asciicast) AppendOutput(dst []byte, at int64, stream schema.Stream, sho
 	return append(dst, "]\n"...)
 }
 
-// AppendResize appends the event of another size, with its line end; nothing where it is none.
+// AppendResize appends the event line for a new terminal size. It appends nothing if the size is
+// invalid.
 func (a *Asciicast) AppendResize(dst []byte, at int64, d *schema.Detail) []byte {
 	if d == nil || d.Width < 1 || d.Height < 1 {
 		return dst
@@ -94,8 +95,8 @@ func (a *Asciicast) AppendResize(dst []byte, at int64, d *schema.Detail) []byte 
 	return append(dst, "\"]\n"...)
 }
 
-// AppendFrame appends the event of a frame, with its line end; nothing for one that a terminal does
-// not show.
+// AppendFrame appends the event line for a frame. It appends nothing for events that are not
+// displayed.
 func (a *Asciicast) AppendFrame(dst []byte, f Frame) []byte {
 	switch f.Event {
 	case schema.EventOutput:
@@ -106,7 +107,7 @@ func (a *Asciicast) AppendFrame(dst []byte, f Frame) []byte {
 	return dst
 }
 
-// Seconds is the time of an event, which is not before the last one.
+// Seconds returns the time of an event relative to the start; it never decreases.
 func (a *Asciicast) Seconds(at int64) float64 {
 	a.last = max(a.last, float64(at-a.begin)/float64(time.Second))
 	return a.last
@@ -118,8 +119,8 @@ func (a *Asciicast) appendTime(dst []byte, at int64) []byte {
 	return append(dst, ',')
 }
 
-// unfinished is how many bytes at the end are the beginning of a character.
-func unfinished(b []byte) int {
+// incompleteSuffix returns the length of an incomplete character at the end of b.
+func incompleteSuffix(b []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
 		if c := b[len(b)-n]; utf8.RuneStart(c) {
 			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-n:]) {

@@ -8,24 +8,23 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Copy is what one drain has.
+// Copy is the data that one drain has received.
 type Copy interface {
-	// Read gives all that is in the copy to v, one after another, until ctx is done or v returns an
-	// error, which it returns. A copy of standard input, and a Stream that is followed, can be read
-	// once.
+	// Read passes everything in the copy to v until ctx is done or v returns an error, which Read
+	// returns. Standard input, and a Stream with Follow, can be read only once.
 	Read(ctx context.Context, v Visitor) error
-	// Grouped says that the records of each operation come together, in the order of their sequence.
+	// Grouped reports whether the records are sorted by operation and sequence.
 	Grouped() bool
 }
 
-// A Visitor gets what is in a copy. The functions are called from one goroutine.
+// Visitor receives the contents of a copy. Its functions are called from a single goroutine.
 type Visitor struct {
-	// Record gets a record, which is its own.
+	// Record receives each record and owns it.
 	Record func(*Record) error
-	// Broken gets what looks like a record and can't be read; nil for not.
+	// Broken receives data that looks like a record but cannot be read; may be nil.
 	Broken func(Broken)
-	// Other is told of something that is not ttydrain's: a line of another program, another document;
-	// nil for not.
+	// Other is called for each item that is not from ttydrain, such as a line of another program or
+	// an unrelated document; may be nil.
 	Other func()
 }
 
@@ -41,28 +40,29 @@ func (v *Visitor) other() {
 	}
 }
 
-// Progress is told how much of a copy was read, and of how much: bytes of files, records of an
-// index, messages of the stream. total is 0 where nobody knows.
+// Progress is called with the amount of a copy that has been read and its total, in bytes of files,
+// records of an index, or messages of the stream. total is 0 if it is not known.
 type Progress func(done, total int64)
 
-func (p Progress) tell(done, total int64) {
+func (p Progress) report(done, total int64) {
 	if p != nil {
 		p(done, total)
 	}
 }
 
-// A Selection selects sessions. Where a field is empty, it selects any.
+// Selection selects sessions. Empty fields match all sessions.
 type Selection struct {
 	Operation string
 	App       string
-	// User is an ID (which syslog does not have), an e-mail address or a name.
+	// User matches a user's ID (which syslog does not have), e-mail address or name.
 	User string
-	// Since leaves out sessions that began before.
+	// Since excludes sessions that started earlier.
 	Since time.Time
 }
 
-// Takes says whether a record with this operation may be one of a session that is selected.
-func (s *Selection) Takes(op *schema.Operation) bool {
+// Matches reports whether the operation of a record matches, as far as the record shows. It does
+// not check Since.
+func (s *Selection) Matches(op *schema.Operation) bool {
 	return (s.Operation == "" || s.Operation == op.ID) && (s.App == "" || s.App == op.App) &&
 		(s.User == "" || s.User == op.User.ID || strings.EqualFold(s.User, op.User.Email) || s.User == op.User.Name)
 }

@@ -13,12 +13,13 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A decoder makes records of what copies have. It is for one goroutine. The zero value is ready.
+// decoder decodes records of all formats. The zero value is ready. It is not safe for concurrent
+// use.
 type decoder struct {
-	operations map[schema.Operation]*schema.Operation // by what a record says
+	operations map[schema.Operation]*schema.Operation // interned operations by their contents
 }
 
-// maxOperations bounds the operations that a decoder keeps.
+// maxOperations bounds the number of interned operations.
 const maxOperations = 4096
 
 func (d *decoder) intern(op schema.Operation) *schema.Operation {
@@ -28,14 +29,13 @@ func (d *decoder) intern(op schema.Operation) *schema.Operation {
 	if d.operations == nil || len(d.operations) >= maxOperations {
 		d.operations = make(map[schema.Operation]*schema.Operation)
 	}
-	made := op
-	made.User.ID = userID(op.UserDocument)
-	d.operations[op] = &made
-	return &made
+	interned := op
+	interned.User.ID = userID(op.UserDocument)
+	d.operations[op] = &interned
+	return &interned
 }
 
-// userID is the user's ID in a user document, whose signature nobody has looked at; "" where it has
-// none.
+// userID returns the user's ID in a user document, or "". It does not verify the signature.
 func userID(document string) string {
 	parts := strings.Split(document, ".")
 	if len(parts) != 3 {
@@ -54,10 +54,10 @@ func userID(document string) string {
 	return claims.ID
 }
 
-// errOther is the error of what is not ttydrain's.
-var errOther = errors.New("not a record of ttydrain's")
+// errOther is returned for data that is not a record of ttydrain.
+var errOther = errors.New("not a record of ttydrain")
 
-// record is what both forms have in common.
+// record decodes the fields that the JSON and syslog forms have in common.
 func (d *decoder) record(w *receive.Record) *Record {
 	r := new(Record)
 	op := schema.Operation{
@@ -74,20 +74,20 @@ func (d *decoder) record(w *receive.Record) *Record {
 		}
 	}
 	if !known {
-		fault("its event is none")
+		fault("the event is unknown")
 	}
 	switch w.Stream {
 	case "stderr":
 		r.Stream = schema.Stderr
 	case "stdout", "":
 	default:
-		fault("its stream is none")
+		fault("the stream is unknown")
 	}
 	r.Partial, r.Sequence = w.Partial, w.Sequence
 	if w.Offset != "" {
 		offset, err := strconv.ParseUint(w.Offset, 10, 64)
 		if err != nil {
-			fault("its offset is no number")
+			fault("the offset is not a number")
 		}
 		r.Offset = offset
 	}
@@ -98,7 +98,7 @@ func (d *decoder) record(w *receive.Record) *Record {
 	}
 	if r.Digest, known = parseDigest(w.Digest); !known {
 		r.Lost |= LostDigest
-		fault("digest is no SHA-256 digest")
+		fault("digest is not a SHA-256 digest")
 	}
 	r.Timing = []byte(w.Timing)
 	if len(r.Timing) == 0 && r.Event == schema.EventOutput {
@@ -115,7 +115,7 @@ func (d *decoder) record(w *receive.Record) *Record {
 	return r
 }
 
-// parseDigest reads a digest, in the only form that ttydrain writes.
+// parseDigest parses a digest. It accepts only the exact form that ttydrain writes.
 func parseDigest(text string) (d schema.Digest, ok bool) {
 	read, err := hex.DecodeString(text)
 	if err != nil || len(read) != len(d) {
@@ -125,7 +125,8 @@ func parseDigest(text string) (d schema.Digest, ok bool) {
 	return d, d.String() == text
 }
 
-// jsonError tells what is wrong without quoting, as the errors of encoding/json do.
+// jsonError describes an error of encoding/json without the quotes of the input that it can
+// contain.
 func jsonError(err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -133,12 +134,12 @@ func jsonError(err error) error {
 	case errors.As(err, &syntax):
 		return errInvalid
 	case errors.As(err, &kind):
-		return errors.New("its field " + strconv.Quote(kind.Field) + " is of another type")
+		return errors.New("the field " + strconv.Quote(kind.Field) + " has the wrong type")
 	}
-	return errors.New("one of its fields has a value that it can't have")
+	return errors.New("a field has an invalid value")
 }
 
-// Names by which something is a record, whatever else is wrong with it.
+// Patterns that identify a record even if it is damaged.
 var (
 	operationName = regexp.MustCompile(`operation_id"?[=:]\s?\\?"?([0-9A-Za-z_-]{1,64})`)
 	sequenceName  = regexp.MustCompile(`\bsequence"?[=:]\s?\\?"?([0-9]{1,20})`)
@@ -146,7 +147,8 @@ var (
 
 func hasRecordNames(data []byte) bool { return operationName.Match(data) && sequenceName.Match(data) }
 
-// brokenAt is a record that can't be read, with whose it seems to be.
+// brokenAt returns the description of an unreadable record, with the operation and sequence that
+// can be found in it.
 func brokenAt(place Place, data []byte, err error) Broken {
 	b := Broken{Place: place, What: err.Error()}
 	if m := operationName.FindSubmatch(data); m != nil {

@@ -1,35 +1,35 @@
-// Package replay reads any drain's copy back into sessions.
+// Package replay reconstructs sessions from the copy that a drain holds.
 //
-// A copy is what a drain has: the files of an HTTPS or a syslog drain ([Files]), an Elasticsearch
-// index or data stream ([Search]), or the LOGS stream itself ([Stream]). Its records may come in
-// any order, more than once, and between others that are not ttydrain's. [Sessions] puts them
-// together; [Session.Frames] tells what was shown when.
+// A copy is the data that a drain has received: the files of an HTTPS or a syslog drain ([Files]),
+// an Elasticsearch index or data stream ([Search]), or the LOGS stream itself ([Stream]). Records
+// may be in any order, duplicated, and mixed with other data. [Sessions] groups and sorts them, and
+// [Session.Frames] returns what was displayed at which time.
 //
 //	Files ──┐                                    ┌─► Frames ─► Asciicast
 //	Search ─┼─► Record ─► Sessions ─► Session ───┼─► Timeline ─► Player ─► Filter ─► a terminal
 //	Stream ─┘                                    └─► WriteText, WriteRecords, WriteCast
 //
-// A copy has what its drain got: syslog has no exact bytes without exact: true, and no format but
-// the stream's has all of what a [schema.Record] has. [Lost] says what a record does not have;
-// nothing is made up in its place.
+// Copies are incomplete by nature: syslog has the exact bytes only with exact: true, and only the
+// stream has all fields of a [schema.Record]. [Lost] lists the fields that a copy does not have;
+// they are never invented.
 //
-// A syslog drain gets a record that is too long for one message in parts. A Copy reads each of them
-// as a [Record] with its [Part]; Sessions joins them.
+// A syslog drain receives a long record in several messages. A Copy reads each of them as a
+// [Record] with a [Part]; Sessions joins them.
 //
-// The package trusts nothing that it reads, and judges nothing: two different records with one
-// sequence are both in the Session, and [Record.Faults] has what contradicts itself in one. It
-// writes no content into an error.
+// The package does not trust its input and does not verify it: if two records with the same
+// sequence differ, the Session has both, and [Record.Faults] lists contradictions within a record.
+// Errors never contain session content.
 //
 // # Hostile sessions
 //
-// What a session showed is by whoever was in it, and a terminal that gets it as it is can be made
-// to answer with input to the auditor's shell. A [Player] and WriteCast give it to a [Filter]
-// first, which says what passes.
+// The content of a session is controlled by its user. Written to a terminal unfiltered, it can make
+// the terminal send input to the auditor's shell. [Player] and [WriteCast] therefore pass it
+// through a [Filter], which documents what it lets through.
 //
 // # Memory
 //
-// Sessions holds the records of a copy in memory up to 256 MiB, and beyond that in an unnamed
-// temporary file that it divides by operation, so that the largest 1/256 of the copy has to fit, or
-// its largest session. A copy that comes in the order of its operations, as Search's does, is held
-// one session at a time.
+// Sessions buffers up to 256 MiB of records in memory. Beyond that it moves them to unnamed
+// temporary files, divided by operation, and then needs memory for the largest of the 256 files.
+// The sessions of a copy that is grouped by operation, such as a Search, are processed one at a
+// time.
 package replay

@@ -12,13 +12,13 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// WriteCast writes a session as an asciicast, in which nothing is idle for longer than idleLimit,
-// if that is not 0. Markers ("m") tell what is missing, and how the session ended. Unless exact is
-// set, what was shown goes through a [Filter], since players give it to a terminal as it is.
+// WriteCast writes a session as an asciicast. Pauses are shortened to idleLimit unless it is 0.
+// Markers ("m") show what is missing and how the session ended. Players write the output to the
+// terminal unfiltered, so it is passed through a [Filter] unless exact is set.
 func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) error {
 	t := NewTimeline(s, idleLimit)
 	op := *s.Operation
-	op.User.Name = cmp.Or(op.User.Name, "somebody") // not every copy has who it was
+	op.User.Name = cmp.Or(op.User.Name, "somebody") // not every copy has the user's name
 	begin := int64(0)
 	if !s.Started.IsZero() {
 		begin = s.Started.UnixNano()
@@ -42,7 +42,7 @@ func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) err
 		case schema.EventResize:
 			line = cast.AppendResize(line, at, &schema.Detail{Width: m.Width, Height: m.Height})
 		case schema.EventGap, schema.EventTransfer, schema.EventEnd:
-			line = cast.appendMark(line, at, m.Notice)
+			line = cast.appendMarker(line, at, m.Notice)
 		}
 	}
 	if _, err := w.Write(line); err != nil {
@@ -51,16 +51,16 @@ func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) err
 	return nil
 }
 
-// appendMark appends the event of a marker, with its line end.
-func (a *Asciicast) appendMark(dst []byte, at int64, label string) []byte {
+// appendMarker appends the event line for a marker.
+func (a *Asciicast) appendMarker(dst []byte, at int64, label string) []byte {
 	dst = append(a.appendTime(dst, at), `"m",`...)
 	dst, _ = schema.AppendString(dst, []byte(label))
 	return append(dst, "]\n"...)
 }
 
-// WriteText writes a session as a person reads it: a line for each that was shown, without escape
-// sequences, and what happened beside them in brackets. A line that was recorded in pieces is one
-// line, as far as the pieces tell.
+// WriteText writes a session as readable text: one line for each displayed line, without escape
+// sequences, and other events in brackets. Pieces of a line that were recorded separately are
+// joined as far as possible.
 func WriteText(w io.Writer, s *Session) error {
 	t := textWriter{w: w}
 	last := uint64(0)
@@ -82,23 +82,23 @@ func WriteText(w io.Writer, s *Session) error {
 	return nil
 }
 
-// betweenLines is in a text of several lines: see [schema.Record].
+// betweenLines separates the lines within a text: see [schema.Record].
 const betweenLines = " ⏎ "
 
 type textWriter struct {
 	w       io.Writer
-	pending [2]*textPiece // by stream: a line that goes on
+	pending [2]*textPiece // by stream: an incomplete line
 	err     error         // of the first write that failed
 }
 
-// A textPiece is a line as far as it is known.
+// textPiece is the beginning of a line.
 type textPiece struct {
 	text []byte
-	long bool // it was cut for its length, and goes on where it ended
+	long bool // it was split because of its length, and continues without overlap
 }
 
 func (t *textWriter) output(r *Record) {
-	if len(r.Text) == 0 && len(bytes.TrimRight(r.Log, "\r\n")) > 0 { // nothing that is read
+	if len(r.Text) == 0 && len(bytes.TrimRight(r.Log, "\r\n")) > 0 { // no visible text
 		return
 	}
 	p := t.pending[r.Stream]
@@ -106,7 +106,7 @@ func (t *textWriter) output(r *Record) {
 	text := r.Text
 	if p != nil {
 		switch {
-		case bytes.HasPrefix(text, p.text) && !p.long: // cut for its age, and told again
+		case bytes.HasPrefix(text, p.text) && !p.long: // split because of its age; the next record repeats it
 		case p.long:
 			text = append(p.text, text...)
 		default:
@@ -134,15 +134,15 @@ func (t *textWriter) flush() {
 	}
 }
 
-// line writes a line. A text has no control characters, unless the copy was altered.
+// line writes a line. It removes control characters, which only an altered copy has.
 func (t *textWriter) line(text []byte) {
 	if t.err == nil {
 		_, t.err = io.WriteString(t.w, strings.ReplaceAll(oneLine(string(text)), betweenLines, "\n")+"\n")
 	}
 }
 
-// WriteRecords writes a session's records as the JSON objects that HTTPS drains get, one a line,
-// each once and in order. Fields that the copy has lost are left out.
+// WriteRecords writes a session's records in the JSON form of HTTPS drains, one per line, without
+// duplicates and in order. Fields that the copy has lost are omitted.
 func WriteRecords(w io.Writer, s *Session) error {
 	var e RecordEncoder
 	var line []byte
@@ -158,11 +158,12 @@ func WriteRecords(w io.Writer, s *Session) error {
 	return nil
 }
 
-// A RecordEncoder encodes records as NDJSON. It is for one goroutine; the zero value is ready.
+// RecordEncoder encodes records as NDJSON. The zero value is ready. It is not safe for concurrent
+// use.
 type RecordEncoder struct{ encoder schema.Encoder }
 
-// Append appends a record as a JSON object with a line end. Fields that the copy has lost are left
-// out.
+// Append appends a record as a JSON object and a newline. Fields that the copy has lost are
+// omitted.
 func (e *RecordEncoder) Append(dst []byte, r *Record) ([]byte, error) {
 	start := len(dst)
 	dst, err := e.encoder.AppendRecord(dst, r.Operation, &r.Record)
@@ -170,7 +171,7 @@ func (e *RecordEncoder) Append(dst []byte, r *Record) ([]byte, error) {
 		return dst, err
 	}
 	drop := func(field string) {
-		// Quotes are escaped in what a field has, so that its name can't be found in another's.
+		// Quotes in values are escaped, so the name with its quotes cannot occur in a value.
 		if at := bytes.Index(dst[start:], []byte(field)); at >= 0 {
 			at += start
 			end := at + len(field)

@@ -8,7 +8,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestWriteText: pieces of a line are one line, however it was cut.
+// TestWriteText checks that the pieces of a line are joined, however it was split.
 func TestWriteText(t *testing.T) {
 	long := strings.Repeat("x", 16<<10)
 	s := &Session{Operation: new(schema.Operation)}
@@ -40,7 +40,7 @@ func TestWriteText(t *testing.T) {
 	}
 }
 
-// TestRecordEncoder: what a copy has lost is not made up.
+// TestRecordEncoder checks that lost fields are omitted.
 func TestRecordEncoder(t *testing.T) {
 	op := &schema.Operation{ID: "42", App: `,"log":"`, User: schema.User{Name: `","digest":"`}}
 	var d decoder

@@ -15,15 +15,17 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/receive"
 )
 
-// Files are the files of one HTTPS or syslog drain, as its receiver has written them; "-" is
-// standard input. Each may be packed with gzip or zstd, and is either
+// Files are the files of one HTTPS or syslog drain, as written by its receiver; "-" is standard
+// input. Each file may be compressed with gzip or zstd, and contains either
 //
-//   - JSON: objects one a line, in arrays, or one after another; records, or what presets and exports have around them; or
-//   - syslog: messages of RFC 5424, one a line or with their length in front, or lines with another head in which the
-//     structured data and the text are as they were sent. Files without the structured data can't be read.
+//   - JSON objects, one per line, in arrays or concatenated. An object is a record, or a record in
+//     the envelope of a preset or an export.
+//   - Syslog messages (RFC 5424), one per line or with octet counting. Lines with another header
+//     are accepted if the structured data and the text are unchanged. Files without the structured
+//     data cannot be read.
 type Files struct {
 	Names []string
-	// Stdin is read for "-"; nil for os.Stdin.
+	// Stdin is read for the name "-"; nil means os.Stdin.
 	Stdin    io.Reader
 	Progress Progress
 }
@@ -69,14 +71,14 @@ func (f *Files) read(ctx context.Context, name string, d *decoder, v Visitor, be
 	case f.Stdin != nil:
 		in = f.Stdin
 	}
-	counted := &countingReader{ctx: ctx, r: in, tell: func(n int64) { f.Progress.tell(before+n, total) }}
+	counted := &countingReader{ctx: ctx, r: in, onRead: func(n int64) { f.Progress.report(before+n, total) }}
 	err = readText(counted, name, d, v)
 	return counted.n, err
 }
 
-// readText reads what a file has, packed or not.
+// readText reads the contents of a file, decompressed if necessary.
 func readText(in *countingReader, name string, d *decoder, v Visitor) error {
-	plain, err := unpacked(bufio.NewReaderSize(in, 64<<10))
+	plain, err := decompress(bufio.NewReaderSize(in, 64<<10))
 	if err != nil {
 		err = &readError{Place{Name: name}, err}
 	} else if isJSON(plain) {
@@ -84,15 +86,15 @@ func readText(in *countingReader, name string, d *decoder, v Visitor) error {
 	} else {
 		err = readLines(plain, name, d, v)
 	}
-	// Where the file itself could be read, it was cut or changed: what was before that place is known.
+	// If the file itself was readable, its data is truncated or damaged: keep what came before.
 	if damage := (*readError)(nil); errors.As(err, &damage) && in.err == nil {
-		v.broken(Broken{Place: damage.place, What: "what follows can't be unpacked: " + damage.err.Error()})
+		v.broken(Broken{Place: damage.place, What: "the rest cannot be decompressed: " + damage.err.Error()})
 		return nil
 	}
 	return err
 }
 
-// A readError is why reading does not go on at a place.
+// readError is an error that ends reading, with its place.
 type readError struct {
 	place Place
 	err   error
@@ -103,13 +105,13 @@ func (e *readError) Error() string {
 }
 func (e *readError) Unwrap() error { return e.err }
 
-// A countingReader tells how much was read, and ends with its context.
+// countingReader reports the number of bytes read, and stops when its context is done.
 type countingReader struct {
-	ctx  context.Context
-	r    io.Reader
-	n    int64
-	err  error // but io.EOF
-	tell func(int64)
+	ctx    context.Context
+	r      io.Reader
+	n      int64
+	err    error // except io.EOF
+	onRead func(int64)
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
@@ -119,28 +121,28 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	c.tell(c.n)
+	c.onRead(c.n)
 	if !errors.Is(err, io.EOF) {
 		c.err = err
 	}
 	return n, err
 }
 
-// unpacked reads what is packed, once or twice.
-func unpacked(r *bufio.Reader) (*bufio.Reader, error) {
+// decompress decompresses data that is compressed once or twice.
+func decompress(r *bufio.Reader) (*bufio.Reader, error) {
 	for range 2 {
-		magic, _ := r.Peek(4) // what is shorter is not packed
+		magic, _ := r.Peek(4) // shorter data is not compressed
 		switch {
 		case bytes.HasPrefix(magic, []byte("\x1f\x8b")):
 			packed, err := gzip.NewReader(r)
 			if err != nil {
-				return nil, fmt.Errorf("unpack gzip: %w", err)
+				return nil, fmt.Errorf("decompress gzip: %w", err)
 			}
 			r = bufio.NewReaderSize(packed, 64<<10)
 		case bytes.HasPrefix(magic, []byte("\x28\xb5\x2f\xfd")):
 			packed, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxObject))
 			if err != nil {
-				return nil, fmt.Errorf("unpack zstd: %w", err)
+				return nil, fmt.Errorf("decompress zstd: %w", err)
 			}
 			r = bufio.NewReaderSize(packed, 64<<10)
 		default:
@@ -150,14 +152,13 @@ func unpacked(r *bufio.Reader) (*bufio.Reader, error) {
 	return r, nil
 }
 
-// isJSON says whether a text is JSON, and no syslog.
+// isJSON reports whether a text is JSON rather than syslog.
 func isJSON(r *bufio.Reader) bool {
-	head, _ := r.Peek(16 << 10) // what is shorter is all there
+	head, _ := r.Peek(16 << 10) // shorter texts are returned completely
 	if b := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), "[ \t\r\n\x1e"); len(b) > 0 && b[0] == '{' {
 		return true
 	}
-	// The first brace may be damaged, as all else may be. What stands in front of the text is
-	// ttydrain's, and not what a session showed.
+	// The first brace may be damaged. What precedes the text is from ttydrain, not from a session.
 	object, message := bytes.Index(head, []byte(`"operation_id":`)), bytes.Index(head, []byte("["+receive.SessionID+" "))
 	return object >= 0 && (message < 0 || object < message)
 }
@@ -204,7 +205,7 @@ func readLines(r *bufio.Reader, name string, d *decoder, v Visitor) error {
 		record, err := d.message(line)
 		switch {
 		case long:
-			v.broken(brokenAt(place, line, errLongThing))
+			v.broken(brokenAt(place, line, errTooLong))
 		case errors.Is(err, errOther):
 			v.other()
 		case err != nil:

@@ -44,7 +44,7 @@ var filtered = []struct{ in, want string }{
 	{"\x1b((0x\x1b(((((((0y", "xy"},
 }
 
-// TestFilter: the same comes out, however the input is cut.
+// TestFilter checks that the output does not depend on how the input is split.
 func TestFilter(t *testing.T) {
 	for _, c := range filtered {
 		for _, size := range []int{len(c.in), 1, 2, 3} {

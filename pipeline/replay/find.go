@@ -11,7 +11,7 @@ type NotFoundError struct {
 	Broken    int // records of the copy that can't be read
 }
 
-func (e *NotFoundError) Error() string { return fmt.Sprintf("session %s is not there", e.Operation) }
+func (e *NotFoundError) Error() string { return fmt.Sprintf("session %s was not found", e.Operation) }
 
 // An AmbiguousError reports that a copy has several sessions with one ID.
 type AmbiguousError struct {

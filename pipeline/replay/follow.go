@@ -14,8 +14,8 @@ const followRetry = time.Second
 // ErrStop ends [Follower.Run] without an error.
 var ErrStop = errors.New("stop following")
 
-// A Follower reads the LOGS stream and goes on with what is recorded later, over restarts of the
-// ttydrain that it reads from. It is for one goroutine.
+// Follower reads the LOGS stream and continues with new records, across restarts of the ttydrain
+// that it reads from. It is not safe for concurrent use.
 type Follower struct {
 	Stream *Stream // its Follow is set
 	// Interrupted is called with the error when reading has failed, before it is tried again.

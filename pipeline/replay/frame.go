@@ -8,22 +8,23 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Frame is what happened in a session at one moment.
+// Frame is an event of a session at one time.
 type Frame struct {
 	Event schema.Event
-	// Time is in nanoseconds since 1970 UTC. It never goes back: what a copy has no time for has that
-	// of the frame before.
+	// Time is in nanoseconds since 1970 UTC and never decreases. A frame without a time has the
+	// time of the previous one.
 	Time int64
-	// Bytes are what was shown, and Stream where it came from; for [schema.EventOutput] alone.
+	// Bytes are the output and Stream is its origin; only for [schema.EventOutput].
 	Bytes  []byte
 	Stream schema.Stream
-	// Record is the one that the frame is from: its Detail has what an event tells.
+	// Record is the frame's record; its Detail describes the event.
 	Record *Record
 }
 
-// Frames gives what happened, in order, from [Session.Transcript]. A record whose bytes the copy
-// does not have is shown by its text, with a line end behind it where the line does not go on; one
-// without timing, as if all had come at once. Bytes are the record's: nobody may change them.
+// Frames returns the frames of [Session.Transcript] in order. If the copy lacks a record's exact
+// bytes, its text is used, followed by a newline unless the line continues; if it lacks the timing,
+// all of the record's output has the record's time. The Bytes alias the record and must not be
+// modified.
 func (s *Session) Frames() iter.Seq[Frame] {
 	return func(yield func(Frame) bool) {
 		var clock int64
@@ -39,7 +40,7 @@ func (s *Session) Frames() iter.Seq[Frame] {
 	}
 }
 
-// Frames gives what happened in a record, as [Session.Frames] does, with the times that it has.
+// Frames returns the frames of a record, like [Session.Frames], with the record's own times.
 func (r *Record) Frames() iter.Seq[Frame] {
 	return func(yield func(Frame) bool) {
 		f := Frame{Event: r.Event, Time: r.Time, Stream: r.Stream, Record: r}
@@ -67,15 +68,15 @@ func (r *Record) Frames() iter.Seq[Frame] {
 				return
 			}
 		}
-		if len(rest) > 0 { // what the timing does not account for
+		if len(rest) > 0 { // not covered by the timing
 			f.Bytes = rest
 			yield(f)
 		}
 	}
 }
 
-// timings are the pairs of a timing: a delay in nanoseconds, and a number of bytes. It ends where
-// the timing is not one.
+// timings returns the pairs of a timing: a delay in nanoseconds and a number of bytes. It stops at
+// the first malformed pair.
 func timings(timing []byte) iter.Seq2[int64, int] {
 	return func(yield func(int64, int) bool) {
 		for pair := range bytes.FieldsSeq(timing) {

@@ -8,7 +8,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 )
 
-// FuzzFiles: whatever a file has, reading it ends, and gives whole records with their places.
+// FuzzFiles checks that reading any file ends, and returns complete records with their places.
 func FuzzFiles(f *testing.F) {
 	s := replaytest.NewSession(f, replaytest.Key(f), "42", replaytest.Options{Pieces: 23, Gap: true, Long: true})
 	for _, form := range append(replaytest.Forms(), replaytest.PartedForms()...) {

@@ -2,25 +2,25 @@ package replay
 
 import "io"
 
-// A Key is what somebody presses to control a [Player].
+// Key is a command to a [Player] from the keyboard.
 type Key int
 
 const (
 	KeyNone    Key = iota
-	KeyPause       // stop, and go on: space
-	KeyStep        // show what comes next, and stop: .
-	KeyFaster      // twice as fast: +
-	KeySlower      // half as fast: -
+	KeyPause       // pause or continue: space
+	KeyStep        // show the next output, and pause: .
+	KeyFaster      // double the speed: +
+	KeySlower      // halve the speed: -
 	KeyBack        // five seconds back: left
-	KeyForward     // five seconds on: right
+	KeyForward     // five seconds forward: right
 	KeyEnd         // to the end: End, G
 	KeyQuit        // q, Ctrl-C
-	KeyRefresh     // no key: tell the status again
+	KeyRefresh     // not a key: report the status again
 	KeyTenth       // to the start: 0, Home; KeyTenth+n to n tenths: 1 to 9
 )
 
-// ReadKeys sends the keys that are pressed until reading fails or ends, or done is. What a terminal
-// sends by itself, such as an answer to a question that somebody asked it before, is no key.
+// ReadKeys reads keyboard input and sends its keys until reading fails or ends, or done is closed.
+// It ignores other input of a terminal, such as responses to earlier queries.
 func ReadKeys(r io.Reader, keys chan<- Key, done <-chan struct{}) {
 	var d keyDecoder
 	buf := make([]byte, 256)
@@ -43,17 +43,17 @@ func ReadKeys(r io.Reader, keys chan<- Key, done <-chan struct{}) {
 	}
 }
 
-// A keyDecoder reads what a terminal sends.
+// keyDecoder decodes a terminal's input.
 type keyDecoder struct {
 	state filterState
-	// of the sequence: what is before its final byte is not empty
+	// parameters reports whether the current sequence has parameters.
 	parameters bool
 	number     byte // the first digit of the parameters
-	single     bool // behind ESC O: one byte follows
+	single     bool // after ESC O: one byte follows
 }
 
 func (d *keyDecoder) next(c byte) Key {
-	if c == 3 { // Ctrl-C, whatever came before
+	if c == 3 { // Ctrl-C, in any state
 		*d = keyDecoder{}
 		return KeyQuit
 	}

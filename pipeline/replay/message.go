@@ -11,27 +11,27 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// message reads a record out of a line of syslog that has the structured data of one.
+// message decodes a record from a syslog line with ttydrain's structured data.
 func (d *decoder) message(data []byte) (*Record, error) {
 	at := bytes.Index(data, []byte("["+receive.SessionID+" "))
 	if at < 0 {
 		if bytes.Contains(data, []byte(` text_digest="`)) && hasRecordNames(data) {
-			return nil, errors.New("its structured data are not ttydrain's")
+			return nil, errors.New("the structured data is not from ttydrain")
 		}
 		return nil, errOther
 	}
 	m, err := receive.ParseMessage(data)
-	headed := err == nil
-	if !headed { // a file's own line, in which the structured data and the text are as they were
+	hasHeader := err == nil
+	if !hasHeader { // the server has replaced the header and kept the structured data and the text
 		m, err = receive.ParseMessage(append([]byte("<13>1 - - - - - "), data[at:]...))
 		if err != nil {
-			return nil, errors.New("its structured data are not of RFC 5424")
+			return nil, errors.New("the structured data does not comply with RFC 5424")
 		}
 		m.Timestamp = leadingTime(data[:at])
 	}
 	element := m.Data[receive.SessionID]
 	w := receive.RecordOf(m)
-	// The message has the ID in printable ASCII, behind a token.
+	// The message contains the ID in printable ASCII, after an optional token.
 	text, ok := m.Text, false
 	if _, after, ok := strings.Cut(text, "operation_id="); ok {
 		id, rest, _ := strings.Cut(after, " ")
@@ -40,7 +40,7 @@ func (d *decoder) message(data []byte) (*Record, error) {
 		text = ""
 	}
 	if w.OperationID == "" {
-		return nil, errors.New("it names no operation")
+		return nil, errors.New("the operation ID is missing")
 	}
 	var part Part
 	if w.Part != "" {
@@ -48,18 +48,18 @@ func (d *decoder) message(data []byte) (*Record, error) {
 			return nil, err
 		}
 		if w.Text, ok = w.CutPart(w.Text); !ok {
-			return nil, errors.New("the numbers of its part contradict each other")
+			return nil, errors.New("the part numbers contradict each other")
 		}
 	}
-	if !headed {
+	if !hasHeader {
 		w.Event = eventOf(element)
 	}
 	r := d.record(&w)
 	r.Part = part
-	if !headed {
+	if !hasHeader {
 		r.Lost |= LostTime
 	}
-	if text != w.OperationID || headed && (m.ProcID != w.OperationID || element.Get("operation_id") == "") {
+	if text != w.OperationID || hasHeader && (m.ProcID != w.OperationID || element.Get("operation_id") == "") {
 		r.Faults = append(r.Faults, FaultIDs)
 	}
 	if meta := m.Data["meta"]; meta != nil && r.Sequence > 0 {
@@ -76,7 +76,7 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	}
 	if r.TextDigest, ok = parseDigest(w.TextDigest); !ok {
 		r.Lost |= LostTextDigest
-		r.Faults = append(r.Faults, "text_digest is no SHA-256 digest")
+		r.Faults = append(r.Faults, "text_digest is not a SHA-256 digest")
 	}
 	if encoded := element.Get("log_base64"); encoded != "" && w.LogBase64 != nil {
 		r.Log = w.LogBase64
@@ -84,12 +84,12 @@ func (d *decoder) message(data []byte) (*Record, error) {
 		r.Lost |= LostLog
 	}
 	if w.Offset == "" {
-		r.Faults = append(r.Faults, "there is no offset")
+		r.Faults = append(r.Faults, "the offset is missing")
 	}
 	return r, nil
 }
 
-// eventOf tells an event by what it has, where a line has lost its header.
+// eventOf infers the event from a line's parameters if the line has lost its header.
 func eventOf(e receive.Element) string {
 	has := func(name string) bool { return e.Get(name) != "" }
 	switch {
@@ -107,8 +107,7 @@ func eventOf(e receive.Element) string {
 	return "output"
 }
 
-// leadingTime is the time of RFC 3339 with which a line begins, or behind which its priority is;
-// zero for none.
+// leadingTime returns the first RFC 3339 time in the header of a line, or the zero time.
 func leadingTime(head []byte) time.Time {
 	for field := range strings.FieldsSeq(string(head)) {
 		if at, err := time.Parse(time.RFC3339Nano, field); err == nil {

@@ -12,27 +12,27 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A wireRecord is a record's JSON object in any of the shapes that drains give it.
+// wireRecord is a record's JSON object in any of the shapes of drains.
 type wireRecord struct {
 	receive.Record
 	Log  *string `json:"log"`
 	Text *string `json:"text"`
-	// Message is the text where a preset has it so, with "operation_id=ID " before it.
+	// Message is the text in the shape of some presets, preceded by "operation_id=ID ".
 	Message *string `json:"message"`
 	Line    *string `json:"line"`
 	Cut     bool    `json:"message_cut"`
-	// Mezmo has the record in its own object; the others are those of exports.
+	// Mezmo nests the record in Meta; the other objects are those of exports.
 	Meta       json.RawMessage `json:"meta"`
 	MetaOut    json.RawMessage `json:"_meta"`
 	Source     json.RawMessage `json:"_source"`
 	Attributes json.RawMessage `json:"attributes"`
 }
 
-// isRecord says whether the object is a record, and not one of somebody else's.
+// isRecord reports whether the object is a record of ttydrain.
 func (w *wireRecord) isRecord() bool { return w.OperationID != "" && w.Event != "" }
 
-// object reads a record out of a JSON object. The error is errOther, or says what is wrong without
-// quoting.
+// object decodes a record from a JSON object. The error is errOther, or describes the problem
+// without quoting the object.
 func (d *decoder) object(data []byte) (*Record, error) {
 	w, err := findRecord(data, 0)
 	if err != nil {
@@ -43,7 +43,7 @@ func (d *decoder) object(data []byte) (*Record, error) {
 	switch {
 	case w.LogBase64 != nil:
 		r.Log = w.LogBase64
-		if w.Log == nil || !saysLog(*w.Log, w.LogBase64) {
+		if w.Log == nil || !encodesAs(*w.Log, w.LogBase64) {
 			r.Faults = append(r.Faults, "log and log_base64 contradict each other")
 		}
 	case w.Log != nil:
@@ -65,18 +65,19 @@ func (d *decoder) object(data []byte) (*Record, error) {
 		r.Lost |= LostText | LostByDrain
 	}
 	if w.Stream == "" {
-		r.Faults = append(r.Faults, "there is no stream")
+		r.Faults = append(r.Faults, "the stream is missing")
 	}
 	if w.File != "" && w.File != "operations/"+w.OperationID {
 		r.Faults = append(r.Faults, FaultIDs)
 	}
 	if w.Offset == "" {
-		r.Faults = append(r.Faults, "there is no offset")
+		r.Faults = append(r.Faults, "the offset is missing")
 	}
 	return r, nil
 }
 
-// objects gives the records that are in an object: one, or the list of a request or of an answer.
+// objects passes the records in an object to v: a single record, or the list of a request or
+// response.
 func (d *decoder) objects(data []byte, place Place, v Visitor) error {
 	if list := listOf(data); list != nil {
 		for _, one := range list {
@@ -102,8 +103,8 @@ func (d *decoder) objects(data []byte, place Place, v Visitor) error {
 	return nil
 }
 
-// wrapped reads a record out of an object in which a syslog server has put a message whole, under
-// whatever name.
+// wrapped decodes a record from an object in which a syslog server has stored a whole message,
+// under any field name.
 func (d *decoder) wrapped(data []byte) (*Record, error) {
 	var fields map[string]any
 	if !bytes.Contains(data, []byte(" text_digest=")) || json.Unmarshal(data, &fields) != nil {
@@ -119,8 +120,8 @@ func (d *decoder) wrapped(data []byte) (*Record, error) {
 	return nil, errOther
 }
 
-// listOf is the list of objects that Mezmo's requests, Datadog's answers and Elasticsearch's have
-// in them; nil for none.
+// listOf returns the list of objects in a request to Mezmo or a response of Datadog or
+// Elasticsearch, or nil.
 func listOf(data []byte) []json.RawMessage {
 	if !bytes.Contains(data[:min(len(data), 4096)], []byte(`":[`)) && !bytes.Contains(data[:min(len(data), 4096)], []byte(`": [`)) {
 		return nil
@@ -144,10 +145,10 @@ func listOf(data []byte) []json.RawMessage {
 	return nil
 }
 
-// maxNesting is how deep in other objects a record is looked for.
+// maxNesting limits the depth at which a record is searched in nested objects.
 const maxNesting = 3
 
-// findRecord looks for a record in an object, and in those that presets and exports put around it.
+// findRecord finds a record in an object or in the envelopes of presets and exports.
 func findRecord(data []byte, depth int) (*wireRecord, error) {
 	w := new(wireRecord)
 	if err := json.Unmarshal(data, w); err != nil {
@@ -173,7 +174,7 @@ func findRecord(data []byte, depth int) (*wireRecord, error) {
 			}
 			return nil, err
 		}
-		// What the wrapper has in the record's place.
+		// Fields that the envelope has instead of the record.
 		if found.Text == nil && found.Message == nil && found.Line == nil {
 			found.Message, found.Line = w.Message, w.Line
 		}
@@ -183,14 +184,14 @@ func findRecord(data []byte, depth int) (*wireRecord, error) {
 	return nil, errOther
 }
 
-// saysLog says whether log is what a drain gets for bytes that are not UTF-8.
-func saysLog(log string, exact []byte) bool {
-	var said string
+// encodesAs reports whether log is the form in which a drain receives bytes that are not UTF-8.
+func encodesAs(log string, exact []byte) bool {
+	var decoded string
 	encoded, _ := schema.AppendString(nil, exact)
-	return json.Unmarshal(encoded, &said) == nil && said == log
+	return json.Unmarshal(encoded, &decoded) == nil && decoded == log
 }
 
-// afterID is a message without the operation's ID in front.
+// afterID returns a message without the leading operation ID.
 func afterID(message, id string) string {
 	if _, text, ok := strings.Cut(message, "operation_id="+id+" "); ok {
 		return text

@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	// maxParts bounds the parts of one record.
+	// maxParts bounds the number of parts of a record.
 	maxParts = 99999
-	// maxJoined bounds the different records that are joined from the parts of one.
+	// maxJoined bounds the number of different records that are joined from one group of parts.
 	maxJoined = 8
 )
 
-// A Part says which part of a record a message of a syslog drain is. It is zero for a whole record.
+// Part identifies the part of a record that a syslog message contains. The zero value means a whole
+// record.
 type Part struct {
 	Number, Total int
-	Offset        int // of its content in the record's
+	Offset        int // of the part's content within the record's
 }
 
-var errPart = errors.New("its part is not a number of a total, such as 2/5, with an offset")
+var errPart = errors.New("the part is not of the form NUMBER/TOTAL with an offset")
 
 // parsePart parses the parameters part and part_offset.
 func parsePart(part, offset string) (p Part, err error) {
@@ -43,7 +44,7 @@ func parsePart(part, offset string) (p Part, err error) {
 	return p, nil
 }
 
-// texts returns the fields of a record's detail that parts divide.
+// texts returns the fields of a record's detail that can be divided into parts.
 func texts(d *schema.Detail) []*string {
 	if d == nil {
 		return nil
@@ -63,7 +64,7 @@ func (r *Record) end() int {
 	return end
 }
 
-// A partKey is what the parts of one record have in common.
+// partKey holds the fields that all parts of one record have in common.
 type partKey struct {
 	operation          schema.Operation
 	event              schema.Event
@@ -83,15 +84,16 @@ func keyOf(r *Record) partKey {
 	return k
 }
 
-// A piece is a part with the number of times that it came.
+// piece is a part with the number of times that it was received.
 type piece struct {
 	*Record
 	count int
-	used  bool // a record was joined with it
+	used  bool // it has become part of a record
 }
 
-// joinParts replaces the parts in records by the records that they make. A record whose parts came
-// several times is there as often. broken are the records of which a part is missing or differs.
+// joinParts replaces the parts in records by the joined records. A record whose parts were received
+// several times is returned as often. broken describes the records with missing or contradictory
+// parts.
 func joinParts(records []*Record) (joined []*Record, broken []Broken) {
 	if !slices.ContainsFunc(records, func(r *Record) bool { return r.Part.Total > 0 }) {
 		return records, nil
@@ -132,8 +134,8 @@ func samePiece(a, b *Record) bool {
 		reflect.DeepEqual(a.Detail, b.Detail) && slices.Equal(a.Faults, b.Faults)
 }
 
-// joinGroup joins the parts of one record. Where different ones have the same number, it joins as
-// many records as it takes for each of them to be in one, at most maxJoined.
+// joinGroup joins the parts of one record. If there are different parts with the same number, it
+// returns as many records as needed to use each of them, at most maxJoined.
 func joinGroup(group map[int][]*piece, total int) (joined []*Record) {
 	if len(group) < total {
 		return nil
@@ -151,8 +153,8 @@ func joinGroup(group map[int][]*piece, total int) (joined []*Record) {
 	return joined
 }
 
-// nextChain returns parts that continue each other, one of each number, of which no record was
-// joined from at least one before. It returns nil where there are none.
+// nextChain returns a chain of consecutive parts, one of each number, with at least one unused
+// part. It returns nil if there is none.
 func nextChain(group map[int][]*piece, total int) []*piece {
 	for number := 1; number <= total; number++ {
 		for _, start := range group[number] {
@@ -167,7 +169,7 @@ func nextChain(group map[int][]*piece, total int) []*piece {
 	return nil
 }
 
-// chainThrough returns parts that continue each other, start among them; nil where there are none.
+// chainThrough returns a chain of consecutive parts that contains start, or nil.
 func chainThrough(group map[int][]*piece, total int, start *piece) []*piece {
 	chain := make([]*piece, total)
 	chain[start.Part.Number-1] = start
@@ -191,7 +193,7 @@ func chainThrough(group map[int][]*piece, total int, start *piece) []*piece {
 	return chain
 }
 
-// pick returns the first piece that fits, and rather one that is in no record yet; nil for none.
+// pick returns the first piece that fits, preferring an unused one, or nil.
 func pick(pieces []*piece, fits func(*piece) bool) (found *piece) {
 	for _, p := range pieces {
 		if fits(p) && (found == nil || found.used && !p.used) {
@@ -201,7 +203,7 @@ func pick(pieces []*piece, fits func(*piece) bool) (found *piece) {
 	return found
 }
 
-// join makes a record of all its parts, and returns how often all of them came.
+// join joins parts into a record, and returns how often the complete record was received.
 func join(chain []*piece) (r *Record, times int) {
 	first := *chain[0].Record
 	r, times = &first, chain[0].count
@@ -214,7 +216,7 @@ func join(chain []*piece) (r *Record, times int) {
 	var text, log, timing, input bytes.Buffer
 	joined := texts(r.Detail)
 	values := make([]strings.Builder, len(joined))
-	absent := LostLog | LostTiming // from all parts so far
+	absent := LostLog | LostTiming // missing from all parts so far
 	for _, p := range chain {
 		text.Write(p.Text)
 		log.Write(p.Log)
@@ -246,8 +248,8 @@ func join(chain []*piece) (r *Record, times int) {
 	return r, times
 }
 
-// leftOver returns what is wrong with the parts of a group that are in no record. Those of a repeat
-// that was not sent to its end are in the record as well: nothing is wrong with them.
+// leftOver describes the unused parts of a group. Unused parts whose content is also in a record
+// come from a repeat that was interrupted, and are not an error.
 func leftOver(group map[int][]*piece, total int, records []*Record) (Broken, bool) {
 	var first *piece
 	for _, number := range slices.Sorted(maps.Keys(group)) {
@@ -273,17 +275,17 @@ func leftOver(group map[int][]*piece, total int, records []*Record) (Broken, boo
 		}
 		b.What = fmt.Sprintf("part %d of %d is missing", n, total)
 	case missing > 1:
-		b.What = fmt.Sprintf("%d of its %d parts are missing", missing, total)
+		b.What = fmt.Sprintf("%d of %d parts are missing", missing, total)
 	default:
-		b.What = fmt.Sprintf("its part %d of %d does not continue the others", first.Part.Number, total)
+		b.What = fmt.Sprintf("part %d of %d does not fit the others", first.Part.Number, total)
 	}
 	return b, true
 }
 
-// contains reports whether a record has all that a part has.
+// contains reports whether a record contains the content of a part.
 func contains(r, part *Record) bool {
 	whole, pieces := texts(r.Detail), texts(part.Detail)
-	if len(whole) != len(pieces) || keyOf(r).without() != keyOf(part).without() {
+	if len(whole) != len(pieces) || keyOf(r).withoutTotal() != keyOf(part).withoutTotal() {
 		return false
 	}
 	for i, s := range pieces {
@@ -294,8 +296,9 @@ func contains(r, part *Record) bool {
 	return bytes.Contains(r.Text, part.Text) && bytes.Contains(r.Log, part.Log) && bytes.Contains(r.Timing, part.Timing)
 }
 
-// without returns the key without what another division of the same record may have otherwise.
-func (k partKey) without() partKey {
+// withoutTotal returns the key without the number of parts, in which another division of the same
+// record may differ.
+func (k partKey) withoutTotal() partKey {
 	k.total = 0
 	return k
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// TestParts: the parts of records are joined in any order, with those of other divisions of the
-// same records between them, and with repeats that end before their last part.
+// TestParts checks that parts are joined in any order, mixed with those of other divisions of the
+// same records, and with repeats that end before their last part.
 func TestParts(t *testing.T) {
 	made := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 40, Long: true})
 	entries := made.Entries()
@@ -50,7 +50,7 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// TestBrokenParts: what is wrong with the parts of a record is said once, of the record.
+// TestBrokenParts checks that a problem with a record's parts is reported once, for the record.
 func TestBrokenParts(t *testing.T) {
 	made := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 40, Long: true})
 	messages := replaytest.Messages(t, syslog.Options{MaxMessageBytes: 2048}, made.Entries())
@@ -77,14 +77,14 @@ func TestBrokenParts(t *testing.T) {
 		want     string
 	}{
 		{"a part is missing", slices.Delete(slices.Clone(messages), first+1, first+2), "part 2 of "},
-		{"two parts are missing", slices.Delete(slices.Clone(messages), first+1, first+3), "2 of its "},
+		{"two parts are missing", slices.Delete(slices.Clone(messages), first+1, first+3), "2 of "},
 		{"the first part is missing", slices.Delete(slices.Clone(messages), first, first+1), "part 1 of "},
 		{"a part is of another record", change(first+1, `sequence="`, `sequence="1`), "part 2 of "},
 		{"a part is shorter", change(first+1, " part=2/", " part=2/ "), ""},
 		{"an offset is another", change(first+1, `part_offset="`, `part_offset="1`), "part 1 of "},
 		{"the total is less than the number", change(first+3, `part="4/`, `part="4/3`), ""},
-		{"it has no number", change(first, ` part="1/`, ` part="0/`), "part is not a number"},
-		{"its numbers contradict each other", change(first, ` part=1/`, ` part=3/`), "contradict"},
+		{"it has no number", change(first, ` part="1/`, ` part="0/`), "not of the form"},
+		{"its numbers contradict each other", change(first, ` part=1/`, ` part=3/`), "part numbers"},
 		{"a part is altered", append(slices.Clone(messages), bytes.Replace(messages[first+1], []byte(" part=2/"), []byte(" part=2/x"), 1)), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,8 +105,8 @@ func TestBrokenParts(t *testing.T) {
 	}
 }
 
-// TestAlteredPart: of two different parts with one number, each is in a record: which of them is
-// right, the digests say.
+// TestAlteredPart checks that of two different parts with one number, each is in a record: the
+// digests show which is right.
 func TestAlteredPart(t *testing.T) {
 	made := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 40, Long: true})
 	messages := replaytest.Messages(t, syslog.Options{MaxMessageBytes: 2048}, made.Entries())
@@ -122,7 +122,7 @@ func TestAlteredPart(t *testing.T) {
 	compare(t, list[0], made.Records, replaytest.Form{Name: "parts", TextDigests: true})
 }
 
-// TestManyAlteredParts: what the records of one group of parts take is bounded.
+// TestManyAlteredParts checks that the memory for the records of one group of parts is bounded.
 func TestManyAlteredParts(t *testing.T) {
 	op := &schema.Operation{ID: "1"}
 	var records []*Record

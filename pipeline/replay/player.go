@@ -9,58 +9,59 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Bounds of a player.
+// Limits of a player.
 const (
 	MinSpeed, MaxSpeed = 1.0 / 64, 1024
-	// skip is how far an arrow key goes.
+	// skip is the distance of a jump by an arrow key.
 	skip = 5 * time.Second
-	// maxWrite is how much is written at once.
+	// maxWrite is the amount of output that is written at once.
 	maxWrite = 1 << 20
 )
 
-// A Player plays a timeline on a terminal, through a [Filter], and does what keys say.
+// Player plays a timeline on a terminal, through a [Filter], controlled by keys.
 type Player struct {
 	Timeline *Timeline
-	// Out is a terminal in raw mode, clean and with the cursor at its top.
+	// Out is a terminal in raw mode, with a clear screen and the cursor at the top left.
 	Out io.Writer
-	// Speed is how many seconds of the session pass in one; 0 is 1.
+	// Speed is the playback speed relative to real time; 0 means 1.
 	Speed float64
-	// Start is from where it plays; what was before is shown at once.
+	// Start is the time at which playback begins. Earlier output is shown at once.
 	Start time.Duration
-	// Keys may be nil: then nothing stops it.
+	// Keys delivers the user's keys; may be nil.
 	Keys <-chan Key
-	// More has records that come while it plays, and is closed when there won't be any; nil where all
-	// are in the timeline. At the end of what there is, what comes is shown as it comes.
+	// More delivers records that are added while the player runs, and is closed when there are no
+	// more; nil if the timeline is complete. At the end of the timeline, new records are shown
+	// immediately.
 	More <-chan *Record
-	// Status is told of each change, in Run's goroutine; nil for not.
+	// Status is called with each change, in Run's goroutine; may be nil.
 	Status func(Status)
 
-	// What follows is Run's.
-	next    int           // the moment to be shown next
-	at      time.Duration // how far the session has been played, at since
-	since   time.Time
-	paused  bool
-	over    bool // More is closed, or was nil
-	size    [2]int
-	filters [2]Filter // by stream
-	out     []byte
+	// The fields below belong to Run.
+	next     int           // index of the next moment
+	at       time.Duration // the playback position at time since
+	since    time.Time
+	paused   bool
+	complete bool // More is closed or nil
+	size     [2]int
+	filters  [2]Filter // by stream
+	out      []byte
 }
 
-// Status is what a player does.
+// Status is the state of a player.
 type Status struct {
 	Paused       bool
-	Live         bool // what comes is shown as it comes
+	Live         bool // new records are shown immediately
 	Speed        float64
 	At, Duration time.Duration
-	// Width and Height are the terminal's in the session at this time; 0 where it had none.
+	// Width and Height are the current size of the session's terminal; 0 if it had none.
 	Width, Height int
 }
 
-// Run plays until the end, which it then says, the key for it, or ctx is done, of which it returns
-// the cause. It leaves the terminal's modes as they are when one starts, in any case but an error
-// in writing to it.
+// Run plays until the end, which it reports as ended, until KeyQuit, or until ctx is done, and then
+// returns the context's cause. It restores the terminal's default modes, except after an error in
+// writing to it.
 func (p *Player) Run(ctx context.Context) (ended bool, err error) {
-	p.over = p.More == nil
+	p.complete = p.More == nil
 	if p.Speed == 0 {
 		p.Speed = 1
 	}
@@ -71,37 +72,37 @@ func (p *Player) Run(ctx context.Context) (ended bool, err error) {
 			err = flushErr
 		}
 	}()
-	told := false
+	reported := false
 	for {
 		if err := p.show(); err != nil {
 			return false, err
 		}
-		if p.atEnd() && p.over && !p.paused {
+		if p.atEnd() && p.complete && !p.paused {
 			return true, nil
 		}
-		if !told {
-			p.tell()
-			told = true
+		if !reported {
+			p.reportStatus()
+			reported = true
 		}
-		var due <-chan time.Time
+		var timer <-chan time.Time
 		if !p.paused && !p.atEnd() {
 			wait := float64(p.Timeline.moments[p.next].At-p.at) / p.Speed
-			due = time.After(time.Duration(min(wait, float64(time.Hour))) + 1) // after an hour it looks again
+			timer = time.After(time.Duration(min(wait, float64(time.Hour))) + 1) // checks again after an hour
 		}
 		more := p.More
-		if p.over {
+		if p.complete {
 			more = nil
 		}
 		select {
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
-		case <-due:
+		case <-timer:
 			p.advance()
 		case r, ok := <-more:
 			live := p.live()
 			p.advance()
 			if !ok {
-				p.over, told = true, false
+				p.complete, reported = true, false
 				break
 			}
 			p.Timeline.Add(r)
@@ -120,17 +121,17 @@ func (p *Player) Run(ctx context.Context) (ended bool, err error) {
 			if err := p.press(k); err != nil {
 				return false, err
 			}
-			told = false
+			reported = false
 		}
 	}
 }
 
 func (p *Player) atEnd() bool { return p.next == len(p.Timeline.moments) }
 
-// live says that what comes is shown as it comes.
-func (p *Player) live() bool { return !p.over && !p.paused && p.atEnd() }
+// live reports whether new records are shown immediately.
+func (p *Player) live() bool { return !p.complete && !p.paused && p.atEnd() }
 
-// advance lets the session go on by the time that has passed. It does not go past its end.
+// advance moves the position by the time that has passed, but not beyond the end.
 func (p *Player) advance() {
 	now := time.Now()
 	if !p.paused {
@@ -139,7 +140,7 @@ func (p *Player) advance() {
 	p.since = now
 }
 
-// show shows what is due.
+// show writes the output up to the current position.
 func (p *Player) show() error {
 	for ; !p.atEnd() && p.Timeline.moments[p.next].At <= p.at; p.next++ {
 		p.append(&p.Timeline.moments[p.next])
@@ -161,14 +162,14 @@ func (p *Player) append(m *Moment) {
 		p.out = append(append(p.out, m.Notice...), " \x1b[0m\r\n"...)
 	case schema.EventStart, schema.EventResize:
 		p.size = [2]int{m.Width, m.Height}
-		p.tell()
+		p.reportStatus()
 	}
 }
 
-// reset appends what brings the terminal back to how it was at the start.
+// reset appends the sequences that return the terminal to its initial state.
 func (p *Player) reset(dst []byte) []byte {
 	out, err := &p.filters[schema.Stdout], &p.filters[schema.Stderr]
-	out.alt, out.placed = out.alt || err.alt, out.placed || err.placed
+	out.alt, out.originModes = out.alt || err.alt, out.originModes || err.originModes
 	*err = Filter{}
 	return out.AppendReset(dst)
 }
@@ -185,20 +186,20 @@ func (p *Player) flush() error {
 	return nil
 }
 
-func (p *Player) tell() {
+func (p *Player) reportStatus() {
 	if p.Status != nil {
 		p.Status(Status{Paused: p.paused, Live: p.live(), Speed: p.Speed, At: p.at, Duration: p.Timeline.Duration(), Width: p.size[0], Height: p.size[1]})
 	}
 }
 
-// press does what a key says.
+// press executes the command of a key.
 func (p *Player) press(k Key) error {
 	switch k {
 	case KeyPause:
 		p.paused = !p.paused
 	case KeyStep:
 		p.paused = true
-		for !p.atEnd() { // up to something that is seen
+		for !p.atEnd() { // up to the next visible moment
 			m := &p.Timeline.moments[p.next]
 			p.append(m)
 			p.next++
@@ -227,7 +228,7 @@ func (p *Player) press(k Key) error {
 	return nil
 }
 
-// jump goes to another time. Back means to show all from the start again, at once.
+// jump moves to another position. To go back, it replays everything from the start at once.
 func (p *Player) jump(to time.Duration) {
 	to = min(max(to, 0), p.Timeline.Duration())
 	if to < p.at {

@@ -221,7 +221,8 @@ func TestPlayer(t *testing.T) {
 	})
 }
 
-// TestPlayerErrors: a cancelled context's cause and a terminal that is gone end the show.
+// TestPlayerErrors checks that Run ends with the cause of a cancelled context, and with a write
+// error.
 func TestPlayerErrors(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -242,7 +243,7 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errBrokenWriter }
 
-// TestTimeline: times that are missing or go back do no harm, and neither do repeats.
+// TestTimeline checks that missing or decreasing times and duplicates are handled.
 func TestTimeline(t *testing.T) {
 	s := played(4)
 	s.Records[2].Time = 0
@@ -267,7 +268,7 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
-// TestKeys decodes what terminals send, byte by byte.
+// TestKeys decodes terminal input byte by byte.
 func TestKeys(t *testing.T) {
 	for in, want := range map[string][]Key{
 		" .+=-_": {KeyPause, KeyStep, KeyFaster, KeyFaster, KeySlower, KeySlower},

@@ -6,12 +6,12 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Place is where in a copy a record stands.
+// Place is the position of a record in a copy.
 type Place struct {
-	// Name is the file's, "-" for standard input; an index with the document's ID; or the stream with
-	// the sequence.
+	// Name is the file name, or "-" for standard input; the index and the document's ID; or the
+	// stream and the message's sequence.
 	Name string `json:"name"`
-	// Line and Column count from 1; the column in bytes. 0 where the copy has no lines.
+	// Line and Column count from 1, the column in bytes. They are 0 if the copy has no lines.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
 }
@@ -26,55 +26,55 @@ func (p Place) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.Name, p.Line, p.Column)
 }
 
-// Lost says what a copy does not have of a record.
+// Lost is the set of a record's fields that a copy does not have.
 type Lost uint8
 
 const (
 	LostLog        Lost = 1 << iota // the exact bytes: Log is empty
-	LostText                        // the exact text: Text is as the drain has it, altered or cut
-	LostTextDigest                  // which only syslog and the stream have
-	LostTiming                      // of bytes that are there
-	LostTime                        // Time is when the receiver had it, or 0
+	LostText                        // the exact text: Text is the drain's, altered or truncated
+	LostTextDigest                  // only syslog and the stream have it
+	LostTiming                      // the timing of the bytes, if there are any
+	LostTime                        // Time is the time of reception, or 0
 	LostDigest
-	// LostByDrain says that ttydrain itself has left out, cut or altered what is lost, because of what
-	// the drain takes.
+	// LostByDrain reports that ttydrain itself omitted, truncated or altered a field because of the
+	// drain's limits.
 	LostByDrain
 )
 
-// FaultIDs is the fault of a record that names two operations.
-const FaultIDs = "its operation's IDs contradict each other"
+// FaultIDs is the fault of a record with two different operation IDs.
+const FaultIDs = "the operation IDs contradict each other"
 
-// Has says whether something is lost.
+// Has reports whether l contains what.
 func (l Lost) Has(what Lost) bool { return l&what != 0 }
 
-// A Record is one record as a copy has it.
+// Record is a record as found in a copy.
 type Record struct {
 	schema.Record
-	// Operation is what the record says of its operation. Records that say the same share it: nobody
-	// may change it.
+	// Operation is the record's operation. It is shared by records with equal operations and must
+	// not be modified.
 	Operation *schema.Operation
 	Lost      Lost
-	// Faults are what is wrong with the record by itself: a field that is missing or can't be, or two
-	// that contradict each other.
+	// Faults lists contradictions and missing or invalid fields within the record.
 	Faults []string
 	Place  Place
-	// Part says which part of a record this is, as a [Copy] reads it. The records of a [Session] are
+	// Part identifies the part of a record that a [Copy] has read. The records of a [Session] are
 	// whole.
 	Part Part
 }
 
-// ToldGap says that the record tells of a run of records that this drain misses, and is in their
-// place. It is no record of the session, whose sequences and digests are without it.
-func (r *Record) ToldGap() bool {
+// IsDrainGap reports whether the record replaces a run of records that could not be delivered to
+// this drain. It is not one of the session's records, whose sequences and digests do not include
+// it.
+func (r *Record) IsDrainGap() bool {
 	return r.Event == schema.EventGap && r.Detail != nil && r.Sequence != 0 && r.Detail.LastSequence >= r.Sequence
 }
 
-// Broken is something that looks like a record and can't be read.
+// Broken describes data that looks like a record but cannot be read.
 type Broken struct {
 	Place Place `json:"place"`
-	// Operation and Sequence are whose it seems to be; "" and 0 where that can't be told.
+	// Operation and Sequence identify the record as far as they can be found in the data.
 	Operation string `json:"operation_id,omitempty"`
 	Sequence  uint64 `json:"sequence,omitempty"`
-	// What says what is wrong, and quotes nothing.
+	// What describes the problem without quoting the data.
 	What string `json:"what"`
 }

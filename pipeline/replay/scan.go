@@ -8,32 +8,33 @@ import (
 	"io"
 )
 
-// maxObject bounds an object and a line: no record comes near it, a page of search results can.
+// maxObject bounds the length of an object and of a line. Records are much shorter; a page of
+// search results can come close.
 const maxObject = 64 << 20
 
-// resyncPrefix is how many of the first bytes of one object tell where the next begins, when one is
-// broken.
+// resyncPrefix is the number of bytes at the beginning of an object that are used to find the next
+// object after a damaged one.
 const resyncPrefix = 10
 
 var (
-	errNoObject  = errors.New("it is no JSON object")
-	errInvalid   = errors.New("it is no valid JSON")
-	errOpen      = errors.New("a JSON object that does not end")
-	errLongThing = errors.New("it is longer than any record")
+	errNoObject = errors.New("not a JSON object")
+	errInvalid  = errors.New("invalid JSON")
+	errOpen     = errors.New("unterminated JSON object")
+	errTooLong  = errors.New("longer than any record")
 )
 
-// An objectScanner finds the JSON objects in a text: one after another, one a line, or in arrays.
-// It checks no more of the syntax than it takes to find an end, and after an object that is broken
-// goes on with the next line, or with what begins as the objects before did.
+// objectScanner finds the JSON objects in a text: concatenated, one per line, or in arrays. It only
+// parses as much as is needed to find an object's end. After a damaged object it continues at the
+// next line, or where the text looks like the beginning of the previous objects.
 type objectScanner struct {
 	r      *bufio.Reader
-	back   []byte // to be read again, before r
-	object []byte // the latest; reused
-	prefix []byte // with which objects here begin; nil until there was one
+	unread []byte // read before r
+	object []byte // the latest object; reused
+	prefix []byte // the beginning of the objects in this text; nil until one was read
 	at     position
 }
 
-// A position is that of the next byte.
+// position is the position of the next byte.
 type position struct{ line, column int }
 
 func (p *position) pass(c byte) {
@@ -51,8 +52,8 @@ func newObjectScanner(r *bufio.Reader) *objectScanner {
 
 func (s *objectScanner) byte() (byte, error) {
 	var c byte
-	if len(s.back) > 0 {
-		c, s.back = s.back[0], s.back[1:]
+	if len(s.unread) > 0 {
+		c, s.unread = s.unread[0], s.unread[1:]
 	} else {
 		var err error
 		if c, err = s.r.ReadByte(); err != nil {
@@ -63,8 +64,8 @@ func (s *objectScanner) byte() (byte, error) {
 	return c, nil
 }
 
-// next gives the next object, which is valid until the call after, and where it begins. broken says
-// what is wrong with it, where there is something. err is io.EOF at the end, or the reader's.
+// next returns the next object, which is valid until the following call, and its position. broken
+// describes a damaged object. err is io.EOF at the end, or the reader's error.
 func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 	s.object = s.object[:0]
 	var c byte
@@ -74,7 +75,7 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 			return nil, at, nil, err
 		}
 		switch c {
-		case ' ', '\t', '\r', '\n', ',', '[', ']', 0x1e: // the last is that of RFC 7464
+		case ' ', '\t', '\r', '\n', ',', '[', ']', 0x1e: // 0x1e: RFC 7464
 			continue
 		case 0xef, 0xbb, 0xbf: // a byte order mark
 			continue
@@ -98,8 +99,8 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 			return nil, at, nil, err
 		}
 		if c == '{' && !inString && last != ':' && last != '[' && last != ',' {
-			// Where a value has ended, no object begins: the one before did not end.
-			s.back = append([]byte{c}, s.back...)
+			// An object cannot begin after a value, so the current object is unterminated.
+			s.unread = append([]byte{c}, s.unread...)
 			s.at = before
 			s.resync(at)
 			return s.object, at, errOpen, nil
@@ -107,7 +108,7 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 		s.object = append(s.object, c)
 		switch {
 		case inString && c == '\\':
-			if c, err = s.byte(); err == nil { // at the end, the next round says so
+			if c, err = s.byte(); err == nil { // the next iteration handles io.EOF
 				s.object = append(s.object, c)
 			}
 		case inString && c == '\n':
@@ -127,7 +128,7 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 			last = c
 		}
 		if depth == 0 {
-			if s.hasAnother() && !json.Valid(s.object) { // a brace or a quotation mark is damaged, and what follows was taken for a part
+			if s.mayContainObject() && !json.Valid(s.object) { // a damaged brace or quotation mark has merged several objects
 				s.resync(at)
 				return s.object, at, errInvalid, nil
 			}
@@ -138,35 +139,34 @@ func (s *objectScanner) next() (object []byte, at position, broken, err error) {
 		}
 		if len(s.object) > maxObject {
 			s.resync(at)
-			return s.object, at, errLongThing, nil
+			return s.object, at, errTooLong, nil
 		}
 	}
 }
 
-// hasAnother says whether there may be other objects in the latest one.
-func (s *objectScanner) hasAnother() bool {
+// mayContainObject reports whether the current object may contain other objects.
+func (s *objectScanner) mayContainObject() bool {
 	return s.prefix != nil && bytes.Contains(s.object[1:], s.prefix) || listIn(s.object) > 0
 }
 
-// listIn is where, in an object that has a list of others and little before, the first of these
-// begins; 0 for none.
+// listIn returns the offset of the first element in an object that consists mainly of a list of
+// objects, or 0.
 func listIn(object []byte) int {
 	return bytes.Index(object[:min(len(object), 256)], []byte("[{")) + 1
 }
 
-// resync goes back to where, in an object that is broken, another one seems to begin: it is then
-// shorter.
+// resync truncates a damaged object where another one seems to begin, so that it is read next.
 func (s *objectScanner) resync(began position) {
 	i := listIn(s.object)
 	switch {
 	case s.prefix != nil && bytes.Contains(s.object[1:], s.prefix):
 		i = 1 + bytes.Index(s.object[1:], s.prefix)
 	case i > 0:
-		s.prefix = nil // those in the list begin in another way
+		s.prefix = nil // objects in the list have another prefix
 	default:
 		return
 	}
-	s.back = append(bytes.Clone(s.object[i:]), s.back...)
+	s.unread = append(bytes.Clone(s.object[i:]), s.unread...)
 	s.object = s.object[:i]
 	s.at = began
 	for _, c := range s.object {
@@ -174,7 +174,8 @@ func (s *objectScanner) resync(began position) {
 	}
 }
 
-// skip passes over what begins with c and is no object, to the end of its line or the next object.
+// skip skips data that is not an object, to the end of the line or to the next object. c is its
+// first byte.
 func (s *objectScanner) skip(c byte) error {
 	for {
 		s.object = append(s.object, c)
@@ -188,8 +189,8 @@ func (s *objectScanner) skip(c byte) error {
 		if c == '\n' {
 			return nil
 		}
-		if s.prefix != nil && c == '{' && len(s.object) > 0 && s.begins() {
-			s.back = append([]byte{c}, s.back...)
+		if s.prefix != nil && c == '{' && len(s.object) > 0 && s.atPrefix() {
+			s.unread = append([]byte{c}, s.unread...)
 			s.at = before
 			return nil
 		}
@@ -199,27 +200,26 @@ func (s *objectScanner) skip(c byte) error {
 	}
 }
 
-// begins says whether what comes after a brace begins as an object here does.
-func (s *objectScanner) begins() bool {
+// atPrefix reports whether the input after a brace continues like the other objects.
+func (s *objectScanner) atPrefix() bool {
 	want := s.prefix[1:]
-	have := s.back
+	have := s.unread
 	if len(have) < len(want) {
-		more, _ := s.r.Peek(len(want) - len(have)) // what is short begins nothing
+		more, _ := s.r.Peek(len(want) - len(have)) // shorter input does not match
 		have = append(bytes.Clone(have), more...)
 	}
 	return bytes.HasPrefix(have, want)
 }
 
-// A lineScanner finds messages of syslog: one a line, or with their length in front (RFC 6587
-// §3.4.1).
+// lineScanner finds syslog messages: one per line, or with octet counting (RFC 6587 §3.4.1).
 type lineScanner struct {
 	r    *bufio.Reader
-	buf  []byte // the latest; reused
-	line int    // of the next
+	buf  []byte // the latest message; reused
+	line int    // number of the next line
 }
 
-// next gives the next message, which is valid until the call after, and the number of its line.
-// long says that it is longer than any, and was cut. It returns io.EOF at the end.
+// next returns the next message, which is valid until the following call, and its line number. long
+// reports that the message was truncated because it is too long. The error is io.EOF at the end.
 func (s *lineScanner) next() (message []byte, line int, long bool, err error) {
 	line = s.line
 	if n := s.counted(); n > 0 {
@@ -258,10 +258,10 @@ func (s *lineScanner) next() (message []byte, line int, long bool, err error) {
 	}
 }
 
-// counted reads the length of a message that has it in front, and is 0 where none is there.
+// counted reads the length of a message with octet counting. It returns 0 if there is none.
 func (s *lineScanner) counted() int {
-	const most = len("12345678 <191>1 ")
-	head, _ := s.r.Peek(most)
+	const maxHead = len("12345678 <191>1 ")
+	head, _ := s.r.Peek(maxHead)
 	digits, n := 0, 0
 	for digits < len(head) && digits < 8 && '0' <= head[digits] && head[digits] <= '9' {
 		n = n*10 + int(head[digits]-'0')
@@ -275,6 +275,6 @@ func (s *lineScanner) counted() int {
 	if !ok || len(pri) == 0 || len(pri) > 3 || !bytes.HasPrefix(after, []byte("1")) {
 		return 0
 	}
-	_, _ = s.r.Discard(digits + 1) // which was peeked at
+	_, _ = s.r.Discard(digits + 1) // cannot fail after Peek
 	return n
 }

@@ -18,27 +18,27 @@ import (
 )
 
 const (
-	// searchPage is how many documents are asked for at a time. One of a long line of binary output
-	// has 100 KB.
+	// searchPage is the number of documents per request. A document with a long line of binary
+	// output has 100 KB.
 	searchPage = 500
 	// keepAlive is how long Elasticsearch keeps the point in time after each page.
 	keepAlive = "5m"
 	// searchTimeout bounds each request.
 	searchTimeout = 2 * time.Minute
-	maxAnswer     = 1 << 30
+	maxResponse   = 1 << 30
 )
 
-// A Search is the copy of an Elasticsearch drain. It reads one point in time of an index or data
-// stream, sorted by operation and sequence, and needs the privilege "read" on it. "operation_id"
-// has to be a keyword there and "sequence" a number, as ttydrain's index template has them.
+// Search is the copy of an Elasticsearch drain. It reads a point in time of an index or data
+// stream, sorted by operation and sequence, and needs the privilege "read". "operation_id" must be
+// a keyword and "sequence" a number, as in ttydrain's index template.
 type Search struct {
 	URL   string // of the cluster, without credentials
-	Index string // an index, a data stream, or several with commas between
-	// Either APIKey, in its base64 form, or Username and Password, or none.
+	Index string // an index, a data stream, or several separated by commas
+	// Set either APIKey, in its base64 form, or Username and Password, or neither.
 	APIKey             string
 	Username, Password string
 	TLS                sinks.TLS
-	// Selection bounds what is asked for, by operation and app.
+	// Selection limits the search by operation and app.
 	Selection Selection
 	Progress  Progress
 }
@@ -66,7 +66,7 @@ func (s *Search) Read(ctx context.Context, v Visitor) error {
 	}
 	c, err := elastictransport.NewClient(options...)
 	if err != nil {
-		return fmt.Errorf("make the Elasticsearch client: %w", err)
+		return fmt.Errorf("create the Elasticsearch client: %w", err)
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 	point, err := s.open(ctx, c)
@@ -74,20 +74,20 @@ func (s *Search) Read(ctx context.Context, v Visitor) error {
 		return err
 	}
 	defer func() {
-		// The server does it by itself in five minutes.
+		// Without this request the server closes it after five minutes.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = s.ask(bounded, c, http.MethodDelete, point.path, point.deletion(), nil)
+		_ = s.do(bounded, c, http.MethodDelete, point.path, point.deletion(), nil)
 	}()
 	return s.pages(ctx, c, point, v)
 }
 
-// A pointInTime is what a search sees of an index.
+// pointInTime is the snapshot of an index that a search reads.
 type pointInTime struct {
 	id   string
-	path string // by which it is closed
-	// tie orders documents of the same operation and sequence: each page begins after the last
-	// document of the one before.
+	path string // for closing it
+	// tie orders documents with the same operation and sequence, since each page begins after the
+	// last document of the previous one.
 	tie []any
 }
 
@@ -98,19 +98,19 @@ func (p *pointInTime) deletion() any {
 	return map[string]any{"pit_id": []string{p.id}}
 }
 
-// open opens a point in time. OpenSearch has another path for that, and no order of the documents'
-// own. An answer of Elasticsearch always has the header that names it.
+// open opens a point in time. OpenSearch has a different path for it and no implicit order of
+// documents. Responses of Elasticsearch always have the header X-Elastic-Product.
 func (s *Search) open(ctx context.Context, c *elastictransport.Client) (*pointInTime, error) {
 	var point struct {
 		ID    string `json:"id"`
 		PitID string `json:"pit_id"`
 	}
 	index := "/" + url.PathEscape(s.Index)
-	err := s.ask(ctx, c, http.MethodPost, index+"/_pit?keep_alive="+keepAlive, nil, &point)
+	err := s.do(ctx, c, http.MethodPost, index+"/_pit?keep_alive="+keepAlive, nil, &point)
 	if other := (*notElasticsearch)(nil); !errors.As(err, &other) {
 		return &pointInTime{id: point.ID, path: "/_pit", tie: []any{map[string]any{"_shard_doc": "asc"}}}, err
 	}
-	err = s.ask(ctx, c, http.MethodPost, index+"/_search/point_in_time?keep_alive="+keepAlive, nil, &point)
+	err = s.do(ctx, c, http.MethodPost, index+"/_search/point_in_time?keep_alive="+keepAlive, nil, &point)
 	if other := (*notElasticsearch)(nil); errors.As(err, &other) {
 		err = other.error
 	}
@@ -121,12 +121,13 @@ func (s *Search) open(ctx context.Context, c *elastictransport.Client) (*pointIn
 	}}, err
 }
 
-// notElasticsearch is the refusal of a server that does not name itself Elasticsearch.
+// notElasticsearch is the error response of a server that does not identify itself as
+// Elasticsearch.
 type notElasticsearch struct{ error }
 
 func (e *notElasticsearch) Unwrap() error { return e.error }
 
-type searchAnswer struct {
+type searchResponse struct {
 	Point string `json:"pit_id"`
 	Hits  struct {
 		Total struct {
@@ -161,8 +162,8 @@ func (s *Search) pages(ctx context.Context, c *elastictransport.Client, point *p
 		if after != nil {
 			query["search_after"] = after
 		}
-		var answer searchAnswer
-		if err := s.ask(ctx, c, http.MethodPost, "/_search", query, &answer); err != nil {
+		var answer searchResponse
+		if err := s.do(ctx, c, http.MethodPost, "/_search", query, &answer); err != nil {
 			return err
 		}
 		if after == nil {
@@ -179,15 +180,16 @@ func (s *Search) pages(ctx context.Context, c *elastictransport.Client, point *p
 			after = hit.Sort
 		}
 		done += int64(len(answer.Hits.Hits))
-		s.Progress.tell(done, total)
+		s.Progress.report(done, total)
 		if len(answer.Hits.Hits) < searchPage {
 			return nil
 		}
 	}
 }
 
-// ask sends a request with a JSON body, or none, and decodes the answer into value, or drops it.
-func (s *Search) ask(ctx context.Context, c *elastictransport.Client, method, path string, body, value any) error {
+// do sends a request with an optional JSON body and decodes the response into value unless it is
+// nil.
+func (s *Search) do(ctx context.Context, c *elastictransport.Client, method, path string, body, value any) error {
 	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
 	defer cancel()
 	var sent io.Reader
@@ -214,8 +216,8 @@ func (s *Search) ask(ctx context.Context, c *elastictransport.Client, method, pa
 		return fmt.Errorf("search Elasticsearch at %s: %w", s.URL, err)
 	}
 	defer response.Body.Close()
-	// Numbers stay as they are: search_after gives them back.
-	decoder := json.NewDecoder(io.LimitReader(response.Body, maxAnswer))
+	// Numbers must keep their exact form, since they are returned in search_after.
+	decoder := json.NewDecoder(io.LimitReader(response.Body, maxResponse))
 	decoder.UseNumber()
 	if response.StatusCode/100 != 2 {
 		err := s.refused(response.StatusCode, decoder)
@@ -228,12 +230,12 @@ func (s *Search) ask(ctx context.Context, c *elastictransport.Client, method, pa
 		return nil
 	}
 	if err := decoder.Decode(value); err != nil {
-		return fmt.Errorf("read the answer of Elasticsearch at %s: %w", s.URL, jsonError(err))
+		return fmt.Errorf("read the response of Elasticsearch at %s: %w", s.URL, jsonError(err))
 	}
 	return nil
 }
 
-// refused tells why Elasticsearch does not answer a question.
+// refused returns an error that describes an error response.
 func (s *Search) refused(status int, decoder *json.Decoder) error {
 	var answer struct {
 		Error struct {
@@ -251,16 +253,16 @@ func (s *Search) refused(status int, decoder *json.Decoder) error {
 			reason = answer.Error.Causes[0].Reason
 		}
 	}
-	do := ""
+	advice := ""
 	switch {
 	case status == http.StatusUnauthorized:
-		do = ": give an API key, or a user and a password"
+		advice = ": set an API key, or a user and a password"
 	case status == http.StatusForbidden:
-		do = fmt.Sprintf(": give credentials with the privilege read on %s", s.Index)
+		advice = fmt.Sprintf(": use credentials with the privilege read on %s", s.Index)
 	case status == http.StatusNotFound:
-		do = ": is it the drain's data_stream?"
+		advice = ": check that it is the drain's data_stream"
 	case strings.Contains(reason, "Fielddata is disabled"), strings.Contains(reason, "No mapping found"):
-		do = ": ttydrain's index template was not used there; let operation_id be a keyword and sequence a long"
+		advice = ": ttydrain's index template was not used; map operation_id as keyword and sequence as long"
 	}
-	return fmt.Errorf("search %s in Elasticsearch at %s: %d: %s%s", s.Index, s.URL, status, reason, do)
+	return fmt.Errorf("search %s in Elasticsearch at %s: %d: %s%s", s.Index, s.URL, status, reason, advice)
 }

@@ -12,32 +12,30 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Session is what a copy has of one operation.
+// Session holds the records of one operation in a copy.
 type Session struct {
-	// Operation is what the records say of it. Of a copy that is not the stream, Command, Interactive,
-	// Width and Height are from the start record, User.ID from the user document, whose signature was
-	// not looked at, and Expires is zero.
+	// Operation is the operation as described by the records. Unless the copy is the stream,
+	// Command, Interactive, Width and Height are from the start record, User.ID is from the user
+	// document, whose signature is not verified, and Expires is zero.
 	Operation *schema.Operation
-	// Started is when the session began: by the stream's word, or when the earliest of the records was
-	// shown.
+	// Started is the start of the session according to the stream, or else the time of the earliest
+	// record.
 	Started time.Time
-	// Records are in the order of their sequence. Repeats with the same content are left out; where
-	// there are several with one sequence that differ, all are there, one behind another, in the order
-	// in which they came.
+	// Records are sorted by sequence, without identical duplicates. Different records with the same
+	// sequence are all present, in the order of arrival.
 	Records []*Record
-	// Gaps are the records that tell which run of others this drain misses; repeats are left out. Some
-	// of those may have come later.
+	// Gaps are the records that replace undelivered records, without duplicates: see
+	// [Record.IsDrainGap]. Some of the undelivered records may have been delivered later.
 	Gaps []*Record
-	// Repeats counts the records that came again.
+	// Repeats is the number of duplicate records.
 	Repeats int
-	// Broken are what seems to be of this session and can't be read.
+	// Broken describes unreadable data that seems to belong to this session.
 	Broken []Broken
-	// Lost is what at least one of the records does not have.
+	// Lost is the union of the fields that the records lack.
 	Lost Lost
 }
 
-// End is the end record; nil where the copy has none, because the session goes on or because it is
-// missing.
+// End returns the end record, or nil if the session is still running or the record is missing.
 func (s *Session) End() *Record {
 	for _, r := range slices.Backward(s.Records) {
 		if r.Event == schema.EventEnd {
@@ -47,8 +45,8 @@ func (s *Session) End() *Record {
 	return nil
 }
 
-// Transcript gives one record of each sequence, in order: of several that differ, the first that
-// came. That the session's bytes are whole is for an audit to say.
+// Transcript returns one record of each sequence, in order: the first of several different ones. It
+// does not verify that the records are complete and unaltered; that is the task of an audit.
 func (s *Session) Transcript() iter.Seq[*Record] {
 	return func(yield func(*Record) bool) {
 		for i, r := range s.Records {
@@ -62,37 +60,37 @@ func (s *Session) Transcript() iter.Seq[*Record] {
 	}
 }
 
-// A Summary is what a copy had in it beside sessions.
+// Summary counts the contents of a copy.
 type Summary struct {
-	Sessions int // that were selected and given out
-	Records  int // of them, with repeats
-	Tests    int // records that tested the drain, which are of no session
-	Others   int // lines and documents that are not ttydrain's
-	// Broken are what can't be read and seems to be of no session that was given out, at most 1000;
-	// BrokenCount counts them all.
+	Sessions int // sessions that were selected and returned
+	Records  int // their records, including duplicates
+	Tests    int // records of drain tests, which belong to no session
+	Others   int // lines and documents that are not from ttydrain
+	// Broken describes unreadable data that belongs to none of the returned sessions, at most 1000
+	// items. BrokenCount is their total number.
 	Broken      []Broken
 	BrokenCount int
 }
 
 const (
 	maxBroken = 1000
-	// memoryLimit is how many bytes of records Sessions holds, about.
+	// memoryLimit is the approximate number of bytes that Sessions keeps in memory.
 	memoryLimit = 256 << 20
 )
 
-// Sessions reads a copy and calls each with every session that is selected. Where all fit into
-// memory or the copy is grouped, the order is that of the operations' IDs or the copy's; otherwise
-// there is none.
+// Sessions reads a copy and calls each for every selected session. If all records fit into memory,
+// the sessions are sorted by ID; if the copy is grouped, they are in its order; otherwise the order
+// is undefined.
 //
-// One ID can be that of two sessions, where a copy has records of two installations, or of one
-// whose store was begun anew: where several containers have a first record under it, each is a
-// session.
+// Two sessions can have the same ID if a copy has records of two installations, or of an
+// installation whose store was replaced. Containers that each have a start record with sequence 1
+// are separate sessions.
 func Sessions(ctx context.Context, c Copy, sel Selection, each func(*Session) error) (Summary, error) {
 	return sessions(ctx, c, sel, memoryLimit, each)
 }
 
 func sessions(ctx context.Context, c Copy, sel Selection, limit int, each func(*Session) error) (Summary, error) {
-	a := &assembler{sel: sel, each: each, limit: limit, piles: make(map[string][]*Record)}
+	a := &assembler{sel: sel, each: each, limit: limit, groups: make(map[string][]*Record)}
 	defer a.close()
 	err := c.Read(ctx, Visitor{
 		Record: func(r *Record) error {
@@ -100,7 +98,7 @@ func sessions(ctx context.Context, c Copy, sel Selection, limit int, each func(*
 				a.summary.Tests++
 				return nil
 			}
-			if !sel.Takes(r.Operation) {
+			if !sel.Matches(r.Operation) {
 				return nil
 			}
 			return a.add(r, c.Grouped())
@@ -114,17 +112,17 @@ func sessions(ctx context.Context, c Copy, sel Selection, limit int, each func(*
 	return a.summary, a.finish(ctx)
 }
 
-// An assembler puts records together. It is for one goroutine.
+// assembler groups records by operation. It is not safe for concurrent use.
 type assembler struct {
 	sel     Selection
 	each    func(*Session) error
 	limit   int
-	piles   map[string][]*Record // what has come of each operation
-	size    int                  // of the records in them, about, in bytes
+	groups  map[string][]*Record // records by operation
+	size    int                  // approximate size of the records in groups, in bytes
 	current string
-	spool   *spool // nil until the limit was reached
+	spool   *spool // nil until limit is reached
 	summary Summary
-	// lost are the broken records by operation, at most maxBroken of each of them
+	// lost holds the unreadable records by operation, at most maxBroken of each.
 	lost map[string][]Broken
 }
 
@@ -160,12 +158,12 @@ func (a *assembler) add(r *Record, grouped bool) error {
 	}
 	id := r.Operation.ID
 	if grouped && id != a.current {
-		if err := a.give(a.current); err != nil {
+		if err := a.emit(a.current); err != nil {
 			return err
 		}
 	}
 	a.current = id
-	a.piles[id] = append(a.piles[id], r)
+	a.groups[id] = append(a.groups[id], r)
 	a.size += sizeOf(r)
 	if a.size < a.limit || grouped {
 		return nil
@@ -173,31 +171,31 @@ func (a *assembler) add(r *Record, grouped bool) error {
 	return a.spill()
 }
 
-// sizeOf is about how much memory a record takes.
+// sizeOf returns the approximate memory size of a record.
 func sizeOf(r *Record) int {
 	return 400 + len(r.Log) + len(r.Text) + len(r.Timing)
 }
 
-// spill puts all that is held into the spool.
+// spill moves all records to the spool.
 func (a *assembler) spill() error {
 	if a.spool == nil {
 		a.spool = new(spool)
 	}
-	for _, p := range a.piles {
+	for _, p := range a.groups {
 		for _, r := range p {
 			if err := a.spool.put(r); err != nil {
 				return err
 			}
 		}
 	}
-	clear(a.piles)
+	clear(a.groups)
 	a.size = 0
 	return nil
 }
 
 func (a *assembler) finish(ctx context.Context) error {
 	if a.spool == nil {
-		if err := a.giveAll(ctx); err != nil {
+		if err := a.emitAll(ctx); err != nil {
 			return err
 		}
 	} else {
@@ -206,12 +204,12 @@ func (a *assembler) finish(ctx context.Context) error {
 		}
 		for i := range a.spool.parts {
 			err := a.spool.read(i, func(r *Record) {
-				a.piles[r.Operation.ID] = append(a.piles[r.Operation.ID], r)
+				a.groups[r.Operation.ID] = append(a.groups[r.Operation.ID], r)
 			})
 			if err != nil {
 				return err
 			}
-			if err := a.giveAll(ctx); err != nil {
+			if err := a.emitAll(ctx); err != nil {
 				return err
 			}
 		}
@@ -224,9 +222,9 @@ func (a *assembler) finish(ctx context.Context) error {
 	return nil
 }
 
-func (a *assembler) giveAll(ctx context.Context) error {
-	ids := make([]string, 0, len(a.piles))
-	for id := range a.piles {
+func (a *assembler) emitAll(ctx context.Context) error {
+	ids := make([]string, 0, len(a.groups))
+	for id := range a.groups {
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(len(a)-len(b), cmp.Compare(a, b)) })
@@ -234,24 +232,24 @@ func (a *assembler) giveAll(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := a.give(id); err != nil {
+		if err := a.emit(id); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// give gives out what has come of an operation, and forgets it.
-func (a *assembler) give(id string) error {
-	pile := a.piles[id]
-	delete(a.piles, id)
+// emit passes the sessions of an operation to each and removes its records.
+func (a *assembler) emit(id string) error {
+	group := a.groups[id]
+	delete(a.groups, id)
 	whole := 0
-	for _, r := range pile {
+	for _, r := range group {
 		if r.Part.Total == 0 {
 			whole++
 		}
 	}
-	records, broken := joinParts(pile)
+	records, broken := joinParts(group)
 	a.summary.Records += len(records) - whole
 	if len(records) == 0 {
 		for _, b := range broken {
@@ -276,7 +274,7 @@ func (a *assembler) give(id string) error {
 	return nil
 }
 
-// divide keeps sessions of two installations apart.
+// divide separates the sessions of different installations.
 func divide(records []*Record) [][]*Record {
 	var begun []string
 	for _, r := range records {
@@ -295,13 +293,13 @@ func divide(records []*Record) [][]*Record {
 	return parts
 }
 
-// newSession puts together what came of an operation.
+// newSession builds a session from the records of an operation.
 func newSession(records []*Record) *Session {
 	s := new(Session)
 	slices.SortStableFunc(records, func(a, b *Record) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	for _, r := range records {
 		into := &s.Records
-		if r.ToldGap() {
+		if r.IsDrainGap() {
 			into = &s.Gaps
 		}
 		repeat := false
@@ -322,7 +320,7 @@ func newSession(records []*Record) *Session {
 	return s
 }
 
-// same says whether two records have the same content.
+// same reports whether two records have the same content.
 func same(a, b *Record) bool {
 	return a.Event == b.Event && a.Stream == b.Stream && a.Partial == b.Partial && a.Sequence == b.Sequence && a.Offset == b.Offset &&
 		(a.Time == b.Time || a.Lost.Has(LostTime)) && a.Digest == b.Digest && a.TextDigest == b.TextDigest && a.Lost == b.Lost &&
@@ -330,7 +328,8 @@ func same(a, b *Record) bool {
 		*a.Operation == *b.Operation && reflect.DeepEqual(a.Detail, b.Detail) && slices.Equal(a.Faults, b.Faults)
 }
 
-// describe says what the records, of which there is one at least, tell of their operation.
+// describe returns the operation and the start time according to the records, of which there is at
+// least one.
 func describe(records []*Record) (*schema.Operation, time.Time) {
 	op := *records[0].Operation
 	if !op.Started.IsZero() {

@@ -31,7 +31,7 @@ func all(t testing.TB, c Copy, sel Selection, limit int) ([]*Session, Summary) {
 	return list, summary
 }
 
-// TestCopies: from each form of a copy, shuffled and doubled, come the sessions that were written.
+// TestCopies reads shuffled and duplicated copies in all forms, and expects the original sessions.
 func TestCopies(t *testing.T) {
 	key := replaytest.Key(t)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -43,14 +43,14 @@ func TestCopies(t *testing.T) {
 			want[id] = s.Records
 			units = append(units, f.Write(t, s.Entries())...)
 		}
-		for _, disorder := range []string{"", "shuffled and doubled", "outside of memory"} {
+		for _, disorder := range []string{"", "shuffled and duplicated", "spooled"} {
 			t.Run(f.Name+" "+disorder, func(t *testing.T) {
 				copied, limit := slices.Clone(units), memoryLimit
 				if disorder != "" {
 					copied = append(copied, units...)
 					random.Shuffle(len(copied), func(i, j int) { copied[i], copied[j] = copied[j], copied[i] })
 				}
-				if disorder == "outside of memory" {
+				if disorder == "spooled" {
 					limit = 20_000
 				}
 				list, summary := all(t, inMemory(f.Join(copied)), Selection{}, limit)
@@ -119,8 +119,8 @@ func compare(t *testing.T, s *Session, want []schema.Record, f replaytest.Form) 
 	}
 }
 
-// TestStreamCopy: what the admin address answers is the stream's copy, and one that ends early says
-// so.
+// TestStreamCopy reads a copy through the admin API, and checks that a truncated response is an
+// error.
 func TestStreamCopy(t *testing.T) {
 	s := replaytest.NewSession(t, replaytest.Key(t), "42", replaytest.Options{Pieces: 60})
 	whole := framed(s.Segments, "")

@@ -13,22 +13,23 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// spoolParts is how many files the spool divides records into.
+// spoolParts is the number of files that the spool divides records into.
 const spoolParts = 256
 
-// A spool keeps records in files without names, divided by operation. It is written, and then read.
+// spool stores records in unnamed temporary files, divided by operation. It is first written and
+// then read.
 type spool struct {
 	parts   [spoolParts]spoolPart
 	scratch []byte
 }
 
 type spoolPart struct {
-	file *os.File // nil until something is in it
+	file *os.File // nil while the part is empty
 	w    *bufio.Writer
-	last *schema.Operation // of the record that was written last
+	last *schema.Operation // of the last written record
 }
 
-// close removes what is in the spool. The files have no names any more.
+// close closes the files. They have been unlinked, so this frees their space.
 func (s *spool) close() {
 	for i := range s.parts {
 		if f := s.parts[i].file; f != nil {
@@ -37,17 +38,17 @@ func (s *spool) close() {
 	}
 }
 
-// An aside is what a record of a copy has beside that of a segment.
-type aside struct {
-	Operation bool // the segment has the operation; otherwise it is that of the record before
+// extra holds the fields of a record that its segment does not contain.
+type extra struct {
+	Operation bool // the segment contains the operation; otherwise it is the previous record's
 	Lost      Lost
 	Faults    []string `json:",omitempty"`
 	Place     Place
 	Part      Part `json:",omitzero"`
 }
 
-// put writes a record: uvarint length, a segment of that record alone, uvarint length, JSON of an
-// aside.
+// put writes a record: a length (uvarint), a segment with only this record, another length, and an
+// extra as JSON.
 func (s *spool) put(r *Record) error {
 	h := fnv.New32a()
 	h.Write([]byte(r.Operation.ID))
@@ -55,51 +56,51 @@ func (s *spool) put(r *Record) error {
 	if p.file == nil {
 		f, err := os.CreateTemp("", "ttydrain-*")
 		if err != nil {
-			return fmt.Errorf("keep the records outside of memory: %w", err)
+			return fmt.Errorf("write the records to a temporary file: %w", err)
 		}
 		p.file, p.w = f, bufio.NewWriterSize(f, 16<<10)
 		if err := os.Remove(f.Name()); err != nil {
-			return fmt.Errorf("keep the records outside of memory: %w", err)
+			return fmt.Errorf("write the records to a temporary file: %w", err)
 		}
 	}
-	a := aside{Operation: r.Operation != p.last, Lost: r.Lost, Faults: r.Faults, Place: r.Place, Part: r.Part}
+	a := extra{Operation: r.Operation != p.last, Lost: r.Lost, Faults: r.Faults, Place: r.Place, Part: r.Part}
 	operation := []byte("{}")
 	var err error
 	if a.Operation {
 		if operation, err = json.Marshal(r.Operation); err != nil {
-			return fmt.Errorf("keep the records outside of memory: %w", err)
+			return fmt.Errorf("write the records to a temporary file: %w", err)
 		}
 		p.last = r.Operation
 	}
 	if s.scratch, err = schema.AppendSegment(s.scratch[:0], operation, &schema.Segment{Records: []schema.Record{r.Record}}); err != nil {
-		return fmt.Errorf("keep the records outside of memory: %w", err)
+		return fmt.Errorf("write the records to a temporary file: %w", err)
 	}
-	beside, err := json.Marshal(a)
+	encoded, err := json.Marshal(a)
 	if err != nil {
-		return fmt.Errorf("keep the records outside of memory: %w", err)
+		return fmt.Errorf("write the records to a temporary file: %w", err)
 	}
-	for _, b := range [][]byte{s.scratch, beside} {
+	for _, b := range [][]byte{s.scratch, encoded} {
 		if _, err := p.w.Write(binary.AppendUvarint(nil, uint64(len(b)))); err != nil {
-			return fmt.Errorf("keep the records outside of memory: %w", err)
+			return fmt.Errorf("write the records to a temporary file: %w", err)
 		}
 		if _, err := p.w.Write(b); err != nil {
-			return fmt.Errorf("keep the records outside of memory: %w", err)
+			return fmt.Errorf("write the records to a temporary file: %w", err)
 		}
 	}
 	return nil
 }
 
-// read gives the records of one part, in the order in which they were put.
+// read passes the records of one part to each, in the order of put.
 func (s *spool) read(i int, each func(*Record)) error {
 	p := &s.parts[i]
 	if p.file == nil {
 		return nil
 	}
 	if err := p.w.Flush(); err != nil {
-		return fmt.Errorf("keep the records outside of memory: %w", err)
+		return fmt.Errorf("write the records to a temporary file: %w", err)
 	}
 	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("read the records that were kept outside of memory: %w", err)
+		return fmt.Errorf("read the records from a temporary file: %w", err)
 	}
 	r := bufio.NewReaderSize(p.file, 256<<10)
 	var d schema.Decoder
@@ -109,20 +110,20 @@ func (s *spool) read(i int, each func(*Record)) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		var beside []byte
+		var encoded []byte
 		if err == nil {
-			beside, err = readPrefixed(r)
+			encoded, err = readPrefixed(r)
 		}
-		var a aside
+		var a extra
 		if err == nil {
-			err = json.Unmarshal(beside, &a)
+			err = json.Unmarshal(encoded, &a)
 		}
 		var read *schema.Segment
 		if err == nil {
 			read, err = d.Segment(segment)
 		}
 		if err != nil {
-			return fmt.Errorf("read the records that were kept outside of memory: %w", err)
+			return fmt.Errorf("read the records from a temporary file: %w", err)
 		}
 		if a.Operation {
 			operation = read.Operation
@@ -131,7 +132,7 @@ func (s *spool) read(i int, each func(*Record)) error {
 	}
 }
 
-// readPrefixed reads what stands behind its length. The error is io.EOF where nothing does.
+// readPrefixed reads data with a length prefix. It returns io.EOF if there is none.
 func readPrefixed(r *bufio.Reader) ([]byte, error) {
 	n, err := binary.ReadUvarint(r)
 	if err != nil {

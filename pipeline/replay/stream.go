@@ -16,24 +16,23 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Stream is the LOGS stream itself, read through the admin address of a ttydrain that runs the
-// router. It is no drain's copy: it has all that is in a record, for as long as the streams keep
-// it.
+// Stream is the LOGS stream itself, read through the admin API of a ttydrain with the role router.
+// It is not a drain's copy: it has all fields of the records, as long as the stream retains them.
 type Stream struct {
 	Address string // HOST:PORT, or a URL without a path
 	Token   string
-	// Client asks it; nil for http.DefaultClient.
+	// Client sends the request; nil means http.DefaultClient.
 	Client *http.Client
-	// Selection bounds what is asked for, by operation, app and time.
+	// Selection limits the request by operation, app and time.
 	Selection Selection
-	// Follow goes on with what is recorded later. Without From it begins with what there is.
+	// Follow continues with new records after the existing ones.
 	Follow bool
-	// Now leaves out what is there already.
+	// Now skips the existing records.
 	Now bool
-	// After leaves out what is up to this sequence.
+	// After skips messages up to this sequence.
 	After uint64
-	// Last is, after Read, the sequence of the last message of which all was given, or After. Another
-	// Read can go on behind it.
+	// Last is set by Read to the sequence of the last message that was read completely, or to
+	// After. Another Read can continue after it.
 	Last     uint64
 	Progress Progress
 }
@@ -41,11 +40,11 @@ type Stream struct {
 // Grouped implements [Copy].
 func (s *Stream) Grouped() bool { return false }
 
-// ErrInterrupted is wrapped by the error of a Stream's Read that had begun.
+// ErrInterrupted is wrapped by the error of a Read that fails after it has begun.
 var ErrInterrupted = errors.New("read the stream")
 
-// sinceMargin is how much earlier than a session's start the stream is read from: the clocks of a
-// gateway and of NATS differ.
+// sinceMargin is added to the requested time range, since the clocks of the gateways and of NATS
+// differ.
 const sinceMargin = 10 * time.Minute
 
 // Read implements [Copy].
@@ -94,7 +93,7 @@ func (s *Stream) Read(ctx context.Context, v Visitor) error {
 	if response.StatusCode != http.StatusOK {
 		return errors.New(endpoint.Refusal(response))
 	}
-	total, _ := strconv.ParseInt(response.Header.Get(schema.HeaderSegments), 10, 64) // 0 where it is not told
+	total, _ := strconv.ParseInt(response.Header.Get(schema.HeaderSegments), 10, 64) // 0 if it is unknown
 	err = s.segments(bufio.NewReaderSize(response.Body, 64<<10), total, v)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -102,7 +101,7 @@ func (s *Stream) Read(ctx context.Context, v Visitor) error {
 	return err
 }
 
-// segments reads what the admin address answers: see [schema.HeaderSegments].
+// segments reads the response of the admin API: see [schema.HeaderSegments].
 func (s *Stream) segments(r *bufio.Reader, total int64, v Visitor) error {
 	var d schema.Decoder
 	for done := int64(1); ; done++ {
@@ -113,7 +112,7 @@ func (s *Stream) segments(r *bufio.Reader, total int64, v Visitor) error {
 		}
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w: the answer ends early: %w", ErrInterrupted, err)
+			return fmt.Errorf("%w: the response is truncated: %w", ErrInterrupted, err)
 		case sequence == 0 && len(data) == 0:
 			return nil
 		case sequence == 0:
@@ -133,6 +132,6 @@ func (s *Stream) segments(r *bufio.Reader, total int64, v Visitor) error {
 			}
 		}
 		s.Last = sequence
-		s.Progress.tell(done, total)
+		s.Progress.report(done, total)
 	}
 }

@@ -10,38 +10,39 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Timeline is a session as it is played: what was shown when, counted from its start. Records are
-// added in the order of their sequence; those that were added before are passed over. It is for one
-// goroutine.
+// Timeline is a session in the form for playback: its output and events with their times relative
+// to the start. Records are added in the order of their sequence; records that were added before
+// are ignored. It is not safe for concurrent use.
 type Timeline struct {
-	// IdleLimit is how long nothing happens at most; 0 for as long as nothing did. It must not be
-	// changed once a record was added.
+	// IdleLimit is the maximum length of a pause; 0 keeps the original pauses. It must not be
+	// changed after the first call of Add.
 	IdleLimit time.Duration
 
 	moments []Moment
-	clock   int64 // of the latest frame, in nanoseconds since 1970; 0 before one has a time
+	clock   int64 // time of the latest frame, in nanoseconds since 1970; 0 before the first
 	at      time.Duration
-	last    uint64 // the latest record's sequence
+	last    uint64 // sequence of the latest record
 	plain   bool   // the session had no terminal
 	ended   bool
 }
 
-// A Moment is something that happened in a session.
+// Moment is an event at one time of a session.
 type Moment struct {
-	At    time.Duration // since the start; it never goes back
+	At    time.Duration // since the start; never decreases
 	Event schema.Event
-	// Bytes are what was shown, for [schema.EventOutput]: see [Timeline.Show]. Nobody may change them.
+	// Bytes are the output, for [schema.EventOutput]; see [Timeline.Show]. They must not be
+	// modified.
 	Bytes  []byte
 	Stream schema.Stream
-	// Width and Height are the terminal's from here on, for [schema.EventStart] and
-	// [schema.EventResize]; 0 where there was none.
+	// Width and Height are the new size of the terminal, for [schema.EventStart] and
+	// [schema.EventResize]; 0 if there is none.
 	Width, Height int
-	// Notice tells, for [schema.EventGap], [schema.EventTransfer] and [schema.EventEnd], what a person
-	// has to know: what is missing here, which file was transferred, how the session ended.
+	// Notice is the message for [schema.EventGap], [schema.EventTransfer] and [schema.EventEnd]:
+	// what is missing, which file was transferred, or how the session ended.
 	Notice string
 }
 
-// NewTimeline is the timeline of a session.
+// NewTimeline returns the timeline of a session.
 func NewTimeline(s *Session, idleLimit time.Duration) *Timeline {
 	t := &Timeline{IdleLimit: idleLimit, plain: !s.Operation.Interactive}
 	for r := range s.Transcript() {
@@ -50,14 +51,14 @@ func NewTimeline(s *Session, idleLimit time.Duration) *Timeline {
 	return t
 }
 
-// Moments are all that happened so far. They are the timeline's.
+// Moments returns all moments so far. The slice must not be modified.
 func (t *Timeline) Moments() []Moment { return t.moments }
 
-// Duration is how far it goes.
+// Duration returns the time of the last moment.
 func (t *Timeline) Duration() time.Duration { return t.at }
 
-// Show is what a terminal gets to show a moment: its bytes and, where the session had no terminal,
-// the carriage returns that one would have added.
+// Show returns a moment's output for a terminal: its bytes, with carriage returns before newlines
+// if the session had no terminal.
 func (t *Timeline) Show(m *Moment) []byte {
 	if !t.plain {
 		return m.Bytes
@@ -65,12 +66,12 @@ func (t *Timeline) Show(m *Moment) []byte {
 	return bytes.ReplaceAll(m.Bytes, []byte("\n"), []byte("\r\n"))
 }
 
-// Ended says that the session's end is there.
+// Ended reports whether the timeline contains the session's end.
 func (t *Timeline) Ended() bool { return t.ended }
 
-// Add adds what a record tells.
+// Add adds the moments of a record.
 func (t *Timeline) Add(r *Record) {
-	if r.Sequence <= t.last || r.ToldGap() {
+	if r.Sequence <= t.last || r.IsDrainGap() {
 		return
 	}
 	if missing := r.Sequence - t.last - 1; missing > 0 {
@@ -84,7 +85,7 @@ func (t *Timeline) Add(r *Record) {
 	}
 }
 
-// missingRecords tells that a run of records is not there.
+// missingRecords returns the notice for a run of missing records.
 func missingRecords(first, last uint64) string {
 	if first == last {
 		return fmt.Sprintf("record %d is missing here", first)
@@ -92,7 +93,7 @@ func missingRecords(first, last uint64) string {
 	return fmt.Sprintf("records %d to %d are missing here", first, last)
 }
 
-// oneLine is a text without control characters.
+// oneLine returns a text without control characters.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
@@ -102,7 +103,7 @@ func oneLine(text string) string {
 	}, strings.ToValidUTF8(text, "\ufffd"))
 }
 
-// pass lets time pass up to a frame. What has no time comes at the time of the one before.
+// pass advances the time to that of a frame. Frames without a time keep the current one.
 func (t *Timeline) pass(clock int64) {
 	if clock <= t.clock {
 		return

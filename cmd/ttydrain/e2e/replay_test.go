@@ -111,7 +111,7 @@ func TestReplay(t *testing.T) {
 	if last := copies[0].run(t, 0, "tail", "--no-follow", "-n", "1"); strings.Count(last.stdout, "\n") != 1 || !strings.Contains(last.stdout, "[session ended") || last.stderr != "" {
 		t.Errorf("the last line: %+v", last)
 	}
-	if none := copies[0].run(t, 1, "replay", "4711"); !strings.Contains(none.stderr, "session 4711 is not there") {
+	if none := copies[0].run(t, 1, "replay", "4711"); !strings.Contains(none.stderr, "session 4711 was not found") {
 		t.Errorf("a session that is not there: %+v", none)
 	}
 	replayKeys(t, copies[1], operation)

@@ -1,5 +1,5 @@
-// Package replaytest makes copies as drains have them, of sessions as the enricher makes them:
-// through the sinks themselves.
+// Package replaytest creates copies of sessions in the forms in which drains hold them. The
+// sessions are produced by package enrich, and the copies by the sinks.
 package replaytest
 
 import (
@@ -29,20 +29,19 @@ import (
 
 const patience = 2 * time.Minute
 
-// A Form is one in which a drain has a copy.
+// Form is a form of a copy.
 type Form struct {
 	Name string
-	// Write gives the units of a copy, of one record each.
+	// Write returns the units of a copy, one per record.
 	Write func(t testing.TB, entries []sinks.Entry) [][]byte
-	// Join makes a copy of units.
+	// Join concatenates units to a copy.
 	Join func(units [][]byte) []byte
-	// Bytes says that records have the exact bytes, TextDigests that they have digests of their texts,
-	// and JSON which of both kinds they are.
+	// Bytes and TextDigests report whether the form has the exact bytes and the text digests; JSON
+	// distinguishes JSON from syslog.
 	Bytes, TextDigests, JSON bool
 }
 
-// Forms are those that drains are written in by ttydrain's own sinks, and in which their receivers
-// keep them.
+// Forms returns the forms in which ttydrain's sinks write and their receivers store records.
 func Forms() []Form {
 	lines := func(units [][]byte) []byte { return append(bytes.Join(units, []byte("\n")), '\n') }
 	array := func(units [][]byte) []byte { return slices3("[", bytes.Join(units, []byte(",")), "]") }
@@ -74,12 +73,12 @@ func Forms() []Form {
 		{"syslog in JSON", syslogUnits(syslog.Options{Exact: true}), func(u [][]byte) []byte {
 			var all []byte
 			for _, m := range u {
-				raw, _ := json.Marshal(string(m)) // a string can be written always
+				raw, _ := json.Marshal(string(m)) // encoding a string never fails
 				all = fmt.Appendf(all, "{\"raw\":%s,\"severity\":6}\n", raw)
 			}
 			return all
 		}, true, true, false},
-		{"syslog headless", syslogUnits(syslog.Options{Exact: true}), headless, true, true, false},
+		{"syslog with another header", syslogUnits(syslog.Options{Exact: true}), withOtherHeader, true, true, false},
 	}
 }
 
@@ -103,7 +102,7 @@ func zstandard(data []byte) []byte {
 	return w.EncodeAll(data, nil)
 }
 
-// jsonUnits are the objects that an HTTPS drain is sent, by the sink itself.
+// jsonUnits returns the objects that the HTTPS sink sends.
 func jsonUnits(shape *https.Shape) func(testing.TB, []sinks.Entry) [][]byte {
 	return func(t testing.TB, entries []sinks.Entry) [][]byte {
 		t.Helper()
@@ -160,8 +159,8 @@ func fileUnits(t testing.TB, entries []sinks.Entry) [][]byte {
 	return bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
 }
 
-// PartedForms are forms of syslog whose messages are so short that many records are in parts. A
-// unit has all parts of one record, one a line.
+// PartedForms returns syslog forms with messages so short that many records are divided into parts.
+// A unit has all parts of one record, one per line.
 func PartedForms() []Form {
 	lines := func(units [][]byte) []byte { return append(bytes.Join(units, []byte("\n")), '\n') }
 	units := func(o syslog.Options) func(testing.TB, []sinks.Entry) [][]byte {
@@ -184,14 +183,14 @@ func PartedForms() []Form {
 	return []Form{
 		{"syslog in parts", units(syslog.Options{Token: "tok3n"}), lines, false, true, false},
 		{"syslog exact in parts", units(syslog.Options{Exact: true}), lines, true, true, false},
-		{"syslog in parts, headless", units(syslog.Options{Exact: true}), func(units [][]byte) []byte {
-			return headless(bytes.Split(bytes.Join(units, []byte("\n")), []byte("\n")))
+		{"syslog in parts, with another header", units(syslog.Options{Exact: true}), func(units [][]byte) []byte {
+			return withOtherHeader(bytes.Split(bytes.Join(units, []byte("\n")), []byte("\n")))
 		}, true, true, false},
 	}
 }
 
-// headless returns messages as a server keeps them which writes a head of its own.
-func headless(messages [][]byte) (all []byte) {
+// withOtherHeader returns messages in the form of a server that replaces their header.
+func withOtherHeader(messages [][]byte) (all []byte) {
 	for i, m := range messages {
 		at := max(bytes.Index(m, []byte("[session")), 0)
 		all = fmt.Appendf(all, "2026-03-01T09:30:00.%06dZ gateway-1 %s\nMar  1 09:30:00 gateway-1 sshd[42]: another program\n", i, m[at:])
@@ -199,7 +198,7 @@ func headless(messages [][]byte) (all []byte) {
 	return all
 }
 
-// syslogUnits are the messages that a syslog drain is sent, by the sink itself, of one record each.
+// syslogUnits returns the messages that the syslog sink sends, one per record.
 func syslogUnits(o syslog.Options) func(testing.TB, []sinks.Entry) [][]byte {
 	o.MaxMessageBytes = syslog.MaxMaxMessageBytes
 	return func(t testing.TB, entries []sinks.Entry) [][]byte {
@@ -212,7 +211,7 @@ func syslogUnits(o syslog.Options) func(testing.TB, []sinks.Entry) [][]byte {
 	}
 }
 
-// Messages returns the messages that a syslog drain is sent, by the sink itself.
+// Messages returns the messages that the syslog sink sends.
 func Messages(t testing.TB, o syslog.Options, entries []sinks.Entry) (messages [][]byte) {
 	t.Helper()
 	r, err := receive.New(receive.Options{Syslog: "127.0.0.1:0", Dir: t.TempDir(), MaxMessage: 4 << 20,
@@ -234,7 +233,7 @@ func Messages(t testing.TB, o syslog.Options, entries []sinks.Entry) (messages [
 	if err == nil {
 		err = sink.Close()
 	}
-	stop() // the receiver reads to the end what it was sent
+	stop() // the receiver reads everything that was sent before it stops
 	if served := <-done; err != nil || served != nil {
 		t.Fatal(err, served)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// Key makes a key that signs.
+// Key creates a signing key.
 func Key(t testing.TB) *enrich.Key {
 	t.Helper()
 	k, err := enrich.LoadKey(filepath.Join(t.TempDir(), "key.pem"), "")
@@ -25,34 +25,35 @@ func Key(t testing.TB) *enrich.Key {
 	return k
 }
 
-// Began is when all sessions began.
+// Began is the start time of all sessions.
 var Began = time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
 
-// shown is what a session shows, piece by piece: a prompt with a mistake corrected, a progress bar,
-// a screen program, bytes that are no UTF-8, JSON and structured data that are none of ttydrain's.
-var shown = []string{
+// output is the output of a session, piece by piece: a prompt with a corrected typing error, a
+// progress bar, a full-screen program, invalid UTF-8, and JSON and structured data that imitate
+// ttydrain's.
+var output = []string{
 	"$ ", "l", "z", "\b \b", "s -l\r\n", "\x1b[01;34mbin\x1b[0m  run.sh\r\n", "10%\r50%\r", "100%\r\n", "gr\u00fc\u00df \u65e5", "\u672c\r\n", "bad \xff\xfe\xc3( bytes\r\n",
 	"\x1b[?1049h\x1b[2J\x1b[1;1H~ VIM\x1b[2;1H~\x1b[?1049l", "{\"operation_id\":\"7\",\"sequence\":3,\"event\":\"end\"}\r\n",
 	"[session@32473 operation_id=\"7\" sequence=\"3\"] operation_id=7 x\r\n", "\r\n", "Password: ", "\r\n", "a\tb\\\"]\r\n", "$ exit\r\n",
 }
 
-// slowShown is what a slow session shows: text that is erased after a moment, invisible text, a
-// string of several lines, a command of several lines that is edited, panes, and what a command of
-// a full-screen program leaves.
-var slowShown = []string{
-	"$ ", "secret", "\r\x1b[Kls\r\n", "10%", "\r 50%", "\r100%\r\n", "\x1b[8mhidden", "\x1b[m shown\r\n", "\x1b]2;for i in 1 2\ndo true\n", "done\x07$ ls\r\n",
+// slowOutput is the output of a slow session: text that is erased after a moment, invisible text, a
+// control string and an edited command of several lines, panes, and the remains of a full-screen
+// program's commands.
+var slowOutput = []string{
+	"$ ", "secret", "\r\x1b[Kls\r\n", "10%", "\r 50%", "\r100%\r\n", "\x1b[8mhidden", "\x1b[m output\r\n", "\x1b]2;for i in 1 2\ndo true\n", "done\x07$ ls\r\n",
 	"$ for i in 1 2; do\r\n  rm $i\r\ndone", "\x1b[2A\r\x1b[11C7 8", "\x1b[2B\r\x1b[4C\r\n", "\x1b[?1049h\x1b[6;1H:s/a/b/\r1 substitution",
 	"\x1b[1;1Hleft\x1b[1;40H│right", "\x1b[1;1HLEFT", "\x1b[?1049l", "\r\n", "🇩🇪\b\b", "e\u0301 \b", "x\r\n",
 }
 
-// A Session is one as the enricher makes it.
+// Session is a session as produced by package enrich.
 type Session struct {
 	Operation *schema.Operation
 	Records   []schema.Record
-	Segments  [][]byte // as they are on LOGS
+	Segments  [][]byte // as stored on LOGS
 }
 
-// Entries are the records as sinks get them.
+// Entries returns the records in the form for sinks.
 func (s *Session) Entries() []sinks.Entry {
 	var entries []sinks.Entry
 	for i := range s.Records {
@@ -61,25 +62,25 @@ func (s *Session) Entries() []sinks.Entry {
 	return entries
 }
 
-// Options say what a session is like.
+// Options select the properties of a session.
 type Options struct {
-	Pieces int  // how often it shows something
-	Open   bool // it has not ended
-	Gap    bool // some of it was not recorded
-	Twist  bool // it shows something else
-	Long   bool // its command is long, and it shows long lines, where Pieces is at least 23
-	Slow   bool // it shows things one after another, which stand for a while
-	// Input is what it was given as input, all of which is recorded. It transfers a file then, too.
+	Pieces int  // number of outputs
+	Open   bool // the session has not ended
+	Gap    bool // a part was not recorded
+	Twist  bool // a different output
+	Long   bool // a long command and long lines, if Pieces is at least 23
+	Slow   bool // output with pauses, at which it remains visible
+	// Input is the session's input, which is recorded. The session also transfers a file then.
 	Input []string
 }
 
-// long are lines of which some bytes need more room than others, wherever the record is written.
+// long has lines whose bytes need different amounts of space in the forms of a record.
 var long = []string{
 	strings.Repeat("0123456789 abcde ", 800) + "\r\n", strings.Repeat("gr\u00fc\u00df \u65e5\u672c \\\"]", 300) + "\r\n", strings.Repeat("\xc3", 7000) + "\r\n",
 	strings.Repeat("operation_id=42 part=2/3 ", 200) + "\r\n",
 }
 
-// NewSession makes a session. One with an odd ID has no terminal, and shows the same on two
+// NewSession creates a session. With an odd ID it has no terminal and writes to both output
 // streams.
 func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 	t.Helper()
@@ -94,7 +95,7 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 	if interactive {
 		op.Width, op.Height = 80, 24
 	}
-	pieces := slices.Clone(shown)
+	pieces := slices.Clone(output)
 	if o.Long {
 		op.Command = "bash -c '" + strings.Repeat(`printf "%s\n" "[$x]" `, 300) + "'"
 		pieces = append(pieces, long...)
@@ -106,7 +107,7 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 	at := Began
 	pause := 1234567 * time.Nanosecond
 	if o.Slow {
-		pieces, pause = slowShown, 345678901*time.Nanosecond
+		pieces, pause = slowOutput, 345678901*time.Nanosecond
 	}
 	next := func() time.Time { at = at.Add(pause); return at }
 	start, err := schema.StartFrame(next(), op)
