@@ -8,8 +8,8 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// TestAvailability runs attacks with few seconds each. No time is asserted, nor what is left
-// afterwards: the machine does other things meanwhile.
+// TestAvailability runs each attack for a few seconds. It asserts no times and no resources after
+// the attack, because the machine has other load.
 func TestAvailability(t *testing.T) {
 	t.Parallel()
 	s := smallSettings(t)

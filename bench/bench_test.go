@@ -16,12 +16,12 @@ func TestMain(m *testing.M) {
 	if process.Main(roles()) {
 		return
 	}
-	// With the race detector, each of the children would sleep a second before it ends.
+	// Do not sleep for a second at the end of each child, as the race detector does by default.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	os.Exit(m.Run())
 }
 
-// need skips or fails a test that needs an outside program.
+// need skips or fails a test if a program is not installed.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
@@ -35,7 +35,7 @@ func need(t *testing.T, programs ...string) {
 	}
 }
 
-// needSyslogServers skips a test without the servers that are compared with.
+// needSyslogServers skips or fails a test if a compared syslog server is not installed.
 func needSyslogServers(t *testing.T) {
 	t.Helper()
 	if os.Getenv("SYSLOG_NG_ROOT") == "" {
@@ -48,10 +48,10 @@ func smallSettings(t *testing.T) *measure.Settings {
 	return &measure.Settings{Seed: 7, Records: 3000, Sessions: 3, Runs: 2, Echoes: 20, CatBytes: 1 << 20, Profiles: t.TempDir(), Progress: t.Logf}
 }
 
-// TestDrains runs the harness with small numbers, where ttydrain has no peers. That every record
-// arrived is checked by the run itself, which fails where one did not.
+// TestDrains measures the drains without peers with small numbers. A run fails unless every record
+// has arrived.
 func TestDrains(t *testing.T) {
-	t.Parallel() // nothing is compared, and each waits for others' starts
+	t.Parallel() // no figures are compared, and each test mostly waits for processes to start
 	s := smallSettings(t)
 	results, err := benchmark(t.Context(), s, []string{"https/array", "keystrokes", "limit/jetstream"})
 	if err != nil {
@@ -67,10 +67,10 @@ func TestDrains(t *testing.T) {
 	}
 }
 
-// TestComparisons does so with limits and peers. Every peer that delivers something twice, or not
-// at all, has no figure.
+// TestComparisons measures limits and peers. A peer that does not deliver each record once has no
+// figure.
 func TestComparisons(t *testing.T) {
-	t.Parallel() // nothing is compared, and each waits for others' starts
+	t.Parallel() // no figures are compared, and each test mostly waits for processes to start
 	needSyslogServers(t)
 	s := smallSettings(t)
 	s.Runs = 1
@@ -86,7 +86,7 @@ func TestComparisons(t *testing.T) {
 		}
 		checkRows(t, r, measured, measure.RecordsMeasured, measure.RecordsPerSecond, measure.PeakMemory)
 		for _, judged := range r.Compared[protocol].Bars {
-			// Processor time is in hundredths of a second, of which a small run may take none.
+			// CPU time is in hundredths of a second, and may be 0 in a small run.
 			if judged.Unknown != "" && !strings.Contains(judged.Bar, "processor") {
 				t.Errorf("%s: %s", protocol, judged)
 			}
@@ -98,7 +98,7 @@ func TestComparisons(t *testing.T) {
 }
 
 func TestElasticsearch(t *testing.T) {
-	t.Parallel() // nothing is compared, and each waits for others' starts
+	t.Parallel() // no figures are compared, and each test mostly waits for processes to start
 	need(t, "bash", "java", "javac", "jar", "mvn", "unzip", "flock")
 	needSyslogServers(t)
 	s := smallSettings(t)
@@ -111,7 +111,7 @@ func TestElasticsearch(t *testing.T) {
 }
 
 func TestSSH(t *testing.T) {
-	t.Parallel() // nothing is compared, and each waits for others' starts
+	t.Parallel() // no figures are compared, and each test mostly waits for processes to start
 	need(t, "/usr/sbin/sshd", "stty", "tlog-rec", "script")
 	s := smallSettings(t)
 	s.Runs = 1
@@ -128,7 +128,7 @@ func TestSSH(t *testing.T) {
 	}
 }
 
-// checkRows checks that each subject was measured in every run, and has a row in a table.
+// checkRows checks that each subject has a sample for every run, and a row in a table.
 func checkRows(t *testing.T, r *report.Report, subjects []string, metrics ...string) {
 	t.Helper()
 	table := r.Markdown()

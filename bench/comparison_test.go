@@ -8,12 +8,12 @@ import (
 	"github.com/ttydrain/ttydrain/bench/report"
 )
 
-func TestComparisonsAreChosen(t *testing.T) {
+func TestIsCompared(t *testing.T) {
 	for chosen, want := range map[string][]string{
 		"compare/jetstream": {"limit/jetstream/lines", "limit/jetstream/segments"},
 		"compare/syslog":    {"limit/syslog", "syslog", "rsyslog/syslog", "syslog-ng/syslog", "telegraf/syslog", "redpanda-connect/syslog", "fluent-bit/syslog"},
 		"compare/https":     nil,
-		"syslog":            nil, // by its name alone
+		"syslog":            nil, // chosen by its name only
 	} {
 		var got []string
 		for _, g := range peers.Groups() {
@@ -27,7 +27,7 @@ func TestComparisonsAreChosen(t *testing.T) {
 			t.Errorf("%q chooses %q, expected %q", chosen, got, want)
 		}
 	}
-	// Whatever is measured has a row, and the other way round.
+	// Every measured subject has a row, and every row a subject.
 	var measured []string
 	for _, g := range peers.Groups() {
 		for _, one := range g {

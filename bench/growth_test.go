@@ -14,7 +14,7 @@ import (
 func smallGrowth(t *testing.T) *measure.Settings {
 	s := smallSettings(t)
 	s.Runs = 1
-	// What a disk takes is not what is tested, and others are at work on it.
+	// In memory, because the speed of the disk is not tested.
 	if dir, err := os.MkdirTemp("/dev/shm", "ttydrain-test-"); err == nil {
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		s.Base = dir
@@ -25,8 +25,8 @@ func smallGrowth(t *testing.T) *measure.Settings {
 	return s
 }
 
-// TestGrowth runs all of it with small numbers. That every record arrived, once and in order, is
-// checked by the runs themselves, which fail where one did not.
+// TestGrowth measures everything of package growth with small numbers. A run fails unless every
+// record has arrived, once and in order.
 func TestGrowth(t *testing.T) {
 	s := smallGrowth(t)
 	results, err := benchmark(t.Context(), s, []string{"latency", "fanout/1", "fanout/10", "catchup", "growth", "soak"})

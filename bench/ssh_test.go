@@ -9,7 +9,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/report"
 )
 
-// TestManySessions opens few. That every echo is right is checked by the run itself.
+// TestManySessions opens a few sessions. A run fails unless every echo is right.
 func TestManySessions(t *testing.T) {
 	need(t, "stty")
 	s := smallSettings(t)

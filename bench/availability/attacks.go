@@ -26,12 +26,12 @@ type Attack struct {
 	operate func(ctx context.Context, g *siege) error
 }
 
-// A target is the setup of the process that attacks. Attacks run in a process of their own: in the one
-// that measures echoes, the attacker's CPU time would count as a delay of the server.
+// A target is the setup of the process that attacks. Attacks run in a process of their own: in the
+// one that measures echoes, the attacker's CPU time would count as a delay of the server.
 type target struct {
 	Attack         string
 	Address, Admin string
-	KeyFile        string // of the attacker, who is a user
+	KeyFile        string // of the attacker
 	Lasts          time.Duration
 	signer         gossh.Signer
 }

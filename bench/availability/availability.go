@@ -33,8 +33,8 @@ const (
 	loginEvery = 3 * time.Second
 	// recovery is the time after an attack within which descriptors and memory must be released.
 	recovery = time.Minute
-	// maxMoreFiles and maxMoreMiB are the limits of what is still in use then. The Go runtime keeps some
-	// memory after a peak.
+	// maxMoreFiles and maxMoreMiB are the limits of what is still in use then. The Go runtime keeps
+	// some memory after a peak.
 	maxMoreFiles, maxMoreMiB = 16, 32
 )
 
@@ -63,8 +63,8 @@ func (r Result) passed() bool {
 	return r.Ended+r.Refused+r.Denied == 0 && r.p99 <= maxEchoP99 && r.files <= maxMoreFiles && r.mib <= maxMoreMiB
 }
 
-// Run runs all attacks, or those named in only, each on a server of its own while ten users work, and
-// prints a table. It returns an error if an attack missed a limit.
+// Run runs all attacks, or those named in only, each on a server of its own while ten users work,
+// and prints a table. It returns an error if an attack missed a limit.
 func Run(ctx context.Context, s *measure.Settings, only []string) error {
 	return measure.InFolder(s, func() error {
 		var results []Result
@@ -103,7 +103,7 @@ func Run(ctx context.Context, s *measure.Settings, only []string) error {
 }
 
 // Besiege runs one attack on a server of its own, and then waits until the server has recovered, at
-// most for the time given.
+// most for the recovery time.
 func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.Duration) (r Result, err error) {
 	r.name = a.Name
 	g, err := startSiege(ctx, s)

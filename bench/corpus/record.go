@@ -23,8 +23,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Record makes all recordings again, in the folder dir. It needs root, because the fictitious user of
-// the recordings has a machine of their own.
+// Record makes all recordings again, in the folder dir. It needs root, because the fictitious user
+// of the recordings has a machine of their own.
 func Record(dir string) error {
 	script, err := recorded.ReadFile("recordings/furnish.sh")
 	if err != nil {

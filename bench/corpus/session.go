@@ -14,13 +14,13 @@ const chunkBytes = 32 << 10
 // A Filling counts the output of complete sessions.
 type Filling struct {
 	Sessions, Chunks, Lines int
-	// Records is the number of records that the enricher makes of it: of lines, of partial lines, and of
-	// the start and end of each session.
+	// Records is the number of records that the enricher makes of it: of lines, of partial lines,
+	// and of the start and end of each session.
 	Records int
 	Bytes   int64
 }
 
-// Play plays sessions until they have the given number of records, and then ends them. Their chunks
+// Play plays sessions until they have that many records, and then ends them. Their chunks
 // take turns. It calls chunk for each chunk, which is s.Next, and segment for the segments that the
 // enricher makes of it. keystrokes makes every frame a chunk; otherwise chunks are full.
 func Play(all []*Session, records int, keystrokes bool, chunk func(*Session) error, segment func(enrich.Segment) error) (Filling, error) {

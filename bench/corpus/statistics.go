@@ -16,7 +16,8 @@ type Statistics struct {
 	Escapes float64 `json:"share_of_escape_sequences"`
 }
 
-// escapes matches escape sequences: control sequences, operating system commands, and the short ones.
+// escapes matches escape sequences: control sequences, operating system commands, and the short
+// ones.
 var escapes = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|[ -/]*[0-~])")
 
 // ComputeStatistics returns the statistics of the recordings.

@@ -59,9 +59,9 @@ func (t *terminal) show(frames []schema.Frame) []schema.Frame {
 	return frames
 }
 
-// WriteText writes at least size bytes of terminal output as the lines of a file: without full-screen
-// programs, and without carriage returns before the newlines. It returns the number of bytes and
-// lines.
+// WriteText writes at least size bytes of terminal output as the lines of a file: without
+// full-screen programs, and without carriage returns before the newlines. It returns the number of
+// bytes and lines.
 func WriteText(w io.Writer, seed uint64, size int64) (written, lines int64, err error) {
 	t := newTerminalOf(seed, lineRecordings())
 	var frames []schema.Frame

@@ -93,8 +93,8 @@ func (d *Drain) Run(ctx context.Context) (measure.Sample, error) {
 	return receivers.NewSample(p.filled, took, stopped.Processor, stopped.PeakMemory, got), nil
 }
 
-// A filledPipeline is a process with a filled TTY stream, and an enricher and a router that have not
-// started.
+// A filledPipeline is a process with a filled TTY stream, and an enricher and a router that have
+// not started.
 type filledPipeline struct {
 	*process.Child
 	dir    string

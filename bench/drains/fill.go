@@ -13,8 +13,8 @@ import (
 // maxInFlight is the maximum number of chunks in flight to the stream.
 const maxInFlight = 32
 
-// Fill publishes sessions with at least that many records to the TTY stream. Their chunks take turns.
-// keystrokes makes every frame a chunk, as when users only type; otherwise chunks are full.
+// Fill publishes sessions with at least that many records to the TTY stream. Their chunks take
+// turns. keystrokes makes every frame a chunk, as when users only type; otherwise chunks are full.
 func Fill(ctx context.Context, b *bus.Bus, key *enrich.Key, seed uint64, sessions, records int, keystrokes bool) (corpus.Filling, error) {
 	all := make([]*corpus.Session, sessions)
 	for i := range all {

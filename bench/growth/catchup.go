@@ -15,7 +15,8 @@ const (
 	catchupBurst    = 5
 )
 
-// catchup measures a drain that comes up with a large backlog, while other drains receive live lines.
+// catchup measures a drain that comes up with a large backlog, while other drains receive live
+// lines.
 type catchup struct {
 	scenario
 }
@@ -37,8 +38,8 @@ func (d *catchup) Run(ctx context.Context) (measure.Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	// End the latency window of the backlog now: the witness accepts no records while it sorts millions
-	// of latencies.
+	// End the latency window of the backlog now: the witness accepts no records while it sorts
+	// millions of latencies.
 	if _, err := sc.witness.Query(receivers.WitnessQuestion{Drains: 2, Sessions: filled.Sessions, Window: true}); err != nil {
 		return nil, err
 	}

@@ -31,8 +31,8 @@ func fanouts() measure.Group {
 
 func (d *fanout) Name() string { return "fanout/" + strconv.Itoa(d.drains) }
 
-// Run measures from the start of the enricher and the router to the arrival of the last record at the
-// last drain. The unit of work is a record that arrived at a drain.
+// Run measures from the start of the enricher and the router to the arrival of the last record at
+// the last drain. The unit of work is a record that arrived at a drain.
 func (d *fanout) Run(ctx context.Context) (measure.Sample, error) {
 	s := d.settings
 	sc, err := startScene(ctx, s, flowSetup{Profile: s.Profile(d.Name(), d.runs)}, receivers.WitnessSetup{Protocol: "https"})

@@ -10,8 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/bench/drains"
 )
 
-// A feeder limits the number of records between publishing and delivery, when sessions are published
-// set after set.
+// A feeder limits the number of records between publishing and delivery, when sessions are
+// published set after set.
 type feeder struct {
 	done errgroup.Group
 
@@ -42,7 +42,8 @@ func (f *feeder) stop() error {
 	return f.done.Wait()
 }
 
-// wait waits until at most limit records are undelivered. It returns false when the feeder is stopped.
+// wait waits until at most limit records are undelivered. It returns false when the feeder is
+// stopped.
 func (f *feeder) wait(published, limit int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

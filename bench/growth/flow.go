@@ -24,8 +24,8 @@ type flow struct {
 type flowSetup struct {
 	Dir  string // its own folder for stores and keys
 	Seed uint64
-	// Listen, if not 0, makes the NATS server listen, for routers in other processes, and is the number
-	// of partitions. 0 embeds the server, as `ttydrain serve` does by default.
+	// Listen, if not 0, makes the NATS server listen, for routers in other processes, and is the
+	// number of partitions. 0 embeds the server, as `ttydrain serve` does by default.
 	Listen int
 	// Retention of the streams; 0 for the default.
 	Retention time.Duration
@@ -36,8 +36,8 @@ type flowSetup struct {
 // A flowOrder is an order to a flow. The answer is a flowState.
 type flowOrder struct {
 	Do string
-	// Sessions and Lines are for doFill, doFeed and doLive. Rate is for doLive: the lines per second of
-	// all sessions together.
+	// Sessions and Lines are for doFill, doFeed and doLive. Rate is for doLive: the lines per
+	// second of all sessions together.
 	Sessions, Lines int
 	Rate            float64
 	Burst           int // for doLive: lines that a session shows at once
@@ -77,8 +77,8 @@ type flowState struct {
 	Enriched                 int // records published to LOGS
 	// Lost is the reason why a live session ended by itself, or "".
 	Lost string
-	// Stages are the 99th percentiles of the histograms of the stages, in milliseconds: the upper bounds
-	// of their buckets.
+	// Stages are the 99th percentiles of the histograms of the stages, in milliseconds: the upper
+	// bounds of their buckets.
 	Stages map[string]float64
 }
 

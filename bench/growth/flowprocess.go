@@ -118,8 +118,8 @@ func (f *flowProcess) document(u schema.User) (string, error) {
 	return f.key.Mint("https://auth.example.com", u, time.Now())
 }
 
-// listenNATS starts a NATS server that syncs every write and listens on the loopback address. It ends
-// with the process.
+// listenNATS starts a NATS server that syncs every write and listens on the loopback address. It
+// ends with the process.
 func listenNATS(dir string) (url string, err error) {
 	s, err := natsserver.NewServer(&natsserver.Options{
 		ServerName: "bench", Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true, NoLog: true,
@@ -216,8 +216,8 @@ func (f *flowProcess) route(ctx context.Context, drains []namedDrain) error {
 	return nil
 }
 
-// write writes all records on LOGS with a drain's sink. Only writing counts: the records are read and
-// decoded in advance.
+// write writes all records on LOGS with a drain's sink. Only writing counts: the records are read
+// and decoded in advance.
 func (f *flowProcess) write(ctx context.Context, d namedDrain) error {
 	var batches [][]sinks.Entry
 	var decoder schema.Decoder

@@ -19,7 +19,8 @@ type growing struct {
 	sessions, lines int
 }
 
-// growingWork returns subjects with 1 to 1,000 sessions, and with 1,000 to the given number of lines.
+// growingWork returns subjects with 1 to 1,000 sessions, and with 1,000 to the given number of
+// lines.
 func growingWork(lines int) measure.Group {
 	var g measure.Group
 	for n := 1; n <= 1000 && n*growthLinesEach <= lines; n *= 10 {

@@ -19,8 +19,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// live has running sessions, with the session manager and the capture of a gateway. They run a program
-// that shows a few lines at a time, at an even pace, as `tail -f` does of a log.
+// live has running sessions, with the session manager and the capture of a gateway. They run a
+// program that shows a few lines at a time, at an even pace, as `tail -f` does of a log.
 type live struct {
 	sessions int
 	lines    atomic.Int64  // shown by all sessions
@@ -34,7 +34,8 @@ var errSessionLost = errors.New("a session ended before it was stopped")
 // bannerLines is the number of lines that a session itself shows at its start.
 const bannerLines = 3
 
-// startLive starts sessions that together show rate lines a second, each of them burst lines at once.
+// startLive starts sessions that together show rate lines a second, each of them burst lines at
+// once.
 func (f *flowProcess) startLive(ctx context.Context, sessions int, rate float64, burst int) (*live, error) {
 	l := &live{sessions: sessions, stopping: make(chan struct{})}
 	every := time.Duration(float64(sessions*burst) / rate * float64(time.Second))
@@ -70,8 +71,8 @@ func (f *flowProcess) startLive(ctx context.Context, sessions int, rate float64,
 	return l, nil
 }
 
-// stop ends the sessions and returns the number of their records: one for each line, and one each for
-// the start and the end of a session.
+// stop ends the sessions and returns the number of their records: one for each line, and one each
+// for the start and the end of a session.
 func (l *live) stop() (records int, err error) {
 	close(l.stopping)
 	err = l.work.Wait()

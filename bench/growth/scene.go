@@ -72,7 +72,8 @@ func (sc *scene) doAll(orders ...flowOrder) (state flowState, err error) {
 	return state, nil
 }
 
-// A scenario is embedded in subjects that need no preparation, since each run sets up its own scene.
+// A scenario is embedded in subjects that need no preparation, since each run sets up its own
+// scene.
 type scenario struct {
 	settings *measure.Settings
 	runs     int // completed

@@ -33,8 +33,8 @@ const (
 	soakSessions, soakLines = 64, 100_000
 )
 
-// soak measures the memory of `ttydrain serve --role router` at full load, in a process of its own as
-// in a cluster.
+// soak measures the memory of `ttydrain serve --role router` at full load, in a process of its own
+// as in a cluster.
 type soak struct {
 	scenario
 	resident measure.Curve // in megabytes, by seconds

@@ -78,7 +78,8 @@ const (
 	GrowthRepeats  = "repeats_per_record"
 	GrowthReceiver = "receiver_processor_seconds"
 	FanoutEnriched = "enriched_records_per_record" // on the TTY stream
-	// FanoutExtra is the cost of all drains but the first, as a multiple of the sink's in the same round.
+	// FanoutExtra is the cost of all drains but the first, as a multiple of the sink's in the same
+	// round.
 	FanoutExtra = "extra_drain_per_sink"
 	SinkCPU     = "sink_processor_microseconds_per_record"
 )

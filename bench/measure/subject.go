@@ -33,8 +33,8 @@ func (s Sample) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// A MissingError reports that something that a subject needs is missing on this machine. The subject
-// is then not measured.
+// A MissingError reports that something that a subject needs is missing on this machine. The
+// subject is then not measured.
 type MissingError struct{ what string }
 
 // Missing returns a [*MissingError] with a formatted message.

@@ -18,8 +18,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// An input is the input of limits and peers: a file with the records of sessions in the form in which
-// ttydrain would send them, one per line.
+// An input is the input of limits and peers: a file with the records of sessions in the form in
+// which ttydrain would send them, one per line.
 type input struct {
 	corpus.Filling
 	File string
@@ -33,8 +33,8 @@ const (
 	inputSyslog = "syslog" // messages of RFC 5424, without framing
 )
 
-// inputs has the inputs of one run of the benchmark. They are made when they are first needed. It is
-// for one goroutine.
+// inputs has the inputs of one run of the benchmark. They are made when they are first needed. It
+// is for one goroutine.
 type inputs struct{ made map[string]input }
 
 // get returns an input, and makes it if necessary.

@@ -50,8 +50,8 @@ type linesReady struct {
 	corpus.Filling // of the LOGS stream
 }
 
-// A jetStreamLimit is the rate of a consumer in the JetStream server's own process that discards all
-// messages.
+// A jetStreamLimit is the rate of a consumer in the JetStream server's own process that discards
+// all messages.
 type jetStreamLimit struct {
 	key      string
 	segments bool // of ttydrain's LOGS stream, instead of one message per line
@@ -220,7 +220,8 @@ func holdLines(ctx context.Context, setup linesSetup) (ready linesReady, read fu
 	}, nil
 }
 
-// holdSegments fills a LOGS stream with ttydrain's own enricher, and returns a function that reads it.
+// holdSegments fills a LOGS stream with ttydrain's own enricher, and returns a function that reads
+// it.
 func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read func(context.Context) error, err error) {
 	key, err := enrich.LoadKey(filepath.Join(setup.Dir, "key.pem"), "")
 	if err != nil {

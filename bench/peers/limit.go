@@ -23,8 +23,8 @@ import (
 	"github.com/ttydrain/ttydrain/bench/receivers"
 )
 
-// A limit is a loop that sends prepared requests or frames. Its rate is the highest that the receiver
-// allows.
+// A limit is a loop that sends prepared requests or frames. Its rate is the highest that the
+// receiver allows.
 type limit struct {
 	key    string
 	kind   string // of the input

@@ -106,8 +106,8 @@ func (p *peer) Close() {
 }
 
 // Run measures the time from the arrival of the first record to that of the last, for the records
-// that had not arrived with the first, so that the start of the program does not count. The CPU time
-// is that since its start, because it may read much before the first record arrives.
+// that had not arrived with the first, so that the start of the program does not count. The CPU
+// time is that since its start, because it may read much before the first record arrives.
 func (p *peer) Run(ctx context.Context) (measure.Sample, error) {
 	p.runs++
 	dir, err := os.MkdirTemp(p.settings.Dir, "peer-")

@@ -39,8 +39,8 @@ func Main(roles map[string]Role) bool {
 // Environment returns the environment variable that makes a run of this program a child.
 func Environment(role string) string { return childVariable + "=" + role }
 
-// A Child is a process of the benchmark itself in a role. Its methods are for one goroutine at a time,
-// except for Kill.
+// A Child is a process of the benchmark itself in a role. Its methods are for one goroutine at a
+// time, except for Kill.
 type Child struct {
 	role  string
 	cmd   *exec.Cmd

@@ -1,4 +1,4 @@
-// Package process runs the benchmark's processes and reads what they use of the machine.
+// Package process runs the benchmark's processes and measures their CPU time and memory.
 //
 // Some processes are the benchmark itself in another role, such as a receiver or a router: a
 // [Child], which answers questions on its standard input. The others are programs that are

@@ -40,8 +40,8 @@ func MemoryOf(pid int) (m Memory, err error) {
 // (proc_pid_clear_refs(5)).
 func ResetPeak() error { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// A Footprint is the memory of an SSH server, in KiB: the resident set of its first process, and the
-// proportional sets of its other processes except for the sessions' commands.
+// A Footprint is the memory of an SSH server, in KiB: the resident set of its first process, and
+// the proportional sets of its other processes except for the sessions' commands.
 type Footprint struct{ Server, Others int64 }
 
 // FootprintOf returns the footprint of the server with the process root.

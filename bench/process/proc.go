@@ -15,8 +15,8 @@ import (
 // architectures of Linux.
 const ticksPerSecond = 100
 
-// TreeCPUTime returns the CPU time of a process and its descendants, including those that have ended
-// and were waited for.
+// TreeCPUTime returns the CPU time of a process and its descendants, including those that have
+// ended and were waited for.
 func TreeCPUTime(root int) (time.Duration, error) {
 	tree, err := treeTicks(root)
 	var total int64

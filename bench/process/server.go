@@ -21,8 +21,8 @@ type Server struct {
 	Done chan struct{} // closed when the program has ended
 }
 
-// StartServer starts a program whose output goes to the file log. It is terminated (SIGTERM) by Stop
-// or when ctx is done.
+// StartServer starts a program whose output goes to the file log. It is terminated (SIGTERM) by
+// Stop or when ctx is done.
 func StartServer(ctx context.Context, log string, path string, args ...string) (*Server, error) {
 	return StartServerWith(ctx, nil, log, path, args...)
 }
@@ -38,8 +38,8 @@ func StartServerWith(ctx context.Context, env []string, log string, path string,
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Env = f, f, env
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.WaitDelay = 20 * time.Second
-	// In a process group of its own, so that Ctrl-C reaches only the benchmark, which stops the server.
-	// The server does not outlive the benchmark, even if that is killed.
+	// In a process group of its own, so that Ctrl-C reaches only the benchmark, which stops the
+	// server. The server does not outlive the benchmark, even if that is killed.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(path), err)
@@ -65,8 +65,8 @@ func (s *Server) Stop() {
 	}
 }
 
-// Await calls ready until it returns nil. It returns an error when the program ends, after 30 seconds,
-// or when ctx is done.
+// Await calls ready until it returns nil. It returns an error when the program ends, after 30
+// seconds, or when ctx is done.
 func (s *Server) Await(ctx context.Context, ready func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// Usage is what some work used of the machine.
+// Usage is the CPU time and memory of some work.
 type Usage struct {
 	Processor  time.Duration // user and system time
 	PeakMemory int64         // peak resident memory of the process, in bytes
 }
 
-// MeasureUsage calls work and returns what it used.
+// MeasureUsage calls work and returns its usage.
 func MeasureUsage(work func() error) (Usage, error) {
 	before := CPUTime()
 	if err := work(); err != nil {

@@ -170,8 +170,8 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.add(n)
 }
 
-// readFrames counts the frames of a connection until it ends. It adds them to the counts whenever it
-// is about to wait for more.
+// readFrames counts the frames of a connection until it ends. It adds them to the counts whenever
+// it is about to wait for more.
 func (c *counter) readFrames(r *bufio.Reader) error {
 	last := []byte(c.setup.Last)
 	var kept *bufio.Writer

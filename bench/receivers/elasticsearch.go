@@ -15,8 +15,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// A Node is a real Elasticsearch node, which stores and indexes records. All compared subjects share
-// it; each run has a data stream of its own, with ttydrain's mapping. It is for one goroutine.
+// A Node is a real Elasticsearch node, which stores and indexes records. All compared subjects
+// share it; each run has a data stream of its own, with ttydrain's mapping. It is for one
+// goroutine.
 type Node struct {
 	URL     string // valid while it runs
 	started *estest.Node
@@ -72,8 +73,8 @@ func (n *Node) Indexed(ctx context.Context, stream string) (int, error) {
 	return got.All.Primaries.Indexing.Total, err
 }
 
-// Verify compares the documents of a data stream, whose field names have a prefix, with what was
-// sent, and deletes the data stream.
+// Verify compares the documents of a data stream, whose field names have a prefix, with the input,
+// and deletes the data stream.
 func (n *Node) Verify(ctx context.Context, stream, prefix string, f corpus.Filling) error {
 	if err := n.ask(ctx, http.MethodPost, "/"+stream+"/_refresh", "", new(struct{})); err != nil {
 		return err

@@ -113,8 +113,8 @@ func newLatency(sorted []time.Duration) Latency {
 	}
 	at := func(share float64) float64 { return measure.Milliseconds(sorted[min(n-1, int(share*float64(n)))]) }
 	l := Latency{N: n, P50: at(.5), P99: at(.99), P999: at(.999), Max: measure.Milliseconds(sorted[n-1]), Min: measure.Milliseconds(sorted[0])}
-	// Twelve points for each nine, up to one in a hundred thousand, as long as at least ten records are
-	// slower.
+	// Twelve points for each nine, up to one in a hundred thousand, as long as at least ten records
+	// are slower.
 	for beyond := 1.0; beyond > max(1e-5, 10/float64(n)); beyond *= 0.8254 { // the twelfth root of 1/10
 		l.Curve = append(l.Curve, [2]float64{1 - beyond, at(1 - beyond)})
 	}

@@ -50,8 +50,8 @@ func listen(protocol, dir string, h handler) (address, caFile string, err error)
 	return listener.Addr().String(), caFile, nil
 }
 
-// receiverTLS returns a self-signed certificate for the loopback address, which is also written to a
-// file in dir.
+// receiverTLS returns a self-signed certificate for the loopback address, which is also written to
+// a file in dir.
 func receiverTLS(dir string) (config *tls.Config, caFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

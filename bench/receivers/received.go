@@ -17,7 +17,7 @@ func (r Received) Complete() error {
 	return nil
 }
 
-// Verify compares the counts, after the sender has stopped, with what was sent.
+// Verify compares the counts, after the sender has stopped, with the input.
 func (r *Receiver) Verify(f corpus.Filling) error {
 	got, err := r.count()
 	if err != nil {

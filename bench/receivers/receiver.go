@@ -9,8 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 )
 
-// A Receiver is a process that receives what a drain sends and only counts it, so that the sender is
-// measured. It uses TLS, as real drains do.
+// A Receiver is a process that receives what a drain sends and only counts it, so that the sender
+// is measured. It uses TLS, as real drains do.
 type Receiver struct {
 	*process.Child `json:"-"`
 	// Address is host and port.

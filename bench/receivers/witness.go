@@ -15,9 +15,9 @@ import (
 	"github.com/ttydrain/ttydrain/bench/process"
 )
 
-// A Witness is a receiver that checks each record: that all records of a session arrive, once and in
-// order, and how long after they were shown. It serves several drains, each with its own URL path;
-// all syslog connections are one drain.
+// A Witness is a receiver that checks each record: that all records of a session arrive, once and
+// in order, and how long after they were shown. It serves several drains, each with its own URL
+// path; all syslog connections are one drain.
 type Witness struct {
 	*process.Child `json:"-"`
 	// Address is host and port.
@@ -28,8 +28,8 @@ type Witness struct {
 
 // A WitnessSetup describes a witness.
 type WitnessSetup struct {
-	// Protocol is "https" (one JSON object per line; answers 200) or "syslog" (octet counting, RFC 6587
-	// §3.4.1).
+	// Protocol is "https" (one JSON object per line; answers 200) or "syslog" (octet counting, RFC
+	// 6587 §3.4.1).
 	Protocol string
 	// Dir is the folder for its certificate.
 	Dir string

@@ -9,25 +9,24 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// Compared is what a comparison found.
+// Compared has the results of a comparison.
 type Compared struct {
-	// Fastest and Thriftiest are the peers' subjects with the most records/s and the least processor
-	// time, "" without any.
+	// Fastest and Thriftiest are the peers with the most records/s and the least CPU time, or "".
 	Fastest    string `json:"fastest_peer,omitempty"`
 	Thriftiest string `json:"thriftiest_peer,omitempty"`
-	// Ratios are of each subject, by what it was compared with: medians of the rounds' ratios.
+	// The ratios of each subject to another, which are medians of the rounds' ratios.
 	ToLimit      map[string]float64 `json:"records_per_second_to_limit,omitempty"`
 	ToFastest    map[string]float64 `json:"records_per_second_to_fastest_peer,omitempty"`
 	ToThriftiest map[string]float64 `json:"processor_seconds_to_thriftiest_peer,omitempty"`
 	Bars         []Judged           `json:"bars,omitempty"`
 }
 
-// A judged is a bar, and whether ttydrain reaches it.
+// Judged is a bar, and whether ttydrain reaches it.
 type Judged struct {
 	Bar     string  `json:"bar"`
 	Ratio   float64 `json:"ratio,omitempty"`
 	Reached bool    `json:"reached"`
-	// Unknown says why it could not be judged, "" where it was.
+	// Unknown is the reason why it could not be judged, or "".
 	Unknown string `json:"unknown,omitempty"`
 }
 
@@ -41,7 +40,7 @@ func (j Judged) String() string {
 	return fmt.Sprintf("bar: %s: %.2f, **missed**", j.Bar, j.Ratio)
 }
 
-// compare compares what was measured; ok is false where that is nothing of it.
+// compare compares the results; ok is false if there are none of this comparison.
 func (c comparison) compare(r *Report) (found Compared, ok bool) {
 	best := func(metric string, better func(a, b float64) bool) (subject string) {
 		var top float64
@@ -78,6 +77,7 @@ func (c comparison) compare(r *Report) (found Compared, ok bool) {
 	return found, ok
 }
 
+// judge judges a bar by the ratios of a comparison.
 func (b goal) judge(c comparison, found Compared) Judged {
 	what := map[string]string{measure.RecordsPerSecond: "records/s", measure.SecondsPerMillion: "processor time"}[b.metric]
 	ratios, to := found.ToLimit, "the limit"
@@ -87,9 +87,9 @@ func (b goal) judge(c comparison, found Compared) Judged {
 	case thriftiestPeer:
 		ratios, to = found.ToThriftiest, "the thriftiest peer"
 	}
-	j := Judged{Bar: fmt.Sprintf("%s ≥ %g × %s", what, b.least, to)}
-	if b.least == 0 {
-		j.Bar = fmt.Sprintf("%s ≤ %g × %s", what, b.most, to)
+	j := Judged{Bar: fmt.Sprintf("%s ≥ %g × %s", what, b.min, to)}
+	if b.min == 0 {
+		j.Bar = fmt.Sprintf("%s ≤ %g × %s", what, b.max, to)
 	}
 	ratio, ok := ratios[c.protocol]
 	if !ok {
@@ -97,10 +97,11 @@ func (b goal) judge(c comparison, found Compared) Judged {
 		return j
 	}
 	j.Ratio = ratio
-	j.Reached = b.least > 0 && ratio >= b.least || b.least == 0 && ratio <= b.most
+	j.Reached = b.min > 0 && ratio >= b.min || b.min == 0 && ratio <= b.max
 	return j
 }
 
+// has reports whether a subject has a result.
 func (r *Report) has(subject string) bool {
 	for _, one := range r.Results {
 		if one.Subject == subject {
@@ -110,8 +111,7 @@ func (r *Report) has(subject string) bool {
 	return false
 }
 
-// comparisonTables writes a table of each comparison, and below each whether ttydrain reaches its
-// bars.
+// comparisonTables writes a table for each comparison, followed by its bars.
 func (r *Report) comparisonTables(b *strings.Builder) {
 	for _, c := range comparisons {
 		found, ok := r.Compared[c.protocol]
@@ -173,7 +173,7 @@ func (r *Report) comparisonTables(b *strings.Builder) {
 	b.WriteString("- not measured: what is not on this machine, with what it needs; or a peer that did not deliver every record exactly once.\n")
 }
 
-// plots draws everything, as far as it was measured, by name.
+// Plots draws all results that can be drawn, and returns the plots by name.
 func (r *Report) Plots() (map[string]*plot.Plot, error) {
 	plots, err := r.GrowthPlots()
 	if err != nil {

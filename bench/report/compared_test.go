@@ -8,7 +8,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// TestBars holds how it is judged what ttydrain reaches, of figures that are made up.
+// TestBars judges bars by invented figures.
 func TestBars(t *testing.T) {
 	of := func(subject string, rates, seconds []float64) measure.Result {
 		r := measure.Result{Subject: subject}

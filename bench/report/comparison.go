@@ -6,33 +6,33 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// A comparison is of the limit of a receiver, ttydrain, and its peers, which are measured in turns.
+// A comparison compares the limit of a receiver, ttydrain, and its peers.
 type comparison struct {
-	// protocol is the name of ttydrain's subject. Those of the limit and the peers have theirs and a
-	// slash in front of it.
+	// protocol is the name of ttydrain's subject. The names of the limit and the peers are a prefix, a
+	// slash and the protocol.
 	protocol, title string
-	// bars are those that ttydrain is to reach.
+	// bars are the goals of ttydrain.
 	bars []goal
 }
 
-// A goal is a bar that ttydrain is to reach: a ratio to something that was measured in the same
-// round.
+// A goal is a bar that ttydrain should reach: a ratio to another subject in the same rounds.
 type goal struct {
 	metric string
 	to     against
-	least  float64 // the ratio is at least that
-	most   float64 // or, where least is 0, at most that
+	min    float64 // minimum ratio
+	max    float64 // maximum ratio if min is 0
 }
 
-// against is what something is compared with.
+// against is the subject that ttydrain is compared with.
 type against uint8
 
 const (
 	theLimit against = iota
 	fastestPeer
-	thriftiestPeer // the one that uses the least processor time
+	thriftiestPeer // with the least CPU time
 )
 
+// comparisons are the comparisons, in the order of the tables.
 var comparisons = []comparison{
 	{"https/ndjson", "HTTPS, NDJSON", []goal{{measure.RecordsPerSecond, fastestPeer, 2, 0}, {measure.RecordsPerSecond, theLimit, 0.8, 0}, {measure.SecondsPerMillion, thriftiestPeer, 0, 0.5}}},
 	{"https/json", "HTTPS, one object a request", []goal{{measure.RecordsPerSecond, theLimit, 0.9, 0}, {measure.SecondsPerMillion, thriftiestPeer, 0, 0.5}}},
@@ -41,17 +41,18 @@ var comparisons = []comparison{
 	{"jetstream", "JetStream, read and thrown away", nil},
 }
 
-// limitOf is the name of the limit.
+// limit returns the name of the limit.
 func (c comparison) limit() string { return "limit/" + c.protocol }
 
-// isCompared says whether a subject is one of those that "compare/" and a protocol choose.
+// IsCompared reports whether a subject belongs to the comparison named by "compare/" and a
+// protocol.
 func IsCompared(subject, chosen string) bool {
 	return slices.ContainsFunc(comparisons, func(c comparison) bool {
 		return chosen == "compare/"+c.protocol && slices.Contains(c.subjects(), subject)
 	})
 }
 
-// comparedSubjects returns the names of all subjects that are compared.
+// ComparedSubjects returns the names of all subjects that are compared.
 func ComparedSubjects() (all []string) {
 	for _, c := range comparisons {
 		all = append(all, c.subjects()...)
@@ -59,13 +60,13 @@ func ComparedSubjects() (all []string) {
 	return all
 }
 
-// senders are the peers by name, as they are in subjects' names, with their titles.
+// senders are the peers, with the prefixes of their subjects' names, and their titles.
 var senders = []struct{ name, title string }{
 	{"rsyslog", "rsyslog, from a file"}, {"syslog-ng", "syslog-ng, from a file"}, {"telegraf", "Telegraf, from JetStream"},
 	{"redpanda-connect", "Redpanda Connect"}, {"fluent-bit", "Fluent Bit, from a file"},
 }
 
-// peers are the names of the peers' subjects.
+// peers returns the names of the peers' subjects.
 func (c comparison) peers() (all []string) {
 	if c.protocol == "jetstream" {
 		return nil
@@ -76,7 +77,7 @@ func (c comparison) peers() (all []string) {
 	return all
 }
 
-// subjects are all that are compared, in the order of the table.
+// subjects returns the names of the compared subjects, in the order of the table.
 func (c comparison) subjects() []string {
 	if c.protocol == "jetstream" {
 		return []string{"limit/jetstream/lines", "limit/jetstream/segments"}
@@ -84,7 +85,7 @@ func (c comparison) subjects() []string {
 	return append([]string{c.limit(), c.protocol}, c.peers()...)
 }
 
-// titleOf is what the table calls a subject.
+// titleOf returns the title of a subject in the table.
 func (c comparison) titleOf(subject string) string {
 	switch subject {
 	case c.limit():

@@ -11,15 +11,14 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// A fit is how a cost grows with the work: as its power with this exponent, over all of it, and
+// A fit describes the growth of a cost as a power of the work: the exponents over all points, and
 // over the last step of ten. 1 is linear.
 type fit struct{ Exponent, Last float64 }
 
-// exponent is the one of the two by which growth is judged.
+// exponent returns the exponent by which growth is judged.
 func (f fit) exponent() float64 { return max(f.Exponent, f.Last) }
 
-// verdict is in words what the exponent says. A tenth of a step of ten is what measurements vary
-// by.
+// verdict judges the exponent. Exponents up to 1.05 count as linear, because measurements vary.
 func (f fit) verdict() string {
 	if f.exponent() <= 1.05 {
 		return "linear or better"
@@ -31,7 +30,8 @@ func (f fit) String() string {
 	return fmt.Sprintf("exponent %.2f over all, %.2f over the last step: %s", f.Exponent, f.Last, f.verdict())
 }
 
-// fitOf fits a line through the logarithms of points, by least squares.
+// fitOf fits a line through the logarithms of points by least squares. ok is false if there are
+// fewer than two points, or coordinates that are not positive.
 func fitOf(points measure.Curve) (f fit, ok bool) {
 	if len(points) < 2 {
 		return f, false
@@ -49,7 +49,7 @@ func fitOf(points measure.Curve) (f fit, ok bool) {
 	return f, true
 }
 
-// growthOf is how a metric grows over the subjects whose names begin so, by the work.
+// growthOf returns a metric of the subjects whose names start with prefix, by their work.
 func (r *Report) growthOf(prefix, metric string) (points measure.Curve) {
 	for _, one := range r.Results {
 		if !strings.HasPrefix(one.Subject, prefix) {
@@ -65,5 +65,5 @@ func (r *Report) growthOf(prefix, metric string) (points measure.Curve) {
 	return points
 }
 
-// growths are the prefixes of the subjects whose work grows, and what is counted.
+// growths has the prefixes of the subjects whose work grows, and the units of the work.
 var growths = []struct{ prefix, unit string }{{"growth/sessions/", "sessions"}, {"growth/lines/", "lines"}, {"fanout/", "drains"}}

@@ -21,7 +21,7 @@ func TestFit(t *testing.T) {
 			t.Errorf("x^%g: %v, %v", c.power, f, ok)
 		}
 	}
-	// What begins to grow faster at the end is not lost in the whole.
+	// Faster growth at the end is detected.
 	if f, ok := fitOf(measure.Curve{{1, 10}, {10, 11}, {100, 12}, {1000, 240}}); !ok || f.Exponent > 1 || f.verdict() != "worse than linear" {
 		t.Errorf("%v, %v", f, ok)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// growthHow says how each metric is measured of what grows, lasts or is in trouble.
+// growthHow describes how each metric of package growth is measured.
 func growthHow() map[string]string {
 	return map[string]string{
 		measure.LatencyRate: "records that arrived while it was measured, in a second",
@@ -45,18 +45,18 @@ func growthHow() map[string]string {
 	}
 }
 
-// joined is what is in both.
+// joined adds the entries of b to a and returns it.
 func joined(a, b map[string]string) map[string]string {
 	maps.Copy(a, b)
 	return a
 }
 
-// tablePrefixes begin the names of the subjects that have a table of their own.
+// tablePrefixes returns the prefixes of the subjects that have a table of their own.
 func tablePrefixes() []string {
 	return []string{measure.ProfilePrefix, "ssh/", "sessions/", "latency/", "soak", "catchup", "fanout/", "growth/"}
 }
 
-// tableOf is the prefix of the table that a subject is in; "" for the first table.
+// tableOf returns the prefix of the table with a subject; "" for the first table.
 func tableOf(subject string) string {
 	for _, prefix := range tablePrefixes() {
 		if strings.HasPrefix(subject, prefix) {
@@ -66,7 +66,7 @@ func tableOf(subject string) string {
 	return ""
 }
 
-// titleOf is a subject's name in its table.
+// TitleOf returns the title of a subject in its table.
 func TitleOf(subject string) string {
 	for _, c := range comparisons {
 		if slices.Contains(c.subjects(), subject) {
@@ -103,7 +103,7 @@ func TitleOf(subject string) string {
 	return thousands(float64(n)) + " " + unit
 }
 
-// growthTables writes the tables of what grows, lasts or is in trouble.
+// growthTables writes the tables of package growth.
 func (r *Report) growthTables(b *strings.Builder) {
 	r.table(b, "From the terminal to", "latency/", []column{
 		{"lines/s", measure.LatencyRate, thousands},
@@ -133,7 +133,7 @@ func (r *Report) growthTables(b *strings.Builder) {
 	}
 }
 
-// growthPlots draws the same, as far as it was measured, by name.
+// GrowthPlots draws the results of package growth, and returns the plots by name.
 func (r *Report) GrowthPlots() (map[string]*plot.Plot, error) {
 	plots := make(map[string]*plot.Plot)
 	var lines []line
@@ -168,5 +168,5 @@ func (r *Report) GrowthPlots() (map[string]*plot.Plot, error) {
 	return plots, nil
 }
 
-// plain is a title without the marks of Markdown.
+// plain returns a title without Markdown.
 func plain(title string) string { return strings.ReplaceAll(title, "`", "") }

@@ -23,11 +23,11 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// The size of a plot.
+// plotWidth and plotHeight are the size of a plot.
 const plotWidth, plotHeight = 6.4 * vg.Inch, 3.6 * vg.Inch
 
-// Colours that can be told apart by those who see few, and in grey (Okabe and Ito's), with a dash
-// for each line.
+// The colours are distinguishable with colour blindness and in grey (Okabe and Ito's palette). Each
+// line has a dash pattern too.
 var (
 	plotColours = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}}
 	plotDashes  = [][]vg.Length{nil, {vg.Points(6), vg.Points(3)}, {vg.Points(2), vg.Points(2)}, {vg.Points(8), vg.Points(2), vg.Points(2), vg.Points(2)}}
@@ -35,7 +35,7 @@ var (
 	plotLight   = color.RGBA{225, 225, 225, 255}
 )
 
-// newPlot is an empty plot with a white background, which is legible on dark pages too.
+// newPlot returns an empty plot. Its white background keeps it legible on dark pages.
 func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = color.White
@@ -57,13 +57,13 @@ type bar struct {
 	value float64
 }
 
-// barPlot draws values beside each other, the first on top, each with its number. Those whose names
-// are in own stand out.
+// barPlot draws values as horizontal bars with their numbers, the first on top. The bars named in
+// own are highlighted.
 func barPlot(title, unit string, bars []bar, own ...string) (*plot.Plot, error) {
 	p := newPlot(title, unit, "")
 	var names []string
 	labels := plotter.XYLabels{}
-	for i := len(bars) - 1; i >= 0; i-- { // the axis goes up
+	for i := len(bars) - 1; i >= 0; i-- { // the axis points up
 		one, at := bars[i], float64(len(names))
 		drawn, err := plotter.NewBarChart(plotter.Values{one.value}, vg.Points(18))
 		if err != nil {
@@ -90,19 +90,18 @@ func barPlot(title, unit string, bars []bar, own ...string) (*plot.Plot, error) 
 	p.Add(numbers)
 	p.NominalY(names...)
 	p.X.Min = 0
-	p.X.Max *= 1.15 // for the last number
+	p.X.Max *= 1.15 // leaves room for the last number
 	p.X.Tick.Marker = shortTicks{}
 	return p, nil
 }
 
-// A line is one of a plot.
+// A line is a named curve.
 type line struct {
 	name   string
 	points measure.Curve
 }
 
-// linePlot draws lines over each other. bound is a line across at a value that is not to be passed,
-// or 0.
+// linePlot draws lines. bound is drawn as a horizontal line, unless it is 0.
 func linePlot(title, x, y string, bound float64, boundName string, lines ...line) (*plot.Plot, error) {
 	p := newPlot(title, x, y)
 	p.Add(grid())
@@ -116,7 +115,7 @@ func linePlot(title, x, y string, bound float64, boundName string, lines ...line
 		p.Legend.Add(one.name, drawn)
 	}
 	p.Y.Min = 0
-	p.Y.Max = max(p.Y.Max, bound) * 1.25 // for the legend
+	p.Y.Max = max(p.Y.Max, bound) * 1.25 // leaves room for the legend
 	p.X.Tick.Marker, p.Y.Tick.Marker = shortTicks{}, shortTicks{}
 	if bound > 0 {
 		drawn, err := plotter.NewLine(plotter.XYs{{X: p.X.Min, Y: bound}, {X: p.X.Max, Y: bound}})
@@ -130,8 +129,8 @@ func linePlot(title, x, y string, bound float64, boundName string, lines ...line
 	return p, nil
 }
 
-// latencyPlot draws how long records take at most, by their share: each nine takes as much room as
-// the one before.
+// latencyPlot draws the latency that a share of the records does not exceed. Each nine of the share
+// takes as much room as the one before.
 func latencyPlot(title string, bound float64, boundName string, lines ...line) (*plot.Plot, error) {
 	spread := make([]line, len(lines))
 	low, high := bound, bound
@@ -154,8 +153,8 @@ func latencyPlot(title string, bound float64, boundName string, lines ...line) (
 	return p, nil
 }
 
-// growthPlot draws costs over the work, both in logarithms, with what is linear from the last point
-// for comparison.
+// growthPlot draws costs over the work on logarithmic axes, with a line of linear growth through
+// the last point for comparison.
 func growthPlot(title, x, y string, lines ...line) (*plot.Plot, error) {
 	p := newPlot(title, x, y)
 	p.Add(grid())
@@ -190,8 +189,8 @@ func growthPlot(title, x, y string, lines ...line) (*plot.Plot, error) {
 	return p, nil
 }
 
-// logarithmic makes an axis one of logarithms, from a power of ten to a power of ten.
-// above is how many times more it goes on without a number, for the legend.
+// logarithmic makes an axis logarithmic, from a power of ten to a power of ten. above is a factor
+// by which it is extended, without numbers, for the legend.
 func logarithmic(a *plot.Axis, low, high, above float64) {
 	a.Scale = plot.LogScale{}
 	a.Min, a.Max = math.Pow(10, math.Floor(math.Log10(low)+1e-9)), math.Pow(10, math.Ceil(math.Log10(high)-1e-9))
@@ -212,7 +211,7 @@ func grid() *plotter.Grid {
 	return g
 }
 
-// shortTicks are the usual ones with numbers that are easy to read.
+// shortTicks are the default ticks with short numbers.
 type shortTicks struct{}
 
 func (shortTicks) Ticks(low, high float64) []plot.Tick {
@@ -225,7 +224,7 @@ func (shortTicks) Ticks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// short prints a number with three digits that count, and with k or M where it is large.
+// short formats a number with three significant digits, and with k or M if it is large.
 func short(v float64) string {
 	unit := ""
 	switch {
@@ -262,7 +261,7 @@ func highest(all []float64) float64 {
 	return high
 }
 
-// svg draws a plot. The same plot is the same bytes.
+// svg returns a plot as SVG. The same plot results in the same bytes.
 func svg(p *plot.Plot) ([]byte, error) {
 	c := vgsvg.New(plotWidth, plotHeight)
 	p.Draw(draw.Crop(draw.New(c), vg.Points(8), -vg.Points(24), vg.Points(8), -vg.Points(8)))
@@ -270,11 +269,11 @@ func svg(p *plot.Plot) ([]byte, error) {
 	if _, err := c.WriteTo(&b); err != nil {
 		return nil, fmt.Errorf("draw a plot: %w", err)
 	}
-	// Where the font that it was laid out with is not there, one that is about as wide.
+	// Add fonts of about the same width, in case the font of the layout is not installed.
 	return bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:'Liberation Sans',Arial,Helvetica,sans-serif")), nil
 }
 
-// writePlots writes plots into a folder, each by its name.
+// WritePlots writes plots into a folder, into files with their names.
 func WritePlots(dir string, plots map[string]*plot.Plot) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -291,7 +290,7 @@ func WritePlots(dir string, plots map[string]*plot.Plot) error {
 	return nil
 }
 
-// images shows the plots that writePlots wrote, in Markdown. dir is as the text finds it.
+// Images returns Markdown that shows the plots written by WritePlots. dir is relative to the text.
 func Images(dir string, plots map[string]*plot.Plot) string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(plots)) {

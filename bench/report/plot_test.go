@@ -11,7 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// TestPlots: each kind is small, is XML, and is the same when it is drawn again.
+// TestPlots checks that each kind of plot is small, XML, and the same when it is drawn again.
 func TestPlots(t *testing.T) {
 	var long measure.Curve
 	for i := range 600 {
@@ -54,7 +54,7 @@ func TestPlots(t *testing.T) {
 			continue
 		}
 		if again, _ := plot(); !bytes.Equal(first, again) {
-			t.Errorf("%s: the same plot is drawn otherwise", name)
+			t.Errorf("%s: the same plot results in other bytes", name)
 		}
 		if len(first) > 50<<10 {
 			t.Errorf("%s: %d bytes", name, len(first))

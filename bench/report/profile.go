@@ -7,7 +7,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// profileTable writes where the processor time goes.
+// profileTable writes the CPU time by purpose.
 func (r *Report) profileTable(b *strings.Builder) {
 	var columns []column
 	for _, p := range append(measure.ProfileParts(), measure.ProfilePart{Title: measure.OtherPart}) {

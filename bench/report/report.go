@@ -11,24 +11,24 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// A report is everything that one run of the benchmark gave, with how each figure was measured.
+// A Report has all results of one run of the benchmark, and how each figure was measured.
 type Report struct {
 	Time     time.Time         `json:"time"`
 	Machine  string            `json:"machine"`
 	Settings map[string]any    `json:"settings"`
 	How      map[string]string `json:"how"` // by metric
 	Results  []measure.Result  `json:"results"`
-	// Medians are those of each subject, by metric; Ratios, where there is another subject to compare
-	// with, the medians of the runs' ratios to that one.
+	// Medians has the medians of each subject. Ratios has the medians of the runs' ratios to the
+	// reference, for subjects that are compared with one.
 	Medians map[string]measure.Sample `json:"medians"`
 	Ratios  map[string]measure.Sample `json:"ratios"`
 	Corpus  corpus.Statistics         `json:"corpus"`
-	// Compared are the comparisons with limits and peers, by protocol.
+	// Compared has the comparisons with limits and peers, by protocol.
 	Compared map[string]Compared `json:"compared"`
 	SSHBars  []string            `json:"ssh_bars,omitempty"`
 }
 
-// how says how each metric is measured.
+// How describes how each metric is measured.
 var How = joined(growthHow(), joined(sshHow(), map[string]string{
 	measure.RecordsMeasured:   "records that arrived and were counted",
 	measure.ReceivedPerRecord: "bytes of request bodies or syslog messages that arrived, divided by the records",
@@ -45,9 +45,10 @@ var How = joined(growthHow(), joined(sshHow(), map[string]string{
 	measure.CatSeconds:         "user and system time (/proc) of the server and all that it started for that, until it had nothing to do any more, for 100 MB",
 }))
 
-// reference is the subject that others of its kind are compared with.
+// reference is the SSH server that others are compared with.
 const reference = "ssh/openssh"
 
+// New returns a report of the results.
 func New(s *measure.Settings, results []measure.Result) *Report {
 	r := &Report{
 		Time: time.Now().UTC().Truncate(time.Second), Machine: machine(), Results: results, How: How,
@@ -75,6 +76,7 @@ func New(s *measure.Settings, results []measure.Result) *Report {
 	return r
 }
 
+// Result returns the result of a subject.
 func (r *Report) Result(subject string) measure.Result {
 	for _, one := range r.Results {
 		if one.Subject == subject {
@@ -84,8 +86,8 @@ func (r *Report) Result(subject string) measure.Result {
 	return measure.Result{Subject: subject, Missing: "it was not measured"}
 }
 
-// ratios are the medians of the ratios to another subject, run by run: what else was going on on
-// the machine at the time concerns both.
+// ratios returns the medians of the runs' ratios to another subject. Within a run, other load on
+// the machine affects both subjects.
 func ratios(r, to measure.Result) measure.Sample {
 	if !strings.HasPrefix(r.Subject, "ssh/") || r.Subject == to.Subject {
 		return nil
@@ -99,7 +101,7 @@ func ratios(r, to measure.Result) measure.Sample {
 	return all
 }
 
-// machine says in a few words what this was measured on.
+// machine describes this machine.
 func machine() string {
 	model := "unknown processor"
 	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// sshHow says how each metric of many people over SSH is measured.
+// sshHow describes how each metric of many users is measured.
 func sshHow() map[string]string {
 	return map[string]string{
 		measure.SessionsOpen:  "sessions at once, each on a connection of its own, in each of which a byte is typed five times a second",
@@ -21,30 +21,30 @@ func sshHow() map[string]string {
 	}
 }
 
-// An sshBar is what ttydrain is to reach over SSH.
+// An sshBar is a bar that ttydrain should reach over SSH.
 type sshBar struct {
 	what, subject, metric string
-	// to is the subject that the figure is compared with, run by run; "" where the figure itself
-	// counts.
+	// to is the subject that the figure is compared with, run by run; "" if the figure itself counts.
 	to string
-	// difference says that what counts is how much more it is, and not how many times.
+	// difference compares by difference instead of by ratio.
 	difference bool
-	// least or most is the bar; the other one is 0.
-	least, most float64
+	// min or max is the bar; the other one is 0.
+	min, max float64
 }
 
+// sshBars are the bars, in the order of the report.
 var sshBars = []sshBar{
-	{what: "echo p50 ≤ OpenSSH's + 1 ms", subject: "ssh/ttydrain", metric: measure.EchoP50, to: reference, difference: true, most: 1},
-	{what: "echo p99 ≤ OpenSSH's + 5 ms", subject: "ssh/ttydrain", metric: measure.EchoP99, to: reference, difference: true, most: 5},
-	{what: "`cat` ≥ 0.8 × OpenSSH", subject: "ssh/ttydrain", metric: measure.CatRate, to: reference, least: 0.8},
-	{what: "`cat` ≥ 3 × OpenSSH with tlog", subject: "ssh/ttydrain", metric: measure.CatRate, to: "ssh/openssh+tlog", least: 3},
-	{what: "`cat` while delivering ≥ 0.8 × OpenSSH", subject: "ssh/ttydrain+drain", metric: measure.CatRate, to: reference, least: 0.8},
-	{what: "`cat` while delivering ≥ 3 × OpenSSH with tlog", subject: "ssh/ttydrain+drain", metric: measure.CatRate, to: "ssh/openssh+tlog", least: 3},
-	{what: "the gateway's memory per session ≤ 256 KiB", subject: "sessions/ttydrain", metric: measure.ServerKiB, most: 256},
-	{what: "the same with the session's init ≤ 256 KiB", subject: "sessions/ttydrain", metric: measure.ServerAllKiB, most: 256},
+	{what: "echo p50 ≤ OpenSSH's + 1 ms", subject: "ssh/ttydrain", metric: measure.EchoP50, to: reference, difference: true, max: 1},
+	{what: "echo p99 ≤ OpenSSH's + 5 ms", subject: "ssh/ttydrain", metric: measure.EchoP99, to: reference, difference: true, max: 5},
+	{what: "`cat` ≥ 0.8 × OpenSSH", subject: "ssh/ttydrain", metric: measure.CatRate, to: reference, min: 0.8},
+	{what: "`cat` ≥ 3 × OpenSSH with tlog", subject: "ssh/ttydrain", metric: measure.CatRate, to: "ssh/openssh+tlog", min: 3},
+	{what: "`cat` while delivering ≥ 0.8 × OpenSSH", subject: "ssh/ttydrain+drain", metric: measure.CatRate, to: reference, min: 0.8},
+	{what: "`cat` while delivering ≥ 3 × OpenSSH with tlog", subject: "ssh/ttydrain+drain", metric: measure.CatRate, to: "ssh/openssh+tlog", min: 3},
+	{what: "the gateway's memory per session ≤ 256 KiB", subject: "sessions/ttydrain", metric: measure.ServerKiB, max: 256},
+	{what: "the same with the session's init ≤ 256 KiB", subject: "sessions/ttydrain", metric: measure.ServerAllKiB, max: 256},
 }
 
-// judge says whether the bar is reached; ok is false where it was not measured.
+// judge describes whether the bar is reached; ok is false if it was not measured.
 func (b sshBar) judge(r *Report) (line string, ok bool) {
 	of, to := r.Result(b.subject), r.Result(b.to)
 	var all []float64
@@ -68,13 +68,13 @@ func (b sshBar) judge(r *Report) (line string, ok bool) {
 		return "", false
 	}
 	reached := "reached"
-	if b.least > 0 && v < b.least || b.most > 0 && v > b.most {
+	if b.min > 0 && v < b.min || b.max > 0 && v > b.max {
 		reached = "**missed**"
 	}
 	return fmt.Sprintf("bar: %s: %.2f, %s", b.what, v, reached), true
 }
 
-// sshTables writes what is measured over SSH, and whether the bars are reached.
+// sshTables writes the tables of SSH servers, and their bars.
 func (r *Report) sshTables(b *strings.Builder) {
 	r.table(b, "SSH server", "ssh/", []column{
 		{"echo p50, ms", measure.EchoP50, decimals(2)},
@@ -99,7 +99,7 @@ func (r *Report) sshTables(b *strings.Builder) {
 	}
 }
 
-// judgeSSH judges what was measured.
+// judgeSSH judges the bars over SSH.
 func (r *Report) judgeSSH() {
 	for _, bar := range sshBars {
 		if line, ok := bar.judge(r); ok {

@@ -10,13 +10,13 @@ import (
 	"github.com/ttydrain/ttydrain/bench/measure"
 )
 
-// A column of a table: a metric and how it is printed.
+// A column of a table has a metric and its format.
 type column struct {
 	title, metric string
 	format        func(float64) string
 }
 
-// markdown is the tables, and below each how its figures were measured.
+// Markdown returns the tables, each followed by descriptions of its figures.
 func (r *Report) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Medians of %d runs on %s, %s.\n", r.Settings["runs"], r.Machine, r.Time.Format("2 January 2006"))
@@ -35,7 +35,7 @@ func (r *Report) Markdown() string {
 	return b.String()
 }
 
-// titles of the subjects in the tables.
+// titles has the titles of subjects in the tables.
 var titles = map[string]string{
 	"https/array":             "HTTPS, `array`",
 	"keystrokes/https/ndjson": "HTTPS, `ndjson`, every keystroke a chunk",
@@ -52,8 +52,8 @@ var titles = map[string]string{
 	"sessions/ttydrain":       "ttydrain",
 }
 
-// table writes the table of the subjects whose names begin with prefix, or with "" of those that
-// have no other table.
+// table writes the table of the subjects whose names start with prefix; "" is the table of subjects
+// that have no other table.
 func (r *Report) table(b *strings.Builder, first, prefix string, columns []column) {
 	compared := ComparedSubjects()
 	var rows []measure.Result
@@ -98,7 +98,7 @@ func (r *Report) table(b *strings.Builder, first, prefix string, columns []colum
 	}
 }
 
-// thousands prints a whole number with commas.
+// thousands formats a whole number with commas.
 func thousands(v float64) string {
 	s := strconv.FormatFloat(v, 'f', 0, 64)
 	for i := len(s) - 3; i > 0; i -= 3 {
@@ -107,6 +107,7 @@ func thousands(v float64) string {
 	return s
 }
 
+// decimals returns a format with n decimals.
 func decimals(n int) func(float64) string {
 	return func(v float64) string { return strconv.FormatFloat(v, 'f', n, 64) }
 }

@@ -8,19 +8,19 @@ import (
 	"os"
 )
 
-// The markers between which writeTables puts the tables.
+// The lines between which WriteTables writes the tables.
 const (
 	beginMarker = "<!-- bench:begin -->"
 	endMarker   = "<!-- bench:end -->"
 )
 
-// writeTables puts the tables into the files that have the markers. A file without them, or that is
-// not there, is passed over and told.
+// WriteTables replaces the tables in files. It skips files that do not exist or have no markers,
+// with a warning.
 func WriteTables(tables string, files ...string) error {
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintf(os.Stderr, "%s is not here, and the table is not put into it\n", file)
+			fmt.Fprintf(os.Stderr, "bench: skip %s, which does not exist\n", file)
 			continue
 		}
 		if err != nil {
@@ -28,7 +28,7 @@ func WriteTables(tables string, files ...string) error {
 		}
 		updated, ok := replaceTables(data, tables)
 		if !ok {
-			fmt.Fprintf(os.Stderr, "%s has no lines %s and %s, and the table is not put into it\n", file, beginMarker, endMarker)
+			fmt.Fprintf(os.Stderr, "bench: skip %s, which has no lines %s and %s\n", file, beginMarker, endMarker)
 			continue
 		}
 		if err := os.WriteFile(file, updated, 0o644); err != nil {
@@ -38,8 +38,7 @@ func WriteTables(tables string, files ...string) error {
 	return nil
 }
 
-// replaceTables replaces what is between the two markers; ok is false where they are not there, in
-// this order.
+// replaceTables replaces the text between the two markers; ok is false if they are missing.
 func replaceTables(text []byte, tables string) (updated []byte, ok bool) {
 	before, rest, ok := bytes.Cut(text, []byte(beginMarker+"\n"))
 	if !ok {

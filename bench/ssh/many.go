@@ -31,8 +31,8 @@ func sessionServers() measure.Group {
 	}
 }
 
-// MeasureMany measures the servers with many users, in one round: it takes long, and a round has many
-// sessions on each server.
+// MeasureMany measures the servers with many users, in one round: it takes long, and a round has
+// many sessions on each server.
 func MeasureMany(ctx context.Context, s *measure.Settings, chosen func(string) bool) ([]measure.Result, error) {
 	once := *s
 	once.Runs = min(1, s.Runs)

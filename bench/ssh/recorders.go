@@ -24,8 +24,8 @@ type recorder struct {
 }
 
 var (
-	// Without rate limits, as by default. It buffers output for up to ten seconds, also by default, and
-	// writes to the page cache.
+	// Without rate limits, as by default. It buffers output for up to ten seconds, also by default,
+	// and writes to the page cache.
 	tlog = recorder{"tlog-rec", "tlog", `exec $ENDING tlog-rec --writer=file --file-path="$FILE" --limit-action=pass -- /bin/sh -c "$SSH_ORIGINAL_COMMAND"`}
 	// It writes all output immediately, to the page cache.
 	script = recorder{"script", "bsdutils", `exec $ENDING script --quiet --return --flush --command "$SSH_ORIGINAL_COMMAND" "$FILE"`}

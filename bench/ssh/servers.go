@@ -101,8 +101,8 @@ func startWithDrain(ctx context.Context, s *measure.Settings, dir string, client
 	return server, nil
 }
 
-// startServe runs `ttydrain serve` with all roles in one process and the embedded NATS server, which
-// syncs every write.
+// startServe runs `ttydrain serve` with all roles in one process and the embedded NATS server,
+// which syncs every write.
 func startServe(ctx context.Context, s *measure.Settings, dir string, client ssh.Signer, drains string) (*Server, error) {
 	binary, err := s.Binary(ctx)
 	if err != nil {

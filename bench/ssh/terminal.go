@@ -91,8 +91,9 @@ func (c *Client) Open(ctx context.Context, command string) (_ *Session, err erro
 	return t, nil
 }
 
-// Type types a byte every [TypeEvery] from a time on, and compares each echo. It returns the time from
-// when each byte was due to its echo: a late echo also delays those after it, as for a real user.
+// Type types a byte every [TypeEvery] from a time on, and compares each echo. It returns the time
+// from when each byte was due to its echo: a late echo also delays those after it, as for a real
+// user.
 func (t *Session) Type(from time.Time, duration time.Duration) (took []time.Duration, err error) {
 	answer := make([]byte, 1)
 	for due := from; due.Sub(from) < duration; due = due.Add(TypeEvery) {
