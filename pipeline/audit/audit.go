@@ -12,17 +12,17 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Checker checks sessions. It does not change, and is safe for concurrent use.
+// Checker verifies sessions. It is immutable and safe for concurrent use.
 type Checker struct {
-	// Keys are those that may have signed; nil for not looking at signatures, without which nothing is
+	// Keys are the trusted signing keys. nil skips the verification of signatures; then nothing is
 	// proven.
 	Keys *identity.KeySet
-	// Runs says whether a session runs, as far as anybody knows; nil for not.
+	// Runs reports whether a session is still running; nil if that is not known.
 	Runs func(operation string) bool
 }
 
-// Check says of a session whether it is complete and intact. What it takes is in proportion to the
-// session's bytes, and where records were taken to other places at most a few seconds more.
+// Check verifies that a session is complete and unaltered. Its cost is proportional to the
+// session's bytes; if records were moved to other places it takes at most a few seconds more.
 func (c *Checker) Check(s *replay.Session) Result {
 	r := Result{Operation: s.Operation.ID, App: s.Operation.App, Started: s.Started, Records: len(s.Records) + s.Repeats, Repeats: s.Repeats}
 	if r.User = s.Operation.User.Name; s.Operation.User.Email != "" {
@@ -36,29 +36,29 @@ func (c *Checker) Check(s *replay.Session) Result {
 	return r
 }
 
-// A walk goes through one session. It is for one goroutine.
+// walk is the audit of one session. It is not safe for concurrent use.
 type walk struct {
 	checker *Checker
 	session *replay.Session
 	result  *Result
 
-	records []*replay.Record // in the order of their sequence
-	used    []bool           // which of them have found their place
-	common  schema.Operation // what most of the records say
-	end     *replay.Record   // nil for none
-	totals  *totals          // that are signed; nil for none
+	records []*replay.Record // sorted by sequence
+	used    []bool           // by index: the record has been placed
+	common  schema.Operation // the operation according to most records
+	end     *replay.Record   // nil if there is none
+	totals  *totals          // the signed ones; nil if there are none
 	broken  map[uint64]replay.Broken
-	all     replay.Lost // what every output record lacks
+	all     replay.Lost // the fields that all output records lack
 
 	chain   chain
-	deadAt  uint64           // the first sequence that nothing proves any more; 0 for none
-	content []*replay.Record // what was found at each sequence, from 1 on; nil where nothing was
-	budget  int              // bytes that may be hashed yet in looking for records at other places
-	mended  bool             // a record was not what it should be, so that the sums may differ
-	// open says of each stream that its last line has ended without a newline: it does not go on
-	// before a gap or the end.
-	open [2]bool
-	// input is the digest of the input records so far, and inputBytes the number of their bytes.
+	deadAt  uint64           // the first sequence that cannot be proven; 0 if there is none
+	content []*replay.Record // the records by sequence, from 1; nil where none was found
+	budget  int              // remaining number of bytes to hash in the search for records at other places
+	mended  bool             // a record was altered, so the totals may differ
+	// complete reports, by stream, that the last line was marked complete although it had no
+	// newline: it must only be followed by a gap or the end.
+	complete [2]bool
+	// input is the running digest of the input records, and inputBytes the number of their bytes.
 	input      hash.Hash
 	inputBytes uint64
 }
@@ -81,7 +81,7 @@ func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
 	}
 	for _, b := range s.Broken {
 		if _, twice := w.broken[b.Sequence]; twice || b.Sequence == 0 {
-			w.add(Finding{Kind: Changed, First: b.Sequence, Last: b.Sequence, Place: &b.Place, What: "it can't be read: " + b.What})
+			w.add(Finding{Kind: Changed, First: b.Sequence, Last: b.Sequence, Place: &b.Place, What: "unreadable: " + b.What})
 			continue
 		}
 		w.broken[b.Sequence] = b
@@ -91,7 +91,7 @@ func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
 	return w
 }
 
-// add notes what was found.
+// add appends a finding.
 func (w *walk) add(f Finding) {
 	list := &w.result.Findings
 	if n := len(*list); n > 0 {
@@ -100,22 +100,22 @@ func (w *walk) add(f Finding) {
 			last.What += "; " + f.What
 			return
 		}
-		if n == most {
-			*last = Finding{Kind: last.Kind, First: last.First, Last: f.Last, What: "there is more than is told here"}
+		if n == maxFindings {
+			*last = Finding{Kind: last.Kind, First: last.First, Last: f.Last, What: "there are more findings than reported here"}
 			return
 		}
 	}
 	*list = append(*list, f)
 }
 
-// sortRecords sorts by sequence, and leaves those with the same as they are.
+// sortRecords sorts records by sequence, with a stable order of equal ones.
 func sortRecords(list []*replay.Record) {
 	slices.SortStableFunc(list, func(a, b *replay.Record) int { return cmp.Compare(a.Sequence, b.Sequence) })
 }
 
 func samePlace(a, b *replay.Place) bool { return a == b || a != nil && b != nil && *a == *b }
 
-// at is a finding about one record at a sequence.
+// at adds a finding about one record.
 func (w *walk) at(kind Kind, sequence uint64, r *replay.Record, what string) {
 	f := Finding{Kind: kind, First: sequence, Last: sequence, What: what}
 	if r != nil {
@@ -125,7 +125,7 @@ func (w *walk) at(kind Kind, sequence uint64, r *replay.Record, what string) {
 	w.add(f)
 }
 
-// last is the greatest sequence that the session can have.
+// last returns the last possible sequence of the session.
 func (w *walk) last() uint64 {
 	if w.end != nil {
 		return w.end.Sequence
@@ -133,7 +133,7 @@ func (w *walk) last() uint64 {
 	return ^uint64(0)
 }
 
-// group gives the indexes of the records that stand at a sequence and have not found their place.
+// group returns the indexes of the records with this sequence that have not been placed.
 func (w *walk) group(sequence uint64) []int {
 	i, _ := slices.BinarySearchFunc(w.records, sequence, func(r *replay.Record, n uint64) int { return cmp.Compare(r.Sequence, n) })
 	var group []int
@@ -145,8 +145,8 @@ func (w *walk) group(sequence uint64) []int {
 	return group
 }
 
-// following is the index of the first record behind a sequence that has not found its place, and is
-// not behind the end; -1 for none.
+// following returns the index of the first record after a sequence, up to the end, that has not
+// been placed, or -1.
 func (w *walk) following(sequence uint64) int {
 	i, _ := slices.BinarySearchFunc(w.records, sequence+1, func(r *replay.Record, n uint64) int { return cmp.Compare(r.Sequence, n) })
 	for ; i < len(w.records) && w.records[i].Sequence <= w.last(); i++ {
@@ -157,16 +157,16 @@ func (w *walk) following(sequence uint64) int {
 	return -1
 }
 
-// walk looks for the record of one sequence after another.
+// walk finds the record of each sequence.
 func (w *walk) walk() {
-	for n := uint64(1); n != 0 && n <= w.last(); { // 0 comes behind the greatest there is
+	for n := uint64(1); n != 0 && n <= w.last(); { // 0 after an overflow
 		if w.chain.dead() && w.deadAt == 0 {
 			w.deadAt = n
 		}
 		group := w.group(n)
 		if i := slices.IndexFunc(group, func(i int) bool { return w.chain.follows(w.records[i], w.records[i]) == yes }); i >= 0 {
 			w.place(n, group[i])
-			w.rest(n, group, group[i])
+			w.others(n, group, group[i])
 			n++
 			continue
 		}
@@ -180,15 +180,15 @@ func (w *walk) walk() {
 		}
 		if len(group) > 0 && w.chain.follows(w.records[group[0]], w.records[group[0]]) == unknown {
 			w.place(n, group[0])
-			w.rest(n, group, group[0])
+			w.others(n, group, group[0])
 			n++
 			continue
 		}
 		if found, exchanged := w.elsewhere(n, group); found >= 0 {
 			moved := w.records[found]
-			w.at(Reordered, n, moved, fmt.Sprintf("what belongs here is in the record with the sequence %d", moved.Sequence))
+			w.at(Reordered, n, moved, fmt.Sprintf("the content that belongs here is in the record with sequence %d", moved.Sequence))
 			if exchanged {
-				w.at(Reordered, moved.Sequence, w.records[group[0]], fmt.Sprintf("what belongs here is in the record with the sequence %d", n))
+				w.at(Reordered, moved.Sequence, w.records[group[0]], fmt.Sprintf("the content that belongs here is in the record with sequence %d", n))
 				w.exchange(found, group[0])
 				found = group[0]
 			}
@@ -205,10 +205,10 @@ func (w *walk) walk() {
 	}
 }
 
-// rest are records that stand at a sequence beside the one that belongs there.
-func (w *walk) rest(n uint64, group []int, but int) {
+// others handles the other records with the sequence of a record that has been placed.
+func (w *walk) others(n uint64, group []int, but int) {
 	for _, i := range group {
-		// One that belongs elsewhere is looked for there; what is left in the end is one too many.
+		// A record that belongs elsewhere is found there; the remaining ones are extra.
 		if i != but && !w.used[i] && w.chain.dead() {
 			w.used[i] = true
 			w.extra(n, w.records[i])
@@ -216,44 +216,44 @@ func (w *walk) rest(n uint64, group []int, but int) {
 	}
 }
 
-// extra is a record that is one too many.
+// extra adds a finding for a record that does not belong to the session.
 func (w *walk) extra(n uint64, r *replay.Record) {
 	if w.isForeign(r) {
-		w.at(Foreign, n, r, "it is a record of another session")
+		w.at(Foreign, n, r, "the record belongs to another session")
 		return
 	}
-	what := "the session has no such record"
+	what := "the session does not have this record"
 	if n == 0 {
-		what = "it has no sequence"
+		what = "the record has no sequence"
 	}
 	if n > 0 && n <= uint64(len(w.content)) && w.content[n-1] != nil {
-		what = "another record has this sequence, and belongs here"
+		what = "another record with this sequence belongs here"
 	}
 	w.at(Added, n, r, what)
 }
 
-// isForeign says whether a record says of itself that it is one of another session.
+// isForeign reports whether a record's own fields refer to another session.
 func (w *walk) isForeign(r *replay.Record) bool {
 	return slices.Contains(r.Faults, replay.FaultIDs) || r.Operation.Container != w.common.Container || r.Operation.UserDocument != w.common.UserDocument
 }
 
-// place puts a record to a sequence.
+// place assigns a record to a sequence.
 func (w *walk) place(n uint64, i int) {
 	content := w.records[i]
 	w.used[i] = true
 	w.keep(n, content)
-	if problem := w.chain.advance(content); problem != "" && content.Sequence == n { // of one that was moved, the offset may be that of its old place
+	if problem := w.chain.advance(content); problem != "" && content.Sequence == n { // a moved record may have the offset of its old place
 		w.at(Changed, n, content, problem)
 	}
 	w.inspect(n, content)
 	if b, ok := w.broken[n]; ok {
 		delete(w.broken, n)
-		w.add(Finding{Kind: Changed, First: n, Last: n, Place: &b.Place, What: "a repeat of it can't be read: " + b.What})
+		w.add(Finding{Kind: Changed, First: n, Last: n, Place: &b.Place, What: "a duplicate is unreadable: " + b.What})
 	}
 }
 
 func (w *walk) keep(n uint64, content *replay.Record) {
-	if n > uint64(len(w.records))*2+1<<16 { // a sequence that nothing leads to
+	if n > uint64(len(w.records))*2+1<<16 { // an implausible sequence
 		return
 	}
 	for uint64(len(w.content)) < n {
@@ -262,14 +262,14 @@ func (w *walk) keep(n uint64, content *replay.Record) {
 	w.content[n-1] = content
 }
 
-// damaged notes that the record at a sequence is not the one that belongs there.
+// damaged adds a finding for a sequence whose record is altered or foreign.
 func (w *walk) damaged(n uint64, group []int) {
 	r := w.records[group[0]]
 	w.used[group[0]] = true
 	if w.isForeign(r) {
-		w.at(Foreign, n, r, "a record of another session is in the place of this one")
+		w.at(Foreign, n, r, "replaced by a record of another session")
 		w.chain.lose()
-		w.rest(n, group, group[0])
+		w.others(n, group, group[0])
 		return
 	}
 	var next *replay.Record
@@ -280,12 +280,12 @@ func (w *walk) damaged(n uint64, group []int) {
 	w.mended = true
 	w.at(Changed, n, r, w.chain.mend(r, next))
 	w.inspect(n, r)
-	w.open = [2]bool{}
-	w.rest(n, group, group[0])
+	w.complete = [2]bool{}
+	w.others(n, group, group[0])
 }
 
-// nothingBefore says whether what is missing before a record has no bytes: the record follows all
-// the same, and so does the one behind it.
+// nothingBefore reports whether the records missing before a record had no bytes, which is the case
+// if the record and its successor follow in the byte digest.
 func (w *walk) nothingBefore(i int) bool {
 	r := w.records[i]
 	if !w.chain.bytesKnown || w.chain.textKnown && r.Lost&(replay.LostText|replay.LostTextDigest) == 0 {
@@ -298,20 +298,20 @@ func (w *walk) nothingBefore(i int) bool {
 	return len(after) == 0 || w.chain.followedBy(r, w.records[after[0]])
 }
 
-// missing notes that the records from n up to the one with the index next, or up to the end, are
-// not there. It gives the sequence to go on with.
+// missing adds findings for the missing records from n up to the record with index next, or up to
+// the end. It returns the sequence to continue with.
 func (w *walk) missing(n uint64, next int) uint64 {
-	upTo := w.last() // the last that is missing
+	upTo := w.last() // the last missing sequence
 	if next >= 0 {
 		upTo = w.records[next].Sequence - 1
 	}
 	nothing := next >= 0 && w.nothingBefore(next)
 	for from := n; from <= upTo; {
 		to := upTo
-		gap := w.toldGap(from)
+		gap := w.drainGap(from)
 		if gap != nil && gap.Sequence <= from {
 			to = min(upTo, gap.Detail.LastSequence)
-			w.told(from, to, gap)
+			w.addGap(from, to, gap)
 		} else {
 			if gap != nil {
 				to = min(upTo, gap.Sequence-1)
@@ -319,7 +319,7 @@ func (w *walk) missing(n uint64, next int) uint64 {
 			w.absent(from, to)
 		}
 		from = to + 1
-		if from == 0 { // behind the greatest there is
+		if from == 0 { // overflow
 			break
 		}
 	}
@@ -331,7 +331,7 @@ func (w *walk) missing(n uint64, next int) uint64 {
 	return upTo + 1
 }
 
-// absent notes that records are missing, or can't be read.
+// absent adds findings for records that are missing or unreadable.
 func (w *walk) absent(from, to uint64) {
 	for from <= to {
 		stop := to
@@ -345,7 +345,7 @@ func (w *walk) absent(from, to uint64) {
 			stop--
 		}
 		if from <= stop {
-			f := Finding{Kind: Missing, First: from, Last: stop, What: "not there"}
+			f := Finding{Kind: Missing, First: from, Last: stop, What: "not in the copy"}
 			if w.chain.offsetKnown && from == uint64(len(w.content))+1 {
 				offset := w.chain.offset
 				f.Offset = &offset
@@ -355,7 +355,7 @@ func (w *walk) absent(from, to uint64) {
 		if unreadable {
 			stop++
 			delete(w.broken, stop)
-			w.add(Finding{Kind: Changed, First: stop, Last: stop, Place: &b.Place, What: "it can't be read: " + b.What})
+			w.add(Finding{Kind: Changed, First: stop, Last: stop, Place: &b.Place, What: "unreadable: " + b.What})
 		}
 		from = stop + 1
 		if from == 0 {
@@ -364,9 +364,8 @@ func (w *walk) absent(from, to uint64) {
 	}
 }
 
-// toldGap is the first gap that the drain was told of which ends at a sequence or behind it; nil
-// for none.
-func (w *walk) toldGap(from uint64) *replay.Record {
+// drainGap returns the first gap of undelivered records that ends at or after a sequence, or nil.
+func (w *walk) drainGap(from uint64) *replay.Record {
 	var first *replay.Record
 	for _, g := range w.session.Gaps {
 		if g.Detail.LastSequence >= from && g.Sequence <= w.last() && (first == nil || g.Sequence < first.Sequence) {
@@ -376,11 +375,11 @@ func (w *walk) toldGap(from uint64) *replay.Record {
 	return first
 }
 
-func (w *walk) told(from, to uint64, gap *replay.Record) {
+func (w *walk) addGap(from, to uint64, gap *replay.Record) {
 	place, offset := gap.Place, gap.Offset
-	what := "a gap tells that this drain did not get them"
+	what := "a gap record reports that they were not delivered to this drain"
 	if gap.Detail.Uncertain {
-		what = "a gap tells that this drain may not have got them"
+		what = "a gap record reports that they may not have been delivered to this drain"
 	}
 	w.add(Finding{Kind: Gap, First: from, Last: to, Offset: &offset, Place: &place, What: what})
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// keySet has the public keys of some keys.
+// keySet returns the public keys of some keys.
 func keySet(t testing.TB, keys ...*enrich.Key) *identity.KeySet {
 	t.Helper()
 	data, err := (&enrich.KeyRing{Active: keys[0]}).JWKS(0, time.Time{})
@@ -32,7 +32,7 @@ func keySet(t testing.TB, keys ...*enrich.Key) *identity.KeySet {
 	return &set
 }
 
-// audited are the results of all sessions in a copy, by operation.
+// audited returns the results for all sessions in a copy, by operation.
 func audited(t testing.TB, c *Checker, data []byte) (map[string]Result, replay.Summary) {
 	t.Helper()
 	results := make(map[string]Result)
@@ -46,8 +46,8 @@ func audited(t testing.TB, c *Checker, data []byte) (map[string]Result, replay.S
 	return results, summary
 }
 
-// told are the findings of all sessions in one line: "42 changed 5, 43 missing 7-9".
-func told(results map[string]Result, damage bool) string {
+// findings returns the findings of all sessions in one line: "42 changed 5, 43 missing 7-9".
+func findings(results map[string]Result, damage bool) string {
 	var all []string
 	for _, id := range sortedKeys(results) {
 		for _, f := range results[id].Findings {
@@ -73,8 +73,7 @@ func sortedKeys(results map[string]Result) []string {
 	return ids
 }
 
-// TestUndamaged: of copies that are as they were delivered, in any order and with repeats, nothing
-// is reported.
+// TestUndamaged checks that copies in any order and with duplicates have no findings.
 func TestUndamaged(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}
@@ -88,7 +87,7 @@ func TestUndamaged(t *testing.T) {
 		rand.New(rand.NewPCG(3, 4)).Shuffle(len(doubled), func(i, j int) { doubled[i], doubled[j] = doubled[j], doubled[i] })
 		for name, copied := range map[string][][]byte{"as delivered": units, "shuffled and doubled": doubled} {
 			results, summary := audited(t, checker, f.Join(copied))
-			if got := told(results, false); got != "" || len(results) != 2 || summary.BrokenCount > 0 {
+			if got := findings(results, false); got != "" || len(results) != 2 || summary.BrokenCount > 0 {
 				t.Errorf("%s, %s: %s; %+v", f.Name, name, got, summary)
 			}
 			proven := map[bool]string{true: "bytes texts", false: "texts"}[f.Bytes]
@@ -101,8 +100,9 @@ func TestUndamaged(t *testing.T) {
 	}
 }
 
-// TestTold: what is told to be missing is no damage, and nothing is what came after all.
-func TestTold(t *testing.T) {
+// TestReportedGaps checks that records reported as missing are not damage, and that there is no
+// finding if they were delivered after all.
+func TestReportedGaps(t *testing.T) {
 	key := replaytest.Key(t)
 	whole := replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 20})
 	var missed schema.PendingGaps
@@ -132,9 +132,9 @@ func TestTold(t *testing.T) {
 			want    string
 			verdict Verdict
 		}{
-			{"told", checker, slices.Concat(entries[:4], []sinks.Entry{gap, gap}, entries[9:]), fmt.Sprintf("42 gap 5-9, 42 unproven 10-%d", end), Incomplete},
-			{"told, and came after all", checker, slices.Concat(entries[:4], []sinks.Entry{gap}, entries[9:], entries[4:9]), "", Intact},
-			{"told of fewer", checker, slices.Concat(entries[:4], []sinks.Entry{{Operation: whole.Operation, Record: wrong.Record()}}, entries[9:]), "42 missing 5, 42 gap 6-8, 42 missing 9", Damaged},
+			{"reported", checker, slices.Concat(entries[:4], []sinks.Entry{gap, gap}, entries[9:]), fmt.Sprintf("42 gap 5-9, 42 unproven 10-%d", end), Incomplete},
+			{"reported, but delivered later", checker, slices.Concat(entries[:4], []sinks.Entry{gap}, entries[9:], entries[4:9]), "", Intact},
+			{"fewer reported", checker, slices.Concat(entries[:4], []sinks.Entry{{Operation: whole.Operation, Record: wrong.Record()}}, entries[9:]), "42 missing 5, 42 gap 6-8, 42 missing 9", Damaged},
 			{"not recorded", checker, of(replaytest.Options{Gap: true}), fmt.Sprintf("42 gap %d", end), Incomplete},
 			{"open", checker, entries[:end-1], fmt.Sprintf("42 no_end %d", end), Damaged},
 			{"running", runs, entries[:end-1], fmt.Sprintf("42 running %d", end), Incomplete},
@@ -142,14 +142,14 @@ func TestTold(t *testing.T) {
 			{"not looked at", &Checker{}, entries, fmt.Sprintf("42 unproven 1-%d", end), Incomplete},
 		} {
 			results, _ := audited(t, test.checker, f.Join(f.Write(t, test.entries)))
-			if got := told(results, false); got != test.want || results["42"].Verdict != test.verdict {
+			if got := findings(results, false); got != test.want || results["42"].Verdict != test.verdict {
 				t.Errorf("%s, %s: found %q, want %q; %s", f.Name, test.name, got, test.want, results["42"].Verdict)
 			}
 		}
 	}
 }
 
-// TestFindingsQuoteNothing: no finding, of whatever damage, has what a session showed.
+// TestFindingsQuoteNothing checks that findings never contain session content.
 func TestFindingsQuoteNothing(t *testing.T) {
 	key := replaytest.Key(t)
 	s := replaytest.NewSession(t, key, "42", replaytest.Options{Pieces: 40})
@@ -167,7 +167,7 @@ func TestFindingsQuoteNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, r := range results {
-			if r.Operation != "42" { // a changed ID, which is told
+			if r.Operation != "42" { // an altered ID, which is reported
 				continue
 			}
 			for _, f := range r.Findings {
@@ -181,7 +181,7 @@ func TestFindingsQuoteNothing(t *testing.T) {
 	}
 }
 
-// TestRendered: from what records show come the texts that they had, terminal and all.
+// TestRendered checks that the original texts are generated from the records' output.
 func TestRendered(t *testing.T) {
 	key := replaytest.Key(t)
 	f := replaytest.Forms()[0]

@@ -12,15 +12,14 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 )
 
-// unproven are the fields of a record that nothing proves: see the package's documentation.
+// unproven are the fields of a record that nothing proves: see the package documentation.
 var unproven = map[string][]string{
 	"ndjson":       {"Timestamp", "Version", "Type", "Time", "Source", "Timing"},
 	"syslog exact": {"Timestamp", "Time", "Timing"},
 	"syslog":       {"Timestamp", "Time", "Offset", "Digest", "Partial", "Stream"},
 }
 
-// TestEveryBit: of a copy in which any one bit is changed, something is reported, unless the bit is
-// in what nothing proves.
+// TestEveryBit flips each bit of a copy, and expects a finding unless nothing proves the field.
 func TestEveryBit(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}
@@ -39,7 +38,7 @@ func TestEveryBit(t *testing.T) {
 			at, bit := random.IntN(len(data)), random.IntN(8)
 			changed[at] ^= 1 << bit
 			results, summary := audited(t, checker, changed)
-			if len(results) > 1 || told(results, true) != "" || summary.BrokenCount > 0 {
+			if len(results) > 1 || findings(results, true) != "" || summary.BrokenCount > 0 {
 				found++
 				continue
 			}

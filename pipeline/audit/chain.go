@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// An answer may not be known.
+// answer is the result of a comparison that may be impossible.
 type answer uint8
 
 const (
@@ -19,7 +19,7 @@ const (
 	no
 )
 
-// both is what two answers come to.
+// both combines the answers of two comparisons.
 func both(a, b answer) answer {
 	switch {
 	case a == no || b == no:
@@ -30,33 +30,35 @@ func both(a, b answer) answer {
 	return unknown
 }
 
-// A chain is how far the running digests have come. Where a record is missing, or has not what it
-// takes, a digest can't go on.
+// chain is the state of the running digests. After a record that is missing or incomplete, a digest
+// cannot be continued.
 type chain struct {
-	bytes, text           hash.Cloner // states of SHA-256
+	bytes, text           hash.Cloner // SHA-256 states
 	bytesKnown, textKnown bool
 	offset                uint64 // of the next record
 	offsetKnown           bool
-	least                 uint64 // than which the next offset is not less, where it is not known
-	hashed                int    // bytes, in trying
+	minOffset             uint64 // lower bound of the next offset, if it is not known
+	hashed                int    // number of bytes hashed in trying hypotheses
 }
 
 func newChain() chain {
 	return chain{bytes: sha256.New().(hash.Cloner), text: sha256.New().(hash.Cloner), bytesKnown: true, textKnown: true, offsetKnown: true}
 }
 
-// dead says that nothing can be told of what follows.
+// dead reports whether no digest can be continued.
 func (c *chain) dead() bool { return !c.bytesKnown && !c.textKnown }
 
-// lose says that what was before the next record is not known.
-func (c *chain) lose() { c.bytesKnown, c.textKnown, c.offsetKnown, c.least = false, false, false, 0 }
+// lose marks everything before the next record as unknown.
+func (c *chain) lose() {
+	c.bytesKnown, c.textKnown, c.offsetKnown, c.minOffset = false, false, false, 0
+}
 
 func (c *chain) loseText() { c.textKnown = false }
 
-// sum is the digest of a state and what follows it. The state stays as it is.
+// sum returns the digest of a state followed by parts. It does not modify the state.
 func (c *chain) sum(state hash.Cloner, parts ...[]byte) (d schema.Digest) {
 	h, err := state.Clone()
-	if err != nil { // SHA-256 of the standard library can be cloned
+	if err != nil { // SHA-256 of the standard library is always cloneable
 		panic(err)
 	}
 	for _, p := range parts {
@@ -70,7 +72,8 @@ func (c *chain) sum(state hash.Cloner, parts ...[]byte) (d schema.Digest) {
 
 var newline = []byte{'\n'}
 
-// bytesFollow says whether the bytes of a record, behind what was before, have a digest.
+// bytesFollow reports whether the bytes of content, appended to the chain, have the digest of the
+// record digest.
 func (c *chain) bytesFollow(content, digest *replay.Record) answer {
 	if !c.bytesKnown || lacksLog(content) || digest.Lost.Has(replay.LostDigest) {
 		return unknown
@@ -91,18 +94,18 @@ func (c *chain) textFollows(content, digest *replay.Record) answer {
 	return no
 }
 
-// follows says whether the content of a record, behind what was before, has the digests of a
-// record.
+// follows reports whether the content of a record, appended to the chain, has the digests of the
+// record digest.
 func (c *chain) follows(content, digest *replay.Record) answer {
 	return both(c.bytesFollow(content, digest), c.textFollows(content, digest))
 }
 
-// lacksLog says that a record has bytes, and that the copy does not have them.
+// lacksLog reports whether a record has bytes that the copy does not contain.
 func lacksLog(r *replay.Record) bool {
 	return r.Lost.Has(replay.LostLog) && r.Event == schema.EventOutput
 }
 
-// followedBy says whether a record and then another have the digests of that.
+// followedBy reports whether r and then next, appended to the chain, have the digest of next.
 func (c *chain) followedBy(r, next *replay.Record) bool {
 	if !c.bytesKnown || lacksLog(r) || lacksLog(next) {
 		return false
@@ -117,13 +120,13 @@ func (c *chain) textFollowedBy(r, next *replay.Record) bool {
 	return c.sum(c.text, r.Text, newline, next.Text, newline) == next.TextDigest
 }
 
-// advance goes on behind a record, and says what is wrong with its offset.
+// advance appends a record to the chain. It returns a description if the offset is wrong.
 func (c *chain) advance(r *replay.Record) (problem string) {
 	if lacksLog(r) && c.bytesKnown && !r.Lost.Has(replay.LostDigest) {
 		if log, ok := c.bytesOf(r); ok {
 			c.write(log, r.Text, false, false)
 			problem = c.pass(r)
-			c.offset, c.offsetKnown, c.least = r.Offset+uint64(len(log)), true, 0
+			c.offset, c.offsetKnown, c.minOffset = r.Offset+uint64(len(log)), true, 0
 			return problem
 		}
 	}
@@ -143,74 +146,74 @@ func (c *chain) write(log, text []byte, noLog, noText bool) {
 	c.text.Write(newline)
 }
 
-// pass goes on behind a record's offset.
+// pass advances the offset by a record.
 func (c *chain) pass(r *replay.Record) (problem string) {
-	if c.offsetKnown && r.Offset != c.offset || r.Offset < c.least {
-		problem = "its offset does not follow from the records before"
+	if c.offsetKnown && r.Offset != c.offset || r.Offset < c.minOffset {
+		problem = "its offset does not follow from the previous records"
 	}
 	if !c.offsetKnown {
 		c.offset = r.Offset
 	}
 	if lacksLog(r) {
 		c.offsetKnown = false
-		c.least = max(c.least, r.Offset) + 1 // a record shows a byte at least
+		c.minOffset = max(c.minOffset, r.Offset) + 1 // an output record has at least one byte
 		return problem
 	}
-	if !c.bytesKnown && !c.textKnown { // nothing tells which of both offsets is right
+	if !c.bytesKnown && !c.textKnown { // neither offset can be verified
 		c.offset = r.Offset
 	}
 	c.offset += r.Span()
-	c.offsetKnown, c.least = true, 0
+	c.offsetKnown, c.minOffset = true, 0
 	return problem
 }
 
-// mend goes on behind a record that does not follow, as far as what it should be can be told, and
-// says what is wrong. next is the record of the next sequence; nil for none.
+// mend appends a record that does not follow, reconstructing it as far as possible, and returns a
+// description of the damage. next is the record with the next sequence, or nil.
 func (c *chain) mend(r, next *replay.Record) (what string) {
 	bytesFollow, textFollows := c.bytesFollow(r, r), c.textFollows(r, r)
 	log, text := r.Log, r.Text
 	lostLog, lostText := lacksLog(r), r.Lost.Has(replay.LostText)
-	say := func(s string) {
+	add := func(s string) {
 		if what != "" {
 			what += "; "
 		}
 		what += s
 	}
 	if bytesFollow == no {
-		switch was, ok := c.bytesOf(r); {
+		switch original, ok := c.bytesOf(r); {
 		case next != nil && c.followedBy(r, next), r.Event != schema.EventOutput && len(r.Log) == 0:
-			say("its digest is not that of the bytes up to here, which are as they were recorded")
+			add("its digest is altered; the bytes up to here are as recorded")
 		case ok:
-			say("its bytes are not those that were recorded")
-			log = was
+			add("its bytes are not those that were recorded")
+			log = original
 		default:
-			say("its bytes, or its digest, are not those that were recorded")
+			add("its bytes or its digest are not those that were recorded")
 			lostLog = true
 		}
 	}
 	if textFollows == no {
-		switch was, ok := c.textOf(r); {
+		switch original, ok := c.textOf(r); {
 		case next != nil && c.textFollowedBy(r, next):
-			say("its text digest is not that of the texts up to here, which are as they were recorded")
+			add("its text digest is altered; the texts up to here are as recorded")
 		case ok:
-			say("its text is not the one that was recorded")
-			text = was
+			add("its text is not the one that was recorded")
+			text = original
 		default:
-			say("its text, or its text digest, is not the one that was recorded")
+			add("its text or its text digest is not the one that was recorded")
 			lostText = true
 		}
 	}
 	c.write(log, text, lostLog, lostText)
 	if problem := c.pass(r); problem != "" {
-		say(problem)
+		add(problem)
 	}
 	if lostLog {
-		c.offsetKnown, c.least = false, 0 // it may have been longer, or is one of another place
+		c.offsetKnown, c.minOffset = false, 0 // the original may be longer, or the record is from another place
 	}
 	return what
 }
 
-// bytesOf gives the bytes that a record with its digest had, where its text tells them.
+// bytesOf reconstructs the bytes for a record's digest from its text.
 func (c *chain) bytesOf(r *replay.Record) (log []byte, ok bool) {
 	if r.Lost.Has(replay.LostText) {
 		return nil, false
@@ -224,17 +227,17 @@ func (c *chain) bytesOf(r *replay.Record) (log []byte, ok bool) {
 	return nil, false
 }
 
-// textOf gives the text that a record with its text digest had, where its other fields tell it.
+// textOf reconstructs the text for a record's text digest from its other fields.
 func (c *chain) textOf(r *replay.Record) (text []byte, ok bool) {
 	text, ok = plainText(r)
 	return text, ok && c.sum(c.text, text, newline) == r.TextDigest
 }
 
-// plainText is the text that a record most likely has: that of an event, or bytes that are plain
-// text themselves.
+// plainText returns the most likely text of a record: the text of an event, or output that is plain
+// text itself.
 func plainText(r *replay.Record) (text []byte, ok bool) {
 	if r.Event != schema.EventOutput {
-		if !tellsEvent(r) {
+		if !hasEventFields(r) {
 			return nil, false
 		}
 		return enrich.EventText(r.Event, r.Detail), true
@@ -251,11 +254,11 @@ func plainText(r *replay.Record) (text []byte, ok bool) {
 	return line, true
 }
 
-// elsewhere looks for the record that belongs to a sequence under other ones. It gives its index,
-// or -1; exchanged says that the content is there, and what it should be under the digests of the
-// group.
+// elsewhere searches the record of a sequence under other sequences and returns its index, or -1.
+// exchanged reports that the records at the two places have exchanged their contents but not their
+// digests.
 func (w *walk) elsewhere(n uint64, group []int) (found int, exchanged bool) {
-	const window = 1000 // records before and behind
+	const window = 1000 // records before and after
 	middle := w.following(n - 1)
 	if middle < 0 {
 		middle = len(w.records)
@@ -267,7 +270,7 @@ func (w *walk) elsewhere(n uint64, group []int) (found int, exchanged bool) {
 		if w.used[i] || r.Sequence == n || w.chain.hashed-before > w.budget {
 			continue
 		}
-		// Of a record without bytes, the digest of the bytes tells nothing.
+		// For a record without bytes, the byte digest proves nothing.
 		if len(r.Log) == 0 && w.chain.textFollows(r, r) != yes {
 			continue
 		}
@@ -281,11 +284,11 @@ func (w *walk) elsewhere(n uint64, group []int) (found int, exchanged bool) {
 	return -1, false
 }
 
-// areExchanged says whether two records follow, each with the content of the other, and those
-// between them as they are.
+// areExchanged reports whether two records follow if they exchange their contents and the records
+// between them are unchanged.
 func (w *walk) areExchanged(a, b int) bool {
 	first, second := w.records[a], w.records[b]
-	if second.Sequence-first.Sequence != uint64(b-a) { // one is missing between, or twice
+	if second.Sequence-first.Sequence != uint64(b-a) { // a record between them is missing or duplicated
 		return false
 	}
 	log := [][]byte{second.Log}
@@ -299,8 +302,7 @@ func (w *walk) areExchanged(a, b int) bool {
 		(!w.chain.textKnown || second.Lost.Has(replay.LostTextDigest) || w.chain.sum(w.chain.text, text...) == second.TextDigest)
 }
 
-// exchange gives two records each other's content: what was shown, without sequences, offsets and
-// digests.
+// exchange swaps the contents of two records: everything except sequences, offsets and digests.
 func (w *walk) exchange(a, b int) {
 	first, second := *w.records[a], *w.records[b]
 	w.records[a], w.records[b] = withContent(first, &second), withContent(second, &first)

@@ -14,7 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A scene is what there is to damage: the units of two whole sessions, in a form.
+// scene is the input for damage: the units of two complete sessions, in one form.
 type scene struct {
 	t        *testing.T
 	form     replaytest.Form
@@ -344,9 +344,9 @@ var damages = []damage{
 	{name: "forged with digests that follow", want: "42 changed 1-%[1]d, 42 changed %[1]d", do: func(s *scene, at spots) int { s.b = s.forge; return len(s.b) }},
 }
 
-// goesWith says whether the damage can be done in a form. Forms that differ only in what is around
-// the records have every fourth.
-func (d *damage) goesWith(f replaytest.Form, number int) bool {
+// applies reports whether the damage is possible in a form. Forms that differ only in the envelope
+// of records get every fourth.
+func (d *damage) applies(f replaytest.Form, number int) bool {
 	if slices.Contains([]string{"file", "array", "datadog", "concatenated", "gzip", "zstd", "elasticsearch export", "solarwinds", "syslog counted", "syslog in JSON"}, f.Name) && number%4 != 0 {
 		return false
 	}
@@ -363,8 +363,7 @@ func (d *damage) goesWith(f replaytest.Form, number int) bool {
 	return true
 }
 
-// TestDamaged: each of many copies that are damaged in another way is found to be, at the right
-// place and nowhere else.
+// TestDamaged checks that each kind of damage is found at the right place, and nowhere else.
 func TestDamaged(t *testing.T) {
 	key, stranger := replaytest.Key(t), replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}
@@ -384,7 +383,7 @@ func TestDamaged(t *testing.T) {
 		whole := scene{form: f, patterns: patterns, a: cut(len(a.Records)), b: cut(len(b.Records)), other: cut(len(other.Records)), forge: cut(len(forged.Records))}
 		at := spotsOf(t, b.Records)
 		for number, d := range damages {
-			if !d.goesWith(f, number) {
+			if !d.applies(f, number) {
 				continue
 			}
 			done++
@@ -402,7 +401,7 @@ func TestDamaged(t *testing.T) {
 					want = strings.TrimSuffix(strings.SplitN(fmt.Sprintf(want+"\x00", sequence, sequence+2, sequence+1), "\x00", 2)[0], "\x00")
 				}
 				results, summary := audited(t, checker, f.Join(slices.Concat(s.a, s.b)))
-				if got := told(results, true); got != want {
+				if got := findings(results, true); got != want {
 					t.Errorf("found %q, want %q (%+v)\n%+v", got, want, summary, results["42"].Findings)
 				}
 			})

@@ -1,33 +1,36 @@
-// Package audit says of each session in a drain's copy whether it is complete and intact, and where
-// it is not.
+// Package audit verifies whether the sessions in a drain's copy are complete and unaltered, and
+// reports where they are not.
 //
-// Every record has its sequence and its offset, and the running SHA-256 digest of all bytes that
-// were shown up to its end (and, in syslog and on the stream, of all texts). The last record is
-// signed: how many records and bytes there were, and both digests. [Check] goes through a session
-// in the order of the sequences, whatever order they came in, and computes all of it again. The
-// first record at which it differs is where the damage is. What the damage is, it finds by trying:
-// whether the next record follows all the same, whether the record of another place belongs here,
-// whether the text tells what the bytes were.
+// Every record has a sequence, an offset, and the running SHA-256 digest of all bytes that were
+// displayed up to its end (and, in syslog and on the stream, of all texts). The last record is
+// signed: it contains the numbers of records and bytes and both digests. [Checker.Check] recomputes
+// all of them in the order of the sequences. The first record that differs is the damaged one. To
+// classify the damage, Check tries hypotheses: whether the next record follows nevertheless,
+// whether a record from elsewhere belongs here, whether the text reveals the original bytes.
 //
 // # What is proven
 //
-// Under the signature are the bytes, the texts, how many there are, and their order. The user
-// document is signed by itself: it says who. The other fields of an event are held against its
-// text, and a record's names (app, host, ...) against those of the other records. A repeat, and
-// another order in which records came, are no damage.
+// The signature covers the bytes, the texts, their number and their order. The user document, which
+// identifies the user, has a signature of its own. Other fields of an event are compared with its
+// text, and a record's names (app, host, ...) with those of the other records. Duplicates and
+// records in another order are not damage.
 //
-// # What is not
+// # What is not proven
 //
-//   - That a session is in the copy at all: nothing in a copy tells of one of which nothing is there.
-//   - When something was shown: time and timing are not under the signature, nor is which of two streams it was on, nor are names
-//     that are changed in every record in the same way.
-//   - In syslog without exact: true, the bytes: what is proven there are the texts, and neither offsets nor digests of the bytes.
-//   - What comes behind a run of records that are not there, or behind a record whose bytes can't be told: digests go on
-//     from what was before. Whether sequences and offsets go on is looked at there; a second damage behind may not be seen before the
-//     first is mended. A gap that the drain was told of is such a run, and says nothing of who made it.
-//   - The text of a record in a copy with JSON, one by one: it has no digest of its texts. That all of them together
-//     are what was signed is proven. Which of them is not, is found by making the texts again of the bytes; where another version
-//     of ttydrain made them, the finding may name a range.
+//   - That a session is in the copy at all: nothing in a copy refers to a session of which all
+//     records are missing.
+//   - When something was displayed and on which of the two streams: the signature does not cover
+//     times, timings and streams. Nor does it cover names that are changed in the same way in every
+//     record.
+//   - The bytes, in syslog without exact: true. There, the texts are proven, but neither offsets
+//     nor digests of the bytes.
+//   - Everything after a run of missing records, or after a record whose bytes cannot be
+//     determined, since the digests depend on all earlier data. Only the continuity of sequences
+//     and offsets is checked there, and further damage may remain undetected until the first is
+//     repaired. A reported gap is such a run, too, and its author is not verified.
+//   - Individual texts in a JSON copy, which has no text digests. That all texts together are the
+//     signed ones is proven. To find the altered one, the texts are generated again from the bytes;
+//     if they came from another version of ttydrain, the finding can be a range.
 //
-// No finding quotes content: it has sequences, offsets and places only.
+// Findings never quote content. They contain sequences, offsets and places only.
 package audit

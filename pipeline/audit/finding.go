@@ -6,76 +6,75 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 )
 
-// A Kind says what was found.
+// Kind is the kind of a finding.
 type Kind string
 
-// Damage: somebody or something has changed the copy, or it is not all there.
+// Kinds of damage: the copy is altered or incomplete.
 const (
-	Missing   Kind = "missing"   // the records First to Last are not there, and no gap tells so
-	Added     Kind = "added"     // there is one record more under this sequence than there was
-	Changed   Kind = "changed"   // the record is not as it was recorded
+	Missing   Kind = "missing"   // the records First to Last are missing, and no gap reports that
+	Added     Kind = "added"     // an additional record with this sequence
+	Changed   Kind = "changed"   // the record is altered
 	Reordered Kind = "reordered" // the record that belongs here has another sequence
-	Foreign   Kind = "foreign"   // the record is one of another session
-	Signature Kind = "signature" // the end or the user document is not signed, or not by a key of the set
-	NoEnd     Kind = "no_end"    // the session does not end, and does not run
+	Foreign   Kind = "foreign"   // the record belongs to another session
+	Signature Kind = "signature" // the end or the user document lacks a valid signature by a key of the set
+	NoEnd     Kind = "no_end"    // the session has no end, and is not running
 )
 
-// What is told, and is no damage.
+// Kinds that are not damage.
 const (
-	Gap      Kind = "gap"      // a gap record says that something was not recorded, or not delivered
+	Gap      Kind = "gap"      // a gap record reports that something was not recorded or not delivered
 	Unproven Kind = "unproven" // nothing in the copy proves the records First to Last
 	Running  Kind = "running"  // the session has not ended yet
 )
 
-// Damage says whether it is damage.
+// Damage reports whether findings of this kind are damage.
 func (k Kind) Damage() bool { return k != Gap && k != Unproven && k != Running }
 
-// A Finding is one thing that was found in a session.
+// Finding is one result of the audit of a session.
 type Finding struct {
 	Kind Kind `json:"kind"`
-	// First and Last are sequences, which count from 1; both 0 for what concerns the session as a
-	// whole.
+	// First and Last are sequences, which count from 1; both are 0 for the session as a whole.
 	First uint64 `json:"first_sequence"`
 	Last  uint64 `json:"last_sequence"`
-	// Offset is where in the session's bytes it begins; nil where that is not known.
+	// Offset is the position within the session's bytes; nil if unknown.
 	Offset *uint64 `json:"offset,omitempty"`
-	// Place is where in the copy it is; nil for what is not there.
+	// Place is the position within the copy; nil for missing records.
 	Place *replay.Place `json:"place,omitempty"`
 	What  string        `json:"what"`
 }
 
-// A Verdict is what is said of a session in one word.
+// Verdict summarizes the audit of a session.
 type Verdict string
 
 const (
-	Intact     Verdict = "intact"     // complete, and as it was recorded and signed
-	Damaged    Verdict = "damaged"    // there is damage
-	Incomplete Verdict = "incomplete" // no damage, and not all of it is there or proven, as the findings say: it runs, or a gap was told
+	Intact     Verdict = "intact"     // complete, and as recorded and signed
+	Damaged    Verdict = "damaged"    // at least one finding is damage
+	Incomplete Verdict = "incomplete" // no damage, but not everything is present or proven: see the findings, such as Running or Gap
 )
 
-// A Result is what is said of a session.
+// Result is the result of the audit of a session.
 type Result struct {
 	Operation string    `json:"operation_id"`
 	App       string    `json:"app"`
-	User      string    `json:"user"` // name, with the e-mail address; "" where the copy does not tell
+	User      string    `json:"user"` // name and e-mail address; "" if the copy does not contain them
 	Started   time.Time `json:"started,omitzero"`
 	Verdict   Verdict   `json:"verdict"`
-	// Complete says that all records are there, from the start to the end, and that nothing was lost
-	// on the way. Intact says that what is there is as it was recorded: there is no damage but what is
-	// missing.
+	// Complete reports that all records are present, from the start to the end, and that nothing
+	// was lost before. Intact reports that the records that are present are unaltered.
 	Complete bool `json:"complete"`
 	Intact   bool `json:"intact"`
-	// Proven is what the signature proves of this copy: "bytes", "texts", both or none.
+	// Proven lists what the signature proves of this copy: "bytes", "texts", both or nothing.
 	Proven   []string  `json:"proven"`
 	Records  int       `json:"records"`
 	Repeats  int       `json:"repeats"`
 	Findings []Finding `json:"findings"`
 }
 
-// most is how many findings of a session are kept; the last one then says that there are more.
-const most = 1000
+// maxFindings is the maximum number of findings per session. The last one then reports that there
+// are more.
+const maxFindings = 1000
 
-// judge says what the findings come to.
+// judge derives the verdict from the findings.
 func (r *Result) judge() {
 	r.Complete, r.Intact, r.Verdict = true, true, Intact
 	for _, f := range r.Findings {

@@ -6,8 +6,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 )
 
-// FuzzCheck: whatever a copy has, an audit of it ends and says something of every session, and
-// nothing twice.
+// FuzzCheck checks that the audit of any copy ends, and reports on every session exactly once.
 func FuzzCheck(f *testing.F) {
 	key := replaytest.Key(f)
 	checker := &Checker{Keys: keySet(f, key)}
@@ -22,7 +21,7 @@ func FuzzCheck(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		results, _ := audited(t, checker, data)
 		for id, r := range results {
-			if r.Verdict == Damaged == (r.Complete && r.Intact) && r.Verdict != Incomplete || len(r.Findings) > most {
+			if r.Verdict == Damaged == (r.Complete && r.Intact) && r.Verdict != Incomplete || len(r.Findings) > maxFindings {
 				t.Fatalf("%s: %+v", id, r)
 			}
 			for _, f := range r.Findings {

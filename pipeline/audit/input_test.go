@@ -9,9 +9,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 )
 
-// TestInput: copies with input records and a transfer are intact in every form. A byte of the input
-// that its text does not have, since it is not UTF-8, can't be changed: the end has the digest of
-// all of them.
+// TestInput checks that copies with input records and a transfer are intact in every form, and that
+// an altered byte of the input is found even if the text does not contain it, since it is not
+// UTF-8: the end has a digest of all input.
 func TestInput(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}

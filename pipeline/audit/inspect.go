@@ -12,26 +12,26 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// inspect looks at a record by itself, and at what it has in common with the others.
+// inspect checks a record's fields by themselves and against the other records.
 func (w *walk) inspect(n uint64, r *replay.Record) {
 	changed := func(what string) { w.at(Changed, n, r, what) }
 	for _, fault := range r.Faults {
 		changed(fault)
 	}
 	if names := differences(r.Operation, &w.common); len(names) > 0 {
-		changed("of the operation it says something else than the other records: " + strings.Join(names, ", "))
+		changed("its operation differs from that of the other records: " + strings.Join(names, ", "))
 	}
 	lacks := func(what replay.Lost, name string) {
 		if r.Lost.Has(what) && !w.all.Has(what) && !r.Lost.Has(replay.LostByDrain) {
-			changed("it has no " + name + ", and others have")
+			changed("it has no " + name + ", unlike other records")
 		}
 	}
 	lacks(replay.LostText, "text")
 	switch {
 	case (r.Event == schema.EventStart) != (n == 1):
-		changed("it is " + article(r.Event) + ", which is the first record and no other")
+		changed("the first record, and no other, must be a start")
 	case r.Event == schema.EventEnd && n != w.last():
-		changed("it is an end, which is the last record and no other")
+		changed("only the last record can be an end")
 	}
 	if r.Event == schema.EventOutput {
 		lacks(replay.LostLog, "bytes")
@@ -40,27 +40,27 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 		return
 	}
 	if len(r.Log) > 0 {
-		changed("it is an event, and has bytes that were shown")
+		changed("it is an event but has output bytes")
 	}
-	if !tellsEvent(r) {
-		changed("it has not what such an event tells")
+	if !hasEventFields(r) {
+		changed("it lacks fields of its event")
 	} else if !r.Lost.Has(replay.LostText) && !sameEvent(r) {
 		changed("its fields and its text contradict each other")
 	}
 	if r.Event == schema.EventGap || r.Event == schema.EventEnd {
-		w.open = [2]bool{}
+		w.complete = [2]bool{}
 	}
 	if r.Detail != nil && r.Detail.LastSequence != 0 {
-		changed("it tells of other records, and can't be in their place")
+		changed("it is a gap of other records and cannot replace them")
 	}
 	w.inspectInput(r, changed)
 	if r.Event == schema.EventGap {
-		w.at(Gap, n, r, "a gap tells that bytes were not recorded here")
+		w.at(Gap, n, r, "a gap record reports that bytes were not recorded")
 	}
 }
 
-// inspectInput checks the input of a session that recorded it against the digest in its end. The
-// texts of input records, which the end's signature covers, do not have all bytes.
+// inspectInput verifies recorded input against its digest in the end. The signature of the end
+// covers the texts of input records, but the texts do not contain all bytes.
 func (w *walk) inspectInput(r *replay.Record, changed func(string)) {
 	switch d := r.Detail; {
 	case d == nil:
@@ -68,7 +68,7 @@ func (w *walk) inspectInput(r *replay.Record, changed func(string)) {
 		w.input.Write(d.Input)
 		w.inputBytes += uint64(len(d.Input))
 	case r.Event == schema.EventEnd && d.InputBytes != nil && *d.InputBytes == w.inputBytes && hex.EncodeToString(w.input.Sum(nil)) != d.InputSHA256:
-		changed("the input records do not have the bytes of which it has the SHA-256")
+		changed("its SHA-256 of the input is not that of the input records")
 	}
 }
 
@@ -84,27 +84,27 @@ func (w *walk) inspectOutput(r *replay.Record, changed func(string)) {
 		return
 	}
 	if len(r.Log) == 0 {
-		changed("it is output, and has no bytes")
+		changed("it is output but has no bytes")
 		return
 	}
 	ended := bytes.HasSuffix(r.Log, []byte("\n"))
 	if ended && r.Partial {
-		changed("its line ends, and it says that it goes on")
+		changed("it is marked partial although its line ends")
 	}
-	if w.open[r.Stream] {
-		changed("it goes on with a line of which the record before says that it has ended")
+	if w.complete[r.Stream] {
+		changed("it continues a line that the previous record marks as complete")
 	}
-	w.open[r.Stream] = !ended && !r.Partial
+	w.complete[r.Stream] = !ended && !r.Partial
 	if w.session.Operation.Interactive && r.Stream != schema.Stdout {
-		changed("it is from another stream than a terminal has")
+		changed("a session with a terminal has no such stream")
 	}
-	if len(r.Timing) > 0 && timed(r.Timing) != len(r.Log) {
-		changed("its timing is not that of its bytes")
+	if len(r.Timing) > 0 && timedBytes(r.Timing) != len(r.Log) {
+		changed("its timing does not match its bytes")
 	}
 }
 
-// timed is how many bytes a timing accounts for; -1 where it is none.
-func timed(timing []byte) int {
+// timedBytes returns the number of bytes in a timing, or -1 if it is malformed.
+func timedBytes(timing []byte) int {
 	sum := 0
 	for pair := range bytes.SplitSeq(timing, []byte(" ")) {
 		delay, count, ok := bytes.Cut(pair, []byte(":"))
@@ -120,8 +120,8 @@ func timed(timing []byte) int {
 	return sum
 }
 
-// tellsEvent says whether the record of an event has what its text is made of.
-func tellsEvent(r *replay.Record) bool {
+// hasEventFields reports whether an event's record has the fields from which its text is generated.
+func hasEventFields(r *replay.Record) bool {
 	d := r.Detail
 	if d == nil {
 		return false
@@ -143,8 +143,8 @@ func tellsEvent(r *replay.Record) bool {
 	return false
 }
 
-// sameEvent holds an event's fields against its text. What syslog has to alter or cut in them can't
-// be; it has text digests.
+// sameEvent compares an event's fields with its text. Fields that syslog has altered or truncated
+// cannot be compared; there, the text digests cover them.
 func sameEvent(r *replay.Record) bool {
 	d := r.Detail
 	for _, field := range []string{d.Command, d.Reason, d.EndedBy, d.EndedBecause, d.Path} {
@@ -158,8 +158,7 @@ func sameEvent(r *replay.Record) bool {
 	return bytes.Equal(enrich.EventText(r.Event, d), r.Text)
 }
 
-// differences are the names of the fields in which two records say something else of their
-// operation.
+// differences returns the names of the fields in which two operations differ.
 func differences(a, b *schema.Operation) []string {
 	if *a == *b {
 		return nil

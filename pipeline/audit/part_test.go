@@ -11,7 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog"
 )
 
-// TestPartsDamaged: a part that is missing, changed or added is damage at its record, and nowhere
+// TestPartsDamaged checks that a missing, altered or added part is damage at its record and nowhere
 // else.
 func TestPartsDamaged(t *testing.T) {
 	key := replaytest.Key(t)
@@ -43,7 +43,7 @@ func TestPartsDamaged(t *testing.T) {
 				{"added", append(slices.Clone(messages), changed), []Kind{Added, Changed}},
 			} {
 				results, _ := audited(t, checker, append(bytes.Join(test.messages, []byte("\n")), '\n'))
-				got, r := told(results, true), results["42"]
+				got, r := findings(results, true), results["42"]
 				if r.Verdict != Damaged || !slices.ContainsFunc(test.kinds, func(k Kind) bool { return got == fmt.Sprintf("42 %s %d", k, sequence) }) {
 					t.Errorf("exact %v, %s, record %d: %s %q", exact, test.name, sequence, r.Verdict, got)
 				}

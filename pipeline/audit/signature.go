@@ -10,10 +10,10 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// endType is the typ of the signature of an end.
+// endType is the typ header of an end's signature.
 const endType = "ttydrain-end+jwt"
 
-// totals are what the signature of an end says.
+// totals is the signed payload of an end.
 type totals struct {
 	Operation  string `json:"operation_id"`
 	Sequence   uint64 `json:"sequence"`
@@ -22,9 +22,9 @@ type totals struct {
 	TextDigest string `json:"text_digest"`
 }
 
-var errOtherUse = errors.New("it signs something else")
+var errOtherUse = errors.New("it signs something other than an end")
 
-// readTotals verifies the signature of an end.
+// readTotals verifies the signature of an end and returns its payload.
 func readTotals(keys *identity.KeySet, signature string) (*totals, error) {
 	typ, payload, err := keys.Verify(signature)
 	if err != nil {
@@ -37,7 +37,8 @@ func readTotals(keys *identity.KeySet, signature string) (*totals, error) {
 	return t, nil
 }
 
-// findEnd looks for the end, of several for the one whose signature says that it is this session's.
+// findEnd finds the end record. If there are several, it prefers one whose signature is for this
+// session.
 func (w *walk) findEnd() {
 	for i, r := range w.records {
 		if r.Event != schema.EventEnd {
@@ -55,8 +56,8 @@ func (w *walk) findEnd() {
 			continue
 		}
 		w.totals, w.end = t, r
-		if r.Sequence != t.Sequence { // which is signed, and the record's own is not
-			w.at(Changed, t.Sequence, r, "its sequence is not the one that was signed")
+		if r.Sequence != t.Sequence { // the signed sequence is authoritative
+			w.at(Changed, t.Sequence, r, "its sequence is not the signed one")
 			moved := *r
 			moved.Sequence = t.Sequence
 			w.records[i], w.end = &moved, &moved
@@ -65,7 +66,7 @@ func (w *walk) findEnd() {
 	sortRecords(w.records)
 }
 
-// finish says what the whole comes to.
+// finish adds the findings about the session as a whole.
 func (w *walk) finish() {
 	for i, r := range w.records {
 		if !w.used[i] {
@@ -73,10 +74,10 @@ func (w *walk) finish() {
 		}
 	}
 	for _, b := range w.broken {
-		w.add(Finding{Kind: Changed, First: b.Sequence, Last: b.Sequence, Place: &b.Place, What: "it can't be read: " + b.What})
+		w.add(Finding{Kind: Changed, First: b.Sequence, Last: b.Sequence, Place: &b.Place, What: "unreadable: " + b.What})
 	}
 	if w.end == nil {
-		w.endless()
+		w.noEnd()
 	} else {
 		w.signature()
 	}
@@ -89,14 +90,14 @@ func (w *walk) finish() {
 		return
 	}
 	if w.checker.Keys == nil {
-		w.add(Finding{Kind: Unproven, First: 1, Last: w.last(), What: "signatures were not looked at"})
+		w.add(Finding{Kind: Unproven, First: 1, Last: w.last(), What: "signatures were not verified"})
 	} else if len(w.result.Proven) == 0 {
-		w.add(Finding{Kind: Unproven, First: max(w.deadAt, 1), Last: w.last(), What: "the copy has not what it takes to prove them, behind what is missing"})
+		w.add(Finding{Kind: Unproven, First: max(w.deadAt, 1), Last: w.last(), What: "they cannot be proven, since earlier data is missing"})
 	}
 }
 
-// endless says what it means that there is no end.
-func (w *walk) endless() {
+// noEnd adds the finding for a session without an end.
+func (w *walk) noEnd() {
 	last := uint64(0)
 	for i, r := range w.records {
 		if w.used[i] {
@@ -105,7 +106,7 @@ func (w *walk) endless() {
 	}
 	for _, g := range w.session.Gaps {
 		if g.Detail.LastSequence > last {
-			w.told(max(g.Sequence, last+1), g.Detail.LastSequence, g)
+			w.addGap(max(g.Sequence, last+1), g.Detail.LastSequence, g)
 			return
 		}
 	}
@@ -120,7 +121,7 @@ func (w *walk) endless() {
 	w.add(f)
 }
 
-// signature holds what is signed against what there is.
+// signature compares the signed totals with the records.
 func (w *walk) signature() {
 	end := w.end
 	n := end.Sequence
@@ -128,28 +129,28 @@ func (w *walk) signature() {
 		return
 	}
 	if w.totals == nil {
-		w.at(Signature, n, end, w.falseSignature())
+		w.at(Signature, n, end, w.invalidSignature())
 		return
 	}
 	t := w.totals
 	if end.Detail.Bytes == nil || *end.Detail.Bytes != t.Bytes {
-		w.at(Changed, n, end, "its total of bytes is not the one that was signed")
+		w.at(Changed, n, end, "its number of bytes is not the signed one")
 	}
 	if end.Digest.String() != t.Digest {
-		w.at(Changed, n, end, "its digest is not the one that was signed")
+		w.at(Changed, n, end, "its digest is not the signed one")
 	}
 	if !end.Lost.Has(replay.LostTextDigest) && end.TextDigest.String() != t.TextDigest {
-		w.at(Changed, n, end, "its text digest is not the one that was signed")
+		w.at(Changed, n, end, "its text digest is not the signed one")
 	}
 	if w.chain.offsetKnown && !w.damagedChain() && w.chain.offset != t.Bytes {
-		w.at(Changed, n, end, "the records before do not add up to the total of bytes that was signed")
+		w.at(Changed, n, end, "the previous records do not add up to the signed number of bytes")
 	}
 	if w.chain.bytesKnown {
 		if hex.EncodeToString(w.chain.bytes.Sum(nil)) == t.Digest {
 			w.result.Proven = append(w.result.Proven, "bytes")
 		} else if !w.damagedChain() {
 			w.mended = true
-			w.add(Finding{Kind: Changed, First: 1, Last: n, What: "their bytes and digests follow from each other, and are not what was signed"})
+			w.add(Finding{Kind: Changed, First: 1, Last: n, What: "their bytes and digests are consistent, but not the signed ones"})
 		}
 	}
 	if w.chain.textKnown {
@@ -160,12 +161,12 @@ func (w *walk) signature() {
 		case end.Lost.Has(replay.LostTextDigest):
 			w.texts(t.TextDigest)
 		default:
-			w.add(Finding{Kind: Changed, First: 1, Last: n, What: "their texts and digests follow from each other, and are not what was signed"})
+			w.add(Finding{Kind: Changed, First: 1, Last: n, What: "their texts and digests are consistent, but not the signed ones"})
 		}
 	}
 }
 
-// damagedChain says that records are damaged in a way that makes the sums differ, too.
+// damagedChain reports whether known damage explains that the totals differ.
 func (w *walk) damagedChain() bool {
 	for _, f := range w.result.Findings {
 		if f.Kind == Missing || f.Kind == Foreign || f.Kind == Gap && f.First != f.Last {
@@ -175,8 +176,8 @@ func (w *walk) damagedChain() bool {
 	return w.mended
 }
 
-// falseSignature says what is wrong with the end's signature.
-func (w *walk) falseSignature() string {
+// invalidSignature describes the problem with the end's signature.
+func (w *walk) invalidSignature() string {
 	signature := w.end.Detail.Signature
 	if signature == "" {
 		return "the end is not signed"
@@ -185,10 +186,10 @@ func (w *walk) falseSignature() string {
 	if err != nil {
 		return "the signature of the end: " + err.Error()
 	}
-	return "the signature of the end is that of another session, operation " + shortID(t.Operation)
+	return "the signature of the end belongs to another session, operation " + shortID(t.Operation)
 }
 
-// shortID is an ID as a finding may have it: those of ttydrain are numbers.
+// shortID returns an ID in a form that is safe for a finding. IDs of ttydrain are numbers.
 func shortID(id string) string {
 	for _, c := range id {
 		if c < '0' || c > '9' {
@@ -198,7 +199,7 @@ func shortID(id string) string {
 	return id[:min(len(id), 20)]
 }
 
-// document looks at the user document.
+// document verifies the user document.
 func (w *walk) document() {
 	document := w.common.UserDocument
 	if document == "" || w.checker.Keys == nil { // syslog has none
@@ -211,6 +212,6 @@ func (w *walk) document() {
 	}
 	var claims struct{ Name, Email string }
 	if json.Unmarshal(payload, &claims) != nil || claims.Name != w.common.User.Name || claims.Email != w.common.User.Email {
-		w.add(Finding{Kind: Changed, First: 1, Last: w.records[len(w.records)-1].Sequence, What: "the user is another than the user document says"})
+		w.add(Finding{Kind: Changed, First: 1, Last: w.records[len(w.records)-1].Sequence, What: "the user differs from the one in the user document"})
 	}
 }

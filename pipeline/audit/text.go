@@ -11,21 +11,21 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// texts looks for the records whose text is not what was signed, in a copy in which no record has a
-// digest of them: those that have another text than their bytes give, and with it the digest that
-// was signed.
+// texts finds the records with an altered text in a copy without text digests. Candidates are the
+// records whose text differs from the text generated from their bytes; the result is confirmed by
+// the signed digest.
 func (w *walk) texts(signed string) {
 	var differ []int
-	first, last := 0, 0 // of those that it can be
-	again := rendered(&w.common, w.session.Operation, w.content)
-	likely := func(i int) (text []byte, ok bool) {
-		if again != nil {
-			return again[i], true
+	first, last := 0, 0 // range of candidates
+	generated := rendered(&w.common, w.session.Operation, w.content)
+	expected := func(i int) (text []byte, ok bool) {
+		if generated != nil {
+			return generated[i], true
 		}
 		return plainText(w.content[i])
 	}
 	for i, r := range w.content {
-		text, ok := likely(i)
+		text, ok := expected(i)
 		if ok && bytes.Equal(text, r.Text) {
 			continue
 		}
@@ -41,7 +41,7 @@ func (w *walk) texts(signed string) {
 		for i, r := range w.content {
 			text := r.Text
 			if replaced(i) {
-				text, _ = likely(i)
+				text, _ = expected(i)
 			}
 			w.budget -= len(text)
 			sum.Write(text)
@@ -56,7 +56,7 @@ func (w *walk) texts(signed string) {
 	found := differ
 	if !isSigned(func(i int) bool { return isDifferent[i] }) {
 		found = nil
-		for _, one := range differ { // another version of ttydrain may have made other texts of some
+		for _, one := range differ { // another version of ttydrain may have generated some texts differently
 			if w.budget > 0 && isSigned(func(i int) bool { return i == one }) {
 				found = []int{one}
 				break
@@ -64,20 +64,20 @@ func (w *walk) texts(signed string) {
 		}
 	}
 	if found == nil {
-		w.add(Finding{Kind: Changed, First: uint64(max(first, 1)), Last: uint64(max(last, 1)), What: "the text of one of these records, or of several, is not what was signed"})
+		w.add(Finding{Kind: Changed, First: uint64(max(first, 1)), Last: uint64(max(last, 1)), What: "the text of at least one of these records is not the signed one"})
 	}
 	for _, i := range found {
 		w.at(Changed, uint64(i)+1, w.content[i], "its text is not the one that was recorded")
 	}
 }
 
-// unsigned is a signer of nothing.
+// unsigned is a signer that does not sign.
 type unsigned struct{}
 
 func (unsigned) SignEnd(enrich.End) (string, error) { return "", nil }
 
-// rendered gives the texts that the enricher makes of what records show; nil where it does not make
-// these records.
+// rendered returns the texts that the enricher generates from the output of records. It returns nil
+// if the enricher would divide the output into other records.
 func rendered(common, described *schema.Operation, records []*replay.Record) (texts [][]byte) {
 	op := *common
 	op.Command, op.Interactive, op.Width, op.Height = described.Command, described.Interactive, described.Width, described.Height
@@ -117,7 +117,7 @@ func rendered(common, described *schema.Operation, records []*replay.Record) (te
 			return nil
 		}
 		now = now.Add(2 * enrich.MaxAge)
-		if r.Partial { // it was cut for its age, or for what comes next
+		if r.Partial { // it was split because of its age or of the next event
 			transcript.Expire(now)
 		}
 		if n%1000 == 0 && !take() {
@@ -130,8 +130,8 @@ func rendered(common, described *schema.Operation, records []*replay.Record) (te
 	return texts
 }
 
-// framesOf is what the capture had of a record, with the times of its bytes: a text depends on how
-// long something was shown.
+// framesOf returns the captured frames of a record, with the times of its bytes, since a text
+// depends on how long something was visible.
 func framesOf(op *schema.Operation, r *replay.Record) ([]schema.Frame, error) {
 	var f schema.Frame
 	var err error
