@@ -12,7 +12,6 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/pipeline/replay/tty"
-	"github.com/ttydrain/ttydrain/schema"
 )
 
 // replaying holds the flags of one run of `replay`.
@@ -99,17 +98,14 @@ func (r *replaying) run(ctx context.Context) error {
 		more = make(chan *replay.Record)
 		go func() { // ends with the session, or with ctx
 			defer close(more)
-			f := replay.Follower{Stream: &stream, Interrupted: func(error) {}} // a message would disturb the playback
+			f := replay.Follower{Stream: &stream, Selection: r.selection, Interrupted: func(error) {}} // a message would disturb the playback
 			if err := f.Run(ctx, func(r *replay.Record) error {
 				select {
 				case more <- r:
+					return nil
 				case <-ctx.Done():
 					return context.Cause(ctx)
 				}
-				if r.Event == schema.EventEnd {
-					return replay.ErrStop
-				}
-				return nil
 			}); err != nil {
 				cancel(err)
 			}

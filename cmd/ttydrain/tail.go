@@ -61,16 +61,22 @@ func (t *tailing) run(ctx context.Context) error {
 	if t.lines < 0 {
 		return usageError{errors.New("--lines: expected a number from 0 on")}
 	}
-	since := t.selection.Since
 	stream, err := t.stream(nil)
 	if err != nil {
 		return err
 	}
 	t.out = bufio.NewWriter(os.Stdout)
 	t.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	reported := false // the error of this interruption
+	f := &replay.Follower{Stream: stream, Selection: t.selection, Interrupted: func(err error) {
+		if !reported {
+			fmt.Fprintf(os.Stderr, "ttydrain: %v: retrying\n", err)
+		}
+		reported = true
+	}}
 	ended := false
-	if t.lines > 0 || !since.IsZero() || t.selection.Operation != "" {
-		if ended, err = t.past(ctx, stream, since); err != nil {
+	if t.lines > 0 || !t.selection.Since.IsZero() || t.selection.Operation != "" {
+		if ended, err = t.recent(ctx, f); err != nil {
 			return t.stopped(ctx, err)
 		}
 	} else {
@@ -82,26 +88,23 @@ func (t *tailing) run(ctx context.Context) error {
 	if ended || t.noFollow {
 		return nil
 	}
-	reported := false // the error of this interruption
-	f := replay.Follower{Stream: stream, Interrupted: func(err error) {
-		if !reported {
-			fmt.Fprintf(os.Stderr, "ttydrain: %v: retrying\n", err)
-		}
-		reported = true
-	}}
 	return t.stopped(ctx, f.Run(ctx, func(r *replay.Record) error {
 		reported = false
-		if !t.selection.Matches(r.Operation) || !since.IsZero() && r.Time < since.UnixNano() {
-			return nil
-		}
-		if err := errors.Join(t.print(r), t.flush()); err != nil {
-			return err
-		}
-		if t.selection.Operation != "" && r.Event == schema.EventEnd {
-			return replay.ErrStop
-		}
-		return nil
+		return errors.Join(t.print(r), t.flush())
 	}))
+}
+
+// recent prints the recorded output, and reports whether the selected session has ended. Progress
+// is shown until it is printed.
+func (t *tailing) recent(ctx context.Context, f *replay.Follower) (ended bool, err error) {
+	if t.lines > 0 || t.selection.Since.IsZero() {
+		progress, done := showProgress("reading")
+		defer done()
+		f.Stream.Progress = progress
+	}
+	ended, err = f.Recent(ctx, t.lines, t.print)
+	f.Stream.Progress = nil
+	return ended, errors.Join(err, t.flush())
 }
 
 // stopped returns nil instead of the error of a requested stop.
@@ -110,64 +113,6 @@ func (t *tailing) stopped(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// lookBack are the periods in which the last lines are searched, one after the other; 0 is all
-// time.
-var lookBack = []time.Duration{time.Minute, time.Hour, 24 * time.Hour, 0}
-
-// past prints the output that is recorded already, and reports whether the selected session has
-// ended. The stream continues after it.
-func (t *tailing) past(ctx context.Context, stream *replay.Stream, since time.Time) (ended bool, err error) {
-	steps := lookBack
-	if !since.IsZero() || t.selection.Operation != "" {
-		steps = []time.Duration{0}
-	}
-	only := t.lines == 0 && since.IsZero() // only whether the session has ended
-	if only || t.lines > 0 {               // otherwise the output shows the progress
-		progress, done := showProgress("reading")
-		defer done()
-		stream.Progress = progress
-	}
-	var last []*replay.Record // to print, if they are the last t.lines
-	for _, back := range steps {
-		last = last[:0]
-		began := time.Now()
-		if back > 0 {
-			stream.Selection.Since = began.Add(-back)
-		} else {
-			stream.Selection.Since = since
-		}
-		err := stream.Read(ctx, replay.Visitor{Record: func(r *replay.Record) error {
-			if !t.selection.Matches(r.Operation) || r.Time < stream.Selection.Since.UnixNano() && !stream.Selection.Since.IsZero() {
-				return nil
-			}
-			ended = ended || t.selection.Operation != "" && r.Event == schema.EventEnd
-			switch {
-			case only:
-				return nil
-			case t.lines == 0:
-				return t.print(r)
-			}
-			if last = append(last, r); len(last) >= 2*t.lines { // earlier ones are released
-				last = append(make([]*replay.Record, 0, 2*t.lines), last[len(last)-t.lines:]...)
-			}
-			return nil
-		}})
-		if err != nil {
-			return false, err
-		}
-		if len(last) >= t.lines {
-			break
-		}
-	}
-	for _, r := range last[max(0, len(last)-t.lines):] {
-		if err := t.print(r); err != nil {
-			return false, err
-		}
-	}
-	stream.After, stream.Progress = stream.Last, nil
-	return ended, t.flush()
 }
 
 // print prints one record in a line.
