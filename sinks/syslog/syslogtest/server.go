@@ -114,11 +114,19 @@ func (s *Server) Stop(t testing.TB) {
 	}
 }
 
-// Kill ends the server at once.
+// Kill ends the server at once. A line of its file that it had not written to the end is removed:
+// the next server would append to it.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	if err := s.end(os.Kill); err != nil {
 		t.Fatalf("kill %s: %v", s.name, err)
+	}
+	data, err := os.ReadFile(s.output)
+	if err == nil {
+		err = os.Truncate(s.output, int64(bytes.LastIndexByte(data, '\n')+1))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("remove an incomplete line of %s: %v", s.name, err)
 	}
 }
 
