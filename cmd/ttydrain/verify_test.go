@@ -72,6 +72,12 @@ func (g generator) structure(t reflect.Type) map[string]any {
 }
 
 func (g generator) fields(t reflect.Type, m map[string]any) {
+	var variants []string
+	for f := range t.Fields() {
+		if variant := f.Tag.Get("variant"); variant != "" {
+			variants = append(variants, variant)
+		}
+	}
 	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch variant := f.Tag.Get("variant"); {
@@ -82,6 +88,8 @@ func (g generator) fields(t reflect.Type, m map[string]any) {
 				g.fields(f.Type, m)
 			}
 		case variant != "" || name == "" || name == "-":
+		case name == "type" && len(variants) > 0 && g.IntN(g.hostile) > 0:
+			m[name] = g.oneOf(variants)
 		case f.Tag.Get("rule") == "required" || g.IntN(5) == 0:
 			m[name] = g.value(name, f.Type, f.Tag)
 		}
