@@ -127,7 +127,7 @@ func (e *Enricher) Drain(ctx context.Context) error {
 // operation that has not ended stays: the gateway records a missing end after it.
 func (e *Enricher) reclaimer() *reclaim.Reclaimer {
 	return &reclaim.Reclaimer{
-		Bus: e.o.Bus, Stream: schema.StreamTTY, Filter: schema.FilterTTY, Purged: e.o.Metrics.purged, Log: e.o.Log,
+		Bus: e.o.Bus, Stream: schema.StreamTTY, Filter: schema.FilterTTY, Purged: e.o.Metrics.purged.WithLabelValues(schema.StreamTTY), Log: e.o.Log,
 		Needed: func(ctx context.Context, partition int, _ uint64) (uint64, error) {
 			p, _, err := e.o.Bus.Progress(ctx, leaseName(partition))
 			return p.Sequence + 1, err

@@ -53,7 +53,7 @@ type Reclaimer struct {
 	Needed func(ctx context.Context, partition int, end uint64) (uint64, error)
 	// Ended reports whether a message is the last of its operation.
 	Ended  func(data []byte) bool
-	Purged *prometheus.CounterVec // see PurgedMessages
+	Purged prometheus.Counter // of the stream: see PurgedMessages
 	Log    *slog.Logger
 
 	compacting time.Time // until when removed messages may still be on the disk; of Run's goroutine
@@ -140,7 +140,7 @@ func (r *Reclaimer) Remove(ctx context.Context, need uint64, usage bus.Usage) (f
 			return freed, err
 		}
 		freed = before - min(now.Bytes, before)
-		r.Purged.WithLabelValues(r.Stream).Add(float64(removed))
+		r.Purged.Add(float64(removed))
 	}
 	if freed > 0 {
 		r.Log.Info("removed the oldest delivered data from a stream that was nearly full", "stream", r.Stream, "bytes", freed)

@@ -13,7 +13,7 @@ import (
 func (r *Router) reclaimer() *reclaim.Reclaimer {
 	var decoder schema.Decoder // of the reclaimer's goroutine
 	return &reclaim.Reclaimer{
-		Bus: r.o.Bus, Stream: schema.StreamLogs, Purged: r.o.Metrics.purged, Log: r.o.Log,
+		Bus: r.o.Bus, Stream: schema.StreamLogs, Purged: r.o.Metrics.purged.WithLabelValues(schema.StreamLogs), Log: r.o.Log,
 		Filter: func(partition int) string { return schema.FilterLogs(partition, "", "") },
 		Needed: r.firstUndelivered,
 		Ended: func(data []byte) bool {
