@@ -131,7 +131,25 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 		return r, err
 	}
 
-	attacking, end := context.WithTimeout(ctx, s.Attack)
+	if err := g.observe(ctx, a, s.Attack, sessions, &r); err != nil {
+		return r, err
+	}
+	for deadline := time.Now().Add(recovery); ; time.Sleep(time.Second) {
+		files, mib, err := g.holds()
+		if err != nil {
+			return r, err
+		}
+		r.files, r.mib = files-filesBefore, mib-mibBefore
+		if r.files <= maxMoreFiles && r.mib <= maxMoreMiB || time.Now().After(deadline) {
+			return r, nil
+		}
+	}
+}
+
+// observe runs an attack while the users type, log in and the operator works, and notes in r what
+// they notice.
+func (g *siege) observe(ctx context.Context, a Attack, duration time.Duration, sessions []*ssh.Session, r *Result) error {
+	attacking, end := context.WithTimeout(ctx, duration)
 	defer end()
 	var mu sync.Mutex // guards r and took until the work ends
 	var took []time.Duration
@@ -142,11 +160,11 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 		r.Detail = errors.Join(r.Detail, err)
 	}
 	var work errgroup.Group
-	work.Go(func() error { return g.attack(ctx, a.Name, s.Attack) })
+	work.Go(func() error { return g.attack(ctx, a.Name, duration) })
 	from := time.Now()
 	for i, t := range sessions {
 		work.Go(func() error {
-			mine, err := t.Type(from.Add(time.Duration(i)*ssh.TypeEvery/availabilityUsers), s.Attack)
+			mine, err := t.Type(from.Add(time.Duration(i)*ssh.TypeEvery/availabilityUsers), duration)
 			if err != nil {
 				note(&r.Ended, fmt.Errorf("session of user %d: %w", i, err))
 			}
@@ -173,22 +191,13 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 		return nil
 	})
 	if err := work.Wait(); err != nil {
-		return r, fmt.Errorf("attack: %w", err)
+		return fmt.Errorf("attack: %w", err)
 	}
 	if len(took) > 0 {
 		slices.Sort(took)
 		r.p99 = took[len(took)*99/100]
 	}
-	for deadline := time.Now().Add(recovery); ; time.Sleep(time.Second) {
-		files, mib, err := g.holds()
-		if err != nil {
-			return r, err
-		}
-		r.files, r.mib = files-filesBefore, mib-mibBefore
-		if r.files <= maxMoreFiles && r.mib <= maxMoreMiB || time.Now().After(deadline) {
-			return r, nil
-		}
-	}
+	return nil
 }
 
 // attack runs an attack in a process of its own for some time.

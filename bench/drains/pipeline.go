@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ttydrain/ttydrain/bench/corpus"
 	"github.com/ttydrain/ttydrain/bench/process"
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
@@ -99,44 +100,61 @@ func Main(in *json.Decoder, out *json.Encoder) (err error) {
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var work errgroup.Group
-	var before time.Duration
+	p := &pipeline{setup: setup, filled: filled, confirmed: confirmed, stop: stop}
+	p.start = func() {
+		p.work.Go(func() error { return enricher.Run(ctx) })
+		p.work.Go(func() error { return router.Run(ctx) })
+	}
 	for {
 		var question string
 		if err := in.Decode(&question); err != nil {
 			return err
 		}
-		var answer process.Usage
-		switch question {
-		case AskGo:
-			if err := process.StartProfile(setup.Profile); err != nil {
-				return err
-			}
-			if err := process.ResetPeak(); err != nil {
-				return err
-			}
-			before = process.CPUTime()
-			work.Go(func() error { return enricher.Run(ctx) })
-			work.Go(func() error { return router.Run(ctx) })
-		case askDelivered:
-			if err := confirmed.await(filled.Records); err != nil {
-				return err
-			}
-		case askStop:
-			answer.Processor = process.CPUTime() - before
-			now, err := process.MemoryOf(os.Getpid())
-			if err != nil {
-				return err
-			}
-			answer.PeakMemory = now.Peak
-			pprof.StopCPUProfile() // does nothing if none was started
-			stop()
-			if err := work.Wait(); err != nil {
-				return err
-			}
+		answer, err := p.answer(question)
+		if err != nil {
+			return err
 		}
 		if err := out.Encode(answer); err != nil {
 			return err
 		}
 	}
+}
+
+// A pipeline is an enricher and a router with a filled TTY stream.
+type pipeline struct {
+	setup     pipelineSetup
+	filled    corpus.Filling
+	confirmed *deliveredOnly
+	start     func()
+	stop      func()
+	work      errgroup.Group // started by start, ends after stop
+	before    time.Duration  // CPU time at AskGo
+}
+
+// answer does what a question asks for.
+func (p *pipeline) answer(question string) (used process.Usage, err error) {
+	switch question {
+	case AskGo:
+		if err := process.StartProfile(p.setup.Profile); err != nil {
+			return used, err
+		}
+		if err := process.ResetPeak(); err != nil {
+			return used, err
+		}
+		p.before = process.CPUTime()
+		p.start()
+	case askDelivered:
+		return used, p.confirmed.await(p.filled.Records)
+	case askStop:
+		used.Processor = process.CPUTime() - p.before
+		now, err := process.MemoryOf(os.Getpid())
+		if err != nil {
+			return used, err
+		}
+		used.PeakMemory = now.Peak
+		pprof.StopCPUProfile() // does nothing if none was started
+		p.stop()
+		return used, p.work.Wait()
+	}
+	return used, nil
 }

@@ -2,23 +2,18 @@ package receivers
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
 // A handler handles requests, or the frames of a connection until it ends.
@@ -50,27 +45,25 @@ func listen(protocol, dir string, h handler) (address, caFile string, err error)
 	return listener.Addr().String(), caFile, nil
 }
 
-// receiverTLS returns a self-signed certificate for the loopback address, which is also written to
-// a file in dir.
+// receiverTLS returns a certificate for the loopback address, and the file of its authority in dir.
 func receiverTLS(dir string) (config *tls.Config, caFile string, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	f := authority.Folder{Dir: dir, Now: time.Now()}
+	ca, err := f.Make("bench")
 	if err != nil {
-		return nil, "", fmt.Errorf("make a key: %w", err)
+		return nil, "", fmt.Errorf("create an authority: %w", err)
 	}
-	certificate := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, certificate, certificate, &key.PublicKey, key)
+	const name = "receiver"
+	err = f.Issue(ca, authority.Request{
+		Name: name, CommonName: "localhost", Hosts: []string{"localhost", "127.0.0.1"}, Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
 	if err != nil {
-		return nil, "", fmt.Errorf("make a certificate: %w", err)
+		return nil, "", fmt.Errorf("create a certificate: %w", err)
 	}
-	caFile = filepath.Join(dir, "ca.crt")
-	if err := os.WriteFile(caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		return nil, "", err
+	certificate, err := tls.LoadX509KeyPair(f.Path(name+".pem"), f.Path(name+".key"))
+	if err != nil {
+		return nil, "", fmt.Errorf("load the certificate: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, caFile, nil
+	return &tls.Config{Certificates: []tls.Certificate{certificate}}, f.Path(authority.CertFile), nil
 }
 
 // serveSyslog serves until the listener fails.
