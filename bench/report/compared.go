@@ -170,7 +170,7 @@ func (r *Report) comparisonTables(b *strings.Builder) {
 		fmt.Fprintf(b, "- %s: %s.\n", c.title, How[c.metric])
 	}
 	b.WriteString("- ×: the ratio to another row in the same round, median of the rounds. The fastest and the thriftiest peer are those by their medians.\n")
-	b.WriteString("- not measured: what is not on this machine, with what it needs; or a peer that did not deliver every record exactly once.\n")
+	b.WriteString("- not measured: a program that is not installed, with what it needs, or a peer that did not deliver every record exactly once.\n")
 }
 
 // Plots draws all results that can be drawn, and returns the plots by name.

@@ -15,33 +15,33 @@ import (
 // growthHow describes how each metric of package growth is measured.
 func growthHow() map[string]string {
 	return map[string]string{
-		measure.LatencyRate: "records that arrived while it was measured, in a second",
-		measure.LatencyP50:  "median time from the record's own time, which is when its first byte came from the terminal, to its arrival at the receiver, both by the clock of this machine",
+		measure.LatencyRate: "records per second that arrived during the measurement",
+		measure.LatencyP50:  "median time from the record's own time, at which its first byte came from the terminal, to its arrival at the receiver, both by the clock of this machine",
 		measure.LatencyP99:  "the same, 99th percentile", measure.LatencyP999: "the same, 99.9th percentile", measure.LatencyMax: "the longest of all",
 		measure.LatencyCPU:                           "user and system time of the process with the sessions' capture, the embedded NATS server, the enricher and the router, for 1,000,000 records",
-		measure.LatencyStages + measure.StageCapture: "99th percentile of ttydrain_capture_duration_seconds, from the terminal to the TTY stream, up to the bound of its bucket",
-		measure.LatencyStages + measure.StageEnrich:  "the same of ttydrain_enrich_duration_seconds, from the TTY to the LOGS stream",
-		measure.LatencyStages + measure.StageRoute:   "the same of ttydrain_drain_route_duration_seconds, from the LOGS stream to the drain's confirmation",
+		measure.LatencyStages + measure.StageCapture: "99th percentile of ttydrain_capture_duration_seconds, from the terminal to the TTY stream: the upper bound of its bucket",
+		measure.LatencyStages + measure.StageEnrich:  "the same for ttydrain_enrich_duration_seconds, from the TTY to the LOGS stream",
+		measure.LatencyStages + measure.StageRoute:   "the same for ttydrain_drain_route_duration_seconds, from the LOGS stream to the drain's acknowledgement",
 
-		measure.SoakTime: "for how long", measure.SoakRate: "records that the drain has confirmed, in a second",
+		measure.SoakTime: "duration", measure.SoakRate: "records per second that the drain has acknowledged",
 		measure.SoakCPU:      "process_cpu_seconds_total of the router, for 1,000,000 records",
-		measure.SoakResident: "the most of process_resident_memory_bytes of the router, which is asked every second, in megabytes (1,000,000 bytes)",
-		measure.SoakMean:     "the mean of the same in the second half of the time", measure.SoakHeap: "the most of go_memstats_heap_inuse_bytes",
-		measure.SoakSlope: "by how many kilobytes a minute the resident memory grew in the second half, by least squares",
+		measure.SoakResident: "the maximum of process_resident_memory_bytes of the router, read every second, in megabytes (1,000,000 bytes)",
+		measure.SoakMean:     "the mean of the same in the second half of the time", measure.SoakHeap: "the maximum of go_memstats_heap_inuse_bytes",
+		measure.SoakSlope: "growth of the resident memory in the second half, in kilobytes per minute, by least squares",
 
-		measure.CatchupBacklog: "records that the drain lacked when it came up", measure.CatchupRate: "those, divided by the time from then to the arrival of the last of them",
-		measure.CatchupCPU:    "user and system time of the process with all of ttydrain in that time, the live traffic's included, for 1,000,000 of them",
-		measure.CatchupBefore: "99th percentile of the time from the terminal to the two other drains, the worse of them, before", measure.CatchupDuring: "the same in that time",
-		measure.CatchupLive: "records in a second that each of the other drains got",
+		measure.CatchupBacklog: "records that the drain had missed when it came up", measure.CatchupRate: "these, divided by the time from then to the arrival of the last of them",
+		measure.CatchupCPU:    "user and system time of the process with all of ttydrain in that time, including the live traffic, for 1,000,000 of them",
+		measure.CatchupBefore: "99th percentile of the time from the terminal to the slower of the two other drains, before that", measure.CatchupDuring: "the same in that time",
+		measure.CatchupLive: "records per second that arrived at each of the other drains",
 
-		measure.GrowthUnits:   "how much work it was: sessions of about 1,000 lines, lines, or drains that all get the same",
+		measure.GrowthUnits:   "amount of work: sessions of about 1,000 lines, lines, or drains with the same records",
 		measure.GrowthCPU:     "user and system time of the process with the embedded NATS server, the enricher and the router, from their start to the arrival of the last record",
-		measure.GrowthUnitCPU: "the same for each session or line; of fan-out, for each record that a drain got, in microseconds",
-		measure.GrowthWall:    "from the start to the arrival of the last record", measure.GrowthPeak: "the most memory of that process (VmHWM) in that time, in megabytes",
-		measure.GrowthReceiver: "the receiver's user and system time", measure.GrowthRepeats: "records that came again, of all",
-		measure.FanoutEnriched: "records that were put on the LOGS stream for each record that the sessions made: 1 where enrichment is done once, whatever the number of drains",
-		measure.SinkCPU:        "user and system time for each record where the drain's sink writes the same records, read and decoded beforehand, with no router around it",
-		measure.FanoutExtra:    "what the drains beyond the first cost, for each record and drain, as a multiple of the sink's by itself",
+		measure.GrowthUnitCPU: "the same per session or line; for fan-out, per record that arrived at a drain, in microseconds",
+		measure.GrowthWall:    "from the start to the arrival of the last record", measure.GrowthPeak: "peak resident memory of that process (VmHWM) in that time, in megabytes",
+		measure.GrowthReceiver: "the receiver's user and system time", measure.GrowthRepeats: "repeated records, as a share of all",
+		measure.FanoutEnriched: "records published to the LOGS stream per record of the sessions: 1 if each is enriched once, for any number of drains",
+		measure.SinkCPU:        "user and system time per record if the drain's sink alone writes the same records, read and decoded in advance, without a router",
+		measure.FanoutExtra:    "cost of the drains after the first, per record and drain, as a multiple of the sink's alone",
 	}
 }
 

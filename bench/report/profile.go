@@ -15,7 +15,7 @@ func (r *Report) profileTable(b *strings.Builder) {
 	}
 	r.table(b, "Processor time, % of", measure.ProfilePrefix, columns)
 	if b.Len() > 0 && slices.ContainsFunc(r.Results, func(one measure.Result) bool { return strings.HasPrefix(one.Subject, measure.ProfilePrefix) }) {
-		b.WriteString("- Each sample of the profile counts for the innermost function on its stack that is of one of these; *texts* is the terminal emulator, *encoding* makes the drain's " +
-			"bytes, and system calls count for who makes them.\n")
+		b.WriteString("- Each sample of the profile counts for the innermost function on its stack that belongs to a column; *texts* is the terminal emulator, *encoding* makes the drain's " +
+			"bytes, and system calls count for their callers.\n")
 	}
 }

@@ -33,16 +33,16 @@ var How = joined(growthHow(), joined(sshHow(), map[string]string{
 	measure.RecordsMeasured:   "records that arrived and were counted",
 	measure.ReceivedPerRecord: "bytes of request bodies or syslog messages that arrived, divided by the records",
 	measure.BytesPerRecord:    "bytes of terminal output, divided by the records that became of it",
-	measure.RecordsPerSecond: "records divided by a time: of ttydrain, from the start of the enricher and the router to the arrival of the last record, and of Elasticsearch " +
-		"to the confirmation of the last one; of a limit, from its first byte on; of a peer, from the arrival of the first record, for those that had not arrived with it, so that its own start does not count",
-	measure.SecondsPerMillion: "user and system time in that time, for 1,000,000 records: of ttydrain, of the process with the embedded NATS server, the enricher and the router (getrusage); " +
-		"of a peer, of all its processes from their start (/proc), which do not include the NATS server that Telegraf reads from",
-	measure.ReceiverPerMillion: "the same of the receiver's process, which does TLS and counts; Elasticsearch's is not measured",
-	measure.PeakMemory:         "the most memory that these processes had resident (VmHWM), in megabytes; of a limit, with all that was made beforehand",
-	measure.EchoP50:            "median time from writing a typed byte to an SSH connection to reading it from there, the program behind the terminal being `cat`",
+	measure.RecordsPerSecond: "records divided by a time: for ttydrain, from the start of the enricher and the router to the arrival of the last record, or, for Elasticsearch, " +
+		"to its acknowledgement; for a limit, from its first byte; for a peer, from the arrival of the first record, for the records that had not arrived with it, so that its own start does not count",
+	measure.SecondsPerMillion: "user and system time in that time, for 1,000,000 records: for ttydrain, that of the process with the embedded NATS server, the enricher and the router (getrusage); " +
+		"for a peer, that of all its processes since their start (/proc), without the NATS server that Telegraf reads from",
+	measure.ReceiverPerMillion: "the same for the receiver's process, which decrypts and counts; Elasticsearch's is not measured",
+	measure.PeakMemory:         "peak resident memory of these processes (VmHWM), in megabytes; for a limit, including the prepared input",
+	measure.EchoP50:            "median time from writing a typed byte to an SSH connection to reading its echo; the program in the terminal is `cat`",
 	measure.EchoP99:            "the same, 99th percentile",
-	measure.CatRate:            "bytes that `cat` of a file shows through the terminal, divided by the time from the go-ahead to the last byte",
-	measure.CatSeconds:         "user and system time (/proc) of the server and all that it started for that, until it had nothing to do any more, for 100 MB",
+	measure.CatRate:            "bytes that `cat` of a file shows in the terminal, divided by the time from its start to the last byte",
+	measure.CatSeconds:         "user and system time (/proc) of the server and its processes until they are idle, for 100 MB",
 }))
 
 // reference is the SSH server that others are compared with.

@@ -10,13 +10,13 @@ import (
 // sshHow describes how each metric of many users is measured.
 func sshHow() map[string]string {
 	return map[string]string{
-		measure.SessionsOpen:  "sessions at once, each on a connection of its own, in each of which a byte is typed five times a second",
-		measure.SessionsRate:  "sessions divided by the time in which all of them were opened, eight at a time",
-		measure.SessionsEcho:  "bytes typed and shown again, each compared, divided by the time that it took",
+		measure.SessionsOpen:  "sessions open at the same time, each on a connection of its own; in each, a byte is typed five times a second",
+		measure.SessionsRate:  "sessions divided by the time to open all of them, eight at a time",
+		measure.SessionsEcho:  "typed bytes whose echo was compared, divided by the elapsed time",
 		measure.SessionsP50:   "median time from when a byte is due to be typed to its echo",
 		measure.SessionsP99:   "the same, 99th percentile",
-		measure.ServerKiB:     "the resident set (VmRSS) of the server's first process while all sessions are there, less that with none, for each session",
-		measure.ServerMoreKiB: "the proportional set (PSS) of all other processes of the server but the sessions' commands, likewise: of ttydrain each session's init, of OpenSSH its two processes for each, and the recorder",
+		measure.ServerKiB:     "the resident set (VmRSS) of the server's first process with all sessions open, minus that with none, per session",
+		measure.ServerMoreKiB: "the proportional set (PSS) of all other processes of the server except for the sessions' commands, likewise: for ttydrain each session's init, for OpenSSH two processes per session and the recorder",
 		measure.ServerAllKiB:  "the sum of both",
 	}
 }
