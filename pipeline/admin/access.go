@@ -8,33 +8,34 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 )
 
-// A caller is who asks the API for something.
+// caller is the authenticated origin of a request to the API.
 type caller struct {
-	person *console.Person // of the console; nil for who has the token
+	person *console.Person // a user of the console; nil for a caller with the admin token
 }
 
 type callerKey struct{}
 
-// callerOf is who asks, in a request that was admitted; otherwise nobody who is known.
+// callerOf returns the caller of an authenticated request, or else the zero value.
 func callerOf(r *http.Request) caller {
 	c, _ := r.Context().Value(callerKey{}).(caller)
 	return c
 }
 
-// asks is in whose name something is asked for: of who has the token, in their own words.
-func (c caller) asks(ownWords string) string {
+// nameOr returns the name of the console's user, or else tokenName, the name that a caller with the
+// token has sent.
+func (c caller) nameOr(tokenName string) string {
 	if c.person != nil {
 		return c.person.String()
 	}
-	return ownWords
+	return tokenName
 }
 
-// admit lets in who has the token, or is known to the console. Otherwise the error says why not,
-// and the request is the one that came.
-func (a *api) admit(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+// authenticate accepts the admin token, and users who are logged in to the console. It returns the
+// request with its caller, or an error with the reason.
+func (a *api) authenticate(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	console.SetHeaders(w.Header())
 	if r.Header.Get("Authorization") == "" && a.console != nil {
-		person, err := a.console.Who(r)
+		person, err := a.console.Identify(r)
 		if err != nil {
 			return r, err
 		}
@@ -54,54 +55,52 @@ func (a *api) admit(w http.ResponseWriter, r *http.Request) (*http.Request, erro
 	v := a.wrong.Wrong(a.wrong.From(r))
 	if v.TooMany {
 		w.Header().Set("Retry-After", console.RetryAfter)
-		refusal = &console.Refusal{Status: http.StatusTooManyRequests, Reason: "this needs the admin token, and too many wrong ones came from this address"}
+		refusal = &console.Refusal{Status: http.StatusTooManyRequests, Reason: "this needs the admin token, and too many wrong tokens came from this address"}
 	}
 	if v.Log {
-		a.log.Warn("admin: a token was refused", "from", a.from(r), "left_out", v.LeftOut)
+		a.log.Warn("admin: token refused", "from", a.from(r), "left_out", v.LeftOut)
 	}
 	return r, refusal
 }
 
-// admitToken lets in who has the token, and nobody of the console: what is asked for is for
-// programs.
-func (a *api) admitToken(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
-	r, err := a.admit(w, r)
+// authenticateToken accepts the admin token only, for requests that are not meant for browsers.
+func (a *api) authenticateToken(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
+	r, err := a.authenticate(w, r)
 	if err == nil && callerOf(r).person != nil {
-		err = &console.Refusal{Status: http.StatusForbidden, Reason: "this is for programs, which show the admin token"}
+		err = &console.Refusal{Status: http.StatusForbidden, Reason: "this request needs the admin token"}
 	}
 	return r, err
 }
 
-// refuse answers with an error.
+// refuse responds with an error.
 func refuse(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	reply(w, statusOf(err), map[string]string{"error": err.Error()})
 }
 
-// mayShowPHI says whether who asks may see what a session with protected health information showed:
-// who has the token, and people of a console that is said to show it.
+// mayShowPHI returns an error unless the caller may see output of a session that may hold protected
+// health information: callers with the token may, and users of a console with show_phi.
 func (a *api) mayShowPHI(r *http.Request) error {
 	if callerOf(r).person == nil || a.console.ShowsPHI() {
 		return nil
 	}
 	return &console.Refusal{Status: http.StatusForbidden,
-		Reason: "this session may hold protected health information, which this console does not show: admin.console.show_phi lets it"}
+		Reason: "this session may hold protected health information, which this console does not show unless admin.console.show_phi is set"}
 }
 
-// note writes into the log who did something to what, and what came of it; never what sessions
-// showed.
-func (a *api) note(r *http.Request, deed string, status int, more ...any) {
+// logAction logs who did what and the resulting status, but never session content.
+func (a *api) logAction(r *http.Request, action string, status int, more ...any) {
 	who := "the admin token"
 	if p := callerOf(r).person; p != nil {
 		who = p.String()
 	} else if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
-		// Anybody can cause these lines: they are limited as wrong tokens are.
-		if !a.strangers.Wrong(a.strangers.From(r)).Log {
+		// Anyone can cause these lines, so their rate is limited like that of wrong tokens.
+		if !a.unauthenticated.Wrong(a.unauthenticated.From(r)).Log {
 			return
 		}
 		who = "nobody"
 	}
-	attributes := append([]any{"who", who, "from", a.from(r), "did", deed}, more...)
+	attributes := append([]any{"who", who, "from", a.from(r), "did", action}, more...)
 	for _, name := range []string{"id", "name", "number"} {
 		if value := r.PathValue(name); value != "" {
 			attributes = append(attributes, map[string]string{"id": "operation", "name": "drain", "number": "dead_letter"}[name], value)
@@ -111,7 +110,7 @@ func (a *api) note(r *http.Request, deed string, status int, more ...any) {
 	a.log.Info("admin: "+result(status), attributes...)
 }
 
-// from returns where a request comes from, for the log.
+// from returns the source of a request, for the log.
 func (a *api) from(r *http.Request) string {
 	if address := a.wrong.From(r); address.IsValid() {
 		return address.String()

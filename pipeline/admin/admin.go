@@ -1,11 +1,11 @@
-// Package admin is the HTTP server for operators: health, metrics and the public keys.
+// Package admin is the HTTP server for operators and monitoring:
 //
 //	/healthz                200 while the process is up
 //	/readyz                 200 when everything listens and the streams answer, 503 with the reason otherwise
 //	/metrics                Prometheus metrics
 //	/.well-known/jwks.json  the public keys of user documents and session ends (RFC 7517)
-//	/api/v1/                what operators do with drains and sessions: see api
-//	/console/               pages for people who do that with a browser: see package console
+//	/api/v1/                operations on drains and sessions: see api
+//	/console/               the same for browsers: see package console
 package admin
 
 import (
@@ -26,48 +26,48 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
-// Options of a server.
+// Options configure a server.
 type Options struct {
-	// Ready says why the process is not ready, or nil.
+	// Ready returns nil, or the reason why the process is not ready.
 	Ready   func(context.Context) error
 	Metrics prometheus.Gatherer
-	// JWKS gives the key set to serve; nil for a process that signs nothing.
+	// JWKS returns the key set to serve; nil for a process that does not sign.
 	JWKS func() []byte
-	// Sessions and Operator do what is asked for below /api/v1/, for those who have the Token. Without
-	// a Token nobody has it; without an Operator who asks for drains is sent to a process that has
-	// one.
+	// Sessions and Operator implement the operations below /api/v1/ for callers with the Token. If
+	// Token is empty, no token is accepted. If Operator is nil, requests about drains are referred
+	// to another process.
 	Sessions *operate.SessionOperator
 	Operator *operate.Operator
 	Token    string
-	// Console lets in people with a browser, too; nil for not.
+	// Console also gives access to users with a browser; nil disables it.
 	Console *console.Console
-	// Log gets who did what, and who saw what sessions showed; nil for nobody.
+	// Log logs operations and views of session content, with their callers; nil discards the log.
 	Log *slog.Logger
 
-	// Socket is a second listener, for commands on this machine, or nil. Its connections have a limit
-	// of their own.
+	// Socket is an additional listener for commands on this machine, with a connection limit of its
+	// own; may be nil.
 	Socket net.Listener
-	// Certificate makes the server speak TLS, but not on Socket; nil for plain HTTP.
+	// Certificate enables TLS, except on Socket; nil for plain HTTP.
 	Certificate *Certificate
-	// Hosts are names and addresses of this server, beside those that it knows by itself: see ownHost.
+	// Hosts are additional names and addresses of this server: see ownHost.
 	Hosts []string
-	// Limits bound the connections, but not those of Socket.
+	// Limits bound the number of connections, except on Socket.
 	Limits Limits
-	// TrustedProxies are the addresses of proxies. The limit of one address does not apply to them,
-	// and they say in X-Forwarded-For whose wrong tokens they pass on.
+	// TrustedProxies are the networks of proxies. They are exempt from the limit per address, and
+	// their X-Forwarded-For determines to whom a wrong token is attributed.
 	TrustedProxies []netip.Prefix
-	// Connections are the metrics of connections; nil for none.
+	// Connections are the connection metrics; may be nil.
 	Connections *Metrics
 }
 
-// readyTimeout is how long a question for readiness may take.
+// readyTimeout bounds the duration of a readiness check.
 const readyTimeout = 3 * time.Second
 
-// SocketConnections is the maximum of connections to [Options.Socket] at once.
+// SocketConnections is the maximum number of simultaneous connections to [Options.Socket].
 const SocketConnections = 32
 
-// Serve serves until ctx is done; then it finishes the requests in progress, for a moment, and
-// returns nil. It closes the listeners.
+// Serve serves until ctx is done. Then it waits a moment for requests in progress and returns nil.
+// It closes the listeners.
 func Serve(ctx context.Context, l net.Listener, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -100,7 +100,7 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 	if !stop() {
 		<-stopped
 	}
-	server.Close() // the connections and the other listener, where one has failed
+	server.Close() // if one listener has failed: the connections and the other listener
 	for range len(listeners) - 1 {
 		<-ended
 	}
@@ -110,7 +110,7 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 	return fmt.Errorf("serve the admin address: %w", err)
 }
 
-// server returns the server for all listeners. It serves HTTP/1.1 alone: over HTTP/2 one connection
+// server returns the server for all listeners. It only serves HTTP/1.1: a single HTTP/2 connection
 // could hold hundreds of requests.
 func (o *Options) server(ctx context.Context) *http.Server {
 	protocols := new(http.Protocols)
@@ -125,11 +125,11 @@ func (o *Options) server(ctx context.Context) *http.Server {
 		Protocols:         protocols,
 		ErrorLog:          newErrorLog(o.Log),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, counted(c))
+			return context.WithValue(ctx, connKey{}, countedOf(c))
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
-			if held := counted(c); held != nil && state == http.StateIdle {
-				held.trusted.Store(false)
+			if counted := countedOf(c); counted != nil && state == http.StateIdle {
+				counted.trusted.Store(false)
 			}
 		},
 	}
@@ -156,7 +156,7 @@ func (o *Options) routes(ctx context.Context) http.Handler {
 	}
 	if o.Token != "" || o.Console != nil {
 		(&api{operator: o.Operator, sessions: o.Sessions, token: o.Token, console: o.Console, log: o.Log, ending: ctx,
-			wrong: console.NewAttempts(o.TrustedProxies), strangers: console.NewAttempts(o.TrustedProxies)}).register(mux)
+			wrong: console.NewAttempts(o.TrustedProxies), unauthenticated: console.NewAttempts(o.TrustedProxies)}).register(mux)
 	}
 	if o.Console != nil {
 		o.Console.Register(mux)

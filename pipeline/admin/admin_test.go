@@ -99,7 +99,8 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestStop: a request under way is answered, and then the server ends; nobody can connect any more.
+// TestStop checks that a request in progress is answered, and that the server then ends and accepts
+// no more connections.
 func TestStop(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	s := serve(t, func(context.Context) error {
@@ -153,7 +154,7 @@ func TestStopBeforeServing(t *testing.T) {
 	}
 }
 
-// TestListenerFails: a server that ends by itself says why, and leaves no connection behind.
+// TestListenerFails checks that a server that fails returns the reason and closes all connections.
 func TestListenerFails(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

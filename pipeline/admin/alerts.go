@@ -5,5 +5,5 @@ import _ "embed"
 //go:embed alerts.yml
 var alerts []byte
 
-// Alerts are alert rules for Prometheus, in YAML, about the metrics that /metrics has.
+// Alerts returns alert rules for Prometheus, in YAML, for the metrics at /metrics.
 func Alerts() []byte { return alerts }

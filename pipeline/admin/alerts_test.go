@@ -28,15 +28,16 @@ func promtool(t *testing.T, dir string, args ...string) {
 	}
 }
 
-// TestAlerts: Prometheus takes the rules, and each of them fires when it should, in its words.
+// TestAlerts checks with promtool that the rules are valid, and that each alert fires when it
+// should, with the expected texts.
 func TestAlerts(t *testing.T) {
 	promtool(t, ".", "check", "rules", "alerts.yml")
 	promtool(t, "testdata", "test", "rules", "alerts_test.yml")
 }
 
-// TestAlertsAreWhole: each alert has a severity, a summary, and what to do with a command, and
-// fires in a test.
-func TestAlertsAreWhole(t *testing.T) {
+// TestAlertsAreComplete checks that each alert has a severity, a summary, and a remedy with a
+// command, and is covered by a test.
+func TestAlertsAreComplete(t *testing.T) {
 	var rules struct {
 		Groups []struct {
 			Rules []struct {

@@ -17,64 +17,65 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// maxLetters is how many dead letters are listed at a time.
+// maxLetters is the maximum number of dead letters in a list.
 const maxLetters = 1000
 
-// api serves what operators do with the drains and sessions, below /api/v1/, to those who have the
-// token, and to the console's pages:
+// api serves operations on drains and sessions below /api/v1/, for callers with the token and for
+// the console's pages:
 //
-//	GET    drains                       how each stands
+//	GET    drains                       the status of each drain
 //	POST   drains/{name}/pause, resume
-//	POST   drains/{name}/test           {"asked_by": NAME}, or nothing; 200 also when the test fails: see "ok"
-//	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}, with {"skip": true} past records that the drain does not
-//	                                    have; 409 where there are such and it is not set
-//	GET    deadletters[?drain=NAME]     the oldest first, 1,000 at most
+//	POST   drains/{name}/test           {"asked_by": NAME}, or no body; 200 also if the test fails: see "ok"
+//	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}; 409 if the drain would miss records, unless {"skip": true}
+//	GET    deadletters[?drain=NAME]     oldest first, at most 1,000
 //	GET    deadletters/{number}         with the record
 //	POST   deadletters/{number}/redeliver
 //	DELETE deadletters/{number}
-//	GET    sessions[?app=NAME&user=ID&stack=NAME&text=WORDS&before=ID&limit=N&all=true]    those that run; with all, those that have
-//	                                    ended, too; the newest first
+//	GET    sessions[?app=NAME&user=ID&stack=NAME&text=WORDS&before=ID&limit=N&all=true]    running sessions, with all=true also
+//	                                    ended ones; newest first
 //	GET    sessions/{id}
-//	GET    sessions/{id}/cast           what it has shown so far, as asciicast v2
-//	GET    sessions/{id}/text           the same for reading: a line a record, with its time
-//	GET    sessions/{id}/live           what it has shown, and what it shows from then on, as events (text/event-stream)
+//	GET    sessions/{id}/cast           the output so far, as asciicast v2
+//	GET    sessions/{id}/text           the output so far, as text: one line per record, with its time
+//	GET    sessions/{id}/live           the output so far and from now on, as events (text/event-stream)
 //	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with {"asked_by": NAME, "reason": TEXT}; 200
-//	                                    also where one could not be confirmed: see "result"
-//	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&after=SEQUENCE&follow=true]    what was recorded: see schema.HeaderSegments
+//	                                    also if the end is not confirmed: see "result"
+//	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&after=SEQUENCE&follow=true]    recorded segments: see schema.HeaderSegments
 //
-// An error is {"error": TEXT}. What somebody of the console asks for is asked for in their name:
-// asked_by is not looked at.
+// Errors have the form {"error": TEXT}. For requests from the console, the user's name replaces
+// asked_by.
 //
-// The log has who did what, and who saw what sessions showed; never what that was.
+// The log contains operations and views of session content with their callers, but never the
+// content.
 type api struct {
-	operator *operate.Operator // of drains; nil where this process has no router
+	operator *operate.Operator // of drains; nil if this process does not run the router
 	sessions *operate.SessionOperator
-	token    string           // "" for none
-	console  *console.Console // nil for none
+	token    string           // "" if there is none
+	console  *console.Console // nil if there is none
 	log      *slog.Logger
 	ending   context.Context // done when the server stops
-	// wrong counts wrong tokens, and strangers the requests without credentials that are logged.
-	wrong, strangers *console.Attempts
+	// wrong counts wrong tokens, and unauthenticated the logged requests without credentials.
+	wrong, unauthenticated *console.Attempts
 }
 
-// A route is something that can be asked for.
+// route is an operation of the API.
 type route struct {
 	handle func(*http.Request) (any, error)
-	// deed is what the log says of it; "" for what is asked all the time and shows no session.
-	deed string
+	// action is its description in the log; "" for frequent requests that do not show session
+	// content.
+	action string
 }
 
 func (a *api) register(mux *http.ServeMux) {
 	a.handle(mux, map[string]route{
 		"GET /api/v1/sessions":       {a.listSessions, ""},
 		"GET /api/v1/sessions/{id}":  {a.showSession, ""},
-		"POST /api/v1/sessions/kill": {a.killSessions, ""}, // which notes it itself
+		"POST /api/v1/sessions/kill": {a.killSessions, ""}, // logs by itself
 	})
-	a.registerWatching(mux)
+	a.registerOutput(mux)
 	if a.operator == nil {
 		mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			reply(w, http.StatusNotFound, map[string]string{"error": "this ttydrain runs without the router: ask one that runs it, at its admin address (--admin ADDRESS)"})
+			reply(w, http.StatusNotFound, map[string]string{"error": "this ttydrain does not run the router: use the admin address of one that does (--admin ADDRESS)"})
 		})
 		return
 	}
@@ -86,7 +87,7 @@ func (a *api) register(mux *http.ServeMux) {
 		"POST /api/v1/drains/{name}/test":             {a.test, "tested a drain"},
 		"POST /api/v1/drains/{name}/rewind":           {a.rewind, "rewound a drain"},
 		"GET /api/v1/deadletters":                     {a.letters, ""},
-		"GET /api/v1/deadletters/{number}":            {a.letter, "looked at a dead letter"},
+		"GET /api/v1/deadletters/{number}":            {a.letter, "viewed a dead letter"},
 		"POST /api/v1/deadletters/{number}/redeliver": {a.redeliver, "redelivered a dead letter"},
 		"DELETE /api/v1/deadletters/{number}":         {a.discard, "discarded a dead letter"},
 	})
@@ -95,7 +96,7 @@ func (a *api) register(mux *http.ServeMux) {
 func (a *api) handle(mux *http.ServeMux, routes map[string]route) {
 	for pattern, route := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r, err := a.admit(w, r)
+			r, err := a.authenticate(w, r)
 			if err == nil {
 				err = readBody(r)
 			}
@@ -104,8 +105,8 @@ func (a *api) handle(mux *http.ServeMux, routes map[string]route) {
 				extend(w)
 				value, err = route.handle(r)
 			}
-			if route.deed != "" {
-				a.note(r, route.deed, statusOf(err))
+			if route.action != "" {
+				a.logAction(r, route.action, statusOf(err))
 			}
 			if err != nil {
 				refuse(w, err)
@@ -117,7 +118,7 @@ func (a *api) handle(mux *http.ServeMux, routes map[string]route) {
 	}
 }
 
-// readBody reads the body of a request while its deadline holds: what is done afterwards may take
+// readBody reads the body of a request within the deadline for it. The operation itself may take
 // longer.
 func readBody(r *http.Request) error {
 	data, err := io.ReadAll(r.Body)
@@ -125,16 +126,16 @@ func readBody(r *http.Request) error {
 		return &console.Refusal{Status: http.StatusRequestEntityTooLarge, Reason: fmt.Sprintf("the body is longer than %d bytes", tooLarge.Limit)}
 	}
 	if err != nil {
-		return refusal{errors.New("the body did not come")}
+		return refusal{errors.New("the body could not be read")}
 	}
 	r.Body = io.NopCloser(bytes.NewReader(data))
 	return nil
 }
 
-// refusal is an error that is the caller's.
+// refusal is an error that the caller has caused.
 type refusal struct{ error }
 
-// statusOf is the status of an answer that is an error.
+// statusOf returns the HTTP status for an error.
 func statusOf(err error) int {
 	var bad refusal
 	var refused *console.Refusal
@@ -158,7 +159,7 @@ func reply(w http.ResponseWriter, status int, value any) {
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(&schema.JSONWriter{To: w})
 	encoder.SetIndent("", "  ")
-	encoder.Encode(value) // fails only where nobody reads it any more
+	encoder.Encode(value) // fails only if the client has disconnected
 }
 
 type done struct{}
@@ -178,9 +179,9 @@ func (a *api) test(r *http.Request) (any, error) {
 		Name string `json:"asked_by"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&by); err != nil && !errors.Is(err, io.EOF) {
-		return nil, refusal{errors.New(`the body is not understood: expected {"asked_by": "ada"}, or nothing`)}
+		return nil, refusal{errors.New(`invalid body: expected {"asked_by": "ada"}, or nothing`)}
 	}
-	return a.operator.Test(r.Context(), r.PathValue("name"), callerOf(r).asks(by.Name))
+	return a.operator.Test(r.Context(), r.PathValue("name"), callerOf(r).nameOr(by.Name))
 }
 
 func (a *api) rewind(r *http.Request) (any, error) {
@@ -190,7 +191,7 @@ func (a *api) rewind(r *http.Request) (any, error) {
 		Skip      bool      `json:"skip"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&to); err != nil {
-		return nil, refusal{errors.New(`the body is not understood: expected {"to": "2026-01-31T09:30:00Z"} or {"operation": "42"}`)}
+		return nil, refusal{errors.New(`invalid body: expected {"to": "2026-01-31T09:30:00Z"} or {"operation": "42"}`)}
 	}
 	switch {
 	case to.To.IsZero() == (to.Operation == ""):
@@ -208,7 +209,7 @@ func (a *api) letters(r *http.Request) (any, error) {
 func number(r *http.Request) (uint64, error) {
 	n, err := strconv.ParseUint(r.PathValue("number"), 10, 64)
 	if err != nil || n == 0 {
-		return 0, refusal{errors.New("the number of a dead letter is expected, as the list has it")}
+		return 0, refusal{errors.New("expected the number of a dead letter, as shown in the list")}
 	}
 	return n, nil
 }
@@ -253,7 +254,7 @@ func (a *api) listSessions(r *http.Request) (any, error) {
 	if limit := q.Get("limit"); limit != "" {
 		var err error
 		if f.Limit, err = strconv.Atoi(limit); err != nil || f.Limit < 1 {
-			return nil, refusal{errors.New("limit: a number of sessions is expected, such as 50")}
+			return nil, refusal{errors.New("limit: expected a number of sessions, such as 50")}
 		}
 	}
 	return a.sessions.List(r.Context(), f)
@@ -264,16 +265,16 @@ func (a *api) showSession(r *http.Request) (any, error) {
 }
 
 func (a *api) killSessions(r *http.Request) (any, error) {
-	var wish operate.KillRequest
-	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
-		return nil, refusal{errors.New(`the body is not understood: expected {"operations": ["42"], "asked_by": "ada"}, with "app" or "user" in the place of "operations" for all that run`)}
+	var request operate.KillRequest
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+		return nil, refusal{errors.New(`invalid body: expected {"operations": ["42"], "asked_by": "ada"}, or "app" or "user" instead of "operations" for all of its running sessions`)}
 	}
-	wish.By = callerOf(r).asks(wish.By)
-	results, err := a.sessions.Kill(r.Context(), wish)
-	what := []any{"asked_by", wish.By, "operations", wish.Operations}
-	if wish.App != "" || wish.User != "" {
-		what = append(what, "app", wish.App, "user", wish.User)
+	request.By = callerOf(r).nameOr(request.By)
+	results, err := a.sessions.Kill(r.Context(), request)
+	what := []any{"asked_by", request.By, "operations", request.Operations}
+	if request.App != "" || request.User != "" {
+		what = append(what, "app", request.App, "user", request.User)
 	}
-	a.note(r, "wished that sessions end", statusOf(err), what...)
+	a.logAction(r, "requested the end of sessions", statusOf(err), what...)
 	return results, err
 }

@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// A Certificate is the server's own, with its key. It is read again when its files change, so that
-// a renewed one is used from the next connection on.
+// Certificate is the server's certificate with its key. It is reloaded when its files change, so
+// that new connections use a renewed certificate.
 type Certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the fields below
 	pair *tls.Certificate
-	seen [2]stamp // the files when they were read last, also where they were of no use
+	seen [2]stamp // the files at the last attempt to load them, even if it failed
 }
 
-// A stamp is what changes when a file does.
+// stamp identifies a version of a file.
 type stamp struct {
 	modified time.Time
 	size     int64
 }
 
-// LoadCertificate reads a certificate with its chain, and its key, in PEM form.
+// LoadCertificate loads a certificate chain and its key from PEM files.
 func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, seen: stamps(certFile, keyFile)}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
@@ -47,7 +47,7 @@ func stamps(files ...string) (seen [2]stamp) {
 	return seen
 }
 
-// config returns the server's side of TLS: 1.2 or later, and in 1.2 only suites with forward
+// config returns the TLS configuration: TLS 1.2 or later, and for 1.2 only suites with forward
 // secrecy and authenticated encryption.
 func (c *Certificate) config() *tls.Config {
 	return &tls.Config{
@@ -62,8 +62,8 @@ func (c *Certificate) config() *tls.Config {
 	}
 }
 
-// current returns the certificate of the files. While they are replaced one after the other they do
-// not fit together: the one before is used then.
+// current returns the certificate in the files. If they do not match, because they are being
+// replaced one after the other, it returns the previous certificate.
 func (c *Certificate) current() *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,13 +74,13 @@ func (c *Certificate) current() *tls.Certificate {
 	c.seen = seen
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
-		c.log.Warn("admin: a changed certificate cannot be used, the one before stays in use", "cert_file", c.certFile, "error", err)
+		c.log.Warn("admin: cannot load the changed certificate; the previous one remains in use", "cert_file", c.certFile, "error", err)
 		return c.pair
 	}
 	c.pair = &pair
-	c.log.Info("admin: read a changed certificate", "cert_file", c.certFile, "expires", pair.Leaf.NotAfter)
+	c.log.Info("admin: loaded the changed certificate", "cert_file", c.certFile, "expires", pair.Leaf.NotAfter)
 	return c.pair
 }
 
-// isFor reports whether the certificate is for a host.
+// isFor reports whether the certificate is valid for a host.
 func (c *Certificate) isFor(host string) bool { return c.current().Leaf.VerifyHostname(host) == nil }

@@ -122,9 +122,8 @@ func openssl(t *testing.T, args ...string) *exec.Cmd {
 	return exec.Command(program, args...)
 }
 
-// TestTLS asks the server for every version and every suite that OpenSSL has, as testssl.sh does:
-// it takes TLS 1.2 and 1.3 alone, and in 1.2 no suite without forward secrecy and authenticated
-// encryption.
+// TestTLS tries every version and suite that OpenSSL supports, like testssl.sh: the server accepts
+// only TLS 1.2 and 1.3, and in 1.2 only suites with forward secrecy and authenticated encryption.
 func TestTLS(t *testing.T) {
 	const everything = "ALL:COMPLEMENTOFALL:@SECLEVEL=0"
 	listed, err := openssl(t, "ciphers", "-s", "-tls1_2", everything).Output()
@@ -175,8 +174,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestCertificateRenewal: a new certificate is used from the next connection on, and half of one is
-// not used.
+// TestCertificateRenewal checks that a new certificate is used from the next connection on, but not
+// while only one of its files is replaced.
 func TestCertificateRenewal(t *testing.T) {
 	c := newCertificate(t, "localhost")
 	address := serveTLS(t, c.load(t))

@@ -16,52 +16,52 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 )
 
-// Limits bound the connections that are open at once. A limit of zero is none.
+// Limits bound the number of open connections. Zero means no limit.
 type Limits struct {
-	// Connections is the maximum in total, PerAddress that of one source address; a /64 of IPv6 counts
-	// as one address.
+	// Connections is the limit in total and PerAddress the limit for each source address. An IPv6
+	// /64 counts as one address.
 	Connections, PerAddress int
 }
 
-// reportEvery is the shortest time between two log lines about connections that were closed for a
+// reportEvery is the minimum time between log lines about connections that were closed because of a
 // limit.
 const reportEvery = 10 * time.Second
 
-// A guard is a listener that bounds the connections that are open at once.
+// guard is a listener that limits the number of open connections.
 //
-// Where a limit is reached, a new connection takes the place of the oldest one that has not sent
-// the credentials of an operator: of its own address, or else of the address with the most
-// connections. Clients that hold connections open therefore lock nobody out. Where there is no such
-// connection, the new one is closed at once.
+// At a limit, a new connection replaces the oldest connection without an operator's credentials: of
+// the same address or, at the total limit, of the address with the most connections. Clients that
+// hold connections open therefore lock nobody out. If there is no such connection, the new one is
+// closed immediately.
 type guard struct {
 	net.Listener
 	limits Limits
-	// shared reports whether an address is a proxy's, to which the limit of one address does not
-	// apply.
+	// shared reports whether an address belongs to a proxy, which is exempt from the limit per
+	// address.
 	shared  func(netip.Addr) bool
 	metrics *Metrics
 	log     *slog.Logger
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	open     int
-	sources  map[netip.Addr]*list.List // of *conn, the oldest first; none is empty
-	reported time.Time                 // when a closed connection was logged last
-	silent   int                       // connections that were closed since then
+	sources  map[netip.Addr]*list.List // of *conn, oldest first; never empty
+	reported time.Time                 // time of the last log line about a closed connection
+	silent   int                       // connections closed since then
 }
 
 func newGuard(l net.Listener, limits Limits, shared func(netip.Addr) bool, m *Metrics, log *slog.Logger) *guard {
 	return &guard{Listener: l, limits: limits, shared: shared, metrics: m, log: log, sources: make(map[netip.Addr]*list.List)}
 }
 
-// A conn is a connection that a guard counts.
+// conn is a connection that a guard counts.
 type conn struct {
 	net.Conn
 	guard  *guard
 	source netip.Addr
-	// trusted is set while a request with the credentials of an operator is in progress.
+	// trusted is set while a request with an operator's credentials is in progress.
 	trusted atomic.Bool
 
-	place *list.Element // in guard.sources, nil once the connection does not count; guard.mu guards it
+	place *list.Element // in guard.sources, nil once the connection is no longer counted; guarded by guard.mu
 }
 
 // Accept implements [net.Listener].
@@ -71,14 +71,14 @@ func (g *guard) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if counted := g.take(c); counted != nil {
+		if counted := g.count(c); counted != nil {
 			return counted, nil
 		}
 	}
 }
 
-// take returns a connection as one that counts, or closes it and returns nil.
-func (g *guard) take(c net.Conn) *conn {
+// count returns a counted connection, or closes c and returns nil.
+func (g *guard) count(c net.Conn) *conn {
 	counted := &conn{Conn: c, guard: g, source: sourceOf(c.RemoteAddr())}
 	victim, ok := g.admit(counted)
 	if victim != nil {
@@ -91,7 +91,7 @@ func (g *guard) take(c net.Conn) *conn {
 	return counted
 }
 
-// admit counts a connection in, and returns the one whose place it takes, if any.
+// admit counts a connection. It returns the connection that must be closed for it, if any.
 func (g *guard) admit(c *conn) (victim *conn, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -100,7 +100,7 @@ func (g *guard) admit(c *conn) (victim *conn, ok bool) {
 	case own != nil && g.limits.PerAddress > 0 && own.Len() >= g.limits.PerAddress && !g.shared(c.source):
 		victim = oldest(own)
 	case g.limits.Connections > 0 && g.open >= g.limits.Connections:
-		victim = g.heaviest()
+		victim = g.busiest()
 	default:
 		g.add(c)
 		return nil, true
@@ -114,22 +114,21 @@ func (g *guard) admit(c *conn) (victim *conn, ok bool) {
 	return victim, true
 }
 
-// heaviest returns the oldest connection that may be closed, of the address that has the most
-// connections.
-func (g *guard) heaviest() (victim *conn) {
-	most := 0
+// busiest returns the oldest replaceable connection of the address with the most connections.
+func (g *guard) busiest() (victim *conn) {
+	maxLen := 0
 	for _, all := range g.sources {
-		if all.Len() <= most {
+		if all.Len() <= maxLen {
 			continue
 		}
 		if c := oldest(all); c != nil {
-			victim, most = c, all.Len()
+			victim, maxLen = c, all.Len()
 		}
 	}
 	return victim
 }
 
-// oldest returns the first connection of a list that may be closed, or nil.
+// oldest returns the first replaceable connection of a list, or nil.
 func oldest(all *list.List) *conn {
 	for e := all.Front(); e != nil; e = e.Next() {
 		if c := e.Value.(*conn); !c.trusted.Load() {
@@ -163,18 +162,19 @@ func (g *guard) remove(c *conn) {
 	g.metrics.open.Dec()
 }
 
-// report counts a connection that is closed for a limit, and logs it, at most once in reportEvery.
+// report counts a connection that is closed because of a limit, and logs at most once in
+// reportEvery.
 func (g *guard) report(source netip.Addr) {
 	g.metrics.closed.Inc()
 	g.silent++
 	if now := time.Now(); now.Sub(g.reported) >= reportEvery {
-		g.log.Warn("admin: closed connections for a limit", "connections", g.silent, "last_from", source, "open", g.open,
+		g.log.Warn("admin: closed connections because of a limit", "connections", g.silent, "last_from", source, "open", g.open,
 			"max_connections", g.limits.Connections, "max_connections_per_address", g.limits.PerAddress)
 		g.reported, g.silent = now, 0
 	}
 }
 
-// Close implements [net.Conn]. The connection no longer counts from then on.
+// Close implements [net.Conn]. The connection is no longer counted.
 func (c *conn) Close() error {
 	c.leave()
 	return c.Conn.Close()
@@ -186,15 +186,15 @@ func (c *conn) leave() {
 	c.guard.remove(c)
 }
 
-// reset closes the connection without waiting for its peer to take what was sent.
+// reset closes the connection immediately, discarding unsent data.
 func (c *conn) reset() {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0) // fails only where it is closed already
+		tcp.SetLinger(0) // fails only if the connection is already closed
 	}
 	c.Conn.Close()
 }
 
-// CloseWrite is for net/http, which ends an answer with it so that the client can read the rest.
+// CloseWrite is used by net/http to end a response in a way that lets the client read the rest.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -202,16 +202,16 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// counted returns the guard's connection below one of an http.Server.
-func counted(c net.Conn) *conn {
+// countedOf returns the guard's connection that an http.Server's connection wraps, or nil.
+func countedOf(c net.Conn) *conn {
 	if encrypted, ok := c.(*tls.Conn); ok {
 		c = encrypted.NetConn()
 	}
-	held, _ := c.(*conn)
-	return held
+	guarded, _ := c.(*conn)
+	return guarded
 }
 
-// sourceOf returns the address that connections are counted by; the zero Addr for those of a Unix
+// sourceOf returns the address by which connections are counted, or the zero Addr for a Unix
 // socket.
 func sourceOf(a net.Addr) netip.Addr {
 	tcp, ok := a.(*net.TCPAddr)
@@ -219,7 +219,7 @@ func sourceOf(a net.Addr) netip.Addr {
 		return netip.Addr{}
 	}
 	source := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if source.Is6() { // a client has all of a /64
+	if source.Is6() { // a client can use all addresses of a /64
 		if network, err := source.Prefix(64); err == nil {
 			source = network.Addr()
 		}
@@ -229,15 +229,14 @@ func sourceOf(a net.Addr) netip.Addr {
 
 type connKey struct{}
 
-// trust keeps the connection of a request open while the request is in progress, whatever the
-// limits.
+// trust exempts a request's connection from the limits while the request is in progress.
 func trust(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && c != nil {
 		c.trusted.Store(true)
 	}
 }
 
-// Metrics are those of the admin server's connections.
+// Metrics are the metrics of the admin server's connections.
 type Metrics struct {
 	open   prometheus.Gauge
 	closed prometheus.Counter

@@ -39,7 +39,7 @@ func newTestGuard(l net.Listener, limits Limits, log *slog.Logger) *guard {
 // closed.
 func connect(g *guard, from string) (*offeredConn, *conn) {
 	offered := &offeredConn{from: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 40000))}
-	return offered, g.take(offered)
+	return offered, g.count(offered)
 }
 
 // valueOf returns the value of a counter or gauge.
@@ -52,8 +52,8 @@ func valueOf(t *testing.T, m prometheus.Metric) float64 {
 	return got.GetCounter().GetValue() + got.GetGauge().GetValue()
 }
 
-// TestGuard holds connections open without end, from one address and from many: others get theirs,
-// those with credentials stay, and the counts come back.
+// TestGuard holds connections open from one address and from many: others still get theirs, those
+// with credentials stay, and the counts return to zero.
 func TestGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -128,8 +128,8 @@ func TestGuard(t *testing.T) {
 	})
 }
 
-// TestGuardListener: connections are reset for later ones, an end of writing reaches them, and
-// errors of the listener are the server's.
+// TestGuardListener checks that replaced connections are reset, that CloseWrite reaches the
+// connection, and that errors of the listener reach the server.
 func TestGuardListener(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

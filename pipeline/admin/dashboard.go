@@ -8,6 +8,6 @@ import (
 //go:embed grafana.json
 var dashboard []byte
 
-// Dashboard is a dashboard of the metrics, as JSON for Grafana 10 or later, which asks which
-// Prometheus data source to show.
+// Dashboard returns a dashboard of the metrics as JSON for Grafana 10 or later. Grafana asks for
+// the Prometheus data source.
 func Dashboard() []byte { return bytes.Clone(dashboard) }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestDashboard: Prometheus can read every query of the dashboard, with what Grafana puts into the
-// places of its variables. That the metrics exist is tested with a real server, by cmd/ttydrain/e2e.
+// TestDashboard checks that Prometheus can parse every query of the dashboard after Grafana has
+// replaced its variables. A test in cmd/ttydrain/e2e checks that the metrics exist.
 func TestDashboard(t *testing.T) {
 	var d struct {
 		Panels []struct {

@@ -60,8 +60,8 @@ func timed(t *testing.T, handlers map[string]http.HandlerFunc, test func(t *test
 	})
 }
 
-// TestSlowRequests: who sends a request slowly, or not at all, is cut off, and holds no body in
-// memory.
+// TestSlowRequests checks that clients that send slowly or nothing are disconnected, and that their
+// bodies are not kept in memory.
 func TestSlowRequests(t *testing.T) {
 	var read error
 	handlers := map[string]http.HandlerFunc{
@@ -95,8 +95,8 @@ func TestSlowRequests(t *testing.T) {
 	}
 }
 
-// TestSlowReaders: who does not read an answer is cut off. One that is streamed goes on for as long
-// as it is read.
+// TestSlowReaders checks that clients that do not read are disconnected, while a streamed response
+// continues as long as it is read.
 func TestSlowReaders(t *testing.T) {
 	const hour = time.Hour
 	var failed chan error // of the bubble

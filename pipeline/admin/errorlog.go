@@ -10,14 +10,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// An errorLog takes what an http.Server reports of its connections, such as failed handshakes.
-// Clients cause it, so that it is limited: what is left out is counted in the next line.
+// errorLog receives the errors that an http.Server reports about connections, such as failed
+// handshakes. Clients can cause them, so their rate is limited; the next line has the number of
+// omitted lines.
 type errorLog struct {
 	log     *slog.Logger
 	limiter *rate.Limiter
 
 	mu     sync.Mutex // guards silent
-	silent int        // lines that were left out
+	silent int        // number of omitted lines
 }
 
 func newErrorLog(to *slog.Logger) *log.Logger {

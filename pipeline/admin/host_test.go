@@ -12,8 +12,7 @@ import (
 	"testing"
 )
 
-// TestHosts: every path answers only requests for this server, so that no name that somebody else
-// points here works.
+// TestHosts checks that every path refuses requests for other hosts (DNS rebinding).
 func TestHosts(t *testing.T) {
 	certificate := newCertificate(t, "ttydrain.example.com", "192.0.2.50")
 	var log bytes.Buffer

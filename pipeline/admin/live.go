@@ -15,37 +15,38 @@ import (
 )
 
 const (
-	// maxPast is how much of what a session showed before somebody came to watch it they get, in
-	// bytes: the last of it.
+	// maxPast bounds the earlier output that a new viewer receives, in bytes; older output is
+	// omitted.
 	maxPast = 2 << 20
-	// liveEvery is how often who watches is told that the connection is there: proxies cut quiet ones.
-	liveEvery = 15 * time.Second
+	// keepAliveInterval is the time between keep-alive messages to a viewer: proxies close quiet
+	// connections.
+	keepAliveInterval = 15 * time.Second
 )
 
-// live answers with what a session has shown, at once, and then with what it shows, as it does, as
-// events (text/event-stream of the HTML standard) that asciinema-player understands: an object with
-// "cols", "rows" and "time" begins, and the arrays are asciicast's. The event "done" says that the
-// session has ended.
+// live sends a session's output so far, and then new output as it appears, as events
+// (text/event-stream of the HTML standard) in the form of asciinema-player: first an object with
+// "cols", "rows" and "time", then arrays as in asciicast. The event "done" marks the end of the
+// session.
 //
-// Where this process does not read TTY, it is LOGS that is followed: a line is there when it is
-// whole, or ten seconds old.
+// If this process does not read TTY, it follows LOGS instead: a line then appears when it is
+// complete or ten seconds old.
 func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
 	if s.State == operate.SessionEnded {
-		return refusal{fmt.Errorf("session %s has ended: replay it", s.Operation)}
+		return refusal{fmt.Errorf("session %s has ended: replay it instead", s.Operation)}
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // of nginx: see its proxy_buffering
 	op := &schema.Operation{ID: s.Operation, Interactive: s.Interactive}
-	l := &liveAnswer{w: w, out: http.NewResponseController(w), op: op, cast: replay.NewAsciicast(op, s.Started.UnixNano())}
+	l := &liveResponse{w: w, out: http.NewResponseController(w), op: op, cast: replay.NewAsciicast(op, s.Started.UnixNano())}
 	if err := l.send(": here"); err != nil {
 		return err
 	}
-	var keeping sync.WaitGroup
-	defer keeping.Wait()
+	var keepAlive sync.WaitGroup
+	defer keepAlive.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	keeping.Go(func() { l.keep(ctx) }) // ends with the answer
+	keepAlive.Go(func() { l.keepAlive(ctx) }) // ends with the response
 	err := a.sessions.Watch(ctx, s.Operation, func(f schema.Frame) error {
 		m := moment{stream: f.Kind.Stream()}
 		switch {
@@ -63,7 +64,7 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 			}
 		}
 		return l.add(m)
-	}, l.caught)
+	}, l.caughtUp)
 	if errors.Is(err, operate.ErrNoTerminal) {
 		err = a.recorded(ctx, s.Operation, func(r *replay.Record) error {
 			if r.Event == schema.EventStart {
@@ -74,7 +75,7 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 				m.resize = r.Detail
 			}
 			return l.add(m)
-		}, l.caught)
+		}, l.caughtUp)
 	}
 	if err != nil {
 		return err
@@ -82,33 +83,33 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 	return l.end()
 }
 
-// A moment is something that was shown, or another size of the terminal.
+// moment is output, or a new size of the terminal.
 type moment struct {
 	stream schema.Stream
 	shown  []byte
 	resize *schema.Detail
 }
 
-// A liveAnswer is to one who watches a session. The time of what they get is when it came here: the
-// clocks of a gateway and of this machine may differ.
-type liveAnswer struct {
+// liveResponse is the response to a viewer of a session. Its times are those of arrival here, since
+// the clocks of the gateway and of this machine may differ.
+type liveResponse struct {
 	cast *replay.Asciicast
 	op   *schema.Operation
-	// past is what there was before they came, and size how much that is. It is sent when all of it is
-	// there.
+	// past is the output before the viewer came, and size its length. It is sent once it is
+	// complete.
 	past []moment
 	size int
-	now  bool // past was sent
+	live bool // past was sent
 	line []byte
 
-	mu  sync.Mutex // guards what follows
+	mu  sync.Mutex // guards the fields below
 	w   http.ResponseWriter
 	out *http.ResponseController
 }
 
-// add sends a moment, or keeps it for as long as there are more of the past.
-func (l *liveAnswer) add(m moment) error {
-	if !l.now {
+// add sends a moment, or appends it to past while past is not complete.
+func (l *liveResponse) add(m moment) error {
+	if !l.live {
 		l.past = append(l.past, m)
 		l.size += len(m.shown)
 		for l.size > maxPast {
@@ -124,16 +125,16 @@ func (l *liveAnswer) add(m moment) error {
 	return l.write(m, time.Now())
 }
 
-// caught is for when all that there is was added.
-func (l *liveAnswer) caught() error {
-	if !l.now {
+// caughtUp is called when all existing output was added.
+func (l *liveResponse) caughtUp() error {
+	if !l.live {
 		return l.begin()
 	}
 	return l.flush()
 }
 
-// begin sends the past.
-func (l *liveAnswer) begin() error {
+// begin sends past.
+func (l *liveResponse) begin() error {
 	at := time.Now()
 	width, height := l.cast.Size()
 	if err := l.send(fmt.Sprintf(`data: {"cols":%d,"rows":%d,"time":%.6f}`, width, height, l.cast.Seconds(at.UnixNano()))); err != nil {
@@ -144,11 +145,11 @@ func (l *liveAnswer) begin() error {
 			return err
 		}
 	}
-	l.past, l.now = nil, true
+	l.past, l.live = nil, true
 	return l.flush()
 }
 
-func (l *liveAnswer) write(m moment, at time.Time) error {
+func (l *liveResponse) write(m moment, at time.Time) error {
 	l.line = append(l.line[:0], "data: "...)
 	before := len(l.line)
 	if m.resize != nil {
@@ -161,18 +162,18 @@ func (l *liveAnswer) write(m moment, at time.Time) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, err := l.w.Write(append(l.line, '\n')) // the event has its line end, and this is the one after it
+	_, err := l.w.Write(append(l.line, '\n')) // the line has a newline; the empty line ends the event
 	return err
 }
 
-func (l *liveAnswer) flush() error {
+func (l *liveResponse) flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.out.Flush()
 }
 
-// send sends the lines of an event at once.
-func (l *liveAnswer) send(lines string) error {
+// send writes the lines of an event and flushes them.
+func (l *liveResponse) send(lines string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, err := l.w.Write([]byte(lines + "\n\n")); err != nil {
@@ -181,14 +182,14 @@ func (l *liveAnswer) send(lines string) error {
 	return l.out.Flush()
 }
 
-// keep tells that the connection is there, until ctx is done.
-func (l *liveAnswer) keep(ctx context.Context) {
-	tick := time.NewTicker(liveEvery)
+// keepAlive sends comments that keep the connection alive, until ctx is done.
+func (l *liveResponse) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(keepAliveInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if l.send(": here") != nil { // who writes next sees it, too
+			if l.send(": here") != nil { // the next write fails too
 				return
 			}
 		case <-ctx.Done():
@@ -197,9 +198,9 @@ func (l *liveAnswer) keep(ctx context.Context) {
 	}
 }
 
-// end says that the session has ended.
-func (l *liveAnswer) end() error {
-	if !l.now {
+// end reports the end of the session.
+func (l *liveResponse) end() error {
+	if !l.live {
 		if err := l.begin(); err != nil {
 			return err
 		}

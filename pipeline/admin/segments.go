@@ -12,11 +12,11 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// segments answers with segments of LOGS, in the form of [schema.HeaderSegments].
+// segments responds with segments of LOGS, in the format of [schema.HeaderSegments].
 func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	r, err := a.admitToken(w, r)
-	a.note(r, "read what was recorded", statusOf(err), "operation", q.Get("operation"), "app", q.Get("app"), "stack", q.Get("stack"))
+	r, err := a.authenticateToken(w, r)
+	a.logAction(r, "read recorded segments", statusOf(err), "operation", q.Get("operation"), "app", q.Get("app"), "stack", q.Get("stack"))
 	if err != nil {
 		refuse(w, err)
 		return
@@ -27,20 +27,20 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 	if after := q.Get("after"); after != "" {
 		var err error
 		if query.After, err = strconv.ParseUint(after, 10, 64); err != nil {
-			refuse(w, refusal{errors.New(`"after" is not understood: expected a sequence of the stream`)})
+			refuse(w, refusal{errors.New(`invalid "after": expected a sequence of the stream`)})
 			return
 		}
 	}
 	if since := q.Get("since"); since != "" {
 		var err error
 		if query.Since, err = time.Parse(time.RFC3339, since); err != nil {
-			refuse(w, refusal{errors.New(`"since" is not understood: expected a time such as 2026-01-31T09:30:00Z`)})
+			refuse(w, refusal{errors.New(`invalid "since": expected a time such as 2026-01-31T09:30:00Z`)})
 			return
 		}
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	stop := context.AfterFunc(a.ending, func() { cancel(errEnding) }) // who follows would hold up the end
+	stop := context.AfterFunc(a.ending, func() { cancel(errStopping) }) // a following client would delay the stop
 	defer stop()
 
 	out := stream(w)
@@ -61,17 +61,17 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 		begun = true
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set(schema.HeaderSegments, strconv.FormatUint(count, 10))
-		_ = out.FlushError() // the writes after it fail too
+		_ = out.FlushError() // later writes fail too
 	}, func(sequence uint64, data []byte, more bool) error { return write(sequence, data, !more) })
 	switch {
 	case err != nil && !begun:
 		refuse(w, err)
 	case err != nil:
-		_ = write(0, []byte(err.Error()), true) // nobody may be there to read it
+		_ = write(0, []byte(err.Error()), true) // the client may have disconnected
 	default:
 		_ = write(0, nil, true)
 	}
 }
 
-// errEnding is why an answer ends that goes on for as long as it is read.
-var errEnding = errors.New("this ttydrain stops: ask again")
+// errStopping is the cause for the end of a response that would otherwise continue indefinitely.
+var errStopping = errors.New("this ttydrain is stopping: retry")

@@ -15,7 +15,7 @@ import (
 func ListenSocket(path string) (net.Listener, error) {
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of the admin socket: %w", err)
+		return nil, fmt.Errorf("create the folder of the admin socket: %w", err)
 	}
 	if err := os.Chmod(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("restrict the folder of the admin socket to its owner: %w", err)
@@ -26,7 +26,7 @@ func ListenSocket(path string) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("check the admin socket: %w", err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s exists and is no socket: remove it, or set admin.socket to another path", path)
+		return nil, fmt.Errorf("%s exists and is not a socket: remove it, or set admin.socket to another path", path)
 	default:
 		if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 			c.Close()

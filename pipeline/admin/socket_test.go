@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestListenSocket: only a socket that a killed process has left behind is replaced.
+// TestListenSocket checks that only the socket of a killed process is replaced.
 func TestListenSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run", "admin.sock")
 	l, err := ListenSocket(path)
@@ -35,7 +35,7 @@ func TestListenSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("kept"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("a file at the socket's path: %v", err)
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "kept" {

@@ -13,17 +13,17 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-func (a *api) registerWatching(mux *http.ServeMux) {
-	mux.HandleFunc("GET /api/v1/sessions/{id}/cast", a.showing("replayed a session", a.cast))
-	mux.HandleFunc("GET /api/v1/sessions/{id}/text", a.showing("read a session", a.text))
-	mux.HandleFunc("GET /api/v1/sessions/{id}/live", a.showing("watched a session", a.live))
+func (a *api) registerOutput(mux *http.ServeMux) {
+	mux.HandleFunc("GET /api/v1/sessions/{id}/cast", a.output("replayed a session", a.cast))
+	mux.HandleFunc("GET /api/v1/sessions/{id}/text", a.output("read a session", a.text))
+	mux.HandleFunc("GET /api/v1/sessions/{id}/live", a.output("watched a session", a.live))
 }
 
-// showing answers with what a session showed, for who may see it, of which there is a note before
-// any of it. The answer ends with the server.
-func (a *api) showing(deed string, answer func(context.Context, http.ResponseWriter, *http.Request, *operate.SessionStatus) error) http.HandlerFunc {
+// output returns a handler that responds with a session's output if the caller may see it. The
+// access is logged before any output is sent. The response ends when the server stops.
+func (a *api) output(action string, respond func(context.Context, http.ResponseWriter, *http.Request, *operate.SessionStatus) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		r, err := a.admit(w, r)
+		r, err := a.authenticate(w, r)
 		var session operate.SessionStatus
 		if err == nil {
 			session, err = a.sessions.Show(r.Context(), r.PathValue("id"))
@@ -31,36 +31,36 @@ func (a *api) showing(deed string, answer func(context.Context, http.ResponseWri
 		if err == nil && session.PHI {
 			err = a.mayShowPHI(r)
 		}
-		a.note(r, deed, statusOf(err), "phi", session.PHI)
+		a.logAction(r, action, statusOf(err), "phi", session.PHI)
 		if err != nil {
 			refuse(w, err)
 			return
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		stop := context.AfterFunc(a.ending, func() { cancel(errEnding) })
+		stop := context.AfterFunc(a.ending, func() { cancel(errStopping) })
 		defer stop()
 		out := stream(w)
-		if err := answer(ctx, out, r, &session); err != nil && !out.begun {
+		if err := respond(ctx, out, r, &session); err != nil && !out.begun {
 			refuse(w, err)
 		} else if err != nil && ctx.Err() == nil {
-			a.log.Warn("admin: what a session showed was sent in part", "operation", session.Operation, "error", err)
-			panic(http.ErrAbortHandler) // who reads it sees that it is not whole
+			a.log.Warn("admin: session output was sent incompletely", "operation", session.Operation, "error", err)
+			panic(http.ErrAbortHandler) // lets the client detect the truncation
 		}
 	}
 }
 
-// recorded calls each with the records of a session that are on LOGS, in their order, and, where
-// caught is not nil, goes on with those that come, until the session ends: caught is called
-// whenever each has got all that are there.
-func (a *api) recorded(ctx context.Context, operation string, each func(*replay.Record) error, caught func() error) error {
+// recorded calls each with the records of a session on LOGS, in order. If caughtUp is not nil, it
+// continues with new records until the session ends, and calls caughtUp whenever all existing
+// records were passed to each.
+func (a *api) recorded(ctx context.Context, operation string, each func(*replay.Record) error, caughtUp func() error) error {
 	if a.operator == nil {
 		return errNoRouter
 	}
 	var decoder schema.Decoder
 	var next uint64
 	ended := errors.New("ended")
-	err := a.operator.Segments(ctx, operate.SegmentQuery{Operation: operation, Follow: caught != nil}, func(uint64) {}, func(_ uint64, data []byte, more bool) error {
+	err := a.operator.Segments(ctx, operate.SegmentQuery{Operation: operation, Follow: caughtUp != nil}, func(uint64) {}, func(_ uint64, data []byte, more bool) error {
 		segment, err := decoder.Segment(data)
 		if err != nil {
 			return err
@@ -78,10 +78,10 @@ func (a *api) recorded(ctx context.Context, operation string, each func(*replay.
 				return ended
 			}
 		}
-		if more || caught == nil {
+		if more || caughtUp == nil {
 			return nil
 		}
-		return caught()
+		return caughtUp()
 	})
 	if errors.Is(err, ended) {
 		return nil
@@ -89,9 +89,9 @@ func (a *api) recorded(ctx context.Context, operation string, each func(*replay.
 	return err
 }
 
-var errNoRouter = errors.New("this ttydrain runs without the router, which reads what was recorded: ask one that runs it, at its admin address")
+var errNoRouter = errors.New("this ttydrain does not run the router, which reads the records: use the admin address of one that does")
 
-// frames are those of one record.
+// frames calls each with the frames of a record.
 func frames(r *replay.Record, each func(replay.Frame) error) error {
 	for f := range (&replay.Session{Records: []*replay.Record{r}}).Frames() {
 		if err := each(f); err != nil {
@@ -101,7 +101,7 @@ func frames(r *replay.Record, each func(replay.Frame) error) error {
 	return nil
 }
 
-// cast answers with what a session has shown so far, as asciicast v2.
+// cast responds with a session's output so far, as asciicast v2.
 func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
 	w.Header().Set("Content-Type", "application/x-asciicast")
 	out := bufio.NewWriterSize(w, 64<<10)
@@ -110,7 +110,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 	err := a.recorded(ctx, s.Operation, func(r *replay.Record) error {
 		if cast == nil {
 			cast = replay.NewAsciicast(r.Operation, r.Time)
-			// Its player takes no recording without an event.
+			// asciinema-player requires at least one event.
 			if _, err := out.Write(append(cast.AppendHeader(line[:0]), "[0.0,\"o\",\"\"]\n"...)); err != nil {
 				return err
 			}
@@ -122,7 +122,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 		})
 	}, nil)
 	if err == nil && cast == nil {
-		err = fmt.Errorf("session %s: %w: what it showed is not kept any more, or was not enriched yet", s.Operation, operate.ErrNotThere)
+		err = fmt.Errorf("session %s: %w: its output has expired, or is not enriched yet", s.Operation, operate.ErrNotThere)
 	}
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 	return out.Flush()
 }
 
-// text answers with what a session has shown so far, for reading: each record's time and text.
+// text responds with a session's output so far in readable form: each record's time and text.
 func (a *api) text(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	out := bufio.NewWriterSize(w, 64<<10)

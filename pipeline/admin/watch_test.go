@@ -195,8 +195,8 @@ func (e *events) want(events ...string) {
 	}
 }
 
-// TestWatch: what a session showed is replayed from LOGS, and watched live from TTY: what was
-// before at once, then what comes, in order, once, to the end.
+// TestWatch replays a session from LOGS and watches it live from TTY: existing output at once, then
+// new output, in order, once, to the end.
 func TestWatch(t *testing.T) {
 	s := newStage(t, 0, false, false)
 	s.segment(0, s.records()...)
@@ -243,10 +243,10 @@ func TestWatch(t *testing.T) {
 		{"Ada", "GET", "sessions?text=WEB+ada&limit=1", "", 200, `"operation_id": "7"`},
 		{"Ada", "GET", "sessions?text=web+eve", "", 200, "[]"},
 		{"Ada", "GET", "sessions?before=7", "", 200, "[]"},
-		{"Ada", "GET", "sessions?limit=x", "", 400, "a number of sessions is expected"},
+		{"Ada", "GET", "sessions?limit=x", "", 400, "expected a number of sessions"},
 		{"Ada", "GET", "sessions/8/cast", "", 404, "does not exist"},
 		{"Ada", "GET", "sessions/x/live", "", 404, "does not exist"},
-		{"Ada", "GET", "segments", "", 403, "this is for programs"},
+		{"Ada", "GET", "segments", "", 403, "this request needs the admin token"},
 		{"", "GET", "sessions/7/live", "", 401, "you are not logged in"},
 		{"Ada", "POST", "sessions/kill", `{"operations": ["8"], "asked_by": "somebody else"}`, 200, "not there"},
 	} {
@@ -265,7 +265,7 @@ func TestWatch(t *testing.T) {
 	for _, deed := range []string{
 		ada + ` from=127.0.0.1`, `did="replayed a session" phi=false operation=7 status=200`, `did="watched a session" phi=false operation=7 status=200`,
 		`who="the admin token" from=127.0.0.1`, `did="read a session" phi=false operation=7 status=200`, `did="replayed a session" phi=false operation=8 status=404`,
-		`who=nobody from=127.0.0.1`, `did="wished that sessions end" asked_by="Ada (by the admin token, in the console)" operations=[8] status=200`,
+		`who=nobody from=127.0.0.1`, `did="requested the end of sessions" asked_by="Ada (by the admin token, in the console)" operations=[8] status=200`,
 	} {
 		if !strings.Contains(log, deed) {
 			t.Errorf("the log does not say %s:\n%s", deed, log)
@@ -278,8 +278,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestWatchRouter: a process that runs the router alone follows LOGS. What may be protected health
-// information is shown by a console that is said to show it, and by no other.
+// TestWatchRouter checks that a process that only runs the router follows LOGS, and that only a
+// console with show_phi shows sessions with protected health information.
 func TestWatchRouter(t *testing.T) {
 	for _, shows := range []bool{true, false} {
 		s := newStage(t, bus.RoleRouter, true, shows)

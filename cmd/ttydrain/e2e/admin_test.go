@@ -130,7 +130,7 @@ func TestAdminFlood(t *testing.T) {
 		}
 		works(flood.name)
 	}
-	if !strings.Contains(v.log.String(), "closed connections for a limit") {
+	if !strings.Contains(v.log.String(), "closed connections because of a limit") {
 		t.Error("the log does not say that connections were closed")
 	}
 	for _, c := range held {

@@ -92,13 +92,13 @@ func TestConsole(t *testing.T) {
 	}
 	b.do(chromedp.SendKeys("#token", strings.TrimSpace(string(token))))
 	b.press(kb.Enter)
-	b.shows("1 session runs")
+	b.shows("1 session running")
 	b.quiet("logging in", host)
 	accessible(b, "the list of sessions")
 	b.click("fieldset label:last-child input")
 	b.shows("2 sessions")
 	b.picture("sessions-desktop")
-	for _, search := range []struct{ words, shows string }{{"lovelace nonsense", "No session has these words"}, {"ADA@example ended", "1 session"}} {
+	for _, search := range []struct{ words, shows string }{{"lovelace nonsense", "No session matches the search"}, {"ADA@example ended", "1 session"}} {
 		b.do(chromedp.SetValue("#search", search.words), chromedp.Focus("#search"))
 		b.press(kb.Enter)
 		b.shows(search.shows)
@@ -106,7 +106,7 @@ func TestConsole(t *testing.T) {
 
 	// The past session is played to its end: what was on the screen is on the player's.
 	b.click("a[href='#/sessions/" + operation + "']")
-	b.shows("How it ended")
+	b.shows("End reason")
 	b.until("the player to show the session", played("all green – ✓ 𝟙", "migrating 3/3"))
 	b.picture("replay-desktop")
 	accessible(b, "a session of the past")
@@ -123,7 +123,7 @@ func TestConsole(t *testing.T) {
 	b.size(1280, 860, false)
 	b.script("document.activeElement.blur()")
 	b.press("gs")
-	b.shows("1 session runs")
+	b.shows("1 session running")
 	b.press("j")
 	b.press(kb.Enter)
 	b.until("what was before", played("before anybody watched"))
@@ -131,7 +131,7 @@ func TestConsole(t *testing.T) {
 	b.until("what is live", played("and this is 42 live"))
 	b.picture("live-desktop-dark")
 	b.press("x")
-	b.shows("Everything that it started ends with it")
+	b.shows("All of its processes end with it")
 	accessible(b, "the dialog that ends a session")
 	b.picture("kill-desktop-dark")
 	b.script(`document.querySelector("#reason").value = ""`) // a key of this driver's is typed, too, whatever the page makes of it
@@ -149,12 +149,12 @@ func TestConsole(t *testing.T) {
 	b.press("gd")
 	b.shows("refuses the credentials")
 	b.until("the dead letters, and no more to come", `[...document.querySelectorAll("article")].some(a => a.innerText.includes("picky") &&
-		/Waiting\s+0 records/.test(a.innerText) && /Dead letters\s+[1-9]/.test(a.innerText))`)
+		/Undelivered\s+0 records/.test(a.innerText) && /Dead letters\s+[1-9]/.test(a.innerText))`)
 	b.scheme("light")
 	b.picture("drains-desktop")
 	accessible(b, "the drains")
 	b.click("article:nth-child(2) button[data-does=test]")
-	b.shows("It did not take the test record")
+	b.shows("The drain did not accept the test record")
 	b.shows("Do: ")
 	b.picture("drain-test-desktop")
 	accessible(b, "the test of a drain")
@@ -188,7 +188,7 @@ func TestConsole(t *testing.T) {
 	b.picture("deadletter-desktop-dark")
 	b.press(kb.Escape)
 	b.do(chromedp.Click("tbody tr:first-child button[aria-label^=Discard]"))
-	b.shows("will never get record")
+	b.shows("will never receive record")
 	b.do(chromedp.Click("dialog button.danger"))
 	await(t, "for the dead letter to be gone", func() bool { return len(v.letters("picky")) == before-1 })
 	b.quiet("the dead letters", host)
@@ -214,8 +214,8 @@ func TestConsole(t *testing.T) {
 
 	// The log has who saw what, and nothing of what they saw.
 	log := v.log.String()
-	for _, deed := range []string{"replayed a session", "read a session", "watched a session", "wished that sessions end", "tested a drain", "paused a drain",
-		"resumed a drain", "looked at a dead letter", "discarded a dead letter", "redelivered a dead letter"} {
+	for _, deed := range []string{"replayed a session", "read a session", "watched a session", "requested the end of sessions", "tested a drain", "paused a drain",
+		"resumed a drain", "viewed a dead letter", "discarded a dead letter", "redelivered a dead letter"} {
 		if !slices.ContainsFunc(strings.Split(log, "\n"), func(line string) bool {
 			return strings.Contains(line, `"did":"`+deed+`"`) && strings.Contains(line, `"who":"Grace Hopper (by the admin token, in the console)"`)
 		}) {

@@ -78,7 +78,7 @@ func TestSessions(t *testing.T) {
 			t.Errorf("show: %+v", r)
 		}
 	}
-	if r := v.sessions("show", "999999"); r.status != 1 || !strings.Contains(r.stderr, "not there") {
+	if r := v.sessions("show", "999999"); r.status != 1 || !strings.Contains(r.stderr, "does not exist") {
 		t.Errorf("show of none: %+v", r)
 	}
 	for _, args := range [][]string{{"kill"}, {"kill", "1", "--app", "web"}} {

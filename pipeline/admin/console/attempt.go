@@ -12,42 +12,42 @@ import (
 )
 
 const (
-	// wrongAtOnce are the wrong credentials that one address may send at once; after them it may send
-	// one each wrongEvery.
+	// wrongAtOnce is the number of wrong credentials that an address may send in a burst, and
+	// wrongEvery the interval at which it may send more.
 	wrongAtOnce = 10
 	wrongEvery  = 10 * time.Second
 	// RetryAfter is wrongEvery in a Retry-After header.
 	RetryAfter = "10"
-	// maxAddresses bounds the addresses that are remembered. Beyond it, all others share one limit.
+	// maxAddresses bounds the number of tracked addresses. All further addresses share one limit.
 	maxAddresses = 1024
-	// maxLines is how many wrong credentials of all addresses are logged at once; after them it is one
-	// a second.
+	// maxLines is the number of wrong credentials of all addresses that are logged in a burst; then
+	// it is one per second.
 	maxLines = 50
 )
 
-// Attempts count the wrong credentials of one kind, by source address. A right one is never counted
-// and never refused: whoever shares an address with an operator, such as a session on the same
-// machine, cannot lock the operator out.
+// Attempts counts wrong credentials of one kind by source address. Right credentials are neither
+// counted nor refused, so that a client with the same address as an operator, such as a session on
+// the same machine, cannot lock the operator out.
 type Attempts struct {
 	trusted []netip.Prefix
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	by     map[netip.Addr]*rate.Limiter
 	others *rate.Limiter
 	lines  *rate.Limiter // of the log
-	silent int           // wrong credentials since the last that was to be logged
+	silent int           // wrong credentials since the last log line
 }
 
-// NewAttempts makes counters. The proxies at the trusted addresses say in X-Forwarded-For whose
-// requests they pass on.
+// NewAttempts returns counters. Requests from the trusted networks, which are those of proxies, are
+// attributed to addresses in X-Forwarded-For.
 func NewAttempts(trusted []netip.Prefix) *Attempts {
 	return &Attempts{trusted: trusted, by: make(map[netip.Addr]*rate.Limiter), others: newLimiter(), lines: rate.NewLimiter(rate.Every(time.Second), maxLines)}
 }
 
 func newLimiter() *rate.Limiter { return rate.NewLimiter(rate.Every(wrongEvery), wrongAtOnce) }
 
-// From returns the address that a request comes from: that of its connection or, where that is a
-// trusted proxy's, the last of X-Forwarded-For that is not.
+// From returns the source address of a request: that of its connection or, if that is a trusted
+// proxy's, the last address in X-Forwarded-For that is not.
 func (a *Attempts) From(r *http.Request) netip.Addr {
 	peer, _ := peerOf(r)
 	if !Trusts(a.trusted, peer) {
@@ -57,7 +57,7 @@ func (a *Attempts) From(r *http.Request) netip.Addr {
 	for _, hop := range slices.Backward(hops) {
 		address, err := netip.ParseAddr(strings.TrimSpace(hop))
 		if err != nil {
-			break // who wrote it is not known
+			break // not written by a trusted proxy
 		}
 		if peer = address.Unmap().WithZone(""); !Trusts(a.trusted, peer) {
 			break
@@ -66,22 +66,22 @@ func (a *Attempts) From(r *http.Request) netip.Addr {
 	return peer
 }
 
-// Trusts reports whether a list of networks has an address.
+// Trusts reports whether a list of networks contains an address.
 func Trusts(trusted []netip.Prefix, address netip.Addr) bool {
 	return slices.ContainsFunc(trusted, func(t netip.Prefix) bool { return t.Contains(address) })
 }
 
-// A Verdict is about a wrong credential.
+// Verdict describes how to handle a wrong credential.
 type Verdict struct {
-	TooMany bool // its address has sent too many
-	Log     bool // it is to be logged
-	LeftOut int  // how many before it were not
+	TooMany bool // the address has sent too many
+	Log     bool // it should be logged
+	LeftOut int  // number of unlogged ones before it
 }
 
-// Wrong counts a wrong credential of an address. Those of many addresses together are not all
-// logged either.
+// Wrong counts a wrong credential from an address. The rate of log lines is also limited across all
+// addresses.
 func (a *Attempts) Wrong(from netip.Addr) Verdict {
-	if from.Is6() { // somebody has all of a /64
+	if from.Is6() { // a client can use all addresses of a /64
 		if network, err := from.Prefix(64); err == nil {
 			from = network.Addr()
 		}
@@ -104,7 +104,7 @@ func (a *Attempts) of(from netip.Addr) *rate.Limiter {
 	}
 	if len(a.by) >= maxAddresses {
 		for address, l := range a.by {
-			if l.Tokens() >= wrongAtOnce { // as if it had never come
+			if l.Tokens() >= wrongAtOnce { // the limiter is full again, as for a new address
 				delete(a.by, address)
 			}
 		}

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestFrom: only a trusted proxy says in a header where a request comes from, and only what it has
-// added itself counts.
+// TestFrom checks that X-Forwarded-For is only used from trusted proxies, and only the part that
+// they have added.
 func TestFrom(t *testing.T) {
 	a := NewAttempts([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")})
 	for _, test := range []struct {
@@ -42,10 +42,9 @@ func TestFrom(t *testing.T) {
 	}
 }
 
-// TestWrongTokensLockNobodyOut: whoever shares an address with an operator, on the machine or
-// behind a proxy, keeps no right token out, however many wrong ones there are; and they do not fill
-// the log.
-func TestWrongTokensLockNobodyOut(t *testing.T) {
+// TestWrongTokensDoNotLockOut checks that wrong tokens from the operator's address, on the machine
+// or through a proxy, neither lock out the right token nor fill the log.
+func TestWrongTokensDoNotLockOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		c := mustNew(t, Options{Token: token, Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -84,9 +83,8 @@ func TestWrongTokensLockNobodyOut(t *testing.T) {
 	})
 }
 
-// TestCallbacksLockNobodyOut: callbacks that belong to no login keep nobody from logging in by
-// OpenID Connect.
-func TestCallbacksLockNobodyOut(t *testing.T) {
+// TestCallbacksDoNotLockOut checks that invalid callbacks do not prevent logins by OpenID Connect.
+func TestCallbacksDoNotLockOut(t *testing.T) {
 	p := newProvider(t)
 	c := mustNew(t, Options{URL: mustParse(t, "https://console.example.com"), OIDC: &OIDC{Issuer: p.URL, ClientID: "ttydrain",
 		ClientSecret: "the-client-secret", AllowedEmails: []string{"ada@example.com"}}})

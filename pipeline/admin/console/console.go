@@ -15,38 +15,37 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Options of a console.
+// Options configure a console.
 type Options struct {
-	// URL is where browsers reach the console; nil for this machine alone.
+	// URL is the address at which browsers reach the console; nil for this machine only.
 	URL *url.URL
-	// Token lets in who types it; "" for nobody.
+	// Token is the admin token that users may log in with; "" disables it.
 	Token string
-	// OIDC lets in whom an OpenID provider knows; nil for nobody.
+	// OIDC allows logins by an OpenID provider; nil disables them.
 	OIDC *OIDC
-	// Proxy lets in whom a proxy knows; nil for nobody.
+	// Proxy allows authentication by a proxy; nil disables it.
 	Proxy *Proxy
-	// Trusted are the addresses of proxies that say in X-Forwarded-For whose requests they pass on;
-	// those of Proxy are trusted in any case.
+	// Trusted are the networks of proxies whose X-Forwarded-For is used, in addition to those of
+	// Proxy.
 	Trusted []netip.Prefix
-	// PHI says that the console may show what sessions of stacks with protected health information
-	// showed.
+	// PHI allows the output of sessions that may hold protected health information.
 	PHI bool
-	// Log gets who has logged in, and who could not; nil for nobody.
+	// Log logs logins and refused logins; nil discards the log.
 	Log *slog.Logger
 }
 
-// A Console serves the pages, and knows who asks. It is safe for concurrent use.
+// Console serves the pages and authenticates their users. It is safe for concurrent use.
 type Console struct {
 	o      Options
 	origin http.CrossOriginProtection
 	pages  *pages
 	visits *visits
-	tokens *Attempts     // with wrong tokens
-	logins *Attempts     // by OpenID Connect that could not be completed
+	tokens *Attempts     // logins with wrong tokens
+	logins *Attempts     // failed logins by OpenID Connect
 	oidc   *relyingParty // nil without OIDC
 }
 
-// New makes a console. Nothing is asked of an OpenID provider before somebody wants to log in.
+// New returns a console. It contacts the OpenID provider at the first login.
 func New(o Options) (*Console, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -62,34 +61,34 @@ func New(o Options) (*Console, error) {
 	c := &Console{o: o, pages: pages, visits: newVisits(), tokens: NewAttempts(trusted), logins: NewAttempts(trusted)}
 	if o.OIDC != nil {
 		if o.URL == nil {
-			return nil, errors.New("console: OpenID Connect needs the URL of the console, to which the provider sends people back")
+			return nil, errors.New("console: OpenID Connect needs the URL of the console, to which the provider redirects")
 		}
 		c.oidc = newRelyingParty(*o.OIDC, o.URL.JoinPath("console/oidc/callback").String())
 	}
 	return c, nil
 }
 
-// A Person is who uses the console.
+// Person is a user of the console.
 type Person struct {
-	// Name is an e-mail address or, of who showed the token, what they call themselves. It is of one
-	// line.
+	// Name is an e-mail address or, for a login with the token, the name that the user has entered.
+	// It is a single line.
 	Name string
-	// Way is how they said who they are.
+	// Way is the authentication method.
 	Way Way
 }
 
-// A Way to say who one is.
+// Way is an authentication method.
 type Way string
 
-// The ways.
+// The authentication methods.
 const (
 	ByToken Way = "token"
 	ByOIDC  Way = "oidc"
 	ByProxy Way = "proxy"
 )
 
-// String is the person as others read it: in the end record of a session that they ended, and in
-// the log.
+// String returns the person's name in the form for the log and for the end record of a session that
+// the person has ended.
 func (p Person) String() string {
 	if p.Way == ByToken {
 		return p.Name + " (by the admin token, in the console)"
@@ -97,41 +96,41 @@ func (p Person) String() string {
 	return p.Name + " (in the console)"
 }
 
-// A Refusal is why a request is not answered.
+// Refusal is the error for a request that is refused.
 type Refusal struct {
-	Status int // of HTTP
+	Status int // HTTP status
 	Reason string
 }
 
 func (r *Refusal) Error() string { return r.Reason }
 
-// errNobody is of a request that does not say who asks.
-var errNobody = &Refusal{http.StatusUnauthorized, "you are not logged in, or not any more: log in to the console"}
+// errNotLoggedIn is the error for a request without authentication.
+var errNotLoggedIn = &Refusal{http.StatusUnauthorized, "you are not logged in, or your login has expired: log in to the console"}
 
-// Who says who asks by a cookie or a proxy's header, or returns a [*Refusal]. It does not look at
-// tokens.
-func (c *Console) Who(r *http.Request) (Person, error) {
-	if err := c.fromHere(r); err != nil {
+// Identify returns the user of a request with a cookie or a proxy's header, or a [*Refusal]. It
+// does not check tokens.
+func (c *Console) Identify(r *http.Request) (Person, error) {
+	if err := c.checkAddress(r); err != nil {
 		return Person{}, err
 	}
 	if err := c.sameOrigin(r); err != nil {
 		return Person{}, err
 	}
-	if p, ok := c.visits.who(r); ok {
+	if p, ok := c.visits.person(r); ok {
 		return p, nil
 	}
 	if c.o.Proxy != nil {
-		return c.o.Proxy.who(r)
+		return c.o.Proxy.person(r)
 	}
-	return Person{}, errNobody
+	return Person{}, errNotLoggedIn
 }
 
-// ShowsPHI says whether the console may show what sessions of stacks with protected health
-// information showed.
+// ShowsPHI reports whether the console may show the output of sessions that may hold protected
+// health information.
 func (c *Console) ShowsPHI() bool { return c.o.PHI }
 
-// fromHere refuses requests from elsewhere, or that are for another host.
-func (c *Console) fromHere(r *http.Request) error {
+// checkAddress refuses requests from other machines, if there is no URL, and for other hosts.
+func (c *Console) checkAddress(r *http.Request) error {
 	if u := c.o.URL; u != nil {
 		if strings.EqualFold(r.Host, u.Host) || strings.EqualFold(r.Host, u.Host+":"+defaultPort(u.Scheme)) {
 			return nil
@@ -147,7 +146,7 @@ func (c *Console) fromHere(r *http.Request) error {
 	if peer, ok := peerOf(r); ok && peer.IsLoopback() && (strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()) {
 		return nil
 	}
-	return &Refusal{http.StatusForbidden, "this console answers to its own machine alone: go there by a tunnel (ssh -L 9464:127.0.0.1:9464 HOST), or set admin.console.url"}
+	return &Refusal{http.StatusForbidden, "this console is restricted to its own machine: use a tunnel (ssh -L 9464:127.0.0.1:9464 HOST), or set admin.console.url"}
 }
 
 func defaultPort(scheme string) string {
@@ -157,22 +156,23 @@ func defaultPort(scheme string) string {
 	return "80"
 }
 
-// peerOf is the address that a request's connection comes from.
+// peerOf returns the remote address of a request's connection.
 func peerOf(r *http.Request) (netip.Addr, bool) {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	return at.Addr().Unmap().WithZone(""), err == nil
 }
 
-// sameOrigin refuses what a page of another origin wants. Reads too: they are logged as somebody's.
+// sameOrigin refuses requests from pages of another origin. It includes reads, since they are
+// logged under the user's name.
 func (c *Console) sameOrigin(r *http.Request) error {
 	site := r.Header.Get("Sec-Fetch-Site")
 	if c.origin.Check(r) != nil || site == "cross-site" || site == "same-site" {
-		return &Refusal{http.StatusForbidden, "a page of another site asked for this, which is refused"}
+		return &Refusal{http.StatusForbidden, "requests from pages of another site are refused"}
 	}
 	return nil
 }
 
-// Register puts the console's pages at /console/ into a server's.
+// Register registers the console's pages below /console/.
 func (c *Console) Register(mux *http.ServeMux) {
 	mux.Handle("GET /{$}", http.RedirectHandler("/console/", http.StatusFound))
 	mux.Handle("GET /console/", c.guard(c.page))
@@ -186,28 +186,28 @@ func (c *Console) Register(mux *http.ServeMux) {
 	}
 }
 
-// guard answers only from where the console may be used, and sets what every answer has.
+// guard refuses requests from disallowed addresses and origins, and sets the common headers.
 func (c *Console) guard(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		SetHeaders(w.Header())
-		if err := c.fromHere(r); err != nil {
+		if err := c.checkAddress(r); err != nil {
 			c.refuse(w, err)
 			return
 		}
 		if err := c.origin.Check(r); err != nil {
-			c.refuse(w, &Refusal{http.StatusForbidden, "a page of another site asked for this, which is refused"})
+			c.refuse(w, &Refusal{http.StatusForbidden, "requests from pages of another site are refused"})
 			return
 		}
 		next(w, r)
 	})
 }
 
-// policy is the Content-Security-Policy (CSP Level 3): everything comes from here, and nothing from
-// within a page. The player's terminal is WebAssembly.
+// policy is the Content-Security-Policy (CSP Level 3): everything is same-origin and nothing
+// inline. asciinema-player needs WebAssembly.
 const policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// SetHeaders sets the headers that keep other sites out of an answer.
+// SetHeaders sets the security headers of a response.
 func SetHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Frame-Options", "DENY")
@@ -226,15 +226,15 @@ func (c *Console) refuse(w http.ResponseWriter, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// me tells the pages who uses them.
+// me responds with the user, for the pages.
 func (c *Console) me(w http.ResponseWriter, r *http.Request) {
-	p, err := c.Who(r)
+	p, err := c.Identify(r)
 	if err != nil {
 		c.refuse(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(&schema.JSONWriter{To: w}).Encode(struct { // fails only where nobody reads it any more
+	json.NewEncoder(&schema.JSONWriter{To: w}).Encode(struct { // fails only if the client has disconnected
 		Name   string `json:"name"`
 		Way    Way    `json:"way"`
 		Logout bool   `json:"logout"`

@@ -22,7 +22,7 @@ func send(t *testing.T, c *Console, method, target, body string, edit func(*http
 	c.Register(mux)
 	// What the API does with it.
 	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) {
-		p, err := c.Who(r)
+		p, err := c.Identify(r)
 		if err != nil {
 			w.WriteHeader(err.(*Refusal).Status)
 			io.WriteString(w, err.Error())
@@ -101,8 +101,8 @@ func from(address string) func(*http.Request) {
 }
 func to(host string) func(*http.Request) { return func(r *http.Request) { r.Host = host } }
 
-// TestWho: who is let in where, and who is not.
-func TestWho(t *testing.T) {
+// TestIdentify checks who is authenticated from which address, and who is not.
+func TestIdentify(t *testing.T) {
 	local := mustNew(t, Options{Token: token})
 	public := mustNew(t, Options{Token: token, URL: mustParse(t, "https://console.example.com")})
 	proxy := mustNew(t, Options{URL: mustParse(t, "https://console.example.com"), Proxy: &Proxy{Header: "X-Forwarded-Email",
@@ -127,9 +127,9 @@ func TestWho(t *testing.T) {
 		{"a cookie of nobody", local, "GET", with(&http.Cookie{Name: visitCookie, Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}), 401, "not logged in"},
 		{"an empty cookie", local, "GET", with(&http.Cookie{Name: visitCookie}), 401, "not logged in"},
 		{"another console's cookie", public, "GET", all(in, there), 401, "not logged in"},
-		{"from elsewhere", local, "GET", all(in, from("192.0.2.7:1")), 403, "its own machine alone"},
-		{"for another host", local, "GET", all(in, to("attacker.example.com:9464")), 403, "its own machine alone"},
-		{"by the machine's own address", local, "GET", all(in, to("192.0.2.1:9464")), 403, "its own machine alone"},
+		{"from elsewhere", local, "GET", all(in, from("192.0.2.7:1")), 403, "restricted to its own machine"},
+		{"for another host", local, "GET", all(in, to("attacker.example.com:9464")), 403, "restricted to its own machine"},
+		{"by the machine's own address", local, "GET", all(in, to("192.0.2.1:9464")), 403, "restricted to its own machine"},
 		{"by IPv6", local, "GET", all(in, from("[::1]:4"), to("[::1]:9464")), 200, "Ada"},
 		{"IPv4 in IPv6", local, "GET", all(in, from("[::ffff:127.0.0.1]:4"), to("127.0.0.1:9464")), 200, "Ada"},
 		{"a page of its own", local, "POST", all(in, header("Sec-Fetch-Site", "same-origin", "Origin", "http://localhost:9464")), 200, "Ada"},
@@ -145,12 +145,12 @@ func TestWho(t *testing.T) {
 		{"a header without a proxy", local, "GET", header("X-Forwarded-Email", "ada@example.com"), 401, "not logged in"},
 		{"a proxy", proxy, "GET", all(trusted, header("X-Forwarded-Email", "ada@example.com")), 200, "ada@example.com (in the console)"},
 		{"a proxy, of a domain", proxy, "GET", all(trusted, header("X-Forwarded-Email", "Eve@OPS.example.com")), 200, "Eve@OPS.example.com"},
-		{"a proxy, of no domain", proxy, "GET", all(trusted, header("X-Forwarded-Email", "eve@xops.example.com")), 403, "not among those"},
-		{"a proxy, of another domain", proxy, "GET", all(trusted, header("X-Forwarded-Email", "eve@example.com")), 403, "not among those"},
-		{"a proxy that says nothing", proxy, "GET", trusted, 401, "did not say"},
-		{"a proxy that says two", proxy, "GET", all(trusted, header("X-Forwarded-Email", "ada@example.com", "X-Forwarded-Email", "eve@example.com")), 401, "did not say"},
-		{"a proxy that says more than a line", proxy, "GET", all(trusted, header("X-Forwarded-Email", "ada@ops.example.com\t@ops.example.com")), 401, "did not say"},
-		{"the header from an address that is not trusted", proxy, "GET", all(there, header("X-Forwarded-Email", "ada@example.com")), 401, "did not come from there"},
+		{"a proxy, of no domain", proxy, "GET", all(trusted, header("X-Forwarded-Email", "eve@xops.example.com")), 403, "not allowed to use"},
+		{"a proxy, of another domain", proxy, "GET", all(trusted, header("X-Forwarded-Email", "eve@example.com")), 403, "not allowed to use"},
+		{"a proxy without the header", proxy, "GET", trusted, 401, "did not send your name"},
+		{"a proxy with two headers", proxy, "GET", all(trusted, header("X-Forwarded-Email", "ada@example.com", "X-Forwarded-Email", "eve@example.com")), 401, "did not send your name"},
+		{"a proxy with a control character", proxy, "GET", all(trusted, header("X-Forwarded-Email", "ada@ops.example.com\t@ops.example.com")), 401, "did not send your name"},
+		{"the header from an address that is not trusted", proxy, "GET", all(there, header("X-Forwarded-Email", "ada@example.com")), 401, "only accepts requests from its proxy"},
 		{"a proxy, and a page of another site", proxy, "POST", all(trusted, header("X-Forwarded-Email", "ada@example.com", "Sec-Fetch-Site", "cross-site")), 403, "another site"},
 	} {
 		r := send(t, test.console, test.method, "/api/v1/x", "", test.edit)
@@ -170,7 +170,7 @@ func TestWho(t *testing.T) {
 	}
 }
 
-// TestLogin: the token and a name let in, and nothing else; not too often.
+// TestLogin checks that logins need the token and a name, and that attempts are limited.
 func TestLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := mustNew(t, Options{Token: token})
@@ -183,8 +183,8 @@ func TestLogin(t *testing.T) {
 			{"Ada", "", nil, 401, "This is not the admin token"},
 			{"Ada", token + "x", nil, 401, "This is not the admin token"},
 			{`"><script>`, "x", nil, 401, `value="&#34;&gt;&lt;script&gt;"`},
-			{"", token, nil, 400, "Say who you are"},
-			{"Ada\nroot", token, nil, 400, "Say who you are"},
+			{"", token, nil, 400, "Enter your name"},
+			{"Ada\nroot", token, nil, 400, "Enter your name"},
 			{"Ada", token, header("Sec-Fetch-Site", "cross-site"), 403, "another site"},
 			{"Ada", token, from("192.0.2.7:1"), 403, "its own machine"},
 			{"Ada", token, nil, 303, ""},
@@ -210,7 +210,7 @@ func TestLogin(t *testing.T) {
 		}
 		// A login lasts for half a day.
 		in := func(r *http.Request) { r.AddCookie(cookie) }
-		time.Sleep(visitMost - time.Second)
+		time.Sleep(visitLifetime - time.Second)
 		if r := send(t, c, "GET", "/console/me", "", in); r.StatusCode != 200 || !strings.Contains(text(t, r), `"name":"Ada"`) {
 			t.Errorf("before the end of the login: %s", r.Status)
 		}
@@ -240,7 +240,7 @@ func TestLogin(t *testing.T) {
 	})
 }
 
-// TestBounds: what is remembered of logins and of attempts has an end.
+// TestBounds checks that the memory for logins and attempts is bounded.
 func TestBounds(t *testing.T) { synctest.Test(t, testBounds) }
 
 func testBounds(t *testing.T) {
@@ -252,7 +252,7 @@ func testBounds(t *testing.T) {
 	}
 	r := httptest.NewRequest("GET", "/", nil)
 	r.AddCookie(first)
-	if _, ok := v.who(r); ok || len(v.all) != maxVisits {
+	if _, ok := v.person(r); ok || len(v.all) != maxVisits {
 		t.Errorf("%d logins are remembered, the first of them: %t", len(v.all), ok)
 	}
 	a := NewAttempts(nil)
@@ -272,8 +272,8 @@ func testBounds(t *testing.T) {
 	}
 }
 
-// TestPages: every answer keeps other sites out; nothing on a page comes from elsewhere, or from
-// within it.
+// TestPages checks that every response has the security headers, and that pages contain nothing
+// inline or from elsewhere.
 func TestPages(t *testing.T) {
 	c := mustNew(t, Options{Token: token})
 	for path, kind := range map[string]string{"": "text/html", "login": "text/html", "app.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml",

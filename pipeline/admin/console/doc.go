@@ -1,32 +1,34 @@
-// Package console is ttydrain's console for people: pages on the admin address below /console/, and
-// who may use them.
+// Package console implements the web console: pages on the admin address below /console/, and the
+// authentication of their users.
 //
-// The pages are static and hold nothing: what they show, they get from the admin API (/api/v1/), as
-// commands do. A browser shows no token there. It is let in by [Console.Who], which knows three
-// ways to say who somebody is:
+// The pages are static. They get their data from the admin API (/api/v1/), like the commands.
+// Browsers do not send the token to the API; [Console.Identify] authenticates their requests in one
+// of three ways:
 //
-//   - the admin token, typed into a form, for which a cookie is given;
-//   - OpenID Connect (OpenID Connect Core 1.0, the code flow with PKCE of RFC 7636), for which the same cookie is given;
-//   - a header that a proxy sets, which is believed from the proxy's addresses alone. No cookie is given.
+//   - The admin token, entered in a form, which sets a cookie.
+//   - OpenID Connect (OpenID Connect Core 1.0, the code flow with PKCE of RFC 7636), which sets the
+//     same cookie.
+//   - A header set by a proxy, which is accepted from the proxy's addresses only. It sets no
+//     cookie.
 //
-// # From where
+// # Access by address
 //
-// Without [Options.URL] the console answers to this machine alone: the connection has to come from
-// a loopback address, and the request has to be for one, so that no page from elsewhere gets in by
-// a name that it points here (DNS rebinding). With a URL it answers to requests for that URL's
-// host, wherever they come from.
+// Without [Options.URL] the console only serves this machine: the connection must come from a
+// loopback address, and the request must be for a loopback host, so that other sites cannot gain
+// access through a DNS name that points here (DNS rebinding). With a URL it serves requests for the
+// URL's host from any address.
 //
 // # Other sites
 //
-// The cookie is HttpOnly and SameSite=Strict. What changes something is refused where the browser
-// says that another origin wants it (Sec-Fetch-Site, or else Origin), and so is what reads; no page
-// may be framed; no script, style, font or image comes from elsewhere or from within a page
+// The cookie is HttpOnly and SameSite=Strict. Requests that the browser attributes to another
+// origin (Sec-Fetch-Site, or else Origin) are refused, whether they read or write. Pages cannot be
+// framed, and scripts, styles, fonts and images are neither inline nor from elsewhere
 // (Content-Security-Policy).
 //
-// # What is not guaranteed
+// # Limitations
 //
-// Cookies do not know ports (RFC 6265 §8.5): whoever serves on another port of the console's host
-// gets the cookie of somebody who goes there. Who has logged in stays logged in for twelve hours or
-// until this process ends, also where the OpenID provider would let them in no more. A token is as
-// good as its keeping: what people call themselves beside it is their own word.
+// Cookies are not separated by port (RFC 6265 §8.5): a server on another port of the console's host
+// receives the cookies of users who visit it. A login lasts twelve hours or until this process
+// ends, even if the OpenID provider revokes the user's access. With the admin token, the user's
+// name is self-declared.
 package console

@@ -7,23 +7,23 @@ import (
 	"strings"
 )
 
-// loginData is what the login page shows.
+// loginData is the data of the login page.
 type loginData struct {
-	Token, OIDC bool   // the ways that there are
-	Proxy       bool   // there is no other way
-	Problem     string // "" at first
-	Name        string // as it was typed
+	Token, OIDC bool   // available methods
+	Proxy       bool   // a proxy authenticates users
+	Problem     string // "" for the first display
+	Name        string // as entered before
 }
 
 func (c *Console) showLogin(w http.ResponseWriter, status int, d loginData) {
 	d.Token, d.OIDC, d.Proxy = c.o.Token != "", c.oidc != nil, c.o.Proxy != nil
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	c.pages.login.Execute(w, d) // fails only where nobody reads it any more
+	c.pages.login.Execute(w, d) // fails only if the client has disconnected
 }
 
 func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
-	_, err := c.Who(r)
+	_, err := c.Identify(r)
 	if err == nil {
 		http.Redirect(w, r, "/console/", http.StatusSeeOther)
 		return
@@ -35,18 +35,18 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	c.showLogin(w, http.StatusOK, d)
 }
 
-// maxForm bounds what a login sends.
+// maxForm bounds the size of a submitted form.
 const maxForm = 16 << 10
 
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	if c.o.Token == "" {
-		c.refuse(w, &Refusal{http.StatusNotFound, "this console takes no token"})
+		c.refuse(w, &Refusal{http.StatusNotFound, "this console does not allow logins with the token"})
 		return
 	}
 	from := c.tokens.From(r)
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "The login did not come as a form: try again."})
+		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "The form could not be read: try again."})
 		return
 	}
 	name, token := strings.TrimSpace(r.PostFormValue("name")), strings.TrimSpace(r.PostFormValue("token"))
@@ -59,40 +59,40 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", RetryAfter)
 		}
 		if v.Log {
-			c.o.Log.Warn("console: a login was refused", "way", ByToken, "from", from, "left_out", v.LeftOut)
+			c.o.Log.Warn("console: login refused", "way", ByToken, "from", from, "left_out", v.LeftOut)
 		}
-		c.showLogin(w, status, loginData{Name: name, Problem: "This is not the admin token: it is in the file admin_token of the store, or what admin.token says in the configuration."})
+		c.showLogin(w, status, loginData{Name: name, Problem: "This is not the admin token. You find it in the file admin_token of the store, or as admin.token in the configuration."})
 		return
 	case name == "" || !oneLine(name):
-		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Say who you are: others read it where you end a session, and the log has it where you watch one."})
+		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Enter your name: it is shown to users whose sessions you end, and logged when you watch one."})
 		return
 	}
 	c.enter(w, r, Person{name, ByToken}, from.String())
 	http.Redirect(w, r, "/console/", http.StatusSeeOther)
 }
 
-// SameSecret compares two secrets in a time that depends on neither, nor on their lengths.
+// SameSecret compares two secrets in constant time, which also hides their lengths.
 func SameSecret(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// enter lets a person in.
+// enter logs a person in.
 func (c *Console) enter(w http.ResponseWriter, r *http.Request, p Person, from string) {
 	http.SetCookie(w, c.visits.begin(p, c.secure(r)))
 	c.o.Log.Info("console: logged in", "who", p.String(), "way", p.Way, "from", from)
 }
 
-// secure reports whether browsers reach the console by TLS.
+// secure reports whether browsers reach the console over TLS.
 func (c *Console) secure(r *http.Request) bool {
 	return r.TLS != nil || c.o.URL != nil && c.o.URL.Scheme == "https"
 }
 
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
-	if p, ok := c.visits.who(r); ok {
+	if p, ok := c.visits.person(r); ok {
 		c.o.Log.Info("console: logged out", "who", p.String())
 	}
 	c.visits.end(r)
-	http.SetCookie(w, visitOf("", -1, c.secure(r)))
+	http.SetCookie(w, visitCookieWith("", -1, c.secure(r)))
 	http.Redirect(w, r, "/console/login", http.StatusSeeOther)
 }

@@ -19,42 +19,41 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 )
 
-// OIDC is an OpenID provider that says who people are (OpenID Connect Core 1.0), and who of them
-// are let in.
+// OIDC is an OpenID provider (OpenID Connect Core 1.0) and the users who may log in.
 type OIDC struct {
 	Issuer       string
 	ClientID     string
-	ClientSecret string // "" for a public client, which PKCE alone protects
-	// Scopes are asked for beside openid.
+	ClientSecret string // "" for a public client, which is protected by PKCE
+	// Scopes are requested in addition to openid.
 	Scopes []string
-	// AllowedEmails are as in [Proxy]; AllowedGroups are values of the claim GroupsClaim. Who is among
-	// either is let in.
+	// AllowedEmails have the form of [Proxy.Allowed], AllowedGroups are values of the claim
+	// GroupsClaim. Users who match either may log in.
 	AllowedEmails, AllowedGroups []string
 	GroupsClaim                  string
-	// Client asks the provider; nil for http.DefaultClient.
+	// Client sends requests to the provider; nil means http.DefaultClient.
 	Client *http.Client
 }
 
 const (
-	// oidcCookie keeps a login that was begun until the provider sends the person back.
+	// oidcCookie is the cookie that stores a login while the user is at the provider.
 	oidcCookie = "ttydrain_console_oidc"
-	// oidcMost is how long that may take.
-	oidcMost = 10 * time.Minute
-	// oidcTimeout bounds a question to the provider.
+	// oidcLifetime bounds the duration of a login at the provider.
+	oidcLifetime = 10 * time.Minute
+	// oidcTimeout bounds a request to the provider.
 	oidcTimeout = 15 * time.Second
-	// maxExchanges bounds how many codes the provider is asked about at once.
+	// maxExchanges bounds the number of concurrent code exchanges.
 	maxExchanges = 16
 )
 
-// A relyingParty asks an OpenID provider who people are.
+// relyingParty authenticates users with an OpenID provider.
 type relyingParty struct {
 	o        OIDC
 	callback string
-	// exchanges has an element for each code that the provider is asked about.
+	// exchanges is a semaphore for code exchanges.
 	exchanges chan struct{}
 
 	mu       sync.Mutex     // guards provider
-	provider *oidc.Provider // nil until it was reached
+	provider *oidc.Provider // nil until discovery has succeeded
 }
 
 func newRelyingParty(o OIDC, callback string) *relyingParty {
@@ -64,8 +63,8 @@ func newRelyingParty(o OIDC, callback string) *relyingParty {
 	return &relyingParty{o: o, callback: callback, exchanges: make(chan struct{}, maxExchanges)}
 }
 
-// open finds out where the provider has what (OpenID Connect Discovery 1.0). It is asked again for
-// as long as it does not answer.
+// open loads the provider's configuration (OpenID Connect Discovery 1.0). It retries on each call
+// until it succeeds.
 func (p *relyingParty) open(ctx context.Context) (*oidc.Provider, *oauth2.Config, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,7 +73,7 @@ func (p *relyingParty) open(ctx context.Context) (*oidc.Provider, *oauth2.Config
 		defer cancel()
 		provider, err := oidc.NewProvider(ctx, p.o.Issuer)
 		if err != nil {
-			return nil, nil, fmt.Errorf("ask the OpenID provider %s: %w", p.o.Issuer, err)
+			return nil, nil, fmt.Errorf("discover the OpenID provider %s: %w", p.o.Issuer, err)
 		}
 		p.provider = provider
 	}
@@ -82,32 +81,32 @@ func (p *relyingParty) open(ctx context.Context) (*oidc.Provider, *oauth2.Config
 		Endpoint: p.provider.Endpoint(), Scopes: append([]string{oidc.ScopeOpenID}, p.o.Scopes...)}, nil
 }
 
-// beginOIDC sends a person to the provider.
+// beginOIDC redirects a user to the provider.
 func (c *Console) beginOIDC(w http.ResponseWriter, r *http.Request) {
 	_, config, err := c.oidc.open(r.Context())
 	if err != nil {
-		c.o.Log.Error("console: nobody can log in", "way", ByOIDC, "error", err)
-		c.showLogin(w, http.StatusBadGateway, loginData{Problem: "The OpenID provider does not answer as expected: the log says why."})
+		c.o.Log.Error("console: logins are not possible", "way", ByOIDC, "error", err)
+		c.showLogin(w, http.StatusBadGateway, loginData{Problem: "The OpenID provider is not available. The log has the reason."})
 		return
 	}
 	state, nonce, verifier := rand.Text(), rand.Text(), oauth2.GenerateVerifier()
-	// Lax, and not strict: the provider's page is where the person comes from when it is wanted.
-	http.SetCookie(w, &http.Cookie{Name: oidcCookie, Value: state + "." + nonce + "." + verifier, Path: "/console/oidc", MaxAge: int(oidcMost / time.Second),
+	// Lax instead of Strict, since the provider's page redirects to the callback.
+	http.SetCookie(w, &http.Cookie{Name: oidcCookie, Value: state + "." + nonce + "." + verifier, Path: "/console/oidc", MaxAge: int(oidcLifetime / time.Second),
 		HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, config.AuthCodeURL(state, oidc.Nonce(nonce), oauth2.S256ChallengeOption(verifier)), http.StatusFound)
 }
 
-// endOIDC lets in whom the provider has sent back.
+// endOIDC handles the redirect from the provider and logs the user in.
 func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 	http.SetCookie(w, &http.Cookie{Name: oidcCookie, Path: "/console/oidc", MaxAge: -1, HttpOnly: true, Secure: c.secure(r), SameSite: http.SameSiteLaxMode})
 	from := c.logins.From(r)
 	person, err := c.oidc.exchange(r)
 	if err != nil {
-		// None is refused for those before it: anybody can come with a state or a code that is wrong.
+		// Wrong callbacks are only counted for the log: anyone can send them, and they lock nobody out.
 		if v := c.logins.Wrong(from); v.Log {
-			c.o.Log.Warn("console: a login was refused", "way", ByOIDC, "from", from, "reason", err, "left_out", v.LeftOut)
+			c.o.Log.Warn("console: login refused", "way", ByOIDC, "from", from, "error", err, "left_out", v.LeftOut)
 		}
-		status, problem := http.StatusUnauthorized, "The login could not be completed: try again. The log says why it was refused."
+		status, problem := http.StatusUnauthorized, "The login could not be completed: try again. The log has the reason."
 		if refused := (*Refusal)(nil); errors.As(err, &refused) {
 			status, problem = refused.Status, refused.Reason
 		}
@@ -115,24 +114,24 @@ func (c *Console) endOIDC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.enter(w, r, person, from.String())
-	// Not a redirect: a browser shows a strict cookie only where it comes from a page of ours.
+	// Not a redirect: browsers send a Strict cookie only in requests from our own pages.
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	c.pages.entered.Execute(w, nil) // fails only where nobody reads it any more
+	c.pages.entered.Execute(w, nil) // fails only if the client has disconnected
 }
 
-// exchange finds out who came back with a code.
+// exchange validates a callback, exchanges its code and returns the user.
 func (p *relyingParty) exchange(r *http.Request) (Person, error) {
 	kept, err := r.Cookie(oidcCookie)
 	if err != nil {
-		return Person{}, &Refusal{http.StatusBadRequest, "This login was not begun in this browser, or more than ten minutes ago: log in again."}
+		return Person{}, &Refusal{http.StatusBadRequest, "This login did not begin in this browser, or more than ten minutes ago: log in again."}
 	}
 	parts := strings.SplitN(kept.Value, ".", 3)
 	q := r.URL.Query()
 	if len(parts) != 3 || subtle.ConstantTimeCompare([]byte(parts[0]), []byte(q.Get("state"))) != 1 {
-		return Person{}, &Refusal{http.StatusBadRequest, "This login is not the one that was begun in this browser: log in again."}
+		return Person{}, &Refusal{http.StatusBadRequest, "This login did not begin in this browser: log in again."}
 	}
 	if q.Get("error") != "" {
-		return Person{}, fmt.Errorf("the provider says %s", url.QueryEscape(q.Get("error")))
+		return Person{}, fmt.Errorf("the provider returned the error %s", url.QueryEscape(q.Get("error")))
 	}
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(r.Context(), p.o.Client), oidcTimeout)
 	defer cancel()
@@ -148,8 +147,8 @@ func (p *relyingParty) exchange(r *http.Request) (Person, error) {
 	}
 	token, err := config.Exchange(ctx, q.Get("code"), oauth2.VerifierOption(parts[2]))
 	if err != nil {
-		if told := (*oauth2.RetrieveError)(nil); errors.As(err, &told) { // its text is all of the answer
-			return Person{}, fmt.Errorf("the provider does not take the code: %s %q", told.Response.Status, told.ErrorCode)
+		if refused := (*oauth2.RetrieveError)(nil); errors.As(err, &refused) { // its text contains the whole response
+			return Person{}, fmt.Errorf("the provider refused the code: %s %q", refused.Response.Status, refused.ErrorCode)
 		}
 		return Person{}, fmt.Errorf("exchange the code: %w", err)
 	}
@@ -162,7 +161,7 @@ func (p *relyingParty) exchange(r *http.Request) (Person, error) {
 		return Person{}, fmt.Errorf("the ID token: %w", err)
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(parts[1])) != 1 {
-		return Person{}, errors.New("the ID token is of another login (nonce)")
+		return Person{}, errors.New("the ID token belongs to another login (nonce)")
 	}
 	claims := make(map[string]any)
 	if err := id.Claims(&claims); err != nil {
@@ -171,7 +170,7 @@ func (p *relyingParty) exchange(r *http.Request) (Person, error) {
 	return p.admit(id.Subject, claims)
 }
 
-// admit says who somebody with these claims is, if they may come in.
+// admit returns the user with these claims, or a refusal if the user may not log in.
 func (p *relyingParty) admit(subject string, claims map[string]any) (Person, error) {
 	email, _ := claims["email"].(string)
 	if !identity.IsTrue(claims["email_verified"]) {
@@ -195,7 +194,7 @@ func (p *relyingParty) admit(subject string, claims map[string]any) (Person, err
 		name = subject
 	}
 	if !known || !oneLine(name) {
-		return Person{}, &Refusal{http.StatusForbidden, "You are logged in at the provider, and not among those who may use this console (admin.console.oidc: allowed_emails, allowed_groups)."}
+		return Person{}, &Refusal{http.StatusForbidden, "The provider has authenticated you, but you are not allowed to use this console (admin.console.oidc: allowed_emails, allowed_groups)."}
 	}
 	return Person{name, ByOIDC}, nil
 }

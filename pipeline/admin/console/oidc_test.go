@@ -108,8 +108,8 @@ func critical(p *provider, name string) func(map[string]any) string {
 	}
 }
 
-// TestOIDC logs in by a provider: who is allowed comes in, and nothing that is not this provider's
-// answer to this login does.
+// TestOIDC logs in with a provider, and checks that only allowed users and valid responses to the
+// same login are accepted.
 func TestOIDC(t *testing.T) {
 	p := newProvider(t)
 	c := mustNew(t, Options{URL: mustParse(t, "https://console.example.com"), OIDC: &OIDC{Issuer: p.URL, ClientID: "ttydrain", ClientSecret: "the-client-secret",
@@ -205,7 +205,7 @@ func TestOIDC(t *testing.T) {
 	// A provider that is down keeps nobody from starting, and is asked again.
 	p.CloseClientConnections()
 	down := mustNew(t, Options{URL: c.o.URL, OIDC: &OIDC{Issuer: "http://127.0.0.1:1", ClientID: "ttydrain", AllowedEmails: []string{"ada@example.com"}}})
-	if r := send(t, down, "GET", "/console/oidc", "", there); r.StatusCode != http.StatusBadGateway || !strings.Contains(text(t, r), "does not answer") {
+	if r := send(t, down, "GET", "/console/oidc", "", there); r.StatusCode != http.StatusBadGateway || !strings.Contains(text(t, r), "is not available") {
 		t.Errorf("a provider that is down: %s", r.Status)
 	}
 	if _, err := New(Options{OIDC: &OIDC{}}); err == nil {

@@ -16,28 +16,28 @@ import (
 	"sync"
 )
 
-// web are the pages: no build makes them. The folder player is asciinema-player as its package has
-// it (see its README).
+// web holds the pages, which need no build step. The folder player is the package asciinema-player
+// (see its README).
 //
 //go:embed web
 var web embed.FS
 
-// pages are the files of the console, ready to be sent. They do not change.
+// pages are the files of the console in the form in which they are sent. They are immutable.
 type pages struct {
-	files          map[string]file // by their path below /console/
+	files          map[string]file // by path below /console/
 	login, entered *template.Template
 }
 
 type file struct {
-	kind      string // of its content
+	kind      string // media type
 	plain, gz []byte
-	tag       string // of HTTP (RFC 9110 §8.8.3)
+	tag       string // ETag (RFC 9110 §8.8.3)
 }
 
-// kinds are the types of the files, which are the same whatever the machine's own tables say.
+// kinds are the media types of the files, independent of the system's tables.
 var kinds = map[string]string{".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
-// loaded are the pages, which are made ready once.
+// loaded loads the pages once.
 var loaded = sync.OnceValues(loadPages)
 
 func loadPages() (*pages, error) {
@@ -78,8 +78,7 @@ func loadPages() (*pages, error) {
 	return p, nil
 }
 
-// page sends one of the files. They are the same for everybody, and hold nothing that not everybody
-// may have.
+// page serves a file. The files are the same for all users and contain nothing confidential.
 func (c *Console) page(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/console/")
 	if name == "" {
@@ -92,7 +91,7 @@ func (c *Console) page(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", f.kind)
-	h.Set("Cache-Control", "no-cache") // asked for each time, and sent when it has changed
+	h.Set("Cache-Control", "no-cache") // revalidated on each use
 	h.Set("ETag", f.tag)
 	h.Set("Vary", "Accept-Encoding")
 	if r.Header.Get("If-None-Match") == f.tag {

@@ -10,40 +10,42 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A Proxy says who somebody is in a header.
+// Proxy is a proxy that authenticates users and passes their names in a header.
 type Proxy struct {
-	// Header has an e-mail address, or another name. The proxy has to remove it from what comes from
-	// outside.
+	// Header contains an e-mail address or another name. The proxy must remove it from external
+	// requests.
 	Header string
-	// Trusted are the addresses of the proxy. From others the header is worth nothing.
+	// Trusted are the networks of the proxy. The header is ignored in requests from other
+	// addresses.
 	Trusted []netip.Prefix
-	// Allowed are the names that are let in: as they are, or "*@example.com" for all of a domain.
-	// Empty: all.
+	// Allowed are the allowed names: exact, or "*@example.com" for a whole domain. If it is empty,
+	// all names are allowed.
 	Allowed []string
 }
 
-func (p *Proxy) who(r *http.Request) (Person, error) {
+func (p *Proxy) person(r *http.Request) (Person, error) {
 	peer, ok := peerOf(r)
 	if !ok || !slices.ContainsFunc(p.Trusted, func(t netip.Prefix) bool { return t.Contains(peer) }) {
-		return Person{}, &Refusal{http.StatusUnauthorized, "this console is reached through its proxy, and this request did not come from there (admin.console.trusted_proxies)"}
+		return Person{}, &Refusal{http.StatusUnauthorized, "this console only accepts requests from its proxy (admin.console.trusted_proxies)"}
 	}
 	names := r.Header.Values(p.Header)
 	if len(names) != 1 || strings.TrimSpace(names[0]) == "" || !oneLine(names[0]) {
-		return Person{}, &Refusal{http.StatusUnauthorized, "the proxy did not say who you are (admin.console.proxy_header)"}
+		return Person{}, &Refusal{http.StatusUnauthorized, "the proxy did not send your name (admin.console.proxy_header)"}
 	}
 	name := strings.TrimSpace(names[0])
 	if len(p.Allowed) > 0 && !allowed(p.Allowed, name) {
-		return Person{}, &Refusal{http.StatusForbidden, "you are not among those who may use this console (admin.console.allowed_emails)"}
+		return Person{}, &Refusal{http.StatusForbidden, "you are not allowed to use this console (admin.console.allowed_emails)"}
 	}
 	return Person{name, ByProxy}, nil
 }
 
-// oneLine reports whether a name can be shown and logged, and looks like no other.
+// oneLine reports whether a name is printable and has no hidden characters, so that it cannot
+// imitate another name.
 func oneLine(name string) bool {
 	return len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || schema.IsHidden(r) })
 }
 
-// allowed says whether a list has a name: as it is, or by its domain.
+// allowed reports whether a list contains a name, exactly or by its domain.
 func allowed(list []string, name string) bool {
 	return slices.ContainsFunc(list, func(one string) bool {
 		if domain, all := strings.CutPrefix(one, "*"); all {

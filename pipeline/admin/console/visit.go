@@ -9,18 +9,18 @@ import (
 )
 
 const (
-	// visitCookie is the cookie of who has logged in.
+	// visitCookie is the cookie of a logged-in user.
 	visitCookie = "ttydrain_console"
-	// visitMost is for how long a login lasts.
-	visitMost = 12 * time.Hour
-	// maxVisits bounds how many are remembered; the oldest one is forgotten for a new one.
+	// visitLifetime is the lifetime of a login.
+	visitLifetime = 12 * time.Hour
+	// maxVisits bounds the number of logins; beyond it, a new login replaces the oldest.
 	maxVisits = 1000
 )
 
-// visits are who has logged in. They are in memory: a restart ends them.
+// visits are the current logins. They are kept in memory, so a restart ends them.
 type visits struct {
-	mu  sync.Mutex                  // guards who is in it
-	all map[[sha256.Size]byte]visit // by the digest of the cookie's value, so that looking one up tells no time about it
+	mu  sync.Mutex                  // guards all
+	all map[[sha256.Size]byte]visit // by digest of the cookie's value, so that the lookup time reveals nothing about it
 }
 
 type visit struct {
@@ -30,7 +30,7 @@ type visit struct {
 
 func newVisits() *visits { return &visits{all: make(map[[sha256.Size]byte]visit)} }
 
-// begin lets a person in, and gives the cookie that says so.
+// begin adds a login and returns its cookie.
 func (v *visits) begin(p Person, secure bool) *http.Cookie {
 	value, now := rand.Text(), time.Now()
 	v.mu.Lock()
@@ -46,17 +46,17 @@ func (v *visits) begin(p Person, secure bool) *http.Cookie {
 	if len(v.all) >= maxVisits {
 		delete(v.all, oldest)
 	}
-	v.all[sha256.Sum256([]byte(value))] = visit{p, now.Add(visitMost)}
-	return visitOf(value, int(visitMost/time.Second), secure)
+	v.all[sha256.Sum256([]byte(value))] = visit{p, now.Add(visitLifetime)}
+	return visitCookieWith(value, int(visitLifetime/time.Second), secure)
 }
 
-// visitOf is the cookie with a value, for some seconds; -1 removes it.
-func visitOf(value string, seconds int, secure bool) *http.Cookie {
-	// The API is beside the pages, so the path is "/".
+// visitCookieWith returns the cookie with a value and a lifetime in seconds; -1 deletes it.
+func visitCookieWith(value string, seconds int, secure bool) *http.Cookie {
+	// The path is "/", since the API is outside of /console/.
 	return &http.Cookie{Name: visitCookie, Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode}
 }
 
-func (v *visits) who(r *http.Request) (Person, bool) {
+func (v *visits) person(r *http.Request) (Person, bool) {
 	c, err := r.Cookie(visitCookie)
 	if err != nil {
 		return Person{}, false

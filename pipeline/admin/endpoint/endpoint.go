@@ -1,6 +1,6 @@
-// Package endpoint reaches the admin server of a running ttydrain: by its Unix socket, by HTTP on
-// the same machine, or by HTTPS. The admin token never goes to another machine without TLS, and to
-// no address that an answer redirects to.
+// Package endpoint connects to the admin server of a running ttydrain: over its Unix socket, by
+// HTTP on the same machine, or by HTTPS. The admin token is never sent to another machine without
+// TLS, nor to the target of a redirect.
 package endpoint
 
 import (
@@ -21,11 +21,11 @@ import (
 	"time"
 )
 
-// An Endpoint is the address of an admin server, and a client for it.
+// Endpoint is the address of an admin server with a client for it.
 type Endpoint struct {
 	URL    string // without a path
 	Client *http.Client
-	Name   string // as people write it
+	Name   string // as the user wrote it
 }
 
 const (
@@ -33,40 +33,40 @@ const (
 	unixPrefix  = "unix:"
 )
 
-var errRedirect = errors.New("the address redirects, which is not followed: name the one that it leads to")
+var errRedirect = errors.New("the address redirects, which is not followed: use the target's address")
 
-// Parse returns the endpoint at HOST:PORT, at an http or https URL without a path, or at unix:PATH.
-// caFile has the authorities to trust in place of the system's; "" for these. Plain HTTP to another
-// machine is refused.
+// Parse returns the endpoint for HOST:PORT, an http or https URL without a path, or unix:PATH.
+// caFile has the trusted authorities; "" for those of the system. Plain HTTP to another machine is
+// refused.
 func Parse(address, caFile string) (Endpoint, error) {
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		if path == "" {
-			return Endpoint{}, fmt.Errorf("admin address %q: has no path: expected one such as unix:./data/admin/admin.sock", address)
+			return Endpoint{}, fmt.Errorf("admin address %q: missing path: expected a path such as unix:./data/admin/admin.sock", address)
 		}
 		return overSocket(path, ""), nil
 	}
-	given := address
+	original := address
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" ||
 		u.Scheme != "http" && u.Scheme != "https" {
-		return Endpoint{}, fmt.Errorf("admin address %q: expected HOST:PORT, https://HOST:PORT or unix:PATH", given)
+		return Endpoint{}, fmt.Errorf("admin address %q: expected HOST:PORT, https://HOST:PORT or unix:PATH", original)
 	}
 	client, err := NewClient(u, caFile)
 	if err != nil {
 		return Endpoint{}, err
 	}
-	return Endpoint{URL: u.Scheme + "://" + u.Host, Client: client, Name: given}, nil
+	return Endpoint{URL: u.Scheme + "://" + u.Host, Client: client, Name: original}, nil
 }
 
-// NewClient returns a client for a URL, which follows no redirect. Plain HTTP to another machine is
-// refused.
+// NewClient returns a client for a URL that does not follow redirects. Plain HTTP to another
+// machine is refused.
 func NewClient(u *url.URL, caFile string) (*http.Client, error) {
 	transport := &http.Transport{TLSHandshakeTimeout: dialTimeout, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext}
 	if u.Scheme == "https" {
-		config, err := trusting(caFile)
+		config, err := tlsConfig(caFile)
 		if err != nil {
 			return nil, err
 		}
@@ -74,20 +74,20 @@ func NewClient(u *url.URL, caFile string) (*http.Client, error) {
 		return clientOf(transport), nil
 	}
 	if !isLocal(u.Hostname()) {
-		return nil, fmt.Errorf("admin address %s: plain HTTP to another machine is refused, since others could read the token on its way: "+
+		return nil, fmt.Errorf("admin address %s: plain HTTP to another machine is refused, since it would expose the token: "+
 			"expected https:// (admin.tls on the server), or an address of this machine such as 127.0.0.1", u.Host)
 	}
-	// A name that leads elsewhere is refused when it is resolved. There is no proxy: it would get the
-	// token.
+	// onlyLoopback checks the resolved address of a name. No proxy is used, since it would receive
+	// the token.
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: onlyLoopback}).DialContext
 	return clientOf(transport), nil
 }
 
-// maxRefusal bounds how much is read of an answer that refuses, in bytes.
+// maxRefusal bounds how much of an error response is read, in bytes.
 const maxRefusal = 1 << 20
 
-// Refusal returns the reason in an answer whose status is not 200: {"error": TEXT} of the API, or
-// the text of another part of the server.
+// Refusal returns the reason in a response with another status than 200: {"error": TEXT} of the
+// API, or the text of another handler.
 func Refusal(r *http.Response) string {
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxRefusal))
 	var refused struct{ Error string }
@@ -100,15 +100,15 @@ func Refusal(r *http.Response) string {
 	return r.Status
 }
 
-// Local returns the endpoint of the admin server that runs on this machine: its Unix socket or,
-// where nothing answers there, its address, if that can be reached by plain HTTP on this machine.
+// Local returns the endpoint of the admin server on this machine: its Unix socket or, if it does
+// not respond, its address, provided that this machine can reach it by plain HTTP.
 func Local(socket, listen string, encrypted bool) (Endpoint, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("admin.listen: %w", err)
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "127.0.0.1" // where a server listens on all addresses
+		host = "127.0.0.1" // the server listens on all addresses
 		if ip.Is6() {
 			host = "::1"
 		}
@@ -121,22 +121,22 @@ func Local(socket, listen string, encrypted bool) (Endpoint, error) {
 	case socket != "":
 		return overSocket(socket, address), nil
 	case address == "":
-		return Endpoint{}, errors.New("admin.listen is not an address of this machine without TLS: name it with --admin https://HOST:PORT, or set admin.socket")
+		return Endpoint{}, errors.New("admin.listen cannot be reached on this machine without TLS: use --admin https://HOST:PORT, or set admin.socket")
 	}
 	return Parse(address, "")
 }
 
-// overSocket returns an endpoint by a Unix socket or, where nothing answers there, by an address of
-// this machine; "" for none.
-func overSocket(path, otherwise string) Endpoint {
+// overSocket returns an endpoint for a Unix socket with an optional fallback address on this
+// machine.
+func overSocket(path, fallback string) Endpoint {
 	unix := &net.Dialer{Timeout: dialTimeout}
 	tcp := &net.Dialer{Timeout: dialTimeout, Control: onlyLoopback}
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		c, err := unix.DialContext(ctx, "unix", path)
-		if err == nil || otherwise == "" {
+		if err == nil || fallback == "" {
 			return c, err
 		}
-		c, tcpErr := tcp.DialContext(ctx, "tcp", otherwise)
+		c, tcpErr := tcp.DialContext(ctx, "tcp", fallback)
 		if tcpErr != nil {
 			return nil, errors.Join(err, tcpErr)
 		}
@@ -149,37 +149,37 @@ func clientOf(transport *http.Transport) *http.Client {
 	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errRedirect }}
 }
 
-// trusting returns the client's side of TLS.
-func trusting(caFile string) (*tls.Config, error) {
+// tlsConfig returns the client's TLS configuration.
+func tlsConfig(caFile string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile == "" {
 		return config, nil
 	}
 	data, err := os.ReadFile(caFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the authorities of the admin server: %w", err)
+		return nil, fmt.Errorf("read the CA file of the admin server: %w", err)
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("read the authorities of the admin server: %s holds no certificate in PEM (-----BEGIN CERTIFICATE-----)", caFile)
+		return nil, fmt.Errorf("read the CA file of the admin server: %s contains no PEM certificate (-----BEGIN CERTIFICATE-----)", caFile)
 	}
 	return config, nil
 }
 
-// isLocal reports whether a host is this machine by its name or address.
+// isLocal reports whether a host name or address is this machine.
 func isLocal(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return strings.EqualFold(host, "localhost") || err == nil && isOwn(ip)
 }
 
-// isOwn reports whether connections to an address stay on this machine; those to an unspecified one
-// do.
+// isOwn reports whether connections to an address stay on this machine, which includes the
+// unspecified address.
 func isOwn(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	return ip.IsLoopback() || ip.IsUnspecified()
 }
 
-// onlyLoopback is a Control function of [net.Dialer] that refuses other machines.
+// onlyLoopback is a Control function for [net.Dialer] that refuses other machines.
 func onlyLoopback(_, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !isOwn(at.Addr()) {

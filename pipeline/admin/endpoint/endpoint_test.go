@@ -48,7 +48,7 @@ func TestParse(t *testing.T) {
 		"http://[2001:db8::1]:9464":    "plain HTTP to another machine is refused",
 		"http://127.0.0.1.example.com": "plain HTTP to another machine is refused",
 		"http://localhost.example.com": "plain HTTP to another machine is refused",
-		"unix:":                        "has no path",
+		"unix:":                        "missing path",
 		"https://a:b@ops.example.com":  "expected HOST:PORT",
 		"https://ops.example.com/api":  "expected HOST:PORT",
 		"ftp://127.0.0.1":              "expected HOST:PORT",
@@ -66,9 +66,9 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestPlainStaysHere: a name of this machine that leads elsewhere is refused before anything is
-// sent, and no proxy of the environment gets the token.
-func TestPlainStaysHere(t *testing.T) {
+// TestPlainHTTPStaysLocal checks that a local name that resolves to another machine is refused
+// before anything is sent, and that no proxy of the environment receives the token.
+func TestPlainHTTPStaysLocal(t *testing.T) {
 	for address, ok := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "[::ffff:127.0.0.1]:1": true, "192.0.2.7:1": false, "[2001:db8::1]:1": false, "nonsense": false} {
 		if err := onlyLoopback("tcp", address, nil); (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
@@ -89,7 +89,7 @@ func TestPlainStaysHere(t *testing.T) {
 	}
 }
 
-// TestRedirects: the token goes to no address that an answer names.
+// TestRedirects checks that the token is not sent to the target of a redirect.
 func TestRedirects(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
 	defer other.Close()
@@ -145,8 +145,8 @@ func TestHTTPS(t *testing.T) {
 	}
 }
 
-// TestLocal: commands on one machine go by the socket, and by the address only where that stays on
-// the machine.
+// TestLocal checks that local commands use the socket, and the address only if it stays on the
+// machine.
 func TestLocal(t *testing.T) {
 	answer := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
@@ -194,8 +194,7 @@ func TestLocal(t *testing.T) {
 	over.Close()
 }
 
-// TestRefusal: what a server answers is what the user reads, whichever part of the server has
-// answered.
+// TestRefusal checks that the user sees the server's reason, whichever handler has responded.
 func TestRefusal(t *testing.T) {
 	encrypted := httptest.NewUnstartedServer(nil)
 	encrypted.Config.ErrorLog = log.New(io.Discard, "", 0)

@@ -2,7 +2,7 @@
 
 const base = "/api/v1/";
 
-// Refused is an answer that is an error, in the API's words.
+// Refused is an error response of the API.
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -41,7 +41,7 @@ export const get = (path, signal) => answer("GET", path, undefined, signal);
 export const post = (path, body = {}) => answer("POST", path, body);
 export const remove = (path) => answer("DELETE", path);
 
-// text gets an answer that is no JSON.
+// text gets a response that is not JSON.
 export async function text(path, signal) {
   const response = await fetch(base + path, { signal });
   const body = await response.text();
@@ -58,7 +58,7 @@ export const query = (values) => {
   return q.size ? "?" + q : "";
 };
 
-// share is which part of the time an open page may keep ttydrain at work.
+// share is the maximum fraction of time for which an open page keeps ttydrain busy.
 const share = 0.05;
 
 // follow calls work at once and every so many milliseconds until the signal, while somebody sees the page; less often where it

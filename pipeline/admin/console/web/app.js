@@ -14,14 +14,14 @@ const views = [
   [/^\/deadletters$/, showDeadLetters],
 ];
 
-let shown; // ends the view that is shown
+let shown; // ends the current view
 let first = true;
 
 function route(me) {
   const [path, query] = location.hash.slice(1).split("?");
   const found = views.map(([pattern, view]) => [path.match(pattern), view]).find(([match]) => match);
   if (!found) {
-    if (path === "main") return; // the link that skips to the content
+    if (path === "main") return; // the link "Skip to the content"
     location.replace("#/sessions");
     return;
   }
@@ -38,7 +38,7 @@ function route(me) {
   }
   const title = view(main, { match, query: new URLSearchParams(query), signal: shown.signal, me });
   document.title = title + " – ttydrain";
-  // Who does not see that the page is another one hears it. The first one is read as a whole.
+  // Announce the new page to screen readers, except for the first, which they read completely.
   if (!first) main.querySelector("h1")?.focus();
   first = false;
 }

@@ -2,10 +2,10 @@ import { h, ask, say, setText } from "./dom.js";
 import { get, post, remove, query, follow } from "./api.js";
 import { localTime, plural, time } from "./format.js";
 
-const most = 1000; // as many as the API lists
+const maxLetters = 1000; // the maximum in a list of the API
 const columns = ["Number", "Time", "Drain", "Session", "Record", "Reason", "Do"];
 
-// showDeadLetters lists the records that drains will never take. It is read once, and again after each change.
+// showDeadLetters lists the records that drains have rejected. It reloads after each change.
 export function showDeadLetters(main, { query: asked, signal }) {
   const drain = asked.get("drain") ?? "";
   const summary = h("p", { class: "summary", role: "status" }, "Loading…");
@@ -13,10 +13,10 @@ export function showDeadLetters(main, { query: asked, signal }) {
   const choice = h("select", { id: "drain", onchange: (e) => { location.hash = "/deadletters" + query({ drain: e.target.value }); } }, h("option", { value: "" }, "All drains"));
   const body = h("tbody", { role: "rowgroup" });
   const table = h("table", { class: "cards", role: "table", hidden: true },
-    h("caption", { class: "unseen" }, "Dead letters, the oldest first"),
+    h("caption", { class: "unseen" }, "Dead letters, oldest first"),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((c) => h("th", { scope: "col", role: "columnheader" }, c)))), body);
   main.append(h("h1", { tabindex: "-1" }, "Dead letters"),
-    h("p", { class: "hint" }, "Records that a drain will never take. The drain’s others went on."),
+    h("p", { class: "hint" }, "Records that a drain has rejected permanently. Its other records were delivered."),
     h("p", {}, h("label", { for: "drain" }, "Drain "), choice), summary, problem, table);
 
   const act = async (words, work) => {
@@ -50,8 +50,8 @@ export function showDeadLetters(main, { query: asked, signal }) {
       const { record } = await get(`deadletters/${l.number}`, signal);
       await ask(h("dialog", { class: "wide", "aria-labelledby": "letter-title" },
         h("h2", { id: "letter-title" }, `Dead letter ${l.number}`),
-        h("p", {}, `The drain ${l.drain} said at ${localTime(l.time)}: ${l.status || ""} ${l.reason}`),
-        h("pre", { class: "content", tabindex: "0", "aria-label": "The record" }, JSON.stringify(record, null, 2)),
+        h("p", {}, `Response of the drain ${l.drain} at ${localTime(l.time)}: ${l.status || ""} ${l.reason}`),
+        h("pre", { class: "content", tabindex: "0", "aria-label": "Record" }, JSON.stringify(record, null, 2)),
         h("form", { method: "dialog" }, h("button", { class: "primary" }, "Close"))));
     } catch (error) {
       problem.textContent = error.message;
@@ -62,21 +62,21 @@ export function showDeadLetters(main, { query: asked, signal }) {
   async function discard(l) {
     const answer = await ask(h("dialog", { "aria-labelledby": "discard-title" },
       h("h2", { id: "discard-title" }, `Discard dead letter ${l.number}?`),
-      h("p", {}, `The drain ${l.drain} will never get record ${l.sequence} of session ${l.operation_id}.`),
+      h("p", {}, `The drain ${l.drain} will never receive record ${l.sequence} of session ${l.operation_id}.`),
       h("form", { method: "dialog", class: "buttons" }, h("button", { value: "" }, "Cancel"), h("button", { class: "danger", value: "yes" }, "Discard"))));
     if (answer === "yes") await act(`Dead letter ${l.number} was discarded.`, () => remove(`deadletters/${l.number}`));
   }
 
   async function load() {
     const letters = await get("deadletters" + query({ drain }), signal);
-    setText(summary, letters.length === 0 ? "There is none." : plural(letters.length, "dead letter") + (letters.length === most ? ", the oldest: there are more" : ""));
+    setText(summary, letters.length === 0 ? "There are no dead letters." : plural(letters.length, "dead letter") + (letters.length === maxLetters ? " (the oldest; there are more)" : ""));
     table.hidden = letters.length === 0;
     body.replaceChildren(...letters.map(row));
   }
 
   get("drains", signal).then((drains) => {
     for (const d of drains) choice.append(h("option", { value: d.name, selected: d.name === drain }, d.name));
-  }).catch(() => {}); // the list says what is wrong
+  }).catch(() => {}); // the list shows the error
   let read = false;
   follow(async () => { if (!read) { await load(); read = true; } }, 5000, signal);
   return "Dead letters";

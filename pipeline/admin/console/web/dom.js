@@ -1,6 +1,6 @@
-// What is on the page is made of elements and texts: nothing from outside is ever read as HTML.
+// Pages are built from elements and texts: external data is never parsed as HTML.
 
-// h makes an element. A property that begins with "on" is a listener; true and false are attributes that are there or not.
+// h creates an element. Properties that begin with "on" are listeners; true and false set and remove attributes.
 export function h(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -12,7 +12,7 @@ export function h(name, properties = {}, ...children) {
   return element;
 }
 
-// setText changes a text only where it is another, so that what is selected stays selected.
+// setText sets a text only if it differs, which preserves the selection.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -37,7 +37,7 @@ export function sync(parent, list, keyOf, make, update) {
   for (const child of before.values()) child.remove();
 }
 
-// say tells something to who does not see the page.
+// say announces a text to screen readers.
 export function say(text) {
   document.getElementById("said").textContent = text;
 }

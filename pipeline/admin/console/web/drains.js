@@ -5,7 +5,7 @@ import { onKey } from "./keys.js";
 
 const refresh = 3000; // milliseconds
 
-// showDrains shows how each drain stands. A drain is tested, paused and resumed where it stands.
+// showDrains shows the status of each drain, with buttons for testing, pausing and resuming it.
 export function showDrains(main, { signal }) {
   const summary = h("p", { class: "summary", role: "status" }, "Loading…");
   const list = h("div", { class: "drains" });
@@ -28,11 +28,11 @@ export function showDrains(main, { signal }) {
   return "Drains";
 }
 
-const figures = ["Waiting", "For", "Per second", "Delivered", "Dead letters"];
+const figures = ["Undelivered", "Oldest undelivered", "Records per second", "Delivered", "Dead letters"];
 
 function card(d, turn) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const tell = (error) => { problem.textContent = error?.message ?? ""; problem.hidden = !error; };
+  const showError = (error) => { problem.textContent = error?.message ?? ""; problem.hidden = !error; };
   const report = h("div", { class: "report", role: "region", "aria-label": `Test of ${d.name}`, hidden: true });
   const test = h("button", { type: "button", "data-does": "test" }, "Test");
   const pause = h("button", { type: "button", "data-does": "pause" }, "Pause");
@@ -43,28 +43,28 @@ function card(d, turn) {
     h("p", { class: "error", hidden: true }), problem, report);
   test.addEventListener("click", async () => {
     if (test.getAttribute("aria-busy")) return;
-    tell();
+    showError();
     test.setAttribute("aria-busy", "true");
     test.textContent = "Testing…";
     try {
       const result = await post(`drains/${encodeURIComponent(d.name)}/test`);
       report.replaceChildren(...steps(result));
       report.hidden = false;
-      say(`Test of ${d.name}: ${result.ok ? "it has taken the record" : "it failed"}.`);
+      say(`Test of ${d.name}: ${result.ok ? "it accepted the test record" : "it failed"}.`);
     } catch (error) {
-      tell(error);
+      showError(error);
     }
     test.removeAttribute("aria-busy");
     test.textContent = "Test";
     turn();
   });
   pause.addEventListener("click", async () => {
-    tell();
+    showError();
     try {
       await post(`drains/${encodeURIComponent(d.name)}/${pause.dataset.to}`);
       say(`Drain ${d.name}: ${pause.dataset.to === "pause" ? "paused" : "resumed"}.`);
     } catch (error) {
-      tell(error);
+      showError(error);
     }
     turn();
   });
@@ -86,15 +86,15 @@ function fill(article, d) {
   setText(pause, on ? "Resume" : "Pause");
   const error = article.querySelector(".error");
   error.hidden = !d.last_error;
-  const next = d.next_try ? `. Next try: ${localTime(d.next_try)}` : "";
+  const next = d.next_try ? `. Next attempt: ${localTime(d.next_try)}` : "";
   setText(error, d.last_error ? `${localTime(d.last_error_at)}: ${d.last_error}${next}` : "");
 }
 
 const certificate = (c) => `${c.subject}, signed by ${c.issuer}, ${c.not_before.slice(0, 10)} to ${c.not_after.slice(0, 10)}, ${plural(c.days_left, "day")} left`;
 
-// steps shows a test as `ttydrain drains test` does: each step, what was found, and what to do.
+// steps shows a test like `ttydrain drains test`: each step with its findings and advice.
 function steps(report) {
-  const took = report.ok ? "It has taken the test record " : "It did not take the test record ";
+  const took = report.ok ? "The drain accepted the test record " : "The drain did not accept the test record ";
   return [
     h("h3", {}, took, h("span", { class: "more" }, report.operation_id ?? "")),
     h("ol", { class: "steps" }, report.steps.map((s) => h("li", {},

@@ -2,7 +2,7 @@ import { h } from "./dom.js";
 
 const two = (n) => String(n).padStart(2, "0");
 
-// localTime is a time as the commands show it: 2026-11-22 13:24:05, where the reader is.
+// localTime formats a time like the commands, in the local time zone: 2026-11-22 13:24:05.
 export function localTime(text) {
   const t = new Date(text);
   return `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())} ${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}`;
@@ -10,7 +10,7 @@ export function localTime(text) {
 
 export const time = (text) => h("time", { datetime: text }, localTime(text));
 
-// span is how long something lasts, as people say it.
+// span formats a duration for people.
 export function span(seconds) {
   if (seconds < 1) return seconds > 0 ? "under 1 s" : "0 s";
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
@@ -35,7 +35,7 @@ export function bytes(n) {
   }
 }
 
-// badge shows a state by its word and by a colour.
+// badge shows a state as a word with a color.
 const kinds = {
   running: "good", delivering: "good", ok: "good", ended: "quiet", "not tried": "quiet",
   paused: "quiet", retrying: "warn", unattended: "warn", warning: "warn", misconfigured: "bad", unread: "bad", gone: "bad", failed: "bad",

@@ -1,22 +1,22 @@
 import { h, ask } from "./dom.js";
 
-// Keys of the whole console. A view adds its own with onKey.
+// Keys for the whole console. Views add their own with onKey.
 const general = [
   ["g s", "Sessions"], ["g d", "Drains"], ["g l", "Dead letters"],
-  ["/", "Search"], ["j", "Next in the list"], ["k", "The one before in the list"], ["?", "This list"],
+  ["/", "Search"], ["j", "Next in the list"], ["k", "Previous in the list"], ["?", "Keyboard shortcuts"],
 ];
 const own = [
-  ["w", "Watch a session live"], ["r", "Replay a session from its beginning"], ["x", "End a session"],
-  ["t", "Test the drain that has the focus"], ["p", "Pause or resume the drain that has the focus"],
+  ["w", "Watch a session live"], ["r", "Replay a session from the beginning"], ["x", "End a session"],
+  ["t", "Test the focused drain"], ["p", "Pause or resume the focused drain"],
 ];
 const player = [
-  ["Space", "Play or pause"], ["← →", "Back or forward five seconds"], ["0 … 9", "Go to 0 % … 90 %"], [", .", "One frame back or forward, in a pause"], ["f", "Full screen"],
+  ["Space", "Play or pause"], ["← →", "Back or forward five seconds"], ["0 … 9", "Go to 0 % … 90 %"], [", .", "One frame back or forward while paused"], ["f", "Full screen"],
 ];
 
 const setting = "ttydrain-console-keys";
 let views = new Map();
 
-// onKey has a key do something until the signal.
+// onKey binds a key to a function until the signal.
 export function onKey(key, work, signal) {
   views.set(key, work);
   signal.addEventListener("abort", () => { if (views.get(key) === work) views.delete(key); });
@@ -29,12 +29,12 @@ export function help() {
   const use = h("input", { type: "checkbox", checked: !off(), onchange: (e) => localStorage.setItem(setting, e.target.checked ? "on" : "off") });
   return ask(h("dialog", { "aria-labelledby": "keys-title" },
     h("h2", { id: "keys-title" }, "Keyboard shortcuts"),
-    rows(general), h("h3", {}, "On a page"), rows(own), h("h3", {}, "In the player, when it has the focus"), rows(player),
-    h("p", {}, h("label", {}, use, " Use these keys (the player’s own always work)")),
+    rows(general), h("h3", {}, "On a page"), rows(own), h("h3", {}, "In the focused player"), rows(player),
+    h("p", {}, h("label", {}, use, " Enable these keys (those of the player always work)")),
     h("form", { method: "dialog" }, h("button", { class: "primary" }, "Close"))));
 }
 
-// move gives the focus to the next or the previous one of what the view lists.
+// move focuses the next or the previous item in the list of the view.
 function move(by) {
   const rows = [...document.querySelectorAll("[data-row]")];
   if (rows.length === 0) return;
@@ -46,7 +46,7 @@ function move(by) {
 }
 
 export function listen() {
-  let went = 0; // when g was pressed
+  let went = 0; // time at which g was pressed
   document.addEventListener("keydown", (e) => {
     if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || document.querySelector("dialog[open]")) return;
     if (e.target.closest("input, textarea, select, .ap-wrapper") && !(e.target.type === "checkbox" || e.target.type === "radio")) return;

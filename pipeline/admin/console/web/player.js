@@ -15,7 +15,7 @@ function load() {
 
 const common = { fit: "width", autoPlay: true, controls: true, terminalFontFamily: "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace" };
 
-// show makes a player in an element. What it gives can be disposed of before the player is there.
+// show creates a player in an element. The result can be disposed of before the player has loaded.
 function show(element, source, options) {
   let player, over = false;
   load().then((library) => {

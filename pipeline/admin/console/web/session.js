@@ -5,16 +5,16 @@ import { onKey } from "./keys.js";
 import { replay, live } from "./player.js";
 
 const refresh = 3000; // milliseconds
-const large = 32 << 20; // bytes, from which on a replay is loaded only when somebody asks for it
+const large = 32 << 20; // bytes; larger replays are only loaded on request
 
-// showSession shows one session: what is known of it, and what it showed, from its beginning or as it happens.
+// showSession shows one session: its details, and its output from the beginning or live.
 export function showSession(main, { match, signal, me }) {
   const id = match[1];
   const state = badge("");
   const summary = h("p", { class: "summary of" });
   const facts = h("dl", { class: "facts" });
   const end = h("button", { type: "button", class: "danger", hidden: true, onclick: () => kill() }, "End session…");
-  const stage = h("div", { class: "stage", role: "region", "aria-label": "What the session showed" });
+  const stage = h("div", { class: "stage", role: "region", "aria-label": "Session output" });
   const note = h("p", { class: "hint" });
   const speed = h("select", { id: "speed" }, ["0.5", "1", "2", "5", "10"].map((v) => h("option", { value: v, selected: v === "1" }, v + "×")));
   const skip = h("input", { type: "checkbox", checked: true });
@@ -30,7 +30,7 @@ export function showSession(main, { match, signal, me }) {
     summary,
     h("div", { class: "session" },
       h("div", {}, controls, stage, note, words),
-      h("aside", { "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title" }, "What is known of it"), facts)));
+      h("aside", { "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title" }, "Details"), facts)));
 
   let session, mode, player;
   const stop = () => { player?.dispose(); player = undefined; };
@@ -45,10 +45,10 @@ export function showSession(main, { match, signal, me }) {
     for (const [button, on] of [[watch, how === "live"], [again, how === "replay"]]) button.setAttribute("aria-pressed", on);
     speed.disabled = skip.disabled = how === "live";
     if (how === "live") {
-      setText(note, "Live: what was shown before you came is there at once.");
+      setText(note, "Live: earlier output is shown at once.");
       player = live(stage, id);
     } else {
-      setText(note, session.state === "ended" ? "" : "Up to this moment: the session runs.");
+      setText(note, session.state === "ended" ? "" : "Output up to now: the session is running.");
       player = replay(stage, id, { speed: Number(speed.value), idleTimeLimit: skip.checked ? 2 : undefined });
     }
   }
@@ -62,7 +62,7 @@ export function showSession(main, { match, signal, me }) {
     const pre = words.querySelector("pre");
     pre.textContent = "Loading…";
     try {
-      pre.textContent = await text(`sessions/${id}/text`, signal) || "It has shown nothing.";
+      pre.textContent = await text(`sessions/${id}/text`, signal) || "The session has no output.";
     } catch (error) {
       pre.textContent = error.message;
     }
@@ -88,23 +88,23 @@ export function showSession(main, { match, signal, me }) {
     if (!first) return;
     if (now.phi && !me.phi) {
       stage.replaceChildren(h("p", { class: "notice" }, "This session may hold protected health information, which this console does not show. ",
-        "Where it may, set ", h("code", {}, "admin: {console: {show_phi: true}}"), "."));
+        "To allow it, set ", h("code", {}, "admin: {console: {show_phi: true}}"), "."));
       return;
     }
     controls.hidden = words.hidden = false;
     if (now.state !== "ended") play("live");
     else if (now.bytes < large) play("replay");
-    else stage.replaceChildren(h("p", { class: "notice" }, `It showed ${bytes(now.bytes)}, all of which a replay loads into this page. `, h("button", { type: "button", onclick: () => play("replay") }, "Load it")));
+    else stage.replaceChildren(h("p", { class: "notice" }, `The replay loads all of the session’s output into this page: ${bytes(now.bytes)}. `, h("button", { type: "button", onclick: () => play("replay") }, "Load")));
   }, refresh, signal);
   return "Session " + id;
 }
 
 function fill(dl, s) {
   const lines = [
-    ["Who", s.user.name], ["E-mail", s.user.email], ["User’s ID", s.user.id], ["App", s.app], ["Stack", s.stack + (s.phi ? " (PHI)" : "")],
+    ["User", s.user.name], ["E-mail", s.user.email], ["User ID", s.user.id], ["App", s.app], ["Stack", s.stack + (s.phi ? " (PHI)" : "")],
     ["Started", time(s.started)], s.state === "ended" ? ["Ended", time(s.ended)] : ["Expires", time(s.expires)],
-    ["Lasts", since(s.started, s.ended)], ["Shown", bytes(s.bytes)], ["Command", s.command], ["Terminal", s.interactive ? "yes" : "no"],
-    ["How it ended", s.reason], ["Ended by", s.ended_by], ["Because", s.ended_because], ["Exit status", s.exit_status],
+    ["Duration", since(s.started, s.ended)], ["Output", bytes(s.bytes)], ["Command", s.command], ["Terminal", s.interactive ? "yes" : "no"],
+    ["End reason", s.reason], ["Ended by", s.ended_by], ["Operator’s reason", s.ended_because], ["Exit status", s.exit_status],
     ["Gateway", s.gateway], ["Container", s.container],
   ].filter(([, value]) => value !== undefined && value !== "");
   const made = JSON.stringify(lines.map(([name, value]) => [name, value.textContent ?? value]));
@@ -113,17 +113,17 @@ function fill(dl, s) {
   dl.replaceChildren(...lines.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value instanceof Node ? value : String(value)))));
 }
 
-// killed asks whether a session shall end, and why, and ends it.
+// killed asks for confirmation and a reason, and ends a session.
 async function killed(s) {
   const reason = h("input", { id: "reason", maxlength: "300", autocomplete: "off", "aria-describedby": "reason-who" });
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const sure = h("button", { class: "danger", value: "end" }, "End session");
   const dialog = h("dialog", { "aria-labelledby": "kill-title" },
     h("h2", { id: "kill-title" }, `End session ${s.operation_id}?`),
-    h("p", {}, `It is ${s.user.name}’s on ${s.app}, since `, time(s.started), ". Everything that it started ends with it."),
+    h("p", {}, `Session of ${s.user.name} on ${s.app}, started `, time(s.started), ". All of its processes end with it."),
     h("form", { method: "dialog" },
       h("label", { for: "reason" }, "Reason"), reason,
-      h("p", { class: "hint", id: "reason-who" }, `${s.user.name} reads it, with your name, and it is recorded.`), problem,
+      h("p", { class: "hint", id: "reason-who" }, `The reason and your name are shown to ${s.user.name} and recorded.`), problem,
       h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close("") }, "Cancel"), sure)));
   dialog.querySelector("form").addEventListener("submit", async (e) => {
     e.preventDefault();
@@ -132,7 +132,7 @@ async function killed(s) {
     try {
       const [result] = await post("sessions/kill", { operations: [s.operation_id], reason: reason.value });
       say(`Session ${s.operation_id}: ${result.result}.`);
-      if (result.result === "unconfirmed") throw new Error(`The gateway ${result.gateway} has not confirmed the end: the session ends as soon as that gateway answers.`);
+      if (result.result === "unconfirmed") throw new Error(`The gateway ${result.gateway} has not confirmed the end: the session ends as soon as that gateway responds.`);
       dialog.close("end");
     } catch (error) {
       problem.textContent = error.message;

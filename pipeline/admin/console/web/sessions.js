@@ -5,9 +5,9 @@ import { badge, setBadge, localTime, since, bytes, plural } from "./format.js";
 const pageSize = 50;
 const refresh = 3000; // milliseconds
 
-const columns = ["Session", "State", "Who", "App", "Started", "Lasts", "Shown", "End"];
+const columns = ["Session", "State", "User", "App", "Started", "Duration", "Output", "End"];
 
-// showSessions lists those that run, or all, that have the words that are searched for. All of that is in the address.
+// showSessions lists running or all sessions that match the search. The address holds the filters.
 export function showSessions(main, { query: asked, signal }) {
   const text = asked.get("q") ?? "", all = asked.get("all") === "1", before = asked.get("before") ?? "";
   const go = (change) => {
@@ -19,14 +19,14 @@ export function showSessions(main, { query: asked, signal }) {
   const summary = h("p", { class: "summary", role: "status" }, "Loading…");
   const body = h("tbody", { role: "rowgroup" });
   const table = h("table", { class: "cards", role: "table" },
-    h("caption", { class: "unseen" }, "Sessions, the newest first"),
+    h("caption", { class: "unseen" }, "Sessions, newest first"),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((c) => h("th", { scope: "col", role: "columnheader" }, c)))), body);
   const older = h("button", { type: "button", hidden: true }, "Older");
   main.append(
     h("h1", { tabindex: "-1" }, "Sessions"),
     h("form", { class: "search", role: "search", onsubmit: (e) => { e.preventDefault(); go({ q: search.value.trim(), before: "" }); } },
       h("div", {}, h("label", { for: "search" }, "Search"), search,
-        h("p", { class: "hint", id: "search-what" }, "Words of the user, app, stack, ID, command, gateway, or of how it ended")),
+        h("p", { class: "hint", id: "search-what" }, "Words in the user, app, stack, ID, command, gateway or end reason")),
       h("button", { class: "primary" }, "Search"),
       h("fieldset", {}, h("legend", { class: "unseen" }, "Which"), which("", "Running", !all), which("1", "Running and ended", all))),
     summary, table,
@@ -43,10 +43,10 @@ export function showSessions(main, { query: asked, signal }) {
     sync(body, shown, (s) => s.operation_id, row, fill);
     table.hidden = shown.length === 0;
     older.hidden = !more;
-    let words = plural(shown.length, "session") + (more ? " on this page" : "") + (all ? "" : shown.length === 1 ? " runs" : " run");
-    if (shown.length === 0) words = text ? "No session has these words." : all ? "There is no session." : "No session runs.";
+    let words = plural(shown.length, "session") + (more ? " on this page" : "") + (all ? "" : " running");
+    if (shown.length === 0) words = text ? "No session matches the search." : all ? "There are no sessions." : "No sessions are running.";
     setText(summary, words);
-    // Who does not see the list hears what comes and goes.
+    // Announce new sessions to screen readers.
     const now = new Map(shown.map((s) => [s.operation_id, s.state]));
     if (heard && !all && !before) {
       const begun = shown.filter((s) => !heard.has(s.operation_id)).map((s) => `Session ${s.operation_id} of ${s.user.name} has begun.`);
