@@ -26,7 +26,7 @@ func TestAvailability(t *testing.T) {
 	err := measure.InFolder(s, func() error {
 		for _, a := range availability.Attacks() {
 			t.Run(a.Name, func(t *testing.T) {
-				r, err := availability.Besiege(t.Context(), s, a, 0)
+				r, err := availability.Measure(t.Context(), s, a, 0)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -23,7 +23,7 @@ type Attack struct {
 	Name string
 	run  func(ctx context.Context, t *target) error
 	// operate is the operator's work during the attack.
-	operate func(ctx context.Context, g *siege) error
+	operate func(ctx context.Context, g *sharedServer) error
 }
 
 // A target is the setup of the process that attacks. Attacks run in a process of their own: in the
@@ -69,14 +69,14 @@ func AttackerMain(in *json.Decoder, out *json.Encoder) error {
 func Attacks() []Attack {
 	return []Attack{
 		{"admin/slow-bodies", func(ctx context.Context, t *target) error {
-			return hold(ctx, 11_000, t.Admin, "127.0.0.1", "POST /console/login HTTP/1.1\r\nHost: "+t.Admin+
+			return holdTCP(ctx, 11_000, t.Admin, "127.0.0.1", "POST /console/login HTTP/1.1\r\nHost: "+t.Admin+
 				"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 1000\r\n\r\nname=x")
 		}, listSessions},
 		{"admin/large-headers", func(ctx context.Context, t *target) error {
-			return hold(ctx, 500, t.Admin, "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost: "+t.Admin+"\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 1000))
+			return holdTCP(ctx, 500, t.Admin, "127.0.0.1", "GET /healthz HTTP/1.1\r\nHost: "+t.Admin+"\r\n"+strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 1000))
 		}, listSessions},
 		{"admin/wrong-tokens", wrongTokens, consoleLogin},
-		{"ssh/silent", func(ctx context.Context, t *target) error { return hold(ctx, 2_000, t.Address, "127.0.0.2", "") }, listSessions},
+		{"ssh/silent", func(ctx context.Context, t *target) error { return holdTCP(ctx, 2_000, t.Address, "127.0.0.2", "") }, listSessions},
 		{"ssh/after-key-exchange", func(ctx context.Context, t *target) error { return holdLogins(ctx, t, 500) }, listSessions},
 		{"ssh/idle-connections", func(ctx context.Context, t *target) error { return holdConnections(ctx, t, 5_000) }, listSessions},
 		{"session/output", func(ctx context.Context, t *target) error {
@@ -130,8 +130,8 @@ func occupy(ctx context.Context, n int, connect func() (io.Closer, <-chan struct
 	return g.Wait()
 }
 
-// hold keeps TCP connections open that send nothing after the first bytes.
-func hold(ctx context.Context, n int, address, source, first string) error {
+// holdTCP keeps TCP connections open that send nothing after the first bytes.
+func holdTCP(ctx context.Context, n int, address, source, first string) error {
 	return occupy(ctx, n, func() (io.Closer, <-chan struct{}, error) {
 		c, err := from(source).DialContext(ctx, "tcp", address)
 		if err != nil {
@@ -236,7 +236,7 @@ func wrongTokens(ctx context.Context, t *target) error {
 }
 
 // consoleLogin logs the operator in to the console.
-func consoleLogin(ctx context.Context, g *siege) error {
+func consoleLogin(ctx context.Context, g *sharedServer) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	form := url.Values{"name": {"Operator"}, "token": {g.token}}

@@ -38,8 +38,8 @@ const (
 	maxMoreFiles, maxMoreMiB = 16, 32
 )
 
-// A siege is a server that users and an attacker share.
-type siege struct {
+// A sharedServer is a server that users and an attacker share.
+type sharedServer struct {
 	*ssh.Server
 	admin  string // address
 	token  string // of the operator
@@ -72,7 +72,7 @@ func Run(ctx context.Context, s *measure.Settings, only []string) error {
 			if len(only) > 0 && !slices.Contains(only, a.Name) {
 				continue
 			}
-			r, err := Besiege(ctx, s, a, recovery)
+			r, err := Measure(ctx, s, a, recovery)
 			if err != nil {
 				return fmt.Errorf("%s: %w", a.Name, err)
 			}
@@ -102,11 +102,11 @@ func Run(ctx context.Context, s *measure.Settings, only []string) error {
 	})
 }
 
-// Besiege runs one attack on a server of its own, and then waits until the server has recovered, at
+// Measure runs one attack on a server of its own, and then waits until the server has recovered, at
 // most for the recovery time.
-func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.Duration) (r Result, err error) {
+func Measure(ctx context.Context, s *measure.Settings, a Attack, recovery time.Duration) (r Result, err error) {
 	r.name = a.Name
-	g, err := startSiege(ctx, s)
+	g, err := startSharedServer(ctx, s)
 	if err != nil {
 		return r, err
 	}
@@ -126,7 +126,7 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 	}
 	// The baseline includes the memory and descriptors that sessions need, since all of them have
 	// started: what is in use above it after the attack was caused by the attack.
-	filesBefore, mibBefore, err := g.holds()
+	filesBefore, mibBefore, err := g.resources()
 	if err != nil {
 		return r, err
 	}
@@ -135,7 +135,7 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 		return r, err
 	}
 	for deadline := time.Now().Add(recovery); ; time.Sleep(time.Second) {
-		files, mib, err := g.holds()
+		files, mib, err := g.resources()
 		if err != nil {
 			return r, err
 		}
@@ -148,7 +148,7 @@ func Besiege(ctx context.Context, s *measure.Settings, a Attack, recovery time.D
 
 // observe runs an attack while the users type, log in and the operator works, and notes in r what
 // they notice.
-func (g *siege) observe(ctx context.Context, a Attack, duration time.Duration, sessions []*ssh.Session, r *Result) error {
+func (g *sharedServer) observe(ctx context.Context, a Attack, duration time.Duration, sessions []*ssh.Session, r *Result) error {
 	attacking, end := context.WithTimeout(ctx, duration)
 	defer end()
 	var mu sync.Mutex // guards r and took until the work ends
@@ -201,7 +201,7 @@ func (g *siege) observe(ctx context.Context, a Attack, duration time.Duration, s
 }
 
 // attack runs an attack in a process of its own for some time.
-func (g *siege) attack(ctx context.Context, name string, duration time.Duration) error {
+func (g *sharedServer) attack(ctx context.Context, name string, duration time.Duration) error {
 	t := target{Attack: name, Address: g.Address, Admin: g.admin, KeyFile: g.key, Lasts: duration}
 	attacker, err := process.StartChild(ctx, "attacker", t, new(struct{}))
 	if err != nil {
@@ -225,14 +225,14 @@ func every(ctx context.Context, first time.Duration, do func()) {
 	}
 }
 
-// startSiege starts a server with a store of 64 MB, a drain, ten users, and an attacker on a stack
+// startSharedServer starts a server with a store of 64 MB, a drain, ten users, and an attacker on a stack
 // of their own.
-func startSiege(ctx context.Context, s *measure.Settings) (*siege, error) {
-	dir, err := os.MkdirTemp(s.Dir, "siege-")
+func startSharedServer(ctx context.Context, s *measure.Settings) (*sharedServer, error) {
+	dir, err := os.MkdirTemp(s.Dir, "sharedServer-")
 	if err != nil {
 		return nil, err
 	}
-	g := &siege{token: "an-operator-token-of-the-availability-suite", config: filepath.Join(dir, "ttydrain.yaml"), key: filepath.Join(dir, "u-attacker")}
+	g := &sharedServer{token: "an-operator-token-of-the-availability-suite", config: filepath.Join(dir, "ttydrain.yaml"), key: filepath.Join(dir, "u-attacker")}
 	if g.binary, err = s.Binary(ctx); err != nil {
 		return nil, err
 	}
@@ -291,12 +291,12 @@ drains:
 }
 
 // client returns the client of a user, who has an address of their own.
-func (g *siege) client(user int) *ssh.Client {
+func (g *sharedServer) client(user int) *ssh.Client {
 	return &ssh.Client{Signer: g.users[user], Server: g.Server, From: net.IPv4(127, 0, 1, byte(user+1))}
 }
 
 // login opens a session as a user, runs a command and ends.
-func (g *siege) login(ctx context.Context, user int) error {
+func (g *sharedServer) login(ctx context.Context, user int) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	c, err := g.client(user).Dial(ctx)
@@ -313,7 +313,7 @@ func (g *siege) login(ctx context.Context, user int) error {
 }
 
 // listSessions lists the sessions as an operator does on the machine.
-func listSessions(ctx context.Context, g *siege) error {
+func listSessions(ctx context.Context, g *sharedServer) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, g.binary, "sessions", "list", "-c", g.config).CombinedOutput()
@@ -323,8 +323,8 @@ func listSessions(ctx context.Context, g *siege) error {
 	return nil
 }
 
-// holds returns the open descriptors and the resident memory of the server's process.
-func (g *siege) holds() (files, mib int, err error) {
+// resources returns the open descriptors and the resident memory of the server's process.
+func (g *sharedServer) resources() (files, mib int, err error) {
 	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.PID()))
 	if err != nil {
 		return 0, 0, err

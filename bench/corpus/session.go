@@ -11,8 +11,8 @@ import (
 // chunkBytes is the size at which a chunk of a busy session is full, as in the capture.
 const chunkBytes = 32 << 10
 
-// A Filling counts the output of complete sessions.
-type Filling struct {
+// Totals counts the output of complete sessions.
+type Totals struct {
 	Sessions, Chunks, Lines int
 	// Records is the number of records that the enricher makes of it: of lines, of partial lines,
 	// and of the start and end of each session.
@@ -23,8 +23,8 @@ type Filling struct {
 // Play plays sessions until they have that many records, and then ends them. Their chunks
 // take turns. It calls chunk for each chunk, which is s.Next, and segment for the segments that the
 // enricher makes of it. keystrokes makes every frame a chunk; otherwise chunks are full.
-func Play(all []*Session, records int, keystrokes bool, chunk func(*Session) error, segment func(enrich.Segment) error) (Filling, error) {
-	f := Filling{Sessions: len(all)}
+func Play(all []*Session, records int, keystrokes bool, chunk func(*Session) error, segment func(enrich.Segment) error) (Totals, error) {
+	f := Totals{Sessions: len(all)}
 	now := time.Now() // the same for all chunks, so that no line is cut because playing takes long
 	add := func(s *Session, frames ...schema.Frame) error {
 		s.Next.Frames = frames

@@ -98,7 +98,7 @@ func (d *Drain) Run(ctx context.Context) (measure.Sample, error) {
 type filledPipeline struct {
 	*process.Child
 	dir    string
-	filled corpus.Filling
+	filled corpus.Totals
 }
 
 func startPipeline(ctx context.Context, s *measure.Settings, name string, setup pipelineSetup, share float64, run int) (*filledPipeline, error) {

@@ -59,5 +59,5 @@ func (d *ElasticsearchDrain) Run(ctx context.Context) (measure.Sample, error) {
 	if err := d.node.Verify(ctx, stream, "", p.filled); err != nil {
 		return nil, err
 	}
-	return receivers.NewSample(p.filled, took, stopped.Processor, stopped.PeakMemory, receivers.Received{Records: p.filled.Records}), nil
+	return receivers.NewSample(p.filled, took, stopped.Processor, stopped.PeakMemory, receivers.Counts{Records: p.filled.Records}), nil
 }

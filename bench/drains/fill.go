@@ -15,12 +15,12 @@ const maxInFlight = 32
 
 // Fill publishes sessions with at least that many records to the TTY stream. Their chunks take
 // turns. keystrokes makes every frame a chunk, as when users only type; otherwise chunks are full.
-func Fill(ctx context.Context, b *bus.Bus, key *enrich.Key, seed uint64, sessions, records int, keystrokes bool) (corpus.Filling, error) {
+func Fill(ctx context.Context, b *bus.Bus, key *enrich.Key, seed uint64, sessions, records int, keystrokes bool) (corpus.Totals, error) {
 	all := make([]*corpus.Session, sessions)
 	for i := range all {
 		s, err := corpus.NewSession(key, seed+uint64(i), func(op *schema.Operation) error { return b.CreateOperation(ctx, op) })
 		if err != nil {
-			return corpus.Filling{}, err
+			return corpus.Totals{}, err
 		}
 		s.Subject = schema.SubjectTTY(s.Operation, b.Partitions())
 		all[i] = s

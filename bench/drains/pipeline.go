@@ -123,7 +123,7 @@ func Main(in *json.Decoder, out *json.Encoder) (err error) {
 // A pipeline is an enricher and a router with a filled TTY stream.
 type pipeline struct {
 	setup     pipelineSetup
-	filled    corpus.Filling
+	filled    corpus.Totals
 	confirmed *deliveredOnly
 	start     func()
 	stop      func()

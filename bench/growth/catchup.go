@@ -93,7 +93,7 @@ func (d *catchup) Run(ctx context.Context) (measure.Sample, error) {
 			return nil, err
 		}
 	}
-	worst := func(w receivers.Witnessed) float64 {
+	worst := func(w receivers.Observation) float64 {
 		return max(w.Drains["live-1"].Latency.P99, w.Drains["live-2"].Latency.P99)
 	}
 	return measure.Sample{

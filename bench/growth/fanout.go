@@ -16,17 +16,17 @@ const fanoutLines = 50_000
 // A fanout measures the delivery of the same sessions to a number of drains.
 type fanout struct {
 	scenario
-	drains int
-	one    *oneDrain
+	drains   int
+	baseline *baseline
 }
 
-// oneDrain has the CPU time of the last round with one drain, or 0. Rounds with more drains are
+// baseline has the CPU time of the last round with one drain, or 0. Rounds with more drains are
 // compared with it.
-type oneDrain struct{ processor float64 }
+type baseline struct{ processor float64 }
 
 func fanouts() measure.Group {
-	one := new(oneDrain)
-	return measure.Group{&fanout{drains: 1, one: one}, &fanout{drains: 10, one: one}, &fanout{drains: 100, one: one}}
+	one := new(baseline)
+	return measure.Group{&fanout{drains: 1, baseline: one}, &fanout{drains: 10, baseline: one}, &fanout{drains: 100, baseline: one}}
 }
 
 func (d *fanout) Name() string { return "fanout/" + strconv.Itoa(d.drains) }
@@ -68,9 +68,9 @@ func (d *fanout) Run(ctx context.Context) (measure.Sample, error) {
 	result[measure.SinkCPU] = written.Written.Seconds() / float64(filled.Records) * 1e6
 	switch {
 	case d.drains == 1:
-		d.one.processor = result[measure.GrowthCPU]
-	case d.one.processor > 0:
-		result[measure.FanoutExtra] = (result[measure.GrowthCPU] - d.one.processor) / float64(d.drains-1) / written.Written.Seconds()
+		d.baseline.processor = result[measure.GrowthCPU]
+	case d.baseline.processor > 0:
+		result[measure.FanoutExtra] = (result[measure.GrowthCPU] - d.baseline.processor) / float64(d.drains-1) / written.Written.Seconds()
 	}
 	return result, nil
 }

@@ -58,7 +58,7 @@ const feedAhead = 4
 
 // feed publishes sets of sessions, each with that many lines in total, until the feeder is stopped.
 func (f *flowProcess) feed(ctx context.Context, sessions, lines int) error {
-	published := corpus.Filling{}
+	published := corpus.Totals{}
 	for f.feeder.wait(published.Records, feedAhead*lines) {
 		one, err := drains.Fill(ctx, f.bus, f.key, f.setup.Seed+uint64(published.Sessions), sessions, lines, false)
 		if err != nil {

@@ -21,7 +21,7 @@ import (
 // An input is the input of limits and peers: a file with the records of sessions in the form in
 // which ttydrain would send them, one per line.
 type input struct {
-	corpus.Filling
+	corpus.Totals
 	File string
 }
 

@@ -45,9 +45,9 @@ const (
 
 // linesReady is the answer of the process when the stream is filled.
 type linesReady struct {
-	URL            string // of the NATS server with linesStream
-	Messages       int
-	corpus.Filling // of the LOGS stream
+	URL           string // of the NATS server with linesStream
+	Messages      int
+	corpus.Totals // of the LOGS stream
 }
 
 // A jetStreamLimit is the rate of a consumer in the JetStream server's own process that discards
@@ -96,7 +96,7 @@ func (j *jetStreamLimit) Prepare(ctx context.Context, s *measure.Settings) error
 		return err
 	}
 	// Both streams have the same records.
-	j.lines.ready.Filling = in.Filling
+	j.lines.ready.Totals = in.Totals
 	return nil
 }
 
@@ -113,7 +113,7 @@ func (j *jetStreamLimit) Run(context.Context) (measure.Sample, error) {
 		return nil, err
 	}
 	took := time.Since(began)
-	return receivers.NewSample(j.lines.ready.Filling, took, a.Processor, a.PeakMemory, receivers.Received{Records: j.lines.ready.Records}), nil
+	return receivers.NewSample(j.lines.ready.Totals, took, a.Processor, a.PeakMemory, receivers.Counts{Records: j.lines.ready.Records}), nil
 }
 
 // LinesMain is the role of the process. It reads the whole stream for each question.
@@ -232,7 +232,7 @@ func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read
 	if err != nil {
 		return ready, nil, err
 	}
-	if ready.Filling, err = drains.Fill(ctx, b, key, setup.Seed, setup.Sessions, setup.Records, false); err != nil {
+	if ready.Totals, err = drains.Fill(ctx, b, key, setup.Seed, setup.Sessions, setup.Records, false); err != nil {
 		return ready, nil, err
 	}
 	enricher := enricher.New(enricher.Options{

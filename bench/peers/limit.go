@@ -114,7 +114,7 @@ func (l *limit) Run(ctx context.Context) (measure.Sample, error) {
 	if err := c.Send(drains.AskGo); err != nil {
 		return nil, err
 	}
-	var got receivers.Received
+	var got receivers.Counts
 	if l.node == nil {
 		if got, err = l.receiver.AwaitSessions(l.input.Sessions); err != nil {
 			return nil, err
@@ -127,14 +127,14 @@ func (l *limit) Run(ctx context.Context) (measure.Sample, error) {
 	}
 	if l.node != nil {
 		took = time.Since(began)
-		if err := l.node.Verify(ctx, stream, "", l.input.Filling); err != nil {
+		if err := l.node.Verify(ctx, stream, "", l.input.Totals); err != nil {
 			return nil, err
 		}
 		got.Records = l.input.Records
-	} else if err := l.receiver.Verify(l.input.Filling); err != nil {
+	} else if err := l.receiver.Verify(l.input.Totals); err != nil {
 		return nil, err
 	}
-	return receivers.NewSample(l.input.Filling, took, a.Processor, a.PeakMemory, got), nil
+	return receivers.NewSample(l.input.Totals, took, a.Processor, a.PeakMemory, got), nil
 }
 
 // LimitMain is the role of the process of a limit.

@@ -130,14 +130,14 @@ func (p *peer) Run(ctx context.Context) (measure.Sample, error) {
 		if c.DataStream, err = p.node.NewDataStream(ctx); err != nil {
 			return nil, err
 		}
-		arriving = &nodeArrivals{p.node, c.DataStream, p.prefix, p.input.Filling}
+		arriving = &nodeArrivals{p.node, c.DataStream, p.prefix, p.input.Totals}
 	} else {
 		c.Host, c.Port, _ = net.SplitHostPort(p.receiver.Address)
 		c.CAFile = p.receiver.CAFile
 		if err := p.receiver.Begin(); err != nil {
 			return nil, err
 		}
-		arriving = &receiverArrivals{p.receiver, p.input.Filling}
+		arriving = &receiverArrivals{p.receiver, p.input.Totals}
 	}
 	config, err := p.write(c)
 	if err != nil {
@@ -199,7 +199,7 @@ func (p *peer) measure(ctx context.Context, s *process.Server, arriving arrivals
 		return nil, errors.New("no record arrived")
 	}
 	if before.Records > p.input.Records/10 { // too few are left to measure
-		before = receivers.Received{}
+		before = receivers.Counts{}
 	} else {
 		began = time.Now()
 	}
@@ -219,7 +219,7 @@ func (p *peer) measure(ctx context.Context, s *process.Server, arriving arrivals
 	if err := got.Complete(); err != nil {
 		return nil, err
 	}
-	measured := receivers.NewSample(p.input.Filling, took, used, peak, got)
+	measured := receivers.NewSample(p.input.Totals, took, used, peak, got)
 	measured[measure.RecordsPerSecond] = float64(got.Records-before.Records) / took.Seconds()
 	return measured, nil
 }

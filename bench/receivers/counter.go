@@ -51,7 +51,7 @@ type counter struct {
 
 	mu      sync.Mutex
 	changed sync.Cond     // of mu: ready has become true, or the sender has stalled
-	got     Received      // guarded by mu; without Processor
+	got     Counts        // guarded by mu; without Processor
 	before  time.Duration // guarded by mu: CPU time at the last askBegin
 	// ready reports whether wait may return; nil while no wait is in progress. Guarded by mu.
 	ready func() bool
@@ -60,12 +60,12 @@ type counter struct {
 // Patience is the time without a record after which a sender counts as stalled.
 const Patience = 30 * time.Second
 
-func (c *counter) answer(q question) Received {
+func (c *counter) answer(q question) Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch q.Do {
 	case askBegin:
-		c.got, c.before = Received{}, process.CPUTime()
+		c.got, c.before = Counts{}, process.CPUTime()
 	case askFirst:
 		c.wait(func() bool { return c.got.Records > 0 })
 	case askAwait:
@@ -106,7 +106,7 @@ func (c *counter) wait(ready func() bool) {
 	}
 }
 
-func (c *counter) add(n Received) {
+func (c *counter) add(n Counts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.got.Records += n.Records
@@ -120,7 +120,7 @@ func (c *counter) add(n Received) {
 }
 
 // end counts the last record of a session, in which a number follows each of two marks.
-func (n *Received) end(record []byte, sequence, shown string) {
+func (n *Counts) end(record []byte, sequence, shown string) {
 	n.Sessions++
 	n.Ends += int(numberAfter(record, sequence))
 	n.Shown += numberAfter(record, shown)
@@ -152,7 +152,7 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b := body.Bytes()
 	unit, last := []byte(c.setup.Unit), []byte(c.setup.Last)
-	n := Received{Records: bytes.Count(b, unit), Bytes: int64(len(b))}
+	n := Counts{Records: bytes.Count(b, unit), Bytes: int64(len(b))}
 	for from := 0; ; {
 		at := bytes.Index(b[from:], last)
 		if at < 0 {
@@ -178,7 +178,7 @@ func (c *counter) readFrames(r *bufio.Reader) error {
 	if c.keep != nil {
 		kept = bufio.NewWriter(c.keep)
 	}
-	var n Received
+	var n Counts
 	for {
 		if r.Buffered() == 0 {
 			if kept != nil {
@@ -187,7 +187,7 @@ func (c *counter) readFrames(r *bufio.Reader) error {
 				}
 			}
 			c.add(n)
-			n = Received{}
+			n = Counts{}
 		}
 		message, err := nextFrame(r)
 		if err != nil {

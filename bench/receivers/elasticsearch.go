@@ -75,7 +75,7 @@ func (n *Node) Indexed(ctx context.Context, stream string) (int, error) {
 
 // Verify compares the documents of a data stream, whose field names have a prefix, with the input,
 // and deletes the data stream.
-func (n *Node) Verify(ctx context.Context, stream, prefix string, f corpus.Filling) error {
+func (n *Node) Verify(ctx context.Context, stream, prefix string, f corpus.Totals) error {
 	if err := n.ask(ctx, http.MethodPost, "/"+stream+"/_refresh", "", new(struct{})); err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (n *Node) Verify(ctx context.Context, stream, prefix string, f corpus.Filli
 	if err := n.ask(ctx, http.MethodPost, "/"+stream+"/_search", query, &ends); err != nil {
 		return err
 	}
-	got := Received{Records: all.Count, Sessions: ends.Hits.Total.Value, Ends: int(ends.Aggregations.Records.Value), Shown: int64(ends.Aggregations.Shown.Value)}
+	got := Counts{Records: all.Count, Sessions: ends.Hits.Total.Value, Ends: int(ends.Aggregations.Records.Value), Shown: int64(ends.Aggregations.Shown.Value)}
 	// The node that estest starts does not support this, but does not outlive the benchmark.
 	_ = n.ask(ctx, http.MethodDelete, "/_data_stream/"+stream, "", new(struct{}))
 	return got.Verify(f)

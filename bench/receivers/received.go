@@ -10,7 +10,7 @@ import (
 
 // Complete returns an error unless the number of records is the one that the ends of the sessions
 // report.
-func (r Received) Complete() error {
+func (r Counts) Complete() error {
 	if r.Records != r.Ends {
 		return fmt.Errorf("%d records arrived, but the ends of the sessions report %d", r.Records, r.Ends)
 	}
@@ -18,7 +18,7 @@ func (r Received) Complete() error {
 }
 
 // Verify compares the counts, after the sender has stopped, with the input.
-func (r *Receiver) Verify(f corpus.Filling) error {
+func (r *Receiver) Verify(f corpus.Totals) error {
 	got, err := r.count()
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (r *Receiver) Verify(f corpus.Filling) error {
 }
 
 // Verify returns an error unless the counts are those of f.
-func (r Received) Verify(f corpus.Filling) error {
+func (r Counts) Verify(f corpus.Totals) error {
 	if err := r.Complete(); err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (r Received) Verify(f corpus.Filling) error {
 
 // NewSample returns the metrics of a run that sent f: took is its duration, and used and memory are
 // the CPU time and the peak memory of the sender.
-func NewSample(f corpus.Filling, took, used time.Duration, memory int64, got Received) measure.Sample {
+func NewSample(f corpus.Totals, took, used time.Duration, memory int64, got Counts) measure.Sample {
 	n := float64(got.Records)
 	s := measure.Sample{
 		measure.RecordsMeasured: n, measure.RecordsPerSecond: n / took.Seconds(), measure.SecondsPerMillion: used.Seconds() / n * 1e6, measure.PeakMemory: float64(memory) / 1e6,

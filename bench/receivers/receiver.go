@@ -43,14 +43,14 @@ const (
 	askCount = "count" // return the counts
 )
 
-// A question is sent to a receiver, which answers with a [Received].
+// A question is sent to a receiver, which answers with a [Counts].
 type question struct {
 	Do       string
 	Sessions int // of askAwait
 }
 
-// Received has the counts of a receiver.
-type Received struct {
+// Counts is the answer of a receiver.
+type Counts struct {
 	Records, Sessions int
 	// Ends is the number of records of the sessions whose ends have arrived, and Shown the number of
 	// bytes that they showed, both according to their ends.
@@ -72,20 +72,20 @@ func Start(ctx context.Context, setup Setup) (*Receiver, error) {
 }
 
 // Begin resets the counts.
-func (r *Receiver) Begin() error { return r.Ask(question{Do: askBegin}, new(Received)) }
+func (r *Receiver) Begin() error { return r.Ask(question{Do: askBegin}, new(Counts)) }
 
 // AwaitFirst waits for the first record since Begin.
-func (r *Receiver) AwaitFirst() (got Received, err error) {
+func (r *Receiver) AwaitFirst() (got Counts, err error) {
 	return got, r.Ask(question{Do: askFirst}, &got)
 }
 
 // AwaitSessions waits until that many sessions have arrived since Begin, with all their records. It
-// also returns when no record has arrived for [Patience]: see [Received.Complete].
-func (r *Receiver) AwaitSessions(sessions int) (got Received, err error) {
+// also returns when no record has arrived for [Patience]: see [Counts.Complete].
+func (r *Receiver) AwaitSessions(sessions int) (got Counts, err error) {
 	return got, r.Ask(question{Do: askAwait, Sessions: sessions}, &got)
 }
 
-func (r *Receiver) count() (got Received, err error) {
+func (r *Receiver) count() (got Counts, err error) {
 	return got, r.Ask(question{Do: askCount}, &got)
 }
 

@@ -52,8 +52,8 @@ type WitnessQuestion struct {
 	Records          int
 }
 
-// Witnessed is the answer of a witness.
-type Witnessed struct {
+// Observation is the answer of a witness.
+type Observation struct {
 	Drains    map[string]Tally
 	Processor time.Duration // CPU time that the witness has used
 }
@@ -70,7 +70,7 @@ func StartWitness(ctx context.Context, setup WitnessSetup) (*Witness, error) {
 }
 
 // Query sends a question and waits for the answer.
-func (w *Witness) Query(q WitnessQuestion) (got Witnessed, err error) { return got, w.Ask(q, &got) }
+func (w *Witness) Query(q WitnessQuestion) (got Observation, err error) { return got, w.Ask(q, &got) }
 
 // ledgers has the ledgers of a witness's drains.
 type ledgers struct {
@@ -107,7 +107,7 @@ func WitnessMain(in *json.Decoder, out *json.Encoder) error {
 	}
 }
 
-func (l *ledgers) answer(q WitnessQuestion) Witnessed {
+func (l *ledgers) answer(q WitnessQuestion) Observation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if q.Up != "" {
@@ -116,7 +116,7 @@ func (l *ledgers) answer(q WitnessQuestion) Witnessed {
 	for !l.have(q) {
 		l.changed.Wait()
 	}
-	got := Witnessed{Drains: make(map[string]Tally), Processor: process.CPUTime()}
+	got := Observation{Drains: make(map[string]Tally), Processor: process.CPUTime()}
 	for name, ledger := range l.drains {
 		t := ledger.Tally
 		if q.Window {

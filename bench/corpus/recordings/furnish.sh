@@ -1,5 +1,5 @@
-# What the recordings are made of: a small web shop of a made-up company, in /app. It runs as the made-up person whose sessions are
-# recorded, before each of them and unseen. The same every time, but for the times of files.
+# Creates the files that the recordings show: a small web shop of a fictitious company, in /app. It runs as the fictitious user
+# before each recording. The files are the same each time, except for their times.
 set -eu
 cd /app
 mkdir -p shop/log shop/src shop/config shop/db/migrate shop/public/assets calc web/src tmp
@@ -66,7 +66,7 @@ git -C shop checkout -q -- config
 sqlite3 shop/db/shop.db < shop/db/seed.sql
 printf '#!/bin/sh\nexec ruby server.rb "$@"\n' > shop/start; chmod +x shop/start; ln -s log/production.log shop/current.log
 
-# A service in Go with a test that fails, a program in C with a makefile and warnings, a package of npm.
+# A Go service with a failing test, a C program with a makefile and warnings, an npm package.
 cat > shop/src/price.yml <<'YML'
 currency: EUR
 discounts:

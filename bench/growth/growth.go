@@ -11,30 +11,30 @@ import (
 // growthLinesEach is the number of lines of a session where the number of sessions grows.
 const growthLinesEach = 1000
 
-// A growing measures an amount of work, in sessions or in lines.
-type growing struct {
+// A growthSubject measures an amount of work, in sessions or in lines.
+type growthSubject struct {
 	scenario
 	of              string
 	units           int
 	sessions, lines int
 }
 
-// growingWork returns subjects with 1 to 1,000 sessions, and with 1,000 to the given number of
+// growthSubjects returns subjects with 1 to 1,000 sessions, and with 1,000 to the given number of
 // lines.
-func growingWork(lines int) measure.Group {
+func growthSubjects(lines int) measure.Group {
 	var g measure.Group
 	for n := 1; n <= 1000 && n*growthLinesEach <= lines; n *= 10 {
-		g = append(g, &growing{of: "sessions", units: n, sessions: n, lines: n * growthLinesEach})
+		g = append(g, &growthSubject{of: "sessions", units: n, sessions: n, lines: n * growthLinesEach})
 	}
 	for n := 1000; n <= lines; n *= 10 {
-		g = append(g, &growing{of: "lines", units: n, sessions: 10, lines: n})
+		g = append(g, &growthSubject{of: "lines", units: n, sessions: 10, lines: n})
 	}
 	return g
 }
 
-func (d *growing) Name() string { return "growth/" + d.of + "/" + strconv.Itoa(d.units) }
+func (d *growthSubject) Name() string { return "growth/" + d.of + "/" + strconv.Itoa(d.units) }
 
-func (d *growing) Run(ctx context.Context) (measure.Sample, error) {
+func (d *growthSubject) Run(ctx context.Context) (measure.Sample, error) {
 	s := d.settings
 	sc, err := startScene(ctx, s, flowSetup{Profile: s.Profile(d.Name(), d.runs)}, receivers.WitnessSetup{Protocol: "https"})
 	if err != nil {
@@ -65,6 +65,6 @@ func Run(ctx context.Context, s *measure.Settings, chosen func(string) bool) ([]
 	// One run is enough: the soak takes long, and growth has many points.
 	once := *s
 	once.Runs = 1
-	more, err := measure.Run(ctx, []measure.Group{growingWork(s.GrowthLines), {&soak{}}}, &once, chosen)
+	more, err := measure.Run(ctx, []measure.Group{growthSubjects(s.GrowthLines), {&soak{}}}, &once, chosen)
 	return append(results, more...), err
 }
