@@ -46,10 +46,7 @@ func TestRELPKilled(t *testing.T) {
 	sink := open(t, options)
 	defer sink.Close()
 	const records, rounds = 4000, 4
-	b, err := newBatch(options)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := newBatch(options)
 	b.encode(numbered(1, records, 200))
 	proxy.HoldAfter(b.frames[records/2])
 	confirmed := 0
