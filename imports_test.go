@@ -71,7 +71,7 @@ var rooms = map[string]room{
 	"pipeline/clusterkeys":               {ours: []string{"enrich", "pipeline/authority", "pipeline/bus", "pipeline/gateway"}, outside: none},
 	"pipeline/client":                    {ours: []string{"schema"}, outside: all},
 	"pipeline/client/clienttest":         {ours: []string{"schema", "pipeline/session", "pipeline/gateway"}, outside: all},
-	"pipeline/config":                    {ours: []string{"schema", "pipeline/identity"}, outside: all},
+	"pipeline/config":                    {ours: []string{"schema", "pipeline/identity", "sinks", "sinks/elasticsearch", "sinks/https"}, outside: all},
 	"pipeline/config/reload":             {ours: []string{"pipeline/config", "pipeline/measure"}, outside: all},
 	"pipeline/demo":                      {ours: []string{"enrich", "pipeline/client", "pipeline/config", "pipeline/receive"}, outside: all},
 	"pipeline/gateway":                   {ours: []string{"schema", "pipeline/measure", "pipeline/session"}, outside: all},

@@ -108,7 +108,7 @@ func textsOf(t *testing.T, width, height int, all []shown) (records []schema.Rec
 		s.show(schema.FrameStdout, string(shown.bytes))
 		more, last := take(t, s.tr, &s.d)
 		records = append(records, more...)
-		if last != nil && !s.tr.Pending() {
+		if last != nil && !s.tr.hasPending() {
 			if s.tr, err = Resume(last, k, time.Now()); err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ func (s screening) texts(t testing.TB, k *Key, width, height int, restart bool) 
 				texts = append(texts, string(r.Text))
 			}
 		}
-		if restart && last != nil && !script.tr.Pending() {
+		if restart && last != nil && !script.tr.hasPending() {
 			if script.tr, err = Resume(last, k, time.Now()); err != nil {
 				t.Fatal(err)
 			}

@@ -220,9 +220,6 @@ func (t *Transcript) Expire(now time.Time) {
 	}
 }
 
-// Pending reports whether bytes are waiting for the end of their line.
-func (t *Transcript) Pending() bool { return len(t.lines[0].pending)+len(t.lines[1].pending) > 0 }
-
 // Ready reports whether there are finished records to take.
 func (t *Transcript) Ready() bool { return len(t.sealed)+t.segment.Records() > 0 }
 

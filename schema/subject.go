@@ -51,19 +51,9 @@ func Partition(operationID string, n int) int {
 }
 
 // SubjectTTY returns the subject of an operation's chunks:
-// tty.<partition>.<stack>.<app>.<operation>.
+// tty.<partition>.<stack>.<app>.<operation>. [LogsOf] returns that of its segments.
 func SubjectTTY(op *Operation, partitions int) string {
-	return subject(prefixTTY, op, partitions)
-}
-
-// SubjectLogs returns the subject of an operation's segments:
-// logs.<partition>.<stack>.<app>.<operation>.
-func SubjectLogs(op *Operation, partitions int) string {
-	return subject(prefixLogs, op, partitions)
-}
-
-func subject(prefix string, op *Operation, partitions int) string {
-	return prefix + "." + strconv.Itoa(Partition(op.ID, partitions)) + "." + Token(op.Stack) + "." + Token(op.App) + "." + Token(op.ID)
+	return prefixTTY + "." + strconv.Itoa(Partition(op.ID, partitions)) + "." + Token(op.Stack) + "." + Token(op.App) + "." + Token(op.ID)
 }
 
 // LogsOf returns the subject on LOGS for an operation's subject on TTY.

@@ -109,9 +109,6 @@ func TestSubjects(t *testing.T) {
 		if got := SubjectTTY(&test.op, 4); got != test.tty {
 			t.Errorf("SubjectTTY(%+v) = %s, want %s", test.op, got, test.tty)
 		}
-		if got := SubjectLogs(&test.op, 4); got != test.logs {
-			t.Errorf("SubjectLogs(%+v) = %s, want %s", test.op, got, test.logs)
-		}
 		if got := LogsOf(test.tty); got != test.logs {
 			t.Errorf("LogsOf(%s) = %s, want %s", test.tty, got, test.logs)
 		}
@@ -144,8 +141,8 @@ func TestFilters(t *testing.T) {
 		FilterTTY(2):                       false,
 		FilterLogs(-1, "eu.west", "other"): false,
 	} {
-		if got := matches(filter, SubjectLogs(op, 4)); got != want {
-			t.Errorf("%s matches %s: %t", filter, SubjectLogs(op, 4), got)
+		if got := matches(filter, LogsOf(SubjectTTY(op, 4))); got != want {
+			t.Errorf("%s matches %s: %t", filter, LogsOf(SubjectTTY(op, 4)), got)
 		}
 	}
 }

@@ -94,7 +94,7 @@ func httpsOptions(d config.Drain, _ *slog.Logger) sinks.Opener {
 		URL: h.URL.Reveal(), Username: h.Username, Password: h.Password.Reveal(), Format: https.Format(h.Format), Gzip: h.Compression == "gzip", Headers: headers,
 		TLS: sinks.TLS(h.TLS), Proxy: proxyOf(h.Proxy), Timeout: d.Timeout, ConnectionLifetime: d.ConnectionLifetime, Version: version(),
 		MaxRequestBytes: int(h.MaxRequestBytes), MaxRequestRecords: h.MaxRequestRecords, MaxRecordBytes: h.MaxRecordBytes,
-		Concurrency: h.Concurrency, ArrayField: h.ArrayField, Shape: (*https.Shape)(h.Shape),
+		Concurrency: h.Concurrency, ArrayField: h.ArrayField, Shape: h.Shape,
 	}
 }
 

@@ -43,13 +43,18 @@ func presetDrain(t *testing.T, settings, caFile string) config.Drain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Parse(filepath.Join(t.TempDir(), "ttydrain.yaml"), fmt.Appendf(nil, `
+	path := filepath.Join(t.TempDir(), "ttydrain.yaml")
+	text := fmt.Appendf(nil, `
 user_document: {issuer: https://auth.example.com}
 users: [{id: u-1, name: Ada Lovelace, email: ada@example.com, authorized_keys: [%q], apps: [web]}]
 stacks: [{name: default}]
 apps: [{name: web, stack: default, command: [/bin/bash]}]
 drains: [{name: preset, ca_file: %q, %s}]
-`, key, caFile, settings))
+`, key, caFile, settings)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}

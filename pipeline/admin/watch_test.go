@@ -145,7 +145,7 @@ func (s *stage) segment(last uint64, records ...schema.Record) (sequence uint64)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	sequence, err = s.bus.PublishSegment(schema.SubjectLogs(s.op, s.bus.Partitions()), last, len(records), s.op.PHI, data).Wait(s.t.Context())
+	sequence, err = s.bus.PublishSegment(schema.LogsOf(schema.SubjectTTY(s.op, s.bus.Partitions())), last, len(records), s.op.PHI, data).Wait(s.t.Context())
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -269,7 +269,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	moved, err := Parse("testdata/good/moved.yaml", append([]byte("# a comment\n\n"), data...))
+	moved, err := parse("testdata/good/moved.yaml", append([]byte("# a comment\n\n"), data...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func TestPlaces(t *testing.T) {
 		"missing in a list": {"drains:\n  -\n    name: a\n", "f.yaml:3:5: drains[0].type: is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Parse("f.yaml", []byte(test.data))
+			_, err := parse("f.yaml", []byte(test.data))
 			m := mistakesOf(t, err)
 			for _, mistake := range m {
 				if strings.HasPrefix(mistake.Error(), test.want) {
@@ -396,7 +396,7 @@ apps: [{name: web, stack: default, command: [x]}]
 		"[rsa, rsa]": "host_key[1]: the file", "[rsa, missing]": "only the first of several is created",
 		"[]": "expected at least one", "{}": "is a mapping; expected the path of a file, or a list",
 	} {
-		_, err := Parse(filepath.Join(dir, "f.yaml"), []byte("gateway: {host_key: "+name+"}"+rest))
+		_, err := parse(filepath.Join(dir, "f.yaml"), []byte("gateway: {host_key: "+name+"}"+rest))
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%s: %v", name, err)
@@ -530,7 +530,7 @@ func FuzzParse(f *testing.F) {
 		if len(data) > 16<<10 {
 			return
 		}
-		c, err := Parse("testdata/good/fuzz.yaml", data)
+		c, err := parse("testdata/good/fuzz.yaml", data)
 		if (c == nil) != (err != nil) {
 			t.Fatalf("%v and %v", c, err)
 		}
@@ -549,3 +549,6 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// parse is [Load] for a file called name with this content.
+func parse(name string, data []byte) (*Config, error) { return newDecoder(name).config(data) }

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
 // AgreementBAA is the agreement that a drain needs for the logs of a stack with PHI: a business
@@ -136,9 +138,9 @@ type HTTPS struct {
 
 	// The following fields are only set by presets: see https.Options.
 
-	MaxRequestRecords, MaxRecordBytes int    `yaml:"-"`
-	ArrayField                        string `yaml:"-"`
-	Shape                             *Shape `yaml:"-"`
+	MaxRequestRecords, MaxRecordBytes int          `yaml:"-"`
+	ArrayField                        string       `yaml:"-"`
+	Shape                             *https.Shape `yaml:"-"`
 }
 
 func (h *HTTPS) setDefaults() {

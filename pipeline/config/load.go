@@ -50,9 +50,6 @@ func LoadFiles(path string, verify Verify) (*Config, Files, error) {
 	return c, d.files, err
 }
 
-// Parse is [Load] for a file that has been read: name is its name and data its content.
-func Parse(name string, data []byte) (*Config, error) { return newDecoder(name).config(data) }
-
 func newDecoder(name string) *decoder {
 	return &decoder{file: name, dir: filepath.Dir(name), places: make(map[string]place)}
 }

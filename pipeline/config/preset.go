@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 )
 
@@ -16,19 +15,6 @@ import (
 //
 // The limits come from the providers' documentation, cited beside each. A "MB" there is interpreted
 // as 10⁶ bytes and a "KB" as 10³, the smaller meaning.
-
-// Shape describes how an HTTPS drain's objects differ from records; see https.Shape, which has the
-// same fields.
-type Shape struct {
-	Message         string
-	MaxMessageBytes int
-	Milliseconds    string
-	Level           string
-	Host, App       string
-	Constant        map[string]string
-	Record          string
-	MaxAge          time.Duration
-}
 
 // checkURL checks the target of requests, and returns it; nil if it is invalid.
 func (d *decoder) checkURL(path string, secret Secret) *url.URL {

@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"time"
+
+	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
 // Datadog is a preset for Datadog's log intake: compressed arrays of at most 1,000 logs.
@@ -69,7 +71,7 @@ func (p *Datadog) https() *HTTPS {
 		URL: url, Format: "array", Compression: p.Compression, Proxy: p.Proxy, TLS: p.TLS,
 		Headers:         map[string]Secret{"DD-API-KEY": p.APIKey},
 		MaxRequestBytes: 5_000_000, MaxRequestRecords: 1000, MaxRecordBytes: 1_000_000,
-		Shape: &Shape{Message: "message", Milliseconds: "timestamp", Level: "status", Host: "hostname",
+		Shape: &https.Shape{Message: "message", Milliseconds: "timestamp", Level: "status", Host: "hostname",
 			Constant: constant, MaxAge: 17 * time.Hour},
 	}
 }

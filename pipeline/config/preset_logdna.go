@@ -3,6 +3,8 @@ package config
 import (
 	"net/url"
 	"strings"
+
+	"github.com/ttydrain/ttydrain/sinks/https"
 )
 
 // LogDNA is a preset for the log ingestion of Mezmo, formerly LogDNA: objects with an array of
@@ -67,7 +69,7 @@ func (p *LogDNA) https() *HTTPS {
 		URL: NewSecret(p.URL.Reveal() + "?" + query.Encode()), Format: "array", Compression: p.Compression, Proxy: p.Proxy, TLS: p.TLS,
 		Headers:         map[string]Secret{"apikey": p.IngestionKey},
 		MaxRequestBytes: 2 << 20, ArrayField: "lines",
-		Shape: &Shape{Message: "line", MaxMessageBytes: 32_000, Milliseconds: "timestamp", Level: "level",
+		Shape: &https.Shape{Message: "line", MaxMessageBytes: 32_000, Milliseconds: "timestamp", Level: "level",
 			App: "app", Record: "meta"},
 	}
 }

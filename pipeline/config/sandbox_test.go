@@ -36,7 +36,7 @@ func TestUIDRange(t *testing.T) {
 		if test.text != "" {
 			settings = "sandbox: {uid_range: " + test.text + "}"
 		}
-		c, err := Parse("test.yaml", withSandbox(settings))
+		c, err := parse("test.yaml", withSandbox(settings))
 		if test.mistake != "" {
 			m := mistakesOf(t, err)
 			if len(m) != 1 || m[0].Path != "sandbox.uid_range" || m[0].Line != 5 || m[0].Column != 22 || !strings.Contains(m[0].Message, test.mistake) {

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"net/textproto"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/ttydrain/ttydrain/sinks"
+	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 )
 
 func (c *Config) finishDrains(d *decoder) {
@@ -121,10 +123,6 @@ func (d *decoder) checkHeaders(path string, headers map[string]Secret) {
 	}
 }
 
-// Data stream names:
-// https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create-data-stream
-var dataStreamForm = regexp.MustCompile(`^[^-_+.A-Z\\/*?"<>|,#: \p{Cc}][^A-Z\\/*?"<>|,#: \p{Cc}]*$`)
-
 func (e *Elasticsearch) finish(d *decoder, path string) {
 	d.notEmpty(path+".urls", len(e.URLs))
 	credentials := e.APIKey.IsSet() || e.Username != "" || e.Password.IsSet()
@@ -163,8 +161,12 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 	d.checkUsername(path+".username", e.Username)
 	d.checkSecretLine(path+".password", e.Password)
 	d.checkPrintable(path+".pipeline", e.Pipeline)
-	if at := path + ".data_stream"; d.usable(at) && (!dataStreamForm.MatchString(e.DataStream) || len(e.DataStream) > 255) {
-		d.refuse(at, "%s is not the name of a data stream; expected lower case without spaces and any of \\ / * ? \" < > | , # : and with none of - _ + . first, such as logs-ssh-default", quote(e.DataStream))
+	if at := path + ".data_stream"; d.usable(at) {
+		for _, err := range sinks.SettingErrors(elasticsearch.CheckDataStream(e.DataStream)) {
+			if wrong, ok := err.(*sinks.SettingError); ok {
+				d.refuse(at, "%s", wrong.Problem)
+			}
+		}
 	}
 	d.checkProxy(path+".proxy", e.Proxy)
 	d.checkTLS(path, &e.TLS)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -116,8 +117,9 @@ func EncodedKey(key string) string {
 	return key
 }
 
-// CheckDataStream holds a name to Elasticsearch's rules for names of data streams. The error is a
-// [*sinks.SettingError].
+// CheckDataStream checks a name by Elasticsearch's rules for names of data streams
+// (https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create-data-stream).
+// The error is a [*sinks.SettingError].
 func CheckDataStream(name string) error {
 	refuse := func(format string, args ...any) error { return sinks.RefuseSetting("data_stream", format, args...) }
 	switch {
@@ -125,10 +127,10 @@ func CheckDataStream(name string) error {
 		return refuse("is missing; expected a name such as logs-ssh-default")
 	case len(name) > 255:
 		return refuse("has %d bytes; expected at most 255", len(name))
-	case strings.ContainsAny(name, "\\/*?\"<>| ,#:") || strings.ToLower(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }):
-		return refuse("is %q; expected a name without \\ / * ? \" < > | , # : and without spaces and upper-case letters", name)
+	case strings.ContainsAny(name, "\\/*?\"<>| ,#:") || strings.ToLower(name) != name || strings.ContainsFunc(name, unicode.IsControl):
+		return refuse("is %q; expected a name without \\ / * ? \" < > | , # : and without spaces and upper-case letters, such as logs-ssh-default", name)
 	case strings.ContainsAny(name[:1], "-_+."):
-		return refuse("is %q; expected a name that begins with none of - _ + .", name)
+		return refuse("is %q; expected a name that begins with none of - _ + ., such as logs-ssh-default", name)
 	}
 	return nil
 }

@@ -50,18 +50,10 @@ func NewAuthority(t testing.TB) *Authority {
 }
 
 // Issue signs a certificate for these host names and addresses, or for a client where there are
-// none, which is good until the given time. It returns the PEM files of certificate and key.
+// none, which is valid until the given time. It returns the PEM files of certificate and key.
 func (a *Authority) Issue(t testing.TB, until time.Time, hosts ...string) (certFile, keyFile string) {
 	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: serial(t),
-		Subject:      pkix.Name{CommonName: t.Name()},
-		NotBefore:    earlier(until, time.Now()).Add(-24 * time.Hour),
-		NotAfter:     until,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: t.Name()}, NotAfter: until}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -69,6 +61,17 @@ func (a *Authority) Issue(t testing.TB, until time.Time, hosts ...string) (certF
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
+	return a.Sign(t, template)
+}
+
+// Sign is Issue for a subject, names and end of any kind, which the template has.
+func (a *Authority) Sign(t testing.TB, template *x509.Certificate) (certFile, keyFile string) {
+	t.Helper()
+	key := newKey(t)
+	template.SerialNumber = serial(t)
+	template.NotBefore = earlier(template.NotAfter, time.Now()).Add(-24 * time.Hour)
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
 	dir := t.TempDir()
 	certFile = writePEM(t, filepath.Join(dir, "cert.pem"), "CERTIFICATE", sign(t, template, a.certificate, key, a.key))
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)

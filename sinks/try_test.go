@@ -2,14 +2,10 @@ package sinks_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/probe"
+	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
 // getter is a sink whose Probe is a GET request.
@@ -42,20 +39,16 @@ func (g *getter) Write(context.Context, []sinks.Entry) error { return nil }
 
 func (g *getter) Close() error { return nil }
 
-// TestStepsHostile has a drain whose certificate is written to spoil a terminal.
+// TestStepsHostile checks a drain whose certificate has names that would disturb a terminal.
 func TestStepsHostile(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	name := pkix.Name{CommonName: "evil\x1b[2J\u202e\u009b\n\rname" + strings.Repeat("x", 5000)}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: name, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"a\x1b[2Jb"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	certFile, keyFile := sinktest.NewAuthority(t).Sign(t, &x509.Certificate{Subject: name, NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"a\x1b[2Jb"}})
+	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
 	server.StartTLS()
 	defer server.Close()
 	transport, err := sinks.TLS{}.Transport(time.Minute)
