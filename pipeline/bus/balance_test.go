@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
@@ -79,18 +80,18 @@ func TestBalance(t *testing.T) {
 	options := Options{URL: "nats://" + address, Username: "ttydrain", Password: "right", Partitions: 8}
 	var working [8]atomic.Int64
 	a := startCrew(t, options, &working)
-	await(t, "one has all", func() bool { return a.has.Load() == 8 })
+	waittest.Until(t, "one has all", func() bool { return a.has.Load() == 8 })
 	b := startCrew(t, options, &working)
-	await(t, "two have half each", func() bool { return a.has.Load() == 4 && b.has.Load() == 4 })
+	waittest.Until(t, "two have half each", func() bool { return a.has.Load() == 4 && b.has.Load() == 4 })
 	c := startCrew(t, options, &working)
-	await(t, "three share", func() bool {
+	waittest.Until(t, "three share", func() bool {
 		x, y, z := a.has.Load(), b.has.Load(), c.has.Load()
 		return x+y+z == 8 && x <= 3 && y <= 3 && z <= 3
 	})
 	a.stop()
-	await(t, "two have half each again", func() bool { return b.has.Load() == 4 && c.has.Load() == 4 })
+	waittest.Until(t, "two have half each again", func() bool { return b.has.Load() == 4 && c.has.Load() == 4 })
 	b.stop()
-	await(t, "one has all again", func() bool { return c.has.Load() == 8 })
+	waittest.Until(t, "one has all again", func() bool { return c.has.Load() == 8 })
 }
 
 // TestUnclaimed: a lease that is left to a process that does not come for it is taken all the same.
@@ -111,7 +112,7 @@ func TestUnclaimed(t *testing.T) {
 	}
 	t.Cleanup(a.Close)
 	a.roster.join("drain.siem.0")
-	await(t, "the two know of each other", func() bool {
+	waittest.Until(t, "the two know of each other", func() bool {
 		a.roster.mu.Lock()
 		defer a.roster.mu.Unlock()
 		k := a.roster.kinds["drain.siem"]

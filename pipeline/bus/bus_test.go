@@ -18,6 +18,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -43,22 +44,6 @@ func openSynced(t testing.TB) *Bus {
 	}
 	t.Cleanup(b.Close)
 	return b
-}
-
-// await waits for something that nothing announces.
-func await(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("it did not happen: " + what)
-		}
-	}
 }
 
 func newOperation() *schema.Operation {
@@ -160,7 +145,7 @@ func TestOperationIDsAreNotReused(t *testing.T) {
 		if _, err := b.js.UpdateStream(t.Context(), config); err != nil {
 			t.Fatal(err)
 		}
-		await(t, "all operations are gone", func() bool {
+		waittest.Until(t, "all operations are gone", func() bool {
 			info, err := stream.Info(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
@@ -47,7 +48,7 @@ func startCluster(t *testing.T) (servers []*server.Server, urls string) {
 		}
 		all = append(all, s.ClientURL())
 	}
-	await(t, "the cluster has a leader that knows all three", func() bool {
+	waittest.Until(t, "the cluster has a leader that knows all three", func() bool {
 		for _, s := range servers {
 			if s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == 3 {
 				return true
@@ -147,7 +148,7 @@ func TestCluster(t *testing.T) {
 			}
 		}
 		// Repeated with its ID until it is stored, as the capture does.
-		await(t, "chunk "+strconv.Itoa(i)+" is stored", func() bool {
+		waittest.Until(t, "chunk "+strconv.Itoa(i)+" is stored", func() bool {
 			_, err := a.PublishChunk("tty.0.default.web.1", "1-"+strconv.Itoa(i), []byte(strconv.Itoa(i))).Wait(t.Context())
 			return err == nil
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
@@ -203,7 +204,7 @@ func disconnect(t *testing.T, s *bustest.Server, b *Bus) (reconnected func()) {
 	}
 	return func() {
 		t.Helper()
-		await(t, "a connection again", func() bool { return b.conn.Stats().Reconnects > before && b.conn.Status() == nats.CONNECTED })
+		waittest.Until(t, "a connection again", func() bool { return b.conn.Stats().Reconnects > before && b.conn.Status() == nats.CONNECTED })
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -138,7 +139,7 @@ func TestFullDisk(t *testing.T) {
 		disk.Fill(10 << 10)
 		// The looks are what this test goes behind: this is the moment between two of them.
 		publishBlindly(b, subject, t)
-		await(t, "the server is found broken", func() bool { return b.disk.failure() != nil })
+		waittest.Until(t, "the server is found broken", func() bool { return b.disk.failure() != nil })
 		for what, err := range map[string]error{
 			"a chunk":     func() error { _, err := b.PublishChunk(subject, "later", nil).Wait(t.Context()); return err }(),
 			"a position":  lease.Save(t.Context(), 1),
@@ -162,7 +163,7 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		await(t, "sessions are taken again", func() bool { return b.Ready(t.Context()) == nil })
+		waittest.Until(t, "sessions are taken again", func() bool { return b.Ready(t.Context()) == nil })
 		again := open(t, killed, 1)
 		for _, b := range []*Bus{b, again} {
 			if end, err := b.End(t.Context(), schema.StreamTTY); err != nil || end != acknowledged {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -171,7 +172,7 @@ func TestSaveCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	saved := make(chan error)
 	go func() { saved <- lease.Save(ctx, 7) }()
-	await(t, "that the position waits for the disk", func() bool {
+	waittest.Until(t, "that the position waits for the disk", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.asked > lease.revision+1

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -47,7 +48,7 @@ func checkFences(t *testing.T, b *Bus, least int) {
 	t.Helper()
 	const subject = "logs.0.default.web.1"
 	store := func(subject string, last uint64, data string) (sequence uint64) {
-		await(t, data+" is stored", func() bool {
+		waittest.Until(t, data+" is stored", func() bool {
 			var err error
 			sequence, err = b.PublishSegment(subject, last, 1, false, []byte(data)).Wait(t.Context())
 			if err != nil && (least > 0 || !errors.Is(err, ErrFenced)) {
@@ -90,7 +91,7 @@ func checkFences(t *testing.T, b *Bus, least int) {
 		last = after
 	}
 	// On a cluster, who answers may know of it a little later than those who have acknowledged it.
-	await(t, "the last is the last that was stored", func() bool {
+	waittest.Until(t, "the last is the last that was stored", func() bool {
 		m, ok, err := b.Last(t.Context(), schema.StreamLogs, subject)
 		if err != nil || !ok || m.Sequence > last || m.Sequence < last && least > 0 {
 			t.Fatalf("the last is %d, %t, %v; expected %d", m.Sequence, ok, err, last)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -141,7 +142,7 @@ func TestReadWithoutServer(t *testing.T) {
 	r := read(t, b, []string{"tty.>"}, 0)
 	b.embedded.stop()
 	// The iterator has found out, and is busy with its way back.
-	await(t, "the connection is lost", func() bool { return !b.conn.IsConnected() })
+	waittest.Until(t, "the connection is lost", func() bool { return !b.conn.IsConnected() })
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("a test"))
 	defer cancel()
 	if _, err := r.Next(ctx); err == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
@@ -64,7 +65,7 @@ func TestServerRestart(t *testing.T) {
 	// The other takes the lease though the first believes that it has it: what that does from now on
 	// is not kept.
 	var second *Lease
-	await(t, "the work is taken over", func() bool {
+	waittest.Until(t, "the work is taken over", func() bool {
 		var err error
 		second, err = b.Acquire(t.Context(), "work")
 		return err == nil
@@ -76,8 +77,8 @@ func TestServerRestart(t *testing.T) {
 	if err := first.Save(t.Context(), 99); err == nil {
 		t.Error("who has lost a lease can move the position")
 	}
-	await(t, "the position is saved", func() bool { return second.Save(t.Context(), 4) == nil })
-	await(t, "a state is saved", func() bool { return a.SaveDrainState(t.Context(), &schema.DrainState{Drain: "siem"}) == nil })
+	waittest.Until(t, "the position is saved", func() bool { return second.Save(t.Context(), 4) == nil })
+	waittest.Until(t, "a state is saved", func() bool { return a.SaveDrainState(t.Context(), &schema.DrainState{Drain: "siem"}) == nil })
 	first.Release()
 	second.Release()
 	if status, err := b.leases.Status(t.Context()); err != nil || status.(*jetstream.KeyValueBucketStatus).StreamInfo().Config.MaxAge != leaseTTL {
@@ -97,7 +98,7 @@ func TestOpenWaits(t *testing.T) {
 		}
 		opened <- err
 	}()
-	await(t, "a connection is tried", func() bool {
+	waittest.Until(t, "a connection is tried", func() bool {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			t.Fatal(err)

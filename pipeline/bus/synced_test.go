@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -258,7 +259,7 @@ func TestUnsyncedMessagesAreInvisible(t *testing.T) {
 	publish := b.PublishChunk(subject, "1", []byte("shown"))
 	tell("its publisher", func() error { _, err := publish.Wait(t.Context()); return err })
 	// The stream has it, which a reader of NATS's own sees.
-	await(t, "that the stream has the message", func() bool {
+	waittest.Until(t, "that the stream has the message", func() bool {
 		info, err := b.streams[schema.StreamTTY].(stream).Stream.Info(t.Context())
 		return err == nil && info.State.LastSeq == 1
 	})
@@ -309,7 +310,7 @@ func TestSyncFails(t *testing.T) {
 	if _, err := b.PublishChunk(subject, "1", []byte("shown")).Wait(t.Context()); err == nil {
 		t.Error("what could not be synced was confirmed")
 	}
-	await(t, "that the server takes messages again", func() bool {
+	waittest.Until(t, "that the server takes messages again", func() bool {
 		sequence, err := b.PublishChunk(subject, "1", []byte("shown")).Wait(t.Context())
 		return err == nil && sequence == 1
 	})

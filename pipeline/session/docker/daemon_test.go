@@ -17,6 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/docker"
 	"github.com/ttydrain/ttydrain/pipeline/session/docker/dockertest"
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
@@ -88,7 +89,7 @@ func TestDaemonIsKilled(t *testing.T) {
 	_, err := r.Start(t.Context(), line(session.Container{Image: dockertest.Image}, "true"))
 	sessiontest.ExpectRefusal(t, err, "try again")
 	d.Run(t)
-	await(t, "the removal of what was left", func() bool { return len(containers(t, d, "crashed-daemon")) == 0 })
+	waittest.Until(t, "the removal of what was left", func() bool { return len(containers(t, d, "crashed-daemon")) == 0 })
 	expect(t, r, line(session.Container{Image: dockertest.Image}, "echo well"), "well\n")
 }
 
@@ -105,7 +106,7 @@ func TestDaemonStandsStill(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	resume()
-	await(t, "the removal of the container", func() bool { return len(containers(t, d, "still-daemon")) == 0 })
+	waittest.Until(t, "the removal of the container", func() bool { return len(containers(t, d, "still-daemon")) == 0 })
 }
 
 // TestDaemonComesLater: a gateway that starts before its daemon refuses sessions until it is there.
@@ -124,7 +125,7 @@ func TestDaemonComesLater(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	d.Run(t)
-	await(t, "the removal of orphans", func() bool { return len(containers(t, d, "later")) == 0 })
+	waittest.Until(t, "the removal of orphans", func() bool { return len(containers(t, d, "later")) == 0 })
 	expect(t, r, line(session.Container{Image: dockertest.Image}, "echo well"), "well\n")
 }
 

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -113,22 +112,6 @@ func inspect(t *testing.T, d *dockertest.Daemon, gateway string) container.Inspe
 		t.Fatal(err)
 	}
 	return answer.Container
-}
-
-// await waits for something that happens by itself and is announced to nobody.
-func await(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			t.Fatal("it did not happen: " + what)
-		case <-ticker.C:
-		}
-	}
 }
 
 // gatewayMain is a gateway with a session, which says when that runs, and waits to be killed.

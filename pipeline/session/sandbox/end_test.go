@@ -17,6 +17,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 )
 
 func TestCoreDumped(t *testing.T) {
@@ -143,7 +144,7 @@ func TestKilledGatewayTakesItsSessions(t *testing.T) {
 		groups, _ := filepath.Glob(filepath.Join(dir, "run-*", "cgroup"))
 		gateway.Process.Kill()
 		gateway.Wait()
-		await(t, "the session's end", func() bool { return len(sessiontest.Running(t, mark)) == 0 })
+		waittest.Until(t, "the session's end", func() bool { return len(sessiontest.Running(t, mark)) == 0 })
 
 		// The next one on the same folder removes what the dead one could not.
 		var group []byte
@@ -239,7 +240,7 @@ func TestManyAtOnceLeaveNothing(t *testing.T) {
 				t.Error("started")
 			}
 		}
-		await(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= goroutines })
+		waittest.Until(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() <= goroutines })
 		if now := openDescriptors(t); now > descriptors {
 			t.Errorf("%d descriptors before, %d after", descriptors, now)
 		}

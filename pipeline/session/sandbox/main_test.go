@@ -3,7 +3,6 @@
 package sandbox
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
@@ -138,22 +136,6 @@ func expectOutput(t *testing.T, r *Runtime, spec session.Spec, want string) {
 	got := run(t, r, spec)
 	if got.Stdout != want || got.Exit.Status != 0 {
 		t.Errorf("%s\nprinted %q, %q on standard error, %+v\nwant    %q", spec.CommandLine, got.Stdout, got.Stderr, got.Exit, want)
-	}
-}
-
-// await waits for something that the kernel does by itself and announces to nobody.
-func await(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			t.Fatal("it did not happen: " + what)
-		case <-ticker.C:
-		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 )
 
 // forks starts up to n processes or threads that wait, prints how many came up, and tries a command
@@ -321,7 +322,7 @@ func TestSurvivorsWithoutNamespaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	sessiontest.Finish(t, p)
-	await(t, "the end of all of its processes", func() bool { return len(sessiontest.Running(t, sessiontest.Marker(9))) == 0 })
+	waittest.Until(t, "the end of all of its processes", func() bool { return len(sessiontest.Running(t, sessiontest.Marker(9))) == 0 })
 	if left, err := filepath.Glob(filepath.Join(r.scratch, "session-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
