@@ -319,7 +319,7 @@ func TestHealthInformationStaysWithThoseWhoAgreed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.bus.PublishSegment(schema.SubjectLogs(&byHand, 1), 0, 1, false, data).Wait(t.Context()); err != nil {
+	if _, err := g.bus.PublishSegment(schema.LogsOf(schema.SubjectTTY(&byHand, 1)), 0, 1, false, data).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	g.drain()
