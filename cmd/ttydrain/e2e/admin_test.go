@@ -17,7 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
-// limitFiles makes the site's server start with a limit of open files: the soft one is lower still.
+// limitFiles starts the site's server with a limit of open files; the soft limit is lower.
 func (s *site) limitFiles(hard int) {
 	s.t.Helper()
 	script := filepath.Join(s.dir, "limited")
@@ -27,7 +27,7 @@ func (s *site) limitFiles(hard int) {
 	s.program = script
 }
 
-// files returns how many files the server has open.
+// files returns the number of files that the server has open.
 func (v *server) files() int {
 	v.site.t.Helper()
 	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", v.cmd.Process.Pid))
@@ -37,7 +37,7 @@ func (v *server) files() int {
 	return len(all)
 }
 
-// resident returns how much memory the server has, in bytes.
+// resident returns the memory of the server in bytes.
 func (v *server) resident() int {
 	v.site.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.cmd.Process.Pid))
@@ -75,16 +75,17 @@ func (v *server) hold(n int, from, request string) (held []net.Conn) {
 	return held
 }
 
-// TestAdminFlood holds thousands of requests that never end at the admin address, from one address
-// and from many, with a limit of open files that they exceed. A session goes on meanwhile, others
-// start, and commands and health checks are answered; afterwards descriptors and memory are back.
+// TestAdminFlood holds thousands of endless requests open at the admin address, from one address
+// and from many, with a limit of open files that they exceed. Meanwhile a session goes on, others
+// start, and commands and health checks are answered; afterwards descriptors and memory are free
+// again.
 func TestAdminFlood(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, withoutRaces)
 	s.limitFiles(1024)
 	v := s.serve()
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", v.cmd.Process.Pid))
-	// Go leaves out one, by which it knows that it has changed the limit.
+	// The limit is one lower, since Go recognizes a limit of its own by that.
 	if err != nil || !bytes.Contains(limits, []byte("Max open files            1023                 1024")) {
 		t.Errorf("the soft limit of open files was not raised, %v:\n%s", err, limits)
 	}
@@ -153,8 +154,8 @@ func loopbacks(n int) (all []string) {
 	return all
 }
 
-// TestAdminSocket: the socket is for one user, and hidden from sessions; one of a killed process is
-// replaced, and what is no socket is not.
+// TestAdminSocket: the socket is for one user and hidden from sessions; that of a killed process is
+// replaced, and another file is not.
 func TestAdminSocket(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -218,9 +219,9 @@ func TestAdminSocket(t *testing.T) {
 	}
 }
 
-// TestAdminTLS: commands and health checks reach the admin server by TLS, with its authority alone;
-// the socket needs none, and plain HTTP to another address than loopback is refused before anything
-// is sent.
+// TestAdminTLS: commands and health checks reach the admin server over TLS, with the configured
+// authority only; the socket needs no TLS, and plain HTTP to another address than loopback is
+// refused before anything is sent.
 func TestAdminTLS(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

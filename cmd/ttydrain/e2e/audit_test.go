@@ -13,7 +13,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/audit"
 )
 
-// auditOf runs ttydrain audit, and gives what it found of an operation.
+// auditOf runs ttydrain audit, and returns the result for an operation.
 func auditOf(t testing.TB, operation string, env []string, args ...string) (found audit.Result, status int) {
 	t.Helper()
 	cmd := exec.Command(program(t), append([]string{"audit", "--operation", operation, "--output", "json"}, args...)...)
@@ -26,7 +26,7 @@ func auditOf(t testing.TB, operation string, env []string, args ...string) (foun
 	return report.Sessions[0], got.status
 }
 
-// awaitAuditRuns waits until an audit has something of a session that runs, and says that it does.
+// awaitAuditRuns waits until an audit finds a running session, and reports it as running.
 func awaitAuditRuns(t testing.TB, v *server, operation string) {
 	t.Helper()
 	await(t, "until an audit of the stream has a session that runs", func() bool {
@@ -39,7 +39,7 @@ func awaitAuditRuns(t testing.TB, v *server, operation string) {
 }
 
 // auditCopies audits every copy of a session that has ended: each is complete and intact, and a
-// copy of one of them in which a record is missing is not.
+// copy with a missing record is not.
 func auditCopies(t testing.TB, v *server, drains []*destination, operation string) {
 	t.Helper()
 	lines := auditIntact(t, v, drains, operation)

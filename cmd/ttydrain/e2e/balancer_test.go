@@ -9,8 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// TestLoadBalancer has a load balancer in front of a syslog server that is down while a session is
-// delivered. The balancer accepts what comes. Once the server is there, all of it arrives, without
+// TestLoadBalancer puts a load balancer in front of a syslog server that is down while a session is
+// delivered. The balancer accepts connections. Once the server is up, all records arrive, without
 // another session.
 func TestLoadBalancer(t *testing.T) {
 	t.Parallel()

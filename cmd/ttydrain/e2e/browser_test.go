@@ -18,7 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A browser is a Chromium with one page. It ends with the test, and keeps what went wrong in it.
+// A browser is a Chromium with one page. It ends with the test, and collects errors of the page.
 type browser struct {
 	t   testing.TB
 	ctx context.Context
@@ -51,7 +51,7 @@ func newBrowser(t testing.TB) *browser {
 	return b
 }
 
-// heard is called with every event.
+// heard handles an event.
 func (b *browser) heard(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,8 +73,7 @@ func (b *browser) heard(event any) {
 	}
 }
 
-// quiet fails where something went wrong in the browser since it was asked last, or another host
-// was asked for something.
+// quiet fails if the browser had an error since the last call, or sent a request to another host.
 func (b *browser) quiet(when, host string) {
 	b.t.Helper()
 	b.mu.Lock()
@@ -90,7 +89,7 @@ func (b *browser) quiet(when, host string) {
 	}
 }
 
-// forget forgets what went wrong, which was expected.
+// forget discards expected errors.
 func (b *browser) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -106,7 +105,7 @@ func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// eval gives what an expression of the page is, which may be a promise.
+// eval returns the value of an expression in the page, which may be a promise.
 func eval[T any](b *browser, expression string) T {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -124,7 +123,7 @@ func (b *browser) script(text string) {
 	eval[bool](b, text+"\n;true")
 }
 
-// text is what is on the page.
+// text returns the text of the page.
 func (b *browser) text() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
 	defer cancel()
@@ -135,7 +134,7 @@ func (b *browser) text() string {
 	return text
 }
 
-// until waits for an expression of the page to be true. A page that is being left has none.
+// until waits for an expression in the page to be true. While the page is being left, it is not.
 func (b *browser) until(what, expression string) {
 	b.t.Helper()
 	deadline := time.Now().Add(patience)
@@ -165,7 +164,7 @@ func (b *browser) press(keys string) {
 	b.do(chromedp.KeyEvent(keys))
 }
 
-// click clicks on what a selector finds.
+// click clicks on the element of a selector.
 func (b *browser) click(selector string) {
 	b.t.Helper()
 	b.do(chromedp.Click(selector))
@@ -190,8 +189,7 @@ func (b *browser) scheme(name string) {
 	}
 }
 
-// picture takes a picture of what is in sight, for the folder that TTYDRAIN_SCREENSHOTS names;
-// without it, it only sees that there is one.
+// picture takes a screenshot, into the folder that TTYDRAIN_SCREENSHOTS names, if any.
 func (b *browser) picture(name string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)

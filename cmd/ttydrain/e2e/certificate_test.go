@@ -22,7 +22,7 @@ func (s *site) keygen(args ...string) {
 	}
 }
 
-// certify makes a key NAME with a certificate of a CA, and gives the arguments of ssh that use it.
+// certify makes a key NAME with a certificate of a CA, and returns the arguments of ssh for it.
 func (s *site) certify(ca, name string, args ...string) (key string, options []string) {
 	s.t.Helper()
 	key = s.newKey(name)
@@ -30,7 +30,7 @@ func (s *site) certify(ca, name string, args ...string) (key string, options []s
 	return key, []string{"-o", "CertificateFile=" + key + "-cert.pub"}
 }
 
-// caSite is a site with a user CA "staff", and a key of another one beside it.
+// caSite returns a site with a user CA "staff", and with the key of another CA.
 func caSite(t testing.TB, options ...siteOption) *site {
 	t.Helper()
 	s := newSite(t, append(options, withSettings("user_ca: [{name: staff, public_keys: [./staff.pub], match: {apps: [web]}, revoked_keys: ./revoked}]"))...)
@@ -142,14 +142,14 @@ func TestCertificates(t *testing.T) {
 		}
 	})
 
-	// A list that is damaged is no list of nothing: the one before stays in force.
+	// A damaged list is not an empty one: the one before stays in force.
 	v.reload(reloadRefused, func() { site.write(filepath.Join(site.dir, "revoked"), "SSHKRL\n\x00") })
 	if got := login(key, options, "web@127.0.0.1", "echo in"); got.status != 255 {
 		t.Errorf("with a damaged list of what is revoked: %+v", got)
 	}
 }
 
-// mustRefuse logs in in vain, and finds the reason in the log and not at the client.
+// mustRefuse fails to log in, and finds the reason in the log and not at the client.
 func (v *server) mustRefuse(t *testing.T, key string, options []string, app, id, reason string) {
 	t.Helper()
 	got := runTo(t, v.openssh(key, append(options, app+"@127.0.0.1", "echo in")...))

@@ -80,7 +80,7 @@ func TestDropbear(t *testing.T) {
 }
 
 // goesAway starts a client, kills it when its session has started a daemon with the mark, and waits
-// until that is gone and the session is recorded as one whose client went away.
+// until the daemon is gone and the session is recorded as ended by its client.
 func (v *server) goesAway(cmd *exec.Cmd, mark string, stderr *output) {
 	t := v.site.t
 	t.Helper()

@@ -28,10 +28,10 @@ type composition struct {
 	env    []string
 }
 
-// toolchain is the image in the place of that with Go: the host has built the binaries.
+// toolchain is the image instead of the one with Go: the host has built the binaries.
 const toolchain = "ttydrain-toolchain:test"
 
-// newComposition makes the images that can't be pulled here out of this host's files.
+// newComposition makes the images that cannot be pulled here from the files of this host.
 func newComposition(t *testing.T) *composition {
 	t.Helper()
 	for _, name := range []string{"docker-compose", "ssh", "nsenter", "rsyslogd", "grep"} {
@@ -58,7 +58,7 @@ func newComposition(t *testing.T) *composition {
 
 	c := &composition{t: t, daemon: d, site: &site{t: t, dir: t.TempDir()}}
 	c.site.key = c.site.newKey("ada")
-	// As the README has it: the configuration of the repository, with a person's key beside it.
+	// As in the README: the configuration of the repository, with the key of a user next to it.
 	config := filepath.Join(c.site.dir, "config")
 	if err := os.CopyFS(config, os.DirFS("compose")); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func newComposition(t *testing.T) *composition {
 	return c
 }
 
-// instructions are those of a Dockerfile that begin with these words.
+// instructions returns the instructions of a Dockerfile that begin with these words.
 func instructions(t *testing.T, file string, words ...string) (found []string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -110,8 +110,8 @@ func instructions(t *testing.T, file string, words ...string) (found []string) {
 	return found
 }
 
-// composeProgram is the path of a static binary. It is linked of what is compiled for other tests
-// already: compiling it as the Dockerfile does, without the C library, takes minutes.
+// composeProgram returns the path of a static binary. It is linked from packages that are compiled
+// for other tests: to compile it as the Dockerfile does, without the C library, takes minutes.
 func composeProgram(t *testing.T, name string) string {
 	t.Helper()
 	programs.static.once.Do(func() {
@@ -140,7 +140,7 @@ func (c *composition) do(args ...string) string {
 	return got.stdout
 }
 
-// containers are those of a service, in the order of their numbers.
+// containers returns the containers of a service, in the order of their numbers.
 func (c *composition) containers(service string) (all []container.InspectResponse) {
 	c.t.Helper()
 	for _, id := range strings.Fields(c.do("ps", "-q", service)) {
@@ -154,7 +154,7 @@ func (c *composition) containers(service string) (all []container.InspectRespons
 	return all
 }
 
-// healthy waits until each of the containers is, and gives them as they are then.
+// healthy waits until each container is healthy, and returns their state.
 func (c *composition) healthy(service string, wants int) (all []container.InspectResponse) {
 	c.t.Helper()
 	await(c.t, fmt.Sprintf("for %d healthy containers of %s", wants, service), func() bool {
@@ -166,8 +166,8 @@ func (c *composition) healthy(service string, wants int) (all []container.Inspec
 	return all
 }
 
-// ssh is OpenSSH's client in the network of a gateway, where its port is not published to another
-// address.
+// ssh returns OpenSSH's client in the network of a gateway, where the gateway's port is not
+// published to another address.
 func (c *composition) ssh(gateway string, args ...string) *exec.Cmd {
 	c.t.Helper()
 	data, err := os.ReadFile(filepath.Join(c.site.dir, "keys", "host_key"))
@@ -183,7 +183,7 @@ func (c *composition) ssh(gateway string, args ...string) *exec.Cmd {
 	return inside
 }
 
-// transcript is a session as rsyslog's file has it, when its end is there.
+// transcript returns a session from rsyslog's file, once its end is there.
 func (c *composition) transcript(operation string) *transcript {
 	c.t.Helper()
 	volume, err := c.daemon.Client.VolumeInspect(c.t.Context(), "ttydrain_rsyslog", client.VolumeInspectOptions{})
@@ -217,8 +217,8 @@ func (c *composition) transcript(operation string) *transcript {
 	return transcriptOf(c.t, "audit", records, operation, true)
 }
 
-// command runs a command in a session, and finds exactly what it showed in rsyslog's file. While
-// NATS chooses new leaders no session begins, and the person tries again.
+// command runs a command in a session, and finds its exact output in rsyslog's file. While NATS
+// elects new leaders no session starts, and the client tries again.
 func (c *composition) command(gateway, command string) string {
 	c.t.Helper()
 	var got result
@@ -258,7 +258,7 @@ func TestCompose(t *testing.T) {
 		}
 	}
 
-	// Keys, once.
+	// The keys are made once.
 	if said := c.do("run", "--rm", "keys"); strings.Count(said, "made ") != 16 {
 		t.Errorf("keys: %s", said)
 	}
@@ -314,8 +314,7 @@ func TestCompose(t *testing.T) {
 	if got := c.command("gateway-1", "echo at the first; hostname"); !strings.HasPrefix(got, "at the first\n") || strings.Contains(got, "ttydrain-web") {
 		t.Errorf("shown: %q", got)
 	}
-	// A session is none of the containers that Compose counts: it stays when everything is brought up
-	// again.
+	// A session is not a container of Compose: it stays when everything is brought up again.
 	shell := inTerminal(t, c.ssh("gateway-2"))
 	shell.expect("# ")
 	c.do("up", "-d", "--no-build", "gateway-1", "gateway-2", "enrich", "router", "web", "rsyslog")
@@ -324,7 +323,7 @@ func TestCompose(t *testing.T) {
 	for _, service := range []string{"nats-1", "gateway-1", "enrich", "router"} {
 		c.crash(parts[service][0])
 	}
-	// What it shows meanwhile, and what others show through the gateway that is left, arrives.
+	// Its output meanwhile arrives, and so does that of other sessions through the remaining gateway.
 	c.command("gateway-2", "seq 1000")
 	shell.press("touch /tmp/over; wait; exit 7\r")
 	shown, status := shell.wait()
@@ -339,7 +338,8 @@ func TestCompose(t *testing.T) {
 	}
 	c.command("gateway-1", "seq 1000")
 
-	// As an operator does. The search drain has nobody to deliver to, which is no other's trouble.
+	// With the commands of an operator. The search drain has no server, which does not affect the
+	// others.
 	await(t, "for one drain to deliver, and one to try again", func() bool {
 		var drains []struct{ Name, State string }
 		if err := json.Unmarshal([]byte(c.do("exec", "-T", "router", "ttydrain", "drains", "list", "-c", "/etc/ttydrain/ttydrain.yaml", "--output", "json")), &drains); err != nil {
@@ -351,7 +351,7 @@ func TestCompose(t *testing.T) {
 		}
 		return len(states) == 2 && states["audit"] == "delivering" && states["search"] == "retrying"
 	})
-	// Each part may do what it needs on NATS, and needs no more than that.
+	// Each part has the permissions on NATS that it needs, and no others.
 	if said := c.do("logs", "--no-color", "nats-1", "nats-2", "nats-3"); strings.Contains(said, "Violation") || !strings.Contains(said, "Server is ready") {
 		t.Errorf("what NATS said:\n%s", said)
 	}

@@ -45,10 +45,10 @@ func refusingDrain(t testing.TB, name string, status int, body string, texts ...
 	return fmt.Sprintf("{name: %s, type: https, url: %q, ca_file: %q}", name, s.URL+"/logs", ca)
 }
 
-// TestConsole goes through the console in a Chromium: it logs in, replays a session, watches
-// another one live and ends it, sees a drain that fails, pauses, resumes and tests it, and looks at
-// dead letters. All of it is at a desktop's and a phone's size, light and dark; some of it with the
-// keyboard alone.
+// TestConsole uses the console in a Chromium: it logs in, replays a session, watches another one
+// live and ends it, sees a failing drain, pauses, resumes and tests it, and looks at dead letters.
+// All of it at the size of a desktop and of a phone, light and dark; some of it with the keyboard
+// only.
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
@@ -75,7 +75,7 @@ func TestConsole(t *testing.T) {
 	shell.expect(prompt)
 	shell.do("echo before anybody watched")
 
-	// Nobody is let in without the token.
+	// There is no access without the token.
 	b.size(1280, 860, false)
 	b.scheme("light")
 	b.do(chromedp.Navigate(at))
@@ -104,7 +104,7 @@ func TestConsole(t *testing.T) {
 		b.shows(search.shows)
 	}
 
-	// The past session is played to its end: what was on the screen is on the player's.
+	// The past session is played to its end, with its screen.
 	b.click("a[href='#/sessions/" + operation + "']")
 	b.shows("End reason")
 	b.until("the player to show the session", played("all green – ✓ 𝟙", "migrating 3/3"))
@@ -119,7 +119,7 @@ func TestConsole(t *testing.T) {
 	b.until("the text", `document.querySelector("details pre").textContent.includes("all green – ✓ 𝟙")`)
 	b.quiet("replaying", host)
 
-	// With the keyboard alone: to the session that runs, to see it live, and to end it.
+	// With the keyboard only: to the running session, to watch it live, and to end it.
 	b.size(1280, 860, false)
 	b.script("document.activeElement.blur()")
 	b.press("gs")
@@ -134,7 +134,7 @@ func TestConsole(t *testing.T) {
 	b.shows("All of its processes end with it")
 	accessible(b, "the dialog that ends a session")
 	b.picture("kill-desktop-dark")
-	b.script(`document.querySelector("#reason").value = ""`) // a key of this driver's is typed, too, whatever the page makes of it
+	b.script(`document.querySelector("#reason").value = ""`) // the driver types the key in any case is typed, too, whatever the page makes of it
 	b.press("the incident is over")
 	b.press(kb.Enter)
 	told, status := shell.wait()
@@ -144,7 +144,7 @@ func TestConsole(t *testing.T) {
 	b.shows("The session has ended: killed.")
 	b.quiet("watching and ending a session", host)
 
-	// The drains: one fails, and says why, and what to do. Another refuses records of both sessions.
+	// The drains: one fails, with the reason and the advice. Another refuses records of both sessions.
 	good.awaitEnds(t, operation, operationOf(t, told))
 	b.press("gd")
 	b.shows("refuses the credentials")
@@ -205,14 +205,14 @@ func TestConsole(t *testing.T) {
 	b.picture("keys-phone-dark")
 	b.press(kb.Escape)
 
-	// Who has logged out sees nothing any more.
+	// After the logout nothing is shown.
 	b.do(chromedp.Click("#logout button"))
 	b.shows("Admin token")
 	if status := eval[int](b, `fetch("/api/v1/sessions").then(r => r.status)`); status != http.StatusUnauthorized {
 		t.Errorf("who has logged out is answered %d", status)
 	}
 
-	// The log has who saw what, and nothing of what they saw.
+	// The log has the operator and the sessions that were watched, and nothing of their output.
 	log := v.log.String()
 	for _, deed := range []string{"replayed a session", "read a session", "watched a session", "requested the end of sessions", "tested a drain", "paused a drain",
 		"resumed a drain", "viewed a dead letter", "discarded a dead letter", "redelivered a dead letter"} {
@@ -232,7 +232,7 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// letters are the dead letters of a drain.
+// letters returns the dead letters of a drain.
 func (v *server) letters(drain string) (list []operate.Letter) {
 	v.site.t.Helper()
 	if err := json.Unmarshal(v.operate("deadletters", "list", "--drain", drain), &list); err != nil {
@@ -241,13 +241,13 @@ func (v *server) letters(drain string) (list []operate.Letter) {
 	return list
 }
 
-// played says that the player's screen has some texts.
+// played checks that the player shows some texts.
 func played(texts ...string) string {
 	list, _ := json.Marshal(texts)
 	return fmt.Sprintf(`%s.every(text => (document.querySelector(".ap-term")?.textContent ?? "").replaceAll("\u00a0", " ").includes(text))`, list)
 }
 
-// fits fails where a page is wider than what shows it.
+// fits fails if a page is wider than the window.
 func fits(b *browser, what string) {
 	b.t.Helper()
 	if over := eval[int](b, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
@@ -255,7 +255,7 @@ func fits(b *browser, what string) {
 	}
 }
 
-// axe is the script that looks for what people with disabilities can't use.
+// axe returns the script that finds accessibility problems.
 var axe = sync.OnceValues(func() (string, error) {
 	f, err := os.Open("testdata/axe/axe.min.js.gz")
 	if err != nil {
@@ -270,7 +270,7 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(script), err
 })
 
-// accessible fails where axe-core finds something.
+// accessible fails if axe-core finds a problem.
 func accessible(b *browser, what string) {
 	b.t.Helper()
 	source, err := axe()
@@ -280,7 +280,7 @@ func accessible(b *browser, what string) {
 	if !eval[bool](b, "typeof axe === 'object'") {
 		b.script(source)
 	}
-	// The player's own marks are its own.
+	// The player marks its own elements.
 	found := eval[[]string](b, `axe.run({exclude: [[".ap-wrapper"]]}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html.slice(0, 200) + " " + n.failureSummary)))`)
 	for _, one := range found {
 		b.t.Errorf("%s: not accessible: %s", what, one)

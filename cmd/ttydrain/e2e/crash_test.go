@@ -18,7 +18,7 @@ import (
 
 var crashes = flag.Int("crashes", 4, "how many times TestCrash kills serve")
 
-// A watcher keeps what a client has displayed.
+// A watcher keeps everything that a client has displayed.
 type watcher struct {
 	mu    sync.Mutex // guards shown
 	shown []byte
@@ -43,12 +43,12 @@ func (w *watcher) len() int {
 	return len(w.shown)
 }
 
-// TestCrash kills serve at random moments under load, and holds every byte that any client
-// displayed against what the drains have in the end.
+// TestCrash kills serve at random moments under load, and compares every byte that any client
+// displayed with the records of the drains in the end.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(20, 26))
-	elastic := elasticsearchDrain(t, "search") // first: what is absent is told before anything is started
+	elastic := elasticsearchDrain(t, "search") // before anything is started, so that missing servers are reported first
 	drains := []*destination{
 		elastic,
 		httpsDrain(t, "ndjson", ", format: ndjson"),
@@ -77,8 +77,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// showMuch opens three sessions that show more and more, until serve is killed, which ends the
-// group.
+// showMuch opens three sessions with growing output, until serve is killed, which ends the group.
 func (v *server) showMuch() (watchers []*watcher, clients *sync.WaitGroup) {
 	clients = new(sync.WaitGroup)
 	for range 3 {
@@ -96,7 +95,7 @@ func (v *server) showMuch() (watchers []*watcher, clients *sync.WaitGroup) {
 	return watchers, clients
 }
 
-// displayedBy adds what clients have displayed, by operation.
+// displayedBy collects what clients have displayed, by operation.
 func displayedBy(t *testing.T, watchers []*watcher, displayed map[string][]byte) {
 	t.Helper()
 	for _, w := range watchers {
@@ -109,8 +108,8 @@ func displayedBy(t *testing.T, watchers []*watcher, displayed map[string][]byte)
 	}
 }
 
-// mustHave waits until drains have the ends of sessions that were cut short, and holds what these
-// displayed against what the drains have.
+// mustHave waits until drains have the ends of sessions that were cut short, and compares what
+// these displayed with the records of the drains.
 func mustHave(t *testing.T, drains []*destination, displayed map[string][]byte) {
 	t.Helper()
 	for _, d := range drains {
@@ -133,7 +132,7 @@ func mustHave(t *testing.T, drains []*destination, displayed map[string][]byte) 
 	}
 }
 
-// countOf is how many records there are of an operation, each as often as it arrived.
+// countOf returns the number of records of an operation, including repeats.
 func countOf(arrived []record, operation string) (n int) {
 	for i := range arrived {
 		if arrived[i].OperationID == operation {
@@ -143,7 +142,7 @@ func countOf(arrived []record, operation string) (n int) {
 	return n
 }
 
-// forever is an input that has nothing and does not end.
+// forever is an input without data or end.
 type forever struct{}
 
 func (*forever) Read([]byte) (int, error) { select {} }
@@ -160,7 +159,7 @@ func (v *server) dial() *client.Client {
 	return c
 }
 
-// signer reads a person's private key.
+// signer reads a private key.
 func (s *site) signer(file string) ssh.Signer {
 	s.t.Helper()
 	data, err := os.ReadFile(file)

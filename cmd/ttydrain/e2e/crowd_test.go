@@ -20,18 +20,18 @@ import (
 )
 
 const (
-	// crowdCommand shows some lines four times a second. Its input has nothing, and does not end.
+	// crowdCommand shows some lines four times a second. Its input has no data and no end.
 	crowdCommand = `i=0; while :; do for k in 1 2 3 4 5; do echo "line $((i++)) that somebody has seen, größe"; done; read -rt 0.25; done`
-	// crowdBoth does so on standard error too.
+	// crowdBoth also writes to standard error.
 	crowdBoth = `i=0; while :; do for k in 1 2 3 4 5; do echo "line $((i++)) that somebody has seen, größe"; done; echo "error $i" >&2; read -rt 0.25; done`
 )
 
-// notRecorded is what the gateway tells at the end, and does not record, where nothing can be
-// recorded.
+// notRecorded is the message of a session that ends because nothing can be recorded. It is not
+// recorded itself.
 var notRecorded = regexp.MustCompile(`\r\nttydrain: this session was ended, since what it shows can't be recorded now[^\r\n]*\r\n$`)
 
-// A crowd is people who open one session after the other, whatever happens, and keep what they have
-// seen.
+// A crowd is a number of users who open one session after the other, whatever happens, and keep
+// everything that they have seen.
 type crowd struct {
 	site   *site
 	signer ssh.Signer
@@ -43,21 +43,21 @@ type crowd struct {
 	sessions []*seen
 }
 
-// seen is what a person has seen of a session.
+// A seen holds what a user has seen of a session.
 type seen struct {
-	operation      string // "" where the session has not begun
+	operation      string // "" if the session has not started has not begun
 	stdout, stderr watcher
-	told           bool // that it can't be recorded
+	told           bool // it ended because it could not be recorded
 }
 
-// forACrowd lets as many sessions run as any plan has: those that can't be recorded, or whose
-// gateway was killed, count for up to a minute more, in which each of the people opens others.
+// forACrowd allows as many sessions as the largest plan: those that cannot be recorded, or whose
+// gateway was killed, count for up to a minute more, in which each user opens others.
 func (s *site) forACrowd() {
 	s.t.Helper()
 	s.edit("plan: growth", "plan: enterprise")
 }
 
-// newCrowd makes a crowd of nobody. It ends with the test at the latest.
+// newCrowd returns a crowd without users. It ends with the test at the latest.
 func newCrowd(t testing.TB, s *site) *crowd {
 	t.Helper()
 	c := &crowd{site: s, signer: s.signer(s.key)}
@@ -66,7 +66,7 @@ func newCrowd(t testing.TB, s *site) *crowd {
 	return c
 }
 
-// join adds a person with a gateway's address and a way to open a session there.
+// join adds a user with a gateway's address and a function that opens a session there.
 func (c *crowd) join(address string, open func(ctx context.Context, address string, s *seen) error) {
 	c.people.Go(func() { // ends with c.ctx
 		for c.ctx.Err() == nil {
@@ -74,16 +74,16 @@ func (c *crowd) join(address string, open func(ctx context.Context, address stri
 			c.mu.Lock()
 			c.sessions = append(c.sessions, s)
 			c.mu.Unlock()
-			open(c.ctx, address, s) // its error is that of a gateway that is gone
+			open(c.ctx, address, s) // the gateway is gone a gateway that is gone
 			select {
-			case <-time.After(50 * time.Millisecond): // and may not be there again
+			case <-time.After(50 * time.Millisecond): // and may not be back yet
 			case <-c.ctx.Done():
 			}
 		}
 	})
 }
 
-// leave ends what the people do, and waits until they have.
+// leave ends the sessions, and waits until all users have left.
 func (c *crowd) leave() {
 	c.cancel()
 	c.people.Wait()
@@ -129,7 +129,7 @@ func (c *crowd) openSSH(ctx context.Context, address string, s *seen) error {
 	return cmd.Run()
 }
 
-// shown is how many bytes the people have seen so far.
+// shown returns the number of bytes that the users have seen so far.
 func (c *crowd) shown() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,7 +139,7 @@ func (c *crowd) shown() (n int) {
 	return n
 }
 
-// lines is how many lines of programs the people have seen so far.
+// lines returns the number of lines of programs that the users have seen so far.
 func (c *crowd) lines() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,8 +149,8 @@ func (c *crowd) lines() (n int) {
 	return n
 }
 
-// awaitEnds waits for the ends, at a drain, of the sessions that ended since they could not be
-// recorded: their gateway records that later, by itself.
+// awaitEnds waits, at a drain, for the ends of the sessions that could not be recorded: their
+// gateway records them later by itself.
 func (c *crowd) awaitEnds(d *destination) {
 	t := c.site.t
 	t.Helper()
@@ -166,7 +166,7 @@ func (c *crowd) awaitEnds(d *destination) {
 	d.awaitEnds(t, operations...)
 }
 
-// seen gives what was seen, by operation, when the people have left.
+// seen returns what was seen, by operation, after the users have left.
 func (c *crowd) seen() map[string]*seen {
 	t := c.site.t
 	t.Helper()
@@ -210,10 +210,10 @@ func (c *crowd) tell(all map[string]*seen) {
 	c.site.t.Logf("%d sessions were seen, %d bytes; %d ended since they could not be recorded", len(all), c.shown(), told)
 }
 
-// check holds what was seen against what a drain has in the end, which it waits for: every byte
-// that was seen, in order, of whole sessions. once says that the drain has each record once. gaps
-// says that there may be some, which are of what nobody has seen: it was on its way to the stream,
-// and what came behind it was stored.
+// check compares what was seen with the records of a drain, for which it waits: every byte that was
+// seen, in order, of whole sessions. If once is set, the drain has each record once. If gaps is
+// set, there may be gaps in the output that was not seen: it was in flight to the stream, and the
+// output after it was stored.
 func (c *crowd) check(t *testing.T, d *destination, all map[string]*seen, once, gaps bool) {
 	t.Helper()
 	d.awaitEnds(t, slices.Collect(maps.Keys(all))...)
@@ -225,7 +225,7 @@ func (c *crowd) check(t *testing.T, d *destination, all map[string]*seen, once, 
 	}
 	reasons := make(map[string]int)
 	repeats := 0
-	for operation, records := range byOperation { // those that nobody has seen anything of too
+	for operation, records := range byOperation { // including those without output that was seen
 		got := transcriptOf(t, d.name, records, operation, d.exact)
 		reasons[got.end.Reason]++
 		repeats += len(records) - len(got.records)
@@ -248,7 +248,7 @@ func (c *crowd) check(t *testing.T, d *destination, all map[string]*seen, once, 
 	t.Logf("drain %s: %d operations, %d records, %d repeats; ends: %v", d.name, len(byOperation), len(arrived), repeats, reasons)
 }
 
-// mustBegin says that what a drain has begins with what was seen.
+// mustBegin checks that the bytes at a drain begin with those that were seen.
 func mustBegin(t testing.TB, drain, operation string, got, seen []byte) {
 	t.Helper()
 	if !bytes.HasPrefix(got, seen) {

@@ -20,8 +20,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// laterElasticsearchDrain is a drain to a real node, at an address at which nothing listens before
-// start.
+// laterElasticsearchDrain returns a drain to a real node, at an address without a listener until
+// start is called.
 func laterElasticsearchDrain(t testing.TB, name string) (d *destination, start func()) {
 	t.Helper()
 	node := nodes.Node(t, estest.Options{Security: true})
@@ -48,9 +48,9 @@ func laterElasticsearchDrain(t testing.TB, name string) (d *destination, start f
 	}
 }
 
-// peopleOfDashboards gives a site's configuration what sessions of many kinds need: the user Bob,
-// whose key is the result, and two more stacks with an app each. On the stack brief sessions last
-// for three seconds.
+// peopleOfDashboards adds to a configuration what sessions of many kinds need: the user Bob, whose
+// key is the result, and two more stacks with an app each. On the stack brief, sessions last for
+// three seconds.
 func (s *site) peopleOfDashboards() (bob string) {
 	s.edit("apps: [web]}\n", "apps: [web, brief]}\n  - {id: u-2, name: Bob Babbage, email: bob@example.com, authorized_keys: [./bob.pub], apps: [api, jobs]}\n")
 	s.edit("stacks:\n", "stacks:\n  - {name: batch, plan: growth, session_duration: 1m}\n  - {name: brief, plan: growth, session_duration: 3s}\n")
@@ -58,9 +58,9 @@ func (s *site) peopleOfDashboards() (bob string) {
 	return s.newKey("bob")
 }
 
-// checkDashboards runs sessions of all kinds, and then every query of the dashboards that ttydrain
-// prints against the Elasticsearch of a drain, which misses all of one session, and has another of
-// which before is the operation. What each panel shows is held against what the drain up got.
+// checkDashboards runs sessions of all kinds, and then every query of the dashboards of ttydrain
+// against the Elasticsearch of a drain, which misses all of one session and a part of before. What
+// each panel shows is compared with the records of the drain up.
 func (v *server) checkDashboards(t *testing.T, bob string, search, up *destination, missed, before string) {
 	t.Helper()
 	operations := []string{before}
@@ -94,7 +94,7 @@ func (v *server) checkDashboards(t *testing.T, bob string, search, up *destinati
 		t.Fatalf("drains test: %v, %+v", err, report)
 	}
 
-	// What the panels have to show.
+	// The expected content of the panels.
 	const ada, bobs = "ada@example.com", "bob@example.com"
 	shown := make(map[string]uint64) // by app, by person, and "" in all
 	failed := []string{}
@@ -201,7 +201,7 @@ func (v *server) checkDashboards(t *testing.T, bob string, search, up *destinati
 	check("Kibana", kibana, want)
 	check("Grafana", grafana, want)
 
-	// A stack that is chosen, as Grafana writes what is chosen, narrows the panels.
+	// A selected stack narrows the panels, in the form in which Grafana writes it.
 	if grafana, err = dashtest.Grafana(text, all, map[string]string{"stack": `("batch")`, "person": `("bob@example.com" OR "ada@example.com")`}); err != nil {
 		t.Fatal(err)
 	}

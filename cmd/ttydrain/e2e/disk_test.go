@@ -13,11 +13,11 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// noRoom is how what a person sees ends whose session can't be recorded any more.
+// noRoom is the end of the output of a session that cannot be recorded any more.
 const noRoom = "\r\nttydrain: this session was ended: there is no room left to record what it shows; its operators have to make room, then try again\r\n"
 
-// TestDiskFills: sessions end with the message when the store's disk is full. What was displayed is
-// in the drains, to the byte; and when there is room again, everything goes on.
+// TestDiskFills: sessions end with the message when the disk of the store is full. Everything that
+// was displayed is in the drains; and when there is room again, recording goes on.
 func TestDiskFills(t *testing.T) {
 	t.Parallel()
 	const aLittle = 128 << 10
@@ -65,7 +65,7 @@ func TestDiskFills(t *testing.T) {
 			}
 			reason, status := "not recorded", 255
 			if test.left > 0 {
-				// What the drains have would be removed, and the disk never fill.
+				// Delivered records would be removed, and the disk never be full.
 				for _, d := range drains {
 					server.operate("drains", "pause", d.name)
 				}
@@ -79,7 +79,7 @@ func TestDiskFills(t *testing.T) {
 					t.Errorf("client %d: status %d, %v; the last it saw is %q", i, w.status, w.err, b[max(0, len(b)-300):])
 				}
 			}
-			if test.left > 0 { // the chunks of who shows a lot are large: something smaller may have found room
+			if test.left > 0 { // chunks of a session with much output are large: smaller ones may have found room a lot are large: something smaller may have found room
 				disk.Fill(5 << 20)
 			}
 			refused := open("echo never")

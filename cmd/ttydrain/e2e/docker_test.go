@@ -16,7 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/docker/dockertest"
 )
 
-// inContainers makes the app web one of the docker runtime. settings are the app's further ones.
+// inContainers makes the app web one of the docker runtime. settings are added to the app's.
 func (s *site) inContainers(d *dockertest.Daemon, settings string) {
 	s.t.Helper()
 	text, err := os.ReadFile(s.config)
@@ -27,7 +27,7 @@ func (s *site) inContainers(d *dockertest.Daemon, settings string) {
 	s.write(s.config, changed+"docker: {host: '"+d.Host+"'}\n")
 }
 
-// sessionContainers are the IDs of the containers of sessions.
+// sessionContainers returns the IDs of the containers of sessions.
 func sessionContainers(t *testing.T, d *dockertest.Daemon) []string {
 	t.Helper()
 	list, err := d.Client.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "ttydrain.app=web")})
@@ -41,9 +41,8 @@ func sessionContainers(t *testing.T, d *dockertest.Daemon) []string {
 	return ids
 }
 
-// TestDocker is a person's sessions in containers that are configured like the app's, with
-// OpenSSH's client, which is at the other end of a wire. Who the person is can be said by a token,
-// too, whose issuer's keys are in a file.
+// TestDocker runs sessions in containers that are configured like the app, with OpenSSH's client on
+// another host. The user can be named by a token, too, with the keys of its issuer in a file.
 func TestDocker(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh")
@@ -125,8 +124,8 @@ func TestDocker(t *testing.T) {
 		t.Errorf("of an image: %+v", got)
 	}
 
-	// A token says who it is, and goes no further; the container that it opens is what it should be,
-	// and nothing more.
+	// A token names the user, and goes no further; the container of its session has the right
+	// configuration, and nothing more.
 	with := func(token string, args ...string) *exec.Cmd {
 		cmd := v.openssh(site.key, append([]string{"-o", "SendEnv=ACCESS_TOKEN"}, args...)...)
 		cmd.Env = append(cmd.Env, "ACCESS_TOKEN="+token)
@@ -168,8 +167,8 @@ func TestDocker(t *testing.T) {
 		issuer.mustNotBeIn(place)
 	}
 
-	// A client that goes away takes its session with it, and so does one whose network vanishes, which
-	// nobody is told of.
+	// A client that goes away takes its session with it, and so does one whose network vanishes
+	// without a notice.
 	for _, away := range []struct {
 		how    string
 		client func(*exec.Cmd) *exec.Cmd
@@ -202,7 +201,7 @@ func TestDocker(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 
-	// A daemon that dies ends its sessions, which say why.
+	// A daemon that dies ends its sessions, with the reason.
 	lost := inTerminal(t, v.openssh(site.key, web))
 	lost.expect(prompt)
 	d.Kill(t)

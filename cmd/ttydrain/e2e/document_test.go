@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A signedSession is what a session leaves behind that is signed.
+// A signedSession has the signed parts of a session.
 type signedSession struct {
 	jwks     json.RawMessage
 	document string // the user document of its records
@@ -63,7 +63,7 @@ type claims struct {
 	Expires  int64  `json:"exp"`
 }
 
-// check holds the claims of a user document against the person.
+// check compares the claims of a user document with the user.
 func (c claims) check(t *testing.T) {
 	t.Helper()
 	want := claims{"https://auth.example.com", "u-1", "u-1", "ada@example.com", "Ada Lovelace", c.IssuedAt, c.Expires}
@@ -73,7 +73,7 @@ func (c claims) check(t *testing.T) {
 	}
 }
 
-// claimsOf are the claims of a token, which nobody has verified.
+// claimsOf returns the claims of a token without verifying it.
 func claimsOf(t testing.TB, token string) (c claims) {
 	t.Helper()
 	parts := strings.Split(token, ".")
@@ -90,7 +90,7 @@ func claimsOf(t testing.TB, token string) (c claims) {
 	return c
 }
 
-// TestDocumentPyJWT has PyJWT verify what is signed, with the keys that are published.
+// TestDocumentPyJWT verifies signatures with PyJWT and the published keys.
 func TestDocumentPyJWT(t *testing.T) {
 	t.Parallel()
 	python := need(t, "python3")
@@ -113,7 +113,7 @@ func TestDocumentPyJWT(t *testing.T) {
 			type verified struct {
 				Header struct{ Alg, Typ string }
 				Claims json.RawMessage
-				// Error is that of a verification with the expiry, Forgery that of another signature.
+				// Error is the result of a verification with the expiry, Forgery that with another signature.
 				Error, Forgery string
 			}
 			var answer struct{ Document, End verified }
@@ -144,7 +144,7 @@ func TestDocumentPyJWT(t *testing.T) {
 	}
 }
 
-// TestDocumentOpenSSL has openssl verify what is signed.
+// TestDocumentOpenSSL verifies signatures with openssl.
 func TestDocumentOpenSSL(t *testing.T) {
 	t.Parallel()
 	openssl := need(t, "openssl")

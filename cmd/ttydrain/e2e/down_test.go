@@ -45,7 +45,7 @@ func TestDrainDown(t *testing.T) {
 		for operation, shown := range sessions {
 			mustBe(t, d.name, "a session from before", d.transcript(t, operation).stdout, shown)
 		}
-		// In order, and each once: what was never taken is not sent again behind what was.
+		// In order, and each once: undelivered records are not sent again after later ones.
 		last := make(map[string]uint64)
 		for _, r := range d.arrived(t, 0) {
 			if r.Sequence != last[r.OperationID]+1 {

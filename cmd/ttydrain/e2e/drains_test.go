@@ -19,21 +19,21 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// A destination is what a drain writes to.
+// A destination is the server of a drain.
 type destination struct {
 	name  string
 	entry string // of the configuration
-	exact bool   // it gets the exact bytes
-	// dataStream is that of a drain to Elasticsearch.
+	exact bool   // the drain gets the exact bytes
+	// dataStream is the data stream of an Elasticsearch drain.
 	dataStream string
-	// arrived gives all records so far, in the order of their arrival where the server has one. Of
-	// records that the server has and is still writing to its file, it waits for as many as are
-	// wanted.
+	// arrived returns all records so far, in the order of their arrival if the server has one. It
+	// waits for want records, if the server has received them and is still writing to its file.
 	arrived func(t testing.TB, want int) []record
-	// ends gives the operations whose ends have arrived, and count how many records have, or more.
+	// ends returns the operations whose ends have arrived, and count the number of records that have,
+	// or more.
 	ends  func(t testing.TB) map[string]bool
 	count func(t testing.TB) int
-	// url is where an Elasticsearch drain's data stream can be read, with the API key that reader
+	// url is the address of the data stream of an Elasticsearch drain, with the API key that reader
 	// makes; "" for other drains.
 	url    string
 	reader func(t testing.TB) (key string)
@@ -54,7 +54,7 @@ func (d *destination) awaitEnds(t testing.TB, operations ...string) {
 	}, func() int { return d.count(t) })
 }
 
-// transcript waits for the end of an operation, and gives the whole of it.
+// transcript waits for the end of an operation, and returns its transcript.
 func (d *destination) transcript(t testing.TB, operation string) *transcript {
 	t.Helper()
 	d.awaitEnds(t, operation)
@@ -107,7 +107,7 @@ func (b *inbox) count(testing.TB) int {
 	return len(b.received)
 }
 
-// endsOf gives the operations whose ends are among records.
+// endsOf returns the operations whose ends are among records.
 func endsOf(records []record) map[string]bool {
 	ended := make(map[string]bool)
 	for i := range records {
@@ -118,8 +118,8 @@ func endsOf(records []record) map[string]bool {
 	return ended
 }
 
-// httpsDrain is a drain to an HTTPS receiver, which is up until the test ends. settings are for the
-// entry.
+// httpsDrain returns a drain to an HTTPS receiver, which is up until the test ends. settings are
+// added to the entry.
 func httpsDrain(t testing.TB, name, settings string) *destination {
 	t.Helper()
 	d, start := laterHTTPSDrain(t, name, "127.0.0.1:0", t.TempDir(), settings)
@@ -127,8 +127,8 @@ func httpsDrain(t testing.TB, name, settings string) *destination {
 	return d
 }
 
-// laterHTTPSDrain is the same at an address at which nothing listens before start. Its certificates
-// are there from now on.
+// laterHTTPSDrain is httpsDrain at an address without a listener until start is called. Its
+// certificates exist from now on.
 func laterHTTPSDrain(t testing.TB, name, address, dir, settings string) (d *destination, start func()) {
 	t.Helper()
 	b := new(inbox)
@@ -175,14 +175,15 @@ func laterHTTPSDrain(t testing.TB, name, address, dir, settings string) (d *dest
 	}
 }
 
-// elasticsearchDrain is a drain to a real node, with an API key that may do nothing but create
-// documents in the drain's data stream.
+// elasticsearchDrain returns a drain to a real node, with an API key that can only create documents
+// in the data stream of the drain.
 func elasticsearchDrain(t testing.TB, name string) *destination {
 	t.Helper()
 	return elasticsearchDrainAt(t, name, nodes.Node(t, estest.Options{Security: true}), "")
 }
 
-// elasticsearchDrainAt is the same at a node with security. settings are for the entry.
+// elasticsearchDrainAt is elasticsearchDrain at a node with security. settings are added to the
+// entry.
 func elasticsearchDrainAt(t testing.TB, name string, node *estest.Node, settings string) *destination {
 	t.Helper()
 	stream := node.DataStream(t)
@@ -217,7 +218,7 @@ func elasticsearchDrainAt(t testing.TB, name string, node *estest.Node, settings
 	}
 }
 
-// syslogDrain is a drain to a real syslog server over TLS with client certificates.
+// syslogDrain returns a drain to a real syslog server over TLS with client certificates.
 func syslogDrain(t testing.TB, name string, s *syslogtest.Server, exact bool) *destination {
 	t.Helper()
 	const token = "customer-token"
@@ -261,7 +262,8 @@ type messageParts struct {
 	lines  map[string]string // by operation and sequence
 }
 
-// add returns a record's message with its lines once all parts of it are there, and nil before.
+// add returns the message of a record with its lines once all of its parts are there, and nil
+// before.
 func (m *messageParts) add(raw string, p *syslogtest.Parsed) (whole *syslogtest.Parsed, lines string, err error) {
 	session := p.Params["session@32473"]
 	key := session["operation_id"] + " " + session["sequence"]
@@ -277,9 +279,9 @@ func (m *messageParts) add(raw string, p *syslogtest.Parsed) (whole *syslogtest.
 	return whole, lines, nil
 }
 
-// parseMessage returns the record of a syslog message that begins with a token, or with none where
-// it is empty, and compares the server's own reading with it. It returns false for a part that is
-// not the last one of a record.
+// parseMessage returns the record of a syslog message that begins with a token, unless that is
+// empty, and compares it with what the server parsed. It returns false for a part that is not the
+// last one of a record.
 func parseMessage(t testing.TB, drain, token string, parts *messageParts, m syslogtest.Message) (r record, whole bool) {
 	t.Helper()
 	p, err := syslogtest.Parse([]byte(m.Raw))
@@ -323,9 +325,8 @@ func parseMessage(t testing.TB, drain, token string, parts *messageParts, m sysl
 	return r, true
 }
 
-// allDrains is one drain of each kind: JSON and compressed NDJSON over HTTPS, Elasticsearch,
-// rsyslog with the exact bytes, and syslog-ng; the latter three as far as there are such servers
-// here.
+// allDrains returns one drain of each kind: JSON and compressed NDJSON over HTTPS, Elasticsearch,
+// rsyslog with the exact bytes, and syslog-ng; the last three if their servers are installed.
 func allDrains(t *testing.T) []*destination {
 	t.Helper()
 	return slices.Concat(
@@ -338,7 +339,8 @@ func allDrains(t *testing.T) []*destination {
 	)
 }
 
-// threeDrains is one drain of each protocol, all with the exact bytes, the latter two as above.
+// threeDrains returns one drain of each protocol, all with the exact bytes, the last two as in
+// allDrains.
 func threeDrains(t *testing.T) []*destination {
 	t.Helper()
 	return slices.Concat(
@@ -353,8 +355,8 @@ func rsyslogDrain(t testing.TB, name string) *destination {
 	return syslogDrain(t, name, syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true}), true)
 }
 
-// ifThere makes a drain to a server. Where the server is absent, and may be, the test goes on with
-// the other drains, and a subtest with the drain's name is skipped in place of the test.
+// ifThere makes a drain to a server. If the server is missing, and may be, the test goes on with
+// the other drains, and a subtest with the name of the drain is skipped instead of the test.
 func ifThere(t *testing.T, name string, make func(testing.TB, string) *destination) (drains []*destination) {
 	t.Helper()
 	s := &skipping{TB: t}
@@ -372,7 +374,7 @@ func ifThere(t *testing.T, name string, make func(testing.TB, string) *destinati
 	return drains
 }
 
-// skipping is a test that does not end when it is skipped: it panics with itself.
+// A skipping is a test that does not end when it is skipped: it panics with itself.
 type skipping struct {
 	testing.TB
 	reason string

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// TestExec is commands without a terminal: both streams apart, the exit status and the signal.
+// TestExec runs commands without a terminal: with separate streams, an exit status and a signal.
 func TestExec(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
@@ -53,7 +53,7 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// TestExitSignal is by a client that looks for the signal: OpenSSH's does not.
+// TestExitSignal uses a client that reports the signal, which that of OpenSSH does not.
 func TestExitSignal(t *testing.T) {
 	t.Parallel()
 	drain := httpsDrain(t, "json", "")

@@ -29,14 +29,15 @@ var (
 	entryCAFile  = regexp.MustCompile(`ca_file: "([^"]+)"`)
 )
 
-// A wire is a proxy between a drain and its server that spoils what the network does. Syslog drains
-// have none: the proxy's kernel acknowledges what the proxy then drops, which no network does.
+// A wire is a proxy between a drain and its server that simulates network faults. Syslog drains
+// have none: the kernel of the proxy acknowledges data that the proxy then drops, which no network
+// does.
 type wire struct {
 	t     testing.TB
 	proxy *toxiproxy.Proxy
 }
 
-// newWire puts a proxy before the server of an HTTPS or Elasticsearch drain.
+// newWire puts a proxy in front of the server of an HTTPS or Elasticsearch drain.
 func newWire(t testing.TB, d *destination) *wire {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
@@ -73,7 +74,8 @@ func (w *wire) heal(streams ...string) {
 	}
 }
 
-// A gate is an HTTPS server before a receiver that answers wrongly, or shows a wrong certificate.
+// A gate is an HTTPS server in front of a receiver that sends wrong answers, or shows a wrong
+// certificate.
 type gate struct {
 	t         testing.TB
 	authority *sinktest.Authority
@@ -83,11 +85,11 @@ type gate struct {
 	mu          sync.Mutex // guards what follows
 	certificate *tls.Certificate
 	clients     *x509.CertPool                         // whose certificates it requires; nil for none
-	refuse      func(http.ResponseWriter, []byte) bool // nil passes all on
+	refuse      func(http.ResponseWriter, []byte) bool // nil forwards all requests
 	refused     int                                    // requests
 }
 
-// A certificateAge says whether a certificate is valid.
+// A certificateAge is the validity of a certificate.
 type certificateAge bool
 
 const (
@@ -102,7 +104,7 @@ func (a certificateAge) until() time.Time {
 	return time.Now().Add(time.Hour)
 }
 
-// newGate puts a gate before the receiver of an HTTPS drain. It passes everything on.
+// newGate puts a gate in front of the receiver of an HTTPS drain. It forwards everything.
 func newGate(t testing.TB, authority *sinktest.Authority, d *destination) *gate {
 	t.Helper()
 	address, caFile := entryAddress.FindStringSubmatch(d.entry)[1], entryCAFile.FindStringSubmatch(d.entry)[1]
@@ -138,7 +140,7 @@ func newGate(t testing.TB, authority *sinktest.Authority, d *destination) *gate 
 }
 
 // present makes the gate show a certificate of that age and for that host, on new connections,
-// which all are from now on.
+// which all connections are from now on.
 func (g *gate) present(age certificateAge, host string) {
 	g.t.Helper()
 	pair, err := tls.LoadX509KeyPair(g.authority.Issue(g.t, age.until(), host))
@@ -153,8 +155,8 @@ func (g *gate) present(age certificateAge, host string) {
 	}
 }
 
-// rely makes the gate's certificate, and from now on those that it requires of clients, be of an
-// authority.
+// rely replaces the authority of the certificate of the gate, and of those that it requires of
+// clients.
 func (g *gate) rely(authority *sinktest.Authority) {
 	g.t.Helper()
 	g.mu.Lock()
@@ -163,15 +165,14 @@ func (g *gate) rely(authority *sinktest.Authority) {
 	g.present(valid, "127.0.0.1")
 }
 
-// answer makes the gate refuse what refuse says, which it does by writing an answer of its own; nil
-// refuses nothing.
+// answer makes the gate refuse requests for which refuse writes an answer; nil refuses none.
 func (g *gate) answer(refuse func(w http.ResponseWriter, body []byte) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refuse = refuse
 }
 
-// refusals is how many requests the gate has refused.
+// refusals returns the number of requests that the gate has refused.
 func (g *gate) refusals() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -195,7 +196,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// always refuses every request with a status; with "name: value" as a header where there is one.
+// always refuses every request with a status, and with the header "name: value" if there is one.
 func always(status int, header ...string) func(http.ResponseWriter, []byte) bool {
 	return func(w http.ResponseWriter, body []byte) bool {
 		for _, h := range header {
@@ -203,7 +204,7 @@ func always(status int, header ...string) func(http.ResponseWriter, []byte) bool
 			w.Header().Set(name, value)
 		}
 		w.WriteHeader(status)
-		w.Write(body) // an answer that echoes: nothing of it may be told
+		w.Write(body) // an answer that echoes the request: nothing of it may be reported
 		return true
 	}
 }

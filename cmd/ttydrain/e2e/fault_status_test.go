@@ -22,7 +22,7 @@ import (
 
 var dataStream = regexp.MustCompile(`data_stream: ([^,]+),`)
 
-// A faultSession is one that shows what it is told to.
+// A faultSession shows lines on request.
 type faultSession struct {
 	stdin  *io.PipeWriter
 	stdout meter
@@ -31,7 +31,7 @@ type faultSession struct {
 	err    error         // after ended
 }
 
-// A meter counts the lines that a client has displayed, beside keeping them.
+// A meter counts the lines that a client has displayed, and keeps them.
 type meter struct {
 	watcher
 	lines atomic.Int64
@@ -48,8 +48,8 @@ func (m *meter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// load has the session show a few lines at a time, as fast as they are displayed, until enough is
-// closed. In the end there are faultLines at least.
+// load makes the session show a few lines at a time, as fast as they are displayed, until enough is
+// closed. In the end there are at least faultLines.
 func (s *faultSession) load(enough <-chan struct{}) {
 	asked := int64(0)
 	for more := int64(5); ; {
@@ -83,7 +83,7 @@ func (v *server) openFaultSession(command string) *faultSession {
 		if err == nil && status != 0 {
 			err = fmt.Errorf("exit status %d: %s", status, s.stderr.bytes())
 		}
-		in.CloseWithError(io.ErrClosedPipe) // whoever writes is not kept waiting
+		in.CloseWithError(io.ErrClosedPipe) // the writer does not wait
 		s.err = err
 		close(s.ended)
 	}()
@@ -116,7 +116,7 @@ type steadySession struct {
 	watched sync.WaitGroup
 }
 
-// openSteadySession opens one, and watches how many of its lines are not in an inbox yet, until the
+// openSteadySession opens one, and watches how many of its lines are missing at an inbox, until the
 // session is ended.
 func (v *server) openSteadySession(b *inbox) *steadySession {
 	t := v.site.t
@@ -163,8 +163,8 @@ func (s *steadySession) end(t testing.TB) *faultSession {
 	return s.faultSession
 }
 
-// lines counts the lines of an operation among the records from one on, and gives the number of the
-// next record.
+// lines counts the lines of an operation among the records from one on, and returns the number of
+// the next record.
 func (b *inbox) lines(operation string, from int64) (lines, next int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,14 +176,14 @@ func (b *inbox) lines(operation string, from int64) (lines, next int64) {
 	return lines, int64(len(b.received))
 }
 
-// in is the server for a test within the one that started it.
+// in returns the server for a subtest of the one that started it.
 func (v *server) in(t testing.TB) *server {
 	site, server := *v.site, *v
 	site.t, server.site = t, &site
 	return &server
 }
 
-// operate runs a command for operators, and gives its JSON.
+// operate runs a command of operators, and decodes its JSON.
 func (v *server) operate(args ...string) []byte {
 	t := v.site.t
 	t.Helper()
@@ -195,7 +195,7 @@ func (v *server) operate(args ...string) []byte {
 	return []byte(got.stdout)
 }
 
-// drainStatus is what `ttydrain drains list` says of a drain.
+// drainStatus returns the status of a drain in `ttydrain drains list`.
 func (v *server) drainStatus(name string) operate.DrainStatus {
 	t := v.site.t
 	t.Helper()
@@ -212,7 +212,7 @@ func (v *server) drainStatus(name string) operate.DrainStatus {
 	return list[i]
 }
 
-// awaitStatus waits until a drain stands as it should.
+// awaitStatus waits until a drain has a status.
 func (v *server) awaitStatus(d *destination, holds func(operate.DrainStatus) bool) {
 	t := v.site.t
 	t.Helper()
@@ -228,7 +228,7 @@ func (v *server) awaitStatus(d *destination, holds func(operate.DrainStatus) boo
 	})
 }
 
-// counter is a metric of a drain.
+// counter returns a metric of a drain.
 func (v *server) counter(metric, drain string) float64 {
 	t := v.site.t
 	t.Helper()
@@ -246,7 +246,7 @@ func (v *server) counter(metric, drain string) float64 {
 	return 0
 }
 
-// deadLetters are the records that a drain refused, as the commands for operators show them.
+// deadLetters returns the records that a drain refused, by the commands of operators.
 func (v *server) deadLetters(drain string) []record {
 	t := v.site.t
 	t.Helper()
@@ -281,8 +281,8 @@ func (v *server) deadLetters(drain string) []record {
 	return records
 }
 
-// mustBeInOrder says that no record came before the one before it. letters are records that a drain
-// did not take.
+// mustBeInOrder checks that no record came before the one before it. letters are records that a
+// drain did not accept.
 func mustBeInOrder(t testing.TB, f fault, arrived, letters []record) {
 	t.Helper()
 	type identity struct {
@@ -313,7 +313,7 @@ func mustBeInOrder(t testing.TB, f fault, arrived, letters []record) {
 	}
 }
 
-// mustNotTell says that a text has nothing of what sessions show, and no secret.
+// mustNotTell checks that a text has no output of sessions, and no secret.
 func mustNotTell(t testing.TB, what, text string) {
 	t.Helper()
 	for _, secret := range []string{faultMark, "poison", "a-token", "customer-token", "ApiKey"} {

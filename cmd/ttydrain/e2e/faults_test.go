@@ -19,48 +19,48 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// A fault is what is wrong with one drain.
+// A fault is a way in which one drain fails.
 type fault struct {
 	drain *destination
-	// impose begins it, at a drain that has delivered before.
+	// impose starts it, at a drain that has delivered before.
 	impose func()
-	// during is what is done while sessions produce load; nil for nothing.
+	// during runs while sessions produce load; nil for nothing.
 	during func(*server)
-	// state and says are how the drain stands meanwhile: says is in its last error.
+	// state and says are the state of the drain meanwhile: says is in its last error.
 	state, says string
-	// lift ends it; nil for one that does not end, and which the drain gets by with.
+	// lift ends it; nil for a permanent fault with which the drain works.
 	lift func()
-	// operate says that an operator pauses and resumes the drain when the fault is lifted. What
-	// somebody has to repair is tried again after up to two minutes: this is how not to wait for it.
+	// operate makes an operator pause and resume the drain when the fault is lifted. A misconfigured
+	// drain is retried after up to two minutes, for which the test does not wait.
 	operate bool
-	// picky says that poison records become dead letters.
+	// picky: poison records become dead letters.
 	picky bool
-	// check looks at the end at what was special.
+	// check checks the end of the test.
 	check func()
-	// once says that the drain has each record once, whatever happened.
+	// once: the drain has each record once in any case.
 	once bool
 }
 
 var outage = flag.Duration("outage", 5*time.Minute, "how long TestFaults has a drain answer every request with 500")
 
-// mostLag is how many records of a steady session the good drain may be behind while others fail.
-// It gets ten a second.
+// mostLag is the maximum lag of the good drain in the records of a steady session, with ten records
+// a second, while others fail.
 const mostLag = 100
 
 const (
-	// faultMark is in what sessions under load show, and in no message of ttydrain.
+	// faultMark is in the output of sessions under load, and in no message of ttydrain.
 	faultMark = "of a session under load"
-	// faultLines are those of each session, or more. One in a thousand is poison, the first of them
-	// the 500th.
+	// faultLines is the minimum number of lines of each session. One in a thousand is poison, the
+	// first of them the 500th.
 	faultLines = 1000
-	// faultCommand shows as many lines as a line of its input says, again and again.
+	// faultCommand shows as many lines as each line of its input demands.
 	faultCommand = `k=0; while read -r n; do for ((i = 0; i < n; i++)); do k=$((k + 1))
 		if ((k % 1000 == 500)); then echo "poi""son $k ` + faultMark + `"; else echo "line $k ` + faultMark + `, größe"; fi; done; done`
 )
 
-// TestFaults has one drain for each way to fail, beside a good one. Most fail at once, while there
-// are many sessions; one fails for five minutes. A steady session goes on all the time, in which
-// the good drain may not fall behind.
+// TestFaults has one drain for each way to fail, and a good one. Most fail at the same time, while
+// there are many sessions; one fails for five minutes. A steady session runs all the time, in which
+// the good drain may not lag.
 func TestFaults(t *testing.T) {
 	node := estest.Start(t, estest.Options{Security: true}) // first: what is absent is told before anything is started
 	inbox := startTokenReceiver(t, "a-token")
@@ -69,7 +69,7 @@ func TestFaults(t *testing.T) {
 	good.entry = fmt.Sprintf(`{name: good, type: https, format: ndjson, url: "https://%s/logs", ca_file: %q, headers: {Authorization: Bearer a-token}}`, inbox.address, inbox.ca)
 	rounds := [][]fault{
 		slices.Concat(networkFaults(t), answerFaults(t), []fault{syslogFault(t), blockFault(t, node)}),
-		{killFault(t, node)}, // by itself: its node is that of the drain blocked
+		{killFault(t, node)}, // by itself, on the node of the drain blocked is that of the drain blocked
 	}
 	long := longFault(t)
 	drains := []*destination{good, long.drain}
@@ -87,7 +87,7 @@ func TestFaults(t *testing.T) {
 	began := time.Now()
 	long.impose()
 	steady := v.openSteadySession(inbox.inbox)
-	t.Parallel() // what goes on meanwhile costs nearly nothing: the five minutes pass beside the tests before
+	t.Parallel() // this costs nearly nothing: the five minutes pass while other tests run nearly nothing: the five minutes pass beside the tests before
 	var sessions []*faultSession
 	for _, faults := range rounds {
 		sessions = append(sessions, v.fail(t, good, faults)...)
@@ -107,9 +107,9 @@ func TestFaults(t *testing.T) {
 	mustNotTell(t, "serve's log", v.log.String())
 }
 
-// fail has drains fail at once while there are sessions, which it gives: the good one has all of
-// them while the faults last, each other tells what is wrong with it, and when that is over it
-// catches up by itself.
+// fail makes drains fail at the same time while there are sessions, which it returns: the good
+// drain gets all of them while the faults last, each other one reports its fault, and catches up by
+// itself after it.
 func (v *server) fail(t *testing.T, good *destination, faults []fault) []*faultSession {
 	for _, f := range faults {
 		f.impose()
@@ -128,7 +128,7 @@ func (v *server) fail(t *testing.T, good *destination, faults []fault) []*faultS
 	return sessions
 }
 
-// mustBeUnharmed says that a drain has never had to try again.
+// mustBeUnharmed checks that a drain has never retried.
 func (v *server) mustBeUnharmed(t *testing.T, good *destination) {
 	t.Helper()
 	if s := v.drainStatus(good.name); s.State != schema.DrainDelivering || s.LastError != "" || v.counter("ttydrain_drain_retries_total", good.name) != 0 {
@@ -136,7 +136,7 @@ func (v *server) mustBeUnharmed(t *testing.T, good *destination) {
 	}
 }
 
-// lift ends a fault when the drain has told of it.
+// lift ends a fault when the drain has reported it.
 func (v *server) lift(t *testing.T, f fault) {
 	v.awaitStatus(f.drain, func(s operate.DrainStatus) bool { return s.State == f.state && strings.Contains(s.LastError, f.says) })
 	if v.counter("ttydrain_drain_retries_total", f.drain.name) == 0 {
@@ -149,7 +149,7 @@ func (v *server) lift(t *testing.T, f fault) {
 	}
 }
 
-// mustCatchUp says that drains get all of the sessions now, but for the records that some of them
+// mustCatchUp checks that drains get all of the sessions, except for the records that some of them
 // reject.
 func (v *server) mustCatchUp(t *testing.T, faults []fault, sessions []*faultSession, rejects int) {
 	for _, f := range faults {
@@ -176,8 +176,8 @@ func (v *server) mustCatchUp(t *testing.T, faults []fault, sessions []*faultSess
 	}
 }
 
-// faultSessions are sessions that have ended, and had shown lines all along what is to be done
-// during them. rejects is how many of their lines are poison.
+// faultSessions returns sessions that have ended, and that showed lines while during ran. rejects
+// is the number of their lines that are poison.
 func (v *server) faultSessions(t *testing.T, faults []fault) (sessions []*faultSession, rejects int) {
 	t.Helper()
 	enough := make(chan struct{})
@@ -204,7 +204,7 @@ func (v *server) faultSessions(t *testing.T, faults []fault) (sessions []*faultS
 	return sessions, rejects
 }
 
-// networkFaults are of what is between ttydrain and a drain.
+// networkFaults returns faults between ttydrain and a drain.
 func networkFaults(t *testing.T) []fault {
 	make := func(name, settings, state, says string, impose, lift func(*wire)) fault {
 		d := httpsDrain(t, name, ", format: ndjson"+settings)
@@ -221,7 +221,7 @@ func networkFaults(t *testing.T) []fault {
 				w.poison("upstream", "timeout", `"timeout": 0`)
 				w.poison("downstream", "timeout", `"timeout": 0`)
 			}, func(w *wire) { w.heal("upstream", "downstream") }),
-		// It gets what is sent, and says nothing for the 30 seconds that a drain has for a write.
+		// It receives everything, and does not answer within the 30 seconds of a write.
 		make("silent", "", schema.DrainRetrying, "no answer in time",
 			func(w *wire) { w.poison("downstream", "timeout", `"timeout": 0`) }, func(w *wire) { w.heal("downstream") }),
 		make("slow", ", timeout: 10s", schema.DrainRetrying, "no answer in time", // a byte a second
@@ -231,7 +231,7 @@ func networkFaults(t *testing.T) []fault {
 	}
 }
 
-// answerFaults are of what a drain shows and answers.
+// answerFaults returns faults of a drain in its certificates and answers.
 func answerFaults(t *testing.T) []fault {
 	authority := sinktest.NewAuthority(t)
 	make := func(name, settings string, make func(*gate) fault) fault {
@@ -291,7 +291,7 @@ func answerFaults(t *testing.T) []fault {
 	}
 }
 
-// longFault is of a drain that answers with 500 for minutes.
+// longFault returns the fault of a drain that answers with 500 for minutes.
 func longFault(t *testing.T) fault {
 	d := httpsDrain(t, "broken", "")
 	g := newGate(t, sinktest.NewAuthority(t), d)
@@ -301,8 +301,8 @@ func longFault(t *testing.T) fault {
 	}
 }
 
-// syslogFault is of a syslog server that is restarted under load. At the end of it, it hangs, with
-// what its kernel has for it, and is killed.
+// syslogFault returns the fault of a syslog server that is restarted under load. In the end it
+// hangs, with data in its kernel, and is killed.
 func syslogFault(t *testing.T) fault {
 	s := syslogtest.StartRsyslog(t, syslogtest.Options{RequireClientCert: true})
 	d := syslogDrain(t, "log", s, true)
@@ -317,8 +317,8 @@ func syslogFault(t *testing.T) fault {
 			more(v, "at first")
 			s.Restart(t)
 			more(v, "after its restart")
-			// What a connection that has not proven itself carries would be sent again: the kernel of a
-			// server that hangs has no room for all of it.
+			// The data of a connection that has not proven itself would be sent again: the kernel of a
+			// hanging server has no room for all of it.
 			v.awaitStatus(d, func(s operate.DrainStatus) bool { return s.State == schema.DrainDelivering })
 			s.Signal(t, syscall.SIGSTOP)
 			more(v, "while it hangs")
@@ -328,7 +328,7 @@ func syslogFault(t *testing.T) fault {
 	}
 }
 
-// blockFault is of an Elasticsearch that takes no writes for some time.
+// blockFault returns the fault of an Elasticsearch that accepts no writes for some time.
 func blockFault(t *testing.T, node *estest.Node) fault {
 	d := elasticsearchDrainAt(t, "blocked", node, "")
 	block := func(on bool) {
@@ -341,8 +341,8 @@ func blockFault(t *testing.T, node *estest.Node) fault {
 	}
 }
 
-// killFault is of an Elasticsearch that is killed when it has done a bulk request and not answered
-// it.
+// killFault returns the fault of an Elasticsearch that is killed when it has executed a bulk
+// request and not answered it.
 func killFault(t *testing.T, node *estest.Node) fault {
 	d := elasticsearchDrainAt(t, "killed", node, ", timeout: 5s")
 	w := newWire(t, d)

@@ -11,8 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/docker/dockertest"
 )
 
-// TestHead closes the output of OpenSSH's client, as "| head -2" does: the session ends, and its
-// end record says why.
+// TestHead closes the output of OpenSSH's client, as "| head -2" does: the session ends, with the
+// reason in its end record.
 func TestHead(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh")

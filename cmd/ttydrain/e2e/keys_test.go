@@ -13,7 +13,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// published are the IDs of the keys that serve publishes.
+// published returns the IDs of the keys that serve publishes.
 func (v *server) published() (ids []string) {
 	v.site.t.Helper()
 	_, body := v.get("/.well-known/jwks.json")
@@ -30,7 +30,7 @@ func (v *server) published() (ids []string) {
 	return ids
 }
 
-// A listedKey is a key as the commands print it.
+// A listedKey is a key in the output of the commands.
 type listedKey struct {
 	ID, Algorithm, State string
 	Retired              *time.Time
@@ -46,8 +46,8 @@ func (s *site) keys(command string) (keys []listedKey) {
 	return keys
 }
 
-// TestKeysRotate rotates the signing key of a serve that runs: what comes then has the new one, and
-// PyJWT verifies both.
+// TestKeysRotate rotates the signing key of a running serve: later signatures are by the new key,
+// and PyJWT verifies both.
 func TestKeysRotate(t *testing.T) {
 	t.Parallel()
 	python := need(t, "python3")
@@ -85,7 +85,7 @@ func TestKeysRotate(t *testing.T) {
 	if verified := strings.Fields(got.stdout); got.status != 0 || !slices.Equal(verified, ids) {
 		t.Errorf("PyJWT verified with the keys %q, expected %q: %s", verified, ids, got.stderr)
 	}
-	// Nothing but the two files is there, for nobody else to read, and no private key in the second.
+	// There are only the two files, for this user to read, and no private key in the second.
 	for _, name := range []string{"document_key.pem", "document_key.pem.retired.json"} {
 		info, err := os.Stat(filepath.Join(v.site.dir, name))
 		if err != nil || info.Mode().Perm() != 0o600 {
@@ -99,7 +99,7 @@ func TestKeysRotate(t *testing.T) {
 	if err != nil || strings.Contains(string(data), `"d"`) {
 		t.Errorf("the retired keys: %v %s", err, data)
 	}
-	// A key that is gone is not made anew while ttydrain runs: the one in force goes on signing.
+	// A missing key is not created while ttydrain runs: the one in force goes on signing.
 	before := v.published()
 	v.reload(reloadRefused, func() { os.Remove(filepath.Join(v.site.dir, "document_key.pem")) })
 	if document, _ := session(); document == "" || !slices.Equal(v.published(), before) {
@@ -110,7 +110,7 @@ func TestKeysRotate(t *testing.T) {
 	}
 }
 
-// TestMetadata has the platform's variables in a session's environment, and nobody else's.
+// TestMetadata has the platform's variables in the environment of a session, and no others.
 func TestMetadata(t *testing.T) {
 	t.Parallel()
 	v := newSite(t, withEnv("APTIBLE_LAYER", "app's own"), withEnv("APTIBLE_GIT_REF", "abc"), withGateway(`, accept_env: ["*"]`),

@@ -20,13 +20,13 @@ var (
 // killEvery is the mean time between two kills of parts of one kind.
 const killEvery = 7 * time.Second
 
-// TestKills kills the gateways, the enrichers, the routers and the NATS server, each apart, at
-// random moments while people work, and holds every byte that any of them has seen against what the
-// drains have in the end.
+// TestKills kills the gateways, the enrichers, the routers and the NATS server, each kind on its
+// own, at random moments while users work, and compares every byte that they have seen with the
+// records of the drains in the end.
 func TestKills(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh")
-	elastic := elasticsearchDrain(t, "search") // first: what is absent is told before anything is started
+	elastic := elasticsearchDrain(t, "search") // before anything is started, so that missing servers are reported first
 	drains := []*destination{
 		httpsDrain(t, "ndjson", ", format: ndjson"),
 		httpsDrain(t, "json", ""),
@@ -94,7 +94,7 @@ func TestKills(t *testing.T) {
 	killing.Wait()
 	t.Logf("%d kills of each kind took %s", *kills, time.Since(start).Round(time.Second))
 
-	// Everything goes on by itself.
+	// Everything recovers by itself.
 	for _, k := range kinds[:3] {
 		for _, p := range k.parts {
 			p.ready()
@@ -125,7 +125,7 @@ func TestKills(t *testing.T) {
 	}
 }
 
-// listening is the same site with the gateway at another address.
+// listening returns the site with the gateway at another address.
 func (s *site) listening(before, address string) *site {
 	s.t.Helper()
 	other := *s

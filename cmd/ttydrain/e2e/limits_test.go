@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// TestLimitsOfSSH: the limits of the configuration hold, and a reload changes them without a
-// restart.
+// TestLimitsOfSSH: the limits of the configuration hold, and a reload changes them.
 func TestLimitsOfSSH(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, withGateway(", per_source_max_startups: 2"))

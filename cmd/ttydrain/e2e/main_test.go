@@ -21,7 +21,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// patience bounds every wait of these tests. It is long, since nothing is measured by it.
+// patience limits every wait of these tests. It is long, since nothing is measured by it.
 const patience = 3 * time.Minute
 
 // command is the package of the binary that these tests run.
@@ -36,10 +36,10 @@ const (
 // nodes are the Elasticsearch nodes of this package's tests.
 var nodes estest.Shared
 
-// programs is where the binaries are that the tests run.
+// programs are the binaries that the tests run.
 var programs struct {
 	dir         string       // set by TestMain
-	usual, fast builtProgram // fast looks for no races
+	usual, fast builtProgram // fast does not detect races
 	nats        builtProgram // the NATS server's own
 	static      builtProgram // those of the images: its file is their folder
 }
@@ -88,14 +88,14 @@ func watchSources(root string) error {
 	})
 }
 
-// A builtProgram is built when the first test wants it.
+// A builtProgram is built when the first test needs it.
 type builtProgram struct {
 	once sync.Once
 	file string // after once, as is err
 	err  error
 }
 
-// program is the path of the binary, which looks for races when the tests do.
+// program returns the path of the binary, which detects races if the tests do.
 func program(t testing.TB) string {
 	t.Helper()
 	if underRace() {
@@ -104,7 +104,7 @@ func program(t testing.TB) string {
 	return fastProgram(t)
 }
 
-// fastProgram is the path of a binary that looks for no races, for tests that are large.
+// fastProgram returns the path of a binary that does not detect races, for large tests.
 func fastProgram(t testing.TB) string {
 	t.Helper()
 	return programs.fast.build(t, "ttydrain", command)
@@ -115,7 +115,7 @@ func underRace() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
-// build builds a package in a folder of that name, and gives the path of the binary.
+// build builds a package in a folder of that name, and returns the path of the binary.
 func (b *builtProgram) build(t testing.TB, name, source string, flags ...string) string {
 	t.Helper()
 	b.once.Do(func() {
@@ -146,8 +146,8 @@ func whoAsks(t testing.TB) string {
 	return u.Username + " at " + host
 }
 
-// need finds an outside program. Without it the test is skipped, or fails where that is not
-// allowed.
+// need returns the path of an external program. Without it the test is skipped, or fails if
+// TTYDRAIN_REQUIRE_SERVERS is 1.
 func need(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -171,8 +171,8 @@ func await(t testing.TB, what string, holds func() bool) {
 	awaitWhile(t, what, holds, func() int { return 0 })
 }
 
-// awaitWhile waits until something holds, for as long as there is progress, which grows. It asks
-// less and less often, and no more than half of the time: an answer can be costly.
+// awaitWhile waits until something holds, for as long as progress grows. It checks less and less
+// often, and for at most half of the time, since a check can be expensive.
 func awaitWhile(t testing.TB, what string, holds func() bool, progress func() int) {
 	t.Helper()
 	deadline := time.After(patience)
@@ -194,7 +194,7 @@ func awaitWhile(t testing.TB, what string, holds func() bool, progress func() in
 	}
 }
 
-// A result is what a program printed, and its exit status.
+// A result is the output of a program, and its exit status.
 type result struct {
 	stdout, stderr string
 	status         int
@@ -223,11 +223,11 @@ func runTo(t testing.TB, cmd *exec.Cmd) result {
 func ttydrain(t testing.TB, args ...string) result {
 	t.Helper()
 	cmd := exec.Command(program(t), args...)
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // or one that looks for races ends a second late
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0") // otherwise the race detector delays the exit by a second
 	return runTo(t, cmd)
 }
 
-// output is what a running program has printed so far.
+// An output is what a running program has printed so far.
 type output struct {
 	mu   sync.Mutex // guards data
 	data []byte
@@ -246,14 +246,14 @@ func (o *output) String() string {
 	return string(o.data)
 }
 
-// len is how long what was printed so far is.
+// len returns the length of the output so far.
 func (o *output) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.data)
 }
 
-// after is what was printed after the first n bytes.
+// after returns the output after the first n bytes.
 func (o *output) after(n int) []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestMatch: what a drain gets is chosen by the filter of its consumer, so that NATS sends it
-// nothing else. A match that changes holds from the next record on. A drain without ephemeral
+// TestMatch: the records of a drain are selected by the filter of its consumer, so that NATS sends
+// it nothing else. A changed match holds from the next record on. A drain without ephemeral
 // sessions has no consumer at all.
 func TestMatch(t *testing.T) {
 	t.Parallel()
@@ -27,8 +27,8 @@ func TestMatch(t *testing.T) {
 	site.apply()
 	gateway, _ := site.role("gateway"), site.role("enrich")
 	router := site.role("router")
-	// reads says by which filters LOGS is read, each by one consumer in each partition, and how many
-	// messages those were sent.
+	// reads are the filters by which LOGS is read, each by one consumer in each partition, and the
+	// number of messages that those received.
 	reads := func() (filters []string, sent map[string]uint64) {
 		info, err := nats.Jsz(&natsserver.JSzOptions{Accounts: true, Streams: true, Consumer: true, Config: true})
 		if err != nil {
@@ -46,9 +46,9 @@ func TestMatch(t *testing.T) {
 						if f == "" {
 							continue
 						}
-						_, rest, _ := strings.Cut(strings.TrimPrefix(f, "logs."), ".") // behind the partition
+						_, rest, _ := strings.Cut(strings.TrimPrefix(f, "logs."), ".") // after the partition
 						sent[rest] += consumer.Delivered.Consumer
-						if seen[f] { // by a drain too many, or by who counts for a moment what a drain does not have
+						if seen[f] { // by one drain too many, or by the count of a lag, or by who counts for a moment what a drain does not have
 							rest = "twice"
 						}
 						seen[f] = true
@@ -85,7 +85,7 @@ func TestMatch(t *testing.T) {
 	awaitReads("*.*.*", "default.web.*")
 	third, shown := gateway.lines(50)
 	mustBe(t, some.name, "the third session", some.transcript(t, third).stdout, shown)
-	// What was recorded while the match was another one stays what it was: not for this drain.
+	// Records from before are not for this drain.
 	if n := len(recordsOf(some.arrived(t, 0), second)); n != 0 {
 		t.Errorf("of a session that its match did not take, a drain got %d records", n)
 	}
@@ -96,9 +96,9 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestAgreements: a configuration that would send what may be health information to a drain without
-// the agreement is refused at the line, at the start and at a reload; a session of a stack with phi
-// goes to those alone that have it.
+// TestAgreements: a configuration that would send health information to a drain without the
+// agreement is refused at the line, at the start and at a reload; a session of a stack with phi
+// goes only to the drains with the agreement.
 func TestAgreements(t *testing.T) {
 	t.Parallel()
 	agreed, other := httpsDrain(t, "agreed", ", format: ndjson, agreements: [baa]"), httpsDrain(t, "other", ", format: ndjson, match: {apps: [api]}")
@@ -129,7 +129,7 @@ func TestAgreements(t *testing.T) {
 	}
 }
 
-// lineOf is the number of the first line of a file that has a text.
+// lineOf returns the number of the first line of a file that has a text.
 func lineOf(t *testing.T, file, text string) int {
 	t.Helper()
 	data, err := os.ReadFile(file)

@@ -22,7 +22,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/tracing/tracingtest"
 )
 
-// families are the metrics that the server tells, by name.
+// families returns the metrics of the server, by name.
 func (v *server) families() map[string]*dto.MetricFamily {
 	v.site.t.Helper()
 	_, body := v.get("/metrics")
@@ -34,7 +34,7 @@ func (v *server) families() map[string]*dto.MetricFamily {
 	return families
 }
 
-// describe is a metric as the table of README.md has it: name, type, and labels.
+// describe returns a metric as in the table of README.md: name, type, and labels.
 func describe(f *dto.MetricFamily) string {
 	var labels []string
 	for _, m := range f.GetMetric() {
@@ -48,12 +48,11 @@ func describe(f *dto.MetricFamily) string {
 	return fmt.Sprintf("| `%s` | %s | %s |", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "))
 }
 
-// metricNames are the names of ttydrain's metrics, of which a histogram has three kinds of series.
+// metricNames are the names of the metrics, of which a histogram has three kinds of series.
 var metricNames = regexp.MustCompile(`\bttydrain_[a-z0-9_]+`)
 
-// TestMetrics: what README.md, the alerts and the dashboards say of the metrics is what a server
-// tells that has served a session, the numbers are those of the session, and Prometheus has nothing
-// to say against them.
+// TestMetrics: README.md, the alerts and the dashboards agree with the metrics of a server after a
+// session, the numbers are those of the session, and Prometheus accepts them.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	drain := httpsDrain(t, "siem", ", format: ndjson")
@@ -167,8 +166,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// mustHaveTraced holds that every record's way is in the traces, from the terminal to the drain's
-// word.
+// mustHaveTraced checks that every record is in the traces, from the terminal to the
+// acknowledgement of the drain.
 func mustHaveTraced(t *testing.T, c *tracingtest.Collector, operation string, records int) {
 	t.Helper()
 	byID := make(map[string]tracingtest.Span)
@@ -189,7 +188,7 @@ func mustHaveTraced(t *testing.T, c *tracingtest.Collector, operation string, re
 	}
 	delivered := 0
 	for _, s := range c.Named("drain") {
-		if s.Attributes["ttydrain.drain"] != "siem" { // the other one's is not there when the traces end
+		if s.Attributes["ttydrain.drain"] != "siem" { // the traces of the other one end earlier when the traces end
 			continue
 		}
 		n, err := strconv.Atoi(s.Attributes["ttydrain.records"])
@@ -210,7 +209,8 @@ func mustHaveTraced(t *testing.T, c *tracingtest.Collector, operation string, re
 	}
 }
 
-// readmeMetrics are the lines of README.md's table of metrics, sorted, without what they mean.
+// readmeMetrics returns the lines of the table of metrics in README.md, sorted, without the
+// descriptions.
 func readmeMetrics(t *testing.T) (lines []string) {
 	t.Helper()
 	readme, err := os.ReadFile("../../../README.md")
@@ -228,7 +228,7 @@ func readmeMetrics(t *testing.T) (lines []string) {
 	return lines
 }
 
-// checkUses holds that every metric which the alerts and the dashboards use, and README.md names, is there.
+// checkUses checks that every metric exists that the alerts, the dashboards and README.md name.
 func checkUses(t *testing.T, families map[string]*dto.MetricFamily) {
 	t.Helper()
 	files := []string{"../../../README.md", "../../../pipeline/admin/alerts.yml"}

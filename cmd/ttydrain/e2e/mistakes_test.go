@@ -14,8 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// TestLoginRefused gives the same answer to an unknown app, an unknown key and an app that is not
-// the person's.
+// TestLoginRefused: the answer to an unknown app, an unknown key and an app of another user is the
+// same.
 func TestLoginRefused(t *testing.T) {
 	t.Parallel()
 	v := newSite(t).serve()
@@ -31,7 +31,7 @@ func TestLoginRefused(t *testing.T) {
 		if got.status != 255 || got.stdout != "" || !strings.Contains(got.stderr, "Permission denied (publickey)") {
 			t.Errorf("%s: %+v", test.name, got)
 		}
-		told := strings.ReplaceAll(got.stderr, test.app+"@", "APP@") // which the person has typed
+		told := strings.ReplaceAll(got.stderr, test.app+"@", "APP@") // which the user has typed
 		if first == "" {
 			first = told
 		}
@@ -39,14 +39,14 @@ func TestLoginRefused(t *testing.T) {
 			t.Errorf("%s is answered with %q, and an unknown app with %q", test.name, told, first)
 		}
 	}
-	// Nobody got an operation: the next is the first.
+	// No operation was created: the next is the first.
 	got := runTo(t, v.openssh(v.site.key, "web@127.0.0.1", "true"))
 	if operation := operationOf(t, []byte(got.stderr)); operation != "1" {
 		t.Errorf("the first session is operation %s", operation)
 	}
 }
 
-// TestServeRefuses holds what serve says when it can't start.
+// TestServeRefuses checks the errors of a serve that cannot start.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	running := newSite(t).serve()
@@ -90,14 +90,14 @@ func TestServeRefuses(t *testing.T) {
 	file.write(file.store, "a file where the store shall be\n")
 	refused("a store that is a file", file, 1, file.store)
 
-	// None of them has done any harm to the one that runs.
+	// None of them has affected the running serve.
 	if got := runTo(t, running.openssh(running.site.key, "web@127.0.0.1", "echo works")); got.stdout != "works\n" {
 		t.Errorf("the one that runs: %+v", got)
 	}
 	if status := running.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}
-	// What a stopped one held is free at once.
+	// After a stop, the addresses and the store are free at once.
 	again := newSite(t, withListen(running.ssh)).serve()
 	if status := again.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
@@ -118,7 +118,7 @@ func (s *site) replace(old, new string) {
 	s.write(s.config, text)
 }
 
-// TestCheckConnect tries drains of each type: one that works, and one that is dead.
+// TestCheckConnect checks drains of each type: one that works, and one that is down.
 func TestCheckConnect(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
@@ -154,8 +154,8 @@ func TestCheckConnect(t *testing.T) {
 	}
 }
 
-// TestCheckWarnsOfProxies: a proxy that can't be used is told, without what the environment has,
-// which can be a password.
+// TestCheckWarnsOfProxies: an unusable proxy is reported, without the value of the variable, which
+// can have a password.
 func TestCheckWarnsOfProxies(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, withDrains(`{name: siem, type: https, url: "https://logs.example.com/"}`,
@@ -182,12 +182,12 @@ func TestCheckWarnsOfProxies(t *testing.T) {
 	}
 }
 
-// TestRequire: what the host does not have for its sandboxes is told at the start, once each, with
-// what to do; where it is required, nothing starts.
+// TestRequire: missing features of the host for sandboxes are reported at the start, once each,
+// with advice; if they are required, nothing starts.
 func TestRequire(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, withoutRaces)
-	if os.Getuid() == 0 { // one that can't become another user; an ordinary user lacks something as it is
+	if os.Getuid() == 0 { // one that cannot switch to another user; an ordinary user lacks features in any case another user; an ordinary user lacks something as it is
 		const without = "-sys_admin,-setuid,-setgid"
 		less := filepath.Join(site.dir, "less")
 		site.write(less, fmt.Sprintf("#!/bin/sh\nexec %s --bounding-set=%s --inh-caps=%s %s \"$@\"\n", need(t, "setpriv"), without, without, site.program))

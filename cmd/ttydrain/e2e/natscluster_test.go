@@ -15,17 +15,17 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// cutFor is how long TestNATSCluster's network is cut.
+// cutFor is the time for which TestNATSCluster cuts the network.
 const cutFor = 10 * time.Second
 
-// A natsCluster is three NATS servers, each a process, with a network between them, and between
-// them and everybody else, that can be cut.
+// A natsCluster is three NATS servers, each a process, with a network among them, and between them
+// and the clients, that can be cut.
 type natsCluster struct {
 	t       testing.TB
 	servers [3]*part
-	monitor [3]string            // addresses that tell how a server stands
-	clients [3]*sinktest.Proxy   // before each server
-	routes  [3][]*sinktest.Proxy // to each server: from the two others, and for whom it tells of itself
+	monitor [3]string            // monitoring addresses a server stands
+	clients [3]*sinktest.Proxy   // in front of each server
+	routes  [3][]*sinktest.Proxy // to each server: from the two others, and to the address that it announces the two others, and for whom it tells of itself
 }
 
 // startNATSCluster starts one.
@@ -48,7 +48,7 @@ func startNATSCluster(t *testing.T) *natsCluster {
 				routes = append(routes, "nats://route:route-password@"+p.Address())
 			}
 		}
-		// Servers tell each other, and clients, of the addresses of all: here there is no way around the
+		// Servers announce the addresses of all to each other and to clients: here none bypasses the
 		// proxies.
 		settings := fmt.Sprintf("server_name: server-%d\nhttp: %q\nclient_advertise: %q\n"+
 			"cluster { name: test, listen: %q, advertise: %q, no_advertise: true, authorization { user: route, password: route-password }, routes: [%s] }",
@@ -66,7 +66,7 @@ func (c *natsCluster) addresses() (all []string) {
 	return all
 }
 
-// leader is the number of the server that leads a stream, -1 where none is known.
+// leader returns the number of the server that leads a stream, or -1 if none is known.
 func (c *natsCluster) leader(stream string) int {
 	c.t.Helper()
 	for _, address := range c.monitor {
@@ -113,8 +113,8 @@ func (c *natsCluster) killLeader(stream string) {
 	c.servers[i].kill()
 }
 
-// cut passes nothing on between the servers any more and, where clients says so, between them and
-// everybody else, for some time, in which nobody sees anything. Then there are new connections.
+// cut drops everything among the servers for some time and, if clients is set, between them and the
+// clients. Then there are new connections.
 func (c *natsCluster) cut(t *testing.T, people *crowd, clients bool) {
 	t.Helper()
 	all := c.routes[0]
@@ -126,7 +126,7 @@ func (c *natsCluster) cut(t *testing.T, people *crowd, clients bool) {
 	for _, p := range all {
 		p.Stall()
 	}
-	<-time.After(cutFor / 2) // what was under way is stored by now
+	<-time.After(cutFor / 2) // everything in flight is stored by now
 	before := people.lines()
 	<-time.After(cutFor / 2)
 	if after := people.lines(); after != before {
@@ -138,8 +138,8 @@ func (c *natsCluster) cut(t *testing.T, people *crowd, clients bool) {
 }
 
 // TestNATSCluster runs the parts of ttydrain on a NATS cluster whose leaders are killed and whose
-// network is cut while people work: nothing that anybody has seen is lost, and everything goes on
-// by itself.
+// network is cut while users work: nothing that was seen is lost, and everything recovers by
+// itself.
 func TestNATSCluster(t *testing.T) {
 	t.Parallel()
 	drains := []*destination{

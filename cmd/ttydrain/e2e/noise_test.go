@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestNoise is an output of 20 MB that recorders get wrong, in a terminal that changes none of it.
+// TestNoise shows 20 MB of output that recorders get wrong, in a terminal that changes none of it.
 func TestNoise(t *testing.T) {
 	t.Parallel()
 	need(t, "ssh")

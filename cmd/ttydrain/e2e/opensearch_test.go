@@ -11,8 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// TestOpenSearch records a session of more than a page into OpenSearch, with the settings that
-// Elasticsearch takes, and audits, replays and exports it from there.
+// TestOpenSearch records a session of more than a page into OpenSearch, with the settings for
+// Elasticsearch, and audits, replays and exports it from there.
 func TestOpenSearch(t *testing.T) {
 	t.Parallel()
 	node := nodes.Node(t, estest.Options{OpenSearch: true})

@@ -14,7 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// A worker is a session with a terminal, in which somebody types a line now and then.
+// A worker is a session with a terminal in which a line is typed from time to time.
 type worker struct {
 	watcher
 	stdin  *io.PipeWriter
@@ -35,7 +35,7 @@ func (v *server) openWorker(clients *sync.WaitGroup) *worker {
 			Command: `stty -echo; while read -r line; do echo "typed: $line"; done`, Terminal: &client.Terminal{Name: "xterm", Size: client.Size{Width: 80, Height: 24}},
 			Stdin: in, Stdout: p, Stderr: p,
 		})
-		in.CloseWithError(io.ErrClosedPipe) // whoever types is not kept waiting
+		in.CloseWithError(io.ErrClosedPipe) // the writer does not wait
 		close(p.ended)
 	})
 	return p
@@ -58,8 +58,7 @@ func (p *worker) types(t testing.TB) {
 	})
 }
 
-// floodSite is a site with a store of the smallest size, in which sessions may show as much as they
-// can.
+// floodSite returns a site with the smallest store, in which sessions have no limit of output.
 func floodSite(t *testing.T, options ...siteOption) *site {
 	t.Helper()
 	s := newSite(t, append(options, withoutRaces)...)
@@ -74,8 +73,8 @@ func flood(megabytes int) string {
 	return fmt.Sprintf(`head -c %dMB /dev/zero | tr '\0' x | fold -w 3999`, megabytes)
 }
 
-// TestFlood has one session show more than the streams may have, while others work: the streams
-// give up what the drains have, nobody is ended or refused, and the drains get everything.
+// TestFlood has one session show more than the streams can hold, while others work: the streams
+// remove delivered records, no session is ended or refused, and the drains get everything.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	drains := []*destination{httpsDrain(t, "one", ", format: ndjson"), httpsDrain(t, "two", ", format: ndjson")}
@@ -123,7 +122,7 @@ func TestFlood(t *testing.T) {
 	t.Logf("%d sessions were started meanwhile", fresh)
 	for _, p := range people {
 		p.types(t)
-		fmt.Fprint(p.stdin, "\x04") // the end of what is typed
+		fmt.Fprint(p.stdin, "\x04") // end of input
 	}
 	clients.Wait()
 	for _, d := range drains {
@@ -146,8 +145,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestFloodWithoutDrain has sessions show more than the streams may have while a drain is down, so
-// that nothing is removed: the sessions that show a lot are ended, others go on, and new ones are
+// TestFloodWithoutDrain has sessions show more than the streams can hold while a drain is down, so
+// that nothing is removed: the sessions with much output are ended, others go on, and new ones are
 // refused once only the reserve is left. When the drain is up, everything goes on, and the drains
 // get everything.
 func TestFloodWithoutDrain(t *testing.T) {
@@ -216,7 +215,7 @@ func TestFloodWithoutDrain(t *testing.T) {
 	}
 	for _, p := range people {
 		p.types(t)
-		fmt.Fprint(p.stdin, "\x04") // the end of what is typed
+		fmt.Fprint(p.stdin, "\x04") // end of input
 	}
 	clients.Wait()
 	for _, d := range []*destination{up, down} {
@@ -240,8 +239,8 @@ func TestFloodWithoutDrain(t *testing.T) {
 	}
 }
 
-// TestOutputLimit ends a session that shows more than its user may within a day, refuses the next
-// one, and lets it start once the limit was raised.
+// TestOutputLimit ends a session with more output than its user may have within a day, refuses the
+// next one, and lets it start after the limit was raised.
 func TestOutputLimit(t *testing.T) {
 	t.Parallel()
 	d := httpsDrain(t, "siem", ", format: ndjson")

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// natsProgram is the path of the NATS server's own program, which is built like ttydrain.
+// natsProgram returns the path of the NATS server, which is built like ttydrain.
 func natsProgram(t testing.TB) string {
 	t.Helper()
 	return programs.nats.build(t, "nats-server", "github.com/nats-io/nats-server/v2")
 }
 
-// natsConfig is the configuration of a NATS server that keeps what it acknowledges, with more of
-// its settings.
+// natsConfig is the configuration of a NATS server that keeps acknowledged messages, with
+// additional settings.
 func natsConfig(t testing.TB, address, settings string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -35,7 +35,7 @@ authorization { user: ttydrain, password: "nats-password" }
 	return file
 }
 
-// onNATS makes the site's processes parts on the NATS servers at these addresses.
+// onNATS makes the processes of the site parts on the NATS servers at these addresses.
 func (s *site) onNATS(replicas int, addresses ...string) {
 	s.t.Helper()
 	nats := fmt.Sprintf(`nats: {url: "nats://%s", replicas: %d, username: ttydrain, password: nats-password}`, strings.Join(addresses, ",nats://"), replicas)
@@ -52,8 +52,8 @@ func (s *site) text() string {
 	return string(text)
 }
 
-// A part is a process that is killed and started again with the same arguments. That it ends by
-// itself is an error.
+// A part is a process that is killed and restarted with the same arguments. It is an error if it
+// ends by itself.
 type part struct {
 	t       testing.TB
 	name    string
@@ -112,7 +112,7 @@ func (p *part) start() {
 	}()
 }
 
-// end makes the process end, and gives its exit status, -1 for a signal.
+// end ends the process, and returns its exit status, or -1 for a signal.
 func (p *part) end(signal syscall.Signal) int {
 	p.t.Helper()
 	p.mu.Lock()
@@ -137,7 +137,7 @@ func (p *part) kill() {
 	p.start()
 }
 
-// stop asks the process to end, which it has to do in an orderly way.
+// stop asks the process to stop, and checks that it does so in order.
 func (p *part) stop() {
 	p.t.Helper()
 	if status := p.end(syscall.SIGTERM); status != 0 {
@@ -155,7 +155,7 @@ func (p *part) ready() {
 	})
 }
 
-// said is what all starts of the part have printed.
+// said returns the output of all starts of the part.
 func (p *part) said() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,8 +8,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus/bustest"
 )
 
-// TestPowerFails has the power fail while sessions show much: what any client displayed was on the
-// disk before. Of what drains have, nothing is gone, so that nothing else takes its place.
+// TestPowerFails has the power fail while sessions show much output: everything that any client
+// displayed was on the disk before. Nothing that drains have is lost, so that nothing else can take
+// its sequence.
 func TestPowerFails(t *testing.T) {
 	t.Parallel()
 	// When little was recorded, and when the streams have several files.

@@ -15,8 +15,8 @@ import (
 // otherUser is the number of a user that has no entry and no files.
 const otherUser = 23456
 
-// moveTo moves a site to a folder that sessions see, and gives it to a user, who runs its program
-// then.
+// moveTo moves a site to a folder that sessions see, and changes its owner to a user, who runs its
+// program from then on.
 func (s *site) moveTo(dir string, uid int) {
 	s.t.Helper()
 	if out, err := exec.Command("cp", "-a", s.dir+"/.", dir).CombinedOutput(); err != nil {
