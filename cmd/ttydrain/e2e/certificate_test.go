@@ -120,7 +120,7 @@ func TestCertificates(t *testing.T) {
 		if err := v.dialCertificate(t, key); err == nil {
 			t.Error("logged in")
 		}
-		v.mustHaveRefused(t, "host@example.com", "host's")
+		v.mustHaveRefused(t, "host@example.com", "host certificate")
 	})
 
 	t.Run("revoked", func(t *testing.T) {

@@ -64,7 +64,7 @@ func TestDocker(t *testing.T) {
 	site.edit("apps: [web]}", "apps: [web, api]}")
 	site.edit("{name: api, stack: default, command: [/bin/bash]}", "{name: api, stack: default, runtime: docker, image: '"+dockertest.Image+"'}")
 	web := "web@" + place.here
-	if got := ttydrain(t, "check", "-c", site.config, "--connect"); got.status != 0 || !strings.Contains(got.stdout, `app web: the container "the-app" is there`) {
+	if got := ttydrain(t, "check", "-c", site.config, "--connect"); got.status != 0 || !strings.Contains(got.stdout, `app web: the container "the-app" exists`) {
 		t.Errorf("check: %+v", got)
 	}
 	v := site.serve()
