@@ -25,24 +25,30 @@ const maxLetters = 1000
 //
 //	GET    drains                       the status of each drain
 //	POST   drains/{name}/pause, resume
-//	POST   drains/{name}/test           {"asked_by": NAME}, or no body; 200 also if the test fails: see "ok"
-//	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}; 409 if the drain would miss records, unless {"skip": true}
-//	GET    deadletters[?drain=NAME]     oldest first, at most 1,000
+//	POST   drains/{name}/test           see "ok": the status is 200 also if the test fails
+//	POST   drains/{name}/rewind         {"to": RFC 3339} or {"operation": ID}; 409 if the drain
+//	                                    would miss records, unless {"skip": true}
+//	GET    deadletters                  oldest first, at most 1,000; ?drain=NAME
 //	GET    deadletters/{number}         with the record
 //	POST   deadletters/{number}/redeliver
 //	DELETE deadletters/{number}
-//	GET    sessions[?app=NAME&user=ID&stack=NAME&text=WORDS&before=ID&limit=N&all=true]    running sessions, with all=true also
-//	                                    ended ones; newest first
+//	GET    sessions                     running ones, newest first, with all=true also ended ones;
+//	                                    ?app=NAME&user=ID&stack=NAME&text=WORDS&before=ID&limit=N
 //	GET    sessions/{id}
 //	GET    sessions/{id}/cast           the output so far, as asciicast v2
-//	GET    sessions/{id}/text           the output so far, as text: one line per record, with its time
-//	GET    sessions/{id}/live           the output so far and from now on, as events (text/event-stream)
-//	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with {"asked_by": NAME, "reason": TEXT}; 200
-//	                                    also if the end is not confirmed: see "result"
-//	GET    segments[?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now&after=SEQUENCE&follow=true]    recorded segments: see schema.HeaderSegments
+//	GET    sessions/{id}/text           the output so far: one line per record, with its time
+//	GET    sessions/{id}/live           the output so far and from now on (text/event-stream)
+//	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with
+//	                                    {"reason": TEXT}; see "result": the status is 200 also if
+//	                                    an end is not confirmed
+//	GET    segments                     recorded segments: see schema.HeaderSegments;
+//	                                    ?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now
+//	                                    &after=SEQUENCE&follow=true
 //
-// Errors have the form {"error": TEXT}. For requests from the console, the user's name replaces
-// asked_by.
+// The operations test and kill accept {"asked_by": NAME}. For requests from the console, the user's
+// name replaces it.
+//
+// Errors have the form {"error": TEXT}.
 //
 // The log contains operations and views of session content with their callers, but never the
 // content.

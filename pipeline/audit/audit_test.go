@@ -213,6 +213,6 @@ func TestRendered(t *testing.T) {
 		}
 	}
 	if !marked {
-		t.Error("no text has what was erased after a moment: the test tests less than it says")
+		t.Error("no text has the output that was erased after a moment: the test is incomplete")
 	}
 }

@@ -19,19 +19,19 @@ type scene struct {
 	t        *testing.T
 	form     replaytest.Form
 	a, b     [][]byte                  // of the sessions 41 and 42
-	other    [][]byte                  // 42 as somebody else has made and signed it
+	other    [][]byte                  // session 42 as created and signed by another installation
 	patterns map[string]*regexp.Regexp // of fields
 	forge    [][]byte                  // 42 with another line and digests that follow, and the signature as it was
 }
 
-// Records of session 42 by what is in them, as indexes of its units.
+// Indexes of session 42's units, by the content of their records.
 type spots struct{ plain, styled, bad, resize, password, end int }
 
 func spotsOf(t *testing.T, records []schema.Record) spots {
 	find := func(what func(*schema.Record) bool) int {
 		i := slices.IndexFunc(records, func(r schema.Record) bool { return what(&r) })
 		if i < 3 {
-			t.Fatal("the session has not what is looked for")
+			t.Fatal("the session lacks the expected content")
 		}
 		return i
 	}
@@ -45,7 +45,7 @@ func spotsOf(t *testing.T, records []schema.Record) spots {
 	}
 }
 
-// field is where the value of a field is, in either form.
+// field returns the position of a field's value, in either form.
 func (s *scene) field(unit []byte, name string) (from, to int) {
 	pattern := ` ` + name + `="((?:[^"\\]|\\.)*)"`
 	if s.form.JSON {
@@ -69,7 +69,7 @@ func (s *scene) get(unit []byte, name string) string {
 	return string(unit[from:to])
 }
 
-// set is a unit with another value of a field.
+// set returns a unit with another value of a field.
 func (s *scene) set(unit []byte, name, value string) []byte {
 	from, to := s.field(unit, name)
 	return slices.Concat(unit[:from], []byte(value), unit[to:])
@@ -97,7 +97,7 @@ func flipIn(t *testing.T, unit []byte, from, to int) []byte {
 	return nil
 }
 
-// message is where the text is that a person reads.
+// message returns the position of the readable text.
 func (s *scene) flipText(unit []byte) []byte {
 	switch {
 	case !s.form.JSON:
@@ -110,7 +110,7 @@ func (s *scene) flipText(unit []byte) []byte {
 	return s.flip(unit, "text")
 }
 
-// flipLog changes one bit of what was shown.
+// flipLog flips one bit of the output.
 func (s *scene) flipLog(unit []byte) []byte {
 	if s.form.JSON {
 		return s.flip(unit, "log")
@@ -139,23 +139,22 @@ func (s *scene) given(unit []byte, from, to string) []byte {
 	return unit
 }
 
-// A damage is done to a copy. want are the findings, with %d for the sequence that is damaged.
+// damage is a modification of a copy. want are the findings, with %d for the sequence that is damaged.
 type damage struct {
 	name string
 	do   func(s *scene, at spots) (sequence int)
 	want string
-	// needs says for which forms it can be done: "json", "syslog", "bytes" (exact), "headed" (a syslog
-	// header), or all.
+	// needs restricts the forms: "json", "syslog", "bytes" (exact), "headed" (a syslog header), or
+	// "" for all.
 	needs string
-	// syslog is what is found in syslog, which has less to tell one record from another; "" for the
-	// same.
+	// syslog are the findings in syslog if they differ, since its records have fewer fields.
 	syslog string
 }
 
-// drop takes units away.
+// drop removes units.
 func drop(units *[][]byte, i, n int) { *units = slices.Delete(slices.Clone(*units), i, i+n) }
 
-// one is a damage of one unit.
+// one returns a modification of one unit.
 func one(where func(at spots) int, change func(s *scene, unit []byte) []byte) func(*scene, spots) int {
 	return func(s *scene, at spots) int {
 		i := where(at)

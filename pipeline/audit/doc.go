@@ -8,14 +8,16 @@
 // classify the damage, Check tries hypotheses: whether the next record follows nevertheless,
 // whether a record from elsewhere belongs here, whether the text reveals the original bytes.
 //
-// # What is proven
+// # Guarantees
 //
 // The signature covers the bytes, the texts, their number and their order. The user document, which
 // identifies the user, has a signature of its own. Other fields of an event are compared with its
 // text, and a record's names (app, host, ...) with those of the other records. Duplicates and
 // records in another order are not damage.
 //
-// # What is not proven
+// # Limits
+//
+// An audit does not prove:
 //
 //   - That a session is in the copy at all: nothing in a copy refers to a session of which all
 //     records are missing.

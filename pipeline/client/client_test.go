@@ -138,7 +138,7 @@ func (w *watched) await(t *testing.T, text string) {
 	}
 }
 
-// result is what Run gives, from a goroutine.
+// result is the result of Run in a goroutine.
 type result struct {
 	status int
 	err    error
@@ -181,7 +181,7 @@ func TestTerminal(t *testing.T) {
 		})
 		screen.await(t, "vt220\r\n30 100\r\n")
 		resize <- client.Size{Width: 132, Height: 43}
-		// Some shells run the trap only when a line has come behind the signal, which the key may
+		// Some shells run the trap only when a line has come after the signal, which the key may
 		// overtake: so the key is pressed until the size is there.
 		shown := make(chan struct{})
 		var pressing sync.WaitGroup

@@ -30,13 +30,13 @@ import (
 
 const passphrase = "correct horse"
 
-// A person is somebody with a ~/.ssh, who is asked for passphrases.
+// person is a user with a ~/.ssh who is asked for passphrases.
 type person struct {
 	t       *testing.T
 	options client.IdentityOptions
 	answers []string // to the next questions; none is no answer
 	asked   []string
-	unused  []string // what was reported
+	unused  []string // the reported keys
 }
 
 func newPerson(t *testing.T) *person {
@@ -46,7 +46,7 @@ func newPerson(t *testing.T) *person {
 		Ask: func(_ context.Context, file string, again bool) ([]byte, error) {
 			p.asked = append(p.asked, fmt.Sprintf("%s %t", filepath.Base(file), again))
 			if len(p.answers) == 0 {
-				return nil, errors.New("nobody is there")
+				return nil, errors.New("there is no terminal")
 			}
 			answer := p.answers[0]
 			p.answers = p.answers[1:]
@@ -253,14 +253,14 @@ func TestPassphrase(t *testing.T) {
 		expect(t, "asked", p.asked, []string{"id_ed25519 false"})
 		expect(t, "not used", p.unused, []string{"id_ed25519: is encrypted, and no passphrase was given"})
 	})
-	t.Run("nobody to ask", func(t *testing.T) {
+	t.Run("no terminal", func(t *testing.T) {
 		t.Parallel() // opening such a key takes a while, on purpose
 		p := newPerson(t)
 		key, _ := p.write("id_ed25519", passphrase)
 		if err := login(t, p, key); err == nil {
 			t.Error("logged in")
 		}
-		expect(t, "not used", p.unused, []string{"id_ed25519: is encrypted: nobody is there"})
+		expect(t, "not used", p.unused, []string{"id_ed25519: is encrypted: there is no terminal"})
 	})
 	t.Run("not asked for a key that is refused", func(t *testing.T) {
 		t.Parallel() // opening such a key takes a while, on purpose

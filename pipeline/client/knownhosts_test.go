@@ -175,7 +175,7 @@ func TestAddKnownHost(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	// A last line that somebody has not ended stays one of its own.
+	// An unterminated last line remains a separate line.
 	if err := os.WriteFile(file, []byte("# no end"), 0o600); err != nil {
 		t.Fatal(err)
 	}

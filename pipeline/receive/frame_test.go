@@ -108,7 +108,7 @@ func FuzzFrames(f *testing.F) {
 		if !slices.Equal(frames, slow) || err.Error() != slowErr.Error() {
 			t.Fatalf("byte by byte: %q, %v; at once: %q, %v", slow, slowErr, frames, err)
 		}
-		// What was read is what was there, in one of the two framings.
+		// The frames are those of the input, in one of the two framings.
 		var counted, lines strings.Builder
 		for _, frame := range frames {
 			if len(frame) == 0 || len(frame) > max {

@@ -141,7 +141,7 @@ func TestHTTPSRefuses(t *testing.T) {
 		{"an array of numbers", "application/json", "[1]", nil, 400, "element 0: not a JSON object"},
 		{"an array in an array", "application/json", "[" + good + ",[" + good + "]]", nil, 400, "element 1: not a JSON object"},
 		{"an array cut short", "application/json", "[" + good, nil, 400, "the body: not JSON"},
-		{"an array with more behind", "application/json", "[" + good + "]x", nil, 400, "the body: not JSON"},
+		{"an array and trailing data", "application/json", "[" + good + "]x", nil, 400, "the body: not JSON"},
 		{"a bad line", "application/x-ndjson", good + "\n\n" + secret + "\n", nil, 400, "line 3: not a JSON object"},
 		{"two objects on a line", "application/x-ndjson", good + good, nil, 400, "line 1: not JSON"},
 		{"an array as NDJSON", "application/x-ndjson", "[" + good + "]", nil, 400, "line 1: not a JSON object"},
@@ -160,7 +160,7 @@ func TestHTTPSRefuses(t *testing.T) {
 				t.Errorf("%d %s, want %d %q", status, answer, test.status, test.reason)
 			}
 			if strings.Contains(answer, secret) {
-				t.Errorf("quotes what was sent: %s", answer)
+				t.Errorf("quotes the request: %s", answer)
 			}
 			if !json.Valid([]byte(answer)) {
 				t.Errorf("not JSON: %s", answer)
@@ -257,7 +257,7 @@ func TestHTTPSRepeats(t *testing.T) {
 	b.post("application/json", []byte("{"), header("Idempotency-Key", "d"))
 	b.post("application/json", []byte(object(1)), header("Idempotency-Key", "d"))
 	if b.next().Repeat {
-		t.Error("what was refused counts as received")
+		t.Error("a refused request counts as received")
 	}
 }
 

@@ -191,7 +191,7 @@ func TestPrinterFails(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if err := NewPrinter(io.Discard, PrinterOptions{JSON: true}).Print(Received{Raw: []byte("{")}); err == nil {
-		t.Error("prints what is no JSON")
+		t.Error("prints invalid JSON")
 	}
 }
 

@@ -40,14 +40,14 @@ type Options struct {
 	// RememberKeys is the number of idempotency keys that are kept to detect repeated requests;
 	// 10,000 by default.
 	RememberKeys int
-	// Grace is how long [Receiver.Serve] waits for clients to finish when it stops; 2 s by default.
+	// Grace bounds the time that [Receiver.Serve] waits for clients when it stops; 2 s by default.
 	Grace time.Duration
 
 	// Handle is called once for each record, in the order of arrival and never concurrently; the
 	// records of a request are consecutive. A slow Handle slows down the clients: requests are
 	// answered, and connections read further, only when it has returned.
 	Handle func(Received)
-	// Logger logs what was refused and why, without the content. nil discards the log.
+	// Logger logs refusals and their reasons, without the content. nil discards the log.
 	Logger *slog.Logger
 }
 

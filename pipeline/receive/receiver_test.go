@@ -121,7 +121,7 @@ func (b *bench) dial() *tls.Conn {
 type logBuffer struct {
 	mu   sync.Mutex // guards text and more
 	text bytes.Buffer
-	more chan struct{} // closed at the next line; nil when nobody waits
+	more chan struct{} // closed at the next line; nil if nothing waits
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
@@ -163,8 +163,8 @@ func (l *logBuffer) waitFor(t *testing.T, text string) {
 	}
 }
 
-// checkNoGoroutines fails when a goroutine of the receiver is left. Those of net/http are told to
-// end and do so when they get to run.
+// checkNoGoroutines fails the test if a goroutine of the receiver is left. Those of net/http end
+// shortly after the stop, when they are scheduled.
 func checkNoGoroutines(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -199,7 +199,7 @@ func TestNewRefuses(t *testing.T) {
 		name, want string
 		o          Options
 	}{
-		{"nobody to hand over to", "Options.Handle is missing", Options{HTTPS: "127.0.0.1:0", Dir: t.TempDir()}},
+		{"no handler", "Options.Handle is missing", Options{HTTPS: "127.0.0.1:0", Dir: t.TempDir()}},
 		{"nothing to do", "nothing to listen on", Options{Dir: t.TempDir(), Handle: handle}},
 		{"no folder", "a folder for the certificates is missing", Options{HTTPS: "127.0.0.1:0", Handle: handle}},
 		{"half of the credentials", "user and password must be set together", Options{HTTPS: "127.0.0.1:0", Dir: t.TempDir(), Handle: handle, User: "ada"}},

@@ -145,7 +145,7 @@ func TestSyslogRefuses(t *testing.T) {
 			}
 			b.log.waitFor(t, test.reason)
 			if strings.Contains(b.log.String(), secret) {
-				t.Errorf("the log quotes what was sent: %s", b.log)
+				t.Errorf("the log quotes the message: %s", b.log)
 			}
 			b.none()
 
@@ -229,7 +229,8 @@ func TestSyslogConcurrent(t *testing.T) {
 	b.none()
 }
 
-// TestSyslogStopReadsOn checks that clients learn of the stop and that what they had sent is read.
+// TestSyslogStopReadsOn checks that clients learn of the stop and that their messages are read to
+// the end.
 func TestSyslogStopReadsOn(t *testing.T) {
 	entered, leave := make(chan struct{}, 10), make(chan struct{})
 	var got []string // by the one caller of Handle, until Serve has returned

@@ -3,7 +3,7 @@
 // A copy is the data that a drain has received: the files of an HTTPS or a syslog drain ([Files]),
 // an Elasticsearch index or data stream ([Search]), or the LOGS stream itself ([Stream]). Records
 // may be in any order, duplicated, and mixed with other data. [Sessions] groups and sorts them, and
-// [Session.Frames] returns what was displayed at which time.
+// [Session.Frames] returns its output with the times.
 //
 //	Files ──┐                                    ┌─► Frames ─► Asciicast
 //	Search ─┼─► Record ─► Sessions ─► Session ───┼─► Timeline ─► Player ─► Filter ─► a terminal
@@ -24,7 +24,7 @@
 //
 // The content of a session is controlled by its user. Written to a terminal unfiltered, it can make
 // the terminal send input to the auditor's shell. [Player] and [WriteCast] therefore pass it
-// through a [Filter], which documents what it lets through.
+// through a [Filter], which documents its allowlist.
 //
 // # Memory
 //

@@ -13,7 +13,7 @@ import (
 )
 
 // WriteCast writes a session as an asciicast. Pauses are shortened to idleLimit unless it is 0.
-// Markers ("m") show what is missing and how the session ended. Players write the output to the
+// Markers ("m") show missing records and the end of the session. Players write the output to the
 // terminal unfiltered, so it is passed through a [Filter] unless exact is set.
 func WriteCast(w io.Writer, s *Session, idleLimit time.Duration, exact bool) error {
 	t := NewTimeline(s, idleLimit)

@@ -86,7 +86,7 @@ func readText(in *countingReader, name string, d *decoder, v Visitor) error {
 	} else {
 		err = readLines(plain, name, d, v)
 	}
-	// If the file itself was readable, its data is truncated or damaged: keep what came before.
+	// If the file itself was readable, its data is truncated or damaged: keep the records so far.
 	if damage := (*readError)(nil); errors.As(err, &damage) && in.err == nil {
 		v.broken(Broken{Place: damage.place, What: "the rest cannot be decompressed: " + damage.err.Error()})
 		return nil

@@ -30,7 +30,7 @@ var filtered = []struct{ in, want string }{
 	{"\x1bc", resetModes + clearScreen},
 	{"\x1b[?6h\x1bc\x1bc", "\x1b[?6h\x1b[?6l\x1b[?69l" + resetModes + clearScreen + resetModes + clearScreen},
 	{"\x1b[?1049h\x1bc", "\x1b[?1049h\x1b[?1049l" + resetModes + clearScreen},
-	// 8-bit controls, as bytes and as runes; what is not UTF-8.
+	// 8-bit controls, as bytes and as runes; invalid UTF-8.
 	{"a\x9b5n\u009b5n\x90q\u009d0;x\u009cb", "a\ufffd5n5n\ufffdq0;xb"},
 	{"bad \xff\xfe \xc3( \xe6\x97", "bad \ufffd\ufffd \ufffd( "},
 	{"\xe6\x97\x1b[6nx", "\ufffd\ufffdx"},

@@ -52,7 +52,7 @@ type Defects struct {
 }
 
 // Defects returns the defects of a session. They are for people who look at it; package audit
-// proves what is intact.
+// proves that data is intact.
 func (s *Session) Defects() Defects {
 	d := Defects{Broken: len(s.Broken), NoEnd: s.End() == nil, Lost: s.Lost}
 	last := uint64(0)

@@ -30,7 +30,7 @@ func FuzzFiles(f *testing.F) {
 					read++
 				}
 				if r.Operation == nil || r.Operation.ID == "" || r.Place.Line < place.Line || r.Lost.Has(LostLog) && len(r.Log) > 0 {
-					t.Fatalf("%+v behind %v", r, place)
+					t.Fatalf("%+v after %v", r, place)
 				}
 				place = r.Place
 				return nil

@@ -34,12 +34,12 @@ func played(lines int) *Session {
 	return s
 }
 
-// A screening is a player in a bubble of synctest, with its output.
+// screening is a player in a synctest bubble, with its output.
 type screening struct {
 	t      *testing.T
 	player *Player
 	keys   chan Key
-	done   chan struct{} // closed behind ended and err
+	done   chan struct{} // closed after ended and err are set
 	ended  bool
 	err    error
 
@@ -74,7 +74,7 @@ func screen(t *testing.T, ctx context.Context, p *Player) *screening {
 	return s
 }
 
-// shows says which lines were written since the last call, after so much time.
+// shows checks which lines were written since the last call, after this much time.
 func (s *screening) shows(after time.Duration, want string) {
 	s.t.Helper()
 	time.Sleep(after)

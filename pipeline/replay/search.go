@@ -21,7 +21,7 @@ const (
 	// searchPage is the number of documents per request. A document with a long line of binary
 	// output has 100 KB.
 	searchPage = 500
-	// keepAlive is how long Elasticsearch keeps the point in time after each page.
+	// keepAlive is the time for which Elasticsearch keeps the point in time after each page.
 	keepAlive = "5m"
 	// searchTimeout bounds each request.
 	searchTimeout = 2 * time.Minute

@@ -115,7 +115,7 @@ func compare(t *testing.T, s *Session, want []schema.Record, f replaytest.Form) 
 		want2 = append(want2, w.Log...)
 	}
 	if !bytes.Equal(out, want2) {
-		t.Errorf("the frames are not what was shown")
+		t.Errorf("the frames are not the session's output")
 	}
 }
 

@@ -38,7 +38,7 @@ type Moment struct {
 	// [schema.EventResize]; 0 if there is none.
 	Width, Height int
 	// Notice is the message for [schema.EventGap], [schema.EventTransfer] and [schema.EventEnd]:
-	// what is missing, which file was transferred, or how the session ended.
+	// the missing bytes, the transferred file, or the reason for the end.
 	Notice string
 }
 

@@ -103,8 +103,8 @@ func (t *Tracer) Start(name string) *Span {
 	return t.start(context.Background(), name, trace.WithSpanKind(trace.SpanKindProducer))
 }
 
-// Follow starts a span at the given time that continues the first sampled trace of the traceparents
-// in from and links to the others. It returns nil if there is none.
+// Follow starts a span at time at. It continues the first sampled trace of the traceparents in
+// from, and links to the others. It returns nil if none is sampled.
 func (t *Tracer) Follow(name string, from []string, at time.Time) *Span {
 	if t == nil || len(from) == 0 {
 		return nil
@@ -167,7 +167,7 @@ func (s *Span) Number(name string, value int) {
 	}
 }
 
-// Child starts a child span at the given time.
+// Child starts a child span at time at.
 func (s *Span) Child(name string, at time.Time) *Span {
 	if s == nil {
 		return nil
@@ -179,7 +179,7 @@ func (s *Span) Child(name string, at time.Time) *Span {
 // End ends the span with a result: [OK], or a word for the failure.
 func (s *Span) End(result string) { s.EndAt(result, time.Now()) }
 
-// EndAt is like [Span.End], at the given time.
+// EndAt is like [Span.End], at time at.
 func (s *Span) EndAt(result string, at time.Time) {
 	if s == nil {
 		return

@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	// retryFirst and retryMax bound the wait before spans that a collector did not accept for the
-	// moment are sent again, unless it asks for another.
+	// retryFirst and retryMax bound the wait before a retry of spans that the collector refused
+	// temporarily, unless it requests a longer wait.
 	retryFirst = 5 * time.Second
 	retryMax   = 30 * time.Second
-	// retryFor is how long spans are sent again; the queue keeps what comes meanwhile.
+	// retryFor bounds the total time of retries. New spans are queued meanwhile.
 	retryFor = time.Minute
-	// maxAnswer bounds how much of an answer is read, in bytes.
-	maxAnswer = 64 << 10
+	// maxResponse bounds how much of a response is read, in bytes.
+	maxResponse = 64 << 10
 )
 
-// An uploader sends spans by OTLP over HTTP, in protobuf with gzip. It implements
+// uploader sends spans by OTLP over HTTP, in protobuf with gzip. It implements
 // [otlptrace.Client].
 //
 // OpenTelemetry's own client, otlptracehttp, takes its settings from a package for all protocols,
@@ -59,7 +59,7 @@ func (u *uploader) UploadTraces(ctx context.Context, spans []*v1.ResourceSpans) 
 	}
 	var body bytes.Buffer
 	w := gzip.NewWriter(&body)
-	w.Write(data) // a bytes.Buffer takes everything
+	w.Write(data) // writes to a bytes.Buffer never fail
 	w.Close()
 	waits := backoff.NewExponentialBackOff(backoff.WithInitialInterval(u.first), backoff.WithMaxInterval(retryMax), backoff.WithMaxElapsedTime(retryFor))
 	for {
@@ -82,13 +82,13 @@ func (u *uploader) UploadTraces(ctx context.Context, spans []*v1.ResourceSpans) 
 	}
 }
 
-// A laterError is a failure that passes by itself.
+// laterError is a temporary failure.
 type laterError struct{ error }
 
 func (e *laterError) Unwrap() error { return e.error }
 
-// post sends one request. wait is the time for which the collector asked, at least, before the next.
-// An error quotes nothing that the collector answered.
+// post sends one request. wait is the minimum wait before a retry that the collector has requested.
+// Errors never quote the response.
 func (u *uploader) post(ctx context.Context, body []byte) (wait time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, u.endpoint, bytes.NewReader(body))
 	if err != nil {
@@ -102,12 +102,12 @@ func (u *uploader) post(ctx context.Context, body []byte) (wait time.Duration, e
 	response, err := u.client.Do(request)
 	if err != nil {
 		if failed, ok := errors.AsType[*url.Error](err); ok {
-			err = failed.Err // the URL can have a secret
+			err = failed.Err // the URL may contain a secret
 		}
 		return 0, &laterError{fmt.Errorf("send spans: %w", err)}
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
 	switch status := response.StatusCode; {
 	case status == http.StatusTooManyRequests, status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
 		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
@@ -123,8 +123,8 @@ func (u *uploader) post(ctx context.Context, body []byte) (wait time.Duration, e
 	return 0, nil
 }
 
-// rejectedSpans returns the number of spans that an answer rejects: ExportTraceServiceResponse has a
-// field partial_success (1), and that a field rejected_spans (1).
+// rejectedSpans returns the number of rejected spans in a response: field partial_success (1) of
+// ExportTraceServiceResponse, with the field rejected_spans (1).
 func rejectedSpans(answer []byte) int64 {
 	var n int64
 	eachField(answer, func(number protowire.Number, value []byte, _ uint64) {

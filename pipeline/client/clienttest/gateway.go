@@ -38,9 +38,9 @@ type Gateway struct {
 	Causes <-chan error
 }
 
-// StartGateway starts a gateway that accepts the given keys, and stops it at the end of the test.
+// StartGateway starts a gateway that accepts the users' keys, and stops it at the end of the test.
 // If there are no host keys, it creates one.
-func StartGateway(t testing.TB, people []ssh.PublicKey, hostKeys ...ssh.Signer) *Gateway {
+func StartGateway(t testing.TB, users []ssh.PublicKey, hostKeys ...ssh.Signer) *Gateway {
 	t.Helper()
 	if len(hostKeys) == 0 {
 		key, _ := NewKey(t)
@@ -48,7 +48,7 @@ func StartGateway(t testing.TB, people []ssh.PublicKey, hostKeys ...ssh.Signer) 
 	}
 	sessions := &shells{requests: make(chan session.Request, 64), causes: make(chan error, 64)}
 	g, err := gateway.New(gateway.Options{
-		HostKeys: hostKeys, Authorizer: authorizer(people), Sessions: sessions,
+		HostKeys: hostKeys, Authorizer: authorizer(users), Sessions: sessions,
 		AcceptEnv: []string{"LANG", "LC_*"}, Log: slog.New(slog.DiscardHandler), StopTimeout: 2 * time.Second,
 	})
 	if err != nil {

@@ -21,9 +21,9 @@ type OpenSSH struct {
 	HostKey ssh.PublicKey
 }
 
-// StartOpenSSH starts OpenSSH's server, which accepts the given keys, and stops it at the end of
+// StartOpenSSH starts OpenSSH's server, which accepts the users' keys, and stops it at the end of
 // the test. If it is not installed the test is skipped, or fails if TTYDRAIN_REQUIRE_SERVERS=1.
-func StartOpenSSH(t testing.TB, people ...ssh.PublicKey) *OpenSSH {
+func StartOpenSSH(t testing.TB, users ...ssh.PublicKey) *OpenSSH {
 	t.Helper()
 	program := findSSHD()
 	if program == "" {
@@ -45,7 +45,7 @@ func StartOpenSSH(t testing.TB, people ...ssh.PublicKey) *OpenSSH {
 	host, hostPrivate := NewKey(t)
 	WriteKey(t, filepath.Join(dir, "host"), hostPrivate, "")
 	var authorized strings.Builder
-	for _, key := range people {
+	for _, key := range users {
 		authorized.Write(ssh.MarshalAuthorizedKey(key))
 	}
 	write(t, filepath.Join(dir, "authorized"), authorized.String())

@@ -39,7 +39,7 @@ type Collector struct {
 	raw   []byte
 }
 
-// New starts a collector that requires a header with the given value.
+// New starts a collector that requires a header with this value.
 func New(t testing.TB, header, value string) *Collector {
 	t.Helper()
 	c := new(Collector)
@@ -111,7 +111,7 @@ func textOf(v *common.AnyValue) string {
 	return v.GetStringValue()
 }
 
-// Named returns the spans with the given name, in the order of arrival.
+// Named returns the spans with this name, in the order of arrival.
 func (c *Collector) Named(name string) (spans []Span) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
