@@ -14,8 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestPendingChunksAreBounded: of the chunks behind one that never comes, memory keeps some
-// megabytes, and then there is a gap in its place.
+// TestPendingChunksAreBounded: some megabytes of out-of-order chunks are kept in memory, and then
+// a gap replaces the missing chunk.
 func TestPendingChunksAreBounded(t *testing.T) {
 	key := testKey(t)
 	b := openBus(t, t.TempDir(), 1)
@@ -76,7 +76,7 @@ func TestPendingChunksAreBounded(t *testing.T) {
 	}
 }
 
-// TestOperationsAreBounded: of operations that show nothing, only so many are kept in memory.
+// TestOperationsAreBounded: only a limited number of idle operations is kept in memory.
 func TestOperationsAreBounded(t *testing.T) {
 	key := testKey(t)
 	b := openBus(t, t.TempDir(), 1)

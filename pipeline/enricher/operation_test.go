@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// disordered is an enricher's work on the one partition of a bus, a chunk or a tick at a time.
+// A disordered is the enricher's work on the only partition of a bus, a chunk or a tick at a time.
 type disordered struct {
 	*partition
 	t   *testing.T
@@ -31,7 +31,7 @@ func newDisordered(t *testing.T) *disordered {
 	return d
 }
 
-// work acquires the partition's lease for an enricher without memory of what another one did.
+// work acquires the partition's lease, and returns the work of a new enricher.
 func (d *disordered) work(b *bus.Bus) *partition {
 	d.t.Helper()
 	lease, err := b.Acquire(d.t.Context(), "enrich.0")
@@ -95,7 +95,7 @@ func (d *disordered) store(op *schema.Operation, chunks ...schema.Chunk) {
 	d.confirm()
 }
 
-// later is a tick, so much later than now.
+// later runs a tick that is later than now by a time.
 func (d *disordered) later(after time.Duration) {
 	d.t.Helper()
 	if err := d.tick(d.t.Context(), time.Now().Add(after)); err != nil {
@@ -149,10 +149,10 @@ func (d *disordered) mustHave(op *schema.Operation, want string) {
 	}
 }
 
-// TestFirstChunkLate: the stream may store a session's first chunk after its second one, if a
-// publish was refused or its answer was lost. Nothing that it acknowledged is lost then, whichever
+// TestLateFirstChunk: the stream may store a session's first chunk after its second one, if a
+// publish was refused or its answer was lost. No acknowledged chunk is lost then, whichever
 // enricher reads which of them.
-func TestFirstChunkLate(t *testing.T) {
+func TestLateFirstChunk(t *testing.T) {
 	for _, handover := range []bool{false, true} {
 		t.Run(fmt.Sprintf("handover=%t", handover), func(t *testing.T) {
 			d := newDisordered(t)
@@ -161,14 +161,14 @@ func TestFirstChunkLate(t *testing.T) {
 			d.store(op, c[1])
 			d.later(0)
 			d.store(other, o...)
-			d.mustHave(other, "<start>other\r\n<end>") // is not held up
+			d.mustHave(other, "<start>other\r\n<end>") // is not delayed
 			if at := d.position(); at != 0 {
 				t.Fatalf("the position is %d, past a chunk that waits", at)
 			}
 			if handover {
 				d.lease.Release()
 				d.partition = d.work(d.o.Bus)
-				d.store(op, c[1]) // a repeat on the stream, as its ID is known; read again
+				d.store(op, c[1]) // the stream recognises the repeat; it is read again
 			}
 			d.store(op, c[0], c[2])
 			d.mustHave(op, "<start>banner\r\n$ ls\r\n")
@@ -185,13 +185,13 @@ func TestFirstChunkLate(t *testing.T) {
 	}
 }
 
-// TestLastSegmentKnownLater: a replica of LOGS that lags knows of no segment of an operation that
-// goes on. The chunks wait until it does, however many there are and however long that takes.
-func TestLastSegmentKnownLater(t *testing.T) {
+// TestLaggingReplica: a lagging replica of LOGS knows no segment of a running operation. The chunks
+// wait until it does, however many there are and however long that takes.
+func TestLaggingReplica(t *testing.T) {
 	d := newDisordered(t)
 	lines := []string{"one\r\n", "two\r\n"}
-	for range 2 * maxPendingStart / chunkOfTest {
-		lines = append(lines, strings.Repeat("many\r\n", chunkOfTest/6))
+	for range 2 * maxPendingStart / testChunkSize {
+		lines = append(lines, strings.Repeat("many\r\n", testChunkSize/6))
 	}
 	op, c := d.chunks(lines...)
 	d.store(op, c[:2]...)
@@ -200,8 +200,7 @@ func TestLastSegmentKnownLater(t *testing.T) {
 	d.lease.Release()
 	d.partition = d.work(d.o.Bus)
 	subject := schema.SubjectTTY(op, 1)
-	// The operation as an enricher has it whose replica answers that there is no segment, and whose
-	// leader knows better.
+	// The operation as in an enricher whose replica has no segment, while the leader has one.
 	d.operations[subject] = &operation{subject: schema.LogsOf(subject), onLogs: true}
 	d.operations[subject].pending = []pendingChunk{{d.stored(op, c[2]), time.Now()}}
 	d.store(op, c[3:]...)
@@ -216,7 +215,7 @@ func TestLastSegmentKnownLater(t *testing.T) {
 	}
 }
 
-// corrupt returns the number of chunks that were passed over.
+// corrupt returns the number of skipped chunks.
 func (d *disordered) corrupt() float64 {
 	d.t.Helper()
 	r := prometheus.NewRegistry()
@@ -228,8 +227,8 @@ func (d *disordered) corrupt() float64 {
 	return families[0].GetMetric()[0].GetCounter().GetValue()
 }
 
-// chunkOfTest is how many bytes a chunk of TestLastSegmentKnownLater has, about.
-const chunkOfTest = 64 << 10
+// testChunkSize is the approximate size of a chunk of TestLaggingReplica, in bytes.
+const testChunkSize = 64 << 10
 
 func (d *disordered) stored(op *schema.Operation, c schema.Chunk) bus.Message {
 	d.t.Helper()
@@ -242,9 +241,9 @@ func (d *disordered) stored(op *schema.Operation, c schema.Chunk) bus.Message {
 	return m
 }
 
-// TestStartNeverComes: the chunks of an operation whose start is nowhere are passed over after a
-// time, and hold up neither the position nor others.
-func TestStartNeverComes(t *testing.T) {
+// TestMissingStart: the chunks of an operation without a start are skipped after a time, and delay
+// neither the position nor other operations.
+func TestMissingStart(t *testing.T) {
 	d := newDisordered(t)
 	op, c := d.chunks("one\r\n", "two\r\n", "three\r\n")
 	d.store(op, c[2], c[1])
@@ -261,8 +260,8 @@ func TestStartNeverComes(t *testing.T) {
 		t.Errorf("the position is %d: a later chunk waits again", at)
 	}
 
-	// Many bytes are none that a start can be behind.
-	big, b := d.chunks(slices.Repeat([]string{strings.Repeat("x", chunkOfTest)}, maxPendingStart/chunkOfTest+1)...)
+	// A start is never behind that many bytes.
+	big, b := d.chunks(slices.Repeat([]string{strings.Repeat("x", testChunkSize)}, maxPendingStart/testChunkSize+1)...)
 	d.store(big, b[1:]...)
 	if end := d.read; d.position() != end {
 		t.Errorf("the position is %d of %d", d.position(), end)
@@ -271,9 +270,9 @@ func TestStartNeverComes(t *testing.T) {
 	d.mustHave(big, "")
 }
 
-// TestUnreadIsNotMissing: a chunk whose predecessor TTY has, and the enricher did not read yet,
-// waits for it, however long the enricher was held up.
-func TestUnreadIsNotMissing(t *testing.T) {
+// TestUnreadChunkIsNotMissing: a chunk waits for a predecessor on TTY that the enricher has not
+// read yet, however long the enricher was delayed.
+func TestUnreadChunkIsNotMissing(t *testing.T) {
 	d := newDisordered(t)
 	op, c := d.chunks("one\r\n", "two\r\n")
 	d.store(op, c[0], c[2])

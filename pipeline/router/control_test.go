@@ -11,9 +11,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// TestADrainThatIsGone: a 410 stops a drain, over a restart too, until it is resumed or has other
-// settings.
-func TestADrainThatIsGone(t *testing.T) {
+// TestGoneDrain: a 410 suspends delivery, across restarts too, until the drain is resumed or has
+// other settings.
+func TestGoneDrain(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	var gone atomic.Bool
@@ -44,7 +44,7 @@ func TestADrainThatIsGone(t *testing.T) {
 		d := stateOf(t, o, "siem")
 		return d.LagRecords == all && !d.LagAtLeast && d.LagSeconds > 0
 	})
-	g.drain() // which waits for no drain that is gone
+	g.drain() // which does not wait for drains that are gone
 	if n := writes.Load(); n != 1 {
 		t.Errorf("the drain was written to %d times", n)
 	}
@@ -60,7 +60,7 @@ func TestADrainThatIsGone(t *testing.T) {
 		t.Errorf("after a restart the drain was written to %d times", n-1)
 	}
 
-	if err := o.Pause(t.Context(), "siem", false); err != nil { // resumed, and not there
+	if err := o.Pause(t.Context(), "siem", false); err != nil { // resumed, and still gone
 		t.Fatal(err)
 	}
 	eventually(t, "it was tried again", func() bool { return writes.Load() == 2 && isGone() })
@@ -77,8 +77,8 @@ func TestADrainThatIsGone(t *testing.T) {
 	})
 }
 
-// TestAGoneDrainThatIsResumed goes on where it was.
-func TestAGoneDrainThatIsResumed(t *testing.T) {
+// TestResumeGoneDrain holds that delivery resumes at the position.
+func TestResumeGoneDrain(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 4), key: testKey(t)}
 	defer g.bus.Close()
 	var gone atomic.Bool

@@ -16,8 +16,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// shortly is a rig whose streams keep data for some seconds. What a drain does not take is given up
-// when it is a quarter of that old, so that a slow machine has the rest of the time for it.
+// shortly returns a rig whose streams keep data for some seconds. Undelivered records are abandoned
+// at a quarter of that age, which leaves the rest of the time to a slow machine.
 func shortly(t *testing.T, keep time.Duration) *rig {
 	t.Helper()
 	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Sync: time.Hour, Retention: keep, Log: slog.New(slog.DiscardHandler)})
@@ -28,8 +28,8 @@ func shortly(t *testing.T, keep time.Duration) *rig {
 	return &rig{t: t, bus: b, key: testKey(t), margin: keep - keep/16}
 }
 
-// begin starts the rig, and waits until its drains are none that are new: they miss nothing of what
-// was there before them.
+// begin starts the rig, and waits until its drains are not new any more: a new drain has no gaps
+// about earlier records.
 func (g *rig) begin() {
 	g.t.Helper()
 	g.start()
@@ -41,7 +41,7 @@ func (g *rig) begin() {
 	}
 }
 
-// conversation is a session of which the test says what it shows, and when.
+// A conversation is a session whose output the test controls.
 type conversation struct {
 	g    *rig
 	op   *schema.Operation
@@ -81,7 +81,7 @@ func (c *conversation) publish(f schema.Frame) {
 	}
 }
 
-// say shows lines.
+// say outputs lines.
 func (c *conversation) say(lines ...string) {
 	c.g.t.Helper()
 	for _, l := range lines {
@@ -98,7 +98,7 @@ func (c *conversation) end() {
 	c.publish(end)
 }
 
-// arrived waits until a sink has the last record of an operation that has so many, gaps aside.
+// arrived waits until a sink has the last record of an operation, or a gap instead of it.
 func (s *memorySink) arrived(t testing.TB, op *schema.Operation, last uint64) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("record %d of operation %s arrives", last, op.ID), func() bool {
@@ -108,10 +108,10 @@ func (s *memorySink) arrived(t testing.TB, op *schema.Operation, last uint64) {
 	})
 }
 
-// isGap says whether a record is the gap of others.
+// isGap reports whether a record is a gap record.
 func isGap(r *schema.Record) bool { return r.Detail != nil && r.Detail.LastSequence != 0 }
 
-// noted waits until it is noted that a drain misses the record with a sequence of an operation.
+// noted waits until the gap note of an operation includes a record.
 func (g *rig) noted(drain string, op *schema.Operation, sequence uint64) bus.GapNote {
 	g.t.Helper()
 	var noted bus.GapNote
@@ -125,9 +125,8 @@ func (g *rig) noted(drain string, op *schema.Operation, sequence uint64) bus.Gap
 	return noted
 }
 
-// removed waits until the LOGS stream has removed all that it has now. The sessions go on
-// meanwhile: one that shows nothing for longer than the streams keep data is nothing that ttydrain
-// is configured for.
+// removed waits until the LOGS stream has removed all current segments. Meanwhile the open sessions
+// have output: the retention has to be longer than any silence of a session.
 func (g *rig) removed(open ...*conversation) {
 	g.t.Helper()
 	var said time.Time
@@ -150,23 +149,23 @@ func (g *rig) removed(open ...*conversation) {
 	})
 }
 
-// records are those of an operation so far.
+// records returns the records of an operation so far.
 func (s *memorySink) records(op *schema.Operation) []schema.Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.got[op.ID])
 }
 
-// covers says that what a sink has of an operation, and what gap records tell it, is all that
-// another sink has, each record in one of both and in order; missing are the sequences in gaps.
+// covers fails the test unless the records that a sink has of an operation, together with those in
+// gaps, are the records of another sink, each once and in order. It returns the sequences in gaps.
 func (s *memorySink) covers(t testing.TB, op *schema.Operation, whole *memorySink) (missing []uint64) {
 	t.Helper()
 	all, got := whole.records(op), s.records(op)
 	next := uint64(1)
-	told := make(map[uint64]bool) // gaps
+	inGap := make(map[uint64]bool)
 	for i := range got {
 		r := &got[i]
-		if r.Sequence < next && (told[r.Sequence] || !isGap(r) && !slices.Contains(missing, r.Sequence)) {
+		if r.Sequence < next && (inGap[r.Sequence] || !isGap(r) && !slices.Contains(missing, r.Sequence)) {
 			continue // a repeat
 		}
 		if r.Sequence != next {
@@ -179,7 +178,7 @@ func (s *memorySink) covers(t testing.TB, op *schema.Operation, whole *memorySin
 			next++
 			continue
 		}
-		told[r.Sequence] = true
+		inGap[r.Sequence] = true
 		first, last := &all[r.Sequence-1], &all[r.Detail.LastSequence-1]
 		if r.Event != schema.EventGap || r.Detail.Uncertain || r.Offset != first.Offset || r.Time != first.Time || r.Offset+r.Span() != last.Offset+last.Span() ||
 			r.Digest != last.Digest || r.TextDigest != last.TextDigest || r.Detail.Reason == "" || len(r.Text) == 0 {
@@ -195,7 +194,7 @@ func (s *memorySink) covers(t testing.TB, op *schema.Operation, whole *memorySin
 	return missing
 }
 
-// counted is the value of a drain's metric.
+// counted returns the value of a metric of a drain.
 func (g *rig) counted(c prometheus.Collector, drain string) (sum float64) {
 	g.t.Helper()
 	r := prometheus.NewRegistry()
@@ -216,7 +215,7 @@ func (g *rig) counted(c prometheus.Collector, drain string) (sum float64) {
 	return sum
 }
 
-// from is the numbers from a first to a last one.
+// from returns the numbers from first to last.
 func from(first, last uint64) (numbers []uint64) {
 	for ; first <= last; first++ {
 		numbers = append(numbers, first)
@@ -224,7 +223,7 @@ func from(first, last uint64) (numbers []uint64) {
 	return numbers
 }
 
-// mustMiss says which records of an operation a sink misses.
+// mustMiss fails the test unless a sink lacks exactly these records of an operation.
 func (s *memorySink) mustMiss(t testing.TB, op *schema.Operation, whole *memorySink, want []uint64) {
 	t.Helper()
 	if missing := s.covers(t, op, whole); !slices.Equal(missing, want) {
@@ -232,7 +231,7 @@ func (s *memorySink) mustMiss(t testing.TB, op *schema.Operation, whole *memoryS
 	}
 }
 
-// refuse is a drain's failure that passes by itself, as long as down is set.
+// refuse returns a function that fails every write, with a temporary failure, while down is set.
 func refuse(down *atomic.Bool) func([]sinks.Entry) error {
 	return func([]sinks.Entry) error {
 		if down.Load() {

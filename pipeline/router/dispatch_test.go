@@ -11,8 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// gatedSink holds the writes of some operations back until they are let through, and counts the
-// writes under way.
+// A gatedSink blocks the writes of some operations, and counts the writes in flight.
 type gatedSink struct {
 	*memorySink
 	gate func(operation string) <-chan struct{} // nil: it is open
@@ -35,10 +34,10 @@ func (s *gatedSink) Write(ctx context.Context, batch []sinks.Entry) error {
 	return s.memorySink.Write(ctx, batch)
 }
 
-// TestOneOperationDoesNotHoldUpOthers has a drain that does not answer for one operation's records:
-// all others' arrive, and the position stays before what it does not have, so that nothing is lost
-// when the router is stopped then.
-func TestOneOperationDoesNotHoldUpOthers(t *testing.T) {
+// TestOperationsAreIndependent has a drain that does not answer for one operation: the
+// records of all others arrive, and the position stays before the undelivered ones, so that nothing
+// is lost when the router stops.
+func TestOperationsAreIndependent(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	memory := g.memoryDrain("all", nil)
@@ -101,9 +100,9 @@ func TestOneOperationDoesNotHoldUpOthers(t *testing.T) {
 	}
 }
 
-// TestOneAtATimeTriesADrainThatFails holds that a drain which is down is not tried by all that wait
-// for it.
-func TestOneAtATimeTriesADrainThatFails(t *testing.T) {
+// TestOneBatchProbesFailingDrain holds that only one of the batches in flight probes a drain
+// that is down.
+func TestOneBatchProbesFailingDrain(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	var down atomic.Bool
@@ -124,9 +123,8 @@ func TestOneAtATimeTriesADrainThatFails(t *testing.T) {
 	defer func() { g.stop() }()
 	w := g.r.workers[0]
 	eventually(t, "the drain's failing", w.status.failing.Load)
-	// Those that were under way when it failed wait for their turn; from now on there is one at a
-	// time.
-	eventually(t, "a write by whoever has the turn", func() bool { return len(w.deliverer.probeToken) == 0 && sink.now.Load() <= 1 })
+	// Writes in flight at the failure end first. From now on there is one at a time.
+	eventually(t, "a write by the holder of the probe token", func() bool { return len(w.deliverer.probeToken) == 0 && sink.now.Load() <= 1 })
 	sink.most.Store(0)
 	before := g.counted(w.target.series.retries, "all")
 	eventually(t, "some tries", func() bool { return g.counted(w.target.series.retries, "all") >= before+3 })

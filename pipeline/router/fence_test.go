@@ -15,9 +15,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestTwoAtTheSameWork: the leases are taken from two processes again and again, so that both do
+// TestConcurrentWorkers: the leases of two processes are deleted again and again, so that both do
 // the same work at the same time. Every record is on LOGS once, and the drain has them in order.
-func TestTwoAtTheSameWork(t *testing.T) {
+func TestConcurrentWorkers(t *testing.T) {
 	s, err := natsserver.NewServer(&natsserver.Options{
 		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
 	})
@@ -74,7 +74,7 @@ func TestTwoAtTheSameWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A lease that is gone is taken by who waits for it, and missed later by who had it.
+	// The other process acquires a deleted lease before its holder notices.
 	purge := time.NewTicker(time.Second)
 	defer purge.Stop()
 	deadline := time.After(time.Minute)
@@ -143,7 +143,7 @@ func TestTwoAtTheSameWork(t *testing.T) {
 	t.Logf("%d sessions, %d segments", len(sessions), end)
 }
 
-// has says whether a sink has an event of an operation.
+// has reports whether a sink has an event of an operation.
 func (s *memorySink) has(operation string, event schema.Event) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

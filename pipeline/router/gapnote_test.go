@@ -9,7 +9,7 @@ import (
 )
 
 // uncommit replaces the note of an operation by one whose gaps are pending, as a worker leaves it
-// that stops before it moves the position.
+// when it stops before it moves the position.
 func uncommit(t testing.TB, g *rig, drain string, op *schema.Operation, p schema.PendingGaps) {
 	t.Helper()
 	note, _, err := g.bus.OperationGaps(t.Context(), drain, 0, op.ID)
@@ -22,9 +22,9 @@ func uncommit(t testing.TB, g *rig, drain string, op *schema.Operation, p schema
 	}
 }
 
-// TestPendingGapsDoNotCount: a worker wrote what it was about to abandon and stopped before it
-// moved the position. The drain takes the records then, and gets no gap record about them.
-func TestPendingGapsDoNotCount(t *testing.T) {
+// TestPendingGapsAreNotDelivered: a worker saved pending gaps and stopped before it moved the
+// position. The drain accepts the records then, and receives no gap record about them.
+func TestPendingGapsAreNotDelivered(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	t.Cleanup(g.bus.Close)
@@ -53,7 +53,7 @@ func TestPendingGapsDoNotCount(t *testing.T) {
 	}
 	g.start()
 	sink.arrived(t, c.op, 3)
-	suspend(t, o, g, 1)() // the next start of the routing finds the position past them
+	suspend(t, o, g, 1)() // the next run finds the position past them
 	c.end()
 	sink.arrived(t, c.op, 4)
 	whole.arrived(t, c.op, 4)

@@ -17,10 +17,9 @@ import (
 
 const poison = "/etc/passwd"
 
-// TestContentRefusal has drains that refuse what holds one string, as a web application firewall
-// does, and accept all else: each such record becomes a dead letter by itself, and everything else
-// of all sessions is delivered once, in order.
-func TestContentRefusal(t *testing.T) {
+// TestRefusedContent has drains that refuse records with one string, as a web application firewall
+// does: each such record becomes a dead letter, and all others are delivered once, in order.
+func TestRefusedContent(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -34,7 +33,7 @@ func TestContentRefusal(t *testing.T) {
 	}
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
 
-	// The first record that a drain ever gets is one of them.
+	// The first record that a drain ever receives is one of them.
 	first := g.converseWith("Ada", "head -1 "+poison)
 	first.say("root:x:0:0:root:/root:/bin/bash")
 	first.end()
@@ -79,18 +78,18 @@ func TestContentRefusal(t *testing.T) {
 	}
 }
 
-// TestRefusalOfEverything has drains that refuse whatever they are sent: the settings are to blame,
-// nothing becomes a dead letter, and everything is delivered when they are right.
-func TestRefusalOfEverything(t *testing.T) {
+// TestEverythingRefused has drains that refuse all records: the cause is the settings, no record
+// becomes a dead letter, and all are delivered when the settings are right.
+func TestEverythingRefused(t *testing.T) {
 	for _, accepted := range []bool{false, true} { // records before
 		t.Run(fmt.Sprint("after it has accepted records: ", accepted), func(t *testing.T) {
 			t.Parallel()
-			refuseEverything(t, accepted)
+			everythingRefused(t, accepted)
 		})
 	}
 }
 
-func refuseEverything(t *testing.T, accepted bool) {
+func everythingRefused(t *testing.T, accepted bool) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	receivers, states, refusals := make(map[string]*receiver), make(map[string]string), make(map[string]func([]byte) int)
@@ -161,10 +160,9 @@ func refuseEverything(t *testing.T, accepted bool) {
 	}
 }
 
-// TestRefusalOfAUser has a drain that refuses whatever holds the name of one user, which a probe
-// record of their session holds, too: other sessions are delivered meanwhile, and show that the
-// settings are right.
-func TestRefusalOfAUser(t *testing.T) {
+// TestRefusedUser has a drain that refuses records with the name of one user, including probe
+// records of their session: other sessions are delivered, and show that the settings are right.
+func TestRefusedUser(t *testing.T) {
 	for _, status := range []int{403, 400} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
@@ -195,9 +193,9 @@ func TestRefusalOfAUser(t *testing.T) {
 	}
 }
 
-// TestRefusalOfAllThatIsReal has a drain that accepts probe records and no session's: after some
-// dead letters it is the settings.
-func TestRefusalOfAllThatIsReal(t *testing.T) {
+// TestOnlyProbesAccepted has a drain that accepts probe records and no others: after some dead
+// letters the cause is the settings.
+func TestOnlyProbesAccepted(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -225,10 +223,9 @@ func TestRefusalOfAllThatIsReal(t *testing.T) {
 	r.mustHave(t, s.op, letters(t, o, "siem")[s.op.ID])
 }
 
-// TestRefusalOfEveryItem has a drain that answers for each record of a request by itself, as
-// Elasticsearch does, and refuses all of them, as with a mapping that no record fits; then all that
-// hold one string.
-func TestRefusalOfEveryItem(t *testing.T) {
+// TestRefusedItems has a drain that answers for each record of a request, as Elasticsearch does. It
+// refuses all of them, as with a mapping that no record fits, and then those with one string.
+func TestRefusedItems(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -280,8 +277,8 @@ func TestRefusalOfEveryItem(t *testing.T) {
 	}
 }
 
-// TestTooLargeByReset has a drain that answers 413 to what is too large for it, and closes the
-// connection while the body is being sent, so that nobody ever reads the answer.
+// TestTooLargeByReset has a drain that answers 413 to large requests, and closes the connection
+// while the body is being sent, so that the answer is lost.
 func TestTooLargeByReset(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
@@ -321,9 +318,9 @@ func TestTooLargeByReset(t *testing.T) {
 	}
 }
 
-// TestNextTry: a drain that asks to be left alone is, but not for longer than an hour, and the list
-// says when it is tried again.
-func TestNextTry(t *testing.T) {
+// TestNextRetry: a Retry-After of a drain is respected, up to an hour, and the list shows the time
+// of the next retry.
+func TestNextRetry(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -370,8 +367,8 @@ func TestNextTry(t *testing.T) {
 	eventually(t, "a drain that is paused has no next try", func() bool { return stateOf(t, o, "a day").NextTry.IsZero() })
 }
 
-// TestHangByContent has a drain that never answers a request with one string in it.
-func TestHangByContent(t *testing.T) {
+// TestContentCausesHang has a drain that never answers a request with one string in it.
+func TestContentCausesHang(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()

@@ -13,8 +13,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestLag: the records that a drain does not have are counted exactly, whatever keeps it from
-// having them.
+// TestLag: the records that a drain lacks are counted exactly, whatever the reason.
 func TestLag(t *testing.T) {
 	for _, partitions := range []int{1, 3} {
 		t.Run(fmt.Sprint(partitions), func(t *testing.T) {
@@ -27,7 +26,7 @@ func TestLag(t *testing.T) {
 			g.memoryDrain("dead", refuse(&down))
 			g.memoryDrain("paused", nil)
 			g.memoryDrain("some", refuse(&down), drain.Match{App: "web"})
-			g.drains[1].BatchRecords = 5 // far less than there will be
+			g.drains[1].BatchRecords = 5 // a small part of them
 			g.start()
 			defer func() { g.stop() }()
 			o := &operate.Operator{Bus: g.bus, Drains: g.drains}
@@ -48,7 +47,7 @@ func TestLag(t *testing.T) {
 				eventually(t, "the drain is paused", func() bool { return w.target.drain.Name != "paused" || w.suspended.Load() })
 			}
 			started := time.Now()
-			// More segments than a worker has in hand.
+			// More segments than a worker reads ahead.
 			var web, others, clinic uint64
 			for i := range 60 {
 				app := []string{"web", "db", "clinic"}[i%3]
@@ -116,9 +115,9 @@ func TestLag(t *testing.T) {
 	}
 }
 
-// TestLagWithoutRoom: what comes while there is no room to read it is counted, also where
+// TestLagWithoutQuota: segments are counted while the worker has no quota to read them, also if
 // everything was read before.
-func TestLagWithoutRoom(t *testing.T) {
+func TestLagWithoutQuota(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
@@ -149,7 +148,7 @@ func TestLagWithoutRoom(t *testing.T) {
 	eventually(t, "nothing is left", func() bool { d := stateOf(t, o, "full"); return d.LagRecords == 0 && d.LagSegments == 0 })
 }
 
-// BenchmarkCountHeads measures what counting a drain's records costs by their segments' heads.
+// BenchmarkCountHeads measures the counting of records by their segments' headers.
 func BenchmarkCountHeads(b *testing.B) {
 	g := &rig{t: b, bus: openBus(b, b.TempDir(), 1), key: testKey(b)}
 	defer g.bus.Close()

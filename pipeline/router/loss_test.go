@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-func TestADrainThatIsDeadForLongerThanTheStreamKeepsData(t *testing.T) {
+func TestRouterReportsGapAfterRetention(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 8*time.Second)
 	var down atomic.Bool
@@ -51,7 +51,7 @@ func TestADrainThatIsDeadForLongerThanTheStreamKeepsData(t *testing.T) {
 	four.end()
 	dead.arrived(t, four.op, 3)
 	whole.arrived(t, four.op, 3)
-	// How far it goes depends on when the drain came back.
+	// Its end depends on when the drain came back.
 	missing := [][]uint64{dead.covers(t, one.op, whole), dead.covers(t, two.op, whole), dead.covers(t, three.op, whole)}
 	for i, first := range []uint64{4, 3, 1} {
 		if n := len(missing[i]); n < 5 && i < 2 || !slices.Equal(missing[i], from(first, first+uint64(n)-1)) {
@@ -66,21 +66,21 @@ func TestADrainThatIsDeadForLongerThanTheStreamKeepsData(t *testing.T) {
 	if n := g.counted(g.r.o.Metrics.counters[drainUnattended], "dead"); n != 0 {
 		t.Errorf("%g losses were not seen", n)
 	}
-	eventually(t, "the gaps are told, and kept no longer", func() bool {
+	eventually(t, "the gaps are delivered, and their notes deleted", func() bool {
 		left, err := g.bus.Gaps(t.Context(), "dead", 0)
 		return err == nil && len(left) == 0
 	})
 }
 
-// TestAWorkerThatEndsBeforeItMovesOn: what is missing was noted, and the position not moved, when
-// the worker ended. The next one does not note it twice, nor what the first knew to be there.
-func TestAWorkerThatEndsBeforeItMovesOn(t *testing.T) {
+// TestWorkerStopsWhileAbandoning: a worker stopped after it saved gaps, and before it moved the
+// position. The next one saves them once, without the records that the first knew as acknowledged.
+func TestWorkerStopsWhileAbandoning(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 16*time.Second)
 	var down, partly atomic.Bool
 	whole := g.memoryDrain("whole", nil)
 	dead := g.memoryDrain("dead", func(batch []sinks.Entry) error {
-		if partly.Load() { // it takes the third record, and no other
+		if partly.Load() { // it accepts the third record only
 			e := &sinks.Error{Verdict: sinks.Retry, Reason: "busy"}
 			for i, entry := range batch {
 				if entry.Record.Sequence != 3 {
@@ -160,13 +160,13 @@ func suspend(t testing.TB, o *operate.Operator, g *rig, worker int) (resume func
 	}
 }
 
-// inPlace puts a record that was taken by itself into its place.
+// inPlace moves a record that was accepted alone to its place.
 func inPlace(records []schema.Record) []schema.Record {
 	slices.SortStableFunc(records, func(a, b schema.Record) int { return int(a.Sequence) - int(b.Sequence) })
 	return records
 }
 
-func TestAPausedDrainsRecordsAreGivenUp(t *testing.T) {
+func TestPausedDrainAbandonsRecords(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 8*time.Second)
 	whole, paused := g.memoryDrain("whole", nil), g.memoryDrain("paused", nil)
@@ -200,9 +200,9 @@ func TestAPausedDrainsRecordsAreGivenUp(t *testing.T) {
 	}
 }
 
-// TestWhatADrainHasIsNotMissing: part of a batch was delivered, by the drain's word, and the rest
-// never was.
-func TestWhatADrainHasIsNotMissing(t *testing.T) {
+// TestAcknowledgedRecordsAreNotMissing: the drain acknowledged a part of a batch, and never
+// accepted the rest.
+func TestAcknowledgedRecordsAreNotMissing(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 8*time.Second)
 	var down atomic.Bool
@@ -249,9 +249,9 @@ func TestWhatADrainHasIsNotMissing(t *testing.T) {
 			t.Fatal("the drain has nothing, which is not what this test is about")
 		}
 		for n := uint64(1); n <= 6; n++ {
-			told := slices.ContainsFunc(noted.Gaps, func(gap schema.Gap) bool { return gap.First <= n && n <= gap.Last })
-			if told == has[n] {
-				t.Errorf("operation %s: record %d: missing %t, there %t", c.op.ID, n, told, has[n])
+			inGap := slices.ContainsFunc(noted.Gaps, func(gap schema.Gap) bool { return gap.First <= n && n <= gap.Last })
+			if inGap == has[n] {
+				t.Errorf("operation %s: record %d: missing %t, there %t", c.op.ID, n, inGap, has[n])
 			}
 		}
 	}
@@ -267,7 +267,7 @@ func TestWhatADrainHasIsNotMissing(t *testing.T) {
 	}
 }
 
-// hangingSink takes nothing and says nothing, as long as down is set.
+// A hangingSink does not answer while down is set.
 type hangingSink struct {
 	*memorySink
 	down *atomic.Bool
@@ -281,7 +281,7 @@ func (s hangingSink) Write(ctx context.Context, batch []sinks.Entry) error {
 	return s.memorySink.Write(ctx, batch)
 }
 
-func TestAWriteThatHangsIsGivenUpInTime(t *testing.T) {
+func TestHangingWriteIsAborted(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 8*time.Second)
 	var down atomic.Bool
@@ -300,10 +300,10 @@ func TestAWriteThatHangsIsGivenUpInTime(t *testing.T) {
 	hanging.mustMiss(t, c.op, whole, from(1, 3))
 }
 
-// TestNobodyWasThere: no router ran while the stream removed what a drain did not have.
-func TestNobodyWasThere(t *testing.T) {
+// TestUnattendedLoss: no router ran while the stream removed undelivered segments.
+func TestUnattendedLoss(t *testing.T) {
 	t.Parallel()
-	g := shortly(t, 10*time.Second) // in which the end of what is removed gets there, on a busy machine too
+	g := shortly(t, 10*time.Second) // enough for the end of the removed output to arrive on a busy machine
 	whole, away := g.memoryDrain("whole", nil), g.memoryDrain("away", nil)
 	drains := g.drains
 	g.begin()
@@ -328,7 +328,7 @@ func TestNobodyWasThere(t *testing.T) {
 	g.update(drains...)
 	away.arrived(t, fresh.op, 3)
 	away.mustMiss(t, fresh.op, whole, nil)
-	// Operations are delivered independently: fresh says nothing about how far had is.
+	// Operations are delivered independently, so that fresh does not show the progress of had.
 	eventually(t, "the drain gets the end", func() bool { return away.last(had.op) == schema.EventEnd })
 	away.mu.Lock()
 	defer away.mu.Unlock()
@@ -351,8 +351,8 @@ func TestNobodyWasThere(t *testing.T) {
 	}
 }
 
-// TestANewDrainHasNoGaps: it gets what there is, and misses nothing of what was there before it.
-func TestANewDrainHasNoGaps(t *testing.T) {
+// TestNewDrainHasNoGaps: a new drain starts with what the stream has, and has no gaps.
+func TestNewDrainHasNoGaps(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 4*time.Second)
 	whole, fresh := g.memoryDrain("whole", nil), g.memoryDrain("fresh", nil)
@@ -382,8 +382,8 @@ func TestANewDrainHasNoGaps(t *testing.T) {
 	}
 }
 
-// TestHealthInformationIsNotInGaps: a gap record tells of the session too.
-func TestHealthInformationIsNotInGaps(t *testing.T) {
+// TestGapsOmitHealthInformation: a gap record would reveal the session.
+func TestGapsOmitHealthInformation(t *testing.T) {
 	t.Parallel()
 	g := shortly(t, 8*time.Second)
 	var down atomic.Bool

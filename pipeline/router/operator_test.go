@@ -34,7 +34,7 @@ func (s *memorySink) count(op *schema.Operation) int {
 	return len(s.got[op.ID])
 }
 
-// stateOf is what an operator sees of a drain.
+// stateOf returns the status of a drain.
 func stateOf(t testing.TB, o *operate.Operator, name string) operate.DrainStatus {
 	t.Helper()
 	list, err := o.List(t.Context())
@@ -50,7 +50,7 @@ func stateOf(t testing.TB, o *operate.Operator, name string) operate.DrainStatus
 	return operate.DrainStatus{}
 }
 
-func TestAPausedDrainWaitsAndGoesOn(t *testing.T) {
+func TestPauseAndResume(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 2), key: testKey(t)}
 	defer g.bus.Close()
 	paused, other := g.memoryDrain("paused", nil), g.memoryDrain("other", nil)
@@ -61,7 +61,7 @@ func TestAPausedDrainWaitsAndGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the drain is paused", func() bool { return stateOf(t, o, "paused").State == schema.DrainPaused })
-	g.stop() // a pause lasts over a restart
+	g.stop() // a pause outlasts a restart
 	g.start()
 	defer func() { g.stop() }()
 	rng := rand.New(rand.NewPCG(5, 5))
@@ -108,7 +108,7 @@ func TestRewind(t *testing.T) {
 	for _, step := range []struct {
 		name        string
 		rewind      func() error
-		first, rest int // how often the sessions are there afterwards
+		first, rest int // copies of the sessions afterwards
 	}{
 		{"to an operation", func() error { return o.RewindToOperation(t.Context(), "all", second.ID, false) }, 1, 2},
 		{"to a time", func() error { return o.RewindToTime(t.Context(), "all", between, false) }, 1, 3},

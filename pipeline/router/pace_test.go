@@ -47,8 +47,8 @@ func (h *throttled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Handler.ServeHTTP(w, r)
 }
 
-// TestSlowReceiver has a drain that takes so little that the batch that is there takes it several
-// times as long as the timeout of a request.
+// TestSlowReceiver has a drain so slow that the pending batch takes several times the timeout of a
+// request.
 func TestSlowReceiver(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
@@ -95,10 +95,9 @@ func TestSlowReceiver(t *testing.T) {
 	}
 }
 
-// TestProgressCounts has a sink that confirms the first records of a batch and then runs out of
-// time, as one does whose drain is slow: what it confirmed is not written again, and the drain is
-// not said to fail.
-func TestProgressCounts(t *testing.T) {
+// TestPartialProgress has a sink that confirms the first records of a batch before it times out, as
+// with a slow drain: these are not written again, and the drain does not count as failing.
+func TestPartialProgress(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	const atOnce = 3
@@ -135,8 +134,8 @@ func TestProgressCounts(t *testing.T) {
 	}
 }
 
-// TestPace has receivers of constant speed: writes come to a size that they finish in time, and to
-// no limit where they are fast.
+// TestPace has receivers of constant speed: writes approach a size that is finished in time, and
+// are not limited for fast receivers.
 func TestPace(t *testing.T) {
 	entry := func(log int) sinks.Entry {
 		return sinks.Entry{Record: &schema.Record{Log: make([]byte, log)}}

@@ -109,7 +109,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// count is the number of requests.
+// count returns the number of requests.
 func (r *receiver) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,7 +123,7 @@ func (r *receiver) set(answer func(body []byte) int) {
 	r.answer = answer
 }
 
-// of are the records of an operation, in the order in which the receiver accepted them.
+// of returns the records of an operation, in the order in which the receiver accepted them.
 func (r *receiver) of(op *schema.Operation) (records []received) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,14 +135,14 @@ func (r *receiver) of(op *schema.Operation) (records []received) {
 	return records
 }
 
-// ended reports whether the last record of an operation is there.
+// ended reports whether the last record of an operation has arrived.
 func (r *receiver) ended(op *schema.Operation) bool {
 	records := r.of(op)
 	return len(records) > 0 && records[len(records)-1].Event == "end"
 }
 
 // mustHave fails the test unless the receiver has each record of an operation once and in order,
-// but for those in missing.
+// except those in missing.
 func (r *receiver) mustHave(t testing.TB, op *schema.Operation, missing map[uint64]bool) {
 	t.Helper()
 	next := uint64(1)
@@ -160,7 +160,7 @@ func (r *receiver) mustHave(t testing.TB, op *schema.Operation, missing map[uint
 	}
 }
 
-// drain is one that writes to the receiver.
+// drain returns a drain that writes to the receiver.
 func (r *receiver) drain(name string, format https.Format, timeout time.Duration) drain.Drain {
 	return drain.Drain{
 		Name: name, Writers: 4, Alone: format == https.JSON, BatchRecords: 5000, BatchBytes: 4 << 20, Timeout: timeout,
@@ -189,7 +189,7 @@ func (g *rig) converseWith(user, command string) *conversation {
 	return c
 }
 
-// letters are the sequences of the dead letters of a drain by operation.
+// letters returns the sequences of the dead letters of a drain, by operation.
 func letters(t testing.TB, o *operate.Operator, drain string) map[string]map[uint64]bool {
 	t.Helper()
 	list, err := o.DeadLetters(t.Context(), drain, 1000)
@@ -206,7 +206,7 @@ func letters(t testing.TB, o *operate.Operator, drain string) map[string]map[uin
 	return all
 }
 
-// refusing answers with a status where the body holds a text.
+// refusing returns a function that answers with a status if the body has a text.
 func refusing(text string, status int) func([]byte) int {
 	return func(body []byte) int {
 		if bytes.Contains(body, []byte(text)) {

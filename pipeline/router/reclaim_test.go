@@ -18,7 +18,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// bounded is a rig whose streams have a bound.
+// bounded returns a rig whose streams have a maximum size.
 func bounded(t *testing.T, maxBytes int64, partitions int) *rig {
 	t.Helper()
 	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Sync: time.Hour, Partitions: partitions, MaxBytes: maxBytes, Log: slog.New(slog.DiscardHandler)})
@@ -38,16 +38,16 @@ func (g *rig) usage(stream string) bus.Usage {
 	return u
 }
 
-// TestReclaim fills streams with the output of sessions that end and of two that run. What a drain
-// lacks stays; once the drain has it, it is removed, but for the last of the sessions that run:
-// these go on after a restart, and the drains have all of them in the end.
+// TestReclaim fills streams with the output of sessions that end and of two that run. Undelivered
+// segments stay. Delivered ones are removed, except for the last of the running sessions: these
+// continue after a restart, and the drains have all of them in the end.
 func TestReclaim(t *testing.T) {
 	for _, partitions := range []int{1, 3} {
-		t.Run(fmt.Sprint(partitions), func(t *testing.T) { reclaims(t, partitions) })
+		t.Run(fmt.Sprint(partitions), func(t *testing.T) { testReclaim(t, partitions) })
 	}
 }
 
-func reclaims(t *testing.T, partitions int) {
+func testReclaim(t *testing.T, partitions int) {
 	const limit = 8 << 20
 	g := bounded(t, limit, partitions)
 	up := g.memoryDrain("up", nil)
@@ -81,7 +81,7 @@ func reclaims(t *testing.T, partitions int) {
 			all = append(all, c)
 		}
 	}
-	fill(limit - limit/8) // into the range where delivered data are removed
+	fill(limit - limit/8) // nearly full
 	ended := func(s *memorySink) func() bool {
 		return func() bool {
 			return !slices.ContainsFunc(all, func(c *conversation) bool { return s.last(c.op) != schema.EventEnd })
@@ -100,8 +100,8 @@ func reclaims(t *testing.T, partitions int) {
 	}
 	refuses.Store(false)
 	eventually(t, "what is delivered is removed from LOGS", func() bool { return !g.usage(schema.StreamLogs).Scarce() })
-	// Nothing is removed once the stream has room, which may be before the drain has everything.
-	// The rest can be removed too.
+	// Removal ends when the stream has space, perhaps before the drain has everything. The rest can
+	// be removed too.
 	eventually(t, "the drain that was down has the sessions that end", ended(down))
 	eventually(t, "the rest of what is delivered can be removed from LOGS", func() bool {
 		u := g.usage(schema.StreamLogs)
@@ -137,9 +137,9 @@ func reclaims(t *testing.T, partitions int) {
 	}
 }
 
-// TestReclaimNothing has nothing removed from streams that have room, nor anything that a drain may
-// be rewound to, nor where there is no drain.
-func TestReclaimNothing(t *testing.T) {
+// TestReclaimKeepsNeededSegments holds that segments stay if the stream has space, if a drain
+// is to be rewound to them, and without any drain.
+func TestReclaimKeepsNeededSegments(t *testing.T) {
 	const limit = 4 << 20
 	g := bounded(t, limit, 1)
 	sink := g.memoryDrain("all", nil)

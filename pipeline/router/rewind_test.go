@@ -12,8 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestRewindForward: a rewind past records that the drain does not have is refused. With skip they
-// become a gap that the drain is told of, and are counted.
+// TestRewindForward: a rewind past undelivered records is refused. With skip they become a gap,
+// which is delivered and counted.
 func TestRewindForward(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 2), key: testKey(t)}
@@ -50,12 +50,11 @@ func TestRewindForward(t *testing.T) {
 	if err := o.RewindToTime(t.Context(), "siem", time.Now().Add(time.Hour), false); !errors.As(err, &refused) {
 		t.Errorf("to the future: %v", err)
 	}
-	// Back is allowed, and comes to where it was.
+	// A rewind back is allowed.
 	if err := o.RewindToOperation(t.Context(), "siem", first.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	// So is a rewind forward that somebody asked for without skip, in an earlier version or a
-	// moment too late: it skips nothing.
+	// So is a rewind forward without skip, of an earlier version or after a race: it skips nothing.
 	if err := g.bus.ChangeDrainControl(t.Context(), "siem", func(c *schema.DrainControl) { c.Rewind = &schema.Rewind{ID: "old", After: 1 << 40} }); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +77,7 @@ func TestRewindForward(t *testing.T) {
 	down.Store(false)
 	eventually(t, "the target is delivered", func() bool { return sink.last(target) == schema.EventEnd })
 	for _, op := range skipped {
-		eventually(t, "the gap of operation "+op.ID+" is told", func() bool { return sink.count(op) == 1 })
+		eventually(t, "the gap of operation "+op.ID+" is delivered", func() bool { return sink.count(op) == 1 })
 		sink.mu.Lock()
 		gap := sink.got[op.ID][0]
 		sink.mu.Unlock()

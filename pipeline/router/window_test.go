@@ -11,7 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// segmentOf is a segment of an operation with n records from a sequence on.
+// segmentOf returns a segment of an operation with n records from a sequence on.
 func segmentOf(operation string, first uint64, n int) *schema.Segment {
 	s := &schema.Segment{Operation: &schema.Operation{ID: operation}}
 	for i := range n {
@@ -20,9 +20,9 @@ func segmentOf(operation string, first uint64, n int) *schema.Segment {
 	return s
 }
 
-// TestWindow takes batches out of a window and gives them back in disorder. Of each operation one
-// batch is under way at a time, and its records come in their order; the position passes nothing
-// that is not delivered; and everything comes once.
+// TestWindow takes batches from a window and returns them out of order. Each operation has at most
+// one batch in flight, and its records come in order; the position never passes an undelivered
+// segment; and every record comes once.
 func TestWindow(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 0))
@@ -72,7 +72,7 @@ func TestWindow(t *testing.T) {
 				}
 				for _, e := range b.entries {
 					if next[e.Operation.ID]++; e.Record.Sequence != next[e.Operation.ID] {
-						t.Fatalf("record %d of operation %s comes in the place of %d", e.Record.Sequence, e.Operation.ID, next[e.Operation.ID])
+						t.Fatalf("record %d of operation %s comes instead of %d", e.Record.Sequence, e.Operation.ID, next[e.Operation.ID])
 					}
 				}
 				total -= len(b.entries)

@@ -20,7 +20,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// versioned is a drain with versions of its settings, and what each of its sinks was asked.
+// A versioned is a drain whose settings have versions, with the records of its sinks.
 type versioned struct {
 	*memorySink
 	name           string
@@ -31,10 +31,10 @@ func newVersioned(name string) *versioned {
 	return &versioned{memorySink: &memorySink{got: make(map[string][]schema.Record)}, name: name}
 }
 
-// settings are those of a versioned drain.
+// settings are the settings of a versioned drain.
 type settings struct {
 	Version int
-	Stuck   bool // it takes a batch and never answers
+	Stuck   bool // it never answers
 }
 
 func (v *versioned) drain(s settings, match ...drain.Match) drain.Drain {
@@ -87,7 +87,7 @@ func (g *rig) update(drains ...drain.Drain) {
 	g.drains = drains
 }
 
-// seriesOf are the drains of which there are metrics.
+// seriesOf returns the drains with metrics.
 func seriesOf(t *testing.T, m *Metrics) []string {
 	t.Helper()
 	r := prometheus.NewRegistry()
@@ -139,7 +139,7 @@ func TestUpdate(t *testing.T) {
 	gone.mustBe(t, partitions, partitions)
 	fresh.mustBe(t, partitions, 0)
 	for _, v := range []*versioned{same, one, gone, fresh} {
-		v.check(t, first, shownFirst) // to a new drain the stream is given from its beginning
+		v.check(t, first, shownFirst) // a new drain receives the stream from its beginning
 	}
 	for _, v := range []*versioned{same, two, fresh} {
 		v.check(t, second, shownSecond)
@@ -161,7 +161,7 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("a drain that is gone can be paused: %v", err)
 	}
 
-	// One that comes back goes on where it was.
+	// One that comes back holds that delivery resumes at the position.
 	before := gone.count(first)
 	g.update(same.drain(settings{}), gone.drain(settings{}))
 	g.drain()
@@ -182,7 +182,7 @@ func TestUpdate(t *testing.T) {
 	g.start()
 }
 
-func TestUpdateIsAllOrNothing(t *testing.T) {
+func TestUpdateIsAtomic(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	a, b := newVersioned("a"), newVersioned("b")
@@ -206,9 +206,9 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	b.check(t, op, shown)
 }
 
-// TestUpdateOfAMatch: another match holds from the next record on, and for what waits for a drain
-// that lags.
-func TestUpdateOfAMatch(t *testing.T) {
+// TestUpdateMatch: a changed match applies from the next record on, and to the undelivered records
+// of a drain that lags.
+func TestUpdateMatch(t *testing.T) {
 	const partitions = 2
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), partitions), key: testKey(t)}
 	defer g.bus.Close()
@@ -253,14 +253,14 @@ func TestUpdateOfAMatch(t *testing.T) {
 	must("what it took by the second match", taken, true)
 	must("what it did not take by the second match", narrow, false)
 	must("what it takes by the third", both, true)
-	g.stop() // and over a restart
+	g.stop() // and after a restart
 	g.drains = []drain.Drain{match("api")}
 	g.start()
 	later := record("api")
 	must("what came before a restart", narrow, false)
 	must("what came after it", later, true)
 
-	// What waits for a drain that fails goes by the match that it has then.
+	// The undelivered records of a failing drain are selected by its new match.
 	for _, test := range []struct {
 		apps []string
 		got  bool
@@ -275,7 +275,7 @@ func TestUpdateOfAMatch(t *testing.T) {
 	must("what came before all that", narrow, false)
 }
 
-// refuse has every write fail, or none.
+// refuse sets the error of every write; nil for none.
 func (s *memorySink) refuse(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -285,8 +285,8 @@ func (s *memorySink) refuse(why error) {
 	}
 }
 
-// TestUpdateOfAStuckDrain changes a drain in the middle of a write that would never end.
-func TestUpdateOfAStuckDrain(t *testing.T) {
+// TestUpdateStuckDrain changes a drain during a write that never ends.
+func TestUpdateStuckDrain(t *testing.T) {
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
 	writing := make(chan struct{})
@@ -308,7 +308,7 @@ func TestUpdateOfAStuckDrain(t *testing.T) {
 	v.mustBe(t, 2, 1)
 }
 
-// announcing tells when it is written to.
+// An announcing sink signals its writes.
 type announcing struct {
 	sinks.Sink
 	written func()
@@ -320,7 +320,7 @@ func (a announcing) Write(ctx context.Context, batch []sinks.Entry) error {
 }
 
 // TestUpdatesUnderLoad changes, removes and adds drains at random while sessions are recorded: in
-// the end each has every record, in order.
+// the end each drain has every record, in order.
 func TestUpdatesUnderLoad(t *testing.T) {
 	const partitions, updates = 2, 200
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), partitions), key: testKey(t)}
@@ -343,7 +343,7 @@ func TestUpdatesUnderLoad(t *testing.T) {
 		op, shown := g.session(rng, []string{"web", "db"}[rng.IntN(2)], 3_000, rng.IntN(2) == 0)
 		sessions = append(sessions, session{op, shown})
 	}
-	for range 10 { // so that each partition has some
+	for range 10 { // some for each partition
 		record()
 	}
 	g.drain()
@@ -402,7 +402,7 @@ func TestUpdatesUnderLoad(t *testing.T) {
 	for _, s := range sessions {
 		for i, r := range constant.got[s.op.ID] {
 			if r.Sequence != uint64(i+1) {
-				t.Fatalf("the drain that stayed the same got record %d of operation %s in the place of record %d", r.Sequence, s.op.ID, i+1)
+				t.Fatalf("the drain that stayed the same got record %d of operation %s instead of record %d", r.Sequence, s.op.ID, i+1)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// TestFullLogs: what LOGS has no room for waits on TTY, and is delivered when there is room.
+// TestFullLogs: chunks wait on TTY while LOGS is full, and are delivered afterwards.
 func TestFullLogs(t *testing.T) {
 	dir := t.TempDir()
 	openFor := func(bytes int64) *bus.Bus {
@@ -68,8 +68,8 @@ func TestFullLogs(t *testing.T) {
 	}
 }
 
-// TestFullDeadLetters: a drain waits with a record for which there is no room among the dead
-// letters, and says so. When others are discarded it goes on, and has every record once.
+// TestFullDeadLetters: delivery waits while there is no space for a dead letter, and reports
+// that. When other dead letters are discarded it resumes, and delivers every record once.
 func TestFullDeadLetters(t *testing.T) {
 	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Sync: time.Hour, MaxBytes: 1 << 20})
 	if err != nil {
