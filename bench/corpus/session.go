@@ -106,10 +106,15 @@ type Session struct {
 	frames     []schema.Frame // not yet in a chunk
 }
 
+// UserDocuments returns a function that signs user documents with a key.
+func UserDocuments(key *enrich.Key) func(schema.User) (string, error) {
+	return func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) }
+}
+
 // NewSession returns a session. create sets the ID of its operation.
 func NewSession(key *enrich.Key, seed uint64, create func(*schema.Operation) error) (*Session, error) {
 	user := schema.User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"}
-	document, err := key.Mint("https://auth.example.com", user, time.Now())
+	document, err := UserDocuments(key)(user)
 	if err != nil {
 		return nil, err
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/ttydrain/ttydrain/bench/corpus"
 	"github.com/ttydrain/ttydrain/bench/process"
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/enricher"
-	"github.com/ttydrain/ttydrain/schema"
 )
 
 // BenchmarkEnricher measures the enricher from the TTY stream to the LOGS stream, with the NATS
@@ -43,7 +43,7 @@ func BenchmarkEnricher(b *testing.B) {
 		metrics := enricher.NewMetrics(prometheus.NewRegistry())
 		enricher := enricher.New(enricher.Options{
 			Bus: on, Signer: key, Metrics: metrics, Log: log,
-			Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
+			Document: corpus.UserDocuments(key),
 		})
 		runtime.GC()
 		ctx, stop := context.WithCancel(b.Context())

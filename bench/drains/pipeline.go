@@ -21,7 +21,6 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/enricher"
 	"github.com/ttydrain/ttydrain/pipeline/router"
-	"github.com/ttydrain/ttydrain/schema"
 )
 
 // pipelineSetup is the setup of the process with the enricher and the router. The process fills the
@@ -82,7 +81,7 @@ func Main(in *json.Decoder, out *json.Encoder) (err error) {
 	confirmed := new(deliveredOnly)
 	enricher := enricher.New(enricher.Options{
 		Bus: b, Signer: key, Metrics: enricher.NewMetrics(confirmed), Log: log,
-		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
+		Document: corpus.UserDocuments(key),
 	})
 	router, err := router.New(router.Options{
 		Bus: b, Metrics: router.NewMetrics(confirmed), Log: log,

@@ -19,6 +19,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ttydrain/ttydrain/bench/corpus"
 	"github.com/ttydrain/ttydrain/bench/drains"
 	"github.com/ttydrain/ttydrain/bench/process"
 	"github.com/ttydrain/ttydrain/enrich"
@@ -34,19 +35,20 @@ import (
 
 // A flowProcess is the state of the process of a flow.
 type flowProcess struct {
-	setup    flowSetup
-	key      *enrich.Key
-	bus      *bus.Bus
-	log      *slog.Logger
-	registry *prometheus.Registry
-	metrics  *router.Metrics
-	sessions *session.Metrics
-	enricher *enricher.Enricher
-	operator *operate.Operator // nil before doRoute
-	work     errgroup.Group
-	live     *live   // or nil
-	feeder   *feeder // or nil
-	state    flowState
+	setup     flowSetup
+	key       *enrich.Key
+	documents func(schema.User) (string, error) // signs user documents with key
+	bus       *bus.Bus
+	log       *slog.Logger
+	registry  *prometheus.Registry
+	metrics   *router.Metrics
+	sessions  *session.Metrics
+	enricher  *enricher.Enricher
+	operator  *operate.Operator // nil before doRoute
+	work      errgroup.Group
+	live      *live   // or nil
+	feeder    *feeder // or nil
+	state     flowState
 }
 
 // FlowMain is the role of the process.
@@ -105,17 +107,14 @@ func (f *flowProcess) open(ctx context.Context) (url string, err error) {
 		}
 		o.URL, o.Partitions = url, f.setup.Listen
 	}
+	f.documents = corpus.UserDocuments(f.key)
 	if f.bus, err = bus.Open(ctx, o); err != nil {
 		return "", err
 	}
 	f.metrics = router.NewMetrics(f.registry)
 	f.sessions = session.NewMetrics(f.registry)
-	f.enricher = enricher.New(enricher.Options{Bus: f.bus, Signer: f.key, Metrics: enricher.NewMetrics(f.registry), Log: f.log, Document: f.document})
+	f.enricher = enricher.New(enricher.Options{Bus: f.bus, Signer: f.key, Metrics: enricher.NewMetrics(f.registry), Log: f.log, Document: f.documents})
 	return url, nil
-}
-
-func (f *flowProcess) document(u schema.User) (string, error) {
-	return f.key.Mint("https://auth.example.com", u, time.Now())
 }
 
 // listenNATS starts a NATS server that syncs every write and listens on the loopback address. It

@@ -48,7 +48,7 @@ func (f *flowProcess) startLive(ctx context.Context, sessions int, rate float64,
 			return session.App{Name: name, ID: "1234", Stack: name, Service: "web", Runtime: "paced", Duration: time.Hour, Sessions: 1, Plan: "scale"}, true
 		},
 		Subject:  store.Subject,
-		Document: f.document,
+		Document: f.documents,
 		Runtimes: map[string]session.Runtime{"paced": pacedRuntime{l, every, burst, f.setup.Seed}},
 	})
 	var started sync.WaitGroup

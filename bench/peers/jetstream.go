@@ -237,7 +237,7 @@ func holdSegments(ctx context.Context, setup linesSetup) (ready linesReady, read
 	}
 	enricher := enricher.New(enricher.Options{
 		Bus: b, Signer: key, Metrics: enricher.NewMetrics(prometheus.NewRegistry()), Log: log,
-		Document: func(u schema.User) (string, error) { return key.Mint("https://auth.example.com", u, time.Now()) },
+		Document: corpus.UserDocuments(key),
 	})
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
