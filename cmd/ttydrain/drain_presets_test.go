@@ -30,13 +30,14 @@ import (
 
 var updatePresets = flag.Bool("update-presets", false, "write the golden files of presets that have none yet")
 
-// open makes the sink as serve does: of a configuration.
+// open opens the sink of a configuration, as serve does.
 func (p httpsPreset) open(t *testing.T, address, caFile string) sinks.Sink {
 	t.Helper()
 	return openDrain(t, presetDrain(t, fmt.Sprintf(p.settings, address), caFile))
 }
 
-// presetDrain is the drain of a configuration that has it alone. settings are for its entry.
+// presetDrain returns the drain of a configuration with that drain only. settings are added to its
+// entry.
 func presetDrain(t *testing.T, settings, caFile string) config.Drain {
 	t.Helper()
 	key, err := filepath.Abs("../../pipeline/config/testdata/keys/ada.pub")
@@ -82,7 +83,7 @@ func TestHTTPSPresetConformance(t *testing.T) {
 	}
 }
 
-// presetRecords are of a year for which no record is late.
+// presetRecords are from a year in which no record is too old.
 func presetRecords() []sinks.Entry {
 	operation := &schema.Operation{ID: "1041", Stack: "default", App: "web", AppID: "7", Service: "web-ssh", Layer: "app",
 		Host: "gateway-1", Container: "s-1041", User: schema.User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"},
@@ -104,7 +105,7 @@ func presetRecords() []sinks.Entry {
 	return entries
 }
 
-// presetGolden compares with the file of a preset. One that is there is never written again.
+// presetGolden compares with the file of a preset, which is never overwritten.
 func presetGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", "presets", name+".golden")
@@ -126,7 +127,7 @@ func presetGolden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// TestHTTPSPresetGolden holds the whole request; a compressed body is there as it is before.
+// TestHTTPSPresetGolden compares the whole request; a compressed body is decompressed.
 func TestHTTPSPresetGolden(t *testing.T) {
 	for _, preset := range httpsPresets {
 		t.Run(preset.name, func(t *testing.T) {
@@ -155,7 +156,7 @@ func TestHTTPSPresetGolden(t *testing.T) {
 	}
 }
 
-// TestSyslogPresetGolden holds the bytes on the wire.
+// TestSyslogPresetGolden compares the bytes on the wire.
 func TestSyslogPresetGolden(t *testing.T) {
 	for name, settings := range map[string]string{
 		"papertrail":       `type: papertrail, address: "%s"`,
@@ -197,8 +198,8 @@ func TestSyslogPresetGolden(t *testing.T) {
 	}
 }
 
-// TestPresetLimits: many records go in requests as large as may be, and what is too large alone is
-// told or marked.
+// TestPresetLimits: many records are sent in requests of the largest permitted size, and a record
+// that is too large on its own is rejected or marked.
 func TestPresetLimits(t *testing.T) {
 	t.Parallel()
 	for _, preset := range httpsPresets {
@@ -280,8 +281,7 @@ func TestLogDNALongLine(t *testing.T) {
 	}
 }
 
-// TestPresetSecrets: no key, no token and no URL that is a secret gets into an error, whatever
-// happens.
+// TestPresetSecrets: no key, no token and no secret URL is in an error, whatever happens.
 func TestPresetSecrets(t *testing.T) {
 	var settings []string
 	for _, preset := range httpsPresets {

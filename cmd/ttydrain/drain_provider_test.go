@@ -20,19 +20,18 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// secretOfPreset is in every key, token and URL of these tests, so that one which is printed is
-// found.
+// secretOfPreset is in every key, token and URL of these tests, so that a printed one is found.
 const secretOfPreset = "hunter2"
 
-// An httpsPreset is a preset and what its provider's API takes.
+// An httpsPreset is a preset, with the limits of its provider's API.
 type httpsPreset struct {
 	name     string
 	settings string // with %s for the host and the port
 	path     string // with its query
 	header   http.Header
-	// What follows are the provider's limits; 0 for none.
+	// The provider's limits; 0 for none.
 	maxBytes, maxRecords, maxRecordBytes int
-	// split takes the records out of a body.
+	// split returns the records in a body.
 	split func(body []byte) ([]json.RawMessage, error)
 }
 
@@ -75,7 +74,7 @@ var httpsPresets = []httpsPreset{
 	},
 }
 
-// A provider is a server that takes what a provider's API takes, and refuses all else.
+// A provider is a server that accepts what a provider's API accepts, and refuses everything else.
 type provider struct {
 	preset    httpsPreset
 	server    *httptest.Server
@@ -100,7 +99,7 @@ func newProvider(t *testing.T, preset httpsPreset) *provider {
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(p.take(t, r)) }))
 	p.server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, p.authority)}}
 	p.server.EnableHTTP2 = true
-	p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that are meant to break
+	p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections break on purpose
 	p.server.StartTLS()
 	t.Cleanup(p.server.Close)
 	return p
@@ -116,7 +115,7 @@ func certificate(t *testing.T, a *sinktest.Authority) tls.Certificate {
 	return pair
 }
 
-// take looks at a request as the provider does, and gives the status of its answer.
+// take checks a request as the provider does, and returns the status of the answer.
 func (p *provider) take(t *testing.T, r *http.Request) int {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
-// driving is a text that drives a terminal, and one that looks like another.
+// driving is a text that controls a terminal, and looks like another one.
 const driving = "Ada\x1b[31m\u009b2J\u0085\u2028 \u202eecalevoL\u200b"
 
-// TestVisible: what is printed for people drives no terminal, and no hidden character makes one
-// text look like another.
+// TestVisible: printed text controls no terminal, and no hidden character makes one text look like
+// another.
 func TestVisible(t *testing.T) {
 	var out bytes.Buffer
 	w := tabwriter.NewWriter(visible{&out}, 0, 0, 2, ' ', 0)
@@ -36,8 +36,8 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// TestLogEscapes: nothing in the log drives a terminal, in both forms, and the values of JSON are
-// the same.
+// TestLogEscapes: log messages control no terminal, in both formats, and the values in JSON are
+// unchanged.
 func TestLogEscapes(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		var out bytes.Buffer
@@ -99,7 +99,7 @@ func TestServersLog(t *testing.T) {
 	}
 }
 
-// selected returns what a selector selects from; of none, no name.
+// selected returns the operand of a selector; for none, no name.
 func selected(s *ast.SelectorExpr) ast.Expr {
 	if s == nil {
 		return &ast.BadExpr{}

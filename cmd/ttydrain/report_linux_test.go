@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// fullAddress is an address that answers no new connection, as one behind a firewall does: the
-// kernel's queue for the listener is full, and nobody takes anything from it.
+// fullAddress returns an address that answers no new connection, like one that a firewall drops:
+// the queue of the listener is full, and no connection is accepted.
 func fullAddress(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

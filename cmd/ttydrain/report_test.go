@@ -37,18 +37,18 @@ import (
 
 var updateReports = flag.Bool("update-reports", false, "write the golden files of reports anew")
 
-// secret is in every drain's settings, and may be in no report.
+// secret is in the settings of every drain, and may be in no report.
 const secret = "SECRET-of-the-drain"
 
-// A reportCase is a drain with something the matter.
+// A reportCase is a drain with a fault.
 type reportCase struct {
 	name string
 	ok   bool
 	open func(t *testing.T) (sinks.Sink, error)
 }
 
-// checkReports writes a test record to each drain, and compares what is printed of it with the
-// golden files.
+// checkReports writes a test record to each drain, and compares the printed report with the golden
+// files.
 func checkReports(t *testing.T, cases []reportCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func checkReports(t *testing.T, cases []reportCase) {
 	}
 }
 
-// checkWays holds that after a step that failed nothing was tried, and that it says what to do.
+// checkWays checks that no step is tried after a failed one, and that each failed step has advice.
 func checkWays(t *testing.T, report *drain.Report) {
 	t.Helper()
 	failed := false
@@ -112,7 +112,7 @@ func checkWays(t *testing.T, report *drain.Report) {
 	}
 }
 
-// variables are the parts of a report that are never the same.
+// variables are the parts of a report that change each time.
 var variables = []struct{ pattern, text string }{
 	{`\.ds-[\w.-]+`, "INDEX"},
 	{`pipeline logs-ttydrain[a-z0-9-]+`, "pipeline NAME"},
@@ -139,7 +139,7 @@ func withoutVariables(s string) string {
 	return regexp.MustCompile(` +\n`).ReplaceAllString(s, "\n")
 }
 
-// An httpsCase is how an HTTPS drain is.
+// An httpsCase is the state of an HTTPS drain.
 type httpsCase struct {
 	until   time.Time // of its certificate; zero for long
 	host    string    // of its certificate; "" for the right one
@@ -186,7 +186,7 @@ func (c httpsCase) open(t *testing.T) (sinks.Sink, error) {
 	return https.New(o)
 }
 
-// silentAddress is an address at which the kernel takes connections that nobody reads from.
+// silentAddress returns an address at which the kernel accepts connections that are never read.
 func silentAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -297,7 +297,7 @@ func TestReportElasticsearch(t *testing.T) {
 	if node.Username == "" {
 		t.Fatal("the node has no security")
 	}
-	// with makes a drain with an API key of its own, after a record is in the data stream.
+	// with opens a drain with an API key of its own, after a record was written to the data stream.
 	with := func(privileges []string, spoil func(t *testing.T, dataStream string), change func(*elasticsearch.Options)) func(t *testing.T) (sinks.Sink, error) {
 		return func(t *testing.T) (sinks.Sink, error) {
 			dataStream := node.DataStream(t)
@@ -361,7 +361,7 @@ func TestReportElasticsearch(t *testing.T) {
 	})
 }
 
-// TestReportLookup has a name to look up, of which this machine may know several addresses.
+// TestReportLookup looks up a name of which this machine may know several addresses.
 func TestReportLookup(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -382,8 +382,7 @@ func TestReportLookup(t *testing.T) {
 	}
 }
 
-// TestPrintReport holds the table's form, and that what a drain says of itself does no harm to a
-// terminal.
+// TestPrintReport checks the form of the table, and that text from a drain cannot harm a terminal.
 func TestPrintReport(t *testing.T) {
 	day := time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC)
 	var printed bytes.Buffer

@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/config"
 )
 
-// goodValues are values that settings of a name can have; those of other names take any text.
+// goodValues are accepted values of settings by name; other settings accept any text.
 var goodValues = map[string][]string{
 	"name":               {"d", "logs.example"},
 	"url":                {"https://127.0.0.1:9/x", "https://logs.example.com/in?source=a"},
@@ -47,8 +47,7 @@ var goodValues = map[string][]string{
 	"timeout":            {"5s"},
 }
 
-// hostileValues are tried everywhere. They are the mistakes that people make, and values that
-// only an attacker writes.
+// hostileValues are tried in all settings: common mistakes, and values of an attacker.
 var hostileValues = []string{
 	"", " ", "a b", "ApiKey abc", "a\tb", "a\nb", "x\n", "schlüssel", "a\u0085b", "a\x7fb", "a:b:c", ":", "a:", "/", ".", "..", "~", "*", "[", "a]b", "%zz", "${", "$${X}",
 	"file:", "file:missing", "file:newlines", "http://u:p@127.0.0.1:9", "https://u s:p@h/", "https://h:99999/", "https://h:0/", "https://h/#f", "https://h/?", "https://h/a b",
@@ -64,7 +63,7 @@ type generator struct {
 
 func (g generator) oneOf(list []string) string { return list[g.IntN(len(list))] }
 
-// structure makes a mapping with the required fields of a struct and some of the others.
+// structure returns a mapping with the required fields of a struct and some of the others.
 func (g generator) structure(t reflect.Type) map[string]any {
 	m := make(map[string]any)
 	g.fields(t, m)
@@ -136,8 +135,8 @@ func (g generator) value(name string, t reflect.Type, tag reflect.StructTag) any
 	return g.structure(t)
 }
 
-// settle leaves what a test can start alone: no cluster, ports that the kernel chooses, one of each
-// kind of drain's name.
+// settle restricts the configuration to what a test can start: no cluster, ports that the kernel
+// chooses, and unique names of drains.
 func settle(m map[string]any) {
 	delete(m, "nats")
 	delete(m, "sandbox")
@@ -157,7 +156,7 @@ func settle(m map[string]any) {
 	}
 }
 
-// keysFolder makes a folder with the files that the configurations name.
+// keysFolder returns a folder with the files that the configurations name.
 func keysFolder(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -177,7 +176,7 @@ func keysFolder(t *testing.T) string {
 }
 
 // TestServeTakesWhatCheckPasses generates configurations. What check refuses has a place; with what
-// it passes, serve can be made.
+// it accepts, serve can start.
 func TestServeTakesWhatCheckPasses(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
 	keys := keysFolder(t)
@@ -230,7 +229,7 @@ func TestServeTakesWhatCheckPasses(t *testing.T) {
 	}
 }
 
-// TestCheckRefusesWithPlace has settings that only the sinks and the other parts know to be wrong.
+// TestCheckRefusesWithPlace has invalid settings that only the sinks and the other parts recognize.
 func TestCheckRefusesWithPlace(t *testing.T) {
 	keys := keysFolder(t)
 	path := filepath.Join(keys, "ttydrain.yaml")

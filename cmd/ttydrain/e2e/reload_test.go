@@ -33,7 +33,7 @@ func (s *site) edit(old, new string) {
 	s.swap(s.config, strings.Replace(string(data), old, new, 1))
 }
 
-// swap puts a new file in the place of another.
+// swap replaces a file by a new one.
 func (s *site) swap(name, text string) {
 	s.t.Helper()
 	s.write(name+".new", text)
@@ -47,7 +47,7 @@ func (s *site) swap(name, text string) {
 	}
 }
 
-// metric is the value of a series.
+// metric returns the value of a series.
 func (v *server) metric(series string) float64 {
 	v.site.t.Helper()
 	_, body := v.get("/metrics")
@@ -64,13 +64,13 @@ func (v *server) metric(series string) float64 {
 	return 0
 }
 
-// reloads is how often the configuration was loaded again with a result.
+// reloads returns the number of reloads with a result.
 func (v *server) reloads(result string) int {
 	v.site.t.Helper()
 	return int(v.metric(fmt.Sprintf("ttydrain_config_reloads_total{result=%q}", result)))
 }
 
-// reload waits for the next result after what it is given to do.
+// reload runs change, and waits for the result of the reload.
 func (v *server) reload(result string, do func()) {
 	v.site.t.Helper()
 	before := v.reloads(result)
@@ -78,8 +78,8 @@ func (v *server) reload(result string, do func()) {
 	await(v.site.t, "for a reload with the result "+result, func() bool { return v.reloads(result) > before })
 }
 
-// hangup changes something and asks for a reload at once. The poll can be quicker: then the second
-// load finds nothing new.
+// hangup runs change and requests a reload at once. The poll can be faster: then the second load
+// finds nothing new.
 func (v *server) hangup(result string, change func()) {
 	v.site.t.Helper()
 	v.reload(result, func() {
@@ -88,7 +88,7 @@ func (v *server) hangup(result string, change func()) {
 	})
 }
 
-// logged are the messages of a level with an attribute that have been logged.
+// logged returns the attribute of the messages of a level that have been logged.
 func (v *server) logged(message, attribute string) []string {
 	v.site.t.Helper()
 	var values []string
@@ -101,8 +101,8 @@ func (v *server) logged(message, attribute string) []string {
 	return values
 }
 
-// TestReload changes users and settings of a serve that runs: good ones are in force, bad ones are
-// told and change nothing.
+// TestReload changes users and settings of a running serve: valid ones are applied, mistakes are
+// reported and change nothing.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	site := newSite(t)
@@ -122,7 +122,7 @@ func TestReload(t *testing.T) {
 	mayLogin(bob, false)
 	loaded := v.metric("ttydrain_config_last_load_timestamp_seconds")
 
-	// A user is added; somebody works meanwhile, and is not disturbed.
+	// A user is added, while a session goes on undisturbed.
 	shell := inTerminal(t, v.openssh(site.key, "web@127.0.0.1"))
 	shell.expect(prompt)
 	const ada, bobs = "authorized_keys: [./ada.pub], apps: [web]}\n", "  - {id: u-2, name: Bob, email: bob@example.com, authorized_keys: [./bob.pub], apps: [web]}\n"
@@ -133,7 +133,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("the configuration was loaded at %f, and then at %f", loaded, now)
 	}
 
-	// A bad file: every mistake is told with its place, once, and all stays as it was.
+	// A file with mistakes: each is reported with its place, once, and nothing changes.
 	successful := func(want float64) {
 		t.Helper()
 		if got := v.metric("ttydrain_config_last_reload_successful"); got != want {
@@ -158,8 +158,8 @@ func TestReload(t *testing.T) {
 	v.hangup(reloadOK, func() { site.edit("apps: [wbe]}", "apps: [web]}") })
 	successful(1)
 
-	// A setting that is read at the start alone: it is told, and the other changes don't come into
-	// force either.
+	// A setting that is read at the start only: it is reported, and the other changes are not applied
+	// either.
 	v.hangup(reloadRefused, func() {
 		site.edit("admin: {listen: 127.0.0.1:0}", "admin: {listen: 127.0.0.1:1}")
 		site.edit("host_key: ./host_key", "host_key: ./another_key")
@@ -177,7 +177,7 @@ func TestReload(t *testing.T) {
 	mayLogin(bob, false)
 	mayLogin(site.key, true)
 
-	// A file of keys is changed, and the configuration is not.
+	// A file of keys changes, and the configuration does not.
 	public, err := os.ReadFile(bob + ".pub")
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestReload(t *testing.T) {
 }
 
 // TestReloadDrains moves a drain to another address in the middle of a session, and rotates the
-// token of another one, whose receiver takes the new one only.
+// token of another one, whose receiver accepts only the new one.
 func TestReloadDrains(t *testing.T) {
 	t.Parallel()
 	const secret = "token.secret"
@@ -211,7 +211,7 @@ func TestReloadDrains(t *testing.T) {
 	shell.expect(prompt)
 	shell.do("seq 3000")
 	await(t, "for the first records at the old address", func() bool { return len(from.arrived(t, 0)) > 0 })
-	shell.press("seq 20000\r") // goes on during what follows
+	shell.press("seq 20000\r") // until the end of the test
 	vault.restart(t, "token-2")
 	v.hangup(reloadOK, func() {
 		site.edit(from.entry, to.entry)
@@ -232,14 +232,14 @@ func TestReloadDrains(t *testing.T) {
 		t.Error("the drain has not moved in the middle of the session")
 	}
 
-	// The drain that stayed was not restarted: what it got came once.
+	// The unchanged drain was not restarted: its records came once.
 	last := uint64(0)
 	for _, r := range other.arrived(t, 0) {
 		if last++; r.Sequence != last {
 			t.Fatalf("the drain that stayed got record %d in the place of record %d", r.Sequence, last)
 		}
 	}
-	// One that can't be opened, and one that is gone.
+	// One that cannot be opened, and one that is removed.
 	v.hangup(reloadRefused, func() { site.edit(other.entry, strings.Replace(other.entry, "ca.pem", "nothing.pem", 1)) })
 	v.hangup(reloadOK, func() { site.edit("  - "+strings.Replace(other.entry, "ca.pem", "nothing.pem", 1)+"\n", "") })
 	if _, body := v.get("/metrics"); bytes.Contains(body, []byte(`drain="other"`)) {
@@ -258,8 +258,8 @@ func TestReloadDrains(t *testing.T) {
 	}
 }
 
-// TestReloadCertificates has another authority sign the certificates of a drain and its client, and
-// replaces the files while the drain fails: it goes on by itself.
+// TestReloadCertificates replaces the authority of the certificates of a drain and its client, and
+// the files while the drain fails: it recovers by itself.
 func TestReloadCertificates(t *testing.T) {
 	t.Parallel()
 	before, after := sinktest.NewAuthority(t), sinktest.NewAuthority(t)
@@ -344,7 +344,7 @@ func (r *tokenReceiver) start(t testing.TB, token string) {
 	r.stop = func() { cancel(); serving.Wait() }
 }
 
-// restart makes it want another token, at the same address.
+// restart makes it require another token, at the same address.
 func (r *tokenReceiver) restart(t testing.TB, token string) {
 	t.Helper()
 	r.stop()

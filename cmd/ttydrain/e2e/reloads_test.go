@@ -20,27 +20,27 @@ import (
 var reloads = flag.Int("reloads", 10_000, "how often TestReloads has the configuration loaded again")
 
 const (
-	// warmUp is after how many reloads everything is as large as it gets.
+	// warmUp is the number of reloads after which memory no longer grows.
 	warmUp = 600
-	// mostLeft is how many goroutines or descriptors more there may be at the end, since not
-	// everything is at rest at once: much less than one for every hundred reloads.
+	// mostLeft is the maximum growth of goroutines or descriptors at the end, since some are still
+	// closing: much less than one for every hundred reloads.
 	mostLeft = 25
-	// mostHeap is how many bytes more may be in use at the end, where the NATS server is another
-	// process: less than a KiB for each good configuration.
+	// mostHeap is the maximum growth of the bytes in use at the end, if the NATS server is another
+	// process: less than a KiB for each valid configuration.
 	mostHeap = 2 << 20
 )
 
-// What the log says of a reload.
+// Log messages of a reload.
 const (
 	reloaded = "configuration reloaded"
 	refused  = "configuration refused"
 )
 
-// A rewriter rewrites a site's configuration again and again, and has the server that runs load it.
+// A rewriter rewrites a site's configuration repeatedly, and makes the running server load it.
 type rewriter struct {
 	v    *server
-	text string // of the configuration of which all others are made
-	// good and bad give other configurations, in turn.
+	text string // of the original configuration all others are made
+	// good and bad return other configurations, in turn.
 	good, bad []func() string
 	steps     int // so far
 }
@@ -65,7 +65,7 @@ func newRewriter(v *server, entry string) *rewriter {
 		func() string {
 			return r.with("users:\n", "users:\n  - {id: u-2, name: Bob, email: bob@example.com, authorized_keys: [./bob.pub], apps: [web]}\n")
 		},
-		func() string { // a secret that is another one each time
+		func() string { // a different secret each time
 			secrets++
 			site.swap(filepath.Join(site.dir, "revision"), fmt.Sprint("secret-", secrets))
 			return header("file:revision")
@@ -83,7 +83,7 @@ func newRewriter(v *server, entry string) *rewriter {
 	return r
 }
 
-// with is the text with one part of it replaced.
+// with returns the text with one part of it replaced.
 func (r *rewriter) with(old, new string) string {
 	if strings.Count(r.text, old) != 1 {
 		r.v.site.t.Fatalf("%q is not there once:\n%s", old, r.text)
@@ -91,12 +91,11 @@ func (r *rewriter) with(old, new string) string {
 	return strings.Replace(r.text, old, new, 1)
 }
 
-// step has a good configuration loaded after a bad one, or a bad one after a good one, and waits
-// for the result.
+// step loads a valid configuration after an invalid one, or the other way round, and waits for the
+// result.
 //
-// A result cannot be taken for that of an earlier load, of which there can be more than there are
-// signals, since the file is looked at as well: the loads come one after the other, and results of
-// the other kind lie between.
+// The result of an earlier load cannot be mistaken for it, although the file is polled as well:
+// loads come one after the other, with results of the other kind between them.
 func (r *rewriter) step() {
 	t := r.v.site.t
 	t.Helper()
@@ -109,7 +108,7 @@ func (r *rewriter) step() {
 	r.load(text, result)
 }
 
-// load has a configuration loaded, and waits for the result.
+// load loads a configuration, and waits for the result.
 func (r *rewriter) load(text, result string) {
 	t := r.v.site.t
 	t.Helper()
@@ -125,15 +124,15 @@ func (r *rewriter) load(text, result string) {
 	}
 }
 
-// A footprint is what a server uses.
+// A footprint is the resources that a server uses.
 type footprint struct {
 	goroutines, descriptors int
-	consumers               int // on the NATS server, where that is another process
+	consumers               int // on the NATS server, if that is another process
 	heap                    int // bytes in use; see heap
 }
 
-// footprint is what the server uses now. nats is nil for the embedded server, whose consumers are
-// goroutines too.
+// footprint returns the resources in use now. nats is nil for the embedded server, whose consumers
+// are goroutines too.
 func (v *server) footprint(nats jetstream.JetStream) (f footprint) {
 	t := v.site.t
 	t.Helper()
@@ -155,8 +154,8 @@ func (v *server) footprint(nats jetstream.JetStream) (f footprint) {
 	return f
 }
 
-// heap is how many bytes are in use after a collection of garbage that began after the call. To be
-// asked makes garbage.
+// heap returns the number of bytes in use after a garbage collection that began after the call.
+// Requests for metrics make garbage.
 func (v *server) heap() int {
 	v.site.t.Helper()
 	const collections = "go_gc_duration_seconds_count"
@@ -169,8 +168,8 @@ func (v *server) heap() int {
 	return int(v.metric("go_memstats_next_gc_bytes")) * 100 / (100 + gcPercent)
 }
 
-// TestReloads has a serve load its configuration ten thousand times, every other one a bad one,
-// while sessions show lines and drains get them.
+// TestReloads makes serve load its configuration ten thousand times, alternately a valid and an
+// invalid one, while sessions show lines and drains get them.
 func TestReloads(t *testing.T) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
@@ -185,7 +184,7 @@ func TestReloads(t *testing.T) {
 	})
 }
 
-// testReloads does it with the NATS server at url, or with the embedded one.
+// testReloads runs with the NATS server at url, or with the embedded one.
 func testReloads(t *testing.T, url string, times int) {
 	stays, comes := startTokenReceiver(t, "a-token"), startTokenReceiver(t, "a-token")
 	stays.name, comes.name = "stays", "comes"
@@ -202,7 +201,7 @@ func testReloads(t *testing.T, url string, times int) {
 	v := site.serve()
 	r := newRewriter(v, entry("comes", comes))
 	sessions := []*faultSession{v.openFaultSession(faultCommand), v.openFaultSession(faultCommand)}
-	lines := 0 // that each session was asked to show
+	lines := 0 // requested of each session to show
 	load := func(until int) {
 		t.Helper()
 		for r.steps < until {
@@ -213,7 +212,7 @@ func testReloads(t *testing.T, url string, times int) {
 			r.step()
 		}
 	}
-	// idle has all of it at rest, with the first configuration.
+	// idle waits until everything is idle, with the first configuration.
 	idle := func() {
 		t.Helper()
 		r.load(r.good[0](), reloaded)
@@ -240,8 +239,7 @@ func testReloads(t *testing.T, url string, times int) {
 		after = v.footprint(js)
 		return after.goroutines <= before.goroutines+mostLeft && after.descriptors <= before.descriptors+mostLeft && after.consumers <= before.consumers
 	})
-	// The embedded server keeps something of each record in memory, so that there is more of it than
-	// before.
+	// The embedded server keeps a part of each record in memory, and so uses more than before.
 	if js != nil {
 		await(t, "for the memory that the reloads used to be free again", func() bool {
 			after.heap = v.heap()
@@ -286,7 +284,8 @@ func connectNATS(t testing.TB, url string) jetstream.JetStream {
 	return js
 }
 
-// has says whether a record of an operation with a text has arrived. It is quick for a late one.
+// has reports whether a record of an operation with a text has arrived. It is fast for a recent
+// one.
 func (b *inbox) has(operation, text string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -298,12 +297,12 @@ func (b *inbox) has(operation, text string) bool {
 	return false
 }
 
-// mustRepeatOnlyWrites says that no record was written again that had been confirmed. With
-// concurrency: 1, each of a drain's sinks has a connection of its own, on which it waits for each
-// answer before it writes again: so all but the last request of a connection were confirmed. The
-// last one may have been given up, even if it arrives when others have written its records. With
-// more it could not be told: net/http lets another request have a connection a moment before it
-// hands over the answer to the one before, which can be given up in that moment.
+// mustRepeatOnlyWrites checks that no acknowledged record was written again. With concurrency: 1,
+// each of a drain's sinks has a connection of its own, on which it waits for each answer before it
+// writes again: so all but the last request of a connection were acknowledged. The last one may
+// have been abandoned, even if it arrives when others have written its records. With more it could
+// not be decided: net/http assigns a connection to another request a moment before it returns the
+// answer to the one before, which can be abandoned in that moment.
 func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
 	t.Helper()
 	type identity struct {
@@ -312,7 +311,7 @@ func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
 	}
 	connections, unsure := 0, make(map[time.Time]bool) // unsure are requests, by the time of their arrival
 	for i, record := range r.inbox.received {
-		// Not by the address alone, which another connection can have later.
+		// Not by the address only, which another connection can have later.
 		if i+1 == len(r.inbox.received) || r.inbox.received[i+1].Peer != record.Peer {
 			connections++
 			unsure[record.At] = true
@@ -334,7 +333,7 @@ func (r *tokenReceiver) mustRepeatOnlyWrites(t testing.TB) {
 		confirmed[id] = true
 	}
 	t.Logf("%d of %d records came again, from %d connections; %d are known to have been confirmed", repeats, len(seen), connections, len(confirmed))
-	// There are as many as reloads found something to write: on a quick machine, few of thousands.
+	// There are as many as reloads found something to write: on a fast machine, few of thousands.
 	if connections < 50 || len(confirmed) == 0 {
 		t.Errorf("the drain %s has not come and gone: nothing was tested", r.name)
 	}

@@ -20,13 +20,12 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch/estest"
 )
 
-// hostile is what a session can show that has a terminal answer, or that changes more of it than
-// what it shows.
+// hostile is output that makes a terminal answer, or that changes more of it than the screen.
 const hostile = `printf '\033[6n\033[c\033[>c\033]52;c;cm0gLXJm\007\033]2;rm -rf\007\033[21t\033P$qm\033\\\005\033[?1000h\033[?1004h\033[>4;2m'`
 
-// TestReplay is a session with errors of typing, a progress bar, runes of several widths, a screen
-// program and a window change. From each drain's copy alone come the bytes, the screen at its end,
-// in ttydrain's and in asciinema's player, and the command that was meant.
+// TestReplay records a session with typing errors, a progress bar, runes of several widths, a
+// screen program and a window change. From the copy of each drain alone come the bytes, the final
+// screen, in the players of ttydrain and of asciinema, and the command that was meant.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"ssh", "vim.tiny", "tmux", "asciinema"} {
@@ -44,7 +43,7 @@ func TestReplay(t *testing.T) {
 	ending := startTail(t, append([]string{"tail", "--operation", operation, "--output", "json", "--since", "1h"}, live...)...)
 	watching := startTail(t, append([]string{"replay", operation, "--follow", "--raw"}, live...)...)
 	word := rand.Text()
-	// Backspaces, a word that is taken back, and letters put in where they are missing.
+	// Backspaces, a deleted word, and inserted letters.
 	shell.do("ecoh\x7f\x7fho \"naïve\x17\"correted\x1b[D\x1b[D\x1b[Dc\x05 " + word + "\"")
 	shell.do(`for i in 10 50 99 100; do printf '\r\033[32m%3d%%\033[0m' $i; done; echo; echo "naïve — 漢字 — 🙂"`)
 	shell.do(hostile)
@@ -117,8 +116,8 @@ func TestReplay(t *testing.T) {
 	replayKeys(t, copies[1], operation)
 }
 
-// mustBeCast holds an asciicast's events against another's. The header has who it was, which not
-// every copy has, and syslog's times end at the microsecond.
+// mustBeCast compares an asciicast's events with another's. The header has the user, which not
+// every copy has, and the times of syslog end at the microsecond.
 func mustBeCast(t testing.TB, name string, got, want []byte) {
 	t.Helper()
 	a, b := castEvents(t, got), castEvents(t, want)
@@ -147,7 +146,7 @@ func castEvents(t testing.TB, cast []byte) (events [][3]any) {
 	return events
 }
 
-// A recordedCopy is what the commands that read a copy are told of one.
+// A recordedCopy is a copy in the arguments of commands that read one.
 type recordedCopy struct {
 	name string
 	args []string
@@ -165,7 +164,7 @@ func (c *recordedCopy) run(t testing.TB, status int, args ...string) result {
 	return r
 }
 
-// command is a command line for a shell.
+// command returns a command line for a shell.
 func (c *recordedCopy) command(t testing.TB, args ...string) string {
 	line := "env GORACE=atexit_sleep_ms=0"
 	for _, arg := range append(append(append([]string(nil), c.env...), program(t)), append(args, c.args...)...) {
@@ -174,7 +173,7 @@ func (c *recordedCopy) command(t testing.TB, args ...string) string {
 	return line
 }
 
-// copyOf is what a drain has: files with what its receiver got, or the search itself.
+// copyOf returns the copy of a drain: files with the records of its receiver, or the search itself.
 func copyOf(t testing.TB, d *destination, operation string) recordedCopy {
 	t.Helper()
 	if d.name == "search" {
@@ -185,7 +184,7 @@ func copyOf(t testing.TB, d *destination, operation string) recordedCopy {
 	d.transcript(t, operation) // the server has written all of it
 	var all bytes.Buffer
 	records := d.arrived(t, 0)
-	for _, r := range slices.Backward(slices.Concat(records, records)) { // in disorder, and with repeats
+	for _, r := range slices.Backward(slices.Concat(records, records)) { // out of order, and with repeats
 		fmt.Fprintln(&all, strings.TrimSuffix(r.Whole, "\n"))
 	}
 	file := filepath.Join(t.TempDir(), d.name)
@@ -195,7 +194,7 @@ func copyOf(t testing.TB, d *destination, operation string) recordedCopy {
 	return recordedCopy{name: d.name, args: []string{"--from", file}}
 }
 
-// streamOf is the data stream of an Elasticsearch drain.
+// streamOf returns the data stream of an Elasticsearch drain.
 func streamOf(t testing.TB, d *destination) string {
 	t.Helper()
 	found := regexp.MustCompile(`data_stream: ([^,]+),`).FindStringSubmatch(d.entry)
@@ -205,7 +204,7 @@ func streamOf(t testing.TB, d *destination) string {
 	return found[1]
 }
 
-// A background is a ttydrain that goes on.
+// A background is a ttydrain that runs in the background.
 type background struct {
 	cmd            *exec.Cmd
 	stdout, stderr output
@@ -231,14 +230,14 @@ func startTail(t testing.TB, args ...string) *background {
 	return b
 }
 
-// said waits until it has printed a text, and gives all that it has printed.
+// said waits until it has printed a text, and returns everything that it has printed.
 func (b *background) said(t testing.TB, text string) string {
 	t.Helper()
 	await(t, "for "+text, func() bool { return strings.Contains(b.stdout.String(), text) })
 	return b.stdout.String()
 }
 
-// ended waits until it ends by itself, and gives what it printed.
+// ended waits until it ends by itself, and returns what it printed.
 func (b *background) ended(t testing.TB) string {
 	t.Helper()
 	await(t, "for the end of "+b.cmd.Args[1], func() bool {
@@ -272,7 +271,7 @@ type screens struct {
 
 func newScreens(t testing.TB, width, height int) *screens {
 	s := &screens{t: t, socket: filepath.Join(t.TempDir(), "tmux"), width: width, height: height}
-	t.Cleanup(func() { exec.Command("tmux", "-S", s.socket, "kill-server").Run() }) // it may not have begun
+	t.Cleanup(func() { exec.Command("tmux", "-S", s.socket, "kill-server").Run() }) // it may not have started
 	return s
 }
 
@@ -287,8 +286,8 @@ func (s *screens) tmux(args ...string) string {
 	return r.stdout
 }
 
-// show runs a command line in a window of its own. When it has ended, what the terminal has sent it
-// by then, and a line that is typed, are kept.
+// show runs a command line in a window of its own. When it has ended, the input that the terminal
+// has sent it, and a line that is typed, are kept.
 func (s *screens) show(name, command string, prepare func(dir string)) {
 	s.t.Helper()
 	dir := s.t.TempDir()
@@ -309,8 +308,7 @@ func (s *screens) show(name, command string, prepare func(dir string)) {
 
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// mustBeAlike holds all windows against the first: what they show in the end, and where the cursor
-// is.
+// mustBeAlike compares all windows with the first: the final screens and the cursors.
 func (s *screens) mustBeAlike() {
 	s.t.Helper()
 	want := ""
@@ -342,7 +340,7 @@ func (s *screens) mustBeAlike() {
 	}
 }
 
-// replayKeys plays a session so slowly that nothing happens but what keys say.
+// replayKeys plays a session so slowly that nothing happens but by keys.
 func replayKeys(t *testing.T, c recordedCopy, operation string) {
 	t.Helper()
 	play := func(args ...string) *clienttest.Screen {

@@ -24,8 +24,8 @@ import (
 // secret is in a drain's settings, and may be in no output.
 const secret = "SECRET-of-the-drain"
 
-// TestDrainsTest asks a ttydrain that runs for a test of drains that work, one that is paused, and
-// one that is dead.
+// TestDrainsTest makes a running ttydrain test drains that work, one that is paused, and one that
+// is down.
 func TestDrainsTest(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
@@ -72,8 +72,8 @@ func recordsOf(all []record, operation string) (found []record) {
 	return found
 }
 
-// TestCheckThroughProxy has a proxy that tunnels, one that refuses the user, and one that has no
-// way to the drain.
+// TestCheckThroughProxy uses a proxy that tunnels, one that refuses the user, and one that cannot
+// reach the drain.
 func TestCheckThroughProxy(t *testing.T) {
 	t.Parallel()
 	authority := sinktest.NewAuthority(t)
@@ -112,7 +112,7 @@ func TestCheckThroughProxy(t *testing.T) {
 	}
 }
 
-// tunnel is a proxy that answers CONNECT with a status and, where that is 200, passes bytes on to
+// tunnel returns a proxy that answers CONNECT with a status and, if that is 200, forwards bytes to
 // the address.
 func tunnel(t *testing.T, status int, to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

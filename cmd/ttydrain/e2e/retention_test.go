@@ -9,9 +9,10 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// TestRetention keeps drains down for longer than the streams keep data. What one gets afterwards,
-// and what gap records tell it that it missed, is all that another drain got, and nothing is in
-// both. The dashboards show what Elasticsearch got and missed.
+// TestRetention keeps drains down for longer than the retention of the streams. The records that
+// one gets afterwards, and the gap records about the ones that it missed, are together all records
+// of another drain, and none is in both. The dashboards show the records and the gaps in
+// Elasticsearch.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	up := httpsDrain(t, "up", ", format: ndjson")

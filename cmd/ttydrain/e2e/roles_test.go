@@ -20,18 +20,18 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// natsFiles is where the configuration files for NATS servers are.
+// natsFiles is the folder of the configuration files for NATS servers.
 const natsFiles = "../../../pipeline/bus/nats/"
 
-// A clusterSite is a site on a NATS server of others', with a configuration for each NATS user.
+// A clusterSite is a site on an external NATS server, with a configuration for each NATS user.
 type clusterSite struct {
 	*site
 	nats *bustest.Server
-	// identity is what the configuration says of a user, in YAML.
+	// identity is the configuration of the credentials of a user, in YAML.
 	identity func(user string) string
 }
 
-// newClusterSite makes a site whose parts show identity to a NATS server.
+// newClusterSite returns a site whose parts authenticate with identity at a NATS server.
 func newClusterSite(t testing.TB, nats *bustest.Server, identity func(user string) string, options ...siteOption) *clusterSite {
 	t.Helper()
 	c := &clusterSite{newSite(t, options...), nats, identity}
@@ -47,7 +47,7 @@ func newClusterSite(t testing.TB, nats *bustest.Server, identity func(user strin
 	return c
 }
 
-// file is the configuration of a user.
+// file returns the configuration of a user.
 func (c *clusterSite) file(user string) string { return filepath.Join(c.dir, user+".yaml") }
 
 // role starts a part of ttydrain with its own configuration.
@@ -57,7 +57,7 @@ func (c *clusterSite) role(name string) *server {
 	return c.serve("--role", name)
 }
 
-// apply makes the streams.
+// apply creates the streams.
 func (c *clusterSite) apply() []bus.Applied {
 	c.t.Helper()
 	r := runTo(c.t, exec.Command(c.program, "streams", "apply", "-c", c.file("admin"), "--output", "json"))
@@ -68,7 +68,7 @@ func (c *clusterSite) apply() []bus.Applied {
 	return done
 }
 
-// deadLetters leaves dead letters, as a router does.
+// deadLetters writes dead letters, as a router does.
 func (c *clusterSite) deadLetters(t testing.TB, drain string, n uint64) {
 	t.Helper()
 	b, err := bus.Open(t.Context(), bus.Options{URL: c.nats.URL, NKeySeedFile: c.nats.Seeds["router"], Role: bus.RoleRouter,
@@ -90,7 +90,7 @@ func (c *clusterSite) deadLetters(t testing.TB, drain string, n uint64) {
 	}
 }
 
-// lines runs a session on a terminal that shows so many lines.
+// lines runs a session on a terminal that shows a number of lines.
 func (v *server) lines(n int) (operation string, shown []byte) {
 	t := v.site.t
 	t.Helper()
@@ -107,8 +107,8 @@ func (v *server) lines(n int) (operation string, shown []byte) {
 
 // TestRoles runs the parts of ttydrain as processes of their own, two of each but the gateway,
 // which share the work, and kills one of each: the others go on with it, and nothing is lost or out
-// of order. Each shows an NKey over TLS to a NATS server that runs by the configuration file for
-// operators, which allows each part what it needs.
+// of order. Each authenticates by an NKey over TLS at a NATS server with the configuration file for
+// operators, which has the permissions of each part.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
@@ -141,7 +141,7 @@ func TestRoles(t *testing.T) {
 	}
 	check(session(500))
 	second := []*server{site.role("enrich"), site.role("router")}
-	// The second ones get their share of the work, without anybody dying.
+	// The second ones get their share of the work, without a failure.
 	await(t, "for both routers to work", func() bool {
 		before := first[1].delivered(d.name)
 		check(session(10))
@@ -172,7 +172,7 @@ func TestRoles(t *testing.T) {
 		t.Errorf("a gateway was asked for the drains: %d\n%s%s", r.status, r.stdout, r.stderr)
 	}
 	check(session(50))
-	// After a restart a gateway ends the sessions of the one before.
+	// After a restart a gateway ends the sessions of the previous process.
 	gateway.signal(syscall.SIGKILL)
 	gateway.status()
 	gateway = site.role("gateway")
@@ -216,7 +216,7 @@ func TestRolesCredentials(t *testing.T) {
 	}
 }
 
-// TestRolesRefused starts parts that NATS does not let work: each ends, and says what to do.
+// TestRolesRefused starts parts to which NATS denies permissions: each ends, with advice.
 func TestRolesRefused(t *testing.T) {
 	t.Parallel()
 	nats := bustest.Start(t, natsFiles+"passwords.conf", nil)

@@ -33,7 +33,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", path)
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // or a binary that looks for races ends a second late
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise the race detector delays the exit by a second for races ends a second late
 			for _, name := range []string{"HTTPS", "SYSLOG"} {
 				address, release, err := porttest.Hold()
 				if err != nil {
@@ -88,7 +88,7 @@ func scriptSchema(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// compileSchema reads a JSON Schema, and checks it by the schema of schemas.
+// compileSchema reads a JSON Schema, and validates it with the schema of schemas.
 func compileSchema(text []byte) (*jsonschema.Schema, error) {
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
@@ -127,6 +127,6 @@ func scriptEnvsubst(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for _, file := range args {
 		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(os.Expand(ts.ReadFile(file), ts.Getenv)), 0o600))
-		ts.Check(os.Chmod(ts.MkAbs(file), 0o600)) // it was there, open to others
+		ts.Check(os.Chmod(ts.MkAbs(file), 0o600)) // it existed, open to others
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"unicode/utf16"
 )
 
-// newSecret is a password that nobody else has, with characters in it that encodings change.
+// newSecret returns a unique password, with characters that encodings change.
 func newSecret() string { return `p"ä\ %+<` + rand.Text()[:16] }
 
 // A form is a way to write a secret.
@@ -26,7 +26,7 @@ type form struct {
 	text []byte
 }
 
-// formsOf are the forms in which a secret could be somewhere.
+// formsOf returns the forms in which a secret could appear.
 func formsOf(secret string) []form {
 	forms := []form{{"raw", []byte(secret)}}
 	add := func(name, text string) { forms = append(forms, form{name, []byte(text)}) }
@@ -82,12 +82,12 @@ func formsOf(secret string) []form {
 	}
 	add("UTF-16", string(big))
 	add("UTF-16, little-endian", string(little))
-	// Its random half alone: whatever became of the rest.
+	// Its random half only, in case the rest was changed.
 	add("half", secret[len(secret)-16:])
 	return forms
 }
 
-// TestFormsAreFound holds that a secret is found in whatever form it is.
+// TestFormsAreFound checks that a secret is found in each form.
 func TestFormsAreFound(t *testing.T) {
 	secret := newSecret()
 	for name, text := range map[string]string{
@@ -109,7 +109,7 @@ func TestFormsAreFound(t *testing.T) {
 	}
 }
 
-// findSecret says in which form a secret is in the data; "" for none.
+// findSecret returns the form in which a secret is in the data; "" for none.
 func findSecret(data []byte, secret string) string {
 	for _, f := range formsOf(secret) {
 		if bytes.Contains(data, f.text) {
@@ -125,7 +125,7 @@ type haystack struct {
 	data []byte
 }
 
-// haystacksOf are a drain's copy as it arrived, and what a reader makes of it.
+// haystacksOf returns the copy of a drain as it arrived, and as a reader shows it.
 func haystacksOf(t testing.TB, d *destination, operation string) []haystack {
 	t.Helper()
 	var whole, text []byte
@@ -140,7 +140,7 @@ func haystacksOf(t testing.TB, d *destination, operation string) []haystack {
 	return stacks
 }
 
-// storedFiles are the files of a site's store.
+// storedFiles returns the files of a site's store.
 func storedFiles(t testing.TB, s *site) []haystack {
 	t.Helper()
 	var stacks []haystack

@@ -23,7 +23,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// A site is a folder with a configuration and what it names: the user Ada with a key, an app "web"
+// A site is a folder with a configuration and its files: the user Ada with a key, an app "web"
 // whose sessions are a bash with the prompt "ready> ", and an app "api" that Ada may not open.
 type site struct {
 	t       testing.TB
@@ -43,7 +43,7 @@ type siteSettings struct {
 	algorithm string            // of the user document
 	env       map[string]string // of the app
 	listen    string            // of the gateway
-	fast      bool              // without looking for races
+	fast      bool              // without the race detector
 	settings  string            // more of them, in YAML
 	gateway   string            // more of the gateway's
 	app       []string          // more of the app's
@@ -132,7 +132,7 @@ func (s *site) write(name, text string) {
 	}
 }
 
-// newKey makes a person's key: NAME and NAME.pub in the site's folder.
+// newKey makes a key: NAME and NAME.pub in the site's folder.
 func (s *site) newKey(name string) string {
 	s.t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -173,7 +173,7 @@ func (s *site) serve(args ...string) *server {
 	return v
 }
 
-// listens waits until the server listens, and finds out where.
+// listens waits until the server listens, and reads its addresses.
 func (v *server) listens() {
 	v.site.t.Helper()
 	ready := struct{ Msg, SSH, Admin string }{}
@@ -197,7 +197,7 @@ func (v *server) listens() {
 	}
 }
 
-// launch starts `ttydrain serve`, and waits for nothing.
+// launch starts `ttydrain serve` without waiting for it.
 func (s *site) launch(args ...string) *server {
 	s.t.Helper()
 	v := &server{site: s, log: new(output), done: make(chan struct{})}
@@ -221,7 +221,7 @@ func (s *site) launch(args ...string) *server {
 	return v
 }
 
-// stop asks the process to end, and gives its exit status when it has.
+// stop asks the process to stop, and returns its exit status.
 func (v *server) stop() int {
 	v.site.t.Helper()
 	v.signal(syscall.SIGTERM)
@@ -235,7 +235,7 @@ func (v *server) signal(signal os.Signal) {
 	}
 }
 
-// status waits for the process's end and gives its exit status, -1 for a signal.
+// status waits for the end of the process and returns its exit status, or -1 for a signal.
 func (v *server) status() int {
 	v.site.t.Helper()
 	select {
@@ -247,7 +247,7 @@ func (v *server) status() int {
 	}
 }
 
-// get asks the admin address.
+// get sends a request to the admin address.
 func (v *server) get(path string) (status int, body []byte) {
 	v.site.t.Helper()
 	client := http.Client{Timeout: patience}
@@ -262,7 +262,8 @@ func (v *server) get(path string) (status int, body []byte) {
 	return r.StatusCode, body
 }
 
-// delivered is how many records a drain has taken since the start, as the metrics have it.
+// delivered returns the number of records that a drain has accepted since the start, by the
+// metrics.
 func (v *server) delivered(drain string) int {
 	v.site.t.Helper()
 	_, body := v.get("/metrics")
@@ -280,13 +281,13 @@ func (v *server) delivered(drain string) int {
 	return 0
 }
 
-// knownHosts is the file with the server's host key.
+// knownHosts returns the file with the host key of the server.
 func (v *server) knownHosts() string {
 	_, port, _ := strings.Cut(v.ssh, ":")
 	return filepath.Join(v.site.dir, "known_hosts."+port)
 }
 
-// knownHost is the line for the site's host key at an address.
+// knownHost returns the line for the host key of the site at an address.
 func (s *site) knownHost(address string) string {
 	s.t.Helper()
 	data, err := os.ReadFile(filepath.Join(s.dir, "host_key"))
@@ -300,8 +301,8 @@ func (s *site) knownHost(address string) string {
 	return knownhosts.Line([]string{address}, host.PublicKey()) + "\n"
 }
 
-// openssh is OpenSSH's client with one key, no configuration of the machine's, and no words of its
-// own.
+// openssh returns OpenSSH's client with one key, without configuration files of this machine, and
+// without messages of its own.
 func (v *server) openssh(key string, args ...string) *exec.Cmd {
 	t := v.site.t
 	t.Helper()

@@ -13,7 +13,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// testFile is a file of testdata/session.
+// testFile returns a file of testdata/session.
 func testFile(t testing.TB, name string) string {
 	t.Helper()
 	data, err := os.ReadFile("testdata/session/" + name)
@@ -28,9 +28,8 @@ func sumOf(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// TestSession is a person's work in a shell, with OpenSSH's client in a real terminal: every byte
-// that it showed is in every drain, and nothing that was typed where nothing was echoed is
-// anywhere.
+// TestSession works in a shell, with OpenSSH's client in a real terminal: every byte of the output
+// is in every drain, and nothing that was typed without echo is anywhere.
 func TestSession(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"ssh", "python3", "ssh-keygen"} {
@@ -56,8 +55,8 @@ func TestSession(t *testing.T) {
 	shell.expect("the size is 43 132")
 	shell.expect(prompt)
 
-	// Each of the three secrets proves that it did arrive. The prompts are not in the command lines,
-	// whose echo would be taken for them.
+	// Each of the three secrets proves that it arrived. The prompts are not in the command lines,
+	// whose echo would be mistaken for them.
 	read, getpass, passphrase := newSecret(), newSecret(), newSecret()
 	shell.press("IFS= read -r -s -p 'fir''st: ' S; echo; printf %s \"$S\" | sha256sum\r")
 	shell.expect("first: ")
@@ -134,7 +133,7 @@ func TestSession(t *testing.T) {
 		}
 		return hasShown
 	}
-	// That what was shown is found says that the search is one.
+	// The output is found, which proves that the search works.
 	for _, d := range drains {
 		for _, h := range haystacksOf(t, d, operation) {
 			if !search([]haystack{h}) {
@@ -150,7 +149,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// mustBeValid holds records against the schema that ttydrain prints.
+// mustBeValid validates records with the schema that ttydrain prints.
 func mustBeValid(t testing.TB, records []record) {
 	t.Helper()
 	schema, err := compileSchema([]byte(ttydrain(t, "schema", "record").stdout))

@@ -25,7 +25,7 @@ func (v *server) sessionsCommand(args ...string) *exec.Cmd {
 	return exec.Command(v.site.program, args...)
 }
 
-// listed are the sessions that a list has.
+// listed returns the sessions of a list.
 func (v *server) listed(args ...string) (list []operate.SessionStatus) {
 	t := v.site.t
 	t.Helper()
@@ -36,7 +36,7 @@ func (v *server) listed(args ...string) (list []operate.SessionStatus) {
 	return list
 }
 
-// killed are the results of `sessions kill`.
+// killed returns the results of `sessions kill`.
 func (v *server) killed(status int, args ...string) (results []operate.KillResult) {
 	t := v.site.t
 	t.Helper()
@@ -116,7 +116,7 @@ func TestSessions(t *testing.T) {
 		t.Errorf("killed again: %+v", results)
 	}
 
-	// All of an app, of a user: asked for on a terminal, refused without one.
+	// All of an app, of a user: with a question on a terminal, refused without one.
 	for _, by := range []string{"--app=web", "--user=u-1"} {
 		first, second := inTerminal(t, v.openssh(site.key, "web@127.0.0.1")), inTerminal(t, v.openssh(site.key, "web@127.0.0.1"))
 		first.expect(prompt)
@@ -144,8 +144,8 @@ func TestSessions(t *testing.T) {
 			}
 		}
 	}
-	// Who closes the window of the terminal ends the session, with everything in it. The window is
-	// script's: the kernel takes the terminal from the client when script is no more.
+	// Closing the window of the terminal ends the session, with everything in it. The window belongs
+	// to script: the kernel takes the terminal from the client when script exits.
 	client := v.openssh(site.key, "web@127.0.0.1")
 	closed := inTerminal(t, exec.Command(need(t, "script"), "-qc", "exec '"+strings.Join(client.Args, "' '")+"'", "/dev/null"))
 	closed.expect(prompt)
@@ -165,7 +165,7 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// TestExpiry: a session that shows something all the time ends at its expiry; so does an idle one.
+// TestExpiry: a session with continuous output ends at its expiry; so does an idle one.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	d := httpsDrain(t, "ndjson", ", format: ndjson")
@@ -185,9 +185,9 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// TestOneSlotOfACluster: of ten sessions that start at once on two gateways, one starts where the
-// plan has one. The others say which it is. It can be ended from any part of the cluster, and the
-// slot of a gateway that is killed is free again.
+// TestOneSlotOfACluster: of ten sessions that start at once on two gateways, one starts with a plan
+// of one. The others name it. It can be ended from any part of the cluster, and the slot of a
+// killed gateway is free again.
 func TestOneSlotOfACluster(t *testing.T) {
 	t.Parallel()
 	nats := bustest.Start(t, natsFiles+"nkeys.conf", nil)
@@ -262,7 +262,7 @@ func TestOneSlotOfACluster(t *testing.T) {
 	}
 }
 
-// TestApps: a person is told which apps they may open, and nobody is told of others.
+// TestApps: users are shown the apps that they may open, and no others.
 func TestApps(t *testing.T) {
 	t.Parallel()
 	site := newSite(t, withoutRaces)

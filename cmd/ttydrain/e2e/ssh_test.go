@@ -23,7 +23,7 @@ import (
 
 const sshPassphrase = "correct horse"
 
-// An sshPerson is somebody at a computer of their own, who knows the gateway and may use it.
+// An sshPerson is a user at a computer of their own, who knows the gateway and may use it.
 type sshPerson struct {
 	t       *testing.T
 	program string
@@ -50,7 +50,7 @@ func newSSHPerson(t *testing.T, program string) *sshPerson {
 
 func (p *sshPerson) file(name string) string { return filepath.Join(p.home, ".ssh", name) }
 
-// knows makes the key the one that is known for the gateway.
+// knows makes the key the known one of the gateway.
 func (p *sshPerson) knows(key ssh.PublicKey) {
 	p.t.Helper()
 	line := knownhosts.Line([]string{p.gateway.Address}, key) + "\n"
@@ -83,7 +83,7 @@ func (p *sshPerson) run(stdin string, args ...string) (stdout, stderr string, st
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// TestSSH uses the binary as people and their scripts do.
+// TestSSH uses the binary as users and their scripts do.
 func TestSSH(t *testing.T) {
 	t.Parallel()
 	program := fastProgram(t)
@@ -161,7 +161,7 @@ func testSSHTerminal(t *testing.T, p *sshPerson) {
 	if reflect.DeepEqual(before, screen.Modes()) {
 		t.Error("the terminal is not raw")
 	}
-	// The session's terminal alone echoes what is typed: once.
+	// Only the session's terminal echoes the input: once.
 	screen.Type("echo 'what''ever'\r")
 	text := screen.Await("\r\nwhatever\r\n")
 	if n := strings.Count(text, "echo 'what''ever'"); n != 1 {
@@ -172,12 +172,11 @@ func testSSHTerminal(t *testing.T, p *sshPerson) {
 	screen.Resize(132, 43)
 	screen.Type("\r")
 	for i := 0; !strings.Contains(screen.Text(), "size 43 132"); i++ {
-		// Nobody says when the change has arrived: the trap does, after one of these.
+		// There is no signal for the arrival of the change: the trap shows it after one of these.
 		screen.Type(fmt.Sprintf("echo n''r%d\r", i))
 		screen.Await(fmt.Sprintf("nr%d\r\n", i))
 	}
-	// A shell of its own, which is in one process group with what it runs: whatever ^C meets, it gets
-	// it.
+	// A shell of its own, which is in one process group with its children: ^C reaches it in any case.
 	screen.Type(`sh -c "trap 'echo cau\"\"ght; exit' INT; echo wait\"\"ing; while :; do sleep 0.01; done"` + "\r")
 	screen.Await("waiting\r\n")
 	screen.Type("\x03")
@@ -222,7 +221,7 @@ func testSSHRestores(t *testing.T, p *sshPerson) {
 			}
 		})
 	}
-	// Two signals end it even when nobody takes its output.
+	// Two signals end it even if its output is blocked.
 	t.Run("stuck output", func(t *testing.T) {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -248,7 +247,7 @@ func testSSHRestores(t *testing.T, p *sshPerson) {
 	})
 }
 
-// testSSHOneTerminal: the session has a terminal where input and output both are one, and otherwise
+// testSSHOneTerminal: the session has a terminal if input and output both are one, and otherwise
 // none.
 func testSSHOneTerminal(t *testing.T, p *sshPerson) {
 	const ask = "for i in 0 1 2; do test -t $i && printf yes || printf no; done"
@@ -280,7 +279,7 @@ func testSSHForcedTerminal(t *testing.T, p *sshPerson) {
 		{"no newline", "stty -echo; cat", "no newline"},
 	} {
 		stdout, stderr, status := p.run(test.stdin, "--force-tty", test.command)
-		// What is typed before stty has turned the echo off is echoed as well.
+		// Input before stty has turned off the echo is echoed as well.
 		if status != 0 || !strings.HasSuffix(stdout, test.stdout) || stderr != "" {
 			t.Errorf("%s: status %d, output %q, error output %q", test.command, status, stdout, stderr)
 		}
@@ -326,7 +325,7 @@ func testSSHSignals(t *testing.T, p *sshPerson) {
 		}
 	}
 	cmd, stderr := start("trap '' INT TERM HUP QUIT; echo; sleep 1000; sleep 1000")
-	// Different ones, since a signal that waits to be taken is not counted twice.
+	// Different ones, since a pending signal is not counted twice.
 	cmd.Process.Signal(syscall.SIGINT)
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Process.Signal(syscall.SIGHUP)
@@ -338,7 +337,7 @@ func testSSHSignals(t *testing.T, p *sshPerson) {
 	}
 }
 
-// testSSHNohup: a signal that was ignored when the client started stays so.
+// testSSHNohup: a signal that was ignored when the client started stays ignored.
 func testSSHNohup(t *testing.T, p *sshPerson) {
 	cmd := exec.Command("/bin/sh", "-c", `trap '' HUP; exec "$0" ssh 'echo; read line; echo "got $line"'`, p.program)
 	cmd.Env = p.env
@@ -364,7 +363,7 @@ func testSSHNohup(t *testing.T, p *sshPerson) {
 	}
 }
 
-// testSSHClosedOutput: it ends when nobody reads its output, without a word.
+// testSSHClosedOutput: it ends silently when its output is closed.
 func testSSHClosedOutput(t *testing.T, p *sshPerson) {
 	for _, args := range [][]string{{"yes"}, {"--force-tty", "yes"}} {
 		cmd := p.command(args...)
@@ -528,7 +527,7 @@ func testSSHOpenSSH(t *testing.T, p *sshPerson) {
 	if _, _, status := p.run("", "kill -TERM $$"); status != 128+15 {
 		t.Errorf("ended by a signal: status %d", status)
 	}
-	// The keys of this terminal are those of the session's, too.
+	// The control keys of this terminal are those of the session, too.
 	cmd := p.command("stty -a; echo ready; cat")
 	screen := clienttest.OnScreen(t, cmd)
 	before := screen.Before

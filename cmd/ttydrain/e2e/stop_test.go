@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestStop stops serve while somebody works in a session, and starts it again.
+// TestStop stops serve during a session, and starts it again.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
@@ -28,7 +28,7 @@ func TestStop(t *testing.T) {
 	}
 	first := operationOf(t, shown)
 	for _, d := range drains {
-		// There is nothing to wait for: what serve had to deliver is delivered.
+		// No wait is needed: serve has delivered everything.
 		s := transcriptOf(t, d.name, d.arrived(t, 0), first, true)
 		mustBe(t, d.name, "the session that was stopped", s.shown, shown)
 		if s.end.Reason != "shutdown" {
@@ -48,7 +48,7 @@ func TestStop(t *testing.T) {
 	for _, d := range drains {
 		s := d.transcript(t, second)
 		mustBe(t, d.name, "the second session", s.stdout, []byte(got.stdout))
-		// The first is what it was: nothing is added, and what comes again is the same.
+		// The first session is unchanged: nothing is added, and repeats are identical.
 		mustBe(t, d.name, "the first session after the second start", d.transcript(t, first).shown, shown)
 	}
 	if status := v.stop(); status != 0 {
@@ -57,17 +57,17 @@ func TestStop(t *testing.T) {
 }
 
 // TestKilled kills serve in the middle of a session's output: what the client showed is recorded,
-// and the next start tells the drains that the session was lost.
+// and the next start reports to the drains that the session was lost.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
 	site := newSite(t, entries(drains))
 	v := site.serve()
 	client := v.openssh(site.key, "web@127.0.0.1")
-	client.Stderr = new(output) // the client has something to say itself when its connection breaks
+	client.Stderr = new(output) // the client prints a message of its own when its connection breaks
 	shell := inTerminal(t, client)
 	shell.expect(prompt)
-	// A daemon that the session leaves behind, with an argument to know it by.
+	// A daemon that the session leaves, with an argument to recognize it.
 	mark := fmt.Sprint(100000000 + os.Getpid())
 	shell.do("setsid sleep " + mark + " &")
 	await(t, "for the session's daemon", func() bool { return running(t, mark) })
@@ -107,7 +107,7 @@ func number(t testing.TB, operation string) uint64 {
 	return n
 }
 
-// running says whether a process has the argument.
+// running reports whether a process has the argument.
 func running(t testing.TB, argument string) bool {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -115,7 +115,7 @@ func running(t testing.TB, argument string) bool {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		line, _ := os.ReadFile(file) // of a process that has just ended it has nothing
+		line, _ := os.ReadFile(file) // a process that has just ended has none it has nothing
 		if bytes.Contains(line, []byte("sleep\x00"+argument+"\x00")) {
 			return true
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestTranscriptOfTampered holds that the other tests would find a copy that is not whole.
+// TestTranscriptOfTampered checks that the other tests would find an incomplete copy.
 func TestTranscriptOfTampered(t *testing.T) {
 	t.Parallel()
 	drain := httpsDrain(t, "json", "")
@@ -53,7 +53,7 @@ func TestTranscriptOfTampered(t *testing.T) {
 	}
 }
 
-// recorder is a test whose failure is what is wanted.
+// A recorder is a test whose failure is expected.
 type recorder struct {
 	testing.TB
 	failed bool

@@ -13,11 +13,11 @@ import (
 	"github.com/creack/pty"
 )
 
-// prompt is that of the app's shell.
+// prompt is the prompt of the app's shell.
 const prompt = "ready> "
 
-// A terminal is a real one, with a client in it: what that shows, and its keyboard. The client puts
-// it into raw mode, so that what is read of it is byte for byte what the client wrote.
+// A terminal is a real one, with a client in it: its output and its keyboard. The client makes it
+// raw, so that the output is byte for byte what the client wrote.
 type terminal struct {
 	t    testing.TB
 	cmd  *exec.Cmd
@@ -26,7 +26,7 @@ type terminal struct {
 
 	mu      sync.Mutex // guards what follows
 	shown   []byte
-	changed *sync.Cond // of mu: shown is longer
+	changed *sync.Cond // of mu: shown has grown
 	looked  int        // everything before it has been expected
 	ended   bool
 }
@@ -71,7 +71,7 @@ func (s *terminal) press(text string) {
 	}
 }
 
-// expect waits until the client shows the text, behind what was expected before.
+// expect waits until the client shows the text after everything expected before.
 func (s *terminal) expect(text string) {
 	s.t.Helper()
 	s.until("show "+strings.TrimSpace(text), func() bool {
@@ -84,7 +84,7 @@ func (s *terminal) expect(text string) {
 	})
 }
 
-// expectBytes waits until the client has shown that many bytes more than what was expected before.
+// expectBytes waits until the client has shown that many bytes after everything expected before.
 func (s *terminal) expectBytes(n int) {
 	s.t.Helper()
 	s.until("show the output", func() bool {
@@ -96,7 +96,7 @@ func (s *terminal) expectBytes(n int) {
 	})
 }
 
-// sofar is what the client has shown.
+// sofar returns the output so far.
 func (s *terminal) sofar() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *terminal) resize(width, height uint16) {
 	}
 }
 
-// wait waits for the client's end, and gives all that it showed and its exit status.
+// wait waits for the client's end, and returns its whole output and its exit status.
 func (s *terminal) wait() (shown []byte, status int) {
 	s.t.Helper()
 	select {
@@ -152,7 +152,7 @@ func (s *terminal) wait() (shown []byte, status int) {
 
 var bannerOperation = regexp.MustCompile(`^ttydrain: operation ([0-9]+): `)
 
-// operationOf is the operation that the session's banner tells.
+// operationOf returns the operation in the banner of the session.
 func operationOf(t testing.TB, shown []byte) string {
 	t.Helper()
 	found := bannerOperation.FindSubmatch(shown)

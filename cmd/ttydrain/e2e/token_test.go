@@ -19,7 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// A tokenIssuer gives out access tokens, and serves its public keys.
+// A tokenIssuer issues access tokens, and serves its public keys.
 type tokenIssuer struct {
 	t   testing.TB
 	url string
@@ -27,7 +27,7 @@ type tokenIssuer struct {
 	mu   sync.Mutex // guards what follows
 	id   string
 	key  ed25519.PrivateKey
-	live []string // every token that it has given out
+	live []string // every issued token
 }
 
 func newTokenIssuer(t testing.TB) *tokenIssuer {
@@ -40,7 +40,7 @@ func newTokenIssuer(t testing.TB) *tokenIssuer {
 	return i
 }
 
-// keys are the public keys, as a JSON Web Key Set.
+// keys returns the public keys, as a JSON Web Key Set.
 func (i *tokenIssuer) keys() []byte {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -51,7 +51,7 @@ func (i *tokenIssuer) keys() []byte {
 	return set
 }
 
-// rotate makes another key, and forgets the one before.
+// rotate replaces the key by another one.
 func (i *tokenIssuer) rotate() {
 	i.t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -63,8 +63,8 @@ func (i *tokenIssuer) rotate() {
 	i.id, i.key = rand.Text(), key
 }
 
-// token gives out a token for an hour, with changes to its claims. All three parts of it are like
-// no other's to the end.
+// token issues a token for an hour, with changes to its claims. All three parts of it are unique to
+// the end.
 func (i *tokenIssuer) token(changes jwt.MapClaims) string {
 	i.t.Helper()
 	i.mu.Lock()
@@ -99,13 +99,13 @@ func (i *tokenIssuer) mustNotBeIn(place haystack) {
 	}
 }
 
-// TestAccessToken sends tokens along with sessions, and then looks for them, and for each of their
-// parts, wherever ttydrain has left something.
+// TestAccessToken sends tokens with sessions, and then searches for them, and for each of their
+// parts, wherever ttydrain could have left them.
 func TestAccessToken(t *testing.T) {
 	t.Parallel()
 	issuer := newTokenIssuer(t)
 	drains := threeDrains(t)
-	// The settings let everything through that they can.
+	// The settings accept all variables.
 	v := newSite(t, entries(drains), withGateway(`, accept_env: ["*"]`), withSettings(fmt.Sprintf(
 		"access_token: {required: true, issuer: https://id.example.com, audience: ssh, algorithms: [EdDSA], jwks_url: %q}", issuer.url))).serve()
 	with := func(token string, args ...string) result {
@@ -133,7 +133,7 @@ func TestAccessToken(t *testing.T) {
 	good(issuer.token(nil), "web@127.0.0.1", look)
 	good(issuer.token(jwt.MapClaims{"id": "u-1", "sub": "https://id.example.com/users/1", "apps": []string{"stack:default"}}), "-tt", "web@127.0.0.1", look)
 	issuer.rotate()
-	// A fetch for an unknown key is not repeated within seconds: a person tries again.
+	// A fetch for an unknown key is not repeated within seconds: the user tries again.
 	await(t, "for the rotated key to be found", func() bool { return with(issuer.token(nil), "web@127.0.0.1", "exit 7").status == 7 })
 	good(issuer.token(nil), "web@127.0.0.1", look)
 	own := exec.Command(v.site.program, "ssh", "--address", v.ssh, "--app", "web", "-i", v.site.key, "--known-hosts", v.knownHosts(), "--send-token", "echo in")
@@ -193,7 +193,7 @@ func TestAccessToken(t *testing.T) {
 		}
 		issuer.mustNotBeIn(place)
 	}
-	// That what was shown is found says that the search is one: at each drain, in the store, at the
+	// The output is found, which proves that the search works: at each drain, in the store, at the
 	// client.
 	if hasMarker < len(drains)+2 {
 		t.Errorf("what was shown was found in %d places", hasMarker)

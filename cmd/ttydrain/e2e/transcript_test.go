@@ -14,18 +14,18 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/receive"
 )
 
-// A record is one as it arrived at a drain.
+// A record is a record as it arrived at a drain.
 type record struct {
 	receive.Record
-	// Exact is the bytes that were shown; nil where the drain does not get them.
+	// Exact is the output; nil if the drain does not get the exact bytes.
 	Exact []byte
-	// TextDigest is in syslog's form alone.
+	// TextDigest is only in the form for syslog.
 	TextDigest string
-	// Whole is the record as it arrived, all of it.
+	// Whole is the complete record as it arrived.
 	Whole string
 }
 
-// A transcript is a session, as a drain's copy tells it.
+// A transcript is a session in the copy of a drain.
 type transcript struct {
 	records        []record // in order, each once
 	shown          []byte   // of both streams
@@ -37,9 +37,8 @@ func (s *transcript) events(name string) []record {
 	return slices.DeleteFunc(slices.Clone(s.records), func(r record) bool { return r.Event != name })
 }
 
-// transcriptOf puts a session together out of all records that arrived at a drain, and holds it
-// against everything that a whole transcript has to be. exact says that the drain gets the exact
-// bytes.
+// transcriptOf assembles a session from all records that arrived at a drain, and checks everything
+// that a complete transcript must have. exact means that the drain gets the exact bytes.
 func transcriptOf(t testing.TB, drain string, arrived []record, operation string, exact bool) *transcript {
 	t.Helper()
 	bySequence := make(map[uint64]record)
@@ -57,7 +56,7 @@ func transcriptOf(t testing.TB, drain string, arrived []record, operation string
 	}
 	s := new(transcript)
 	digest, texts := sha256.New(), sha256.New()
-	missing := uint64(0) // bytes, as gap records tell
+	missing := uint64(0) // bytes, by gap records tell
 	for sequence := uint64(1); sequence <= uint64(len(bySequence)); sequence++ {
 		r, ok := bySequence[sequence]
 		if !ok {
@@ -113,7 +112,7 @@ func transcriptOf(t testing.TB, drain string, arrived []record, operation string
 	return s
 }
 
-// timed is how many bytes a record's timing accounts for.
+// timed returns the number of bytes in a record's timing.
 func timed(t testing.TB, timing string) int {
 	t.Helper()
 	sum := 0
@@ -136,7 +135,7 @@ type signedTotals struct {
 	TextDigest string `json:"text_digest"`
 }
 
-// totalsOf reads what the signature of an end covers. That it holds is for a verifier to say.
+// totalsOf reads the totals that the signature of an end covers, without verifying it.
 func totalsOf(t testing.TB, signature string) (totals signedTotals) {
 	t.Helper()
 	parts := strings.Split(signature, ".")
@@ -153,7 +152,7 @@ func totalsOf(t testing.TB, signature string) (totals signedTotals) {
 	return totals
 }
 
-// mustBe holds a copy's bytes against what the client showed.
+// mustBe compares a copy's bytes with the output of the client.
 func mustBe(t testing.TB, drain, what string, got, want []byte) {
 	t.Helper()
 	if sha256.Sum256(got) == sha256.Sum256(want) {
@@ -167,7 +166,7 @@ func mustBe(t testing.TB, drain, what string, got, want []byte) {
 		drain, what, len(got), len(want), at, got[at:], want[at:])
 }
 
-// contains says whether the texts of a transcript have a line with the text.
+// contains reports whether the texts of a transcript have a line with the text.
 func (s *transcript) contains(text string) bool {
 	return slices.ContainsFunc(s.records, func(r record) bool { return bytes.Contains([]byte(r.Text), []byte(text)) })
 }

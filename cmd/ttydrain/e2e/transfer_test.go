@@ -75,8 +75,8 @@ func TestSFTP(t *testing.T) {
 	}
 }
 
-// TestTransfersAreRefused: without the setting, a client that would transfer files is told that it
-// can't, whatever program it asks for.
+// TestTransfersAreRefused: without the setting, a client that transfers files is refused, whatever
+// program it requests.
 func TestTransfersAreRefused(t *testing.T) {
 	t.Parallel()
 	v := newSite(t).serve()
@@ -92,7 +92,7 @@ func TestTransfersAreRefused(t *testing.T) {
 }
 
 // TestInput: the end of a session without a terminal has the size and the digest of its input; the
-// bytes are recorded where the app wants that, and of a terminal never.
+// bytes are recorded if the app has the setting, and those of a terminal never.
 func TestInput(t *testing.T) {
 	t.Parallel()
 	script := "echo from-the-script\n# " + strings.Repeat("a comment ", 3000) + "\n\xff\xfe\x00\n: \xe6\xbc\xa2\n"

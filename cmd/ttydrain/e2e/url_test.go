@@ -9,7 +9,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// TestSecretsInURLs has drains whose URLs hold secrets: as user and password, in the path and in
+// TestSecretsInURLs has drains with secrets in their URLs: as user and password, in the path and in
 // the query, from the environment and from a file. Nothing that ttydrain prints or answers has any
 // of them.
 func TestSecretsInURLs(t *testing.T) {

@@ -11,15 +11,15 @@ import (
 	"testing"
 )
 
-// A remotePlace is a network namespace with a wire to this one.
+// A remotePlace is a network namespace with a link to this one.
 type remotePlace struct {
 	t    testing.TB
 	name string
-	// here and there are the addresses of the wire's ends.
+	// here and there are the addresses of the ends of the link.
 	here, there string
 }
 
-// newRemotePlace makes a network namespace; net is the third number of its addresses, which are of
+// newRemotePlace makes a network namespace; net is the third number of its addresses, which are in
 // the range for benchmarks (RFC 2544), and different for each test.
 func newRemotePlace(t testing.TB, net int) *remotePlace {
 	t.Helper()
@@ -50,10 +50,10 @@ func (p *remotePlace) ip(args ...string) {
 	}
 }
 
-// cut takes the wire away. Neither end is told.
+// cut removes the link, without notice to either end.
 func (p *remotePlace) cut() { p.t.Helper(); p.ip("-n", p.name, "link", "set", "wire", "down") }
 
-// inside has a command run there.
+// inside returns a command that runs in the namespace.
 func (p *remotePlace) inside(cmd *exec.Cmd) *exec.Cmd {
 	p.t.Helper()
 	there := exec.Command(need(p.t, "ip"), append([]string{"netns", "exec", p.name}, cmd.Args...)...)
@@ -61,7 +61,7 @@ func (p *remotePlace) inside(cmd *exec.Cmd) *exec.Cmd {
 	return there
 }
 
-// runs says whether a process runs that has the text among its arguments.
+// runs reports whether a process has the text among its arguments.
 func runs(t testing.TB, text string) bool {
 	t.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -76,8 +76,8 @@ func runs(t testing.TB, text string) bool {
 	return false
 }
 
-// TestVanishedClient takes the network away from a client: its session is killed, with everything
-// it started, although nobody hangs up.
+// TestVanishedClient cuts the network of a client: its session is killed, with everything that it
+// started, without a hangup.
 func TestVanishedClient(t *testing.T) {
 	t.Parallel()
 	for i, test := range []struct{ name, before string }{
@@ -101,15 +101,15 @@ func TestVanishedClient(t *testing.T) {
 			if end := drain.transcript(t, operation).end; end.Reason != "disconnect" {
 				t.Errorf("the session ended because of %q", end.Reason)
 			}
-			if test.before == "" { // otherwise the kernel can be the one that notices
+			if test.before == "" { // otherwise the kernel can notice first the one that notices
 				await(t, "for the log to tell why", func() bool { return len(v.logged("connection cut", "silence")) == 1 })
 			}
 		})
 	}
 }
 
-// TestPatientClient is for a client that is there and says nothing for longer than the deadline: it
-// answers.
+// TestPatientClient: a client that sends nothing for longer than the deadline keeps its session,
+// since it answers.
 func TestPatientClient(t *testing.T) {
 	t.Parallel()
 	v := newSite(t, withGateway(", keepalive_interval: 1s, keepalive_count: 2")).serve()
