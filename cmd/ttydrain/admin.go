@@ -12,8 +12,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
-// makeAdmin sets the options of the admin server that are the same in every role.
-func (n *node) makeAdmin(c *config.Config) error {
+// openAdmin opens the socket of the admin server, and sets the options of the admin server that are
+// the same in every role.
+func (n *node) openAdmin(c *config.Config) error {
 	n.admin = admin.Options{
 		Ready: n.isReady, Metrics: n.registry, Connections: admin.NewMetrics(n.registry), Sessions: &operate.SessionOperator{Bus: n.bus},
 		Hosts: adminHosts(c), Limits: admin.Limits{Connections: n.descriptors.Admin, PerAddress: n.descriptors.AdminPerAddress}, TrustedProxies: c.Admin.Console.Proxies, Log: n.log,
@@ -30,7 +31,7 @@ func (n *node) makeAdmin(c *config.Config) error {
 			return err
 		}
 	}
-	warnOfAdmin(c, n.log)
+	warnAboutAdmin(c, n.log)
 	if c.Admin.Socket == "" {
 		return nil
 	}
@@ -51,8 +52,8 @@ func adminHosts(c *config.Config) []string {
 	return hosts
 }
 
-// warnOfAdmin logs unsafe settings of the admin server, and a missing socket.
-func warnOfAdmin(c *config.Config, log *slog.Logger) {
+// warnAboutAdmin logs unsafe settings of the admin server, and a missing socket.
+func warnAboutAdmin(c *config.Config, log *slog.Logger) {
 	host, _, _ := net.SplitHostPort(c.Admin.Listen) // it was checked
 	ip, err := netip.ParseAddr(host)
 	if local := host == "localhost" || err == nil && ip.IsLoopback(); !local && c.Admin.TLS == nil {

@@ -29,8 +29,8 @@ const (
 	auditIncomplete = 3
 )
 
-// auditing is one run of `audit`.
-type auditing struct {
+// auditCommand holds the flags of one run of `audit`.
+type auditCommand struct {
 	copyFlags
 	jwks       string
 	unsigned   bool
@@ -39,7 +39,7 @@ type auditing struct {
 }
 
 func newAuditCommand() *cobra.Command {
-	a := new(auditing)
+	a := new(auditCommand)
 	c := &cobra.Command{
 		Use:   "audit",
 		Short: "Verify that a drain's copy of sessions is complete and intact",
@@ -66,7 +66,7 @@ func newAuditCommand() *cobra.Command {
 	return c
 }
 
-func (a *auditing) run(ctx context.Context) error {
+func (a *auditCommand) run(ctx context.Context) error {
 	if err := a.parse(); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ type auditSummary struct {
 	UnreadableCount int             `json:"unreadable_count"`
 }
 
-func (a *auditing) audit(ctx context.Context) (*auditReport, error) {
+func (a *auditCommand) audit(ctx context.Context) (*auditReport, error) {
 	checker := &audit.Checker{Runs: a.running(ctx)}
 	if !a.unsigned {
 		keys, err := a.keys(ctx)
@@ -240,7 +240,7 @@ func findingLine(f audit.Finding) string {
 }
 
 // keys returns the keys that verify signatures.
-func (a *auditing) keys(ctx context.Context) (set identity.KeySet, err error) {
+func (a *auditCommand) keys(ctx context.Context) (set identity.KeySet, err error) {
 	switch {
 	case strings.HasPrefix(a.jwks, "https://"), strings.HasPrefix(a.jwks, "http://"):
 		set, err = a.fetchKeys(ctx)
@@ -259,7 +259,7 @@ func (a *auditing) keys(ctx context.Context) (set identity.KeySet, err error) {
 }
 
 // configuredKeys returns the keys of the configuration.
-func (a *auditing) configuredKeys() (set identity.KeySet, err error) {
+func (a *auditCommand) configuredKeys() (set identity.KeySet, err error) {
 	if _, err := os.Stat(a.config); err != nil && !a.configured && !a.isStream() {
 		return set, errors.New("no keys to verify signatures with: give --jwks FILE or URL, or the configuration (-c FILE), or set --unsigned to verify no signature")
 	}
@@ -280,7 +280,7 @@ func (a *auditing) configuredKeys() (set identity.KeySet, err error) {
 
 // fetchKeys fetches the key set, over TLS or from this machine: a party that can change it in
 // transit can forge signatures.
-func (a *auditing) fetchKeys(ctx context.Context) (set identity.KeySet, err error) {
+func (a *auditCommand) fetchKeys(ctx context.Context) (set identity.KeySet, err error) {
 	u, err := url.Parse(a.jwks)
 	if err != nil {
 		return set, errors.New("not a URL")
@@ -298,7 +298,7 @@ func (a *auditing) fetchKeys(ctx context.Context) (set identity.KeySet, err erro
 
 // running returns a function that reports whether a session still runs, according to the ttydrain
 // whose stream is read or whose configuration is named; nil if there is none.
-func (a *auditing) running(ctx context.Context) func(operation string) bool {
+func (a *auditCommand) running(ctx context.Context) func(operation string) bool {
 	if !a.isStream() && !a.configured {
 		return nil
 	}

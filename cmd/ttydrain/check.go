@@ -36,9 +36,9 @@ func newCheckCommand() *cobra.Command {
 			for _, w := range cfg.Warnings() {
 				fmt.Fprintln(os.Stderr, "WARNING:", w.Error())
 			}
-			warnOfProxies(cfg)
+			warnAboutProxies(cfg)
 			if connect {
-				warnOfConsumers(c.Context(), cfg)
+				warnAboutConsumers(c.Context(), cfg)
 				return probeAll(c.Context(), cfg)
 			}
 			return nil
@@ -49,10 +49,10 @@ func newCheckCommand() *cobra.Command {
 	return c
 }
 
-// warnOfProxies warns of a proxy for drains that can't be used. It is in the environment, which can
+// warnAboutProxies warns of a proxy for drains that can't be used. It is in the environment, which can
 // differ from that of serve, and so not a mistake in the configuration. The values are not printed,
 // since they can have a password.
-func warnOfProxies(c *config.Config) {
+func warnAboutProxies(c *config.Config) {
 	schemes := make(map[string]bool) // of the drains' addresses
 	for _, d := range c.Drains {
 		switch {
@@ -80,9 +80,9 @@ func warnOfProxies(c *config.Config) {
 	}
 }
 
-// warnOfConsumers warns if the drains may need more consumers on a NATS cluster than its servers
+// warnAboutConsumers warns if the drains may need more consumers on a NATS cluster than its servers
 // allow.
-func warnOfConsumers(ctx context.Context, c *config.Config) {
+func warnAboutConsumers(ctx context.Context, c *config.Config) {
 	drains := len(routedDrains(c, slog.Default()))
 	if c.NATS == nil || drains == 0 {
 		return

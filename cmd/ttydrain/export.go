@@ -15,8 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 )
 
-// exporting holds the flags of one run of `export`.
-type exporting struct {
+// exportCommand holds the flags of one run of `export`.
+type exportCommand struct {
 	copyFlags
 	format, file string
 	idleLimit    time.Duration
@@ -24,7 +24,7 @@ type exporting struct {
 }
 
 func newExportCommand() *cobra.Command {
-	e := new(exporting)
+	e := new(exportCommand)
 	c := &cobra.Command{
 		Use:   "export OPERATION",
 		Short: "Write a session as an asciicast, as text or as its records",
@@ -54,7 +54,7 @@ func newExportCommand() *cobra.Command {
 	return c
 }
 
-func (e *exporting) run(ctx context.Context) error {
+func (e *exportCommand) run(ctx context.Context) error {
 	formats := map[string]func(io.Writer, *replay.Session) error{
 		"asciicast": func(w io.Writer, s *replay.Session) error { return replay.WriteCast(w, s, e.idleLimit, e.exact) },
 		"text":      replay.WriteText,
@@ -80,7 +80,7 @@ func (e *exporting) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	warnOfDefects(os.Stderr, s)
+	warnAboutDefects(os.Stderr, s)
 	if e.file == "-" {
 		return writeTo(os.Stdout, s, write)
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// makeGateway opens the runtimes, the session manager and the SSH server.
-func (n *node) makeGateway(ctx context.Context, c *config.Config, document func(schema.User) (string, error)) error {
+// openGateway opens the runtimes, the session manager and the SSH server.
+func (n *node) openGateway(ctx context.Context, c *config.Config, document func(schema.User) (string, error)) error {
 	policy, err := access.New(c, n.log)
 	if err != nil {
 		return err

@@ -128,7 +128,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	n.bus.Register(n.registry)
 	// Every role exports the metrics of both.
 	enricherMetrics, routerMetrics := enricher.NewMetrics(n.registry), router.NewMetrics(n.registry)
-	if err = n.makeAdmin(c); err != nil {
+	if err = n.openAdmin(c); err != nil {
 		return nil, err
 	}
 	if r.gateway || r.enrich {
@@ -138,7 +138,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		n.admin.JWKS = n.signer.jwks
 		document := func(u schema.User) (string, error) { return n.signer.document(c.UserDocument.Issuer, u) }
 		if r.gateway {
-			if err = n.makeGateway(ctx, c, document); err != nil {
+			if err = n.openGateway(ctx, c, document); err != nil {
 				return nil, err
 			}
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay/tty"
 )
 
-// replaying holds the flags of one run of `replay`.
-type replaying struct {
+// replayCommand holds the flags of one run of `replay`.
+type replayCommand struct {
 	copyFlags
 	speed            float64
 	idleLimit, start time.Duration
@@ -24,7 +24,7 @@ type replaying struct {
 }
 
 func newReplayCommand() *cobra.Command {
-	r := new(replaying)
+	r := new(replayCommand)
 	c := &cobra.Command{
 		Use:   "replay OPERATION",
 		Short: "Play a session",
@@ -62,7 +62,7 @@ With --raw, or if standard output is no terminal, the whole output is written at
 	return c
 }
 
-func (r *replaying) run(ctx context.Context) error {
+func (r *replayCommand) run(ctx context.Context) error {
 	switch {
 	case !(r.speed >= replay.MinSpeed && r.speed <= replay.MaxSpeed):
 		return usageError{fmt.Errorf("--speed %v: expected a number from %v to %v", r.speed, replay.MinSpeed, replay.MaxSpeed)}
@@ -86,7 +86,7 @@ func (r *replaying) run(ctx context.Context) error {
 	}
 	follow := r.follow && s.End() == nil
 	if !follow {
-		warnOfDefects(os.Stderr, s)
+		warnAboutDefects(os.Stderr, s)
 	}
 	timeline := replay.NewTimeline(s, r.idleLimit)
 	ctx, cancel := context.WithCancelCause(ctx)

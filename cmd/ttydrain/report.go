@@ -28,7 +28,7 @@ func newDrainTestCommand(r *remote) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			report := new(drain.Report)
-			body := map[string]string{"asked_by": whoAsks()}
+			body := map[string]string{"asked_by": requester()}
 			printed, err := r.call(c.Context(), http.MethodPost, "drains/"+url.PathEscape(args[0])+"/test", body, report)
 			if err == nil && !printed {
 				err = printReport(os.Stdout, report)
@@ -41,8 +41,8 @@ func newDrainTestCommand(r *remote) *cobra.Command {
 	}
 }
 
-// whoAsks returns the user and the host of this process, for records of who did something.
-func whoAsks() string {
+// requester returns the user and the host of this process, for records of who did something.
+func requester() string {
 	name := "somebody"
 	if u, err := user.Current(); err == nil {
 		name = u.Username

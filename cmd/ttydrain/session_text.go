@@ -44,8 +44,8 @@ func describeSession(s *replay.Session) string {
 	return text
 }
 
-// warnOfDefects prints the ways in which a session is not, or may not be, as it was.
-func warnOfDefects(w io.Writer, s *replay.Session) {
+// warnAboutDefects prints the ways in which a session is not, or may not be, as it was.
+func warnAboutDefects(w io.Writer, s *replay.Session) {
 	warn := func(format string, args ...any) { fmt.Fprintf(w, "ttydrain: "+format+"\n", args...) }
 	d := s.Defects()
 	if d.Missing > 0 {

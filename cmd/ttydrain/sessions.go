@@ -58,15 +58,15 @@ func newSessionsShowCommand(r *remote) *cobra.Command {
 		}}
 }
 
-// killing holds the flags of one run of `sessions kill`.
-type killing struct {
+// killCommand holds the flags of one run of `sessions kill`.
+type killCommand struct {
 	remote  *remote
 	request operate.KillRequest
 	yes     bool
 }
 
 func newSessionsKillCommand(r *remote) *cobra.Command {
-	k := killing{remote: r}
+	k := killCommand{remote: r}
 	c := &cobra.Command{
 		Use:   "kill ID...|--app APP|--user USER",
 		Short: "End sessions, with everything that they started",
@@ -88,7 +88,7 @@ func newSessionsKillCommand(r *remote) *cobra.Command {
 	return c
 }
 
-func (k *killing) run(ctx context.Context) error {
+func (k *killCommand) run(ctx context.Context) error {
 	all := k.request.App != "" || k.request.User != ""
 	if all == (len(k.request.Operations) > 0) {
 		return usageError{errors.New("expected either the IDs of sessions, or --app APP or --user USER: \"ttydrain sessions list\" lists them")}
@@ -98,7 +98,7 @@ func (k *killing) run(ctx context.Context) error {
 			return err
 		}
 	}
-	k.request.By = whoAsks()
+	k.request.By = requester()
 	var results []operate.KillResult
 	printed, err := k.remote.call(ctx, http.MethodPost, "sessions/kill", k.request, &results)
 	if err != nil {
@@ -135,7 +135,7 @@ func killedLine(s operate.KillResult) string {
 }
 
 // confirm lists the sessions that would end, and asks for confirmation.
-func (k *killing) confirm(ctx context.Context) (sure bool, err error) {
+func (k *killCommand) confirm(ctx context.Context) (sure bool, err error) {
 	asking := *k.remote
 	asking.output = outputTable // the answer is not printed
 	q := url.Values{"app": {k.request.App}, "user": {k.request.User}}

@@ -17,8 +17,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// tailing holds the flags and the output of one run of `tail`.
-type tailing struct {
+// tailCommand holds the flags and the output of one run of `tail`.
+type tailCommand struct {
 	copyFlags
 	lines    int
 	noFollow bool
@@ -30,7 +30,7 @@ type tailing struct {
 }
 
 func newTailCommand() *cobra.Command {
-	t := new(tailing)
+	t := new(tailCommand)
 	c := &cobra.Command{
 		Use:   "tail",
 		Short: "Follow the output of sessions, line by line",
@@ -54,7 +54,7 @@ With --output json it prints the records, as HTTPS drains get them.`,
 	return c
 }
 
-func (t *tailing) run(ctx context.Context) error {
+func (t *tailCommand) run(ctx context.Context) error {
 	if err := t.parse(); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (t *tailing) run(ctx context.Context) error {
 
 // recent prints the recorded output, and reports whether the selected session has ended. Progress
 // is shown until it is printed.
-func (t *tailing) recent(ctx context.Context, f *replay.Follower) (ended bool, err error) {
+func (t *tailCommand) recent(ctx context.Context, f *replay.Follower) (ended bool, err error) {
 	if t.lines > 0 || t.selection.Since.IsZero() {
 		progress, done := showProgress("reading")
 		defer done()
@@ -108,7 +108,7 @@ func (t *tailing) recent(ctx context.Context, f *replay.Follower) (ended bool, e
 }
 
 // stopped returns nil instead of the error of a requested stop.
-func (t *tailing) stopped(ctx context.Context, err error) error {
+func (t *tailCommand) stopped(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (t *tailing) stopped(ctx context.Context, err error) error {
 }
 
 // print prints one record in a line.
-func (t *tailing) print(r *replay.Record) error {
+func (t *tailCommand) print(r *replay.Record) error {
 	if t.output == outputJSON {
 		var err error
 		if t.line, err = t.encoder.Append(t.line[:0], r); err != nil {
@@ -138,7 +138,7 @@ func (t *tailing) print(r *replay.Record) error {
 	return err
 }
 
-func (t *tailing) flush() error {
+func (t *tailCommand) flush() error {
 	if err := t.out.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}

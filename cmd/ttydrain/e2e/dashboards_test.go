@@ -145,7 +145,7 @@ func (v *server) checkDashboards(t *testing.T, bob string, search, up *destinati
 			missed, ada, *lost.end.Record.Bytes, len(lost.records))},
 		"Expiries and kills": {
 			expired + " | brief | brief | " + ada + " | expired | - | -",
-			killed + " | default | api | " + bobs + " | killed | " + whoAsks(t) + " | the incident is over"},
+			killed + " | default | api | " + bobs + " | killed | " + requester(t) + " | the incident is over"},
 	}
 
 	node := nodes.Node(t, estest.Options{Security: true})

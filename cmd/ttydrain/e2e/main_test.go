@@ -132,8 +132,8 @@ func (b *builtProgram) build(t testing.TB, name, source string, flags ...string)
 	return b.file
 }
 
-// whoAsks is the user of these tests, as the commands report who asks for something.
-func whoAsks(t testing.TB) string {
+// requester returns the user and the host of these tests, as the commands record them.
+func requester(t testing.TB) string {
 	t.Helper()
 	u, err := user.Current()
 	if err != nil {

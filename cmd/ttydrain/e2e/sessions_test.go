@@ -95,7 +95,7 @@ func TestSessions(t *testing.T) {
 	if status != 128+9 {
 		t.Errorf("the client ended with %d", status)
 	}
-	says := "\r\nttydrain: this session was ended by " + whoAsks(t) + ": the incident [2J is over\r\n"
+	says := "\r\nttydrain: this session was ended by " + requester(t) + ": the incident [2J is over\r\n"
 	if !strings.Contains(string(shown), says) {
 		t.Errorf("%q is not in what the person saw: %q", says, shown)
 	}
@@ -103,13 +103,13 @@ func TestSessions(t *testing.T) {
 	got := d.transcript(t, s.Operation)
 	mustBe(t, d.name, "the session that was killed", got.shown, shown)
 	mustBeValid(t, got.records)
-	if got.end.Reason != "killed" || !strings.Contains(got.end.Whole, fmt.Sprintf(`"ended_by":%q`, whoAsks(t))) || !strings.Contains(got.end.Whole, `"ended_because":"the incident [2J is over"`) {
+	if got.end.Reason != "killed" || !strings.Contains(got.end.Whole, fmt.Sprintf(`"ended_by":%q`, requester(t))) || !strings.Contains(got.end.Whole, `"ended_because":"the incident [2J is over"`) {
 		t.Errorf("the end is %s", got.end.Whole)
 	}
 	if list := v.listed(); len(list) != 0 {
 		t.Errorf("listed after the end: %+v", list)
 	}
-	if list := v.listed("--all"); len(list) != 1 || list[0].State != operate.SessionEnded || list[0].Bytes != uint64(len(shown)) || list[0].EndedBy != whoAsks(t) {
+	if list := v.listed("--all"); len(list) != 1 || list[0].State != operate.SessionEnded || list[0].Bytes != uint64(len(shown)) || list[0].EndedBy != requester(t) {
 		t.Errorf("listed after the end: %+v", list)
 	}
 	if results := v.killed(1, s.Operation, "999999"); results[0].Result != operate.KillLate || results[1].Result != operate.KillUnknown {
@@ -139,7 +139,7 @@ func TestSessions(t *testing.T) {
 			t.Errorf("yes: status %d, %q", status, shown)
 		}
 		for _, s := range []*terminal{first, second} {
-			if shown, status := s.wait(); status != 128+9 || !strings.Contains(string(shown), "this session was ended by "+whoAsks(t)+"\r\n") {
+			if shown, status := s.wait(); status != 128+9 || !strings.Contains(string(shown), "this session was ended by "+requester(t)+"\r\n") {
 				t.Errorf("a session ended with %d: %q", status, shown)
 			}
 		}
@@ -236,7 +236,7 @@ func TestOneSlotOfACluster(t *testing.T) {
 	if results := enricher.killed(0, left[0].Operation); results[0].Result != operate.KillDone {
 		t.Errorf("killed by the enricher: %+v", results)
 	}
-	if r := <-refused; r.status != 128+9 || r.stdout != "in\n" || !strings.Contains(r.stderr, "this session was ended by "+whoAsks(t)) {
+	if r := <-refused; r.status != 128+9 || r.stdout != "in\n" || !strings.Contains(r.stderr, "this session was ended by "+requester(t)) {
 		t.Errorf("the one that started: %+v", r)
 	}
 	wg.Wait()
