@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ttydrain/ttydrain/cmd/ttydrain/docs"
+)
+
+// maxPageWidth is the greatest width of a rendered page: longer lines are hard to read.
+const maxPageWidth = 110
+
+func newDocsCommand() *cobra.Command {
+	var markdown bool
+	c := &cobra.Command{
+		Use:   "docs [TOPIC]",
+		Short: "Read the documentation",
+		Long: "Lists the topics of the documentation, or shows the page of one. On a terminal, a page is rendered and shown with $PAGER (less);\n" +
+			"elsewhere it is printed as Markdown.",
+		Example: "  ttydrain docs quickstart\n  ttydrain docs syslog | grep -i relp",
+		Args:    knownTopic,
+		RunE: func(*cobra.Command, []string) error {
+			table := newTable()
+			for _, p := range docs.Pages() {
+				fmt.Fprintf(table, "%s\t%s\n", p.Topic, p.Summary)
+			}
+			return table.Flush()
+		},
+		SuggestionsMinimumDistance: 2,
+	}
+	c.PersistentFlags().BoolVar(&markdown, "markdown", false, "print Markdown on a terminal too")
+	for _, p := range docs.Pages() {
+		c.AddCommand(&cobra.Command{Use: p.Topic, Aliases: p.Aliases, Short: p.Summary, Args: cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error {
+				if markdown || !term.IsTerminal(int(os.Stdout.Fd())) {
+					_, err := os.Stdout.Write(p.Markdown())
+					return err
+				}
+				return showPage(p)
+			}})
+	}
+	return c
+}
+
+// knownTopic refuses every argument: those that are topics are commands of their own.
+func knownTopic(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown topic %q, nearest %q", args[0], near[0])
+	}
+	return fmt.Errorf("unknown topic %q", args[0])
+}
+
+// showPage renders a page for the terminal, and shows it with the user's pager.
+func showPage(p docs.Page) error {
+	columns, _, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil || columns <= 0 {
+		columns = 80
+	}
+	colour := os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	text := docs.Render(p.Markdown(), docs.Terminal{Width: min(columns, maxPageWidth), Colour: colour})
+	pager, isSet := os.LookupEnv("PAGER")
+	if !isSet {
+		pager = "less"
+	}
+	if program, _, _ := strings.Cut(pager, " "); program != "" && program != "cat" {
+		if _, err := exec.LookPath(program); err == nil {
+			return runPager(pager, text)
+		}
+	}
+	_, err = os.Stdout.WriteString(text)
+	return err
+}
+
+// runPager shows a text with a pager, which is a command of the shell.
+func runPager(pager, text string) error {
+	c := exec.Command("/bin/sh", "-c", pager)
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(text), os.Stdout, os.Stderr
+	c.Env = os.Environ()
+	if _, isSet := os.LookupEnv("LESS"); !isSet {
+		c.Env = append(c.Env, "LESS=FRX") // colours; no pager for what fits on the screen
+	}
+	// Ctrl-C is for the pager, which outlives it.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("showing the page with %q: %w: set PAGER to another program, or to cat", pager, err)
+	}
+	return nil
+}

@@ -1,0 +1,17 @@
+// Package docs holds the documentation of ttydrain: Markdown pages, one a topic, which are embedded
+// in the binary and readable on the code host as well.
+//
+// A page is a file TOPIC.md of this folder and an entry of [Pages]. The first line of a page is its
+// title. Links to other pages are relative (syslog.md#relp), and so are links to other files of the
+// repository.
+//
+// The pages configuration-reference.md and cli-reference.md are generated: the first by this
+// package's tests from the JSON Schema of the configuration, the second by those of cmd/ttydrain
+// from its commands. Update them with
+//
+//	go test ./cmd/ttydrain/docs ./cmd/ttydrain -run Reference -update
+//
+// Code blocks in YAML are checked against the schema of the configuration. Those marked "yaml
+// configuration" are whole configurations, which `ttydrain check` accepts; those marked "yaml other"
+// belong to other programs.
+package docs
