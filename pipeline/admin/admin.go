@@ -1,7 +1,7 @@
 // Package admin is the HTTP server for operators and monitoring:
 //
 //	/healthz                200 while the process is up
-//	/readyz                 200 when everything listens and the streams answer, 503 with the reason otherwise
+//	/readyz                 200 when all listeners and streams work, else 503 with the reason
 //	/metrics                Prometheus metrics
 //	/.well-known/jwks.json  the public keys of user documents and session ends (RFC 7517)
 //	/api/v1/                operations on drains and sessions: see api

@@ -186,11 +186,11 @@ var damages = []damage{
 	{name: "the end cut", want: "42 no_end %d", do: func(s *scene, at spots) int { drop(&s.b, at.end-5, 6); return at.end - 4 }},
 	{name: "two places", want: "42 missing 3, 42 missing %d", do: func(s *scene, at spots) int { drop(&s.b, at.plain, 1); drop(&s.b, 2, 1); return at.plain + 1 }},
 
-	{name: "two swapped", want: "42 reordered %[1]d, 42 reordered %[3]d", do: func(s *scene, at spots) int {
+	{name: "two records swapped", want: "42 reordered %[1]d, 42 reordered %[3]d", do: func(s *scene, at spots) int {
 		s.b[at.plain], s.b[at.plain+1] = s.renumbered(s.b[at.plain], at.plain+2), s.renumbered(s.b[at.plain+1], at.plain+1)
 		return at.plain + 1
 	}},
-	{name: "two swapped that are far apart", want: "42 reordered 5, 42 reordered %d", do: func(s *scene, at spots) int {
+	{name: "two distant records swapped", want: "42 reordered 5, 42 reordered %d", do: func(s *scene, at spots) int {
 		s.b[4], s.b[at.bad] = s.renumbered(s.b[at.bad], 5), s.renumbered(s.b[4], at.bad+1)
 		return at.bad + 1
 	}},
@@ -227,8 +227,8 @@ var damages = []damage{
 
 	{name: "a bit of a line", needs: "bytes", want: "42 changed %d", do: one(atPlain, (*scene).flipLog)},
 	{name: "a bit of a styled line", needs: "bytes", want: "42 changed %d", do: one(atStyled, (*scene).flipLog)},
-	{name: "a bit of bytes that are no UTF-8", needs: "bytes", want: "42 changed %d", do: one(atBad, flipped("log_base64"))},
-	{name: "a bit of what such bytes look like", needs: "json", want: "42 changed %d", do: one(atBad, flipped("log"))},
+	{name: "a bit of invalid UTF-8", needs: "bytes", want: "42 changed %d", do: one(atBad, flipped("log_base64"))},
+	{name: "a bit of the text of invalid UTF-8", needs: "json", want: "42 changed %d", do: one(atBad, flipped("log"))},
 	{name: "a bit of a text", want: "42 changed %d", do: one(atPlain, (*scene).flipText)},
 	{name: "a bit of a text of a prompt", want: "42 changed %d", do: one(atPassword, (*scene).flipText)},
 	{name: "a bit of an event's text", want: "42 changed %d", do: one(atResize, (*scene).flipText)},
@@ -239,8 +239,8 @@ var damages = []damage{
 		n, _ := strconv.Atoi(s.get(unit, "sequence"))
 		return s.renumbered(unit, n|1<<20)
 	})},
-	{name: "a sequence and not its other", needs: "syslog", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.set(unit, "sequenceId", "3") })},
-	{name: "a sequence that is none", want: "42 reordered %[1]d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.renumbered(unit, 0) })},
+	{name: "one of two sequence fields", needs: "syslog", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.set(unit, "sequenceId", "3") })},
+	{name: "an invalid sequence", want: "42 reordered %[1]d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.renumbered(unit, 0) })},
 	{name: "a timing", needs: "bytes", want: "42 changed %d", do: one(atStyled, flipped("timing"))},
 	{name: "a size of the terminal", want: "42 changed %d", do: one(atResize, flipped("width"))},
 	{name: "the command", want: "42 changed 1", do: one(atStart, flipped("command"))},
@@ -264,7 +264,7 @@ var damages = []damage{
 	}},
 	{name: "a user document", needs: "json", want: "42 changed %d", do: one(atPlain, flipped("APTIBLE_USER_DOCUMENT"))},
 	{name: "an event's name", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.set(unit, "event", "outpuu") })},
-	{name: "an event's name that is another", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.set(unit, "event", "end") })},
+	{name: "an event's name replaced by another", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.set(unit, "event", "end") })},
 	{name: "a stream", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return s.set(unit, "stream", "stderr") })},
 
 	{name: "a quotation mark", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte {
@@ -288,26 +288,26 @@ var damages = []damage{
 		s.b = append(slices.Clone(s.b), s.flipText(s.renumbered(s.b[at.plain], at.plain+1)))
 		return at.plain + 1
 	}},
-	{name: "one more in between", want: "42 added %d", do: func(s *scene, at spots) int {
+	{name: "an extra record in between", want: "42 added %d", do: func(s *scene, at spots) int {
 		s.b = slices.Insert(slices.Clone(s.b), at.styled, s.renumbered(s.b[at.plain], at.styled+1))
 		return at.styled + 1
 	}},
-	{name: "one more behind the end", want: "42 added %d", do: func(s *scene, at spots) int {
+	{name: "an extra record after the end", want: "42 added %d", do: func(s *scene, at spots) int {
 		s.b = append(slices.Clone(s.b), s.renumbered(s.b[at.plain], at.end+2))
 		return at.end + 2
 	}},
-	{name: "one from another session", want: "41 missing 7, 42 foreign 7", do: func(s *scene, at spots) int {
+	{name: "a record of another session with a new ID", want: "41 missing 7, 42 foreign 7", do: func(s *scene, at spots) int {
 		s.b = append(slices.Clone(s.b), s.given(s.a[6], "41", "42"))
 		drop(&s.a, 6, 1)
 		return 7
 	}, syslog: "41 missing 7, 42 added 7"},
-	{name: "one from another session in the place of its own", want: "41 missing 7, 42 foreign 7", do: func(s *scene, at spots) int {
+	{name: "a record replaced by one of another session", want: "41 missing 7, 42 foreign 7", do: func(s *scene, at spots) int {
 		s.b = slices.Clone(s.b)
 		s.b[6] = s.given(s.a[6], "41", "42")
 		drop(&s.a, 6, 1)
 		return 7
 	}, syslog: "41 missing 7, 42 changed 7"},
-	{name: "one from another session that still says so", want: "41 missing 7, 42 foreign 7", do: func(s *scene, at spots) int {
+	{name: "a record of another session with its ID", want: "41 missing 7, 42 foreign 7", do: func(s *scene, at spots) int {
 		unit := s.a[6]
 		if s.form.JSON {
 			unit = bytes.Replace(unit, []byte(`"operation_id":"41"`), []byte(`"operation_id":"42"`), 1)
@@ -332,15 +332,15 @@ var damages = []damage{
 	{name: "signed by another key", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
 		return s.set(unit, "signature", s.get(s.other[len(s.other)-1], "signature"))
 	})},
-	{name: "signed by another key in the name of the right one", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
+	{name: "signed by another key under the right key ID", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
 		own, other := strings.Split(s.get(unit, "signature"), "."), strings.Split(s.get(s.other[len(s.other)-1], "signature"), ".")
 		return s.set(unit, "signature", strings.Join([]string{own[0], own[1], other[2]}, "."))
 	})},
 	{name: "signed for another session", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
 		return s.set(unit, "signature", s.get(s.a[len(s.a)-1], "signature"))
 	})},
-	{name: "made by somebody else", want: "42 signature 0, 42 signature %d", do: func(s *scene, at spots) int { s.b = s.other; return len(s.b) }, syslog: "42 signature %d"},
-	{name: "forged with digests that follow", want: "42 changed 1-%[1]d, 42 changed %[1]d", do: func(s *scene, at spots) int { s.b = s.forge; return len(s.b) }},
+	{name: "created by another installation", want: "42 signature 0, 42 signature %d", do: func(s *scene, at spots) int { s.b = s.other; return len(s.b) }, syslog: "42 signature %d"},
+	{name: "forged with consistent digests", want: "42 changed 1-%[1]d, 42 changed %[1]d", do: func(s *scene, at spots) int { s.b = s.forge; return len(s.b) }},
 }
 
 // applies reports whether the damage is possible in a form. Forms that differ only in the envelope
