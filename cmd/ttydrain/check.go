@@ -49,9 +49,9 @@ func newCheckCommand() *cobra.Command {
 	return c
 }
 
-// warnAboutProxies warns of a proxy for drains that can't be used. It is in the environment, which can
-// differ from that of serve, and so not a mistake in the configuration. The values are not printed,
-// since they can have a password.
+// warnAboutProxies warns of a proxy for drains that can't be used. It is in the environment, which
+// can differ from that of serve, and so not a mistake in the configuration. The values are not
+// printed, since they can have a password.
 func warnAboutProxies(c *config.Config) {
 	schemes := make(map[string]bool) // of the drains' addresses
 	for _, d := range c.Drains {

@@ -14,7 +14,7 @@ const followRetry = time.Second
 // Follower reads the LOGS stream and continues with new records, across restarts of the ttydrain
 // that it reads from. It is not safe for concurrent use.
 type Follower struct {
-	// Stream is where it starts. Its Selection can be wider than that of the follower.
+	// Stream has the position to start at. Its Selection can be wider than that of the follower.
 	Stream *Stream
 	// Selection are the records to read. Of one operation, there are none after its end.
 	Selection Selection
@@ -90,9 +90,9 @@ func (f *Follower) isEnd(r *Record) bool {
 // time.
 var lookBack = [...]time.Duration{time.Minute, time.Hour, 24 * time.Hour, 0}
 
-// Recent reads the records that the stream has already; Run continues after them. It calls each with
-// the selected ones or, if lines is not 0, with the last lines of them. If neither lines nor a time
-// is selected, it calls each with none. It reports whether the selected operation has ended.
+// Recent reads the records that the stream has already; Run continues after them. It calls each
+// with the selected ones or, if lines is not 0, with the last lines of them. If neither lines nor a
+// time is selected, it calls each with none. It reports whether the selected operation has ended.
 func (f *Follower) Recent(ctx context.Context, lines int, each func(*Record) error) (ended bool, err error) {
 	periods := lookBack[:]
 	if !f.Selection.Since.IsZero() || f.Selection.Operation != "" {

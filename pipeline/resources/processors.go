@@ -2,8 +2,8 @@ package resources
 
 import "runtime"
 
-// addProcessors raises GOMAXPROCS, so that goroutines that wait for the disk leave all processors to
-// the others.
+// addProcessors raises GOMAXPROCS, so that goroutines that wait for the disk leave all processors
+// to the others.
 //
 // A goroutine in a system call keeps its place among the running ones until the runtime notices,
 // which can take longer than the disk does. With two processors, two writers can hold both places:

@@ -1,9 +1,10 @@
-// Package resources decides how much memory, and how many processors and file descriptors, the parts
-// of a process use.
+// Package resources decides how much memory, and how many processors and file descriptors, the
+// parts of a process use.
 //
-//   - Memory: a target for the garbage of the heap by role ([Process]), a soft limit that follows the
-//     memory in use (limit.go), and the return of a burst's memory to the operating system (trim.go).
-//   - Processors: more goroutines run at once where some of them wait for the disk (processors.go).
+//   - Memory: a target for the garbage of the heap by role ([Process]), a soft limit that follows
+//     the memory in use (limit.go), and the return of a burst's memory to the operating system
+//     (trim.go).
+//   - Processors: more goroutines run at once if some of them wait for the disk (processors.go).
 //   - File descriptors: a bound on connections, so that they never keep the store from its files
 //     (descriptors.go).
 //
