@@ -237,7 +237,7 @@ func (l *Lease) Abandon(ctx context.Context, sequence uint64) error {
 // Rewind moves the position according to a rewind, and records that the rewind was applied.
 func (l *Lease) Rewind(ctx context.Context, r *schema.Rewind) error {
 	p := l.progress
-	p.Sequence, p.Rewind, p.Beyond = r.After, r.ID, nil
+	p.Sequence, p.Rewind, p.DeliveredAhead = r.After, r.ID, nil
 	p.Reached = max(p.Reached, r.After)
 	return l.SaveProgress(ctx, p)
 }

@@ -27,9 +27,9 @@ type Progress struct {
 	Safe time.Time
 	// Match holds the filters of the reader, sorted and separated by commas; "" if unknown.
 	Match string
-	// Beyond lists the messages delivered ahead of Sequence, completely or in part, in order: at
-	// most the first maxDeliveredAhead. It is never modified in place.
-	Beyond []Part
+	// DeliveredAhead lists the messages delivered ahead of Sequence, completely or in part, in order:
+	// at most the first maxDeliveredAhead. It is never modified in place.
+	DeliveredAhead []Part
 	// Abandoned holds the sequences up to which the last tenures abandoned undelivered segments.
 	Abandoned Abandonments
 }
@@ -74,14 +74,14 @@ type Part struct {
 	Records  int // from the first one on
 }
 
-// maxDeliveredAhead limits the length of Beyond in a saved position.
+// maxDeliveredAhead limits the length of DeliveredAhead in a saved position.
 const maxDeliveredAhead = 1024
 
 // append appends the form that is stored in the bucket, with fields separated by spaces: the
 // sequence; the rewind; the highest sequence; the time, in milliseconds since 1970 UTC; the
-// filters; the messages of Beyond, as pairs of their distance from the sequence and the number of
-// records; the abandonments, as pairs of epoch and sequence. Pairs have a colon inside and commas
-// in between. A field without a value is "-", and such fields are omitted at the end.
+// filters; the messages of DeliveredAhead, as pairs of their distance from the sequence and the
+// number of records; the abandonments, as pairs of epoch and sequence. Pairs have a colon inside
+// and commas in between. A field without a value is "-", and such fields are omitted at the end.
 func (p Progress) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, p.Sequence, 10)
 	rest := []string{"-", "-", "-", "-", "-", "-"}
@@ -97,14 +97,14 @@ func (p Progress) append(dst []byte) []byte {
 	if p.Match != "" {
 		rest[3] = p.Match
 	}
-	var beyond []byte
-	for n, part := range p.Beyond {
+	var ahead []byte
+	for n, part := range p.DeliveredAhead {
 		if part.Sequence > p.Sequence && n < maxDeliveredAhead {
-			beyond = fmt.Appendf(beyond, "%d:%d,", part.Sequence-p.Sequence, part.Records)
+			ahead = fmt.Appendf(ahead, "%d:%d,", part.Sequence-p.Sequence, part.Records)
 		}
 	}
-	if len(beyond) > 0 {
-		rest[4] = string(beyond[:len(beyond)-1])
+	if len(ahead) > 0 {
+		rest[4] = string(ahead[:len(ahead)-1])
 	}
 	var abandoned []byte
 	for _, a := range p.Abandoned {
@@ -150,7 +150,7 @@ func parseProgress(value []byte) (p Progress, err error) {
 				if _, err = fmt.Sscanf(part, "%d:%d", &after, &records); err != nil {
 					break
 				}
-				p.Beyond = append(p.Beyond, Part{p.Sequence + after, records})
+				p.DeliveredAhead = append(p.DeliveredAhead, Part{p.Sequence + after, records})
 			}
 		case 5:
 			for abandoned := range strings.SplitSeq(s, ",") {

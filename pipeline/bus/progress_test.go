@@ -16,7 +16,7 @@ func TestProgressRoundTrip(t *testing.T) {
 		"7 - 9 1700000000123":                    {Sequence: 7, Reached: 9, Safe: at},
 		"7 - - - logs.0.*.*.*,logs.0.a.b.*":      {Sequence: 7, Reached: 7, Match: "logs.0.*.*.*,logs.0.a.b.*"},
 		"18446744073709551615 - - 1700000000123": {Sequence: 1<<64 - 1, Reached: 1<<64 - 1, Safe: at},
-		"7 - - - - 2:1,3:40,100:2":               {Sequence: 7, Reached: 7, Beyond: []Part{{9, 1}, {10, 40}, {107, 2}}},
+		"7 - - - - 2:1,3:40,100:2":               {Sequence: 7, Reached: 7, DeliveredAhead: []Part{{9, 1}, {10, 40}, {107, 2}}},
 		"7 - - - - - 3:5,18:7":                   {Sequence: 7, Reached: 7, Abandoned: Abandonments{{3, 5}, {18, 7}}},
 	} {
 		if got := string(p.append(nil)); got != want {
@@ -36,10 +36,10 @@ func TestProgressRoundTrip(t *testing.T) {
 	// have.
 	p := Progress{Sequence: 10, Reached: 10}
 	for sequence := range uint64(2 * maxDeliveredAhead) {
-		p.Beyond = append(p.Beyond, Part{sequence + 1, 1})
+		p.DeliveredAhead = append(p.DeliveredAhead, Part{sequence + 1, 1})
 	}
 	got, err := parseProgress(p.append(nil))
-	if err != nil || len(got.Beyond) != maxDeliveredAhead-10 || got.Beyond[0] != (Part{11, 1}) {
-		t.Errorf("%d messages are kept, from %+v on, %v", len(got.Beyond), got.Beyond[0], err)
+	if err != nil || len(got.DeliveredAhead) != maxDeliveredAhead-10 || got.DeliveredAhead[0] != (Part{11, 1}) {
+		t.Errorf("%d messages are kept, from %+v on, %v", len(got.DeliveredAhead), got.DeliveredAhead[0], err)
 	}
 }

@@ -2,10 +2,10 @@
  *
  * What it models:
  *   lease, position   bus/lease.go: Acquire, takePosition (a new epoch), SaveProgress (by revision; the answer may be lost)
- *   begin             router/worker.go, position.go open: the position holds what was delivered ahead of it (Beyond)
+ *   begin             router/worker.go, position.go open: the position holds what was delivered ahead of it (DeliveredAhead)
  *   fetch, window     router/dispatch.go and window.go: batches in flight have no operation in common
  *   try               router/deliver.go: a request is answered or not; partly delivered, and the drain says so or not; or arrives later
- *   orderly end       router/dispatch.go, window.go split: what was delivered ahead of the position goes into Beyond
+ *   orderly end       router/dispatch.go, window.go split: what was delivered ahead of the position goes into DeliveredAhead
  *   abandon           router/loss.go abandon, gapnote.go: notes with pending gaps are saved by their revision; the move of the
  *                     position commits them under the worker's epoch; then they are settled
  *   gap records       router/loss.go deliverGaps: committed gaps are delivered, and their notes deleted by revision

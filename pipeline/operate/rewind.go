@@ -111,7 +111,7 @@ func (o *Operator) lacking(ctx context.Context, d *drain.Drain, partition int, a
 		return 0, false, err
 	}
 	ahead := make(map[uint64]uint64) // records delivered ahead of the position, by sequence
-	for _, part := range p.Beyond {
+	for _, part := range p.DeliveredAhead {
 		ahead[part.Sequence] = uint64(part.Records)
 	}
 	err = drain.CountHeads(ctx, o.Bus, d.Filters(partition), p.Reached, func(m bus.Message) bool {

@@ -56,7 +56,7 @@ func (p *position) open(ctx context.Context, lease *bus.Lease) (created bool, er
 	p.delivered.Store(lease.Position())
 	progress := lease.Progress()
 	clear(p.ahead)
-	for _, part := range progress.Beyond {
+	for _, part := range progress.DeliveredAhead {
 		p.ahead[part.Sequence] = part.Records
 	}
 	if !reflect.DeepEqual(progress, bus.Progress{}) {
@@ -140,12 +140,12 @@ func (p *position) deadline(ctx context.Context, now time.Time) (time.Time, erro
 func (p *position) save(ctx context.Context, safe time.Time) error {
 	progress := p.lease.Progress()
 	moved := p.delivered.Load() != progress.Sequence
-	if !moved && safe.Sub(progress.Safe) < p.target.retention.saveInterval() && len(p.ahead)+len(progress.Beyond) == 0 {
+	if !moved && safe.Sub(progress.Safe) < p.target.retention.saveInterval() && len(p.ahead)+len(progress.DeliveredAhead) == 0 {
 		return nil
 	}
-	progress.Beyond = nil
+	progress.DeliveredAhead = nil
 	for _, sequence := range slices.Sorted(maps.Keys(p.ahead)) {
-		progress.Beyond = append(progress.Beyond, bus.Part{Sequence: sequence, Records: p.ahead[sequence]})
+		progress.DeliveredAhead = append(progress.DeliveredAhead, bus.Part{Sequence: sequence, Records: p.ahead[sequence]})
 	}
 	progress.Sequence = p.delivered.Load()
 	progress.Reached, progress.Safe = max(progress.Reached, progress.Sequence), safe
