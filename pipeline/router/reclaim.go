@@ -2,20 +2,25 @@ package router
 
 import (
 	"context"
+	"log/slog"
 
+	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/reclaim"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// reclaimer returns a reclaimer that removes segments from LOGS that all drains have. The last
-// segment of an operation that has not ended stays: the enricher resumes from it.
-func (r *Router) reclaimer() *reclaim.Reclaimer {
+// newReclaimer returns a reclaimer that removes segments from LOGS that all drains have. workers
+// returns the current workers. The last segment of an operation that has not ended stays: the
+// enricher resumes from it.
+func newReclaimer(b *bus.Bus, m *Metrics, log *slog.Logger, workers func() []*worker) *reclaim.Reclaimer {
 	var decoder schema.Decoder // of the reclaimer's goroutine
 	return &reclaim.Reclaimer{
-		Bus: r.o.Bus, Stream: schema.StreamLogs, Purged: r.o.Metrics.purged.WithLabelValues(schema.StreamLogs), Log: r.o.Log,
+		Bus: b, Stream: schema.StreamLogs, Purged: m.purged.WithLabelValues(schema.StreamLogs), Log: log,
 		Filter: func(partition int) string { return schema.FilterLogs(partition, "", "") },
-		Needed: r.firstUndelivered,
+		Needed: func(ctx context.Context, partition int, end uint64) (uint64, error) {
+			return firstUndelivered(ctx, b, workers(), partition, end)
+		},
 		Ended: func(data []byte) bool {
 			segment, err := decoder.Segment(data)
 			if err != nil || len(segment.Records) == 0 {
@@ -27,16 +32,16 @@ func (r *Router) reclaimer() *reclaim.Reclaimer {
 }
 
 // firstUndelivered returns the sequence of the first segment of a partition that a drain lacks: a
-// drain of this router, or of another router of the cluster. Without any drain it returns 1.
-func (r *Router) firstUndelivered(ctx context.Context, partition int, end uint64) (uint64, error) {
+// drain of one of the workers, or of another router of the cluster. Without any drain it returns 1.
+func firstUndelivered(ctx context.Context, b *bus.Bus, workers []*worker, partition int, end uint64) (uint64, error) {
 	filters := make(map[string][]string) // by drain
-	for _, w := range r.currentWorkers() {
+	for _, w := range workers {
 		if w.target.partition == partition {
 			filters[w.target.drain.Name] = w.target.filters
 		}
 	}
 	// A router that has loaded a newer configuration may have more drains.
-	states, err := r.o.Bus.DrainStates(ctx)
+	states, err := b.DrainStates(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -50,11 +55,11 @@ func (r *Router) firstUndelivered(ctx context.Context, partition int, end uint64
 	}
 	first := end + 1
 	for name, filters := range filters {
-		p, _, err := r.o.Bus.Progress(ctx, drain.LeaseName(name, partition))
+		p, _, err := b.Progress(ctx, drain.LeaseName(name, partition))
 		if err != nil {
 			return 0, err
 		}
-		control, err := r.o.Bus.DrainControl(ctx, name)
+		control, err := b.DrainControl(ctx, name)
 		if err != nil {
 			return 0, err
 		}
@@ -62,7 +67,7 @@ func (r *Router) firstUndelivered(ctx context.Context, partition int, end uint64
 		if control.Rewind != nil && control.Rewind.ID != p.Rewind { // a worker will follow it
 			after = min(after, control.Rewind.After)
 		}
-		unread, err := r.o.Bus.FirstUnread(ctx, schema.StreamLogs, filters, after, end)
+		unread, err := b.FirstUnread(ctx, schema.StreamLogs, filters, after, end)
 		if err != nil {
 			return 0, err
 		}

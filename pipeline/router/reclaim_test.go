@@ -29,6 +29,10 @@ func bounded(t *testing.T, maxBytes int64, partitions int) *rig {
 	return &rig{t: t, bus: b, key: testKey(t)}
 }
 
+func (g *rig) reclaimer() *reclaim.Reclaimer {
+	return newReclaimer(g.bus, g.r.o.Metrics, g.r.o.Log, g.r.currentWorkers)
+}
+
 func (g *rig) usage(stream string) bus.Usage {
 	g.t.Helper()
 	u, err := g.bus.Usage(g.t.Context(), stream)
@@ -91,7 +95,7 @@ func testReclaim(t *testing.T, partitions int) {
 	eventually(t, "what is enriched is removed from TTY", func() bool { return !g.usage(schema.StreamTTY).Scarce() })
 	eventually(t, "LOGS is nearly full", func() bool { return g.usage(schema.StreamLogs).Scarce() })
 	for range 3 {
-		if wait, err := g.r.reclaimer().Reclaim(t.Context()); err != nil || wait != reclaim.RetryInterval {
+		if wait, err := g.reclaimer().Reclaim(t.Context()); err != nil || wait != reclaim.RetryInterval {
 			t.Fatalf("LOGS, of which a drain has nothing: %v, %v", wait, err)
 		}
 	}
@@ -108,7 +112,7 @@ func testReclaim(t *testing.T, partitions int) {
 		if u.Bytes <= limit-3*limit/8 {
 			return true
 		}
-		if _, err := g.r.reclaimer().Remove(t.Context(), u.Bytes-(limit-3*limit/8), u); err != nil {
+		if _, err := g.reclaimer().Remove(t.Context(), u.Bytes-(limit-3*limit/8), u); err != nil {
 			t.Fatal(err)
 		}
 		return false
@@ -149,18 +153,18 @@ func TestReclaimKeepsNeededSegments(t *testing.T) {
 	c.end()
 	eventually(t, "the drain has it", func() bool { return sink.last(c.op) == schema.EventEnd })
 	g.drain()
-	if wait, err := g.r.reclaimer().Reclaim(t.Context()); err != nil || wait == reclaim.RetryInterval {
+	if wait, err := g.reclaimer().Reclaim(t.Context()); err != nil || wait == reclaim.RetryInterval {
 		t.Errorf("LOGS with room: %v, %v", wait, err)
 	}
 	end := g.usage(schema.StreamLogs).Last
 	needed := func(want uint64) {
 		t.Helper()
-		if first, err := g.r.firstUndelivered(t.Context(), 0, end); err != nil || first != want {
+		if first, err := firstUndelivered(t.Context(), g.bus, g.r.currentWorkers(), 0, end); err != nil || first != want {
 			t.Errorf("message %d is needed first, %v; expected %d of %d", first, err, want, end)
 		}
 	}
 	eventually(t, "the position is kept", func() bool {
-		first, err := g.r.firstUndelivered(t.Context(), 0, end)
+		first, err := firstUndelivered(t.Context(), g.bus, g.r.currentWorkers(), 0, end)
 		return err == nil && first == end+1
 	})
 	g.stop()

@@ -60,7 +60,7 @@ func (r *Router) Run(ctx context.Context) error {
 		w.start(ctx)
 	}
 	r.mu.Unlock()
-	r.reclaimer().Run(ctx)
+	newReclaimer(r.o.Bus, r.o.Metrics, r.o.Log, r.currentWorkers).Run(ctx)
 	r.updating.Lock() // an Update in progress ends first
 	defer r.updating.Unlock()
 	r.stopped = true
