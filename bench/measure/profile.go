@@ -20,7 +20,7 @@ func ProfileParts() []ProfilePart {
 		{"SHA-256", []string{"crypto/internal/fips140/sha256.", "crypto/sha256."}},
 		{"NATS server", []string{"github.com/nats-io/nats-server/"}},
 		{"NATS client", []string{"github.com/nats-io/nats.go", "github.com/nats-io/nats%2ego"}},
-		{"texts", []string{ofTTYDrain + "enrich.(*terminal)", ofTTYDrain + "enrich.(*row)", ofTTYDrain + "enrich.scan", ofTTYDrain + "enrich.isStill"}},
+		{"texts", []string{ofTTYDrain + "enrich.(*terminal)", ofTTYDrain + "enrich.(*row)", ofTTYDrain + "enrich.scan"}},
 		{"enriching", []string{ofTTYDrain + "enrich."}},
 		{"segments, chunks", []string{ofTTYDrain + "schema.AppendSegment", ofTTYDrain + "schema.(*Decoder)", ofTTYDrain + "schema.DecodeChunk"}},
 		{"encoding", []string{ofTTYDrain + "schema.", ofTTYDrain + "sinks/"}},

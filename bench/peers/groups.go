@@ -1,8 +1,6 @@
 package peers
 
 import (
-	"slices"
-
 	"github.com/ttydrain/ttydrain/bench/drains"
 	"github.com/ttydrain/ttydrain/bench/measure"
 	"github.com/ttydrain/ttydrain/bench/receivers"
@@ -11,66 +9,107 @@ import (
 
 // Groups returns a group for each comparison: a limit, ttydrain, and its peers.
 func Groups() []measure.Group {
-	in, n := new(inputs), new(receivers.Node)
-	large := limitSetup{Protocol: "https", Batch: drains.BatchRecords, Connections: 4}
-	one := limitSetup{Protocol: "https", Batch: 1, Connections: 16}
-	bulk := limitSetup{Protocol: "elasticsearch", Batch: drains.BatchRecords, Connections: 4}
-	imfile := []string{"imfile.so"}
-	ng := func(key, config, kind string, share float64, to receivers.Setup, node *receivers.Node, modules ...string) *peer {
-		return &peer{key: "syslog-ng/" + key, program: &syslogNG{modules: append(modules, "libaffile.so")}, config: config, kind: kind, share: share, inputs: in, to: to, node: node}
+	c := comparisons{inputs: new(inputs), node: new(receivers.Node)}
+	return []measure.Group{c.ndjson(), c.json(), c.syslog(), c.elasticsearch(), c.jetStream()}
+}
+
+// comparisons makes the groups. All of them share the inputs and the Elasticsearch node.
+type comparisons struct {
+	inputs *inputs
+	node   *receivers.Node
+}
+
+// noConnect is the reason why Redpanda Connect is not measured.
+const noConnect = "it is in no package of Debian, and no configuration of it was tried"
+
+func (c comparisons) limit(l limit) *limit {
+	l.inputs = c.inputs
+	return &l
+}
+
+func (c comparisons) peer(p peer) *peer {
+	p.inputs = c.inputs
+	return &p
+}
+
+// rsyslogWith returns rsyslog with the module that reads a file, and another module.
+func rsyslogWith(module string) *rsyslog { return &rsyslog{modules: []string{"imfile.so", module}} }
+
+// syslogNGWith returns syslog-ng with the module that reads a file, and another module.
+func syslogNGWith(module string) *syslogNG {
+	return &syslogNG{modules: []string{module, "libaffile.so"}}
+}
+
+func (c comparisons) ndjson() measure.Group {
+	to := receivers.HTTPS
+	return measure.Group{
+		c.limit(limit{key: "limit/https/ndjson", kind: inputJSON, share: drains.FastShare, to: to,
+			setup: limitSetup{Protocol: "https", Batch: drains.BatchRecords, Connections: 4}}),
+		drains.New("https/ndjson", drains.FastShare, to, drains.Target{Type: "https", Format: https.NDJSON}),
+		c.peer(peer{key: "rsyslog/https/ndjson", program: rsyslogWith("omhttp.so"), kind: inputJSON, share: drains.FastShare, to: to}),
+		c.peer(peer{key: "syslog-ng/https/ndjson", program: syslogNGWith("libhttp.so"), config: "syslog-ng-https-ndjson.conf",
+			kind: inputJSON, share: drains.FastShare, to: to}),
+		c.peer(peer{key: "telegraf/https/ndjson", program: new(telegraf), config: "telegraf-https-ndjson.conf",
+			kind: inputJSON, share: drains.SlowShare, stream: true, to: to}),
+		&peer{key: "redpanda-connect/https/ndjson", program: absent{noConnect}},
+		c.peer(peer{key: "fluent-bit/https/ndjson", program: new(fluentBit), config: "fluent-bit-https-ndjson.yaml",
+			kind: inputJSON, share: drains.FastShare, to: to}),
 	}
-	tg := func(key, config, kind string, share float64, to receivers.Setup, node *receivers.Node) *peer {
-		return &peer{key: "telegraf/" + key, program: new(telegraf), config: config, kind: kind, share: share, inputs: in, stream: true, to: to, node: node}
+}
+
+func (c comparisons) json() measure.Group {
+	to := receivers.HTTPS
+	return measure.Group{
+		c.limit(limit{key: "limit/https/json", kind: inputJSON, share: drains.MediumShare, to: to,
+			setup: limitSetup{Protocol: "https", Batch: 1, Connections: 16}}),
+		drains.New("https/json", drains.MediumShare, to, drains.Target{Type: "https", Format: https.JSON}),
+		c.peer(peer{key: "rsyslog/https/json", program: rsyslogWith("omhttp.so"), kind: inputJSON, share: drains.MediumShare, to: to}),
+		c.peer(peer{key: "syslog-ng/https/json", program: syslogNGWith("libhttp.so"), config: "syslog-ng-https-json.conf",
+			kind: inputJSON, share: drains.MediumShare, to: to}),
+		c.peer(peer{key: "telegraf/https/json", program: new(telegraf), config: "telegraf-https-json.conf",
+			kind: inputJSON, share: drains.SlowerShare / 2, stream: true, to: to}),
+		&peer{key: "redpanda-connect/https/json", program: absent{noConnect}},
+		&peer{key: "fluent-bit/https/json", program: absent{"it sends one record a request only with a map of headers in each record"}},
 	}
-	rs := func(key, config, kind string, share float64, to receivers.Setup, node *receivers.Node, module string) *peer {
-		return &peer{key: "rsyslog/" + key, program: &rsyslog{modules: append(slices.Clip(imfile), module)}, config: config, kind: kind, share: share, inputs: in, to: to, node: node}
+}
+
+func (c comparisons) syslog() measure.Group {
+	to := receivers.Syslog
+	return measure.Group{
+		c.limit(limit{key: "limit/syslog", kind: inputSyslog, share: drains.FastShare, to: to, setup: limitSetup{Protocol: "syslog"}}),
+		drains.New("syslog", drains.FastShare, to, drains.Target{Type: "syslog"}),
+		c.peer(peer{key: "rsyslog/syslog", program: rsyslogWith("lmnsd_ossl.so"), config: "rsyslog-syslog.conf",
+			kind: inputSyslog, share: drains.FastShare, to: to}),
+		c.peer(peer{key: "syslog-ng/syslog", program: syslogNGWith("libafsocket.so"), config: "syslog-ng-syslog.conf",
+			kind: inputSyslog, share: drains.FastShare, to: to}),
+		c.peer(peer{key: "telegraf/syslog", program: new(telegraf), config: "telegraf-syslog.conf",
+			kind: inputSyslog, share: drains.SlowShare, stream: true, to: to}),
+		&peer{key: "redpanda-connect/syslog", program: absent{noConnect}},
+		&peer{key: "fluent-bit/syslog", program: absent{"it has no octet counting"}},
 	}
-	tgElasticsearch := tg("elasticsearch", "telegraf-elasticsearch.conf", inputJSON, drains.SlowerShare, receivers.Setup{}, n)
-	tgElasticsearch.prefix = "nats_consumer." // Telegraf's name for its measurements
-	groups := []measure.Group{
-		{
-			&limit{key: "limit/https/ndjson", kind: inputJSON, share: drains.FastShare, setup: large, inputs: in, to: receivers.HTTPS},
-			drains.New("https/ndjson", drains.FastShare, receivers.HTTPS, drains.Target{Type: "https", Format: https.NDJSON}),
-			rs("https/ndjson", "", inputJSON, drains.FastShare, receivers.HTTPS, nil, "omhttp.so"),
-			ng("https/ndjson", "syslog-ng-https-ndjson.conf", inputJSON, drains.FastShare, receivers.HTTPS, nil, "libhttp.so"),
-			tg("https/ndjson", "telegraf-https-ndjson.conf", inputJSON, drains.SlowShare, receivers.HTTPS, nil),
-		},
-		{
-			&limit{key: "limit/https/json", kind: inputJSON, share: drains.MediumShare, setup: one, inputs: in, to: receivers.HTTPS},
-			drains.New("https/json", drains.MediumShare, receivers.HTTPS, drains.Target{Type: "https", Format: https.JSON}),
-			rs("https/json", "", inputJSON, drains.MediumShare, receivers.HTTPS, nil, "omhttp.so"),
-			ng("https/json", "syslog-ng-https-json.conf", inputJSON, drains.MediumShare, receivers.HTTPS, nil, "libhttp.so"),
-			tg("https/json", "telegraf-https-json.conf", inputJSON, drains.SlowerShare/2, receivers.HTTPS, nil),
-		},
-		{
-			&limit{key: "limit/syslog", kind: inputSyslog, share: drains.FastShare, setup: limitSetup{Protocol: "syslog"}, inputs: in, to: receivers.Syslog},
-			drains.New("syslog", drains.FastShare, receivers.Syslog, drains.Target{Type: "syslog"}),
-			rs("syslog", "rsyslog-syslog.conf", inputSyslog, drains.FastShare, receivers.Syslog, nil, "lmnsd_ossl.so"),
-			ng("syslog", "syslog-ng-syslog.conf", inputSyslog, drains.FastShare, receivers.Syslog, nil, "libafsocket.so"),
-			tg("syslog", "telegraf-syslog.conf", inputSyslog, drains.SlowShare, receivers.Syslog, nil),
-		},
-		{
-			&limit{key: "limit/elasticsearch", kind: inputBulk, share: drains.MediumShare, setup: bulk, inputs: in, node: n},
-			drains.NewElasticsearch(drains.MediumShare, n),
-			rs("elasticsearch", "rsyslog-elasticsearch.conf", inputBulk, drains.MediumShare, receivers.Setup{}, n, "omelasticsearch.so"),
-			ng("elasticsearch", "syslog-ng-elasticsearch.conf", inputBulk, drains.MediumShare, receivers.Setup{}, n, "libhttp.so"),
-			tgElasticsearch,
-		},
-		{
-			&jetStreamLimit{key: "limit/jetstream/lines", share: drains.FastShare, inputs: in},
-			&jetStreamLimit{key: "limit/jetstream/segments", segments: true, share: drains.FastShare, inputs: in},
-		},
+}
+
+func (c comparisons) elasticsearch() measure.Group {
+	return measure.Group{
+		c.limit(limit{key: "limit/elasticsearch", kind: inputBulk, share: drains.MediumShare, node: c.node,
+			setup: limitSetup{Protocol: "elasticsearch", Batch: drains.BatchRecords, Connections: 4}}),
+		drains.NewElasticsearch(drains.MediumShare, c.node),
+		c.peer(peer{key: "rsyslog/elasticsearch", program: rsyslogWith("omelasticsearch.so"), config: "rsyslog-elasticsearch.conf",
+			kind: inputBulk, share: drains.MediumShare, node: c.node}),
+		c.peer(peer{key: "syslog-ng/elasticsearch", program: syslogNGWith("libhttp.so"), config: "syslog-ng-elasticsearch.conf",
+			kind: inputBulk, share: drains.MediumShare, node: c.node}),
+		// Telegraf adds the name of its measurement to the names of fields.
+		c.peer(peer{key: "telegraf/elasticsearch", program: new(telegraf), config: "telegraf-elasticsearch.conf",
+			kind: inputJSON, share: drains.SlowerShare, stream: true, node: c.node, prefix: "nats_consumer."}),
+		&peer{key: "redpanda-connect/elasticsearch", program: absent{noConnect}},
+		c.peer(peer{key: "fluent-bit/elasticsearch", program: new(fluentBit), config: "fluent-bit-elasticsearch.yaml",
+			kind: inputJSON, share: drains.SlowerShare, node: c.node}),
 	}
-	fluent := func(protocol, config string, share float64, to receivers.Setup, node *receivers.Node) *peer {
-		return &peer{key: "fluent-bit/" + protocol, program: new(fluentBit), config: config, kind: inputJSON, share: share, inputs: in, to: to, node: node}
+}
+
+func (c comparisons) jetStream() measure.Group {
+	return measure.Group{
+		&jetStreamLimit{key: "limit/jetstream/lines", share: drains.FastShare, inputs: c.inputs},
+		&jetStreamLimit{key: "limit/jetstream/segments", share: drains.FastShare, inputs: c.inputs, segments: true},
 	}
-	none := func(peerName, protocol, why string) *peer {
-		return &peer{key: peerName + "/" + protocol, program: absent{why}}
-	}
-	const noConnect = "it is in no package of Debian, and no configuration of it was tried"
-	groups[0] = append(groups[0], none("redpanda-connect", "https/ndjson", noConnect), fluent("https/ndjson", "fluent-bit-https-ndjson.yaml", drains.FastShare, receivers.HTTPS, nil))
-	groups[1] = append(groups[1], none("redpanda-connect", "https/json", noConnect), none("fluent-bit", "https/json", "it sends one record a request only with a map of headers in each record"))
-	groups[2] = append(groups[2], none("redpanda-connect", "syslog", noConnect), none("fluent-bit", "syslog", "it has no octet counting"))
-	groups[3] = append(groups[3], none("redpanda-connect", "elasticsearch", noConnect), fluent("elasticsearch", "fluent-bit-elasticsearch.yaml", drains.SlowerShare, receivers.Setup{}, n))
-	return groups
 }
