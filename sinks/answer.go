@@ -9,16 +9,15 @@ import (
 	"time"
 )
 
-// Identity is the value of the header Accept-Encoding by which sinks ask for answers that are not
-// compressed.
+// Identity is the value of the Accept-Encoding header with which sinks ask for uncompressed
+// answers.
 const Identity = "identity"
 
-// ErrEncoding is the error of reading an answer in an encoding that was not asked for.
+// ErrEncoding is returned when an answer is read whose encoding was not asked for.
 var ErrEncoding = errors.New("the answer is compressed, although none was asked for")
 
-// decompressed returns an answer whose body is not compressed: proxies compress answers although a
-// request says Accept-Encoding: identity. Of an encoding that is not gzip, reading the body fails
-// with [ErrEncoding].
+// decompressed replaces the body of a compressed answer: proxies compress answers even to requests
+// with Accept-Encoding: identity. Reading an encoding other than gzip fails with [ErrEncoding].
 func decompressed(response *http.Response) {
 	encoding := strings.ToLower(strings.TrimSpace(response.Header.Get("Content-Encoding")))
 	if encoding == "" || encoding == Identity || response.Body == http.NoBody {
@@ -34,7 +33,7 @@ func decompressed(response *http.Response) {
 	response.ContentLength, response.Uncompressed = -1, true
 }
 
-// An encodedBody decompresses a body while it is read. It is for one goroutine.
+// An encodedBody decompresses a body as it is read. It is for one goroutine.
 type encodedBody struct {
 	io.ReadCloser
 	gzip *gzip.Reader // nil until the first read
@@ -52,15 +51,15 @@ func (b *encodedBody) Read(p []byte) (int, error) {
 }
 
 const (
-	// drainBytes bounds how much of an answer is read, and thrown away, so that its connection can be
-	// used again. A longer one costs the connection.
+	// drainBytes bounds how much of an answer is read and discarded so that its connection can be
+	// reused. A longer answer costs the connection.
 	drainBytes = 64 << 10
-	// drainTime bounds how long that takes. An answer without a length goes on until its connection
+	// drainTime bounds the duration of that. An answer without a length lasts until its connection
 	// ends, which may be never.
 	drainTime = time.Second
 )
 
-// Drain reads the rest of an answer of which only the status counts, and closes it. It takes
+// Drain discards the rest of an answer of which only the status counts, and closes it, within
 // bounded time.
 func Drain(response *http.Response) {
 	if response.Body == http.NoBody {

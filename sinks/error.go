@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// A Verdict says what to do about entries that were not delivered.
+// A Verdict is the kind of a failure, which decides what becomes of the entries that were not
+// delivered.
 type Verdict uint8
 
 const (
-	// Retry: the cause passes by itself (no connection, a busy or broken drain).
+	// Retry: the cause is temporary (no connection, a busy or broken drain).
 	Retry Verdict = iota
-	// Misconfigured: the drain refuses whatever it is sent until somebody changes its settings or
-	// its credentials (401, 403, 404, 407, TLS that cannot be verified). Retried slowly, and told.
+	// Misconfigured: the drain refuses every request until its settings or credentials are changed
+	// (401, 403, 404, 407, TLS that cannot be verified). It is retried slowly, and reported.
 	Misconfigured
 	// Rejected: the drain will never take one or more of these records as they are.
 	Rejected
 	// TooLarge: the drain may take them in smaller requests.
 	TooLarge
-	// Gone: the drain says that it has ceased to exist (410).
+	// Gone: the drain has ceased to exist (410).
 	Gone
 )
 
@@ -33,13 +34,13 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
 
-// An Error says what became of a batch that was not, or not wholly, delivered.
+// An Error describes a batch that was not delivered, or not completely.
 type Error struct {
 	// Verdict on the whole request, where Items is empty.
 	Verdict Verdict
 	// Status is the protocol's own code (of HTTP), or 0.
 	Status int
-	// RetryAfter is how long the drain asked to be left alone, or 0.
+	// RetryAfter is the pause that the drain asked for, or 0.
 	RetryAfter time.Duration
 	// Reason describes what happened, for operators. Neither it nor Advice holds a secret or any of a
 	// session's content: an answer is quoted only where it cannot echo what was sent.
@@ -48,12 +49,12 @@ type Error struct {
 	// only explanation.
 	Advice string
 	// Items are the entries that were not delivered, in ascending order of Index; all others were.
-	// Empty: none was, as far as is known.
+	// If it is empty, none was, as far as is known.
 	Items []Item
 	// Err is the cause, or nil.
 	Err error
-	// Reached reports that the drain had the request, or a part of it, when the connection broke or
-	// the answer did not come in time: then the failure can depend on what the records hold, or on
+	// Reached reports that the drain had received the request, or a part of it, when the connection
+	// broke or the answer timed out: the failure can depend on the content of the records, or on
 	// the size of the request. An error with a Status needs no such field.
 	Reached bool
 	// TimedOut is the number of entries in the request that the drain did not confirm in time; 0
@@ -75,8 +76,8 @@ type Item struct {
 }
 
 // DependsOnContent reports whether the drain could take other records while it fails on these: it
-// answered, or broke off, with the request in its hands. By the excepted statuses it refuses the
-// request whatever is in it.
+// answered, or broke off, with the request in its hands. The excepted statuses refuse a request
+// whatever it holds.
 func (e *Error) DependsOnContent() bool {
 	switch e.Status {
 	case http.StatusProxyAuthRequired, http.StatusGone, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -114,8 +115,8 @@ func message(reason, advice string) string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// AsError finds the *Error in err. An error of another type is one that its sink did not
-// foresee: it is retried, since dropping would lose records.
+// AsError returns the *Error in err. An error of another type, which the sink did not expect,
+// becomes a Retry, since to give up would lose records.
 func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// An Outcome gathers what becomes of a batch that is sent in several requests. It is for one
+// An Outcome collects the results of a batch that is sent in several requests. It is for one
 // goroutine.
 type Outcome struct {
 	delivered []bool
@@ -17,14 +17,14 @@ type Outcome struct {
 	items     []Item   // the entries that were not delivered by requests that were sent
 }
 
-// NewOutcome is the outcome of a batch of n entries of which none was sent yet.
+// NewOutcome returns the outcome of a batch of n entries, none of which is sent yet.
 func NewOutcome(n int) *Outcome { return &Outcome{delivered: make([]bool, n)} }
 
-// Deliver says that the drain has an entry.
+// Deliver notes that the drain has an entry.
 func (o *Outcome) Deliver(index int) { o.delivered[index] = true }
 
-// Fail says that the request with n entries from first on failed as a whole. After an error that is
-// not the records' fault nothing more is to be sent: see Stopped.
+// Fail notes that the request with n entries from first on failed as a whole. If the records are
+// not the cause, nothing more is to be sent: see Stopped.
 func (o *Outcome) Fail(e *Error, first, n int) {
 	if !recordsFault(e.Verdict) {
 		o.stopped = true
@@ -38,14 +38,15 @@ func (o *Outcome) Fail(e *Error, first, n int) {
 	}
 }
 
-// FailItem says that the drain did not take one entry of a request that it answered. Others may be
+// FailItem notes that the drain refused one entry of a request that it answered. Others may be
 // sent.
 func (o *Outcome) FailItem(item Item) { o.items = append(o.items, item) }
 
-// Stopped says that nothing more is to be sent: the drain is not there, or refuses everything.
+// Stopped reports whether nothing more is to be sent: the drain is unreachable, or refuses
+// everything.
 func (o *Outcome) Stopped() bool { return o.stopped }
 
-// Error is nil where everything was delivered. What was not sent at all has the verdict Retry.
+// Error returns nil if everything was delivered. Entries that were not sent have the verdict Retry.
 func (o *Outcome) Error() *Error {
 	if len(o.items) == 0 {
 		return nil
@@ -70,7 +71,7 @@ func (o *Outcome) Error() *Error {
 	return &whole
 }
 
-// withUnsent are the items, and those for what was not sent.
+// withUnsent returns the items, with those for the entries that were not sent.
 func (o *Outcome) withUnsent() []Item {
 	items := make([]Item, 0, len(o.items))
 	next := 0
@@ -86,8 +87,8 @@ func (o *Outcome) withUnsent() []Item {
 	return items
 }
 
-// ofItems is the error where every request was answered. Where every entry has met the same fate,
-// which passes or has to be repaired, it is the whole batch's.
+// ofItems returns the error if every request was answered. Where all entries failed alike, for a
+// cause that is not theirs, it is the error of the whole batch.
 func (o *Outcome) ofItems() *Error {
 	first := o.items[0]
 	e := &Error{Verdict: first.Verdict, Status: first.Status}
@@ -105,7 +106,7 @@ func (o *Outcome) ofItems() *Error {
 	return e
 }
 
-// rank orders errors by how much they say about the whole batch.
+// rank orders errors by their significance for the whole batch.
 func rank(e *Error) int {
 	switch {
 	case e.Status == 0 && (errors.Is(e, context.Canceled) || errors.Is(e, context.DeadlineExceeded)):
@@ -117,7 +118,7 @@ func rank(e *Error) int {
 	}
 }
 
-// recordsFault says whether another batch could be delivered all the same.
+// recordsFault reports whether another batch could be delivered nevertheless.
 func recordsFault(v Verdict) bool { return v == Rejected || v == TooLarge }
 
 func rejected(i Item) bool { return recordsFault(i.Verdict) }

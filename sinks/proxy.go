@@ -14,10 +14,10 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
-// A Proxy is the proxy to a drain that speaks HTTP. The zero value takes the proxy that the
-// environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), if any.
+// A Proxy is the proxy of a drain over HTTP. The zero value is the proxy of the environment
+// (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), if any.
 type Proxy struct {
-	// None: there is no proxy, whatever the environment says.
+	// None disables the proxy of the environment.
 	None bool
 	// URL is the proxy's: http, https, socks5 or socks5h, perhaps with a user and a password. It is
 	// a secret.
@@ -27,7 +27,7 @@ type Proxy struct {
 	CAFile string
 }
 
-// A route is a [Proxy] that is read: how requests are routed.
+// A route is a parsed [Proxy].
 type route struct {
 	none  bool
 	fixed *url.URL       // or nil for the environment's
@@ -62,7 +62,8 @@ func (r *route) of(request *http.Request) (*url.URL, error) {
 	return http.ProxyFromEnvironment(request)
 }
 
-// proxyOf returns the proxy of a request for [http.Transport], and reports it to a connectivity check.
+// proxyOf returns the proxy of a request to [http.Transport], and reports it to connectivity
+// checks.
 func (r *Transport) proxyOf(request *http.Request) (*url.URL, error) {
 	via, err := r.route.of(request)
 	if err != nil || via == nil {
@@ -90,7 +91,7 @@ func (r *Transport) isProxy(address string) bool {
 	return r.proxies[address]
 }
 
-// dialProxy connects to a proxy that speaks TLS. Nothing of the drain's own TLS settings is for it:
+// dialProxy connects to a proxy that speaks TLS. It uses none of the drain's own TLS settings:
 // neither the name, the authorities and the fingerprint, nor the client certificate.
 func (r *Transport) dialProxy(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := r.handshake(ctx, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.route.roots}, network, address)
@@ -100,7 +101,7 @@ func (r *Transport) dialProxy(ctx context.Context, network, address string) (net
 	return conn, nil
 }
 
-// A proxyTLSError is why no connection to a proxy that speaks TLS was made.
+// A proxyTLSError is the reason why no connection to a proxy over TLS could be made.
 type proxyTLSError struct{ error }
 
 func (e *proxyTLSError) Unwrap() error { return e.error }
@@ -128,7 +129,7 @@ func (e *proxyTLSError) verdict(doing string) *Error {
 	return v
 }
 
-// A proxyError is a proxy's answer to CONNECT that is not 200.
+// A proxyError is an answer of a proxy to CONNECT other than 200.
 type proxyError struct{ status int }
 
 func (e *proxyError) Error() string {

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// MaxRetryAfter bounds every Retry-After: a mistake in a header must not silence a drain for long.
+// MaxRetryAfter bounds every Retry-After: a mistake in a header must not suspend a drain for long.
 const MaxRetryAfter = time.Hour
 
-// RetryAfter returns how long an answer asks to be left alone (Retry-After, RFC 9110 §10.2.3): a
-// number of seconds, or a date, which is read against the answer's own Date so that the clocks of
-// both sides do not matter, or against now where the answer has none. It is between 0 and
-// [MaxRetryAfter], and 0 for a value that is not understood or has passed.
+// RetryAfter returns the pause that an answer asks for (Retry-After, RFC 9110 §10.2.3): a number of
+// seconds, or a date, which is read against the answer's own Date so that the clocks of both sides
+// do not matter, or against now where the answer has none. It is between 0 and [MaxRetryAfter], and
+// 0 for a value that is not understood or has passed.
 func RetryAfter(header http.Header, now time.Time) time.Duration {
 	value := strings.TrimSpace(header.Get("Retry-After"))
 	if value != "" && strings.Trim(value, "0123456789") == "" {

@@ -11,7 +11,7 @@ type SettingError struct {
 	Setting string
 	// Problem continues a sentence that begins with the name: "is empty; expected at least one".
 	Problem string
-	// Err is the cause, or nil. Problem has its text where people need it.
+	// Err is the cause, or nil. Problem repeats its text where that helps.
 	Err error
 }
 

@@ -50,7 +50,7 @@ type Opener interface {
 	Limits() Limits
 }
 
-// Limits describe how a sink is to be given records.
+// Limits are what a sink requires of its callers.
 type Limits struct {
 	// Concurrency is the maximum number of Writes at a time; 0 and 1 mean one after the other.
 	Concurrency int

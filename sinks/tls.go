@@ -12,30 +12,30 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
-// TLS is how a sink speaks TLS with its drain. The zero value trusts the system's authorities, has
-// no client certificate, and expects the certificate to be for the host of the drain's address.
-// There is no way to turn verification off: a fingerprint is another way to verify.
+// TLS holds the TLS settings of a sink. The zero value trusts the system's authorities, has no
+// client certificate, and expects the certificate to be for the host of the drain's address.
+// Verification cannot be turned off: a fingerprint is another way to verify.
 type TLS struct {
 	// CAFile holds the only authorities to trust, in PEM form; "" for the system's.
 	CAFile string
 	// CertFile and KeyFile hold the client certificate (with its chain) and its key, in PEM form.
 	// Both or neither are set.
 	CertFile, KeyFile string
-	// ServerName is the name that the drain's certificate must be for, where it is another than the
-	// host of its address.
+	// ServerName is the name that the drain's certificate must be for, if that is not the host of
+	// its address.
 	ServerName string
 	// FingerprintSHA256 is that of the drain's certificate in DER, in hexadecimal digits with or
-	// without colons, or several of these with commas between. Then the drain has to have this
-	// certificate, and neither its authority nor its names count. It takes the place of CAFile.
+	// without colons, or several of these with commas between. The drain must have this
+	// certificate, and neither its authority nor its names count. It replaces CAFile.
 	FingerprintSHA256 string
 }
 
 // Config reads the files and makes a configuration for connections: TLS 1.2 or later, the drain's
-// certificate verified. An error says which file is wrong and what to do.
+// certificate verified. An error names the file that is wrong, and what to do.
 //
 // The client certificate is read anew for every handshake, so a rotated one is used from the next
-// connection on. The authorities are those of this moment: who dials by itself calls Config for
-// each connection, and over HTTP [TLS.Transport] sees when the file changes.
+// connection on. The authorities are read once: sinks that dial call Config for each connection,
+// and over HTTP [TLS.Transport] notices when the file changes.
 //
 // Where ServerName is "", the user of the configuration sets it to the host that it dials, as
 // net/http and [tls.Dialer] do by themselves. GetClientCertificate is never nil.
@@ -91,7 +91,7 @@ func readPool(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// readFile reads the file that the named setting points to.
+// readFile reads the file that a setting names.
 func readFile(setting, file string) ([]byte, error) {
 	data, err := os.ReadFile(file)
 	switch {
@@ -114,8 +114,8 @@ type clientCertificate struct {
 	good *tls.Certificate // the last pair that fitted together
 }
 
-// get is for GetClientCertificate of a tls.Config. While somebody replaces the two files one after
-// the other they do not fit: then the pair before is used once more.
+// get implements GetClientCertificate of a tls.Config. While the two files are being replaced, one
+// after the other, they do not match: the previous pair is used once more.
 func (c *clientCertificate) get(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	certificate, err := c.read()
 	if err != nil {

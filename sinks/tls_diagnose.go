@@ -14,20 +14,19 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
-// diagnoseTimeout is for the whole diagnosis, which is part of a request that failed already.
+// diagnoseTimeout bounds the diagnosis, which is part of a request that has already failed.
 const diagnoseTimeout = 2 * time.Second
 
-// closedEarly says whether err can be all that is left of a TLS alert. In TLS 1.3 a drain refuses a
-// client certificate, or the lack of one, when for the client the handshake is over. Then net/http
-// tells by chance the alert, or only that it could not write.
+// closedEarly reports whether err can be the result of a TLS alert. In TLS 1.3 a drain refuses a
+// client certificate, or the lack of one, after the client has finished the handshake. net/http
+// then returns the alert, or only that it could not write, by chance.
 func closedEarly(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// diagnose finds out whether the drain ended the request's connection by a TLS alert: it makes
-// another, on which it writes nothing and so reads what the drain has to say. It returns the alert,
-// or cause where there is none.
+// diagnose finds out whether the drain ended the request's connection by a TLS alert: it opens
+// another one, writes nothing, and reads. It returns the alert, or cause if there is none.
 func (r *Transport) diagnose(request *http.Request, cause error) error {
 	if via, err := r.route.of(request); err != nil || via != nil || request.URL.Scheme != "https" {
 		return cause
@@ -59,7 +58,7 @@ func (r *Transport) diagnose(request *http.Request, cause error) error {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	// A drain that is content waits for the request.
+	// A drain that accepts the certificate waits for the request.
 	if _, err := conn.Read(make([]byte, 1)); err != nil && isAlert(err) {
 		return err
 	}

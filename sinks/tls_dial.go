@@ -20,7 +20,7 @@ func (r *Transport) dialTLS(ctx context.Context, config *tls.Config, network, ad
 	return &bodyConn{conn}, nil
 }
 
-// handshake connects and does the TLS handshake, as net/http itself does.
+// handshake connects and does the TLS handshake, like net/http.
 func (r *Transport) handshake(ctx context.Context, config *tls.Config, network, address string) (*tls.Conn, error) {
 	plain, err := r.dial(ctx, network, address)
 	if err != nil {
@@ -41,12 +41,12 @@ func (r *Transport) handshake(ctx context.Context, config *tls.Config, network, 
 	return conn, nil
 }
 
-// A bodyConn takes a body in memory as it is. Otherwise net/http makes a buffer of 32 KiB for each
-// body, and copies it through that: that was a third of what a router throws away.
+// A bodyConn writes a body in memory directly. Otherwise net/http copies each body through a buffer
+// of 32 KiB of its own: a third of a router's garbage.
 type bodyConn struct{ *tls.Conn }
 
-// ReadFrom implements [io.ReaderFrom]. It gets what is left of a body, as an [io.LimitedReader] of
-// its length.
+// ReadFrom implements [io.ReaderFrom]. r is the rest of a body, as an [io.LimitedReader] of its
+// length.
 func (c *bodyConn) ReadFrom(r io.Reader) (n int64, err error) {
 	if limited, ok := r.(*io.LimitedReader); ok {
 		if body, ok := limited.R.(io.WriterTo); ok {
@@ -58,10 +58,10 @@ func (c *bodyConn) ReadFrom(r io.Reader) (n int64, err error) {
 	return io.Copy(justWriter{c.Conn}, r)
 }
 
-// justWriter hides what else a writer can do.
+// justWriter hides all other methods of a writer.
 type justWriter struct{ io.Writer }
 
-// A limitedWriter refuses what is more than is left.
+// A limitedWriter fails on writes beyond its limit.
 type limitedWriter struct {
 	to   io.Writer
 	left int64

@@ -17,16 +17,15 @@ import (
 
 // TransportError classifies the error of a connection that could not be made, or broke.
 //
-// The verdict is [Misconfigured] where TLS failed for a reason that somebody has to remove: a
+// The verdict is [Misconfigured] where TLS failed for a reason that an operator has to remove: a
 // certificate that cannot be verified, a client certificate that is missing or refused, a port that
 // does not speak TLS. It is [Retry] for everything else.
 //
-// ctx is the caller's own context: when it is done, that is the reason, and the error is ctx.Err()
-// and its cause by errors.Is. doing begins the Reason, in words such as "connect to
-// logs.example.com:6514".
+// ctx is the context of the caller: if it is done, that is the reason, and errors.Is finds
+// ctx.Err() and its cause. doing begins the Reason, such as "connect to logs.example.com:6514".
 //
-// The text of err is kept only where its type is known to quote nothing that the drain sent: a peer
-// that echoes what it gets must not get a record or a token into an error.
+// The text of err is kept only if its type is known not to quote the drain: a peer that echoes
+// requests must not bring a record or a token into an error.
 func TransportError(ctx context.Context, doing string, err error) *Error {
 	if stop := ctx.Err(); stop != nil {
 		if cause := context.Cause(ctx); cause != stop {
@@ -54,7 +53,7 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 	return e
 }
 
-// brokeOff reports whether a connection that was there ended, or the answer on it was none of HTTP.
+// brokeOff reports whether an open connection ended, or the answer on it was not HTTP.
 func brokeOff(err error) bool {
 	if whileConnecting(err) || probe.IsTimeout(err) {
 		return false
@@ -67,7 +66,7 @@ func brokeOff(err error) bool {
 		errors.Is(err, net.ErrClosed) || quotable(err) == nil
 }
 
-// whileConnecting reports whether no connection was made.
+// whileConnecting reports whether no connection was established.
 func whileConnecting(err error) bool {
 	var (
 		dns     *net.DNSError
@@ -123,7 +122,7 @@ const (
 	alpnAdvice = "allow http/1.1 there, or correct the port"
 )
 
-// withoutNames reports whether a certificate is for no host at all.
+// withoutNames reports whether a certificate names no host.
 func withoutNames(c *x509.Certificate) bool {
 	return c != nil && len(c.DNSNames) == 0 && len(c.IPAddresses) == 0
 }
@@ -170,7 +169,7 @@ func alertReason(err error) (reason, advice string) {
 	if !errors.As(err, &remote) || remote.Op != "remote error" || remote.Err == nil {
 		return "", ""
 	}
-	// crypto/tls gives a received alert a type that it does not export, with the text of an
+	// The type of a received alert is not exported by crypto/tls; its text is that of an
 	// AlertError.
 	is := func(alerts ...tls.AlertError) bool {
 		for _, a := range alerts {
@@ -203,8 +202,8 @@ func alertReason(err error) (reason, advice string) {
 	return "", ""
 }
 
-// quotable is the part of err whose text holds only addresses, names of certificates and the
-// operating system's words; nil where there is none.
+// quotable returns the part of err whose text holds only addresses, names of certificates and the
+// operating system's words; nil if there is none.
 func quotable(err error) error {
 	var (
 		operation    *net.OpError

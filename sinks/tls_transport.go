@@ -18,22 +18,22 @@ import (
 const (
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
-	// pingInterval is how long a connection may be silent before the kernel tests it, and how long the
-	// drain's may take to answer. Without it a connection that a firewall forgot would take a request,
-	// and keep it until that is given up.
+	// pingInterval is the silence on a connection after which the kernel probes it, and the time
+	// for the answer. Without it, a request on a connection that a firewall has forgotten would
+	// hang until it times out.
 	pingInterval = 15 * time.Second
-	// writeBuffer is as much as a record of TLS holds: a small request is one.
+	// writeBuffer is the size of a TLS record: a small request is one.
 	writeBuffer = 16 << 10
-	// idleConnections is more than any sink writes at once, so that connections are kept.
+	// idleConnections is more than any sink uses at once, so that connections are kept.
 	idleConnections = 128
 )
 
 // DefaultLifetime bounds the use of a connection to a drain.
 const DefaultLifetime = 10 * time.Minute
 
-// JitteredLifetime returns how long a connection is used whose lifetime is set: a random duration
-// from four fifths of it to all of it, so that not all connections of all processes are made anew
-// at once. 0 stands for [DefaultLifetime].
+// JitteredLifetime returns a random duration from four fifths of a connection's lifetime to all of
+// it, so that the connections of all processes are not replaced at once. 0 stands for
+// [DefaultLifetime].
 func JitteredLifetime(lifetime time.Duration) time.Duration {
 	if lifetime <= 0 {
 		lifetime = DefaultLifetime
@@ -41,19 +41,20 @@ func JitteredLifetime(lifetime time.Duration) time.Duration {
 	return lifetime - rand.N(lifetime/5+1)
 }
 
-// A Transport is an [http.RoundTripper] for the sinks that speak HTTP: TLS as set, HTTP/1.1,
-// connections kept, a [Proxy]. Answers in gzip are decompressed, although none is asked for.
+// A Transport is an [http.RoundTripper] for sinks over HTTP: HTTP/1.1 with the TLS settings and the
+// [Proxy] of the drain, and persistent connections. Answers in gzip are decompressed, although they
+// are not asked for.
 //
-// HTTP/2 is not spoken, though drains offer it: a sink has few requests under way at a time, its
-// bodies are large, and in frames of 16 KiB they cost both sides up to twice the processor time;
-// and one lost packet holds up all requests.
+// It does not use HTTP/2, even if drains offer it: a sink has few requests in flight, with large
+// bodies, which cost both sides up to twice the processor time in frames of 16 KiB; and one lost
+// packet delays all requests.
 //
-// Connections have a lifetime: from its end on, requests go over new ones, for which the name is
-// looked up again. Requests in flight end on the old ones, which are then closed. Without it a
-// connection that is never idle would never follow a name that moved.
+// Connections have a lifetime: after it, requests go over new ones, for which the name is resolved
+// again. Requests in flight end on the old ones, which are then closed. Without it, a connection
+// that is never idle would not follow a name that moved.
 //
-// As a RoundTripper it follows no redirect. Its errors are for [TransportError]: their text can
-// quote the drain.
+// Like any RoundTripper, it follows no redirects. Its errors are for [TransportError]: their text
+// can quote the drain.
 type Transport struct {
 	tls      TLS
 	timeout  time.Duration
@@ -81,8 +82,8 @@ type pool struct {
 // TransportOptions are the settings of a [Transport].
 type TransportOptions struct {
 	TLS TLS
-	// Timeout is how long the drain may take from having the request to the first byte of its
-	// answer; 0 for as long as the request's context lasts.
+	// Timeout bounds the time from the end of a request to the first byte of its answer; 0 for no
+	// bound but the request's context.
 	Timeout time.Duration
 	// Lifetime bounds the use of a connection: see [JitteredLifetime].
 	Lifetime time.Duration
@@ -174,10 +175,9 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// release notes that a call of RoundTrip has returned. Of a retired pool, the last one has the
-// connections closed: those that are idle now, and each of the others when its answer has been
-// read. Before that it would not do, since net/http keeps connections again from each new request
-// on.
+// release notes that a call of RoundTrip has returned. The last call of a retired pool closes its
+// connections: those that are idle at once, and the others when their answers have been read.
+// Earlier it would have no effect, since net/http keeps connections again after each new request.
 func (r *Transport) release(p *pool) {
 	r.mu.Lock()
 	p.calls--
@@ -195,11 +195,11 @@ func (r *Transport) CloseIdleConnections() {
 	r.current.CloseIdleConnections()
 }
 
-// Close closes all connections, with the goroutines that serve them. It is for the time when no
-// request is under way; requests after it fail.
+// Close closes all connections, and ends the goroutines that serve them. No request may be in
+// flight; later requests fail.
 //
-// To close the idle ones would not do: a connection is not idle yet when the last request on it was
-// cancelled a moment ago, and would stay.
+// Closing the idle ones is not enough: a connection whose last request was just cancelled is not
+// idle yet, and would stay.
 func (r *Transport) Close() {
 	r.CloseIdleConnections()
 	r.openMu.Lock()
@@ -228,7 +228,7 @@ func (r *Transport) dial(ctx context.Context, network, address string) (net.Conn
 	return c, nil
 }
 
-// An openConn is a connection that its transport knows of until it is closed.
+// An openConn is a connection that its transport tracks until it is closed.
 type openConn struct {
 	net.Conn
 	transport *Transport
@@ -241,9 +241,9 @@ func (c *openConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Renew looks whether the file with the authorities has changed. Then requests from now on go over
-// new connections, which are verified against the new ones. A sink calls it for each batch: a
-// request by itself may cost little more than looking.
+// Renew checks whether the file with the authorities has changed. If so, requests from now on go
+// over new connections, which are verified against the new authorities. A sink calls it for each
+// batch: for each request it would cost too much.
 func (r *Transport) Renew() {
 	if r.tls.CAFile == "" {
 		return
@@ -259,13 +259,13 @@ func (r *Transport) Renew() {
 	}
 }
 
-// replace has requests from now on go over new connections, and reports whether it could. Those of
-// requests in flight are closed when these end. r.mu is held.
+// replace makes requests from now on go over new connections, and reports whether it could. Those
+// of requests in flight are closed when these end. r.mu is held.
 func (r *Transport) replace(now time.Time) bool {
 	next, err := r.make()
 	if err != nil {
-		// A file is being replaced, or is spoiled: the connections from before stay in use, and the
-		// next request tries again.
+		// A file is being replaced, or is damaged: the old connections stay in use, and the next
+		// request tries again.
 		return false
 	}
 	r.current.retired = true

@@ -13,13 +13,13 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
-// stepFolder is the step of a connectivity check that this sink has in the place of a network's.
+// stepFolder is the step of a connectivity check that this sink has instead of those of a network.
 const stepFolder = "folder"
 
 // lowSpace is the free space in bytes below which a check warns.
 const lowSpace = 100 << 20
 
-// Probe implements [sinks.Sink]: it looks whether the folder may be written to, or be created. It
+// Probe implements [sinks.Sink]: it checks whether the folder can be written to, or created. It
 // creates nothing.
 func (s *Sink) Probe(ctx context.Context) error {
 	report := probe.From(ctx)

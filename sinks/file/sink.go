@@ -4,9 +4,9 @@
 // # Files
 //
 // The folder has one file for each day, such as 2026-11-30.ndjson. A record is in the file of the
-// day (UTC) on which it was written, not of its own timestamp: what arrives late does not change the
-// files of past days, which can be compressed or moved once their day is over. A file that is moved
-// or removed is created anew. The sink never deletes anything.
+// day (UTC) on which it was written, not of its own timestamp: late records do not change the files
+// of past days, which can be compressed or moved once their day is over. A file that is moved or
+// removed is created anew. The sink never deletes anything.
 //
 // Folders are created with mode 0700 and files with 0600. ttydrain replay and audit read the files,
 // like any drain's copy.
@@ -17,9 +17,9 @@
 // operation are in their order; a batch that is written again, after an error or a crash, is there
 // twice, recognisable by operation ID and sequence.
 //
-// A crash can leave a partial last line. It was never confirmed, so the next Write removes it before
-// it appends. What a Write could not write or sync completely is removed as well. Sinks of several
-// processes may write to the same folder: each holds a lock (flock) on the file meanwhile.
+// A crash can leave a partial last line. It was never acknowledged, so the next Write removes it
+// before it appends. Lines of a Write that failed are removed as well. Sinks of several processes
+// may write to the same folder: each holds a lock (flock) on the file meanwhile.
 package file
 
 import (
@@ -137,7 +137,7 @@ func (s *Sink) append(ctx context.Context, data []byte) (path string, err error)
 			return "", err
 		}
 	}
-	if err := s.day.append(ctx, data); err != nil { // the next Write begins with a look at what is there
+	if err := s.day.append(ctx, data); err != nil { // the next Write opens and repairs it
 		err = errors.Join(err, s.day.close())
 		s.day = nil
 		return "", err

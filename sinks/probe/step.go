@@ -39,12 +39,13 @@ type Step struct {
 	Result string `json:"result"`
 	// Milliseconds is the duration, where it was measured.
 	Milliseconds float64 `json:"milliseconds,omitzero"`
-	// Facts are sentences on what was found.
+	// Facts are sentences on the findings.
 	Facts []string `json:"facts,omitempty"`
-	// Certificates is the drain's chain, its own first, and ClientCertificates what was sent to it.
+	// Certificates is the drain's chain, its own first, and ClientCertificates the chain that was
+	// sent to it.
 	Certificates       []Certificate `json:"certificates,omitempty"`
 	ClientCertificates []Certificate `json:"client_certificates,omitempty"`
-	// Problem is what went wrong, and Do the advice; "" where Result is ok or not tried.
+	// Problem is the reason of a failure or warning, and Do the advice; otherwise both are "".
 	Problem string `json:"problem,omitempty"`
 	Do      string `json:"do,omitempty"`
 }
