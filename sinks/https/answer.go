@@ -10,8 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// judge says what an answer means; nil is success. It uses nothing of the answer but its status,
-// Retry-After and the host in Location: the rest could echo what was sent.
+// judge returns the error that an answer stands for, or nil for success. It uses only the status,
+// Retry-After and the host in Location: the rest could echo the request.
 func judge(host string, response *http.Response) *sinks.Error {
 	status := response.StatusCode
 	verdict, reason, advice := classify(status)
@@ -64,7 +64,7 @@ func classify(status int) (verdict sinks.Verdict, reason, advice string) {
 		return sinks.TooLarge, "the request is too large for it", "lower max_request_bytes, or raise the drain's limit"
 	case http.StatusGone:
 		return sinks.Gone, "the drain says that it has ceased to exist", "remove it, or correct url"
-	// By these the drain refuses every request alike: to give up records for them would lose all.
+	// With these the drain refuses every request: to give up records would lose all of them.
 	case http.StatusMisdirectedRequest:
 		return sinks.Misconfigured, "it does not serve this host name on the connection", "set url and server_name to the same host, the one that the drain serves"
 	case http.StatusNotAcceptable:
@@ -100,7 +100,7 @@ func statusText(status int) string {
 	return strconv.Itoa(status)
 }
 
-// locationHost is the host that a redirect points to, where it looks like one.
+// locationHost returns the host that a redirect points to, if it looks like one.
 func locationHost(response *http.Response) string {
 	u, err := url.Parse(response.Header.Get("Location"))
 	if err != nil {

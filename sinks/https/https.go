@@ -3,15 +3,15 @@
 // A request has one record (format "json"), or several: one a line ("ndjson"), or in a JSON array
 // ("array"). An answer of 2xx means that the drain has them all. The Idempotency-Key of a request
 // is made from the identities (operation ID and sequence) of its records, so a request that is
-// repeated with the same records has the same key; a batch that the pipeline repeats in other
-// pieces has not, and only the identities in the records tell then.
+// repeated with the same records has the same key. A batch that the pipeline repeats in other
+// requests has other keys: then only the identities of the records show the repeat.
 //
-// A drain that expects other objects than the records themselves, or takes only so much at once,
-// has a [Shape] and limits in its [Options]. No limit cuts or drops a record in silence: what is
-// too large alone is not sent, and has the verdict TooLarge.
+// Drains that expect other objects than records, or accept requests of a limited size, have a
+// [Shape] and limits in their [Options]. No limit truncates or drops a record silently: a record
+// that is too large is not sent, and has the verdict TooLarge.
 //
-// The requests of a Write go one after the other; several goroutines may call it at a time, with
-// records of other operations each.
+// A Write sends one request after the other. Several goroutines may call it at a time, each with
+// records of other operations.
 //
 // Not guaranteed: that a request which failed had no effect, and that a drain which answers 2xx has
 // stored anything.
@@ -30,7 +30,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A Format says how records are put into requests.
+// A Format is a way to put records into requests.
 type Format string
 
 const (
@@ -94,7 +94,7 @@ func New(o Options) (*Sink, error) {
 	return s, nil
 }
 
-// frame sets what stands around records in a body.
+// frame sets the bytes around the records in a body.
 func (s *Sink) frame(arrayField string) {
 	switch s.format {
 	case NDJSON:
@@ -107,7 +107,7 @@ func (s *Sink) frame(arrayField string) {
 	}
 }
 
-// or is value, or fallback where value is the zero value.
+// or returns value, or fallback if value is the zero value.
 func or[T comparable](value, fallback T) T {
 	var zero T
 	if value == zero {
@@ -116,9 +116,9 @@ func or[T comparable](value, fallback T) T {
 	return value
 }
 
-// Probe implements [sinks.Sink] with a HEAD request. A drain that refuses the credentials,
-// redirects, is gone or broken fails it. That it says 404, 405 or the like proves nothing, since
-// many drains know only POST, and is taken as good.
+// Probe implements [sinks.Sink] with a HEAD request. It fails if the drain refuses the credentials,
+// redirects, is gone or broken. Answers such as 404 and 405 count as success, since many drains
+// know only POST.
 func (s *Sink) Probe(ctx context.Context) error {
 	s.transport.Renew()
 	limited, cancel := context.WithTimeout(ctx, s.timeout)

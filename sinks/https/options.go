@@ -19,41 +19,41 @@ const (
 	DefaultConcurrency     = 16
 )
 
-// Options say where and how to send. Only URL is needed.
+// Options are the settings of a drain of type https. Only URL is required.
 type Options struct {
-	// URL is where requests are posted to, with the scheme https. A user and a password in it are
-	// sent by basic authentication (RFC 7617). It is never printed; only its host is.
+	// URL is the address that requests are posted to, with the scheme https. A user and a password
+	// in it are sent by basic authentication (RFC 7617). Only its host is ever printed.
 	URL string
-	// Username and Password are sent by basic authentication (RFC 7617), in place of those in URL.
+	// Username and Password are sent by basic authentication (RFC 7617), instead of those in URL.
 	Username, Password string
 	// Format is JSON by default.
 	Format Format
 	// Gzip compresses the bodies (Content-Encoding: gzip).
 	Gzip bool
-	// Headers are sent with each request. They take the place of Content-Type, User-Agent and the
-	// URL's user; the headers that belong to a message's framing are refused.
+	// Headers are sent with each request. They replace Content-Type, User-Agent and the URL's user;
+	// headers that belong to the framing of a message are refused.
 	Headers http.Header
 	TLS     sinks.TLS
-	// Proxy is the way to the drain.
+	// Proxy is the proxy to the drain.
 	Proxy sinks.Proxy
-	// Timeout is for one request, from connecting to the end of the answer.
+	// Timeout bounds one request, from connecting to the end of the answer.
 	Timeout time.Duration
 	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
-	// MaxRequestBytes is how long a body may be before compression. A record that is longer by
-	// itself is not sent, and has the verdict TooLarge.
+	// MaxRequestBytes is the maximum length of a body before compression. A longer record is not
+	// sent, and has the verdict TooLarge.
 	MaxRequestBytes int
-	// MaxRequestRecords is how many records a request may have; 0 for no limit.
+	// MaxRequestRecords is the maximum number of records in a request; 0 for no limit.
 	MaxRequestRecords int
-	// MaxRecordBytes is how long one record's object may be, where a drain would cut a longer one:
-	// it is not sent, and has the verdict TooLarge. 0 for as long as a request.
+	// MaxRecordBytes is the maximum length of one record's object, for drains that truncate longer
+	// ones. A longer record is not sent, and has the verdict TooLarge. 0 for that of a request.
 	MaxRecordBytes int
-	// ArrayField puts the array of the format Array into an object, as the field of this name; ""
-	// sends the array itself.
+	// ArrayField is the name of a field: the array of the format Array is sent in an object with
+	// this field; "" for the array itself.
 	ArrayField string
 	// Concurrency is the maximum number of requests at a time; 0 for [DefaultConcurrency].
 	Concurrency int
-	// Shape says how the objects differ from the records; nil for not at all.
+	// Shape describes how the objects differ from the records; nil if they do not.
 	Shape *Shape
 	// Version is ttydrain's own, for the User-Agent.
 	Version string
@@ -130,7 +130,7 @@ func checkURL(raw string) (problem string) {
 	return ""
 }
 
-// splitURL takes user and password out of the URL, which is checked.
+// splitURL returns the URL without its user and password, and these. The URL is checked.
 func splitURL(raw string) (*url.URL, *url.Userinfo) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -184,7 +184,7 @@ func checkHeader(name string, values []string) (problem string) {
 	return ""
 }
 
-// isToken says whether s is a token of RFC 9110 §5.6.2.
+// isToken reports whether s is a token of RFC 9110 §5.6.2.
 func isToken(s string) bool {
 	for i := range len(s) {
 		c := s[i]

@@ -21,27 +21,27 @@ import (
 
 const idempotencyKey = "Idempotency-Key"
 
-// request is a request without a body.
+// request returns a request without a body.
 func (s *Sink) request(ctx context.Context, method string, header http.Header) *http.Request {
 	return (&http.Request{
 		Method: method, URL: s.url, Host: s.url.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
 }
 
-// roundTrip sends the request and judges the answer. ctx is the caller's, to tell its end from the
-// timeout of the request.
+// roundTrip sends the request and classifies the answer. ctx is that of the caller, whose end is
+// not a timeout of the request.
 func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Error {
 	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return sinks.TransportError(ctx, "send to "+s.url.Host, err)
 	}
-	// The status line is the whole answer: whatever becomes of the rest changes nothing.
+	// Only the status line counts, whether or not the rest can be read.
 	sinks.Drain(response)
 	return judge(s.url.Host, response)
 }
 
-// A sender makes requests and sends them, one at a time. Its buffers are for one request after the
-// other; those that net/http may still read when the answer has come are not its own any more.
+// A sender makes and sends requests, one at a time. It reuses its buffers, except for those that
+// net/http may still read after the answer: it drops these.
 type sender struct {
 	sink       *Sink
 	plain      []byte
@@ -50,45 +50,45 @@ type sender struct {
 	identities []byte
 	shaper     *shaper // or nil
 
-	way *way // of the Write at hand, on which its requests go
+	template *requestTemplate // of the Write at hand, on which its requests go
 }
 
-// A way is what the requests of a Write have in common, one after the other, so that each costs
-// little by itself. After one that net/http may still work on when its answer has come, or that
-// took too long, the next one gets a way of its own.
-type way struct {
+// A requestTemplate holds the parts that are the same for every request of one Write, which makes a
+// request cheap. It is replaced after a request that timed out, or that net/http may still use
+// after its answer.
+type requestTemplate struct {
 	caller  context.Context
-	cancel  context.CancelCauseFunc // of request's context, which is the caller's and ends with the timeout of a request
-	timeout *time.Timer             // of the request under way; it runs only as long as that
-	request *http.Request           // what all are copies of
+	cancel  context.CancelCauseFunc // of request's context, which ends with the caller's and with the timeout of a request
+	timeout *time.Timer             // of the request in flight; it runs only while there is one
+	request *http.Request           // the one that all are copies of
 	header  http.Header             // of all
 	key     []string                // in header: the value of the Idempotency-Key
-	data    []byte                  // the body of the request under way
+	data    []byte                  // the body of the request in flight
 	reader  bytes.Reader            // of data
 	body    io.ReadCloser           // of reader
 	getBody func() (io.ReadCloser, error)
 
-	connected atomic.Bool // the request under way has a connection
+	connected atomic.Bool // the request in flight has a connection
 
-	given, done atomic.Int32 // bodies that net/http has been given to read, and those that it has read to where it wanted
+	given, done atomic.Int32 // bodies that net/http was given, and bodies that it has finished reading
 }
 
-// start makes a way for requests that write.
-func (s *Sink) start(ctx context.Context) *way {
-	w := &way{caller: ctx, header: maps.Clone(s.header), key: make([]string, 1)}
+// newTemplate returns the template of the requests of a Write.
+func (s *Sink) newTemplate(ctx context.Context) *requestTemplate {
+	w := &requestTemplate{caller: ctx, header: maps.Clone(s.header), key: make([]string, 1)}
 	limited, cancel := context.WithCancelCause(ctx)
 	w.cancel = cancel
 	w.timeout = time.AfterFunc(s.timeout, func() { cancel(context.DeadlineExceeded) })
 	w.timeout.Stop()
-	// net/http looks for the hooks in each request's context, from here on up.
+	// net/http finds the hooks in the context of each request.
 	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
 		GotConn:      func(httptrace.GotConnInfo) { w.connected.Store(true) },
 		WroteRequest: func(httptrace.WroteRequestInfo) { w.done.Add(1) },
 	})
 	w.request = s.request(limited, http.MethodPost, w.header)
-	// A bytes.Reader net/http knows, and writes with the head in one piece.
+	// net/http knows bytes.Reader, and writes it with the head in one piece.
 	w.body = io.NopCloser(&w.reader)
-	// It asks for the body again when a connection that it kept turns out to be closed.
+	// net/http asks for the body again when a kept connection turns out to be closed.
 	w.getBody = func() (io.ReadCloser, error) {
 		w.given.Add(1)
 		return io.NopCloser(bytes.NewReader(w.data)), nil
@@ -96,15 +96,15 @@ func (s *Sink) start(ctx context.Context) *way {
 	return w
 }
 
-// end ends whatever is still under way.
-func (w *way) end() {
+// end cancels a request that is still in flight.
+func (w *requestTemplate) end() {
 	w.timeout.Stop()
 	w.cancel(nil)
 }
 
-// send sends a request with a body, and says whether another one can go the same way. If not,
+// send sends a request with a body, and reports whether the template can be used again. If not,
 // net/http may still read the body.
-func (w *way) send(s *Sink, data []byte, key string) (again bool, e *sinks.Error) {
+func (w *requestTemplate) send(s *Sink, data []byte, key string) (again bool, e *sinks.Error) {
 	w.data = data
 	w.reader.Reset(data)
 	w.key[0] = key
@@ -128,7 +128,7 @@ func (d *sender) begin() {
 	d.identities = d.identities[:0]
 }
 
-// add appends a record. After an error there is nothing more in the request than before.
+// add appends a record. After an error, the request is unchanged.
 func (d *sender) add(e sinks.Entry) *sinks.Error {
 	before := len(d.plain)
 	grown, err := d.encode(d.plain, e)
@@ -156,14 +156,14 @@ func (d *sender) encode(dst []byte, e sinks.Entry) ([]byte, error) {
 	return d.sink.encoder.AppendRecord(dst, e.Operation, e.Record)
 }
 
-// tooLarge is for a single record that is over the limit.
+// tooLarge returns the error of a single record that exceeds the limit.
 func (s *Sink) tooLarge(size int) *sinks.Error {
 	return &sinks.Error{Verdict: sinks.TooLarge,
 		Reason: fmt.Sprintf("not sent: one record has %d bytes, more than a request may have", size),
 		Advice: fmt.Sprintf("raise max_request_bytes, which is %d", s.maxRequestBytes)}
 }
 
-// send posts what has been added.
+// send posts the records that were added.
 func (d *sender) send() *sinks.Error {
 	s := d.sink
 	data := d.plain
@@ -178,17 +178,17 @@ func (d *sender) send() *sinks.Error {
 		data = d.compressed.Bytes()
 	}
 	key := sha256.Sum256(d.identities)
-	again, e := d.way.send(s, data, hex.EncodeToString(key[:16]))
+	again, e := d.template.send(s, data, hex.EncodeToString(key[:16]))
 	if !again {
-		// The drain answered early, or nobody could be reached: a goroutine of net/http may still read
-		// the buffer, which is its own now.
+		// The drain answered early, or was not reached: a goroutine of net/http may still read the
+		// buffer, so it is not reused.
 		if s.gzip {
 			d.compressed = bytes.Buffer{}
 		} else {
 			d.plain = nil
 		}
-		d.way.end()
-		d.way = s.start(d.way.caller)
+		d.template.end()
+		d.template = s.newTemplate(d.template.caller)
 	}
 	return e
 }

@@ -14,30 +14,31 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A Shape makes of each record the object that a drain expects which has names of its own for what
-// every log has: a text, a time, a level. The names are those of the object's fields; "" leaves a
-// field out. They must not be names that records have.
+// A Shape describes the object that a drain expects for each record, if it has names of its own for
+// the text, the time and the level of a log. The names are those of the object's fields; "" omits a
+// field. They must not be names that records have.
 type Shape struct {
-	// Message takes the text, in place of "text", with its operation in front: "operation_id=42 ls
-	// -l". So a view that shows messages alone tells where each belongs. And a drain that parses
-	// messages which are JSON does not take what a terminal showed for fields of the record.
+	// Message holds the text, instead of "text", after its operation: "operation_id=42 ls -l". So a
+	// view of messages alone shows the operation of each, and a drain that parses JSON in messages
+	// does not take a terminal's output for fields of the record.
 	Message string
-	// MaxMessageBytes bounds the message. A longer one ends with "…", and "message_cut": true says so.
-	// The exact bytes are in "log", or "log_base64", as ever. 0 for no bound, otherwise at least 1024.
+	// MaxMessageBytes bounds the message. A longer one ends with "…", and "message_cut" is true.
+	// The exact bytes are in "log" or "log_base64", as always. 0 for no bound, otherwise at least
+	// 1024.
 	MaxMessageBytes int
-	// Milliseconds takes the time in milliseconds since 1970 UTC, a number.
+	// Milliseconds holds the time in milliseconds since 1970 UTC, a number.
 	Milliseconds string
-	// Level takes "INFO", and for a gap "WARN".
+	// Level holds "INFO", and "WARN" for a gap.
 	Level string
-	// Host and App take the operation's host and app.
+	// Host and App hold the operation's host and app.
 	Host, App string
 	// Constant are strings that every record gets, by their names.
 	Constant map[string]string
-	// Record takes the record's own fields as one object; "" leaves them beside the others.
+	// Record holds the record's own fields as one object; "" leaves them beside the others.
 	Record string
-	// MaxAge is for a drain that has no place for older times. A record that is older when it is sent
-	// has the time of sending in Milliseconds and in "@timestamp", and "late": true says so; "time"
-	// keeps its own. 0 for no bound. It needs Record to be "".
+	// MaxAge is the maximum age of records for drains that refuse older times. An older record has
+	// the time of sending in Milliseconds and in "@timestamp", and "late" is true; "time" keeps its
+	// own. 0 for no bound. It needs Record to be "".
 	MaxAge time.Duration
 }
 
@@ -72,10 +73,10 @@ func (s *Shape) check() error {
 	return nil
 }
 
-// A shaper gives records their shape. It is for one goroutine.
+// A shaper encodes records in a Shape. It is for one goroutine.
 type shaper struct {
 	Shape
-	constant []byte // the constant fields, each with a comma behind it
+	constant []byte // the constant fields, each followed by a comma
 	message  []byte // reused from record to record
 }
 
@@ -149,7 +150,7 @@ func (s *shaper) append(dst []byte, encoder *schema.Encoder, e sinks.Entry, now 
 		schema.AppendTime(dst[start+len(recordBegin):start+len(recordBegin)], stamp)
 	}
 	if s.Message != "" {
-		// Nothing else is like it: in a value, the quotes would have backslashes.
+		// It is unique: in a value, the quotes would be escaped.
 		at := start + bytes.Index(dst[start:], []byte(emptyText))
 		dst = append(dst[:at], dst[at+len(emptyText):]...)
 	}

@@ -6,21 +6,21 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// Write implements [sinks.Sink]. Its requests go one after the other.
+// Write implements [sinks.Sink]. It sends one request after the other.
 //
-// After a failed one nothing more of its operations is sent, so that nothing overtakes; after one
-// that failed because of the drain, and not of the records, nothing at all. What was not sent is
-// not delivered and has the verdict Retry.
+// After a failed request, no more records of its operations are sent, which keeps their order. If
+// the failure was not caused by the records, nothing more is sent at all. Records that were not
+// sent have the verdict Retry.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
 	}
 	s.transport.Renew()
 	d := s.senders.Get().(*sender)
-	d.way = s.start(ctx)
+	d.template = s.newTemplate(ctx)
 	defer func() {
-		d.way.end()
-		d.way = nil
+		d.template.end()
+		d.template = nil
 		s.senders.Put(d)
 	}()
 	o := sinks.NewOutcome(len(batch))
@@ -35,7 +35,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	return nil
 }
 
-// writeEach sends one record a request.
+// writeEach sends each record in a request of its own.
 func (d *sender) writeEach(batch []sinks.Entry, o *sinks.Outcome) {
 	var failed map[string]bool // operations
 	for i := range batch {
@@ -65,7 +65,7 @@ func (d *sender) writeEach(batch []sinks.Entry, o *sinks.Outcome) {
 	}
 }
 
-// writeTogether sends as many records a request as may be, until a request fails.
+// writeTogether puts as many records into each request as are allowed, until a request fails.
 func (d *sender) writeTogether(batch []sinks.Entry, o *sinks.Outcome) {
 	for sent := 0; sent < len(batch); {
 		n, e := d.fill(batch[sent:])
@@ -84,14 +84,14 @@ func (d *sender) writeTogether(batch []sinks.Entry, o *sinks.Outcome) {
 }
 
 const (
-	// fullBytes is when a request has enough: larger ones are no faster, and every write of every
-	// drain has room for one.
+	// fullBytes is the size of a full request: larger ones are no faster, and each Write of each
+	// drain holds one in memory.
 	fullBytes = 256 << 10
-	// fullRoom is room for such a request, most of them.
+	// fullRoom is the capacity of a buffer for most such requests.
 	fullRoom = fullBytes + 32<<10
 )
 
-// fill begins a request with the first entries, and says how many.
+// fill begins a request with the first entries, and returns their number.
 func (d *sender) fill(batch []sinks.Entry) (n int, e *sinks.Error) {
 	s := d.sink
 	d.begin()
@@ -115,7 +115,7 @@ func (d *sender) fill(batch []sinks.Entry) (n int, e *sinks.Error) {
 				return 1, e
 			}
 			d.plain, d.identities = d.plain[:plain], d.identities[:identities]
-			break // what comes before it goes first
+			break // the entries before it are sent first
 		}
 	}
 	d.plain = append(d.plain, s.end...)
