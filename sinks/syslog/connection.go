@@ -17,26 +17,25 @@ import (
 )
 
 const (
-	// A new connection waits for a sign that the client certificate was accepted. Where the server
-	// gives none, it waits three times as long as it took to connect, but within these bounds.
+	// A new connection waits for a sign that the client certificate was accepted. If the server
+	// sends none, it waits three times as long as connecting took, within these bounds.
 	minAcceptWait = 250 * time.Millisecond
 	maxAcceptWait = 2 * time.Second
-	// retireWait bounds how long a connection that is not needed any more waits for the drain to end
-	// it.
+	// retireWait bounds the wait for the drain to end a connection that is no longer needed.
 	retireWait = time.Second
-	// reasonWait bounds how long a failed write waits for the reader to know why.
+	// reasonWait bounds the wait of a failed write for the reader's error, which is more precise.
 	reasonWait = time.Second
 
-	// The kernel is asked for what is unacknowledged at intervals that grow from the first of these
-	// to the second: on a local network it takes less than a millisecond.
+	// The kernel is asked for unacknowledged bytes at intervals that grow from firstAsk to lastAsk:
+	// on a local network it takes less than a millisecond.
 	firstAsk = 50 * time.Microsecond
 	lastAsk  = 10 * time.Millisecond
 )
 
-// certificateAccepted is told where the drain has confirmed it.
+// certificateAccepted is reported where the drain has confirmed the client certificate.
 const certificateAccepted = "the drain has accepted the client certificate"
 
-// errTalks is what a connection ends with when the drain sends data.
+// errTalks is the error of a connection on which the drain sends data.
 var errTalks = errors.New("the drain sent data, which a syslog server never does")
 
 // A connection is one TLS connection to the drain. One goroutine uses it, and one of its own reads.
@@ -49,24 +48,26 @@ type connection struct {
 	answers *relpAnswers // nil for plain syslog
 	next    int          // the next transaction of RELP
 
-	// asked says that the drain asked for a client certificate and has not confirmed it in the
+	// asked reports that the drain asked for a client certificate and has not confirmed it in the
 	// handshake. It is fixed after the handshake.
 	asked bool
-	// sent says that the drain asked for a client certificate and got one. It is fixed after the
-	// handshake.
+	// sent reports that the drain asked for a client certificate and received one. It is fixed
+	// after the handshake.
 	sent bool
-	// proven says that a batch was delivered: from then on an end is not for the certificate.
+	// proven reports that a batch was delivered: from then on, the certificate is not the reason of
+	// an end.
 	proven bool
 	// ticket is closed when the drain has sent a session ticket.
 	ticket chan struct{}
-	// ended is closed when the connection cannot be written to any more; err and endedAt, set
-	// before, say why and when.
+	// ended is closed when the connection cannot be written to any more; err and endedAt, which are
+	// set before, are the reason and the time.
 	ended   chan struct{}
 	err     error
 	endedAt time.Time
 }
 
-// connect connects and does the TLS handshake. Host names and TLS files are looked at anew.
+// connect connects and does the TLS handshake. It resolves the host name and reads the TLS files
+// again.
 func connect(ctx context.Context, o Options, lifetime time.Duration) (*connection, error) {
 	c := &connection{
 		doing:   "connect to " + o.Address,
@@ -125,7 +126,8 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	return c, nil
 }
 
-// config is the TLS configuration of this connection, which tells it what the drain asks for.
+// config returns the TLS configuration of this connection, which notes the drain's request for a
+// certificate.
 func (c *connection) config(o Options) (*tls.Config, error) {
 	config, err := o.TLS.Config()
 	if err != nil {
@@ -151,8 +153,8 @@ func (c *connection) config(o Options) (*tls.Config, error) {
 	return config, nil
 }
 
-// A ticketSignal is a tls.ClientSessionCache that keeps nothing, so that every connection verifies
-// the drain's certificate anew, and tells that a session ticket came.
+// A ticketSignal is a tls.ClientSessionCache that stores nothing, so that every connection verifies
+// the drain's certificate, and signals that a session ticket arrived.
 type ticketSignal struct {
 	once   sync.Once
 	ticket chan struct{}
@@ -161,13 +163,13 @@ type ticketSignal struct {
 func (s *ticketSignal) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
 func (s *ticketSignal) Put(string, *tls.ClientSessionState)        { s.once.Do(func() { close(s.ticket) }) }
 
-// accepted waits until it is as good as sure that the drain took the client certificate.
+// accepted waits until it is almost certain that the drain accepted the client certificate.
 //
 // In TLS 1.3 the handshake is over for the client before the server has seen its certificate: a
-// rejection is an alert that comes afterwards, when a batch could already be on its way. A server
-// that accepts sends a session ticket then (RFC 8446 §4.6.1), as rsyslog does. Of one that sends
-// neither, such as syslog-ng, it can't be known. A rejection would take about a round trip, of
-// which connecting took two or three, so after the limit the connection is believed.
+// rejection is an alert that arrives afterwards, when a batch could already be in flight. A server
+// that accepts it sends a session ticket (RFC 8446 §4.6.1), as rsyslog does. Others, such as
+// syslog-ng, send neither. A rejection would take about one round trip, and connecting took two or
+// three, so after the limit the certificate counts as accepted.
 func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	if !c.asked {
 		if !c.sent {
@@ -196,8 +198,8 @@ func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 }
 
 // watch reads until the connection ends. Servers of plain syslog send nothing, so any result is the
-// end; but without reading nobody would know of alerts, of session tickets, and of a drain that has
-// gone.
+// end; but only by reading does this side notice alerts, session tickets, and the end of the
+// connection.
 func (c *connection) watch() {
 	defer close(c.ended)
 	var err error
@@ -224,27 +226,27 @@ func (c *connection) hasEnded() bool {
 	}
 }
 
-// usable says whether a batch can be written to the connection.
+// usable reports whether a batch can be written to the connection.
 func (c *connection) usable() bool {
 	return !c.hasEnded() && time.Now().Before(c.expires)
 }
 
 // deliver writes the pieces, none of which is empty, and waits until the drain's kernel has
 // acknowledged them. It goes on for as long as there is progress within the timeout. After an
-// error, which is an *sinks.Error, the connection is of no more use. Where the progress has
-// stalled, confirmed is how many bytes of the pieces are acknowledged, at least, and at when that
-// was.
+// error, which is an *sinks.Error, the connection cannot be used again. If the progress has
+// stalled, confirmed is the number of bytes of the pieces that are acknowledged, at least, and at
+// the time of that.
 func (c *connection) deliver(ctx context.Context, timeout time.Duration, pieces ...[]byte) (confirmed int, at time.Time, _ *sinks.Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// The end of ctx is the deadline of the write, and everything else: it closes the connection.
+	// The end of ctx closes the connection, which ends the write.
 	stop := context.AfterFunc(ctx, func() { c.counted.Close() })
 	defer stop()
 	p := c.follow(timeout, cancel)
 	failure := c.write(ctx, p, pieces)
 	confirmed, at = p.end()
 	if failure != nil && !stalled(failure) {
-		return 0, at, failure // what the server has read of it, nobody knows
+		return 0, at, failure // it is not known what the server has read
 	}
 	return confirmed, at, failure
 }
@@ -255,9 +257,9 @@ func stalled(failure *sinks.Error) bool {
 }
 
 func (c *connection) write(ctx context.Context, p *progress, pieces [][]byte) *sinks.Error {
-	// The last byte goes by itself: kernels may put the acknowledgement of a single segment off (RFC
-	// 9293 §3.8.6.3; Linux by 40 ms where nothing is answered), and most give it at once when a short
-	// one comes behind it.
+	// The last byte is sent by itself: kernels may delay the acknowledgement of a single segment
+	// (RFC 9293 §3.8.6.3; Linux by 40 ms if nothing is answered), and most send it at once when a
+	// short segment follows.
 	last := len(pieces) - 1
 	end := len(pieces[last]) - 1
 	pieces = append(slices.Clone(pieces[:last]), pieces[last][:end], pieces[last][end:])
@@ -293,7 +295,8 @@ func (c *connection) write(ctx context.Context, p *progress, pieces [][]byte) *s
 	}
 }
 
-// prove waits until the connection has stayed open for the grace time behind what was sent on it.
+// prove waits until the connection has stayed open for the grace time after the last byte sent on
+// it.
 func (c *connection) prove(ctx context.Context, grace time.Duration) *sinks.Error {
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
@@ -302,7 +305,7 @@ func (c *connection) prove(ctx context.Context, grace time.Duration) *sinks.Erro
 		return nil
 	case <-c.ended:
 		failure := c.failure(ctx, c.err)
-		failure.Reached = false // it ended behind everything: the records are not the reason
+		failure.Reached = false // it ended after everything was delivered: the records are not the reason
 		return failure
 	case <-ctx.Done():
 		return c.failure(ctx, ctx.Err())
@@ -336,7 +339,7 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	}
 	failure := sinks.TransportError(ctx, c.doing, err)
 	if c.asked && !c.proven && failure.Verdict == sinks.Retry && ctx.Err() == nil {
-		// Whatever the alert is, all that the drain can have looked at is the certificate.
+		// Whatever the alert is, the drain has seen only the certificate.
 		if alert := (*net.OpError)(nil); errors.As(err, &alert) && alert.Op == "remote error" {
 			failure.Verdict = sinks.Misconfigured
 			failure.Reason, failure.Advice = c.doing+": the drain refuses the client certificate", "set cert_file and key_file to a pair that it accepts"
@@ -347,9 +350,9 @@ func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	return failure
 }
 
-// refused says what somebody has to know of the end of a connection between two batches: that the
-// drain did not want what it got. Most often there is nothing: it was restarted, or ends idle
-// connections.
+// refused returns an error if the drain ended a connection between two batches because it refused
+// what was sent: otherwise the end is ordinary, such as a restart, or the end of an idle
+// connection.
 func (c *connection) refused(ctx context.Context) error {
 	select {
 	case <-c.ended:
@@ -362,7 +365,7 @@ func (c *connection) refused(ctx context.Context) error {
 	return nil
 }
 
-// await waits for the reader's end, but not for long, and says whether it came.
+// await waits a limited time for the reader to end, and reports whether it did.
 func (c *connection) await(limit time.Duration) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -374,13 +377,13 @@ func (c *connection) await(limit time.Duration) bool {
 	}
 }
 
-// retire ends a connection that has nothing on its way: it says so to the drain and lets it close
-// first, since closing while the drain reads could take from it what it has not read yet. It says
+// retire ends a connection with nothing in flight: it announces the end and lets the drain close
+// first, since closing earlier could discard bytes that the drain has not read yet. It reports
 // whether the drain closed in order: then it has read everything, since a kernel resets a
-// connection that is closed with something unread in it (RFC 2525 §2.17).
+// connection that is closed with unread bytes (RFC 2525 §2.17).
 func (c *connection) retire() (read bool) {
 	select {
-	case <-c.ended: // before this side said anything
+	case <-c.ended: // before this side announced the end
 	default:
 		c.counted.SetWriteDeadline(time.Now().Add(retireWait))
 		if c.tls.CloseWrite() == nil && c.counted.CloseWrite() == nil && c.await(retireWait) {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// maxSuspect is how many bytes of batches before the last one are kept, which is more than a
-// kernel keeps for a program that does not read (net.ipv4.tcp_rmem).
+// maxSuspect is the maximum number of bytes of batches before the last one that are kept. It is
+// more than a kernel buffers for a program that does not read (net.ipv4.tcp_rmem).
 const maxSuspect = 8 << 20
 
-// A history has the batches that the drain's kernel has acknowledged, and whose connection has not
-// been open for the grace time since: the server can have ended before it read them, or there was
-// none behind the load balancer that accepted the connection.
+// A history holds the batches that the drain's kernel has acknowledged, and whose connection has
+// not been open for the grace time since: the server may have stopped before it read them, or the
+// load balancer that accepted the connection had no server.
 type history struct {
 	grace   time.Duration
 	batches []sent // the oldest first
@@ -22,7 +22,7 @@ type sent struct {
 	at   time.Time
 }
 
-// add takes a delivered batch, and returns a buffer that is not needed any more; nil for none.
+// add adds a delivered batch, and returns a buffer that is no longer needed; nil for none.
 func (h *history) add(data []byte, now time.Time) (spare []byte) {
 	spare = h.keep(now)
 	h.batches = append(h.batches, sent{data, now})
@@ -40,8 +40,8 @@ func (h *history) add(data []byte, now time.Time) (spare []byte) {
 	return spare
 }
 
-// keep forgets the batches that are proven by a connection that was open at the given time. It
-// returns a buffer as add does.
+// keep removes the batches that are proven, since their connection was open at this time. Like add,
+// it returns a buffer.
 func (h *history) keep(now time.Time) (spare []byte) {
 	n := 0
 	for n < len(h.batches) && now.Sub(h.batches[n].at) > h.grace {
@@ -58,17 +58,17 @@ func (h *history) drop(n int) (spare []byte) {
 	return spare
 }
 
-// resent notes that all batches were delivered again, on another connection.
+// resent notes that all batches were redelivered on another connection.
 func (h *history) resent(now time.Time) {
 	for i := range h.batches {
 		h.batches[i].at = now
 	}
 }
 
-// empty reports whether nothing is to be sent again.
+// empty reports whether there are no batches.
 func (h *history) empty() bool { return len(h.batches) == 0 }
 
-// forget forgets everything.
+// forget removes all batches.
 func (h *history) forget() { h.drop(len(h.batches)) }
 
 // pieces returns the batches, the oldest first.

@@ -11,21 +11,21 @@ import (
 // tcpEstablished is the state of a connection that both ends have open (TCP_ESTABLISHED of Linux).
 const tcpEstablished = 1
 
-// unread is what the kernel says of a connection's written bytes.
+// unread is the kernel's state of the bytes written to a connection.
 type unread struct {
 	unacknowledged int    // bytes that the peer's kernel has not acknowledged
 	acknowledged   uint64 // bytes that it has, of all that were ever sent; 0 where the kernel does not count them
 	open           bool   // both ways
 }
 
-// outstanding asks the kernel what is unacknowledged, and whether the connection is still open.
+// outstanding asks the kernel for the unacknowledged bytes, and whether the connection is still
+// open.
 //
-// The bytes are from SIOCOUTQ (tcp(7)), which counts what was sent without an acknowledgement and
-// what was not sent yet. TCP_INFO has the same only since Linux 4.6, in packets and bytes, and not
-// under gVisor, where zeros would pass for success. But SIOCOUTQ alone does not tell that a
-// connection was reset just now, perhaps with bytes that the drain had not read: the state does,
-// without waiting for the goroutine that reads to be told. It is asked for last, so that it holds
-// at the end.
+// The bytes are from SIOCOUTQ (tcp(7)), which counts unacknowledged and unsent bytes. TCP_INFO has
+// the same only since Linux 4.6, in packets and bytes, and not under gVisor, where zeros would look
+// like success. But SIOCOUTQ alone does not show that a connection was just reset, perhaps with
+// bytes that the drain had not read: the state does, before the reading goroutine notices. It is
+// queried last, so that it holds at the end.
 func outstanding(raw syscall.RawConn) (u unread, err error) {
 	failed := raw.Control(func(fd uintptr) {
 		u.unacknowledged, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
@@ -46,16 +46,16 @@ func outstanding(raw syscall.RawConn) (u unread, err error) {
 	return u, err
 }
 
-// acknowledge has the kernel acknowledge at once what was read (TCP_QUICKACK). Without it, all
-// works more slowly.
+// acknowledge makes the kernel acknowledge at once the bytes that were read (TCP_QUICKACK). Without
+// it, everything works more slowly.
 func acknowledge(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 	})
 }
 
-// maxUnsent is how many bytes the kernel takes beyond those that are on their way. What it has when
-// a stalled connection is closed can still arrive, beside the repeat of the batch.
+// maxUnsent is the number of bytes that the kernel takes beyond those in flight. Bytes that it has
+// when a stalled connection is closed can still arrive, in addition to the repeat of the batch.
 const maxUnsent = 256 << 10
 
 // setLimits sets how long sent bytes may stay without an acknowledgement, and how many may be

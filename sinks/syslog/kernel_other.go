@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// unread is what the kernel says of a connection's written bytes: see that of Linux.
+// unread is the kernel's state of the bytes written to a connection: see that of Linux.
 type unread struct {
 	unacknowledged int
 	acknowledged   uint64

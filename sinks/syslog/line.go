@@ -14,7 +14,7 @@ const maxSequenceID = 1<<31 - 1
 
 // An encoder makes messages of records. It is for one goroutine.
 type encoder struct {
-	token   string // with a space behind it, or ""
+	token   string // followed by a space, or ""
 	element string // structured data with the token in it, or ""
 	exact   bool
 	text    []byte // the message's text, made safe; reused from line to line
@@ -23,17 +23,17 @@ type encoder struct {
 	parted  []field // of the record that was split last; reused
 	parts   []part  // of the record that was split last; reused
 
-	op     *schema.Operation // what follows is made of; nil for none
+	op     *schema.Operation // the operation of the parts below; nil for none
 	header []byte            // HOST APP OPERATION_ID, each between spaces
 	opened []byte            // the structured data as far as it is of the operation
-	lead   []byte            // what the message has in front of its text
+	lead   []byte            // the part of the message before its text
 }
 
-// begin begins a batch. What was made of the operations of the one before is not used any more:
-// others may be where they were.
+// begin begins a batch. The parts made for an operation of the previous batch are not reused:
+// another one may have its address.
 func (e *encoder) begin() { e.op = nil }
 
-// of makes what is the same for all messages of an operation.
+// of makes the parts that are the same for all messages of an operation.
 func (e *encoder) of(op *schema.Operation) {
 	e.op = op
 	e.header = appendHeader(e.header[:0], op.Host, maxHostname)
@@ -106,7 +106,7 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	return append(dst, text...)
 }
 
-// appendDetail appends what an event tells, under the names that it has in other drains.
+// appendDetail appends the details of an event, under the names that they have in other drains.
 func appendDetail(dst []byte, d *schema.Detail) []byte {
 	if d.Interactive != nil {
 		dst = appendParam(dst, "interactive", strconv.FormatBool(*d.Interactive))
@@ -194,7 +194,7 @@ func appendDigest(dst []byte, name string, digest schema.Digest) []byte {
 	return append(dst, '"')
 }
 
-// sequenceID is the sequenceId of a sequence, which counts from 1.
+// sequenceID returns the sequenceId of a sequence, which counts from 1.
 func sequenceID(sequence uint64) uint64 {
 	if sequence == 0 {
 		return 1 // not a record of ttydrain's

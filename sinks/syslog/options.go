@@ -14,39 +14,41 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// Options say which server to write to, and how.
+// Options are the settings of a drain of type syslog.
 type Options struct {
 	// Address is host:port of the server. The port of syslog over TLS is 6514 (RFC 5425 §4.1).
 	Address string
-	// TLS is how to speak TLS with it, which it has to. Its files are read anew for each connection.
+	// TLS holds the TLS settings; the server must use TLS. The files are read again for each
+	// connection.
 	TLS sinks.TLS
-	// Protocol is what the server speaks on the connection.
+	// Protocol is the protocol that carries the messages.
 	Protocol Protocol
-	// Framing is how the server knows where a message ends. RELP has its own.
+	// Framing separates the messages. RELP has its own.
 	Framing Framing
-	// Token is put in front of every message, where a hosted service asks for one: one word of
-	// printable ASCII. It is a secret.
+	// Token is one word of printable ASCII at the beginning of every message, for hosted services
+	// that require it. It is a secret.
 	Token string
-	// TokenEnterprise, where it is not 0, is the private enterprise number of a service that wants the
-	// token as structured data: then it is the element [TOKEN@NUMBER], the first of each message, and
-	// not in front of the text. Such tokens are longer than RFC 5424 §6.3.2 lets an element's name be.
+	// TokenEnterprise is the private enterprise number of a service that expects the token as
+	// structured data: the first element of each message is [TOKEN@NUMBER] then, and the text does
+	// not begin with the token. 0 for none. Such tokens are longer than RFC 5424 §6.3.2 allows for
+	// the name of an element.
 	TokenEnterprise int
-	// MaxMessageBytes is the greatest length of a message without its framing, from
+	// MaxMessageBytes is the maximum length of a message without its framing, from
 	// MinMaxMessageBytes to MaxMaxMessageBytes; DefaultMaxMessageBytes when 0. A record that needs
-	// more is sent in parts. One whose parts would not fit either has the verdict TooLarge, which
-	// takes a token or an operation's ID that is longer than any that ttydrain makes.
+	// more is sent in parts. A record whose parts would not fit either has the verdict TooLarge;
+	// only a token or an operation's ID that is longer than those of ttydrain can cause that.
 	MaxMessageBytes int
 	// Exact adds the exact bytes (base64) and their timing to the structured data.
 	Exact bool
 	// Facility and Severity are the names of RFC 5424 §6.2.1 as syslog.conf spells them; "local0" and
 	// "info" when empty. A gap has at least the severity "warning".
 	Facility, Severity string
-	// Timeout is how long connecting may take, and how long a Write may go on without progress: the
-	// drain's kernel acknowledges nothing. 30 seconds when 0.
+	// Timeout bounds connecting, and the time in which a Write makes no progress, since the drain's
+	// kernel acknowledges nothing. 30 seconds when 0.
 	Timeout time.Duration
-	// ConnectionGrace is how long a connection has to stay open behind what was sent on it to prove
-	// that the server reads it; 5 seconds when 0. What was delivered on a connection that ended
-	// earlier is sent again.
+	// ConnectionGrace is the time that a connection has to stay open after the last byte sent on
+	// it, which proves that the server reads it; 5 seconds when 0. Batches that were delivered on a
+	// connection that ended earlier are resent.
 	ConnectionGrace time.Duration
 	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
@@ -59,41 +61,42 @@ func (o Options) Open() (sinks.Sink, error) { return New(o) }
 // are numbered.
 func (o Options) Limits() sinks.Limits { return sinks.Limits{Unconfirmed: o.Protocol != RELP} }
 
-// Protocol is what carries the messages.
+// Protocol is a protocol that carries messages.
 type Protocol uint8
 
 const (
 	// TCP is plain syslog over TLS (RFC 5425, RFC 6587), which has no acknowledgement.
 	TCP Protocol = iota
-	// RELP is the Reliable Event Logging Protocol over TLS: the server confirms each message.
+	// RELP is the Reliable Event Logging Protocol over TLS: the server acknowledges each message.
 	RELP
 )
 
-// Framing is how messages are kept apart on a connection.
+// Framing is a way to separate messages on a connection.
 type Framing uint8
 
 const (
-	// OctetCounting puts the length in front of each message (RFC 6587 §3.4.1, RFC 5425 §4.3).
+	// OctetCounting puts the length before each message (RFC 6587 §3.4.1, RFC 5425 §4.3).
 	OctetCounting Framing = iota
-	// Newline puts a newline behind each message (RFC 6587 §3.4.2), for servers that know no other.
+	// Newline ends each message with a newline (RFC 6587 §3.4.2), for servers that know no other
+	// framing.
 	Newline
 )
 
 const (
 	defaultTimeout = 30 * time.Second
-	// defaultGrace is longer than a server that lives takes to read what it gets, and than load
-	// balancers mostly take to give up a server that refuses connections.
+	// defaultGrace is longer than a healthy server takes to read, and than most load balancers take
+	// to abandon a server that refuses connections.
 	defaultGrace = 5 * time.Second
 )
 
 const (
-	// DefaultMaxMessageBytes is below what rsyslog (8 KiB, maxMessageSize) and syslog-ng (64 KiB,
-	// log-msg-size) take as installed.
+	// DefaultMaxMessageBytes is below the defaults of rsyslog (8 KiB, maxMessageSize) and syslog-ng
+	// (64 KiB, log-msg-size).
 	DefaultMaxMessageBytes = 8000
-	// MinMaxMessageBytes is what every receiver should take (RFC 5424 §6.1). The header and what
-	// each part repeats need up to 1.5 KiB.
+	// MinMaxMessageBytes is the length that every receiver should accept (RFC 5424 §6.1). The
+	// header and what each part repeats need up to 1.5 KiB.
 	MinMaxMessageBytes = 2048
-	// MaxMaxMessageBytes is below the 200,000 bytes from which rsyslog takes a frame for an error.
+	// MaxMaxMessageBytes is below the 200,000 bytes from which on rsyslog rejects a frame.
 	MaxMaxMessageBytes = 128 << 10
 )
 
@@ -104,8 +107,7 @@ var (
 	severities = [...]string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
 )
 
-// Check says everything that is wrong with the options, without reading the TLS files; nil if
-// nothing is.
+// Check returns every mistake in the options, without reading the TLS files; nil if there is none.
 func (o Options) Check() error {
 	var wrong []error
 	host, port, err := net.SplitHostPort(o.Address)
@@ -163,14 +165,14 @@ func (o Options) Check() error {
 	return errors.Join(wrong...)
 }
 
-// priority is the PRI of all messages but gaps. The options are checked.
+// priority returns the PRI of all messages but gaps. The options are checked.
 func (o Options) priority() srslog.Priority {
 	facility, _ := code("facility", facilities[:], o.Facility, "local0")
 	severity, _ := code("severity", severities[:], o.Severity, "info")
 	return srslog.Priority(facility<<3 | severity)
 }
 
-// code is the index of name among names, where "" means the default.
+// code returns the index of name among names, where "" means the default.
 func code(setting string, names []string, name, byDefault string) (int, error) {
 	if name == "" {
 		name = byDefault

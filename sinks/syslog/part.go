@@ -53,8 +53,8 @@ type field struct {
 	put      func(r *schema.Record, piece []byte)
 }
 
-// take removes from the field what fits into room bytes, and returns it with its written and read
-// lengths.
+// take removes a piece from the field that fits into room bytes, and returns it with its written
+// and read lengths.
 func (f *field) take(room int) (piece []byte, written, read int) {
 	n := 0
 	switch {
@@ -71,8 +71,8 @@ func (f *field) take(room int) (piece []byte, written, read int) {
 	return piece, written, read
 }
 
-// fields returns the fields of a record that are not empty; plain says that the text is. The text
-// comes first: the first parts can then be read as the record's line.
+// fields returns the fields of a record that are not empty; plain means that the text is printable
+// ASCII. The text comes first: the first parts can then be read as the record's line.
 func (e *encoder) fields(r *schema.Record, plain bool) []field {
 	fields := e.parted[:0]
 	add := func(f field) {

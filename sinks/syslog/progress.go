@@ -14,9 +14,9 @@ type countedConn struct {
 	*net.TCPConn
 	raw   syscall.RawConn
 	taken atomic.Int64
-	// answered says that the drain answers: what is read is acknowledged at once. Otherwise
-	// librelp's kernel holds the second answer back until the first is acknowledged (RFC 896),
-	// after 40 ms.
+	// answered means that the drain answers, and its answers are acknowledged at once. Otherwise
+	// librelp's kernel delays the second answer until the first is acknowledged (RFC 896), after 40
+	// ms.
 	answered bool
 }
 
@@ -34,11 +34,11 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// chunk is how many bytes are written at once: of fewer, nobody knows whether the drain has a part.
+// chunk is the number of bytes that are written at once: progress is known in units of it.
 const chunk = 64 << 10
 
-// A mark is a place in what is delivered: when the kernel had taken so many bytes, all up to it was
-// written.
+// A mark is a position in the delivered bytes: all before it was written when the kernel had taken
+// so many bytes.
 type mark struct {
 	plain int
 	taken int64
@@ -48,7 +48,7 @@ type mark struct {
 type progress struct {
 	conn  *connection
 	marks []mark // used by the delivery alone
-	stall *stall // its mu guards what follows
+	stall *stall // its mu guards the fields below
 
 	acked int64  // of the bytes that the kernel has taken, at least
 	seen  uint64 // acknowledged bytes by the kernel's own count
@@ -61,7 +61,8 @@ func (c *connection) follow(timeout time.Duration, cancel context.CancelCauseFun
 	return p
 }
 
-// advanced asks the kernel how much is acknowledged, and reports whether that is more than before.
+// advanced asks the kernel for the acknowledged bytes, and reports whether there are more than
+// before.
 func (p *progress) advanced() bool {
 	taken := p.conn.counted.taken.Load() // before the kernel has more, so that acked is rather too low
 	u, err := outstanding(p.conn.counted.raw)
@@ -74,8 +75,8 @@ func (p *progress) advanced() bool {
 	return more
 }
 
-// end ends the looks. It returns how many of the bytes that were to be delivered are acknowledged,
-// at least, and when the last acknowledgement was seen.
+// end ends the checks. It returns the number of delivered bytes that are acknowledged, at least,
+// and the time of the last acknowledgement that was seen.
 func (p *progress) end() (confirmed int, at time.Time) {
 	at = p.stall.end()
 	for _, m := range p.marks {

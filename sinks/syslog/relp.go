@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// RELP numbers what it sends. The server answers each frame by its number, and may do so late:
+// RELP numbers its frames. The server answers each frame by its number, and may do so late:
 //
 //	TRANSACTION SP COMMAND SP LENGTH [SP DATA] LF
 //
@@ -75,7 +75,7 @@ func readFrame(r *bufio.Reader) (f relpFrame, err error) {
 	return f, nil
 }
 
-// readNumber reads a number of at most nine digits, and the byte behind it, which is one of ends.
+// readNumber reads a number of at most nine digits, and the byte after it, which is one of ends.
 func readNumber(r *bufio.Reader, ends string) (n int, end byte, err error) {
 	for digits := 0; ; digits++ {
 		c, err := r.ReadByte()
@@ -106,7 +106,7 @@ func appendFrame(dst []byte, transaction int, command, data string) []byte {
 // relpAnswers are the server's answers to the frames of one connection. The goroutine that reads
 // the connection adds to them, and the one that writes waits for them.
 type relpAnswers struct {
-	changed chan struct{} // has an element when there are answers that nobody has looked at
+	changed chan struct{} // has an element when there are new answers
 
 	mu       sync.Mutex   // guards what follows
 	sent     int          // the highest transaction that the server can have
@@ -166,7 +166,7 @@ func (a *relpAnswers) add(f relpFrame) error {
 		a.open = rest
 	}
 	if f.transaction > a.sent {
-		return errNotRELP // it answers what nobody has sent
+		return errNotRELP // it answers a frame that was not sent
 	}
 	if f.transaction > a.answered {
 		a.early[f.transaction] = true

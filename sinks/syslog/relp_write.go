@@ -13,8 +13,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
-// relpWindow is how many frames may be unanswered. Of so many at most a drain that failed can have
-// records that are sent again.
+// relpWindow is the maximum number of unanswered frames, and so of frames that arrive twice after a
+// failure.
 const relpWindow = 1024
 
 // stepRELP is the step of a connectivity check that only RELP has: the opening of the session.
@@ -98,9 +98,9 @@ func (c *connection) answer(ctx context.Context, than int) (answered, refused in
 	}
 }
 
-// exchange sends frames, whose ends in data are given, and waits for the answers to all of them. It
-// goes on for as long as answers come within the timeout. It returns how many are answered, in
-// their order. After an error the connection is of no more use.
+// exchange sends frames, whose ends in data are ends, and waits for the answers to all of them, as
+// long as answers arrive within the timeout. It returns the number of answered frames, in their
+// order. After an error the connection cannot be used again.
 func (c *connection) exchange(ctx context.Context, timeout time.Duration, data []byte, ends []int) (int, *sinks.Error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -108,7 +108,7 @@ func (c *connection) exchange(ctx context.Context, timeout time.Duration, data [
 	defer stop()
 	first := c.next // the transaction of the first frame
 	c.next += len(ends)
-	last := first - 1 // transaction that was answered when somebody looked
+	last := first - 1 // the last answered transaction that was seen
 	stalled := watchProgress(timeout, cancel, func() bool {
 		answered, _ := c.answers.state()
 		more := answered > last
@@ -143,8 +143,7 @@ func (c *connection) exchange(ctx context.Context, timeout time.Duration, data [
 	return len(ends), nil
 }
 
-// closeRELP closes the session and the connection. Nothing is unanswered, so that nothing can be
-// lost.
+// closeRELP closes the session and the connection. All frames are answered, so nothing can be lost.
 func (c *connection) closeRELP() {
 	c.counted.SetWriteDeadline(time.Now().Add(retireWait))
 	c.answers.sending(c.next)

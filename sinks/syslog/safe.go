@@ -2,7 +2,7 @@ package syslog
 
 import "unicode/utf8"
 
-// quoting says in what the text stands.
+// quoting is the place of a text, which decides what is escaped.
 type quoting uint8
 
 const (
@@ -10,12 +10,11 @@ const (
 	inParam           // a value of structured data: `"`, `\` and `]` are escaped (RFC 5424 §6.3.3)
 )
 
-// appendSafe appends text so that nothing in it ends the message or its part of it, or does
-// anything to a terminal; the package's documentation says what becomes of which character. altered
-// says that a character was replaced; escaping for structured data is not counted, since reading
-// undoes it.
+// appendSafe appends text so that nothing in it ends the message or the parameter, or controls a
+// terminal; see the package's documentation for each character. altered reports that a character
+// was replaced; escapes of structured data do not count, since reading undoes them.
 func appendSafe[T []byte | string](dst []byte, text T, in quoting) (_ []byte, altered bool) {
-	start := 0 // of what is not copied yet
+	start := 0 // of the part that is not copied yet
 	for i := 0; i < len(text); {
 		c := text[i]
 		if ' ' <= c && c <= '~' {
@@ -48,9 +47,9 @@ func substitute(r rune) rune {
 	return utf8.RuneError
 }
 
-// fit returns how many bytes of text appendSafe may get so that it appends at most room bytes. It
-// cuts between characters only. written is how many bytes appendSafe makes of them, and read how
-// many these are without the escapes of structured data.
+// fit returns the number of bytes of text for which appendSafe appends at most room bytes. It cuts
+// between characters only. written is the number of bytes that appendSafe appends, and read the
+// same without the escapes of structured data.
 func fit(text []byte, in quoting, room int) (n, written, read int) {
 	for n < len(text) {
 		r, size := utf8.DecodeRune(text[n:])
@@ -70,7 +69,7 @@ func fit(text []byte, in quoting, room int) (n, written, read int) {
 	return n, written, read
 }
 
-// forbidden says whether the character must not stand there.
+// forbidden reports whether a character is not allowed in a place.
 func forbidden(r rune, in quoting) bool {
 	switch {
 	case r < ' ', 0x7f <= r && r <= 0x9f: // C0, DEL, C1

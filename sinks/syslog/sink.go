@@ -25,7 +25,7 @@ type Sink struct {
 	batch    *batch
 	conn     *connection // of Write; nil when there is none
 	history  history     // of conn, or of those before it until one has proven itself
-	// suspect says that a connection ended before it had proven itself, and that none has since.
+	// suspect reports that a connection ended before it had proven itself, and that none has since.
 	suspect bool
 }
 
@@ -43,12 +43,12 @@ func New(o Options) (*Sink, error) {
 }
 
 // Write implements [sinks.Sink]: nil means that the drain's kernel has acknowledged every byte, or
-// by RELP that the drain has confirmed every message. Without entries, it delivers again what a
-// connection that ended early may have lost. An error is an *[sinks.Error]: the verdict is
-// Misconfigured where TLS failed for a reason that somebody has to remove, otherwise Retry. Its
-// Items are the entries that were not confirmed, where the drain confirmed the first ones, by RELP
-// or before it confirmed nothing more for the timeout. One whose verdict is TooLarge is about
-// entries whose parts do not fit into Options.MaxMessageBytes: all others are delivered.
+// in RELP that the drain has acknowledged every message. Without entries, it redelivers batches
+// that a connection which ended early may have lost. An error is an *[sinks.Error]: the verdict is
+// Misconfigured if TLS failed for a reason that an operator has to remove, otherwise Retry. Its
+// Items are the entries that were not acknowledged, if the first ones were, in RELP or before the
+// drain stalled for the timeout. With the verdict TooLarge, Items are entries whose parts do not
+// fit into Options.MaxMessageBytes: all others are delivered.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	switch {
 	case len(batch) == 0:
@@ -66,7 +66,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 			return err
 		}
 	}
-	var pieces [][]byte // what the connections before may have lost, and the batch
+	var pieces [][]byte // the batches that earlier connections may have lost, and this one
 	if s.conn == nil {
 		if err := s.connect(ctx); err != nil {
 			return err
@@ -80,7 +80,7 @@ func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	return s.batch.refused()
 }
 
-// settle delivers again what a connection that ended early may have lost, without another batch.
+// settle redelivers batches that a connection which ended early may have lost.
 func (s *Sink) settle(ctx context.Context) error {
 	if s.conn != nil && s.conn.answers == nil && s.conn.hasEnded() {
 		if err := s.disconnect(ctx); err != nil {
@@ -109,8 +109,8 @@ func (s *Sink) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// deliver sends what the connections before may have lost, where this is the first delivery of its
-// connection, and a batch, which may be empty.
+// deliver sends the batches that earlier connections may have lost, if this is the first delivery
+// of its connection, and then a batch, which may be empty.
 func (s *Sink) deliver(ctx context.Context, again [][]byte, data []byte) *sinks.Error {
 	pieces := again
 	if len(data) > 0 {
@@ -137,8 +137,8 @@ func (s *Sink) deliver(ctx context.Context, again [][]byte, data []byte) *sinks.
 	return nil
 }
 
-// failed ends the connection of a delivery that failed. Where the drain has confirmed a part of the
-// batch and then nothing more, the error is about the entries behind it.
+// failed ends the connection of a delivery that failed. If the drain has acknowledged a part of the
+// batch and then nothing more, the error is about the remaining entries.
 func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirmed int, at time.Time) *sinks.Error {
 	s.conn.abort()
 	endedAt := s.conn.endedAt
@@ -150,7 +150,7 @@ func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirm
 	switch {
 	case len(again) == 0:
 		s.history.keep(endedAt)
-	case confirmed >= 0: // else what was delivered before was not on this connection
+	case confirmed >= 0: // otherwise the earlier batches were not sent on this connection
 		s.history.resent(at)
 		s.history.keep(endedAt)
 	}
@@ -168,13 +168,13 @@ func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirm
 	return s.batch.unconfirmed(failure, entries)
 }
 
-// disconnect ends a connection that is too old or that the drain has ended. It returns an error
-// where the drain ended it before it had proven itself: then the next connection has to.
+// disconnect ends a connection that is too old or that the drain has ended. It returns an error if
+// the drain ended it before it had proven itself: then the next connection has to.
 func (s *Sink) disconnect(ctx context.Context) error {
 	old := s.conn
 	s.conn = nil
-	// Most often the drain was restarted, or ends idle connections. But what it answered or
-	// alerted tells that it did not want what it got before, which somebody has to know.
+	// Usually the drain was restarted, or ends idle connections. But an answer or an alert means
+	// that it refused what was sent, which has to be reported.
 	refused := old.refused(ctx)
 	ended := old.hasEnded()
 	if old.retire() {
@@ -193,7 +193,7 @@ func (s *Sink) disconnect(ctx context.Context) error {
 }
 
 // Probe implements [sinks.Sink]: name, TCP, TLS, and whether the client certificate is accepted, as
-// far as the drain tells. It does not say whether the drain keeps what it gets.
+// far as the drain shows it. Whether the drain keeps its messages is not known.
 func (s *Sink) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.options.Timeout, errConnect)
 	defer cancel()

@@ -12,7 +12,7 @@ type stall struct {
 	cancel   context.CancelCauseFunc
 	advanced func() bool // reports whether there was progress since the last call; called with mu held
 
-	mu    sync.Mutex // guards what follows, and what advanced looks at
+	mu    sync.Mutex // guards the fields below, and those that advanced reads
 	timer *time.Timer
 	at    time.Time // of the last progress that was seen
 	ended bool
@@ -28,7 +28,7 @@ func watchProgress(timeout time.Duration, cancel context.CancelCauseFunc, advanc
 	return s
 }
 
-// interval returns how long to wait between two looks.
+// interval returns the time between two checks.
 func (s *stall) interval() time.Duration { return min(max(s.timeout/8, time.Millisecond), time.Second) }
 
 // check is called by the timer.
@@ -48,7 +48,7 @@ func (s *stall) check() {
 	s.timer.Reset(s.interval())
 }
 
-// end ends the looks, and returns when the last progress was seen.
+// end ends the checks, and returns the time of the last progress that was seen.
 func (s *stall) end() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
