@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// bulkAnswer is the answer to a bulk request, as far as filter_path lets it through.
+// bulkAnswer is the answer to a bulk request, reduced by filter_path.
 type bulkAnswer struct {
 	Errors bool `json:"errors"`
 	Items  []struct {
@@ -20,14 +20,14 @@ type bulkAnswer struct {
 
 type itemAnswer struct {
 	Status int `json:"status"`
-	// FailureStore is "used" where the document is not in the data stream but beside it, among those
-	// that could not be indexed (Elasticsearch 8.19 and later).
+	// FailureStore is "used" if the document is not in the data stream but in its failure store,
+	// among those that could not be indexed (Elasticsearch 8.19 and later).
 	FailureStore string      `json:"failure_store"`
 	Error        errorAnswer `json:"error"`
 }
 
-// errorAnswer is what Elasticsearch says about a failure. Reason may quote what was sent, all of it
-// even: it is looked at and never passed on.
+// errorAnswer is Elasticsearch's description of a failure. Reason may quote the request, even all
+// of it: it is read and never passed on.
 type errorAnswer struct {
 	Type   string `json:"type"`
 	Reason string `json:"reason"`
@@ -61,9 +61,8 @@ func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error
 	return failed, nil
 }
 
-// allCreated says that an answer is what Elasticsearch writes, in its own form, where it has
-// created n records and nothing else is to be said. That is the usual one, and as JSON it takes as
-// long as making the request.
+// allCreated reports whether an answer is the one that Elasticsearch writes when it has created all
+// n records. That is the usual one, and decoding it as JSON takes as long as making the request.
 func allCreated(data []byte, n int) bool {
 	if !bytes.HasPrefix(data, []byte(`{"errors":false,"items":[{"create":{`)) || !bytes.HasSuffix(data, []byte(`}}]}`)) {
 		return false
@@ -86,10 +85,10 @@ func notUnderstood(what string) *sinks.Error {
 		Advice: "see what stands between ttydrain and Elasticsearch if this goes on"}
 }
 
-// judge says what became of one record; reason is "" where it is in the data stream.
+// judge returns the result for one record; reason is "" if it is in the data stream.
 //
-// A status by itself says too little: 400 can mean the record, the request's pipeline or the index,
-// and 403 a lack of privileges or a full disk.
+// The status alone is ambiguous: 400 can be caused by the record, the request's pipeline or the
+// index, and 403 by missing privileges or a full disk.
 func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason, advice string) {
 	status := item.Status
 	switch {
@@ -133,8 +132,8 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason, advice string)
 	}
 }
 
-// isMissingPipeline tells a pipeline that does not exist from a record that is not taken, by the
-// only thing that does.
+// isMissingPipeline reports whether the error is a pipeline that does not exist, and not a refused
+// record. Only the text of the error distinguishes them.
 func isMissingPipeline(e errorAnswer) bool {
 	return e.Type == "illegal_argument_exception" && strings.HasPrefix(e.Reason, "pipeline with id [") && strings.HasSuffix(e.Reason, "] does not exist")
 }
@@ -156,8 +155,8 @@ func grant(o Options) string {
 	return "give the credentials the index privileges create_doc and, until it exists, auto_configure on the data stream " + o.DataStream
 }
 
-// kindOf is the type of an error, if it looks like one: it is shown, so it must not be anything
-// else.
+// kindOf returns the type of an error, if it looks like one: it is shown, so it must not be
+// anything else.
 func kindOf(s string) string {
 	if s == "" || len(s) > 80 {
 		return "no reason"

@@ -15,14 +15,14 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
-// A field is how one is mapped, as far as searches and dashboards depend on it.
+// A field is the mapping of a field, as far as searches and dashboards depend on it.
 type field struct {
 	Type     string
 	Analyzer string `json:",omitempty"`
 	Fields   map[string]struct{ Type string }
 }
 
-// kind is the type in words.
+// kind returns the type in words.
 func (f field) kind() string {
 	kind := cmp.Or(f.Type, "object")
 	if f.Fields["keyword"].Type != "" {
@@ -34,13 +34,13 @@ func (f field) kind() string {
 	return kind
 }
 
-// mappedUnder is what to let through of an answer that has mappings at a path.
+// mappedUnder returns the filter_path for an answer that has mappings at a path.
 func mappedUnder(path string) string {
 	path += ".mappings.properties.*."
 	return "filter_path=" + path + "type," + path + "analyzer," + path + "fields.keyword.type,error.type"
 }
 
-// templateFields are the fields of a record, as the index template maps them.
+// templateFields returns the fields of a record, as the index template maps them.
 func templateFields() map[string]field {
 	var own struct {
 		Template struct {
@@ -53,7 +53,7 @@ func templateFields() map[string]field {
 	return own.Template.Mappings.Properties
 }
 
-// misfits are the fields that are mapped otherwise than by the index template, in words and in the
+// misfits returns the fields that are not mapped as in the index template, in words and in the
 // order of their names.
 func misfits(got map[string]field) []string {
 	want := templateFields()
@@ -73,9 +73,8 @@ func misfits(got map[string]field) []string {
 // stepMapping is the step of a connectivity check that only this sink has.
 const stepMapping = "mapping"
 
-// probeMapping compares the types that the data stream has with those of the index template, where
-// somebody wants to know and the credentials may see them. Records are taken all the same: it is
-// searches and dashboards that go wrong.
+// probeMapping compares the mapping of the data stream with that of the index template, if the
+// credentials may see it. A difference does not prevent writing; it breaks searches and dashboards.
 func (s *Sink) probeMapping(ctx context.Context, m member) {
 	quiet := probe.Quiet(ctx)
 	tell := func(result string, format string, values ...any) {
@@ -100,7 +99,7 @@ func (s *Sink) probeMapping(ctx context.Context, m member) {
 	}
 }
 
-// mappingStep says what the mappings of a data stream's backing indexes come to.
+// mappingStep returns the step for the mappings of a data stream's backing indexes.
 func (s *Sink) mappingStep(answer []byte) probe.Step {
 	step := probe.Step{Name: stepMapping, Result: probe.ResultOK}
 	var indexes map[string]struct {
@@ -113,8 +112,8 @@ func (s *Sink) mappingStep(answer []byte) probe.Step {
 	if len(indexes) == 0 { // filter_path leaves nothing of an index without fields
 		return s.wrongMapping("the data stream "+s.options.DataStream+" has no fields mapped", nil)
 	}
-	// The number at the end of a backing index's name grows with each rollover: the last is the one
-	// that is written to.
+	// The number at the end of a backing index's name grows with each rollover: the last one is
+	// written to.
 	names := slices.SortedFunc(maps.Keys(indexes), func(a, b string) int { return cmp.Compare(generation(a), generation(b)) })
 	last := names[len(names)-1]
 	if wrong := misfits(indexes[last].Mappings.Properties); len(wrong) > 0 {
@@ -135,8 +134,8 @@ func (s *Sink) mappingStep(answer []byte) probe.Step {
 
 func generation(index string) string { return index[strings.LastIndexByte(index, '-')+1:] }
 
-// probeTemplate asks how the data stream would map fields if it were made now, where ttydrain
-// installs no template.
+// probeTemplate asks how the data stream would map fields if it were created now, for drains that
+// install no template.
 func (s *Sink) probeTemplate(ctx context.Context, m member) {
 	var buffer bytes.Buffer
 	got, _, err := s.ask(probe.Quiet(ctx), m.client, request{doing: "look at the index templates", method: http.MethodPost,
@@ -157,7 +156,7 @@ func (s *Sink) probeTemplate(ctx context.Context, m member) {
 	probe.From(ctx).Report(step)
 }
 
-// wrongMapping is the step of a data stream that does not map fields as it should.
+// wrongMapping returns the step of a data stream that does not map fields as it should.
 func (s *Sink) wrongMapping(what string, wrong []string) probe.Step {
 	const most = 4
 	if len(wrong) > 0 {

@@ -11,13 +11,13 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// customTemplate is the component template with settings of an operator's own. IndexTemplate takes
-// it in where it exists.
+// customTemplate is the component template with an operator's own settings. IndexTemplate includes
+// it if it exists.
 const customTemplate = "ttydrain@custom"
 
-// ensureCustom reports whether OpenSearch has the component template for settings of an operator's
-// own. It creates an empty one where there is none, since an index template of OpenSearch cannot
-// take in one that may be missing.
+// ensureCustom reports whether OpenSearch has the component template for an operator's own
+// settings. It creates an empty one if there is none, since index templates of OpenSearch cannot
+// include one that may be missing.
 func (s *Sink) ensureCustom(ctx context.Context) bool {
 	var buffer bytes.Buffer
 	path := "/_component_template/" + url.PathEscape(customTemplate)
@@ -27,13 +27,13 @@ func (s *Sink) ensureCustom(ctx context.Context) bool {
 		got, _, err = s.do(ctx, request{doing: doing, method: http.MethodPut, path: path + "?create=true",
 			contentType: "application/json", body: []byte(`{"template":{}}`)}, &buffer)
 	}
-	// What fails here fails again, and with a reason, when the index template is installed.
+	// A failure repeats, with a reason, when the index template is installed.
 	return err == nil && got.status == http.StatusOK
 }
 
-// ensureDataStream makes sure that OpenSearch has the data stream. A bulk request would create an
-// ordinary index with guessed types where no index template says otherwise, and OpenSearch knows no
-// parameter that forbids it.
+// ensureDataStream makes sure that OpenSearch has the data stream. Without an index template, a
+// bulk request would create an ordinary index with dynamic types, and OpenSearch has no parameter
+// that forbids it.
 func (s *Sink) ensureDataStream(ctx context.Context) *sinks.Error {
 	name := s.options.DataStream
 	var buffer bytes.Buffer
@@ -74,8 +74,8 @@ func (s *Sink) noDataStream(a answer) *sinks.Error {
 	return &sinks.Error{Verdict: verdict, Status: http.StatusNotFound, Reason: reason, Advice: advice}
 }
 
-// withoutLooking goes on where the credentials may not see data streams: they may be able to write
-// all the same.
+// withoutLooking logs that the credentials may not see data streams, and goes on: they may be able
+// to write nevertheless.
 func (s *Sink) withoutLooking(a answer) *sinks.Error {
 	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "the data stream could not be looked for; records are written all the same",
 		slog.String("data_stream", s.options.DataStream), slog.Int("status", a.status),

@@ -20,11 +20,11 @@ const (
 	findInterval = 200 * time.Millisecond
 )
 
-// Probe implements [sinks.Sink]. With security it finds out whether the credentials are accepted
-// and may create documents in the data stream, without it whether Elasticsearch is there. Whether
-// the pipeline exists it finds out where the credentials may read pipelines. It asks each of the
-// URLs, and fails when none of them is good. Within [sinks.Try] it also reports how the data stream
-// maps the fields.
+// Probe implements [sinks.Sink]. With security it checks whether the credentials are accepted and
+// may create documents in the data stream, without security whether Elasticsearch answers; and
+// whether the pipeline exists, if the credentials may read pipelines. It asks each of the URLs, and
+// fails if none of them works. Within [sinks.Try] it also reports how the data stream maps the
+// fields.
 func (s *Sink) Probe(ctx context.Context) error {
 	var first *sinks.Error
 	good := false
@@ -96,9 +96,8 @@ func (s *Sink) probeMember(ctx context.Context, m member) *sinks.Error {
 	return s.probePipeline(ctx, m, &buffer)
 }
 
-// probePrivileges asks for what writes need. create_doc is needed for each. Whether auto_configure
-// is needed as well depends on whether the data stream exists, which these credentials need not be
-// able to see.
+// probePrivileges asks for the privileges of writing: create_doc always, and auto_configure unless
+// the data stream exists, which the credentials may not be able to see.
 func (s *Sink) probePrivileges(ctx context.Context, m member, username string, buffer *bytes.Buffer) *sinks.Error {
 	const needed, mayBeNeeded = "create_doc", "auto_configure"
 	body, err := json.Marshal(map[string]any{
@@ -139,7 +138,7 @@ func (s *Sink) probePrivileges(ctx context.Context, m member, username string, b
 	return nil
 }
 
-// credentials is what those are that the settings have.
+// credentials names the credentials of the settings.
 func (s *Sink) credentials() string {
 	if s.options.APIKey != "" {
 		return "the API key"
@@ -160,8 +159,8 @@ func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer
 	return nil // any other answer says nothing about it
 }
 
-// find looks for a record that was written, where somebody wants to know and the credentials may
-// read. Elasticsearch shows a document after a refresh, which comes by itself about a second later.
+// find searches for a record that was written in a connectivity check, if the credentials may read.
+// Elasticsearch finds a document after a refresh, about a second later.
 func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 	if !probe.From(ctx).Enabled() || len(batch) == 0 {
 		return

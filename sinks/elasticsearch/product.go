@@ -12,9 +12,9 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// A Product is a server that has the bulk API. The differences between both matter where data
-// streams are made: OpenSearch does not know the parameter require_data_stream, and refuses some
-// fields of index templates.
+// A Product is a server with the bulk API. The differences matter where data streams are created:
+// OpenSearch does not know the parameter require_data_stream, and refuses some fields of index
+// templates.
 type Product string
 
 // The products. "" and Auto stand for the one that answers.
@@ -24,7 +24,7 @@ const (
 	OpenSearch    Product = "opensearch"
 )
 
-// String returns the product's name for people.
+// String returns the product's display name.
 func (p Product) String() string {
 	if p == OpenSearch {
 		return "OpenSearch"
@@ -32,10 +32,10 @@ func (p Product) String() string {
 	return "Elasticsearch"
 }
 
-// detect asks a cluster which product it is, unless the settings say it.
+// detect asks a cluster which product it is, unless it is set.
 //
-// Elasticsearch names itself in a header, and OpenSearch in the answer to GET /. Where the
-// credentials are refused or lack the permission for GET /, the refusal has a form of its own.
+// Elasticsearch names itself in a header, and OpenSearch in the answer to GET /. If the credentials
+// are refused or lack the permission for GET /, the forms of the refusals differ.
 func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product, *sinks.Error) {
 	if p := s.options.Product; p == Elasticsearch || p == OpenSearch {
 		return p, nil
@@ -89,8 +89,8 @@ func (s *Sink) known() Options {
 	return o
 }
 
-// prepare finds out which product it is, and makes sure that the index template is there, once for
-// each sink. It fails only where writing would fail too.
+// prepare detects the product, and makes sure that the index template exists, once for each sink.
+// It fails only if writing would fail too.
 func (s *Sink) prepare(ctx context.Context) *sinks.Error {
 	s.prepareMu.Lock() // a second Write waits for the first
 	defer s.prepareMu.Unlock()

@@ -14,11 +14,11 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// maxAnswer bounds an answer in bytes. An answer can be longer than the request, since for a record
-// that is refused Elasticsearch may quote all of it.
+// maxAnswer bounds an answer in bytes. An answer can be longer than the request, since
+// Elasticsearch may quote all of a refused record.
 const maxAnswer = 64 << 20
 
-// A request is one for Elasticsearch.
+// A request is a request to Elasticsearch.
 type request struct {
 	doing                 string // in the words of an error
 	method, path          string
@@ -26,20 +26,20 @@ type request struct {
 	body                  []byte
 }
 
-// An answer is what came back. The body is the buffer's that do was given.
+// An answer is the answer to a request. The body belongs to the buffer that do read it into.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do sends a request and reads the answer into a buffer. released says that r.body is the caller's
-// again: a connection can go on reading it for a moment after the answer has come.
+// do sends a request and reads the answer into a buffer. released reports that r.body belongs to
+// the caller again: a connection can read it for a moment after the answer has arrived.
 func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (answer, bool, *sinks.Error) {
 	return s.ask(ctx, s.client, r, into)
 }
 
-// ask is do with one client or another.
+// ask is do with a certain client.
 func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, into *bytes.Buffer) (_ answer, released bool, _ *sinks.Error) {
 	s.transport.Renew()
 	limited, cancel := context.WithTimeout(ctx, s.options.Timeout)
@@ -88,7 +88,7 @@ func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, 
 	return answer{got.StatusCode, got.Header, into.Bytes()}, released, nil
 }
 
-// A body is a request's body that tells when the connection has done with it.
+// A body is a request's body that counts itself as open until the connection has finished with it.
 type body struct {
 	io.Reader
 	open   *atomic.Int32 // counts the bodies of the request that are not closed

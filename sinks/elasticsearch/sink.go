@@ -26,24 +26,24 @@ const (
 
 // Options are the settings of a drain of type elasticsearch.
 type Options struct {
-	// URLs are those of the cluster's members, of which each request goes to the next one that is
-	// not known to be down. They may have a path and may not have credentials.
+	// URLs are those of the cluster's members. Each request goes to the next one that is not known
+	// to be down. They may have a path, but no credentials.
 	URLs []string
-	// DataStream is where the records go.
+	// DataStream is the data stream that records are written to.
 	DataStream string
 	// Pipeline is the ingest pipeline to send records through; "" for the data stream's default.
 	Pipeline string
 
 	// APIKey is an API key: the field "encoded" of Elasticsearch's answer to its creation, or
-	// ID:API_KEY, which is encoded here. Either it, or Username and Password, or none of them is set.
+	// ID:API_KEY, which is encoded here. Either it, or Username and Password, or neither is set.
 	APIKey             string
 	Username, Password string
 
 	// TLS is for URLs with https.
 	TLS sinks.TLS
-	// Proxy is the way to the cluster.
+	// Proxy is the proxy to the cluster.
 	Proxy sinks.Proxy
-	// Timeout bounds each request from its begin to the end of the answer; 0 for one minute.
+	// Timeout bounds each request, up to the end of the answer; 0 for one minute.
 	Timeout time.Duration
 	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
@@ -56,10 +56,10 @@ type Options struct {
 	Gzip bool
 	// ManageTemplate installs the index template before the first record.
 	ManageTemplate bool
-	// Product is which server it is; "" or Auto for the one that answers.
+	// Product is the kind of server; "" or Auto to detect it.
 	Product Product
 
-	// Log gets what an operator has to know and no error tells; nil for nothing.
+	// Log receives warnings that are not errors; nil for none.
 	Log *slog.Logger
 }
 
@@ -81,12 +81,13 @@ type Sink struct {
 	senders   sync.Pool // of *sender
 
 	product   atomic.Pointer[Product] // nil until it is known
-	prepareMu sync.Mutex              // guards what follows
+	prepareMu sync.Mutex              // guards the fields below
 	prepared  bool
 	bulkPath  string // set before prepared is, and then only read
 }
 
-// New makes a sink, without connecting. An error says which option is wrong and what it should be.
+// New returns a sink, without connecting. An error names the option that is wrong and what is
+// expected.
 func New(o Options) (*Sink, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -125,7 +126,7 @@ func New(o Options) (*Sink, error) {
 	return s, nil
 }
 
-// connectTo makes a client for some of the cluster's members. It connects to nothing yet.
+// connectTo returns a client for some of the cluster's members, without connecting.
 func (s *Sink) connectTo(urls ...*url.URL) (*elastictransport.Client, error) {
 	o := s.options
 	settings := []elastictransport.Option{
@@ -153,7 +154,7 @@ func bulkPath(o Options, p Product) string {
 	}
 	if p == Elasticsearch {
 		// Without it, and without a template, the first record would create an ordinary index with
-		// guessed types. OpenSearch does not know it: see ensureDataStream.
+		// dynamic types. OpenSearch does not know it: see ensureDataStream.
 		query.Set("require_data_stream", "true")
 	}
 	if o.Pipeline != "" {
@@ -162,7 +163,7 @@ func bulkPath(o Options, p Product) string {
 	return "/" + url.PathEscape(o.DataStream) + "/_bulk?" + query.Encode()
 }
 
-// A member is one of the URLs, with a client that speaks to it alone.
+// A member is one of the URLs, with a client for it alone.
 type member struct {
 	url    *url.URL
 	client *elastictransport.Client

@@ -22,8 +22,8 @@ var templateJSON string
 // managedBy marks the templates that are ttydrain's to replace, in _meta.managed_by.
 const managedBy = "ttydrain"
 
-// IndexTemplate is the index template for a data stream: its name, and the body for
-// PUT /_index_template/NAME, for an operator whose drain may not install it by itself.
+// IndexTemplate returns the index template for a data stream: its name, and the body for PUT
+// /_index_template/NAME, for operators whose drain may not install it.
 func IndexTemplate(dataStream string) (name string, body []byte) {
 	body, _ = schema.AppendString([]byte(`{"index_patterns":[`), []byte(dataStream))
 	body = append(body, "],"...)
@@ -31,7 +31,8 @@ func IndexTemplate(dataStream string) (name string, body []byte) {
 }
 
 // OpenSearchTemplate is [IndexTemplate] for OpenSearch, which refuses the fields that only
-// Elasticsearch has. It knows no component templates that may be missing, so that it names none.
+// Elasticsearch has. It does not allow component templates that may be missing, so the template
+// names none.
 func OpenSearchTemplate(dataStream string) (name string, body []byte) {
 	name, body = IndexTemplate(dataStream)
 	var template map[string]json.RawMessage
@@ -57,7 +58,7 @@ func withField(object []byte, name string, value any) []byte {
 	return mustMarshal(fields, err)
 }
 
-// mustMarshal encodes a part of the embedded template, of which err is what went wrong before.
+// mustMarshal encodes a part of the embedded template; err is an earlier error.
 func mustMarshal(value any, err error) []byte {
 	body, failed := json.MarshalIndent(value, "", "  ")
 	if err = errors.Join(err, failed); err != nil {
@@ -66,7 +67,7 @@ func mustMarshal(value any, err error) []byte {
 	return body
 }
 
-// templateHead is what tells which template is installed.
+// templateHead has the fields that identify an installed template.
 type templateHead struct {
 	Version int64 `json:"version"`
 	Meta    struct {
@@ -74,8 +75,8 @@ type templateHead struct {
 	} `json:"_meta"`
 }
 
-// installTemplate makes sure that the index template is there. It fails only where writing would
-// fail too. s.prepareMu is held.
+// installTemplate makes sure that the index template exists. It fails only if writing would fail
+// too. s.prepareMu is held.
 func (s *Sink) installTemplate(ctx context.Context, p Product) *sinks.Error {
 	name, template := IndexTemplate(s.options.DataStream)
 	if p == OpenSearch {
@@ -116,7 +117,7 @@ func (s *Sink) installTemplate(ctx context.Context, p Product) *sinks.Error {
 	return nil
 }
 
-// keepTemplate says whether the installed template is to be left as it is.
+// keepTemplate reports whether the installed template is to be left as it is.
 func keepTemplate(answer, template []byte) (bool, *sinks.Error) {
 	var installed struct {
 		Templates []struct {
@@ -132,11 +133,11 @@ func keepTemplate(answer, template []byte) (bool, *sinks.Error) {
 			return true, nil
 		}
 	}
-	// A template without version and _meta leaves nothing behind filter_path.
+	// filter_path leaves nothing of a template without version and _meta.
 	return len(installed.Templates) == 0, nil
 }
 
-// withoutTemplate goes on without the template where only that was refused.
+// withoutTemplate logs that the template was refused, and goes on unless writing would fail too.
 func (s *Sink) withoutTemplate(name string, a answer) *sinks.Error {
 	e := s.refusal(a)
 	var do string

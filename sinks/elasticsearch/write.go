@@ -12,8 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// Write implements [sinks.Sink]. What exceeds Options.MaxRequestBytes goes in several requests, one
-// after the other, and those stop at the first that fails as a whole.
+// Write implements [sinks.Sink]. A batch that exceeds Options.MaxRequestBytes is sent in several
+// requests, one after the other, up to the first that fails as a whole.
 func (s *Sink) Write(ctx context.Context, batch []sinks.Entry) error {
 	if len(batch) == 0 {
 		return nil
@@ -69,8 +69,8 @@ func (d *sender) write(ctx context.Context, batch []sinks.Entry, o *sinks.Outcom
 	}
 }
 
-// encode makes the body from the first entries, as many as fit, and returns how many those are;
-// with an error, how many it concerns.
+// encode makes the body from the first entries, as many as fit, and returns their number; with an
+// error, the number of entries that it concerns.
 func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 	d.body = d.body[:0]
 	for n, e := range batch {
@@ -82,7 +82,7 @@ func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 		var err error
 		d.body, err = d.sink.encoder.AppendRecord(d.body, e.Operation, e.Record)
 		if err != nil {
-			if n > 0 { // what comes before it goes first
+			if n > 0 { // the entries before it are sent first
 				d.body = d.body[:before]
 				return n, nil
 			}
@@ -97,8 +97,8 @@ func (d *sender) encode(batch []sinks.Entry) (n int, _ *sinks.Error) {
 	return len(batch), nil
 }
 
-// ids makes the _id of documents; see the package documentation. It keeps what those of an
-// operation begin with. It is for one goroutine, and the zero value is ready.
+// ids makes the _id of documents; see the package documentation. It keeps the common beginning of
+// those of an operation. It is for one goroutine, and the zero value is ready.
 type ids struct {
 	operation *schema.Operation // of begin, or nil
 	begin     []byte
@@ -118,8 +118,8 @@ func (i *ids) append(dst []byte, op *schema.Operation, r *schema.Record) []byte 
 	dst = append(dst, i.begin...)
 	dst = strconv.AppendUint(dst, r.Sequence, 10)
 	if r.Detail != nil && r.Detail.LastSequence != 0 {
-		// Not the ID of the first record that it says is missing: that one may be there, from a write
-		// whose answer was lost.
+		// Not the ID of the first missing record: that one may exist, from a write whose answer was
+		// lost.
 		dst = append(dst, "-gap"...)
 	}
 	return append(dst, '"')
@@ -144,7 +144,7 @@ func (d *sender) send(ctx context.Context, first, n int) ([]sinks.Item, *sinks.E
 	}
 	answer, released, err := s.do(ctx, r, &d.answer)
 	if !released {
-		// The connection may still read the bytes: they are not this sender's any more.
+		// The connection may still read the bytes, so they are not reused.
 		d.body, d.packed = nil, bytes.Buffer{}
 	}
 	if err != nil {

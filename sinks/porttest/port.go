@@ -1,9 +1,7 @@
-// Package porttest gives tests addresses for servers that somebody else starts, stops and starts
-// again.
+// Package porttest reserves addresses for servers that tests start, stop and start again.
 //
-// A port that is free when it is looked for is taken by the time that a server listens there: by a
-// connection that goes out meanwhile, or by the next who looks. These ports are held until the test
-// ends.
+// A port that was found to be free can be taken before a server listens there: by an outgoing
+// connection, or by another search. These ports are held until the test ends.
 package porttest
 
 import (
@@ -15,9 +13,9 @@ import (
 	"testing"
 )
 
-// Reserve gives an address (127.0.0.1 and a port) at which nothing listens. Until the test ends,
-// the kernel gives its port to nobody who asks for any; who asks for this very one may listen there
-// as often as he likes. Connections are refused meanwhile.
+// Reserve returns an address (127.0.0.1 and a port) at which nothing listens. Until the test ends,
+// the kernel does not choose its port for others, but servers can listen at it explicitly, any
+// number of times. Connections are refused meanwhile.
 //
 // A server has to set SO_REUSEADDR, as all servers do that can be started again at once.
 func Reserve(t testing.TB) string {
@@ -30,7 +28,7 @@ func Reserve(t testing.TB) string {
 	return address
 }
 
-// Hold is as [Reserve], until release, for a program that is not a test.
+// Hold is [Reserve] for a program that is not a test, until release.
 func Hold() (address string, release func(), err error) {
 	// It is bound, and does not listen.
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -47,8 +45,8 @@ func Hold() (address string, release func(), err error) {
 }
 
 func bind(fd int) (port int, err error) {
-	// With this on both sides, binding a second socket to the very port is allowed; one to any port is
-	// not given it.
+	// With this option on both sockets, a second one can be bound to this port, and the kernel does
+	// not choose it for others.
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
 		return 0, err
 	}

@@ -1,7 +1,7 @@
 // Package sinktest is the conformance suite that every sink passes, against its real drain.
 //
-// A sink's test opens a sink that reaches its drain through a [Proxy], and says how to read what
-// the drain holds:
+// A sink's test opens a sink that connects to its drain through a [Proxy], and a function that
+// reads the records of the drain:
 //
 //	func TestConformance(t *testing.T) {
 //		sinktest.Run(t, func(t *testing.T) sinktest.Target {

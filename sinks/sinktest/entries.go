@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// operations is how many operations the entries of one call are of, as far as they go around.
+// operations is the maximum number of operations in one call of Entries.
 const operations = 5
 
 // PartialSize is the size of the lines that Entries cuts, as the enricher does.
@@ -26,8 +26,8 @@ const PartialSize = 16 << 10
 // terminal can show: UTF-8, bytes that are not, escape sequences, NULs, line separators, quotes,
 // empty lines and lines that were cut. Operations that have room for it end.
 //
-// The same seed gives the same entries; different seeds give operations with different IDs. Nothing
-// is shared between two calls.
+// The same seed yields the same entries, and different seeds operations with different IDs. Two
+// calls share no memory.
 func Entries(seed uint64, n int) []sinks.Entry {
 	random := rand.New(rand.NewPCG(seed, 0x7474796472616966))
 	sessions := make([]*session, min(operations, max(n, 1)))
@@ -119,7 +119,7 @@ func (s *session) next(random *rand.Rand, left int) sinks.Entry {
 	}
 }
 
-// lines are what terminals show, and how a person reads it.
+// lines are outputs of terminals, and their texts.
 var lines = []struct {
 	log, text string
 	partial   bool
@@ -184,7 +184,7 @@ type Got struct {
 
 func (g Got) identity() string { return g.OperationID + "/" + strconv.FormatUint(g.Sequence, 10) }
 
-// expected is what a drain must hold of the entries, copied so that it outlives them.
+// expected returns the records that a drain must hold, as copies.
 func expected(entries []sinks.Entry) []Got {
 	got := make([]Got, len(entries))
 	for i, e := range entries {

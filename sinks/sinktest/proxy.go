@@ -10,12 +10,12 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// A Proxy stands between a sink and its drain, passes bytes on, and breaks on demand.
+// A Proxy forwards bytes between a sink and its drain, and fails on demand.
 type Proxy struct {
 	address, drain string
 	running        sync.WaitGroup // of the goroutines, which end when their connection or listener is closed
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	listener net.Listener
 	accepted chan struct{} // closed when nothing more of listener is accepted
 	open     map[*proxied]bool
@@ -41,7 +41,7 @@ func NewProxy(t *testing.T, drain string) *Proxy {
 	return p
 }
 
-// Address is where the sink connects to: 127.0.0.1 and a port.
+// Address returns the address for the sink: 127.0.0.1 and a port.
 func (p *Proxy) Address() string { return p.address }
 
 // Cut closes all connections and the port: the drain is gone, until Mend.
@@ -57,8 +57,8 @@ func (p *Proxy) Cut() {
 	p.flow()
 }
 
-// Stall passes nothing on any more: the drain hangs, until Mend. The channel is closed when the
-// proxy holds something back: a connection or bytes that the drain would have had.
+// Stall stops forwarding: the drain hangs, until Mend. The channel is closed when the proxy holds
+// something back: a connection, or bytes for the drain.
 func (p *Proxy) Stall() (held <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,7 +124,7 @@ type proxied struct {
 }
 
 func (c *proxied) Close() error {
-	c.closing.Do(func() { c.TCPConn.Close() }) // it returns when the kernel has been told
+	c.closing.Do(func() { c.TCPConn.Close() }) // it returns after the system call
 	return nil
 }
 
@@ -200,7 +200,7 @@ func (p *Proxy) track(c *proxied) bool {
 	return true
 }
 
-// pass waits while the proxy is stalled and says whether it never was.
+// pass waits while the proxy is stalled, and reports whether it was not.
 func (p *Proxy) pass() bool {
 	p.mu.Lock()
 	stalled := p.stalled

@@ -23,14 +23,14 @@ type Target struct {
 	// Received is everything that the drain holds since it was opened, in the order of arrival. It
 	// waits until there are at least want records, and fails the test when they do not come.
 	Received func(t *testing.T, want int) []Got
-	// Bytes says that the drain holds the exact bytes, and not only the safe text.
+	// Bytes means that the drain holds the exact bytes, and not only the safe text.
 	Bytes bool
-	// Deduplicates says that the drain keeps one copy of a record that it gets twice.
+	// Deduplicates means that the drain keeps one copy of a record that arrives twice.
 	Deduplicates bool
-	// Requests says that the sink sends many records in a request of some hundred KiB, which the
+	// Requests means that the sink sends many records in a request of some hundred KiB, which the
 	// drain answers.
 	Requests bool
-	// Concurrent says that several goroutines may call Write at a time.
+	// Concurrent means that several goroutines may call Write at a time.
 	Concurrent bool
 }
 
@@ -286,8 +286,8 @@ func (s *suite) testBroken(t *testing.T) {
 }
 
 // testCutLarge has a drain that breaks the connection while a large request is being sent, so that
-// nobody reads what it answers: the error says that the drain had the request, and a smaller one
-// gets through. A drain that is not there had none.
+// its answer is not read: the error reports that the drain was reached, and a smaller request
+// succeeds. A drain that does not listen was not reached.
 func (s *suite) testCutLarge(t *testing.T) {
 	s.needsProxy(t)
 	if !s.Requests {

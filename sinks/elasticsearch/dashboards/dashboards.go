@@ -8,8 +8,8 @@
 // their queries are in the language of Lucene, and ask for fields as ttydrain's index template maps
 // them; nothing in them is computed by scripts.
 //
-// kibana.json is for reading, and for changing by hand: what Kibana keeps as JSON inside of strings
-// is JSON there, and [Kibana] makes the strings.
+// kibana.json is meant to be read, and changed by hand: where Kibana has JSON in strings it has
+// plain JSON, of which [Kibana] makes the strings.
 package dashboards
 
 import (
@@ -32,9 +32,8 @@ const (
 	dataViewPattern = "title"
 )
 
-// Kibana is the dashboard as saved objects in NDJSON, for Kibana's import, with what it needs: a
-// data view and the saved searches. The data view is of the data streams of a pattern, such as
-// "logs-ssh-*".
+// Kibana returns the dashboard as saved objects in NDJSON, for Kibana's import, with its data view
+// and saved searches. The data view is for the data streams of a pattern, such as "logs-ssh-*".
 func Kibana(pattern string) ([]byte, error) {
 	var objects []map[string]any
 	if err := json.Unmarshal(kibana, &objects); err != nil {
@@ -62,9 +61,8 @@ func Kibana(pattern string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// stringify makes strings of what Kibana has in strings: the attributes with names that end in
-// JSON, at any depth. Those inside of one of them come first, since a string in a string is escaped
-// twice.
+// stringify turns the attributes whose names end in JSON, at any depth, into strings, as Kibana has
+// them. The inner ones come first, since a string in a string is escaped twice.
 func stringify(attributes map[string]any) error {
 	for name, value := range attributes {
 		below, ok := value.(map[string]any)
@@ -94,6 +92,6 @@ func marshal(value any) ([]byte, error) {
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
 }
 
-// Grafana is the dashboard as JSON, for Grafana's import or its provisioning. It asks which
-// Elasticsearch data source to show; that one names the data streams.
+// Grafana returns the dashboard as JSON, for Grafana's import or provisioning. Its user selects an
+// Elasticsearch data source, which names the data streams.
 func Grafana() []byte { return bytes.Clone(grafana) }

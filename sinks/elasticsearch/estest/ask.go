@@ -91,8 +91,7 @@ func (n *Node) DataStream(t testing.TB) string {
 //
 // It may create documents in that data stream (create_doc) and have the first of them create the
 // data stream (auto_configure; it is of no use once the data stream is there). It may neither read
-// nor see or change index templates: somebody else installs the template, before the first
-// document.
+// nor see or change index templates: the test installs the template before the first document.
 func (n *Node) APIKey(t testing.TB, dataStream string) string {
 	t.Helper()
 	return n.APIKeyWith(t, map[string]any{
@@ -195,7 +194,8 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 	}
 }
 
-// Count gives how many documents of an index a search finds. An index that is not there has none.
+// Count returns the number of documents of an index that a search finds. An index that does not
+// exist has none.
 func (n *Node) Count(t testing.TB, index string) int {
 	t.Helper()
 	var got struct{ Count int }

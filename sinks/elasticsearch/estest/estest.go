@@ -1,4 +1,4 @@
-// Package estest runs a real Elasticsearch node for tests, and asks it what it holds.
+// Package estest runs a real Elasticsearch node for tests, and queries it.
 //
 // A package's tests share one node of each kind:
 //
@@ -11,10 +11,10 @@
 //		…
 //	}
 //
-// The environment variable ELASTICSEARCH_URL names a node to use in place of one that is started,
+// The environment variable ELASTICSEARCH_URL names a node to use instead of one that is started,
 // for tests that need no users, and OPENSEARCH_URL one of OpenSearch. Where a node cannot be had,
-// tests are skipped, loudly; with TTYDRAIN_REQUIRE_SERVERS=1 they fail. README.md tells what the
-// started node can and cannot do.
+// tests are skipped, loudly; with TTYDRAIN_REQUIRE_SERVERS=1 they fail. README.md has the limits of
+// the started node.
 package estest
 
 import (
@@ -64,7 +64,7 @@ func giveUp(t testing.TB, err error) {
 	t.Skipf("SKIPPED, NOT TESTED: no Elasticsearch to test with: %v. Install them (a JDK of version 17 or later, Maven, unzip), or set %s.", missing, environmentURL)
 }
 
-// missingError says that programs which a node needs are not installed.
+// missingError reports that programs of a node are not installed.
 type missingError struct{ programs []string }
 
 func (e *missingError) Error() string {

@@ -179,7 +179,7 @@ func (n *Node) run() error {
 	return nil
 }
 
-// waitReady asks until the node answers, or gives ctx's cause.
+// waitReady asks until the node answers, or returns ctx's cause.
 func (n *Node) waitReady(ctx context.Context) error {
 	again := time.NewTicker(200 * time.Millisecond)
 	defer again.Stop()
@@ -242,7 +242,7 @@ func startProcess(folder, logName string, security bool, args ...string) (*proce
 	return p, nil
 }
 
-// stop kills the group and waits for its end. Elasticsearch keeps what it has acknowledged.
+// stop kills the group and waits for its end. Elasticsearch keeps all acknowledged documents.
 func (p *process) stop() {
 	// The leash's keeper is in the group until it kills it, so the number is still the group's.
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL)

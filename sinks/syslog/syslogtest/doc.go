@@ -1,5 +1,5 @@
 // Package syslogtest runs real syslog servers for tests, rsyslog and syslog-ng, which receive over
-// TLS and write what they got to a file: each message as it came and as the server understood it.
+// TLS and write their messages to a file: each one as it arrived and as the server understood it.
 //
 // They are needed as programs: rsyslogd with the OpenSSL driver (Debian's rsyslog and
 // rsyslog-openssl) or with RELP (rsyslog-relp), and syslog-ng (syslog-ng-core). Since Debian's

@@ -13,8 +13,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// StartHAProxy starts haproxy as a load balancer that ends TLS, with a server behind it. It uses
-// the server's certificate, and gives a server that refuses connections up after three seconds.
+// StartHAProxy starts haproxy as a load balancer that terminates TLS, for one server. It uses the
+// server's certificate, and abandons a server that refuses connections after three seconds.
 func StartHAProxy(t testing.TB, s *Server) (address string) {
 	t.Helper()
 	path, ok := program("haproxy")

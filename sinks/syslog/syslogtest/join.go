@@ -8,7 +8,7 @@ import (
 )
 
 // Divided are the parameters of the session element that the parts of a record divide, in their
-// order behind the text.
+// order after the text.
 var Divided = []string{"command", "reason", "ended_by", "ended_because", "path", "input_base64",
 	"signature", "log_base64", "timing"}
 

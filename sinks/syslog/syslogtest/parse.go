@@ -124,7 +124,7 @@ func parseData(s string) (params map[string]map[string]string, rest string, err 
 	return params, s, nil
 }
 
-// parseValue parses a PARAM-VALUE and the quote behind it.
+// parseValue parses a PARAM-VALUE and the quote after it.
 func parseValue(s string) (value, rest string, err error) {
 	var b bytes.Buffer
 	for i := 0; i < len(s); i++ {
@@ -145,15 +145,14 @@ func parseValue(s string) (value, rest string, err error) {
 	return "", "", errors.New("PARAM-VALUE does not end")
 }
 
-// isName says whether s is an SD-NAME.
+// isName reports whether s is an SD-NAME.
 func isName(s string) bool {
 	return s != "" && len(s) <= 32 && !strings.ContainsFunc(s, func(r rune) bool {
 		return notPrintable(r) || r == '=' || r == ']' || r == '"'
 	})
 }
 
-// Split takes what was written to a connection apart into messages. Framing has to be exact to
-// the last byte.
+// Split divides the bytes of a connection into messages. Framing has to be exact to the last byte.
 func Split(data []byte, newline bool) (messages [][]byte, err error) {
 	for len(data) > 0 {
 		if newline {

@@ -23,7 +23,7 @@ import (
 // patience bounds every wait for a server. It is long, since nothing is measured by it.
 const patience = 30 * time.Second
 
-// Options say how a server receives.
+// Options of a server.
 type Options struct {
 	// RequireClientCert makes it refuse connections without a certificate by the authority.
 	RequireClientCert bool
@@ -40,12 +40,12 @@ type Server struct {
 	name    string
 	command func() *exec.Cmd // makes the command that starts it
 	output  string           // the file that it writes messages to
-	log     string           // the file with what it says itself
+	log     string           // the file with its own log
 
 	process *exec.Cmd // nil while it does not run
 	exited  chan struct{}
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	read     int64      // bytes of output that messages were made of
 	messages []Message
 }
@@ -64,7 +64,7 @@ type Message struct {
 	Text string `json:"msg"`
 }
 
-// TLS is what a sink needs to speak with the server, with the client certificate.
+// TLS returns the settings of a sink for the server, with the client certificate.
 func (s *Server) TLS() sinks.TLS {
 	return sinks.TLS{CAFile: s.CAFile, CertFile: s.ClientCertFile, KeyFile: s.ClientKeyFile}
 }
@@ -106,7 +106,7 @@ func (s *Server) Start(t testing.TB) {
 	})
 }
 
-// Stop asks the server to end, and returns when it has: what it had read is in its file.
+// Stop asks the server to end, and returns when it has: all that it had read is in its file.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	if err := s.end(syscall.SIGTERM); err != nil {
@@ -170,8 +170,8 @@ func (s *Server) Lines(t testing.TB, want int) []Message {
 	return slices.Clone(s.messages)
 }
 
-// readLines reads what the server has written since it was called last, and says how many messages
-// there are in all.
+// readLines reads the messages that were written since its last call, and returns the number of all
+// messages.
 func (s *Server) readLines(t testing.TB) int {
 	t.Helper()
 	s.mu.Lock()

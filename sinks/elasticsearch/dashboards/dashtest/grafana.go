@@ -86,7 +86,7 @@ var grafanaOptions = map[string]func() any{
 	"table": func() any { return new(struct{ ShowHeader bool }) },
 }
 
-// Grafana reads a dashboard. values are what is chosen in its lists, by the name of the variable;
+// Grafana reads a dashboard. values are the selections in its lists, by the name of the variable;
 // "*" where there is none.
 func Grafana(data []byte, shown Range, values map[string]string) ([]Panel, error) {
 	var d struct {

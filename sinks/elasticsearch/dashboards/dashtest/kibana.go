@@ -129,7 +129,7 @@ type lensColumn struct {
 	}
 }
 
-// lensVisualization is what the kinds of charts have together.
+// lensVisualization has the settings that the kinds of charts share.
 type lensVisualization struct {
 	LayerID, LayerType, MetricAccessor string // of lnsMetric, and the first two of lnsDatatable
 	Columns                            []struct{ ColumnID string }
@@ -417,7 +417,7 @@ func (r *kibanaReader) lens(l *kibanaLens, panel *Panel) error {
 	return nil
 }
 
-// uses says whether the chart shows all the columns and no others.
+// uses reports whether the chart shows all the columns and no others.
 func (l *kibanaLens) uses(columns []string) error {
 	var v lensVisualization
 	if err := strict(l.State.Visualization, &v); err != nil {

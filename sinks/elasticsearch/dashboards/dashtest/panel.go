@@ -23,7 +23,7 @@ type Range struct{ From, To time.Time }
 // A Panel is one of a dashboard, or one of the lists to choose from above its panels.
 type Panel struct {
 	Title string
-	// Index is what the dashboard asks; "" where that is the data source's setting.
+	// Index is the index that the dashboard queries; "" if that is the data source's setting.
 	Index string
 	// Body is the search request.
 	Body map[string]any
@@ -35,7 +35,7 @@ type Panel struct {
 
 	buckets []bucket
 	metrics []string // names of aggregations; "" for the number of records
-	columns []string // of records, in the place of buckets
+	columns []string // of records, instead of buckets
 	counted bool     // it shows how many rows there are
 }
 
@@ -49,11 +49,11 @@ const (
 	timeField = "@timestamp"
 	// total is the number of records in a bucket.
 	total = "doc_count"
-	// interval is what "auto" comes to, for the times that tests look at.
+	// interval is the value of "auto" for the times of the tests.
 	interval = "30s"
 )
 
-// Rows are what a panel shows, in any order: keys and numbers, or the columns of records, with " |
+// Rows are the rows of a panel, in any order: keys and numbers, or the columns of records, with " |
 // " between. Numbers over time are added up.
 func (p *Panel) Rows(answer []byte) ([]string, error) {
 	var got struct {
@@ -112,7 +112,7 @@ func (p *Panel) Rows(answer []byte) ([]string, error) {
 	return rows, nil
 }
 
-// walk adds what is in an aggregation's buckets, or beside them, to the sums by key.
+// walk adds the values in an aggregation's buckets, or beside them, to the sums by key.
 func (p *Panel) walk(at map[string]json.RawMessage, level int, key []string, sums map[string][]float64) error {
 	if level < len(p.buckets) {
 		var found struct {
