@@ -116,11 +116,8 @@ func composeProgram(t *testing.T, name string) string {
 	t.Helper()
 	programs.static.once.Do(func() {
 		programs.static.file = filepath.Join(programs.dir, "static")
-		out, err := exec.Command("go", "build", "-ldflags=-s -linkmode=external -extldflags=-static", "-o", programs.static.file+"/",
-			command, "github.com/nats-io/nats-server/v2").CombinedOutput()
-		if err != nil {
-			programs.static.err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
+		programs.static.err = goBuild("-ldflags=-s -linkmode=external -extldflags=-static", "-o", programs.static.file+"/",
+			command, "github.com/nats-io/nats-server/v2")
 	})
 	if programs.static.err != nil {
 		t.Fatal(programs.static.err)

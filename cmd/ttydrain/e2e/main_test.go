@@ -60,16 +60,23 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs.dir = dir
-	if err := watchSources("../../.."); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	return nodes.Main(m)
 }
 
-// watchSources makes the results of these tests depend on the sources under root. The tests run a
-// binary that they build themselves, of which go test knows nothing: without this it would reuse
-// cached results of other code. It does look at the files that a test has opened.
+// goBuild builds packages, and looks at the sources. go test does not know that the tests depend on
+// them, and would reuse cached results of other code, but it does know the files that a test has
+// looked at.
+func goBuild(args ...string) error {
+	if err := watchSources("../../.."); err != nil {
+		return fmt.Errorf("look at the sources: %w", err)
+	}
+	if out, err := exec.Command("go", append([]string{"build"}, args...)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// watchSources looks at each source under root.
 func watchSources(root string) error {
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch name := entry.Name(); {
@@ -121,10 +128,7 @@ func (b *builtProgram) build(t testing.TB, name, source string, flags ...string)
 	b.once.Do(func() {
 		// In a folder of its own, so that it is called ttydrain.
 		b.file = filepath.Join(programs.dir, name, "ttydrain")
-		args := append([]string{"build", "-o", b.file}, flags...)
-		if out, err := exec.Command("go", append(args, source)...).CombinedOutput(); err != nil {
-			b.err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
+		b.err = goBuild(append(append([]string{"-o", b.file}, flags...), source)...)
 	})
 	if b.err != nil {
 		t.Fatal(b.err)
