@@ -22,7 +22,7 @@ type Console struct {
 func OpenConsole() (*Console, error) {
 	f, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open the terminal: %w", err)
+		return nil, fmt.Errorf("there is no terminal to ask on: %w", err)
 	}
 	return &Console{file: f}, nil
 }

@@ -187,7 +187,7 @@ func TestAdminSocket(t *testing.T) {
 	}
 	s.write(socket, "something else")
 	refused := s.launch()
-	if status := refused.status(); status != 1 || !strings.Contains(refused.log.String(), "is no socket") {
+	if status := refused.status(); status != 1 || !strings.Contains(refused.log.String(), "is not a socket") {
 		t.Errorf("in the place of the socket is a file: %d, %s", status, refused.log)
 	}
 	if data, err := os.ReadFile(socket); err != nil || string(data) != "something else" {
