@@ -67,7 +67,7 @@ func TestWrongTokensDoNotLockOut(t *testing.T) {
 		for i := range 5000 {
 			guess(fmt.Sprintf("198.51.%d.%d", i/250, i%250))
 		}
-		if lines := strings.Count(log.String(), "a login was refused"); lines > maxLines {
+		if lines := strings.Count(log.String(), "login refused"); lines == 0 || lines > maxLines {
 			t.Errorf("%d log lines", lines)
 		}
 		time.Sleep(wrongEvery)
