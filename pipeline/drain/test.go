@@ -36,7 +36,7 @@ func (d *Drain) Test(ctx context.Context, record *sinks.Entry) *Report {
 	if record != nil {
 		report.Operation = record.Operation.ID
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, testTimeout, errors.New("it takes longer than "+testTimeout.String()))
+	ctx, cancel := context.WithTimeoutCause(ctx, testTimeout, errors.New("the test took longer than "+testTimeout.String()))
 	defer cancel()
 	sink, err := d.Open()
 	if err != nil {
@@ -45,7 +45,7 @@ func (d *Drain) Test(ctx context.Context, record *sinks.Entry) *Report {
 	}
 	report.Steps, report.OK = sinks.Try(ctx, sink, record)
 	if err := sink.Close(); err != nil {
-		report.Notes = append(report.Notes, "the connection did not end in order: "+err.Error())
+		report.Notes = append(report.Notes, "close the connection: "+err.Error())
 	}
 	return report
 }

@@ -82,7 +82,7 @@ func (o *Operator) Redeliver(ctx context.Context, number uint64) (err error) {
 	}
 	defer func() { err = errors.Join(err, sink.Close()) }()
 	if err := sink.Write(ctx, []sinks.Entry{entry}); err != nil {
-		return fmt.Errorf("drain %s did not take the record: %w", d.Name, err)
+		return fmt.Errorf("redeliver to drain %s: %w", d.Name, err)
 	}
 	return o.Bus.DeleteDeadLetter(ctx, number)
 }

@@ -37,7 +37,7 @@ type KillRequest struct {
 }
 
 // ErrBadKill is returned for a request that does not say which sessions to end, or who asks.
-var ErrBadKill = errors.New("what is asked is not clear")
+var ErrBadKill = errors.New("invalid request to end sessions")
 
 const (
 	// killTimeout bounds the wait for a gateway to confirm that a session has ended.
@@ -59,9 +59,9 @@ func (o *SessionOperator) Kill(ctx context.Context, r KillRequest) ([]KillResult
 	}
 	switch {
 	case by == "":
-		return nil, fmt.Errorf("%w: expected who asks, in asked_by", ErrBadKill)
+		return nil, fmt.Errorf("%w: expected the requester in asked_by", ErrBadKill)
 	case len([]rune(r.Because)) > maxBecause:
-		return nil, fmt.Errorf("%w: expected a reason of %d characters at most", ErrBadKill, maxBecause)
+		return nil, fmt.Errorf("%w: expected a reason of at most %d characters", ErrBadKill, maxBecause)
 	case len(r.Operations) > 0 && (r.App != "" || r.User != ""), len(r.Operations) == 0 && r.App == "" && r.User == "":
 		return nil, fmt.Errorf("%w: expected either the IDs of sessions, or an app or a user", ErrBadKill)
 	}

@@ -26,8 +26,8 @@ func (e *SkipError) Error() string {
 	if e.Records == 1 {
 		records = "record"
 	}
-	return fmt.Sprintf("drain %s does not have %s%d %s from before that, and would never get them: "+
-		"use --skip to have gap records delivered instead of them", e.Drain, atLeast, e.Records, records)
+	return fmt.Sprintf("the rewind would skip %s%d undelivered %s of drain %s: use --skip to deliver gap records instead",
+		atLeast, e.Records, records, e.Drain)
 }
 
 // RewindToTime redelivers the records that were enriched at a time or later. If the drain lacks

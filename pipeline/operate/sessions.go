@@ -122,7 +122,7 @@ func compareIDs(a, b string) int {
 // Show returns the status of one session. The error wraps ErrNotThere if it is unknown.
 func (o *SessionOperator) Show(ctx context.Context, operation string) (SessionStatus, error) {
 	if _, err := strconv.ParseUint(operation, 10, 64); err != nil {
-		return SessionStatus{}, fmt.Errorf("session %q: %w: a number is expected, as the list has it", operation, ErrNotThere)
+		return SessionStatus{}, fmt.Errorf("session %q: %w: expected a number, as in the list", operation, ErrNotThere)
 	}
 	s, err := o.Bus.Session(ctx, operation)
 	if err != nil {

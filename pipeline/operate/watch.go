@@ -14,7 +14,7 @@ import (
 const maxAhead = 256
 
 // ErrNoTerminal is returned in a process that does not read the TTY stream.
-var ErrNoTerminal = errors.New("this ttydrain does not read the TTY stream: the gateway and the enricher do")
+var ErrNoTerminal = errors.New("this process does not read the TTY stream: ask a gateway or an enricher")
 
 // Watch calls each with every frame of a session, from the beginning and as it is recorded, in
 // order and once, until the frame of its end. caught is called whenever each has had all recorded

@@ -47,7 +47,7 @@ func (l *lossTracker) detect(ctx context.Context) error {
 // the records before it may be missing. Operations of which no record remains are not reported.
 func (l *lossTracker) unattendedLoss(ctx context.Context, first uint64) error {
 	t := l.target
-	t.log.Error("the LOGS stream removed messages while no router ran: the drain may lack records",
+	t.log.Error("the LOGS stream removed undelivered messages while no router ran",
 		"after", l.position.lease.Progress().Reached, "before", first)
 	t.series.unattended.Inc()
 	begun, err := l.firstSegments(ctx, first-1)
@@ -132,7 +132,7 @@ func (l *lossTracker) giveUp(ctx context.Context) error {
 			return err
 		}
 		if records > 0 {
-			t.log.Error("undelivered records reached their retention deadline and were abandoned: the drain receives gap records instead",
+			t.log.Error("undelivered records were abandoned at their retention deadline",
 				"records", records, "published_before", before.UTC())
 		}
 	}
@@ -153,7 +153,7 @@ func (l *lossTracker) skip(ctx context.Context, until uint64) error {
 		}
 	}
 	if records > 0 {
-		l.target.log.Warn("an operator skipped undelivered records: the drain receives gap records instead", "records", records, "until", until)
+		l.target.log.Warn("an operator skipped undelivered records", "records", records, "until", until)
 	}
 	return nil
 }

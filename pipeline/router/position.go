@@ -115,7 +115,7 @@ func (p *position) updateMatch(ctx context.Context) error {
 		return err
 	}
 	p.delivered.Store(progress.Sequence)
-	t.log.Info("the drain's match has changed", "match", progress.Match, "before", before, "from_the_next_record_on", caughtUp)
+	t.log.Info("the drain's match has changed", "match", progress.Match, "before", before, "caught_up", caughtUp)
 	return nil
 }
 

@@ -153,7 +153,7 @@ func (r *Router) endLogs() uint64 {
 	defer cancel()
 	end, err := r.o.Bus.End(ctx, schema.StreamLogs)
 	if err != nil {
-		r.o.Log.Warn("the end of the LOGS stream is unknown: a changed match applies to undelivered records too", "error", err)
+		r.o.Log.Warn("a changed match applies to undelivered records too: the end of the LOGS stream is unknown", "error", err)
 	}
 	return end
 }

@@ -193,7 +193,7 @@ func TestConsole(t *testing.T) {
 	await(t, "for the dead letter to be gone", func() bool { return len(v.letters("picky")) == before-1 })
 	b.quiet("the dead letters", host)
 	b.do(chromedp.Click("tbody tr:first-child button[aria-label^=Redeliver]"))
-	b.shows("did not take the record")
+	b.shows("redeliver to drain")
 	b.forget() // that it answers 502
 	b.size(390, 844, true)
 	fits(b, "the dead letters on a phone")
