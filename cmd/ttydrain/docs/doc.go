@@ -12,6 +12,6 @@
 //	go test ./cmd/ttydrain/docs ./cmd/ttydrain -run Reference -update
 //
 // Code blocks in YAML are checked against the schema of the configuration. Those marked "yaml
-// configuration" are whole configurations, which `ttydrain check` accepts; those marked "yaml other"
-// belong to other programs.
+// configuration" are whole configurations, which `ttydrain check` accepts; those marked "yaml
+// other" belong to other programs.
 package docs

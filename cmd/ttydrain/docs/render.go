@@ -81,8 +81,8 @@ func (r *renderer) heading(h *ast.Heading, indent string) {
 	r.out.WriteString("\n")
 }
 
-// paragraph writes words in lines of at most the terminal's width. The first line begins with first,
-// the others with indent.
+// paragraph writes words in lines of at most the terminal's width. The first line begins with
+// first, the others with indent.
 func (r *renderer) paragraph(first, indent string, words []word) {
 	for i, line := range wrap(words, r.terminal.Width-width(indent)) {
 		if i == 0 {

@@ -198,8 +198,8 @@ func (c *crowd) seen() map[string]*seen {
 	return all
 }
 
-// tell logs how much was seen.
-func (c *crowd) tell(all map[string]*seen) {
+// logSeen logs how much was seen.
+func (c *crowd) logSeen(all map[string]*seen) {
 	c.site.t.Helper()
 	told := 0
 	for _, s := range all {

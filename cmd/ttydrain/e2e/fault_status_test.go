@@ -200,7 +200,7 @@ func (v *server) drainStatus(name string) operate.DrainStatus {
 	t := v.site.t
 	t.Helper()
 	data := v.operate("drains", "list")
-	mustNotTell(t, "drains list", string(data))
+	mustNotLeak(t, "drains list", string(data))
 	var list []operate.DrainStatus
 	if err := json.Unmarshal(data, &list); err != nil {
 		t.Fatal(err)
@@ -251,7 +251,7 @@ func (v *server) deadLetters(drain string) []record {
 	t := v.site.t
 	t.Helper()
 	data := v.operate("deadletters", "list", "--drain", drain)
-	mustNotTell(t, "deadletters list", string(data))
+	mustNotLeak(t, "deadletters list", string(data))
 	var letters []operate.Letter
 	if err := json.Unmarshal(data, &letters); err != nil {
 		t.Fatal(err)
@@ -313,8 +313,8 @@ func mustBeInOrder(t testing.TB, f fault, arrived, letters []record) {
 	}
 }
 
-// mustNotTell checks that a text has no output of sessions, and no secret.
-func mustNotTell(t testing.TB, what, text string) {
+// mustNotLeak checks that a text has no output of sessions, and no secret.
+func mustNotLeak(t testing.TB, what, text string) {
 	t.Helper()
 	for _, secret := range []string{faultMark, "poison", "a-token", "customer-token", "ApiKey"} {
 		if strings.Contains(text, secret) {

@@ -104,7 +104,7 @@ func TestFaults(t *testing.T) {
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}
-	mustNotTell(t, "serve's log", v.log.String())
+	mustNotLeak(t, "serve's log", v.log.String())
 }
 
 // fail makes drains fail at the same time while there are sessions, which it returns: the good

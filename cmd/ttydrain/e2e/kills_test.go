@@ -108,7 +108,7 @@ func TestKills(t *testing.T) {
 	}
 	people.leave()
 	all := people.seen()
-	people.tell(all)
+	people.logSeen(all)
 	if len(all) < len(addresses)*3 {
 		t.Fatalf("only %d sessions have begun", len(all))
 	}

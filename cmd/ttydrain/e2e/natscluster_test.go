@@ -184,7 +184,7 @@ func TestNATSCluster(t *testing.T) {
 	people.leave()
 	all := people.seen()
 	gateway.start() // it records the ends that could not be recorded while it stopped
-	people.tell(all)
+	people.logSeen(all)
 	for _, d := range drains {
 		people.check(t, d, all, false, true)
 	}

@@ -265,7 +265,7 @@ func testReloads(t *testing.T, url string, times int) {
 	if status := v.stop(); status != 0 {
 		t.Errorf("serve ended with %d", status)
 	}
-	mustNotTell(t, "serve's log", v.log.String())
+	mustNotLeak(t, "serve's log", v.log.String())
 }
 
 func connectNATS(t testing.TB, url string) jetstream.JetStream {
