@@ -5,31 +5,33 @@
 //
 // A byte is shown only after it is durably recorded. What a session writes to its terminal, or to
 // its standard output and error, is published to the TTY stream, and reaches the client when the
-// stream has acknowledged it (write-ahead). Input is not recorded: a terminal echoes it exactly where
-// the user sees it. If the stream refuses output for ten seconds, the session ends; the message that
-// says so is the only output that is shown without being recorded. A session that cannot be recorded
-// does not start.
+// stream has acknowledged it (write-ahead). Terminal input is never recorded: the terminal echoes
+// it exactly where the user sees it. Without a terminal, the end record has the size and digest of
+// the input, and record_stdin records the input itself (input.go). If the stream refuses output for
+// ten seconds, the session ends; the message that reports this is the only output that is shown
+// without being recorded. A session that cannot be recorded does not start.
 //
 // # From request to end record
 //
 // The gateway calls [Manager.Run] with an authenticated [Request] and the client's [IO]. Run
 //
 //   - takes one of the stack's slots, which limit concurrent sessions over all gateways (slots.go);
-//   - stores the [schema.Operation], whose ID is the session's ID everywhere, with the user document;
+//   - stores the [schema.Operation], whose ID is the session's ID everywhere, with the user
+//     document;
 //   - starts a capture and records the start event, the banner included;
 //   - lets the app's [Runtime] start the command, and connects its [Process] to capture and client;
 //   - ends the session for the first of: exit, disconnect, expiry, a kill request, an output limit,
 //     shutdown of the gateway, or a failure to record;
 //   - records the end event, waits until it is stored, and releases the slot.
 //
-// The capture (capture.go) is the path of every byte: publish makes chunks of what was read, confirm
-// waits for the acknowledgements in order, show writes to the client. A client that reads slowly
-// holds back the program, as a terminal does, and never the recording of what was read. A refused
-// chunk is retried, and no further chunk is published until it is stored, so that one refusal causes
-// at most one gap.
+// The capture (capture.go) is the path of every byte: publish makes chunks of what was read,
+// confirm waits for the acknowledgements in order, show writes to the client. A client that reads
+// slowly holds back the program, as a terminal does, and never the recording of what was read. A
+// refused chunk is retried, and no further chunk is published until it is stored, so that one
+// refusal causes at most one gap.
 //
-// Ends that cannot be recorded at once are recorded later: by [Manager.Tend] while the gateway runs,
-// by [Manager.Drain] when it stops, and by [Manager.Recover] after it was killed.
+// Ends that cannot be recorded at once are recorded later: by [Manager.Tend] while the gateway
+// runs, by [Manager.Drain] when it stops, and by [Manager.Recover] after it was killed.
 //
 // # Limits
 //
