@@ -14,6 +14,7 @@ import (
 func newReceiveCommand() *cobra.Command {
 	o := receive.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	var asJSON bool
+	var file string
 	c := &cobra.Command{
 		Use:   "receive",
 		Short: "Receive and print records over HTTPS and syslog with TLS, to try out a drain",
@@ -24,10 +25,20 @@ func newReceiveCommand() *cobra.Command {
 			}
 			options := receive.TerminalOptions(os.Stdout)
 			options.JSON = asJSON
-			printer := receive.NewPrinter(os.Stdout, options)
+			printers := []*receive.Printer{receive.NewPrinter(os.Stdout, options)}
+			if file != "" {
+				f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+				if err != nil {
+					return fmt.Errorf("--file: %w", err)
+				}
+				defer f.Close() // each record is written at once
+				printers = append(printers, receive.NewPrinter(f, receive.PrinterOptions{JSON: true}))
+			}
 			o.Handle = func(r receive.Received) {
-				if err := printer.Print(r); err != nil {
-					o.Logger.Error("printing a record failed", "error", err)
+				for _, p := range printers {
+					if err := p.Print(r); err != nil {
+						o.Logger.Error("writing a record failed", "error", err)
+					}
 				}
 			}
 			r, err := receive.New(o)
@@ -48,6 +59,7 @@ func newReceiveCommand() *cobra.Command {
 	f.StringVar(&o.Syslog, "syslog", "127.0.0.1:6514", "`ADDRESS` for syslog over TLS; \"\" for none")
 	f.StringVar(&o.Dir, "certificates", "receive-certificates", "`FOLDER` of the certificates, which are created if they are missing")
 	f.StringVar(&o.Token, "token", "", "bearer token that HTTPS requests must have")
+	f.StringVarP(&file, "file", "o", "", "also append the records to this `FILE`, one JSON object a line, for audit and replay")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
 	return c
 }

@@ -30,6 +30,25 @@ type certificates struct {
 	names []string // host names and addresses that the server certificate must cover
 }
 
+// CreateCertificates creates the certificates of a receiver with these listen addresses in a folder,
+// as far as they are missing. [New] does the same; drains can be configured before it is called.
+func CreateCertificates(dir string, addresses ...string) error {
+	_, err := loadCertificate(dir, nil, addresses...)
+	return err
+}
+
+// loadCertificate returns the certificate of a server with these names and listen addresses.
+func loadCertificate(dir string, names []string, addresses ...string) (tls.Certificate, error) {
+	names = slices.Clone(names)
+	for _, address := range addresses {
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			names = append(names, host)
+		}
+	}
+	c := certificates{Folder: authority.Folder{Dir: dir, Now: time.Now()}, names: certificateNames(names)}
+	return c.load()
+}
+
 // load returns the server certificate. It creates missing files and replaces certificates that are
 // about to expire. A file that cannot be read is an error: it is not overwritten, since an operator
 // may have installed it.

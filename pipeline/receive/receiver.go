@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"github.com/ttydrain/ttydrain/pipeline/authority"
 )
 
 // Options configure a [Receiver]. Dir, Handle and at least one of HTTPS and Syslog are required.
@@ -93,14 +91,7 @@ func New(o Options) (*Receiver, error) {
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
-	names := o.Names
-	for _, address := range []string{o.HTTPS, o.Syslog} {
-		if host, _, err := net.SplitHostPort(address); err == nil {
-			names = append(names[:len(names):len(names)], host)
-		}
-	}
-	certs := certificates{Folder: authority.Folder{Dir: o.Dir, Now: time.Now()}, names: certificateNames(names)}
-	certificate, err := certs.load()
+	certificate, err := loadCertificate(o.Dir, o.Names, o.HTTPS, o.Syslog)
 	if err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}

@@ -26,15 +26,15 @@ import (
 //	listening ADDRESS       waits until somebody listens there
 //	envsubst FILE…          puts the values of environment variables into files
 //
-// $HTTPS and $SYSLOG are addresses at which nobody listens.
+// $HTTPS, $SYSLOG, $SSH and $ADMIN are addresses at which nobody listens.
 func TestScripts(t *testing.T) {
 	path := filepath.Dir(program(t)) + string(os.PathListSeparator) + os.Getenv("PATH")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", path)
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise the race detector delays the exit by a second for races ends a second late
-			for _, name := range []string{"HTTPS", "SYSLOG"} {
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise the race detector delays the exit by a second
+			for _, name := range []string{"HTTPS", "SYSLOG", "SSH", "ADMIN"} {
 				address, release, err := porttest.Hold()
 				if err != nil {
 					return err

@@ -1,0 +1,86 @@
+package setup
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"text/template"
+)
+
+// nextTemplate returns the template of the commands to run next.
+func nextTemplate() *template.Template {
+	return template.Must(template.New("next").Parse(`
+Run these, the first two in terminals of their own:
+
+1. Receive the records of sessions, and keep them in {{.Records}}:
+
+     {{.Receive}}
+
+2. Run ttydrain:
+
+     {{.Serve}}
+
+3. Open a session; leave it with exit:
+
+     {{.SSH}}
+
+4. Verify what the receiver got of it, and play it:
+
+     {{.Audit}}
+     {{.Replay}}
+
+Console: {{.Console}}
+{{.Login}}
+`))
+}
+
+// WriteNext writes the commands that use the configuration, for a shell in the working directory.
+// program is the command that runs ttydrain, for a shell.
+func (r *Result) WriteNext(w io.Writer, program string) error {
+	host, port := r.sshTarget()
+	login := []string{"ssh", "-p", port}
+	if r.Identity != "" {
+		login = append(login, "-i", ShellQuote(r.Identity), "-o", "IdentitiesOnly=yes")
+	}
+	login = append(login, "-o", ShellQuote("UserKnownHostsFile="+sshQuote(r.path(knownHostsFile))), ShellQuote(r.App+"@"+host))
+	configFlag := ""
+	if r.Config != configFile {
+		configFlag = " -c " + ShellQuote(r.Config)
+	}
+	records := ShellQuote(r.path(recordsFile))
+	return nextTemplate().Execute(w, map[string]string{
+		"Records": r.path(recordsFile),
+		"Receive": fmt.Sprintf("%s receive --https %s --syslog '' --certificates %s --file %s", program, r.Receiver, ShellQuote(r.path(receiverFolder)), records),
+		"Serve":   program + " serve" + configFlag,
+		"SSH":     strings.Join(login, " "),
+		"Audit":   program + " audit" + configFlag + " --from " + records,
+		"Replay":  program + " replay 1 --from " + records,
+		"Console": "http://" + hostPort(r.Admin) + "/console/",
+		"Login":   "To log in, use the token in the file " + r.path("data/admin_token") + ", which serve creates.",
+	})
+}
+
+// hostPort returns the address at which a listen address is reached on this machine.
+func hostPort(listen string) string { return net.JoinHostPort(localTarget(listen)) }
+
+// sshQuote returns a path as one word for an option of OpenSSH's client, which divides the value at
+// spaces and replaces tokens such as %h.
+func sshQuote(path string) string {
+	path = strings.ReplaceAll(path, "%", "%%")
+	if strings.ContainsAny(path, " \t") {
+		return `"` + path + `"`
+	}
+	return path
+}
+
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// ShellQuote returns a text as one word for a POSIX shell.
+func ShellQuote(text string) string {
+	if shellSafe.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
