@@ -18,11 +18,12 @@ import (
 // nearly used up: the gateway then stops reading from the program, which waits as for a slow
 // terminal. Nothing is dropped. Small output is never held back for other sessions, so that a
 // session with much output slows down nobody's prompt: smallRate bytes a second of each session
-// always pass.
+// always pass, down to the last quarter of the reserve.
 //
 // While the free space is below the reserve, nothing else passes. While it is below half of the
 // reserve, the sessions that are held back are ended, one per second, starting with the one with
-// the most recent output. The store itself refuses new sessions and, last of all, small output.
+// the most recent output. Below a quarter, nothing passes of those that are held back, and the
+// store itself refuses new sessions and, last of all, small output.
 
 const (
 	smallRate  = 16 << 10
@@ -195,7 +196,7 @@ func (o *output) wait(over <-chan struct{}, n int) bool {
 		return false
 	}
 	delay := reserve(o.limiter, now, n)
-	if o.small.AllowN(now, n+smallCost) {
+	if o.allowSmall(now, n) {
 		g.pause(over, delay)
 	} else {
 		g.pause(over, max(delay, reserve(user, now, n), reserve(stack, now, n)))
@@ -269,6 +270,17 @@ func (g *governor) pause(over <-chan struct{}, delay time.Duration) {
 	g.metrics.heldFor(HeldRate, time.Since(began))
 }
 
+// allowSmall reports whether n bytes of output are small output, which passes while space is scarce,
+// and counts them as such. While less than a quarter of the reserve is free, only half of the burst
+// is available. A session that exceeds it waits until it is ended or there is space again, without
+// its small rate: many sessions that are about to be ended would use up what is left for the others.
+func (o *output) allowSmall(now time.Time, n int) bool {
+	if o.governor.scarce(4) && o.small.TokensAt(now) < smallBurst/2 {
+		return false
+	}
+	return o.small.AllowN(now, n+smallCost)
+}
+
 // waitForRoom waits until there is space for n bytes of output. It returns false if the session is
 // ended first.
 func (o *output) waitForRoom(over <-chan struct{}, n int) bool {
@@ -281,7 +293,7 @@ func (o *output) waitForRoom(over <-chan struct{}, n int) bool {
 	}()
 	tick := time.NewTicker(minRoomInterval)
 	defer tick.Stop()
-	for g.scarce(1) && !o.small.AllowN(time.Now(), n+smallCost) {
+	for g.scarce(1) && (g.scarce(4) || !o.allowSmall(time.Now(), n)) {
 		if g.scarce(2) && g.ends(o) {
 			o.stop(errNoRoom)
 			return false

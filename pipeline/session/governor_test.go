@@ -191,6 +191,40 @@ func TestReserveBetweenChecks(t *testing.T) {
 	})
 }
 
+// TestLastQuarter checks that sessions with much output, which are about to be ended, leave most of
+// the last quarter of the reserve to the others.
+func TestLastQuarter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const free = 2<<20 - 1
+		g := newGovernor(func(context.Context) (Room, error) { return Room{Free: free, Reserve: 8 << 20}, nil }, NewMetrics(prometheus.NewRegistry()))
+		g.checkRoom(t.Context())
+		over := make(chan struct{})
+		var loud sync.WaitGroup
+		for range 16 {
+			o, _ := governed(t, g, App{}, "ada")
+			loud.Go(func() {
+				for o.wait(over, 4<<10) {
+				}
+			})
+		}
+		quiet, ended := governed(t, g, App{}, "bob")
+		for range 30 * 10 { // more time than it takes to end 16 sessions
+			if took := quiet.show(20); took != 0 {
+				t.Fatalf("a prompt waited for %s", took)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if used := g.admitted.Load(); used > free/2 {
+			t.Errorf("%d of %d bytes of the last quarter were used", used, free)
+		}
+		if ended() != nil {
+			t.Errorf("a session with little output was ended: %v", ended())
+		}
+		close(over)
+		loud.Wait()
+	})
+}
+
 // TestQuotas: a session ends that has shown as much as it, its user or its stack may, and no new
 // one starts before a day has passed.
 func TestQuotas(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/client"
 	"github.com/ttydrain/ttydrain/sinks/porttest"
@@ -186,6 +187,7 @@ func TestFloodWithoutDrain(t *testing.T) {
 				for _, p := range people {
 					p.types(t)
 				}
+				<-time.After(100 * time.Millisecond) // no user types faster for long
 			}
 			shown := string(f.stderr.bytes())
 			if strings.Contains(shown, "was not started") {
