@@ -1,8 +1,8 @@
-// The admin API, which commands use as well: see `ttydrain sessions` and `ttydrain drains`.
+// A client of the admin API, which `ttydrain sessions` and `ttydrain drains` use too.
 
 const base = "/api/v1/";
 
-// Refused is an error response of the API.
+// Refused is an error response, with the API's message.
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -10,21 +10,22 @@ export class Refused extends Error {
   }
 }
 
-// visible writes hidden characters as their numbers: controls, those that change the direction of others, and those of no
-// width. A name with one of them could look like another name. Joiners stay where a text is no name.
+// visible escapes invisible characters: control, bidirectional and zero-width characters. A name
+// with one of them could look like another name. With joiners it keeps joiners, which are harmless
+// outside names.
 const hidden = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 const joiner = /[\u200c\u200d\p{Variation_Selector}]/u;
 const visible = (text, joiners = false) => text.replace(hidden, (c) =>
   c === "\n" || c === "\t" || joiners && joiner.test(c) ? c : `\\u{${c.codePointAt(0).toString(16)}}`);
 
-async function answer(method, path, body, signal) {
+async function request(method, path, body, signal) {
   const response = await fetch(base + path, {
     method, signal, body: body === undefined ? undefined : JSON.stringify(body),
     headers: body === undefined ? {} : { "Content-Type": "application/json" },
   });
   if (response.status === 401) {
     location.assign("/console/login");
-    await new Promise(() => {}); // the page is left
+    await new Promise(() => {}); // the browser leaves the page
   }
   const text = await response.text();
   let value;
@@ -37,17 +38,17 @@ async function answer(method, path, body, signal) {
   return value;
 }
 
-export const get = (path, signal) => answer("GET", path, undefined, signal);
-export const post = (path, body = {}) => answer("POST", path, body);
-export const remove = (path) => answer("DELETE", path);
+export const get = (path, signal) => request("GET", path, undefined, signal);
+export const post = (path, body = {}) => request("POST", path, body);
+export const remove = (path) => request("DELETE", path);
 
-// text gets a response that is not JSON.
+// text returns a response that is not JSON.
 export async function text(path, signal) {
   const response = await fetch(base + path, { signal });
   const body = await response.text();
   if (!response.ok) {
     let message = body;
-    try { message = JSON.parse(body).error; } catch { /* as it is */ }
+    try { message = JSON.parse(body).error; } catch { /* not JSON */ }
     throw new Refused(response.status, message);
   }
   return visible(body, true);
@@ -58,15 +59,16 @@ export const query = (values) => {
   return q.size ? "?" + q : "";
 };
 
-// share is the maximum fraction of time for which an open page keeps ttydrain busy.
-const share = 0.05;
+// maxLoad is the maximum share of the time in which ttydrain works for an open page.
+const maxLoad = 0.05;
 
-// follow calls work at once and every so many milliseconds until the signal, while somebody sees the page; less often where it
-// takes long. What goes wrong is told at the top of the page, and is tried again.
-export function follow(work, every, signal) {
+// follow calls work immediately, and then at an interval (milliseconds) until the signal, while the
+// page is visible; less often if work takes long. It shows errors at the top of the page, and
+// retries. It returns a function that calls work immediately.
+export function follow(work, interval, signal) {
   let timer;
   const trouble = document.getElementById("trouble");
-  const turn = async () => {
+  const update = async () => {
     clearTimeout(timer);
     if (document.hidden) return;
     const begun = performance.now();
@@ -75,14 +77,14 @@ export function follow(work, every, signal) {
       if (!signal.aborted) trouble.hidden = true;
     } catch (error) {
       if (signal.aborted) return;
-      trouble.textContent = error instanceof Refused ? error.message : "ttydrain does not answer: this is tried again.";
+      trouble.textContent = error instanceof Refused ? error.message : "ttydrain does not respond. Retrying…";
       trouble.hidden = false;
     }
     clearTimeout(timer);
-    if (!signal.aborted) timer = setTimeout(turn, Math.max(every, (performance.now() - begun) / share));
+    if (!signal.aborted) timer = setTimeout(update, Math.max(interval, (performance.now() - begun) / maxLoad));
   };
-  document.addEventListener("visibilitychange", turn, { signal });
+  document.addEventListener("visibilitychange", update, { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
-  turn();
-  return turn;
+  update();
+  return update;
 }

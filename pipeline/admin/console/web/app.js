@@ -5,8 +5,9 @@ import { showSession } from "./session.js";
 import { showDrains } from "./drains.js";
 import { showDeadLetters } from "./deadletters.js";
 
-// A view is shown at a path below "#/". It gets the main element, what the path has, its query, a signal that ends
-// with it, and who uses the console. It gives its title.
+// A view shows the page of a path below "#/". It receives the main element, the match of the path,
+// the query, a signal that aborts when another view replaces it, and the console's user. It returns
+// the page title.
 const views = [
   [/^\/sessions\/([0-9]+)$/, showSession],
   [/^\/sessions$/, showSessions],
@@ -14,14 +15,14 @@ const views = [
   [/^\/deadletters$/, showDeadLetters],
 ];
 
-let shown; // ends the current view
+let shown; // aborts the current view
 let first = true;
 
 function route(me) {
   const [path, query] = location.hash.slice(1).split("?");
   const found = views.map(([pattern, view]) => [path.match(pattern), view]).find(([match]) => match);
   if (!found) {
-    if (path === "main") return; // the link "Skip to the content"
+    if (path === "main") return; // the link that skips to the content
     location.replace("#/sessions");
     return;
   }
@@ -38,7 +39,7 @@ function route(me) {
   }
   const title = view(main, { match, query: new URLSearchParams(query), signal: shown.signal, me });
   document.title = title + " – ttydrain";
-  // Announce the new page to screen readers, except for the first, which they read completely.
+  // The focus makes screen readers announce the new page. They read the first page in any case.
   if (!first) main.querySelector("h1")?.focus();
   first = false;
 }

@@ -1,6 +1,7 @@
-// Pages are built from elements and texts: external data is never parsed as HTML.
+// Pages are made of elements and text nodes: external data is never parsed as HTML.
 
-// h creates an element. Properties that begin with "on" are listeners; true and false set and remove attributes.
+// h creates an element. A property that begins with "on" is a listener; true and false add or omit
+// an attribute.
 export function h(name, properties = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -12,13 +13,13 @@ export function h(name, properties = {}, ...children) {
   return element;
 }
 
-// setText sets a text only if it differs, which preserves the selection.
+// setText changes a text only if it differs, which preserves the user's selection.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// sync makes the children of an element those of a list, in its order. A child whose key is there already stays, with its
-// focus, and is updated.
+// sync updates the children of an element to those of a list, in its order. It keeps and updates
+// children whose keys are in the list, so that they keep the focus.
 export function sync(parent, list, keyOf, make, update) {
   const before = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let at = parent.firstElementChild;
@@ -37,12 +38,13 @@ export function sync(parent, list, keyOf, make, update) {
   for (const child of before.values()) child.remove();
 }
 
-// say announces a text to screen readers.
+// say announces a text to users of screen readers.
 export function say(text) {
   document.getElementById("said").textContent = text;
 }
 
-// ask shows a dialog until it is closed, and gives what it was closed with: "" where nothing was agreed to.
+// ask shows a dialog until it is closed, and returns the value that it was closed with: "" if it was
+// cancelled.
 export function ask(dialog) {
   const back = document.activeElement;
   document.body.append(dialog);

@@ -11,9 +11,9 @@ export function showDrains(main, { signal }) {
   const list = h("div", { class: "drains" });
   main.append(h("h1", { tabindex: "-1" }, "Drains"), summary, list);
   const states = new Map();
-  const turn = follow(async () => {
+  const update = follow(async () => {
     const drains = await get("drains", signal);
-    sync(list, drains, (d) => d.name, (d) => card(d, () => turn()), fill);
+    sync(list, drains, (d) => d.name, (d) => card(d, () => update()), fill);
     const bad = drains.filter((d) => !["delivering", "paused"].includes(d.state)).length;
     setText(summary, drains.length === 0 ? "No drain is configured." : plural(drains.length, "drain") + (bad ? `, ${bad} of which ${bad === 1 ? "needs" : "need"} attention` : ""));
     for (const d of drains) {
@@ -30,7 +30,7 @@ export function showDrains(main, { signal }) {
 
 const figures = ["Undelivered", "Oldest undelivered", "Records per second", "Delivered", "Dead letters"];
 
-function card(d, turn) {
+function card(d, update) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const showError = (error) => { problem.textContent = error?.message ?? ""; problem.hidden = !error; };
   const report = h("div", { class: "report", role: "region", "aria-label": `Test of ${d.name}`, hidden: true });
@@ -56,7 +56,7 @@ function card(d, turn) {
     }
     test.removeAttribute("aria-busy");
     test.textContent = "Test";
-    turn();
+    update();
   });
   pause.addEventListener("click", async () => {
     showError();
@@ -66,7 +66,7 @@ function card(d, turn) {
     } catch (error) {
       showError(error);
     }
-    turn();
+    update();
   });
   return article;
 }
@@ -81,9 +81,9 @@ function fill(article, d) {
   setText(values[4].firstElementChild, count(d.dead_letters));
   values[4].firstElementChild.classList.toggle("count", d.dead_letters > 0);
   const pause = article.querySelector("[data-does=pause]");
-  const on = d.state === "paused" || d.state === "gone";
-  pause.dataset.to = on ? "resume" : "pause";
-  setText(pause, on ? "Resume" : "Pause");
+  const stopped = d.state === "paused" || d.state === "gone";
+  pause.dataset.to = stopped ? "resume" : "pause";
+  setText(pause, stopped ? "Resume" : "Pause");
   const error = article.querySelector(".error");
   error.hidden = !d.last_error;
   const next = d.next_try ? `. Next attempt: ${localTime(d.next_try)}` : "";
@@ -94,9 +94,9 @@ const certificate = (c) => `${c.subject}, signed by ${c.issuer}, ${c.not_before.
 
 // steps shows a test like `ttydrain drains test`: each step with its findings and advice.
 function steps(report) {
-  const took = report.ok ? "The drain accepted the test record " : "The drain did not accept the test record ";
+  const title = report.ok ? "The drain accepted the test record " : "The drain did not accept the test record ";
   return [
-    h("h3", {}, took, h("span", { class: "more" }, report.operation_id ?? "")),
+    h("h3", {}, title, h("span", { class: "more" }, report.operation_id ?? "")),
     h("ol", { class: "steps" }, report.steps.map((s) => h("li", {},
       h("div", {}, h("strong", {}, s.step), badge(s.result), s.peer && h("span", { class: "more" }, s.peer), s.milliseconds && h("span", { class: "more" }, s.milliseconds.toFixed(1) + " ms")),
       (s.facts ?? []).map((f) => h("p", {}, f)),

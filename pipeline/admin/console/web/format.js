@@ -1,16 +1,16 @@
 import { h } from "./dom.js";
 
-const two = (n) => String(n).padStart(2, "0");
+const twoDigits = (n) => String(n).padStart(2, "0");
 
-// localTime formats a time like the commands, in the local time zone: 2026-11-22 13:24:05.
+// localTime formats a time as the commands do, in the local time zone: 2026-11-22 13:24:05.
 export function localTime(text) {
   const t = new Date(text);
-  return `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())} ${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}`;
+  return `${t.getFullYear()}-${twoDigits(t.getMonth() + 1)}-${twoDigits(t.getDate())} ${twoDigits(t.getHours())}:${twoDigits(t.getMinutes())}:${twoDigits(t.getSeconds())}`;
 }
 
 export const time = (text) => h("time", { datetime: text }, localTime(text));
 
-// span formats a duration for people.
+// span formats a duration, such as 2 h 5 min.
 export function span(seconds) {
   if (seconds < 1) return seconds > 0 ? "under 1 s" : "0 s";
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
@@ -35,7 +35,7 @@ export function bytes(n) {
   }
 }
 
-// badge shows a state as a word with a color.
+// badge shows a state by its name and by a colour.
 const kinds = {
   running: "good", delivering: "good", ok: "good", ended: "quiet", "not tried": "quiet",
   paused: "quiet", retrying: "warn", unattended: "warn", warning: "warn", misconfigured: "bad", unread: "bad", gone: "bad", failed: "bad",

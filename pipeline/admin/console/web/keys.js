@@ -46,16 +46,16 @@ function move(by) {
 }
 
 export function listen() {
-  let went = 0; // time at which g was pressed
+  let prefixed = 0; // when g was pressed
   document.addEventListener("keydown", (e) => {
     if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || document.querySelector("dialog[open]")) return;
     if (e.target.closest("input, textarea, select, .ap-wrapper") && !(e.target.type === "checkbox" || e.target.type === "radio")) return;
     if (off() && e.key !== "?") return;
-    const second = Date.now() - went < 1500;
-    went = 0;
+    const second = Date.now() - prefixed < 1500;
+    prefixed = 0;
     const page = second && { s: "#/sessions", d: "#/drains", l: "#/deadletters" }[e.key];
     if (page) location.hash = page;
-    else if (e.key === "g") went = Date.now();
+    else if (e.key === "g") prefixed = Date.now();
     else if (e.key === "/") document.querySelector("input[type=search]")?.focus();
     else if (e.key === "j") move(1);
     else if (e.key === "k") move(-1);

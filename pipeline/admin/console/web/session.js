@@ -5,7 +5,7 @@ import { onKey } from "./keys.js";
 import { replay, live } from "./player.js";
 
 const refresh = 3000; // milliseconds
-const large = 32 << 20; // bytes; larger replays are only loaded on request
+const maxAutoload = 32 << 20; // bytes; larger replays are only loaded on request
 
 // showSession shows one session: its details, and its output from the beginning or live.
 export function showSession(main, { match, signal, me }) {
@@ -19,17 +19,17 @@ export function showSession(main, { match, signal, me }) {
   const speed = h("select", { id: "speed" }, ["0.5", "1", "2", "5", "10"].map((v) => h("option", { value: v, selected: v === "1" }, v + "×")));
   const skip = h("input", { type: "checkbox", checked: true });
   const watch = h("button", { type: "button", hidden: true, onclick: () => play("live") }, "Watch live");
-  const again = h("button", { type: "button", hidden: true, onclick: () => play("replay") }, "Replay");
-  const controls = h("div", { class: "controls", hidden: true }, watch, again,
+  const replayButton = h("button", { type: "button", hidden: true, onclick: () => play("replay") }, "Replay");
+  const controls = h("div", { class: "controls", hidden: true }, watch, replayButton,
     h("label", {}, "Speed ", speed), h("label", {}, skip, " Skip pauses over 2 s"),
     h("a", { href: `/api/v1/sessions/${id}/cast`, download: `session-${id}.cast` }, "Download asciicast"));
-  const words = h("details", { class: "text", hidden: true }, h("summary", {}, "As text"), h("pre", { class: "content", tabindex: "0", "aria-label": "Text of the session" }));
+  const transcript = h("details", { class: "text", hidden: true }, h("summary", {}, "As text"), h("pre", { class: "content", tabindex: "0", "aria-label": "Text of the session" }));
   main.append(
     h("p", {}, h("a", { href: "#/sessions" }, "← Sessions")),
     h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Session " + id), state, end),
     summary,
     h("div", { class: "session" },
-      h("div", {}, controls, stage, note, words),
+      h("div", {}, controls, stage, note, transcript),
       h("aside", { "aria-labelledby": "facts-title" }, h("h2", { id: "facts-title" }, "Details"), facts)));
 
   let session, mode, player;
@@ -41,8 +41,8 @@ export function showSession(main, { match, signal, me }) {
     mode = how;
     stop();
     stage.replaceChildren();
-    again.textContent = how === "replay" ? "From the beginning" : "Replay";
-    for (const [button, on] of [[watch, how === "live"], [again, how === "replay"]]) button.setAttribute("aria-pressed", on);
+    replayButton.textContent = how === "replay" ? "From the beginning" : "Replay";
+    for (const [button, on] of [[watch, how === "live"], [replayButton, how === "replay"]]) button.setAttribute("aria-pressed", on);
     speed.disabled = skip.disabled = how === "live";
     if (how === "live") {
       setText(note, "Live: earlier output is shown at once.");
@@ -57,9 +57,9 @@ export function showSession(main, { match, signal, me }) {
   onKey("w", () => watch.hidden || play("live"), signal);
   onKey("r", () => play("replay"), signal);
   onKey("x", () => end.hidden || kill(), signal);
-  words.addEventListener("toggle", async () => {
-    if (!words.open) return;
-    const pre = words.querySelector("pre");
+  transcript.addEventListener("toggle", async () => {
+    if (!transcript.open) return;
+    const pre = transcript.querySelector("pre");
     pre.textContent = "Loading…";
     try {
       pre.textContent = await text(`sessions/${id}/text`, signal) || "The session has no output.";
@@ -69,19 +69,19 @@ export function showSession(main, { match, signal, me }) {
   });
 
   async function kill() {
-    if (await killed(session)) turn();
+    if (await confirmKill(session)) update();
   }
 
-  const turn = follow(async () => {
+  const update = follow(async () => {
     const now = await get("sessions/" + id, signal);
-    const first = !session, over = session && session.state !== "ended" && now.state === "ended";
+    const first = !session, endedNow = session && session.state !== "ended" && now.state === "ended";
     session = now;
     setBadge(state, now.state);
     setText(summary, `${now.user.name} on ${now.app}, ${now.state === "ended" ? "" : "for "}${since(now.started, now.ended)}` + (now.reason ? `, ended: ${now.reason}` : ""));
     fill(facts, now);
     end.hidden = watch.hidden = now.state === "ended";
-    again.hidden = false;
-    if (over) {
+    replayButton.hidden = false;
+    if (endedNow) {
       say(`Session ${id} has ended: ${now.reason}.`);
       if (mode === "live") setText(note, "The session has ended: " + now.reason + ".");
     }
@@ -91,9 +91,9 @@ export function showSession(main, { match, signal, me }) {
         "To allow it, set ", h("code", {}, "admin: {console: {show_phi: true}}"), "."));
       return;
     }
-    controls.hidden = words.hidden = false;
+    controls.hidden = transcript.hidden = false;
     if (now.state !== "ended") play("live");
-    else if (now.bytes < large) play("replay");
+    else if (now.bytes < maxAutoload) play("replay");
     else stage.replaceChildren(h("p", { class: "notice" }, `The replay loads all of the session’s output into this page: ${bytes(now.bytes)}. `, h("button", { type: "button", onclick: () => play("replay") }, "Load")));
   }, refresh, signal);
   return "Session " + id;
@@ -113,22 +113,22 @@ function fill(dl, s) {
   dl.replaceChildren(...lines.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value instanceof Node ? value : String(value)))));
 }
 
-// killed asks for confirmation and a reason, and ends a session.
-async function killed(s) {
+// confirmKill asks for confirmation and a reason, and ends a session.
+async function confirmKill(s) {
   const reason = h("input", { id: "reason", maxlength: "300", autocomplete: "off", "aria-describedby": "reason-who" });
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const sure = h("button", { class: "danger", value: "end" }, "End session");
+  const confirm = h("button", { class: "danger", value: "end" }, "End session");
   const dialog = h("dialog", { "aria-labelledby": "kill-title" },
     h("h2", { id: "kill-title" }, `End session ${s.operation_id}?`),
     h("p", {}, `Session of ${s.user.name} on ${s.app}, started `, time(s.started), ". All of its processes end with it."),
     h("form", { method: "dialog" },
       h("label", { for: "reason" }, "Reason"), reason,
       h("p", { class: "hint", id: "reason-who" }, `The reason and your name are shown to ${s.user.name} and recorded.`), problem,
-      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close("") }, "Cancel"), sure)));
+      h("div", { class: "buttons" }, h("button", { type: "button", onclick: () => dialog.close("") }, "Cancel"), confirm)));
   dialog.querySelector("form").addEventListener("submit", async (e) => {
     e.preventDefault();
-    sure.disabled = true;
-    sure.textContent = "Ending…";
+    confirm.disabled = true;
+    confirm.textContent = "Ending…";
     try {
       const [result] = await post("sessions/kill", { operations: [s.operation_id], reason: reason.value });
       say(`Session ${s.operation_id}: ${result.result}.`);
@@ -137,8 +137,8 @@ async function killed(s) {
     } catch (error) {
       problem.textContent = error.message;
       problem.hidden = false;
-      sure.disabled = false;
-      sure.textContent = "End session";
+      confirm.disabled = false;
+      confirm.textContent = "End session";
     }
   });
   const answer = ask(dialog);

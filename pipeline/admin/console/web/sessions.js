@@ -15,7 +15,7 @@ export function showSessions(main, { query: asked, signal }) {
     if (location.hash.slice(1) !== "/sessions" + to) location.hash = "/sessions" + to;
   };
   const search = h("input", { type: "search", id: "search", value: text, autocomplete: "off", spellcheck: "false", "aria-describedby": "search-what" });
-  const which = (value, label, on) => h("label", {}, h("input", { type: "radio", name: "which", checked: on, onchange: () => go({ all: value, before: "" }) }), label);
+  const option = (value, label, on) => h("label", {}, h("input", { type: "radio", name: "which", checked: on, onchange: () => go({ all: value, before: "" }) }), label);
   const summary = h("p", { class: "summary", role: "status" }, "Loading…");
   const body = h("tbody", { role: "rowgroup" });
   const table = h("table", { class: "cards", role: "table" },
@@ -28,13 +28,13 @@ export function showSessions(main, { query: asked, signal }) {
       h("div", {}, h("label", { for: "search" }, "Search"), search,
         h("p", { class: "hint", id: "search-what" }, "Words in the user, app, stack, ID, command, gateway or end reason")),
       h("button", { class: "primary" }, "Search"),
-      h("fieldset", {}, h("legend", { class: "unseen" }, "Which"), which("", "Running", !all), which("1", "Running and ended", all))),
+      h("fieldset", {}, h("legend", { class: "unseen" }, "State"), option("", "Running", !all), option("1", "Running and ended", all))),
     summary, table,
     h("p", { class: "pages" }, before && h("button", { type: "button", onclick: () => go({ before: "" }) }, "Newest"), older));
 
   let last = "";
   older.addEventListener("click", () => go({ before: last }));
-  let heard;
+  let announced;
   follow(async () => {
     const list = await get("sessions" + query({ text, before, all: all && "true", limit: pageSize + 1 }), signal);
     const more = list.length > pageSize;
@@ -43,16 +43,16 @@ export function showSessions(main, { query: asked, signal }) {
     sync(body, shown, (s) => s.operation_id, row, fill);
     table.hidden = shown.length === 0;
     older.hidden = !more;
-    let words = plural(shown.length, "session") + (more ? " on this page" : "") + (all ? "" : " running");
-    if (shown.length === 0) words = text ? "No session matches the search." : all ? "There are no sessions." : "No sessions are running.";
-    setText(summary, words);
+    let message = plural(shown.length, "session") + (more ? " on this page" : "") + (all ? "" : " running");
+    if (shown.length === 0) message = text ? "No session matches the search." : all ? "There are no sessions." : "No sessions are running.";
+    setText(summary, message);
     // Announce new sessions to screen readers.
     const now = new Map(shown.map((s) => [s.operation_id, s.state]));
-    if (heard && !all && !before) {
-      const begun = shown.filter((s) => !heard.has(s.operation_id)).map((s) => `Session ${s.operation_id} of ${s.user.name} has begun.`);
-      if (begun.length > 0) say(begun.join(" "));
+    if (announced && !all && !before) {
+      const started = shown.filter((s) => !announced.has(s.operation_id)).map((s) => `Session ${s.operation_id} of ${s.user.name} has started.`);
+      if (started.length > 0) say(started.join(" "));
     }
-    heard = now;
+    announced = now;
   }, refresh, signal);
   return "Sessions";
 }
