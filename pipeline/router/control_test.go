@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -37,10 +38,10 @@ func TestGoneDrain(t *testing.T) {
 		d := stateOf(t, o, "siem")
 		return d.State == schema.DrainGone && strings.Contains(d.LastError, "410 Gone") && !d.LastErrorAt.IsZero()
 	}
-	eventually(t, "the drain is gone", isGone)
-	eventually(t, "the other drain has all", func() bool { return other.last(op) == schema.EventEnd })
+	waittest.Until(t, "the drain is gone", isGone)
+	waittest.Until(t, "the other drain has all", func() bool { return other.last(op) == schema.EventEnd })
 	all := uint64(other.count(op))
-	eventually(t, "what waits is counted", func() bool {
+	waittest.Until(t, "what waits is counted", func() bool {
 		d := stateOf(t, o, "siem")
 		return d.LagRecords == all && !d.LagAtLeast && d.LagSeconds > 0
 	})
@@ -55,7 +56,7 @@ func TestGoneDrain(t *testing.T) {
 	}
 	g.start()
 	g.waitWorking()
-	eventually(t, "the worker knows", func() bool { return g.r.workers[1].suspended.Load() })
+	waittest.Until(t, "the worker knows", func() bool { return g.r.workers[1].suspended.Load() })
 	if n := writes.Load(); n != 1 || !isGone() {
 		t.Errorf("after a restart the drain was written to %d times", n-1)
 	}
@@ -63,15 +64,15 @@ func TestGoneDrain(t *testing.T) {
 	if err := o.Pause(t.Context(), "siem", false); err != nil { // resumed, and still gone
 		t.Fatal(err)
 	}
-	eventually(t, "it was tried again", func() bool { return writes.Load() == 2 && isGone() })
+	waittest.Until(t, "it was tried again", func() bool { return writes.Load() == 2 && isGone() })
 
 	g.stop()
 	gone.Store(false)
 	settings = "others"
 	g.start()
-	eventually(t, "the drain catches up", func() bool { return sink.last(op) == schema.EventEnd })
+	waittest.Until(t, "the drain catches up", func() bool { return sink.last(op) == schema.EventEnd })
 	sink.check(t, op, shown)
-	eventually(t, "nothing is left of it", func() bool {
+	waittest.Until(t, "nothing is left of it", func() bool {
 		d := stateOf(t, o, "siem")
 		return d.State == schema.DrainDelivering && d.LagRecords == 0 && !d.LagAtLeast && d.LagSeconds == 0
 	})
@@ -96,7 +97,7 @@ func TestResumeGoneDrain(t *testing.T) {
 	g.drain()
 	gone.Store(true)
 	op, shown := g.session(rng, "web", 5_000, false)
-	eventually(t, "all workers of the drain rest", func() bool {
+	waittest.Until(t, "all workers of the drain rest", func() bool {
 		for _, w := range g.r.workers {
 			if !w.suspended.Load() {
 				return false
@@ -108,6 +109,6 @@ func TestResumeGoneDrain(t *testing.T) {
 	if err := o.Pause(t.Context(), "siem", false); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the drain catches up", func() bool { return sink.last(op) == schema.EventEnd })
+	waittest.Until(t, "the drain catches up", func() bool { return sink.last(op) == schema.EventEnd })
 	sink.check(t, op, shown)
 }

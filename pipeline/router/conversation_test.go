@@ -12,6 +12,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -34,7 +35,7 @@ func (g *rig) begin() {
 	g.t.Helper()
 	g.start()
 	for _, d := range g.drains {
-		eventually(g.t, "the drain "+d.Name+" has begun", func() bool {
+		waittest.Until(g.t, "the drain "+d.Name+" has begun", func() bool {
 			p, _, err := g.bus.Progress(g.t.Context(), drain.LeaseName(d.Name, 0))
 			return err == nil && !p.Safe.IsZero()
 		})
@@ -101,7 +102,7 @@ func (c *conversation) end() {
 // arrived waits until a sink has the last record of an operation, or a gap instead of it.
 func (s *memorySink) arrived(t testing.TB, op *schema.Operation, last uint64) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("record %d of operation %s arrives", last, op.ID), func() bool {
+	waittest.Until(t, fmt.Sprintf("record %d of operation %s arrives", last, op.ID), func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return slices.ContainsFunc(s.got[op.ID], func(r schema.Record) bool { return r.Sequence == last && !isGap(&r) })
@@ -115,7 +116,7 @@ func isGap(r *schema.Record) bool { return r.Detail != nil && r.Detail.LastSeque
 func (g *rig) noted(drain string, op *schema.Operation, sequence uint64) bus.GapNote {
 	g.t.Helper()
 	var noted bus.GapNote
-	eventually(g.t, fmt.Sprintf("record %d of operation %s is given up", sequence, op.ID), func() bool {
+	waittest.Until(g.t, fmt.Sprintf("record %d of operation %s is given up", sequence, op.ID), func() bool {
 		var err error
 		if noted, _, err = g.bus.OperationGaps(g.t.Context(), drain, 0, op.ID); err != nil {
 			g.t.Fatal(err)
@@ -134,7 +135,7 @@ func (g *rig) removed(open ...*conversation) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	eventually(g.t, "the stream removes what it has", func() bool {
+	waittest.Until(g.t, "the stream removes what it has", func() bool {
 		begin, err := g.bus.Begin(g.t.Context(), schema.StreamLogs)
 		if err != nil {
 			g.t.Fatal(err)

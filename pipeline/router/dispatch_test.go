@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -70,7 +71,7 @@ func TestOperationsAreIndependent(t *testing.T) {
 		sessions = append(sessions, session{op, shown})
 	}
 	g.start()
-	eventually(t, "all other operations", func() bool {
+	waittest.Until(t, "all other operations", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, s := range sessions {
@@ -122,17 +123,17 @@ func TestOneBatchProbesFailingDrain(t *testing.T) {
 	g.start()
 	defer func() { g.stop() }()
 	w := g.r.workers[0]
-	eventually(t, "the drain's failing", w.status.failing.Load)
+	waittest.Until(t, "the drain's failing", w.status.failing.Load)
 	// Writes in flight at the failure end first. From now on there is one at a time.
-	eventually(t, "a write by the holder of the probe token", func() bool { return len(w.deliverer.probeToken) == 0 && sink.now.Load() <= 1 })
+	waittest.Until(t, "a write by the holder of the probe token", func() bool { return len(w.deliverer.probeToken) == 0 && sink.now.Load() <= 1 })
 	sink.most.Store(0)
 	before := g.counted(w.target.series.retries, "all")
-	eventually(t, "some tries", func() bool { return g.counted(w.target.series.retries, "all") >= before+3 })
+	waittest.Until(t, "some tries", func() bool { return g.counted(w.target.series.retries, "all") >= before+3 })
 	if n := sink.most.Load(); n > 1 {
 		t.Errorf("%d writes to a drain that fails at a time", n)
 	}
 	down.Store(false)
-	eventually(t, "its recovery", func() bool { return !w.status.failing.Load() })
+	waittest.Until(t, "its recovery", func() bool { return !w.status.failing.Load() })
 	g.drain()
 	for i, op := range ops {
 		memory.check(t, op, shown[i])

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -95,7 +96,7 @@ func TestFullDeadLetters(t *testing.T) {
 	g.start()
 	defer g.stop()
 	o := &operate.Operator{Bus: b, Drains: g.drains}
-	eventually(t, "the drain says why it waits", func() bool {
+	waittest.Until(t, "the drain says why it waits", func() bool {
 		d := stateOf(t, o, "memory")
 		return d.State == schema.DrainRetrying && strings.Contains(d.LastError, "no space")
 	})
@@ -105,7 +106,7 @@ func TestFullDeadLetters(t *testing.T) {
 		}
 	}
 	g.drain()
-	eventually(t, "the drain says that it goes on", func() bool { return stateOf(t, o, "memory").State == schema.DrainDelivering })
+	waittest.Until(t, "the drain says that it goes on", func() bool { return stateOf(t, o, "memory").State == schema.DrainDelivering })
 	sink.mu.Lock()
 	defer sink.mu.Unlock()
 	for i, r := range sink.got[op.ID] {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/https"
@@ -53,7 +54,7 @@ func TestRefusedContent(t *testing.T) {
 	defer func() { g.stop() }()
 	for name, r := range receivers {
 		for _, s := range []*conversation{first, second, third} {
-			eventually(t, name+": operation "+s.op.ID+" is delivered", func() bool { return r.ended(s.op) })
+			waittest.Until(t, name+": operation "+s.op.ID+" is delivered", func() bool { return r.ended(s.op) })
 		}
 		dead := letters(t, o, name)
 		for _, s := range []*conversation{first, second, third} {
@@ -71,7 +72,7 @@ func TestRefusedContent(t *testing.T) {
 				t.Errorf("%s: the reason misleads: %s", name, l.Reason)
 			}
 		}
-		eventually(t, name+" says that it delivers", func() bool {
+		waittest.Until(t, name+" says that it delivers", func() bool {
 			d := stateOf(t, o, name)
 			return d.State == schema.DrainDelivering && strings.Contains(d.LastError, "dead letter")
 		})
@@ -111,7 +112,7 @@ func everythingRefused(t *testing.T, accepted bool) {
 		s := g.converse("web")
 		s.end()
 		for name, r := range receivers {
-			eventually(t, name+" accepts a session", func() bool { return r.ended(s.op) })
+			waittest.Until(t, name+" accepts a session", func() bool { return r.ended(s.op) })
 			delivered = uint64(len(r.of(s.op)))
 		}
 	}
@@ -137,7 +138,7 @@ func everythingRefused(t *testing.T, accepted bool) {
 	defer func() { g.stop() }()
 	for name, r := range receivers {
 		var d operate.DrainStatus
-		eventually(t, name+" is "+states[name], func() bool {
+		waittest.Until(t, name+" is "+states[name], func() bool {
 			d = stateOf(t, o, name)
 			return d.State == states[name]
 		})
@@ -151,7 +152,7 @@ func everythingRefused(t *testing.T, accepted bool) {
 	}
 	for name, r := range receivers {
 		for _, s := range sessions {
-			eventually(t, name+": operation "+s.op.ID+" is delivered", func() bool { return r.ended(s.op) })
+			waittest.Until(t, name+": operation "+s.op.ID+" is delivered", func() bool { return r.ended(s.op) })
 			r.mustHave(t, s.op, nil)
 		}
 		if dead := letters(t, o, name); len(dead) > 0 {
@@ -178,17 +179,17 @@ func TestRefusedUser(t *testing.T) {
 			refused := g.converseWith("Miles O'Brien", "")
 			refused.say("one", "two")
 			refused.end()
-			eventually(t, "the drain is misconfigured", func() bool { return stateOf(t, o, "siem").State == schema.DrainMisconfigured })
+			waittest.Until(t, "the drain is misconfigured", func() bool { return stateOf(t, o, "siem").State == schema.DrainMisconfigured })
 			if n := stateOf(t, o, "siem").DeadLetters; n != 0 {
 				t.Errorf("%d dead letters before the drain has accepted anything", n)
 			}
 			other := g.converseWith("Grace", "")
 			other.say("three", "four")
 			other.end()
-			eventually(t, "the other session is delivered", func() bool { return r.ended(other.op) })
+			waittest.Until(t, "the other session is delivered", func() bool { return r.ended(other.op) })
 			r.mustHave(t, other.op, nil)
-			eventually(t, "the refused session is given up", func() bool { return len(letters(t, o, "siem")[refused.op.ID]) >= 3 })
-			eventually(t, "the drain says that it delivers", func() bool { return stateOf(t, o, "siem").State == schema.DrainDelivering })
+			waittest.Until(t, "the refused session is given up", func() bool { return len(letters(t, o, "siem")[refused.op.ID]) >= 3 })
+			waittest.Until(t, "the drain says that it delivers", func() bool { return stateOf(t, o, "siem").State == schema.DrainDelivering })
 		})
 	}
 }
@@ -214,12 +215,12 @@ func TestOnlyProbesAccepted(t *testing.T) {
 	s.end()
 	g.start()
 	defer func() { g.stop() }()
-	eventually(t, "the drain is misconfigured", func() bool { return stateOf(t, o, "siem").State == schema.DrainMisconfigured })
+	waittest.Until(t, "the drain is misconfigured", func() bool { return stateOf(t, o, "siem").State == schema.DrainMisconfigured })
 	if n := len(letters(t, o, "siem")[s.op.ID]); n > maxLettersUnproven {
 		t.Errorf("%d dead letters", n)
 	}
 	r.set(func([]byte) int { return 200 })
-	eventually(t, "the rest is delivered", func() bool { return r.ended(s.op) })
+	waittest.Until(t, "the rest is delivered", func() bool { return r.ended(s.op) })
 	r.mustHave(t, s.op, letters(t, o, "siem")[s.op.ID])
 }
 
@@ -253,14 +254,14 @@ func TestRefusedItems(t *testing.T) {
 	s.end()
 	g.start()
 	defer func() { g.stop() }()
-	eventually(t, "the drain is misconfigured", func() bool { return stateOf(t, o, "search").State == schema.DrainMisconfigured })
+	waittest.Until(t, "the drain is misconfigured", func() bool { return stateOf(t, o, "search").State == schema.DrainMisconfigured })
 	if d := stateOf(t, o, "search"); d.DeadLetters != 0 || d.Delivered != 0 || !strings.Contains(d.LastError, "settings are the cause") {
 		t.Errorf("%+v", d)
 	}
 	sink.mu.Lock()
 	refused = poison
 	sink.mu.Unlock()
-	eventually(t, "the rest is delivered", func() bool { return sink.last(s.op) == schema.EventEnd })
+	waittest.Until(t, "the rest is delivered", func() bool { return sink.last(s.op) == schema.EventEnd })
 	dead := letters(t, o, "search")[s.op.ID]
 	if len(dead) != 50 {
 		t.Errorf("%d dead letters", len(dead))
@@ -298,7 +299,7 @@ func TestTooLargeByReset(t *testing.T) {
 	s.end()
 	g.start()
 	defer func() { g.stop() }()
-	eventually(t, "the session is delivered", func() bool { return r.ended(s.op) })
+	waittest.Until(t, "the session is delivered", func() bool { return r.ended(s.op) })
 	r.mustHave(t, s.op, nil)
 	if dead := letters(t, o, "siem"); len(dead) > 0 {
 		t.Errorf("dead letters: %v", dead)
@@ -311,7 +312,7 @@ func TestTooLargeByReset(t *testing.T) {
 		next.say(fmt.Sprintf("line %d %s", n, strings.Repeat("x", 400)))
 	}
 	next.end()
-	eventually(t, "the next session is delivered", func() bool { return r.ended(next.op) })
+	waittest.Until(t, "the next session is delivered", func() bool { return r.ended(next.op) })
 	r.mustHave(t, next.op, nil)
 	if n := g.counted(g.r.workers[0].target.series.retries, "siem") - retries; n > 0 {
 		t.Errorf("%v failures of %d requests after the size was known", n, r.count()-before)
@@ -349,7 +350,7 @@ func TestNextRetry(t *testing.T) {
 	g.start()
 	defer func() { g.stop() }()
 	for name, c := range wanted {
-		eventually(t, name+": the next try is known", func() bool {
+		waittest.Until(t, name+": the next try is known", func() bool {
 			d := stateOf(t, o, name)
 			if d.NextTry.IsZero() {
 				return false
@@ -364,7 +365,7 @@ func TestNextRetry(t *testing.T) {
 	if err := o.Pause(t.Context(), "a day", true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a drain that is paused has no next try", func() bool { return stateOf(t, o, "a day").NextTry.IsZero() })
+	waittest.Until(t, "a drain that is paused has no next try", func() bool { return stateOf(t, o, "a day").NextTry.IsZero() })
 }
 
 // TestContentCausesHang has a drain that never answers a request with one string in it.
@@ -384,7 +385,7 @@ func TestContentCausesHang(t *testing.T) {
 	g.start()
 	defer func() { g.stop() }()
 	for _, c := range []*conversation{s, other} {
-		eventually(t, "operation "+c.op.ID+" is delivered", func() bool { return r.ended(c.op) })
+		waittest.Until(t, "operation "+c.op.ID+" is delivered", func() bool { return r.ended(c.op) })
 		dead := letters(t, o, "siem")[c.op.ID]
 		r.mustHave(t, c.op, dead)
 		if len(dead) > 1 {

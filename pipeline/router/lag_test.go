@@ -10,6 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -34,7 +35,7 @@ func TestLag(t *testing.T) {
 			g.session(rng, "web", 2_000, false)
 			g.drain()
 			for _, name := range []string{"whole", "dead", "paused", "some"} {
-				eventually(t, name+" is not behind", func() bool {
+				waittest.Until(t, name+" is not behind", func() bool {
 					d := stateOf(t, o, name)
 					return d.LagRecords == 0 && d.LagSegments == 0 && d.LagSeconds == 0 && !d.LagAtLeast
 				})
@@ -44,7 +45,7 @@ func TestLag(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, w := range g.r.workers {
-				eventually(t, "the drain is paused", func() bool { return w.target.drain.Name != "paused" || w.suspended.Load() })
+				waittest.Until(t, "the drain is paused", func() bool { return w.target.drain.Name != "paused" || w.suspended.Load() })
 			}
 			started := time.Now()
 			// More segments than a worker reads ahead.
@@ -52,7 +53,7 @@ func TestLag(t *testing.T) {
 			for i := range 60 {
 				app := []string{"web", "db", "clinic"}[i%3]
 				op, _ := g.session(rng, app, 500, false)
-				eventually(t, "it arrives", func() bool { return whole.last(op) == schema.EventEnd })
+				waittest.Until(t, "it arrives", func() bool { return whole.last(op) == schema.EventEnd })
 				n := uint64(whole.count(op))
 				switch app {
 				case "web":
@@ -130,22 +131,22 @@ func TestLagWithoutQuota(t *testing.T) {
 		s := g.converse("web")
 		s.say("one", "two")
 		s.end()
-		eventually(t, "the other drain has it", func() bool { return whole.last(s.op) == schema.EventEnd })
+		waittest.Until(t, "the other drain has it", func() bool { return whole.last(s.op) == schema.EventEnd })
 		return s.op
 	}
 	first := record()
-	eventually(t, "the drain has it", func() bool { return full.last(first) == schema.EventEnd })
-	eventually(t, "its room is free", func() bool { w := g.r.workers[1]; return w.deliverer.quota.memory.TryAcquire(w.deliverer.quota.bytes) })
+	waittest.Until(t, "the drain has it", func() bool { return full.last(first) == schema.EventEnd })
+	waittest.Until(t, "its room is free", func() bool { w := g.r.workers[1]; return w.deliverer.quota.memory.TryAcquire(w.deliverer.quota.bytes) })
 	want := uint64(0)
 	for range 3 {
 		want += uint64(whole.count(record()))
-		eventually(t, "all is counted", func() bool {
+		waittest.Until(t, "all is counted", func() bool {
 			d := stateOf(t, o, "full")
 			return d.LagRecords == want && !d.LagAtLeast && d.LagSeconds > 0
 		})
 	}
 	g.r.workers[1].deliverer.quota.memory.Release(g.r.workers[1].deliverer.quota.bytes)
-	eventually(t, "nothing is left", func() bool { d := stateOf(t, o, "full"); return d.LagRecords == 0 && d.LagSegments == 0 })
+	waittest.Until(t, "nothing is left", func() bool { d := stateOf(t, o, "full"); return d.LagRecords == 0 && d.LagSegments == 0 })
 }
 
 // BenchmarkCountHeads measures the counting of records by their segments' headers.

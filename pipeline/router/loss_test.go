@@ -11,6 +11,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -41,7 +42,7 @@ func TestRouterReportsGapAfterRetention(t *testing.T) {
 	}
 	whole.arrived(t, three.op, 3)
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
-	eventually(t, "what came after the gap is counted", func() bool {
+	waittest.Until(t, "what came after the gap is counted", func() bool {
 		d := stateOf(t, o, "dead")
 		return d.LagRecords >= 3 && !d.LagAtLeast && d.LagSeconds > 0 && d.State == schema.DrainRetrying
 	})
@@ -66,7 +67,7 @@ func TestRouterReportsGapAfterRetention(t *testing.T) {
 	if n := g.counted(g.r.o.Metrics.counters[drainUnattended], "dead"); n != 0 {
 		t.Errorf("%g losses were not seen", n)
 	}
-	eventually(t, "the gaps are delivered, and their notes deleted", func() bool {
+	waittest.Until(t, "the gaps are delivered, and their notes deleted", func() bool {
 		left, err := g.bus.Gaps(t.Context(), "dead", 0)
 		return err == nil && len(left) == 0
 	})
@@ -110,7 +111,7 @@ func TestWorkerStopsWhileAbandoning(t *testing.T) {
 	if len(noted.Gaps) != 2 || noted.Gaps[0].First != 1 || noted.Gaps[0].Last != 2 || noted.Gaps[1].First != 4 || noted.Gaps[1].Last != 5 {
 		t.Fatalf("noted is %+v", noted.Gaps)
 	}
-	eventually(t, "the worker moves on", func() bool { return g.r.workers[1].position.delivered.Load() > before })
+	waittest.Until(t, "the worker moves on", func() bool { return g.r.workers[1].position.delivered.Load() > before })
 	g.stop()
 	partly.Store(false)
 	lease, err := g.bus.Acquire(t.Context(), drain.LeaseName("dead", 0))
@@ -129,8 +130,8 @@ func TestWorkerStopsWhileAbandoning(t *testing.T) {
 	uncommit(t, g, "dead", c.op, schema.PendingGaps{Epoch: epoch, From: before, Until: noted.Through, Gaps: noted.Gaps})
 	lease.Release()
 	g.start()
-	eventually(t, "the worker moved on", func() bool { return g.r.workers[1].position.delivered.Load() >= noted.Through })
-	eventually(t, "the gaps are committed", func() bool { return g.noted("dead", c.op, 5).Pending == nil })
+	waittest.Until(t, "the worker moved on", func() bool { return g.r.workers[1].position.delivered.Load() >= noted.Through })
+	waittest.Until(t, "the gaps are committed", func() bool { return g.noted("dead", c.op, 5).Pending == nil })
 	if again := g.noted("dead", c.op, 5); !reflect.DeepEqual(again.Gaps, noted.Gaps) {
 		t.Errorf("noted again is %+v, and it was %+v", again.Gaps, noted.Gaps)
 	}
@@ -151,7 +152,7 @@ func suspend(t testing.TB, o *operate.Operator, g *rig, worker int) (resume func
 	if err := o.Pause(t.Context(), name, true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the drain is paused", func() bool { return g.r.workers[worker].suspended.Load() })
+	waittest.Until(t, "the drain is paused", func() bool { return g.r.workers[worker].suspended.Load() })
 	return func() {
 		t.Helper()
 		if err := o.Pause(t.Context(), name, false); err != nil {
@@ -181,8 +182,8 @@ func TestPausedDrainAbandonsRecords(t *testing.T) {
 	g.removed(c)
 	resume()
 	c.end()
-	eventually(t, "the drain gets the end", func() bool { return paused.last(c.op) == schema.EventEnd })
-	eventually(t, "the other drain gets the end", func() bool { return whole.last(c.op) == schema.EventEnd })
+	waittest.Until(t, "the drain gets the end", func() bool { return paused.last(c.op) == schema.EventEnd })
+	waittest.Until(t, "the other drain gets the end", func() bool { return whole.last(c.op) == schema.EventEnd })
 	missing := paused.covers(t, c.op, whole)
 	if len(missing) < 2 || !slices.Equal(missing, from(2, missing[len(missing)-1])) {
 		t.Errorf("missing are %v", missing)
@@ -329,7 +330,7 @@ func TestUnattendedLoss(t *testing.T) {
 	away.arrived(t, fresh.op, 3)
 	away.mustMiss(t, fresh.op, whole, nil)
 	// Operations are delivered independently, so that fresh does not show the progress of had.
-	eventually(t, "the drain gets the end", func() bool { return away.last(had.op) == schema.EventEnd })
+	waittest.Until(t, "the drain gets the end", func() bool { return away.last(had.op) == schema.EventEnd })
 	away.mu.Lock()
 	defer away.mu.Unlock()
 	got := away.got[had.op.ID]
@@ -366,8 +367,8 @@ func TestNewDrainHasNoGaps(t *testing.T) {
 	g.removed(c)
 	g.update(drains...)
 	c.end()
-	eventually(t, "the drain gets the end", func() bool { return fresh.last(c.op) == schema.EventEnd })
-	eventually(t, "the other drain gets the end", func() bool { return whole.last(c.op) == schema.EventEnd })
+	waittest.Until(t, "the drain gets the end", func() bool { return fresh.last(c.op) == schema.EventEnd })
+	waittest.Until(t, "the other drain gets the end", func() bool { return whole.last(c.op) == schema.EventEnd })
 	all, got := whole.records(c.op), fresh.records(c.op)
 	if len(got) >= len(all) || got[0].Sequence != all[len(all)-len(got)].Sequence {
 		t.Errorf("the drain has %d of %d records, from %d on", len(got), len(all), got[0].Sequence)

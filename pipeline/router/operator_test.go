@@ -10,23 +10,11 @@ import (
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
-
-// eventually waits until something holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(time.Minute)
-	for !holds() {
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
 
 func (s *memorySink) count(op *schema.Operation) int {
 	s.mu.Lock()
@@ -60,13 +48,13 @@ func TestPauseAndResume(t *testing.T) {
 	if err := o.Pause(t.Context(), "paused", true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the drain is paused", func() bool { return stateOf(t, o, "paused").State == schema.DrainPaused })
+	waittest.Until(t, "the drain is paused", func() bool { return stateOf(t, o, "paused").State == schema.DrainPaused })
 	g.stop() // a pause outlasts a restart
 	g.start()
 	defer func() { g.stop() }()
 	rng := rand.New(rand.NewPCG(5, 5))
 	op, shown := g.session(rng, "web", 10_000, false)
-	eventually(t, "the other drain has the session", func() bool {
+	waittest.Until(t, "the other drain has the session", func() bool {
 		n := other.count(op)
 		return n > 0 && other.last(op) == schema.EventEnd
 	})
@@ -77,7 +65,7 @@ func TestPauseAndResume(t *testing.T) {
 	if err := o.Pause(t.Context(), "paused", false); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the drain has caught up", func() bool { return paused.last(op) == schema.EventEnd })
+	waittest.Until(t, "the drain has caught up", func() bool { return paused.last(op) == schema.EventEnd })
 	paused.check(t, op, shown)
 }
 
@@ -118,7 +106,7 @@ func TestRewind(t *testing.T) {
 		if err := step.rewind(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
 		}
-		eventually(t, "the drain got it again: "+step.name, func() bool {
+		waittest.Until(t, "the drain got it again: "+step.name, func() bool {
 			a, b := records()
 			return a == step.first*one && b == step.rest*two
 		})

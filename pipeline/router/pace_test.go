@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/https"
@@ -75,7 +76,7 @@ func TestSlowReceiver(t *testing.T) {
 	if err := o.Pause(t.Context(), "slow", false); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the session is delivered", func() bool { return r.ended(s.op) })
+	waittest.Until(t, "the session is delivered", func() bool { return r.ended(s.op) })
 	seen := make(map[uint64]int)
 	next := uint64(1)
 	for _, one := range r.of(s.op) {

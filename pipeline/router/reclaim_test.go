@@ -14,6 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/reclaim"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -91,9 +92,9 @@ func testReclaim(t *testing.T, partitions int) {
 			return !slices.ContainsFunc(all, func(c *conversation) bool { return s.last(c.op) != schema.EventEnd })
 		}
 	}
-	eventually(t, "the drain that is up has the sessions that end", ended(up))
-	eventually(t, "what is enriched is removed from TTY", func() bool { return !g.usage(schema.StreamTTY).Scarce() })
-	eventually(t, "LOGS is nearly full", func() bool { return g.usage(schema.StreamLogs).Scarce() })
+	waittest.Until(t, "the drain that is up has the sessions that end", ended(up))
+	waittest.Until(t, "what is enriched is removed from TTY", func() bool { return !g.usage(schema.StreamTTY).Scarce() })
+	waittest.Until(t, "LOGS is nearly full", func() bool { return g.usage(schema.StreamLogs).Scarce() })
 	for range 3 {
 		if wait, err := g.reclaimer().Reclaim(t.Context()); err != nil || wait != reclaim.RetryInterval {
 			t.Fatalf("LOGS, of which a drain has nothing: %v, %v", wait, err)
@@ -103,11 +104,11 @@ func testReclaim(t *testing.T, partitions int) {
 		t.Fatalf("LOGS, of which a drain has nothing, has %+v", u)
 	}
 	refuses.Store(false)
-	eventually(t, "what is delivered is removed from LOGS", func() bool { return !g.usage(schema.StreamLogs).Scarce() })
+	waittest.Until(t, "what is delivered is removed from LOGS", func() bool { return !g.usage(schema.StreamLogs).Scarce() })
 	// Removal ends when the stream has space, perhaps before the drain has everything. The rest can
 	// be removed too.
-	eventually(t, "the drain that was down has the sessions that end", ended(down))
-	eventually(t, "the rest of what is delivered can be removed from LOGS", func() bool {
+	waittest.Until(t, "the drain that was down has the sessions that end", ended(down))
+	waittest.Until(t, "the rest of what is delivered can be removed from LOGS", func() bool {
 		u := g.usage(schema.StreamLogs)
 		if u.Bytes <= limit-3*limit/8 {
 			return true
@@ -118,11 +119,11 @@ func testReclaim(t *testing.T, partitions int) {
 		return false
 	})
 	for range 16 { // many times what fits
-		eventually(t, "there is room", func() bool { return g.usage(schema.StreamTTY).Bytes < limit*3/4 })
+		waittest.Until(t, "there is room", func() bool { return g.usage(schema.StreamTTY).Bytes < limit*3/4 })
 		fill(limit / 8)
 		last := all[len(all)-1]
 		for _, s := range []*memorySink{up, down} {
-			eventually(t, "the drain has it all", func() bool { return s.last(last.op) == schema.EventEnd })
+			waittest.Until(t, "the drain has it all", func() bool { return s.last(last.op) == schema.EventEnd })
 		}
 	}
 	g.drain()
@@ -135,7 +136,7 @@ func testReclaim(t *testing.T, partitions int) {
 	}
 	for _, s := range []*memorySink{up, down} {
 		for _, c := range all {
-			eventually(t, "the drain has the session "+c.op.ID, func() bool { return s.last(c.op) == schema.EventEnd })
+			waittest.Until(t, "the drain has the session "+c.op.ID, func() bool { return s.last(c.op) == schema.EventEnd })
 			s.check(t, c.op, []byte(strings.Join(shown[c], "\r\n")+"\r\n"))
 		}
 	}
@@ -151,7 +152,7 @@ func TestReclaimKeepsNeededSegments(t *testing.T) {
 	c := g.converse("web")
 	c.say(strings.Repeat("x", 60<<10))
 	c.end()
-	eventually(t, "the drain has it", func() bool { return sink.last(c.op) == schema.EventEnd })
+	waittest.Until(t, "the drain has it", func() bool { return sink.last(c.op) == schema.EventEnd })
 	g.drain()
 	if wait, err := g.reclaimer().Reclaim(t.Context()); err != nil || wait == reclaim.RetryInterval {
 		t.Errorf("LOGS with room: %v, %v", wait, err)
@@ -163,7 +164,7 @@ func TestReclaimKeepsNeededSegments(t *testing.T) {
 			t.Errorf("message %d is needed first, %v; expected %d of %d", first, err, want, end)
 		}
 	}
-	eventually(t, "the position is kept", func() bool {
+	waittest.Until(t, "the position is kept", func() bool {
 		first, err := firstUndelivered(t.Context(), g.bus, g.r.currentWorkers(), 0, end)
 		return err == nil && first == end+1
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -28,11 +29,11 @@ func TestRewindForward(t *testing.T) {
 		s := g.converse("web")
 		s.say("one", "two")
 		s.end()
-		eventually(t, "it is recorded", func() bool { return other.last(s.op) == schema.EventEnd })
+		waittest.Until(t, "it is recorded", func() bool { return other.last(s.op) == schema.EventEnd })
 		return s.op
 	}
 	first := record()
-	eventually(t, "the first is delivered", func() bool { return sink.last(first) == schema.EventEnd })
+	waittest.Until(t, "the first is delivered", func() bool { return sink.last(first) == schema.EventEnd })
 	down.Store(true)
 	skipped := []*schema.Operation{record(), record(), record()}
 	target := record()
@@ -40,7 +41,7 @@ func TestRewindForward(t *testing.T) {
 	for _, op := range skipped {
 		lacking += uint64(other.count(op))
 	}
-	eventually(t, "what it lacks is counted", func() bool { return stateOf(t, o, "siem").LagRecords == lacking+uint64(other.count(target)) })
+	waittest.Until(t, "what it lacks is counted", func() bool { return stateOf(t, o, "siem").LagRecords == lacking+uint64(other.count(target)) })
 
 	err := o.RewindToOperation(t.Context(), "siem", target.ID, false)
 	var refused *operate.SkipError
@@ -58,7 +59,7 @@ func TestRewindForward(t *testing.T) {
 	if err := g.bus.ChangeDrainControl(t.Context(), "siem", func(c *schema.DrainControl) { c.Rewind = &schema.Rewind{ID: "old", After: 1 << 40} }); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is followed", func() bool {
+	waittest.Until(t, "it is followed", func() bool {
 		for partition := range 2 {
 			p, _, err := g.bus.Progress(t.Context(), drain.LeaseName("siem", partition))
 			if err != nil || p.Rewind != "old" || p.Sequence > 1<<39 {
@@ -73,11 +74,11 @@ func TestRewindForward(t *testing.T) {
 	if err := o.RewindToOperation(t.Context(), "siem", target.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "what is skipped is counted", func() bool { return g.counted(g.r.workers[0].target.series.missed, "siem") == float64(lacking) })
+	waittest.Until(t, "what is skipped is counted", func() bool { return g.counted(g.r.workers[0].target.series.missed, "siem") == float64(lacking) })
 	down.Store(false)
-	eventually(t, "the target is delivered", func() bool { return sink.last(target) == schema.EventEnd })
+	waittest.Until(t, "the target is delivered", func() bool { return sink.last(target) == schema.EventEnd })
 	for _, op := range skipped {
-		eventually(t, "the gap of operation "+op.ID+" is delivered", func() bool { return sink.count(op) == 1 })
+		waittest.Until(t, "the gap of operation "+op.ID+" is delivered", func() bool { return sink.count(op) == 1 })
 		sink.mu.Lock()
 		gap := sink.got[op.ID][0]
 		sink.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -62,7 +63,7 @@ func TestUnreadDrain(t *testing.T) {
 	defer func() { g.stop() }()
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
 	states := func() []string { return []string{stateOf(t, o, "one").State, stateOf(t, o, "two").State} }
-	eventually(t, "one of the drains is unread", func() bool { return slices.Contains(states(), schema.DrainUnread) })
+	waittest.Until(t, "one of the drains is unread", func() bool { return slices.Contains(states(), schema.DrainUnread) })
 	for _, name := range []string{"one", "two"} {
 		if d := stateOf(t, o, name); d.State == schema.DrainUnread && !strings.Contains(d.LastError, "maximum consumers") {
 			t.Errorf("the last error of the unread drain is %q", d.LastError)
@@ -71,10 +72,10 @@ func TestUnreadDrain(t *testing.T) {
 	limit(-1)
 	op, shown := g.session(rand.New(rand.NewPCG(1, 1)), "web", 5_000, false)
 	for _, sink := range sinks {
-		eventually(t, "the drain has the session", func() bool { return sink.last(op) == schema.EventEnd })
+		waittest.Until(t, "the drain has the session", func() bool { return sink.last(op) == schema.EventEnd })
 		sink.check(t, op, shown)
 	}
-	eventually(t, "both drains are delivering", func() bool {
+	waittest.Until(t, "both drains are delivering", func() bool {
 		return !slices.ContainsFunc(states(), func(s string) bool { return s != schema.DrainDelivering })
 	})
 }

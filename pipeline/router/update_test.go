@@ -16,6 +16,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -407,5 +408,5 @@ func TestUpdatesUnderLoad(t *testing.T) {
 		}
 	}
 	t.Logf("%d sessions during %d updates", len(sessions), updates)
-	eventually(t, fmt.Sprintf("as many goroutines as before, which is %d", idle), func() bool { return runtime.NumGoroutine() <= idle })
+	waittest.Until(t, fmt.Sprintf("as many goroutines as before, which is %d", idle), func() bool { return runtime.NumGoroutine() <= idle })
 }
