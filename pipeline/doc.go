@@ -9,12 +9,13 @@
 //     shown to the user after it is stored on the TTY stream, in chunks of exact bytes.
 //   - Package enricher turns chunks into segments of records, and publishes them to the LOGS
 //     stream.
-//   - Package router delivers LOGS to each drain, from the drain's own position. Package drain has
-//     the drain as it is configured.
+//   - Package router delivers LOGS to each drain, from the drain's own position. Package drain
+//     describes a configured drain.
 //   - Package reclaim removes delivered messages from a stream that is nearly full.
 //   - Package bus is the only one that uses JetStream: streams, positions, leases, and the buckets
 //     by which processes exchange desired states and statuses.
-//   - Package operate is what operators and auditors do, and package admin serves it.
+//   - Package operate implements the operations of operators and auditors, and package admin serves
+//     them.
 //   - Package replay reads a drain's copy back, and package audit verifies it.
 //
 // Package model has formal models of the enricher and the router.

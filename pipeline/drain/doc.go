@@ -1,6 +1,6 @@
-// Package drain has the drain as it is configured: which session logs it receives, how its sinks
-// are opened, a test of the connection to it, and how its lag is counted. Package router delivers
-// to drains, and package operate is for their operators.
+// Package drain describes a configured drain: which session logs it receives, how its sinks are
+// opened, how the connection to it is tested, and how its lag is counted. Package router delivers to
+// drains, and package operate controls them. A new type of drain is a new sink: see package sinks.
 //
 // # Lag
 //
