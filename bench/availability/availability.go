@@ -225,8 +225,8 @@ func every(ctx context.Context, first time.Duration, do func()) {
 	}
 }
 
-// startSharedServer starts a server with a store of 64 MB, a drain, ten users, and an attacker on a stack
-// of their own.
+// startSharedServer starts a server with a store of 64 MB, a drain, ten users, and an attacker on a
+// stack of their own.
 func startSharedServer(ctx context.Context, s *measure.Settings) (*sharedServer, error) {
 	dir, err := os.MkdirTemp(s.Dir, "sharedServer-")
 	if err != nil {

@@ -19,8 +19,7 @@ type growthSubject struct {
 	sessions, lines int
 }
 
-// growthSubjects returns subjects with 1 to 1,000 sessions, and with 1,000 to the given number of
-// lines.
+// growthSubjects returns subjects with 1 to 1,000 sessions, and with 1,000 to that many lines.
 func growthSubjects(lines int) measure.Group {
 	var g measure.Group
 	for n := 1; n <= 1000 && n*growthLinesEach <= lines; n *= 10 {
