@@ -1,6 +1,7 @@
 // Package drain describes a configured drain: which session logs it receives, how its sinks are
-// opened, how the connection to it is tested, and how its lag is counted. Package router delivers to
-// drains, and package operate controls them. A new type of drain is a new sink: see package sinks.
+// opened, how the connection to it is tested, and how its lag is counted. Package router delivers
+// to drains, and package operate controls them. A new type of drain is a new sink: see package
+// sinks.
 //
 // # Lag
 //
