@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/audit"
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
-	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -81,7 +79,7 @@ func (a *auditCommand) run(ctx context.Context) error {
 	if a.output == outputJSON {
 		err = printJSON(report)
 	} else {
-		err = report.print()
+		err = printAudit(report)
 	}
 	if err != nil {
 		return err
@@ -103,29 +101,7 @@ func unreadable(err error) error {
 	return usageError{err}
 }
 
-// An auditReport is the output of `audit --output json`.
-type auditReport struct {
-	// Verdict is the worst of the sessions' verdicts, and damaged if a record of no session can't be
-	// read.
-	Verdict  audit.Verdict  `json:"verdict"`
-	Sessions []audit.Result `json:"sessions"`
-	Summary  auditSummary   `json:"summary"`
-}
-
-type auditSummary struct {
-	Sessions   int `json:"sessions"`
-	Intact     int `json:"intact"`
-	Damaged    int `json:"damaged"`
-	Incomplete int `json:"incomplete"`
-	Records    int `json:"records"` // including repeats
-	Tests      int `json:"tests"`   // test records of the drain
-	Others     int `json:"others"`  // lines and documents from elsewhere
-	// Unreadable are the first 1000 of UnreadableCount records of no selected session.
-	Unreadable      []replay.Broken `json:"unreadable"`
-	UnreadableCount int             `json:"unreadable_count"`
-}
-
-func (a *auditCommand) audit(ctx context.Context) (*auditReport, error) {
+func (a *auditCommand) audit(ctx context.Context) (*audit.Report, error) {
 	checker := &audit.Checker{Runs: a.running(ctx)}
 	if !a.unsigned {
 		keys, err := a.keys(ctx)
@@ -140,48 +116,19 @@ func (a *auditCommand) audit(ctx context.Context) (*auditReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	report := &auditReport{Verdict: audit.Intact, Sessions: []audit.Result{}}
-	summary, err := replay.Sessions(ctx, source, a.selection, func(s *replay.Session) error {
-		report.Sessions = append(report.Sessions, checker.Check(s))
-		return nil
-	})
+	report, err := checker.Audit(ctx, source, a.selection)
 	if err != nil {
 		return nil, err
 	}
-	if len(report.Sessions) == 0 && summary.BrokenCount == 0 {
-		return nil, fmt.Errorf("there is no session to audit: the copy has %d records of sessions that were asked for, and %d lines or documents that are not ttydrain's", summary.Records, summary.Others)
+	if report.Empty() {
+		return nil, fmt.Errorf("there is no session to audit: the copy has %d records of sessions that were asked for, and %d lines or documents that are not ttydrain's",
+			report.Summary.Records, report.Summary.Others)
 	}
-	report.finish(summary)
 	return report, nil
 }
 
-func (r *auditReport) finish(summary replay.Summary) {
-	slices.SortStableFunc(r.Sessions, func(a, b audit.Result) int {
-		return cmp.Or(len(a.Operation)-len(b.Operation), strings.Compare(a.Operation, b.Operation))
-	})
-	s := &r.Summary
-	*s = auditSummary{Sessions: summary.Sessions, Records: summary.Records, Tests: summary.Tests, Others: summary.Others,
-		Unreadable: append([]replay.Broken{}, summary.Broken...), UnreadableCount: summary.BrokenCount}
-	for _, one := range r.Sessions {
-		switch one.Verdict {
-		case audit.Damaged:
-			s.Damaged++
-		case audit.Incomplete:
-			s.Incomplete++
-		default:
-			s.Intact++
-		}
-	}
-	switch {
-	case s.Damaged > 0 || s.UnreadableCount > 0:
-		r.Verdict = audit.Damaged
-	case s.Incomplete > 0:
-		r.Verdict = audit.Incomplete
-	}
-}
-
-// print prints a report for people: a table of the sessions, and then their findings.
-func (r *auditReport) print() error {
+// printAudit prints a report for people: a table of the sessions, and then their findings.
+func printAudit(r *audit.Report) error {
 	w := newTable()
 	fmt.Fprintln(w, "SESSION\tVERDICT\tCOMPLETE\tINTACT\tPROVEN\tRECORDS\tSTARTED\tAPP\tUSER")
 	for _, s := range r.Sessions {
