@@ -12,7 +12,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// A crew works on all partitions for one process, as the router does.
+// A crew works on all partitions for one process, like the router.
 type crew struct {
 	bus    *Bus
 	cancel context.CancelFunc
@@ -52,7 +52,7 @@ func startCrew(t *testing.T, options Options, working *[8]atomic.Int64) *crew {
 					}
 				case <-within.Done():
 					if errors.Is(context.Cause(within), ErrLeaseLost) {
-						t.Error("a lease was lost, and not given")
+						t.Error("a lease was lost, and not released")
 					}
 				}
 				stop(nil)
@@ -71,8 +71,7 @@ func (c *crew) stop() {
 	c.bus.Close()
 }
 
-// TestBalance: processes that come and go share the leases out among themselves, and never do two
-// have one.
+// TestBalance: processes that start and stop share the leases, and no lease ever has two holders.
 func TestBalance(t *testing.T) {
 	t.Parallel()
 	address := porttest.Reserve(t)
@@ -94,7 +93,7 @@ func TestBalance(t *testing.T) {
 	waittest.Until(t, "one has all again", func() bool { return c.has.Load() == 8 })
 }
 
-// TestUnclaimed: a lease that is left to a process that does not come for it is taken all the same.
+// TestUnclaimed: a lease that is left to a process that does not claim it is taken nevertheless.
 func TestUnclaimed(t *testing.T) {
 	t.Parallel()
 	address := porttest.Reserve(t)
@@ -105,7 +104,7 @@ func TestUnclaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	b.roster.join("drain.siem.0") // and never takes it
+	b.roster.join("drain.siem.0") // which never takes it
 	a, err := Open(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)

@@ -22,8 +22,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// open opens a bus with an embedded server that does not sync every write: no test here pulls the
-// plug.
+// open opens a bus with an embedded server that does not sync every write: the tests do not
+// simulate a power failure.
 func open(t testing.TB, dir string, partitions int) *Bus {
 	t.Helper()
 	b, err := Open(t.Context(), Options{Store: dir, Sync: time.Hour, Partitions: partitions})
@@ -34,8 +34,8 @@ func open(t testing.TB, dir string, partitions int) *Bus {
 	return b
 }
 
-// openSynced opens a bus with an embedded server, as it is where nothing else is configured: nobody
-// is told of what is not on the disk.
+// openSynced opens a bus with an embedded server in its default configuration: nothing is
+// acknowledged before it is on the disk.
 func openSynced(t testing.TB) *Bus {
 	t.Helper()
 	b, err := Open(t.Context(), Options{Store: t.TempDir()})
@@ -83,7 +83,7 @@ func TestOperationIDs(t *testing.T) {
 	entries := records(t, b.operations)
 	record := entries[len(entries)-1]
 	if strconv.FormatUint(record.Revision(), 10) != op.ID || bytes.Contains(record.Value(), []byte("before")) {
-		t.Errorf("operation %s has the record %d: %s", op.ID, record.Revision(), record.Value())
+		t.Errorf("operation %s has record %d: %s", op.ID, record.Revision(), record.Value())
 	}
 
 	const each, workers = 50, 8
@@ -105,7 +105,7 @@ func TestOperationIDs(t *testing.T) {
 	}
 	slices.Sort(all)
 	if len(slices.Compact(all)) != each*workers {
-		t.Error("an ID was given twice")
+		t.Error("an ID was assigned twice")
 	}
 	last = all[len(all)-1]
 
@@ -119,11 +119,11 @@ func TestOperationIDs(t *testing.T) {
 	}
 }
 
-// TestOperationIDsAreNotReused: an ID is not given again when all that was known of
-// operations is gone, and the process is killed.
+// TestOperationIDsAreNotReused: an ID is not assigned again after all data about operations was
+// deleted and the process was killed.
 func TestOperationIDsAreNotReused(t *testing.T) {
 	dir := t.TempDir()
-	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default
+	b, err := Open(t.Context(), Options{Store: dir}) // synced, as by default
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,13 +161,13 @@ func TestOperationIDsAreNotReused(t *testing.T) {
 		}
 		t.Cleanup(b.Close)
 		if id := createOperation(t, b); id != last+1 {
-			t.Errorf("operation %d after %d, of which nothing is known any more", id, last)
+			t.Errorf("operation %d after %d, of which no data is left", id, last)
 		}
 		dir = killed
 	}
 }
 
-// records are all entries of a bucket, in the order of their revisions.
+// records returns all entries of a bucket, in the order of their revisions.
 func records(t testing.TB, bucket jetstream.KeyValue) (all []jetstream.KeyValueEntry) {
 	t.Helper()
 	keys, err := bucket.Keys(t.Context())
@@ -238,7 +238,7 @@ func TestSessions(t *testing.T) {
 	if s := all[1]; s.Reason != "exit" || *s.ExitStatus != 3 || s.Bytes != 7 || !s.Ended.Equal(ended.Ended) {
 		t.Errorf("the session that ended is %+v", s)
 	}
-	// One that can't be read is left out, and told without a quote of it.
+	// An unreadable state is skipped, and logged without a quote of it.
 	var told bytes.Buffer
 	b.log = slog.New(slog.NewTextHandler(&told, nil))
 	for _, key := range []string{"8", "9"} {
@@ -252,7 +252,7 @@ func TestSessions(t *testing.T) {
 		}
 	}
 	if text := told.String(); !strings.Contains(text, "key=9") || strings.Contains(text, "secret") {
-		t.Errorf("told: %s", text)
+		t.Errorf("logged: %s", text)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("a test")
@@ -262,7 +262,7 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// TestSlotsLapse: the slots of a gateway that died are free within the minute that is promised.
+// TestSlotsLapse: the slots of a dead gateway are free within the documented minute.
 func TestSlotsLapse(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	status, err := b.slots.Status(t.Context())
@@ -313,7 +313,7 @@ func TestExistingStreamsKeepPartitions(t *testing.T) {
 		}
 		b.Close()
 	}
-	// A stream that is somebody else's is refused, and left alone.
+	// A stream with another owner is refused, and not changed.
 	b = open(t, dir, 4)
 	config := b.streams[schema.StreamLogs].CachedInfo().Config
 	config.Metadata = nil
@@ -338,7 +338,7 @@ func TestSync(t *testing.T) {
 		}
 		for _, name := range []string{schema.StreamTTY, schema.StreamLogs, schema.StreamDeadLetter} {
 			if waits := b.streams[name].(stream).synced != nil; waits != (test.sync == 0) {
-				t.Errorf("%s: who writes to %s waits for the disk: %t", test.sync, name, waits)
+				t.Errorf("%s: writes to %s wait for the disk: %t", test.sync, name, waits)
 			}
 		}
 		b.Close()
@@ -359,11 +359,11 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestCloseKeepsAcknowledgedMessages: what was acknowledged is there after a new start, whether Close came in
-// between or the files are those of a process that was killed.
+// TestCloseKeepsAcknowledgedMessages: acknowledged messages survive a restart, both after Close and
+// with the files of a killed process.
 func TestCloseKeepsAcknowledgedMessages(t *testing.T) {
 	dir := t.TempDir()
-	b, err := Open(t.Context(), Options{Store: dir}) // synced, as it is by default
+	b, err := Open(t.Context(), Options{Store: dir}) // synced, as by default
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +395,7 @@ func TestCloseKeepsAcknowledgedMessages(t *testing.T) {
 			}
 		}
 		r.Close()
-		// A repeat is still recognised.
+		// A repeat is still detected.
 		if sequence, err := b.PublishChunk("tty.0.default.web.1", "7", []byte("chunk 7")).Wait(t.Context()); err != nil || sequence != 8 {
 			t.Errorf("a repeat after the new start: sequence %d, %v", sequence, err)
 		}
@@ -435,8 +435,8 @@ func TestCloseReleasesResources(t *testing.T) {
 	l.Release()
 	r.Close()
 	b.Close()
-	b.Close() // may be called again
-	// The server's goroutines end a little after its shutdown.
+	b.Close() // may be called twice
+	// The server's goroutines end shortly after its shutdown.
 	var left []string
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -462,7 +462,7 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestServerLog: what goes wrong in the server is told, its chatter is not.
+// TestServerLog: the server's errors are logged, its other messages are not.
 func TestServerLog(t *testing.T) {
 	var out bytes.Buffer
 	l := serverLog{slog.New(slog.NewTextHandler(&out, nil)), nil}

@@ -17,10 +17,10 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// startCluster starts three NATS servers with JetStream, and gives their URLs.
+// startCluster starts three NATS servers with JetStream, and returns their URLs.
 func startCluster(t *testing.T) (servers []*server.Server, urls string) {
 	t.Helper()
-	// A server of a cluster does not start before it knows of others.
+	// A server of a cluster does not start until it knows the others.
 	var ports []int
 	var routes []*url.URL
 	for range 3 {
@@ -61,7 +61,7 @@ func startCluster(t *testing.T) (servers []*server.Server, urls string) {
 
 func TestCluster(t *testing.T) {
 	servers, urls := startCluster(t)
-	// Two processes that start at once make the same streams.
+	// Two processes that start simultaneously create the same streams.
 	buses := make([]*Bus, 2)
 	var wg sync.WaitGroup
 	for i := range buses {
@@ -88,7 +88,7 @@ func TestCluster(t *testing.T) {
 		t.Fatalf("%+v, %v", info, err)
 	}
 
-	// IDs are unique over both.
+	// IDs are unique across both.
 	ids := make([]map[uint64]bool, 2)
 	for i := range buses {
 		ids[i] = make(map[uint64]bool)
@@ -101,7 +101,7 @@ func TestCluster(t *testing.T) {
 	wg.Wait()
 	for id := range ids[0] {
 		if ids[1][id] {
-			t.Fatalf("the ID %d was given twice", id)
+			t.Fatalf("the ID %d was assigned twice", id)
 		}
 	}
 	if len(ids[0])+len(ids[1]) != 100 {
@@ -110,7 +110,7 @@ func TestCluster(t *testing.T) {
 
 	checkFences(t, a, 0)
 
-	// A lease is one process's, and its end the other's beginning.
+	// A lease has one holder, and is available to others after its end.
 	first := acquire(t, a, "work")
 	if err := first.Save(t.Context(), 3); err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestCluster(t *testing.T) {
 		t.Errorf("position %d", second.Position())
 	}
 
-	// A server goes: what was acknowledged stays, publishing and reading go on.
+	// A server stops: acknowledged messages are kept, and publishing and reading continue.
 	r, err := b.Read(t.Context(), schema.StreamTTY, []string{schema.FilterTTY(-1)}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestCluster(t *testing.T) {
 				}
 			}
 		}
-		// Repeated with its ID until it is stored, as the capture does.
+		// Repeated with its ID until it is stored, like the capture does.
 		waittest.Until(t, "chunk "+strconv.Itoa(i)+" is stored", func() bool {
 			_, err := a.PublishChunk("tty.0.default.web.1", "1-"+strconv.Itoa(i), []byte(strconv.Itoa(i))).Wait(t.Context())
 			return err == nil
@@ -164,7 +164,7 @@ func TestCluster(t *testing.T) {
 	second.Release()
 }
 
-// TestRetentionOnACluster: several processes change it at once, and the streams keep their
+// TestRetentionOnACluster: several processes change it simultaneously, and the streams keep their
 // replicas.
 func TestRetentionOnACluster(t *testing.T) {
 	_, urls := startCluster(t)

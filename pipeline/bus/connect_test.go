@@ -21,7 +21,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/sinktest"
 )
 
-// TestConnectErrors: what keeps ttydrain from connecting is told with what to do about it.
+// TestConnectErrors: errors that prevent a connection include a remedy.
 func TestConnectErrors(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "nats/nkeys.conf", nil)
@@ -93,7 +93,7 @@ func TestConnectErrors(t *testing.T) {
 	}
 }
 
-// seedOf is the seed of a user whom no server knows.
+// seedOf returns the seed of a user that is unknown to all servers.
 func seedOf(t *testing.T) []byte {
 	t.Helper()
 	pair, err := nkeys.CreateUser()
@@ -108,7 +108,7 @@ func seedOf(t *testing.T) []byte {
 }
 
 // TestCredentials connects with JWTs of an operator, whose users have the permissions of the
-// configuration file, and changes the credentials under way.
+// configuration file, and changes the credentials while connected.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	o := bustest.NewOperator(t)
@@ -149,7 +149,7 @@ func TestCredentials(t *testing.T) {
 	if who := connectedAs(t, s); who != first {
 		t.Fatalf("connected as %s, and not as %s", who, first)
 	}
-	// While they are another's it is refused, more than once, and goes on trying.
+	// While they belong to another operator, they are refused more than once, and it keeps trying.
 	bustest.NewOperator(t).Credentials(t, file, s.Permissions["gateway"])
 	reconnected := disconnect(t, s, b)
 	for range 3 {
@@ -172,7 +172,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// connectedAs is the NKey of the one client of a server.
+// connectedAs returns the NKey of the only client of a server.
 func connectedAs(t *testing.T, s *bustest.Server) string {
 	t.Helper()
 	z, err := s.Connz(&server.ConnzOptions{Username: true})
@@ -190,8 +190,8 @@ func connectedAs(t *testing.T, s *bustest.Server) string {
 	return claims.Subject
 }
 
-// disconnect ends the connection of a bus. The function that it gives waits until the bus has
-// another one.
+// disconnect closes the connection of a bus. The returned function waits until the bus has
+// reconnected.
 func disconnect(t *testing.T, s *bustest.Server, b *Bus) (reconnected func()) {
 	t.Helper()
 	before := b.conn.Stats().Reconnects
@@ -208,7 +208,7 @@ func disconnect(t *testing.T, s *bustest.Server, b *Bus) (reconnected func()) {
 	}
 }
 
-// logged calls a function with what is logged.
+// logged calls a function with the log so far.
 type logged struct {
 	slog.Handler
 	each func(slog.Record)
@@ -221,8 +221,8 @@ func (l logged) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestCertificatesChange replaces the server's authority, and what clients have for it, under way.
-// The server loads its file again as an operator has it: with the environment.
+// TestCertificatesChange replaces the authorities of server and clients while connected. The server
+// loads its configuration file again like an operator's server does: with the environment.
 func TestCertificatesChange(t *testing.T) {
 	var running *server.Options
 	s := serve(t, "nats/nkeys.conf", func(_ *bustest.Server, o *server.Options) { running = o })

@@ -13,7 +13,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestConsumersWithoutLimit makes more consumers than NATS allows a stream by default, on the
+// TestConsumersWithoutLimit creates more consumers than NATS allows per stream by default, on the
 // embedded server and on one with the configuration for operators.
 func TestConsumersWithoutLimit(t *testing.T) {
 	b := openSynced(t)
@@ -38,7 +38,7 @@ func TestConsumersWithoutLimit(t *testing.T) {
 	}
 }
 
-// TestTemporaryConsumers has nothing left of consumers for one question.
+// TestTemporaryConsumers: no consumers are left after single queries.
 func TestTemporaryConsumers(t *testing.T) {
 	b := openSynced(t)
 	if _, err := b.BeforeTime(t.Context(), time.Now()); err != nil {
@@ -58,8 +58,8 @@ func TestTemporaryConsumers(t *testing.T) {
 	}
 }
 
-// TestBeforeTimeAtLimit allows LOGS one consumer: BeforeTime needs no second one, and returns an
-// error where another has it.
+// TestBeforeTimeAtLimit allows LOGS one consumer: BeforeTime does not need a second one, and
+// returns an error if another process has it.
 func TestBeforeTimeAtLimit(t *testing.T) {
 	b := openSynced(t)
 	for i := range 3 {
@@ -111,13 +111,13 @@ func TestCountConsumers(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	for _, user := range []string{"enrich", "router", "admin"} {
 		o := options(s, user, 0)
-		o.Partitions = 8 // the streams there have one
+		o.Partitions = 8 // the streams of that server have one
 		got, err := CountConsumers(t.Context(), o, 63)
 		if want := (Consumers{Drains: 63, Partitions: 1, Needed: 126, Limit: serverMaxConsumers}); err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", user, got, err, want)
 		}
 	}
-	// A gateway may not look at LOGS.
+	// A gateway may not read the configuration of LOGS.
 	o := options(s, "gateway", 0)
 	o.Partitions = 8
 	if got, err := CountConsumers(t.Context(), o, 63); err == nil || got.Needed != 1008 {

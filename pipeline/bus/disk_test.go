@@ -16,7 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// publishAll publishes chunks until one is refused, and gives how many were taken.
+// publishAll publishes chunks until one is refused, and returns the number of stored chunks.
 func publishAll(t testing.TB, b *Bus, subject string, first int) (taken int, err error) {
 	t.Helper()
 	data := bytes.Repeat([]byte("x"), 32<<10)
@@ -29,8 +29,8 @@ func publishAll(t testing.TB, b *Bus, subject string, first int) (taken int, err
 	return 0, nil
 }
 
-// TestReserve: a disk that fills stops the sessions first, then the delivery, then the bookkeeping,
-// and the server never meets its end.
+// TestReserve: when a disk fills, first the sessions stop, then the delivery, then the bookkeeping,
+// and the server never fills it.
 func TestReserve(t *testing.T) {
 	disk := bustest.NewDisk(t, t.TempDir(), 128)
 	b := open(t, filepath.Join(disk.Dir, "data"), 1)
@@ -48,7 +48,7 @@ func TestReserve(t *testing.T) {
 	writes := []struct {
 		what  string
 		write func() error
-		left  int64 // of the reserve, in parts
+		left  int64 // left of the reserve, in parts
 	}{
 		{"a new operation", func() error { return b.CreateOperation(t.Context(), newOperation()) }, 1},
 		{"a new session", func() error {
@@ -82,8 +82,8 @@ func TestReserve(t *testing.T) {
 			}
 		}
 	}
-	// Without any room, work that was released is taken up where it was, and its position kept when
-	// there is room.
+	// Without free space, released work is continued at its position, and its position is saved when
+	// there is space again.
 	position := lease.Position()
 	disk.Fill(0)
 	forget(b)
@@ -105,19 +105,19 @@ func TestReserve(t *testing.T) {
 		disk.Fill(0)
 		forget(b)
 	}
-	// Nothing of ttydrain's own fills it to the end.
+	// ttydrain itself does not fill it completely.
 	disk.Fill(reserve + 8<<20)
 	if taken, err := publishAll(t, b, tty, 0); taken == 0 || !errors.Is(err, ErrFull) {
-		t.Errorf("%d chunks were taken, then: %v", taken, err)
+		t.Errorf("%d chunks were stored, then: %v", taken, err)
 	}
 	if err := b.embedded.broken(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestFullDisk: something else fills the disk faster than ttydrain looks at it. The server can
-// store nothing any more; it is started again when there is room, has all that was acknowledged,
-// and the same Bus goes on with it.
+// TestFullDisk: something else fills the disk faster than ttydrain checks it. The server can no
+// longer store anything. When there is space it is started again with all acknowledged data, and
+// the same Bus continues with it.
 func TestFullDisk(t *testing.T) {
 	disk := bustest.NewDisk(t, t.TempDir(), 128)
 	dir := filepath.Join(disk.Dir, "data")
@@ -137,7 +137,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk.Fill(10 << 10)
-		// The looks are what this test goes behind: this is the moment between two of them.
+		// The test replaces the disk's checks: this is the moment between two of them.
 		publishBlindly(b, subject, t)
 		waittest.Until(t, "the server is found broken", func() bool { return b.disk.failure() != nil })
 		for what, err := range map[string]error{
@@ -153,7 +153,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%d messages with a full disk, %v; expected %d", end, err, acknowledged)
 		}
 		killed := t.TempDir()
-		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil { // what a process that is killed now leaves
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil { // the files of a process that is killed now
 			t.Fatal(err)
 		}
 		disk.Clear()
@@ -178,7 +178,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// publishBlindly publishes without a look at the disk, and waits for nothing.
+// publishBlindly publishes without checking the disk, and does not wait.
 func publishBlindly(b *Bus, subject string, t testing.TB) {
 	t.Helper()
 	b.disk.mu.Lock()
@@ -190,7 +190,7 @@ func publishBlindly(b *Bus, subject string, t testing.TB) {
 	b.disk.mu.Unlock()
 }
 
-// forget makes the disk be looked at anew.
+// forget discards the result of the last check of the disk.
 func forget(b *Bus) {
 	b.disk.mu.Lock()
 	defer b.disk.mu.Unlock()
@@ -198,9 +198,9 @@ func forget(b *Bus) {
 	clear(b.disk.refused)
 }
 
-// TestRefusalLasts: where the free space comes and goes, a chunk is not stored before one that
-// was refused.
-func TestRefusalLasts(t *testing.T) {
+// TestRefusalIsKept: when the free space fluctuates, a chunk is not stored before one that was
+// refused earlier.
+func TestRefusalIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDisk(t.TempDir())
 		if err := d.admit(forSessions, 1<<62); !errors.Is(err, ErrFull) {
@@ -222,7 +222,7 @@ func TestRefusalLasts(t *testing.T) {
 	})
 }
 
-// TestBounds: the bounds of the configuration are those of new streams and of those that are there.
+// TestBounds: the configured bounds apply to new and to existing streams.
 func TestBounds(t *testing.T) {
 	dir := t.TempDir()
 	for _, bound := range []int64{0, 1 << 40, 100 << 10, 0} {

@@ -21,7 +21,7 @@ func acquire(t testing.TB, b *Bus, name string) *Lease {
 	return l
 }
 
-// TestPositions: positions are each work's own, and survive a new start.
+// TestPositions: each work has its own position, which survives a restart.
 func TestPositions(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, 1)
@@ -57,7 +57,7 @@ func TestLeaseIsExclusive(t *testing.T) {
 	if err := first.Save(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
-	// Another waits, as long as its context lets it.
+	// Another process waits until its context is done.
 	why := errors.New("a test")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	refused := make(chan error)
@@ -69,7 +69,7 @@ func TestLeaseIsExclusive(t *testing.T) {
 	if err := <-refused; !errors.Is(err, why) {
 		t.Errorf("%v", err)
 	}
-	// And has it at once when it is let go.
+	// It gets the lease as soon as it is released.
 	second := make(chan *Lease)
 	go func() { // ends when first is released
 		l, err := b.Acquire(t.Context(), "work")
@@ -83,7 +83,7 @@ func TestLeaseIsExclusive(t *testing.T) {
 	first.Release()
 	<-within.Done()
 	if errors.Is(context.Cause(within), ErrLeaseLost) {
-		t.Error("a lease that was let go is called lost")
+		t.Error("a released lease is reported as lost")
 	}
 	l := <-second
 	if l == nil {
@@ -92,7 +92,7 @@ func TestLeaseIsExclusive(t *testing.T) {
 	if l.Position() != 5 {
 		t.Errorf("position %d", l.Position())
 	}
-	// Who had it before can't move the position any more.
+	// The previous holder can no longer move the position.
 	if err := first.Save(t.Context(), 6); !errors.Is(err, ErrLeaseLost) {
 		t.Errorf("%v", err)
 	}
@@ -102,8 +102,7 @@ func TestLeaseIsExclusive(t *testing.T) {
 	l.Release()
 }
 
-// TestStolenLease: a holder that another has taken the work from learns it, at the latest when it
-// saves.
+// TestStolenLease: a holder whose lease was taken over detects it, at the latest when it saves.
 func TestStolenLease(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	l := acquire(t, b, "work")
@@ -123,8 +122,8 @@ func TestStolenLease(t *testing.T) {
 	l.Release()
 }
 
-// TestAcquireCancelled ends the context at every moment of taking a lease: nothing stands in the way
-// of the next one.
+// TestAcquireCancelled ends the context at every moment of acquiring a lease: the next attempt is
+// not affected.
 func TestAcquireCancelled(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	for i := range 400 {
@@ -145,13 +144,12 @@ func TestAcquireCancelled(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := b.leases.Get(t.Context(), "work"); !errors.Is(err, jetstream.ErrKeyNotFound) {
-			t.Fatalf("attempt %d has left a lease behind: %v", i, err)
+			t.Fatalf("attempt %d has left a lease: %v", i, err)
 		}
 	}
 }
 
-// A position that is being saved when nobody wants that any more does not keep the next one from
-// being saved.
+// A cancelled save of a position does not prevent the next save.
 func TestSaveCancelled(t *testing.T) {
 	b := openSynced(t)
 	lease := acquire(t, b, "drain.siem.0")

@@ -18,17 +18,17 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// clientTLS is the TLS of a server's clients.
+// clientTLS returns the TLS configuration of a server's clients.
 func clientTLS(s *bustest.Server) func() (*tls.Config, error) {
 	return sinks.TLS{CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile}.Config
 }
 
-// options of a user with an NKey.
+// options returns the options of a user with an NKey.
 func options(s *bustest.Server, user string, role Role) Options {
 	return Options{URL: s.URL, NKeySeedFile: s.Seeds[user], TLS: clientTLS(s), Role: role, Partitions: 1}
 }
 
-// serve starts a server by a configuration file, with the streams.
+// serve starts a server with a configuration file, and creates the streams.
 func serve(t *testing.T, file string, change func(*bustest.Server, *server.Options)) *bustest.Server {
 	t.Helper()
 	s := bustest.Start(t, file, change)
@@ -42,13 +42,13 @@ func serve(t *testing.T, file string, change func(*bustest.Server, *server.Optio
 	return s
 }
 
-// TestPermissions tries everything as every user. Who is named may do it, and nobody else: the
-// server refuses it to them.
+// TestPermissions tries every operation as every user. The server permits it exactly to the listed
+// users.
 func TestPermissions(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	type try struct {
 		subject string
-		users   string // who may publish to it
+		users   string // users who may publish to it
 	}
 	const nobody = ""
 	tries := []try{
@@ -118,7 +118,7 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.DIRECT.GET.KV_sessions.$KV.sessions.1", nobody},
 		{"$JS.API.DIRECT.GET.KV_slots.$KV.slots.default.1", "gateway"},
 		{"$JS.API.DIRECT.GET.KV_kills.$KV.kills.1", nobody},
-		// Keeping up with what a bucket sends.
+		// Flow control of a bucket's entries.
 		{"$JS.FC.KV_sessions.x.y", "gateway enrich router"},
 		{"$JS.FC.KV_slots.x.y", "gateway enrich router"},
 		{"$JS.FC.KV_kills.x.y", "gateway"},
@@ -130,7 +130,7 @@ func TestPermissions(t *testing.T) {
 		{"$JS.FC.LOGS.x.y", nobody},
 		{"$JS.ACK.TTY.x.1.1.1.1.1", nobody},
 		{"$JS.ACK.LOGS.x.1.1.1.1.1", nobody},
-		// All of the account, or of the server.
+		// Operations on the whole account or server.
 		{"$JS.API.INFO", "gateway enrich router admin"},
 		{"$JS.API.STREAM.LIST", nobody},
 		{"$JS.API.STREAM.NAMES", nobody},
@@ -138,7 +138,7 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.STREAM.INFO.other", nobody},
 		{"$JS.API.STREAM.CREATE.other", nobody},
 	}
-	// Every stream and bucket there is. One that the file does not have yet is missed here.
+	// Every existing stream and bucket. One that the file does not cover yet is detected here.
 	all := make(map[string]Role)
 	for _, b := range buckets {
 		all["KV_"+b.config.Bucket] = b.roles
@@ -171,7 +171,7 @@ func TestPermissions(t *testing.T) {
 				if err := conn.FlushTimeout(time.Minute); err != nil {
 					t.Fatal(err)
 				}
-				// The server answers in order, so this is what came before the answer to the flush.
+				// The server responds in order: errors arrive before the response to the flush.
 				err := conn.LastError()
 				return err != nil && strings.Contains(err.Error(), strconv.Quote(subject))
 			}
@@ -191,7 +191,7 @@ func TestPermissions(t *testing.T) {
 				if may := slices.Contains(strings.Fields(try.users), user); refused(try.subject) == may {
 					t.Errorf("subscribe to %s: allowed is %t", try.subject, !may)
 				}
-				_ = sub.Unsubscribe() // of one that was refused there is nothing to end
+				_ = sub.Unsubscribe() // a refused request creates nothing that has to be removed
 			}
 		})
 	}
@@ -216,7 +216,8 @@ func dial(t *testing.T, s *bustest.Server, user string) *nats.Conn {
 	return conn
 }
 
-// TestRolesWork does as each role all that the role does, with the users with passwords.
+// TestRolesWork performs all operations of each role with its permissions, using users with
+// passwords.
 func TestRolesWork(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "nats/passwords.conf", nil)
@@ -243,7 +244,7 @@ func TestRolesWork(t *testing.T) {
 		must(b.Ready(ctx))
 	}
 
-	// A lease whose holder has let go of it is taken otherwise than one that nobody ever had.
+	// A released lease is acquired in a different way from one that never had a holder.
 	acquire := func(b *Bus, name string) *Lease {
 		t.Helper()
 		var lease *Lease
@@ -269,7 +270,7 @@ func TestRolesWork(t *testing.T) {
 	if chunks != 1 {
 		t.Errorf("%d chunks are there", chunks)
 	}
-	// So many that who lists them has to say that it keeps up.
+	// So many that listing them needs flow control.
 	const sessions = 5000
 	padding := strings.Repeat("x", 4<<10)
 	for i := range sessions {
@@ -281,7 +282,7 @@ func TestRolesWork(t *testing.T) {
 	}
 
 	slot := &schema.Slot{Stack: "default", Number: 1, Holder: "a"}
-	for range 2 { // one that was let go of is taken otherwise than one that nobody ever had
+	for range 2 { // a released lease is acquired in a different way from one that never had a holder
 		revision, err := gateway.CreateSlot(ctx, slot)
 		must(err)
 		if _, err := gateway.CreateSlot(ctx, slot); !errors.Is(err, ErrSlotTaken) {
@@ -386,11 +387,11 @@ func TestRolesWork(t *testing.T) {
 	must(router.DeadLetters(ctx, "", func(number uint64, _ *schema.DeadLetter) error { return router.DeleteDeadLetter(ctx, number) }))
 
 	if refused := s.Refused(); len(refused) > 0 {
-		t.Errorf("the server refused what ttydrain needs:\n%s", strings.Join(refused, "\n"))
+		t.Errorf("the server refused operations that ttydrain needs:\n%s", strings.Join(refused, "\n"))
 	}
 }
 
-// readOne reads the first message that one of the filters matches.
+// readOne reads the first message that matches one of the filters.
 func readOne(t *testing.T, b *Bus, stream string, filters ...string) {
 	t.Helper()
 	r, err := b.Read(t.Context(), stream, filters, 0)

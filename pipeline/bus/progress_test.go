@@ -32,8 +32,8 @@ func TestProgressRoundTrip(t *testing.T) {
 		}
 	}
 
-	// What the position has passed is not kept, and of the rest no more than a bucket's value should
-	// have.
+	// Entries before the position are dropped, and the rest is limited to the size of a bucket's
+	// value.
 	p := Progress{Sequence: 10, Reached: 10}
 	for sequence := range uint64(2 * maxDeliveredAhead) {
 		p.DeliveredAhead = append(p.DeliveredAhead, Part{sequence + 1, 1})

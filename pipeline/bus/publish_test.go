@@ -42,16 +42,16 @@ func TestFenced(t *testing.T) {
 	checkFences(t, b, 1)
 }
 
-// checkFences: of those who publish after the same message, one does it, and sometimes, where least
-// is 0, none.
-func checkFences(t *testing.T, b *Bus, least int) {
+// checkFences checks that of several publishers that expect the same last message exactly one
+// succeeds, or sometimes none if minStored is 0.
+func checkFences(t *testing.T, b *Bus, minStored int) {
 	t.Helper()
 	const subject = "logs.0.default.web.1"
 	store := func(subject string, last uint64, data string) (sequence uint64) {
 		waittest.Until(t, data+" is stored", func() bool {
 			var err error
 			sequence, err = b.PublishSegment(subject, last, 1, false, []byte(data)).Wait(t.Context())
-			if err != nil && (least > 0 || !errors.Is(err, ErrFenced)) {
+			if err != nil && (minStored > 0 || !errors.Is(err, ErrFenced)) {
 				t.Fatal(err)
 			}
 			return err == nil
@@ -66,7 +66,7 @@ func checkFences(t *testing.T, b *Bus, least int) {
 			t.Errorf("published after %d, where the last is %d: %v", stale, second, err)
 		}
 	}
-	// At once, too.
+	// Simultaneously, too.
 	last := second
 	for round := range 20 {
 		var all []*Publish
@@ -85,22 +85,23 @@ func checkFences(t *testing.T, b *Bus, least int) {
 				t.Fatalf("round %d: %v", round, err)
 			}
 		}
-		if stored > 1 || stored < least {
+		if stored > 1 || stored < minStored {
 			t.Fatalf("round %d: %d were stored", round, stored)
 		}
 		last = after
 	}
-	// On a cluster, who answers may know of it a little later than those who have acknowledged it.
+	// On a cluster, the responding server may learn of it slightly later than those that acknowledged
+	// it.
 	waittest.Until(t, "the last is the last that was stored", func() bool {
 		m, ok, err := b.Last(t.Context(), schema.StreamLogs, subject)
-		if err != nil || !ok || m.Sequence > last || m.Sequence < last && least > 0 {
+		if err != nil || !ok || m.Sequence > last || m.Sequence < last && minStored > 0 {
 			t.Fatalf("the last is %d, %t, %v; expected %d", m.Sequence, ok, err, last)
 		}
 		return m.Sequence == last
 	})
 }
 
-// limit bounds a stream's size, as an operator does.
+// limit sets a stream's maximum size, as an operator would.
 func limit(t testing.TB, b *Bus, stream string, bytes int64) {
 	t.Helper()
 	config := b.streams[stream].CachedInfo().Config
@@ -126,7 +127,8 @@ func TestFull(t *testing.T) {
 	if !errors.Is(err, ErrFull) || stored < 3 {
 		t.Fatalf("%d were stored, then: %v", stored, err)
 	}
-	// Nothing old went for it, and the refused one may come again with its ID when there is room.
+	// No old messages were deleted for it, and the refused one can be repeated with its ID when there
+	// is space.
 	first, ok, err := b.Next(t.Context(), schema.StreamTTY, subject, 0)
 	if err != nil || !ok || first != 1 {
 		t.Errorf("the first is %d, %t, %v", first, ok, err)
@@ -135,7 +137,7 @@ func TestFull(t *testing.T) {
 	if sequence := wait(t, b.PublishChunk(subject, strconv.Itoa(stored), data)); sequence != uint64(stored+1) {
 		t.Errorf("stored %d, then sequence %d", stored, sequence)
 	}
-	// The limit stays what the operator made it.
+	// The operator's limit is kept.
 	b.Close()
 	b = open(t, dir, 1)
 	if got := b.streams[schema.StreamTTY].CachedInfo().Config.MaxBytes; got != 1<<20 {
@@ -168,7 +170,7 @@ func TestPublishRefused(t *testing.T) {
 		t.Error("published to no stream")
 	}
 	if _, err := b.PublishChunk("tty.0.default.web.1", "1", make([]byte, maxPayload+1)).Wait(t.Context()); err == nil {
-		t.Error("published what is too large")
+		t.Error("published a message that is too large")
 	}
 	why := errors.New("a test")
 	ctx, cancel := context.WithCancelCause(t.Context())

@@ -72,7 +72,7 @@ func TestRead(t *testing.T) {
 				pending = m.Pending
 			}
 			if pending != 0 {
-				t.Errorf("behind the last one are %d", pending)
+				t.Errorf("after the last one, %d are pending", pending)
 			}
 		})
 	}
@@ -80,11 +80,11 @@ func TestRead(t *testing.T) {
 
 func TestReadWaitsForNewMessages(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
-	// A position past the end is one of a stream that has nothing new.
+	// A position after the end of the stream is valid: there are no new messages.
 	wait(t, b.PublishChunk("tty.0.default.web.1", "0", []byte("0")))
 	r := read(t, b, []string{"tty.>"}, 1)
 	got := make(chan Message)
-	go func() { // ends after the messages that come
+	go func() { // ends after the later messages
 		for range 10 {
 			m, err := r.Next(t.Context())
 			if err != nil {
@@ -120,7 +120,7 @@ func TestReadEndsWithTheContext(t *testing.T) {
 	if _, err := r.Next(ctx); err != why {
 		t.Errorf("%v", err)
 	}
-	// The reader itself goes on.
+	// The reader itself continues.
 	wait(t, b.PublishChunk("tty.0.default.web.1", "0", []byte("0")))
 	if m := next(t, r); m.Sequence != 1 {
 		t.Errorf("%+v", m)
@@ -135,13 +135,13 @@ func TestReadEndsWithTheContext(t *testing.T) {
 	}
 }
 
-// TestReadWithoutServer: neither Next nor Close waits for it.
+// TestReadWithoutServer: neither Next nor Close waits for the server.
 func TestReadWithoutServer(t *testing.T) {
 	t.Parallel()
 	b := open(t, t.TempDir(), 1)
 	r := read(t, b, []string{"tty.>"}, 0)
 	b.embedded.stop()
-	// The iterator has found out, and is busy with its way back.
+	// The iterator has noticed, and is reconnecting.
 	waittest.Until(t, "the connection is lost", func() bool { return !b.conn.IsConnected() })
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("a test"))
 	defer cancel()
@@ -151,7 +151,7 @@ func TestReadWithoutServer(t *testing.T) {
 	r.Close()
 	select {
 	case <-r.gone:
-		t.Error("Close has waited for a server that is gone")
+		t.Error("Close has waited for the stopped server")
 	default:
 	}
 	<-r.gone

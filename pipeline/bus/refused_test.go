@@ -14,7 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// without takes permissions from the user of a role.
+// without removes permissions from the user of a role.
 func without(user string, subjects ...string) func(*bustest.Server, *server.Options) {
 	return func(s *bustest.Server, _ *server.Options) {
 		p := s.Permissions[user].Publish
@@ -22,7 +22,7 @@ func without(user string, subjects ...string) func(*bustest.Server, *server.Opti
 	}
 }
 
-// TestRefused: whatever the server refuses is an error that names the subject and the role.
+// TestRefused: every refusal by the server is an error that names the subject and the role.
 func TestRefused(t *testing.T) {
 	next := func(ctx context.Context, b *Bus) error {
 		r, err := b.Read(ctx, schema.StreamTTY, []string{schema.FilterTTY(0)}, 0)
@@ -36,9 +36,9 @@ func TestRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		user    string
 		role    Role
-		without string // is taken from the user; "" for nothing
+		without string // the permission that is removed; "" for none
 		do      func(context.Context, *Bus) error
-		subject string // that is refused
+		subject string // the subject that is refused
 	}{
 		"publish": {"enrich", RoleEnrich, "logs.*.*.*.*", func(ctx context.Context, b *Bus) error {
 			_, err := b.PublishSegment("logs.0.default.web.1", 0, 1, false, nil).Wait(ctx)
@@ -66,7 +66,7 @@ func TestRefused(t *testing.T) {
 		}, "$JS.API.STREAM.MSG.DELETE.DEADLETTER"},
 		"ready": {"router", RoleRouter, "$JS.API.INFO", func(ctx context.Context, b *Bus) error { return b.Ready(ctx) }, "$JS.API.INFO"},
 		"start": {"router", RoleRouter, "$JS.API.STREAM.INFO.KV_states", nil, "$JS.API.STREAM.INFO.KV_states"},
-		// The gateway's user for the enricher's work.
+		// The gateway's user for the work of the enricher.
 		"another's": {"gateway", RoleEnrich, "", nil, "_INBOX_ttydrain_enrich."},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestRefusalOfConcurrentRequest: what is refused to one leaves the others alone.
+// TestRefusalOfConcurrentRequest: the refusal of one request does not affect the others.
 func TestRefusalOfConcurrentRequest(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	b, err := Open(t.Context(), options(s, "enrich", RoleEnrich))
@@ -154,7 +154,7 @@ func TestApply(t *testing.T) {
 	if again := results(); again != nil {
 		t.Errorf("again: %q", again)
 	}
-	// Somebody changes one.
+	// Somebody else changes one.
 	b := &Bus{over: make(chan struct{})}
 	defer b.Close()
 	o := options(s, "admin", roleAdmin)

@@ -21,7 +21,7 @@ func mustKeep(t *testing.T, b *Bus, want time.Duration) {
 			t.Fatal(err)
 		}
 		if c := info.Config; c.MaxAge != want || c.Duplicates > want || c.Metadata[partitionsKey] != "3" {
-			t.Errorf("the stream %s keeps data for %s, recognises repeats for %s, and has %s partitions", name, c.MaxAge, c.Duplicates, c.Metadata[partitionsKey])
+			t.Errorf("the stream %s keeps data for %s, detects repeats for %s, and has %s partitions", name, c.MaxAge, c.Duplicates, c.Metadata[partitionsKey])
 		}
 	}
 	if b.Retention() != want || b.Partitions() != 3 {
@@ -29,7 +29,8 @@ func mustKeep(t *testing.T, b *Bus, want time.Duration) {
 	}
 }
 
-// TestRetentionOfExistingStreams: it follows the setting, and all else stays.
+// TestRetentionOfExistingStreams: the retention follows the setting, and all other properties are
+// kept.
 func TestRetentionOfExistingStreams(t *testing.T) {
 	dir := t.TempDir()
 	for i, keep := range []time.Duration{0, time.Minute, 24 * time.Hour, 24 * time.Hour, 0} {
@@ -53,7 +54,7 @@ func TestRetentionOfExistingStreams(t *testing.T) {
 	}
 }
 
-// TestHeads: they say how many records there are, and no more.
+// TestHeads: heads contain the number of records, and nothing else.
 func TestHeads(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	for i := range 3 {
@@ -101,7 +102,7 @@ func TestGaps(t *testing.T) {
 	if err := b.SaveGaps(t.Context(), "a drain", 1, gaps("3", 1)); err != nil {
 		t.Fatal(err)
 	}
-	b.Close() // they are on the disk
+	b.Close() // stored on the disk
 	b = open(t, dir, 1)
 	if all, err := b.Gaps(t.Context(), "a drain", 0); err != nil || len(all) != 2 {
 		t.Errorf("the gaps are %+v, %v", all, err)
@@ -121,8 +122,8 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestGapsAreFenced: a worker whose lease is over, and who does not know that yet, neither changes
-// nor deletes what its successor has written, whether the note was there before or not.
+// TestGapsAreFenced: a worker that has not noticed the end of its lease neither changes nor deletes
+// its successor's gaps, whether the entry existed before or not.
 func TestGapsAreFenced(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	empty := func(operation string) *GapNote {
@@ -168,8 +169,8 @@ func TestGapsAreFenced(t *testing.T) {
 	}
 }
 
-// TestAbandonCommits: what a tenure of a lease has abandoned is in the position from the same write
-// on, also after others have had the lease.
+// TestAbandonCommits: the losses of a lease's epoch become part of the position with the same
+// write, also after others have held the lease.
 func TestAbandonCommits(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	var epochs []uint64
@@ -203,12 +204,12 @@ func TestAbandonCommits(t *testing.T) {
 		}
 	}
 	if p.Abandoned.Committed(epochs[len(epochs)-1]+1, 1) {
-		t.Error("an epoch that abandoned nothing has committed something")
+		t.Error("an epoch without losses has committed something")
 	}
 }
 
-// TestRetentionWithoutPermission: a role that may not change streams takes them as they are, and who
-// may, does.
+// TestRetentionWithoutPermission: a role that may not change streams accepts them unchanged, and
+// one that may changes them.
 func TestRetentionWithoutPermission(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	o := options(s, "router", RoleRouter)

@@ -11,8 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestRoom fills the stream TTY: output has the room until the last of it, new sessions and /readyz
-// less, and ends the most.
+// TestRoom fills the stream TTY: output may use all of the space, while new sessions, readiness and
+// ends keep a part of it free.
 func TestRoom(t *testing.T) {
 	const limit = 16 << 20
 	b, err := Open(t.Context(), Options{Store: t.TempDir(), Sync: time.Hour, MaxBytes: limit, Log: slog.New(slog.DiscardHandler)})
@@ -23,7 +23,7 @@ func TestRoom(t *testing.T) {
 	const reserve = limit / streamReservePart
 	subject := schema.SubjectTTY(&schema.Operation{ID: "1", Stack: "default", App: "web"}, 1)
 	n := 0
-	// until fills the stream until so much is left, and no more than a message less.
+	// until fills the stream until only this much space is left, with a tolerance of one message.
 	until := func(left uint64) {
 		t.Helper()
 		for {
@@ -81,7 +81,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestRoomWithoutLimit: without a bound of the stream, the disk is what there is room on.
+// TestRoomWithoutLimit: without a limit of the stream, the capacity is that of the disk.
 func TestRoomWithoutLimit(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	r, err := b.Room(t.Context())
@@ -103,8 +103,8 @@ func TestRoomWithoutLimit(t *testing.T) {
 	}
 }
 
-// TestPurgeByRole has the roles remove delivered messages, each of the stream that it reads, with
-// the permissions of the configuration for operators.
+// TestPurgeByRole: each role removes delivered messages of the stream that it reads, with the
+// permissions of the configuration for operators.
 func TestPurgeByRole(t *testing.T) {
 	s := serve(t, "nats/nkeys.conf", nil)
 	as := func(user string, role Role) *Bus {

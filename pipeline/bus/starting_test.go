@@ -15,8 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-// listen starts a NATS server that listens at an address and keeps what it has in a folder. It ends
-// with the test, or by stop.
+// listen starts a NATS server at an address, with its data in a directory. It ends with the test,
+// or by stop.
 func listen(t *testing.T, address, dir string) (stop func()) {
 	t.Helper()
 	at := netip.MustParseAddrPort(address)
@@ -36,8 +36,8 @@ func listen(t *testing.T, address, dir string) (stop func()) {
 	return stop
 }
 
-// TestServerRestart: leases and states are in memory, and there again when their server is,
-// though nobody opens a bus meanwhile. Who had a lease gives it up, and what it had saved is there.
+// TestServerRestart: leases and states are in memory, and are restored with their server although
+// no bus is opened meanwhile. The holder of a lease gives it up, and its saved state is kept.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
 	address, dir := porttest.Reserve(t), t.TempDir()
@@ -62,8 +62,8 @@ func TestServerRestart(t *testing.T) {
 	stop()
 	listen(t, address, dir)
 
-	// The other takes the lease though the first believes that it has it: what that does from now on
-	// is not kept.
+	// The other process takes the lease although the first believes that it holds it: the later writes
+	// of the first are not kept.
 	var second *Lease
 	waittest.Until(t, "the work is taken over", func() bool {
 		var err error
@@ -75,7 +75,7 @@ func TestServerRestart(t *testing.T) {
 	}
 	<-within.Done()
 	if err := first.Save(t.Context(), 99); err == nil {
-		t.Error("who has lost a lease can move the position")
+		t.Error("the holder of a lost lease can move the position")
 	}
 	waittest.Until(t, "the position is saved", func() bool { return second.Save(t.Context(), 4) == nil })
 	waittest.Until(t, "a state is saved", func() bool { return a.SaveDrainState(t.Context(), &schema.DrainState{Drain: "siem"}) == nil })
@@ -86,8 +86,8 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
-// TestOpenWaits: a bus is opened when the server is there, in the time that a server needs to
-// start. One that is there and refuses is not waited for.
+// TestOpenWaits: opening a bus waits for the server for as long as a server may need to start. It
+// does not wait for a running server that refuses the connection.
 func TestOpenWaits(t *testing.T) {
 	address := porttest.Reserve(t)
 	opened := make(chan error)
@@ -106,7 +106,7 @@ func TestOpenWaits(t *testing.T) {
 		defer l.Close()
 		c, err := l.Accept()
 		if err == nil {
-			c.Close() // without a word
+			c.Close() // without a response
 		}
 		return err == nil
 	})
@@ -120,6 +120,6 @@ func TestOpenWaits(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if took := time.Since(start); took >= makeTimeout {
-		t.Errorf("who is refused waits %s", took)
+		t.Errorf("a refused client waits %s", took)
 	}
 }

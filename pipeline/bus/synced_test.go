@@ -19,10 +19,10 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// What was confirmed is there after the power has failed: messages, in all blocks that they have
-// filled, operations, sessions and positions. Without syncs it is not, or this test would find
-// nothing.
-func TestPowerFails(t *testing.T) {
+// TestPowerFailure: confirmed data is kept after a power failure: messages, in all the blocks that
+// they fill, operations, sessions and positions. Without syncs it is lost, which shows that the
+// test can find a loss.
+func TestPowerFailure(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		sync  time.Duration
@@ -30,7 +30,7 @@ func TestPowerFails(t *testing.T) {
 	}{{"always", 0, true}, {"after an hour", time.Hour, false}} {
 		t.Run(test.name, func(t *testing.T) {
 			disk := bustest.NewPowerDisk(t, t.TempDir(), 192)
-			// The power fails when little was recorded, and when streams have filled several blocks.
+			// The power fails after little data, and after streams have filled several blocks.
 			for _, messages := range []int{3, 120} {
 				store := strconv.Itoa(messages)
 				b, err := Open(t.Context(), Options{Store: filepath.Join(disk.Dir, store), Sync: test.sync, MaxBytes: 1 << 30})
@@ -64,8 +64,8 @@ func TestPowerFails(t *testing.T) {
 	}
 }
 
-// recordMany has eight sessions publish so many messages of 30 KiB each, and gives the data of
-// those that were confirmed, by their sequences.
+// recordMany publishes messages of 30 KiB in eight sessions, and returns the data of the confirmed
+// ones by sequence.
 func recordMany(t *testing.T, b *Bus, messages int) map[uint64][]byte {
 	t.Helper()
 	var (
@@ -96,7 +96,7 @@ func recordMany(t *testing.T, b *Bus, messages int) map[uint64][]byte {
 	return recorded
 }
 
-// lacksOf says what a store lacks of what was confirmed, of streams that were made at a time.
+// lacksOf returns what a store lacks of the confirmed data, in streams created at a certain time.
 func lacksOf(t *testing.T, store string, made time.Time, op *schema.Operation, recorded map[uint64][]byte) error {
 	t.Helper()
 	b, err := Open(t.Context(), Options{Store: store})
@@ -105,7 +105,7 @@ func lacksOf(t *testing.T, store string, made time.Time, op *schema.Operation, r
 	}
 	defer b.Close()
 	if again := b.streams[schema.StreamTTY].CachedInfo().Created; !again.Equal(made) {
-		return fmt.Errorf("the stream of %s was made again, %s", made, again)
+		return fmt.Errorf("the stream of %s was created again, %s", made, again)
 	}
 	reader, err := b.Read(t.Context(), schema.StreamTTY, []string{"tty.>"}, 0)
 	if err != nil {
@@ -141,13 +141,13 @@ func lacksOf(t *testing.T, store string, made time.Time, op *schema.Operation, r
 	return nil
 }
 
-// disks makes a synced whose syncs wait until they are let go, with an error or nil.
+// disks returns a synced whose syncs wait until they are released, with an error or nil.
 func disks() (s *synced, syncs chan error) {
 	syncs = make(chan error)
 	return &synced{sync: func() error { return <-syncs }, duration: prometheus.NewHistogram(prometheus.HistogramOpts{}), failed: func(error) {}}, syncs
 }
 
-// Who comes while the disk is busy waits for one sync together.
+// Publishers that arrive while the disk is busy share the next sync.
 func TestSyncIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, syncs := disks()
@@ -177,7 +177,7 @@ func TestSyncIsShared(t *testing.T) {
 		}
 		wait(1)
 		if done[1] != nil {
-			t.Error("what is on the disk was waited for")
+			t.Error("it waited for data that is already on the disk")
 		}
 	})
 }
@@ -188,7 +188,7 @@ func TestSyncedClose(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		do   func(s *synced, syncs chan<- error, cancel context.CancelCauseFunc)
-		want error // of who waits while another one's sync is under way
+		want error // a publisher that waits while another sync is in progress
 	}{
 		{"the context ends", func(_ *synced, syncs chan<- error, cancel context.CancelCauseFunc) {
 			cancel(gone)
@@ -220,7 +220,7 @@ func TestSyncedClose(t *testing.T) {
 				if errors.Is(failed, broken) != (test.want == broken) || errors.Is(s.failure(), broken) != (test.want == broken) {
 					t.Errorf("it failed with %v, and %v", failed, s.failure())
 				}
-				if test.want == broken { // and is not tried again, until the server was started again
+				if test.want == broken { // and is not retried until the server has been started again
 					if err := s.wait(t.Context(), 3); !errors.Is(err, broken) {
 						t.Errorf("then: %v", err)
 					}
@@ -237,7 +237,8 @@ func TestSyncedClose(t *testing.T) {
 	}
 }
 
-// What is not on the disk is told to nobody: not to who published it, and to no reader.
+// TestUnsyncedMessagesAreInvisible: nothing that is not on the disk is disclosed, neither to its
+// publisher nor to a reader.
 func TestUnsyncedMessagesAreInvisible(t *testing.T) {
 	b := openSynced(t)
 	s := b.embedded.syncedOf(schema.StreamTTY)
@@ -258,7 +259,7 @@ func TestUnsyncedMessagesAreInvisible(t *testing.T) {
 	}
 	publish := b.PublishChunk(subject, "1", []byte("shown"))
 	tell("its publisher", func() error { _, err := publish.Wait(t.Context()); return err })
-	// The stream has it, which a reader of NATS's own sees.
+	// The stream contains it, as a reader of NATS itself sees.
 	waittest.Until(t, "that the stream has the message", func() bool {
 		info, err := b.streams[schema.StreamTTY].(stream).Stream.Info(t.Context())
 		return err == nil && info.State.LastSeq == 1
@@ -272,7 +273,7 @@ func TestUnsyncedMessagesAreInvisible(t *testing.T) {
 	tell("who wants the last one", func() error { _, _, err := b.Last(t.Context(), schema.StreamTTY, subject); return err })
 	tell("who wants the next one", func() error { _, _, err := b.Next(t.Context(), schema.StreamTTY, "tty.>", 0); return err })
 	tell("who asks for the end", func() error { _, err := b.End(t.Context(), schema.StreamTTY); return err })
-	// All but the one that syncs come to the point where they wait for it, or will.
+	// All except for the one that syncs have reached the point where they wait for it, or will.
 	select {
 	case who := <-known:
 		t.Errorf("%s knows of a message that is not on the disk", who)
@@ -285,13 +286,14 @@ func TestUnsyncedMessagesAreInvisible(t *testing.T) {
 	for range 5 {
 		<-known
 		if s.until.Load() < 1 {
-			t.Error("somebody knew too early")
+			t.Error("it was disclosed too early")
 		}
 	}
 }
 
-// A disk that fails a sync has the server started again, and nothing is confirmed until then.
-func TestSyncFails(t *testing.T) {
+// TestFailedSync: after a failed sync, the server is started again, and nothing is confirmed until
+// then.
+func TestFailedSync(t *testing.T) {
 	b := openSynced(t)
 	s := b.embedded.syncedOf(schema.StreamTTY)
 	toDisk := s.sync
@@ -308,7 +310,7 @@ func TestSyncFails(t *testing.T) {
 	before := b.embedded.server
 	subject := schema.SubjectTTY(newOperation(), 1)
 	if _, err := b.PublishChunk(subject, "1", []byte("shown")).Wait(t.Context()); err == nil {
-		t.Error("what could not be synced was confirmed")
+		t.Error("unsynced data was confirmed")
 	}
 	waittest.Until(t, "that the server takes messages again", func() bool {
 		sequence, err := b.PublishChunk(subject, "1", []byte("shown")).Wait(t.Context())

@@ -11,8 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// endless gives output for ever, in reads of a size, and counts it. Its time is that of the test's
-// bubble, as all here is.
+// endless provides endless output, in reads of a fixed size, and counts it. It uses the time of the
+// test's synctest bubble.
 type endless struct {
 	size  int
 	every time.Duration
@@ -57,10 +57,10 @@ func TestCaptureWithStalledClient(t *testing.T) {
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				if source.read != first {
-					t.Errorf("read %d bytes more while the client takes nothing", source.read-first)
+					t.Errorf("read %d bytes more while the client accepts nothing", source.read-first)
 				}
 				most := windowBytes + 2*chunkBytes
-				if test.every == 0 { // it can be ahead of what is recorded
+				if test.every == 0 { // it can be ahead of the recording
 					most = aheadBytes + 2*chunkBytes
 				}
 				if first > most || test.size == 1 && first > most/frameBytes {
@@ -69,7 +69,7 @@ func TestCaptureWithStalledClient(t *testing.T) {
 				if test.size > 1 && first < windowBytes/3 {
 					t.Errorf("read only %d bytes", first)
 				}
-				// Window changes are held back as well.
+				// Window changes wait as well.
 				resizes := 0
 				changing := make(chan struct{})
 				go func() { // ends with rush
@@ -88,7 +88,8 @@ func TestCaptureWithStalledClient(t *testing.T) {
 				}
 				r.mu.Unlock()
 
-				// The session is ended: the rest is recorded, though the client still takes nothing.
+				// After the end of the session, the rest is recorded, although the client still accepts
+				// nothing.
 				source.limit = source.read + 50_000
 				r.expedite()
 				r.expedite()
@@ -106,7 +107,7 @@ func TestCaptureWithStalledClient(t *testing.T) {
 				}
 				select {
 				case <-r.done:
-					t.Error("shown to a client that takes nothing")
+					t.Error("shown to a client that accepts nothing")
 				default:
 				}
 				r.stop(errOver)
@@ -117,7 +118,7 @@ func TestCaptureWithStalledClient(t *testing.T) {
 	}
 }
 
-// TestSlowClient: a client that takes its time holds the program back and gets everything.
+// TestSlowClient: a slow client slows down the program, and receives everything.
 func TestSlowClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, ackAll)

@@ -37,7 +37,7 @@ func TestOutputIsShownAfterAcknowledgement(t *testing.T) {
 		r.write(schema.FrameStdout, []byte("three "))
 		time.Sleep(chunkDelay)
 		expect(3, "")
-		// An acknowledgement of a later one shows nothing.
+		// The acknowledgement of a later chunk shows nothing.
 		r.tape.attempts[1].ack()
 		expect(3, "")
 		r.tape.attempts[0].ack()
@@ -63,9 +63,9 @@ func TestOutputIsShownAfterAcknowledgement(t *testing.T) {
 func TestCoalescing(t *testing.T) {
 	for _, test := range []struct {
 		name string
-		// run is called with one chunk under way, and shows more.
+		// run is called with one chunk in flight, and writes more output.
 		run func(r *rig)
-		// after is when the next chunk is published after that, with so many bytes.
+		// after is the delay until the next chunk is published, with this many bytes.
 		after time.Duration
 		bytes int
 	}{
@@ -127,7 +127,7 @@ func TestCoalescing(t *testing.T) {
 	}
 }
 
-// TestLargeChunks: behind more than one chunk under way the next ones are larger, up to a bound.
+// TestLargeChunks: with more than one chunk in flight, the next ones are larger, up to a bound.
 func TestLargeChunks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, holdAll).start()
@@ -142,7 +142,7 @@ func TestLargeChunks(t *testing.T) {
 		block := make([]byte, chunkBytes)
 		r.write(schema.FrameStdout, block)
 		expect(1, chunkBytes)
-		// Output that flows is gathered, though nothing else is under way.
+		// Continuous output is gathered, even with nothing else in flight.
 		r.tape.attempts[0].ack()
 		for range largeChunkBytes/chunkBytes - 1 {
 			r.write(schema.FrameStdout, block)
@@ -157,7 +157,7 @@ func TestLargeChunks(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		expect(3, chunkBytes)
 		r.tape.attempts[2].ack()
-		// It flows no longer: nothing waits.
+		// The output is no longer continuous: it does not wait.
 		time.Sleep(flowDelay)
 		r.write(schema.FrameStdout, block[:flowBytes-1])
 		expect(4, flowBytes-1)
@@ -165,7 +165,7 @@ func TestLargeChunks(t *testing.T) {
 		synctest.Wait()
 		r.write(schema.FrameStdout, []byte("x"))
 		expect(5, 1)
-		// With two under way it is gathered as well.
+		// With two chunks in flight it is gathered as well.
 		r.write(schema.FrameStdout, []byte("y"))
 		time.Sleep(chunkDelay)
 		expect(6, 1)
@@ -180,8 +180,8 @@ func TestLargeChunks(t *testing.T) {
 	})
 }
 
-// TestChunkSizeLimit: what has gathered while nothing could be published comes in chunks that fit
-// into messages.
+// TestChunkSizeLimit: output that accumulates while nothing can be published is split into chunks
+// that fit into messages.
 func TestChunkSizeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := make(chan struct{})
@@ -212,7 +212,7 @@ func TestChunkSizeLimit(t *testing.T) {
 	})
 }
 
-// TestFrames: what comes within a millisecond is one frame, of one stream and a bounded size.
+// TestFrames: output within a millisecond becomes one frame, of one stream and of limited size.
 func TestFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, ackAll)
@@ -321,7 +321,7 @@ func TestRecordGraceCoversAllChunksInFlight(t *testing.T) {
 					}
 					a.refuse()
 				})
-			case open[n].IsZero(): // the first repeat: this chunk is taken 4 s later
+			case open[n].IsZero(): // the first repeat: this chunk is accepted 4 s later
 				open[n] = time.Now().Add(recordGrace * 2 / 5)
 				a.refuse()
 			case time.Now().Before(open[n]):
@@ -351,14 +351,14 @@ func TestRecordGraceCoversAllChunksInFlight(t *testing.T) {
 				t.Error("a chunk was published while others in flight were refused")
 			}
 		}
-		if r.out.text() != "xxx" { // chunks 1 and 2 took 8 s
+		if r.out.text() != "xxx" { // chunks 1 and 2 were refused for 8 s
 			t.Errorf("shown %q", r.out.text())
 		}
 	})
 }
 
-// TestRecordGraceRestarts has the stream refuse one chunk after another for most of the grace, each
-// when no other is in flight: the session goes on.
+// TestRecordGraceRestarts: the stream refuses one chunk after another for most of the grace, each
+// with no other in flight: the session continues.
 func TestRecordGraceRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := make(map[uint64]time.Time)
@@ -422,7 +422,7 @@ func TestCaptureWithRefusingStream(t *testing.T) {
 				<-r.done
 				<-r.recorded
 				if r.write(schema.FrameStdout, []byte("c")) {
-					t.Error("a write after that was taken")
+					t.Error("a later write was accepted")
 				}
 				if err := r.settle(); !errors.Is(err, errNotRecorded) {
 					t.Errorf("settle: %v", err)
@@ -442,7 +442,7 @@ func TestCaptureIgnoresOutputAfterEnd(t *testing.T) {
 		r.finish(endFrame())
 		r.event(schema.Frame{Kind: schema.FrameResize})
 		if r.write(schema.FrameStdout, []byte("b")) {
-			t.Error("a write after the end was taken")
+			t.Error("a write after the end was accepted")
 		}
 		<-r.done
 		r.event(schema.Frame{Kind: schema.FrameResize})
@@ -474,9 +474,9 @@ func TestReadFails(t *testing.T) {
 	})
 }
 
-// TestCaptureSchedules: whatever the writers, the stream and the client do, and when, everything is
-// recorded once, in order and consecutively, and shown exactly, and nothing before it is recorded
-// (which the screens check).
+// TestCaptureSchedules: with random behavior and timing of the writers, the stream and the client,
+// everything is recorded once, in order and without gaps, and shown exactly, and never before it is
+// recorded (which the screens check).
 func TestCaptureSchedules(t *testing.T) {
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -498,8 +498,8 @@ func anySchedule(t *testing.T, seed uint64) {
 	ackDelay, writeDelay, takeDelay := slowest[random(4)], slowest[random(3)], slowest[random(3)]
 	refusals := []int{0, 3, 30}[random(3)] // of 100
 
-	// The stream refuses chunks for a fifth of recordGrace at most, which is for all chunks in flight
-	// together. After that it takes them, without a delay, until none is in flight.
+	// The stream refuses chunks for at most a fifth of recordGrace, for all chunks in flight together.
+	// Afterwards it accepts them without a delay until none is in flight.
 	var (
 		mu      sync.Mutex // guards what follows
 		flying  int
@@ -524,7 +524,7 @@ func anySchedule(t *testing.T, seed uint64) {
 				if refused.IsZero() {
 					refused = time.Now()
 				}
-				if random(2) == 0 { // stored, and the acknowledgement got lost
+				if random(2) == 0 { // stored, but the acknowledgement was lost
 					lost := &attempt{tape: a.tape, id: a.id, data: a.data, copy: a.copy, chunk: a.chunk, result: make(chan error, 1)}
 					lost.ack()
 				}
@@ -569,10 +569,10 @@ func anySchedule(t *testing.T, seed uint64) {
 					b[i] = byte(len(written[stream]) + i*7)
 				}
 				if !r.write(kind, b) {
-					t.Error("a write was not taken")
+					t.Error("a write was not accepted")
 				}
 				written[stream] = append(written[stream], b...)
-				clear(b) // it stays the writer's
+				clear(b) // the writer keeps its buffer
 			}
 		})
 	}
@@ -596,7 +596,7 @@ func anySchedule(t *testing.T, seed uint64) {
 	}
 	r.mu.Lock()
 	if r.window != 0 || r.inFlight != 0 || r.bytes != 0 {
-		t.Errorf("at the end the window is %d, %d chunks are under way, %d bytes wait", r.window, r.inFlight, r.bytes)
+		t.Errorf("at the end the window is %d, %d chunks are in flight, %d bytes wait", r.window, r.inFlight, r.bytes)
 	}
 	r.mu.Unlock()
 	r.stop(errOver)
@@ -623,8 +623,7 @@ func anySchedule(t *testing.T, seed uint64) {
 	}
 }
 
-// TestNoPublishAfterRefusal: what is behind a chunk that is repeated waits, and
-// follows it.
+// TestNoPublishAfterRefusal: chunks after a repeated one wait, and follow it.
 func TestNoPublishAfterRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var room atomic.Bool

@@ -6,11 +6,11 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// ChunkAfter is for the tests with a real bus, which are outside of the package.
+// ChunkAfter is for tests with a real bus, which are in an external package.
 var ChunkAfter = following
 
-// FramesOf returns the frames of an operation's chunks, in the order of the stream, and their kinds
-// as a letter each. The chunks are checked to be consecutive.
+// FramesOf returns the frames of an operation's chunks in the order of the stream, and their kinds
+// as a letter each. It checks that the chunks are consecutive.
 func FramesOf(t testing.TB, chunks [][]byte) (frames []schema.Frame, letters string) {
 	t.Helper()
 	if len(chunks) == 0 {
@@ -19,7 +19,7 @@ func FramesOf(t testing.TB, chunks [][]byte) (frames []schema.Frame, letters str
 	check := newTape(t, ackAll)
 	for _, data := range chunks {
 		check.Publish("tty.test", "", data)
-		check.first = make(map[string]*attempt) // the IDs are not on the stream
+		check.first = make(map[string]*attempt) // the stream does not store the IDs
 	}
 	frames = check.check()
 	return frames, kinds(frames)

@@ -14,7 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// governed opens the output of a session of a user, which wait can be called of.
+// governed opens the output of a user's session, on which wait can be called.
 func governed(t testing.TB, g *governor, app App, user string) (o *output, ended func() error) {
 	t.Helper()
 	o, err := g.open(app, schema.User{ID: user})
@@ -35,7 +35,7 @@ func governed(t testing.TB, g *governor, app App, user string) (o *output, ended
 	}
 }
 
-// show has a session show n bytes, and returns how long that took.
+// show writes n bytes of output in a session, and returns how long that took.
 func (o *output) show(n int) time.Duration {
 	began := time.Now()
 	for left := n; left > 0; left -= frameBuffer {
@@ -45,8 +45,8 @@ func (o *output) show(n int) time.Duration {
 	return time.Since(began)
 }
 
-// TestRates: output beyond a burst takes its time, by the limit that is reached first, and small
-// output is not held back for the sake of others.
+// TestRates: output beyond a burst is delayed by the limit that is reached first, and small output
+// is not delayed for the sake of others.
 func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGovernor(nil, NewMetrics(prometheus.NewRegistry()))
@@ -62,7 +62,7 @@ func TestRates(t *testing.T) {
 		one, _ := governed(t, g, app, "ada")
 		near("a burst", one.show(4<<20), 0)
 		near("10 MiB beyond it", one.show(10<<20), 10*time.Second)
-		// The user's bucket is full again by then but for a little.
+		// By then the user's bucket is almost full again.
 		time.Sleep(time.Minute)
 		var all sync.WaitGroup
 		began := time.Now()
@@ -74,23 +74,22 @@ func TestRates(t *testing.T) {
 		near("another user's burst", other.show(4<<20), 0)
 		all.Wait()
 		near("six MiB beyond a user's burst", time.Since(began), 3*time.Second)
-		// One that shows little has no part in what its user's others show.
+		// A session with little output is not affected by its user's other sessions.
 		quiet, _ := governed(t, g, app, "ada")
 		loud, _ := governed(t, g, app, "ada")
 		loud.show(3 << 20)
 		if took := quiet.show(1 << 10); took != 0 {
 			t.Errorf("a prompt waited for %s", took)
 		}
-		// Limits that change hold for sessions that come.
+		// Changed limits apply to new sessions.
 		app.Limits.Session = Limit{Rate: 16 << 10, Burst: 64 << 10}
 		slow, _ := governed(t, g, app, "eve")
 		near("96 KiB at a lower rate", slow.show(96<<10), 2*time.Second)
 	})
 }
 
-// TestReserve: while the reserve is left alone, sessions that show a lot wait, those that show
-// little do not, and below a half of it the former are ended, one a second, the one that showed the
-// most first.
+// TestReserve: in the reserve, sessions with much output wait, and those with little do not. Below
+// half of it the former are ended, one per second, the one with the most output first.
 func TestReserve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -120,7 +119,7 @@ func TestReserve(t *testing.T) {
 			ends = append(ends, ended)
 			for shown := 0; shown < bytes; shown += frameBuffer {
 				if !o.wait(over, frameBuffer) {
-					t.Error("output was not let in while there was room")
+					t.Error("output was delayed although there was space")
 				}
 				o.passed(frameBuffer)
 			}
@@ -163,12 +162,12 @@ func TestReserve(t *testing.T) {
 			}
 		}
 		if quietEnded() != nil {
-			t.Errorf("a session that shows little was ended: %v", quietEnded())
+			t.Errorf("a session with little output was ended: %v", quietEnded())
 		}
 		set(64 << 20)
 		fresh, freshEnded := governed(t, g, app, "ada")
 		if took := fresh.show(4 << 20); took > time.Second || freshEnded() != nil {
-			t.Errorf("with room again, 4 MiB took %s, %v", took, freshEnded())
+			t.Errorf("with free space again, 4 MiB took %s, %v", took, freshEnded())
 		}
 		if reason(errNoRoom) != ReasonNoRoom {
 			t.Errorf("the reason is %q", reason(errNoRoom))
@@ -176,7 +175,7 @@ func TestReserve(t *testing.T) {
 	})
 }
 
-// TestReserveBetweenChecks: what is let in before the room is looked at again counts.
+// TestReserveBetweenChecks: output admitted between two checks of the free space counts.
 func TestReserveBetweenChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGovernor(func(context.Context) (Room, error) { return Room{Free: 9 << 20, Reserve: 8 << 20}, nil }, NewMetrics(prometheus.NewRegistry()))
@@ -208,7 +207,7 @@ func TestLastQuarter(t *testing.T) {
 			})
 		}
 		quiet, ended := governed(t, g, App{}, "bob")
-		for range 30 * 10 { // more time than it takes to end 16 sessions
+		for range 30 * 10 { // longer than it takes to end 16 sessions
 			if took := quiet.show(20); took != 0 {
 				t.Fatalf("a prompt waited for %s", took)
 			}
@@ -225,13 +224,13 @@ func TestLastQuarter(t *testing.T) {
 	})
 }
 
-// TestQuotas: a session ends that has shown as much as it, its user or its stack may, and no new
+// TestQuotas: a session is ended when it, its user or its stack has reached its quota, and no new
 // one starts before a day has passed.
 func TestQuotas(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		limits   Limits
-		shown    int // of the session before
+		shown    int // of the previous session
 		sentence string
 		refused  string // of the next one
 	}{
@@ -256,7 +255,7 @@ func TestQuotas(t *testing.T) {
 					t.Fatalf("ended for %v", ended())
 				}
 				if o.wait(nil, 1) {
-					t.Error("output after the end is let in")
+					t.Error("output after the end is admitted")
 				}
 				o.close()
 				_, err := g.open(app, schema.User{ID: "ada"})
@@ -277,7 +276,7 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
-// TestAccountsAreSwept: of users whose sessions are over for long, nothing stays.
+// TestAccountsAreSwept: nothing is kept about users whose sessions ended long ago.
 func TestAccountsAreSwept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGovernor(nil, NewMetrics(prometheus.NewRegistry()))
@@ -312,8 +311,8 @@ func TestDefaultLimits(t *testing.T) {
 	}
 }
 
-// TestSessionEndsForLackOfSpace: a session that is ended for lack of room records its end and the sentence, and
-// nothing that the program shows afterwards.
+// TestSessionEndsForLackOfSpace: a session that is ended for lack of space records its end and the
+// message, and no later output.
 func TestSessionEndsForLackOfSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)

@@ -18,28 +18,28 @@ import (
 // A tape is a TTY stream under the test's control.
 type tape struct {
 	t testing.TB
-	// answer is called with every publish, and may acknowledge or refuse it, then or later. It is set
+	// answer is called for every publish, and may acknowledge or refuse it, then or later. It is set
 	// before use.
 	answer func(*attempt)
 
 	mu       sync.Mutex
 	attempts []*attempt               // guarded by mu: all publishes, in order
-	first    map[string]*attempt      // guarded by mu: the first with an ID
-	repeats  map[string]int           // guarded by mu: how many came after it
-	ordinals map[uint64]*schema.Chunk // guarded by mu: what is stored
-	stored   []*attempt               // guarded by mu: what is stored, in the order of the stream
-	whole    [2][]byte                // guarded by mu: the bytes that are stored, as far as nothing before them is missing
-	behind   uint64                   // guarded by mu: the ordinal of the chunk behind those
+	first    map[string]*attempt      // guarded by mu: the first attempt of each ID
+	repeats  map[string]int           // guarded by mu: the number of repeats of each ID
+	ordinals map[uint64]*schema.Chunk // guarded by mu: the stored chunks
+	stored   []*attempt               // guarded by mu: the stored chunks, in the order of the stream
+	whole    [2][]byte                // guarded by mu: the stored bytes before the first missing chunk
+	behind   uint64                   // guarded by mu: the ordinal of the next chunk
 }
 
 // An attempt is one publish of a chunk.
 type attempt struct {
 	tape   *tape
 	id     string
-	data   []byte // the publisher's
-	copy   []byte // as it was when it was published
+	data   []byte // belongs to the publisher
+	copy   []byte // a copy at the time of the publish
 	chunk  schema.Chunk
-	repeat int // how many attempts with its ID came before
+	repeat int // the number of earlier attempts with its ID
 	result chan error
 }
 
@@ -47,7 +47,7 @@ func newTape(t testing.TB, answer func(*attempt)) *tape {
 	return &tape{t: t, answer: answer, first: make(map[string]*attempt), repeats: make(map[string]int), ordinals: make(map[uint64]*schema.Chunk)}
 }
 
-// ackAll acknowledges everything at once.
+// ackAll acknowledges every publish immediately.
 func ackAll(a *attempt) { a.ack() }
 
 // holdAll leaves every publish to the test.
@@ -62,7 +62,7 @@ func (s *tape) Publish(subject, id string, data []byte) Publish {
 		s.t.Errorf("published to %q", subject)
 	}
 	if len(data) > 900<<10 {
-		s.t.Errorf("chunk %s of %d bytes fits into no message", id, len(data))
+		s.t.Errorf("chunk %s of %d bytes does not fit into a message", id, len(data))
 	}
 	s.mu.Lock()
 	if before := s.first[id]; before == nil {
@@ -71,7 +71,7 @@ func (s *tape) Publish(subject, id string, data []byte) Publish {
 		s.repeats[id]++
 		a.repeat = s.repeats[id]
 		if !bytes.Equal(before.copy, a.copy) {
-			s.t.Errorf("chunk %s is another when repeated", id)
+			s.t.Errorf("chunk %s differs when repeated", id)
 		}
 	}
 	s.attempts = append(s.attempts, a)
@@ -80,7 +80,7 @@ func (s *tape) Publish(subject, id string, data []byte) Publish {
 	return a
 }
 
-// PublishEnd is refused where something came behind last.
+// PublishEnd is refused if something was stored after last.
 func (s *tape) PublishEnd(subject string, last uint64, data []byte) Publish {
 	s.mu.Lock()
 	between := last != uint64(len(s.stored))
@@ -93,7 +93,7 @@ func (s *tape) PublishEnd(subject string, last uint64, data []byte) Publish {
 	return s.Publish(subject, fmt.Sprintf("end behind %d", last), data)
 }
 
-// LastChunks gives all that is stored.
+// LastChunks returns everything that is stored.
 func (s *tape) LastChunks(_ context.Context, _ string, each func(uint64, []byte) error) error {
 	s.mu.Lock()
 	stored := s.stored
@@ -115,7 +115,7 @@ func (a *attempt) Wait(ctx context.Context) error {
 	}
 }
 
-// ack stores the chunk, like a stream that recognises a repeat by its ID.
+// ack stores the chunk, like a stream that detects a repeat by its ID.
 func (a *attempt) ack() {
 	s := a.tape
 	s.mu.Lock()
@@ -140,7 +140,7 @@ func (a *attempt) ack() {
 
 func (a *attempt) refuse() { a.result <- errors.New("refused by the test") }
 
-// published is how many publishes there were, and the last of them.
+// published returns the number of publishes, and the last one.
 func (s *tape) published() (n int, last *attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,16 +150,15 @@ func (s *tape) published() (n int, last *attempt) {
 	return n, last
 }
 
-// recorded are the bytes of a stream that are acknowledged, as far as nothing before them is
-// missing.
+// recorded returns the acknowledged bytes of a stream before the first missing chunk.
 func (s *tape) recorded(stream schema.Stream) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.whole[stream]
 }
 
-// check checks that what is stored is whole: ordinals, offsets and events consecutive, times that
-// grow, no event after the end. It gives all frames.
+// check checks that the stored chunks are complete: consecutive ordinals, offsets and events,
+// increasing times, and no event after the end. It returns all frames.
 func (s *tape) check() (frames []schema.Frame) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -189,12 +188,12 @@ func (s *tape) check() (frames []schema.Frame) {
 	return frames
 }
 
-// A screen is a client's end of a stream: it checks at every write that what it is shown is
+// A screen is the client's end of a stream. It checks at every write that the shown output is
 // recorded.
 type screen struct {
 	tape   *tape
 	stream schema.Stream
-	take   chan struct{} // where not nil, a write waits to receive from it
+	take   chan struct{} // if not nil, a write waits to receive from it
 	gone   bool          // every write fails
 
 	mu    sync.Mutex
@@ -238,18 +237,18 @@ func newRig(t testing.TB, answer func(*attempt)) *rig {
 	return r
 }
 
-// start starts the capture, whose tape and screens were prepared.
+// start starts the capture, after its tape and screens were prepared.
 func (r *rig) start() *rig {
 	r.capture = newCapture(r.tape.t.Context(), r.tape, "tty.test", "7", r.out, r.err, NewMetrics(prometheus.NewRegistry()), new(buffers), nil)
 	return r
 }
 
-// endFrame is an end event.
+// endFrame returns an end event.
 func endFrame() schema.Frame {
 	return schema.Frame{Kind: schema.FrameEnd, Payload: []byte(`{"reason":"exit"}`)}
 }
 
-// kinds writes the kinds of frames: "o" and "e" for output, and S, R, E, G for events.
+// kinds returns the kinds of frames: "o" and "e" for output, and S, R, E, G for events.
 func kinds(frames []schema.Frame) string {
 	var b strings.Builder
 	for _, f := range frames {

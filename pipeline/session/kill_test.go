@@ -11,8 +11,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestKill: a session ends when that is wished, and tells and records who wished it and why. Wishes
-// for others do nothing.
+// TestKill: a session ends on request, and shows and records who requested it and why. Requests for
+// other sessions have no effect.
 func TestKill(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -53,7 +53,7 @@ func TestKill(t *testing.T) {
 				synctest.Wait()
 				select {
 				case exit := <-done:
-					t.Fatalf("it ended for another's wish: %+v", exit)
+					t.Fatalf("it ended on the request for another session: %+v", exit)
 				default:
 				}
 				s.kills <- schema.Kill{Operation: "7", By: "grace at host", Because: test.because}
@@ -69,15 +69,15 @@ func TestKill(t *testing.T) {
 					t.Errorf("the end is recorded as %+v, the session as %+v", e.end, e.state)
 				}
 				if len(s.forgot) != 1 || s.forgot[0] != "7" || len(m.running) != 0 {
-					t.Errorf("wishes taken away: %q; still running: %d", s.forgot, len(m.running))
+					t.Errorf("requests removed: %q; still running: %d", s.forgot, len(m.running))
 				}
-				s.kills <- schema.Kill{Operation: "7", By: "late"} // does nothing any more
+				s.kills <- schema.Kill{Operation: "7", By: "late"} // has no effect any more
 			})
 		})
 	}
 }
 
-// TestWarnings: when a session is told that its time is nearly over, and where.
+// TestWarnings: when and where a session is warned that it will end soon.
 func TestWarnings(t *testing.T) {
 	const ten, one = "this session ends in 10 minutes, at ", "this session ends in one minute, at "
 	for _, test := range []struct {

@@ -29,7 +29,7 @@ func TestEnds(t *testing.T) {
 		ctx     func(context.Context) (context.Context, context.CancelFunc)
 		want    Exit
 		after   time.Duration // exactly
-		says    string        // the last thing shown
+		says    string        // the last output
 	}{
 		{"exit", func(s *stage) { s.program = func(*program) Exit { return Exit{} } }, nil, Exit{Reason: ReasonExit}, 0, ""},
 		{"exit with a status", func(s *stage) {
@@ -130,7 +130,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestOperation: what the operation says, what the runtime is told and what the person reads first.
+// TestOperation: the content of the operation, the specification for the runtime, and the banner.
 func TestOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -184,8 +184,8 @@ func TestOperation(t *testing.T) {
 	})
 }
 
-// TestBanner: which sessions begin with the banner is a setting, and refusals are shown unless
-// there are no lines at all.
+// TestBanner: a setting determines which sessions start with the banner. Refusals are shown unless
+// the banner has no lines at all.
 func TestBanner(t *testing.T) {
 	const refused = "agent forwarding is refused"
 	for _, test := range []struct {
@@ -370,9 +370,9 @@ func TestResizesAndSignals(t *testing.T) {
 	})
 }
 
-// TestResizesAreThrottled: of a burst of changes, one takes effect and is recorded in each interval,
-// and the last one always. A change that leaves the cells as they are is no record, and one that
-// changes nothing is none at all.
+// TestResizesAreThrottled: of a burst of changes, one takes effect and is recorded in each
+// interval, and always the last one. A change that keeps the number of cells is not recorded, and
+// one that changes nothing is ignored.
 func TestResizesAreThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -407,7 +407,7 @@ func TestResizesAreThrottled(t *testing.T) {
 		if len(recorded) != 4 || recorded[0] != 100 || recorded[3] != 349 {
 			t.Errorf("recorded are widths of %v", recorded)
 		}
-		synctest.Wait() // control has seen the end
+		synctest.Wait() // control was processed to the end
 		s.programs[0].mu.Lock()
 		resized := s.programs[0].resized
 		s.programs[0].mu.Unlock()
@@ -417,8 +417,8 @@ func TestResizesAreThrottled(t *testing.T) {
 	})
 }
 
-// TestKillWithStalledClient: it holds the program back, and yet the session ends soon when
-// it is to, with everything recorded.
+// TestKillWithStalledClient: a stalled client blocks the program, but a session ends soon after a
+// kill nevertheless, with everything recorded.
 func TestKillWithStalledClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -454,8 +454,8 @@ func TestKillWithStalledClient(t *testing.T) {
 	})
 }
 
-// TestRefusingStreamEndsSession: nothing unrecorded is shown, the program is killed, and the
-// client is told.
+// TestRefusingStreamEndsSession: nothing unrecorded is shown, the program is killed, and the client
+// receives a message.
 func TestRefusingStreamEndsSession(t *testing.T) {
 	for _, terminal := range []bool{true, false} {
 		t.Run("terminal "+strconv.FormatBool(terminal), func(t *testing.T) {
@@ -511,7 +511,7 @@ func TestRefusingStreamEndsSession(t *testing.T) {
 	}
 }
 
-// free is a client's stream on which the gateway itself may say something, at last.
+// free is a client's stream on which the gateway may write unrecorded messages at the end.
 type free struct {
 	*screen
 	told string
@@ -528,7 +528,7 @@ func (f *free) Write(b []byte) (int, error) {
 	return f.screen.Write(b)
 }
 
-// TestRefusingStreamPreventsStart: no stream, no session.
+// TestRefusingStreamPreventsStart: without a stream, no session starts.
 func TestRefusingStreamPreventsStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -541,7 +541,7 @@ func TestRefusingStreamPreventsStart(t *testing.T) {
 	})
 }
 
-// TestRefusingStreamWithStalledClient ends all the same.
+// TestRefusingStreamWithStalledClient: the session ends nevertheless.
 func TestRefusingStreamWithStalledClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -577,7 +577,7 @@ func TestRefusingStreamWithStalledClient(t *testing.T) {
 	})
 }
 
-// TestOutputReadError: a program whose output can't be read is ended.
+// TestOutputReadError: a program whose output cannot be read is ended.
 func TestOutputReadError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)

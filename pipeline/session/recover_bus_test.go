@@ -32,7 +32,7 @@ func newManager(store busstore.Store, log *slog.Logger) *session.Manager {
 	})
 }
 
-// recorded returns an operation's frames on the stream, which are checked to be consecutive.
+// recorded returns an operation's frames on the stream, and checks that they are consecutive.
 func recorded(t *testing.T, store busstore.Store, op *schema.Operation) (frames []schema.Frame, kinds string) {
 	t.Helper()
 	var chunks [][]byte
@@ -65,7 +65,7 @@ func TestRecover(t *testing.T) {
 	tests := []struct {
 		name    string
 		gateway string
-		over    bool             // its end is known
+		over    bool             // its end was saved
 		chunks  [][]schema.Frame // started stands for the start of the operation
 		kinds   string           // on the stream, after
 		reason  string
@@ -118,9 +118,9 @@ func TestRecover(t *testing.T) {
 			c.Ordinal++
 		}
 	}
-	store.Close() // and the gateway is gone
+	store.Close() // and the gateway has died
 	store = openBus(t, dir)
-	for round := range 2 { // the second finds nothing to do
+	for round := range 2 { // the second run finds nothing to do
 		if err := newManager(store, nil).Recover(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestRecover(t *testing.T) {
 				t.Errorf("round %d: %s: saved %+v", round, test.name, s)
 			}
 			if test.reason == session.ReasonExit && (s.ExitStatus == nil || *s.ExitStatus != 3) {
-				t.Errorf("%s: the status is not the one that is recorded", test.name)
+				t.Errorf("%s: the status differs from the recorded one", test.name)
 			}
 			if strings.HasSuffix(test.kinds, "E") {
 				var d schema.Detail
@@ -160,7 +160,8 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// TestRecoverContinuesAfterError: a session whose end can't be recorded is logged, and the others are recovered.
+// TestRecoverContinuesAfterError: a session whose end cannot be recorded is logged, and the others
+// are recovered.
 func TestRecoverContinuesAfterError(t *testing.T) {
 	store := openBus(t, t.TempDir())
 	var ids []string
@@ -199,8 +200,8 @@ func TestRecoverContinuesAfterError(t *testing.T) {
 	}
 }
 
-// TestRecoverAfterReorderedChunk: a chunk that was refused at first is the last on the stream, and not the
-// latest.
+// TestRecoverAfterReorderedChunk: a chunk that was refused at first is the last one on the stream,
+// but not the latest.
 func TestRecoverAfterReorderedChunk(t *testing.T) {
 	store := openBus(t, t.TempDir())
 	op := &schema.Operation{App: "web", Stack: "default", Started: time.Unix(1, 0).UTC()}

@@ -16,9 +16,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestTendRecordsEnd: the end of a session that the stream refuses is recorded when the stream
-// takes it, behind exactly what is recorded, though a chunk comes late, or when the gateway stops;
-// and the person is told why, in the words of what is full.
+// TestTendRecordsEnd: the end of a session that the stream refused is recorded when the stream
+// accepts it, directly after the recorded output even if a chunk arrives late, or when the gateway
+// stops. The user is shown the reason, including what is full.
 func TestTendRecordsEnd(t *testing.T) {
 	const notNow = "\r\nttydrain: this session was ended, since what it shows can't be recorded now: try again in a minute\r\n"
 	for _, test := range []struct {
@@ -39,7 +39,7 @@ func TestTendRecordsEnd(t *testing.T) {
 				case !full.Load():
 					a.ack()
 				case a.repeat == 0 && !strings.HasPrefix(a.id, "end"):
-					late.Store(a) // its answer does not come in time
+					late.Store(a) // the response does not arrive in time
 					a.result <- test.refusal
 				default:
 					a.result <- test.refusal
@@ -71,13 +71,13 @@ func TestTendRecordsEnd(t *testing.T) {
 			}
 			a := late.Load()
 			a.result = make(chan error, 1)
-			a.ack() // the stream had taken it all the same
+			a.ack() // the stream had stored it nevertheless
 			if test.atStop {
-				cancel() // Tend has had its time
+				cancel() // time for Tend to run
 				synctest.Wait()
 				grace, over := context.WithTimeout(t.Context(), time.Second)
 				if err := m.Drain(grace); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("drained what the stream refuses: %v", err)
+					t.Errorf("drained although the stream refuses: %v", err)
 				}
 				over()
 			}
@@ -108,7 +108,8 @@ func TestTendRecordsEnd(t *testing.T) {
 	}
 }
 
-// TestUnfinishedLimit: the ends that wait in memory are, and the next start finds the others.
+// TestUnfinishedLimit: only a limited number of ends waits in memory, and the next start finds the
+// others.
 func TestUnfinishedLimit(t *testing.T) {
 	m := NewManager(Options{})
 	for i := range maxUnfinished + 10 {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestEndInsideFullScreenProgram: the terminal of a session that is ended is reset before the
-// sentence about it, where the session showed an escape sequence; so that is what is recorded, too.
+// TestEndInsideFullScreenProgram: if a session's output had an escape sequence, its terminal is
+// reset before the message about its end; the reset is recorded, too.
 func TestEndInsideFullScreenProgram(t *testing.T) {
 	for shown, want := range map[string]string{
 		"\x1b[?1049hvim": "\x1b[?1049hvim" + resetTerminal + "\r\nttydrain: ",
@@ -35,8 +35,8 @@ func TestEndInsideFullScreenProgram(t *testing.T) {
 	}
 }
 
-// TestResetTerminal: a real terminal is as a shell has it after the reset, and shows the sentence
-// below what was there before the full-screen program.
+// TestResetTerminal: after the reset, a real terminal is in the state that a shell expects, and
+// shows the message below the content from before the full-screen program.
 func TestResetTerminal(t *testing.T) {
 	tmux, err := exec.LookPath("tmux")
 	if err != nil {

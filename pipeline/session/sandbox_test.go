@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// client is a client's end that keeps what it is shown, and says when it has been shown something.
+// client is a client's end that keeps the shown output, and signals when there is more.
 type client struct {
 	mu      sync.Mutex
 	shown   bytes.Buffer  // guarded by mu
@@ -49,7 +49,7 @@ func (c *client) text() string {
 	return c.shown.String()
 }
 
-// await waits until the client has been shown a text.
+// await waits until a text has been shown.
 func (c *client) await(t *testing.T, text string) {
 	t.Helper()
 	limit := time.After(time.Minute)
@@ -62,8 +62,8 @@ func (c *client) await(t *testing.T, text string) {
 	}
 }
 
-// TestRealSession runs a shell in a real sandbox, on a real bus: what the client was shown is what
-// is recorded.
+// TestRealSession runs a shell in a real sandbox, with a real bus: the shown output equals the
+// recorded one.
 func TestRealSession(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	b, err := bus.Open(t.Context(), bus.Options{Store: t.TempDir(), Log: log})
@@ -116,7 +116,7 @@ func TestRealSession(t *testing.T) {
 		shown.await(t, line.want)
 	}
 	resize <- session.Size{Width: 100, Height: 30}
-	for !strings.Contains(shown.text(), "30 100") { // when it has come to the terminal, nothing tells
+	for !strings.Contains(shown.text(), "30 100") { // there is no signal for its arrival at the terminal
 		fmt.Fprintln(keys, "stty size; echo look''ed")
 		shown.await(t, "looked")
 	}
@@ -174,7 +174,7 @@ func TestRealSession(t *testing.T) {
 		t.Errorf("events %s", got)
 	}
 	if bytes.Contains(recorded.Bytes(), []byte("horse")) {
-		t.Error("what was typed without an echo is recorded")
+		t.Error("input without an echo is recorded")
 	}
 	if s := sessions[0]; s.Bytes != uint64(recorded.Len()) || s.Reason != session.ReasonExit || *s.ExitStatus != 7 {
 		t.Errorf("saved as %+v", s)

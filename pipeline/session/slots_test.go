@@ -14,19 +14,19 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// slotLife is how long the table keeps a slot that is not renewed: as long as the bucket on NATS.
+// slotLife is how long the table keeps a slot without renewal: as long as the bucket on NATS.
 const slotLife = bus.SlotTTL
 
-// A slotTable is the slots of all gateways, in memory.
+// A slotTable holds the slots of all gateways in memory.
 type slotTable struct {
 	t *testing.T
 
 	mu       sync.Mutex
-	down     bool                // guarded by mu: nothing is answered
-	deaf     bool                // guarded by mu: everything is done, and nothing is answered
+	down     bool                // guarded by mu: requests fail
+	deaf     bool                // guarded by mu: requests take effect, but their responses are lost
 	held     map[string]heldSlot // guarded by mu: by stack and number
 	revision uint64              // guarded by mu
-	most     int                 // guarded by mu: how many were held at once
+	most     int                 // guarded by mu: the maximum that was held at a time
 }
 
 type heldSlot struct {
@@ -41,7 +41,7 @@ var errDown = errors.New("the test has cut the network")
 
 func slotName(stack string, number int) string { return fmt.Sprint(stack, " ", number) }
 
-// lapse forgets what was not renewed. mu is held.
+// lapse removes slots that were not renewed. mu is held.
 func (s *slotTable) lapse() error {
 	for name, h := range s.held {
 		if time.Since(h.renewed) >= slotLife {
@@ -117,7 +117,7 @@ func (s *slotTable) FindSlot(_ context.Context, stack string, number int) (schem
 	return h.Slot, h.revision, ok, err
 }
 
-// numbers are the slots that are held.
+// numbers returns the held slots.
 func (s *slotTable) numbers() (list []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +145,7 @@ type testSession struct {
 	err   error
 }
 
-// open starts a session on a gateway of its own that shares a table.
+// open starts a session on a separate gateway that shares a table.
 func open(t *testing.T, table *slotTable, limit int) *testSession {
 	s := newStage(t)
 	s.slots, s.app.Sessions, s.program, s.app.Duration = table, limit, until, SessionDurationLimit
@@ -173,8 +173,8 @@ func (r *testSession) stop() {
 	<-r.done
 }
 
-// TestOneSlot: of ten sessions that start at once on a stack that may have one, one starts. The
-// others learn which it is.
+// TestOneSlot: of ten sessions that start simultaneously on a stack that may have one, one starts.
+// The others are refused with its ID.
 func TestOneSlot(t *testing.T) {
 	for _, limit := range []int{1, 3} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -219,7 +219,7 @@ func TestOneSlot(t *testing.T) {
 	}
 }
 
-// TestSlotIsReleased: a slot is free again after a session, however that ended, before its end is
+// TestSlotIsReleased: a session's slot is free again after any kind of end, before the end is
 // recorded.
 func TestSlotIsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestSlotIsReleased(t *testing.T) {
 		} {
 			s := newStage(t)
 			s.slots, s.app.Sessions = table, 1
-			s.saves = func(state *schema.Session) { // whoever knows of the end can start another
+			s.saves = func(state *schema.Session) { // an observer of the end can start another session
 				if held := table.numbers(); len(held) == 0 != !state.Ended.IsZero() {
 					t.Errorf("slots %v are held when the session is recorded, with the end %s", held, state.Ended)
 				}
@@ -248,7 +248,7 @@ func TestSlotIsReleased(t *testing.T) {
 	})
 }
 
-// TestSlotOfDeadGateway: the slots of a gateway that died are free within a minute.
+// TestSlotOfDeadGateway: the slots of a dead gateway are free within a minute.
 func TestSlotOfDeadGateway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)
@@ -268,13 +268,13 @@ func TestSlotOfDeadGateway(t *testing.T) {
 		}
 		time.Sleep(24 * time.Hour)
 		if !r.runs() || len(table.numbers()) != 1 {
-			t.Error("the slot of a session that runs was not kept")
+			t.Error("the slot of a running session was not kept")
 		}
 		r.stop()
 	})
 }
 
-// TestRestartedGateway: one that was killed frees the slots that it held, and no others.
+// TestRestartedGateway: a gateway that was killed releases the slots that it held, and no others.
 func TestRestartedGateway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
@@ -292,8 +292,9 @@ func TestRestartedGateway(t *testing.T) {
 	})
 }
 
-// TestSlotOutage: sessions outlive an outage in which their slots lapse, and are counted again
-// after it, above the limit where others have come; no new one starts before there are fewer.
+// TestSlotOutage: sessions survive an outage in which their slots lapse, and are counted again
+// afterwards, beyond the limit if other sessions have started; no new one starts until there are
+// fewer.
 func TestSlotOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)
@@ -303,13 +304,13 @@ func TestSlotOutage(t *testing.T) {
 		refused := open(t, table, 2)
 		<-refused.done
 		if says := fmt.Sprint(refused.err); !strings.Contains(says, "try again in a minute") {
-			t.Errorf("without an answer a session was refused with %q", says)
+			t.Errorf("without a response a session was refused with %q", says)
 		}
-		time.Sleep(10*time.Minute + slotRenew/2) // half a period from any renewal
+		time.Sleep(10*time.Minute + slotRenew/2) // half a period after any renewal
 		if len(table.numbers()) != 0 {
 			t.Fatal("the slots have not lapsed")
 		}
-		// Another gateway is back before.
+		// Another gateway is reconnected earlier.
 		table.set(false, false)
 		other := open(t, table, 2)
 		synctest.Wait()
@@ -342,7 +343,8 @@ func TestSlotOutage(t *testing.T) {
 	})
 }
 
-// TestSlotAnswersLost: a renewal that was done and not answered is recognised as the session's own.
+// TestSlotAnswersLost: a renewal that took effect without a response is recognised as the session's
+// own.
 func TestSlotAnswersLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)
@@ -370,8 +372,8 @@ func TestSlotAnswersLost(t *testing.T) {
 	})
 }
 
-// TestLowerLimit: a limit that is lowered ends nothing, and no session starts before there are
-// fewer than it.
+// TestLowerLimit: lowering a limit ends no session, and no session starts until there are fewer
+// than the limit.
 func TestLowerLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newSlotTable(t)

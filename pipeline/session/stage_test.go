@@ -17,7 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A stage is a gateway's surroundings in memory: store, stream, runtime and client.
+// A stage is a gateway's environment in memory: store, stream, runtime and client.
 type stage struct {
 	t    *testing.T
 	tape *tape
@@ -26,25 +26,25 @@ type stage struct {
 
 	createErr, saveErr error
 	startErr           error
-	// program is what the command does; it is killed when p.killed is closed.
+	// program is the behavior of the command; it is killed when p.killed is closed.
 	program func(p *program) Exit
 
 	stdin    io.Reader
 	out, err *screen
 	resize   chan Size
 	signals  chan string
-	closed   chan struct{} // closed when the client takes no more output
+	closed   chan struct{} // closed when the client accepts no more output
 
 	mu       sync.Mutex
 	created  []schema.Operation // guarded by mu
 	saved    []schema.Session   // guarded by mu
 	programs []*program         // guarded by mu
-	forgot   []string           // guarded by mu: the wishes to end a session that were taken away
+	forgot   []string           // guarded by mu: the removed requests to end a session
 
 	metrics *Metrics
 	slots   *slotTable
 	kills   chan schema.Kill
-	saves   func(*schema.Session) // where not nil, is called with what is saved
+	saves   func(*schema.Session) // if not nil, is called with the saved state
 }
 
 func newStage(t *testing.T) *stage {
@@ -114,7 +114,7 @@ func (s *stage) LastChunks(ctx context.Context, subject string, each func(uint64
 // A program is a scripted process.
 type program struct {
 	spec           Spec
-	stdin          *io.PipeReader // what the client sends
+	stdin          *io.PipeReader // the client's input
 	stdout, stderr *io.PipeWriter // stderr is nil with a terminal
 	killed         chan struct{}  // closed by Kill
 
@@ -216,7 +216,7 @@ func (s *stage) run(ctx context.Context) (Exit, error) {
 	return s.manager().Run(ctx, s.req, IO{Stdin: s.stdin, Stdout: s.out, Stderr: s.err, Resize: s.resize, Signals: s.signals, OutputClosed: s.closed})
 }
 
-// an ending is what is recorded of a session.
+// an ending is the record of a session.
 type ending struct {
 	start  schema.Operation
 	kinds  string
@@ -226,7 +226,7 @@ type ending struct {
 	stderr string
 }
 
-// ending checks what must hold of every session that ended, and gives what is recorded of it.
+// ending checks the invariants of every ended session, and returns its record.
 func (s *stage) ending() (e ending) {
 	s.t.Helper()
 	frames := s.tape.check()
@@ -262,7 +262,7 @@ func (s *stage) ending() (e ending) {
 	return e
 }
 
-// counted is the value of a metric.
+// counted returns the value of a metric.
 func (s *stage) counted(m prometheus.Metric) float64 {
 	s.t.Helper()
 	var value dto.Metric
@@ -272,13 +272,13 @@ func (s *stage) counted(m prometheus.Metric) float64 {
 	return value.GetCounter().GetValue() + value.GetGauge().GetValue()
 }
 
-// until is a program that runs until it is killed.
+// until returns a program that runs until it is killed.
 func until(p *program) Exit {
 	<-p.killed
 	return Exit{}
 }
 
-// chatty is a program that shows something every minute until it is killed.
+// chatty returns a program that writes output every minute until it is killed.
 func chatty(p *program) Exit {
 	for {
 		select {
