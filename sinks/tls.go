@@ -54,7 +54,7 @@ func (t TLS) Config() (*tls.Config, error) {
 	}
 	if t.FingerprintSHA256 != "" {
 		if t.CAFile != "" {
-			return nil, RefuseSetting("fingerprint_sha256", "stands beside ca_file, and takes its place; expected one of both")
+			return nil, RefuseSetting("fingerprint_sha256", "is set together with ca_file, which it replaces; expected only one of them")
 		}
 		pins, err := parseFingerprints(t.FingerprintSHA256)
 		if err != nil {
@@ -66,9 +66,9 @@ func (t TLS) Config() (*tls.Config, error) {
 	switch {
 	case t.CertFile == "" && t.KeyFile == "":
 	case t.KeyFile == "":
-		return nil, RefuseSetting("cert_file", "is there without key_file; expected both or neither")
+		return nil, RefuseSetting("cert_file", "is set without key_file; expected both or neither")
 	case t.CertFile == "":
-		return nil, RefuseSetting("key_file", "is there without cert_file; expected both or neither")
+		return nil, RefuseSetting("key_file", "is set without cert_file; expected both or neither")
 	default:
 		c := &clientCertificate{certFile: t.CertFile, keyFile: t.KeyFile}
 		if _, err := c.read(); err != nil {

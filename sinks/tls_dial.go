@@ -69,7 +69,7 @@ type limitedWriter struct {
 
 func (w *limitedWriter) Write(p []byte) (n int, err error) {
 	if int64(len(p)) > w.left {
-		return 0, errors.New("a body is longer than its length says")
+		return 0, errors.New("a body is longer than its length")
 	}
 	n, err = w.to.Write(p)
 	w.left -= int64(n)

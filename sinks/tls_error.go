@@ -183,9 +183,9 @@ func alertReason(err error) (reason, advice string) {
 	case is(alertCertificateRequired):
 		return "the drain demands a client certificate", "set cert_file and key_file"
 	case is(alertCertificateExpired):
-		return "the drain says that the client certificate has expired", "replace cert_file and key_file"
+		return "the drain refuses the client certificate as expired", "replace cert_file and key_file"
 	case is(alertCertificateRevoked):
-		return "the drain says that the client certificate is revoked", "replace cert_file and key_file"
+		return "the drain refuses the client certificate as revoked", "replace cert_file and key_file"
 	case is(alertUnknownAuthority):
 		return "the drain does not trust the authority of the client certificate", "replace cert_file and key_file by ones that it trusts"
 	case is(alertBadCertificate, alertUnsupportedCertificate, alertCertificateUnknown, alertAccessDenied):

@@ -250,7 +250,7 @@ apps: [{name: web, stack: default}]
 		"a fingerprint that is none": {`drains: [{name: d, type: syslog, address: "h:1", fingerprint_sha256: abc}]`,
 			`:5:70: drains[0].fingerprint_sha256: is no SHA-256 fingerprint`},
 		"a fingerprint and ca_file": {`drains: [{name: d, type: syslog, address: "h:1", ca_file: ca.crt, fingerprint_sha256: "` + strings.Repeat("ab", 32) + `"}]`,
-			`:5:87: drains[0].fingerprint_sha256: stands beside ca_file`},
+			`:5:87: drains[0].fingerprint_sha256: is set together with ca_file`},
 		"a folder that is a file": {"gateway: {host_key: ca.crt/host_key}", ":5:21: gateway.host_key: the file "},
 		"a store that is a file":  {"store: ca.crt", ":5:8: store: "},
 		"two kinds of URLs":       {"nats: {url: \"nats://a:1,ws://b:2\"}", ":5:13: nats.url: has URLs of WebSockets"},

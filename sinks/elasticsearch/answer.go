@@ -44,7 +44,7 @@ func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error
 		return nil, notUnderstood("it is not JSON of the expected form") // err could quote it
 	}
 	if len(a.Items) != n {
-		return nil, notUnderstood(fmt.Sprintf("it tells of %d records and not of %d", len(a.Items), n))
+		return nil, notUnderstood(fmt.Sprintf("it has %d records instead of %d", len(a.Items), n))
 	}
 	var failed []sinks.Item
 	for i := range a.Items {
@@ -56,7 +56,7 @@ func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error
 		failed = append(failed, sinks.Item{Index: first + i, Verdict: verdict, Status: item.Status, Reason: reason, Advice: advice})
 	}
 	if a.Errors && len(failed) == 0 && !hasConflict(&a) {
-		return nil, notUnderstood("it tells of errors and of no record that has one")
+		return nil, notUnderstood("it reports errors, but no record that failed")
 	}
 	return failed, nil
 }

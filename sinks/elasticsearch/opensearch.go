@@ -77,7 +77,7 @@ func (s *Sink) noDataStream(a answer) *sinks.Error {
 // withoutLooking logs that the credentials may not see data streams, and goes on: they may be able
 // to write nevertheless.
 func (s *Sink) withoutLooking(a answer) *sinks.Error {
-	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "the data stream could not be looked for; records are written all the same",
+	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "cannot look up the data stream; records are written nevertheless",
 		slog.String("data_stream", s.options.DataStream), slog.Int("status", a.status),
 		slog.String("do", "give the user's role the index permissions indices:admin/data_stream/get and indices:admin/data_stream/create on it"))
 	return nil

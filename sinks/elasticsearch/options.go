@@ -32,11 +32,11 @@ func (o *Options) Check() error {
 	}
 	switch {
 	case o.APIKey != "" && (o.Username != "" || o.Password != ""):
-		refuse("api_key", "stands beside username and password; expected one of both ways to log in")
+		refuse("api_key", "is set together with username and password; expected only one way to log in")
 	case o.Username == "" && o.Password != "":
-		refuse("password", "is there without username; expected both or neither")
+		refuse("password", "is set without username; expected both or neither")
 	case o.Username != "" && o.Password == "":
-		refuse("username", "is there without password; expected both or neither")
+		refuse("username", "is set without password; expected both or neither")
 	}
 	if problem := checkAPIKey(o.APIKey); problem != "" {
 		refuse("api_key", "%s", problem)
@@ -77,7 +77,7 @@ func checkURL(text string) (problem string) {
 	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
 		return "does not begin with http:// or https:// and a host; expected one such as https://es.example.com:9200"
 	case u.RawQuery != "" || u.ForceQuery, u.Fragment != "":
-		return "has something behind its path; expected it to end with the host, the port or a path"
+		return "has something after its path; expected it to end with the host, the port or a path"
 	}
 	return ""
 }
@@ -96,7 +96,7 @@ func checkAPIKey(key string) (problem string) {
 		return "has a character in it that no API key has, such as a space or a line break; " + keyForms
 	}
 	if id, secret, pair := strings.Cut(key, ":"); pair && (id == "" || secret == "" || strings.Contains(secret, ":")) {
-		return "has a colon, and not an ID before it and a key behind it; " + keyForms
+		return "has a colon, but not an ID before it and a key after it; " + keyForms
 	}
 	if bareKey.MatchString(key) {
 		return "is the key without its ID; " + keyForms

@@ -195,7 +195,7 @@ func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 		switch {
 		case err != nil:
 		case got.status == http.StatusForbidden:
-			probe.From(ctx).Report(probe.Fact{Step: probe.Acceptance, Text: "the credentials may not read, so it was not looked for"})
+			probe.From(ctx).Report(probe.Fact{Step: probe.Acceptance, Text: "the credentials may not read, so it was not searched for"})
 			return
 		case got.status == http.StatusOK && json.Unmarshal(got.body, &found) == nil && len(found.Hits.Hits) > 0:
 			probe.From(ctx).Report(probe.Fact{Step: probe.Acceptance, Text: fmt.Sprintf("a search in the data stream %s finds it, in the index %s", s.options.DataStream, found.Hits.Hits[0].Index)})

@@ -150,7 +150,7 @@ func (s *Sink) withoutTemplate(name string, a answer) *sinks.Error {
 		e.Reason = fmt.Sprintf("index template %s: %s", name, e.Reason)
 		return e
 	}
-	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "the index template was not installed; records are written all the same, with the types that the data stream has",
+	s.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "index template not installed; records are written with the mapping of the data stream",
 		slog.String("template", name), slog.String("data_stream", s.options.DataStream), slog.Int("status", a.status),
 		slog.String("error", kindOf(readFailure(a.body).Type)), slog.String("do", do))
 	return nil

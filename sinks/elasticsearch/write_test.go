@@ -113,7 +113,7 @@ func TestNewRefuses(t *testing.T) {
 		"begins with none of - _":   func(o *Options) { o.DataStream = ".logs" },
 		"expected at most 255":      func(o *Options) { o.DataStream = strings.Repeat("a", 256) },
 		"one of both ways":          func(o *Options) { o.APIKey, o.Username, o.Password = "secret", "u", "secret" },
-		"username is there without": func(o *Options) { o.Username = "u" },
+		"username is set without":   func(o *Options) { o.Username = "u" },
 		"a space or a line break":   func(o *Options) { o.APIKey = "secret\n" },
 		`begins with "ApiKey"`:      func(o *Options) { o.APIKey = "ApiKey secret" },
 		"not an ID before it":       func(o *Options) { o.APIKey = "a:b:c" },

@@ -63,7 +63,7 @@ func classify(status int) (verdict sinks.Verdict, reason, advice string) {
 	case http.StatusRequestEntityTooLarge:
 		return sinks.TooLarge, "the request is too large for it", "lower max_request_bytes, or raise the drain's limit"
 	case http.StatusGone:
-		return sinks.Gone, "the drain says that it has ceased to exist", "remove it, or correct url"
+		return sinks.Gone, "the drain has ceased to exist", "remove it, or correct url"
 	// With these the drain refuses every request: to give up records would lose all of them.
 	case http.StatusMisdirectedRequest:
 		return sinks.Misconfigured, "it does not serve this host name on the connection", "set url and server_name to the same host, the one that the drain serves"

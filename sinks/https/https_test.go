@@ -265,7 +265,7 @@ func TestOptions(t *testing.T) {
 		{Options{URL: "https://h/", ConnectionLifetime: -1}, "connection_lifetime is negative"},
 		{Options{URL: "https://h/", Username: "a:b", Password: "x"}, "username has a colon"},
 		{Options{URL: "https://a%3Ab:x@h/"}, "a user with a colon"},
-		{Options{URL: "https://h/", Password: "x"}, "password is there without username"},
+		{Options{URL: "https://h/", Password: "x"}, "password is set without username"},
 		{Options{URL: "https://h/", MaxRequestBytes: -1}, "negative"},
 		{Options{URL: "https://h/", Headers: http.Header{"content-length": {"1"}}}, "headers.content-length is set by ttydrain itself"},
 		{Options{URL: "https://h/", Headers: http.Header{"a b": {"1"}}}, "headers has a key that is no name of a header"},

@@ -81,7 +81,7 @@ func (o *Options) Check() error {
 	case strings.Contains(o.Username, ":"):
 		refuse("username", "has a colon in it, which basic authentication cannot send (RFC 7617); expected a name without one")
 	case o.Username == "" && o.Password != "":
-		refuse("password", "is there without username; expected both or neither")
+		refuse("password", "is set without username; expected both or neither")
 	}
 	format := or(o.Format, JSON)
 	if format.contentType() == "" {

@@ -92,9 +92,9 @@ func (p *peer) tcpStep() (s Step, good bool) {
 
 func (p *peer) proxyStep(failure *Failure) (s Step, good bool) {
 	s.Name = Proxy
-	source := "as the environment says"
+	source := "set by the environment"
 	if p.viaSet {
-		source = "as proxy says"
+		source = "set by proxy"
 	}
 	s.fact("%s://%s, %s", p.via.Scheme, p.via.Host, source)
 	if p.via.User != nil {
@@ -115,9 +115,9 @@ func (p *peer) proxyStep(failure *Failure) (s Step, good bool) {
 func (p *peer) tlsStep(failure *Failure) (s Step, good bool) {
 	s.Name = TLS
 	if !p.secure {
-		s.fact("the drain is spoken to without TLS (http)")
+		s.fact("the connection has no TLS (http)")
 		if host, _, err := net.SplitHostPort(p.name); err == nil && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-			s.Result, s.Problem, s.Do = ResultWarning, "what people saw in their sessions crosses the network in the clear", "use https"
+			s.Result, s.Problem, s.Do = ResultWarning, "session content crosses the network unencrypted", "use https"
 		}
 		return s, true
 	}
@@ -144,9 +144,9 @@ func (p *peer) tlsStep(failure *Failure) (s Step, good bool) {
 	switch {
 	case p.client != nil:
 		s.ClientCertificates = certificates(parse(p.client))
-		s.fact("the drain asked for a client certificate, and got one")
+		s.fact("the drain asked for a client certificate, and received one")
 	case p.asked:
-		s.fact("the drain asked for a client certificate, and got none, since cert_file and key_file are not set")
+		s.fact("the drain asked for a client certificate, and received none, since cert_file and key_file are not set")
 	case h.done && h.err == nil:
 		s.fact("the drain asked for no client certificate")
 	}
@@ -199,10 +199,10 @@ func (p *peer) authenticationStep(failure *Failure, accepted bool) (s Step, good
 		s.fact("the drain takes records from this sender")
 	case failure != nil && failure.Status != 0:
 		s.Result = ResultNotTried
-		s.fact("the drain's answer tells nothing about who may write")
+		s.fact("the drain's answer does not show whether this sender may write")
 	default:
 		s.Result = ResultNotTried
-		s.fact("the drain tells only when a record is written")
+		s.fact("the drain shows it only when a record is written")
 	}
 	return s, true
 }

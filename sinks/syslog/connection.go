@@ -173,7 +173,7 @@ func (s *ticketSignal) Put(string, *tls.ClientSessionState)        { s.once.Do(f
 func (c *connection) accepted(ctx context.Context, limit time.Duration) error {
 	if !c.asked {
 		if !c.sent {
-			probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain demands no client certificate, and syslog has nothing else to refuse one who writes"})
+			probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain demands no client certificate, and syslog has no other authentication"})
 		}
 		return nil
 	}

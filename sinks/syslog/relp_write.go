@@ -44,7 +44,7 @@ func (c *connection) openRELP(ctx context.Context) error {
 	case c.asked:
 		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain asked for a client certificate, and goes on without one"})
 	case !c.sent:
-		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain demands no client certificate, and RELP has nothing else to refuse one who writes"})
+		probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain demands no client certificate, and RELP has no other authentication"})
 	}
 	return nil
 }
