@@ -15,7 +15,7 @@ type options struct {
 	only     []string // subjects or attacks; empty for all
 	json     string   // file, or ""
 	plots    string   // folder, or ""
-	write    bool     // update the tables in README.md and ../README.md
+	write    bool     // update the tables in README.md
 
 	availability, record bool // run attacks, or make the recordings, instead of measuring
 }
@@ -45,7 +45,7 @@ func parseFlags() (*options, error) {
 	flag.IntVar(&s.GrowthLines, "growth-lines", 1_000_000, "largest number of `LINES` whose cost is measured, from 1,000 in steps of ten")
 	only := flag.String("only", "", "comma-separated `NAMES` of the subjects to measure, whole or up to a slash: https, https/ndjson, syslog, elasticsearch, limit, rsyslog, ssh, …, or compare/https/ndjson for a whole comparison")
 	flag.StringVar(&o.json, "json", "", "`FILE` for all results, as JSON")
-	flag.BoolVar(&o.write, "write", false, "update the tables in README.md and ../README.md, between their markers, and the plots in plots")
+	flag.BoolVar(&o.write, "write", false, "update the tables in README.md, between their markers, and the plots in plots")
 	flag.StringVar(&o.plots, "plots", "", "`FOLDER` for the plots")
 	flag.BoolVar(&o.availability, "availability", false, "attack a server while ten users work, instead of measuring; -only selects attacks")
 	flag.BoolVar(&o.record, "record", false, "make the recordings in corpus/recordings again, instead of measuring")

@@ -68,7 +68,7 @@ func run(ctx context.Context) error {
 	return write(o, r)
 }
 
-// write writes the files that the flags ask for: JSON, plots, and the tables in the READMEs.
+// write writes the files that the flags ask for: JSON, plots, and the tables in README.md.
 func write(o *options, r *report.Report) error {
 	if o.json != "" {
 		data, err := json.MarshalIndent(r, "", "  ")
@@ -91,9 +91,6 @@ func write(o *options, r *report.Report) error {
 	}
 	if !o.write {
 		return nil
-	}
-	if err := report.WriteTables(r.Markdown()+report.Images("bench/plots", drawn), filepath.Join("..", "README.md")); err != nil {
-		return err
 	}
 	return report.WriteTables(r.Markdown()+report.Images("plots", drawn), "README.md")
 }

@@ -59,7 +59,7 @@ func documents(t *testing.T) map[string][]byte {
 	for _, p := range Pages() {
 		texts["cmd/ttydrain/docs/"+p.Topic+".md"] = p.Markdown()
 	}
-	for _, file := range []string{"bench/README.md"} {
+	for _, file := range []string{"README.md", "bench/README.md"} {
 		text, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)

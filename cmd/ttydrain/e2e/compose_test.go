@@ -58,7 +58,7 @@ func newComposition(t *testing.T) *composition {
 
 	c := &composition{t: t, daemon: d, site: &site{t: t, dir: t.TempDir()}}
 	c.site.key = c.site.newKey("ada")
-	// As in the README: the configuration of the repository, with the key of a user next to it.
+	// As in the page compose: the configuration of the repository, with the key of a user next to it.
 	config := filepath.Join(c.site.dir, "config")
 	if err := os.CopyFS(config, os.DirFS("compose")); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func (v *server) families() map[string]*dto.MetricFamily {
 	return families
 }
 
-// describe returns a metric as in the table of README.md: name, type, and labels.
+// describe returns a metric as in the table of observe.md: name, type, and labels.
 func describe(f *dto.MetricFamily) string {
 	var labels []string
 	for _, m := range f.GetMetric() {
@@ -51,7 +51,7 @@ func describe(f *dto.MetricFamily) string {
 // metricNames are the names of the metrics, of which a histogram has three kinds of series.
 var metricNames = regexp.MustCompile(`\bttydrain_[a-z0-9_]+`)
 
-// TestMetrics: README.md, the alerts and the dashboards agree with the metrics of a server after a
+// TestMetrics: observe.md, the alerts and the dashboards agree with the metrics of a server after a
 // session, the numbers are those of the session, and Prometheus accepts them.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
@@ -126,15 +126,15 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	slices.Sort(told)
-	if written := readmeMetrics(t); !slices.Equal(told, written) {
+	if written := documentedMetrics(t); !slices.Equal(told, written) {
 		for _, line := range told {
 			if !slices.Contains(written, line) {
-				t.Errorf("README.md does not have\n%s", line)
+				t.Errorf("observe.md does not have\n%s", line)
 			}
 		}
 		for _, line := range written {
 			if !slices.Contains(told, line) {
-				t.Errorf("README.md has, and the server does not,\n%s", line)
+				t.Errorf("observe.md has, and the server does not,\n%s", line)
 			}
 		}
 	}
@@ -209,15 +209,15 @@ func mustHaveTraced(t *testing.T, c *tracingtest.Collector, operation string, re
 	}
 }
 
-// readmeMetrics returns the lines of the table of metrics in README.md, sorted, without the
+// documentedMetrics returns the lines of the table of metrics in observe.md, sorted, without the
 // descriptions.
-func readmeMetrics(t *testing.T) (lines []string) {
+func documentedMetrics(t *testing.T) (lines []string) {
 	t.Helper()
-	readme, err := os.ReadFile("../../../README.md")
+	page, err := os.ReadFile("../docs/observe.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(readme), "<!-- metrics:begin -->")
+	_, table, _ := strings.Cut(string(page), "<!-- metrics:begin -->")
 	table, _, _ = strings.Cut(table, "<!-- metrics:end -->")
 	for line := range strings.Lines(table) {
 		if cells := strings.SplitN(line, "|", 5); len(cells) == 5 && strings.HasPrefix(line, "| `") {
@@ -228,11 +228,15 @@ func readmeMetrics(t *testing.T) (lines []string) {
 	return lines
 }
 
-// checkUses checks that every metric exists that the alerts, the dashboards and README.md name.
+// checkUses checks that every metric exists that the alerts, the dashboards and the documentation name.
 func checkUses(t *testing.T, families map[string]*dto.MetricFamily) {
 	t.Helper()
-	files := []string{"../../../README.md", "../../../pipeline/admin/alerts.yml"}
-	err := filepath.WalkDir("../../..", func(path string, e fs.DirEntry, err error) error {
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found no pages: %v", err)
+	}
+	files = append(files, "../../../README.md", "../../../pipeline/admin/alerts.yml")
+	err = filepath.WalkDir("../../..", func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.IsDir() && (e.Name() == ".git" || e.Name() == "node_modules") {
 			return fs.SkipDir
 		}

@@ -43,7 +43,7 @@ func absent(t testing.TB, err error) {
 	if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
 		t.Fatalf("NOT TESTED: %v, and TTYDRAIN_REQUIRE_SERVERS=1 requires it", err)
 	}
-	t.Skipf("SKIPPED, NOT TESTED: %v", err) // as the README says: without root, the tests run as far as possible
+	t.Skipf("SKIPPED, NOT TESTED: %v", err) // see the page development: without root, the tests run as far as possible
 }
 
 // Fill creates a file that leaves the given number of bytes free, replacing a previous one.

@@ -13,8 +13,8 @@
 //
 // The environment variable ELASTICSEARCH_URL names a node to use instead of one that is started,
 // for tests that need no users, and OPENSEARCH_URL one of OpenSearch. Where a node cannot be had,
-// tests are skipped, loudly; with TTYDRAIN_REQUIRE_SERVERS=1 they fail. README.md has the limits of
-// the started node.
+// tests are skipped, loudly; with TTYDRAIN_REQUIRE_SERVERS=1 they fail. The page
+// development of the documentation lists the programs that this needs.
 package estest
 
 import (
