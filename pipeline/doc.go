@@ -5,8 +5,9 @@
 //
 // The packages, in the order of the data:
 //
-//   - Package gateway is the SSH server, and package session runs and captures sessions: output is
-//     shown to the user after it is stored on the TTY stream, in chunks of exact bytes.
+//   - Package gateway is the SSH server, and package access decides who may open which app. Package
+//     session runs and captures sessions: output is shown to the user after it is stored on the TTY
+//     stream, in chunks of exact bytes. Package session/busstore connects it to the bus.
 //   - Package enricher turns chunks into segments of records, and publishes them to the LOGS
 //     stream.
 //   - Package router delivers LOGS to each drain, from the drain's own position. Package drain
@@ -17,6 +18,7 @@
 //   - Package operate implements the operations of operators and auditors, and package admin serves
 //     them.
 //   - Package replay reads a drain's copy back, and package audit verifies it.
+//   - Package config reads the configuration, and config/reload applies its changes.
 //
 // Package model has formal models of the enricher and the router.
 //
