@@ -9,8 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// BenchmarkRecordings enriches the recordings that everything is measured with, in chunks of 32 KiB
-// as the capture makes them: all of them one after the other in one session, over and over again.
+// BenchmarkRecordings enriches the recordings that all measurements use, in chunks of 32 KiB like
+// those of the capture: all of them one after the other in one session, repeatedly.
 func BenchmarkRecordings(b *testing.B) {
 	casts, err := filepath.Glob(filepath.Join("..", "bench", "corpus", "recordings", "*.cast"))
 	if err != nil || len(casts) == 0 {

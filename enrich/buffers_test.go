@@ -10,8 +10,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestTranscriptsShareBuffers: sessions that are enriched in turns with the same buffers, into
-// which what was published is overwritten, are what each is alone.
+// TestTranscriptsShareBuffers: sessions that are enriched alternately with the same buffers, whose
+// published contents are overwritten, produce the same records as each one alone.
 func TestTranscriptsShareBuffers(t *testing.T) {
 	k := testKey(t)
 	op := onTerminal(testOperation(t, k))
@@ -35,7 +35,7 @@ func TestTranscriptsShareBuffers(t *testing.T) {
 				fmt.Fprintf(into, "%d %d %q %q %s %x %x\n", r.Sequence, r.Offset, r.Log, r.Text, r.Timing, r.Digest, r.TextDigest)
 			}
 			if give {
-				clear(s.Data[:cap(s.Data)]) // whoever still looks at it sees something else
+				clear(s.Data[:cap(s.Data)]) // a later reader of the buffer sees other bytes
 				shared.Put(s.Data)
 				if cap(s.Data) >= minSpare {
 					reused++
@@ -72,7 +72,7 @@ func TestTranscriptsShareBuffers(t *testing.T) {
 		if err := add(t, transcripts[i], data); err != nil {
 			t.Fatal(err)
 		}
-		clear(data) // nothing of it is kept
+		clear(data) // nothing of it is retained
 		if chunksOf[i] = chunksOf[i][1:]; len(chunksOf[i]) == 0 {
 			left--
 		}
@@ -86,12 +86,12 @@ func TestTranscriptsShareBuffers(t *testing.T) {
 		}
 	}
 	if reused < 10 {
-		t.Errorf("only %d buffers could be used again: the test tests nothing", reused)
+		t.Errorf("only %d buffers were reused: the test is not effective", reused)
 	}
 }
 
-// TestTranscriptAllocations: a line that only adds to the screen allocates nothing, in the steady
-// state.
+// TestTranscriptAllocations: in the steady state, a line that only appends to the screen allocates
+// nothing.
 func TestTranscriptAllocations(t *testing.T) {
 	k := testKey(t)
 	tr, err := New(onTerminal(testOperation(t, k)), k, time.Now())
@@ -109,7 +109,7 @@ func TestTranscriptAllocations(t *testing.T) {
 		c.Offset[0] += uint64(len(output))
 	}
 	step()
-	if got := testing.AllocsPerRun(5, step); got > lines/10 { // one for each call, and a segment now and then
+	if got := testing.AllocsPerRun(5, step); got > lines/10 { // one per call, and a segment now and then
 		t.Errorf("%d lines allocate %v times", lines, got)
 	}
 }

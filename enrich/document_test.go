@@ -18,7 +18,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// document is an unsigned JWT with these claims.
+// document returns an unsigned JWT with these claims.
 func document(t testing.TB, claims map[string]any) string {
 	t.Helper()
 	payload, err := json.Marshal(claims)
@@ -90,8 +90,8 @@ func TestCheckDocument(t *testing.T) {
 	}
 }
 
-// verify checks a JWS with the published key set, by another implementation than the one that
-// signed.
+// verify checks a JWS with the published key set, using a different implementation from the one
+// that signed it.
 func verify(t testing.TB, k *Key, token string) (header jose.Header, claims map[string]any) {
 	t.Helper()
 	published, err := (&KeyRing{Active: k}).JWKS(0, time.Now())
@@ -154,10 +154,10 @@ func TestMint(t *testing.T) {
 
 var update = flag.Bool("update", false, "write the golden files of a version that is not released yet")
 
-// TestGoldenEnd: the signature of an end never changes; it verifies, and says what the last record
-// says.
+// TestGoldenEnd: the signature of an end never changes. It is valid, and its claims match the last
+// record.
 func TestGoldenEnd(t *testing.T) {
-	// The key, and its thumbprint, of RFC 8037, appendix A.
+	// The key of RFC 8037, appendix A, and its thumbprint.
 	seed, err := base64.RawURLEncoding.DecodeString("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
 	if err != nil {
 		t.Fatal(err)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestEditedCommandsInShells: a command of several lines that was recalled at the bottom of the window and
-// edited is found as it ran, in one record's text.
+// TestEditedCommandsInShells: a multi-line command that was recalled at the bottom of the window
+// and edited is in one record's text as it was executed.
 func TestEditedCommandsInShells(t *testing.T) {
 	right := func(n int) string { return strings.Repeat("\x1b[C", n) }
 	left := func(n int) string { return strings.Repeat("\x1b[D", n) }
@@ -56,7 +56,8 @@ func TestEditedCommandsInShells(t *testing.T) {
 	}
 }
 
-// TestEditedCommandsInPsql: so it is in a client of a database. The recording was made once, with psql 15.
+// TestEditedCommandsInPsql: the same for a database client. The recording was made once, with psql
+// 15.
 func TestEditedCommandsInPsql(t *testing.T) {
 	width, height, all := load(t, filepath.Join("testdata", "editing", "psql.cast"))
 	want := "postgres=# select 'edited' as one, ⏎ 'second' as two ⏎ where true;"
@@ -71,8 +72,9 @@ func TestEditedCommandsInPsql(t *testing.T) {
 	}
 }
 
-// TestTypedTextInFullScreenPrograms: what was typed in one of two panes, on vi's ":" line and on less's
-// "/" line is in a text, though the rows have other content at the record's end.
+// TestTypedTextInFullScreenPrograms: text that was typed in one of two panes, on vi's ":" line and
+// on less's "/" line is in a record's text, although the rows have other content at the record's
+// end.
 func TestTypedTextInFullScreenPrograms(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
@@ -97,7 +99,7 @@ func TestTypedTextInFullScreenPrograms(t *testing.T) {
 		}, []string{erasedMark + "/needle"}},
 	} {
 		t.Run(test.program, func(t *testing.T) {
-			defer exec.Command("tmux", "-S", socket, "kill-server").Run() // it may be gone
+			defer exec.Command("tmux", "-S", socket, "kill-server").Run() // it may have ended
 			records := textsOf(t, 70, 12, play(t, 70, 12, dir, test.keys, test.program, test.args...))
 			var all []string
 			for _, r := range records {

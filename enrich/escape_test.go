@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// token is the length of the first thing in b that no cut may divide: a rune, or an escape
-// sequence. whole is false where b ends before it does. It is the grammar, written down once more
-// and in another way than parser, which it is there to check.
+// token returns the length of the first indivisible unit in b: a rune or an escape sequence. whole
+// is false if b ends within it. It implements the grammar a second time, differently from parser,
+// to check the latter.
 func token(b []byte) (n int, whole bool) {
 	if b[0] != esc {
 		if !utf8.FullRune(b) {
@@ -65,7 +65,7 @@ func token(b []byte) (n int, whole bool) {
 	return i + 1, true
 }
 
-// texts is what a person reads of a piece.
+// texts returns the text of a piece.
 var texts = []struct{ name, piece, text string }{
 	{"nothing", "", ""},
 	{"plain", "ls -l", "ls -l"},
@@ -127,7 +127,8 @@ func TestScan(t *testing.T) {
 			if string(read) != "before"+test.text || safe != len(test.piece) {
 				t.Errorf("read %.200q up to %d of %d, expected %q", read, safe, len(test.piece), "before"+test.text)
 			}
-			// Wherever it is cut, the two parts read the same, but for what looks back over the cut.
+			// Wherever it is cut, both parts have the same text, except for sequences that depend on text
+			// before the cut.
 			if len(test.piece) > 1000 || strings.ContainsAny(test.piece, "\b\r\n\v\f") || !utf8.ValidString(test.piece) {
 				return
 			}
@@ -142,7 +143,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// checkScan checks what holds for any bytes.
+// checkScan checks invariants that hold for any bytes.
 func checkScan(t *testing.T, piece []byte) {
 	read, safe, at := scan(nil, piece, ground, false)
 	if !utf8.Valid(read) {
@@ -164,8 +165,7 @@ func checkScan(t *testing.T, piece []byte) {
 	}
 }
 
-// isBoundary says whether a rune or a sequence ends at i, or nothing that began before is still
-// unfinished there.
+// isBoundary reports whether a rune or sequence ends at i, or no earlier one is incomplete there.
 func isBoundary(b []byte, i int) bool {
 	at := 0
 	for at < i {

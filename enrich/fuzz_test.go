@@ -10,9 +10,9 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// FuzzTranscript shows any bytes in any frames and chunks. Each byte of how takes a frame off the
-// output: its two high bits are the stream, a resize, or a long wait, the others the length and the
-// end of the chunk.
+// FuzzTranscript adds any bytes in any frames and chunks. Each byte of how takes a frame off the
+// output: its two high bits select the stream, a resize or a long wait, the others the length and
+// the end of the chunk.
 func FuzzTranscript(f *testing.F) {
 	for _, test := range texts {
 		if len(test.piece) < 1000 {
@@ -89,7 +89,7 @@ func FuzzTranscript(f *testing.F) {
 	})
 }
 
-// BenchmarkTranscript enriches chunks of lines such as commands print.
+// BenchmarkTranscript enriches chunks of lines like those of typical commands.
 func BenchmarkTranscript(b *testing.B) {
 	var plain, colour, echo strings.Builder
 	for i := range 300 {
@@ -99,7 +99,7 @@ func BenchmarkTranscript(b *testing.B) {
 	}
 	for _, test := range []struct {
 		name, output string
-		frame        int // bytes in a frame; a chunk is 32 KiB
+		frame        int // bytes per frame; a chunk is 32 KiB
 	}{
 		{"plain", plain.String(), 4096}, {"colour", colour.String(), 4096}, {"echo", echo.String(), 7},
 	} {

@@ -10,10 +10,11 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestControlStringsAcrossLines: line ends in control strings make no text, unless nothing ends the string.
+// TestControlStringsAcrossLines: line ends within control strings are not part of the text, unless
+// the string is never terminated.
 func TestControlStringsAcrossLines(t *testing.T) {
 	k := testKey(t)
-	data := func(lines, length int) string { // as of base64
+	data := func(lines, length int) string { // as in base64
 		return strings.Repeat(strings.Repeat("QUJD", length/4)+"\n", lines)
 	}
 	out := func(s ...string) (shown screening) {
@@ -25,7 +26,7 @@ func TestControlStringsAcrossLines(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		shown  screening
-		record string // texts that are not empty, with | between
+		record string // non-empty texts, separated by |
 	}{
 		{"a title with a command of several lines", out("$ \x1b]2;for i in 1 2; do\n  rm $i\r\ndone\x07ls\r\nfile\r\n"), "$|$ ls|file"},
 		{"DCS, APC, PM, SOS and a title of screen", out("a\x1bPq\n#0\n\x1b\\b\x1b_x\ny\x1b\\c\x1b^x\ny\x1b\\d\x1bXx\ny\x1b\\e\x1bkx\ny\x1b\\f\r\n"), "a|ab|abc|abcd|abcde|abcdef"},
@@ -62,7 +63,7 @@ func TestControlStringsAcrossLines(t *testing.T) {
 	}
 }
 
-// TestHeldLinesAreRecorded: lines that wait are recorded each by itself, whole and in time, however
+// TestHeldLinesAreRecorded: held lines are recorded separately, completely and in time, however
 // they are cut into chunks.
 func TestHeldLinesAreRecorded(t *testing.T) {
 	k := testKey(t)
@@ -114,12 +115,12 @@ func TestHeldLinesAreRecorded(t *testing.T) {
 		checkResumes(t, op, k, all, want)
 	}
 	if held < 200 {
-		t.Fatalf("only %d line ends in strings: the test tests nothing", held)
+		t.Fatalf("only %d line ends in strings: the test is not effective", held)
 	}
 }
 
-// TestEventTextsAreFrozen: the text of an event is signed, and an audit makes it again of the event's
-// fields. So what it says never changes, whatever is found out later of terminals.
+// TestEventTextsAreFrozen: an event's text is signed, and an audit generates it again from the
+// event's fields. It therefore never changes, even when the interpretation of terminals improves.
 func TestEventTextsAreFrozen(t *testing.T) {
 	interactive := false
 	for _, test := range texts {
@@ -128,7 +129,7 @@ func TestEventTextsAreFrozen(t *testing.T) {
 		}
 		d := &schema.Detail{Command: test.piece, Interactive: &interactive}
 		want := test.text
-		switch test.name { // what is read otherwise since then
+		switch test.name { // whose interpretation has changed since
 		case "title of screen":
 			want = "titleafter"
 		case "title of screen, with BEL":
@@ -143,7 +144,7 @@ func TestEventTextsAreFrozen(t *testing.T) {
 		if test.piece != "" {
 			want = ": " + want
 		}
-		if strings.ContainsAny(test.piece, "\b\r") { // what is taken back, or a space, may be of the words before
+		if strings.ContainsAny(test.piece, "\b\r") { // a correction or a space may belong to the words before
 			continue
 		}
 		if got := string(EventText(schema.EventStart, d)); got != "session started"+want {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestEditedCommand: a command of several lines that is edited at the bottom of the window is whole
-// in the record that its Enter ends.
+// TestEditedCommand: a multi-line command that is edited at the bottom of the window is complete in
+// the record that its Enter ends.
 func TestEditedCommand(t *testing.T) {
 	k := testKey(t)
 	recalled := "$ for i in 1 2; do\r\n  rm -r /srv/$i\r\ndone"
@@ -17,7 +17,7 @@ func TestEditedCommand(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		shown  screening
-		record string // that the last newline ends
+		record string // ended by the last newline
 	}{
 		{"the first line", screening{fill + recalled + "\x1b[2A\r\x1b[11C7 8\x1b[2B\r\x1b[4C\r\n"}, "$ for i in 7 8; do ⏎ rm -r /srv/$i ⏎ done"},
 		{"the middle line", screening{fill + recalled + "\x1b[A\r\x1b[9Cvar\x1b[B\r\x1b[4C\r\n"}, "rm -r /var/$i ⏎ done"},
@@ -42,8 +42,8 @@ func TestEditedCommand(t *testing.T) {
 	}
 }
 
-// TestHistoryMatchesImmediateRendering: lines that are only shown when something moves up to them read as if they
-// had been shown at once, and so they do after restarts.
+// TestHistoryMatchesImmediateRendering: lines that are rendered only when something moves up to
+// them have the same text as with immediate rendering, also after restarts.
 func TestHistoryMatchesImmediateRendering(t *testing.T) {
 	still := []string{"plain text", "größe 日本語", "\x1b[31mred\x1b[0m", "a\tb", strings.Repeat("0123456789", 9), "e\u0301", "", "🇩🇪", "\x1b[K", "x",
 		"taken\b\b\bback", "\rover", "\x1b[4hinserted\x1b[4l", "\x1b[2Kall", "\x1b[5b", "\x1b(0q\x1b(B", "\x1b[8mhidden\x1b[m", "\x1b[9999G!"}
@@ -54,7 +54,7 @@ func TestHistoryMatchesImmediateRendering(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 21))
 		width, height := 1+rng.IntN(90), 1+rng.IntN(12)
 		if seed%20 == 0 {
-			width, height = 800, 40 // more cells than are remembered, and more bytes than a history has
+			width, height = 800, 40 // more cells than are retained, and more bytes than a history holds
 		}
 		late, atOnce, resumed := newTerminal(width, height), newTerminal(width, height), newTerminal(width, height)
 		show := func(line string) {
@@ -100,6 +100,6 @@ func TestHistoryMatchesImmediateRendering(t *testing.T) {
 		}
 	}
 	if later < 1000 || edited < 1000 {
-		t.Fatalf("%d lines that were shown later, and %d edits: the test tests nothing", later, edited)
+		t.Fatalf("%d lines rendered later, and %d edits: the test is not effective", later, edited)
 	}
 }

@@ -58,7 +58,7 @@ func TestKeyFiles(t *testing.T) {
 		if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
 			t.Errorf("%q: loading changed the file: %v", test.algorithm, err)
 		}
-		// The other algorithms refuse the key, but for RSA's two, which share one.
+		// The other algorithms refuse the key, except that both RSA algorithms share one.
 		for _, other := range []string{"EdDSA", "ES256", "RS256", "RS512"} {
 			_, err := LoadKey(path, other)
 			fits := other == test.made || strings.HasPrefix(other, "RS") && strings.HasPrefix(test.made, "RS")
@@ -72,7 +72,7 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
-// TestOpenSSLKeys: the older forms that openssl writes are read too.
+// TestOpenSSLKeys: older formats that openssl writes are supported.
 func TestOpenSSLKeys(t *testing.T) {
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -173,7 +173,7 @@ func TestKeyRefuses(t *testing.T) {
 	}
 }
 
-// TestLoadKeyConcurrently: all who make the same key at once have the same.
+// TestLoadKeyConcurrently: concurrent creators of a key all get the same one.
 func TestLoadKeyConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	ids := make([]string, 16)

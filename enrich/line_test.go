@@ -11,10 +11,10 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// t0 is when the sessions of these tests begin.
+// t0 is the start of the sessions of these tests.
 var t0 = time.Unix(1700000000, 123456789)
 
-// script makes a session's chunks, one frame a chunk, and adds each at its own time.
+// script creates a session's chunks, one frame per chunk, and adds each at its time.
 type script struct {
 	t     testing.TB
 	tr    *Transcript
@@ -42,7 +42,7 @@ func (s *script) frame(f schema.Frame) {
 	s.chunk = after(s.chunk)
 }
 
-// after is the number, the offsets and the events of the chunk that follows.
+// after is the number, offsets and events of the next chunk.
 func after(c schema.Chunk) schema.Chunk {
 	for _, f := range c.Frames {
 		if f.Kind.IsOutput() {
@@ -82,8 +82,8 @@ func (s *script) take() []schema.Record {
 	return records
 }
 
-// brief writes records for comparing: "log" of a whole line, "log…" of a partial one, "2:log" on
-// standard error, "[text]" of an event.
+// brief formats records for comparisons: "log" for a whole line, "log…" for a partial one, "2:log"
+// for standard error, "[text]" for an event.
 func brief(records []schema.Record) string {
 	var all []string
 	for _, r := range records {
@@ -224,8 +224,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestTextAcrossCuts: a sequence that is cut all the same does not show up in the text of what
-// follows.
+// TestTextAcrossCuts: if a sequence is cut nevertheless, its rest is not in the text of the next
+// record.
 func TestTextAcrossCuts(t *testing.T) {
 	s := newScript(t)
 	s.show(schema.FrameStdout, "\x1b]0;"+strings.Repeat("x", MaxLine)+"\x07after\nnext\n")
@@ -233,7 +233,7 @@ func TestTextAcrossCuts(t *testing.T) {
 	if len(got) != 3 || string(got[0].Text) != "" || string(got[1].Text) != "after" || string(got[2].Text) != "next" {
 		t.Errorf("%s: texts %.20q %.20q %.20q", brief(got), got[0].Text, got[1].Text, got[2].Text)
 	}
-	// A newline ends a string that nothing else ended.
+	// A newline ends an unterminated string.
 	s = newScript(t)
 	s.show(schema.FrameStdout, "\x1b]0;hidden\nshown\n")
 	if s.tr.Ready() {
@@ -245,15 +245,15 @@ func TestTextAcrossCuts(t *testing.T) {
 	}
 }
 
-// TestCutsKeepRunesAndSequences: every partial record ends where neither a rune nor a sequence is divided,
-// unless that sequence alone is longer than a record may be, and none is shorter than it must be.
+// TestCutsKeepRunesAndSequences: no partial record ends within a rune or sequence, unless that
+// sequence alone exceeds the maximum size of a record, and none is shorter than necessary.
 func TestCutsKeepRunesAndSequences(t *testing.T) {
 	partial := 0
 	for seed := range uint64(30) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		output := hostile(rng, 200_000)
 		s := newScript(t)
-		aged := seed%2 == 1 // also cuts for their age
+		aged := seed%2 == 1 // also cut because of their age
 		for rest := output; len(rest) > 0; {
 			n := min(1+rng.IntN(5000), len(rest))
 			s.show(schema.FrameStdout, string(rest[:n]))
@@ -276,13 +276,13 @@ func TestCutsKeepRunesAndSequences(t *testing.T) {
 			partial++
 			if next := records[i+1].Log; !aged {
 				if n, _ := token(next); next[0] != esc && len(r.Log)+n <= MaxLine {
-					t.Fatalf("seed %d: a partial record of %d bytes, behind which %q had room", seed, len(r.Log), next[:n])
+					t.Fatalf("seed %d: a partial record of %d bytes, after which %q would have fitted", seed, len(r.Log), next[:n])
 				}
 			}
 		}
 	}
 	if partial < 500 {
-		t.Fatalf("only %d partial records: the test tests nothing", partial)
+		t.Fatalf("only %d partial records: the test is not effective", partial)
 	}
 }
 
@@ -290,7 +290,7 @@ func TestCutsKeepRunesAndSequences(t *testing.T) {
 func checkCuts(t testing.TB, records []schema.Record) {
 	t.Helper()
 	for stream := range schema.Stream(2) {
-		var line []byte // as far as it is recorded
+		var line []byte // the recorded part
 		var ends []int  // of its partial records
 		check := func() {
 			boundary, ends := 0, ends
@@ -321,7 +321,7 @@ func checkCuts(t testing.TB, records []schema.Record) {
 	}
 }
 
-// TestTiming: each byte has the time at which it came, to the microsecond.
+// TestTiming: each byte has its arrival time, with a precision of one microsecond.
 func TestTiming(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	s := newScript(t)
@@ -371,7 +371,7 @@ func checkTiming(t testing.TB, r *schema.Record, times []int64) {
 		}
 		at += microseconds * 1000
 		for _, want := range times[n : n+size] {
-			latest = max(latest, want) // a clock that goes back is a delay of 0
+			latest = max(latest, want) // a clock that is set back is a delay of 0
 			if off := latest - at; off < 0 || off >= 1000 {
 				t.Fatalf("record %d: byte %d came at %d, its timing says %d", r.Sequence, n, want, at)
 			}

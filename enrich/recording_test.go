@@ -33,19 +33,19 @@ func need(t *testing.T, program string) {
 	t.Skipf("SKIPPED, NOT TESTED: %s is not installed", program)
 }
 
-// A shown is what a terminal was shown at one time.
+// A shown is the output that a terminal received at one time.
 type shown struct {
 	at    time.Duration
 	bytes []byte
 }
 
-// A key is what a person types once the terminal has shown something. At each pause in it the
-// person looks at the screen for a while.
+// A key is the input that a user types after the terminal has shown a text. At each pause in it,
+// the user looks at the screen for a while.
 type key struct{ after, typed string }
 
 const pause = "\x00"
 
-// play runs a program on a real terminal, types, and gives what the terminal was shown.
+// play runs a program on a real terminal, types, and returns the output.
 func play(t *testing.T, width, height int, dir string, keys []key, program string, args ...string) (all []shown) {
 	t.Helper()
 	need(t, program)
@@ -91,8 +91,8 @@ func play(t *testing.T, width, height int, dir string, keys []key, program strin
 	return all
 }
 
-// textsOf are the records of what a terminal was shown, each in a segment after which the session
-// goes on as after a restart.
+// textsOf returns the records of the output, each in a segment after which the session continues as
+// after a restart.
 func textsOf(t *testing.T, width, height int, all []shown) (records []schema.Record) {
 	t.Helper()
 	k := testKey(t)
@@ -120,8 +120,8 @@ func textsOf(t *testing.T, width, height int, all []shown) (records []schema.Rec
 	return records
 }
 
-// TestTypedCommands: a command that was typed into a real shell is found in the text of one record,
-// however it was typed.
+// TestTypedCommands: a command typed into a real shell is in the text of one record, whatever keys
+// were used for it.
 func TestTypedCommands(t *testing.T) {
 	const (
 		home, end, right, left, up, back = "\x01", "\x05", "\x1b[C", "\x1b[D", "\x1b[A", "\x7f"
@@ -144,7 +144,7 @@ func TestTypedCommands(t *testing.T) {
 		{up + up + up + up + home + n(right, 4) + " -n", "true -n kept"},
 		{search + "first", "echo first moved"},
 		{"echo größe 日本語 äöü" + n(back, 3) + "ok" + n(left, 4) + back + "語!", "echo größe 日語!語 ok"},
-		// Over the edge of the window, of 40 columns, and back.
+		// Beyond the edge of the window, of 40 columns, and back.
 		{"echo " + n("0123456789", 9) + n(left, 80) + "INSERTED" + home + n(right, 5) + n("\x04", 5) + end + n(back, 25) + "END",
 			"echo 56789INSERTED" + "01234567890123456789012345678901234567890123456789" + "01234" + "END"},
 		{up + home + "true " + n(right, 45) + n("\x04", 20) + end + "!", "true echo 56789INSERTED" + "01234567890123456789012345678901" + "234" + "END!"},
@@ -199,11 +199,11 @@ func load(t testing.TB, file string) (width, height int, all []shown) {
 	}
 }
 
-// TestRecordings: real sessions read as they did when they were looked at. The files NAME.cast were
-// recorded once, of vim (a line is added, another moved, a word sought and changed, and all of them
-// replaced), less (paged and searched) and programs that redraw rows. NAME.v2.txt has their texts.
-// NAME.txt has those of the first version, which had nothing that is gone at a record's end: all of
-// them are still there, each at the end of its record's.
+// TestRecordings: the texts of real sessions equal the reviewed ones. The files NAME.cast were
+// recorded once, of vim (adding and moving a line, finding and changing a word, and replacing all
+// occurrences), less (paging and searching) and programs that redraw rows. NAME.v2.txt has their
+// texts. NAME.txt has those of the first version, which did not contain text that is gone at a
+// record's end: all of them are still contained, each at the end of its record's text.
 func TestRecordings(t *testing.T) {
 	casts, err := filepath.Glob(filepath.Join("testdata", "terminal", "*.cast"))
 	if err != nil || len(casts) < 3 {
@@ -244,15 +244,15 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
-// withoutMarks is a text without the lines that are gone at its record's end.
+// withoutMarks returns a text without the lines that are gone at its record's end.
 func withoutMarks(text string) string {
 	lines := strings.Split(text, lineSeparator)
 	return strings.Join(slices.DeleteFunc(lines, func(s string) bool { return strings.HasPrefix(s, erasedMark) }), lineSeparator)
 }
 
-// TestTerminalMatchesTmux: a widely used terminal emulator shows the same, after real
-// sessions and after bytes that are hard. What tmux does in its own way is not among them: CHT, HPR
-// and VPR, a backspace at the last column, and half a wide rune that is erased.
+// TestTerminalMatchesTmux: a widely used terminal emulator has the same screen after real sessions
+// and after difficult bytes. The latter exclude those that tmux interprets differently: CHT, HPR
+// and VPR, a backspace at the last column, and half an erased wide rune.
 func TestTerminalMatchesTmux(t *testing.T) {
 	need(t, "tmux")
 	dir := t.TempDir()
@@ -293,8 +293,8 @@ func TestTerminalMatchesTmux(t *testing.T) {
 	}
 	for i, s := range samples {
 		file := filepath.Join(dir, fmt.Sprint(i))
-		// What is asked of the terminal would be answered into the shell; the title says when all is
-		// shown.
+		// Replies to queries of the terminal would be typed into the shell. The title signals the end of
+		// the output.
 		if err := os.WriteFile(file, fmt.Appendf(s.output, "\x1b]2;shown %d\x1b\\", i), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -316,7 +316,7 @@ func TestTerminalMatchesTmux(t *testing.T) {
 			want = append(want, strings.TrimRight(line, " "))
 		}
 		terminal := newTerminal(s.width, s.height)
-		terminal.reset(0) // tmux begins at the top
+		terminal.reset(0) // tmux starts at the top
 		var l line
 		show := func(_ *line, p piece) {
 			terminal.open = p.open

@@ -11,7 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A recording is a session's frames in order, which may be cut into chunks anywhere.
+// A recording is a session's frames in order, which can be cut into chunks anywhere.
 type recording []schema.Frame
 
 // onTerminal is the operation with a terminal.
@@ -21,7 +21,7 @@ func onTerminal(op *schema.Operation) *schema.Operation {
 	return &interactive
 }
 
-// randomRecording is a session with two streams, resizes, and an end.
+// randomRecording returns a session with two streams, resizes, and an end.
 func randomRecording(t testing.TB, rng *rand.Rand, op *schema.Operation, size int) recording {
 	t.Helper()
 	at := t0
@@ -55,7 +55,7 @@ func randomRecording(t testing.TB, rng *rand.Rand, op *schema.Operation, size in
 	return append(r, end)
 }
 
-// shown is what the recording shows, by stream.
+// shown returns the output of the recording, by stream.
 func (r recording) shown() (shown [2][]byte) {
 	for _, f := range r {
 		if f.Kind.IsOutput() {
@@ -65,8 +65,8 @@ func (r recording) shown() (shown [2][]byte) {
 	return shown
 }
 
-// chunks cuts the recording into chunks: cut says, before each frame, whether a chunk ends there,
-// and at which byte of the frame another one does (0: none).
+// chunks cuts the recording into chunks: cut determines, before each frame, whether a chunk ends
+// there, and at which byte of the frame another one does (0: none).
 func (r recording) chunks(cut func(size int) (before bool, within int)) (all []schema.Chunk) {
 	var c schema.Chunk
 	flush := func() {
@@ -95,7 +95,7 @@ func randomCuts(rng *rand.Rand) func(int) (bool, int) {
 	return func(size int) (bool, int) { return rng.IntN(3) == 0, rng.IntN(2) * rng.IntN(size+1) }
 }
 
-// logs are the bytes of the records, by stream.
+// logs returns the bytes of the records, by stream.
 func logs(records []schema.Record) (logs [2][]byte) {
 	for _, r := range records {
 		logs[r.Stream] = append(logs[r.Stream], r.Log...)
@@ -103,7 +103,7 @@ func logs(records []schema.Record) (logs [2][]byte) {
 	return logs
 }
 
-// same fails unless the records are the same.
+// same fails unless the records are equal.
 func same(t testing.TB, got, want []schema.Record) {
 	t.Helper()
 	for i := range want {
@@ -157,8 +157,8 @@ func TestRepeatedChunks(t *testing.T) {
 		}
 		// The same session in other chunks has the same records.
 		same(t, enrichAll(t, op, k, r.chunks(randomCuts(rng))), want)
-		// So has one whose chunks come again, cut elsewhere, so that they overlap what is known by any
-		// part, and where each is tried too early first.
+		// So has one with repeated chunks that are cut elsewhere, so that they overlap the known ones by
+		// any part, and each of which is first tried too early.
 		tr, err := New(op, k, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -191,8 +191,8 @@ func TestRepeatedChunks(t *testing.T) {
 	}
 }
 
-// TestResumeMatchesUninterruptedRun: a transcript that is resumed after any of its segments has the same records
-// as one that went on.
+// TestResumeMatchesUninterruptedRun: a transcript that is resumed after any of its segments has the
+// same records as an uninterrupted one.
 func TestResumeMatchesUninterruptedRun(t *testing.T) {
 	k := testKey(t)
 	op := testOperation(t, k)
@@ -250,7 +250,7 @@ func TestResumeRefuses(t *testing.T) {
 	damaged := *last
 	damaged.Resume.Digest = []byte("no digest")
 	if _, err := Resume(&damaged, k, time.Now()); err == nil {
-		t.Error("a damaged digest was taken")
+		t.Error("a damaged digest was accepted")
 	}
 	live := *last
 	op := *last.Operation
@@ -291,7 +291,7 @@ func TestLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.chunk = after(s.chunk)
-	// What was missing comes after all: it is passed over.
+	// The missing chunk arrives after all: it is skipped.
 	missing.Frames = []schema.Frame{{Kind: schema.FrameStdout, Time: t0.UnixNano(), Payload: []byte("o\n")}}
 	if err := s.tr.Add(&missing, t0); err != nil {
 		t.Fatal(err)
@@ -316,7 +316,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestGapIsInOneSegment: no segment says that it is past the missing bytes without having the gap.
+// TestGapIsInOneSegment: every segment with a position after the missing bytes contains the gap.
 func TestGapIsInOneSegment(t *testing.T) {
 	s := newScript(t)
 	s.show(schema.FrameStdout, "a")
@@ -346,12 +346,12 @@ func TestGapIsInOneSegment(t *testing.T) {
 		}
 	}
 	if segments < 2 {
-		t.Fatal("only one segment: the test tests nothing")
+		t.Fatal("only one segment: the test is not effective")
 	}
 }
 
-// TestEndWithOldOrdinal: the end that a gateway records for a session of its predecessor may not
-// know of the last events.
+// TestEndWithOldOrdinal: the end that a gateway records for a session of its predecessor may miss
+// the last events.
 func TestEndWithOldOrdinal(t *testing.T) {
 	s := newScript(t)
 	resize := &schema.Detail{Width: 80, Height: 24}
@@ -372,7 +372,7 @@ func TestEndWithOldOrdinal(t *testing.T) {
 	checkRecords(t, got)
 }
 
-// TestCorruptEvent: what is no event is an error, and not shown as one.
+// TestCorruptEvent: an invalid event is an error, and is not rendered.
 func TestCorruptEvent(t *testing.T) {
 	s := newScript(t)
 	s.chunk.Frames = []schema.Frame{{Kind: schema.FrameResize, Time: t0.UnixNano(), Payload: []byte("secret")}}
@@ -385,7 +385,7 @@ func TestCorruptEvent(t *testing.T) {
 	}
 }
 
-// TestEmptySegment: without finished records there is nothing to take.
+// TestEmptySegment: without finished records there is no segment.
 func TestEmptySegment(t *testing.T) {
 	s := newScript(t)
 	s.show(schema.FrameStdout, "a")
@@ -397,7 +397,7 @@ func TestEmptySegment(t *testing.T) {
 	}
 }
 
-// TestSegments: a long output comes in segments of a bounded size, with positions that grow.
+// TestSegments: long output becomes segments of limited size with increasing positions.
 func TestSegments(t *testing.T) {
 	s := newScript(t)
 	for range 40 {

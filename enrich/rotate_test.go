@@ -63,7 +63,7 @@ func TestRotateKey(t *testing.T) {
 				t.Errorf("%s: kept for %s, after %s: %q of %q", algorithm, test.keep, test.after, got, ids)
 			}
 		}
-		// What was signed before is verified with what is published.
+		// Older signatures are valid with the published keys.
 		document, err := first.Active.Mint("i", schema.User{ID: "u-1"}, start)
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +71,7 @@ func TestRotateKey(t *testing.T) {
 		if header, _ := verify(t, first.Active, document); header.KeyID != ids[2] {
 			t.Errorf("%s: the document names the key %s", algorithm, header.KeyID)
 		}
-		// A rotation forgets what is no longer published.
+		// A rotation removes keys that are no longer published.
 		fourth, err := RotateKey(path, algorithm, 5*day, start.Add(11*day))
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ func TestRotateKey(t *testing.T) {
 	}
 }
 
-// TestRotateInterrupted: a rotation that did not come to the new key has changed nothing.
+// TestRotateInterrupted: a rotation that failed before creating the new key has changed nothing.
 func TestRotateInterrupted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	before, err := LoadKeyRing(path, "", true)
@@ -112,7 +112,7 @@ func TestRotateInterrupted(t *testing.T) {
 	}
 }
 
-// TestRotateConcurrently: of several rotations at a time no key is lost.
+// TestRotateConcurrently: concurrent rotations lose no key.
 func TestRotateConcurrently(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if _, err := LoadKeyRing(path, "", true); err != nil {
@@ -137,7 +137,7 @@ func TestRotateConcurrently(t *testing.T) {
 func TestBadRetiredKeys(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if _, err := RotateKey(path, "", 0, time.Now()); err == nil {
-		t.Error("rotated a key that is not there")
+		t.Error("rotated a key that does not exist")
 	}
 	if _, err := LoadKeyRing(path, "", true); err != nil {
 		t.Fatal(err)

@@ -12,15 +12,15 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A screening shows frames on a terminal of an interactive session: each string is bytes that
+// A screening sends frames to a terminal of an interactive session: each string is bytes that
 // arrive together, a time.Duration is a wait, a [2]int another size of the terminal, and missing is
-// what could not be recorded.
+// output that was not recorded.
 type screening []any
 
 type missing struct{}
 
-// texts are those of the output records. The session goes on after every record as after a restart,
-// where restart is set.
+// texts returns the texts of the output records. If restart is set, the session continues after
+// every record as after a restart.
 func (s screening) texts(t testing.TB, k *Key, width, height int, restart bool) (texts []string) {
 	t.Helper()
 	op := testOperation(t, k)
@@ -48,7 +48,7 @@ func (s screening) texts(t testing.TB, k *Key, width, height int, restart bool) 
 	for _, step := range s {
 		switch step := step.(type) {
 		case string:
-			for line := range strings.SplitAfterSeq(step, "\n") { // each in a segment of its own
+			for line := range strings.SplitAfterSeq(step, "\n") { // each in a separate segment
 				if line != "" {
 					script.show(schema.FrameStdout, line)
 					take()
@@ -71,14 +71,14 @@ func (s screening) texts(t testing.TB, k *Key, width, height int, restart bool) 
 	return texts
 }
 
-// TestTerminal: what a person reads in each record.
+// TestTerminal: the text of each record.
 func TestTerminal(t *testing.T) {
 	k := testKey(t)
 	x := func(n int) string { return strings.Repeat("x", n) }
 	for _, test := range []struct {
 		name   string
 		shown  screening
-		record string // texts, with | between
+		record string // texts, separated by |
 	}{
 		{"plain", screening{"one\r\ntwo  \r\n  three\tx\r\n"}, "one|two  |  three x"},
 		{"backspaces", screening{"$ lss\b\b\x1b[K -a\b\bl\r\n"}, "$ l la"},
@@ -151,7 +151,8 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestPlainOutputNeedsNoTerminal: what needs no terminal reads the same on one, which is fresh after it.
+// TestPlainOutputNeedsNoTerminal: output that needs no terminal has the same text on one, which is
+// fresh afterwards.
 func TestPlainOutputNeedsNoTerminal(t *testing.T) {
 	pieces := []string{"plain", " ", "größe", "日本語", "e\u0301", "\x1b[1;31m", "\x1b[K", "\x1b[m", "\x1b]0;title\x07", "\x1b[?2004h", "\x1b[?25l", "\x07", "\x00",
 		"\x1b(B", "\x1b=", "\x1b[>4;2m", "\xff", "\u2028", "🎉", "\x1b[31日", "\x1b]0;", "\x1b[c", "\x1b\\", "\x7f", "\x1b[0J", "👩\u200d💻"}
@@ -162,7 +163,7 @@ func TestPlainOutputNeedsNoTerminal(t *testing.T) {
 		for range rng.IntN(30) {
 			line = append(line, pieces[rng.IntN(len(pieces))]...)
 		}
-		if rng.IntN(3) == 0 { // tabs are the same only within a row
+		if rng.IntN(3) == 0 { // tabs are equivalent only within a row
 			line = append(line[:0], "a\t日\x1b[m\tb"...)
 		}
 		line = append(line, "\r\n"...)
@@ -181,9 +182,9 @@ func TestPlainOutputNeedsNoTerminal(t *testing.T) {
 		}
 	}
 	if needless < 1000 {
-		t.Fatalf("only %d lines with a text: the test tests nothing", needless)
+		t.Fatalf("only %d lines with a text: the test is not effective", needless)
 	}
-	// And what is not still is shown on a terminal.
+	// Output with cursor movements is rendered on a terminal.
 	for _, line := range []string{"a\bb", "a\rb", "a\vb", "a\x1b[Ab", "a\x1b[2Kb", "a\x1b[1Jb", "a\x1b[?1049hb", "a\x1b[?25;7lb", "a\x1b[4hb", "a\x1b7", "a\x1b8", "\x1b(0q",
 		"\x0eq", "a\x1bMb", "a\x1bcb", "a\x1b[3bb", "a\x1b[!pb", "a\x1b[1\bmb", "a\x1b]0;x\x1b8b", "a\x1b[ub"} {
 		if newTerminal(80, 24).effectOf(piece{log: []byte(line + "\r\n")}) == still {
@@ -195,7 +196,7 @@ func TestPlainOutputNeedsNoTerminal(t *testing.T) {
 	}
 }
 
-// hostileTerminal is output with everything that makes terminals hard.
+// hostileTerminal is output with everything that is difficult for terminals.
 func hostileTerminal(rng *rand.Rand, size int) []byte {
 	finals := "@ABCDEFGHIJKLMPSTXZ`abcdefghlmnpqrstu"
 	var out []byte
@@ -230,7 +231,7 @@ func hostileTerminal(rng *rand.Rand, size int) []byte {
 	return out
 }
 
-// checkTerminal checks what holds for any text.
+// checkTerminal checks invariants of any text.
 func checkText(t testing.TB, text []byte) {
 	t.Helper()
 	if !utf8.Valid(text) || len(text) > maxText {
@@ -243,7 +244,8 @@ func checkText(t testing.TB, text []byte) {
 	}
 }
 
-// checkPieces shows pieces on a terminal, and on one that is made anew of the state of the one before it after each piece.
+// checkPieces renders pieces on a terminal, and on one that is restored from the previous one's
+// state after each piece.
 func checkPieces(t testing.TB, width, height int, pieces []piece) {
 	t.Helper()
 	a := newTerminal(width, height)
@@ -274,7 +276,7 @@ func checkPieces(t testing.TB, width, height int, pieces []piece) {
 	}
 }
 
-// pieces cuts output into pieces as lines are, and where cut says so.
+// pieces cuts output into pieces at line ends, and where cut is set.
 func pieces(output []byte, cut func() int) (all []piece) {
 	for state := ground; len(output) > 0; {
 		n := min(len(output), MaxLine, cut())
@@ -304,7 +306,7 @@ func TestTerminalStateSurvivesRestarts(t *testing.T) {
 	}
 }
 
-// FuzzTerminal shows any bytes on terminals of any size.
+// FuzzTerminal sends any bytes to terminals of any size.
 func FuzzTerminal(f *testing.F) {
 	for _, test := range texts {
 		if len(test.piece) < 1000 {
@@ -316,13 +318,14 @@ func FuzzTerminal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, output []byte, width, height, cut uint8) {
 		checkPieces(t, int(width), int(height)%30, pieces(output[:min(len(output), 2000)], func() int { return 1 + int(cut)*8 }))
-		if other, ok := readState(output); ok { // a state that is none of ours
+		if other, ok := readState(output); ok { // an invalid state
 			other.show(nil, piece{log: []byte("x\x1b[2J\x1b[A\x1b[5Mx\r\n")})
 		}
 	})
 }
 
-// TestTerminalLimits: neither what a session prints nor the size of its terminal makes a record, or what is remembered, large.
+// TestTerminalLimits: neither a session's output nor the size of its terminal makes a record or the
+// retained state large.
 func TestTerminalLimits(t *testing.T) {
 	for name, output := range map[string]string{
 		"everything":      "\x1b[?1049h" + strings.Repeat("日本語xyz\x1b[B", 10_000),
@@ -339,7 +342,8 @@ func TestTerminalLimits(t *testing.T) {
 	}
 }
 
-// TestTerminalPanicFallsBackToScan: a mistake in the terminal costs one text, which is then that of scan.
+// TestTerminalPanicFallsBackToScan: a panic in the terminal affects one text, which is then that of
+// scan.
 func TestTerminalPanicFallsBackToScan(t *testing.T) {
 	k := testKey(t)
 	op := testOperation(t, k)
@@ -360,7 +364,7 @@ func TestTerminalPanicFallsBackToScan(t *testing.T) {
 	}
 }
 
-// TestPutPlainMatchesPut: text that is put at once stands on the terminal as if it were put rune by rune.
+// TestPutPlainMatchesPut: text that is written at once has the same result as rune by rune.
 func TestPutPlainMatchesPut(t *testing.T) {
 	setups := []string{"", "日本語日本語", "e\u0301a\u0302", "\x1b[4h", "\x1b[?7l", "\x0e\x1b)0", "\x1b(0", "\x1b[2;3r", "\x1b[?1049h", "\tx\t", "\x1b[3;1H0123456789", "\x1b[1;10H", "\b", "\x1b[5C", "\r", "\n"}
 	atOnce := 0
@@ -388,6 +392,6 @@ func TestPutPlainMatchesPut(t *testing.T) {
 		}
 	}
 	if atOnce < 1000 {
-		t.Fatalf("only %d texts: the test tests nothing", atOnce)
+		t.Fatalf("only %d texts: the test is not effective", atOnce)
 	}
 }

@@ -30,7 +30,7 @@ func testOperation(t testing.TB, k *Key) *schema.Operation {
 	return &schema.Operation{ID: "42", App: "web", Stack: "default", User: user, UserDocument: doc}
 }
 
-// chunks cuts a session's output into chunks of the sizes that cut gives, with start and end.
+// chunks cuts a session's output into chunks of the sizes that cut returns, with start and end.
 func chunks(t testing.TB, op *schema.Operation, output []byte, cut func() int) [][]byte {
 	t.Helper()
 	at := time.Unix(1700000000, 0)
@@ -67,7 +67,7 @@ func add(t testing.TB, tr *Transcript, data []byte) error {
 	return tr.Add(&c, time.Unix(1700000000, 0))
 }
 
-// checkRecords checks everything that holds for any transcript, and returns the bytes.
+// checkRecords checks the invariants of any transcript, and returns the bytes.
 func checkRecords(t testing.TB, records []schema.Record) []byte {
 	t.Helper()
 	var log []byte
@@ -114,7 +114,7 @@ func take(t testing.TB, tr *Transcript, d *schema.Decoder) (records []schema.Rec
 	return records, last
 }
 
-// hostile is output with everything that makes lines hard.
+// hostile is output with everything that is difficult for the division into lines.
 func hostile(rng *rand.Rand, size int) []byte {
 	pieces := []string{"plain text\r\n", "\x1b[31mred\x1b[0m", "größe 日本語 🎉", "\xff\xfe\x80", "\x1b]0;title\x07", "\x1b]0;unfinished",
 		"\x1bP1$r\x1b\\", "\x00", "\x1b[", "\x1b", "\xe6\x97", "\n", "\r", "\b\b", "\u2028", "\u009b31m", "\x1b[3\n1m", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
@@ -186,7 +186,7 @@ func TestTranscriptResumesAtAnySegment(t *testing.T) {
 					records, last = append(records, more...), l
 				}
 			}
-			if last != nil && rng.IntN(10) == 0 { // what was added and not taken is forgotten
+			if last != nil && rng.IntN(10) == 0 { // added chunks without a segment are lost
 				if tr, err = Resume(last, k, time.Now()); err != nil {
 					t.Fatal(err)
 				}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// typed returns a screening in which each rune arrives by itself, with a time between.
+// typed returns a screening in which each rune arrives separately, with a delay.
 func typed(s string, between time.Duration) (shown screening) {
 	for _, r := range s {
 		shown = append(shown, string(r), between)
@@ -22,7 +22,7 @@ func join(parts ...screening) (all screening) {
 	return all
 }
 
-// TestTransients: a text has what stood on the screen and was erased or overwritten, and marks it.
+// TestTransients: a text contains and marks what was on the screen and was erased or overwritten.
 func TestTransients(t *testing.T) {
 	k := testKey(t)
 	const moment, blink = standing, 100 * time.Millisecond
@@ -35,7 +35,7 @@ func TestTransients(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		shown  screening
-		record string // texts, with | between
+		record string // texts, separated by |
 	}{
 		{"erased at once", screening{"secret\r\x1b[Kpublic\r\n"}, "public"},
 		{"erased soon", screening{"secret", moment - 1000, "\r\x1b[Kpublic\r\n"}, "public"},
@@ -95,8 +95,8 @@ func TestTransients(t *testing.T) {
 	}
 }
 
-// TestTransientLimits: a screen that changes all the time does not make a text large, and it
-// says that it has not all.
+// TestTransientLimits: a screen that changes constantly does not make a text large, and the text
+// notes what was omitted.
 func TestTransientLimits(t *testing.T) {
 	k := testKey(t)
 	for name, draw := range map[string]func(i int) string{
@@ -126,19 +126,19 @@ func TestTransientLimits(t *testing.T) {
 				t.Errorf("%d bytes that are gone are in a text, expected %d at most", most, limit)
 			}
 			if !omitted && most > maxTransientBytes/2 && name != "a line" {
-				t.Error("no text says that there was more")
+				t.Error("no text notes the omission")
 			}
 		})
 	}
 }
 
-// TestTextWithoutTerminal: output of a command that was asked for has no terminal, and is shown on
-// the person's all the same.
+// TestTextWithoutTerminal: the output of a command without a terminal is rendered as on the user's
+// terminal nevertheless.
 func TestTextWithoutTerminal(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		run  func(s *script)
-		want string // texts, with | between
+		want string // texts, separated by |
 	}{
 		{"overstruck, as manual pages are", func(s *script) { s.show(0, "N\bNA\bAM\bME\bE _\bf_\bi\n") }, "NAME fi"},
 		{"the cursor is back, and all is there", func(s *script) { s.show(0, "secret\b\b\b\b\b\b\n") }, "secret"},

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestStateOfVersionOne: a session goes on where an enricher of a version before left it. The
-// states were written by that one, and never change.
+// TestStateOfVersionOne: a session continues where an enricher of an older version stopped. The
+// states were written by that version, and never change.
 func TestStateOfVersionOne(t *testing.T) {
 	for _, test := range []struct{ state, shown, text string }{
 		{"partial", "\b\x1b[K!\r\n", "$ ls -l größe!"},

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// benchSegment is n lines of a coloured listing, about 100 bytes each.
+// benchSegment returns n lines of a colored listing, about 100 bytes each.
 func benchSegment(n int) *Segment {
 	s := &Segment{Operation: testOperation(), Resume: testSegment().Resume}
 	var offset uint64
@@ -111,7 +111,7 @@ func BenchmarkChunk(b *testing.B) {
 	b.SetBytes(int64(len(dst)))
 }
 
-// In the steady state nothing is allocated for a record: what the benchmarks show, held.
+// In the steady state records are encoded without allocations, as the benchmarks show.
 func TestAllocations(t *testing.T) {
 	s := benchSegment(benchRecords)
 	op := operationJSON(t, s.Operation)

@@ -5,18 +5,18 @@ import (
 	"testing"
 )
 
-// TestSegmentBuilder: what records make one after the other is what they make together, whatever
-// was in the buffer.
+// TestSegmentBuilder: records encoded one after the other equal records encoded together, whatever
+// the buffer contained.
 func TestSegmentBuilder(t *testing.T) {
 	withTerminal := testSegment()
 	withTerminal.Resume.Terminal = []byte("a terminal")
-	late := benchSegment(50) // as long after the session's start as numbers go
+	late := benchSegment(50) // as long after the session's start as the type permits
 	for i := range late.Records {
 		late.Records[i].Sequence += 1 << 62
 		late.Records[i].Offset += 1 << 62
 		late.Records[i].Time = -1 << 62
 	}
-	var b SegmentBuilder // used again and again
+	var b SegmentBuilder // reused
 	for name, s := range map[string]*Segment{"version 1": testSegment(), "version 2": withTerminal, "many records": benchSegment(2000), "large numbers": late} {
 		op := operationJSON(t, s.Operation)
 		want, err := AppendSegment(nil, op, s)
@@ -30,13 +30,13 @@ func TestSegmentBuilder(t *testing.T) {
 				wrong := r
 				wrong.Sequence++
 				if i > 0 && b.Add(&wrong) == nil {
-					t.Fatalf("%s: record %d was taken after record %d", name, wrong.Sequence, r.Sequence-1)
+					t.Fatalf("%s: record %d was accepted after record %d", name, wrong.Sequence, r.Sequence-1)
 				}
 				r.Log, r.Text = bytes.Clone(r.Log), bytes.Clone(r.Text)
 				if err := b.Add(&r); err != nil {
 					t.Fatal(err)
 				}
-				clear(r.Log) // nothing of it is kept
+				clear(r.Log) // nothing of it is retained
 				clear(r.Text)
 			}
 			if b.Records() != len(s.Records) || b.First() != s.Records[0].Time || b.Size() >= len(want) {

@@ -23,7 +23,7 @@ func TestChunkRoundTrip(t *testing.T) {
 		for i := range c.Frames {
 			c.Frames[i].Kind %= FrameGap + 1
 		}
-		got := Chunk{Frames: make([]Frame, 3)} // used before
+		got := Chunk{Frames: make([]Frame, 3)} // reused
 		data := AppendChunk([]byte("before"), &c)
 		if err := DecodeChunk(data[len("before"):], &got); err != nil {
 			t.Error(err)
@@ -107,7 +107,7 @@ func TestAppendSegmentRefuses(t *testing.T) {
 	}
 }
 
-// decoders are the two binary formats, as the tests of both use them.
+// decoders are the two binary formats, for tests of both.
 var decoders = map[string]struct {
 	decode func([]byte) error
 	valid  func(testing.TB) []byte
@@ -134,8 +134,8 @@ func TestVersionFromTheFuture(t *testing.T) {
 	}
 }
 
-// Whatever is done to a message, it is decoded or it is ErrCorrupt (or ErrVersion, where the
-// version is what was changed), and the error quotes nothing of it.
+// However a message is changed, decoding succeeds or returns ErrCorrupt (or ErrVersion, if the
+// version was changed), and the error quotes nothing of it.
 func TestDamaged(t *testing.T) {
 	for name, d := range decoders {
 		t.Run(name, func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestCorrupt(t *testing.T) {
 		}
 		return data
 	}
-	// The one record's flags byte stands after the version, the operation and the first record's
+	// The flags byte of the only record follows the version, the operation, the first record's
 	// sequence, offset and time, and the count.
 	flags := func(b byte) []byte {
 		data := segment(func(*Segment, *[]byte) {})
@@ -240,7 +240,7 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
-// A few bytes that claim to be much allocate little.
+// A few bytes that declare a large size allocate little.
 func TestLyingLengths(t *testing.T) {
 	op := operationJSON(t, testOperation())
 	for _, n := range []uint64{1 << 20, 1 << 31, 1 << 40, math.MaxInt64, math.MaxUint64} {
@@ -270,7 +270,7 @@ func TestLyingLengths(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes f allocates, and whatever runs beside it.
+// allocated returns the number of bytes that f, and concurrent goroutines, allocate.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -302,7 +302,7 @@ func TestDecoderSharesOperations(t *testing.T) {
 	if third.Operation == first.Operation || third.Operation.ID != "4712" {
 		t.Error("two operations share one Operation")
 	}
-	clear(data) // the operation has nothing of the message
+	clear(data) // the operation does not alias the message
 	if first.Operation.User.Name != "Ada Lovelace" {
 		t.Error("the operation aliases the message")
 	}
@@ -324,12 +324,12 @@ func TestDecoderSharesOperations(t *testing.T) {
 	}
 }
 
-// TestSegmentInto: a segment that is used again has nothing of the one before, and makes no memory
-// for fewer records.
+// TestSegmentInto: a reused segment contains nothing of the previous one, and allocates nothing for
+// fewer records.
 func TestSegmentInto(t *testing.T) {
 	var d Decoder
 	large := testSegment()
-	for _, r := range large.Records { // with what only some records have
+	for _, r := range large.Records { // with fields that only some records have
 		r.Detail, r.Partial, r.Stream = nil, true, Stderr
 		r.Event, r.Sequence = EventOutput, large.Records[len(large.Records)-1].Sequence+1
 		large.Records = append(large.Records, r)
@@ -360,12 +360,12 @@ func TestSegmentInto(t *testing.T) {
 			t.Errorf("from record %d on: used again, it is\n%+v\nand not\n%+v", first, used, fresh)
 		}
 		if &used.Records[0] != room {
-			t.Error("records were made anew")
+			t.Error("records were allocated again")
 		}
 	}
 }
 
-// addGolden adds the golden files whose names begin so to the seeds.
+// addGolden adds the golden files with this prefix to the seeds.
 func addGolden(f *testing.F, prefix string) {
 	files, err := filepath.Glob("testdata/v1/" + prefix + "*.bin")
 	if err != nil || len(files) == 0 {
@@ -380,8 +380,8 @@ func addGolden(f *testing.F, prefix string) {
 	}
 }
 
-// memoryBound is what decoding n bytes may allocate: a frame or a record is bigger in memory
-// than on the wire, by a factor.
+// memoryBound is the maximum allocation for decoding n bytes: a frame or record is larger in memory
+// than on the wire, by a constant factor.
 func memoryBound(n int) uint64 { return 1<<20 + 200*uint64(n) }
 
 func FuzzDecodeChunk(f *testing.F) {
@@ -437,7 +437,7 @@ func FuzzDecodeSegment(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Timing is the enricher's, and goes into the JSON as it is.
+			// Timing comes from the enricher, and is copied into the JSON unchanged.
 			if !json.Valid(b) && isTiming(s.Records[i].Timing) {
 				t.Fatalf("not JSON: %q", b)
 			}

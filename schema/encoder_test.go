@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// The exact bytes come back out of "log", or out of "log_base64".
+// The exact bytes are recovered from "log", or from "log_base64".
 func TestRecordKeepsBytes(t *testing.T) {
 	var e Encoder
 	op := testOperation()
@@ -61,7 +61,8 @@ func TestRecordKeepsBytes(t *testing.T) {
 	}
 }
 
-// A record is one line of ASCII-safe JSON: nothing in it ends a line for any receiver.
+// A record is one line of ASCII-safe JSON: it contains nothing that any receiver treats as a line
+// end.
 func TestRecordIsOneLine(t *testing.T) {
 	op := testOperation()
 	op.User.Name = "Ada\n\u2028\u2029\x7f\x00"
@@ -86,7 +87,7 @@ func TestAppendTime(t *testing.T) {
 	}
 }
 
-// Every pair of digits, and every fraction of a second in it, is what the library has.
+// Every pair of digits and every fraction of a second match those of the standard library.
 func TestAppendTimeMatchesStandardLibrary(t *testing.T) {
 	at := time.Date(1999, 12, 31, 23, 59, 59, 0, time.UTC)
 	for i := range 2_000 {
@@ -109,7 +110,7 @@ func TestAppendHex(t *testing.T) {
 	}
 }
 
-// A text that is the same memory as how its log begins is encoded as one that is not.
+// A text that shares memory with the start of its log is encoded like one that does not.
 func TestTextOfLog(t *testing.T) {
 	var e Encoder
 	op := testOperation()
@@ -182,14 +183,14 @@ func FuzzAppendString(f *testing.F) {
 		"\xff", "a\xc3", "\xc3(", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x80", "\xc0\x80", "\xf0\x9f\x98", "<script>&amp;",
 	} {
 		f.Add([]byte(s))
-		for before := range 17 { // it looks at eight bytes at a time
+		for before := range 17 { // it processes eight bytes at a time
 			f.Add([]byte(strings.Repeat("~ ", 9)[:before] + s + "0123456789"))
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, valid := AppendString([]byte("x"), b)
 		if got[0] != 'x' {
-			t.Fatal("what was there is changed")
+			t.Fatal("the existing bytes are changed")
 		}
 		got = got[1:]
 		if valid != utf8.Valid(b) {

@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// The records that enrich makes of a session, whatever its bytes are, match the JSON Schema.
+// The records that enrich creates from a session with any bytes match the JSON Schema.
 func TestEnrichedRecordsMatchSchema(t *testing.T) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.RecordSchema()))
 	if err != nil {

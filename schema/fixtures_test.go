@@ -26,7 +26,7 @@ func testOperation() *Operation {
 	}
 }
 
-// testSegment has a record of every event, and output of every kind.
+// testSegment returns a record of every event, and output of every kind.
 func testSegment() *Segment {
 	at := testOperation().Started.UnixNano()
 	yes, status, total, lost := true, 130, uint64(0), uint64(512)
@@ -68,7 +68,7 @@ func testSegment() *Segment {
 
 	s.Resume = Resume{
 		Consumed: [2]uint64{total - 18, 18}, Events: 4, Sequence: uint64(len(s.Records)), Parser: [2]uint8{3, 0}, Ended: true,
-		// Opaque here: the states of hashes, whose form is the standard library's.
+		// Opaque here: the states of hashes, in the format of the standard library.
 		Digest: bytes.Repeat([]byte{0xd1}, 108), TextDigest: bytes.Repeat([]byte{0x7e}, 108),
 	}
 	return s
@@ -98,7 +98,7 @@ func testChunk(t testing.TB) *Chunk {
 		start,
 		{Kind: FrameStdout, Time: start.Time + 1, Payload: []byte("\x1b[1m" + secret + "\xff\x00\r\n")},
 		resize,
-		// A clock that was set back: times need not grow.
+		// A clock that was set back: times need not increase.
 		{Kind: FrameStderr, Time: start.Time - 7, Payload: []byte("oops\n")},
 		{Kind: FrameStdout, Time: start.Time, Payload: []byte{}},
 		gap,
@@ -131,8 +131,7 @@ func encodeRecord(t testing.TB, op *Operation, r *Record) []byte {
 	return b
 }
 
-// dumpChunk and dumpSegment write every field in a form that a person reads; two messages with the
-// same dump are equal.
+// dumpChunk and dumpSegment format every field legibly; two messages with the same dump are equal.
 func dumpChunk(c *Chunk) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "chunk ordinal=%d stdout=%d stderr=%d events=%d\n", c.Ordinal, c.Offset[Stdout], c.Offset[Stderr], c.Events)
@@ -169,7 +168,7 @@ func dumpSegment(s *Segment) string {
 	return b.String()
 }
 
-// fileDetails are the details of input and of transfers.
+// fileDetails returns the details of input and of transfers.
 func fileDetails() (input, upload, download *Detail) {
 	size, none := uint64(70_000), uint64(0)
 	input = &Detail{Input: []byte("SELECT 1;\n\xff")}
@@ -178,7 +177,7 @@ func fileDetails() (input, upload, download *Detail) {
 	return input, upload, download
 }
 
-// testFiles is a chunk with input and transfers.
+// testFiles returns a chunk with input and transfers.
 func testFiles(t *testing.T) *Chunk {
 	t.Helper()
 	at := time.Unix(1_772_357_400, 0)
@@ -197,8 +196,8 @@ func testFiles(t *testing.T) *Chunk {
 	return c
 }
 
-// fileRecords are consecutive records of input, of transfers and of an end after input, from a
-// record's place on.
+// fileRecords returns consecutive records of input, of transfers and of an end after input, from a
+// record's sequence on.
 func fileRecords(from Record) (records []Record) {
 	input, upload, download := fileDetails()
 	status, total, given := 0, from.Offset, uint64(11)

@@ -13,8 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "create the golden files that are missing; existing ones are never changed")
 
-// writeMissing creates a golden file. One that exists stays as it is: what a released version wrote
-// has to be read for ever.
+// writeMissing creates a golden file. An existing one is kept: the output of a released version has
+// to be readable for ever.
 func writeMissing(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
@@ -63,8 +63,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// What this version writes is what the first version wrote that has the frames, the events and the
-// state in it.
+// This version writes the same as the first version that had the frames, the events and the state.
 func TestGoldenWrite(t *testing.T) {
 	if chunkVersion != 2 || segmentVersion != 3 {
 		t.Fatal("another version: write its golden files to a folder of its own; TestGoldenRead keeps reading these")
@@ -103,7 +102,8 @@ func TestGoldenWrite(t *testing.T) {
 	golden(t, "v1/records.ndjson", records)
 }
 
-// Every golden file of every version is read, and says what the readable file beside it says.
+// Every golden file of every version can be read, and its content matches the readable file next to
+// it.
 func TestGoldenRead(t *testing.T) {
 	files, err := filepath.Glob("testdata/v*/*.bin")
 	if err != nil {

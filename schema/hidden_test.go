@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// deceiving are characters with which one text looks like another, or drives a terminal.
+// deceiving are characters that make one text look like another, or control a terminal.
 const deceiving = "\x00\x1b\x7f\u0080\u0085\u009b\u009f\u061c\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069"
 
 func TestHidden(t *testing.T) {
@@ -28,8 +28,8 @@ func TestHidden(t *testing.T) {
 	}
 }
 
-// TestJSONEscapes: whatever way JSON is written, nothing in it drives a terminal, and the values
-// are the same.
+// TestJSONEscapes: no kind of JSON output contains anything that controls a terminal, and the
+// values are unchanged.
 func TestJSONEscapes(t *testing.T) {
 	text := "a" + deceiving + "ü日😀\ufeff" + deceiving + "\"\\"
 	var raw, escaped bytes.Buffer

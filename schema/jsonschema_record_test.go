@@ -44,7 +44,7 @@ func unmarshal(t *testing.T, data []byte) map[string]any {
 	return v.(map[string]any)
 }
 
-// killedRecord is the end of a session that somebody ended.
+// killedRecord returns the end record of a killed session.
 func killedRecord(seg *Segment) Record {
 	r := seg.Records[slices.IndexFunc(seg.Records, func(r Record) bool { return r.Event == EventEnd })]
 	detail := *r.Detail
@@ -197,10 +197,10 @@ func TestBrokenRecordsDoNotMatchSchema(t *testing.T) {
 				fields[name] = value
 			}
 			if len(before) == len(fields) && maps.Equal(before, fields) {
-				t.Fatal("the change changes nothing")
+				t.Fatal("the change has no effect")
 			}
 			if err := compiled.Validate(fields); err == nil {
-				t.Errorf("is taken for a record: %v", fields)
+				t.Errorf("is accepted as a record: %v", fields)
 			}
 		})
 	}

@@ -21,7 +21,7 @@ func TestPrintable(t *testing.T) {
 				if got := IsPrintable(line); got != (want == n) {
 					t.Fatalf("%q is printable: %v", line, got)
 				}
-				line[n-1] = 0x7f // another one behind it
+				line[n-1] = 0x7f // followed by another one
 				if got := PrintableLength(line); got != min(want, n-1) {
 					t.Fatalf("%q: %d, expected %d", line, got, min(want, n-1))
 				}

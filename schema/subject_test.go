@@ -28,8 +28,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// untoken is the inverse of Token: that there is one is what makes distinct strings' tokens
-// distinct.
+// untoken is the inverse of Token: its existence shows that distinct strings have distinct tokens.
 func untoken(t *testing.T, token string) string {
 	if token == "=" {
 		return ""
@@ -70,7 +69,7 @@ func FuzzToken(f *testing.F) {
 }
 
 func TestPartition(t *testing.T) {
-	// Stable for ever: a position in a stream is kept for each partition.
+	// Stable for ever: a position in a stream is stored for each partition.
 	for _, test := range []struct {
 		id   string
 		n    int
@@ -130,7 +129,7 @@ func TestFilters(t *testing.T) {
 			t.Errorf("got %s, want %s", test.got, test.want)
 		}
 	}
-	// A filter matches the subjects that it is for, token by token.
+	// A filter matches exactly its subjects, token by token.
 	op := &Operation{ID: "4711", Stack: "eu.west", App: "web"}
 	for filter, want := range map[string]bool{
 		FilterLogs(-1, "", ""):             true,
@@ -147,7 +146,7 @@ func TestFilters(t *testing.T) {
 	}
 }
 
-// matches is NATS's rule for filters without ">".
+// matches implements the rule of NATS for filters without ">".
 func matches(filter, subject string) bool {
 	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
 	if len(f) != len(s) {

@@ -14,7 +14,7 @@ func from(host string) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 50000))
 }
 
-// begun counts a connection in, which must not be refused.
+// begun counts a new connection, which must not be refused.
 func begun(t *testing.T, a *admission, host string) netip.Prefix {
 	t.Helper()
 	source, refused := a.begin(from(host))
@@ -43,8 +43,8 @@ func TestEarlyDrop(t *testing.T) {
 	}
 }
 
-// TestFloodAffectsOnlyItsSource: a source with as many startups as it can get leaves ten logins at a
-// time to each of many others, whatever the dice say.
+// TestFloodAffectsOnlyItsSource: a source with as many startups as it can get leaves ten
+// simultaneous logins to each of many others, whatever the random numbers.
 func TestFloodAffectsOnlyItsSource(t *testing.T) {
 	l := DefaultLimits()
 	a := newAdmission(l, nil)
@@ -67,8 +67,7 @@ func TestFloodAffectsOnlyItsSource(t *testing.T) {
 	if _, refused := a.begin(from("192.0.2.2")); refused != refusedStartups {
 		t.Errorf("the tenth of another source: %q", refused)
 	}
-	// Addresses of one IPv6 /64 are one source, and an IPv4 address in IPv6's form is an IPv4
-	// address.
+	// Addresses of one IPv6 /64 are one source, and an IPv4-mapped IPv6 address is an IPv4 address.
 	one, other := begun(t, a, "2001:db8::1"), begun(t, a, "2001:db8::ffff:2")
 	if mapped := begun(t, a, "::ffff:192.0.2.3"); one != other || mapped != netip.MustParsePrefix("192.0.2.3/32") {
 		t.Errorf("sources: %s, %s, %s", one, other, mapped)
@@ -78,7 +77,7 @@ func TestFloodAffectsOnlyItsSource(t *testing.T) {
 	}
 }
 
-// TestPerSourceMaxStartups: the limit is each source's own, and a login makes room.
+// TestPerSourceMaxStartups: each source has its own limit, and a login frees a place.
 func TestPerSourceMaxStartups(t *testing.T) {
 	l := DefaultLimits()
 	l.PerSourceMaxStartups = 2
@@ -98,7 +97,7 @@ func TestPerSourceMaxStartups(t *testing.T) {
 	}
 }
 
-// TestStartupLimit: connections that have not logged in never take all that there may be, from
+// TestStartupLimit: connections that have not logged in never use all of the permitted ones, from
 // however many sources.
 func TestStartupLimit(t *testing.T) {
 	l := DefaultLimits()
@@ -114,8 +113,8 @@ func TestStartupLimit(t *testing.T) {
 	}
 }
 
-// TestPenalties follows srclimit.c of OpenSSH: penalties add up, refuse from the minimum on, and
-// pass.
+// TestPenalties follows srclimit.c of OpenSSH: penalties add up, refuse connections from the
+// minimum on, and expire.
 func TestPenalties(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := DefaultLimits()
@@ -148,7 +147,7 @@ func TestPenalties(t *testing.T) {
 		if refused("192.0.2.1") {
 			t.Error("refused after 20 s")
 		}
-		// What passes does not add up.
+		// Expired penalties do not add up.
 		for range 100 {
 			offend("192.0.2.3", authFailed)
 			time.Sleep(5 * time.Second)
@@ -175,14 +174,14 @@ func TestPenalties(t *testing.T) {
 		if refused("203.0.113.7") {
 			t.Error("an exempt address is refused")
 		}
-		refused("192.0.2.9") // forgets what has passed
+		refused("192.0.2.9") // removes expired penalties
 		if n := len(a.penalties4.byExpiry) + len(a.penalties6.byExpiry); n != 0 {
-			t.Errorf("%d penalties are remembered after all have passed", n)
+			t.Errorf("%d penalties are kept after all have expired", n)
 		}
 	})
 }
 
-// TestPenaltyTableLimit: the penalties that end first are forgotten.
+// TestPenaltyTableLimit: the penalties that expire first are dropped.
 func TestPenaltyTableLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := DefaultLimits().PerSourcePenalties
@@ -197,12 +196,12 @@ func TestPenaltyTableLimit(t *testing.T) {
 			t.Errorf("%d sources, %d penalties", len(table.bySource), len(table.byExpiry))
 		}
 		if !table.refuses(worst, time.Now()) {
-			t.Error("the longest penalty was forgotten")
+			t.Error("the longest penalty was dropped")
 		}
 	})
 }
 
-// TestSetLimits: limits that are changed hold for what comes next.
+// TestSetLimits: changed limits apply to later connections.
 func TestSetLimits(t *testing.T) {
 	g := newStand(t, newShells())
 	source := begun(t, g.admission, "192.0.2.1")
@@ -216,7 +215,7 @@ func TestSetLimits(t *testing.T) {
 	}
 	l.MaxSessions = -1
 	if err := g.SetLimits(l); err == nil {
-		t.Error("a negative limit was taken")
+		t.Error("a negative limit was accepted")
 	}
 	g.admission.failed(source)
 	begun(t, g.admission, "192.0.2.1")

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// rsaHostKey returns a host key of the size that ssh-audit asks for.
+// rsaHostKey returns a host key of the size that ssh-audit recommends.
 func rsaHostKey(t *testing.T) ssh.Signer {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 3072)
@@ -31,22 +31,22 @@ func rsaHostKey(t *testing.T) ssh.Signer {
 	return signer
 }
 
-// noQuantum is the one warning of ssh-audit that is left: clients of before OpenSSH 9.9 have no
-// hybrid key exchange that the SSH library has.
+// noQuantum is the one remaining warning of ssh-audit: clients before OpenSSH 9.9 support no hybrid
+// key exchange that the SSH library has.
 const noQuantum = "does not provide protection against post-quantum attacks"
 
-// TestSSHAudit has ssh-audit rate the gateway: it must find no failure, and no other warning.
+// TestSSHAudit rates the gateway with ssh-audit: it must find no failure, and no other warning.
 func TestSSHAudit(t *testing.T) {
 	program, err := exec.LookPath("ssh-audit")
 	if err != nil {
 		if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
 			t.Fatal("NOT TESTED: ssh-audit is not installed, and TTYDRAIN_REQUIRE_SERVERS=1 requires it")
 		}
-		t.Skip("SKIPPED: ssh-audit (PyPI) is not installed: no one has looked at the algorithms")
+		t.Skip("SKIPPED: ssh-audit (PyPI) is not installed: the algorithms are not checked")
 	}
 	s := serve(t, newShells(), func(o *Options) {
 		o.HostKeys = append(o.HostKeys, rsaHostKey(t))
-		o.Limits.PerSourcePenalties.Disabled = true // it opens many connections, and logs in on none
+		o.Limits.PerSourcePenalties.Disabled = true // it opens many connections without logging in
 	})
 	_, port, _ := net.SplitHostPort(s.address)
 	stdout, stderr, _ := result(t, exec.Command(program, "--json", "--skip-rate-test", "--port", port, "127.0.0.1"), nil)
@@ -82,8 +82,8 @@ func TestSSHAudit(t *testing.T) {
 	}
 }
 
-// TestHostKeys: OpenSSH's client gets the key of each type that it asks for, and RSA signs by SHA-2
-// alone.
+// TestHostKeys: OpenSSH's client gets the key of each type that it requests, and RSA signs with
+// SHA-2 only.
 func TestHostKeys(t *testing.T) {
 	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -114,14 +114,14 @@ func TestHostKeys(t *testing.T) {
 			t.Errorf("%s=%s: status %d: %s", option, algorithm, status, stderr)
 		}
 	}
-	// A cipher that needs a MAC gets none of SHA-1, and none of plain text.
+	// With a cipher that needs a MAC, neither SHA-1 nor MACs without encrypt-then-MAC are offered.
 	_, stderr, status := result(t, s.openssh(s.adaKey, "-o", "Ciphers=aes128-ctr", "-o", "MACs=hmac-sha1,hmac-sha2-256", "web@127.0.0.1", "true"), nil)
 	if status != 255 || !strings.Contains(string(stderr), "no matching MAC") {
 		t.Errorf("MACs: status %d: %s", status, stderr)
 	}
 }
 
-// TestBadHostKeys: keys that clients could not use are refused by name.
+// TestBadHostKeys: unusable keys are refused, with their names.
 func TestBadHostKeys(t *testing.T) {
 	one, _ := newKey(t)
 	two, _ := newKey(t)

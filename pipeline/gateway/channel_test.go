@@ -10,8 +10,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// stuckChannel is a client's channel whose window is 0 for ever, which the SSH library's client
-// cannot be made to have.
+// stuckChannel is a client's channel whose window always stays 0, which the client of the SSH
+// library cannot simulate.
 type stuckChannel struct {
 	ssh.Channel
 	closed chan struct{}
@@ -25,14 +25,14 @@ func (c stuckChannel) SendRequest(string, bool, []byte) (bool, error) {
 	return false, io.EOF
 }
 
-// unserved returns a gateway for connections that the test makes itself.
+// unserved returns a gateway whose connections the test creates.
 func unserved(o Options) *Gateway {
 	log := slog.New(slog.DiscardHandler)
 	return &Gateway{options: o, log: log, admission: newAdmission(DefaultLimits(), nil), refusals: newRefusalLog(log)}
 }
 
-// TestClientWithoutWindow: a client that takes no byte of what it is told has its requests taken all the same.
-// If they were not, the connection would read no more, and not even its end would be noticed.
+// TestClientWithoutWindow: the requests of a client that reads nothing are processed nevertheless.
+// Otherwise the connection would not be read any more, and not even its end would be noticed.
 func TestClientWithoutWindow(t *testing.T) {
 	for _, first := range []string{"subsystem", "stop", "exec"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -51,10 +51,10 @@ func TestClientWithoutWindow(t *testing.T) {
 			} else {
 				requests <- &ssh.Request{Type: first}
 			}
-			for range 100 { // the bubble fails the test if nobody takes one
+			for range 100 { // the bubble fails the test if it is never received
 				requests <- &ssh.Request{Type: "window-change"}
 			}
-			// As the library does it when the connection ends.
+			// The library does the same when the connection ends.
 			close(closed)
 			close(requests)
 			<-served

@@ -21,7 +21,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// elsewhere connects from another address of this machine than others do.
+// elsewhere connects from a different local address.
 func elsewhere(t *testing.T, address string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
@@ -71,7 +71,7 @@ func newFlooder(s *stand) *flooder {
 	return f
 }
 
-// open opens n connections one after the other, goes on each as far as stage says, and returns how
+// open opens n connections one after the other, continues each up to the stage, and returns how
 // many were not refused.
 func (f *flooder) open(n int, stage string) (held int) {
 	f.s.t.Helper()
@@ -110,7 +110,7 @@ func (f *flooder) open(n int, stage string) (held int) {
 	return held
 }
 
-// rewound is a connection of which the first bytes are read again.
+// rewound is a connection whose first bytes are read again.
 type rewound struct {
 	net.Conn
 	start []byte
@@ -125,8 +125,8 @@ func (r *rewound) Read(p []byte) (int, error) {
 	return r.Conn.Read(p)
 }
 
-// TestFlood: thousands of connections from one address that do not log in, at whatever stage they
-// stop, hinder nobody elsewhere, and few lines are logged.
+// TestFlood: thousands of connections from one address that do not log in, whatever the stage at
+// which they stop, affect no other address, and few lines are logged.
 func TestFlood(t *testing.T) {
 	for _, stage := range []string{"silent", "in the key exchange", "in the login"} {
 		t.Run(stage, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestFlood(t *testing.T) {
 			if starting := valueOf(t, metrics.starting); int(starting) != held {
 				t.Errorf("%v connections are counted as starting, %d are", starting, held)
 			}
-			// Nine at a time from elsewhere, of the user whose name the flood uses too.
+			// Nine at a time from another address, by the user whose name the flood uses too.
 			var logins sync.WaitGroup
 			errs := make(chan error, 100)
 			for range 9 {
@@ -166,8 +166,8 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestOffences: what a connection did before it ended without a login is what its source is
-// penalized for, and who logs in is not.
+// TestOffences: the penalty of a source depends on what its connection did before it ended without
+// a login; a login is not penalized.
 func TestOffences(t *testing.T) {
 	metrics := NewMetrics(prometheus.NewRegistry())
 	s := serve(t, newShells(), func(o *Options) {
@@ -183,7 +183,7 @@ func TestOffences(t *testing.T) {
 		{notTried, func() {
 			c, err := net.Dial("tcp", s.address)
 			if err == nil {
-				c.Read(make([]byte, 1)) // the gateway has accepted it then
+				c.Read(make([]byte, 1)) // the gateway has accepted the connection then
 				c.Close()
 			}
 		}},
@@ -219,7 +219,7 @@ func TestOffences(t *testing.T) {
 	}
 }
 
-// failing is an Authorizer with a fault.
+// failing is an Authorizer that fails.
 type failing struct{ people }
 
 func (f failing) Authorize(login Login) (Grant, error) {
@@ -247,8 +247,8 @@ func (s *stand) quiet() {
 	}
 }
 
-// TestPenaltyRefusesConnection: a source that has failed too often is refused, with a line that says so,
-// and others are not.
+// TestPenaltyRefusesConnection: after too many failures a source is refused with a message, and
+// others are not.
 func TestPenaltyRefusesConnection(t *testing.T) {
 	s := serve(t, newShells())
 	stranger, _ := newKey(t)
@@ -267,8 +267,8 @@ func TestPenaltyRefusesConnection(t *testing.T) {
 	}
 }
 
-// TestPerUserLimits: a user's connections and sessions are limited over all connections, with a
-// sentence that the client shows, and others log in.
+// TestPerUserLimits: a user's connections and sessions are limited across all connections, with a
+// message that the client shows, and others can log in.
 func TestPerUserLimits(t *testing.T) {
 	metrics := NewMetrics(prometheus.NewRegistry())
 	s := serve(t, newShells(), func(o *Options) {
@@ -297,7 +297,7 @@ func TestPerUserLimits(t *testing.T) {
 	if refused, ok := errors.AsType[*ssh.OpenChannelError](err); !ok || refused.Reason != ssh.ResourceShortage || !strings.Contains(refused.Message, "as a user may have") {
 		t.Errorf("a fourth session: %v", err)
 	}
-	// What has ended makes room, as soon as the gateway knows.
+	// Ended ones free their places as soon as the gateway notices.
 	ch.Close()
 	for {
 		_, requests, err := second.OpenChannel("session", nil)
@@ -325,8 +325,8 @@ func TestPerUserLimits(t *testing.T) {
 	}
 }
 
-// TestUnusedConnection: a login without a session is closed after its time, which begins again when
-// the last session ends; a session channel on which nothing is started is ended too.
+// TestUnusedConnection: a login without a session is closed after a timeout, which restarts when
+// the last session ends; a session channel on which nothing is started is closed too.
 func TestUnusedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, runs(func(context.Context, session.Request, session.IO) (session.Exit, error) {
@@ -366,8 +366,8 @@ func TestUnusedConnection(t *testing.T) {
 	})
 }
 
-// TestRefusalLog: the first event of a kind is logged, the others are counted, and neither sources
-// nor messages make more lines than there may be.
+// TestRefusalLog: the first event of a kind is logged and the others are counted. Neither sources
+// nor messages can exceed the limit on log lines.
 func TestRefusalLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out lockedBuffer
@@ -399,7 +399,7 @@ func TestRefusalLog(t *testing.T) {
 	})
 }
 
-// TestConnectionRefusalLog: who asks for what is refused, again and again, does not fill the log.
+// TestConnectionRefusalLog: a client that repeats refused requests does not fill the log.
 func TestConnectionRefusalLog(t *testing.T) {
 	s := serve(t, newShells())
 	client := s.dial("web", s.ada)

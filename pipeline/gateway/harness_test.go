@@ -30,17 +30,17 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// patience is how long a test waits for what must come. Nothing is concluded from it but failure.
+// patience is the timeout of expected events. Exceeding it only ever fails a test.
 const patience = 30 * time.Second
 
-// runs is a Sessions made of a function.
+// runs is a Sessions implemented by a function.
 type runs func(context.Context, session.Request, session.IO) (session.Exit, error)
 
 func (r runs) Run(ctx context.Context, req session.Request, io session.IO) (session.Exit, error) {
 	return r(ctx, req, io)
 }
 
-// people maps an app to the people who may use it, by key.
+// people maps an app to its users, by key.
 type people map[string]map[string]schema.User
 
 func (p people) Authorize(login Login) (Grant, error) {
@@ -53,7 +53,7 @@ func (p people) Authorize(login Login) (Grant, error) {
 
 func (p people) Apps() []string { return slices.Sorted(maps.Keys(p)) }
 
-// Admit takes no token.
+// Admit accepts no token.
 func (p people) Admit(_ context.Context, login Login, _ string) (Grant, error) {
 	return p.Authorize(login)
 }
@@ -71,8 +71,8 @@ func newKey(t testing.TB) (ssh.Signer, ed25519.PrivateKey) {
 	return signer, private
 }
 
-// A stand is a gateway under test. Ada may use "web"; Bob may use "web" and "api"; "door" is
-// nobody's.
+// A stand is a gateway under test. Ada may use "web"; Bob may use "web" and "api"; nobody may use
+// "door".
 type stand struct {
 	*Gateway
 	t        testing.TB
@@ -83,7 +83,7 @@ type stand struct {
 	bobKey   ed25519.PrivateKey
 	log      *lockedBuffer
 	stop     context.CancelFunc
-	served   chan error // what Serve returned
+	served   chan error // the result of Serve
 }
 
 func newStand(t testing.TB, sessions Sessions, change ...func(*Options)) *stand {
@@ -116,7 +116,7 @@ func newStand(t testing.TB, sessions Sessions, change ...func(*Options)) *stand 
 }
 
 // serve starts the gateway on a TCP port. At the end of the test it must stop cleanly and leave no
-// goroutine behind.
+// goroutines.
 func serve(t *testing.T, sessions Sessions, change ...func(*Options)) *stand {
 	t.Helper()
 	s := newStand(t, sessions, change...)
@@ -148,13 +148,13 @@ func (s *stand) start(l net.Listener) {
 	}()
 }
 
-// end stops the gateway and gives what Serve returned, or nil when a test has taken that.
+// end stops the gateway and returns the result of Serve, or nil if a test has already received it.
 func (s *stand) end() error {
 	s.stop()
 	return <-s.served
 }
 
-// noneLeft waits until no goroutine of this package or of the SSH library runs any more.
+// noneLeft waits until no goroutine of this package or of the SSH library is running.
 func noneLeft(t *testing.T) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -195,7 +195,7 @@ func (s *stand) clientConfig(app string, keys ...ssh.Signer) *ssh.ClientConfig {
 	}
 }
 
-// writeKey writes a private key as OpenSSH's client wants it.
+// writeKey writes a private key in the form that OpenSSH's client expects.
 func writeKey(t testing.TB, key ed25519.PrivateKey) string {
 	t.Helper()
 	block, err := ssh.MarshalPrivateKey(key, "")
@@ -221,7 +221,7 @@ func wait[T any](t testing.TB, ch <-chan T, what string) T {
 	}
 }
 
-// lockedBuffer is a buffer for several goroutines, of which one can wait for what others write.
+// lockedBuffer is a buffer for several goroutines that can wait for new content.
 type lockedBuffer struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
@@ -239,11 +239,11 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// shells is a Sessions that runs real shells, as plainly as can be. Notices and the end of the
-// gateway are told on standard error.
+// shells is a Sessions that runs real shells as simply as possible. It writes notices and the
+// shutdown to standard error.
 type shells struct {
-	requests chan session.Request // each request, when its program runs
-	causes   chan error           // why a context was cancelled
+	requests chan session.Request // each request, when its program starts
+	causes   chan error           // the causes of cancelled contexts
 }
 
 func newShells() *shells {
@@ -311,7 +311,7 @@ func (s *shells) Run(ctx context.Context, req session.Request, client session.IO
 		}
 	})
 	state, err := cmd.Process.Wait()
-	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it has left behind holds its output open
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its background processes keep its output open
 	cmd.Wait()
 	pending.Wait()
 	close(ended)

@@ -17,7 +17,7 @@ import (
 func TestHostKeyCreatedOnce(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "host_key")
-	// Several at a time: all get the key that is in the file at the end.
+	// Concurrent calls all return the key that is finally in the file.
 	keys := make([]ssh.Signer, 8)
 	var wg sync.WaitGroup
 	for i := range keys {
@@ -115,7 +115,7 @@ func TestHostKeyRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := LoadHostKey(filepath.Join(file, "host_key")); err == nil {
-		t.Error("a file where the folder shall be is taken")
+		t.Error("a file instead of the directory is accepted")
 	}
 	if err := os.WriteFile(filepath.Join(t.TempDir(), "k"), good, 0o400); err != nil {
 		t.Fatal(err)

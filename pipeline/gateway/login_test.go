@@ -14,8 +14,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// turning is a public key that is one while the client asks about it (it marshals it once to ask
-// and once to compare the answer), and another from when it signs.
+// turning is a public key that changes: it is one key while the client asks about it (which
+// marshals it twice, to ask and to compare the response), and another one for signing.
 type turning struct {
 	ssh.PublicKey
 	asked ssh.PublicKey
@@ -39,7 +39,7 @@ func (s turningSigner) PublicKey() ssh.PublicKey {
 	return turning{s.AlgorithmSigner.PublicKey(), s.asked, s.count}
 }
 
-// TestIdentityIsSigner asks about one person's key, and then signs with another's.
+// TestIdentityIsSigner asks about one user's key, and then signs with another's.
 func TestIdentityIsSigner(t *testing.T) {
 	who := make(chan string, 1)
 	s := serve(t, runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
@@ -128,7 +128,7 @@ func TestAuthTries(t *testing.T) {
 	}
 }
 
-// changing is an Authorizer that can be another one.
+// changing is an Authorizer that can be replaced.
 type changing struct{ atomic.Pointer[people] }
 
 func (c *changing) Apps() []string { return c.Load().Apps() }
@@ -139,7 +139,7 @@ func (c *changing) Admit(_ context.Context, login Login, _ string) (Grant, error
 	return c.Load().Authorize(login)
 }
 
-// TestAdmitEachSession changes who may open an app while a connection is there.
+// TestAdmitEachSession changes the users of an app during a connection.
 func TestAdmitEachSession(t *testing.T) {
 	ran := make(chan schema.User, 1)
 	authorizer := new(changing)
@@ -156,7 +156,7 @@ func TestAdmitEachSession(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		now  people
-		want string // the name of the person whose session runs
+		want string // the name of the session's user
 	}{
 		{"nothing has changed", *authorizer.Load(), "Ada"},
 		{"the key is gone, and the person has another one", people{"web": {bob: {ID: "u-1", Name: "Ada"}}}, ""},

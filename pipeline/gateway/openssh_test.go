@@ -23,8 +23,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// openssh gives a command that runs OpenSSH's client against the gateway, with one key and no
-// configuration of the machine's.
+// openssh returns a command that runs OpenSSH's client against the gateway, with one key and
+// without the machine's configuration.
 func (s *stand) openssh(key ed25519.PrivateKey, args ...string) *exec.Cmd {
 	s.t.Helper()
 	program, err := exec.LookPath("ssh")
@@ -63,14 +63,14 @@ func result(t testing.TB, cmd *exec.Cmd, stdin []byte) (stdout, stderr []byte, s
 	return out.Bytes(), errs.Bytes(), cmd.ProcessState.ExitCode()
 }
 
-// A screen is what a client shows in a terminal, and its keyboard.
+// A screen is a client's terminal output, and its keyboard.
 type screen struct {
 	t    testing.TB
 	file *os.File
 
 	mu      sync.Mutex // guards text
 	text    []byte
-	changed chan struct{} // has one element when text may be new; closed at the end
+	changed chan struct{} // has one element if there may be new text; closed at the end
 }
 
 // onScreen starts a client in a terminal of 80 by 24.
@@ -81,7 +81,7 @@ func onScreen(t testing.TB, cmd *exec.Cmd) *screen {
 		t.Fatal(err)
 	}
 	s := &screen{t: t, file: f, changed: make(chan struct{}, 1)}
-	go func() { // ends with the client, which holds the terminal's other end
+	go func() { // ends with the client, which holds the other end of the terminal
 		defer close(s.changed)
 		buf := make([]byte, 4096)
 		for {
@@ -114,7 +114,7 @@ func (s *screen) press(text string) {
 	}
 }
 
-// expect waits until the pattern is on the screen, and takes everything up to its end away.
+// expect waits until the pattern is on the screen, and removes everything up to its end.
 func (s *screen) expect(pattern string) string {
 	s.t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -157,12 +157,12 @@ func TestOpenSSHInteractive(t *testing.T) {
 	screen.press("stty size; echo $TERM\r")
 	screen.expect(`\n24 80\r\nxterm-256color\r\n`)
 
-	// The program asks until it sees the change, which comes apart from the input.
+	// The program polls until it sees the change, which is sent separately from the input.
 	if err := pty.Setsize(screen.file, &pty.Winsize{Rows: 40, Cols: 132}); err != nil {
 		t.Fatal(err)
 	}
 	screen.press("until [ \"$(stty size)\" = '40 132' ]; do :; done; echo now $(stty size)\r")
-	screen.expect(`now 40 132\r\n`) // perhaps behind a prompt that came late
+	screen.expect(`now 40 132\r\n`) // possibly after a late prompt
 
 	screen.press("exit 3\r")
 	screen.expect(`Connection to 127\.0\.0\.1 closed`)
@@ -300,7 +300,7 @@ func TestOpenSSHRefusals(t *testing.T) {
 		}
 		defer cmd.Process.Kill()
 		io.WriteString(stdin, "up\n")
-		if _, err := io.ReadFull(stdout, make([]byte, 3)); err != nil { // the socket is there before
+		if _, err := io.ReadFull(stdout, make([]byte, 3)); err != nil { // the socket exists earlier
 			t.Fatal(err)
 		}
 		c, err := net.Dial("unix", socket)
@@ -322,8 +322,8 @@ func TestOpenSSHRefusals(t *testing.T) {
 	})
 }
 
-// TestOpenSSHSubsystemRefusalIsShown does it often: whether a client shows a message before it exits is a
-// matter of its luck if nothing makes sure.
+// TestOpenSSHSubsystemRefusalIsShown repeats the test: without a guarantee of the order, it depends
+// on timing whether a client shows a message before it exits.
 func TestOpenSSHSubsystemRefusalIsShown(t *testing.T) {
 	s := serve(t, newShells())
 	for range 10 {
@@ -334,7 +334,8 @@ func TestOpenSSHSubsystemRefusalIsShown(t *testing.T) {
 	}
 }
 
-// TestOpenSSHDenialsAreIndistinguishable compares everything that the client tells at its most talkative.
+// TestOpenSSHDenialsAreIndistinguishable compares all of the client's output at the highest
+// verbosity.
 func TestOpenSSHDenialsAreIndistinguishable(t *testing.T) {
 	s := serve(t, newShells())
 	_, stranger := newKey(t)

@@ -14,14 +14,14 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// A corked connection keeps written bytes, to send all of them at once.
+// A corked connection retains written bytes, to send all of them at once.
 type corked struct {
 	net.Conn
 
 	mu     sync.Mutex // guards what follows
 	on     bool
 	kept   []byte
-	writes chan struct{} // has an element for each write that was kept
+	writes chan struct{} // has an element for each retained write
 }
 
 func (c *corked) Write(p []byte) (int, error) {
@@ -41,7 +41,7 @@ func (c *corked) cork() {
 	c.on, c.writes = true, make(chan struct{}, 100)
 }
 
-// uncork sends the kept bytes in one write.
+// uncork sends the retained bytes in one write.
 func (c *corked) uncork() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,8 +66,8 @@ func (s *stand) cork(key ssh.Signer) (*ssh.Client, *corked) {
 	return client, cork
 }
 
-// TestWireOrder sends channel opens (o) and no-more-sessions@openssh.com (n) in one piece. As with
-// sshd, each open before the request opens, and none after it.
+// TestWireOrder sends channel opens (o) and no-more-sessions@openssh.com (n) in one packet. As with
+// sshd, each open before the request succeeds, and none after it.
 func TestWireOrder(t *testing.T) {
 	s := serve(t, newShells(), func(o *Options) { o.Limits.MaxSessions, o.Limits.MaxSessionsPerUser = 50, 10000 })
 	for _, sequence := range []string{"on", "no", "ono", "oono", "onoo", "nn", "ooooooooooooooooooooonooooooooooooooooooooo"} {
@@ -114,8 +114,8 @@ func refusedAs(err error, reason ssh.RejectionReason) bool {
 	return ok && refused.Reason == reason
 }
 
-// TestNoticesInOrder: the banner of a session has what was refused before it was opened, and not
-// what was refused after.
+// TestNoticesInOrder: the banner of a session lists the refusals from before it was opened, and no
+// later ones.
 func TestNoticesInOrder(t *testing.T) {
 	notices := make(chan []string, 2)
 	s := serve(t, runs(func(_ context.Context, req session.Request, _ session.IO) (session.Exit, error) {
@@ -131,7 +131,7 @@ func TestNoticesInOrder(t *testing.T) {
 				forward()
 			}
 			opened := make(chan ssh.Channel, 1)
-			go func() { // ends with the answer to the open
+			go func() { // ends with the response to the open
 				ch, requests, err := client.OpenChannel("session", nil)
 				if err != nil {
 					t.Error(err)

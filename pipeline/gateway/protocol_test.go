@@ -20,7 +20,7 @@ func refuseAll(context.Context, session.Request, session.IO) (session.Exit, erro
 	return session.Exit{}, fmt.Errorf("limits: %w", &session.Refusal{Message: "one at a time\nend the other first"})
 }
 
-// raw opens a session channel without the library's session around it.
+// raw opens a session channel without the library's session type.
 func raw(t testing.TB, client *ssh.Client) (ssh.Channel, <-chan *ssh.Request) {
 	t.Helper()
 	ch, requests, err := client.OpenChannel("session", nil)
@@ -37,7 +37,7 @@ func TestExitSignal(t *testing.T) {
 		status int
 	}{
 		"kill -TERM $$": {"TERM", 143},
-		"kill -BUS $$":  {"BUS@ttydrain", 128}, // the library knows no number of it
+		"kill -BUS $$":  {"BUS@ttydrain", 128}, // the library exports no constant for it
 		"exit 9":        {"", 9},
 	} {
 		sess, err := s.dial("web", s.ada).NewSession()
@@ -51,8 +51,8 @@ func TestExitSignal(t *testing.T) {
 	}
 }
 
-// TestSingleExitRequest: a channel gets exactly one of exit-status and exit-signal, however its session ends,
-// then end of file and close.
+// TestSingleExitRequest: however its session ends, a channel receives exactly one of exit-status
+// and exit-signal, then end of file and close.
 func TestSingleExitRequest(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -120,7 +120,7 @@ func TestSignalRequest(t *testing.T) {
 	}
 }
 
-// TestMalformed sends every request with every malformed payload. None may harm the connection.
+// TestMalformed sends every request with every malformed payload. None may disturb the connection.
 func TestMalformed(t *testing.T) {
 	started := make(chan session.Request, 100)
 	s := serve(t, runs(func(ctx context.Context, req session.Request, _ session.IO) (session.Exit, error) {
@@ -170,7 +170,7 @@ func TestMalformed(t *testing.T) {
 		t.Errorf("started %+v", req)
 	default:
 	}
-	// After all that, the connection is as good as new.
+	// Afterwards, the connection still works normally.
 	ch, requests := raw(t, client)
 	go ssh.DiscardRequests(requests)
 	if ok, err := ch.SendRequest("exec", true, words("x")); !ok {
@@ -181,7 +181,8 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// TestOnlyOneProgram: what comes after the start is refused, but for what a running program takes.
+// TestOnlyOneProgram: later requests are refused after the start, except for those for a running
+// program.
 func TestOnlyOneProgram(t *testing.T) {
 	s := serve(t, newShells())
 	ch, requests := raw(t, s.dial("web", s.ada))
@@ -255,7 +256,7 @@ func TestRequestLimits(t *testing.T) {
 	if refused, ok := errors.AsType[*ssh.OpenChannelError](err); !ok || refused.Reason != ssh.ResourceShortage || !strings.Contains(refused.Message, "too many sessions") {
 		t.Errorf("a third session: %v", err)
 	}
-	// The place of a session that has ended is free: the gateway has seen its end when it confirms.
+	// The place of an ended session is free: the gateway has processed the end when it confirms it.
 	if ok, err := first.SendRequest("exec", true, words("true")); !ok {
 		t.Fatal(err)
 	}
@@ -279,7 +280,7 @@ func TestRequestLimits(t *testing.T) {
 	other.Close()
 }
 
-// refusal is what the gateway says on a connection that it does not take.
+// refusal returns the gateway's message on a refused connection.
 func refusal(t *testing.T, address string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -298,7 +299,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestErrors: a refusal is for the person, any other error for the log.
+// TestErrors: a refusal is for the user, any other error for the log.
 func TestErrors(t *testing.T) {
 	for _, test := range []struct {
 		name      string
@@ -338,7 +339,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNotLogged looks for everything that a session has.
+// TestSecretsAreNotLogged searches the log for everything that a session contains.
 func TestSecretsAreNotLogged(t *testing.T) {
 	s := serve(t, newShells())
 	sess, err := s.dial("web", s.ada).NewSession()
@@ -367,7 +368,7 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	}
 }
 
-// TestLatestSize: a session that does not look misses sizes, but never the last, and holds up
+// TestLatestSize: a session that does not read sizes misses some, but never the last, and blocks
 // nothing.
 func TestLatestSize(t *testing.T) {
 	look, sizes := make(chan struct{}), make(chan session.Size, 1)
@@ -386,7 +387,7 @@ func TestLatestSize(t *testing.T) {
 		}
 		ch.SendRequest("signal", false, words("HUP"))
 	}
-	// The answer to this comes after all those before it have been taken.
+	// The response to this follows the processing of all earlier ones.
 	if ok, err := ch.SendRequest("env", true, words("LC_X", "1")); ok || err != nil {
 		t.Fatalf("%t, %v", ok, err)
 	}
@@ -396,8 +397,8 @@ func TestLatestSize(t *testing.T) {
 	}
 }
 
-// TestCloseOutput: the session learns that the client takes no more output, however often and early
-// it says so.
+// TestCloseOutput: the session learns that the client accepts no more output, however often and
+// early the client declares it.
 func TestCloseOutput(t *testing.T) {
 	s := serve(t, runs(func(_ context.Context, _ session.Request, io session.IO) (session.Exit, error) {
 		<-io.OutputClosed
@@ -410,7 +411,7 @@ func TestCloseOutput(t *testing.T) {
 			steps = []string{"eow@openssh.com", "eow@openssh.com", "shell"}
 		}
 		for _, step := range steps {
-			if _, err := ch.SendRequest(step, false, nil); err != nil && !errors.Is(err, io.EOF) { // which the end is quicker than
+			if _, err := ch.SendRequest(step, false, nil); err != nil && !errors.Is(err, io.EOF) { // which the end may precede
 				t.Fatal(err)
 			}
 		}
@@ -420,7 +421,7 @@ func TestCloseOutput(t *testing.T) {
 	}
 }
 
-// TestChannelCloseCancels closes one of two sessions; the other goes on.
+// TestChannelCloseCancels closes one of two sessions; the other continues.
 func TestChannelCloseCancels(t *testing.T) {
 	shells := newShells()
 	s := serve(t, shells)
@@ -442,7 +443,7 @@ func TestChannelCloseCancels(t *testing.T) {
 		t.Errorf("cause %v", cause)
 	}
 	io.WriteString(stdin, "still here")
-	stdin.Close() // reaches cat as the end of its input
+	stdin.Close() // arrives at cat as the end of its input
 	if text, _ := io.ReadAll(stdout); string(text) != "still here" {
 		t.Errorf("second session: %q", text)
 	}
@@ -461,7 +462,7 @@ func TestOptions(t *testing.T) {
 	bad.HostKeys, bad.AcceptEnv, bad.Version, bad.StopTimeout, bad.Limits.MaxSessions = nil, []string{"LC_["}, "ttydrain", -1, -2
 	_, err := New(bad)
 	if err == nil {
-		t.Fatal("bad options taken")
+		t.Fatal("bad options accepted")
 	}
 	for _, want := range []string{"host key", `"LC_["`, `"ttydrain"`, "stop timeout", "sessions per connection"} {
 		if !strings.Contains(err.Error(), want) {

@@ -17,10 +17,10 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// The tests of this file run in bubbles of synctest: time passes only when everything waits, and a
-// test fails when a goroutine of it is left at its end.
+// The tests of this file run in synctest bubbles: time passes only when every goroutine is blocked,
+// and a test fails if a goroutine is left at its end.
 
-// memoryListener gives connections that exist in memory only, as a bubble needs.
+// memoryListener returns connections in memory, which a bubble needs.
 type memoryListener struct {
 	conns  chan net.Conn
 	once   sync.Once
@@ -47,7 +47,7 @@ func (l *memoryListener) Close() error {
 
 func (l *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
 
-// dial gives the client's end. Its writes do not wait, since both ends of SSH begin with one.
+// dial returns the client's end. Its writes do not block, because both ends of SSH start with one.
 func (l *memoryListener) dial() net.Conn {
 	client, server := net.Pipe()
 	l.conns <- server
@@ -95,7 +95,8 @@ func (s *stand) dialMemory(t testing.TB, l *memoryListener) *ssh.Client {
 	return ssh.NewClient(conn, channels, requests)
 }
 
-// TestSilentClient: a client that says nothing is closed after the login grace time, not before.
+// TestSilentClient: a client that sends nothing is disconnected after the login grace time, not
+// before.
 func TestSilentClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, newShells(), func(o *Options) { o.Limits.LoginGraceTime = 7 * time.Second })
@@ -117,7 +118,7 @@ func TestSilentClient(t *testing.T) {
 	})
 }
 
-// TestSlowLogin: a person has the login grace time, from the connection on.
+// TestSlowLogin: a user has the login grace time, from the start of the connection.
 func TestSlowLogin(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -131,7 +132,7 @@ func TestSlowLogin(t *testing.T) {
 				s.start(l)
 				config := s.clientConfig("web")
 				config.Auth = []ssh.AuthMethod{ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
-					time.Sleep(test.think) // the person thinks of the passphrase, in the bubble's time
+					time.Sleep(test.think) // the user enters the passphrase, in the bubble's time
 					return []ssh.Signer{s.ada}, nil
 				})}
 				c := l.dial()
@@ -145,7 +146,7 @@ func TestSlowLogin(t *testing.T) {
 						for range channels {
 						}
 					}()
-					// Once logged in, the grace time ends nothing.
+					// After the login, the grace time no longer applies.
 					time.Sleep(9 * time.Minute)
 					if _, _, err := conn.SendRequest("keepalive@openssh.com", true, nil); err != nil {
 						t.Errorf("after nine minutes: %v", err)
@@ -161,14 +162,14 @@ func TestSlowLogin(t *testing.T) {
 	}
 }
 
-// TestStop covers every stage at which a stop may find a connection. None needs the stop's timeout.
+// TestStop covers every stage of a connection at a stop. None needs the timeout of the stop.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		causes := make(chan error, 1)
 		s := newStand(t, runs(func(ctx context.Context, _ session.Request, client session.IO) (session.Exit, error) {
 			<-ctx.Done()
 			causes <- context.Cause(ctx)
-			time.Sleep(3 * time.Second) // it takes that long to clear up
+			time.Sleep(3 * time.Second) // the time that it needs to clean up
 			io.WriteString(client.Stdout, "bye\n")
 			return session.Exit{Status: 7, Reason: session.ReasonShutdown}, nil
 		}))
@@ -233,7 +234,7 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// TestForcedStop: a client that takes nothing blocks its session, until the stop's time is over.
+// TestForcedStop: a client that reads nothing blocks its session until the timeout of the stop.
 func TestForcedStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, runs(func(_ context.Context, _ session.Request, client session.IO) (session.Exit, error) {
@@ -268,7 +269,7 @@ func TestForcedStop(t *testing.T) {
 	})
 }
 
-// TestStubbornSession: a session that does not end at all does not keep Serve for ever.
+// TestStubbornSession: a session that does not end does not block Serve for ever.
 func TestStubbornSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -297,7 +298,7 @@ func TestStubbornSession(t *testing.T) {
 	})
 }
 
-// TestSlowClient: what a client does not take holds the program back, with bounded memory.
+// TestSlowClient: a slow client blocks the program, with bounded memory.
 func TestSlowClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var written atomic.Int64
@@ -320,9 +321,9 @@ func TestSlowClient(t *testing.T) {
 		}
 		go ssh.DiscardRequests(requests)
 		ch.SendRequest("shell", true, nil)
-		synctest.Wait() // until the program is blocked for good
+		synctest.Wait() // until the program is blocked permanently
 		if n := written.Load(); n == 0 || n > 2<<20 {
-			t.Errorf("%d bytes went out to a client that takes none", n)
+			t.Errorf("%d bytes went out to a client that reads none", n)
 		}
 		if n, err := io.Copy(io.Discard, ch); n != 16<<20 || err != nil {
 			t.Errorf("then it took %d bytes, %v", n, err)
@@ -334,8 +335,8 @@ func TestSlowClient(t *testing.T) {
 	})
 }
 
-// TestKeepalive: a client that does not answer is cut off when it has been silent for the deadline,
-// to the second; it is not while it says something, even if it does not answer.
+// TestKeepalive: a client that does not respond is disconnected after being silent for exactly the
+// deadline, but not while it sends anything, even without responding.
 func TestKeepalive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		causes := make(chan error, 1)
@@ -363,7 +364,7 @@ func TestKeepalive(t *testing.T) {
 			t.Fatal(ok, err)
 		}
 		asked := make(chan time.Time, 100)
-		go func() { // takes what the gateway asks, and gives no answer
+		go func() { // accepts the gateway's requests without responding
 			for range requests {
 				asked <- time.Now()
 			}
@@ -385,7 +386,7 @@ func TestKeepalive(t *testing.T) {
 		}
 		conn.Close()
 		if !strings.Contains(s.log.String(), "connection cut: the client is silent") {
-			t.Error("the log does not tell why")
+			t.Error("the log has no reason")
 		}
 		if len(asked) != 1 {
 			t.Errorf("asked %d times with one question open", len(asked))

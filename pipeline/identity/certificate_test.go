@@ -14,7 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A workshop is a folder in which ssh-keygen makes keys, certificates and lists.
+// A workshop is a directory in which ssh-keygen creates keys, certificates and lists.
 type workshop struct {
 	t   testing.TB
 	dir string
@@ -56,7 +56,7 @@ func (w workshop) write(name, text string) {
 	}
 }
 
-// key makes a key NAME, and gives its public half.
+// key creates a key NAME, and returns its public half.
 func (w workshop) key(name string, args ...string) ssh.PublicKey {
 	w.t.Helper()
 	w.keygen(append([]string{"-N", "", "-C", name, "-f", name}, args...)...)
@@ -72,7 +72,7 @@ func (w workshop) public(name string) ssh.PublicKey {
 	return key
 }
 
-// sign makes a certificate of a key, by a CA.
+// sign creates a certificate of a key, signed by a CA.
 func (w workshop) sign(ca, key string, args ...string) *ssh.Certificate {
 	w.t.Helper()
 	w.keygen(append(append([]string{"-s", ca}, args...), key+".pub")...)
@@ -115,7 +115,7 @@ func TestCheckCertificate(t *testing.T) {
 
 	for _, test := range []struct {
 		name, ca, key, args string
-		extra               []string // arguments with spaces in them
+		extra               []string // arguments that contain spaces
 		door                Door
 		want                Person
 		reason              string
@@ -191,7 +191,8 @@ func TestCheckCertificate(t *testing.T) {
 	}
 }
 
-// TestCertificateTimes goes to the second: valid from the first on, and no longer at the last.
+// TestCertificateTimes checks to the second: valid from the first second, and no longer in the
+// last.
 func TestCertificateTimes(t *testing.T) {
 	w := newWorkshop(t)
 	authorities := []Authority{{Name: "staff", Keys: []ssh.PublicKey{w.key("staff", "-t", "ed25519")}}}
@@ -205,7 +206,7 @@ func TestCertificateTimes(t *testing.T) {
 	}
 }
 
-// TestForgedCertificate changes what was signed.
+// TestForgedCertificate changes the signed content.
 func TestForgedCertificate(t *testing.T) {
 	w := newWorkshop(t)
 	authorities := []Authority{{Name: "staff", Keys: []ssh.PublicKey{w.key("staff", "-t", "ed25519")}}}

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// TestRevocations has ssh-keygen make lists of every kind, and compares every answer with its own.
+// TestRevocations creates lists of every kind with ssh-keygen, and compares each decision with
+// ssh-keygen's.
 func TestRevocations(t *testing.T) {
 	w := newWorkshop(t)
 	staff := w.key("staff", "-t", "ed25519")
@@ -67,7 +68,7 @@ func TestRevocations(t *testing.T) {
 			}
 		})
 	}
-	// A list that is for no CA in particular.
+	// A list that is not restricted to a CA.
 	w.write("spec", "id: bob at 6\n")
 	w.keygen("-k", "-f", "krl", "-s", "none", "spec")
 	revoked, err := ParseRevocations(w.file("krl"))
@@ -93,7 +94,7 @@ func TestRevocations(t *testing.T) {
 	}
 }
 
-// revokes is what ssh-keygen says of a certificate: -Q exits with 1 for one that is revoked.
+// revokes returns the decision of ssh-keygen about a certificate: -Q exits with 1 if it is revoked.
 func (w workshop) revokes(list, cert string) bool {
 	w.t.Helper()
 	status, out := w.query(list, cert)
@@ -112,7 +113,7 @@ func TestBadRevocations(t *testing.T) {
 	if _, err := ParseRevocations(whole); err != nil {
 		t.Fatal(err)
 	}
-	// One that is cut between two sections is a whole list, too: nothing in it says how long it is.
+	// A list that is truncated between two sections is valid: it does not contain its length.
 	boundaries := 0
 	for n := len(krlMagic); n < len(whole); n++ {
 		if _, err := ParseRevocations(whole[:n]); err == nil {
@@ -120,7 +121,7 @@ func TestBadRevocations(t *testing.T) {
 		}
 	}
 	if boundaries != 2 {
-		t.Errorf("%d of %d beginnings are taken for a list", boundaries, len(whole))
+		t.Errorf("%d of %d prefixes are accepted as a list", boundaries, len(whole))
 	}
 	section := func(kind byte, data string) []byte {
 		return append(append([]byte{}, whole...), append([]byte{kind, 0, 0, 0, byte(len(data))}, data...)...)
@@ -141,7 +142,7 @@ func TestBadRevocations(t *testing.T) {
 		"a page of a web site": []byte("<html>"),
 	} {
 		if _, err := ParseRevocations(data); err == nil {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: accepted", name)
 		}
 	}
 	if _, err := ParseRevocations(section(krlExtension, "\x00\x00\x00\x01x\x00\x00\x00\x00\x00")); err != nil {

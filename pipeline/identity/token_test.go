@@ -51,7 +51,7 @@ func newMint(t testing.TB) *mint {
 	return &mint{t, map[string]crypto.Signer{"ed": ed, "ec": ec, "rsa": r}}
 }
 
-// jwks is the set of some of the keys.
+// jwks returns a key set of some of the keys.
 func (m *mint) jwks(ids ...string) []byte {
 	m.t.Helper()
 	var set jose.JSONWebKeySet
@@ -74,7 +74,7 @@ func (m *mint) set(ids ...string) KeySet {
 	return set
 }
 
-// good are the claims of a good token.
+// good returns the claims of a valid token.
 func good() jwt.MapClaims {
 	now := time.Now()
 	return jwt.MapClaims{
@@ -100,7 +100,7 @@ func (m *mint) sign(method jwt.SigningMethod, id string, claims jwt.MapClaims) s
 	return text
 }
 
-// signWith signs good claims with more in the header.
+// signWith signs valid claims with additional header fields.
 func (m *mint) signWith(header map[string]any) string {
 	m.t.Helper()
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, good())
@@ -113,8 +113,8 @@ func (m *mint) signWith(header map[string]any) string {
 	return text
 }
 
-// TestCriticalHeaders: what ttydrain has signed itself is good, and nothing with an extension that
-// must be understood.
+// TestCriticalHeaders: a token that ttydrain signs is valid, and one with an extension that must be
+// understood is not.
 func TestCriticalHeaders(t *testing.T) {
 	m := newMint(t)
 	set := m.set("ed")
@@ -131,7 +131,7 @@ func options(keys Keys) TokenOptions {
 	return TokenOptions{Issuer: "https://auth.example.com", Audience: "ssh", Algorithms: []string{"RS256", "ES256", "EdDSA"}, Keys: keys}
 }
 
-// with are good claims with changes; nil takes one away.
+// with returns valid claims with changes; nil removes one.
 func with(changes map[string]any) jwt.MapClaims {
 	c := good()
 	maps.Copy(c, changes)
@@ -276,7 +276,7 @@ func TestParseKeySet(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, set, err)
 		}
 	}
-	// What is not understood does not spoil the others.
+	// Entries that are not supported do not invalidate the others.
 	mixed := bytes.Replace(m.jwks("ed"), []byte(`[`), []byte(`[{"kty":"future"},{"kty":"RSA"},`), 1)
 	if set, err := ParseKeySet(mixed); err != nil || len(set.keys) != 1 {
 		t.Errorf("%v, %v", set, err)
@@ -303,7 +303,7 @@ func (i *issuer) asked() int {
 }
 
 func (i *issuer) RoundTrip(r *http.Request) (*http.Response, error) {
-	time.Sleep(time.Second) // of the bubble's time
+	time.Sleep(time.Second) // in the bubble's time
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.requests++
@@ -311,8 +311,8 @@ func (i *issuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(bytes.NewReader(body)), Request: r}, nil
 }
 
-// TestRemoteKeys: cached, refreshed in the background, rotated keys found at once, no more than a
-// fetch in five seconds, and not trusted for longer than the bound.
+// TestRemoteKeys: keys are cached, refreshed in the background, found immediately after a rotation,
+// fetched at most once in five seconds, and not trusted beyond the bound.
 func TestRemoteKeys(t *testing.T) {
 	m, other := newMint(t), newMint(t)
 	other.keys["ed2"] = other.keys["ed"]
@@ -338,7 +338,7 @@ func TestRemoteKeys(t *testing.T) {
 				t.Errorf("%s: %d requests; expected %d", what, got, requests)
 			}
 		}
-		// Several at once ask once.
+		// Several concurrent verifications cause one request.
 		var all sync.WaitGroup
 		for range 5 {
 			all.Go(func() {
@@ -349,7 +349,7 @@ func TestRemoteKeys(t *testing.T) {
 		}
 		all.Wait()
 		must("first", verify(m, "ed"), "", 1)
-		// A key that nobody has: asked for, but not again and again.
+		// An unknown key: requested, but not repeatedly.
 		time.Sleep(10 * time.Second)
 		must("unknown", verify(other, "ed2"), "does not publish", 2)
 		must("unknown again", verify(other, "ed2"), "does not publish", 2)
@@ -363,11 +363,11 @@ func TestRemoteKeys(t *testing.T) {
 		before := time.Now()
 		err := verify(other, "ed2")
 		if waited := time.Since(before); waited != 0 {
-			t.Errorf("a refresh was waited for: %s", waited)
+			t.Errorf("it waited for a refresh: %s", waited)
 		}
 		time.Sleep(2 * time.Second)
 		must("refreshed", err, "", 4)
-		// The issuer is down: its keys are good for an hour more, and no longer.
+		// The issuer is down: its keys stay valid for one more hour.
 		source.serve(503, nil)
 		time.Sleep(59 * time.Minute)
 		must("stale", verify(other, "ed2"), "", 4)
@@ -379,7 +379,7 @@ func TestRemoteKeys(t *testing.T) {
 		source.serve(200, other.jwks("ed2"))
 		time.Sleep(10 * time.Second)
 		must("back", verify(other, "ed2"), "", 8)
-		// Whoever does not want to wait does not wait.
+		// A cancelled context ends the wait.
 		time.Sleep(2 * time.Hour)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -387,6 +387,6 @@ func TestRemoteKeys(t *testing.T) {
 		if err == nil {
 			t.Error("verified without keys")
 		}
-		time.Sleep(time.Minute) // the fetch that it has started ends
+		time.Sleep(time.Minute) // the fetch that it started ends
 	})
 }
