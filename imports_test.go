@@ -85,6 +85,8 @@ var rooms = map[string]room{
 	"pipeline/replay/tty":                {ours: []string{"pipeline/client", "pipeline/replay"}, outside: all},
 	"pipeline/replay/replaytest":         {ours: []string{"schema", "enrich", "sinks", "sinks/file", "sinks/https", "sinks/syslog", "pipeline/receive"}, outside: all},
 	"pipeline/resources":                 {ours: none, outside: none},
+	"pipeline/buildinfo":                 {ours: none, outside: none},
+	"pipeline/timeflag":                  {ours: none, outside: none},
 	"pipeline/setup":                     {ours: []string{"enrich", "pipeline/config", "pipeline/gateway", "pipeline/receive"}, outside: all},
 	"pipeline/session":                   {ours: []string{"schema", "pipeline/measure", "pipeline/transfer"}, outside: all},
 	"pipeline/tracing/tracingtest":       {ours: none, outside: all},

@@ -150,7 +150,7 @@ func encodeShared(op *Operation) ([]byte, error) {
 		UserName  string `json:"operation_user_name"`
 		UserEmail string `json:"operation_user_email"`
 		Document  string `json:"APTIBLE_USER_DOCUMENT"`
-	}{"1", "json", "operations/" + op.ID, op.Host, op.Layer, op.Service, op.Stack, op.App, op.AppID, "ssh",
+	}{recordVersion, "json", "operations/" + op.ID, op.Host, op.Layer, op.Service, op.Stack, op.App, op.AppID, "ssh",
 		op.Container, op.ID, op.User.Name, op.User.Email, op.UserDocument})
 	if err != nil {
 		return nil, fmt.Errorf("encode operation: %w", err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 )
@@ -22,7 +23,7 @@ type copyFlags struct {
 	remote
 	from      []string
 	caFile    string
-	since     string
+	since     timeflag.Value
 	selection replay.Selection // Operation is set by the command, or by a flag of its own
 }
 
@@ -44,27 +45,13 @@ func (f *copyFlags) sourceFlags(c *cobra.Command) {
 	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust for TLS (default: the system's)")
 	s.StringVar(&f.selection.App, "app", "", "only sessions on the app with this `NAME`")
 	s.StringVar(&f.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
-	s.StringVar(&f.since, "since", "", "only sessions that began at this `TIME` or later, as 2026-01-31T09:30:00Z or as 24h before now")
+	s.Var(&f.since, "since", "only sessions that began at this `TIME` or later: "+timeflag.Usage)
 }
 
 // parse checks the flags. It is called before open.
 func (f *copyFlags) parse() error {
-	if err := checkOutput(f.output); err != nil {
-		return err
-	}
-	if f.since == "" {
-		return nil
-	}
-	if ago, err := time.ParseDuration(f.since); err == nil && ago >= 0 {
-		f.selection.Since = time.Now().Add(-ago)
-		return nil
-	}
-	at, err := time.Parse(time.RFC3339, f.since)
-	if err != nil {
-		return usageError{fmt.Errorf("--since %q is not understood: expected a time such as 2026-01-31T09:30:00Z, or a duration such as 24h", f.since)}
-	}
-	f.selection.Since = at
-	return nil
+	f.selection.Since = f.since.Time
+	return checkOutput(f.output)
 }
 
 // isStream reports whether the LOGS stream is read instead of a copy.

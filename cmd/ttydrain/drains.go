@@ -18,6 +18,7 @@ import (
 
 	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 func newDrainsCommand() *cobra.Command {
@@ -53,7 +54,8 @@ func newDrainsCommand() *cobra.Command {
 }
 
 func newRewindCommand(r *remote) *cobra.Command {
-	var to, operation string
+	var to timeflag.Value
+	var operation string
 	var skip, yes bool
 	c := &cobra.Command{
 		Use:   "rewind NAME --to TIME|--operation ID",
@@ -64,12 +66,8 @@ func newRewindCommand(r *remote) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			body := make(map[string]any)
-			if to != "" {
-				at, err := time.Parse(time.RFC3339, to)
-				if err != nil {
-					return usageError{fmt.Errorf("--to %q is not understood: expected a time such as 2026-01-31T09:30:00Z", to)}
-				}
-				body["to"] = at
+			if !to.IsZero() {
+				body["to"] = to.Time
 			}
 			if operation != "" {
 				body["operation"] = operation
@@ -97,7 +95,7 @@ func newRewindCommand(r *remote) *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&to, "to", "", "a `TIME` such as 2026-01-31T09:30:00Z")
+	c.Flags().Var(&to, "to", "a `TIME`: "+timeflag.Usage)
 	c.Flags().StringVar(&operation, "operation", "", "the `ID` of an operation")
 	c.Flags().BoolVar(&skip, "skip", false, "move forward past records that the drain does not have: it gets gap records instead")
 	c.Flags().BoolVar(&yes, "yes", false, "skip without confirmation")

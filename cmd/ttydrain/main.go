@@ -15,13 +15,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/buildinfo"
 	"github.com/ttydrain/ttydrain/pipeline/measure"
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 )
@@ -75,7 +74,7 @@ func newRootCommand() *cobra.Command {
 	})
 	root.AddCommand(newDemoCommand(), newInitCommand(), newServeCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
 		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand(),
-		newReplayCommand(), newExportCommand(), newTailCommand(), newDashboardsCommand(), newAlertsCommand(), newDocsCommand())
+		newReplayCommand(), newExportCommand(), newTailCommand(), newDashboardsCommand(), newAlertsCommand(), newDocsCommand(), newVersionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	makeStrict(root)
@@ -120,22 +119,11 @@ func unknownCommand(c *cobra.Command, args []string) error {
 
 // buildInfo returns the metric with the version in its labels.
 func buildInfo() prometheus.Collector {
-	labels := prometheus.Labels{"version": version(), "revision": "", "goversion": runtime.Version()}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				labels["revision"] = s.Value
-			}
-		}
-	}
+	info := buildinfo.Read()
+	labels := prometheus.Labels{"version": info.Version, "revision": info.Commit, "goversion": info.Go}
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: measure.Namespace, Name: "build_info",
 		Help: "What runs, in the labels; always 1.", ConstLabels: labels}, func() float64 { return 1 })
 }
 
 // version returns the version of the binary, or "(devel)".
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
+func version() string { return buildinfo.Read().Version }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/client"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -48,7 +49,7 @@ With --output json it prints the records, as HTTPS drains get them.`,
 	f.StringVar(&t.selection.Operation, "operation", "", "only the session with this `ID`")
 	f.StringVar(&t.selection.App, "app", "", "only sessions on the app with this `NAME`")
 	f.StringVar(&t.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
-	f.StringVar(&t.since, "since", "", "start with the output at this `TIME`, as 2026-01-31T09:30:00Z or as 1h before now")
+	f.Var(&t.since, "since", "start with the output at this `TIME`: "+timeflag.Usage)
 	f.IntVarP(&t.lines, "lines", "n", 0, "start with the last `NUMBER` of lines (with --since: of those since then)")
 	f.BoolVar(&t.noFollow, "no-follow", false, "stop at the end of the recorded output")
 	return c
