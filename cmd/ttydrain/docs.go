@@ -37,6 +37,7 @@ func newDocsCommand() *cobra.Command {
 	c.PersistentFlags().BoolVar(&markdown, "markdown", false, "print Markdown on a terminal too")
 	for _, p := range docs.Pages() {
 		c.AddCommand(&cobra.Command{Use: p.Topic, Aliases: p.Aliases, Short: p.Summary, Args: cobra.NoArgs,
+			Example: "  ttydrain docs " + p.Topic + "\n  ttydrain docs " + p.Topic + " --markdown > " + p.Topic + ".md",
 			RunE: func(*cobra.Command, []string) error {
 				if markdown || !term.IsTerminal(int(os.Stdout.Fd())) {
 					_, err := os.Stdout.Write(p.Markdown())

@@ -77,6 +77,7 @@ func newRootCommand() *cobra.Command {
 		newReplayCommand(), newExportCommand(), newTailCommand(), newDashboardsCommand(), newAlertsCommand(), newDocsCommand(), newVersionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	setHelp(root)
 	makeStrict(root)
 	return root
 }
