@@ -9,12 +9,12 @@
 // sinks/file was added like this:
 //
 //  1. sinks/NAME: Options, which are an [Opener], New, and a Sink that implements [Sink]. Write
-//     returns an [*Error] whose Verdict the pipeline acts on, and whose Reason and Advice an operator
-//     reads. Probe and Write report steps to the Reporter of their context: see sinks/probe. The
+//     returns an [*Error] with a Verdict for the pipeline, and a Reason and Advice for operators.
+//     Probe and Write report steps to the Reporter of their context: see sinks/probe. The
 //     package's tests run sinktest.Run.
-//  2. pipeline/config/drain.go: a field of Drain with the tag variant:"NAME", and next to it a struct
-//     with the settings (pipeline/config/drain_file.go), its setDefaults, and finish for what tags
-//     cannot express.
+//  2. pipeline/config/drain.go: a field of Drain with the tag variant:"NAME", and next to it a
+//     struct with the settings (pipeline/config/drain_file.go), its setDefaults, and finish for
+//     checks that tags cannot express.
 //  3. schema/config.schema.json: the name in the list of types, the settings below $defs, and one
 //     line that joins both. A test compares them with the struct.
 //  4. cmd/ttydrain/drain.go: the entry in the table of sinks, which makes Options of the settings.

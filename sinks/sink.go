@@ -33,8 +33,8 @@ type Sink interface {
 	// the same operation at a time.
 	Write(ctx context.Context, batch []Entry) error
 
-	// Probe checks whether the drain could be written to, as far as its protocol allows without writing
-	// a record: address, TLS, authentication. It may run at the same time as Write.
+	// Probe checks whether the drain could be written to, as far as its protocol allows without
+	// writing a record: address, TLS, authentication. It may run at the same time as Write.
 	Probe(ctx context.Context) error
 
 	// Close releases connections. It may be called once, when no Write or Probe is running.

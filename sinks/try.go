@@ -8,8 +8,8 @@ import (
 )
 
 // Try checks the connectivity of a drain with its sink, as deliveries use it: it probes and then,
-// unless record is nil, writes the record. It returns the steps, and whether all went well. The sink
-// must be a new one: connections that were made before are not recorded.
+// unless record is nil, writes the record. It returns the steps, and whether all went well. The
+// sink must be a new one: connections that were made before are not recorded.
 func Try(ctx context.Context, sink Sink, record *Entry) (steps []probe.Step, ok bool) {
 	r := new(probe.Recorder)
 	ctx = r.Context(ctx)

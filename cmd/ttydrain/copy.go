@@ -28,8 +28,8 @@ type copyFlags struct {
 }
 
 // fromHelp describes --from.
-const fromHelp = `Without --from, the LOGS stream is read, through the serve that runs with the configuration. --from takes a file of an HTTPS
-or a syslog drain ("-" is standard input; gzip and zstd are recognized; repeatable), or the URL of an Elasticsearch or OpenSearch drain
+const fromHelp = `Without --from, the LOGS stream is read, through the serve that runs with the configuration. --from takes a file of an
+HTTPS, syslog or file drain ("-" is standard input; gzip and zstd are recognized; repeatable), or the URL of an Elasticsearch or OpenSearch drain
 with its data stream, as in https://es.example.com:9200/logs-ssh-default, with credentials to read it in the environment:
 ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD.`
 

@@ -1,9 +1,9 @@
 // Package replay reconstructs sessions from the copy that a drain holds.
 //
-// A copy is the data that a drain has received: the files of an HTTPS or a syslog drain ([Files]),
-// an Elasticsearch index or data stream ([Search]), or the LOGS stream itself ([Stream]). Records
-// may be in any order, duplicated, and mixed with other data. [Sessions] groups and sorts them, and
-// [Session.Frames] returns a session's output with its times.
+// A copy is the data that a drain has received: the files of an HTTPS, syslog or file drain
+// ([Files]), an Elasticsearch index or data stream ([Search]), or the LOGS stream itself
+// ([Stream]). Records may be in any order, duplicated, and mixed with other data. [Sessions] groups
+// and sorts them, and [Session.Frames] returns a session's output with its times.
 //
 //	Files ──┐                                    ┌─► Frames ─► Asciicast
 //	Search ─┼─► Record ─► Sessions ─► Session ───┼─► Timeline ─► Player ─► Filter ─► a terminal

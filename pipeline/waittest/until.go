@@ -12,8 +12,8 @@ const (
 	patience = 2 * time.Minute      // after which the test hangs
 )
 
-// Until waits until done returns true. The test fails when it does not within two minutes; what is
-// in the message.
+// Until waits until done returns true. The test fails after two minutes, with a message about what
+// did not happen.
 func Until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

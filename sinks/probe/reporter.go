@@ -6,11 +6,11 @@
 //	report := probe.From(ctx)
 //	ctx = report.Connect(ctx, "logs.example.com:6514", true) // then dial with ctx
 //	…
-//	probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain accepts the client certificate"})
+//	probe.From(ctx).Report(probe.Fact{Step: probe.Authentication, Text: "the drain accepts the key"})
 //
-// DNS, TCP and TLS need no more than that: [net.Dialer], net/http and sinks.Handshake call the hooks
-// of [net/http/httptrace], which the context of Connect has. A sink that connects to nothing reports
-// each of its own steps as a [Step].
+// DNS, TCP and TLS need no more than that: [net.Dialer], net/http and sinks.Handshake call the
+// hooks of [net/http/httptrace], which the context of Connect has. A sink that connects to nothing
+// reports each of its own steps as a [Step].
 package probe
 
 import (

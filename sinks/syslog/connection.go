@@ -314,8 +314,8 @@ func (c *connection) prove(ctx context.Context, grace time.Duration) *sinks.Erro
 
 // failure returns the error that the end of the connection means. Where the reader knows the
 // reason, it takes precedence over err: a write to a connection that the drain has ended with an
-// alert says only "broken pipe". The kernel reports a timeout (TCP_USER_TIMEOUT) once: after a write
-// got it, the reader sees an end of file, as if the drain had closed the connection.
+// alert says only "broken pipe". The kernel reports a timeout (TCP_USER_TIMEOUT) once: after a
+// write got it, the reader sees an end of file, as if the drain had closed the connection.
 func (c *connection) failure(ctx context.Context, err error) *sinks.Error {
 	select {
 	case <-c.ended:

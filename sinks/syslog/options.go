@@ -57,8 +57,8 @@ type Options struct {
 // Open implements [sinks.Opener].
 func (o Options) Open() (sinks.Sink, error) { return New(o) }
 
-// Limits implements [sinks.Opener]. There is one Write at a time, since the messages of a connection
-// are numbered.
+// Limits implements [sinks.Opener]. There is one Write at a time, since the messages of a
+// connection are numbered.
 func (o Options) Limits() sinks.Limits { return sinks.Limits{Unconfirmed: o.Protocol != RELP} }
 
 // Protocol is a protocol that carries messages.

@@ -14,7 +14,7 @@ import (
 )
 
 // lastSyscall is the last system call that was known when this filter was written. Later ones do
-// not exist for a session (ENOSYS): what they do, nobody has looked at.
+// not exist for a session (ENOSYS), since their effects are not known.
 const lastSyscall = unix.SYS_RSEQ_SLICE_YIELD
 
 // filterInstruction is an instruction of a filter. It has exported fields only, which gob needs.
@@ -83,7 +83,7 @@ func conditionalSyscalls(ownProcesses bool) map[uint32][]condition {
 // refusedArguments are the arguments with which calls are refused that are allowed otherwise.
 func refusedArguments() map[uint32][]condition {
 	return map[uint32][]condition{
-		// Typing into the terminal for somebody else, and the console's clipboard.
+		// Input into the terminal of another user, and the console's clipboard.
 		unix.SYS_IOCTL:      {whole(1, unix.TIOCSTI), whole(1, tiocLinux), whole(1, unix.TIOCCONS), whole(1, unix.TIOCSETD)},
 		unix.SYS_SOCKET:     {whole(0, unix.AF_VSOCK), whole(0, unix.AF_ALG)},
 		unix.SYS_SOCKETPAIR: {whole(0, unix.AF_VSOCK), whole(0, unix.AF_ALG)},
