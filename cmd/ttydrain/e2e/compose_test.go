@@ -51,16 +51,16 @@ func newComposition(t *testing.T) *composition {
 		for _, module := range modules {
 			f.Binary(t, strings.TrimPrefix(module, "/"), module)
 		}
-		f.Copy(t, "etc/rsyslog.conf", "compose/rsyslog/rsyslog.conf")
+		f.Copy(t, "etc/rsyslog.conf", "../compose/rsyslog/rsyslog.conf")
 		f.File(t, "var/log/ttydrain/.keep", 0o600, nil)
 		f.File(t, "var/spool/rsyslog/.keep", 0o600, nil)
-	}, instructions(t, "compose/rsyslog/Dockerfile", "VOLUME", "HEALTHCHECK", "CMD")...)
+	}, instructions(t, "../compose/rsyslog/Dockerfile", "VOLUME", "HEALTHCHECK", "CMD")...)
 
 	c := &composition{t: t, daemon: d, site: &site{t: t, dir: t.TempDir()}}
 	c.site.key = c.site.newKey("ada")
 	// As in the page compose: the configuration of the repository, with the key of a user next to it.
 	config := filepath.Join(c.site.dir, "config")
-	if err := os.CopyFS(config, os.DirFS("compose")); err != nil {
+	if err := os.CopyFS(config, os.DirFS("../compose")); err != nil {
 		t.Fatal(err)
 	}
 	public, err := os.ReadFile(c.site.key + ".pub")
