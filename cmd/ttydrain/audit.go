@@ -258,7 +258,7 @@ func (a *auditCommand) running(ctx context.Context) func(operation string) bool 
 		}
 		var s operate.SessionStatus
 		_, err := asking.call(ctx, http.MethodGet, "sessions/"+url.PathEscape(operation), nil, &s)
-		if err != nil && !strings.Contains(err.Error(), operate.ErrNotThere.Error()) {
+		if err != nil && !strings.Contains(err.Error(), operate.ErrNotFound.Error()) {
 			failed = true
 			fmt.Fprintf(os.Stderr, "ttydrain: the running sessions are unknown, and a session without an end counts as damaged: %v\n", err)
 		}

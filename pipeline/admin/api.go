@@ -153,7 +153,7 @@ func statusOf(err error) int {
 		return refused.Status
 	case errors.As(err, &bad), errors.Is(err, operate.ErrBadKill):
 		return http.StatusBadRequest
-	case errors.Is(err, operate.ErrUnknownDrain), errors.Is(err, operate.ErrNotThere):
+	case errors.Is(err, operate.ErrUnknownDrain), errors.Is(err, operate.ErrNotFound):
 		return http.StatusNotFound
 	case errors.Is(err, operate.ErrNoAgreement), errors.As(err, &skips):
 		return http.StatusConflict

@@ -122,7 +122,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 		})
 	}, nil)
 	if err == nil && cast == nil {
-		err = fmt.Errorf("session %s: %w: its output has expired, or is not enriched yet", s.Operation, operate.ErrNotThere)
+		err = fmt.Errorf("session %s: %w: its output has expired, or is not enriched yet", s.Operation, operate.ErrNotFound)
 	}
 	if err != nil {
 		return err

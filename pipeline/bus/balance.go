@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrLeaseWanted is the cause of ending work that another process is to continue: see
-// [Lease.Wanted].
-var ErrLeaseWanted = errors.New("another process is to continue this work")
+// ErrHandover is the cause of ending work that another process is to continue: see
+// [Lease.Handover].
+var ErrHandover = errors.New("another process is to continue this work")
 
 const (
 	// memberToken begins the last token of the key under which a process announces that it wants

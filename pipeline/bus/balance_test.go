@@ -46,7 +46,7 @@ func startCrew(t *testing.T, options Options, working *[8]atomic.Int64) *crew {
 				c.has.Add(1)
 				within, stop := l.Within(ctx)
 				select {
-				case <-l.Wanted():
+				case <-l.Handover():
 					if err := l.Save(ctx, l.Position()+1); err != nil {
 						t.Error(err)
 					}

@@ -156,9 +156,9 @@ func (b *Bus) BeforeTime(ctx context.Context, at time.Time) (uint64, error) {
 	return meta.Sequence.Stream - 1, nil
 }
 
-// ErrNotThere is returned for an operation or a dead letter that does not exist, or no longer
+// ErrNotFound is returned for an operation or a dead letter that does not exist, or no longer
 // exists.
-var ErrNotThere = errors.New("it does not exist, or no longer exists")
+var ErrNotFound = errors.New("it does not exist, or no longer exists")
 
 // BeforeOperation returns the sequence on LOGS before the first segment of an operation.
 func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
@@ -167,7 +167,7 @@ func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
 		return 0, err
 	}
 	if !ok {
-		return 0, fmt.Errorf("operation %s: %w", id, ErrNotThere)
+		return 0, fmt.Errorf("operation %s: %w", id, ErrNotFound)
 	}
 	return sequence - 1, nil
 }
@@ -199,7 +199,7 @@ func (b *Bus) DeadLetters(ctx context.Context, drain string, each func(number ui
 func (b *Bus) DeadLetter(ctx context.Context, number uint64) (*schema.DeadLetter, error) {
 	raw, err := b.streams[schema.StreamDeadLetter].GetMsg(ctx, number)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, fmt.Errorf("dead letter %d: %w", number, ErrNotThere)
+		return nil, fmt.Errorf("dead letter %d: %w", number, ErrNotFound)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read dead letter %d: %w", number, err)

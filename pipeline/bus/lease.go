@@ -198,9 +198,9 @@ func (l *Lease) Within(ctx context.Context) (_ context.Context, cancel context.C
 	return ctx, func(cause error) { stop(); cancelled(cause) }
 }
 
-// Wanted is closed when another process is to continue the work: the holder should then reach a
+// Handover is closed when another process is to continue the work: the holder should then reach a
 // suitable point soon, save the position and release the lease. Until then it remains the holder.
-func (l *Lease) Wanted() <-chan struct{} { return l.wanted }
+func (l *Lease) Handover() <-chan struct{} { return l.wanted }
 
 func (l *Lease) requestHandover() { l.asked.Do(func() { close(l.wanted) }) }
 

@@ -141,12 +141,12 @@ func (b *Bus) WatchKills(ctx context.Context, requested func(schema.Kill)) error
 	}
 }
 
-// Session returns the recorded state of a session, or ErrNotThere.
+// Session returns the recorded state of a session, or ErrNotFound.
 func (b *Bus) Session(ctx context.Context, operation string) (s schema.Session, err error) {
 	found := false
 	err = b.watchSession(ctx, operation, true, func(now schema.Session) bool { s, found = now, true; return true })
 	if err == nil && !found {
-		err = fmt.Errorf("session %s: %w", operation, ErrNotThere)
+		err = fmt.Errorf("session %s: %w", operation, ErrNotFound)
 	}
 	return s, err
 }

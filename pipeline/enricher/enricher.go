@@ -65,7 +65,7 @@ func (e *Enricher) runPartition(ctx context.Context, partition int) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, bus.ErrLeaseWanted) {
+		if errors.Is(err, bus.ErrHandover) {
 			e.o.Log.Info("another process takes over this partition of the enricher", "partition", partition)
 			continue
 		}

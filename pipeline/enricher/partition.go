@@ -105,13 +105,13 @@ func (p *partition) run(ctx context.Context) error {
 	defer p.save(context.WithoutCancel(ctx))
 	leaving := false
 	for {
-		in, handover := messages, p.lease.Wanted()
+		in, handover := messages, p.lease.Handover()
 		if p.backlog > maxBacklog || leaving {
 			in = nil
 		}
 		if leaving {
 			if p.inFlight == 0 { // otherwise a late segment would fence the next enricher
-				return bus.ErrLeaseWanted
+				return bus.ErrHandover
 			}
 			handover = nil
 		}

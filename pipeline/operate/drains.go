@@ -17,8 +17,8 @@ import (
 // ErrUnknownDrain is returned for a drain that is not configured in this process.
 var ErrUnknownDrain = errors.New("no drain has this name")
 
-// ErrNotThere is returned for an operation or a dead letter that does not exist, or no longer.
-var ErrNotThere = bus.ErrNotThere
+// ErrNotFound is returned for an operation or a dead letter that does not exist, or no longer.
+var ErrNotFound = bus.ErrNotFound
 
 // ErrNoAgreement is returned when a record may be protected health information, and the drain has
 // no agreement for it.

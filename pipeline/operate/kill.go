@@ -94,7 +94,7 @@ func (o *SessionOperator) Kill(ctx context.Context, r KillRequest) ([]KillResult
 func (o *SessionOperator) kill(ctx context.Context, k schema.Kill) (KillResult, error) {
 	before, err := o.Show(ctx, k.Operation)
 	switch {
-	case errors.Is(err, ErrNotThere):
+	case errors.Is(err, ErrNotFound):
 		return KillResult{SessionStatus{Operation: k.Operation}, KillUnknown}, nil
 	case err != nil:
 		return KillResult{}, err

@@ -119,10 +119,10 @@ func compareIDs(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// Show returns the status of one session. The error wraps ErrNotThere if it is unknown.
+// Show returns the status of one session. The error wraps ErrNotFound if it is unknown.
 func (o *SessionOperator) Show(ctx context.Context, operation string) (SessionStatus, error) {
 	if _, err := strconv.ParseUint(operation, 10, 64); err != nil {
-		return SessionStatus{}, fmt.Errorf("session %q: %w: expected a number, as in the list", operation, ErrNotThere)
+		return SessionStatus{}, fmt.Errorf("session %q: %w: expected a number, as in the list", operation, ErrNotFound)
 	}
 	s, err := o.Bus.Session(ctx, operation)
 	if err != nil {

@@ -97,11 +97,11 @@ func (d *dispatcher) run(ctx context.Context) error {
 func (d *dispatcher) loop(ctx context.Context, segments <-chan fetched) error {
 	tick := time.NewTicker(saveInterval)
 	defer tick.Stop()
-	handover, leaving := d.position.lease.Wanted(), false
+	handover, leaving := d.position.lease.Handover(), false
 	settled := time.Now()
 	for {
 		if leaving && d.inFlight == 0 {
-			return bus.ErrLeaseWanted
+			return bus.ErrHandover
 		}
 		var slot <-chan struct{}
 		var lingered <-chan time.Time

@@ -113,7 +113,7 @@ func TestRewind(t *testing.T) {
 	}
 	sink.check(t, first, shownFirst)
 	sink.check(t, second, shownSecond)
-	if err := o.RewindToOperation(t.Context(), "all", "999999", false); !errors.Is(err, operate.ErrNotThere) {
+	if err := o.RewindToOperation(t.Context(), "all", "999999", false); !errors.Is(err, operate.ErrNotFound) {
 		t.Errorf("an operation that is not there: %v", err)
 	}
 	if err := o.RewindToTime(t.Context(), "nope", between, false); !errors.Is(err, operate.ErrUnknownDrain) || !strings.Contains(err.Error(), "all") {
@@ -172,7 +172,7 @@ func TestDeadLetters(t *testing.T) {
 	if err := o.Discard(t.Context(), letters[1].Number); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Discard(t.Context(), letters[1].Number); !errors.Is(err, operate.ErrNotThere) {
+	if err := o.Discard(t.Context(), letters[1].Number); !errors.Is(err, operate.ErrNotFound) {
 		t.Errorf("discarded twice: %v", err)
 	}
 	if left, err := o.DeadLetters(t.Context(), "", 100); err != nil || len(left) != 0 {

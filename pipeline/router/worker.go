@@ -65,10 +65,10 @@ func (w *worker) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, bus.ErrLeaseWanted) || errors.Is(err, bus.ErrLeaseLost) {
+		if errors.Is(err, bus.ErrHandover) || errors.Is(err, bus.ErrLeaseLost) {
 			t.metrics.setLag(t.drain.Name, t.partition, 0, 0, 0) // the next holder exports it
 		}
-		if errors.Is(err, bus.ErrLeaseWanted) {
+		if errors.Is(err, bus.ErrHandover) {
 			t.log.Info("another process takes over this partition of the drain")
 			continue
 		}
@@ -195,9 +195,9 @@ func (w *worker) waitWhileSuspended(ctx context.Context, lease *bus.Lease) error
 		timer := time.NewTimer(min(deadline.Sub(now), retention.saveInterval()))
 		select {
 		case <-timer.C:
-		case <-lease.Wanted():
+		case <-lease.Handover():
 			timer.Stop()
-			return bus.ErrLeaseWanted
+			return bus.ErrHandover
 		case <-ctx.Done():
 			timer.Stop()
 			return context.Cause(ctx)
