@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -88,6 +89,7 @@ type node struct {
 	operator    *operate.Operator // of the router alone, which has the permissions for it
 
 	adminListener net.Listener
+	terminal      io.Writer // for started; nil if there is none
 	ready         atomic.Bool
 }
 
@@ -110,14 +112,17 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	}
 	// The addresses first: they are in use most often.
 	if r.gateway {
-		if n.sshListener, err = net.Listen("tcp", c.Gateway.Listen); err != nil {
-			return nil, fmt.Errorf("gateway: %w", listenError(err))
+		if n.sshListener, err = listen(c, "gateway.listen", c.Gateway.Listen); err != nil {
+			return nil, err
 		}
 	}
-	if n.adminListener, err = net.Listen("tcp", c.Admin.Listen); err != nil {
-		return nil, fmt.Errorf("admin: %w", listenError(err))
+	if n.adminListener, err = listen(c, "admin.listen", c.Admin.Listen); err != nil {
+		return nil, err
 	}
 	if n.bus, err = openBus(ctx, c, r, log); err != nil {
+		if c.NATS == nil && ctx.Err() == nil {
+			err = storeError(c, err)
+		}
 		return nil, err
 	}
 	if n.tracer, err = openTracer(ctx, c, log); err != nil {
@@ -156,10 +161,6 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		}
 	}
 	return n, nil
-}
-
-func listenError(err error) error {
-	return fmt.Errorf("%w: is another ttydrain running, or is the address not one of this machine?", err)
 }
 
 // clusterPartitions is the number of partitions of a new cluster. Streams that exist keep theirs.
@@ -252,6 +253,7 @@ func (n *node) run(ctx context.Context) error {
 		watch.Go(func() { n.reloader.Run(watching) })
 	}
 	n.ready.Store(true)
+	watch.Go(func() { n.started(watching) })
 	var err error
 	if n.gateway != nil {
 		n.log.Info("ready", "ssh", n.sshListener.Addr().String(), "admin", n.adminListener.Addr().String())

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
@@ -54,6 +55,9 @@ func newServeCommand() *cobra.Command {
 			n, err := newNode(c.Context(), cfg, parts, logger)
 			if err != nil {
 				return err
+			}
+			if log.Format == "text" && term.IsTerminal(int(os.Stderr.Fd())) {
+				n.terminal = os.Stderr
 			}
 			files.Made(cfg.UserDocument.SigningKey)
 			n.reloader = newReloader(n, path, files, hangups)

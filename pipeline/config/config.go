@@ -51,6 +51,10 @@ type Config struct {
 	private []PrivateFile  // this file first
 
 	warnings Mistakes
+
+	// For Place.
+	file   string
+	places map[string]place
 }
 
 func (c *Config) setDefaults() { c.Store, c.InsecureFilePermissions = "data", permissionsRefuse }

@@ -171,6 +171,8 @@ func TestDefaults(t *testing.T) {
 		Docker:       Docker{Host: "unix:///var/run/docker.sock"},
 		Log:          Log{Level: "info", Format: "text"},
 		private:      got.private,
+		file:         "testdata/good/" + filepath.Base(got.file),
+		places:       got.places,
 
 		InsecureFilePermissions: "refuse",
 		byKey:                   map[string]int{string(ada[0].Marshal()): 0},

@@ -56,7 +56,7 @@ func newDecoder(name string) *decoder {
 
 // config returns the configuration in data.
 func (d *decoder) config(data []byte) (*Config, error) {
-	c := new(Config)
+	c := &Config{file: d.file, places: d.places}
 	d.keepPrivate("", d.file)
 	if root := d.parse(data); root != nil {
 		d.value(root, reflect.ValueOf(c).Elem(), &field{want: "a mapping with users, stacks, apps and drains"}, "")

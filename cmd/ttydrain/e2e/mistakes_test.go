@@ -66,15 +66,15 @@ func TestServeRefuses(t *testing.T) {
 	}
 
 	refused("the gateway's address is taken", newSite(t, withListen(running.ssh)), 1,
-		"gateway", running.ssh, "address already in use", "is another ttydrain running")
+		"ttydrain.yaml:", ": gateway.listen: ", running.ssh, "address already in use", "is another ttydrain running")
 
 	taken := newSite(t)
 	taken.replace("admin: {listen: 127.0.0.1:0}", "admin: {listen: \""+running.admin+"\"}")
-	refused("the admin address is taken", taken, 1, "admin", running.admin, "address already in use")
+	refused("the admin address is taken", taken, 1, "ttydrain.yaml:", ": admin.listen: ", running.admin, "address already in use")
 
 	shared := newSite(t)
 	shared.replace("store: ./data", "store: "+running.site.store)
-	refused("the store is in use", shared, 1, running.site.store, "in use by another ttydrain", "stop that one, or configure another store for this one")
+	refused("the store is in use", shared, 1, "ttydrain.yaml:", ": store: ", running.site.store, "in use by another ttydrain", "stop that one, or configure another store for this one")
 
 	missing := newSite(t)
 	if err := os.Remove(missing.key + ".pub"); err != nil {
@@ -88,7 +88,7 @@ func TestServeRefuses(t *testing.T) {
 
 	file := newSite(t)
 	file.write(file.store, "a file where the store shall be\n")
-	refused("a store that is a file", file, 1, file.store)
+	refused("a store that is a file", file, 1, "ttydrain.yaml:", ": store: ", file.store, "is not a folder")
 
 	// None of them has affected the running serve.
 	if got := runTo(t, running.openssh(running.site.key, "web@127.0.0.1", "echo works")); got.stdout != "works\n" {
