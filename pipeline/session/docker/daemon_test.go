@@ -140,7 +140,7 @@ func TestProbe(t *testing.T) {
 		says string
 		bad  bool
 	}{
-		{session.Container{Image: dockertest.Image}, "is there", false},
+		{session.Container{Image: dockertest.Image}, "exists", false},
 		{session.Container{Image: "no-such-image"}, "does not exist", true},
 		{session.Container{Image: "no-such-image", Pull: true}, "is pulled", false},
 		{session.Container{From: "no-such-container"}, "does not exist", true},
