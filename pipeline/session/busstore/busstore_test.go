@@ -29,8 +29,8 @@ func open(t *testing.T) Store {
 	return New(b, nil)
 }
 
-// TestChunks: what is published comes back in order, and an end is stored only after the chunk that
-// it names.
+// TestChunks: published chunks are read in order, and an end is stored only after the chunk that it
+// names.
 func TestChunks(t *testing.T) {
 	s := open(t)
 	op := &schema.Operation{App: "web", Stack: "default", Started: time.Unix(1, 0).UTC()}
@@ -60,7 +60,7 @@ func TestChunks(t *testing.T) {
 		t.Errorf("chunks %q", chunks)
 	}
 	if err := s.PublishEnd(subject, last-1, []byte("late")).Wait(t.Context()); err == nil {
-		t.Error("an end was stored after a chunk that it does not know")
+		t.Error("an end was stored after a chunk that it does not name")
 	}
 	if err := s.PublishEnd(subject, last, []byte("end")).Wait(t.Context()); err != nil {
 		t.Error(err)

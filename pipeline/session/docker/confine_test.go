@@ -14,15 +14,15 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// What becomes of a field of the app's container in that of a session.
+// The effect of a field of the app's container on that of a session.
 const (
-	copied   = "copied"   // as it is
-	bounded  = "bounded"  // the restricting part of it, or the stricter one of both
+	copied   = "copied"   // copied unchanged
+	bounded  = "bounded"  // its restricting part, or the stricter one of both
 	replaced = "replaced" // the session has its own
-	never    = "never"    // it opens something, is the app's alone, or has no meaning for a session
+	never    = "never"    // it grants access, belongs to the app alone, or has no meaning for a session
 )
 
-// fieldsOfHost classifies the fields of a HostConfig, with those of its resources.
+// fieldsOfHost classifies the fields of a HostConfig, including those of its resources.
 var fieldsOfHost = map[string]string{
 	"Binds": never, "ContainerIDFile": never, "LogConfig": replaced, "NetworkMode": copied, "PortBindings": never, "RestartPolicy": replaced,
 	"AutoRemove": never, "VolumeDriver": never, "VolumesFrom": never, "ConsoleSize": replaced, "Annotations": copied,
@@ -48,7 +48,7 @@ var fieldsOfConfig = map[string]string{
 	"OnBuild": never, "Labels": bounded, "StopSignal": never, "StopTimeout": never, "Shell": never,
 }
 
-// fill sets a value to another one than its zero.
+// fill sets a value to one that is not its zero value.
 func fill(t *testing.T, name string, v reflect.Value) {
 	t.Helper()
 	switch v.Kind() {
@@ -88,9 +88,9 @@ func fill(t *testing.T, name string, v reflect.Value) {
 	}
 }
 
-// TestEveryFieldIsClassified gives an app's container each setting that there is, by itself, and
-// looks at what a session's gets. A setting that the library adds fails until somebody has looked
-// at it.
+// TestEveryFieldIsClassified sets each existing field of an app's container separately, and checks
+// the session's container. A field that a new version of the library adds fails until it is
+// classified.
 func TestEveryFieldIsClassified(t *testing.T) {
 	fresh := func() *container.InspectResponse {
 		return &container.InspectResponse{Config: new(container.Config), HostConfig: new(container.HostConfig)}
@@ -127,7 +127,7 @@ func TestEveryFieldIsClassified(t *testing.T) {
 			}
 			classified++
 			if class[f.Name] == bounded {
-				continue // in tests of their own
+				continue // in separate tests
 			}
 			app := fresh()
 			fill(t, f.Name, in(app).Field(i))
@@ -211,7 +211,7 @@ func TestConfinementIsBounded(t *testing.T) {
 			if got := test.field(o.HostConfig); !reflect.DeepEqual(got, test.want) {
 				t.Errorf("%#v, want %#v", got, test.want)
 			}
-			// What is not set is not sent: a daemon takes an empty list for one that is set.
+			// Unset fields are not sent: a daemon treats an empty list as one that is set.
 			text, err := json.Marshal(o.HostConfig)
 			if err != nil || strings.Contains(string(text), `"MaskedPaths":[]`) || strings.Contains(string(text), `"ReadonlyPaths":[]`) {
 				t.Errorf("%v %s", err, text)

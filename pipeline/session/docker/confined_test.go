@@ -16,7 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// tries prints what a process can do, a line each.
+// tries prints what a process can do, one line each.
 const tries = `grep -E '^(Cap(Eff|Bnd)|Seccomp):' /proc/self/status
 try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name: can"; else echo "$name: cannot"; fi; }
 write() { echo 1 >"$1"; }
@@ -31,11 +31,10 @@ echo groups $(id -G)
 echo niced $(cat /proc/self/oom_score_adj)
 test -e /dev/shm && echo shm; echo done`
 
-// noFolders is a seccomp profile that refuses to make folders.
+// noFolders is a seccomp profile that denies creating directories.
 const noFolders = `{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":1}]}`
 
-// TestNoLessConfinedThanTheApp has the same command try things in the app's container and in a
-// session.
+// TestNoLessConfinedThanTheApp runs the same command in the app's container and in a session.
 func TestNoLessConfinedThanTheApp(t *testing.T) {
 	d := dockertest.Start(t)
 	pids := int64(40)
@@ -117,7 +116,7 @@ func TestNoLessConfinedThanTheApp(t *testing.T) {
 	}
 }
 
-// inspectNext starts a session, and returns what the daemon knows of its container.
+// inspectNext starts a session, and returns the daemon's description of its container.
 func inspectNext(t *testing.T, d *dockertest.Daemon, r session.Runtime, spec session.Spec) container.InspectResponse {
 	t.Helper()
 	spec.CommandLine = "echo ready; read x"

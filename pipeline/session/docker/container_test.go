@@ -19,8 +19,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// startApp starts an app's container: a sleep with a volume, files of its own, and two networks on
-// which it has names.
+// startApp starts an app's container: a sleep with a volume, its own files, and aliases on two
+// networks.
 func startApp(t *testing.T, d *dockertest.Daemon) (id string, app container.InspectResponse) {
 	t.Helper()
 	for _, name := range []string{"app-net", "app-net-2"} {
@@ -63,7 +63,7 @@ func startApp(t *testing.T, d *dockertest.Daemon) (id string, app container.Insp
 	return created.ID, answer.Container
 }
 
-// TestConfiguredLikeTheApp compares both containers as the daemon has them.
+// TestConfiguredLikeTheApp compares both containers as the daemon describes them.
 func TestConfiguredLikeTheApp(t *testing.T) {
 	d := dockertest.Start(t)
 	_, app := startApp(t, d)
@@ -112,7 +112,7 @@ func TestConfiguredLikeTheApp(t *testing.T) {
 		{"volumes of the app", len(got.HostConfig.Mounts) + len(got.HostConfig.Binds), 0},
 		{"restart policy", got.HostConfig.RestartPolicy.Name, container.RestartPolicyDisabled},
 		{"memory", got.HostConfig.Memory, int64(1 << 30)},
-		{"memory and swap", got.HostConfig.MemorySwap == 1<<30 || got.HostConfig.MemorySwap == -1, true}, // the latter where the kernel does not count it
+		{"memory and swap", got.HostConfig.MemorySwap == 1<<30 || got.HostConfig.MemorySwap == -1, true}, // the latter if the kernel does not account for it
 		{"processes", got.HostConfig.PidsLimit, &limit},
 		{"log", got.HostConfig.LogConfig.Type, "none"},
 		{"privileges", slices.Contains(got.HostConfig.SecurityOpt, "no-new-privileges"), true},
@@ -131,7 +131,7 @@ func TestConfiguredLikeTheApp(t *testing.T) {
 	if !isGone(t, d, got.ID) {
 		t.Error("the container is still there")
 	}
-	for _, m := range got.Mounts { // what the image declares
+	for _, m := range got.Mounts { // declared by the image
 		if _, err := d.Client.VolumeInspect(t.Context(), m.Name, client.VolumeInspectOptions{}); err == nil {
 			t.Errorf("the volume at %s is still there", m.Destination)
 		}
@@ -150,7 +150,7 @@ func TestHasNothingOfTheApp(t *testing.T) {
 	}
 	expect(t, r, line(c, "ls /of-the-app /volume 2>/dev/null; pwd; id -un; id -G"), "/srv\nroot\n0 1000\n")
 	expect(t, r, line(c, `echo "$APP|$SHARED|$FROM_IMAGE"`), "of the app|app|changed\n")
-	// Neither do sessions have anything of each other.
+	// Sessions share nothing with each other either.
 	expect(t, r, line(c, "echo x >/left-behind"), "")
 	expect(t, r, line(c, "ls /left-behind 2>/dev/null; true"), "")
 }
@@ -195,7 +195,7 @@ func TestPids(t *testing.T) {
 	}
 }
 
-// TestNotRestarted: a session that crashes is over.
+// TestNotRestarted: a session that crashes has ended.
 func TestNotRestarted(t *testing.T) {
 	d := dockertest.Start(t)
 	r := newRuntime(t, d.Host, "crash")
@@ -213,7 +213,7 @@ func TestNotRestarted(t *testing.T) {
 	}
 }
 
-// TestNetworksOfOtherKinds: the app is on the host's network, on none, or on another container's.
+// TestNetworksOfOtherKinds: the app uses the host's network, none, or that of another container.
 func TestNetworksOfOtherKinds(t *testing.T) {
 	d := dockertest.Start(t)
 	r := newRuntime(t, d.Host, "networks")

@@ -22,8 +22,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/syslog/syslogtest"
 )
 
-// TestOrphans: the containers of a gateway that was killed are removed at its next start, and no
-// others.
+// TestOrphans: the containers of a killed gateway are removed at its next start, and no others.
 func TestOrphans(t *testing.T) {
 	d := dockertest.Start(t)
 	other := newRuntime(t, d.Host, "another")
@@ -51,7 +50,7 @@ func TestOrphans(t *testing.T) {
 	if !isGone(t, d, orphan.ID) {
 		t.Error("the orphan is still there")
 	}
-	// What the gateway starts from now on is none.
+	// Containers that the gateway starts afterwards are not orphans.
 	mine := start(t, next, line(session.Container{Image: dockertest.Image}, "echo running; read x; exit 4"))
 	sessiontest.ReadUntil(t, mine.Stdout(), "running")
 	next.Open(t.Context())
@@ -68,8 +67,8 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// TestDaemonIsKilled: sessions end and say so, and their containers are removed when the daemon is
-// back.
+// TestDaemonIsKilled: sessions end with a message, and their containers are removed when the daemon
+// runs again.
 func TestDaemonIsKilled(t *testing.T) {
 	t.Parallel()
 	d := dockertest.StartOwn(t)
@@ -93,7 +92,7 @@ func TestDaemonIsKilled(t *testing.T) {
 	expect(t, r, line(session.Container{Image: dockertest.Image}, "echo well"), "well\n")
 }
 
-// TestDaemonStandsStill: a session whose daemon answers nothing can be ended all the same.
+// TestDaemonStandsStill: a session whose daemon does not respond can be ended nevertheless.
 func TestDaemonStandsStill(t *testing.T) {
 	t.Parallel()
 	d := dockertest.StartOwn(t)
@@ -109,7 +108,8 @@ func TestDaemonStandsStill(t *testing.T) {
 	waittest.Until(t, "the removal of the container", func() bool { return len(containers(t, d, "still-daemon")) == 0 })
 }
 
-// TestDaemonComesLater: a gateway that starts before its daemon refuses sessions until it is there.
+// TestDaemonComesLater: a gateway that starts before its daemon refuses sessions until the daemon
+// runs.
 func TestDaemonComesLater(t *testing.T) {
 	t.Parallel()
 	d := dockertest.StartOwn(t)
@@ -157,20 +157,20 @@ func TestProbe(t *testing.T) {
 
 func TestHostThatIsNone(t *testing.T) {
 	if _, err := docker.New(docker.Options{Host: "no host"}); err == nil {
-		t.Error("taken")
+		t.Error("accepted")
 	}
 	r, err := docker.New(docker.Options{Host: "unix://" + filepath.Join(t.TempDir(), "none.sock"), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Open(t.Context())
-	if err := r.Close(); err != nil { // and waits for no daemon
+	if err := r.Close(); err != nil { // without waiting for a daemon
 		t.Error(err)
 	}
 }
 
-// TestOverTLS is with a daemon behind TLS that wants a client's certificate. Input has an end of
-// its own there too.
+// TestOverTLS uses a daemon with TLS that requires a client certificate. Input can be closed
+// separately there, too.
 func TestOverTLS(t *testing.T) {
 	d := dockertest.StartOwn(t)
 	c := syslogtest.NewCertificates(t)
@@ -234,7 +234,7 @@ func TestOverTLS(t *testing.T) {
 	}
 }
 
-// relay passes on what both sides say, and that one has no more to say.
+// relay forwards data in both directions, and the end of each.
 func relay(t *testing.T, from *tls.Conn, socket string) {
 	defer from.Close()
 	connection, err := net.Dial("unix", socket)

@@ -55,12 +55,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// line is a Spec of a shell's command line without a terminal.
+// line returns the Spec of a shell's command line without a terminal.
 func line(c session.Container, commandLine string) session.Spec {
 	return session.Spec{Name: "s-1", Operation: "17", App: "web", Command: []string{"/bin/bash"}, CommandLine: commandLine, Memory: 1 << 30, Container: c}
 }
 
-// terminal is the same with one.
+// terminal returns the same with one.
 func terminal(c session.Container, commandLine string) session.Spec {
 	s := line(c, commandLine)
 	s.Terminal = &session.Terminal{Name: "xterm", Size: session.Size{Width: 80, Height: 24}}
@@ -90,7 +90,7 @@ func expect(t *testing.T, r *docker.Runtime, spec session.Spec, want string) {
 	}
 }
 
-// containers are those of a gateway, running or not.
+// containers returns those of a gateway, running or not.
 func containers(t *testing.T, d *dockertest.Daemon, gateway string) []container.Summary {
 	t.Helper()
 	list, err := d.Client.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "ttydrain.gateway="+gateway)})
@@ -100,7 +100,7 @@ func containers(t *testing.T, d *dockertest.Daemon, gateway string) []container.
 	return list.Items
 }
 
-// inspect looks at the only container of a gateway.
+// inspect returns the only container of a gateway.
 func inspect(t *testing.T, d *dockertest.Daemon, gateway string) container.InspectResponse {
 	t.Helper()
 	list := containers(t, d, gateway)
@@ -114,7 +114,7 @@ func inspect(t *testing.T, d *dockertest.Daemon, gateway string) container.Inspe
 	return answer.Container
 }
 
-// gatewayMain is a gateway with a session, which says when that runs, and waits to be killed.
+// gatewayMain runs a gateway with a session, signals when the session runs, and waits to be killed.
 func gatewayMain(host string) {
 	r, err := docker.New(docker.Options{Host: host, Gateway: os.Getenv("DOCKER_TEST_NAME")})
 	if err != nil {

@@ -19,7 +19,7 @@ func TestMergeEnv(t *testing.T) {
 	}
 }
 
-// TestNetworkModes: what a session's container is connected to, by the app's.
+// TestNetworkModes: the networks of a session's container for those of the app.
 func TestNetworkModes(t *testing.T) {
 	for _, test := range []struct {
 		mode     container.NetworkMode
@@ -62,11 +62,11 @@ func TestNetworkModes(t *testing.T) {
 		}
 	}
 	if _, err := templateOf(&container.InspectResponse{}); err == nil {
-		t.Error("a container without a configuration was taken")
+		t.Error("a container without a configuration was accepted")
 	}
 }
 
-// TestComposeLabel: Docker Compose takes a session for none of its service's own containers.
+// TestComposeLabel: Docker Compose does not treat a session as a container of the app's service.
 func TestComposeLabel(t *testing.T) {
 	for _, test := range []struct{ app, session map[string]string }{
 		{map[string]string{"com.docker.compose.oneoff": "False", "com.docker.compose.service": "web"}, map[string]string{"com.docker.compose.oneoff": "True", "com.docker.compose.service": "web"}},

@@ -20,20 +20,19 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// An attempt is something that a session tries, and must not succeed with unless its outcome says
-// so.
+// An attempt is an action that a session tries, which must not succeed unless its outcome says so.
 type attempt struct {
 	name string
 	// try is an expression of Python, with the functions of batteryPrelude.
 	try string
-	// want are the possible outcomes: the names of errors, or words of the functions.
+	// want are the possible outcomes: the names of errors, or results of the functions.
 	want string
-	// root are those of a session of root's, bare those without namespaces, where they differ; "-"
-	// is not to be tried there.
+	// root are those of a session of root, bare those without namespaces, if they differ; "-" skips it
+	// there.
 	root, bare string
 }
 
-// outcomes are the possible ones for a session.
+// outcomes returns the possible ones for a session.
 func (a attempt) outcomes(root, bare bool) []string {
 	want := a.want
 	if root && a.root != "" {
@@ -45,7 +44,7 @@ func (a attempt) outcomes(root, bare bool) []string {
 	return strings.Split(want, "|")
 }
 
-// batteryPrelude has the functions for attempts. Each attempt runs in a process of its own.
+// batteryPrelude has the functions for attempts. Each attempt runs in a separate process.
 const batteryPrelude = `
 import array, ctypes, errno, fcntl, json, mmap, os, resource, signal, socket, struct, subprocess, sys, termios
 libc = ctypes.CDLL(None, use_errno=True)
@@ -163,7 +162,7 @@ def attempt(text):
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 `
 
-// refusedCalls are attempts of system calls that are refused whatever their arguments are.
+// refusedCalls are attempts of system calls that are refused whatever their arguments.
 func refusedCalls() []attempt {
 	calls := map[string]int{
 		"mount": unix.SYS_MOUNT, "umount2": unix.SYS_UMOUNT2, "pivot_root": unix.SYS_PIVOT_ROOT, "move_mount": unix.SYS_MOVE_MOUNT, "open_tree": unix.SYS_OPEN_TREE,
@@ -196,8 +195,8 @@ func refusedCalls() []attempt {
 	)
 }
 
-// escapes are the other attempts. key, store, socket and marker are of the host, victim of another
-// session.
+// escapes are the other attempts. key, store, socket and marker belong to the host, victim to
+// another session.
 func escapes() []attempt {
 	list := []attempt{
 		// Terminals and sockets.
@@ -321,7 +320,7 @@ func escapes() []attempt {
 	return list
 }
 
-// battery is a host with what sessions must not reach.
+// battery is a host with resources that sessions must not reach.
 type battery struct {
 	key, store, socket, abstract string
 	victim                       string
@@ -352,7 +351,8 @@ func listen(t *testing.T, address string) {
 	t.Cleanup(func() { l.Close() })
 }
 
-// victimProgram is what the other session does: it has one of each thing that could be reached.
+// victimProgram is the program of the other session: it has one of each resource that an attempt
+// tries to reach.
 const victimProgram = `
 s = socket.socket(socket.AF_UNIX); s.bind('\0' + victim); s.listen()
 for folder in os.environ.get('TMPDIR', '/tmp'), '/dev/shm':
@@ -363,7 +363,8 @@ signal.signal(signal.SIGUSR1, lambda *a: (print('signalled', flush=True), os._ex
 print('ready', flush=True); sys.stdin.read(); print('unharmed', flush=True)
 `
 
-// TestBattery has sessions of all users try to get out, to others, and at the gateway's secrets.
+// TestBattery runs the attempts of sessions of all users to escape, to reach other sessions, and to
+// read the gateway's secrets.
 func TestBattery(t *testing.T) {
 	attempts := append(refusedCalls(), escapes()...)
 	if len(attempts) < 95 {

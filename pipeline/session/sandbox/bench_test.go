@@ -22,7 +22,7 @@ func benchRuntime(b *testing.B) *Runtime {
 	return r
 }
 
-// BenchmarkSession is a whole session, from its start to when nothing runs any more.
+// BenchmarkSession runs a whole session, from its start until no process is left.
 func BenchmarkSession(b *testing.B) {
 	r := benchRuntime(b)
 	for b.Loop() {
@@ -41,7 +41,7 @@ func BenchmarkSession(b *testing.B) {
 	}
 }
 
-// BenchmarkTerminal is the output of 100 MB through the terminal.
+// BenchmarkTerminal copies 100 MB of output through the terminal.
 func BenchmarkTerminal(b *testing.B) {
 	r := benchRuntime(b)
 	buf := make([]byte, 32<<10)
@@ -61,7 +61,7 @@ func BenchmarkTerminal(b *testing.B) {
 	}
 }
 
-// BenchmarkEcho is a byte typed and its echo.
+// BenchmarkEcho measures a typed byte and its echo.
 func BenchmarkEcho(b *testing.B) {
 	r := benchRuntime(b)
 	p, err := r.Start(b.Context(), terminal("stty -icanon; echo ready; exec cat >/dev/null"))

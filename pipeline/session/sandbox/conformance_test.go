@@ -9,7 +9,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// TestConformance is with every kind of runtime. What takes long is the same with all of them.
+// TestConformance tests every kind of runtime. Slow tests run once, because they do not depend on
+// the kind.
 func TestConformance(t *testing.T) {
 	for i, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {

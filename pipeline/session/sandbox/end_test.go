@@ -41,7 +41,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// In /tmp it would be out of a session's sight.
+	// In /tmp it would not be visible in a session.
 	write := func(name, content string, mode os.FileMode) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), mode); err != nil {
 			t.Fatal(err)
@@ -66,7 +66,7 @@ func TestCommandThatCannotStart(t *testing.T) {
 		} {
 			spec := session.Spec{Name: "s-1", Command: []string{tt.command}, Memory: 1 << 30}
 			if tt.inDir {
-				spec = asGateway(spec) // the folder is out of another user's reach
+				spec = asGateway(spec) // the directory is not accessible to another user
 				if r.caps.Namespaces {
 					spec.Root = dir
 					spec.Command[0] = "/" + tt.command
@@ -83,15 +83,15 @@ func TestCommandThatCannotStart(t *testing.T) {
 		sessiontest.ExpectRefusal(t, err, "NUL")
 		for _, name := range []string{"", ".", "..", "a/b", strings.Repeat("a", 65)} {
 			if _, err := r.Start(t.Context(), session.Spec{Name: name, Command: []string{"true"}}); err == nil {
-				t.Errorf("the name %q was taken", name)
+				t.Errorf("the name %q was accepted", name)
 			}
 		}
-		// And the runtime still works.
+		// The runtime still works.
 		expectOutput(t, r, line("echo well"), "well\n")
 	})
 }
 
-// A session that forks all the time is killed all the same.
+// A session that forks constantly is killed nevertheless.
 func TestForkingDies(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		mark := sessiontest.Marker(4)
@@ -105,7 +105,7 @@ func TestForkingDies(t *testing.T) {
 	})
 }
 
-// gatewayMain is a gateway with a session, which says when that runs, and waits to be killed.
+// gatewayMain runs a gateway with a session, signals when the session runs, and waits to be killed.
 func gatewayMain(dir string, namespaces bool) {
 	r, err := newRuntime(Options{Dir: dir}, Capabilities{Namespaces: namespaces, Memory: MemoryCgroup2}, &testFilters)
 	if err != nil {
@@ -146,7 +146,7 @@ func TestKilledGatewayTakesItsSessions(t *testing.T) {
 		gateway.Wait()
 		waittest.Until(t, "the session's end", func() bool { return len(sessiontest.Running(t, mark)) == 0 })
 
-		// The next one on the same folder removes what the dead one could not.
+		// The next gateway with the same directory removes what the killed one could not.
 		var group []byte
 		if len(groups) > 0 {
 			if group, err = os.ReadFile(groups[0]); err != nil {
@@ -169,7 +169,7 @@ func TestKilledGatewayTakesItsSessions(t *testing.T) {
 	})
 }
 
-// Two runtimes on one folder leave each other alone.
+// Two runtimes with the same directory do not affect each other.
 func TestSweepSparesTheLiving(t *testing.T) {
 	dir := t.TempDir()
 	first, err := New(Options{Dir: dir})
@@ -205,7 +205,7 @@ func openDescriptors(t *testing.T) int {
 
 func TestManyAtOnceLeaveNothing(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
-		run(t, r, line("true")) // whatever is opened once and for all
+		run(t, r, line("true")) // files that are opened only once
 		descriptors, goroutines := openDescriptors(t), runtime.NumGoroutine()
 		var wg sync.WaitGroup
 		for i := range 50 {
@@ -260,7 +260,8 @@ func TestManyAtOnceLeaveNothing(t *testing.T) {
 	})
 }
 
-// What the gateway was started with, such as nohup or a shell's background, is not the session's.
+// Signal dispositions that the gateway inherited, as from nohup or a shell's background, do not
+// apply to the session.
 func TestInheritedSignalsAreReset(t *testing.T) {
 	if os.Getenv("SANDBOX_TEST_IGNORED") == "" {
 		self, err := os.Open("/proc/self/exe")
@@ -269,7 +270,7 @@ func TestInheritedSignalsAreReset(t *testing.T) {
 		}
 		defer self.Close()
 		cmd := exec.Command("bash", "-c", `trap '' INT HUP TERM PIPE TSTP QUIT; exec /proc/self/fd/3 -test.run=^TestInheritedSignalsAreReset$`)
-		cmd.ExtraFiles = []*os.File{self} // by path it may be out of reach for this user
+		cmd.ExtraFiles = []*os.File{self} // its path may not be accessible to this user
 		cmd.Env = append(os.Environ(), "SANDBOX_TEST_IGNORED=1")
 		if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("PASS")) {
 			t.Errorf("%v\n%s", err, out)

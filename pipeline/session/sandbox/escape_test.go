@@ -17,7 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// python is a Spec of a Python program, for system calls that no shell command makes.
+// python returns the Spec of a Python program, for system calls that no shell command makes.
 func python(t *testing.T, program string) session.Spec {
 	t.Helper()
 	if _, err := os.Stat("/usr/bin/python3"); err != nil {
@@ -34,7 +34,7 @@ func python(t *testing.T, program string) session.Spec {
 }
 
 // TestTerminalCannotBeTypedInto: TIOCSTI would type a command that runs when the session's shell
-// reads on.
+// reads again.
 func TestTerminalCannotBeTypedInto(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		s := python(t, "try:\n    fcntl.ioctl(0, termios.TIOCSTI, b'x'); print('typed')\nexcept OSError as e: print(errno.errorcode[e.errno])\n")
@@ -43,14 +43,14 @@ func TestTerminalCannotBeTypedInto(t *testing.T) {
 	})
 }
 
-// TestCapabilitiesAreDropped is the table of what a session keeps.
+// TestCapabilitiesAreDropped lists the capabilities that a session keeps.
 func TestCapabilitiesAreDropped(t *testing.T) {
 	const show = "grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' '"
 	const none = "CapInh: 0000000000000000\nCapPrm: 0000000000000000\nCapEff: 0000000000000000\n"
 	each(t, func(t *testing.T, r *Runtime) {
 		got := run(t, r, line(show)).Stdout
 		want := none + "CapBnd: 0000000000000000\nCapAmb: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\n"
-		if !r.caps.Namespaces && os.Getuid() != 0 { // such a gateway cannot reduce the bounding set, of which nothing comes
+		if !r.caps.Namespaces && os.Getuid() != 0 { // such a gateway cannot reduce the bounding set, which has no effect
 			want = none
 			got = got[:min(len(got), len(want))]
 		}
@@ -68,7 +68,7 @@ func TestCapabilitiesAreDropped(t *testing.T) {
 	})
 }
 
-// TestSetuidGainsNothing runs a set-uid program of root's from a folder that the session can see.
+// TestSetuidGainsNothing runs a set-uid program of root from a directory that the session can see.
 func TestSetuidGainsNothing(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a program of root's")
@@ -104,7 +104,7 @@ func TestFilesCannotBeWritten(t *testing.T) {
 	})
 }
 
-// TestWritable: who asks for it may write as far as the user may.
+// TestWritable: a session with writable files may write wherever its user may.
 func TestWritable(t *testing.T) {
 	dir, err := os.MkdirTemp("/var/tmp", "ttydrain-test-")
 	if os.Getuid() == 0 {
@@ -128,11 +128,11 @@ func TestWritable(t *testing.T) {
 	})
 }
 
-// TestGatewaysFilesAreHidden: even from a session of the gateway's own user.
+// TestGatewaysFilesAreHidden: also from a session with the gateway's own user.
 func TestGatewaysFilesAreHidden(t *testing.T) {
 	base := "/var/lib"
 	if os.Getuid() != 0 {
-		base = os.TempDir() // where another scratch folder is: out of sight too
+		base = os.TempDir() // the other scratch directory, which is not visible either
 	}
 	dir, err := os.MkdirTemp(base, "ttydrain-test-")
 	if err != nil {
@@ -229,7 +229,7 @@ func TestUser(t *testing.T) {
 	})
 }
 
-// TestRequire: what a host does not have is told with what to do, and is fatal where it is
+// TestRequire: a missing feature of the host is reported with a remedy, and is an error if it is
 // required.
 func TestRequire(t *testing.T) {
 	most := Capabilities{Memory: MemoryResourceLimit}

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFilterActions runs the filter on system calls as the kernel does.
+// TestFilterActions runs the filter on system calls like the kernel.
 func TestFilterActions(t *testing.T) {
-	const high = 1 << 32 // a bit that the kernel does not look at where an argument has 32 bits
+	const high = 1 << 32 // a bit that the kernel ignores in arguments of 32 bits
 	for _, test := range []struct {
 		name string
 		call uint32
 		args [2]uint64
-		want uint32 // of a session that sees the host's processes
-		own  uint32 // of one that sees its own alone; 0 for the same
+		want uint32 // for a session that sees the host's processes
+		own  uint32 // for one that sees only its own; 0 for the same
 	}{
 		{"read", unix.SYS_READ, [2]uint64{}, actionAllow, 0},
 		{"the last known call", lastSyscall, [2]uint64{}, actionAllow, 0},

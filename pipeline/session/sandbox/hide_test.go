@@ -18,7 +18,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// visibleDir is a folder of the test's that sessions see, which t.TempDir is not.
+// visibleDir returns a directory of the test that sessions see, unlike t.TempDir.
 func visibleDir(t *testing.T) string {
 	t.Helper()
 	base := os.Getenv("SANDBOX_TEST_VISIBLE")
@@ -43,7 +43,7 @@ func write(t *testing.T, path, content string, mode os.FileMode) {
 	}
 }
 
-// replaceFile writes a file as keys rotate and editors do.
+// replaceFile replaces a file by renaming, as key rotation and editors do.
 func replaceFile(t *testing.T, path, content string, mode os.FileMode) {
 	t.Helper()
 	write(t, path+".new", content, mode)
@@ -52,7 +52,7 @@ func replaceFile(t *testing.T, path, content string, mode os.FileMode) {
 	}
 }
 
-// A searcher is a session that searches folders for what must not be seen, each time it is asked.
+// A searcher is a session that searches directories for private content on request.
 type searcher struct {
 	t *testing.T
 	p session.Process
@@ -63,7 +63,7 @@ func newSearcher(t *testing.T, r *Runtime, as func(session.Spec) session.Spec, d
 	command := "while read -r _; do grep -rs 'SECRET' " + strings.Join(dirs, " ") + "; find " + strings.Join(dirs, " ") + " -type l -exec cat {} + 2>/dev/null; " +
 		"cat " + strings.Join(dirs, "/shared/public ") + "/shared/public 2>/dev/null; echo searched; done"
 	spec := as(line(command))
-	spec.Name = "s-" + strings.ToLower(rand.Text()) // several run at a time
+	spec.Name = "s-" + strings.ToLower(rand.Text()) // several run concurrently
 	return &searcher{t, start(t, r, spec)}
 }
 
@@ -80,8 +80,8 @@ func (s *searcher) end() {
 	sessiontest.Finish(s.t, s.p)
 }
 
-// privateTree has private files as operators keep them: beside public ones, and in folders of their
-// own.
+// privateTree creates private files in typical layouts: next to public ones, and in separate
+// directories.
 type privateTree struct {
 	dir     string
 	private []string
@@ -110,8 +110,8 @@ func newPrivateTree(t *testing.T, dir string) privateTree {
 		at("volume/token"), at("no/such/folder/key")}}
 }
 
-// TestPrivateFilesStayHidden replaces, adds and moves private files while sessions run, of whatever
-// user.
+// TestPrivateFilesStayHidden replaces, adds and moves private files during sessions of all kinds of
+// users.
 func TestPrivateFilesStayHidden(t *testing.T) {
 	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
 		dir := visibleDir(t)
@@ -167,7 +167,7 @@ func TestPrivateFilesStayHidden(t *testing.T) {
 			step.do()
 			for who, s := range searchers {
 				got := s.look()
-				// What Conceal orders is done by the init, beside the command.
+				// The init executes the orders of Conceal, concurrently with the command.
 				for tries := 0; strings.Contains(got, "SECRET") && strings.HasPrefix(step.name, "a") && tries < 500; tries++ {
 					got = s.look()
 				}
@@ -185,7 +185,7 @@ func TestPrivateFilesStayHidden(t *testing.T) {
 		for _, s := range searchers {
 			s.end()
 		}
-		// Sessions that start now have it from the start on. What is private no longer is gone.
+		// New sessions hide them from the start. Files that are no longer private are no longer hidden.
 		if err := errors.Join(os.RemoveAll(at("volume/..1")), os.RemoveAll(at("elsewhere"))); err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +197,7 @@ func TestPrivateFilesStayHidden(t *testing.T) {
 	})
 }
 
-// TestPrivateFilesInOtherMounts: the same folder and the same file are mounted elsewhere too.
+// TestPrivateFilesInOtherMounts: the same directory and file are mounted a second time.
 func TestPrivateFilesInOtherMounts(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can mount")
@@ -228,7 +228,7 @@ func TestPrivateFilesInOtherMounts(t *testing.T) {
 	})
 }
 
-// TestPrivateFilesInRoot: right in the host's root folder, and in that of an app.
+// TestPrivateFilesInRoot: directly in the host's root directory, and in that of an app.
 func TestPrivateFilesInRoot(t *testing.T) {
 	root := buildRoot(t, "bash", "cat", "ls")
 	write(t, filepath.Join(root, "key.pem"), "SECRET\n", 0o644)
@@ -254,7 +254,7 @@ func TestPrivateFilesInRoot(t *testing.T) {
 			expectOutput(t, r, s, "other\n")
 			r.hidden = nil
 		}
-		// Another user cannot write to the host's root folder: a file that is not there is private.
+		// Another user cannot write to the host's root directory: a private file does not exist there.
 		s = asGateway(line("ls /; cd ~ && echo x >x && cat x; test -e /etc/passwd && ls /proc/self/status /dev/null /tmp"))
 		before := run(t, r, s).Stdout
 		r.hidden = func() []string { return []string{"/ttydrain.yaml", "/usr/nothing"} }
@@ -270,7 +270,7 @@ func TestPrivateFilesInRoot(t *testing.T) {
 	})
 }
 
-// TestPrivateFilesInLargeFolder: what cannot be hidden is an error, never a session that sees it.
+// TestPrivateFilesInLargeFolder: a file that cannot be hidden is an error; no session ever sees it.
 func TestPrivateFilesInLargeFolder(t *testing.T) {
 	dir := visibleDir(t)
 	for i := range maxEntries + 1 {

@@ -61,7 +61,8 @@ func TestNamespacesAreOwn(t *testing.T) {
 func TestScratch(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		name := "ttydrain-scratch-" + sessiontest.Marker(0)
-		// The home is the working folder, empty, writable, the user's alone, and not shared.
+		// The home is the working directory. It is empty, writable, only accessible to the user, and not
+		// shared.
 		expectOutput(t, r, line(`test "$PWD" = "$HOME" && pwd -P | grep -qx "$(readlink -f "$HOME")" && ls -A && stat -c %a . && echo x > `+name+` && cat `+name),
 			"700\nx\n")
 		expectOutput(t, r, line("ls -A; echo x >${TMPDIR:-/tmp}/"+name), "")
@@ -90,8 +91,8 @@ func TestScratchWithoutPermissionsIsRemoved(t *testing.T) {
 	}
 }
 
-// hostMounts are the mounts of this process, but for those that tests of other packages make
-// meanwhile: in their temporary folders, and of network namespaces.
+// hostMounts returns the mounts of this process, except for those that tests of other packages
+// create concurrently: in their temporary directories, and of network namespaces.
 func hostMounts(t *testing.T, r *Runtime) string {
 	t.Helper()
 	table, err := os.ReadFile("/proc/self/mountinfo")
@@ -122,8 +123,8 @@ func TestHostMountsAreUntouched(t *testing.T) {
 	})
 }
 
-// A leaked descriptor or variable is a hole; the gateway here has inherited a descriptor without
-// close-on-exec, as from a shell or a service manager.
+// A leaked descriptor or variable is a vulnerability. This gateway has inherited a descriptor
+// without close-on-exec, as from a shell or a service manager.
 func TestNothingLeaks(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		var fds [2]int
@@ -135,7 +136,7 @@ func TestNothingLeaks(t *testing.T) {
 		t.Setenv("GATEWAY_SECRET", "not for sessions")
 
 		for _, spec := range []session.Spec{line("ls /proc/self/fd | cat"), terminal("ls /proc/self/fd | cat")} {
-			// 3 is ls's own: the folder that it reads.
+			// 3 is the directory that ls itself reads.
 			if got := run(t, r, spec); strings.Fields(got.Stdout) == nil || strings.Join(strings.Fields(got.Stdout), " ") != "0 1 2 3" {
 				t.Errorf("descriptors: %q %q", got.Stdout, got.Stderr)
 			}
@@ -182,7 +183,7 @@ func TestEnvironmentOverridesDefaults(t *testing.T) {
 	})
 }
 
-// Nothing about the session is to be read in the init's arguments or environment.
+// The init's arguments and environment contain nothing about the session.
 func TestSecretsAreNotInInit(t *testing.T) {
 	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
 		spec := line("echo ready; read x")
@@ -224,7 +225,7 @@ func TestRootCannotLiftItsLimits(t *testing.T) {
 	})
 }
 
-// buildRoot makes a folder with some programs and what they need to run.
+// buildRoot creates a root directory with some programs and their libraries.
 func buildRoot(t *testing.T, programs ...string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -267,7 +268,7 @@ func buildRoot(t *testing.T, programs ...string) string {
 func TestRoot(t *testing.T) {
 	root := buildRoot(t, "bash", "ls", "cat", "tty", "stat", "readlink")
 	outside := t.TempDir()
-	// What an earlier session may have left there: a link that leads out of the root folder.
+	// A possible remnant of an earlier session: a link that leads out of the root directory.
 	if err := os.Symlink(outside, filepath.Join(root, "tmp")); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +284,7 @@ func TestRoot(t *testing.T) {
 			s.Command, s.Root = []string{"bash"}, root
 			return asGateway(s)
 		}
-		// /tmp leads nowhere: that is told, and nothing is made outside.
+		// /tmp is a dangling link: this is reported, and nothing is created outside.
 		_, err := r.Start(t.Context(), spec(line("true")))
 		if err == nil || !strings.Contains(err.Error(), "/tmp") {
 			t.Errorf("with a /tmp that leads out: %v", err)
@@ -305,7 +306,7 @@ func TestRoot(t *testing.T) {
 			"2 /proc/1\nfd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n")
 		expectOutput(t, r, spec(terminal("tty; echo secret >/dev/tty; echo x >/dev/null; stat -c %F /dev/ptmx /dev/pts/ptmx -L; cd ..; readlink -f .")),
 			"/dev/pts/0\r\nsecret\r\ncharacter special file\r\ncharacter special file\r\n/srv\r\n")
-		// The old root is nowhere: every mount is one of the session's.
+		// The old root is not accessible: every mount belongs to the session.
 		mounts := run(t, r, spec(line("cat /proc/self/mountinfo"))).Stdout
 		for l := range strings.Lines(mounts) {
 			if p := strings.Fields(l)[4]; p != "/" && !strings.HasPrefix(p, "/dev") && !strings.HasPrefix(p, "/proc") && p != "/tmp" && p != "/srv/app" {

@@ -25,13 +25,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A kind of runtime, as this host may have it.
+// A kind of runtime that this host supports.
 type kind struct {
 	name string
 	most Capabilities
 }
 
-// kinds are those that differ for who runs the tests.
+// kinds are those that differ for the user who runs the tests.
 func kinds() []kind {
 	all := []kind{
 		{"namespaces", Capabilities{Namespaces: true, Memory: MemoryCgroup2}},
@@ -44,7 +44,7 @@ func kinds() []kind {
 	return all
 }
 
-// missing skips loudly what this host cannot test, or fails where nothing may be left out.
+// missing skips, with a message, what this host cannot test, or fails if nothing may be skipped.
 func missing(t *testing.T, format string, args ...any) {
 	t.Helper()
 	message := fmt.Sprintf(format, args...)
@@ -57,7 +57,7 @@ func missing(t *testing.T, format string, args ...any) {
 // testUsers are the user IDs for sessions.
 var testUsers = UserRange{Low: 300000, High: 365535}
 
-// testFilters saves the tests the making of the same filters.
+// testFilters avoids compiling the same filters in every test.
 var testFilters filters
 
 func newTestRuntime(t *testing.T, most Capabilities) *Runtime {
@@ -96,18 +96,18 @@ func eachWithNamespaces(t *testing.T, test func(t *testing.T, r *Runtime)) {
 	}
 }
 
-// line is a Spec of a shell's command line without a terminal.
+// line returns the Spec of a shell's command line without a terminal.
 func line(commandLine string) session.Spec {
 	return session.Spec{Name: "s-1", Command: []string{"/bin/bash"}, CommandLine: commandLine, Memory: 1 << 30}
 }
 
-// asGateway has the session run as the gateway's own user, which is never the default of root's.
+// asGateway runs the session as the gateway's own user, which is never the default for root.
 func asGateway(s session.Spec) session.Spec {
 	s.Isolation.User = strconv.Itoa(os.Getuid())
 	return s
 }
 
-// terminal is the same with one.
+// terminal returns the same with one.
 func terminal(commandLine string) session.Spec {
 	s := line(commandLine)
 	s.Terminal = &session.Terminal{Name: "xterm-256color", Size: session.Size{Width: 91, Height: 37}}
@@ -130,7 +130,7 @@ func run(t *testing.T, r *Runtime, spec session.Spec) sessiontest.Result {
 	return sessiontest.Finish(t, p)
 }
 
-// expectOutput runs a command line that must print this, and exit with 0.
+// expectOutput runs a command line that must print want and exit with 0.
 func expectOutput(t *testing.T, r *Runtime, spec session.Spec, want string) {
 	t.Helper()
 	got := run(t, r, spec)
@@ -139,12 +139,11 @@ func expectOutput(t *testing.T, r *Runtime, spec session.Spec, want string) {
 	}
 }
 
-// sameForAll are the tests of what is the same whoever the gateway is: how output and input go, and
-// parsing.
+// sameForAll are the tests that do not depend on the gateway's user: input and output, and parsing.
 const sameForAll = "^(TestConformance|TestManyAtOnceLeaveNothing|TestInheritedSignalsAreReset|TestEnvironmentOverridesDefaults|" +
 	"TestModesReachTheTerminal|TestApplyModes|FuzzApplyModes|TestFindController|TestRequire|TestCoreDumped)$"
 
-// TestAsOrdinaryUser runs this package's other tests as a user without any privilege.
+// TestAsOrdinaryUser runs the other tests of this package as an unprivileged user.
 func TestAsOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("this is no privileged user")

@@ -12,7 +12,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
-// hog is a program that takes memory without end.
+// hog is a program that allocates memory without end.
 func hog(limit int64) session.Spec {
 	return session.Spec{Name: "hog", Command: []string{"tail", "/dev/zero"}, Memory: limit}
 }
@@ -20,7 +20,7 @@ func hog(limit int64) session.Spec {
 func TestMemoryByCgroup(t *testing.T) {
 	each(t, func(t *testing.T, r *Runtime) {
 		if r.cgroups == nil && os.Getuid() != 0 {
-			// Nothing to install helps: an ordinary user has control groups only where they are delegated.
+			// No package changes this: an ordinary user has control groups only if they are delegated.
 			t.Skipf("NOT TESTED: a memory limit by control group: %s", r.caps)
 		}
 		if r.cgroups == nil {
@@ -29,7 +29,7 @@ func TestMemoryByCgroup(t *testing.T) {
 		if got, want := run(t, r, hog(64<<20)).Exit, (session.Exit{Status: 137, Signal: "KILL"}); got != want {
 			t.Errorf("a hog: %+v, want %+v", got, want)
 		}
-		// It is the hog that dies, and all processes together that are limited.
+		// The kernel kills the hog, and the limit applies to all processes together.
 		expectOutput(t, r, func() session.Spec {
 			s := line("tail /dev/zero; echo $?")
 			s.Memory = 64 << 20
@@ -47,7 +47,7 @@ func TestMemoryByCgroup(t *testing.T) {
 				t.Errorf("100 MB in the home within 64 MB: %+v", got)
 			}
 		}
-		// A limit has no effect on who stays below it.
+		// A limit does not affect programs below it.
 		s = line("head -c 30000000 /dev/zero | tail -c 1 | wc -c")
 		s.Memory = 64 << 20
 		expectOutput(t, r, s, "1\n")

@@ -17,8 +17,8 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/waittest"
 )
 
-// forks starts up to n processes or threads that wait, prints how many came up, and tries a command
-// then.
+// forks starts up to n waiting processes or threads, prints how many were started, and then tries a
+// command.
 func forks(t *testing.T, n int, threads bool) session.Spec {
 	one := "os.fork() or signal.pause()"
 	if threads {
@@ -40,9 +40,9 @@ os._exit(0)
 `, n, one))
 }
 
-// TestProcessesAreLimited: a session has the processes and threads that it may have, and no more,
-// by a control group and by resource limit. The init survives that, and tells how the command
-// ended.
+// TestProcessesAreLimited: a session can have as many processes and threads as permitted, and no
+// more, both with a control group and with a resource limit. The init survives the limit, and
+// reports how the command ended.
 func TestProcessesAreLimited(t *testing.T) {
 	const pids = 100
 	for _, memory := range []MemoryLimit{MemoryCgroup2, MemoryResourceLimit} { // with control groups, and without
@@ -62,7 +62,7 @@ func TestProcessesAreLimited(t *testing.T) {
 						"its own user": func(s session.Spec) session.Spec { return s }, "the gateway's user": asGateway,
 					} {
 						if name == "the gateway's user" && os.Getuid() == 0 && !r.caps.Has(CgroupPids) {
-							continue // the kernel limits no processes of root by RLIMIT_NPROC
+							continue // the kernel does not limit root's processes by RLIMIT_NPROC
 						}
 						s := as(forks(t, 3*pids, threads))
 						s.Pids = pids
@@ -80,7 +80,7 @@ func TestProcessesAreLimited(t *testing.T) {
 						}
 					}
 				}
-				// At its limit a session goes on, and takes nothing from others.
+				// At its limit a session continues, and does not affect others.
 				s := forks(t, 3*pids, false)
 				s.Pids, s.Name = pids, "bomb"
 				p := start(t, r, s)
@@ -90,7 +90,7 @@ func TestProcessesAreLimited(t *testing.T) {
 					other.Pids = pids
 					expectOutput(t, r, other, "fine\n")
 				}
-				if err := p.Signal("WINCH"); err != nil { // the init takes orders
+				if err := p.Signal("WINCH"); err != nil { // the init still executes orders
 					t.Error(err)
 				}
 				p.Stdin().Close()
@@ -115,7 +115,7 @@ func TestInitStartsNoThreads(t *testing.T) {
 		}
 		p.Stdin().Close()
 		got := sessiontest.Finish(t, p)
-		// Besides those of startThreads it has the main thread and two of the Go runtime's at least.
+		// In addition to those of startThreads it has the main thread and at least two of the Go runtime.
 		if n := len(strings.Fields(first)); n < initThreads+3 || n >= initTasks {
 			t.Errorf("the init has %d threads when the command starts", n)
 		}
@@ -125,7 +125,7 @@ func TestInitStartsNoThreads(t *testing.T) {
 	})
 }
 
-// eachWithUsers runs the test with every kind in which sessions have users of their own.
+// eachWithUsers runs the test with every kind in which sessions have separate users.
 func eachWithUsers(t *testing.T, test func(t *testing.T, r *Runtime)) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a session a user of its own")
@@ -138,7 +138,7 @@ func eachWithUsers(t *testing.T, test func(t *testing.T, r *Runtime)) {
 	})
 }
 
-// TestOwnUser: each session has a user to itself, with a name, a home and its own files.
+// TestOwnUser: each session has a separate user with a name, a home and files.
 func TestOwnUser(t *testing.T) {
 	eachWithUsers(t, func(t *testing.T, r *Runtime) {
 		s := terminal(`id -u; id -g; id -G; id -un; id -gn; echo $USER $LOGNAME; stat -c %u ~ $(tty); echo x >~/x && stat -c %u ~/x; cd ~ && pwd >/dev/null && whoami; getent passwd $(id -u) | wc -l; ls -A /dev | tr '\n' ' '`)
@@ -164,18 +164,18 @@ func TestOwnUser(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, strings.Join(want, "|"))
 			}
 		}
-		if r.caps.Namespaces { // also where the folder of the accounts has a private file
+		if r.caps.Namespaces { // also if the directory of the account files has a private file
 			r.hidden = func() []string { return []string{"/etc/ttydrain.yaml"} }
 			expectOutput(t, r, line("whoami; id -gn; test -s /etc/hosts && echo hosts"), "session\nsession\nhosts\n")
 			r.hidden = nil
 		}
 		s = line("id -u")
-		s.Isolation.User = "daemon" // as it is configured
+		s.Isolation.User = "daemon" // as configured
 		expectOutput(t, r, s, "1\n")
 	})
 }
 
-// TestUsersAreShared: where there is no range, or it cannot be used, sessions have the user nobody.
+// TestUsersAreShared: without a range, or if it cannot be used, sessions have the user nobody.
 func TestUsersAreShared(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a session a user of its own")
@@ -217,7 +217,8 @@ func TestUserRangeOverlap(t *testing.T) {
 	}
 }
 
-// TestUserLimitsAreOwn: one session takes all of what the kernel gives a user; others have theirs.
+// TestUserLimitsAreOwn: a session that uses all of the kernel's resources per user does not affect
+// others.
 func TestUserLimitsAreOwn(t *testing.T) {
 	const take = `
 libc = ctypes.CDLL(None, use_errno=True)
@@ -232,7 +233,7 @@ input()
 		if err != nil {
 			missing(t, "limits of inotify: %v", err)
 		}
-		if n, err := strconv.Atoi(strings.TrimSpace(string(instances))); err != nil || n > 900 { // by descriptors it would end first
+		if n, err := strconv.Atoi(strings.TrimSpace(string(instances))); err != nil || n > 900 { // it would reach the limit of descriptors first
 			missing(t, "limits of inotify: there are %s", instances)
 		}
 		if r.caps.UserNamespace {
@@ -248,7 +249,8 @@ input()
 	})
 }
 
-// TestUserIDsAreNotReused as long as a process has one, in this gateway and in others.
+// TestUserIDsAreNotReused: an ID is not reused while a process has it, in this gateway or in
+// others.
 func TestUserIDsAreNotReused(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a session a user of its own")
@@ -288,10 +290,10 @@ func TestUserIDsAreNotReused(t *testing.T) {
 	if err := survivor.Wait(); err == nil {
 		t.Error("it was not killed")
 	}
-	if got := take(one); got != a { // now that it is gone
+	if got := take(one); got != a { // now that it has ended
 		t.Errorf("%d, want %d", got, a)
 	}
-	// One that a gateway before has left.
+	// A process that an earlier gateway left running.
 	left := exec.Command("sleep", sessiontest.Marker(8))
 	left.SysProcAttr = credential(uint32(b))
 	if err := left.Start(); err != nil {
@@ -300,7 +302,7 @@ func TestUserIDsAreNotReused(t *testing.T) {
 	other.close()
 	late := open()
 	if uid, err := late.take(); err == nil {
-		t.Errorf("%d was given, of which there is a process", uid)
+		t.Errorf("%d was assigned, although a process has it", uid)
 	}
 	left.Process.Kill()
 	left.Wait()
@@ -309,8 +311,8 @@ func TestUserIDsAreNotReused(t *testing.T) {
 	}
 }
 
-// TestSurvivorsWithoutNamespaces: what a session leaves behind when its init is killed is killed,
-// too.
+// TestSurvivorsWithoutNamespaces: processes that survive the kill of their session's init are
+// killed, too.
 func TestSurvivorsWithoutNamespaces(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a session a user of its own")

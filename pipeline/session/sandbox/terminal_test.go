@@ -45,7 +45,7 @@ func TestProgramsThatOpenTheTerminal(t *testing.T) {
 			}
 			s := terminal("ssh-keygen -q -t ed25519 -f key </dev/null && echo made")
 			if r.caps.Has(OwnUser) && !r.caps.Namespaces {
-				s.Isolation.User = "nobody" // a user of the session's own has no name there, and ssh-keygen wants one
+				s.Isolation.User = "nobody" // a session's separate user has no name there, and ssh-keygen needs one
 			}
 			p := start(t, r, s)
 			var got string
@@ -78,7 +78,7 @@ func TestSignalToForeground(t *testing.T) {
 	})
 }
 
-// modes encodes opcodes with their arguments as RFC 4254 §8 has it.
+// modes encodes opcodes with their arguments as in RFC 4254 §8.
 func modes(pairs ...uint32) []byte {
 	var b []byte
 	for i := 0; i < len(pairs); i += 2 {
