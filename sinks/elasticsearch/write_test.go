@@ -112,7 +112,7 @@ func TestNewRefuses(t *testing.T) {
 		"without spaces and upper":  func(o *Options) { o.DataStream = "Logs" },
 		"begins with none of - _":   func(o *Options) { o.DataStream = ".logs" },
 		"expected at most 255":      func(o *Options) { o.DataStream = strings.Repeat("a", 256) },
-		"one of both ways":          func(o *Options) { o.APIKey, o.Username, o.Password = "secret", "u", "secret" },
+		"only one way to log in":    func(o *Options) { o.APIKey, o.Username, o.Password = "secret", "u", "secret" },
 		"username is set without":   func(o *Options) { o.Username = "u" },
 		"a space or a line break":   func(o *Options) { o.APIKey = "secret\n" },
 		`begins with "ApiKey"`:      func(o *Options) { o.APIKey = "ApiKey secret" },

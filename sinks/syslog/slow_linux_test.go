@@ -48,6 +48,7 @@ func (s *slowServer) sequences(t *testing.T, connection int) (all []uint64) {
 // TestSlowReceiver: a batch that takes many times the timeout is delivered once, for as long as the
 // receiver takes a part of it within the timeout.
 func TestSlowReceiver(t *testing.T) {
+	const timeout = 2 * time.Second
 	var server slowServer
 	address, trust := listen(t, 4<<10, func(conn *tls.Conn) {
 		data := server.add()
@@ -61,11 +62,10 @@ func TestSlowReceiver(t *testing.T) {
 				if err != nil {
 					return
 				}
-				time.Sleep(25 * time.Millisecond)
+				time.Sleep(timeout / 5)
 			}
 		}()
 	})
-	const timeout = 2 * time.Second
 	sink := open(t, Options{Address: address, TLS: trust, Timeout: timeout})
 	defer sink.Close()
 	batch := numbered(1, 32, 6<<10)
