@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// server is a server that runs, and how it ends.
+// server is a running server, and how it ends.
 type server struct {
 	url   string
 	stop  context.CancelFunc
@@ -74,7 +74,7 @@ func TestEndpoints(t *testing.T) {
 		method, path string
 		broken       bool
 		status       int
-		kind, body   string // body is what it has
+		kind, body   string // body is its content
 	}{
 		{"GET", "/healthz", false, 200, "text/plain; charset=utf-8", "ok\n"},
 		{"GET", "/healthz", true, 200, "text/plain; charset=utf-8", "ok\n"},
@@ -109,7 +109,7 @@ func TestStop(t *testing.T) {
 		return nil
 	})
 	got := make(chan string, 1)
-	go func() { // ends with its answer
+	go func() { // ends with the response
 		response, err := http.Get(s.url + "/readyz")
 		if err != nil {
 			got <- err.Error()

@@ -61,7 +61,7 @@ func (c *testCertificate) load(t *testing.T) *Certificate {
 	return loaded
 }
 
-// rsaCertificate makes a certificate with an RSA key, for the suites of TLS 1.2 that need one.
+// rsaCertificate creates a certificate with an RSA key, for the suites of TLS 1.2 that need one.
 func rsaCertificate(t *testing.T) *Certificate {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -16,7 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// An offeredConn is a connection from an address, and notices when it is closed.
+// An offeredConn is a connection from an address that records whether it is closed.
 type offeredConn struct {
 	net.Conn
 	from   net.Addr
@@ -35,8 +35,7 @@ func newTestGuard(l net.Listener, limits Limits, log *slog.Logger) *guard {
 	return newGuard(l, limits, func(a netip.Addr) bool { return a == proxy }, NewMetrics(prometheus.NewRegistry()), log)
 }
 
-// connect offers a connection, and returns it and what the server gets of it; nil where it was
-// closed.
+// connect offers a connection, and returns it and the server's end; nil if it was closed.
 func connect(g *guard, from string) (*offeredConn, *conn) {
 	offered := &offeredConn{from: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 40000))}
 	return offered, g.count(offered)
@@ -52,8 +51,8 @@ func valueOf(t *testing.T, m prometheus.Metric) float64 {
 	return got.GetCounter().GetValue() + got.GetGauge().GetValue()
 }
 
-// TestGuard holds connections open from one address and from many: others still get theirs, those
-// with credentials stay, and the counts return to zero.
+// TestGuard holds connections open from one address and from many: other clients can still connect,
+// connections with credentials stay open, and the counts return to zero.
 func TestGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -68,7 +67,7 @@ func TestGuard(t *testing.T) {
 			held, all = append(held, offered), append(all, c)
 			return c
 		}
-		// The fifth of one address takes the place of its first, and so on; a /64 is one address.
+		// The fifth connection of an address replaces its first, and so on; a /64 is one address.
 		for range 4 {
 			hold("192.0.2.1")
 		}
@@ -86,14 +85,14 @@ func TestGuard(t *testing.T) {
 		if g.open != 8 || len(g.sources) != 2 {
 			t.Errorf("%d connections of %d addresses", g.open, len(g.sources))
 		}
-		// A proxy's count for the total alone.
+		// A proxy's connections only count for the total.
 		for range 12 {
 			hold("10.0.0.1")
 		}
 		if g.open != 20 {
 			t.Fatalf("%d connections", g.open)
 		}
-		// All are taken: a new one takes the place of the oldest of the address with the most.
+		// All places are used: a new connection replaces the oldest one of the address with the most.
 		first := held[len(held)-12]
 		hold("198.51.100.7")
 		if !first.closed || g.open != 20 {
@@ -102,14 +101,14 @@ func TestGuard(t *testing.T) {
 		if got := valueOf(t, g.metrics.closed); got != 4 || valueOf(t, g.metrics.open) != 20 {
 			t.Errorf("the metrics count %v closed", got)
 		}
-		// Where all are trusted the new one is closed.
+		// If all have credentials, the new one is closed.
 		for _, c := range all {
 			c.trusted.Store(true)
 		}
 		if offered, c := connect(g, "198.51.100.8"); c != nil || !offered.closed {
 			t.Error("a connection beyond those that are trusted was accepted")
 		}
-		// The log has a line in ten seconds at most.
+		// The log has at most one line in ten seconds.
 		if n := bytes.Count(log.Bytes(), []byte("\n")); n != 1 {
 			t.Errorf("%d log lines:\n%s", n, &log)
 		}
@@ -120,7 +119,7 @@ func TestGuard(t *testing.T) {
 		}
 		for _, c := range all {
 			c.Close()
-			c.Close() // as net/http does now and then
+			c.Close() // as net/http sometimes does
 		}
 		if g.open != 0 || len(g.sources) != 0 || valueOf(t, g.metrics.open) != 0 {
 			t.Errorf("%d connections are left", g.open)

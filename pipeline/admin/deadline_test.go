@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A pipes is a listener for connections in memory, whose time is that of a test.
+// A pipes is a listener for connections in memory, which use the test's time.
 type pipes struct{ next chan net.Conn }
 
 func (p pipes) Accept() (net.Conn, error) {
@@ -31,7 +31,7 @@ func (p pipes) Close() error {
 }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9464} }
 
-// timed runs a test with a server's timeouts, but with handlers of its own; dial connects.
+// timed runs a test with a server's timeouts, but with other handlers; dial connects.
 func timed(t *testing.T, handlers map[string]http.HandlerFunc, test func(t *testing.T, dial func(request string) net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestSlowReaders(t *testing.T) {
 		if err := <-failed; err != nil || lines != 60 || time.Since(began) < hour {
 			t.Errorf("a stream that is read: %d lines within %s, %v", lines, time.Since(began), err)
 		}
-		// An operation of the API may take longer than a request may take to come.
+		// An operation of the API may take longer than the timeout for receiving a request.
 		got, err := io.ReadAll(dial("POST /operation HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"))
 		if cause := <-failed; cause != nil || err != nil || !strings.HasSuffix(string(got), "done") {
 			t.Errorf("a long operation: %v, %v, %q", cause, err, got)

@@ -24,8 +24,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A stage is an API on a bus of its own, with a session that runs on it, and what the log of the
-// API says.
+// A stage is an API with a separate bus, on which a session is running, and the API's log.
 type stage struct {
 	t      *testing.T
 	bus    *bus.Bus
@@ -88,7 +87,7 @@ func newStage(t *testing.T, role bus.Role, phi, showPHI bool) *stage {
 	return s
 }
 
-// ask sends a request of the API, as who has the token or, as Ada, with the cookie.
+// ask sends a request to the API, with the token or, as Ada, with the cookie.
 func (s *stage) ask(as, method, path, body string) *http.Response {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), method, s.url+"/api/v1/"+path, strings.NewReader(body))
@@ -160,13 +159,13 @@ func (s *stage) records() []schema.Record {
 	}
 }
 
-// An events reads what is sent to who watches live.
+// An events reads the events of a live session.
 type events struct {
 	t     *testing.T
 	lines *bufio.Scanner
 }
 
-// next gives the next line that tells something.
+// next returns the next line that has content.
 func (e *events) next() string {
 	e.t.Helper()
 	for e.lines.Scan() {
@@ -178,7 +177,7 @@ func (e *events) next() string {
 	return ""
 }
 
-// want fails where the next events are not these, whatever their times.
+// want checks that the next events are these, whatever their times.
 func (e *events) want(events ...string) {
 	e.t.Helper()
 	for _, want := range events {
@@ -289,7 +288,7 @@ func TestWatchRouter(t *testing.T) {
 				continue
 			}
 			r := s.ask("Ada", "GET", path, "")
-			if r.StatusCode != 403 { // and may go on
+			if r.StatusCode != 403 { // and might continue
 				t.Errorf("%s of a session with PHI: %s", path, r.Status)
 			} else if got, err := io.ReadAll(r.Body); err != nil || !strings.Contains(string(got), "show_phi") {
 				t.Errorf("%s of a session with PHI: %v, %s", path, err, got)

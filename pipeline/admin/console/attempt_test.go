@@ -76,7 +76,7 @@ func TestWrongTokensDoNotLockOut(t *testing.T) {
 		if !strings.Contains(log.String(), "from=192.0.2.9 left_out=") || strings.Contains(log.String(), "left_out=0") {
 			t.Errorf("the log does not count what it leaves out: %s", &log)
 		}
-		// A form that does not come is no wrong token.
+		// An incomplete form does not count as a wrong token.
 		if r := send(t, c, "POST", "/console/login", "name=Ada&token=%zz", header("X-Forwarded-For", "203.0.113.1")); r.StatusCode != 400 {
 			t.Errorf("half of a form: %s", r.Status)
 		}

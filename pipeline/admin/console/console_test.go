@@ -15,12 +15,13 @@ import (
 
 const token = "the-admin-token"
 
-// send has a console answer a request. edit changes the request, which comes from this machine.
+// send returns a console's response to a request. edit changes the request, which comes from this
+// machine.
 func send(t *testing.T, c *Console, method, target, body string, edit func(*http.Request)) *http.Response {
 	t.Helper()
 	mux := http.NewServeMux()
 	c.Register(mux)
-	// What the API does with it.
+	// The API's handler.
 	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) {
 		p, err := c.Identify(r)
 		if err != nil {
@@ -70,7 +71,7 @@ func mustParse(t *testing.T, text string) *url.URL {
 	return u
 }
 
-// enter logs in with the token, and gives the cookie.
+// enter logs in with the token, and returns the cookie.
 func enter(t *testing.T, c *Console, edit func(*http.Request)) *http.Cookie {
 	t.Helper()
 	r := send(t, c, "POST", "/console/login", url.Values{"name": {"Ada"}, "token": {token}}.Encode(), edit)
@@ -158,7 +159,7 @@ func TestIdentify(t *testing.T) {
 			t.Errorf("%s: %s, %q", test.name, r.Status, got)
 		}
 	}
-	// Logging out, from a page of its own alone.
+	// Logging out is only possible from the console's own pages.
 	if r := send(t, local, "POST", "/console/logout", "", all(in, header("Sec-Fetch-Site", "cross-site"))); r.StatusCode != 403 {
 		t.Errorf("logged out by another site: %s", r.Status)
 	}
@@ -208,7 +209,7 @@ func TestLogin(t *testing.T) {
 		if cookie := enter(t, c, func(r *http.Request) { r.TLS = new(tls.ConnectionState) }); !cookie.Secure {
 			t.Errorf("the cookie over TLS is %v", cookie)
 		}
-		// A login lasts for half a day.
+		// A login is valid for half a day.
 		in := func(r *http.Request) { r.AddCookie(cookie) }
 		time.Sleep(visitLifetime - time.Second)
 		if r := send(t, c, "GET", "/console/me", "", in); r.StatusCode != 200 || !strings.Contains(text(t, r), `"name":"Ada"`) {
@@ -218,8 +219,8 @@ func TestLogin(t *testing.T) {
 		if r := send(t, c, "GET", "/console/me", "", in); r.StatusCode != 401 {
 			t.Errorf("after the end of the login: %s", r.Status)
 		}
-		// An address may send ten wrong tokens, and then one in ten seconds. Others are not touched, and
-		// no right token is.
+		// An address may send ten wrong tokens, and then one in ten seconds. Other addresses and valid
+		// tokens are not affected.
 		guess := func(edit func(*http.Request)) int {
 			return send(t, c, "POST", "/console/login", "name=Ada&token=guess", edit).StatusCode
 		}
@@ -227,7 +228,7 @@ func TestLogin(t *testing.T) {
 			if status := guess(from("127.0.0.9:1")); status != 401 {
 				t.Fatalf("attempt %d: %d", i, status)
 			}
-			enter(t, c, from("127.0.0.9:1")) // which counts for nothing
+			enter(t, c, from("127.0.0.9:1")) // which does not count
 		}
 		if one, other := guess(from("127.0.0.9:2")), guess(from("127.0.0.10:1")); one != 429 || other != 401 {
 			t.Errorf("one more attempt: %d, from another address: %d", one, other)
@@ -268,7 +269,7 @@ func testBounds(t *testing.T) {
 		t.Errorf("%d addresses are remembered", len(a.by))
 	}
 	if !a.Wrong(netip.MustParseAddr("2001:db9::1")).TooMany {
-		t.Error("an address beyond those that are remembered has a limit of its own")
+		t.Error("an address beyond the remembered ones has a separate limit")
 	}
 }
 

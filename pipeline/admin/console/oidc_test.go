@@ -20,8 +20,8 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// A provider is an OpenID provider: it knows one person, whose claims a test sets, and gives a code
-// to who comes with a browser.
+// A provider is an OpenID provider. It knows one user, whose claims a test sets, and issues codes
+// to browsers.
 type provider struct {
 	*httptest.Server
 	key *ecdsa.PrivateKey
@@ -29,7 +29,7 @@ type provider struct {
 	mu     sync.Mutex // guards what follows
 	asked  url.Values // of the last authorization request
 	change func(claims map[string]any)
-	sign   func(claims map[string]any) string // nil for by the key
+	sign   func(claims map[string]any) string // nil to use the key
 }
 
 func newProvider(t *testing.T) *provider {
@@ -130,8 +130,8 @@ func TestOIDC(t *testing.T) {
 		name   string
 		change func(claims map[string]any)
 		sign   func(claims map[string]any) string
-		back   func(query url.Values) // changes what the browser comes back with
-		edit   func(r *http.Request)  // changes how
+		back   func(query url.Values) // changes the browser's callback
+		edit   func(r *http.Request)  // changes its request
 		status int
 		who    string
 	}{
@@ -202,7 +202,7 @@ func TestOIDC(t *testing.T) {
 			}
 		}
 	}
-	// A provider that is down keeps nobody from starting, and is asked again.
+	// A provider that is down does not prevent a start, and is contacted again.
 	p.CloseClientConnections()
 	down := mustNew(t, Options{URL: c.o.URL, OIDC: &OIDC{Issuer: "http://127.0.0.1:1", ClientID: "ttydrain", AllowedEmails: []string{"ada@example.com"}}})
 	if r := send(t, down, "GET", "/console/oidc", "", there); r.StatusCode != http.StatusBadGateway || !strings.Contains(text(t, r), "is not available") {

@@ -32,7 +32,7 @@ func ask(t *testing.T, e Endpoint) (int, error) {
 }
 
 func TestParse(t *testing.T) {
-	for address, want := range map[string]string{ // an URL, or what is wrong
+	for address, want := range map[string]string{ // a URL, or a part of the error
 		"127.0.0.1:9464":               "http://127.0.0.1:9464",
 		"127.9.9.9:9464":               "http://127.9.9.9:9464",
 		"[::1]:9464":                   "http://[::1]:9464",
