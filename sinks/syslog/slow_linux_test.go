@@ -62,13 +62,13 @@ func TestSlowReceiver(t *testing.T) {
 				if err != nil {
 					return
 				}
-				time.Sleep(timeout / 5)
+				time.Sleep(25 * time.Millisecond)
 			}
 		}()
 	})
 	sink := open(t, Options{Address: address, TLS: trust, Timeout: timeout})
 	defer sink.Close()
-	batch := numbered(1, 32, 6<<10)
+	batch := numbered(1, 512, 6<<10)
 	began := time.Now()
 	if err := sink.Write(t.Context(), batch); err != nil {
 		t.Fatal(err)
