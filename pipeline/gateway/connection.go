@@ -77,7 +77,7 @@ func (c *connection) serve(ctx context.Context) {
 	attending.Wait()
 }
 
-// handshake does the key exchange and the login. Afterwards c.who is the authenticated identity.
+// handshake does the key exchange and the login, and sets c.who to the authenticated identity.
 func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
 	if tcp, ok := c.net.(*net.TCPConn); ok {
 		tcp.SetNoDelay(true) // echo must not be delayed to batch data

@@ -14,7 +14,7 @@ import (
 )
 
 // LoadHostKeys reads the host keys in the files. The first file may be missing: see LoadHostKey.
-// The others must exist, because their names do not tell the type of key to create.
+// The others must exist, because their names do not determine the type of key to create.
 func LoadHostKeys(paths []string) (keys []ssh.Signer, err error) {
 	for i, path := range paths {
 		load := LoadHostKey

@@ -10,7 +10,7 @@ import (
 )
 
 // Limits limit the resources of clients. The names, and the defaults of those that sshd_config(5)
-// has, are OpenSSH's; a zero value selects the default, given below.
+// has, are OpenSSH's; a zero value selects the default, which is listed below.
 type Limits struct {
 	// MaxStartups limits the connections that have not logged in: 10:30:100.
 	MaxStartups Startups

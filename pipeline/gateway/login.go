@@ -50,7 +50,7 @@ func (g *Gateway) authorize(login Login) (grant Grant, err error) {
 	return grant, err
 }
 
-// Login is what a client proves: it holds the key or certificate, and requests the app.
+// Login is a client's proven key or certificate, and the app that it requests.
 type Login struct {
 	App    string
 	Key    ssh.PublicKey

@@ -52,7 +52,7 @@ func parsePTY(payload []byte) (*session.Terminal, error) {
 	}, nil
 }
 
-// parseWindow parses a window-change (RFC 4254 §6.7) of a terminal with the given size.
+// parseWindow parses a window-change (RFC 4254 §6.7) of a terminal whose size is now.
 func parseWindow(payload []byte, now session.Size) (session.Size, error) {
 	var msg struct{ Columns, Rows, Width, Height uint32 }
 	if err := ssh.Unmarshal(payload, &msg); err != nil {
