@@ -78,6 +78,7 @@ func newRootCommand() *cobra.Command {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	setHelp(root)
+	setCompletions(root)
 	makeStrict(root)
 	return root
 }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
+	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/operate"
+)
+
+// completionTimeout limits the time that the shell waits for a running ttydrain.
+const completionTimeout = 2 * time.Second
+
+// A completer returns the possible values of a flag or an argument of a command.
+type completer func(c *cobra.Command) []cobra.Completion
+
+// setCompletions adds the completion of flags and arguments to a command and those below it.
+func setCompletions(c *cobra.Command) {
+	for _, below := range c.Commands() {
+		setCompletions(below)
+	}
+	flags := map[string]completer{
+		"log-format": fixed("text", "json"), "role": fixed("all", "gateway", "enrich", "router"), "format": fixed("asciicast", "text", "ndjson"),
+		"product": fixed("elasticsearch", "opensearch"), "drain": drainNames, "app": appNames, "stack": stackNames, "operation": operationIDs,
+	}
+	add := func(f *pflag.Flag) {
+		complete, ok := flags[f.Name]
+		if f.Name == "output" && f.DefValue == outputTable { // not a file
+			complete, ok = fixed(outputTable, outputJSON), true
+		}
+		if ok {
+			// Fails only if it is called twice for a flag.
+			_ = c.RegisterFlagCompletionFunc(f.Name, func(c *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+				return complete(c), cobra.ShellCompDirectiveNoFileComp
+			})
+		}
+		if f.Name == "config" {
+			_ = c.MarkFlagFilename(f.Name, "yaml", "yml") // fails only without the flag
+			_ = c.MarkPersistentFlagFilename(f.Name, "yaml", "yml")
+		}
+	}
+	c.LocalFlags().VisitAll(add)
+	arguments := map[string]completer{
+		"ttydrain drains test": drainNames, "ttydrain drains pause": drainNames, "ttydrain drains resume": drainNames, "ttydrain drains rewind": drainNames,
+		"ttydrain sessions show": operationIDs, "ttydrain sessions kill": runningIDs, "ttydrain replay": operationIDs, "ttydrain export": operationIDs,
+		"ttydrain deadletters show": letterNumbers, "ttydrain deadletters redeliver": letterNumbers, "ttydrain deadletters discard": letterNumbers,
+	}
+	complete, ok := arguments[c.CommandPath()]
+	if !ok {
+		return
+	}
+	several := c.CommandPath() == "ttydrain sessions kill"
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 && !several {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		given := func(v cobra.Completion) bool {
+			value, _, _ := strings.Cut(v, "\t")
+			return slices.Contains(args, value)
+		}
+		return slices.DeleteFunc(complete(c), given), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func fixed(values ...cobra.Completion) completer {
+	return func(*cobra.Command) []cobra.Completion { return values }
+}
+
+// configured returns the configuration of a command; without one that has no mistakes, nothing is
+// completed.
+func configured(c *cobra.Command) *config.Config {
+	path := "ttydrain.yaml"
+	if f := c.Flag("config"); f != nil {
+		path = f.Value.String()
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		return new(config.Config)
+	}
+	return cfg
+}
+
+func drainNames(c *cobra.Command) (names []cobra.Completion) {
+	for _, d := range configured(c).Drains {
+		names = append(names, cobra.CompletionWithDesc(d.Name, d.Type))
+	}
+	return names
+}
+
+func appNames(c *cobra.Command) (names []cobra.Completion) {
+	for _, a := range configured(c).Apps {
+		names = append(names, cobra.CompletionWithDesc(a.Name, "on stack "+a.Stack))
+	}
+	return names
+}
+
+func stackNames(c *cobra.Command) (names []cobra.Completion) {
+	for _, s := range configured(c).Stacks {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// operationIDs returns the IDs of the sessions that a running ttydrain knows, the newest first.
+func operationIDs(c *cobra.Command) []cobra.Completion { return sessionIDs(c, "sessions?all=true") }
+
+// runningIDs returns the IDs of the running sessions.
+func runningIDs(c *cobra.Command) []cobra.Completion { return sessionIDs(c, "sessions") }
+
+func sessionIDs(c *cobra.Command, path string) (ids []cobra.Completion) {
+	var list []operate.SessionStatus
+	query(c, path, &list)
+	for _, s := range list {
+		ids = append(ids, cobra.CompletionWithDesc(s.Operation, cell(s.User.Name)+" on "+s.App+", "+localTime(s.Started)))
+	}
+	return ids
+}
+
+func letterNumbers(c *cobra.Command) (numbers []cobra.Completion) {
+	var list []operate.Letter
+	query(c, "deadletters", &list)
+	for _, l := range list {
+		numbers = append(numbers, cobra.CompletionWithDesc(strconv.FormatUint(l.Number, 10), "of drain "+l.Drain))
+	}
+	return numbers
+}
+
+// query reads a list from a running ttydrain. If there is none, the list stays empty.
+func query(c *cobra.Command, path string, list any) {
+	flag := func(name string) string {
+		if f := c.Flag(name); f != nil {
+			return f.Value.String()
+		}
+		return ""
+	}
+	r := remote{config: flag("config"), address: flag("admin"), caFile: flag("admin-ca")}
+	at, token, err := r.endpoint()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), completionTimeout)
+	defer cancel()
+	api := adminclient.Client{Endpoint: at, Token: token}
+	_, _ = api.Call(ctx, http.MethodGet, path, nil, list) // the shell completes nothing then
+}
