@@ -42,7 +42,7 @@ func newInitCommand() *cobra.Command {
 			"and the list of your public keys: those in ~/.ssh or, if there are none, a new key pair in DIR. Then it prints the commands to\n" +
 			"run next.\n\n" +
 			"It asks for what no flag sets; --yes takes the defaults, with free ports. It replaces no existing configuration without --force,\n" +
-			"and never keys or certificates. All files and DIR itself can be read by you alone.",
+			"and never keys or certificates. Only you can read the keys, the configuration and, if it is new, DIR.",
 		Example: "  ttydrain init\n  ttydrain init --yes --app web --user \"Ada Lovelace <ada@example.com>\" ./try",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

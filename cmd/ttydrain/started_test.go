@@ -51,6 +51,7 @@ func TestStartErrorsNameTheSetting(t *testing.T) {
 	}
 	for cause, want := range map[error]string{
 		syscall.EACCES:  "let the user of this process write there",
+		syscall.ENOENT:  "cannot be created there",
 		syscall.EROFS:   "mounted read-only",
 		syscall.ENOSPC:  "free space",
 		syscall.ENOTDIR: "set a folder",

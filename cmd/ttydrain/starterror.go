@@ -36,6 +36,8 @@ func storeError(c *config.Config, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		remedy = ": let the user of this process write there, or set another folder"
+	case errors.Is(err, fs.ErrNotExist):
+		remedy = ": the folder cannot be created there: set another one"
 	case errors.Is(err, syscall.EROFS):
 		remedy = ": the file system is mounted read-only: set a folder on another one"
 	case errors.Is(err, syscall.ENOSPC):

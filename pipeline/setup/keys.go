@@ -38,7 +38,7 @@ func findKeys(folder string) ([]publicKey, error) {
 		}
 		text, err := os.ReadFile(file)
 		if err != nil {
-			continue // of somebody else
+			continue // not readable by this user
 		}
 		public, _, _, _, err := ssh.ParseAuthorizedKey(text)
 		if err != nil {
