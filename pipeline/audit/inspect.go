@@ -72,13 +72,6 @@ func (w *walk) inspectInput(r *replay.Record, changed func(string)) {
 	}
 }
 
-func article(e schema.Event) string {
-	if e == schema.EventStart {
-		return "a start"
-	}
-	return "no start"
-}
-
 func (w *walk) inspectOutput(r *replay.Record, changed func(string)) {
 	if r.Lost.Has(replay.LostLog) {
 		return

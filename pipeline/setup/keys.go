@@ -44,7 +44,7 @@ func findKeys(folder string) ([]publicKey, error) {
 		if err != nil {
 			continue
 		}
-		if _, isCertificate := public.(*ssh.Certificate); isCertificate || public.Type() == ssh.InsecureKeyAlgoDSA {
+		if _, isCertificate := public.(*ssh.Certificate); isCertificate || public.Type() == "ssh-dss" {
 			continue
 		}
 		key := publicKey{public: public}
