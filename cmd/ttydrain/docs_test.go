@@ -13,8 +13,8 @@ import (
 
 var update = flag.Bool("update", false, "write the reference of the commands anew")
 
-// TestCommandReference checks that docs/cli-reference.md has the help of every command. Update it with
-// go test ./cmd/ttydrain -run Reference -update.
+// TestCommandReference checks that docs/cli-reference.md has the help of every command. Update it
+// with go test ./cmd/ttydrain -run Reference -update.
 func TestCommandReference(t *testing.T) {
 	const file = "docs/cli-reference.md"
 	var b strings.Builder

@@ -17,7 +17,7 @@ const (
 	operationTimeout = 150 * time.Second
 	// streamTimeout bounds the time for one write of a streamed response.
 	streamTimeout = 30 * time.Second
-	// idleTimeout is how long a connection may be idle.
+	// idleTimeout is the longest time for which a connection may be idle.
 	idleTimeout = time.Minute
 
 	// maxHeader and maxBody bound a request's header and body, in bytes.

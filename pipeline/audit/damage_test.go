@@ -139,7 +139,8 @@ func (s *scene) given(unit []byte, from, to string) []byte {
 	return unit
 }
 
-// damage is a modification of a copy. want are the findings, with %d for the sequence that is damaged.
+// damage is a modification of a copy. want are the findings, with %d for the sequence that is
+// damaged.
 type damage struct {
 	name string
 	do   func(s *scene, at spots) (sequence int)

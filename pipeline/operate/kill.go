@@ -53,7 +53,7 @@ const (
 // Kill ends sessions, and blocks until each has ended, or for half a minute. The results are in the
 // order of the request, or with App or User the newest first.
 func (o *SessionOperator) Kill(ctx context.Context, r KillRequest) ([]KillResult, error) {
-	by, because := oneLine(r.By), oneLine(r.Because)
+	by, because := printable(r.By), printable(r.Because)
 	if runes := []rune(by); len(runes) > maxBy {
 		by = string(runes[:maxBy])
 	}
@@ -116,8 +116,8 @@ func (o *SessionOperator) kill(ctx context.Context, k schema.Kill) (KillResult, 
 	return KillResult{}, err
 }
 
-// oneLine returns an untrusted text as one line that a terminal can show.
-func oneLine(text string) string {
+// printable returns an untrusted text as one line that a terminal can show.
+func printable(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || schema.IsHidden(r) {
 			return ' '

@@ -30,8 +30,9 @@ type certificates struct {
 	names []string // host names and addresses that the server certificate must cover
 }
 
-// CreateCertificates creates the certificates of a receiver with these listen addresses in a folder,
-// as far as they are missing. [New] does the same; drains can be configured before it is called.
+// CreateCertificates creates the certificates of a receiver with these listen addresses in a
+// folder, as far as they are missing. [New] does the same; drains can be configured before it is
+// called.
 func CreateCertificates(dir string, addresses ...string) error {
 	_, err := loadCertificate(dir, nil, addresses...)
 	return err

@@ -137,7 +137,7 @@ func (t *textWriter) flush() {
 // line writes a line. It removes control characters, which only an altered copy has.
 func (t *textWriter) line(text []byte) {
 	if t.err == nil {
-		_, t.err = io.WriteString(t.w, strings.ReplaceAll(oneLine(string(text)), betweenLines, "\n")+"\n")
+		_, t.err = io.WriteString(t.w, strings.ReplaceAll(withoutControls(string(text)), betweenLines, "\n")+"\n")
 	}
 }
 

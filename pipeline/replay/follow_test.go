@@ -35,9 +35,9 @@ func segmentOf(t testing.TB, message uint64, sequences ...uint64) []byte {
 	return append(binary.AppendUvarint(framed, uint64(len(data))), data...)
 }
 
-// TestFollower: after an answer that is cut, in the middle of a message too, a server that stops, and
-// one that does not answer, it asks again; no record comes twice or is left out. A refusal of the
-// first request is an error.
+// TestFollower: after an answer that is cut, in the middle of a message too, a server that stops,
+// and one that does not answer, it asks again; no record comes twice or is left out. A refusal of
+// the first request is an error.
 func TestFollower(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex // guards asked and answers

@@ -93,8 +93,8 @@ func missingRecords(first, last uint64) string {
 	return fmt.Sprintf("records %d to %d are missing here", first, last)
 }
 
-// oneLine returns a text without control characters.
-func oneLine(text string) string {
+// withoutControls returns a text without control characters.
+func withoutControls(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
 			return ' '
@@ -133,12 +133,12 @@ func (t *Timeline) addFrame(f *Frame) {
 			m.Notice = fmt.Sprintf("%d bytes are missing here", *detail.Bytes)
 		}
 		if detail.Reason != "" {
-			m.Notice += ": " + oneLine(detail.Reason)
+			m.Notice += ": " + withoutControls(detail.Reason)
 		}
 	case schema.EventTransfer:
-		m.Notice = oneLine(string(f.Record.Text))
+		m.Notice = withoutControls(string(f.Record.Text))
 	case schema.EventEnd:
-		m.Notice = oneLine(string(f.Record.Text))
+		m.Notice = withoutControls(string(f.Record.Text))
 		t.ended = true
 	}
 	t.add(m)

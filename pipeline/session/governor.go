@@ -270,10 +270,11 @@ func (g *governor) pause(over <-chan struct{}, delay time.Duration) {
 	g.metrics.heldFor(HeldRate, time.Since(began))
 }
 
-// allowSmall reports whether n bytes of output are small output, which passes while space is scarce,
-// and counts them as such. While less than a quarter of the reserve is free, only half of the burst
-// is available. A session that exceeds it waits until it is ended or there is space again, without
-// its small rate: many sessions that are about to be ended would use up what is left for the others.
+// allowSmall reports whether n bytes of output are small output, which passes while space is
+// scarce, and counts them as such. While less than a quarter of the reserve is free, only half of
+// the burst is available. A session that exceeds it waits until it is ended or there is space
+// again, without its small rate: many sessions that are about to be ended would use up the space
+// of the others.
 func (o *output) allowSmall(now time.Time, n int) bool {
 	if o.governor.scarce(4) && o.small.TokensAt(now) < smallBurst/2 {
 		return false

@@ -132,8 +132,8 @@ func TestMoved(t *testing.T) {
 	}
 }
 
-// TestPartialLine cuts the file at every kind of place, as a crash does, and writes the last records
-// again.
+// TestPartialLine cuts the file at every kind of place, as a crash does, and writes the last
+// records again.
 func TestPartialLine(t *testing.T) {
 	batch := sinktest.Entries(1, 6)
 	whole := t.TempDir()

@@ -25,7 +25,8 @@ func TestFrame(t *testing.T) {
 	}
 }
 
-// BenchmarkEncode encodes batches of 1000 lines as terminals show them; "format" is without framing.
+// BenchmarkEncode encodes batches of 1000 lines as terminals show them; "format" is without
+// framing.
 func BenchmarkEncode(b *testing.B) {
 	entries := sinktest.Entries(1, 1000)
 	report := func(b *testing.B, size int) {

@@ -31,8 +31,9 @@ Every key of the [configuration](configuration.md), generated from its JSON Sche
 | name | letters, digits and ` + "`._-`" + `, at most 63 |
 `
 
-// TestConfigurationReference checks that configuration-reference.md has every key of the schema with its
-// type, default and description. Update it with go test ./cmd/ttydrain/docs -run Reference -update.
+// TestConfigurationReference checks that configuration-reference.md has every key of the schema
+// with its type, default and description. Update it with go test ./cmd/ttydrain/docs -run Reference
+// -update.
 func TestConfigurationReference(t *testing.T) {
 	const file = "configuration-reference.md"
 	var s yaml.MapSlice
@@ -75,7 +76,8 @@ type reference struct {
 	count       int
 }
 
-// keys writes the keys of an object of the schema, with headings of a level, and of the objects in it.
+// keys writes the keys of an object of the schema, with headings of a level, and of the objects in
+// it.
 func (r *reference) keys(level, prefix string, object yaml.MapSlice) {
 	required := list(object, "required")
 	for _, item := range mapping(object, "properties") {

@@ -10,8 +10,8 @@ import (
 	"github.com/creack/pty"
 )
 
-// TestDocsOnTerminal checks that a terminal gets a rendered page, through the pager. The file docs.txtar
-// has the tests of other outputs.
+// TestDocsOnTerminal checks that a terminal gets a rendered page, through the pager. The file
+// docs.txtar has the tests of other outputs.
 func TestDocsOnTerminal(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -63,7 +63,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		}
 		c.showLogin(w, status, loginData{Name: name, Problem: "This is not the admin token. You find it in the file admin_token of the store, or as admin.token in the configuration."})
 		return
-	case name == "" || !oneLine(name):
+	case name == "" || !isPrintableName(name):
 		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Enter your name: it is shown to users whose sessions you end, and logged when you watch one."})
 		return
 	}

@@ -193,7 +193,7 @@ func (p *relyingParty) admit(subject string, claims map[string]any) (Person, err
 	if name == "" {
 		name = subject
 	}
-	if !known || !oneLine(name) {
+	if !known || !isPrintableName(name) {
 		return Person{}, &Refusal{http.StatusForbidden, "The provider has authenticated you, but you are not allowed to use this console (admin.console.oidc: allowed_emails, allowed_groups)."}
 	}
 	return Person{name, ByOIDC}, nil

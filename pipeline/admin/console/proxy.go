@@ -29,7 +29,7 @@ func (p *Proxy) person(r *http.Request) (Person, error) {
 		return Person{}, &Refusal{http.StatusUnauthorized, "this console only accepts requests from its proxy (admin.console.trusted_proxies)"}
 	}
 	names := r.Header.Values(p.Header)
-	if len(names) != 1 || strings.TrimSpace(names[0]) == "" || !oneLine(names[0]) {
+	if len(names) != 1 || strings.TrimSpace(names[0]) == "" || !isPrintableName(names[0]) {
 		return Person{}, &Refusal{http.StatusUnauthorized, "the proxy did not send your name (admin.console.proxy_header)"}
 	}
 	name := strings.TrimSpace(names[0])
@@ -39,9 +39,9 @@ func (p *Proxy) person(r *http.Request) (Person, error) {
 	return Person{name, ByProxy}, nil
 }
 
-// oneLine reports whether a name is printable and has no hidden characters, so that it cannot
+// isPrintableName reports whether a name is printable and has no hidden characters, so that it cannot
 // imitate another name.
-func oneLine(name string) bool {
+func isPrintableName(name string) bool {
 	return len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || schema.IsHidden(r) })
 }
 

@@ -12,8 +12,8 @@ import (
 // initTasks is the number of threads of a session's init that count as the session's.
 const initTasks = 16
 
-// initThreads is how many threads the init starts before the command: more than it ever needs at a
-// time, and with those that it has by then fewer than initTasks.
+// initThreads is the number of threads that the init starts before the command: more than it ever
+// needs at a time, and with those that it has by then fewer than initTasks.
 const initThreads = 6
 
 // startThreads starts threads that stay and are used whenever the Go runtime needs one more. Once

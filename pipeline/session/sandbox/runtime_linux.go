@@ -134,7 +134,7 @@ func (r *Runtime) findUsers(ids UserRange, lacks map[Feature]string) {
 	default:
 		var err error
 		if r.users, err = openUsers(ids, r.dir); err != nil {
-			lacks[OwnUser] = oneLine(err)
+			lacks[OwnUser] = joinLines(err)
 		}
 	}
 }
@@ -158,7 +158,7 @@ func (r *Runtime) probeUsers(s setup, lacks map[Feature]string) (map[Feature]str
 		return tried, nil
 	}
 	if tried, other := r.probe(s); other == nil {
-		lacks[OwnUser] = oneLine(err)
+		lacks[OwnUser] = joinLines(err)
 		return tried, nil
 	}
 	return nil, err
@@ -186,13 +186,14 @@ func (r *Runtime) probeAll(most Capabilities, lacks map[Feature]string) map[Feat
 			r.caps.Namespaces, r.caps.UserNamespace, r.oneUser = true, try.UserNamespace, try.OneUser
 			return tried
 		}
-		failures = append(failures, oneLine(err))
+		failures = append(failures, joinLines(err))
 	}
 	lacks[Namespaces] = strings.Join(failures, "; ")
 	return nil
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// joinLines returns the text of an error without line ends.
+func joinLines(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // openCgroups creates the parent control groups of the sessions. It stores their names, so that
 // they are found if this process is killed.
@@ -207,7 +208,7 @@ func (r *Runtime) openCgroups(lacks map[Feature]string) {
 		groups, dirs = nil, nil
 	}
 	for f, err := range failed {
-		lacks[f] = oneLine(err)
+		lacks[f] = joinLines(err)
 	}
 	if len(dirs) == 0 {
 		return
