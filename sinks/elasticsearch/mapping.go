@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
@@ -35,9 +37,9 @@ func (f field) kind() string {
 }
 
 // mappedUnder returns the filter_path for an answer that has mappings at a path.
-func mappedUnder(path string) string {
+func mappedUnder(path string) []string {
 	path += ".mappings.properties.*."
-	return "filter_path=" + path + "type," + path + "analyzer," + path + "fields.keyword.type,error.type"
+	return []string{path + "type", path + "analyzer", path + "fields.keyword.type", "error.type"}
 }
 
 // templateFields returns the fields of a record, as the index template maps them.
@@ -81,8 +83,8 @@ func (s *Sink) probeMapping(ctx context.Context, m member) {
 		probe.From(ctx).Report(probe.Step{Name: stepMapping, Result: result, Facts: []string{fmt.Sprintf(format, values...)}})
 	}
 	var buffer bytes.Buffer
-	got, _, err := s.ask(quiet, m.client, request{doing: "look at the mapping", method: http.MethodGet,
-		path: "/" + url.PathEscape(s.options.DataStream) + "/_mapping?" + mappedUnder("*")}, &buffer)
+	got, _, err := s.ask(quiet, m.client, request{doing: "look at the mapping",
+		api: esapi.IndicesGetMappingRequest{Index: []string{url.PathEscape(s.options.DataStream)}, FilterPath: mappedUnder("*")}}, &buffer)
 	switch {
 	case err != nil:
 		tell(probe.ResultNotTried, "the mapping could not be read")
@@ -138,8 +140,8 @@ func generation(index string) string { return index[strings.LastIndexByte(index,
 // install no template.
 func (s *Sink) probeTemplate(ctx context.Context, m member) {
 	var buffer bytes.Buffer
-	got, _, err := s.ask(probe.Quiet(ctx), m.client, request{doing: "look at the index templates", method: http.MethodPost,
-		path: "/_index_template/_simulate_index/" + url.PathEscape(s.options.DataStream) + "?" + mappedUnder("template")}, &buffer)
+	got, _, err := s.ask(probe.Quiet(ctx), m.client, request{doing: "look at the index templates",
+		api: esapi.IndicesSimulateIndexTemplateRequest{Name: url.PathEscape(s.options.DataStream), FilterPath: mappedUnder("template")}}, &buffer)
 	var simulated struct {
 		Template struct {
 			Mappings struct{ Properties map[string]field }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -20,11 +22,12 @@ const customTemplate = "ttydrain@custom"
 // include one that may be missing.
 func (s *Sink) ensureCustom(ctx context.Context) bool {
 	var buffer bytes.Buffer
-	path := "/_component_template/" + url.PathEscape(customTemplate)
+	name, create := url.PathEscape(customTemplate), true
 	doing := "look for the component template " + customTemplate
-	got, _, err := s.do(ctx, request{doing: doing, method: http.MethodGet, path: path + "?filter_path=component_templates.name"}, &buffer)
+	got, _, err := s.do(ctx, request{doing: doing,
+		api: esapi.ClusterGetComponentTemplateRequest{Name: []string{name}, FilterPath: []string{"component_templates.name"}}}, &buffer)
 	if err == nil && got.status == http.StatusNotFound {
-		got, _, err = s.do(ctx, request{doing: doing, method: http.MethodPut, path: path + "?create=true",
+		got, _, err = s.do(ctx, request{doing: doing, api: esapi.ClusterPutComponentTemplateRequest{Name: name, Create: &create},
 			contentType: "application/json", body: []byte(`{"template":{}}`)}, &buffer)
 	}
 	// A failure repeats, with a reason, when the index template is installed.
@@ -37,8 +40,8 @@ func (s *Sink) ensureCustom(ctx context.Context) bool {
 func (s *Sink) ensureDataStream(ctx context.Context) *sinks.Error {
 	name := s.options.DataStream
 	var buffer bytes.Buffer
-	path := "/_data_stream/" + url.PathEscape(name)
-	got, _, err := s.do(ctx, request{doing: "look for the data stream " + name, method: http.MethodGet, path: path}, &buffer)
+	escaped := url.PathEscape(name)
+	got, _, err := s.do(ctx, request{doing: "look for the data stream " + name, api: esapi.IndicesGetDataStreamRequest{Name: []string{escaped}}}, &buffer)
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func (s *Sink) ensureDataStream(ctx context.Context) *sinks.Error {
 	case got.status != http.StatusNotFound:
 		return s.refusal(got)
 	}
-	got, _, err = s.do(ctx, request{doing: "create the data stream " + name, method: http.MethodPut, path: path}, &buffer)
+	got, _, err = s.do(ctx, request{doing: "create the data stream " + name, api: esapi.IndicesCreateDataStreamRequest{Name: escaped}}, &buffer)
 	switch {
 	case err != nil:
 		return err

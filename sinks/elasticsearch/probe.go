@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
 	"github.com/ttydrain/ttydrain/sinks"
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
@@ -64,11 +66,12 @@ func (s *Sink) probeMember(ctx context.Context, m member) *sinks.Error {
 	}
 	s.product.CompareAndSwap(nil, &product)
 	var buffer bytes.Buffer
-	path, field := "/_security/_authenticate?filter_path=username,error.type", "username"
+	var api esapi.Request = esapi.SecurityAuthenticateRequest{FilterPath: []string{"username", "error.type"}}
+	field := "username"
 	if product == OpenSearch {
-		path, field = "/_plugins/_security/authinfo", "user_name"
+		api, field = pathRequest("/_plugins/_security/authinfo"), "user_name"
 	}
-	got, _, err := s.ask(ctx, m.client, request{doing: "reach " + product.String(), method: http.MethodGet, path: path}, &buffer)
+	got, _, err := s.ask(ctx, m.client, request{doing: "reach " + product.String(), api: api}, &buffer)
 	if err != nil {
 		return err
 	}
@@ -106,8 +109,8 @@ func (s *Sink) probePrivileges(ctx context.Context, m member, username string, b
 	if err != nil {
 		return &sinks.Error{Verdict: sinks.Misconfigured, Reason: "ask for the privileges", Advice: "correct data_stream", Err: err}
 	}
-	got, _, failed := s.ask(ctx, m.client, request{doing: "ask for the privileges", method: http.MethodPost,
-		path: "/_security/user/_has_privileges?filter_path=index,error.type", contentType: "application/json", body: body}, buffer)
+	got, _, failed := s.ask(ctx, m.client, request{doing: "ask for the privileges",
+		api: esapi.SecurityHasPrivilegesRequest{FilterPath: []string{"index", "error.type"}}, contentType: "application/json", body: body}, buffer)
 	if failed != nil {
 		return failed
 	}
@@ -147,8 +150,8 @@ func (s *Sink) credentials() string {
 }
 
 func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer) *sinks.Error {
-	got, _, err := s.ask(ctx, m.client, request{doing: "look for the ingest pipeline", method: http.MethodGet,
-		path: "/_ingest/pipeline/" + url.PathEscape(s.options.Pipeline) + "?filter_path=*.version,error.type"}, buffer)
+	got, _, err := s.ask(ctx, m.client, request{doing: "look for the ingest pipeline",
+		api: esapi.IngestGetPipelineRequest{PipelineID: url.PathEscape(s.options.Pipeline), FilterPath: []string{"*.version", "error.type"}}}, buffer)
 	if err != nil {
 		return err
 	}
@@ -167,8 +170,8 @@ func (s *Sink) find(ctx context.Context, batch []sinks.Entry) {
 	}
 	last := batch[len(batch)-1]
 	id := new(ids).append(nil, last.Operation, last.Record)
-	r := request{doing: "look for the record", method: http.MethodPost, contentType: "application/json",
-		path: "/" + url.PathEscape(s.options.DataStream) + "/_search?filter_path=hits.hits._index,error.type",
+	r := request{doing: "look for the record", contentType: "application/json",
+		api:  esapi.SearchRequest{Index: []string{url.PathEscape(s.options.DataStream)}, FilterPath: []string{"hits.hits._index", "error.type"}},
 		body: fmt.Appendf(nil, `{"_source":false,"query":{"ids":{"values":[%s]}}}`, id)}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -41,7 +42,7 @@ func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product
 		return p, nil
 	}
 	var buffer bytes.Buffer
-	got, _, err := s.ask(ctx, by, request{doing: "reach " + s.products(), method: http.MethodGet, path: "/"}, &buffer)
+	got, _, err := s.ask(ctx, by, request{doing: "reach " + s.products(), api: esapi.InfoRequest{}}, &buffer)
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +103,7 @@ func (s *Sink) prepare(ctx context.Context) *sinks.Error {
 		return err
 	}
 	s.product.Store(&product)
-	s.bulkPath = bulkPath(s.options, product)
+	s.bulk = bulkRequest(s.options, product)
 	if s.options.ManageTemplate {
 		if err := s.installTemplate(ctx, product); err != nil {
 			return err

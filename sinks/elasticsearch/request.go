@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -18,13 +19,35 @@ import (
 // Elasticsearch may quote all of a refused record.
 const maxAnswer = 64 << 20
 
-// A request is a request to Elasticsearch.
+// A request is a request to Elasticsearch or OpenSearch.
 type request struct {
-	doing                 string // in the words of an error
-	method, path          string
+	doing                 string        // in the words of an error
+	api                   esapi.Request // without its body
 	contentType, encoding string
 	body                  []byte
 }
+
+// pathRequest is a GET request to a path that esapi does not have. It implements [esapi.Request].
+type pathRequest string
+
+// Do implements [esapi.Request].
+func (p pathRequest) Do(ctx context.Context, t esapi.Transport) (*esapi.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, string(p), nil)
+	if err != nil {
+		return nil, err
+	}
+	got, err := t.Perform(r)
+	if err != nil {
+		return nil, err
+	}
+	return &esapi.Response{StatusCode: got.StatusCode, Header: got.Header, Body: got.Body}, nil
+}
+
+// transportFunc is a function that implements [esapi.Transport].
+type transportFunc func(*http.Request) (*http.Response, error)
+
+// Perform implements [esapi.Transport].
+func (f transportFunc) Perform(r *http.Request) (*http.Response, error) { return f(r) }
 
 // An answer is the answer to a request. The body belongs to the buffer that do read it into.
 type answer struct {
@@ -44,27 +67,29 @@ func (s *Sink) ask(ctx context.Context, by *elastictransport.Client, r request, 
 	s.transport.Renew()
 	limited, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	hr, err := http.NewRequestWithContext(limited, r.method, r.path, nil)
-	if err != nil {
+	var open atomic.Int32
+	var valid, connected atomic.Bool
+	got, err := r.api.Do(limited, transportFunc(func(hr *http.Request) (*http.Response, error) {
+		valid.Store(true)
+		hr.Header.Set("Accept-Encoding", sinks.Identity)
+		if len(r.body) > 0 {
+			hr.ContentLength = int64(len(r.body))
+			hr.GetBody = func() (io.ReadCloser, error) {
+				open.Add(1)
+				return &body{Reader: bytes.NewReader(r.body), open: &open}, nil
+			}
+			hr.Body, _ = hr.GetBody()
+			hr.Header.Set("Content-Type", r.contentType)
+			if r.encoding != "" {
+				hr.Header.Set("Content-Encoding", r.encoding)
+			}
+		}
+		trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}
+		return by.Perform(hr.WithContext(httptrace.WithClientTrace(hr.Context(), trace)))
+	}))
+	if err != nil && !valid.Load() {
 		return answer{}, true, &sinks.Error{Verdict: sinks.Misconfigured, Reason: r.doing + ": the settings make no valid URL", Advice: "correct urls", Err: err}
 	}
-	hr.Header.Set("Accept-Encoding", sinks.Identity)
-	var open atomic.Int32
-	if len(r.body) > 0 {
-		hr.ContentLength = int64(len(r.body))
-		hr.GetBody = func() (io.ReadCloser, error) {
-			open.Add(1)
-			return &body{Reader: bytes.NewReader(r.body), open: &open}, nil
-		}
-		hr.Body, _ = hr.GetBody()
-		hr.Header.Set("Content-Type", r.contentType)
-		if r.encoding != "" {
-			hr.Header.Set("Content-Encoding", r.encoding)
-		}
-	}
-	var connected atomic.Bool
-	hr = hr.WithContext(httptrace.WithClientTrace(hr.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }}))
-	got, err := by.Perform(hr)
 	if err == nil {
 		into.Reset()
 		_, err = into.ReadFrom(io.LimitReader(got.Body, maxAnswer+1))

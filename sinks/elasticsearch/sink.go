@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -83,7 +84,7 @@ type Sink struct {
 	product   atomic.Pointer[Product] // nil until it is known
 	prepareMu sync.Mutex              // guards the fields below
 	prepared  bool
-	bulkPath  string // set before prepared is, and then only read
+	bulk      esapi.BulkRequest // set before prepared is, and then only read
 }
 
 // New returns a sink, without connecting. An error names the option that is wrong and what is
@@ -147,20 +148,19 @@ func (s *Sink) connectTo(urls ...*url.URL) (*elastictransport.Client, error) {
 	return c, nil
 }
 
-// bulkPath returns the path and the query of bulk requests.
-func bulkPath(o Options, p Product) string {
-	query := url.Values{
-		"filter_path": {"errors,items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason,error.type,error.reason"},
+// bulkRequest returns the bulk request without its body.
+func bulkRequest(o Options, p Product) esapi.BulkRequest {
+	r := esapi.BulkRequest{
+		Index: url.PathEscape(o.DataStream), Pipeline: o.Pipeline,
+		FilterPath: []string{"errors", "items.*.status", "items.*.failure_store", "items.*.error.type", "items.*.error.reason", "error.type", "error.reason"},
 	}
 	if p == Elasticsearch {
 		// Without it, and without a template, the first record would create an ordinary index with
 		// dynamic types. OpenSearch does not know it: see ensureDataStream.
-		query.Set("require_data_stream", "true")
+		required := true
+		r.RequireDataStream = &required
 	}
-	if o.Pipeline != "" {
-		query.Set("pipeline", o.Pipeline)
-	}
-	return "/" + url.PathEscape(o.DataStream) + "/_bulk?" + query.Encode()
+	return r
 }
 
 // A member is one of the URLs, with a client for it alone.

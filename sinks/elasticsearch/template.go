@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -82,11 +84,10 @@ func (s *Sink) installTemplate(ctx context.Context, p Product) *sinks.Error {
 	if p == OpenSearch {
 		name, template = OpenSearchTemplate(s.options.DataStream)
 	}
-	path := "/_index_template/" + url.PathEscape(name)
 	var buffer bytes.Buffer
 
-	r := request{doing: "look for the index template " + name, method: http.MethodGet,
-		path: path + "?filter_path=index_templates.index_template.version,index_templates.index_template._meta,error.type,error.reason"}
+	r := request{doing: "look for the index template " + name, api: esapi.IndicesGetIndexTemplateRequest{Name: url.PathEscape(name),
+		FilterPath: []string{"index_templates.index_template.version", "index_templates.index_template._meta", "error.type", "error.reason"}}}
 	got, _, err := s.do(ctx, r, &buffer)
 	switch {
 	case err != nil:
@@ -104,8 +105,8 @@ func (s *Sink) installTemplate(ctx context.Context, p Product) *sinks.Error {
 	if p == OpenSearch && s.ensureCustom(ctx) {
 		template = withField(template, "composed_of", []string{customTemplate})
 	}
-	r = request{doing: "install the index template " + name, method: http.MethodPut,
-		path: path + "?filter_path=acknowledged,error.type,error.reason", contentType: "application/json", body: template}
+	r = request{doing: "install the index template " + name, api: esapi.IndicesPutIndexTemplateRequest{Name: url.PathEscape(name),
+		FilterPath: []string{"acknowledged", "error.type", "error.reason"}}, contentType: "application/json", body: template}
 	got, _, err = s.do(ctx, r, &buffer)
 	switch {
 	case err != nil:

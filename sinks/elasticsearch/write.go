@@ -131,8 +131,7 @@ func (d *sender) send(ctx context.Context, first, n int) ([]sinks.Item, *sinks.E
 	s := d.sink
 	r := request{
 		doing:       "write to the data stream " + s.options.DataStream,
-		method:      http.MethodPost,
-		path:        s.bulkPath,
+		api:         s.bulk,
 		contentType: "application/x-ndjson",
 		body:        d.body,
 	}
