@@ -117,7 +117,7 @@ func (r *roster) join(name string) {
 	if f := family(kindOf(name)); r.ctx != nil && r.ctx.Err() == nil && !r.families[f] {
 		r.families[f] = true
 		ctx := r.ctx
-		r.bus.keeping.Go(func() { r.run(ctx, f) }) // ends with ctx, which Close ends
+		r.bus.background.Go(func() { r.run(ctx, f) }) // ends with ctx, which Close ends
 	}
 }
 

@@ -126,9 +126,9 @@ type Bus struct {
 	owner      string // ID of this process, the owner of its leases
 	roster     *roster
 
-	reconnected chan struct{}      // of cap 1: the connection was lost and is restored
-	stopKeeping context.CancelFunc // ends the goroutines of keeping; nil without any
-	keeping     sync.WaitGroup
+	reconnected    chan struct{}      // of cap 1: the connection was lost and is restored
+	stopBackground context.CancelFunc // ends the goroutines of background; nil without any
+	background     sync.WaitGroup
 }
 
 // Open starts the embedded server or connects to a cluster, and creates the missing streams and
@@ -174,10 +174,10 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 		}
 	}
 	if o.URL != "" { // an embedded server is not shared with others
-		keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		b.stopKeeping = cancel
-		b.keeping.Go(func() { b.keepBuckets(keeping, o.Role, replicas) }) // ends with Close
-		b.roster.start(keeping)
+		background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		b.stopBackground = cancel
+		b.background.Go(func() { b.keepBuckets(background, o.Role, replicas) }) // ends with Close
+		b.roster.start(background)
 	}
 	if b.embedded != nil {
 		b.watching.Go(func() { // ends with Close
@@ -386,9 +386,9 @@ func (b *Bus) Ready(ctx context.Context) error {
 
 // Close closes the connection and the embedded server. No acknowledged message is lost.
 func (b *Bus) Close() {
-	if b.stopKeeping != nil {
-		b.stopKeeping()
-		b.keeping.Wait()
+	if b.stopBackground != nil {
+		b.stopBackground()
+		b.background.Wait()
 	}
 	b.closing.Do(func() { close(b.over) })
 	b.watching.Wait()
