@@ -47,7 +47,7 @@ type Local struct {
 
 const (
 	// patience bounds everything that should happen at once: what takes longer hangs.
-	patience = time.Minute
+	patience = 3 * time.Minute
 	// large is more records than any sink puts into one request.
 	large = 20_000
 )
