@@ -74,20 +74,27 @@ func TestDiskFills(t *testing.T) {
 			disk.Fill(test.left)
 			clients.Wait()
 			for i, w := range people {
-				if w.err != nil || w.status != status || !bytes.HasSuffix(w.bytes(), []byte(noRoom)) {
+				// A session that writes faster than the store's space is checked may wait for its chunks
+				// already: then it ends because they are refused.
+				late := test.left > 0 && w.status == 255
+				if w.err != nil || w.status != status && !late || !bytes.HasSuffix(w.bytes(), []byte(noRoom)) {
 					b := w.bytes()
 					t.Errorf("client %d: status %d, %v; the last it saw is %q", i, w.status, w.err, b[max(0, len(b)-300):])
 				}
 			}
-			if test.left > 0 { // chunks of a session with much output are large: smaller ones may have found room a lot are large: something smaller may have found room
+			if test.left > 0 { // chunks of a session with much output are large: smaller ones may have found room
 				disk.Fill(5 << 20)
 			}
+			await(t, "for serve to notice that the disk is full", func() bool {
+				status, _ := server.get("/readyz")
+				return status == 503
+			})
 			refused := open("echo never")
 			clients.Wait()
 			if text := string(refused.bytes()); refused.status != 255 || !strings.Contains(text, "there is no room left to record it") || strings.Contains(text, "never\r") {
 				t.Errorf("with a full disk a session gave %d, %v, %q", refused.status, refused.err, text)
 			}
-			if status, body := server.get("/readyz"); status != 503 || !strings.Contains(string(body), "no room") {
+			if status, body := server.get("/readyz"); status != 503 || !strings.Contains(string(body), "there is no space") {
 				t.Errorf("with a full disk /readyz is %d %s", status, body)
 			}
 			if test.kill {
@@ -131,7 +138,8 @@ func TestDiskFills(t *testing.T) {
 						if !bytes.HasPrefix(got.stdout, display) {
 							mustBe(t, d.name, "operation "+operation, got.stdout[:min(len(got.stdout), len(display))], display)
 						}
-						if i < 3 && got.end.Reason != reason || i == 3 && got.end.Reason != "exit" {
+						late := test.left > 0 && w.status == 255 && got.end.Reason == "not recorded"
+						if i < 3 && got.end.Reason != reason && !late || i == 3 && got.end.Reason != "exit" {
 							t.Errorf("drain %s: operation %s ended with %q", d.name, operation, got.end.Reason)
 						}
 					}
