@@ -33,12 +33,17 @@ func Main(in *json.Decoder, out *json.Encoder) error {
 	if err := out.Encode(Receiver{Address: address, CAFile: caFile}); err != nil {
 		return err
 	}
+	return answerAll(in, out, c.answer)
+}
+
+// answerAll answers the questions of the parent process until one cannot be read.
+func answerAll[Question, Answer any](in *json.Decoder, out *json.Encoder, answer func(Question) Answer) error {
 	for {
-		var q question
+		var q Question
 		if err := in.Decode(&q); err != nil {
 			return err
 		}
-		if err := out.Encode(c.answer(q)); err != nil {
+		if err := out.Encode(answer(q)); err != nil {
 			return err
 		}
 	}

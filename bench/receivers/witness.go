@@ -96,15 +96,7 @@ func WitnessMain(in *json.Decoder, out *json.Encoder) error {
 	if err := out.Encode(Witness{Address: address, CAFile: caFile}); err != nil {
 		return err
 	}
-	for {
-		var q WitnessQuestion
-		if err := in.Decode(&q); err != nil {
-			return err
-		}
-		if err := out.Encode(l.answer(q)); err != nil {
-			return err
-		}
-	}
+	return answerAll(in, out, l.answer)
 }
 
 func (l *ledgers) answer(q WitnessQuestion) Observation {

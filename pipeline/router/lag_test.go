@@ -127,13 +127,7 @@ func TestLagWithoutQuota(t *testing.T) {
 	g.start()
 	defer func() { g.stop() }()
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
-	record := func() *schema.Operation {
-		s := g.converse("web")
-		s.say("one", "two")
-		s.end()
-		waittest.Until(t, "the other drain has it", func() bool { return whole.last(s.op) == schema.EventEnd })
-		return s.op
-	}
+	record := func() *schema.Operation { return g.recordUntil(whole) }
 	first := record()
 	waittest.Until(t, "the drain has it", func() bool { return full.last(first) == schema.EventEnd })
 	waittest.Until(t, "its room is free", func() bool { w := g.r.workers[1]; return w.deliverer.quota.memory.TryAcquire(w.deliverer.quota.bytes) })

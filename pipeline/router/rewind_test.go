@@ -25,13 +25,7 @@ func TestRewindForward(t *testing.T) {
 	g.start()
 	defer func() { g.stop() }()
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
-	record := func() *schema.Operation {
-		s := g.converse("web")
-		s.say("one", "two")
-		s.end()
-		waittest.Until(t, "it is recorded", func() bool { return other.last(s.op) == schema.EventEnd })
-		return s.op
-	}
+	record := func() *schema.Operation { return g.recordUntil(other) }
 	first := record()
 	waittest.Until(t, "the first is delivered", func() bool { return sink.last(first) == schema.EventEnd })
 	down.Store(true)

@@ -17,6 +17,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/enricher"
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -121,6 +122,16 @@ func (g *rig) memoryDrain(name string, fail func([]sinks.Entry) error, match ...
 	s := &memorySink{got: make(map[string][]schema.Record), fail: fail}
 	g.drains = append(g.drains, drain.Drain{Name: name, Open: func() (sinks.Sink, error) { return s, nil }, Match: match, Writers: 4, Alone: true, BatchRecords: 500, BatchBytes: 1 << 20})
 	return s
+}
+
+// recordUntil records a short session, and returns its operation when a drain has its end.
+func (g *rig) recordUntil(drain *memorySink) *schema.Operation {
+	g.t.Helper()
+	s := g.converse("web")
+	s.say("one", "two")
+	s.end()
+	waittest.Until(g.t, "the end of the session at a drain", func() bool { return drain.last(s.op) == schema.EventEnd })
+	return s.op
 }
 
 // session publishes the chunks of a session, and returns its output.
