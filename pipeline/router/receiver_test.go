@@ -71,7 +71,7 @@ func newReceiver(t testing.TB, answer func(body []byte) int) *receiver {
 func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(request.Body)
 	if err != nil {
-		return
+		panic(http.ErrAbortHandler) // a return is an answer of 200, which the client may still read
 	}
 	r.mu.Lock()
 	r.requests++
@@ -100,6 +100,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		conn.Close()
 	case hang:
 		<-request.Context().Done()
+		panic(http.ErrAbortHandler)
 	default:
 		if status/100 == 3 {
 			w.Header().Set("Location", "https://127.0.0.1/blocked")
