@@ -361,29 +361,24 @@ func (c *channel) admit(ctx context.Context, request *session.Request, token str
 	return true
 }
 
-// run runs the session and reports its exit to the client.
+// run runs the session and reports its exit to the client. The session manager logs the start and
+// the end, with the reference of the connection.
 func (c *channel) run(ctx context.Context, request session.Request, io session.IO) {
-	log := c.log.With("terminal", request.Terminal != nil, "command", request.Command != "")
-	log.Info("session started")
-	began := time.Now()
+	request.Connection = c.conn.reference
 	exit, err := c.conn.gateway.options.Sessions.Run(ctx, request, io)
-	log = log.With("duration", time.Since(began).Round(time.Millisecond))
-
 	refusal, refused := errors.AsType[*session.Refusal](err)
 	switch {
 	case err == nil:
-		log.Info("session ended", "status", exit.Status, "signal", exit.Signal, "reason", exit.Reason)
 	case refused:
 		// The message is for the user; it may name things that others should not read.
-		log.Info("session refused")
+		c.log.Info("session refused")
 		c.say(refusal.Message)
 	case errors.Is(err, session.ErrDisconnected):
-		log.Info("session ended", "reason", err)
+		c.log.Debug("client disconnected before its session could start or end", "error", err)
 	case errors.Is(err, session.ErrShutdown):
-		log.Info("session ended", "reason", err)
 		c.say(stopping)
 	default:
-		log.Error("session failed", "error", err)
+		c.log.Error("session failed", "error", err)
 		c.say("the session failed because of an error in the gateway; try again, and if it fails again report it to its operators: reference " + c.conn.reference)
 	}
 	if err != nil {

@@ -53,7 +53,7 @@ func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running
 		m.o.Log.Error("session refused: it cannot be recorded", "app", app.Name, "user", req.User.ID, "error", err)
 		return nil, notRecordable(err)
 	}
-	s.op, s.log = op, m.o.Log.With("operation", op.ID, "app", op.App, "user", op.User.ID)
+	s.op, s.log = op, m.o.Log.With("operation", op.ID, "connection", req.Connection, "app", op.App, "user", op.User.ID)
 	ctx, s.cancel = context.WithDeadlineCause(ctx, op.Expires, ErrExpired)
 	s.ctx, s.kill = context.WithCancelCause(ctx)
 	s.forget = m.register(op.ID, s.kill)
@@ -67,7 +67,7 @@ func (m *Manager) begin(ctx context.Context, req Request, client IO) (_ *running
 	}
 	s.capture = newCapture(s.ctx, m.o.Publisher, m.o.Subject(op), op.ID, client.Stdout, client.Stderr, m.o.Metrics, &m.buffers, s.output)
 	slot.begin(op.ID, s.capture.total)
-	s.log.Info("session started", "interactive", op.Interactive)
+	s.log.Info("session started", "interactive", op.Interactive, "command", op.Command != "")
 	m.o.Metrics.started.Inc()
 	m.o.Metrics.running.Inc()
 	return s, nil

@@ -159,7 +159,8 @@ func (m *Manager) recordEnd(s *running, exit Exit, err error) (Exit, error) {
 	m.o.Metrics.running.Dec()
 	m.o.Metrics.ended.WithLabelValues(cmp.Or(exit.Reason, ReasonNotRecorded)).Inc()
 	s.free()
-	s.log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "bytes", s.capture.total())
+	s.log.Info("session ended", "reason", exit.Reason, "status", exit.Status, "signal", exit.Signal, "bytes", s.capture.total(),
+		"duration", time.Since(s.op.Started).Round(time.Millisecond))
 	state := s.state
 	if err != nil {
 		m.deferEnd(state, ReasonNotRecorded)
