@@ -23,7 +23,7 @@ func (n *node) openAdmin(c *config.Config) error {
 	if n.admin.Token, err = adminToken(c, true); err != nil {
 		return err
 	}
-	if n.admin.Console, err = newConsole(c, n.admin.Token, n.log); err != nil {
+	if n.admin.Console, err = newConsole(c, localURL(c, n.adminListener.Addr()), n.admin.Token, n.log); err != nil {
 		return err
 	}
 	if t := c.Admin.TLS; t != nil {

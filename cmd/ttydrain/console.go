@@ -1,19 +1,60 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 
+	"github.com/spf13/cobra"
+
+	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
+// consoleCommand holds the flags of one run of `console`.
+type consoleCommand struct {
+	remote
+	name string
+}
+
+func newConsoleCommand() *cobra.Command {
+	k := new(consoleCommand)
+	c := &cobra.Command{
+		Use:   "console",
+		Short: "Print a link that logs in to the console once",
+		Long: "Prints a URL that logs a browser in to the console of a running ttydrain, without the admin token. It can be used once, within\n" +
+			"five minutes, by whoever has it: open it, and do not pass it on. The console and its log show the name in --name.\n\n" +
+			"The token in the URL is behind a #, so that browsers do not send it to servers, and it appears in no log.",
+		Example: "  ttydrain console\n  ttydrain console --name \"Ada Lovelace\" --output json | jq -r .url",
+		Args:    cobra.NoArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return k.run(c.Context()) },
+	}
+	k.flags(c)
+	c.Flags().StringVar(&k.name, "name", "", "the `NAME` to log in with (default: the user and the host)")
+	return c
+}
+
+func (k *consoleCommand) run(ctx context.Context) error {
+	var link admin.LoginLink
+	printed, err := k.call(ctx, http.MethodPost, "console/links", map[string]string{"name": cmp.Or(k.name, requester())}, &link)
+	if printed || err != nil {
+		return err
+	}
+	fmt.Println(shown(link.URL))
+	fmt.Fprintf(os.Stderr, "ttydrain: this link can be used once, until %s\n", localTime(link.Expires))
+	return nil
+}
+
 // newConsole returns the console of a configuration; nil if it is disabled, or if there is no way
-// to log in.
-func newConsole(c *config.Config, token string, log *slog.Logger) (*console.Console, error) {
+// to log in. local is the URL of the admin server on this machine.
+func newConsole(c *config.Config, local, token string, log *slog.Logger) (*console.Console, error) {
 	wanted := &c.Admin.Console
-	o := console.Options{URL: wanted.Base, Trusted: wanted.Proxies, PHI: wanted.ShowPHI, Log: log}
+	o := console.Options{URL: wanted.Base, Local: local, Trusted: wanted.Proxies, PHI: wanted.ShowPHI, Log: log}
 	if wanted.OIDC == nil && wanted.ProxyHeader == "" || wanted.TokenLogin {
 		o.Token = token
 	}

@@ -215,7 +215,7 @@ func localTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.Local().Format(time.DateTime)
+	return t.Local().Format(time.RFC3339)
 }
 
 // cell returns a text for a cell of a table, in one line and without hidden characters.

@@ -27,6 +27,9 @@ func (n *node) started(ctx context.Context) {
 	}
 	addresses := n.addresses(c)
 	if n.terminal != nil {
+		if link, ok := n.loginLink(); ok { // for this terminal only: it is a secret
+			addresses = slices.Insert(addresses, slices.IndexFunc(addresses, isConsole)+1, link)
+		}
 		printStarted(n.terminal, addresses, drains) // the node runs without a terminal too
 		return
 	}
@@ -41,31 +44,45 @@ func (n *node) started(ctx context.Context) {
 	n.log.Info("started", append(args, "drains", strings.Join(states, " "))...)
 }
 
+// loginLink returns a login link for the operator who has started the node; false if the console
+// does not accept the admin token.
+func (n *node) loginLink() (address, bool) {
+	if n.admin.Console == nil {
+		return address{}, false
+	}
+	url, until, err := n.admin.Console.NewLink(requester())
+	if err != nil {
+		return address{}, false
+	}
+	return address{"", url + " logs in once, until " + localTime(until)}, true
+}
+
 // An address is where a part of a node is reached.
 type address struct{ name, where string }
+
+func isConsole(a address) bool { return a.name == "Console" }
 
 func (n *node) addresses(c *config.Config) []address {
 	var list []address
 	if n.sshListener != nil {
 		list = append(list, address{"SSH", n.sshListener.Addr().String()})
 	}
-	scheme := "http://"
-	if c.Admin.TLS != nil {
-		scheme = "https://"
-	}
-	base := scheme + localAddress(n.adminListener.Addr())
 	if n.admin.Console != nil {
-		console := base
-		if c.Admin.Console.Base != nil {
-			console = c.Admin.Console.Base.String()
-		}
-		list = append(list, address{"Console", console + "/console/"})
+		list = append(list, address{"Console", n.admin.Console.Address()})
 	}
-	list = append(list, address{"Metrics", base + "/metrics"})
+	list = append(list, address{"Metrics", localURL(c, n.adminListener.Addr()) + "/metrics"})
 	if c.Store != "" {
 		list = append(list, address{"Store", c.Store})
 	}
 	return list
+}
+
+// localURL returns the URL at which the admin server is reached on this machine.
+func localURL(c *config.Config, listener net.Addr) string {
+	if c.Admin.TLS != nil {
+		return "https://" + localAddress(listener)
+	}
+	return "http://" + localAddress(listener)
 }
 
 // localAddress returns the address at which a listener is reached on this machine.

@@ -53,7 +53,7 @@ func verifyParts(c *config.Config, refuse config.Refuse) {
 		err = nil
 	}
 	report("user_document.signing_key", err)
-	_, err = newConsole(c, "", quiet)
+	_, err = newConsole(c, "", "", quiet)
 	report("admin.console", err)
 	if t := c.Admin.TLS; t != nil {
 		_, err = admin.LoadCertificate(t.CertFile, t.KeyFile, quiet)

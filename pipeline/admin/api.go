@@ -41,6 +41,8 @@ const maxLetters = 1000
 //	POST   sessions/kill                {"operations": [ID, …]}, {"app": NAME} or {"user": ID}, with
 //	                                    {"reason": TEXT}; see "result": the status is 200 also if
 //	                                    an end is not confirmed
+//	POST   console/links                {"name": NAME}: a URL that logs in to the console once; only
+//	                                    with the token
 //	GET    segments                     recorded segments: see schema.HeaderSegments;
 //	                                    ?operation=ID&app=NAME&stack=NAME&since=RFC 3339&from=now
 //	                                    &after=SEQUENCE&follow=true
@@ -77,6 +79,9 @@ func (a *api) register(mux *http.ServeMux) {
 		"GET /api/v1/sessions/{id}":  {a.showSession, ""},
 		"POST /api/v1/sessions/kill": {a.killSessions, ""}, // logs by itself
 	})
+	if a.console != nil {
+		a.handle(mux, map[string]route{"POST /api/v1/console/links": {a.newLink, "created a login link"}})
+	}
 	a.registerOutput(mux)
 	if a.operator == nil {
 		mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, _ *http.Request) {
@@ -169,6 +174,12 @@ func reply(w http.ResponseWriter, status int, value any) {
 }
 
 type done struct{}
+
+// A LoginLink is a URL that logs in to the console once, until it expires.
+type LoginLink struct {
+	URL     string    `json:"url"`
+	Expires time.Time `json:"expires"`
+}
 
 func (a *api) drains(r *http.Request) (any, error) { return a.operator.List(r.Context()) }
 
@@ -283,4 +294,19 @@ func (a *api) killSessions(r *http.Request) (any, error) {
 	}
 	a.logAction(r, "requested the end of sessions", statusOf(err), what...)
 	return results, err
+}
+
+// newLink returns a login link for the console.
+func (a *api) newLink(r *http.Request) (any, error) {
+	if callerOf(r).person != nil { // a login could be prolonged forever
+		return nil, &console.Refusal{Status: http.StatusForbidden, Reason: "this request needs the admin token"}
+	}
+	var request struct {
+		Name string `json:"name"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+		return nil, refusal{errors.New(`invalid body: expected {"name": "ada"}`)}
+	}
+	url, until, err := a.console.NewLink(request.Name)
+	return LoginLink{url, until}, err
 }

@@ -246,6 +246,10 @@ func TestWatch(t *testing.T) {
 		{"Ada", "GET", "sessions/8/cast", "", 404, "does not exist"},
 		{"Ada", "GET", "sessions/x/live", "", 404, "does not exist"},
 		{"Ada", "GET", "segments", "", 403, "this request needs the admin token"},
+		{"Ada", "POST", "console/links", `{"name": "Ada"}`, 403, "this request needs the admin token"},
+		{"", "POST", "console/links", `{"name": "Ada"}`, 401, "you are not logged in"},
+		{"token", "POST", "console/links", `{"name": ""}`, 400, "the name of the user"},
+		{"token", "POST", "console/links", `{"name": "Eve"}`, 200, "/console/link#"},
 		{"", "GET", "sessions/7/live", "", 401, "you are not logged in"},
 		{"Ada", "POST", "sessions/kill", `{"operations": ["8"], "asked_by": "somebody else"}`, 200, "not there"},
 	} {

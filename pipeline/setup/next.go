@@ -31,8 +31,9 @@ Run these, the first two in terminals of their own:
      {{.Audit}}
      {{.Replay}}
 
-Console: {{.Console}}
-{{.Login}}
+5. Open the console, {{.Console}}, with a link that logs you in once:
+
+     {{.Link}}
 `))
 }
 
@@ -58,7 +59,7 @@ func (r *Result) WriteNext(w io.Writer, program string) error {
 		"Audit":   program + " audit" + configFlag + " --from " + records,
 		"Replay":  program + " replay 1 --from " + records,
 		"Console": "http://" + hostPort(r.Admin) + "/console/",
-		"Login":   "To log in, use the token in the file " + r.path("data/admin_token") + ", which serve creates.",
+		"Link":    program + " console" + configFlag,
 	})
 }
 

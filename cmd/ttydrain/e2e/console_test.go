@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -233,6 +234,53 @@ func TestConsole(t *testing.T) {
 }
 
 // letters returns the dead letters of a drain.
+// TestConsoleLink logs in with the link of `ttydrain console` in a browser: once, without the token in
+// the address bar or in the log.
+func TestConsoleLink(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	site := newSite(t)
+	v := site.serve()
+	link := strings.TrimSpace(ttydrain(t, "console", "-c", site.config, "--name", "Grace Hopper").stdout)
+	_, secret, ok := strings.Cut(link, "/console/link#")
+	if !ok {
+		t.Fatalf("the link is %q", link)
+	}
+	b.size(390, 844, true)
+	b.do(chromedp.Navigate(link))
+	b.shows("This link logs you in")
+	accessible(b, "the page of a login link")
+	fits(b, "the page of a login link")
+	b.picture("link-phone")
+	if at := eval[string](b, "location.href"); strings.Contains(at, secret) {
+		t.Errorf("the address bar shows %s", at)
+	}
+	b.press(kb.Enter)
+	b.shows("Grace Hopper")
+	b.quiet("logging in with a link", v.admin)
+	b.do(chromedp.Navigate(link))
+	b.shows("This link logs you in")
+	b.click("button")
+	b.shows("This login link has been used")
+	if log := v.log.String(); strings.Contains(log, secret) || strings.Contains(log, "/console/link#") || !strings.Contains(log, `"way":"link"`) {
+		t.Errorf("the log:\n%s", log)
+	}
+}
+
+// TestServeOnTerminal: on a terminal, serve prints a login link with its addresses and drains.
+func TestServeOnTerminal(t *testing.T) {
+	t.Parallel()
+	site := newSite(t)
+	serve := inTerminal(t, exec.Command(site.program, "serve", "-c", site.config))
+	for _, text := range []string{"has started", "SSH", "Console", "/console/link#", "logs in once, until 20"} {
+		serve.expect(text)
+	}
+	serve.press("\x03")
+	if _, status := serve.wait(); status != 0 {
+		t.Errorf("serve ended with %d", status)
+	}
+}
+
 func (v *server) letters(drain string) (list []operate.Letter) {
 	v.site.t.Helper()
 	if err := json.Unmarshal(v.operate("deadletters", "list", "--drain", drain), &list); err != nil {

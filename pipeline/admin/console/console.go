@@ -19,7 +19,9 @@ import (
 type Options struct {
 	// URL is the address at which browsers reach the console; nil for this machine only.
 	URL *url.URL
-	// Token is the admin token that users may log in with; "" disables it.
+	// Local is the URL of the server on this machine, for links if URL is nil.
+	Local string
+	// Token is the admin token that users may log in with; "" disables it, and login links.
 	Token string
 	// OIDC allows logins by an OpenID provider; nil disables them.
 	OIDC *OIDC
@@ -40,6 +42,7 @@ type Console struct {
 	origin http.CrossOriginProtection
 	pages  *pages
 	visits *visits
+	links  *links
 	tokens *Attempts     // logins with wrong tokens
 	logins *Attempts     // failed logins by OpenID Connect
 	oidc   *relyingParty // nil without OIDC
@@ -58,7 +61,7 @@ func New(o Options) (*Console, error) {
 	if o.Proxy != nil {
 		trusted = slices.Concat(trusted, o.Proxy.Trusted)
 	}
-	c := &Console{o: o, pages: pages, visits: newVisits(), tokens: NewAttempts(trusted), logins: NewAttempts(trusted)}
+	c := &Console{o: o, pages: pages, visits: newVisits(), links: newLinks(), tokens: NewAttempts(trusted), logins: NewAttempts(trusted)}
 	if o.OIDC != nil {
 		if o.URL == nil {
 			return nil, errors.New("console: OpenID Connect needs the URL of the console, to which the provider redirects")
@@ -70,7 +73,8 @@ func New(o Options) (*Console, error) {
 
 // Person is a user of the console.
 type Person struct {
-	// Name is an e-mail address or, for a login with the token, the name that the user has entered.
+	// Name is an e-mail address or, for a login with the token, the name that the user has entered,
+	// or for a login link, the name in the request for the link.
 	// It is a single line.
 	Name string
 	// Way is the authentication method.
@@ -83,6 +87,7 @@ type Way string
 // The authentication methods.
 const (
 	ByToken Way = "token"
+	ByLink  Way = "link"
 	ByOIDC  Way = "oidc"
 	ByProxy Way = "proxy"
 )
@@ -90,8 +95,11 @@ const (
 // String returns the person's name in the form for the log and for the end record of a session that
 // the person has ended.
 func (p Person) String() string {
-	if p.Way == ByToken {
+	switch p.Way {
+	case ByToken:
 		return p.Name + " (by the admin token, in the console)"
+	case ByLink:
+		return p.Name + " (by a login link, in the console)"
 	}
 	return p.Name + " (in the console)"
 }
@@ -180,6 +188,8 @@ func (c *Console) Register(mux *http.ServeMux) {
 	mux.Handle("GET /console/login", c.guard(c.loginPage))
 	mux.Handle("POST /console/login", c.guard(c.login))
 	mux.Handle("POST /console/logout", c.guard(c.logout))
+	mux.Handle("GET /console/link", c.guard(c.page))
+	mux.Handle("POST /console/link", c.guard(c.followLink))
 	if c.oidc != nil {
 		mux.Handle("GET /console/oidc", c.guard(c.beginOIDC))
 		mux.Handle("GET /console/oidc/callback", c.guard(c.endOIDC))

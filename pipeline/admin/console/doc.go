@@ -3,9 +3,11 @@
 //
 // The pages are static. They get their data from the admin API (/api/v1/), like the commands.
 // Browsers do not send the token to the API; [Console.Identify] authenticates their requests in one
-// of three ways:
+// of four ways:
 //
 //   - The admin token, entered in a form, which sets a cookie.
+//   - A login link, which a caller with the admin token requests: see [Console.NewLink]. It sets the
+//     same cookie.
 //   - OpenID Connect (OpenID Connect Core 1.0, the code flow with PKCE of RFC 7636), which sets the
 //     same cookie.
 //   - A header set by a proxy, which is accepted from the proxy's addresses only. It sets no
@@ -29,6 +31,6 @@
 //
 // Cookies are not separated by port (RFC 6265 §8.5): a server on another port of the console's host
 // receives the cookies of users who visit it. A login lasts twelve hours or until this process
-// ends, even if the OpenID provider revokes the user's access. With the admin token, the user's
-// name is self-declared.
+// ends, even if the OpenID provider revokes the user's access. With the admin token
+// or a login link, the user's name is self-declared.
 package console

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
 	"strings"
 )
 
@@ -35,12 +36,16 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	c.showLogin(w, http.StatusOK, d)
 }
 
+// errNoToken is the error for a login with the token, or for a login link, if the token is not
+// accepted.
+var errNoToken = &Refusal{http.StatusNotFound, "this console does not allow logins with the token (admin.console.token_login)"}
+
 // maxForm bounds the size of a submitted form.
 const maxForm = 16 << 10
 
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	if c.o.Token == "" {
-		c.refuse(w, &Refusal{http.StatusNotFound, "this console does not allow logins with the token"})
+		c.refuse(w, errNoToken)
 		return
 	}
 	from := c.tokens.From(r)
@@ -52,16 +57,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	name, token := strings.TrimSpace(r.PostFormValue("name")), strings.TrimSpace(r.PostFormValue("token"))
 	switch {
 	case !SameSecret(token, c.o.Token):
-		status := http.StatusUnauthorized
-		v := c.tokens.Wrong(from)
-		if v.TooMany {
-			status = http.StatusTooManyRequests
-			w.Header().Set("Retry-After", RetryAfter)
-		}
-		if v.Log {
-			c.o.Log.Warn("console: login refused", "way", ByToken, "from", from, "left_out", v.LeftOut)
-		}
-		c.showLogin(w, status, loginData{Name: name, Problem: "This is not the admin token. You find it in the file admin_token of the store, or as admin.token in the configuration."})
+		c.refuseToken(w, from, ByToken, loginData{Name: name, Problem: "This is not the admin token. You find it in the file admin_token of the store, or as admin.token in the configuration."})
 		return
 	case name == "" || !isPrintableName(name):
 		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Enter your name: it is shown to users whose sessions you end, and logged when you watch one."})
@@ -69,6 +65,20 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	}
 	c.enter(w, r, Person{name, ByToken}, from.String())
 	http.Redirect(w, r, "/console/", http.StatusSeeOther)
+}
+
+// refuseToken counts and logs a wrong token, and shows the login page.
+func (c *Console) refuseToken(w http.ResponseWriter, from netip.Addr, way Way, d loginData) {
+	status := http.StatusUnauthorized
+	v := c.tokens.Wrong(from)
+	if v.TooMany {
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", RetryAfter)
+	}
+	if v.Log {
+		c.o.Log.Warn("console: login refused", "way", way, "from", from, "left_out", v.LeftOut)
+	}
+	c.showLogin(w, status, d)
 }
 
 // SameSecret compares two secrets in constant time, which also hides their lengths.

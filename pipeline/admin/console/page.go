@@ -81,8 +81,11 @@ func loadPages() (*pages, error) {
 // page serves a file. The files are the same for all users and contain nothing confidential.
 func (c *Console) page(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, "/console/")
-	if name == "" {
+	switch name {
+	case "":
 		name = "index.html"
+	case "link":
+		name = "link.html"
 	}
 	f, ok := c.pages.files[name]
 	if !ok {

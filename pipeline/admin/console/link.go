@@ -1,0 +1,106 @@
+package console
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// linkLifetime is the time in which a login link can be used.
+	linkLifetime = 5 * time.Minute
+	// maxLinks bounds the number of unused login links; beyond it, a new link replaces the oldest.
+	maxLinks = 100
+)
+
+// links are the login links that can still be used. They are kept in memory, so a restart ends
+// them.
+type links struct {
+	mu  sync.Mutex                 // guards all
+	all map[[sha256.Size]byte]link // by digest of the token, so that the lookup time reveals nothing about it
+}
+
+type link struct {
+	person Person
+	until  time.Time
+}
+
+func newLinks() *links { return &links{all: make(map[[sha256.Size]byte]link)} }
+
+// add returns the token of a new link.
+func (l *links) add(p Person, until time.Time) string {
+	token, now := rand.Text(), time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var oldest [sha256.Size]byte
+	for key, one := range l.all {
+		if now.After(one.until) {
+			delete(l.all, key)
+		} else if first, ok := l.all[oldest]; !ok || one.until.Before(first.until) {
+			oldest = key
+		}
+	}
+	if len(l.all) >= maxLinks {
+		delete(l.all, oldest)
+	}
+	l.all[sha256.Sum256([]byte(token))] = link{p, until}
+	return token
+}
+
+// take returns the person of a token, which can't be used again.
+func (l *links) take(token string) (Person, bool) {
+	key := sha256.Sum256([]byte(token))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one, ok := l.all[key]
+	delete(l.all, key)
+	return one.person, ok && time.Now().Before(one.until)
+}
+
+// NewLink returns a URL that logs a person in once, within some minutes, and the time of its expiry.
+// The caller has the admin token, and says the person's name. It returns a [*Refusal] if the console
+// does not accept the admin token either.
+//
+// The token is in the fragment of the URL, which browsers do not send: it reaches no log of a proxy
+// and no Referer header, and the programs that fetch links for a preview do not use it up. The page
+// there sends it in the body of a POST request, when the user has pressed a button.
+func (c *Console) NewLink(name string) (url string, until time.Time, err error) {
+	if c.o.Token == "" {
+		return "", time.Time{}, errNoToken
+	}
+	name = strings.TrimSpace(name)
+	if name == "" || !isPrintableName(name) {
+		return "", time.Time{}, &Refusal{http.StatusBadRequest, "the name of the user has to be one line of at most 100 characters"}
+	}
+	until = time.Now().Add(linkLifetime).Truncate(time.Second)
+	return c.Address() + "link#" + c.links.add(Person{name, ByLink}, until), until, nil
+}
+
+// Address returns the URL of the console.
+func (c *Console) Address() string {
+	if c.o.URL != nil {
+		return c.o.URL.JoinPath("console").String() + "/"
+	}
+	return c.o.Local + "/console/"
+}
+
+// followLink exchanges the token of a login link for the cookie.
+func (c *Console) followLink(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "The form could not be read: open the link again."})
+		return
+	}
+	from := c.tokens.From(r)
+	person, ok := c.links.take(r.PostFormValue("token"))
+	if !ok {
+		c.refuseToken(w, from, ByLink, loginData{Problem: "This login link has been used, or has expired. “ttydrain console” prints a new one."})
+		return
+	}
+	c.visits.end(r) // a login replaces the one before
+	c.enter(w, r, person, from.String())
+	http.Redirect(w, r, "/console/", http.StatusSeeOther)
+}
