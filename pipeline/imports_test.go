@@ -166,12 +166,22 @@ func TestImports(t *testing.T) {
 }
 
 // parseSources parses the imports of every Go file under root, whatever it is built for.
-func parseSources(t *testing.T, root string) []source {
+func parseSources(t *testing.T, root string) (sources []source) {
+	t.Helper()
+	walkSources(t, root, func(file string, data []byte) error {
+		s, err := parseSource(file, data)
+		sources = append(sources, s)
+		return err
+	})
+	return sources
+}
+
+// walkSources calls visit for each Go file of the module, with its path from the module's root.
+func walkSources(t *testing.T, root string, visit func(file string, data []byte) error) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
 		t.Fatalf("the root of the module: %v", err)
 	}
-	var sources []source
 	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -199,17 +209,11 @@ func parseSources(t *testing.T, root string) []source {
 		if err != nil {
 			return err
 		}
-		s, err := parseSource(filepath.ToSlash(relative), data)
-		if err != nil {
-			return err
-		}
-		sources = append(sources, s)
-		return nil
+		return visit(filepath.ToSlash(relative), data)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sources
 }
 
 func parseSource(file string, data []byte) (source, error) {

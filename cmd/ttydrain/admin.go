@@ -58,10 +58,10 @@ func warnAboutAdmin(c *config.Config, log *slog.Logger) {
 	ip, err := netip.ParseAddr(host)
 	if local := host == "localhost" || err == nil && ip.IsLoopback(); !local && c.Admin.TLS == nil {
 		log.Warn("the admin address can be reached from other machines without TLS: the admin token and logins can be read on the network",
-			"admin", c.Admin.Listen, "remedy", "set admin.tls, or listen on 127.0.0.1 with a proxy for TLS on this machine")
+			"admin", c.Admin.Listen, "advice", "set admin.tls, or listen on 127.0.0.1 with a proxy for TLS on this machine")
 	}
 	if c.Admin.Socket == "" && c.Store != "" {
 		log.Warn("no admin socket: the path of the store is too long for one, and commands use the admin address",
-			"remedy", "set admin.socket to a shorter path")
+			"advice", "set admin.socket to a shorter path")
 	}
 }

@@ -49,7 +49,7 @@ func (n *node) openGateway(ctx context.Context, c *config.Config, document func(
 		level = slog.LevelInfo // harmless until an app uses it
 	}
 	for _, lack := range caps.Missing {
-		n.log.Log(ctx, level, "sessions lack a protection on this host", "feature", lack.Feature, "reason", lack.Reason, "remedy", lack.Remedy)
+		n.log.Log(ctx, level, "sessions lack a protection on this host", "feature", lack.Feature, "reason", lack.Reason, "advice", lack.Remedy)
 	}
 	host, err := os.Hostname()
 	if err != nil {

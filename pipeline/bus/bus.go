@@ -245,7 +245,7 @@ func (b *Bus) adjust(ctx context.Context, name string, change func(*jetstream.St
 	}
 	_, err = b.update(ctx, name, config, change)
 	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
-		b.log.Warn("stream settings differ from the configuration, and this process may not change them", "stream", name, "remedy", "run \"ttydrain streams apply\" with an administrator's credentials")
+		b.log.Warn("stream settings differ from the configuration, and this process may not change them", "stream", name, "advice", "run \"ttydrain streams apply\" with an administrator's credentials")
 		return nil
 	}
 	return err

@@ -146,7 +146,7 @@ func (c *channel) handle(ctx context.Context, req *ssh.Request) {
 	}
 	if err != nil {
 		// Names and payloads of requests are untrusted: neither is logged.
-		c.log.Debug("request refused", "reason", err)
+		c.log.Debug("request refused", "error", err)
 	}
 	req.Reply(err == nil, nil)
 }

@@ -161,7 +161,7 @@ var errCrashed = errors.New("panic in the handshake")
 // logFailure logs why a connection ends without a login, and penalizes its source.
 func (c *connection) logFailure(ctx context.Context, a *attempt, err error) {
 	if ctx.Err() != nil {
-		c.log.Debug("connection closed before login", "reason", context.Cause(ctx))
+		c.log.Debug("connection closed before login", "error", context.Cause(ctx))
 		return
 	}
 	o := notTried

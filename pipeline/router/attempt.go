@@ -76,7 +76,7 @@ func causeOf(ctx context.Context) error {
 
 // misconfigured reports that the drain refuses everything.
 func (d *delivery) misconfigured(reason string, status int, err error) {
-	d.to.target.log.Error("the drain refuses all records", "reason", reason, "status", status, "hint", "correct the drain's settings")
+	d.to.target.log.Error("the drain refuses all records", "reason", reason, "status", status, "advice", "correct the drain's settings")
 	d.to.status.fail(schema.DrainMisconfigured, err)
 }
 

@@ -97,7 +97,7 @@ func (c *control) markGone(ctx context.Context, why sinks.Item) error {
 	}
 	if first {
 		c.log.Error("the drain is gone: delivery is suspended", "reason", why.Message(), "status", why.Status,
-			"hint", "correct the drain's settings, remove it, or run: ttydrain drains resume "+c.drain)
+			"advice", "correct the drain's settings, remove it, or run: ttydrain drains resume "+c.drain)
 	}
 	c.set(desired)
 	return nil

@@ -139,7 +139,7 @@ func (d *deliverer) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Ite
 	for err = t.bus.PublishDeadLetter(ctx, letter); errors.Is(err, bus.ErrFull); err = t.bus.PublishDeadLetter(ctx, letter) {
 		d.status.fail(schema.DrainRetrying, err)
 		wait := waits.NextBackOff()
-		t.log.Error("no space for a dead letter: delivery waits", "error", err, "wait", wait, "hint", "discard dead letters, or free disk space")
+		t.log.Error("no space for a dead letter: delivery waits", "error", err, "wait", wait, "advice", "discard dead letters, or free disk space")
 		sleep(ctx, wait)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

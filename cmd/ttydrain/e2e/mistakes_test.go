@@ -201,7 +201,7 @@ func TestRequire(t *testing.T) {
 	if len(ready) != 1 {
 		t.Fatalf("the sandbox runtime is told %d times: %q", len(ready), ready)
 	}
-	lacks, remedies := v.logged("sessions lack a protection", "feature"), v.logged("sessions lack a protection", "remedy")
+	lacks, remedies := v.logged("sessions lack a protection", "feature"), v.logged("sessions lack a protection", "advice")
 	for _, f := range sandbox.Features() {
 		told := len(slices.DeleteFunc(slices.Clone(lacks), func(l string) bool { return l != string(f) }))
 		if slices.Contains(strings.Fields(ready[0]), string(f)) {

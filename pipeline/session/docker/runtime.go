@@ -125,7 +125,7 @@ func (r *Runtime) Open(ctx context.Context) {
 		return
 	}
 	r.log.Error("Docker daemon not usable, sessions of its apps are refused; retrying", "host", r.host, "error", err,
-		"remedy", "start it, or correct docker.host and the permissions of its socket")
+		"advice", "start it, or correct docker.host and the permissions of its socket")
 	r.work.Go(func() { // ends after success, or with r.ctx
 		r.retry(func() error { return r.open(r.ctx) })
 	})

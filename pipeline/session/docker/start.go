@@ -31,7 +31,7 @@ func (r *Runtime) Start(ctx context.Context, spec session.Spec) (session.Process
 		return nil, err
 	}
 	if client.IsErrConnectionFailed(err) {
-		r.log.Error("Docker daemon cannot be reached", "host", r.host, "operation", spec.Operation, "error", err, "remedy", "start it, or correct docker.host")
+		r.log.Error("Docker daemon cannot be reached", "host", r.host, "operation", spec.Operation, "error", err, "advice", "start it, or correct docker.host")
 		return nil, &session.Refusal{Message: "the containers of this app can't be reached now: try again in a minute, or ask the operators of this gateway"}
 	}
 	return nil, fmt.Errorf("starting session %s: %w", spec.Name, err)
