@@ -46,6 +46,11 @@ func newKeysCommand() *cobra.Command {
 	return c
 }
 
+// readKeys reads the signing key and the retired keys.
+func readKeys(u config.UserDocument) (*enrich.KeyRing, error) {
+	return enrich.LoadKeyRing(u.SigningKey, u.Algorithm, false)
+}
+
 // A listedKey is a key in the output of the commands.
 type listedKey struct {
 	ID        string     `json:"id"`

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/access"
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
@@ -76,7 +77,7 @@ type node struct {
 	reloader *reload.Loop    // nil if the configuration is not reloaded
 
 	// By role; nil without it.
-	signer      *signer // of the gateway and the enricher
+	signingKey  *enrich.RotatingKey // of the gateway and the enricher
 	authorizer  access.Authorizer
 	runtime     *sandbox.Runtime
 	containers  *docker.Runtime // nil if no app uses it
@@ -137,18 +138,20 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		return nil, err
 	}
 	if r.gateway || r.enrich {
-		if n.signer, err = openSigner(c.UserDocument); err != nil {
+		ring, err := enrich.LoadKeyRing(c.UserDocument.SigningKey, c.UserDocument.Algorithm, true)
+		if err != nil {
 			return nil, err
 		}
-		n.admin.JWKS = n.signer.jwks
-		document := func(u schema.User) (string, error) { return n.signer.document(c.UserDocument.Issuer, u) }
+		n.signingKey = enrich.NewRotatingKey(ring, c.UserDocument.KeepRetired)
+		n.admin.JWKS = n.signingKey.JWKS
+		document := func(u schema.User) (string, error) { return n.signingKey.Mint(c.UserDocument.Issuer, u) }
 		if r.gateway {
 			if err = n.openGateway(ctx, c, document); err != nil {
 				return nil, err
 			}
 		}
 		if r.enrich {
-			n.enricher = enricher.New(enricher.Options{Bus: n.bus, Signer: n.signer, Document: document, Metrics: enricherMetrics, Tracer: n.tracer, Log: log})
+			n.enricher = enricher.New(enricher.Options{Bus: n.bus, Signer: n.signingKey, Document: document, Metrics: enricherMetrics, Tracer: n.tracer, Log: log})
 		}
 	}
 	if r.router {

@@ -33,7 +33,7 @@ func (n *node) reconfigure(c *config.Config) error {
 		}
 	}
 	var keys *enrich.KeyRing
-	if n.signer != nil {
+	if n.signingKey != nil {
 		var err error
 		if keys, err = readKeys(c.UserDocument); err != nil {
 			return err
@@ -52,7 +52,7 @@ func (n *node) reconfigure(c *config.Config) error {
 		}
 	}
 	if keys != nil {
-		n.signer.keys.Store(keys)
+		n.signingKey.Use(keys)
 	}
 	if policy != nil {
 		n.authorizer.Use(policy)

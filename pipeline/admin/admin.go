@@ -32,7 +32,7 @@ type Options struct {
 	Ready   func(context.Context) error
 	Metrics prometheus.Gatherer
 	// JWKS returns the key set to serve; nil for a process that does not sign.
-	JWKS func() []byte
+	JWKS func() ([]byte, error)
 	// Sessions and Operator implement the operations below /api/v1/ for callers with the Token. If
 	// Token is empty, no token is accepted. If Operator is nil, requests about drains are referred
 	// to another process.
@@ -149,9 +149,14 @@ func (o *Options) routes(ctx context.Context) http.Handler {
 	})
 	if o.JWKS != nil {
 		mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+			set, err := o.JWKS()
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
 			w.Header().Set("Content-Type", "application/jwk-set+json")
 			w.Header().Set("Cache-Control", "public, max-age=300")
-			w.Write(o.JWKS())
+			w.Write(set)
 		})
 	}
 	if o.Token != "" || o.Console != nil {

@@ -35,7 +35,7 @@ func serve(t *testing.T, ready func(context.Context) error) *server {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &server{"http://" + l.Addr().String(), cancel, make(chan error, 1)}
 	go func() { // ends with ctx
-		s.ended <- Serve(ctx, l, Options{Ready: ready, Metrics: metrics, JWKS: func() []byte { return []byte(`{"keys":[]}`) }})
+		s.ended <- Serve(ctx, l, Options{Ready: ready, Metrics: metrics, JWKS: func() ([]byte, error) { return []byte(`{"keys":[]}`), nil }})
 	}()
 	t.Cleanup(cancel)
 	return s
