@@ -1,22 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/term"
 
 	"github.com/ttydrain/ttydrain/pipeline/client"
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
@@ -83,7 +79,8 @@ func (o *sshOptions) run(ctx context.Context) error {
 		return o.report(err)
 	}
 	defer conn.Close() // after the session, an error loses nothing
-	status, err := o.session(ctx, cancel, conn, signals)
+	local := client.Local{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, ForceTTY: o.forceTTY, Signals: signals, Cancel: cancel}
+	status, err := local.Run(ctx, conn, o.command, o.env())
 	switch {
 	case err != nil:
 		return o.report(err)
@@ -183,35 +180,17 @@ func (o *sshOptions) onlyApp(ctx context.Context, signers []ssh.Signer) (string,
 		return "", err
 	}
 	defer conn.Close() // after the session, an error loses nothing
-	var list bytes.Buffer
-	status, err := conn.Run(ctx, client.Session{Env: o.env(), Stdout: &limited{to: &list, left: maxAppList}, Stderr: os.Stderr})
+	apps, status, err := conn.Apps(ctx, o.env(), os.Stderr)
 	switch {
 	case err != nil:
 		return "", err
 	case status != 0: // the gateway has printed the reason
 		return "", exitStatus(status)
 	}
-	apps := strings.Fields(client.Printable(list.String()))
 	if len(apps) == 1 {
 		return apps[0], nil
 	}
 	return "", usageError{fmt.Errorf("several apps are possible: name one with --app APP or in the environment variable TTYDRAIN_APP:\n  %s", strings.Join(apps, "\n  "))}
-}
-
-// maxAppList limits the list of apps, in bytes.
-const maxAppList = 1 << 20
-
-// A limited writer fails when more than left bytes are written.
-type limited struct {
-	to   io.Writer
-	left int
-}
-
-func (l *limited) Write(b []byte) (int, error) {
-	if l.left -= len(b); l.left < 0 {
-		return 0, errors.New("the gateway's list of apps is too long")
-	}
-	return l.to.Write(b)
 }
 
 func (o *sshOptions) dialApp(ctx context.Context, app string, signers []ssh.Signer) (*client.Client, error) {
@@ -258,20 +237,7 @@ func (o *sshOptions) askTrust(ctx context.Context, unknown *client.UnknownHostEr
 			"then run this once on a terminal or with --accept-new, or add the key to %s", unknown, o.knownHosts)
 	}
 	defer console.Close()
-	fingerprint := ssh.FingerprintSHA256(unknown.Key)
-	prompt := fmt.Sprintf("%v.\nConnect, and remember this key (yes/no/[fingerprint])? ", unknown)
-	for {
-		answer, err := console.Ask(ctx, prompt)
-		switch {
-		case err != nil:
-			return err
-		case strings.EqualFold(answer, "yes"), answer == fingerprint:
-			return nil
-		case strings.EqualFold(answer, "no"):
-			return errors.New("host key verification failed: the host is not trusted")
-		}
-		prompt = "Type yes, no or the fingerprint: "
-	}
+	return client.ConfirmHost(ctx, unknown, console.Ask)
 }
 
 // askPassphrase asks for a key's passphrase on the terminal.
@@ -286,67 +252,6 @@ func askPassphrase(ctx context.Context, file string, again bool) ([]byte, error)
 		prompt = "Wrong passphrase. " + prompt
 	}
 	return console.AskSecret(ctx, prompt)
-}
-
-// session runs the session, on the local terminal where there is one.
-func (o *sshOptions) session(ctx context.Context, cancel context.CancelCauseFunc, conn *client.Client, signals *client.Signals) (status int, err error) {
-	s := client.Session{Command: o.command, Env: o.env(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
-	typed := term.IsTerminal(int(os.Stdin.Fd()))
-	if !o.forceTTY && !(typed && term.IsTerminal(int(os.Stdout.Fd()))) {
-		pass := make(chan string, 8)
-		s.Signals = pass
-		received := 0
-		defer signals.Handle(func(sig syscall.Signal) {
-			received++
-			name := client.SignalName(sig)
-			switch {
-			case received > 3: // the connection is closed, and something still blocks
-				os.Exit(128 + int(sig))
-			case received == 3:
-				cancel(client.EndedBy(sig))
-			default:
-				pass <- name // has room for all of them
-			}
-		})()
-		return conn.Run(ctx, s)
-	}
-
-	restore := func() error { return nil }
-	received := 0
-	var restoring sync.Mutex // guards restore between the signals' goroutine and this one
-	defer signals.Handle(func(sig syscall.Signal) {
-		received++
-		cancel(client.EndedBy(sig))
-		if received > 1 { // the output is blocked
-			restoring.Lock()
-			restore()
-			os.Exit(128 + int(sig))
-		}
-	})()
-
-	resize, stop := client.WatchSize(os.Stdin, os.Stdout, os.Stderr)
-	defer stop()
-	s.Resize = resize
-	s.Terminal = &client.Terminal{Name: os.Getenv("TERM")}
-	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
-		if t, err := client.LocalTerminal(f); err == nil {
-			s.Terminal = t
-			break
-		}
-	}
-	s.Terminal.Name = cmp.Or(s.Terminal.Name, "dumb")
-	if !typed {
-		s.Stdin = client.NewTypedInput(os.Stdin)
-		return conn.Run(ctx, s)
-	}
-	restoring.Lock()
-	restore, err = client.MakeRaw(os.Stdin)
-	restoring.Unlock()
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, restore()) }() // after a panic, too
-	return conn.Run(ctx, s)
 }
 
 // env returns the environment to send: the language and, if requested, the access token.
