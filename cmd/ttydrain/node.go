@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -218,7 +217,7 @@ func (n *node) isReady(ctx context.Context) error {
 func (n *node) run(ctx context.Context) error {
 	defer n.close()
 	if n.manager != nil {
-		if err := n.recoverSessions(ctx); ctx.Err() != nil {
+		if err := n.manager.Recover(ctx); ctx.Err() != nil {
 			return nil // stopped before it had started
 		} else if err != nil {
 			return err
@@ -278,21 +277,6 @@ func (n *node) run(ctx context.Context) error {
 	err = errors.Join(err, work.Wait())
 	n.log.Info("stopped")
 	return err
-}
-
-// recoverSessions records the ends of the sessions that this gateway lost when it died, before new
-// ones start. It retries while NATS is unavailable.
-func (n *node) recoverSessions(ctx context.Context) error {
-	retry := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	return backoff.RetryNotify(func() error {
-		err := n.manager.Recover(ctx)
-		if errors.Is(err, schema.ErrCorrupt) || errors.Is(err, schema.ErrVersion) {
-			return backoff.Permanent(err)
-		}
-		return err
-	}, backoff.WithContext(retry, ctx), func(err error, wait time.Duration) {
-		n.log.Warn("recording the ends of lost sessions failed: retrying", "error", err, "wait", wait)
-	})
 }
 
 // drain blocks until the ends of all sessions are recorded, and everything in the streams is

@@ -30,8 +30,22 @@ type unfinished struct {
 }
 
 // Recover handles the sessions that this gateway was running when it was killed: it records their
-// ends, or leaves them to Tend if that is not possible now. It is called before Run.
+// ends, or leaves them to Tend if that is not possible now. It is called before Run. While the store
+// is unavailable it retries, until ctx is done.
 func (m *Manager) Recover(ctx context.Context) error {
+	retry := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	return backoff.RetryNotify(func() error {
+		err := m.recoverOnce(ctx)
+		if errors.Is(err, schema.ErrCorrupt) || errors.Is(err, schema.ErrVersion) {
+			return backoff.Permanent(err)
+		}
+		return err
+	}, backoff.WithContext(retry, ctx), func(err error, wait time.Duration) {
+		m.o.Log.Warn("ends of lost sessions not recorded, retrying", "error", err, "wait", wait)
+	})
+}
+
+func (m *Manager) recoverOnce(ctx context.Context) error {
 	all, err := m.o.Store.Sessions(ctx)
 	if err != nil {
 		return err

@@ -119,3 +119,25 @@ func TestUnfinishedLimit(t *testing.T) {
 		t.Errorf("%d wait", len(m.unfinished))
 	}
 }
+
+// TestRecoverRetries holds that Recover waits for a store that is unavailable, and not for one whose
+// data cannot be read.
+func TestRecoverRetries(t *testing.T) {
+	unavailable := errors.New("no response from the stream")
+	for _, test := range []struct {
+		errs []error
+		want error
+	}{
+		{[]error{unavailable, unavailable, unavailable}, nil},
+		{[]error{unavailable, fmt.Errorf("a session: %w", schema.ErrCorrupt)}, schema.ErrCorrupt},
+		{[]error{fmt.Errorf("a session: %w", schema.ErrVersion)}, schema.ErrVersion},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStage(t)
+			s.sessionsErrs = test.errs
+			if err := s.manager().Recover(t.Context()); !errors.Is(err, test.want) || len(s.sessionsErrs) != 0 {
+				t.Errorf("%v: %v, with %d errors left", test.errs, err, len(s.sessionsErrs))
+			}
+		})
+	}
+}

@@ -25,6 +25,7 @@ type stage struct {
 	req  Request
 
 	createErr, saveErr error
+	sessionsErrs       []error // of the next calls of Sessions
 	startErr           error
 	// program is the behavior of the command; it is killed when p.killed is closed.
 	program func(p *program) Exit
@@ -87,7 +88,16 @@ func (s *stage) SaveSession(_ context.Context, state *schema.Session) error {
 	return nil
 }
 
-func (s *stage) Sessions(context.Context) ([]schema.Session, error) { return nil, nil }
+func (s *stage) Sessions(context.Context) ([]schema.Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sessionsErrs) == 0 {
+		return nil, nil
+	}
+	err := s.sessionsErrs[0]
+	s.sessionsErrs = s.sessionsErrs[1:]
+	return nil, err
+}
 
 func (s *stage) WatchKills(ctx context.Context, wanted func(schema.Kill)) error {
 	for {
