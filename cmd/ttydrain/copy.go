@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -87,22 +86,12 @@ func (f *copyFlags) stream(progress replay.Progress) (*replay.Stream, error) {
 }
 
 func (f *copyFlags) search(progress replay.Progress) (*replay.Search, error) {
-	u, err := url.Parse(f.from[0])
+	cluster, index, err := replay.ParseSearchURL(f.from[0])
 	if err != nil {
-		return nil, usageError{errors.New("--from: the URL is not understood: expected one such as https://es.example.com:9200/logs-ssh-default")}
-	}
-	base, index := u.Path, ""
-	if i := strings.LastIndexByte(base, '/'); i >= 0 {
-		base, index = base[:i], base[i+1:]
-	}
-	switch {
-	case u.User != nil:
-		return nil, usageError{errors.New("--from: the URL has credentials in it, which other users see in the list of processes: put them into ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD")}
-	case index == "" || u.RawQuery != "" || u.Fragment != "" || u.Host == "":
-		return nil, usageError{errors.New("--from: the URL has to end with the drain's data stream, as in https://es.example.com:9200/logs-ssh-default")}
+		return nil, usageError{fmt.Errorf("--from: %w", err)}
 	}
 	s := &replay.Search{
-		URL: u.Scheme + "://" + u.Host + base, Index: index, TLS: sinks.TLS{CAFile: f.caFile}, Selection: f.selection, Progress: progress,
+		URL: cluster, Index: index, TLS: sinks.TLS{CAFile: f.caFile}, Selection: f.selection, Progress: progress,
 		APIKey: elasticsearch.EncodedKey(os.Getenv("ELASTICSEARCH_API_KEY")), Username: os.Getenv("ELASTICSEARCH_USERNAME"), Password: os.Getenv("ELASTICSEARCH_PASSWORD"),
 	}
 	if s.APIKey != "" && s.Username != "" {

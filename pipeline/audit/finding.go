@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/replay"
@@ -41,6 +43,27 @@ type Finding struct {
 	// Place is the position within the copy; nil for missing records.
 	Place *replay.Place `json:"place,omitempty"`
 	What  string        `json:"what"`
+}
+
+// String returns the finding in a line: its kind, the records, their position in the session and in
+// the copy, and the reason. Parts of it are the copy's own text, and are not printable if that is not.
+func (f Finding) String() string {
+	var b strings.Builder
+	b.WriteString(strings.ReplaceAll(string(f.Kind), "_", " "))
+	switch {
+	case f.First == 0 && f.Last == 0:
+	case f.First == f.Last:
+		fmt.Fprintf(&b, ": record %d", f.First)
+	default:
+		fmt.Fprintf(&b, ": records %d to %d", f.First, f.Last)
+	}
+	if f.Offset != nil {
+		fmt.Fprintf(&b, ", at byte %d", *f.Offset)
+	}
+	if f.Place != nil {
+		fmt.Fprintf(&b, ", in %s", f.Place)
+	}
+	return b.String() + ": " + f.What
 }
 
 // Verdict summarizes the audit of a session.

@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -194,20 +196,29 @@ func (r *RemoteKeys) get() (KeySet, error) {
 	return FetchKeySet(context.Background(), r.o.Client, r.o.URL)
 }
 
-// FetchKeySet fetches a key set, within ten seconds.
-func FetchKeySet(ctx context.Context, client *http.Client, url string) (KeySet, error) {
+// FetchKeySet fetches a key set, within ten seconds. It refuses http, except from this machine, also
+// for the URLs of redirects: a party that can change the set in transit can forge signatures.
+func FetchKeySet(ctx context.Context, client *http.Client, address string) (KeySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return KeySet{}, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	if err := checkProtected(request.URL); err != nil {
+		return KeySet{}, err
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		return KeySet{}, err
 	}
 	defer response.Body.Close()
+	for redirected := response.Request; redirected.Response != nil; redirected = redirected.Response.Request {
+		if err := checkProtected(redirected.URL); err != nil {
+			return KeySet{}, fmt.Errorf("redirected to %s: %w", redirected.URL.Redacted(), err)
+		}
+	}
 	if response.StatusCode != http.StatusOK {
 		return KeySet{}, fmt.Errorf("the response is %s", response.Status)
 	}
@@ -223,4 +234,12 @@ func FetchKeySet(ctx context.Context, client *http.Client, url string) (KeySet, 
 		return KeySet{}, fmt.Errorf("the response %w", err)
 	}
 	return set, nil
+}
+
+// checkProtected returns an error if data from a URL could be changed in transit.
+func checkProtected(u *url.URL) error {
+	if u.Scheme == "http" && u.Hostname() != "localhost" && !net.ParseIP(u.Hostname()).IsLoopback() {
+		return errors.New("http can be changed in transit: expected an https:// URL")
+	}
+	return nil
 }

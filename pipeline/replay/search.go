@@ -43,6 +43,27 @@ type Search struct {
 	Progress  Progress
 }
 
+// ParseSearchURL splits the URL of a data stream, as in https://es.example.com:9200/logs-ssh-default,
+// into that of the cluster and the name of the data stream. It refuses a URL with credentials, which
+// command lines show to other users.
+func ParseSearchURL(text string) (cluster, index string, err error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", "", errors.New("the URL is not understood: expected one such as https://es.example.com:9200/logs-ssh-default") // without text, which may have credentials
+	}
+	base, index := u.Path, ""
+	if i := strings.LastIndexByte(base, '/'); i >= 0 {
+		base, index = base[:i], base[i+1:]
+	}
+	switch {
+	case u.User != nil:
+		return "", "", errors.New("the URL has credentials in it, which other users see in the list of processes: put them into ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD")
+	case index == "" || u.RawQuery != "" || u.Fragment != "" || u.Host == "":
+		return "", "", errors.New("the URL has to end with the drain's data stream, as in https://es.example.com:9200/logs-ssh-default")
+	}
+	return u.Scheme + "://" + u.Host + base, index, nil
+}
+
 // Grouped implements [Copy].
 func (s *Search) Grouped() bool { return true }
 
