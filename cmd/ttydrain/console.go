@@ -72,5 +72,6 @@ func newConsole(c *config.Config, local, token string, log *slog.Logger) (*conso
 	if wanted.Disabled || o.Token == "" && o.Proxy == nil && o.OIDC == nil {
 		return nil, nil
 	}
+	o.Help = consoleHelp()
 	return console.New(o)
 }

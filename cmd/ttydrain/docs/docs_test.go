@@ -2,14 +2,12 @@ package docs
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -114,28 +112,11 @@ func links(text []byte) (found []string) {
 	return found
 }
 
-// headings returns the anchors of a document's headings, as code hosts derive them.
+// headings returns the anchors of a document's headings.
 func headings(text []byte) (anchors []string) {
-	walk(text, func(n ast.Node) {
-		h, ok := n.(*ast.Heading)
-		if !ok {
-			return
-		}
-		title := Render(text[h.Lines().At(0).Start:h.Lines().At(0).Stop], Terminal{Width: 1000})
-		anchor := strings.Map(func(r rune) rune {
-			switch {
-			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
-				return unicode.ToLower(r)
-			case r == ' ':
-				return '-'
-			}
-			return -1
-		}, strings.TrimSpace(title))
-		for i, base := 1, anchor; slices.Contains(anchors, anchor); i++ {
-			anchor = fmt.Sprintf("%s-%d", base, i)
-		}
-		anchors = append(anchors, anchor)
-	})
+	for _, s := range Sections(text) {
+		anchors = append(anchors, s.Anchor)
+	}
 	return anchors
 }
 

@@ -12,42 +12,54 @@ var files embed.FS
 type Page struct {
 	// Topic is the name of the page's file without its extension.
 	Topic string
+	// Group is the heading under which lists of pages have it.
+	Group string
 	// Summary is a line for lists of pages.
 	Summary string
 	// Aliases are other names that the page is found by.
 	Aliases []string
 }
 
+// The groups of pages, in their order.
+const (
+	start     = "Start"
+	sessions  = "Sessions"
+	drains    = "Drains"
+	operation = "Operation"
+	evidence  = "Evidence"
+	reference = "Reference"
+)
+
 // Pages returns all pages, in the order in which a newcomer reads them.
 func Pages() []Page {
 	return []Page{
-		{Topic: "quickstart", Summary: "Record a first session in five minutes", Aliases: []string{"start", "demo"}},
-		{Topic: "install", Summary: "Requirements, building, the Docker image"},
-		{Topic: "concepts", Summary: "How a session becomes records, what ttydrain guarantees, and its limits", Aliases: []string{"guarantees", "bounds"}},
-		{Topic: "configuration", Summary: "The configuration file: secrets, permissions, reloading", Aliases: []string{"config", "reload", "secrets"}},
-		{Topic: "identity", Summary: "Users: keys, certificates, access tokens, user documents", Aliases: []string{"users", "certificates", "tokens"}},
-		{Topic: "sessions", Summary: "Sessions: life cycle, limits, files and input, SSH settings", Aliases: []string{"ssh", "gateway", "limits"}},
-		{Topic: "sandbox", Summary: "The sandbox runtime: sessions as isolated processes", Aliases: []string{"runtimes"}},
-		{Topic: "docker", Summary: "The docker runtime: sessions as containers"},
-		{Topic: "records", Summary: "What a drain receives: fields, searchable text, events", Aliases: []string{"fields", "text"}},
-		{Topic: "drains", Summary: "Settings, states and failures that all drains share", Aliases: []string{"deadletters", "gaps", "proxy"}},
-		{Topic: "https", Summary: "HTTPS drains"},
-		{Topic: "elasticsearch", Summary: "Elasticsearch and OpenSearch drains, Kibana and Grafana", Aliases: []string{"opensearch", "kibana", "dashboards"}},
-		{Topic: "syslog", Summary: "Syslog drains, over TLS or RELP", Aliases: []string{"relp", "rsyslog", "syslog-ng"}},
-		{Topic: "file", Summary: "File drains"},
-		{Topic: "hosted", Summary: "Datadog, Sumo Logic, Mezmo, Papertrail, SolarWinds", Aliases: []string{"datadog", "sumologic", "logdna", "mezmo", "papertrail", "solarwinds"}},
-		{Topic: "cluster", Summary: "Running the roles on a NATS cluster", Aliases: []string{"nats"}},
-		{Topic: "compose", Summary: "A whole cluster with Docker Compose"},
-		{Topic: "operate", Summary: "Drains, full stores, durability, memory, key rotation", Aliases: []string{"operations", "disk", "memory"}},
-		{Topic: "console", Summary: "The admin server and its web console", Aliases: []string{"admin"}},
-		{Topic: "observe", Summary: "Health, logs, metrics, alerts, traces", Aliases: []string{"metrics", "alerts", "logs", "traces", "health"}},
-		{Topic: "replay", Summary: "Replaying, exporting and following sessions", Aliases: []string{"export", "tail"}},
-		{Topic: "audit", Summary: "Proving that a copy is complete and unchanged", Aliases: []string{"auditing"}},
-		{Topic: "security", Summary: "What ttydrain protects, and what it does not"},
-		{Topic: "troubleshooting", Summary: "Symptoms, causes and remedies; one entry for each alert", Aliases: []string{"runbook"}},
-		{Topic: "development", Summary: "Tests, packages, benchmark", Aliases: []string{"tests"}},
-		{Topic: "cli-reference", Summary: "Every command and its flags (generated)", Aliases: []string{"commands", "cli"}},
-		{Topic: "configuration-reference", Summary: "Every configuration key (generated)", Aliases: []string{"keys", "settings"}},
+		{Topic: "quickstart", Group: start, Summary: "Record a first session in five minutes", Aliases: []string{"start", "demo"}},
+		{Topic: "install", Group: start, Summary: "Requirements, building, the Docker image"},
+		{Topic: "concepts", Group: start, Summary: "How a session becomes records, what ttydrain guarantees, and its limits", Aliases: []string{"guarantees", "bounds"}},
+		{Topic: "configuration", Group: start, Summary: "The configuration file: secrets, permissions, reloading", Aliases: []string{"config", "reload", "secrets"}},
+		{Topic: "identity", Group: sessions, Summary: "Users: keys, certificates, access tokens, user documents", Aliases: []string{"users", "certificates", "tokens"}},
+		{Topic: "sessions", Group: sessions, Summary: "Sessions: life cycle, limits, files and input, SSH settings", Aliases: []string{"ssh", "gateway", "limits"}},
+		{Topic: "sandbox", Group: sessions, Summary: "The sandbox runtime: sessions as isolated processes", Aliases: []string{"runtimes"}},
+		{Topic: "docker", Group: sessions, Summary: "The docker runtime: sessions as containers"},
+		{Topic: "records", Group: drains, Summary: "What a drain receives: fields, searchable text, events", Aliases: []string{"fields", "text"}},
+		{Topic: "drains", Group: drains, Summary: "Settings, states and failures that all drains share", Aliases: []string{"deadletters", "gaps", "proxy"}},
+		{Topic: "https", Group: drains, Summary: "HTTPS drains"},
+		{Topic: "elasticsearch", Group: drains, Summary: "Elasticsearch and OpenSearch drains, Kibana and Grafana", Aliases: []string{"opensearch", "kibana", "dashboards"}},
+		{Topic: "syslog", Group: drains, Summary: "Syslog drains, over TLS or RELP", Aliases: []string{"relp", "rsyslog", "syslog-ng"}},
+		{Topic: "file", Group: drains, Summary: "File drains"},
+		{Topic: "hosted", Group: drains, Summary: "Datadog, Sumo Logic, Mezmo, Papertrail, SolarWinds", Aliases: []string{"datadog", "sumologic", "logdna", "mezmo", "papertrail", "solarwinds"}},
+		{Topic: "cluster", Group: operation, Summary: "Running the roles on a NATS cluster", Aliases: []string{"nats"}},
+		{Topic: "compose", Group: operation, Summary: "A whole cluster with Docker Compose"},
+		{Topic: "operate", Group: operation, Summary: "Drains, full stores, durability, memory, key rotation", Aliases: []string{"operations", "disk", "memory"}},
+		{Topic: "console", Group: operation, Summary: "The admin server and its web console", Aliases: []string{"admin"}},
+		{Topic: "observe", Group: operation, Summary: "Health, logs, metrics, alerts, traces", Aliases: []string{"metrics", "alerts", "logs", "traces", "health"}},
+		{Topic: "replay", Group: evidence, Summary: "Replaying, exporting and following sessions", Aliases: []string{"export", "tail"}},
+		{Topic: "audit", Group: evidence, Summary: "Proving that a copy is complete and unchanged", Aliases: []string{"auditing"}},
+		{Topic: "security", Group: evidence, Summary: "What ttydrain protects, and what it does not"},
+		{Topic: "troubleshooting", Group: operation, Summary: "Symptoms, causes and remedies; one entry for each alert", Aliases: []string{"runbook"}},
+		{Topic: "development", Group: reference, Summary: "Tests, packages, benchmark", Aliases: []string{"tests"}},
+		{Topic: "cli-reference", Group: reference, Summary: "Every command and its flags (generated)", Aliases: []string{"commands", "cli"}},
+		{Topic: "configuration-reference", Group: reference, Summary: "Every configuration key (generated)", Aliases: []string{"keys", "settings"}},
 	}
 }
 

@@ -40,7 +40,7 @@ func TestConfigurationReference(t *testing.T) {
 	if err := yaml.UnmarshalWithOptions(schema.ConfigSchema(), &s, yaml.UseOrderedMap()); err != nil {
 		t.Fatal(err)
 	}
-	r := &reference{t: t, definitions: mapping(s, "$defs")}
+	r := &configurationReference{t: t, definitions: mapping(s, "$defs")}
 	r.b.WriteString(referenceHead)
 	r.keys("##", "", s)
 	for _, name := range []string{"tls", "proxy"} {
@@ -68,8 +68,8 @@ func TestConfigurationReference(t *testing.T) {
 // mappings include them.
 var sharedSettings = map[string]string{"tls": "TLS", "proxy": "proxies"}
 
-// A reference is the reference of the configuration that is being written.
-type reference struct {
+// A configurationReference is the reference of the configuration that is being written.
+type configurationReference struct {
 	t           *testing.T
 	definitions yaml.MapSlice
 	b           strings.Builder
@@ -78,7 +78,7 @@ type reference struct {
 
 // keys writes the keys of an object of the schema, with headings of a level, and of the objects in
 // it.
-func (r *reference) keys(level, prefix string, object yaml.MapSlice) {
+func (r *configurationReference) keys(level, prefix string, object yaml.MapSlice) {
 	required := list(object, "required")
 	for _, item := range mapping(object, "properties") {
 		key := fmt.Sprint(item.Key)
@@ -95,7 +95,7 @@ func (r *reference) keys(level, prefix string, object yaml.MapSlice) {
 }
 
 // nested writes the keys below a property, if it is a mapping or a list of mappings.
-func (r *reference) nested(path string, property yaml.MapSlice) {
+func (r *configurationReference) nested(path string, property yaml.MapSlice) {
 	if stringOf(property, "$shared") != "" {
 		return
 	}
@@ -141,7 +141,7 @@ func paragraph(text string) string {
 }
 
 // shared writes a link to settings with a section of their own.
-func (r *reference) shared(path, name string) {
+func (r *configurationReference) shared(path, name string) {
 	title, known := sharedSettings[name]
 	if !known {
 		r.t.Errorf("%s includes %q, which has no section", path, name)
@@ -153,7 +153,7 @@ func (r *reference) shared(path, name string) {
 var scalars = []string{"name", "text", "tag", "path", "address", "duration", "size", "secret"}
 
 // resolve returns an entry of the schema with what it refers to.
-func (r *reference) resolve(entry yaml.MapSlice) yaml.MapSlice {
+func (r *configurationReference) resolve(entry yaml.MapSlice) yaml.MapSlice {
 	name, refers := strings.CutPrefix(stringOf(entry, "$ref"), "#/$defs/")
 	if !refers {
 		return entry
@@ -174,7 +174,7 @@ func (r *reference) resolve(entry yaml.MapSlice) yaml.MapSlice {
 }
 
 // typeOf returns the type of a property in words.
-func (r *reference) typeOf(property yaml.MapSlice) string {
+func (r *configurationReference) typeOf(property yaml.MapSlice) string {
 	if name := stringOf(property, "$type"); name != "" {
 		return strings.ToUpper(name[:1]) + name[1:]
 	}

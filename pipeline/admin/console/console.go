@@ -32,6 +32,8 @@ type Options struct {
 	Trusted []netip.Prefix
 	// PHI allows the output of sessions that may hold protected health information.
 	PHI bool
+	// Help is the documentation; nil for none.
+	Help *Help
 	// Log logs logins and refused logins; nil discards the log.
 	Log *slog.Logger
 }
@@ -190,6 +192,10 @@ func (c *Console) Register(mux *http.ServeMux) {
 	mux.Handle("POST /console/logout", c.guard(c.logout))
 	mux.Handle("GET /console/link", c.guard(c.page))
 	mux.Handle("POST /console/link", c.guard(c.followLink))
+	if c.o.Help != nil {
+		mux.Handle("GET "+helpBase+"{$}", c.guard(c.help))
+		mux.Handle("GET "+helpBase+"{topic}", c.guard(c.help))
+	}
 	if c.oidc != nil {
 		mux.Handle("GET /console/oidc", c.guard(c.beginOIDC))
 		mux.Handle("GET /console/oidc/callback", c.guard(c.endOIDC))

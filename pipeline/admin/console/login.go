@@ -12,12 +12,13 @@ import (
 type loginData struct {
 	Token, OIDC bool   // available methods
 	Proxy       bool   // a proxy authenticates users
+	Help        bool   // the console has the documentation
 	Problem     string // "" for the first display
 	Name        string // as entered before
 }
 
 func (c *Console) showLogin(w http.ResponseWriter, status int, d loginData) {
-	d.Token, d.OIDC, d.Proxy = c.o.Token != "", c.oidc != nil, c.o.Proxy != nil
+	d.Token, d.OIDC, d.Proxy, d.Help = c.o.Token != "", c.oidc != nil, c.o.Proxy != nil, c.o.Help != nil
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	c.pages.login.Execute(w, d) // fails only if the client has disconnected

@@ -26,6 +26,7 @@ var web embed.FS
 type pages struct {
 	files          map[string]file // by path below /console/
 	login, entered *template.Template
+	help           *template.Template
 }
 
 type file struct {
@@ -69,8 +70,8 @@ func loadPages() (*pages, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, into := range map[string]**template.Template{"login.html": &p.login, "entered.html": &p.entered} {
-		if *into, err = template.New(name).Parse(string(p.files[name].plain)); err != nil {
+	for name, into := range map[string]**template.Template{"login.html": &p.login, "entered.html": &p.entered, "help.html": &p.help} {
+		if *into, err = template.New(name).Funcs(helpFunctions).Parse(string(p.files[name].plain)); err != nil {
 			return nil, fmt.Errorf("the page %s: %w", name, err)
 		}
 		delete(p.files, name)

@@ -2,7 +2,7 @@ import { h, ask } from "./dom.js";
 
 // Keys for the whole console. Views add their own with onKey.
 const general = [
-  ["g s", "Sessions"], ["g d", "Drains"], ["g l", "Dead letters"],
+  ["g s", "Sessions"], ["g d", "Drains"], ["g l", "Dead letters"], ["g h", "Help"],
   ["/", "Search"], ["j", "Next in the list"], ["k", "Previous in the list"], ["?", "Keyboard shortcuts"],
 ];
 const own = [
@@ -55,6 +55,7 @@ export function listen() {
     prefixed = 0;
     const page = second && { s: "#/sessions", d: "#/drains", l: "#/deadletters" }[e.key];
     if (page) location.hash = page;
+    else if (second && e.key === "h") location.assign("/console/help/");
     else if (e.key === "g") prefixed = Date.now();
     else if (e.key === "/") document.querySelector("input[type=search]")?.focus();
     else if (e.key === "j") move(1);
