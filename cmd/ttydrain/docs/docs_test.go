@@ -221,34 +221,48 @@ func code(block ast.Node, text []byte) []byte {
 	return b.Bytes()
 }
 
-// TestAlerts checks that troubleshooting.md has an entry for every alert, and for no other.
-func TestAlerts(t *testing.T) {
+// TestRunbooks checks that runbooks.md has an entry for every alert, which the alert's runbook_url
+// leads to, and for nothing else; and that each entry has its parts.
+func TestRunbooks(t *testing.T) {
 	var rules struct {
 		Groups []struct {
 			Rules []struct {
-				Alert string `yaml:"alert"`
-			} `yaml:"rules"`
-		} `yaml:"groups"`
+				Alert       string
+				Annotations struct {
+					Runbook string `yaml:"runbook_url"`
+				}
+			}
+		}
 	}
 	if err := yaml.Unmarshal(admin.Alerts(), &rules); err != nil {
 		t.Fatal(err)
 	}
-	var alerts []string
-	for _, g := range rules.Groups {
-		for _, r := range g.Rules {
-			alerts = append(alerts, strings.ToLower(r.Alert))
+	entries := make(map[string]Section) // by anchor
+	for _, s := range Sections(Page{Topic: "runbooks"}.Markdown()) {
+		if s.Level == 3 {
+			entries[s.Anchor] = s
 		}
 	}
-	if len(alerts) == 0 {
-		t.Fatal("found no alerts")
+	for _, group := range rules.Groups {
+		for _, r := range group.Rules {
+			anchor := strings.ToLower(r.Alert)
+			if want := codeHost + "cmd/ttydrain/docs/runbooks.md#" + anchor; r.Annotations.Runbook != want {
+				t.Errorf("%s: runbook_url is %q, want %q", r.Alert, r.Annotations.Runbook, want)
+			}
+			s, documented := entries[anchor]
+			if !documented {
+				t.Errorf("%s has no entry in runbooks.md", r.Alert)
+			}
+			for _, part := range []string{"Meaning.", "Impact.", "Check", "emedy."} {
+				if documented && !strings.Contains(s.Text, part) {
+					t.Errorf("the entry of %s does not have %q", r.Alert, part)
+				}
+			}
+			delete(entries, anchor)
+		}
 	}
-	documented := slices.DeleteFunc(headings(Page{Topic: "troubleshooting"}.Markdown()), func(anchor string) bool {
-		return !strings.HasPrefix(anchor, "ttydrain")
-	})
-	slices.Sort(alerts)
-	slices.Sort(documented)
-	if !slices.Equal(alerts, documented) {
-		t.Errorf("the entries are %v, and the alerts %v", documented, alerts)
+	for anchor := range entries {
+		t.Errorf("runbooks.md has an entry %s, and there is no such alert", anchor)
 	}
 }
 
