@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // from returns the address of a connection from a host.
@@ -203,7 +205,7 @@ func TestPenaltyTableLimit(t *testing.T) {
 
 // TestSetLimits: changed limits apply to later connections.
 func TestSetLimits(t *testing.T) {
-	g := newStand(t, newShells())
+	g := newStand(t, sessiontest.NewShells())
 	source := begun(t, g.admission, "192.0.2.1")
 	l := DefaultLimits()
 	l.MaxStartups = Startups{1, 100, 1}

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // rsaHostKey returns a host key of the size that ssh-audit recommends.
@@ -44,7 +46,7 @@ func TestSSHAudit(t *testing.T) {
 		}
 		t.Skip("SKIPPED: ssh-audit (PyPI) is not installed: the algorithms are not checked")
 	}
-	s := serve(t, newShells(), func(o *Options) {
+	s := serve(t, sessiontest.NewShells(), func(o *Options) {
 		o.HostKeys = append(o.HostKeys, rsaHostKey(t))
 		o.Limits.PerSourcePenalties.Disabled = true // it opens many connections without logging in
 	})
@@ -94,7 +96,7 @@ func TestHostKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	rsaKey := rsaHostKey(t)
-	s := serve(t, newShells(), func(o *Options) { o.HostKeys = append(o.HostKeys, rsaKey, ecdsaKey) })
+	s := serve(t, sessiontest.NewShells(), func(o *Options) { o.HostKeys = append(o.HostKeys, rsaKey, ecdsaKey) })
 	ed25519Key := s.host
 	for algorithm, key := range map[string]ssh.Signer{
 		ssh.KeyAlgoED25519: ed25519Key, ssh.KeyAlgoRSASHA512: rsaKey, ssh.KeyAlgoRSASHA256: rsaKey, ssh.KeyAlgoECDSA256: ecdsaKey,
@@ -133,7 +135,7 @@ func TestBadHostKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Options{HostKeys: []ssh.Signer{one, fine}, Authorizer: people{}, Sessions: newShells()}
+	good := Options{HostKeys: []ssh.Signer{one, fine}, Authorizer: people{}, Sessions: sessiontest.NewShells()}
 	if _, err := New(good); err != nil {
 		t.Errorf("keys of two types: %v", err)
 	}

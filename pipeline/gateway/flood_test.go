@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // elsewhere connects from a different local address.
@@ -131,7 +132,7 @@ func TestFlood(t *testing.T) {
 	for _, stage := range []string{"silent", "in the key exchange", "in the login"} {
 		t.Run(stage, func(t *testing.T) {
 			metrics := NewMetrics(prometheus.NewRegistry())
-			s := serve(t, newShells(), func(o *Options) { o.ConnectionMetrics = metrics })
+			s := serve(t, sessiontest.NewShells(), func(o *Options) { o.ConnectionMetrics = metrics })
 			const n = 3000
 			held := newFlooder(s).open(n, stage)
 			if full := DefaultLimits().MaxStartups; held < full.Begin || held > full.Full {
@@ -170,7 +171,7 @@ func TestFlood(t *testing.T) {
 // a login; a login is not penalized.
 func TestOffences(t *testing.T) {
 	metrics := NewMetrics(prometheus.NewRegistry())
-	s := serve(t, newShells(), func(o *Options) {
+	s := serve(t, sessiontest.NewShells(), func(o *Options) {
 		o.ConnectionMetrics = metrics
 		o.Limits.LoginGraceTime = time.Second
 		o.Authorizer = failing{o.Authorizer.(people)}
@@ -250,7 +251,7 @@ func (s *stand) quiet() {
 // TestPenaltyRefusesConnection: after too many failures a source is refused with a message, and
 // others are not.
 func TestPenaltyRefusesConnection(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	stranger, _ := newKey(t)
 	for range 4 {
 		if c, err := ssh.Dial("tcp", s.address, s.clientConfig("web", stranger)); err == nil {
@@ -271,7 +272,7 @@ func TestPenaltyRefusesConnection(t *testing.T) {
 // message that the client shows, and others can log in.
 func TestPerUserLimits(t *testing.T) {
 	metrics := NewMetrics(prometheus.NewRegistry())
-	s := serve(t, newShells(), func(o *Options) {
+	s := serve(t, sessiontest.NewShells(), func(o *Options) {
 		o.ConnectionMetrics = metrics
 		o.Limits.MaxConnectionsPerUser, o.Limits.MaxSessionsPerUser = 2, 3
 	})
@@ -401,7 +402,7 @@ func TestRefusalLog(t *testing.T) {
 
 // TestConnectionRefusalLog: a client that repeats refused requests does not fill the log.
 func TestConnectionRefusalLog(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	client := s.dial("web", s.ada)
 	for range 200 {
 		client.OpenChannel("direct-tcpip", nil)

@@ -7,23 +7,18 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
@@ -237,96 +232,4 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
-}
-
-// shells is a Sessions that runs real shells as simply as possible. It writes notices and the
-// shutdown to standard error.
-type shells struct {
-	requests chan session.Request // each request, when its program starts
-	causes   chan error           // the causes of cancelled contexts
-}
-
-func newShells() *shells {
-	return &shells{requests: make(chan session.Request, 64), causes: make(chan error, 64)}
-}
-
-func (s *shells) Run(ctx context.Context, req session.Request, client session.IO) (session.Exit, error) {
-	for _, line := range req.Notices {
-		fmt.Fprintf(client.Stderr, "notice: %s\r\n", line)
-	}
-	cmd := exec.Command("/bin/sh")
-	if req.Command != "" {
-		cmd.Args = append(cmd.Args, "-c", req.Command)
-	}
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PS1=$ "}, req.Env...)
-
-	var pending sync.WaitGroup // the copies of output, which end with the program
-	var terminal *os.File
-	if req.Terminal != nil {
-		cmd.Env = append(cmd.Env, "TERM="+req.Terminal.Name)
-		size := req.Terminal.Size
-		f, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: uint16(size.Height), Cols: uint16(size.Width)})
-		if err != nil {
-			return session.Exit{}, err
-		}
-		defer f.Close()
-		terminal = f
-		go io.Copy(f, client.Stdin)
-		pending.Go(func() { io.Copy(client.Stdout, f) })
-	} else {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			return session.Exit{}, err
-		}
-		cmd.Stdout, cmd.Stderr = client.Stdout, client.Stderr
-		if err := cmd.Start(); err != nil {
-			return session.Exit{}, err
-		}
-		go func() {
-			io.Copy(stdin, client.Stdin)
-			stdin.Close()
-		}()
-	}
-	s.requests <- req
-
-	ended := make(chan struct{})
-	var attend sync.WaitGroup
-	attend.Go(func() {
-		for {
-			select {
-			case size := <-client.Resize:
-				pty.Setsize(terminal, &pty.Winsize{Rows: uint16(size.Height), Cols: uint16(size.Width)})
-			case name := <-client.Signals:
-				if name == "USR1" {
-					syscall.Kill(cmd.Process.Pid, syscall.SIGUSR1)
-				}
-			case <-ctx.Done():
-				s.causes <- context.Cause(ctx)
-				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-				return
-			case <-ended:
-				return
-			}
-		}
-	})
-	state, err := cmd.Process.Wait()
-	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its background processes keep its output open
-	cmd.Wait()
-	pending.Wait()
-	close(ended)
-	attend.Wait()
-	if errors.Is(context.Cause(ctx), session.ErrShutdown) {
-		fmt.Fprint(client.Stderr, "notice: this gateway stops\r\n")
-		return session.Exit{Status: 75, Reason: session.ReasonShutdown}, nil
-	}
-	if err != nil {
-		return session.Exit{}, err
-	}
-	status := state.Sys().(syscall.WaitStatus)
-	if status.Signaled() {
-		name := map[syscall.Signal]string{syscall.SIGTERM: "TERM", syscall.SIGKILL: "KILL", syscall.SIGBUS: "BUS"}[status.Signal()]
-		return session.Exit{Status: 128 + int(status.Signal()), Signal: name, CoreDumped: status.CoreDump()}, nil
-	}
-	return session.Exit{Status: status.ExitStatus(), Reason: session.ReasonExit}, nil
 }

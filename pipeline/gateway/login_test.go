@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -84,7 +85,7 @@ func TestIdentityIsSigner(t *testing.T) {
 }
 
 func TestOtherLogins(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	config := s.clientConfig("web")
 	config.Auth = []ssh.AuthMethod{
 		ssh.Password("x"),
@@ -117,7 +118,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestAuthTries(t *testing.T) {
-	s := serve(t, newShells(), func(o *Options) { o.Limits.MaxAuthTries = 3 })
+	s := serve(t, sessiontest.NewShells(), func(o *Options) { o.Limits.MaxAuthTries = 3 })
 	keys := make([]ssh.Signer, 4)
 	for i := range keys {
 		keys[i], _ = newKey(t)

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // openssh returns a command that runs OpenSSH's client against the gateway, with one key and
@@ -142,12 +143,12 @@ func (s *screen) expect(pattern string) string {
 }
 
 func TestOpenSSHInteractive(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells)
 	cmd := s.openssh(s.adaKey, "web@127.0.0.1")
 	screen := onScreen(t, cmd)
 	screen.expect(`\$ `)
-	req := wait(t, shells.requests, "the session")
+	req := wait(t, shells.Requests, "the session")
 	if req.App != "web" || req.User.ID != "u-1" || req.Command != "" {
 		t.Errorf("request: %+v", req)
 	}
@@ -173,7 +174,7 @@ func TestOpenSSHInteractive(t *testing.T) {
 }
 
 func TestOpenSSHBytes(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	random := make([]byte, 1<<20)
 	rand.Read(random)
 	stdout, stderr, status := result(t, s.openssh(s.adaKey, "web@127.0.0.1", "cat"), random)
@@ -191,7 +192,7 @@ func TestOpenSSHBytes(t *testing.T) {
 }
 
 func TestOpenSSHExit(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	for command, want := range map[string]int{"exit 0": 0, "exit 3": 3, "exit 255": 255, "kill -TERM $$": 255} {
 		if _, stderr, status := result(t, s.openssh(s.adaKey, "web@127.0.0.1", command), nil); status != want {
 			t.Errorf("%s: status %d, want %d; %s", command, status, want, stderr)
@@ -205,7 +206,7 @@ func TestOpenSSHExit(t *testing.T) {
 }
 
 func TestOpenSSHEnvironment(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells, func(o *Options) { o.AcceptEnv = append(o.AcceptEnv, "A*") })
 	cmd := s.openssh(s.adaKey,
 		"-o", "SetEnv=LC_ALL=C.UTF-8 EDITOR=ed SECRET=1 ACCESS_TOKEN=t APTIBLE_USER_DOCUMENT=d", "web@127.0.0.1", "env")
@@ -226,7 +227,7 @@ func TestOpenSSHEnvironment(t *testing.T) {
 }
 
 func TestOpenSSHRefusals(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells)
 	dir := t.TempDir()
 
@@ -325,7 +326,7 @@ func TestOpenSSHRefusals(t *testing.T) {
 // TestOpenSSHSubsystemRefusalIsShown repeats the test: without a guarantee of the order, it depends
 // on timing whether a client shows a message before it exits.
 func TestOpenSSHSubsystemRefusalIsShown(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	for range 10 {
 		_, stderr, _ := result(t, s.openssh(s.adaKey, "-s", "web@127.0.0.1", "sftp"), nil)
 		if !strings.Contains(string(stderr), noSubsystem) {
@@ -337,7 +338,7 @@ func TestOpenSSHSubsystemRefusalIsShown(t *testing.T) {
 // TestOpenSSHDenialsAreIndistinguishable compares all of the client's output at the highest
 // verbosity.
 func TestOpenSSHDenialsAreIndistinguishable(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	_, stranger := newKey(t)
 	hidden := regexp.MustCompile(`SHA256:\S+|/\S+/key|pid \d+|\d+ms|fd \d+`)
 	var first, firstName string
@@ -369,7 +370,7 @@ func TestOpenSSHDenialsAreIndistinguishable(t *testing.T) {
 }
 
 func TestOpenSSHTwoSessionsOnOneConnection(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells)
 	control := "ControlPath=" + filepath.Join(t.TempDir(), "c")
 	master := s.openssh(s.adaKey, "-o", "ControlMaster=yes", "-o", control, "web@127.0.0.1", "cat")
@@ -385,7 +386,7 @@ func TestOpenSSHTwoSessionsOnOneConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer master.Process.Kill()
-	wait(t, shells.requests, "the first session")
+	wait(t, shells.Requests, "the first session")
 	io.WriteString(stdin, "first\n")
 	if _, err := io.ReadFull(stdout, make([]byte, 6)); err != nil {
 		t.Fatal(err)
@@ -406,24 +407,24 @@ func TestOpenSSHTwoSessionsOnOneConnection(t *testing.T) {
 }
 
 func TestOpenSSHKilled(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells)
 	for _, args := range [][]string{{"web@127.0.0.1", "sleep 1000"}, {"-tt", "web@127.0.0.1", "sleep 1000"}} {
 		cmd := s.openssh(s.adaKey, args...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		wait(t, shells.requests, "the session")
+		wait(t, shells.Requests, "the session")
 		cmd.Process.Kill()
 		cmd.Wait()
-		if cause := wait(t, shells.causes, "the cause"); !errors.Is(cause, session.ErrDisconnected) {
+		if cause := wait(t, shells.Causes, "the cause"); !errors.Is(cause, session.ErrDisconnected) {
 			t.Errorf("%v: cause %v", args, cause)
 		}
 	}
 }
 
 func TestOpenSSHStop(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells)
 	cmd := s.openssh(s.adaKey, "web@127.0.0.1")
 	screen := onScreen(t, cmd)
@@ -434,7 +435,7 @@ func TestOpenSSHStop(t *testing.T) {
 	if status := cmd.ProcessState.ExitCode(); status != 75 {
 		t.Errorf("status %d", status)
 	}
-	if cause := wait(t, shells.causes, "the cause"); !errors.Is(cause, session.ErrShutdown) {
+	if cause := wait(t, shells.Causes, "the cause"); !errors.Is(cause, session.ErrShutdown) {
 		t.Errorf("cause %v", cause)
 	}
 	if err := wait(t, s.served, "Serve"); err != nil {

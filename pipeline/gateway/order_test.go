@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // A corked connection retains written bytes, to send all of them at once.
@@ -69,7 +70,7 @@ func (s *stand) cork(key ssh.Signer) (*ssh.Client, *corked) {
 // TestWireOrder sends channel opens (o) and no-more-sessions@openssh.com (n) in one packet. As with
 // sshd, each open before the request succeeds, and none after it.
 func TestWireOrder(t *testing.T) {
-	s := serve(t, newShells(), func(o *Options) { o.Limits.MaxSessions, o.Limits.MaxSessionsPerUser = 50, 10000 })
+	s := serve(t, sessiontest.NewShells(), func(o *Options) { o.Limits.MaxSessions, o.Limits.MaxSessionsPerUser = 50, 10000 })
 	for _, sequence := range []string{"on", "no", "ono", "oono", "onoo", "nn", "ooooooooooooooooooooonooooooooooooooooooooo"} {
 		for range 30 {
 			client, cork := s.cork(s.ada)

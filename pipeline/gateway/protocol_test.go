@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 func refuseAll(context.Context, session.Request, session.IO) (session.Exit, error) {
@@ -31,7 +32,7 @@ func raw(t testing.TB, client *ssh.Client) (ssh.Channel, <-chan *ssh.Request) {
 }
 
 func TestExitSignal(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	for command, want := range map[string]struct {
 		signal string
 		status int
@@ -93,7 +94,7 @@ func TestSingleExitRequest(t *testing.T) {
 }
 
 func TestSignalRequest(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells)
 	sess, err := s.dial("web", s.ada).NewSession()
 	if err != nil {
@@ -184,7 +185,7 @@ func TestMalformed(t *testing.T) {
 // TestOnlyOneProgram: later requests are refused after the start, except for those for a running
 // program.
 func TestOnlyOneProgram(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	ch, requests := raw(t, s.dial("web", s.ada))
 	go ssh.DiscardRequests(requests)
 	for _, step := range []struct {
@@ -215,7 +216,7 @@ func TestOnlyOneProgram(t *testing.T) {
 }
 
 func TestChannelTypes(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	client := s.dial("web", s.ada)
 	for kind, want := range map[string]struct {
 		reason   ssh.RejectionReason
@@ -245,7 +246,7 @@ func TestChannelTypes(t *testing.T) {
 }
 
 func TestRequestLimits(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells, func(o *Options) { o.Limits.MaxSessions, o.Limits.MaxConnections = 2, 2 })
 	client := s.dial("web", s.ada)
 	first, requests := raw(t, client)
@@ -293,7 +294,7 @@ func refusal(t *testing.T, address string) string {
 }
 
 func TestVersion(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	if got := string(s.dial("web", s.ada).ServerVersion()); got != "SSH-2.0-OpenSSH_9.9 ttydrain" {
 		t.Errorf("version %q", got)
 	}
@@ -341,7 +342,7 @@ func TestErrors(t *testing.T) {
 
 // TestSecretsAreNotLogged searches the log for everything that a session contains.
 func TestSecretsAreNotLogged(t *testing.T) {
-	s := serve(t, newShells())
+	s := serve(t, sessiontest.NewShells())
 	sess, err := s.dial("web", s.ada).NewSession()
 	if err != nil {
 		t.Fatal(err)
@@ -423,7 +424,7 @@ func TestCloseOutput(t *testing.T) {
 
 // TestChannelCloseCancels closes one of two sessions; the other continues.
 func TestChannelCloseCancels(t *testing.T) {
-	shells := newShells()
+	shells := sessiontest.NewShells()
 	s := serve(t, shells)
 	client := s.dial("web", s.ada)
 	first, requests := raw(t, client)
@@ -439,7 +440,7 @@ func TestChannelCloseCancels(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Close()
-	if cause := wait(t, shells.causes, "the cause"); !errors.Is(cause, session.ErrDisconnected) {
+	if cause := wait(t, shells.Causes, "the cause"); !errors.Is(cause, session.ErrDisconnected) {
 		t.Errorf("cause %v", cause)
 	}
 	io.WriteString(stdin, "still here")
@@ -454,7 +455,7 @@ func TestChannelCloseCancels(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	key, _ := newKey(t)
-	good := Options{HostKeys: []ssh.Signer{key}, Authorizer: people{}, Sessions: newShells()}
+	good := Options{HostKeys: []ssh.Signer{key}, Authorizer: people{}, Sessions: sessiontest.NewShells()}
 	if _, err := New(good); err != nil {
 		t.Errorf("good: %v", err)
 	}
@@ -475,7 +476,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestServeTwiceAndBrokenListener(t *testing.T) {
-	s := newStand(t, newShells())
+	s := newStand(t, sessiontest.NewShells())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 )
 
 // The tests of this file run in synctest bubbles: time passes only when every goroutine is blocked,
@@ -99,7 +100,7 @@ func (s *stand) dialMemory(t testing.TB, l *memoryListener) *ssh.Client {
 // before.
 func TestSilentClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, newShells(), func(o *Options) { o.Limits.LoginGraceTime = 7 * time.Second })
+		s := newStand(t, sessiontest.NewShells(), func(o *Options) { o.Limits.LoginGraceTime = 7 * time.Second })
 		l := newMemoryListener()
 		s.start(l)
 		began := time.Now()
@@ -127,7 +128,7 @@ func TestSlowLogin(t *testing.T) {
 	}{{"in time", 119 * time.Second, true}, {"late", 121 * time.Second, false}} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStand(t, newShells())
+				s := newStand(t, sessiontest.NewShells())
 				l := newMemoryListener()
 				s.start(l)
 				config := s.clientConfig("web")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/gateway"
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/pipeline/session/sessiontest"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -46,7 +47,7 @@ func StartGateway(t testing.TB, users []ssh.PublicKey, hostKeys ...ssh.Signer) *
 		key, _ := NewKey(t)
 		hostKeys = append(hostKeys, key)
 	}
-	sessions := &shells{requests: make(chan session.Request, 64), causes: make(chan error, 64)}
+	sessions := sessiontest.NewShells()
 	g, err := gateway.New(gateway.Options{
 		HostKeys: hostKeys, Authorizer: authorizer(users), Sessions: sessions,
 		AcceptEnv: []string{"LANG", "LC_*"}, Log: slog.New(slog.DiscardHandler), StopTimeout: 2 * time.Second,
@@ -70,7 +71,7 @@ func StartGateway(t testing.TB, users []ssh.PublicKey, hostKeys ...ssh.Signer) *
 		stop()
 		<-served
 	})
-	return &Gateway{Address: l.Addr().String(), HostKeys: hostKeys, Requests: sessions.requests, Causes: sessions.causes}
+	return &Gateway{Address: l.Addr().String(), HostKeys: hostKeys, Requests: sessions.Requests, Causes: sessions.Causes}
 }
 
 type authorizer []ssh.PublicKey

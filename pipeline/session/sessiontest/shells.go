@@ -1,7 +1,9 @@
-package clienttest
+package sessiontest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -15,13 +17,25 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session"
 )
 
-// shells implements the gateway's Sessions with local shells.
-type shells struct {
-	requests chan session.Request
-	causes   chan error
+// Shells runs sessions as local shells, without a store, instead of a session.Manager. It writes
+// notices and the shutdown to standard error, and refuses the command "refuse".
+type Shells struct {
+	// Requests delivers each session's request when its program starts.
+	Requests chan session.Request
+	// Causes delivers the causes for which sessions' contexts were cancelled.
+	Causes chan error
 }
 
-func (s *shells) Run(ctx context.Context, req session.Request, client session.IO) (session.Exit, error) {
+// NewShells returns Shells for up to 64 sessions whose requests and causes are not received.
+func NewShells() *Shells {
+	return &Shells{Requests: make(chan session.Request, 64), Causes: make(chan error, 64)}
+}
+
+// Run runs a session. Its signals go to all of its processes.
+func (s *Shells) Run(ctx context.Context, req session.Request, client session.IO) (session.Exit, error) {
+	for _, line := range req.Notices {
+		fmt.Fprintf(client.Stderr, "notice: %s\r\n", line)
+	}
 	if req.Command == "refuse" {
 		return session.Exit{}, &session.Refusal{Message: "no session for you"}
 	}
@@ -58,7 +72,7 @@ func (s *shells) Run(ctx context.Context, req session.Request, client session.IO
 			stdin.Close()
 		}()
 	}
-	s.requests <- req
+	s.Requests <- req
 
 	ended := make(chan struct{})
 	var control sync.WaitGroup
@@ -70,7 +84,7 @@ func (s *shells) Run(ctx context.Context, req session.Request, client session.IO
 			case name := <-client.Signals:
 				syscall.Kill(-cmd.Process.Pid, unix.SignalNum("SIG"+name))
 			case <-ctx.Done():
-				s.causes <- context.Cause(ctx)
+				s.Causes <- context.Cause(ctx)
 				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 				return
 			case <-ended:
@@ -78,15 +92,23 @@ func (s *shells) Run(ctx context.Context, req session.Request, client session.IO
 			}
 		}
 	})
-	cmd.Wait() // its error is in the status
-	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	state, err := cmd.Process.Wait()
+	syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its background processes keep its output open
+	cmd.Wait()                                      // its error is in the state
 	outputs.Wait()
 	close(ended)
 	control.Wait()
-	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if errors.Is(context.Cause(ctx), session.ErrShutdown) {
+		fmt.Fprint(client.Stderr, "notice: this gateway stops\r\n")
+		return session.Exit{Status: 75, Reason: session.ReasonShutdown}, nil
+	}
+	if err != nil {
+		return session.Exit{}, err
+	}
+	status := state.Sys().(syscall.WaitStatus)
 	if status.Signaled() {
 		name := strings.TrimPrefix(unix.SignalName(status.Signal()), "SIG")
-		return session.Exit{Status: 128 + int(status.Signal()), Signal: name}, nil
+		return session.Exit{Status: 128 + int(status.Signal()), Signal: name, CoreDumped: status.CoreDump()}, nil
 	}
 	return session.Exit{Status: status.ExitStatus(), Reason: session.ReasonExit}, nil
 }
