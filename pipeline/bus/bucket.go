@@ -85,26 +85,18 @@ func all[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what strin
 // readable returns the readable values of a bucket whose keys match a pattern, and calls skipped
 // with the keys of the others.
 func readable[T any](ctx context.Context, bucket jetstream.KeyValue, keys, what string, skipped func(key string)) ([]T, error) {
-	watch, err := bucket.Watch(ctx, keys, jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", what, err)
-	}
-	defer watch.Stop()
 	var values []T
-	for {
-		select {
-		case entry, ok := <-watch.Updates():
-			if !ok || entry == nil { // nil: end of the existing values
-				return values, nil
-			}
-			var v T
-			if err := json.Unmarshal(entry.Value(), &v); err != nil {
-				skipped(entry.Key())
-				continue
-			}
-			values = append(values, v)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("list %s: %w", what, context.Cause(ctx))
+	err := list(ctx, bucket, keys, "list "+what, func(entry jetstream.KeyValueEntry) error {
+		var v T
+		if err := json.Unmarshal(entry.Value(), &v); err != nil {
+			skipped(entry.Key())
+			return nil
 		}
+		values = append(values, v)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return values, nil
 }

@@ -91,31 +91,19 @@ func (b *Bus) ChangeDrainControl(ctx context.Context, drain string, change func(
 // WatchDrainControl calls changed with the desired state of a drain, immediately if it exists and
 // after every change, until ctx is done.
 func (b *Bus) WatchDrainControl(ctx context.Context, drain string, changed func(schema.DrainControl)) error {
-	watch, err := b.controls.Watch(ctx, schema.Token(drain))
-	if err != nil {
-		return fmt.Errorf("watch the desired state of drain %s: %w", drain, err)
-	}
-	defer watch.Stop()
-	for {
-		select {
-		case entry, ok := <-watch.Updates():
-			if !ok {
-				return context.Cause(ctx)
-			}
-			if entry == nil { // end of the existing values
-				continue
-			}
-			var c schema.DrainControl
-			if entry.Operation() == jetstream.KeyValuePut {
-				if err := json.Unmarshal(entry.Value(), &c); err != nil {
-					return fmt.Errorf("read the desired state of drain %s: %w", drain, schema.ErrCorrupt)
-				}
-			}
-			changed(c)
-		case <-ctx.Done():
-			return context.Cause(ctx)
+	return follow(ctx, b.controls, schema.Token(drain), "watch the desired state of drain "+drain, func(entry jetstream.KeyValueEntry) error {
+		if entry == nil { // end of the existing values
+			return nil
 		}
-	}
+		var c schema.DrainControl
+		if entry.Operation() == jetstream.KeyValuePut {
+			if err := json.Unmarshal(entry.Value(), &c); err != nil {
+				return schema.ErrCorrupt
+			}
+		}
+		changed(c)
+		return nil
+	})
 }
 
 // NextRewind returns a new rewind to a position on LOGS.

@@ -37,26 +37,18 @@ func parseGapNote(entry jetstream.KeyValueEntry) (GapNote, error) {
 
 // Gaps returns the notes of a drain's partition, in no particular order.
 func (b *Bus) Gaps(ctx context.Context, drain string, partition int) (notes []GapNote, err error) {
-	watch, err := b.gaps.Watch(ctx, gapKey(drain, partition, "*"), jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("list the gaps of drain %s: %w", drain, err)
-	}
-	defer watch.Stop()
-	for {
-		select {
-		case entry, ok := <-watch.Updates():
-			if !ok || entry == nil { // nil: end of the existing values
-				return notes, nil
-			}
-			n, err := parseGapNote(entry)
-			if err != nil {
-				return nil, fmt.Errorf("list the gaps of drain %s: %s: %w", drain, entry.Key(), err)
-			}
-			notes = append(notes, n)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("list the gaps of drain %s: %w", drain, context.Cause(ctx))
+	err = list(ctx, b.gaps, gapKey(drain, partition, "*"), "list the gaps of drain "+drain, func(entry jetstream.KeyValueEntry) error {
+		n, err := parseGapNote(entry)
+		if err != nil {
+			return fmt.Errorf("%s: %w", entry.Key(), err)
 		}
+		notes = append(notes, n)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return notes, nil
 }
 
 // OperationGaps returns the note of an operation. If there is none, it returns an empty note, which

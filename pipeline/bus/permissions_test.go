@@ -346,7 +346,7 @@ func TestRolesWork(t *testing.T) {
 	lease.Release()
 	watching, stop := context.WithCancel(ctx)
 	must(router.ChangeDrainControl(ctx, "siem", func(c *schema.DrainControl) { c.Paused = true }))
-	if err := router.WatchDrainControl(watching, "siem", func(schema.DrainControl) { stop() }); err != context.Canceled {
+	if err := router.WatchDrainControl(watching, "siem", func(schema.DrainControl) { stop() }); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	must(router.ChangeDrainControl(ctx, "siem", func(c *schema.DrainControl) { c.Paused = false }))

@@ -115,30 +115,18 @@ func (b *Bus) ForgetKill(ctx context.Context, operation string) error {
 // WatchKills calls requested for every kill request, existing and new, until ctx is done. It skips
 // unreadable ones.
 func (b *Bus) WatchKills(ctx context.Context, requested func(schema.Kill)) error {
-	watch, err := b.kills.WatchAll(ctx, jetstream.IgnoreDeletes())
-	if err != nil {
-		return fmt.Errorf("watch the kill requests: %w", err)
-	}
-	defer watch.Stop()
-	for {
-		select {
-		case entry, ok := <-watch.Updates():
-			if !ok {
-				return fmt.Errorf("watch the kill requests: %w", watchEnd(ctx))
-			}
-			if entry == nil { // end of the existing values
-				continue
-			}
-			var k schema.Kill
-			if err := json.Unmarshal(entry.Value(), &k); err != nil {
-				b.log.Error("kill request skipped: it is corrupt", "key", entry.Key())
-				continue
-			}
-			requested(k)
-		case <-ctx.Done():
-			return context.Cause(ctx)
+	return follow(ctx, b.kills, ">", "watch the kill requests", func(entry jetstream.KeyValueEntry) error {
+		if entry == nil { // end of the existing values
+			return nil
 		}
-	}
+		var k schema.Kill
+		if err := json.Unmarshal(entry.Value(), &k); err != nil {
+			b.log.Error("kill request skipped: it is corrupt", "key", entry.Key())
+			return nil
+		}
+		requested(k)
+		return nil
+	}, jetstream.IgnoreDeletes())
 }
 
 // Session returns the recorded state of a session, or ErrNotFound.
@@ -160,40 +148,20 @@ func (b *Bus) AwaitEnd(ctx context.Context, operation string) (s schema.Session,
 // watchSession calls each with the recorded state of a session, now and after every change, until
 // each returns true; with now set, only for the existing state.
 func (b *Bus) watchSession(ctx context.Context, operation string, now bool, each func(schema.Session) bool) error {
-	watch, err := b.sessions.Watch(ctx, schema.Token(operation), jetstream.IgnoreDeletes())
-	if err != nil {
-		return fmt.Errorf("read session %s: %w", operation, err)
-	}
-	defer watch.Stop()
-	for {
-		select {
-		case entry, ok := <-watch.Updates():
-			if !ok {
-				return fmt.Errorf("read session %s: %w", operation, watchEnd(ctx))
-			}
-			if entry == nil {
-				if now {
-					return nil
-				}
-				continue
-			}
-			var s schema.Session
-			if err := json.Unmarshal(entry.Value(), &s); err != nil {
-				return fmt.Errorf("read session %s: %w", operation, schema.ErrCorrupt)
-			}
-			if each(s) {
-				return nil
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("read session %s: %w", operation, context.Cause(ctx))
+	return follow(ctx, b.sessions, schema.Token(operation), "read session "+operation, func(entry jetstream.KeyValueEntry) error {
+		switch {
+		case entry == nil && now:
+			return errFollowed
+		case entry == nil: // end of the existing values
+			return nil
 		}
-	}
-}
-
-// watchEnd returns the reason for the end of a watch.
-func watchEnd(ctx context.Context) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	return errors.New("the connection to NATS has ended")
+		var s schema.Session
+		if err := json.Unmarshal(entry.Value(), &s); err != nil {
+			return schema.ErrCorrupt
+		}
+		if each(s) {
+			return errFollowed
+		}
+		return nil
+	}, jetstream.IgnoreDeletes())
 }
