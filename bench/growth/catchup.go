@@ -75,15 +75,7 @@ func (d *catchup) Run(ctx context.Context) (measure.Sample, error) {
 		return nil, err
 	}
 	took := time.Since(began)
-	after, err := sc.do(flowOrder{Do: doReport})
-	if err != nil {
-		return nil, err
-	}
-	end, err := sc.stopLive()
-	if err != nil {
-		return nil, err
-	}
-	got, err := sc.witness.Query(receivers.WitnessQuestion{Drains: 3, Sessions: end.Sessions})
+	after, end, got, err := sc.finishLive(3)
 	if err != nil {
 		return nil, err
 	}

@@ -63,15 +63,7 @@ func (d *latencySubject) Run(ctx context.Context) (measure.Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := sc.do(flowOrder{Do: doReport})
-	if err != nil {
-		return nil, err
-	}
-	end, err := sc.stopLive()
-	if err != nil {
-		return nil, err
-	}
-	last, err := sc.witness.Query(receivers.WitnessQuestion{Drains: 1, Sessions: end.Sessions})
+	after, end, last, err := sc.finishLive(1)
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,19 @@ func (sc *scene) stopLive() (flowState, error) {
 	return end, err
 }
 
+// finishLive returns the state before the live sessions are stopped, the state after that, and what
+// has arrived of them at so many drains.
+func (sc *scene) finishLive(drains int) (before, after flowState, got receivers.Observation, err error) {
+	if before, err = sc.do(flowOrder{Do: doReport}); err != nil {
+		return before, after, got, err
+	}
+	if after, err = sc.stopLive(); err != nil {
+		return before, after, got, err
+	}
+	got, err = sc.witness.Query(receivers.WitnessQuestion{Drains: drains, Sessions: after.Sessions})
+	return before, after, got, err
+}
+
 // doAll executes orders and returns the state after the last.
 func (sc *scene) doAll(orders ...flowOrder) (state flowState, err error) {
 	for _, o := range orders {
