@@ -53,6 +53,7 @@ func examples() map[string][]string {
 		"schema":                {"schema config > ttydrain.schema.json", "schema record"},
 		"schema config":         {"schema config > ttydrain.schema.json", "schema config | jq .properties.drains"},
 		"schema record":         {"schema record > record.schema.json", "schema record | jq .properties"},
+		"schema api":            {"schema api > openapi.json", "schema api | jq '.paths | keys'"},
 		"schema elasticsearch":  {"schema elasticsearch", "schema elasticsearch --product opensearch --data-stream logs-ssh-eu"},
 		"dashboards":            {"dashboards kibana > ttydrain.ndjson", "dashboards metrics > metrics.json"},
 		"dashboards kibana":     {"dashboards kibana > ttydrain.ndjson", "dashboards kibana --data-stream 'logs-ssh-eu*' > ttydrain.ndjson"},

@@ -6,18 +6,20 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/elasticsearch"
 )
 
 func newSchemaCommand() *cobra.Command {
-	c := &cobra.Command{Use: "schema", Short: "Print the JSON Schema of the configuration or of a record, or the index template of Elasticsearch", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "schema", Short: "Print the schema of the configuration, of records, of the admin API or of an Elasticsearch index", Args: cobra.NoArgs}
 	for _, s := range []struct {
 		name, about string
 		text        func() []byte
 	}{
 		{"config", "Print the JSON Schema of the configuration", schema.ConfigSchema},
 		{"record", "Print the JSON Schema of a record", schema.RecordSchema},
+		{"api", "Print the OpenAPI 3.1 document of the admin API", admin.OpenAPI},
 	} {
 		c.AddCommand(&cobra.Command{Use: s.name, Short: s.about, Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 			_, err := os.Stdout.Write(s.text())

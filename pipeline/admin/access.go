@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 )
 
 // caller is the authenticated origin of a request to the API.
@@ -74,8 +75,8 @@ func (a *api) authenticateToken(w http.ResponseWriter, r *http.Request) (*http.R
 
 // refuse responds with an error.
 func refuse(w http.ResponseWriter, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	reply(w, statusOf(err), map[string]string{"error": err.Error()})
+	w.Header().Set("Content-Type", openapi.JSON)
+	reply(w, statusOf(err), refused{err.Error()})
 }
 
 // mayShowPHI returns an error unless the caller may see output of a session that may hold protected

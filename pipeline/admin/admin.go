@@ -4,7 +4,7 @@
 //	/readyz                 200 when all listeners and streams work, else 503 with the reason
 //	/metrics                Prometheus metrics
 //	/.well-known/jwks.json  the public keys of user documents and session ends (RFC 7517)
-//	/api/v1/                operations on drains and sessions: see api
+//	/api/                   operations on drains and sessions: see [OpenAPI]
 //	/console/               the same for browsers: see package console
 package admin
 
@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
@@ -116,7 +115,7 @@ func (o *Options) server(ctx context.Context) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Server{
-		Handler:           http.MaxBytesHandler(o.guardHost(o.routes(ctx)), maxBody),
+		Handler:           http.MaxBytesHandler(o.guardHost(o.handler(ctx)), maxBody),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      responseTimeout,
@@ -135,37 +134,20 @@ func (o *Options) server(ctx context.Context) *http.Server {
 	}
 }
 
-func (o *Options) routes(ctx context.Context) http.Handler {
+// handler returns the handler of all requests.
+func (o *Options) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
-		if err := o.Ready(ctx); err != nil {
-			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ready")
-	})
-	if o.JWKS != nil {
-		mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
-			set, err := o.JWKS()
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-				return
-			}
-			w.Header().Set("Content-Type", "application/jwk-set+json")
-			w.Header().Set("Cache-Control", "public, max-age=300")
-			w.Write(set)
-		})
-	}
+	routes := o.publicRoutes()
 	if o.Token != "" || o.Console != nil {
-		(&api{operator: o.Operator, sessions: o.Sessions, token: o.Token, console: o.Console, log: o.Log, ending: ctx,
-			wrong: console.NewAttempts(o.TrustedProxies), unauthenticated: console.NewAttempts(o.TrustedProxies)}).register(mux)
+		a := &api{operator: o.Operator, sessions: o.Sessions, token: o.Token, console: o.Console, log: o.Log, ending: ctx,
+			wrong: console.NewAttempts(o.TrustedProxies), unauthenticated: console.NewAttempts(o.TrustedProxies)}
+		routes = append(routes, a.routes()...)
+	}
+	for _, r := range routes {
+		mux.HandleFunc(r.Key(), r.handler)
 	}
 	if o.Console != nil {
 		o.Console.Register(mux)
 	}
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
-	return mux
+	return refuseUnknown(mux, routes)
 }

@@ -59,6 +59,10 @@ func (o *Options) guardHost(next http.Handler) http.Handler {
 					"advice", "add the name to admin.hosts if it is a name of this server")
 			}
 			console.SetHeaders(w.Header())
+			if strings.HasPrefix(r.URL.Path, apiPrefix) {
+				refuse(w, misdirected)
+				return
+			}
 			http.Error(w, misdirected.Reason, misdirected.Status)
 			return
 		}

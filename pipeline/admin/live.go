@@ -30,9 +30,9 @@ const (
 //
 // If this process does not read TTY, it follows LOGS instead: a line then appears when it is
 // complete or ten seconds old.
-func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
+func (a *api) live(ctx context.Context, w http.ResponseWriter, s *operate.SessionStatus) error {
 	if s.State == operate.SessionEnded {
-		return refusal{fmt.Errorf("session %s has ended: replay it instead", s.Operation)}
+		return fmt.Errorf("session %s %w: replay it instead", s.Operation, errEnded)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -82,6 +82,9 @@ func (a *api) live(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 	}
 	return l.end()
 }
+
+// errEnded is the error for a session that cannot be watched any more.
+var errEnded = errors.New("has ended")
 
 // moment is output, or a new size of the terminal.
 type moment struct {

@@ -8,14 +8,26 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// segments responds with segments of LOGS, in the format of [schema.HeaderSegments].
-func (a *api) segments(w http.ResponseWriter, r *http.Request) {
+// segments returns a route that responds with segments of LOGS, in the format of
+// [schema.HeaderSegments].
+func (a *api) segments(o openapi.Operation) route {
+	return route{o, func(w http.ResponseWriter, r *http.Request) { a.readSegments(&o, w, r) }}
+}
+
+func (a *api) readSegments(o *openapi.Operation, w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	r, err := a.authenticateToken(w, r)
+	if err == nil {
+		err = checkQuery(o, r)
+	}
+	if err == nil && a.operator == nil {
+		err = errNoRouter
+	}
 	a.logAction(r, "read recorded segments", statusOf(err), "operation", q.Get("operation"), "app", q.Get("app"), "stack", q.Get("stack"))
 	if err != nil {
 		refuse(w, err)
@@ -24,20 +36,9 @@ func (a *api) segments(w http.ResponseWriter, r *http.Request) {
 	query := operate.SegmentQuery{
 		Operation: q.Get("operation"), App: q.Get("app"), Stack: q.Get("stack"), Now: q.Get("from") == "now", Follow: q.Get("follow") == "true",
 	}
-	if after := q.Get("after"); after != "" {
-		var err error
-		if query.After, err = strconv.ParseUint(after, 10, 64); err != nil {
-			refuse(w, refusal{errors.New(`invalid "after": expected a sequence of the stream`)})
-			return
-		}
-	}
-	if since := q.Get("since"); since != "" {
-		var err error
-		if query.Since, err = time.Parse(time.RFC3339, since); err != nil {
-			refuse(w, refusal{errors.New(`invalid "since": expected a time such as 2026-01-31T09:30:00Z`)})
-			return
-		}
-	}
+	// Both are checked, or empty: see checkQuery.
+	query.After, _ = strconv.ParseUint(q.Get("after"), 10, 64)
+	query.Since, _ = time.Parse(time.RFC3339, q.Get("since"))
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	stop := context.AfterFunc(a.ending, func() { cancel(errStopping) }) // a following client would delay the stop

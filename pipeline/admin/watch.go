@@ -8,22 +8,21 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-func (a *api) registerOutput(mux *http.ServeMux) {
-	mux.HandleFunc("GET /api/v1/sessions/{id}/cast", a.output("replayed a session", a.cast))
-	mux.HandleFunc("GET /api/v1/sessions/{id}/text", a.output("read a session", a.text))
-	mux.HandleFunc("GET /api/v1/sessions/{id}/live", a.output("watched a session", a.live))
-}
-
-// output returns a handler that responds with a session's output if the caller may see it. The
-// access is logged before any output is sent. The response ends when the server stops.
-func (a *api) output(action string, respond func(context.Context, http.ResponseWriter, *http.Request, *operate.SessionStatus) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+// output returns a route that responds with a session's output if the caller may see it. The access
+// is logged before any output is sent. The response ends when the server stops.
+func (a *api) output(o openapi.Operation, action string, respond func(context.Context, http.ResponseWriter, *operate.SessionStatus) error) route {
+	o.Security = []string{schemeToken, schemeSession}
+	return route{o, func(w http.ResponseWriter, r *http.Request) {
 		r, err := a.authenticate(w, r)
+		if err == nil {
+			err = checkQuery(&o, r)
+		}
 		var session operate.SessionStatus
 		if err == nil {
 			session, err = a.sessions.Show(r.Context(), r.PathValue("id"))
@@ -41,13 +40,13 @@ func (a *api) output(action string, respond func(context.Context, http.ResponseW
 		stop := context.AfterFunc(a.ending, func() { cancel(errStopping) })
 		defer stop()
 		out := stream(w)
-		if err := respond(ctx, out, r, &session); err != nil && !out.begun {
+		if err := respond(ctx, out, &session); err != nil && !out.begun {
 			refuse(w, err)
 		} else if err != nil && ctx.Err() == nil {
 			a.log.Warn("admin: session output was sent incompletely", "operation", session.Operation, "error", err)
 			panic(http.ErrAbortHandler) // lets the client detect the truncation
 		}
-	}
+	}}
 }
 
 // recorded calls each with the records of a session on LOGS, in order. If caughtUp is not nil, it
@@ -89,8 +88,6 @@ func (a *api) recorded(ctx context.Context, operation string, each func(*replay.
 	return err
 }
 
-var errNoRouter = errors.New("this ttydrain does not run the router, which reads the records: use the admin address of one that does")
-
 // frames calls each with the frames of a record.
 func frames(r *replay.Record, each func(replay.Frame) error) error {
 	for f := range (&replay.Session{Records: []*replay.Record{r}}).Frames() {
@@ -102,7 +99,7 @@ func frames(r *replay.Record, each func(replay.Frame) error) error {
 }
 
 // cast responds with a session's output so far, as asciicast v2.
-func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
+func (a *api) cast(ctx context.Context, w http.ResponseWriter, s *operate.SessionStatus) error {
 	w.Header().Set("Content-Type", "application/x-asciicast")
 	out := bufio.NewWriterSize(w, 64<<10)
 	var cast *replay.Asciicast
@@ -131,7 +128,7 @@ func (a *api) cast(ctx context.Context, w http.ResponseWriter, _ *http.Request, 
 }
 
 // text responds with a session's output so far in readable form: each record's time and text.
-func (a *api) text(ctx context.Context, w http.ResponseWriter, _ *http.Request, s *operate.SessionStatus) error {
+func (a *api) text(ctx context.Context, w http.ResponseWriter, s *operate.SessionStatus) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	out := bufio.NewWriterSize(w, 64<<10)
 	if err := a.recorded(ctx, s.Operation, func(r *replay.Record) error {

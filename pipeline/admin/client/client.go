@@ -49,6 +49,9 @@ func (c *Client) Call(ctx context.Context, method, path string, body, value any)
 		return nil, err
 	}
 	request.Header.Set("Authorization", "Bearer "+c.Token)
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	response, err := c.Endpoint.Client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("%w: is serve running, and is %s its admin address?", err, c.Endpoint.Name)

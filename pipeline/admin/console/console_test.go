@@ -125,8 +125,8 @@ func TestIdentify(t *testing.T) {
 		{"no cookie", local, "GET", nil, 401, "you are not logged in"},
 		{"a cookie", local, "GET", in, 200, "Ada (by the admin token, in the console)"},
 		{"a cookie, and a change", local, "POST", in, 200, "Ada"},
-		{"a cookie of nobody", local, "GET", with(&http.Cookie{Name: visitCookie, Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}), 401, "not logged in"},
-		{"an empty cookie", local, "GET", with(&http.Cookie{Name: visitCookie}), 401, "not logged in"},
+		{"a cookie of nobody", local, "GET", with(&http.Cookie{Name: CookieName, Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}), 401, "not logged in"},
+		{"an empty cookie", local, "GET", with(&http.Cookie{Name: CookieName}), 401, "not logged in"},
 		{"another console's cookie", public, "GET", all(in, there), 401, "not logged in"},
 		{"from elsewhere", local, "GET", all(in, from("192.0.2.7:1")), 403, "restricted to its own machine"},
 		{"for another host", local, "GET", all(in, to("attacker.example.com:9464")), 403, "restricted to its own machine"},
@@ -199,7 +199,7 @@ func TestLogin(t *testing.T) {
 			}
 		}
 		cookie := enter(t, c, nil)
-		if cookie.Name != visitCookie || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || cookie.Secure || len(cookie.Value) < 26 {
+		if cookie.Name != CookieName || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Path != "/" || cookie.Secure || len(cookie.Value) < 26 {
 			t.Errorf("the cookie is %v", cookie)
 		}
 		public := mustNew(t, Options{Token: token, URL: mustParse(t, "https://console.example.com")})

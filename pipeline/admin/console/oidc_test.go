@@ -189,7 +189,7 @@ func TestOIDC(t *testing.T) {
 		page := text(t, ended)
 		who := ""
 		for _, cookie := range ended.Cookies() {
-			if cookie.Name == visitCookie {
+			if cookie.Name == CookieName {
 				who = text(t, send(t, c, "GET", "/api/v1/x", "", all(there, func(r *http.Request) { r.AddCookie(cookie) })))
 			}
 		}

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// visitCookie is the cookie of a logged-in user.
-	visitCookie = "ttydrain_console"
+	// CookieName is the name of the cookie of a logged-in user.
+	CookieName = "ttydrain_console"
 	// visitLifetime is the lifetime of a login.
 	visitLifetime = 12 * time.Hour
 	// maxVisits bounds the number of logins; beyond it, a new login replaces the oldest.
@@ -53,11 +53,11 @@ func (v *visits) begin(p Person, secure bool) *http.Cookie {
 // visitCookieWith returns the cookie with a value and a lifetime in seconds; -1 deletes it.
 func visitCookieWith(value string, seconds int, secure bool) *http.Cookie {
 	// The path is "/", since the API is outside of /console/.
-	return &http.Cookie{Name: visitCookie, Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode}
+	return &http.Cookie{Name: CookieName, Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode}
 }
 
 func (v *visits) person(r *http.Request) (Person, bool) {
-	c, err := r.Cookie(visitCookie)
+	c, err := r.Cookie(CookieName)
 	if err != nil {
 		return Person{}, false
 	}
@@ -71,7 +71,7 @@ func (v *visits) person(r *http.Request) (Person, bool) {
 }
 
 func (v *visits) end(r *http.Request) {
-	if c, err := r.Cookie(visitCookie); err == nil {
+	if c, err := r.Cookie(CookieName); err == nil {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		delete(v.all, sha256.Sum256([]byte(c.Value)))

@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// token returns the admin token of the site's server.
+func (s *site) token() string {
+	s.t.Helper()
+	token, err := os.ReadFile(filepath.Join(s.store, "admin_token"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(token))
+}
+
+// TestAPI tests the admin API against its own OpenAPI document with schemathesis: requests that the
+// document allows and others, with and without the token. No response may have a status, a type or a
+// body that the document does not have, and no request that it forbids may succeed.
+func TestAPI(t *testing.T) {
+	t.Parallel()
+	python := need(t, "python3")
+	if err := exec.Command(python, "-c", "import schemathesis").Run(); err != nil {
+		absent(t, "Python has no schemathesis: pip install schemathesis")
+	}
+	drain := httpsDrain(t, "siem", ", format: ndjson")
+	site := newSite(t, withoutRaces, withDrains(drain.entry, refusingDrain(t, "picky", 400, "a field is missing", "refuse this")))
+	v := site.serve()
+	got := runTo(t, v.openssh(site.key, "web@127.0.0.1", "echo refuse this"))
+	if got.status != 0 {
+		t.Fatalf("a session: %+v", got)
+	}
+	await(t, "for a dead letter", func() bool { return len(v.letters("picky")) > 0 })
+
+	config := filepath.Join(site.dir, "schemathesis.toml")
+	site.write(config, fmt.Sprintf(apiSettings, operationOf(t, []byte(got.stderr)), v.letters("picky")[0].Number))
+	fuzz := exec.Command(python, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "--config-file", config, "--no-color", "run", "http://"+v.admin+"/api/openapi.json",
+		"--header", "Authorization: Bearer "+site.token(), "--seed", "1", "--max-examples", "20", "--request-timeout", "60",
+		"--continue-on-failure", "--warnings", "off")
+	fuzz.Dir = t.TempDir() // it keeps files in its folder
+	if got := runTo(t, fuzz); got.status != 0 {
+		t.Errorf("schemathesis: status %d\n%s%s", got.status, got.stdout, got.stderr)
+	}
+}
+
+// apiSettings are the settings of schemathesis, with the ID of a session and the number of a dead
+// letter.
+const apiSettings = `
+[checks]
+ignored_auth.enabled = false # after ten wrong tokens, the status is 429: TestUnauthenticated
+
+[[operations]]
+include-operation-id = "readSegments"
+parameters = { follow = "false" } # or its response would not end
+
+[[operations]]
+include-operation-id = ["showSession", "replaySession", "readSession", "watchSession"]
+parameters = { id = %q }
+
+[[operations]]
+include-operation-id = ["showDeadLetter", "redeliverDeadLetter"]
+parameters = { number = %d }
+
+[[operations]]
+include-operation-id = ["killSessions", "createLoginLink"]
+checks = { positive_data_acceptance.enabled = false } # a schema cannot say which characters are visible
+
+[[operations]]
+include-operation-id = "redeliverDeadLetter"
+checks = { not_a_server_error.enabled = false } # the drain refuses the record again: 502
+`
