@@ -233,7 +233,6 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// letters returns the dead letters of a drain.
 // TestConsoleLink logs in with the link of `ttydrain console` in a browser: once, without the token in
 // the address bar or in the log.
 func TestConsoleLink(t *testing.T) {
@@ -281,6 +280,7 @@ func TestServeOnTerminal(t *testing.T) {
 	}
 }
 
+// letters returns the dead letters of a drain.
 func (v *server) letters(drain string) (list []operate.Letter) {
 	v.site.t.Helper()
 	if err := json.Unmarshal(v.operate("deadletters", "list", "--drain", drain), &list); err != nil {
