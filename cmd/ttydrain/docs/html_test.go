@@ -87,7 +87,7 @@ func TestSearch(t *testing.T) {
 		{"relp confirms", "syslog#relp"},
 		{"DEAD letters", "drains#dead-letters"},
 		{"fingerprint authorities", "drains#tls"},
-		{"idempotency", "https#https-drains"},
+		{"idempotency", "https#write-a-receiver-of-your-own"},
 		{"quickst", "quickstart#quick-start"},
 		{"zzyzx", ""},
 		{"relp zzyzx", ""},

@@ -50,12 +50,13 @@ input(type="imrelp" address=%[2]q port=%[3]q ruleset="messages" tls="on" %[1]s
 func StartRsyslog(t testing.TB, o Options) *Server {
 	t.Helper()
 	requireModule(t, "lmnsd_ossl.so", "install rsyslog and rsyslog-openssl")
-	return startRsyslog(t, func(s *Server, host, port string) string {
+	return startRsyslog(t, func(s *Server) string {
 		authMode := "anon"
 		if o.RequireClientCert {
 			authMode = "x509/certvalid"
 		}
-		return fmt.Sprintf(tcpInput, authMode, host, port)
+		host, port, _ := net.SplitHostPort(s.Address)
+		return rsyslogOutput(s) + fmt.Sprintf(tcpInput, authMode, host, port)
 	})
 }
 
@@ -63,13 +64,23 @@ func StartRsyslog(t testing.TB, o Options) *Server {
 func StartRELP(t testing.TB, o Options, library string) *Server {
 	t.Helper()
 	requireModule(t, "imrelp.so", "install rsyslog and rsyslog-relp")
-	return startRsyslog(t, func(s *Server, host, port string) string {
+	return startRsyslog(t, func(s *Server) string {
 		authMode := ""
 		if o.RequireClientCert {
 			authMode = `tls.authMode="certvalid"`
 		}
-		return fmt.Sprintf(relpInput, authMode, host, port, library, s.CAFile, s.ServerCertFile, s.ServerKeyFile)
+		host, port, _ := net.SplitHostPort(s.Address)
+		return rsyslogOutput(s) + fmt.Sprintf(relpInput, authMode, host, port, library, s.CAFile, s.ServerCertFile, s.ServerKeyFile)
 	})
+}
+
+// StartRsyslogWith starts rsyslogd with the configuration that text returns for the server's
+// certificates and address. It needs both TLS by OpenSSL and RELP.
+func StartRsyslogWith(t testing.TB, text func(s *Server) string) *Server {
+	t.Helper()
+	requireModule(t, "lmnsd_ossl.so", "install rsyslog and rsyslog-openssl")
+	requireModule(t, "imrelp.so", "install rsyslog and rsyslog-relp")
+	return startRsyslog(t, text)
 }
 
 // requireModule skips or fails the test where rsyslog lacks a module.
@@ -83,7 +94,12 @@ func requireModule(t testing.TB, module, remedy string) {
 	}
 }
 
-func startRsyslog(t testing.TB, input func(s *Server, host, port string) string) *Server {
+// rsyslogOutput returns the configuration but for the input.
+func rsyslogOutput(s *Server) string {
+	return fmt.Sprintf(rsyslogConfig, filepath.Dir(s.output), s.CAFile, s.ServerCertFile, s.ServerKeyFile, s.output)
+}
+
+func startRsyslog(t testing.TB, text func(s *Server) string) *Server {
 	t.Helper()
 	path, ok := program("rsyslogd")
 	if !ok {
@@ -94,9 +110,7 @@ func startRsyslog(t testing.TB, input func(s *Server, host, port string) string)
 		Certificates: NewCertificates(t), Address: porttest.Reserve(t), name: "rsyslog",
 		output: filepath.Join(dir, "messages.json"), log: filepath.Join(dir, "server.log"),
 	}
-	host, port, _ := net.SplitHostPort(s.Address)
-	text := fmt.Sprintf(rsyslogConfig, dir, s.CAFile, s.ServerCertFile, s.ServerKeyFile, s.output) + input(s, host, port)
-	config := writeConfig(t, dir, text)
+	config := writeConfig(t, dir, text(s))
 	s.command = func() *exec.Cmd { return exec.Command(path, "-n", "-iNONE", "-f", config) }
 	return start(t, s)
 }

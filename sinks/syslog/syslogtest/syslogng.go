@@ -12,21 +12,38 @@ import (
 	"github.com/ttydrain/ttydrain/sinks/porttest"
 )
 
-const syslogNGConfig = `@version: %[1]s
-options { stats-freq(0); keep-hostname(yes); use-dns(no); dns-cache(no); };
+const syslogNGConfig = `options { stats-freq(0); keep-hostname(yes); use-dns(no); dns-cache(no); };
 source s {
-  %[2]s tls(
-    ca-file(%[3]q) cert-file(%[4]q) key-file(%[5]q) peer-verify(%[6]s)
+  %[1]s tls(
+    ca-file(%[2]q) cert-file(%[3]q) key-file(%[4]q) peer-verify(%[5]s)
   ));
 };
 destination d {
-  file(%[7]q template("$(format-json raw=${RAWMSG} pri=${PRI} hostname=${HOST} app=${PROGRAM} procid=${PID} msgid=${MSGID} sd=${SDATA} msg=${MESSAGE})\n"));
+  file(%[6]q template("$(format-json raw=${RAWMSG} pri=${PRI} hostname=${HOST} app=${PROGRAM} procid=${PID} msgid=${MSGID} sd=${SDATA} msg=${MESSAGE})\n"));
 };
 log { source(s); destination(d); flags(flow-control); };
 `
 
 // StartSyslogNG starts syslog-ng with the framing that the options say.
 func StartSyslogNG(t testing.TB, o Options) *Server {
+	t.Helper()
+	return StartSyslogNGWith(t, func(s *Server) string {
+		host, port, _ := net.SplitHostPort(s.Address)
+		source := fmt.Sprintf(`syslog(ip(%s) port(%s) transport("tls") flags(store-raw-message)`, host, port)
+		if o.Newline {
+			source = fmt.Sprintf(`network(ip(%s) port(%s) transport("tls") flags(store-raw-message, syslog-protocol)`, host, port)
+		}
+		verify := "optional-untrusted"
+		if o.RequireClientCert {
+			verify = "required-trusted"
+		}
+		return fmt.Sprintf(syslogNGConfig, source, s.CAFile, s.ServerCertFile, s.ServerKeyFile, verify, s.output)
+	})
+}
+
+// StartSyslogNGWith starts syslog-ng with the configuration that text returns for the server's
+// certificates and address. The line with the version is added to it.
+func StartSyslogNGWith(t testing.TB, text func(s *Server) string) *Server {
 	t.Helper()
 	path, modules, libraries := findSyslogNG(t)
 	environment := os.Environ()
@@ -38,16 +55,7 @@ func StartSyslogNG(t testing.TB, o Options) *Server {
 		Certificates: NewCertificates(t), Address: porttest.Reserve(t), name: "syslog-ng",
 		output: filepath.Join(dir, "messages.json"), log: filepath.Join(dir, "server.log"),
 	}
-	host, port, _ := net.SplitHostPort(s.Address)
-	source := fmt.Sprintf(`syslog(ip(%s) port(%s) transport("tls") flags(store-raw-message)`, host, port)
-	if o.Newline {
-		source = fmt.Sprintf(`network(ip(%s) port(%s) transport("tls") flags(store-raw-message, syslog-protocol)`, host, port)
-	}
-	verify := "optional-untrusted"
-	if o.RequireClientCert {
-		verify = "required-trusted"
-	}
-	config := writeConfig(t, dir, fmt.Sprintf(syslogNGConfig, version(t, path, environment), source, s.CAFile, s.ServerCertFile, s.ServerKeyFile, verify, s.output))
+	config := writeConfig(t, dir, "@version: "+version(t, path, environment)+"\n"+text(s))
 
 	// The path of a socket may have only 107 bytes, and a test's own folder can be longer.
 	short, err := os.MkdirTemp("", "syslog-ng")
