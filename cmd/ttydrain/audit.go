@@ -16,6 +16,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/audit"
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -132,7 +133,7 @@ func printAudit(r *audit.Report) error {
 	fmt.Fprintln(w, "SESSION\tVERDICT\tCOMPLETE\tINTACT\tPROVEN\tRECORDS\tSTARTED\tAPP\tUSER")
 	for _, s := range r.Sessions {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", cell(s.Operation), s.Verdict, yesNo(s.Complete), yesNo(s.Intact), cmp.Or(strings.Join(s.Proven, ", "), "nothing"),
-			s.Records, localTime(s.Started), cell(s.App), cell(s.User))
+			s.Records, timeflag.Format(s.Started), cell(s.App), cell(s.User))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -155,7 +156,7 @@ func printAudit(r *audit.Report) error {
 		fmt.Printf("  and %d more\n", more)
 	}
 	s := &r.Summary
-	fmt.Printf("\n%d sessions: %d intact, %d damaged, %d incomplete\n", s.Sessions, s.Intact, s.Damaged, s.Incomplete)
+	fmt.Printf("\n%s: %d intact, %d damaged, %d incomplete\n", plural(uint64(s.Sessions), "session"), s.Intact, s.Damaged, s.Incomplete)
 	if s.Others+s.Tests > 0 {
 		fmt.Printf("passed over: %d lines or documents that are not ttydrain's, %d records that tested a drain\n", s.Others, s.Tests)
 	}
@@ -219,8 +220,7 @@ func (a *auditCommand) running(ctx context.Context) func(operation string) bool 
 	if !a.isStream() && !a.configured {
 		return nil
 	}
-	asking := a.remote
-	asking.output = outputTable // the answer is not printed
+	asking := a.remote.quiet()
 	failed := false
 	return func(operation string) bool {
 		if failed {

@@ -32,7 +32,7 @@ func newCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Printf("%s: no mistakes: %d apps, %d users, %d drains\n", path, len(cfg.Apps), len(cfg.Users), len(cfg.Drains))
+			fmt.Printf("%s: no mistakes: %s, %s, %s\n", path, plural(uint64(len(cfg.Apps)), "app"), plural(uint64(len(cfg.Users)), "user"), plural(uint64(len(cfg.Drains)), "drain"))
 			for _, w := range cfg.Warnings() {
 				fmt.Fprintln(os.Stderr, "WARNING:", w.Error())
 			}

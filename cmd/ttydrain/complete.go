@@ -14,6 +14,7 @@ import (
 	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 // completionTimeout limits the time that the shell waits for a running ttydrain.
@@ -28,13 +29,13 @@ func setCompletions(c *cobra.Command) {
 		setCompletions(below)
 	}
 	flags := map[string]completer{
-		"log-format": fixed("text", "json"), "role": fixed("all", "gateway", "enrich", "router"), "format": fixed("asciicast", "text", "ndjson"),
+		"log-format": fixed("text", "json"), "role": fixed("all", "gateway", "enrich", "router"),
 		"product": fixed("elasticsearch", "opensearch"), "drain": drainNames, "app": appNames, "stack": stackNames, "operation": operationIDs,
 	}
 	add := func(f *pflag.Flag) {
 		complete, ok := flags[f.Name]
-		if f.Name == "output" && f.DefValue == outputTable { // not a file
-			complete, ok = fixed(outputTable, outputJSON), true
+		if f.Name == "output" {
+			complete, ok = outputFormats(f.DefValue)
 		}
 		if ok {
 			// Fails only if it is called twice for a flag.
@@ -68,6 +69,16 @@ func setCompletions(c *cobra.Command) {
 		}
 		return slices.DeleteFunc(complete(c), given), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// outputFormats returns the values of --output, of which every command has one of these lists.
+func outputFormats(byDefault string) (completer, bool) {
+	for _, formats := range [][]cobra.Completion{{outputTable, outputJSON}, {formatCast, formatText, formatRecords}, {receiveText, outputJSON}, {docsPage, docsMarkdown}} {
+		if formats[0] == byDefault {
+			return fixed(formats...), true
+		}
+	}
+	return nil, false
 }
 
 func fixed(values ...cobra.Completion) completer {
@@ -119,7 +130,7 @@ func sessionIDs(c *cobra.Command, path string) (ids []cobra.Completion) {
 	var list []operate.SessionStatus
 	query(c, path, &list)
 	for _, s := range list {
-		ids = append(ids, cobra.CompletionWithDesc(s.Operation, cell(s.User.Name)+" on "+s.App+", "+localTime(s.Started)))
+		ids = append(ids, cobra.CompletionWithDesc(s.Operation, cell(s.User.Name)+" on "+s.App+", "+timeflag.Format(s.Started)))
 	}
 	return ids
 }

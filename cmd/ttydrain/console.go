@@ -13,6 +13,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
@@ -46,7 +47,7 @@ func (k *consoleCommand) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Println(shown(link.URL))
-	fmt.Fprintf(os.Stderr, "ttydrain: this link can be used once, until %s\n", localTime(link.Expires))
+	fmt.Fprintf(os.Stderr, "ttydrain: this link can be used once, until %s\n", timeflag.Format(link.Expires))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ type copyFlags struct {
 	remote
 	from      []string
 	caFile    string
-	since     timeflag.Value
+	times     timeflag.Range
 	selection replay.Selection // Operation is set by the command, or by a flag of its own
 }
 
@@ -44,12 +45,34 @@ func (f *copyFlags) sourceFlags(c *cobra.Command) {
 	s.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the authorities to trust for TLS (default: the system's)")
 	s.StringVar(&f.selection.App, "app", "", "only sessions on the app with this `NAME`")
 	s.StringVar(&f.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
-	s.Var(&f.since, "since", "only sessions that began at this `TIME` or later: "+timeflag.Usage)
+	rangeFlags(c, &f.times, "only sessions that began")
+}
+
+// rangeFlags adds --since and --until to a command. what is selected by them.
+func rangeFlags(c *cobra.Command, times *timeflag.Range, what string) {
+	c.Flags().Var(&times.Since, "since", what+" at this `TIME` or later: "+timeflag.Usage)
+	c.Flags().Var(&times.Until, "until", what+" before this `TIME`")
+}
+
+// rangeQuery adds the range to the query of a request.
+func rangeQuery(q url.Values, times *timeflag.Range) error {
+	if err := times.Check(); err != nil {
+		return usageError{err}
+	}
+	for name, at := range map[string]timeflag.Value{"since": times.Since, "until": times.Until} {
+		if !at.IsZero() {
+			q.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	return nil
 }
 
 // parse checks the flags. It is called before open.
 func (f *copyFlags) parse() error {
-	f.selection.Since = f.since.Time
+	if err := f.times.Check(); err != nil {
+		return usageError{err}
+	}
+	f.selection.Since, f.selection.Until = f.times.Since.Time, f.times.Until.Time
 	return checkOutput(f.output)
 }
 

@@ -1,15 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -18,20 +19,26 @@ func newDeadLettersCommand() *cobra.Command {
 	c := &cobra.Command{Use: "deadletters", Short: "Show, redeliver or discard records that a drain will never accept", Args: cobra.NoArgs}
 	r.flags(c)
 	var drain string
+	var times timeflag.Range
 	list := &cobra.Command{Use: "list", Short: "List dead letters, the oldest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			q := url.Values{"drain": {drain}}
+			if err := rangeQuery(q, &times); err != nil {
+				return err
+			}
 			var letters []operate.Letter
-			if printed, err := r.call(c.Context(), http.MethodGet, "deadletters?drain="+url.QueryEscape(drain), nil, &letters); printed || err != nil {
+			if printed, err := r.call(c.Context(), http.MethodGet, "deadletters?"+q.Encode(), nil, &letters); printed || err != nil {
 				return err
 			}
 			w := newTable()
 			fmt.Fprintln(w, "NUMBER\tTIME\tDRAIN\tOPERATION\tSEQUENCE\tSTATUS\tREASON")
 			for _, l := range letters {
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%s\n", l.Number, l.Time.Local().Format(time.DateTime), l.Drain, l.Operation, l.Sequence, l.Status, l.Reason)
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%d\t%s\n", l.Number, timeflag.Format(l.Time), l.Drain, l.Operation, l.Sequence, l.Status, l.Reason)
 			}
 			return w.Flush()
 		}}
 	list.Flags().StringVar(&drain, "drain", "", "only those of the drain with this `NAME`")
+	rangeFlags(list, &times, "only records that the drain refused")
 	c.AddCommand(list,
 		&cobra.Command{Use: "show NUMBER", Short: "Show a dead letter with its record, as JSON", Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
@@ -42,19 +49,55 @@ func newDeadLettersCommand() *cobra.Command {
 				_, err := fmt.Println(string(schema.AppendEscaped(nil, letter)))
 				return err
 			}},
-		r.forLetter("redeliver", "Write a dead letter to its drain again", "delivered", http.MethodPost, "/redeliver"),
-		r.forLetter("discard", "Remove a dead letter: the drain never gets its record", "discarded", http.MethodDelete, ""))
+		&cobra.Command{Use: "redeliver NUMBER", Short: "Write a dead letter to its drain again", Args: cobra.ExactArgs(1),
+			RunE: func(c *cobra.Command, args []string) error {
+				return r.forLetter(c.Context(), args[0], "delivered", http.MethodPost, "/redeliver")
+			}},
+		newDiscardCommand(r))
 	return c
 }
 
-func (r *remote) forLetter(name, about, done, method, path string) *cobra.Command {
-	return &cobra.Command{Use: name + " NUMBER", Short: about, Args: cobra.ExactArgs(1),
+func newDiscardCommand(r *remote) *cobra.Command {
+	var sure confirmation
+	c := &cobra.Command{
+		Use:   "discard NUMBER",
+		Short: "Remove a dead letter: the drain never gets its record",
+		Long:  "Removes a dead letter, after it has shown which record that is, and asked. Its drain never gets the record.",
+		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			var answer struct{}
-			if printed, err := r.call(c.Context(), method, "deadletters/"+url.PathEscape(args[0])+path, nil, &answer); printed || err != nil {
-				return err
+			if !sure.yes {
+				if err := sure.ask(c.Context(), r.aboutLetter(c.Context(), args[0]), "Discard this record"); err != nil {
+					return err
+				}
 			}
-			fmt.Printf("dead letter %s: %s\n", args[0], done)
-			return nil
-		}}
+			return r.forLetter(c.Context(), args[0], "discarded", http.MethodDelete, "")
+		},
+	}
+	sure.flag(c)
+	return c
+}
+
+// aboutLetter returns the consequences of discarding a dead letter. It reads the list, which has no
+// session content.
+func (r *remote) aboutLetter(ctx context.Context, number string) string {
+	var letters []operate.Letter
+	if _, err := r.quiet().call(ctx, http.MethodGet, "deadletters", nil, &letters); err == nil {
+		for _, l := range letters {
+			if fmt.Sprint(l.Number) == number {
+				return fmt.Sprintf("drain %s will never get 1 record: record %d of session %s, which it refused at %s with %d: %s", l.Drain, l.Sequence, l.Operation,
+					timeflag.Format(l.Time), l.Status, cell(l.Reason))
+			}
+		}
+	}
+	return "the drain of dead letter " + number + " will never get its record"
+}
+
+// forLetter calls an operation on a dead letter.
+func (r *remote) forLetter(ctx context.Context, number, done, method, path string) error {
+	var answer struct{}
+	if printed, err := r.call(ctx, method, "deadletters/"+url.PathEscape(number)+path, nil, &answer); printed || err != nil {
+		return err
+	}
+	fmt.Printf("dead letter %s: %s\n", number, done)
+	return nil
 }

@@ -16,8 +16,15 @@ import (
 // maxPageWidth is the greatest width of a rendered page: longer lines are hard to read.
 const maxPageWidth = 110
 
+// The formats of docs.
+const (
+	docsPage     = "page"
+	docsMarkdown = "markdown"
+)
+
 func newDocsCommand() *cobra.Command {
-	var markdown bool
+	var markdown bool // the old form of --output markdown
+	var output string
 	c := &cobra.Command{
 		Use:   "docs [TOPIC]",
 		Short: "Read the documentation",
@@ -34,12 +41,18 @@ func newDocsCommand() *cobra.Command {
 		},
 		SuggestionsMinimumDistance: 2,
 	}
-	c.PersistentFlags().BoolVar(&markdown, "markdown", false, "print Markdown on a terminal too")
+	f := c.PersistentFlags()
+	f.StringVar(&output, "output", docsPage, "`FORMAT` on a terminal: page or markdown")
+	f.BoolVar(&markdown, "markdown", false, "")
+	_ = f.MarkDeprecated("markdown", "use --output markdown") // fails only without the flag
 	for _, p := range docs.Pages() {
 		c.AddCommand(&cobra.Command{Use: p.Topic, Aliases: p.Aliases, Short: p.Summary, Args: cobra.NoArgs,
-			Example: "  ttydrain docs " + p.Topic + "\n  ttydrain docs " + p.Topic + " --markdown > " + p.Topic + ".md",
+			Example: "  ttydrain docs " + p.Topic + "\n  ttydrain docs " + p.Topic + " --output markdown > " + p.Topic + ".md",
 			RunE: func(*cobra.Command, []string) error {
-				if markdown || !term.IsTerminal(int(os.Stdout.Fd())) {
+				if output != docsPage && output != docsMarkdown {
+					return usageError{fmt.Errorf("--output %q is not known: expected page or markdown", output)}
+				}
+				if markdown || output == docsMarkdown || !term.IsTerminal(int(os.Stdout.Fd())) {
 					_, err := os.Stdout.Write(p.Markdown())
 					return err
 				}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,10 +17,18 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 )
 
+// The formats of export.
+const (
+	formatCast    = "asciicast"
+	formatText    = "text"
+	formatRecords = "ndjson"
+)
+
 // exportCommand holds the flags of one run of `export`.
 type exportCommand struct {
 	copyFlags
 	format, file string
+	oldFormat    string // --format
 	idleLimit    time.Duration
 	exact        bool
 }
@@ -37,7 +47,7 @@ func newExportCommand() *cobra.Command {
   ndjson      its records, once each and in order, as HTTPS drains get them: another copy, for "ttydrain audit" too
 
 ` + fromHelp,
-		Example: "  ttydrain export 42 --format asciicast -o 42.cast && asciinema play 42.cast\n  ttydrain export 42 --format text --from siem.ndjson",
+		Example: "  ttydrain export 42 -o 42.cast && asciinema play 42.cast\n  ttydrain export 42 --output text --from siem.ndjson",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			e.selection.Operation = args[0]
@@ -47,8 +57,10 @@ func newExportCommand() *cobra.Command {
 	e.endpointFlags(c)
 	e.sourceFlags(c)
 	f := c.Flags()
-	f.StringVar(&e.format, "format", "asciicast", "the `FORMAT`: asciicast, text or ndjson")
-	f.StringVarP(&e.file, "output", "o", "-", "the `FILE` to write, which only you can read (default: standard output)")
+	f.StringVar(&e.format, "output", formatCast, "the `FORMAT`: asciicast, text or ndjson")
+	f.StringVarP(&e.file, "file", "o", "-", "the `FILE` to write, which only you can read (default: standard output)")
+	f.StringVar(&e.oldFormat, "format", "", "")
+	_ = f.MarkDeprecated("format", "use --output") // fails only without the flag
 	f.DurationVar(&e.idleLimit, "idle-limit", 0, "of an asciicast: shorten pauses to this `DURATION` (default: none)")
 	f.BoolVar(&e.exact, "exact", false, "of an asciicast: all output unfiltered, even if it can harm a terminal")
 	return c
@@ -56,14 +68,15 @@ func newExportCommand() *cobra.Command {
 
 func (e *exportCommand) run(ctx context.Context) error {
 	formats := map[string]func(io.Writer, *replay.Session) error{
-		"asciicast": func(w io.Writer, s *replay.Session) error { return replay.WriteCast(w, s, e.idleLimit, e.exact) },
-		"text":      replay.WriteText,
-		"ndjson":    replay.WriteRecords,
+		formatCast:    func(w io.Writer, s *replay.Session) error { return replay.WriteCast(w, s, e.idleLimit, e.exact) },
+		formatText:    replay.WriteText,
+		formatRecords: replay.WriteRecords,
 	}
+	e.acceptOldOutput()
 	write, ok := formats[e.format]
 	switch {
 	case !ok:
-		return usageError{fmt.Errorf("--format %q is not known: expected asciicast, text or ndjson", e.format)}
+		return usageError{fmt.Errorf("--output %q is not known: expected asciicast, text or ndjson; the file is --file", e.format)}
 	case e.idleLimit < 0:
 		return usageError{errors.New("--idle-limit: expected a duration such as 2s")}
 	}
@@ -85,6 +98,18 @@ func (e *exportCommand) run(ctx context.Context) error {
 		return writeTo(os.Stdout, s, write)
 	}
 	return writeFile(e.file, func(f *os.File) error { return writeTo(f, s, write) })
+}
+
+// acceptOldOutput accepts --format, which is now --output, and --output FILE, which is now --file.
+func (e *exportCommand) acceptOldOutput() {
+	if e.oldFormat != "" && e.format == formatCast {
+		e.format = e.oldFormat
+	}
+	if e.format != "-" && !strings.ContainsAny(e.format, "./") {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "Flag --output FILE has been deprecated, use --file: --output is the format")
+	e.file, e.format = e.format, cmp.Or(e.oldFormat, formatCast)
 }
 
 func writeTo(f *os.File, s *replay.Session, write func(io.Writer, *replay.Session) error) error {

@@ -81,6 +81,9 @@ func TestExamples(t *testing.T) {
 func TestTimeFlags(t *testing.T) {
 	var found []string
 	walk(newRootCommand(), func(c *cobra.Command) {
+		if (c.Flag("since") == nil) != (c.Flag("until") == nil) {
+			t.Errorf("%s has one of --since and --until", c.CommandPath())
+		}
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			_, isTime := f.Value.(*timeflag.Value)
 			if named := slices.Contains([]string{"since", "until", "to"}, f.Name); named != isTime {
@@ -89,7 +92,7 @@ func TestTimeFlags(t *testing.T) {
 			if !isTime {
 				return
 			}
-			found = append(found, c.Name()+" --"+f.Name)
+			found = append(found, strings.TrimPrefix(c.CommandPath(), "ttydrain ")+" --"+f.Name)
 			for _, text := range []string{"24h", "7d", "2026-01-31", "2026-01-31 09:30:00", "2026-01-31T09:30:00Z", time.Now().Format(time.RFC3339Nano)} {
 				if err := c.ParseFlags([]string{"--" + f.Name, text}); err != nil {
 					t.Errorf("%s --%s %s: %v", c.CommandPath(), f.Name, text, err)
@@ -100,7 +103,7 @@ func TestTimeFlags(t *testing.T) {
 			}
 		})
 	})
-	for _, want := range []string{"audit --since", "replay --since", "export --since", "tail --since", "rewind --to"} {
+	for _, want := range []string{"audit --until", "replay --until", "export --until", "tail --until", "sessions list --until", "deadletters list --until", "drains rewind --to"} {
 		if !slices.Contains(found, want) {
 			t.Errorf("%s is not a flag for a time", want)
 		}

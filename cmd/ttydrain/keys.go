@@ -8,6 +8,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 func newKeysCommand() *cobra.Command {
@@ -76,7 +77,7 @@ func printKeys(ring *enrich.KeyRing, keep time.Duration, output string) error {
 	for _, k := range keys {
 		retired := "-"
 		if k.Retired != nil {
-			retired = k.Retired.Format(time.RFC3339)
+			retired = timeflag.Format(*k.Retired)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.ID, k.Algorithm, k.State, retired)
 	}

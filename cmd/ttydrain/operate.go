@@ -96,3 +96,10 @@ func (r *remote) call(ctx context.Context, method, path string, body, value any)
 	_, err = os.Stdout.Write(schema.AppendEscaped(nil, answer))
 	return true, err
 }
+
+// quiet returns the same remote for calls whose answers are not printed.
+func (r *remote) quiet() *remote {
+	quiet := *r
+	quiet.output = outputTable
+	return &quiet
+}

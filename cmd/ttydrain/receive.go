@@ -11,10 +11,13 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/receive"
 )
 
+// receiveText is the default of --output.
+const receiveText = "text"
+
 func newReceiveCommand() *cobra.Command {
 	o := receive.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
-	var asJSON bool
-	var file string
+	var asJSON bool // the old form of --output json
+	var file, output string
 	c := &cobra.Command{
 		Use:   "receive",
 		Short: "Receive and print records over HTTPS and syslog with TLS, to try out a drain",
@@ -23,8 +26,11 @@ func newReceiveCommand() *cobra.Command {
 			if o.HTTPS == "" && o.Syslog == "" {
 				return usageError{errors.New("nothing to listen on: set --https or --syslog to an address")}
 			}
+			if output != receiveText && output != outputJSON {
+				return usageError{fmt.Errorf("--output %q is not known: expected text or json", output)}
+			}
 			options := receive.TerminalOptions(os.Stdout)
-			options.JSON = asJSON
+			options.JSON = asJSON || output == outputJSON
 			printers := []*receive.Printer{receive.NewPrinter(os.Stdout, options)}
 			if file != "" {
 				f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -60,6 +66,8 @@ func newReceiveCommand() *cobra.Command {
 	f.StringVar(&o.Dir, "certificates", "receive-certificates", "`FOLDER` of the certificates, which are created if they are missing")
 	f.StringVar(&o.Token, "token", "", "bearer token that HTTPS requests must have")
 	f.StringVarP(&file, "file", "o", "", "also append the records to this `FILE`, one JSON object a line, for audit and replay")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	f.StringVar(&output, "output", receiveText, "`FORMAT` of what is printed: text, or json for one object a line")
+	f.BoolVar(&asJSON, "json", false, "")
+	_ = f.MarkDeprecated("json", "use --output json") // fails only without the flag
 	return c
 }

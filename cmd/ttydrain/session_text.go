@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 // findSession reads the session of one operation from a copy. Its errors name the commands
@@ -23,7 +24,7 @@ func findSession(ctx context.Context, source replay.Copy, sel replay.Selection) 
 	if several, ok := errors.AsType[*replay.AmbiguousError](err); ok {
 		var each []string
 		for _, s := range several.Sessions {
-			each = append(each, fmt.Sprintf("one of %s on %s, %s", cell(s.Operation.User.Name), cell(s.Operation.App), localTime(s.Started)))
+			each = append(each, fmt.Sprintf("one of %s on %s, %s", cell(s.Operation.User.Name), cell(s.Operation.App), timeflag.Format(s.Started)))
 		}
 		return nil, fmt.Errorf("%w: %s: choose with --app, --user or --since", several, strings.Join(each, "; "))
 	}
@@ -37,7 +38,7 @@ func describeSession(s *replay.Session) string {
 	if op.User.Name != "" { // not every copy has the user
 		text += " of " + cell(op.User.Name)
 	}
-	text += fmt.Sprintf(" on %s, %s", cell(op.App), localTime(s.Started))
+	text += fmt.Sprintf(" on %s, %s", cell(op.App), timeflag.Format(s.Started))
 	if op.Command != "" {
 		text += ": " + cell(op.Command)
 	}
@@ -49,13 +50,13 @@ func warnAboutDefects(w io.Writer, s *replay.Session) {
 	warn := func(format string, args ...any) { fmt.Fprintf(w, "ttydrain: "+format+"\n", args...) }
 	d := s.Defects()
 	if d.Missing > 0 {
-		warn("%d records are missing", d.Missing)
+		warn("%s missing", areRecords(d.Missing))
 	}
 	if d.Conflicting > 0 {
-		warn("%d records are there in another form, too, which is not shown: \"ttydrain audit\" lists them", d.Conflicting)
+		warn("%s there in another form, too, which is not shown: see \"ttydrain audit\"", areRecords(uint64(d.Conflicting)))
 	}
 	if d.Broken > 0 {
-		warn("%d records can't be read: \"ttydrain audit\" lists them", d.Broken)
+		warn("%s can't be read: see \"ttydrain audit\"", plural(uint64(d.Broken), "record"))
 	}
 	if d.NoEnd {
 		warn("its end is not there: it goes on, or has not come")
@@ -66,4 +67,12 @@ func warnAboutDefects(w io.Writer, s *replay.Session) {
 	case d.Lost.Has(replay.LostTiming), d.Lost.Has(replay.LostTime):
 		warn("this copy does not have the times of all output")
 	}
+}
+
+// areRecords returns a number of records with the verb.
+func areRecords(n uint64) string {
+	if n == 1 {
+		return "1 record is"
+	}
+	return plural(n, "record") + " are"
 }

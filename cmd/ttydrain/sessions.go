@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
 	"github.com/ttydrain/ttydrain/pipeline/client"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 func newSessionsCommand() *cobra.Command {
@@ -27,11 +27,15 @@ func newSessionsCommand() *cobra.Command {
 func newSessionsListCommand(r *remote) *cobra.Command {
 	var app, user, stack string
 	var ended bool
+	var times timeflag.Range
 	c := &cobra.Command{Use: "list", Short: "List the running sessions, the newest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			q := url.Values{"app": {app}, "user": {user}, "stack": {stack}}
 			if ended {
 				q.Set("all", "true")
+			}
+			if err := rangeQuery(q, &times); err != nil {
+				return err
 			}
 			var list []operate.SessionStatus
 			if printed, err := r.call(c.Context(), http.MethodGet, "sessions?"+q.Encode(), nil, &list); printed || err != nil {
@@ -44,6 +48,7 @@ func newSessionsListCommand(r *remote) *cobra.Command {
 	f.StringVar(&user, "user", "", "only those of the user with this `ID` or e-mail address")
 	f.StringVar(&stack, "stack", "", "only those on the stack with this `NAME`")
 	f.BoolVar(&ended, "all", false, "including those that have ended")
+	rangeFlags(c, &times, "only those that began")
 	return c
 }
 
@@ -62,7 +67,7 @@ func newSessionsShowCommand(r *remote) *cobra.Command {
 type killCommand struct {
 	remote  *remote
 	request operate.KillRequest
-	yes     bool
+	sure    confirmation
 }
 
 func newSessionsKillCommand(r *remote) *cobra.Command {
@@ -72,7 +77,7 @@ func newSessionsKillCommand(r *remote) *cobra.Command {
 		Short: "End sessions, with everything that they started",
 		Long: "Ends sessions, with everything that they started, on any gateway of a cluster, and waits until their ends are\n" +
 			"recorded. The user is shown the name of the operator and the reason, which are also in the end record.\n\n" +
-			"With --app and --user it ends all running sessions, after it has listed them and asked. Exits with 1 if a session\n" +
+			"It lists the sessions and asks before it ends them: with --app and --user all running ones. Exits with 1 if a session\n" +
 			"is unknown, or its end was not confirmed within half a minute: it ends as soon as its gateway answers.",
 		Example: "  ttydrain sessions kill 42 --reason \"the incident is over\"\n  ttydrain sessions kill --app web --yes",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -84,7 +89,7 @@ func newSessionsKillCommand(r *remote) *cobra.Command {
 	f.StringVar(&k.request.App, "app", "", "all on the app with this `NAME`")
 	f.StringVar(&k.request.User, "user", "", "all of the user with this `ID` or e-mail address")
 	f.StringVar(&k.request.Because, "reason", "", "`TEXT` that is shown to the user and recorded")
-	f.BoolVar(&k.yes, "yes", false, "end them without asking")
+	k.sure.flag(c)
 	return c
 }
 
@@ -93,8 +98,8 @@ func (k *killCommand) run(ctx context.Context) error {
 	if all == (len(k.request.Operations) > 0) {
 		return usageError{errors.New("expected either the IDs of sessions, or --app APP or --user USER: \"ttydrain sessions list\" lists them")}
 	}
-	if all && !k.yes {
-		if sure, err := k.confirm(ctx); !sure || err != nil {
+	if !k.sure.yes {
+		if err := k.confirm(ctx); err != nil {
 			return err
 		}
 	}
@@ -135,40 +140,52 @@ func killedLine(s operate.KillResult) string {
 }
 
 // confirm lists the sessions that would end, and asks for confirmation.
-func (k *killCommand) confirm(ctx context.Context) (sure bool, err error) {
-	asking := *k.remote
-	asking.output = outputTable // the answer is not printed
-	q := url.Values{"app": {k.request.App}, "user": {k.request.User}}
-	var list []operate.SessionStatus
-	if _, err := asking.call(ctx, http.MethodGet, "sessions?"+q.Encode(), nil, &list); err != nil {
-		return false, err
+func (k *killCommand) confirm(ctx context.Context) error {
+	list, err := k.ending(ctx)
+	if len(list) == 0 || err != nil { // the results of the command say why
+		return err
 	}
-	if len(list) == 0 {
-		return true, nil
+	if k.request.App != "" || k.request.User != "" {
+		// Only the listed sessions end, not those that start meanwhile.
+		k.request.App, k.request.User = "", ""
+		for _, s := range list {
+			k.request.Operations = append(k.request.Operations, s.Operation)
+		}
 	}
-	// Only the listed sessions end, not those that start meanwhile.
-	k.request.App, k.request.User = "", ""
-	for _, s := range list {
-		k.request.Operations = append(k.request.Operations, s.Operation)
-	}
-	console, err := client.OpenConsole()
-	if err != nil {
-		return false, usageError{fmt.Errorf("%d sessions would end, and there is no terminal to ask on: set --yes", len(list))}
-	}
-	defer console.Close()
 	var b strings.Builder
 	for _, s := range list {
-		fmt.Fprintf(&b, "session %s of %s on %s, since %s\n", s.Operation, cell(s.User.Name), s.App, s.Started.Local().Format(time.DateTime))
+		fmt.Fprintf(&b, "session %s of %s on %s, since %s\n", s.Operation, cell(s.User.Name), s.App, timeflag.Format(s.Started))
 	}
-	answer, err := console.Ask(ctx, fmt.Sprintf("%sEnd these %d sessions (yes/no)? ", b.String(), len(list)))
-	if err != nil {
-		return false, err
+	question := "End this session"
+	if len(list) > 1 {
+		question = fmt.Sprintf("End these %d sessions", len(list))
 	}
-	if sure = strings.EqualFold(strings.TrimSpace(answer), "yes"); !sure {
-		fmt.Fprintln(os.Stderr, "ttydrain: nothing was ended")
-		return false, exitStatus(1)
+	return k.sure.ask(ctx, b.String(), question)
+}
+
+// ending returns the running sessions that the request selects.
+func (k *killCommand) ending(ctx context.Context) ([]operate.SessionStatus, error) {
+	if len(k.request.Operations) == 0 {
+		q := url.Values{"app": {k.request.App}, "user": {k.request.User}}
+		var list []operate.SessionStatus
+		_, err := k.remote.quiet().call(ctx, http.MethodGet, "sessions?"+q.Encode(), nil, &list)
+		return list, err
 	}
-	return true, nil
+	var list []operate.SessionStatus
+	for _, id := range k.request.Operations {
+		var s operate.SessionStatus
+		_, err := k.remote.quiet().call(ctx, http.MethodGet, "sessions/"+url.PathEscape(id), nil, &s)
+		if refused, ok := errors.AsType[*adminclient.Error](err); ok && refused.Status == http.StatusNotFound {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s.State != operate.SessionEnded {
+			list = append(list, s)
+		}
+	}
+	return list, nil
 }
 
 func printSessions(list []operate.SessionStatus) error {
@@ -176,7 +193,7 @@ func printSessions(list []operate.SessionStatus) error {
 	fmt.Fprintln(w, "SESSION\tSTATE\tUSER\tAPP\tSTACK\tGATEWAY\tSTARTED\tEXPIRES\tENDED\tBYTES\tREASON")
 	for _, s := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Operation, s.State, cell(s.User.Name), s.App, s.Stack, s.Gateway,
-			localTime(s.Started), localTime(s.Expires), localTime(s.Ended), s.Bytes, s.Reason)
+			timeflag.Format(s.Started), timeflag.Format(s.Expires), timeflag.Format(s.Ended), s.Bytes, s.Reason)
 	}
 	return w.Flush()
 }
@@ -197,9 +214,9 @@ func printSession(s *operate.SessionStatus) error {
 	line("container", s.Container)
 	line("command", cell(s.Command))
 	line("terminal", map[bool]string{true: "yes", false: "no"}[s.Interactive])
-	line("started", localTime(s.Started))
-	line("expires", localTime(s.Expires))
-	line("ended", localTime(s.Ended))
+	line("started", timeflag.Format(s.Started))
+	line("expires", timeflag.Format(s.Expires))
+	line("ended", timeflag.Format(s.Ended))
 	line("reason", s.Reason)
 	line("ended by", s.EndedBy)
 	line("because", s.EndedBecause)
@@ -208,14 +225,6 @@ func printSession(s *operate.SessionStatus) error {
 	}
 	line("bytes", fmt.Sprint(s.Bytes))
 	return w.Flush()
-}
-
-// localTime returns a time in the local zone; "" for none.
-func localTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.Local().Format(time.RFC3339)
 }
 
 // cell returns a text for a cell of a table, in one line and without hidden characters.

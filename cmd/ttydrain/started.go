@@ -12,6 +12,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 // drainsTimeout limits the time that the report of a started node waits for the states of drains.
@@ -54,7 +55,7 @@ func (n *node) loginLink() (address, bool) {
 	if err != nil {
 		return address{}, false
 	}
-	return address{"", url + " logs in once, until " + localTime(until)}, true
+	return address{"", url + " logs in once, until " + timeflag.Format(until)}, true
 }
 
 // An address is where a part of a node is reached.

@@ -49,7 +49,8 @@ With --output json it prints the records, as HTTPS drains get them.`,
 	f.StringVar(&t.selection.Operation, "operation", "", "only the session with this `ID`")
 	f.StringVar(&t.selection.App, "app", "", "only sessions on the app with this `NAME`")
 	f.StringVar(&t.selection.User, "user", "", "only sessions of the user with this `ID`, e-mail address or name")
-	f.Var(&t.since, "since", "start with the output at this `TIME`: "+timeflag.Usage)
+	f.Var(&t.times.Since, "since", "start with the output at this `TIME`: "+timeflag.Usage)
+	f.Var(&t.times.Until, "until", "stop before the output at this `TIME`")
 	f.IntVarP(&t.lines, "lines", "n", 0, "start with the last `NUMBER` of lines (with --since: of those since then)")
 	f.BoolVar(&t.noFollow, "no-follow", false, "stop at the end of the recorded output")
 	return c
@@ -76,7 +77,8 @@ func (t *tailCommand) run(ctx context.Context) error {
 		reported = true
 	}}
 	ended := false
-	if t.lines > 0 || !t.selection.Since.IsZero() || t.selection.Operation != "" {
+	until := t.selection.Until
+	if t.lines > 0 || !t.selection.Since.IsZero() || !until.IsZero() || t.selection.Operation != "" {
 		if ended, err = t.recent(ctx, f); err != nil {
 			return t.stopped(ctx, err)
 		}
@@ -86,14 +88,22 @@ func (t *tailCommand) run(ctx context.Context) error {
 	if ended {
 		fmt.Fprintf(os.Stderr, "ttydrain: session %s has ended\n", t.selection.Operation)
 	}
-	if ended || t.noFollow {
+	if ended || t.noFollow || !until.IsZero() && !until.After(time.Now()) {
 		return nil
+	}
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, until, errUntil)
+		defer cancel()
 	}
 	return t.stopped(ctx, f.Run(ctx, func(r *replay.Record) error {
 		reported = false
 		return errors.Join(t.print(r), t.flush())
 	}))
 }
+
+// errUntil is the cause of the end at --until.
+var errUntil = errors.New("the time of --until has come")
 
 // recent prints the recorded output, and reports whether the selected session has ended. Progress
 // is shown until it is printed.
@@ -127,7 +137,7 @@ func (t *tailCommand) print(r *replay.Record) error {
 		return err
 	}
 	op := r.Operation
-	head := fmt.Sprintf("%s %s %s@%s", time.Unix(0, r.Time).Local().Format(time.TimeOnly), op.ID, cell(op.User.Name), cell(op.App))
+	head := fmt.Sprintf("%s %s %s@%s", timeflag.Format(time.Unix(0, r.Time)), op.ID, cell(op.User.Name), cell(op.App))
 	text := strings.ReplaceAll(client.Printable(string(r.Text)), "\n", " ")
 	if r.Event != schema.EventOutput {
 		text = "[" + text + "]"

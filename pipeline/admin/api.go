@@ -171,23 +171,48 @@ type rewindRequest struct {
 	Skip      bool       `json:"skip,omitempty"`
 }
 
-func (a *api) rewind(r *http.Request) (any, error) {
-	var request rewindRequest
+func rewindRequestOf(r *http.Request) (request rewindRequest, err error) {
 	if err := decodeBody(r, &request, `{"to": "2026-01-31T09:30:00Z"} or {"operation": "42"}`); err != nil {
+		return request, err
+	}
+	if (request.To == nil) == (request.Operation == "") {
+		return request, refusal{errors.New(`expected either "to" or "operation"`)}
+	}
+	return request, nil
+}
+
+func (a *api) planRewind(r *http.Request) (any, error) {
+	request, err := rewindRequestOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if request.To == nil {
+		return a.operator.PlanRewindToOperation(r.Context(), r.PathValue("name"), request.Operation)
+	}
+	return a.operator.PlanRewindToTime(r.Context(), r.PathValue("name"), *request.To)
+}
+
+func (a *api) rewind(r *http.Request) (any, error) {
+	request, err := rewindRequestOf(r)
+	if err != nil {
 		return nil, err
 	}
 	name, to := r.PathValue("name"), request.To
-	switch {
-	case (to == nil) == (request.Operation == ""):
-		return nil, refusal{errors.New(`expected either "to" or "operation"`)}
-	case to == nil:
+	if to == nil {
 		return done{}, a.operator.RewindToOperation(r.Context(), name, request.Operation, request.Skip)
 	}
 	return done{}, a.operator.RewindToTime(r.Context(), name, *to, request.Skip)
 }
 
 func (a *api) letters(r *http.Request) (any, error) {
-	return a.operator.DeadLetters(r.Context(), r.URL.Query().Get("drain"), maxLetters)
+	f := operate.LetterFilter{Drain: r.URL.Query().Get("drain"), Since: timeOf(r, "since"), Until: timeOf(r, "until")}
+	return a.operator.DeadLetters(r.Context(), f, maxLetters)
+}
+
+// timeOf returns a time in the query of a request; the zero value if there is none.
+func timeOf(r *http.Request, name string) time.Time {
+	at, _ := time.Parse(time.RFC3339, r.URL.Query().Get(name)) // checked: see checkQuery
+	return at
 }
 
 func number(r *http.Request) (uint64, error) {
@@ -242,7 +267,7 @@ func (a *api) discard(r *http.Request) (any, error) {
 func (a *api) listSessions(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	f := operate.SessionFilter{App: q.Get("app"), Stack: q.Get("stack"), User: q.Get("user"), Ended: q.Get("all") == "true",
-		Text: q.Get("text"), Before: q.Get("before")}
+		Since: timeOf(r, "since"), Until: timeOf(r, "until"), Text: q.Get("text"), Before: q.Get("before")}
 	f.Limit, _ = strconv.Atoi(q.Get("limit")) // checked: see checkQuery
 	return a.sessions.List(r.Context(), f)
 }

@@ -101,6 +101,10 @@ var fields = map[string]openapi.Field{
 	"RewindRequest.operation": {About: "Redeliver everything from the first record of this session on.", MinLength: 1},
 	"RewindRequest.skip":      {About: "Rewind forward even if the drain misses records, which become gaps."},
 
+	"RewindPlan.redelivered": {About: "The number of records that the drain has, and would receive again."},
+	"RewindPlan.skipped":     {About: "The number of undelivered records that the drain would never receive: with `skip`, gaps replace them."},
+	"RewindPlan.at_least":    {About: "Whether there are more: counting them takes too long."},
+
 	"Report.drain":        {About: "The name of the drain."},
 	"Report.ok":           {About: "Whether the drain has accepted the record or, if none was written, can be reached."},
 	"Report.operation_id": {About: "The ID in the record that was written, if one was."},

@@ -128,6 +128,8 @@ func (a *api) sessionRoutes() []route {
 			Query: []openapi.Parameter{app, stack, user,
 				{Name: "all", Kind: openapi.Boolean, About: "also ended sessions"},
 				{Name: "text", About: "words, each of which occurs in the status, in upper or lower case"},
+				{Name: "since", Kind: openapi.Time, About: "only sessions that began at this time or later"},
+				{Name: "until", Kind: openapi.Time, About: "only sessions that began before this time"},
 				{Name: "before", About: "only sessions older than the one with this ID"},
 				{Name: "limit", Kind: openapi.Count, About: "the maximum number of sessions"}},
 			Result: openapi.Result{About: "The sessions.", Value: []operate.SessionStatus{}}}, "", a.listSessions),
@@ -165,7 +167,11 @@ func (a *api) drainRoutes() []route {
 		"Redelivers what was enriched at a time or later, or everything from the first record of a session on.", nothing)
 	rewind.Body, rewind.Example = rewindRequest{}, `{"to": "2026-01-31T09:30:00Z"}`
 	rewind.Refusals = append(append(rewind.Refusals, http.StatusConflict), bodyRefusals...)
+	plan := operation("planRewind", "rewind/plan", "Count what a rewind would deliver again, or skip",
+		"Nothing is changed.", openapi.Result{About: "The consequences.", Value: operate.RewindPlan{}})
+	plan.Body, plan.Example, plan.Refusals = rewindRequest{}, rewind.Example, append(plan.Refusals, bodyRefusals...)
 	return []route{
+		a.json(plan, "", a.routed(a.planRewind)),
 		a.json(openapi.Operation{ID: "listDrains", Tag: tagDrains, Method: http.MethodGet, Path: "/api/v1/drains", Summary: "List the drains and their status",
 			Result: openapi.Result{About: "The drains, in the order of the configuration.", Value: []operate.DrainStatus{}}, Refusals: []int{http.StatusNotFound}},
 			"", a.routed(a.drains)),
@@ -186,8 +192,10 @@ func (a *api) letterRoutes() []route {
 	nothing := openapi.Result{About: "It is done.", Value: done{}}
 	return []route{
 		a.json(openapi.Operation{ID: "listDeadLetters", Tag: tagDeadLetters, Method: http.MethodGet, Path: "/api/v1/deadletters", Summary: "List dead letters",
-			About:  "The oldest come first, at most 1,000 of them, without the records.",
-			Query:  []openapi.Parameter{{Name: "drain", About: "only of the drain with this name"}},
+			About: "The oldest come first, at most 1,000 of them, without the records.",
+			Query: []openapi.Parameter{{Name: "drain", About: "only of the drain with this name"},
+				{Name: "since", Kind: openapi.Time, About: "only those that were refused at this time or later"},
+				{Name: "until", Kind: openapi.Time, About: "only those that were refused before this time"}},
 			Result: openapi.Result{About: "The dead letters.", Value: []operate.Letter{}}, Refusals: []int{http.StatusNotFound}}, "", a.routed(a.letters)),
 		a.json(letter("showDeadLetter", http.MethodGet, "", "Return a dead letter with its record", "",
 			openapi.Result{About: "The dead letter.", Value: letterWithRecord{}}), "viewed a dead letter", a.routed(a.letter)),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -17,12 +18,21 @@ type Letter struct {
 	*schema.DeadLetter
 }
 
-// DeadLetters returns the dead letters of a drain ("": of all), the oldest first and at most max of
-// them, without the records.
-func (o *Operator) DeadLetters(ctx context.Context, drain string, max int) ([]Letter, error) {
+// A LetterFilter selects dead letters. Empty fields match any.
+type LetterFilter struct {
+	Drain        string
+	Since, Until time.Time // of the refusal
+}
+
+// DeadLetters returns the selected dead letters, the oldest first and at most max of them, without
+// the records.
+func (o *Operator) DeadLetters(ctx context.Context, f LetterFilter, max int) ([]Letter, error) {
 	letters := []Letter{}
 	enough := errors.New("enough")
-	err := o.Bus.DeadLetters(ctx, drain, func(number uint64, l *schema.DeadLetter) error {
+	err := o.Bus.DeadLetters(ctx, f.Drain, func(number uint64, l *schema.DeadLetter) error {
+		if !within(l.Time, f.Since, f.Until) {
+			return nil
+		}
 		l.Segment = nil // session content is returned only for a single letter
 		letters = append(letters, Letter{Number: number, DeadLetter: l})
 		if len(letters) == max {

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,6 +29,77 @@ func (e *SkipError) Error() string {
 	}
 	return fmt.Sprintf("the rewind would skip %s%d undelivered %s of drain %s: use --skip to deliver gap records instead",
 		atLeast, e.Records, records, e.Drain)
+}
+
+// A RewindPlan holds the consequences of a rewind.
+type RewindPlan struct {
+	// Redelivered is the number of records that the drain has and would get again.
+	Redelivered uint64 `json:"redelivered"`
+	// Skipped is the number of undelivered records for which it would get gap records instead.
+	Skipped uint64 `json:"skipped"`
+	// AtLeast means that there are more: counting them takes too long.
+	AtLeast bool `json:"at_least,omitempty"`
+}
+
+// PlanRewindToTime returns what RewindToTime would do.
+func (o *Operator) PlanRewindToTime(ctx context.Context, name string, at time.Time) (RewindPlan, error) {
+	after, err := o.Bus.BeforeTime(ctx, at)
+	if err != nil {
+		return RewindPlan{}, err
+	}
+	return o.plan(ctx, name, after)
+}
+
+// PlanRewindToOperation returns what RewindToOperation would do.
+func (o *Operator) PlanRewindToOperation(ctx context.Context, name, operation string) (RewindPlan, error) {
+	after, err := o.Bus.BeforeOperation(ctx, operation)
+	if err != nil {
+		return RewindPlan{}, err
+	}
+	return o.plan(ctx, name, after)
+}
+
+func (o *Operator) plan(ctx context.Context, name string, after uint64) (p RewindPlan, err error) {
+	d, err := o.find(name)
+	if err != nil {
+		return p, err
+	}
+	err = o.checkSkip(ctx, d, after)
+	if skip, ok := errors.AsType[*SkipError](err); ok {
+		p.Skipped, p.AtLeast = skip.Records, skip.AtLeast
+	} else if err != nil {
+		return p, err
+	}
+	until := time.Now().Add(drain.CountTimeout)
+	for partition := range o.Bus.Partitions() {
+		n, atLeast, err := o.delivered(ctx, d, partition, after, until)
+		if err != nil {
+			return p, err
+		}
+		p.Redelivered += n
+		p.AtLeast = p.AtLeast || atLeast
+	}
+	return p, nil
+}
+
+// delivered counts the delivered records of a partition after a sequence. It stops counting at a
+// time.
+func (o *Operator) delivered(ctx context.Context, d *drain.Drain, partition int, after uint64, until time.Time) (records uint64, atLeast bool, err error) {
+	p, _, err := o.Bus.Progress(ctx, drain.LeaseName(d.Name, partition))
+	if err != nil || p.Reached <= after {
+		return 0, false, err
+	}
+	err = drain.CountHeads(ctx, o.Bus, d.Filters(partition), after, func(m bus.Message) bool {
+		if m.Sequence > p.Reached {
+			return false
+		}
+		if d.PHI || !m.PHI {
+			records += m.Records
+		}
+		atLeast = m.Pending > 0 && !time.Now().Before(until)
+		return !atLeast
+	})
+	return records, atLeast, err
 }
 
 // RewindToTime redelivers the records that were enriched at a time or later. If the drain lacks

@@ -51,6 +51,8 @@ type SessionFilter struct {
 	App, Stack string
 	User       string // an ID or an e-mail address
 	Ended      bool   // include ended sessions
+	// Since excludes sessions that started earlier, and Until those that did not; zero for none.
+	Since, Until time.Time
 	// Text has words, each of which must occur, in upper or lower case, in the ID, user, app, stack,
 	// gateway, container, command, state or reason, or in who ended the session and why.
 	Text string
@@ -78,7 +80,12 @@ func hasWords(s *SessionStatus, text string) bool {
 func (f SessionFilter) selects(s *SessionStatus) bool {
 	return (f.App == "" || s.App == f.App) && (f.Stack == "" || s.Stack == f.Stack) &&
 		(f.User == "" || s.User.ID == f.User || strings.EqualFold(s.User.Email, f.User)) &&
-		(f.Ended || s.State != SessionEnded)
+		(f.Ended || s.State != SessionEnded) && within(s.Started, f.Since, f.Until)
+}
+
+// within reports whether a time is in a range, whose ends may be zero for none.
+func within(at, since, until time.Time) bool {
+	return !at.Before(since) && (until.IsZero() || at.Before(until))
 }
 
 // A SessionOperator lists, watches and ends sessions. Any process can do it, wherever the sessions

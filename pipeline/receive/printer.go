@@ -91,6 +91,9 @@ const (
 	plain   = ""
 )
 
+// clockLayout is the time of day of RFC 3339, with the offset of the time zone.
+const clockLayout = "15:04:05Z07:00"
+
 // Widths of the columns in cells, without the separators.
 const (
 	drainWidth     = 6
@@ -111,7 +114,8 @@ func (p *Printer) human(r Received) {
 	if at.IsZero() {
 		at = r.At
 	}
-	used += p.cell(at.In(p.o.Location).Format(time.TimeOnly), len(time.TimeOnly), dim)
+	clock := at.In(p.o.Location).Format(clockLayout)
+	used += p.cell(clock, len(clock), dim)
 	operation := ""
 	if rec.OperationID != "" {
 		operation = "op " + rec.OperationID

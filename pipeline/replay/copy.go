@@ -56,12 +56,12 @@ type Selection struct {
 	App       string
 	// User matches a user's ID (which syslog does not have), e-mail address or name.
 	User string
-	// Since excludes sessions that started earlier.
-	Since time.Time
+	// Since excludes sessions that started earlier, and Until those that did not.
+	Since, Until time.Time
 }
 
 // Matches reports whether the operation of a record matches, as far as the record shows. It does
-// not check Since.
+// not check the times.
 func (s *Selection) Matches(op *schema.Operation) bool {
 	return (s.Operation == "" || s.Operation == op.ID) && (s.App == "" || s.App == op.App) &&
 		(s.User == "" || s.User == op.User.ID || strings.EqualFold(s.User, op.User.Email) || s.User == op.User.Name)

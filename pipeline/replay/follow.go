@@ -16,7 +16,8 @@ const followRetry = time.Second
 type Follower struct {
 	// Stream has the position to start at. Its Selection can be wider than that of the follower.
 	Stream *Stream
-	// Selection are the records to read. Of one operation, there are none after its end.
+	// Selection are the records to read: Since and Until are times of records. Of one operation,
+	// there are none after its end.
 	Selection Selection
 	// Interrupted is called with the error when reading has failed, before it is tried again.
 	Interrupted func(error)
@@ -78,7 +79,8 @@ var errEnded = errors.New("the session has ended")
 
 // selects reports whether a record is selected, and from since on.
 func (f *Follower) selects(r *Record, since time.Time) bool {
-	return f.Selection.Matches(r.Operation) && (since.IsZero() || r.Time >= since.UnixNano())
+	until := f.Selection.Until
+	return f.Selection.Matches(r.Operation) && (since.IsZero() || r.Time >= since.UnixNano()) && (until.IsZero() || r.Time < until.UnixNano())
 }
 
 // isEnd reports whether a record is the end of the selected operation.
@@ -95,10 +97,10 @@ var lookBack = [...]time.Duration{time.Minute, time.Hour, 24 * time.Hour, 0}
 // time is selected, it calls each with none. It reports whether the selected operation has ended.
 func (f *Follower) Recent(ctx context.Context, lines int, each func(*Record) error) (ended bool, err error) {
 	periods := lookBack[:]
-	if !f.Selection.Since.IsZero() || f.Selection.Operation != "" {
+	if !f.Selection.Since.IsZero() || !f.Selection.Until.IsZero() || f.Selection.Operation != "" {
 		periods = []time.Duration{0}
 	}
-	endOnly := lines == 0 && f.Selection.Since.IsZero()
+	endOnly := lines == 0 && f.Selection.Since.IsZero() && f.Selection.Until.IsZero()
 	var last []*Record
 	for _, period := range periods {
 		last = last[:0]

@@ -263,7 +263,7 @@ func (a *assembler) emit(id string) error {
 			s.Broken = append(a.lost[id], broken...)
 			delete(a.lost, id)
 		}
-		if s.Started.Before(a.sel.Since) {
+		if s.Started.Before(a.sel.Since) || !a.sel.Until.IsZero() && !s.Started.Before(a.sel.Until) {
 			continue
 		}
 		a.summary.Sessions++

@@ -63,7 +63,7 @@ func TestRefusedContent(t *testing.T) {
 		if len(dead[first.op.ID]) != 1 || !dead[first.op.ID][1] || len(dead[second.op.ID]) != 3 || len(dead[third.op.ID]) != 0 {
 			t.Errorf("%s: dead letters %v", name, dead)
 		}
-		list, err := o.DeadLetters(t.Context(), name, 1000)
+		list, err := o.DeadLetters(t.Context(), operate.LetterFilter{Drain: name}, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}

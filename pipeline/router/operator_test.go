@@ -139,14 +139,14 @@ func TestDeadLetters(t *testing.T) {
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
 	op, shown := g.session(rand.New(rand.NewPCG(7, 7)), "clinic", 10_000, false)
 	g.drain()
-	letters, err := o.DeadLetters(t.Context(), "strict", 100)
+	letters, err := o.DeadLetters(t.Context(), operate.LetterFilter{Drain: "strict"}, 100)
 	if err != nil || len(letters) != 2 || letters[0].Sequence != 3 || letters[1].Sequence != 5 || letters[0].Status != 422 || letters[0].Operation != op.ID {
 		t.Fatalf("the dead letters are %+v, %v", letters, err)
 	}
 	if n := stateOf(t, o, "strict").DeadLetters; n != 2 {
 		t.Errorf("the list counts %d dead letters", n)
 	}
-	if others, err := o.DeadLetters(t.Context(), "another", 100); err != nil || len(others) != 0 {
+	if others, err := o.DeadLetters(t.Context(), operate.LetterFilter{Drain: "another"}, 100); err != nil || len(others) != 0 {
 		t.Errorf("another drain has %v, %v", others, err)
 	}
 	_, record, err := o.DeadLetter(t.Context(), letters[0].Number)
@@ -175,7 +175,7 @@ func TestDeadLetters(t *testing.T) {
 	if err := o.Discard(t.Context(), letters[1].Number); !errors.Is(err, operate.ErrNotFound) {
 		t.Errorf("discarded twice: %v", err)
 	}
-	if left, err := o.DeadLetters(t.Context(), "", 100); err != nil || len(left) != 0 {
+	if left, err := o.DeadLetters(t.Context(), operate.LetterFilter{Drain: ""}, 100); err != nil || len(left) != 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
 	sink.mu.Lock()

@@ -193,7 +193,7 @@ func (g *rig) converseWith(user, command string) *conversation {
 // letters returns the sequences of the dead letters of a drain, by operation.
 func letters(t testing.TB, o *operate.Operator, drain string) map[string]map[uint64]bool {
 	t.Helper()
-	list, err := o.DeadLetters(t.Context(), drain, 1000)
+	list, err := o.DeadLetters(t.Context(), operate.LetterFilter{Drain: drain}, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,13 @@
 //
 //	24h, 90m, 7d           a duration before now
 //	2026-01-31             the beginning of a day, in the local time zone
-//	2026-01-31 09:30:00    a local time, as the tables of commands show it
-//	2026-01-31T09:30:00Z   RFC 3339
+//	2026-01-31 09:30:00    a local time
+//	2026-01-31T09:30:00Z   RFC 3339, as the output of commands shows times
 package timeflag
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -65,3 +66,27 @@ func (v *Value) String() string { return v.text }
 
 // Type implements pflag's Value.
 func (v *Value) Type() string { return "time" }
+
+// A Range is a range of time: two flags, each of which may be left out.
+type Range struct {
+	Since Value // included
+	Until Value // excluded
+}
+
+// Check returns an error if no time is in the range.
+func (r *Range) Check() error {
+	if !r.Since.IsZero() && !r.Until.IsZero() && !r.Since.Before(r.Until.Time) {
+		return fmt.Errorf("--since %s is not before --until %s", r.Since.text, r.Until.text)
+	}
+	return nil
+}
+
+// Format formats a time for the output of a command, in the local time zone and with its offset:
+// such as 2026-01-31T09:30:00+01:00, or 2026-01-31T08:30:00Z. [Parse] reads it. It returns "" for
+// none.
+func Format(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.RFC3339)
+}

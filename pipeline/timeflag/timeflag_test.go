@@ -31,6 +31,44 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestRange(t *testing.T) {
+	for _, test := range []struct {
+		since, until string
+		ok           bool
+	}{
+		{"", "", true}, {"1h", "", true}, {"", "1h", true}, {"2h", "1h", true}, {"2026-01-01", "2026-01-02", true},
+		{"1h", "2h", false}, {"2026-01-02", "2026-01-01", false}, {"2026-01-01", "2026-01-01", false},
+	} {
+		var r Range
+		for text, v := range map[string]*Value{test.since: &r.Since, test.until: &r.Until} {
+			if text == "" {
+				continue
+			}
+			if err := v.Set(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if test.since == test.until && test.since != "" {
+			r.Since = r.Until
+		}
+		if err := r.Check(); (err == nil) != test.ok {
+			t.Errorf("%s to %s: %v", test.since, test.until, err)
+		}
+	}
+}
+
+// TestFormat: what commands print has an offset, and is read back as the same time.
+func TestFormat(t *testing.T) {
+	at := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	got, err := Parse(Format(at), time.Now())
+	if err != nil || !got.Equal(at) {
+		t.Errorf("%q is read as %v, %v", Format(at), got, err)
+	}
+	if got := Format(time.Time{}); got != "" {
+		t.Errorf("no time: %q", got)
+	}
+}
+
 func TestValue(t *testing.T) {
 	var v Value
 	if !v.IsZero() || v.String() != "" {

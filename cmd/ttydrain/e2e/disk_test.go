@@ -67,7 +67,7 @@ func TestDiskFills(t *testing.T) {
 			if test.left > 0 {
 				// Delivered records would be removed, and the disk never be full.
 				for _, d := range drains {
-					server.operate("drains", "pause", d.name)
+					server.operate("drains", "pause", d.name, "--yes")
 				}
 				reason, status = "no room", 128+int(syscall.SIGKILL)
 			}

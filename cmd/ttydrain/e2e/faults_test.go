@@ -144,7 +144,7 @@ func (v *server) lift(t *testing.T, f fault) {
 	}
 	f.lift()
 	if f.operate {
-		v.operate("drains", "pause", f.drain.name)
+		v.operate("drains", "pause", f.drain.name, "--yes")
 		v.operate("drains", "resume", f.drain.name)
 	}
 }

@@ -38,7 +38,7 @@ func TestOpenSearch(t *testing.T) {
 	if shown := strings.ReplaceAll(replayed.stdout, "\r\n", "\n"); replayed.status != 0 || got.stdout == "" || !strings.HasSuffix(shown, got.stdout) {
 		t.Errorf("the replay: status %d, %q does not end with %q: %s", replayed.status, shown, got.stdout, replayed.stderr)
 	}
-	exported := ttydrain(t, append([]string{"export", operation, "--format", "ndjson"}, from...)...)
+	exported := ttydrain(t, append([]string{"export", operation, "--output", "ndjson"}, from...)...)
 	if n := bytes.Count([]byte(exported.stdout), []byte("\n")); exported.status != 0 || n < 1000 {
 		t.Errorf("the export: status %d, %d records: %s", exported.status, n, exported.stderr)
 	}

@@ -75,7 +75,7 @@ func runQuickstart(t *testing.T, file string) {
 				t.Fatalf("exit status %d of\n%s\n%s%s", r.status, code, r.stdout, r.stderr)
 			}
 			if strings.Contains(code, "audit ") {
-				audited = strings.Contains(r.stdout, "1 sessions: 1 intact, 0 damaged, 0 incomplete")
+				audited = strings.Contains(r.stdout, "1 session: 1 intact, 0 damaged, 0 incomplete")
 			}
 			if strings.Contains(code, "ssh -p") {
 				await(t, "for the end of the session in the drain's file", func() bool {

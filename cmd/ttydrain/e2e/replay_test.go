@@ -74,13 +74,13 @@ func TestReplay(t *testing.T) {
 	var casts [][]byte
 	for _, c := range copies {
 		mustBe(t, c.name, "what replay writes", []byte(c.run(t, 0, "replay", operation, "--raw").stdout), shown)
-		if text := c.run(t, 0, "export", operation, "--format", "text").stdout; !strings.Contains(text, `echo "corrected `+word+`"`) {
+		if text := c.run(t, 0, "export", operation, "--output", "text").stdout; !strings.Contains(text, `echo "corrected `+word+`"`) {
 			t.Errorf("copy %s: the text does not have the command as it was meant:\n%s", c.name, text)
 		}
 		cast := c.run(t, 0, "export", operation).stdout
 		casts = append(casts, []byte(cast))
 		again := recordedCopy{name: c.name + ", exported", args: []string{"--from", filepath.Join(t.TempDir(), "exported")}}
-		v.site.write(again.args[1], c.run(t, 0, "export", operation, "--format", "ndjson").stdout)
+		v.site.write(again.args[1], c.run(t, 0, "export", operation, "--output", "ndjson").stdout)
 		mustBe(t, again.name, "what replay writes", []byte(again.run(t, 0, "replay", operation, "--raw").stdout), shown)
 		screens.show(c.name, c.command(t, "replay", operation, "--speed", "1000", "--idle-limit", "1ms"), nil)
 		screens.show("asciinema's of "+c.name, "asciinema play -s 1000 -i 0.001 cast", func(dir string) { v.site.write(filepath.Join(dir, "cast"), cast) })
@@ -109,6 +109,18 @@ func TestReplay(t *testing.T) {
 	mustBe(t, "stream", "what replay follows", []byte(watching.ended(t)), shown)
 	if last := copies[0].run(t, 0, "tail", "--no-follow", "-n", "1"); strings.Count(last.stdout, "\n") != 1 || !strings.Contains(last.stdout, "[session ended") || last.stderr != "" {
 		t.Errorf("the last line: %+v", last)
+	}
+	if past := copies[0].run(t, 0, "tail", "--until", "1h"); past.stdout != "" || past.stderr != "" {
+		t.Errorf("the output until an hour ago: %+v", past)
+	}
+	if all := copies[0].run(t, 0, "tail", "--until", "0s"); !strings.Contains(all.stdout, "[session ended") {
+		t.Errorf("the output until now: %+v", all)
+	}
+	for _, c := range copies { // the session began before and after these times
+		for _, outside := range [][]string{{"--until", "1h"}, {"--since", "0s"}} {
+			c.run(t, 1, append([]string{"replay", operation}, outside...)...)
+		}
+		c.run(t, 0, "replay", operation, "--since", "1h", "--until", "0s")
 	}
 	if none := copies[0].run(t, 1, "replay", "4711"); !strings.Contains(none.stderr, "session 4711 was not found") {
 		t.Errorf("a session that is not there: %+v", none)

@@ -49,7 +49,7 @@ func TestDrainsTest(t *testing.T) {
 			t.Errorf("drain %s got %+v", d.name, records)
 		}
 	}
-	v.operate("drains", "pause", drains[0].name)
+	v.operate("drains", "pause", drains[0].name, "--yes")
 	if got := run("drains", "test", drains[0].name); got.status != 0 || !strings.Contains(got.stdout, "note: the drain is paused") {
 		t.Errorf("a drain that is paused: %+v", got)
 	}

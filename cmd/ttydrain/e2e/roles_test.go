@@ -159,9 +159,9 @@ func TestRoles(t *testing.T) {
 	await(t, "for the drain to be delivered to", func() bool { return router.drainStatus(d.name).State == "delivering" })
 	site.deadLetters(t, d.name, 2)
 	for _, args := range [][]string{
-		{"drains", "pause", d.name}, {"drains", "resume", d.name}, {"drains", "test", d.name},
-		{"drains", "rewind", d.name, "--operation", operation}, {"drains", "rewind", d.name, "--to", "2020-01-31T09:30:00Z"},
-		{"deadletters", "list", "--drain", d.name}, {"deadletters", "show", "1"}, {"deadletters", "redeliver", "1"}, {"deadletters", "discard", "2"},
+		{"drains", "pause", d.name, "--yes"}, {"drains", "resume", d.name}, {"drains", "test", d.name},
+		{"drains", "rewind", d.name, "--operation", operation, "--yes"}, {"drains", "rewind", d.name, "--to", "2020-01-31T09:30:00Z", "--yes"},
+		{"deadletters", "list", "--drain", d.name}, {"deadletters", "show", "1"}, {"deadletters", "redeliver", "1"}, {"deadletters", "discard", "2", "--yes"},
 	} {
 		router.operate(args...)
 	}

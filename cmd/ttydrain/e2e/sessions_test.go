@@ -40,7 +40,7 @@ func (v *server) listed(args ...string) (list []operate.SessionStatus) {
 func (v *server) killed(status int, args ...string) (results []operate.KillResult) {
 	t := v.site.t
 	t.Helper()
-	r := v.sessions(append([]string{"kill", "--output", "json"}, args...)...)
+	r := v.sessions(append([]string{"kill", "--yes", "--output", "json"}, args...)...)
 	if err := json.Unmarshal([]byte(r.stdout), &results); err != nil || r.status != status {
 		t.Fatalf("sessions kill %q: %d, %v\n%s%s", args, r.status, err, r.stdout, r.stderr)
 	}
