@@ -14,8 +14,8 @@ type RotatingKey struct {
 	keep time.Duration
 }
 
-// NewRotatingKey returns a RotatingKey that publishes retired keys for the duration keep, or forever
-// if keep is 0.
+// NewRotatingKey returns a RotatingKey that publishes retired keys for the duration keep, or
+// forever if keep is 0.
 func NewRotatingKey(ring *KeyRing, keep time.Duration) *RotatingKey {
 	k := &RotatingKey{keep: keep}
 	k.Use(ring)

@@ -32,8 +32,8 @@ var (
 	all  = []string{"*"}
 )
 
-// rooms is the table of imports of the whole module: schema <- enrich, sinks <- pipeline/* <- cmd. A
-// new package gets a line. The root of the module has no package.
+// rooms is the table of imports of the whole module: schema <- enrich, sinks <- pipeline/* <- cmd.
+// A new package gets a line. The root of the module has no package.
 var rooms = map[string]room{
 	"schema": {ours: none, outside: none},
 	"enrich": {ours: []string{"schema"}, outside: []string{"github.com/golang-jwt/jwt/", "github.com/go-jose/go-jose/", "github.com/clipperhouse/displaywidth"}},

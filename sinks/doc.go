@@ -5,8 +5,8 @@
 //
 // # Adding a type of drain
 //
-// A new sink is a package of its own and about 80 lines in five other files. The sink of
-// sinks/file was added like this:
+// A new sink is a package of its own and at most 80 lines in five other files. The sink of
+// sinks/file was added like this, with 26 lines:
 //
 //  1. sinks/NAME: Options, which are an [Opener], New, and a Sink that implements [Sink]. Write
 //     returns an [*Error] with a Verdict for the pipeline, and a Reason and Advice for operators.
@@ -20,7 +20,9 @@
 //  4. cmd/ttydrain/drain.go: the entry in the table of sinks, which makes Options of the settings.
 //  5. The table of imports, which is held by a test, gets a line for the package.
 //
-// The settings belong into pipeline/config/testdata/good/full.yaml as well, and into the README.
-// Nothing else has a list of types. A preset for a hosted service is a step less: its settings in
-// pipeline/config/preset_NAME.go expand to those of another type.
+// The settings also belong into pipeline/config/testdata/good/full.yaml, and operators read about
+// them on a page of cmd/ttydrain/docs, which pages.go lists. Nothing else has a list of types.
+//
+// A preset for a hosted service needs no sink: its settings, in pipeline/config/preset_NAME.go,
+// expand to those of another type. It replaces steps 1 and 4.
 package sinks

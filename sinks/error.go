@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Verdict is the kind of a failure, which decides what becomes of the entries that were not
+// A Verdict is the kind of a failure. It decides how the caller handles the entries that were not
 // delivered.
 type Verdict uint8
 
@@ -42,11 +42,11 @@ type Error struct {
 	Status int
 	// RetryAfter is the pause that the drain asked for, or 0.
 	RetryAfter time.Duration
-	// Reason describes what happened, for operators. Neither it nor Advice holds a secret or any of a
-	// session's content: an answer is quoted only where it cannot echo what was sent.
+	// Reason describes what happened, for operators. Neither it nor Advice holds a secret or any of
+	// a session's content: a response is quoted only where it cannot echo what was sent.
 	Reason string
-	// Advice is what to do about it, as an imperative: "correct url". It may be "" where Err has the
-	// only explanation.
+	// Advice is what to do about it, as an imperative: "correct url". It may be "" where Err has
+	// the only explanation.
 	Advice string
 	// Items are the entries that were not delivered, in ascending order of Index; all others were.
 	// If it is empty, none was, as far as is known.
@@ -54,7 +54,7 @@ type Error struct {
 	// Err is the cause, or nil.
 	Err error
 	// Reached reports that the drain had received the request, or a part of it, when the connection
-	// broke or the answer timed out: the failure can depend on the content of the records, or on
+	// broke or the response timed out: the failure can depend on the content of the records, or on
 	// the size of the request. An error with a Status needs no such field.
 	Reached bool
 	// TimedOut is the number of entries in the request that the drain did not confirm in time; 0
@@ -76,8 +76,8 @@ type Item struct {
 }
 
 // DependsOnContent reports whether the drain could take other records while it fails on these: it
-// answered, or broke off, with the request in its hands. The excepted statuses refuse a request
-// whatever it holds.
+// received the request before it responded or closed the connection. Statuses that refuse every
+// request are excepted.
 func (e *Error) DependsOnContent() bool {
 	switch e.Status {
 	case http.StatusProxyAuthRequired, http.StatusGone, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -116,7 +116,7 @@ func message(reason, advice string) string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // AsError returns the *Error in err. An error of another type, which the sink did not expect,
-// becomes a Retry, since to give up would lose records.
+// becomes a Retry, since any other verdict could lose records.
 func AsError(err error) *Error {
 	var e *Error
 	if errors.As(err, &e) {

@@ -54,5 +54,5 @@ func reportAnswer(request *http.Request, response *http.Response, err error) {
 		report.Report(failed.Failure())
 		return
 	}
-	report.Report(probe.Answer{Status: response.StatusCode, Protocol: response.Proto})
+	report.Report(probe.StatusLine{Status: response.StatusCode, Protocol: response.Proto})
 }

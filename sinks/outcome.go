@@ -20,7 +20,7 @@ type Outcome struct {
 // NewOutcome returns the outcome of a batch of n entries, none of which is sent yet.
 func NewOutcome(n int) *Outcome { return &Outcome{delivered: make([]bool, n)} }
 
-// Deliver notes that the drain has an entry.
+// Deliver notes that an entry was delivered.
 func (o *Outcome) Deliver(index int) { o.delivered[index] = true }
 
 // Fail notes that the request with n entries from first on failed as a whole. If the records are
@@ -87,8 +87,8 @@ func (o *Outcome) withUnsent() []Item {
 	return items
 }
 
-// ofItems returns the error if every request was answered. Where all entries failed alike, for a
-// cause that is not theirs, it is the error of the whole batch.
+// ofItems returns the error if every request was answered. If all entries failed in the same way,
+// and the records are not the cause, it is the error of the whole batch.
 func (o *Outcome) ofItems() *Error {
 	first := o.items[0]
 	e := &Error{Verdict: first.Verdict, Status: first.Status}
@@ -118,7 +118,8 @@ func rank(e *Error) int {
 	}
 }
 
-// recordsFault reports whether another batch could be delivered nevertheless.
+// recordsFault reports whether the records are the cause of an error, so that another batch could
+// be delivered.
 func recordsFault(v Verdict) bool { return v == Rejected || v == TooLarge }
 
 func rejected(i Item) bool { return recordsFault(i.Verdict) }

@@ -129,7 +129,7 @@ func (e *proxyTLSError) verdict(doing string) *Error {
 	return v
 }
 
-// A proxyError is an answer of a proxy to CONNECT other than 200.
+// A proxyError is a response of a proxy to CONNECT other than 200.
 type proxyError struct{ status int }
 
 func (e *proxyError) Error() string {

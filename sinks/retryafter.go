@@ -10,10 +10,10 @@ import (
 // MaxRetryAfter bounds every Retry-After: a mistake in a header must not suspend a drain for long.
 const MaxRetryAfter = time.Hour
 
-// RetryAfter returns the pause that an answer asks for (Retry-After, RFC 9110 §10.2.3): a number of
-// seconds, or a date, which is read against the answer's own Date so that the clocks of both sides
-// do not matter, or against now where the answer has none. It is between 0 and [MaxRetryAfter], and
-// 0 for a value that is not understood or has passed.
+// RetryAfter returns the pause that a response asks for (Retry-After, RFC 9110 §10.2.3): a number
+// of seconds, or a date, which is read against the response's own Date so that the clocks of both
+// sides do not matter, or against now where the response has none. It is between 0 and
+// [MaxRetryAfter], and 0 for an invalid value or a date in the past.
 func RetryAfter(header http.Header, now time.Time) time.Duration {
 	value := strings.TrimSpace(header.Get("Retry-After"))
 	if value != "" && strings.Trim(value, "0123456789") == "" {

@@ -7,7 +7,8 @@ import (
 
 // A SettingError reports that a sink does not accept one of its settings. It quotes no secret.
 type SettingError struct {
-	// Setting is the name that the setting has in the configuration, such as "api_key" or "urls[0]".
+	// Setting is the name that the setting has in the configuration, such as "api_key" or
+	// "urls[0]".
 	Setting string
 	// Problem continues a sentence that begins with the name: "is empty; expected at least one".
 	Problem string
@@ -37,8 +38,8 @@ func SettingsWithin(mapping string, err error) error {
 	return errors.Join(all...)
 }
 
-// SettingErrors returns the errors that err joins or wraps: each [*SettingError] on its own. Where
-// there is none, that is err itself.
+// SettingErrors returns each [*SettingError] that err joins or wraps, or err itself if there is
+// none.
 func SettingErrors(err error) []error {
 	if found := settingErrors(err); len(found) > 0 || err == nil {
 		return found

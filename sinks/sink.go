@@ -14,23 +14,23 @@ type Entry struct {
 
 // A Sink writes batches of records to one drain.
 //
-// A sink decides nothing about retries: it returns an [*Error] with a [Verdict], and the pipeline's
-// table of acknowledgements does the rest.
+// A sink does not decide about retries: it returns an [*Error] with a [Verdict], which the
+// pipeline's table of acknowledgements (pipeline/router/verdict.go) maps to an action.
 type Sink interface {
-	// Write delivers the batch, and returns nil once the drain has acknowledged all of it in its own
-	// protocol. It blocks until then or until ctx is done. The records of an operation arrive in the
-	// order of the batch; between operations there is no order.
+	// Write delivers the batch, and returns nil once the drain has acknowledged all of it in its
+	// own protocol. It blocks until then or until ctx is done. The records of an operation arrive
+	// in the order of the batch; between operations there is no order.
 	//
-	// Otherwise it returns an *Error with the entries that were not delivered. After an error an entry
-	// can still have arrived: a repeat is recognisable by operation ID and sequence.
+	// Otherwise it returns an *Error with the entries that were not delivered. After an error an
+	// entry can still have arrived: a repeat is recognisable by operation ID and sequence.
 	//
-	// Without entries, Write redelivers records of earlier Writes that the sink found out to be lost,
-	// where its protocol confirms nothing. It returns nil at once where there are none.
+	// Without entries, Write redelivers records of earlier Writes that the sink found out to be
+	// lost, where its protocol confirms nothing. It returns nil at once where there are none.
 	//
 	// The batch is the caller's: the sink keeps neither it nor any of its bytes after it returns.
 	//
-	// At most Limits.Concurrency goroutines call Write at a time, and no two of them have records of
-	// the same operation at a time.
+	// At most Limits.Concurrency goroutines call Write at a time, and no two of them have records
+	// of the same operation at a time.
 	Write(ctx context.Context, batch []Entry) error
 
 	// Probe checks whether the drain could be written to, as far as its protocol allows without

@@ -53,7 +53,7 @@ func TransportError(ctx context.Context, doing string, err error) *Error {
 	return e
 }
 
-// brokeOff reports whether an open connection ended, or the answer on it was not HTTP.
+// brokeOff reports whether an open connection ended, or the response on it was not HTTP.
 func brokeOff(err error) bool {
 	if whileConnecting(err) || probe.IsTimeout(err) {
 		return false

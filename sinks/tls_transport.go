@@ -19,7 +19,7 @@ const (
 	dialTimeout = 10 * time.Second
 	idleTimeout = 90 * time.Second
 	// pingInterval is the silence on a connection after which the kernel probes it, and the time
-	// for the answer. Without it, a request on a connection that a firewall has forgotten would
+	// for the response. Without it, a request on a connection that a firewall has forgotten would
 	// hang until it times out.
 	pingInterval = 15 * time.Second
 	// writeBuffer is the size of a TLS record: a small request is one.
@@ -42,8 +42,8 @@ func JitteredLifetime(lifetime time.Duration) time.Duration {
 }
 
 // A Transport is an [http.RoundTripper] for sinks over HTTP: HTTP/1.1 with the TLS settings and the
-// [Proxy] of the drain, and persistent connections. Answers in gzip are decompressed, although they
-// are not asked for.
+// [Proxy] of the drain, and persistent connections. Responses in gzip are decompressed, although
+// they are not asked for.
 //
 // It does not use HTTP/2, even if drains offer it: a sink has few requests in flight, with large
 // bodies, which cost both sides up to twice the processor time in frames of 16 KiB; and one lost
@@ -82,12 +82,12 @@ type pool struct {
 // TransportOptions are the settings of a [Transport].
 type TransportOptions struct {
 	TLS TLS
-	// Timeout bounds the time from the end of a request to the first byte of its answer; 0 for no
+	// Timeout bounds the time from the end of a request to the first byte of its response; 0 for no
 	// bound but the request's context.
 	Timeout time.Duration
 	// Lifetime bounds the use of a connection: see [JitteredLifetime].
 	Lifetime time.Duration
-	// Proxy is the way to the drain.
+	// Proxy is the proxy to the drain.
 	Proxy Proxy
 }
 
@@ -176,7 +176,7 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 // release notes that a call of RoundTrip has returned. The last call of a retired pool closes its
-// connections: those that are idle at once, and the others when their answers have been read.
+// connections: those that are idle at once, and the others when their responses have been read.
 // Earlier it would have no effect, since net/http keeps connections again after each new request.
 func (r *Transport) release(p *pool) {
 	r.mu.Lock()

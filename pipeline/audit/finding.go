@@ -46,7 +46,8 @@ type Finding struct {
 }
 
 // String returns the finding in a line: its kind, the records, their position in the session and in
-// the copy, and the reason. Parts of it are the copy's own text, and are not printable if that is not.
+// the copy, and the reason. Parts of it are the copy's own text, and are not printable if that is
+// not.
 func (f Finding) String() string {
 	var b strings.Builder
 	b.WriteString(strings.ReplaceAll(string(f.Kind), "_", " "))

@@ -11,9 +11,10 @@ import (
 // errFollowed is returned to follow by a function that needs no more entries.
 var errFollowed = errors.New("no more entries are needed")
 
-// follow calls each with the entries of a bucket whose keys match a pattern: with the existing ones,
-// with nil after them, and then with every change. It returns nil when each returns errFollowed, and
-// otherwise why it ended, such as the cause of ctx, wrapped with what was being done.
+// follow calls each with the entries of a bucket whose keys match a pattern: with the existing
+// ones, with nil after them, and then with every change. It returns nil when each returns
+// errFollowed, and otherwise why it ended, such as the cause of ctx, wrapped with what was being
+// done.
 func follow(ctx context.Context, bucket jetstream.KeyValue, keys, doing string, each func(jetstream.KeyValueEntry) error, options ...jetstream.WatchOpt) error {
 	watch, err := bucket.Watch(ctx, keys, options...)
 	if err != nil {

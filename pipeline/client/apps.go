@@ -11,8 +11,8 @@ import (
 // maxAppList limits the list of apps, in bytes.
 const maxAppList = 1 << 20
 
-// Apps returns the apps that the user may open, on a connection whose user name asks for them. If the
-// gateway refuses, status is not 0, and it has written the reason to stderr.
+// Apps returns the apps that the user may open, on a connection whose user name asks for them. If
+// the gateway refuses, status is not 0, and it has written the reason to stderr.
 func (c *Client) Apps(ctx context.Context, env map[string]string, stderr io.Writer) (apps []string, status int, err error) {
 	var list bytes.Buffer
 	status, err = c.Run(ctx, Session{Env: env, Stdout: &limitedWriter{to: &list, left: maxAppList}, Stderr: stderr})

@@ -16,16 +16,16 @@ type Local struct {
 	Stdin, Stdout, Stderr *os.File
 	// ForceTTY requests a terminal even if the input or the output is none.
 	ForceTTY bool
-	// Signals are the signals of this process. Without a terminal, they are passed on to the session,
-	// and the third one ends it; with one, the first one ends it, since keys are input of the
-	// session. Another signal after that one exits the process, whose output is then blocked.
+	// Signals are the signals of this process. Without a terminal, they are passed on to the
+	// session, and the third one ends it; with one, the first one ends it, since keys are input of
+	// the session. Another signal after that one exits the process, whose output is then blocked.
 	Signals *Signals
 	// Cancel cancels the context of Run.
 	Cancel context.CancelCauseFunc
 }
 
-// Run runs a command, or the app's own for "", as [Client.Run] does. With a terminal it is in raw mode
-// until Run returns.
+// Run runs a command, or the app's own for "", as [Client.Run] does. With a terminal it is in raw
+// mode until Run returns.
 func (l *Local) Run(ctx context.Context, c *Client, command string, env map[string]string) (status int, err error) {
 	s := Session{Command: command, Env: env, Stdin: l.Stdin, Stdout: l.Stdout, Stderr: l.Stderr}
 	typed := term.IsTerminal(int(l.Stdin.Fd()))

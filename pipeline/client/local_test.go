@@ -69,8 +69,8 @@ func interrupt(t *testing.T) {
 	}
 }
 
-// TestLocalPassesSignals holds that a session without a terminal gets two signals, and that the third
-// one ends it.
+// TestLocalPassesSignals holds that a session without a terminal gets two signals, and that the
+// third one ends it.
 func TestLocalPassesSignals(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {

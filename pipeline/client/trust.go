@@ -13,8 +13,8 @@ import (
 var ErrNotTrusted = errors.New("host key verification failed: the host is not trusted")
 
 // ConfirmHost asks whether to trust an unknown host, until the answer is yes, no or the fingerprint
-// of its key. It returns nil for yes and for the fingerprint, ErrNotTrusted for no, and the error of
-// ask.
+// of its key. It returns nil for yes and for the fingerprint, ErrNotTrusted for no, and the error
+// of ask.
 func ConfirmHost(ctx context.Context, unknown *UnknownHostError, ask func(ctx context.Context, prompt string) (string, error)) error {
 	fingerprint := ssh.FingerprintSHA256(unknown.Key)
 	prompt := fmt.Sprintf("%v.\nConnect, and remember this key (yes/no/[fingerprint])? ", unknown)

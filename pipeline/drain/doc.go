@@ -5,7 +5,6 @@
 //
 // # Lag
 //
-// What a drain lacks is counted in records. Those that its worker has read are known. The records
-// of later segments are counted once each by the headers of their messages, which the enricher
-// writes: see [Tally].
+// Lag is counted in records. Those that a drain's worker has read are known; those of later
+// segments are counted from the headers of their messages, which the enricher writes: see [Tally].
 package drain

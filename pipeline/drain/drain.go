@@ -35,9 +35,9 @@ type Drain struct {
 	// Alone means that the sink sends each record by itself, so that a few records are worth a
 	// concurrent write. Otherwise it is better to wait until many can be sent together.
 	Alone bool
-	// Unconfirmed means that the drain's protocol has no acknowledgements, so that the sink can find
-	// out after a write that records were lost. While nothing else is to be delivered, it is asked to
-	// redeliver them by writes of no entries.
+	// Unconfirmed means that the drain's protocol has no acknowledgements, so that the sink may
+	// notice after a write that records were lost. While there is nothing else to deliver, it is
+	// called without entries, and redelivers them.
 	Unconfirmed bool
 	// Timeout is the sink's time limit for one request, or for a batch if it sends that as a whole; 0
 	// for half a minute. Batches become smaller when the drain comes close to it.

@@ -196,8 +196,8 @@ func (r *RemoteKeys) get() (KeySet, error) {
 	return FetchKeySet(context.Background(), r.o.Client, r.o.URL)
 }
 
-// FetchKeySet fetches a key set, within ten seconds. It refuses http, except from this machine, also
-// for the URLs of redirects: a party that can change the set in transit can forge signatures.
+// FetchKeySet fetches a key set, within ten seconds. It refuses http, except from this machine,
+// also for the URLs of redirects: a party that can change the set in transit can forge signatures.
 func FetchKeySet(ctx context.Context, client *http.Client, address string) (KeySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()

@@ -43,9 +43,9 @@ type Search struct {
 	Progress  Progress
 }
 
-// ParseSearchURL splits the URL of a data stream, as in https://es.example.com:9200/logs-ssh-default,
-// into that of the cluster and the name of the data stream. It refuses a URL with credentials, which
-// command lines show to other users.
+// ParseSearchURL splits the URL of a data stream, as in
+// https://es.example.com:9200/logs-ssh-default, into that of the cluster and the name of the data
+// stream. It refuses a URL with credentials, which command lines show to other users.
 func ParseSearchURL(text string) (cluster, index string, err error) {
 	u, err := url.Parse(text)
 	if err != nil {

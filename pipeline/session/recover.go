@@ -30,8 +30,8 @@ type unfinished struct {
 }
 
 // Recover handles the sessions that this gateway was running when it was killed: it records their
-// ends, or leaves them to Tend if that is not possible now. It is called before Run. While the store
-// is unavailable it retries, until ctx is done.
+// ends, or leaves them to Tend if that is not possible now. It is called before Run. While the
+// store is unavailable it retries, until ctx is done.
 func (m *Manager) Recover(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff(backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	return backoff.RetryNotify(func() error {

@@ -120,8 +120,8 @@ func TestUnfinishedLimit(t *testing.T) {
 	}
 }
 
-// TestRecoverRetries holds that Recover waits for a store that is unavailable, and not for one whose
-// data cannot be read.
+// TestRecoverRetries holds that Recover waits for a store that is unavailable, and not for one
+// whose data cannot be read.
 func TestRecoverRetries(t *testing.T) {
 	unavailable := errors.New("no response from the stream")
 	for _, test := range []struct {

@@ -9,7 +9,7 @@
 // store was replaced.
 //
 // The _id of a gap, which reports records that this drain misses from a sequence on, ends with
-// "-gap": the first of them may exist nevertheless, from a write whose answer was lost.
+// "-gap": the first of them may exist nevertheless, from a write whose response was lost.
 //
 // This holds within one backing index. If the data stream was rolled over between a write whose
 // answer was lost and its repeat, the record exists twice, with the same _id.

@@ -36,7 +36,7 @@ func (f field) kind() string {
 	return kind
 }
 
-// mappedUnder returns the filter_path for an answer that has mappings at a path.
+// mappedUnder returns the filter_path for a response that has mappings at a path.
 func mappedUnder(path string) []string {
 	path += ".mappings.properties.*."
 	return []string{path + "type", path + "analyzer", path + "fields.keyword.type", "error.type"}

@@ -59,8 +59,8 @@ func TestMapping(t *testing.T) {
 	batch := withTexts("end", "output", "start", "resize", "gap", "gap of records", "input", "transfer")
 	status, total, yes := 137, uint64(1<<40), true
 	batch[0].Record.Event = schema.EventEnd
-	// All that a record can have, at the limits: what a shell or a client chose must not get a record
-	// refused.
+	// All that a record can have, at the limits: what a shell or a client chose must not get a
+	// record refused.
 	long := strings.Repeat("echo 0123456789; ", 10_000)
 	batch[0].Record.Detail = &schema.Detail{ExitStatus: &status, Reason: long, EndedBy: long, EndedBecause: long, Bytes: &total, Signature: strings.Repeat("s", 50_000),
 		InputBytes: &total, InputSHA256: strings.Repeat("a", 64)}
@@ -342,7 +342,7 @@ func TestProxyLimit(t *testing.T) {
 	}
 }
 
-// TestCompressedAnswers has a proxy that compresses all answers, whatever the requests say.
+// TestCompressedAnswers has a proxy that compresses all responses, whatever the requests say.
 func TestCompressedAnswers(t *testing.T) {
 	node := nodes.Node(t, estest.Options{})
 	to, err := url.Parse(node.URL)
@@ -458,8 +458,8 @@ func TestSurvivesRestart(t *testing.T) {
 	defer again.Stop()
 	err := write(t, s, batch)
 	for range 300 {
-		// The connection that was kept is dead, and the shards take a moment. As long as that of the API
-		// keys is not there, the answer is 401.
+		// The connection that was kept is dead, and the shards take a moment. As long as that of
+		// the API keys is not there, the response is 401.
 		if err == nil {
 			break
 		}

@@ -118,8 +118,8 @@ func TestOpenSearchItems(t *testing.T) {
 	wantFailure(t, write(t, s, withTexts("5")), sinks.Retry, 403, "the index takes no writes")
 }
 
-// TestOpenSearchBehindProxies has proxies with answers of their own to GET /. What they pass on is
-// real.
+// TestOpenSearchBehindProxies has proxies with responses of their own to GET /. What they pass on
+// is real.
 func TestOpenSearchBehindProxies(t *testing.T) {
 	node := nodes.Node(t, estest.Options{OpenSearch: true})
 	to, err := url.Parse(node.URL)
@@ -186,7 +186,7 @@ func TestOpenSearchSteps(t *testing.T) {
 }
 
 // TestReadBack reads more than a page from data streams in which every record is twice: in the
-// backing index that was written to when an answer was lost, and in the one after it.
+// backing index that was written to when a response was lost, and in the one after it.
 func TestReadBack(t *testing.T) {
 	for _, o := range []estest.Options{{}, {OpenSearch: true}} {
 		node := nodes.Node(t, o)

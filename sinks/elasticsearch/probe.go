@@ -159,7 +159,7 @@ func (s *Sink) probePipeline(ctx context.Context, m member, buffer *bytes.Buffer
 		reason, advice := missingPipeline(s.known())
 		return &sinks.Error{Verdict: sinks.Misconfigured, Status: got.status, Reason: reason, Advice: advice}
 	}
-	return nil // any other answer says nothing about it
+	return nil // any other response says nothing about it
 }
 
 // find searches for a record that was written in a connectivity check, if the credentials may read.

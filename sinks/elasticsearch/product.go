@@ -35,8 +35,8 @@ func (p Product) String() string {
 
 // detect asks a cluster which product it is, unless it is set.
 //
-// Elasticsearch names itself in a header, and OpenSearch in the answer to GET /. If the credentials
-// are refused or lack the permission for GET /, the forms of the refusals differ.
+// Elasticsearch names itself in a header, and OpenSearch in the response to GET /. If the
+// credentials are refused or lack the permission for GET /, the forms of the refusals differ.
 func (s *Sink) detect(ctx context.Context, by *elastictransport.Client) (Product, *sinks.Error) {
 	if p := s.options.Product; p == Elasticsearch || p == OpenSearch {
 		return p, nil

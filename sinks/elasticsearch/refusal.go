@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// refusal returns the error for an answer to a whole request that is not 200.
+// refusal returns the error for a response to a whole request that is not 200.
 func (s *Sink) refusal(a answer) *sinks.Error {
 	failure := readFailure(a.body)
 	e := &sinks.Error{Status: a.status, RetryAfter: sinks.RetryAfter(a.header, time.Now())}
@@ -53,9 +53,9 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 	return e
 }
 
-// readFailure reads the answer to a request that failed. It returns the zero errorAnswer for other
-// forms than Elasticsearch's: a proxy may have answered, and some of Elasticsearch's answers are
-// plain text.
+// readFailure reads the response to a request that failed. It returns the zero errorAnswer for
+// other forms than Elasticsearch's: a proxy may have answered, and some of Elasticsearch's answers
+// are plain text.
 func readFailure(data []byte) errorAnswer {
 	var a struct{ Error json.RawMessage }
 	var e errorAnswer

@@ -15,7 +15,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// maxAnswer bounds an answer in bytes. An answer can be longer than the request, since
+// maxAnswer bounds a response in bytes. A response can be longer than the request, since
 // Elasticsearch may quote all of a refused record.
 const maxAnswer = 64 << 20
 
@@ -49,15 +49,15 @@ type transportFunc func(*http.Request) (*http.Response, error)
 // Perform implements [esapi.Transport].
 func (f transportFunc) Perform(r *http.Request) (*http.Response, error) { return f(r) }
 
-// An answer is the answer to a request. The body belongs to the buffer that do read it into.
+// An answer is the response to a request. The body belongs to the buffer that do read it into.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do sends a request and reads the answer into a buffer. released reports that r.body belongs to
-// the caller again: a connection can read it for a moment after the answer has arrived.
+// do sends a request and reads the response into a buffer. released reports that r.body belongs to
+// the caller again: a connection can read it for a moment after the response has arrived.
 func (s *Sink) do(ctx context.Context, r request, into *bytes.Buffer) (answer, bool, *sinks.Error) {
 	return s.ask(ctx, s.client, r, into)
 }

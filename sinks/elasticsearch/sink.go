@@ -44,12 +44,12 @@ type Options struct {
 	TLS sinks.TLS
 	// Proxy is the proxy to the cluster.
 	Proxy sinks.Proxy
-	// Timeout bounds each request, up to the end of the answer; 0 for one minute.
+	// Timeout bounds each request, up to the end of the response; 0 for one minute.
 	Timeout time.Duration
 	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration
-	// MaxRequestBytes bounds the body of a request before compression; 0 for 5 MiB, at most 10 MiB. A
-	// single record can exceed it.
+	// MaxRequestBytes bounds the body of a request before compression; 0 for 5 MiB, at most 10 MiB.
+	// A single record can exceed it.
 	MaxRequestBytes int
 	// Concurrency is the maximum number of requests at a time; 0 for 4.
 	Concurrency int

@@ -118,8 +118,8 @@ func (i *ids) append(dst []byte, op *schema.Operation, r *schema.Record) []byte 
 	dst = append(dst, i.begin...)
 	dst = strconv.AppendUint(dst, r.Sequence, 10)
 	if r.Detail != nil && r.Detail.LastSequence != 0 {
-		// Not the ID of the first missing record: that one may exist, from a write whose answer was
-		// lost.
+		// Not the ID of the first missing record: that one may exist, from a write whose response
+		// was lost.
 		dst = append(dst, "-gap"...)
 	}
 	return append(dst, '"')

@@ -96,7 +96,8 @@ func (d *day) append(ctx context.Context, data []byte) (err error) {
 		err = d.file.Sync()
 	}
 	if err != nil {
-		// After a failed sync the kernel may take pages for written that are not, so none of them stays.
+		// After a failed sync the kernel may take pages for written that are not, so none of them
+		// stays.
 		_ = d.file.Truncate(size) // where it fails, the next Write repairs the file
 	}
 	return err

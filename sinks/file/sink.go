@@ -36,8 +36,8 @@ import (
 )
 
 const (
-	// concurrency is the maximum number of Writes at a time, which encode at once and append one after
-	// the other.
+	// concurrency is the maximum number of Writes at a time, which encode at once and append one
+	// after the other.
 	concurrency = 4
 	// maxKept is the size in bytes of an encoded batch whose buffer is kept for the next one.
 	maxKept = 8 << 20

@@ -377,7 +377,7 @@ func TestNextRequest(t *testing.T) {
 					t.Fatalf("%+v", e)
 				}
 				want := len(batch)
-				if e != nil { // what its operation has behind it is left, and all where the connection ended before the answer was read
+				if e != nil { // what its operation has behind it is left, and all where the connection ended before the response was read
 					want--
 					var left []sinks.Entry
 					for i, entry := range batch[1:] {

@@ -1,9 +1,9 @@
 // Package https is the sink that sends records as JSON over HTTPS.
 //
 // A request has one record (format "json"), or several: one a line ("ndjson"), or in a JSON array
-// ("array"). An answer of 2xx means that the drain has them all. The Idempotency-Key of a request
-// is made from the identities (operation ID and sequence) of its records, so a request that is
-// repeated with the same records has the same key. A batch that the pipeline repeats in other
+// ("array"). A response with a status of 2xx acknowledges all of them. The Idempotency-Key of a
+// request is made from the identities (operation ID and sequence) of its records, so a request that
+// is repeated with the same records has the same key. A batch that the pipeline repeats in other
 // requests has other keys: then only the identities of the records show the repeat.
 //
 // Drains that expect other objects than records, or accept requests of a limited size, have a
@@ -13,8 +13,8 @@
 // A Write sends one request after the other. Several goroutines may call it at a time, each with
 // records of other operations.
 //
-// Not guaranteed: that a request which failed had no effect, and that a drain which answers 2xx has
-// stored anything.
+// Not guaranteed: that a failed request had no effect, and that a drain has stored what it
+// acknowledged.
 package https
 
 import (
@@ -117,7 +117,7 @@ func or[T comparable](value, fallback T) T {
 }
 
 // Probe implements [sinks.Sink] with a HEAD request. It fails if the drain refuses the credentials,
-// redirects, is gone or broken. Answers such as 404 and 405 count as success, since many drains
+// redirects, is gone or broken. Responses such as 404 and 405 count as success, since many drains
 // know only POST.
 func (s *Sink) Probe(ctx context.Context) error {
 	s.transport.Renew()

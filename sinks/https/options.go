@@ -36,7 +36,7 @@ type Options struct {
 	TLS     sinks.TLS
 	// Proxy is the proxy to the drain.
 	Proxy sinks.Proxy
-	// Timeout bounds one request, from connecting to the end of the answer.
+	// Timeout bounds one request, from connecting to the end of the response.
 	Timeout time.Duration
 	// ConnectionLifetime bounds the use of a connection: see [sinks.JitteredLifetime].
 	ConnectionLifetime time.Duration

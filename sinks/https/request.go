@@ -28,7 +28,7 @@ func (s *Sink) request(ctx context.Context, method string, header http.Header) *
 	}).WithContext(ctx)
 }
 
-// roundTrip sends the request and classifies the answer. ctx is that of the caller, whose end is
+// roundTrip sends the request and classifies the response. ctx is that of the caller, whose end is
 // not a timeout of the request.
 func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Error {
 	response, err := s.transport.RoundTrip(request)
@@ -41,7 +41,7 @@ func (s *Sink) roundTrip(ctx context.Context, request *http.Request) *sinks.Erro
 }
 
 // A sender makes and sends requests, one at a time. It reuses its buffers, except for those that
-// net/http may still read after the answer: it drops these.
+// net/http may still read after the response: it drops these.
 type sender struct {
 	sink       *Sink
 	plain      []byte
@@ -55,7 +55,7 @@ type sender struct {
 
 // A requestTemplate holds the parts that are the same for every request of one Write, which makes a
 // request cheap. It is replaced after a request that timed out, or that net/http may still use
-// after its answer.
+// after its response.
 type requestTemplate struct {
 	caller  context.Context
 	cancel  context.CancelCauseFunc // of request's context, which ends with the caller's and with the timeout of a request

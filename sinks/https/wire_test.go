@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestAnswerWithoutEnd has a drain that answers 200 and keeps the answer open, without a length,
-// until its client goes away. The headers are the answer.
+// TestAnswerWithoutEnd has a drain that answers 200 and keeps the response open, without a length,
+// until its client goes away. The headers are the response.
 func TestAnswerWithoutEnd(t *testing.T) {
 	for name, headers := range map[string]http.Header{
 		"chunked": {},
@@ -23,7 +23,7 @@ func TestAnswerWithoutEnd(t *testing.T) {
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}})
-		const timeout = time.Hour // what the answer would be waited for
+		const timeout = time.Hour // what the response would be waited for
 		s := d.sink(t, Options{Timeout: timeout, Format: NDJSON})
 		for range 2 {
 			if e := write(t, s, golden()); e != nil {
@@ -36,8 +36,8 @@ func TestAnswerWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestAcceptEncoding asks for answers that are not compressed, and takes those that are compressed
-// all the same.
+// TestAcceptEncoding asks for responses that are not compressed, and takes those that are
+// compressed all the same.
 func TestAcceptEncoding(t *testing.T) {
 	d := newDrain(t, settings{answer: func(w http.ResponseWriter, r *http.Request) {
 		var packed bytes.Buffer

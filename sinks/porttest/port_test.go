@@ -67,7 +67,8 @@ func TestNobodyElse(t *testing.T) {
 	}
 	err = listen()
 	if errors.Is(err, syscall.ENOPROTOOPT) {
-		// No server is missing: the rule is as old as the ports, and only this way to see it is new.
+		// No server is missing: the rule is as old as the ports, and only this way to see it is
+		// new.
 		t.Skip("SKIPPED, NOT TESTED: this kernel (before 6.3) knows no IP_LOCAL_PORT_RANGE")
 	}
 	if !errors.Is(err, syscall.EADDRINUSE) {

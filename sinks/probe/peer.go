@@ -17,7 +17,7 @@ type peer struct {
 
 	via         *url.URL // the proxy, or nil
 	viaSet      bool     // via is a setting, and not the environment's
-	proxyStatus int      // of its answer to CONNECT, or 0
+	proxyStatus int      // of its response to CONNECT, or 0
 
 	dns      *lookup    // nil where there was no name to look up, or nothing was tried
 	attempts []*attempt // to connect, the oldest first
@@ -27,9 +27,9 @@ type peer struct {
 	asked  bool             // for a client certificate
 	client *tls.Certificate // the one that was sent; nil for none
 
-	answer        Answer   // the newest in HTTP, or zero
-	authenticated []string // facts on the authentication
-	failed        *Failure // of the newest request, or nil
+	answer        StatusLine // of the newest HTTP response, or zero
+	authenticated []string   // facts on the authentication
+	failed        *Failure   // of the newest request, or nil
 }
 
 type lookup struct {

@@ -91,7 +91,7 @@ func (f Failure) record(_ *Recorder, p *peer) {
 	}
 }
 
-func (a Answer) record(_ *Recorder, p *peer) {
+func (a StatusLine) record(_ *Recorder, p *peer) {
 	if p != nil {
 		p.failed, p.answer = nil, a
 	}

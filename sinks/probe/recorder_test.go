@@ -53,7 +53,7 @@ func TestFailureOfOnePeer(t *testing.T) {
 	ctx := r.Context(t.Context())
 	broken := From(From(ctx).Connect(ctx, "a.example.com:443", true))
 	broken.Report(Failure{Problem: "nothing listens there", Advice: "start the drain"})
-	From(From(ctx).Connect(ctx, "127.0.0.1:80", false)).Report(Answer{Status: 200, Protocol: "HTTP/1.1"})
+	From(From(ctx).Connect(ctx, "127.0.0.1:80", false)).Report(StatusLine{Status: 200, Protocol: "HTTP/1.1"})
 	steps := r.Steps(nil, false)
 	if i := slices.IndexFunc(steps, func(s Step) bool { return s.Result == ResultWarning }); i < 0 || steps[i].Peer != "a.example.com:443" || steps[i].Do != "start the drain" {
 		t.Errorf("the steps are %+v", steps)

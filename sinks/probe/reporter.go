@@ -1,4 +1,5 @@
-// Package probe records a connectivity check: the steps from a drain's name to the drain's consent.
+// Package probe records a connectivity check: the steps from the resolution of a drain's name to
+// the drain's acceptance of a record.
 //
 // A check calls the sink itself, so it reports on the connections that carry records, and not on
 // others that were made for the check. The sink reports through the [Reporter] of its context:
@@ -19,8 +20,8 @@ import (
 	"net/url"
 )
 
-// A Reporter takes what a sink finds out in a Probe or a Write. Outside of a check it discards all.
-// It may be used by several goroutines.
+// A Reporter receives the findings of a sink in a Probe or a Write. Outside of a check it discards
+// them. It is safe for concurrent use.
 type Reporter interface {
 	// Enabled reports whether findings are recorded. A sink may then ask its drain for more than a
 	// delivery needs.
@@ -33,18 +34,18 @@ type Reporter interface {
 	Report(Finding)
 }
 
-// A Finding is one of the types below: [Step], [Fact], [Warning], [Failure], [Answer], [ViaProxy]
-// and [ClientCertificate].
+// A Finding is one of the types below: [Step], [Fact], [Warning], [Failure], [StatusLine],
+// [ViaProxy] and [ClientCertificate].
 type Finding interface {
 	// record adds the finding. p is the address that it is about, or nil; r.mu is held.
 	record(r *Recorder, p *peer)
 }
 
-// A Fact is a sentence on a good step: on the [Authentication] at the Reporter's address, or on the
-// [Acceptance] of the record. It holds no secret.
+// A Fact is a sentence on a successful step: on the [Authentication] at the Reporter's address, or
+// on the [Acceptance] of the record. It holds no secret.
 type Fact struct{ Step, Text string }
 
-// A Warning is a reason why a record that the drain accepted may not be where it should be.
+// A Warning is a reason why an accepted record may not be stored or found as intended.
 type Warning struct{ Problem, Advice string }
 
 // A Failure is the reason why a request to the Reporter's address failed. The zero Failure revokes
@@ -53,19 +54,19 @@ type Failure struct {
 	Problem, Advice string
 	// Err is the cause, or nil.
 	Err error
-	// Status is that of the answer in HTTP, or 0.
+	// Status is that of the response in HTTP, or 0.
 	Status int
 	// Unauthorized means that the drain refused the credentials.
 	Unauthorized bool
 }
 
-// An Answer is the status line of an answer in HTTP.
-type Answer struct {
+// A StatusLine is the status line of an HTTP response.
+type StatusLine struct {
 	Status   int
 	Protocol string
 }
 
-// A ViaProxy is a proxy on the way to the Reporter's address.
+// A ViaProxy is the proxy through which the Reporter's address is reached.
 type ViaProxy struct {
 	URL        *url.URL
 	Configured bool // by a setting of the drain, and not by the environment
@@ -73,7 +74,7 @@ type ViaProxy struct {
 	Status int
 }
 
-// A ClientCertificate is the answer to the drain's request for one. Sent is nil for none.
+// A ClientCertificate is the response to the drain's request for one. Sent is nil for none.
 type ClientCertificate struct{ Sent *tls.Certificate }
 
 type (

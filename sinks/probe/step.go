@@ -30,8 +30,8 @@ const (
 // warnDays is the number of days before the end of a certificate from which on there is a warning.
 const warnDays = 30
 
-// A Step is the result of one part of a connectivity check. It holds no secret, and no character
-// that a terminal would obey, although parts of it are in the drain's words.
+// A Step is the result of one part of a connectivity check. It has no secrets, and no control
+// characters, although the drain may have written parts of it.
 type Step struct {
 	Name string `json:"step"`
 	// Peer is the address (host:port) that it is about; "" for the drain as a whole.
@@ -88,8 +88,8 @@ func (r *Recorder) Steps(failed *Failure, wrote bool) []Step {
 	reachable := failed == nil || len(r.peers) == 0
 	for _, p := range r.peers {
 		failure := p.failed
-		// The error of the whole is a peer's own where there is no other, and after an answer where no
-		// peer has another.
+		// The error of the whole is a peer's own where there is no other, and after a response
+		// where no peer has another.
 		if failed != nil && (failure == nil || len(r.peers) == 1 && failed.Status != 0) {
 			failure = failed
 		}

@@ -157,7 +157,8 @@ func (p *Proxy) accept(l net.Listener) {
 			return
 		}
 		sink := &proxied{TCPConn: accepted.(*net.TCPConn)}
-		// A small buffer, so that a stall is felt soon by those who write and do not wait for an answer.
+		// A small buffer, so that a stall is felt soon by those who write and do not wait for a
+		// response.
 		sink.SetReadBuffer(64 << 10)
 		p.running.Go(func() { p.serve(sink) }) // ends when sink is closed, by either end or by closeAll
 	}

@@ -18,7 +18,7 @@ type Target struct {
 	// Sink writes to the drain through Proxy, or is local. The suite closes it.
 	Sink  sinks.Sink
 	Proxy *Proxy
-	// Local is set for a drain that no network leads to, and then Proxy is nil.
+	// Local is set for a drain that is not reached over a network; Proxy is nil then.
 	Local *Local
 	// Received is everything that the drain holds since it was opened, in the order of arrival. It
 	// waits until there are at least want records, and fails the test when they do not come.
@@ -34,8 +34,8 @@ type Target struct {
 	Concurrent bool
 }
 
-// Local describes a drain that no network leads to. The checks that need a drain which hangs or
-// breaks in the middle of a Write do not run: the sink's own tests have to cover such faults.
+// Local describes a drain that is not reached over a network. The checks of a drain that hangs or
+// fails during a Write do not run: the sink's own tests have to cover such faults.
 type Local struct {
 	// Break makes the drain unusable, until Mend.
 	Break, Mend func()
@@ -52,8 +52,9 @@ const (
 	large = 20_000
 )
 
-// Run holds a sink to the contract of [sinks.Sink]. open makes a sink and a drain for each check;
-// it registers the drain's end with t.Cleanup. With -short, the largest batch is smaller.
+// Run tests that a sink fulfils the contract of [sinks.Sink]. open makes a sink and a drain for
+// each check; it registers the drain's end with t.Cleanup. With -short, the largest batch is
+// smaller.
 func Run(t *testing.T, open func(t *testing.T) Target) {
 	for _, check := range []struct {
 		name string
@@ -286,7 +287,7 @@ func (s *suite) testBroken(t *testing.T) {
 }
 
 // testCutLarge has a drain that breaks the connection while a large request is being sent, so that
-// its answer is not read: the error reports that the drain was reached, and a smaller request
+// its response is not read: the error reports that the drain was reached, and a smaller request
 // succeeds. A drain that does not listen was not reached.
 func (s *suite) testCutLarge(t *testing.T) {
 	s.needsProxy(t)
@@ -509,7 +510,8 @@ func (s *suite) holds(t *testing.T, want []Got, times int) {
 // holdsAtLeast allows repeats, which a fault makes.
 func (s *suite) holdsAtLeast(t *testing.T, want []Got) {
 	t.Helper()
-	// The drain may hold repeats of the first records before it has the last: ask until all are there.
+	// The drain may hold repeats of the first records before it has the last: ask until all are
+	// there.
 	missing := func(got []Got) (n int) {
 		seen := make(map[string]bool)
 		for _, g := range got {

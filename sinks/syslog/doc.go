@@ -95,10 +95,10 @@
 //
 // In the Reliable Event Logging Protocol of rsyslog (omrelp, imrelp), the server answers each
 // message when it has queued it. A record is delivered when all its messages are answered with 200;
-// none of the above applies. Up to 1024 messages are sent ahead of the answers. When the connection
-// ends, the records without an answer are left to the caller, in their order: those that the server
-// has, and whose answers are lost, arrive twice. Whether the server's queue can lose messages
-// depends on that queue: rsyslog's default queue is in memory.
+// none of the above applies. Up to 1024 messages are sent ahead of the responses. When the
+// connection ends, the records without a response are left to the caller, in their order: those
+// that the server has, and whose answers are lost, arrive twice. Whether the server's queue can
+// lose messages depends on that queue: rsyslog's default queue is in memory.
 //
 // There is no well-maintained client for RELP in Go. The protocol is small: see relp.go.
 //

@@ -40,8 +40,8 @@ type Options struct {
 	MaxMessageBytes int
 	// Exact adds the exact bytes (base64) and their timing to the structured data.
 	Exact bool
-	// Facility and Severity are the names of RFC 5424 §6.2.1 as syslog.conf spells them; "local0" and
-	// "info" when empty. A gap has at least the severity "warning".
+	// Facility and Severity are the names of RFC 5424 §6.2.1 as syslog.conf spells them; "local0"
+	// and "info" when empty. A gap has at least the severity "warning".
 	Facility, Severity string
 	// Timeout bounds connecting, and the time in which a Write makes no progress, since the drain's
 	// kernel acknowledges nothing. 30 seconds when 0.

@@ -12,8 +12,8 @@ import (
 const (
 	// maxParts bounds the parts of a record.
 	maxParts = 99999
-	// minPiece is the least room that a part must have left to begin another field in it, unless the
-	// part is empty.
+	// minPiece is the least room that a part must have left to begin another field in it, unless
+	// the part is empty.
 	minPiece = 64
 )
 

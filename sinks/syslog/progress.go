@@ -14,7 +14,7 @@ type countedConn struct {
 	*net.TCPConn
 	raw   syscall.RawConn
 	taken atomic.Int64
-	// answered means that the drain answers, and its answers are acknowledged at once. Otherwise
+	// answered means that the drain answers, and its responses are acknowledged at once. Otherwise
 	// librelp's kernel delays the second answer until the first is acknowledged (RFC 896), after 40
 	// ms.
 	answered bool

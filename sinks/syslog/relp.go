@@ -19,7 +19,7 @@ import (
 // that was refused.
 const (
 	maxTransaction = 999_999_999
-	// maxAnswer bounds the data of an answer, of which that to open is the longest.
+	// maxAnswer bounds the data of a response, of which that to open is the longest.
 	maxAnswer = 16 << 10
 	// relpOffer is the data of open (version, software and commands).
 	relpOffer = "relp_version=0\nrelp_software=ttydrain\ncommands=syslog"
@@ -113,7 +113,7 @@ type relpAnswers struct {
 	answered int          // all transactions up to it are answered well
 	early    map[int]bool // answered well before one with a lower number
 	refused  int          // the status of a transaction that was refused; 0 for none
-	open     string       // the answer to open
+	open     string       // the response to open
 }
 
 func newRELPAnswers() *relpAnswers {
@@ -145,7 +145,7 @@ func (a *relpAnswers) read(r io.Reader) error {
 
 func (a *relpAnswers) add(f relpFrame) error {
 	status, rest := 200, f.data
-	if f.data != "" { // the answer to close has no data
+	if f.data != "" { // the response to close has no data
 		text, after, _ := strings.Cut(f.data, " ")
 		text, _, _ = strings.Cut(text, "\n")
 		var err error
@@ -193,7 +193,7 @@ func (a *relpAnswers) state() (answered, refused int) {
 	return a.answered, a.refused
 }
 
-// offers returns a value of the answer to open, such as that of commands.
+// offers returns a value of the response to open, such as that of commands.
 func (a *relpAnswers) offers(name string) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()

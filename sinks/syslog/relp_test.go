@@ -37,7 +37,7 @@ func TestRELPConformance(t *testing.T) {
 }
 
 // TestRELPKilled kills rsyslog in the middle of batches: what it has confirmed is not sent again,
-// except where its answers were lost, and nothing is missing. Only the first half of a batch
+// except where its responses were lost, and nothing is missing. Only the first half of a batch
 // reaches the server, so that no kill comes too late.
 func TestRELPKilled(t *testing.T) {
 	drain := syslogtest.StartRELP(t, syslogtest.Options{}, "openssl")

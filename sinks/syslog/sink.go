@@ -173,7 +173,7 @@ func (s *Sink) failed(failure *sinks.Error, again [][]byte, data []byte, confirm
 func (s *Sink) disconnect(ctx context.Context) error {
 	old := s.conn
 	s.conn = nil
-	// Usually the drain was restarted, or ends idle connections. But an answer or an alert means
+	// Usually the drain was restarted, or ends idle connections. But a response or an alert means
 	// that it refused what was sent, which has to be reported.
 	refused := old.refused(ctx)
 	ended := old.hasEnded()

@@ -351,7 +351,8 @@ func TestAnswers(t *testing.T) {
 	})
 	sink := open(t, Options{Address: address, TLS: o})
 	defer sink.Close()
-	// The answer can come after the acknowledgement. The next call tells it, and then the one after.
+	// The response can come after the acknowledgement. The next call tells it, and then the one
+	// after.
 	err := sink.Write(t.Context(), numbered(1, 1, 10))
 	if err == nil {
 		<-sink.conn.ended

@@ -1,6 +1,6 @@
 // Package docs holds the documentation of ttydrain: Markdown pages, one a topic, which are embedded
-// in the binary and readable on the code host as well. [Render] shows them in a terminal, [HTML] in the
-// console, and an [Index] finds their sections.
+// in the binary and readable on the code host as well. [Render] shows them in a terminal, [HTML] in
+// the console, and an [Index] finds their sections.
 //
 // A page is a file TOPIC.md of this folder and an entry of [Pages]. The first line of a page is its
 // title. Links to other pages are relative (syslog.md#relp), and so are links to other files of the

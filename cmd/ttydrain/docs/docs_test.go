@@ -151,8 +151,8 @@ func TestLineLength(t *testing.T) {
 	}
 }
 
-// TestYAML checks the YAML of the pages against the schema of the configuration. A fragment has some
-// of the configuration's keys, each of which must be valid.
+// TestYAML checks the YAML of the pages against the schema of the configuration. A fragment has
+// some of the configuration's keys, each of which must be valid.
 func TestYAML(t *testing.T) {
 	compiler := jsonschema.NewCompiler()
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.ConfigSchema()))

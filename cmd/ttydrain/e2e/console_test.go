@@ -61,8 +61,8 @@ func TestConsole(t *testing.T) {
 	host := v.admin
 	at := "http://" + host + "/console/"
 
-	// A session of the past, with colours, a character of three bytes and one of four, a progress bar
-	// and another size.
+	// A session of the past, with colours, a character of three bytes and one of four, a progress
+	// bar and another size.
 	past := inTerminal(t, v.openssh(site.key, "web@127.0.0.1"))
 	past.expect(prompt)
 	past.do(`printf '\033[1;32mall green\033[0m – ✓ 𝟙\n'; for i in 1 2 3; do printf '\rmigrating %d/3' $i; sleep 0.1; done; echo`)
@@ -145,7 +145,8 @@ func TestConsole(t *testing.T) {
 	b.shows("The session has ended: killed.")
 	b.quiet("watching and ending a session", host)
 
-	// The drains: one fails, with the reason and the advice. Another refuses records of both sessions.
+	// The drains: one fails, with the reason and the advice. Another refuses records of both
+	// sessions.
 	good.awaitEnds(t, operation, operationOf(t, told))
 	b.press("gd")
 	b.shows("refuses the credentials")
@@ -233,8 +234,8 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// TestConsoleLink logs in with the link of `ttydrain console` in a browser: once, without the token in
-// the address bar or in the log.
+// TestConsoleLink logs in with the link of `ttydrain console` in a browser: once, without the token
+// in the address bar or in the log.
 func TestConsoleLink(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)

@@ -228,7 +228,8 @@ func documentedMetrics(t *testing.T) (lines []string) {
 	return lines
 }
 
-// checkUses checks that every metric exists that the alerts, the dashboards and the documentation name.
+// checkUses checks that every metric exists that the alerts, the dashboards and the documentation
+// name.
 func checkUses(t *testing.T, families map[string]*dto.MetricFamily) {
 	t.Helper()
 	files, err := filepath.Glob("../docs/*.md")

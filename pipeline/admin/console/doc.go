@@ -6,8 +6,8 @@
 // of four ways:
 //
 //   - The admin token, entered in a form, which sets a cookie.
-//   - A login link, which a caller with the admin token requests: see [Console.NewLink]. It sets the
-//     same cookie.
+//   - A login link, which a caller with the admin token requests: see [Console.NewLink]. It sets
+//     the same cookie.
 //   - OpenID Connect (OpenID Connect Core 1.0, the code flow with PKCE of RFC 7636), which sets the
 //     same cookie.
 //   - A header set by a proxy, which is accepted from the proxy's addresses only. It sets no

@@ -60,9 +60,9 @@ func (l *links) take(token string) (Person, bool) {
 	return one.person, ok && time.Now().Before(one.until)
 }
 
-// NewLink returns a URL that logs a person in once, within some minutes, and the time of its expiry.
-// The caller has the admin token, and says the person's name. It returns a [*Refusal] if the console
-// does not accept the admin token either.
+// NewLink returns a URL that logs a person in once, within some minutes, and the time of its
+// expiry. The caller has the admin token, and says the person's name. It returns a [*Refusal] if
+// the console does not accept the admin token either.
 //
 // The token is in the fragment of the URL, which browsers do not send: it reaches no log of a proxy
 // and no Referer header, and the programs that fetch links for a preview do not use it up. The page

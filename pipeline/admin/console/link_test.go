@@ -27,8 +27,8 @@ func mustLink(t *testing.T, c *Console) string {
 	return link
 }
 
-// TestLink: a link logs in once; opening its page does not use it up; its token is neither sent with
-// the page nor logged.
+// TestLink: a link logs in once; opening its page does not use it up; its token is neither sent
+// with the page nor logged.
 func TestLink(t *testing.T) {
 	var log bytes.Buffer
 	c := mustNew(t, Options{Token: token, Local: "http://127.0.0.1:9464", Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -62,8 +62,8 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// TestLinkRefusals checks the requests and consoles that log nobody in, and that they do not use the
-// link up.
+// TestLinkRefusals checks the requests and consoles that log nobody in, and that they do not use
+// the link up.
 func TestLinkRefusals(t *testing.T) {
 	c := mustNew(t, Options{Token: token, Local: "http://127.0.0.1:9464"})
 	link := mustLink(t, c)

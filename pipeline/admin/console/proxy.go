@@ -39,8 +39,8 @@ func (p *Proxy) person(r *http.Request) (Person, error) {
 	return Person{name, ByProxy}, nil
 }
 
-// isPrintableName reports whether a name is printable and has no hidden characters, so that it cannot
-// imitate another name.
+// isPrintableName reports whether a name is printable and has no hidden characters, so that it
+// cannot imitate another name.
 func isPrintableName(name string) bool {
 	return len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || schema.IsHidden(r) })
 }

@@ -60,7 +60,7 @@ func (s Store) DeleteSlot(ctx context.Context, slot *schema.Slot, last uint64) e
 	return translate(s.Bus.DeleteSlot(ctx, slot, last))
 }
 
-// Room returns the room that is left to record output, for [session.Options].
+// Room returns the free space for recording output, for [session.Options].
 func (s Store) Room(ctx context.Context) (session.Room, error) {
 	r, err := s.Bus.Room(ctx)
 	return session.Room{Free: r.Free, Reserve: r.Reserve}, err

@@ -17,8 +17,8 @@ import (
 // requestTimeout bounds every request of a test to the node.
 const requestTimeout = time.Minute
 
-// Do sends a request as the superuser and returns the answer's body. path begins with "/"; body is
-// encoded as JSON, nil for none. An answer that is not of the 2xx kind ends the test.
+// Do sends a request as the superuser and returns the response's body. path begins with "/"; body
+// is encoded as JSON, nil for none. A response that is not of the 2xx kind ends the test.
 func (n *Node) Do(t testing.TB, method, path string, body any) []byte {
 	t.Helper()
 	status, answer := n.Try(t, method, path, body)
@@ -28,7 +28,7 @@ func (n *Node) Do(t testing.TB, method, path string, body any) []byte {
 	return answer
 }
 
-// Try is as Do, for answers of any kind.
+// Try is as Do, for responses of any kind.
 func (n *Node) Try(t testing.TB, method, path string, body any) (status int, answer []byte) {
 	t.Helper()
 	var data []byte
@@ -141,8 +141,8 @@ func (n *Node) Search(t testing.TB, index string, query any) []json.RawMessage {
 	if query == nil {
 		query = map[string]any{"match_all": map[string]any{}}
 	}
-	// Pages of one point in time: between two pages of what goes on changing, a document can come to
-	// be in both.
+	// Pages of one point in time: between two pages of what goes on changing, a document can come
+	// to be in both.
 	const keepAlive = "10m" // a page can take long on a machine that is busy
 	var opened struct {
 		ID    string

@@ -248,7 +248,8 @@ func (p *process) stop() {
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 	<-p.done
 	p.leash.Close()
-	// The group's other processes are gone a moment later: before that they hold the port and files.
+	// The group's other processes are gone a moment later: before that they hold the port and
+	// files.
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for end := time.Now().Add(stopTimeout); time.Now().Before(end) && syscall.Kill(-p.pid, 0) == nil; {

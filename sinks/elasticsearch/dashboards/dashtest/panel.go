@@ -1,5 +1,5 @@
 // Package dashtest reads the dashboards for tests: it makes of each panel the request that Kibana
-// or Grafana sends to Elasticsearch for it, and of the answer the rows that the panel shows.
+// or Grafana sends to Elasticsearch for it, and of the response the rows that the panel shows.
 //
 // Neither program is part of it. What they make of a panel is written down here, as far as the
 // dashboards use it: of Kibana's Lens (formBased layers, saved searches, options lists, queries in
@@ -27,8 +27,8 @@ type Panel struct {
 	Index string
 	// Body is the search request.
 	Body map[string]any
-	// Fields are those that it looks at as a whole, by their values: to group, add, sort or choose by
-	// them.
+	// Fields are those that it looks at as a whole, by their values: to group, add, sort or choose
+	// by them.
 	Fields []string
 	// Shown are those that it only looks for words in, or shows.
 	Shown []string

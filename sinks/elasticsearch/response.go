@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// bulkAnswer is the answer to a bulk request, reduced by filter_path.
+// bulkAnswer is the response to a bulk request, reduced by filter_path.
 type bulkAnswer struct {
 	Errors bool `json:"errors"`
 	Items  []struct {
@@ -33,8 +33,8 @@ type errorAnswer struct {
 	Reason string `json:"reason"`
 }
 
-// readItems reads the answer to a bulk request of n entries of the batch from first on, and returns
-// those that were not delivered.
+// readItems reads the response to a bulk request of n entries of the batch from first on, and
+// returns those that were not delivered.
 func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error) {
 	if allCreated(data, n) {
 		return nil, nil
@@ -61,8 +61,9 @@ func readItems(data []byte, first, n int, o Options) ([]sinks.Item, *sinks.Error
 	return failed, nil
 }
 
-// allCreated reports whether an answer is the one that Elasticsearch writes when it has created all
-// n records. That is the usual one, and decoding it as JSON takes as long as making the request.
+// allCreated reports whether a response is the one that Elasticsearch writes when it has created
+// all n records. That is the usual one, and decoding it as JSON takes as long as making the
+// request.
 func allCreated(data []byte, n int) bool {
 	if !bytes.HasPrefix(data, []byte(`{"errors":false,"items":[{"create":{`)) || !bytes.HasSuffix(data, []byte(`}}]}`)) {
 		return false

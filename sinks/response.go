@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// Identity is the value of the Accept-Encoding header with which sinks ask for uncompressed
-// answers.
+// Identity is the value of the Accept-Encoding header with which sinks request uncompressed
+// responses.
 const Identity = "identity"
 
-// ErrEncoding is returned when an answer is read whose encoding was not asked for.
+// ErrEncoding is returned for a response with an encoding that was not requested.
 var ErrEncoding = errors.New("the answer is compressed, although none was asked for")
 
-// decompressed replaces the body of a compressed answer: proxies compress answers even to requests
-// with Accept-Encoding: identity. Reading an encoding other than gzip fails with [ErrEncoding].
+// decompressed replaces the body of a compressed response: proxies compress answers even to
+// requests with Accept-Encoding: identity. Reading an encoding other than gzip fails with
+// [ErrEncoding].
 func decompressed(response *http.Response) {
 	encoding := strings.ToLower(strings.TrimSpace(response.Header.Get("Content-Encoding")))
 	if encoding == "" || encoding == Identity || response.Body == http.NoBody {
@@ -51,16 +52,16 @@ func (b *encodedBody) Read(p []byte) (int, error) {
 }
 
 const (
-	// drainBytes bounds how much of an answer is read and discarded so that its connection can be
-	// reused. A longer answer costs the connection.
+	// drainBytes bounds how much of a response is read and discarded so that its connection can be
+	// reused. A longer response costs the connection.
 	drainBytes = 64 << 10
-	// drainTime bounds the duration of that. An answer without a length lasts until its connection
+	// drainTime bounds the duration of that. A response without a length lasts until its connection
 	// ends, which may be never.
 	drainTime = time.Second
 )
 
-// Drain discards the rest of an answer of which only the status counts, and closes it, within
-// bounded time.
+// Drain discards the rest of a response whose body is not needed, and closes it, within bounded
+// time.
 func Drain(response *http.Response) {
 	if response.Body == http.NoBody {
 		return

@@ -10,7 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/sinks"
 )
 
-// judge returns the error that an answer stands for, or nil for success. It uses only the status,
+// judge returns the error that a response stands for, or nil for success. It uses only the status,
 // Retry-After and the host in Location: the rest could echo the request.
 func judge(host string, response *http.Response) *sinks.Error {
 	status := response.StatusCode

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var (
@@ -37,7 +38,8 @@ var attributeFunctions = map[string]bool{
 }
 
 // logMistakes reports the log messages and attribute keys of a file that are not as they should be,
-// and the number of messages. It goes by the names of functions, since the file's types are unknown.
+// and the number of messages. It goes by the names of functions, since the file's types are
+// unknown.
 func logMistakes(set *token.FileSet, file *ast.File) (mistakes []string, messages int) {
 	report := func(at ast.Node, format string, args ...any) {
 		mistakes = append(mistakes, fmt.Sprintf("%s: %s", set.Position(at.Pos()), fmt.Sprintf(format, args...)))
@@ -199,5 +201,30 @@ func TestLoggingRefuses(t *testing.T) {
 		if found, _ := logMistakes(set, file); len(found) != test.mistakes {
 			t.Errorf("%s: %d mistakes, want %d: %q", test.statement, len(found), test.mistakes, found)
 		}
+	}
+}
+
+// TestCommentWidth holds that comments have at most 100 columns, except for preformatted lines and
+// URLs.
+func TestCommentWidth(t *testing.T) {
+	comments := 0
+	walkSources(t, "..", func(file string, data []byte) error {
+		number := 0
+		for line := range strings.Lines(string(data)) {
+			number++
+			text, ok := strings.CutPrefix(strings.TrimLeft(line, "\t"), "//")
+			if !ok {
+				continue
+			}
+			comments++
+			width := utf8.RuneCountInString(strings.TrimRight(line, "\n")) // a tab is one
+			if width > 100 && !strings.HasPrefix(text, "\t") && strings.Contains(strings.TrimSpace(text), " ") && !strings.HasPrefix(text, "go:") {
+				t.Errorf("%s:%d: the comment has %d columns", file, number, width)
+			}
+		}
+		return nil
+	})
+	if comments < 1000 {
+		t.Errorf("found %d lines of comments: the test does not see them", comments)
 	}
 }
