@@ -15,7 +15,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// A route is an operation of the HTTP API: what the OpenAPI document says about it, and its handler.
+// A route is an operation of the HTTP API: what the OpenAPI document says about it, and its
+// handler.
 type route struct {
 	openapi.Operation
 	handler http.HandlerFunc

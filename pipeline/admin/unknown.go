@@ -11,11 +11,11 @@ import (
 // apiPrefix is the prefix of the paths whose errors are JSON.
 const apiPrefix = "/api/"
 
-// refuseUnknown serves requests with mux. It refuses unknown paths and methods of the API in the form
-// of the API's other errors.
+// refuseUnknown serves requests with mux. It refuses unknown paths and methods of the API in the
+// form of the API's other errors.
 func refuseUnknown(mux *http.ServeMux, routes []route) http.Handler {
-	// The methods of paths without parameters. A path with parameters may include one of them, and has
-	// other methods.
+	// The methods of paths without parameters. A path with parameters may include one of them, and
+	// has other methods.
 	methods := make(map[string][]string)
 	for _, r := range routes {
 		if !strings.Contains(r.Path, "{") {
