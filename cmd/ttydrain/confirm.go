@@ -19,8 +19,8 @@ func (k *confirmation) flag(c *cobra.Command) {
 	c.Flags().BoolVarP(&k.yes, "yes", "y", false, "do it without asking")
 }
 
-// ask shows the consequences of a command, and asks a question that "yes" confirms. If the answer is
-// another, nothing is done and the command exits with 1; without a terminal, it fails with the
+// ask shows the consequences of a command, and asks a question that "yes" confirms. If the answer
+// is another, nothing is done and the command exits with 1; without a terminal, it fails with the
 // consequences.
 func (k *confirmation) ask(ctx context.Context, consequences, question string) error {
 	if k.yes {

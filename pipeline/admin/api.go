@@ -19,8 +19,8 @@ import (
 // maxLetters is the maximum number of dead letters in a list.
 const maxLetters = 1000
 
-// api serves the operations below /api/, for callers with the token and for the console's pages. Its
-// routes say what each does: see [OpenAPI].
+// api serves the operations below /api/, for callers with the token and for the console's pages.
+// Its routes say what each does: see [OpenAPI].
 //
 // Errors have the form of [refused].
 //
@@ -135,8 +135,8 @@ type LoginLink struct {
 // document is the OpenAPI document.
 type document struct{}
 
-// errNoRouter is the error for requests about drains, dead letters and records in a process that does
-// not run the router.
+// errNoRouter is the error for requests about drains, dead letters and records in a process that
+// does not run the router.
 var errNoRouter = errors.New("this ttydrain does not run the router: use the admin address of one that does (--admin ADDRESS)")
 
 func (a *api) drains(r *http.Request) (any, error) { return a.operator.List(r.Context()) }
@@ -296,8 +296,8 @@ type linkRequest struct {
 	Name string `json:"name"`
 }
 
-// newLink returns a login link for the console. Only callers with the token get one: a login could be
-// prolonged forever.
+// newLink returns a login link for the console. Only callers with the token get one: a login could
+// be prolonged forever.
 func (a *api) newLink(r *http.Request) (any, error) {
 	if a.console == nil {
 		return nil, fmt.Errorf("%w: the console is disabled (admin.console.disabled)", operate.ErrNotFound)

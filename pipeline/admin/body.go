@@ -31,9 +31,10 @@ func readBody(r *http.Request) error {
 	return nil
 }
 
-// decodeBody decodes the JSON object in a request's body into the struct that value points to. It is
-// stricter than [json.Unmarshal]: unknown names, names in another case, null, lengths that [fields] do
-// not allow, and text that is not UTF-8 are refused. The errors say what is expected instead.
+// decodeBody decodes the JSON object in a request's body into the struct that value points to. It
+// is stricter than [json.Unmarshal]: unknown names, names in another case, null, lengths that
+// [fields] do not allow, and text that is not UTF-8 are refused. The errors say what is expected
+// instead.
 func decodeBody(r *http.Request, value any, expected string) error {
 	if kind := r.Header.Get("Content-Type"); kind != "" {
 		if media, _, err := mime.ParseMediaType(kind); err != nil || media != openapi.JSON {

@@ -21,8 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/openapi.json anew")
 
-// TestOpenAPI checks the document against testdata/openapi.json, so that changes of the API are seen.
-// Update it with go test ./pipeline/admin -run OpenAPI -update.
+// TestOpenAPI checks the document against testdata/openapi.json, so that changes of the API are
+// seen. Update it with go test ./pipeline/admin -run OpenAPI -update.
 func TestOpenAPI(t *testing.T) {
 	const file = "testdata/openapi.json"
 	if *update {

@@ -42,8 +42,8 @@ func (s *stage) send(method, path, body string, header http.Header) (r *http.Res
 	return r, reason
 }
 
-// TestUnauthenticated checks that every operation that needs authentication refuses requests without
-// a token and with a wrong one, in JSON.
+// TestUnauthenticated checks that every operation that needs authentication refuses requests
+// without a token and with a wrong one, in JSON.
 func TestUnauthenticated(t *testing.T) {
 	s := newStage(t, bus.RoleGateway|bus.RoleEnrich|bus.RoleRouter, false, false)
 	n := 0

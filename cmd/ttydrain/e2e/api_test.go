@@ -20,8 +20,8 @@ func (s *site) token() string {
 }
 
 // TestAPI tests the admin API against its own OpenAPI document with schemathesis: requests that the
-// document allows and others, with and without the token. No response may have a status, a type or a
-// body that the document does not have, and no request that it forbids may succeed.
+// document allows and others, with and without the token. No response may have a status, a type or
+// a body that the document does not have, and no request that it forbids may succeed.
 func TestAPI(t *testing.T) {
 	t.Parallel()
 	python := need(t, "python3")

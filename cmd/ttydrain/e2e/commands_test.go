@@ -32,7 +32,8 @@ func TestDocumentedCommands(t *testing.T) {
 		}
 		return bytes.Contains(copied, []byte(`"event":"end"`))
 	})
-	// A file of an earlier day, which is to be compressed, and one of last year, which is to be deleted.
+	// A file of an earlier day, which is to be compressed, and one of last year, which is to be
+	// deleted.
 	for name, age := range map[string]time.Duration{"2020-01-02.ndjson": 72 * time.Hour, "2020-01-01.ndjson.gz": 400 * 24 * time.Hour} {
 		file := filepath.Join(archive, name)
 		site.write(file, "{}\n")

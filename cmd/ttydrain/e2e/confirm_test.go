@@ -12,8 +12,8 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestConfirmations: what removes something or interrupts a service says how much, and asks. It does
-// nothing after a no, and is refused without a terminal, unless --yes is set.
+// TestConfirmations: what removes something or interrupts a service says how much, and asks. It
+// does nothing after a no, and is refused without a terminal, unless --yes is set.
 func TestConfirmations(t *testing.T) {
 	t.Parallel()
 	d := httpsDrain(t, "siem", ", format: ndjson")

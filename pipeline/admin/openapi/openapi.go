@@ -1,5 +1,5 @@
-// Package openapi writes the OpenAPI 3.1 document of an HTTP API, from a table of its operations and
-// the Go types of their bodies.
+// Package openapi writes the OpenAPI 3.1 document of an HTTP API, from a table of its operations
+// and the Go types of their bodies.
 package openapi
 
 import (
@@ -32,8 +32,8 @@ type Operation struct {
 	// Example is an example of the body, in JSON.
 	Example string
 	Result  Result
-	// Refusals are the statuses of its errors in JSON, besides those of [API.Common], and TextRefusals
-	// describe its errors in plain text.
+	// Refusals are the statuses of its errors in JSON, besides those of [API.Common], and
+	// TextRefusals describe its errors in plain text.
 	Refusals     []int
 	TextRefusals map[int]string
 	// Security names the schemes of which a request needs one; empty for none.
@@ -78,8 +78,8 @@ type Field struct {
 	About string
 	// Values are all values; nil if others are possible.
 	Values []string
-	// MinLength and MaxLength bound the characters of a string, or the elements of an array; 0 for no
-	// bound.
+	// MinLength and MaxLength bound the characters of a string, or the elements of an array; 0 for
+	// no bound.
 	MinLength, MaxLength int
 }
 

@@ -41,8 +41,8 @@ func isInteger(s string, least uint64) bool {
 	return err == nil && n >= least && n <= maxCount
 }
 
-// CheckQuery returns an error for a query that the operation does not accept: an unknown parameter, a
-// value of another kind, a repeated parameter, or a malformed query.
+// CheckQuery returns an error for a query that the operation does not accept: an unknown parameter,
+// a value of another kind, a repeated parameter, or a malformed query.
 func (o *Operation) CheckQuery(raw string) error {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
