@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
@@ -83,6 +84,7 @@ func tlsReason(err error) (reason, advice string) {
 	}
 	var (
 		pin       *pinError
+		other     *authorityError
 		host      x509.HostnameError
 		authority x509.UnknownAuthorityError
 		invalid   x509.CertificateInvalidError
@@ -98,10 +100,13 @@ func tlsReason(err error) (reason, advice string) {
 			", or set fingerprint_sha256 to " + fingerprintOf(host.Certificate).String() + ", if that is the certificate at the drain"
 	case errors.As(err, &host):
 		return "the drain's certificate is for another host name", "correct the address, or set server_name to a name that the certificate has"
+	case errors.As(err, &other):
+		return other.reason(), "set ca_file to the PEM file of " + other.signer + ", which the operator of the drain has"
 	case errors.As(err, &authority):
 		return "the drain's certificate is signed by an authority that is not trusted", "set ca_file to the PEM file with that authority"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "the drain's certificate, or one that it depends on, has expired or is not valid yet", "renew it, and compare the clocks of both machines"
+		return "the certificate " + probe.Printable(invalid.Cert.Subject.String()) + " of the drain " + probe.Invalid(invalid.Cert, time.Now()),
+			"renew it, and compare the clocks of both machines"
 	case errors.As(err, &system):
 		return "this machine has no list of trusted authorities", "install ca-certificates, or set ca_file"
 	case errors.As(err, &any):

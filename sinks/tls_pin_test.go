@@ -55,7 +55,7 @@ func TestFingerprint(t *testing.T) {
 			"with colons": {withColons(pin), nameless.URL, ""},
 			"one of two":  {otherPin + ", " + pin, nameless.URL, ""},
 			"another":     {pin, other.URL, "has the SHA-256 fingerprint " + otherPin},
-			"expired":     {fingerprintOf(t, expired.Listener.Addr().String()), expired.URL, "has expired"},
+			"expired":     {fingerprintOf(t, expired.Listener.Addr().String()), expired.URL, "expired "},
 		} {
 			transport, err := sinks.TLS{FingerprintSHA256: test.pin}.Transport(time.Minute)
 			if err != nil {

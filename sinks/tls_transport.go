@@ -168,6 +168,8 @@ func (r *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	if err == nil {
 		decompressed(response)
+	} else {
+		err = r.tls.Explain(err)
 	}
 	if check.Enabled() {
 		reportAnswer(request, response, err)

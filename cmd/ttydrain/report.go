@@ -123,6 +123,6 @@ func stepLines(s *probe.Step) []string {
 }
 
 func certificateLine(c probe.Certificate) string {
-	return fmt.Sprintf("%s, signed by %s, %s to %s, %d days left", c.Subject, c.Issuer,
-		c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), c.DaysLeft)
+	return fmt.Sprintf("%s, signed by %s, %s to %s, %s", c.Subject, c.Issuer,
+		c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly), c.Validity())
 }

@@ -175,9 +175,9 @@ func (s *Step) warnOfEnd() {
 				continue
 			}
 			soonest = c.DaysLeft
-			ends := fmt.Sprintf("ends in %d days", c.DaysLeft)
+			ends := "has " + c.Validity()
 			if c.DaysLeft < 0 {
-				ends = "has ended"
+				ends = c.Validity()
 			}
 			s.Result, s.Do = ResultWarning, list.do
 			s.Problem = fmt.Sprintf("%s %s %s, on %s", list.what, c.Subject, ends, c.NotAfter.Format(time.DateOnly))

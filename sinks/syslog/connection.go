@@ -101,7 +101,7 @@ func connect(ctx context.Context, o Options, lifetime time.Duration) (*connectio
 	c.tls = tls.Client(c.counted, config)
 	if err := sinks.Handshake(ctx, c.tls); err != nil {
 		c.counted.Close()
-		return nil, sinks.TransportError(ctx, c.doing, err)
+		return nil, sinks.TransportError(ctx, c.doing, o.TLS.Explain(err))
 	}
 	if c.tls.ConnectionState().Version < tls.VersionTLS13 {
 		if c.sent {

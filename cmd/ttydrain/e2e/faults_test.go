@@ -281,7 +281,7 @@ func answerFaults(t *testing.T) []fault {
 		}
 	}
 	return []fault{
-		make("expired", ", format: ndjson", certificate(expired, "127.0.0.1", "has expired")),
+		make("expired", ", format: ndjson", certificate(expired, "127.0.0.1", "expired ")),
 		make("other-host", ", format: ndjson", certificate(valid, "logs.example.com", "for another host name")),
 		make("busy", ", format: ndjson", answer(schema.DrainRetrying, "429 Too Many Requests", http.StatusTooManyRequests, "Retry-After: 2")),
 		make("forbidden", ", format: array", answer(schema.DrainMisconfigured, "refuses the credentials", http.StatusUnauthorized)),
