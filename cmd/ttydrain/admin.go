@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin"
@@ -54,9 +52,7 @@ func adminHosts(c *config.Config) []string {
 
 // warnAboutAdmin logs unsafe settings of the admin server, and a missing socket.
 func warnAboutAdmin(c *config.Config, log *slog.Logger) {
-	host, _, _ := net.SplitHostPort(c.Admin.Listen) // it was checked
-	ip, err := netip.ParseAddr(host)
-	if local := host == "localhost" || err == nil && ip.IsLoopback(); !local && c.Admin.TLS == nil {
+	if c.Admin.PlainHTTP && !config.OnLoopback(c.Admin.Listen) {
 		log.Warn("the admin address can be reached from other machines without TLS: the admin token and logins can be read on the network",
 			"admin", c.Admin.Listen, "advice", "set admin.tls, or listen on 127.0.0.1 with a proxy for TLS on this machine")
 	}

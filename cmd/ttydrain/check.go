@@ -14,6 +14,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
 func newCheckCommand() *cobra.Command {
@@ -25,7 +26,8 @@ func newCheckCommand() *cobra.Command {
 		Long: "Reports every mistake in a configuration, each with file:line:column, what was expected and the\n" +
 			"nearest valid name. Exits with 1 if there is any. With --connect it also connects to each\n" +
 			"drain, step by step, and reports what to do if a step fails; it writes no record. It checks the\n" +
-			"Docker daemon for the images and containers of the apps that use it.",
+			"Docker daemon for the images and containers of the apps that use it.\n\n" +
+			"Each message ends with a code in brackets, such as [E203]: \"ttydrain docs E203\" explains it.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(path)
@@ -33,7 +35,7 @@ func newCheckCommand() *cobra.Command {
 				return err
 			}
 			fmt.Printf("%s: no mistakes: %s, %s, %s\n", path, plural(uint64(len(cfg.Apps)), "app"), plural(uint64(len(cfg.Users)), "user"), plural(uint64(len(cfg.Drains)), "drain"))
-			for _, w := range cfg.Warnings() {
+			for _, w := range slices.Concat(cfg.Warnings(), cfg.ProgramWarnings()) {
 				fmt.Fprintln(os.Stderr, "WARNING:", w.Error())
 			}
 			warnAboutProxies(cfg)
@@ -75,7 +77,7 @@ func warnAboutProxies(c *config.Config) {
 		}
 		if schemes[scheme] && value != "" && !isProxy(value) {
 			fmt.Fprintf(os.Stderr, "WARNING: %s in this environment is not the address of a proxy: drains with %s addresses are "+
-				"reached without one, or not at all; expected http://HOST:PORT\n", name, scheme)
+				"reached without one, or not at all; expected http://HOST:PORT [%s]\n", name, scheme, config.CodeProxy)
 		}
 	}
 }
@@ -95,10 +97,10 @@ func warnAboutConsumers(ctx context.Context, c *config.Config) {
 	switch {
 	case n.Needed <= n.Limit:
 	case n.Configured:
-		fmt.Fprintf(os.Stderr, "WARNING: the NATS cluster allows %d consumers on LOGS: some drains would be unread; raise max_consumers of the stream or the account to %d\n", n.Limit, n.Needed)
+		fmt.Fprintf(os.Stderr, "WARNING: the NATS cluster allows %d consumers on LOGS: some drains would be unread; raise max_consumers of the stream or the account to %d [%s]\n", n.Limit, n.Needed, config.CodeConsumers)
 	default:
 		fmt.Fprintf(os.Stderr, "WARNING: NATS servers allow %d consumers a stream by default, with which some drains would be unread; "+
-			"set jetstream: {limits: {default_max_consumers: -1}} on each server, if it is not set there\n", n.Limit)
+			"set jetstream: {limits: {default_max_consumers: -1}} on each server, if it is not set there [%s]\n", n.Limit, config.CodeConsumers)
 	}
 }
 
@@ -130,33 +132,65 @@ func loadConfigFiles(path string) (*config.Config, config.Files, error) {
 		for _, m := range mistakes {
 			fmt.Fprintln(os.Stderr, m.Error())
 		}
+		fmt.Fprintf(os.Stderr, "%s: \"ttydrain docs CODE\" explains a code, such as %s\n", plural(uint64(len(mistakes)), "mistake"), mistakes[0].Code)
 		return nil, files, exitStatus(1)
 	}
 	return c, files, err
 }
 
 // probeAll checks the Docker daemon, if an app uses it, and the connection to each drain, and
-// prints the steps. It writes no record.
+// prints the steps and a summary. It writes no record.
 func probeAll(ctx context.Context, c *config.Config) error {
-	failed, err := probeContainers(ctx, c)
+	broken, err := probeContainers(ctx, c)
 	if err != nil {
 		return err
 	}
+	var failed []string // drains
+	warned := 0         // other drains
 	for _, d := range c.Drains {
 		routed := routedDrain(d, slog.Default())
 		report := routed.Test(ctx, nil)
 		if !d.DrainEphemeralSessions {
 			report.Notes = []string{"drain_ephemeral_sessions is false: it gets no session logs"}
 		}
-		if !report.OK {
-			failed++
+		switch {
+		case !report.OK:
+			failed = append(failed, d.Name)
+		case slices.ContainsFunc(report.Steps, func(s probe.Step) bool { return s.Result == probe.ResultWarning }):
+			warned++
 		}
 		if err := printReport(os.Stdout, report); err != nil {
 			return err
 		}
 	}
-	if failed > 0 {
+	fmt.Println(connectSummary(len(c.Drains), warned, failed, broken))
+	if len(failed)+broken > 0 {
 		return exitStatus(1)
 	}
 	return nil
+}
+
+// connectSummary returns the last line of check --connect. broken is the number of failures of the
+// Docker daemon and its apps.
+func connectSummary(drains, warned int, failed []string, broken int) string {
+	var text string
+	switch ok := drains - len(failed); {
+	case drains == 0:
+		text = "there are no drains to connect to"
+	case len(failed) == 0 && drains == 1:
+		text = "the drain can be reached"
+	case len(failed) == 0:
+		text = fmt.Sprintf("all %d drains can be reached", drains)
+	case drains == 1:
+		text = "the drain failed: " + failed[0]
+	default:
+		text = fmt.Sprintf("%d of %d drains can be reached; failed: %s", ok, drains, strings.Join(failed, ", "))
+	}
+	if warned > 0 {
+		text += "; " + plural(uint64(warned), "drain") + " with a warning"
+	}
+	if broken > 0 {
+		text += "; " + plural(uint64(broken), "failure") + " of the runtime docker"
+	}
+	return "summary: " + text
 }

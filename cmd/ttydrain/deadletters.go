@@ -30,6 +30,9 @@ func newDeadLettersCommand() *cobra.Command {
 			if printed, err := r.call(c.Context(), http.MethodGet, "deadletters?"+q.Encode(), nil, &letters); printed || err != nil {
 				return err
 			}
+			if len(letters) == 0 {
+				return printNone("dead letters")
+			}
 			w := newTable()
 			fmt.Fprintln(w, "NUMBER\tTIME\tDRAIN\tOPERATION\tSEQUENCE\tSTATUS\tREASON")
 			for _, l := range letters {

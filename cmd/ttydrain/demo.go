@@ -27,6 +27,7 @@ func newDemoCommand() *cobra.Command {
 				level = slog.LevelDebug
 			}
 			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			useLog(o.Log)
 			return demo.Run(c.Context(), o)
 		},
 	}

@@ -25,14 +25,24 @@ const (
 func newDocsCommand() *cobra.Command {
 	var markdown bool // the old form of --output markdown
 	var output string
+	show := func(text []byte) error {
+		if output != docsPage && output != docsMarkdown {
+			return usageError{fmt.Errorf("--output %q is not known: expected page or markdown", output)}
+		}
+		return showText(text, markdown || output == docsMarkdown)
+	}
 	c := &cobra.Command{
-		Use:   "docs [TOPIC]",
+		Use:   "docs [TOPIC|CODE]",
 		Short: "Read the documentation",
 		Long: "Lists the topics of the documentation, or shows the page of one. On a terminal, a page is rendered and shown with $PAGER (less);\n" +
-			"elsewhere it is printed as Markdown.",
-		Example: "  ttydrain docs quickstart\n  ttydrain docs syslog | grep -i relp",
+			"elsewhere it is printed as Markdown. With the code of a message, such as E203, it shows what that means and what to do.",
+		Example: "  ttydrain docs quickstart\n  ttydrain docs E203\n  ttydrain docs syslog | grep -i relp",
 		Args:    knownTopic,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				text, _ := docs.Message(args[0])
+				return show(text)
+			}
 			table := newTable()
 			for _, p := range docs.Pages() {
 				fmt.Fprintf(table, "%s\t%s\n", p.Topic, p.Summary)
@@ -48,24 +58,21 @@ func newDocsCommand() *cobra.Command {
 	for _, p := range docs.Pages() {
 		c.AddCommand(&cobra.Command{Use: p.Topic, Aliases: p.Aliases, Short: p.Summary, Args: cobra.NoArgs,
 			Example: "  ttydrain docs " + p.Topic + "\n  ttydrain docs " + p.Topic + " --output markdown > " + p.Topic + ".md",
-			RunE: func(*cobra.Command, []string) error {
-				if output != docsPage && output != docsMarkdown {
-					return usageError{fmt.Errorf("--output %q is not known: expected page or markdown", output)}
-				}
-				if markdown || output == docsMarkdown || !term.IsTerminal(int(os.Stdout.Fd())) {
-					_, err := os.Stdout.Write(p.Markdown())
-					return err
-				}
-				return showPage(p)
-			}})
+			RunE:    func(*cobra.Command, []string) error { return show(p.Markdown()) }})
 	}
 	return c
 }
 
-// knownTopic refuses every argument: those that are topics are commands of their own.
+// knownTopic refuses every argument but a code: those that are topics are commands of their own.
 func knownTopic(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
+	}
+	if _, known := docs.Message(args[0]); known && len(args) == 1 {
+		return nil
+	}
+	if len(args[0]) == 4 && strings.ContainsAny(args[0][:1], "EWew") && strings.Trim(args[0][1:], "0123456789") == "" {
+		return fmt.Errorf("unknown code %q: \"ttydrain docs errors-reference\" has all", args[0])
 	}
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		return fmt.Errorf("unknown topic %q, nearest %q", args[0], near[0])
@@ -73,14 +80,23 @@ func knownTopic(c *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown topic %q", args[0])
 }
 
-// showPage renders a page for the terminal, and shows it with the user's pager.
-func showPage(p docs.Page) error {
+// showText renders Markdown for the terminal, and shows it with the user's pager; elsewhere, or
+// with plain, it prints it as it is.
+func showText(text []byte, plain bool) error {
+	if plain || !term.IsTerminal(int(os.Stdout.Fd())) {
+		_, err := os.Stdout.Write(text)
+		return err
+	}
+	return showPage(text)
+}
+
+func showPage(markdown []byte) error {
 	columns, _, err := term.GetSize(int(os.Stdout.Fd()))
 	if err != nil || columns <= 0 {
 		columns = 80
 	}
 	colour := os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	text := docs.Render(p.Markdown(), docs.Terminal{Width: min(columns, maxPageWidth), Colour: colour})
+	text := docs.Render(markdown, docs.Terminal{Width: min(columns, maxPageWidth), Colour: colour})
 	pager, isSet := os.LookupEnv("PAGER")
 	if !isSet {
 		pager = "less"

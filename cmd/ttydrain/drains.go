@@ -168,6 +168,9 @@ func (k *rewinding) consequences(name string, plan *operate.RewindPlan) string {
 }
 
 func printDrains(list []operate.DrainStatus) error {
+	if len(list) == 0 {
+		return printNone("drains are configured")
+	}
 	w := newTable()
 	fmt.Fprintln(w, "DRAIN\tSTATE\tNEXT TRY\tLAG\tSECONDS\tDELIVERED\tPER SECOND\tDEAD LETTERS\tLAST ERROR")
 	for _, d := range list {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -45,6 +46,7 @@ func run() int {
 	defer stop()
 	// The first signal requests a stop; the second one ends the process at once.
 	context.AfterFunc(ctx, stop)
+	useLog(slog.New(slog.DiscardHandler)) // the commands that have a log set it
 	err := newRootCommand().ExecuteContext(ctx)
 	var status exitStatus
 	var usage usageError

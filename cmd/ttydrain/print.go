@@ -44,6 +44,13 @@ func newTable() *tabwriter.Writer {
 	return tabwriter.NewWriter(visible{os.Stdout}, 0, 0, 2, ' ', 0)
 }
 
+// printNone reports that a list is empty, on standard error: a table without rows could be a
+// mistake.
+func printNone(what string) error {
+	_, err := fmt.Fprintln(os.Stderr, "no "+what)
+	return err
+}
+
 // A visible writer replaces hidden characters, such as control characters and those that change the
 // direction of others, by question marks: text in the output may come from drains or from names.
 type visible struct{ to io.Writer }

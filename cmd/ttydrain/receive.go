@@ -23,6 +23,7 @@ func newReceiveCommand() *cobra.Command {
 		Short: "Receive and print records over HTTPS and syslog with TLS, to try out a drain",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			useLog(o.Logger)
 			if o.HTTPS == "" && o.Syslog == "" {
 				return usageError{errors.New("nothing to listen on: set --https or --syslog to an address")}
 			}

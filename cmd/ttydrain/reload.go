@@ -39,6 +39,9 @@ func (n *node) reconfigure(c *config.Config) error {
 			return err
 		}
 	}
+	if n.gateway != nil {
+		reload.LogProgramWarnings(c, n.log)
+	}
 	drains := routedDrains(c, n.log)
 	if n.router != nil {
 		if err := n.router.Update(drains); err != nil {

@@ -51,7 +51,11 @@ func newServeCommand() *cobra.Command {
 			}
 			resources.Start(c.Context(), processOf(cfg, parts))
 			logger := newLog(log)
+			useLog(logger)
 			reload.LogWarnings(cfg, logger)
+			if parts.gateway {
+				reload.LogProgramWarnings(cfg, logger)
+			}
 			n, err := newNode(c.Context(), cfg, parts, logger)
 			if err != nil {
 				return err

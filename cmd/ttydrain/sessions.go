@@ -189,6 +189,9 @@ func (k *killCommand) ending(ctx context.Context) ([]operate.SessionStatus, erro
 }
 
 func printSessions(list []operate.SessionStatus) error {
+	if len(list) == 0 {
+		return printNone("sessions match")
+	}
 	w := newTable()
 	fmt.Fprintln(w, "SESSION\tSTATE\tUSER\tAPP\tSTACK\tGATEWAY\tSTARTED\tEXPIRES\tENDED\tBYTES\tREASON")
 	for _, s := range list {

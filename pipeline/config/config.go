@@ -98,8 +98,11 @@ type Admin struct {
 	// Socket is a Unix socket for operators' commands on the same machine; "" for none. With an
 	// embedded server, it is in the store by default.
 	Socket string `yaml:"socket" as:"path" want:"a path such as /run/ttydrain/admin.sock"`
-	// TLS enables TLS on Listen; nil for plain HTTP.
-	TLS *AdminTLS `yaml:"tls"`
+	// TLS enables TLS on Listen; nil for plain HTTP, which is refused beyond this machine unless
+	// PlainHTTP is set.
+	TLS *AdminTLS `yaml:"tls" want:"none, or a mapping with cert_file and key_file"`
+	// PlainHTTP permits plain HTTP on an address that other machines reach: tls is "none".
+	PlainHTTP bool `yaml:"-"`
 	// CAFile holds the authorities that operators' commands trust instead of the system's.
 	CAFile string `yaml:"ca_file" as:"path"`
 	// Hosts are names and addresses, without a port, that requests may be addressed to, in addition
@@ -118,8 +121,17 @@ func (a *Admin) setDefaults() { a.Listen = "127.0.0.1:9464" }
 
 // AdminTLS is the certificate of the admin server, with its chain, and its private key.
 type AdminTLS struct {
+	// None is set for the word "none" instead of the mapping: plain HTTP is intended, even beyond
+	// this machine.
+	None     bool   `yaml:"-"`
 	CertFile string `yaml:"cert_file" as:"path" rule:"required"`
 	KeyFile  string `yaml:"key_file" as:"path" rule:"required"`
+}
+
+// setWord sets the word that may replace the mapping.
+func (t *AdminTLS) setWord(word string) bool {
+	t.None = word == "none"
+	return t.None
 }
 
 // AdminLimits limit the number of open connections to the admin server.
@@ -154,7 +166,7 @@ type User struct {
 	Email string `yaml:"email" rule:"required" want:"an address such as ada@example.com"`
 	// AuthorizedKeys are files of public keys, or public keys themselves, as written in the
 	// configuration.
-	AuthorizedKeys []string `yaml:"authorized_keys" rule:"required" want:"a list of public keys, or of files that hold them"`
+	AuthorizedKeys []string `yaml:"authorized_keys" as:"keys" rule:"required" want:"a list of public keys, or of files that hold them"`
 	// Apps are the names of the apps that the user may open.
 	Apps []string `yaml:"apps" rule:"required" want:"a list of names of apps"`
 

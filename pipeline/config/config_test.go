@@ -333,8 +333,8 @@ func TestColons(t *testing.T) {
 
 func TestMissingFile(t *testing.T) {
 	for path, want := range map[string]string{
-		"testdata/none.yaml": "testdata/none.yaml:1:1: does not exist; expected the configuration, a YAML file",
-		"testdata":           "testdata:1:1: is a folder, not a file; expected the configuration, a YAML file",
+		"testdata/none.yaml": "testdata/none.yaml:1:1: does not exist; expected the configuration, a YAML file [E302]",
+		"testdata":           "testdata:1:1: is a folder, not a file; expected the configuration, a YAML file [E302]",
 	} {
 		_, err := Load(path)
 		if got := mistakesOf(t, err).Error(); got != want {

@@ -64,23 +64,23 @@ func (c *Config) finishConsole(d *decoder) {
 		switch {
 		case u == nil:
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-			d.refuse(at+".url", "has a path; expected the host alone, such as https://console.example.com: the console is at /console/ there")
+			d.refuse(codeURL, at+".url", "has a path; expected the host alone, such as https://console.example.com: the console is at /console/ there")
 		default:
 			u.Path = ""
 			o.Base = u
 		}
 	}
 	if d.given(at+".oidc") && d.given(at+".proxy_header") {
-		d.refuse(at+".proxy_header", "is set together with oidc; expected only one of them")
+		d.refuse(codeExclusive, at+".proxy_header", "is set together with oidc; expected only one of them")
 	}
 	if d.given(at+".token_login") && !d.given(at+".oidc") && !d.given(at+".proxy_header") {
-		d.refuse(at+".token_login", "is for a console with oidc or proxy_header: without them, the admin token is the way in; expected none, or disabled: true for no console")
+		d.refuse(codeElsewhere, at+".token_login", "is for a console with oidc or proxy_header: without them, the admin token is the way in; expected none, or disabled: true for no console")
 	}
 	if d.given(at+".proxy_header") && !d.given(at+".trusted_proxies") {
-		d.refuse(at+".proxy_header", "is set without trusted_proxies; expected the addresses of the proxy, which are trusted")
+		d.refuse(codePair, at+".proxy_header", "is set without trusted_proxies; expected the addresses of the proxy, which are trusted")
 	}
 	if d.usable(at+".proxy_header") && !headerForm().MatchString(o.ProxyHeader) {
-		d.refuse(at+".proxy_header", "%s is not the name of a header; expected one such as X-Forwarded-Email", quote(o.ProxyHeader))
+		d.refuse(codeForm, at+".proxy_header", "%s is not the name of a header; expected one such as X-Forwarded-Email", quote(o.ProxyHeader))
 	}
 	o.ProxyHeader = textproto.CanonicalMIMEHeaderKey(o.ProxyHeader)
 	d.notEmpty(at+".trusted_proxies", len(o.TrustedProxies))
@@ -88,7 +88,7 @@ func (c *Config) finishConsole(d *decoder) {
 		if path := fmt.Sprintf("%s.trusted_proxies[%d]", at, i); d.usable(path) {
 			prefix, err := parsePrefix(text)
 			if err != nil {
-				d.refuse(path, "%s is not an address; expected one such as 127.0.0.1, or a network such as 10.0.0.0/8", quote(text))
+				d.refuse(codeAddress, path, "%s is not an address; expected one such as 127.0.0.1, or a network such as 10.0.0.0/8", quote(text))
 				continue
 			}
 			o.Proxies = append(o.Proxies, prefix)
@@ -96,7 +96,7 @@ func (c *Config) finishConsole(d *decoder) {
 	}
 	d.checkEmails(at+".allowed_emails", o.AllowedEmails)
 	if d.given(at+".allowed_emails") && !d.given(at+".proxy_header") {
-		d.refuse(at+".allowed_emails", "is for a console with proxy_header; expected it inside of oidc, or none")
+		d.refuse(codeElsewhere, at+".allowed_emails", "is for a console with proxy_header; expected it inside of oidc, or none")
 	}
 	if o.OIDC != nil {
 		o.OIDC.finish(d, at, o.Base)
@@ -106,7 +106,7 @@ func (c *Config) finishConsole(d *decoder) {
 func (o *OIDC) finish(d *decoder, console string, base *url.URL) {
 	at := console + ".oidc"
 	if base == nil && !d.given(console+".url") {
-		d.mistake(d.place(at), console+".url", "is missing; expected the URL of the console, to which the OpenID provider redirects users: its /console/oidc/callback")
+		d.mistake(codeMissing, d.place(at), console+".url", "is missing; expected the URL of the console, to which the OpenID provider redirects users: its /console/oidc/callback")
 	}
 	if d.usable(at + ".issuer") {
 		d.checkEncrypted(at+".issuer", o.Issuer, "")
@@ -114,7 +114,7 @@ func (o *OIDC) finish(d *decoder, console string, base *url.URL) {
 	d.checkEmails(at+".allowed_emails", o.AllowedEmails)
 	d.notEmpty(at+".allowed_groups", len(o.AllowedGroups))
 	if !d.given(at+".allowed_emails") && !d.given(at+".allowed_groups") {
-		d.refuse(at, "permits either nobody or every user of the provider; expected allowed_emails (*@example.com for all of a domain) or allowed_groups")
+		d.refuse(codeEveryone, at, "permits either nobody or every user of the provider; expected allowed_emails (*@example.com for all of a domain) or allowed_groups")
 	}
 	d.checkTLS(at, &o.TLS)
 }
@@ -132,7 +132,7 @@ func (d *decoder) checkEmails(path string, list []string) {
 			address = "any@" + domain
 		}
 		if a, err := mail.ParseAddress(address); err != nil || a.Address != address || strings.Contains(address, "*") {
-			d.refuse(at, "%s is not an e-mail address; expected one such as ada@example.com, or *@example.com for all of a domain", quote(text))
+			d.refuse(codeForm, at, "%s is not an e-mail address; expected one such as ada@example.com, or *@example.com for all of a domain", quote(text))
 		}
 	}
 }

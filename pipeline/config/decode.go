@@ -18,7 +18,8 @@ type decoder struct {
 	places    map[string]place // by path
 	files     Files            // files that were read
 	private   []PrivateFile
-	plain     string // path of the first secret in plain text in the file, "" for none
+	trusted   []PrivateFile // see keepTrusted
+	plain     string        // path of the first secret in plain text in the file, "" for none
 	warnings  Mistakes
 	verify    Verify // or nil
 }
@@ -28,22 +29,30 @@ type place struct {
 	line, column int
 	// bad reports that an error in this value was reported, so that it is not checked further.
 	bad bool
+	// unread reports that the value could not be decoded, so that what it should contain is missing.
+	unread bool
 }
 
 // defaulter is a struct with default values.
 type defaulter interface{ setDefaults() }
 
-func (d *decoder) mistake(at place, path, format string, args ...any) {
+func (d *decoder) mistake(code Code, at place, path, format string, args ...any) {
 	d.mistakes = append(d.mistakes, Mistake{
 		File: d.file, Line: max(1, at.line), Column: max(1, at.column),
-		Path: path, Message: fmt.Sprintf(format, args...),
+		Path: path, Code: code, Message: fmt.Sprintf(format, args...),
 	})
 }
 
-// refuse reports an error in the value at path.
-func (d *decoder) refuse(path, format string, args ...any) {
+// refuse reports an error in the value at path, unless that value is missing because one around it
+// is of the wrong kind, which is reported.
+func (d *decoder) refuse(code Code, path, format string, args ...any) {
+	for outer := parent(path); outer != ""; outer = parent(outer) {
+		if d.places[outer].unread {
+			return
+		}
+	}
 	at := d.place(path)
-	d.mistake(at, path, format, args...)
+	d.mistake(code, at, path, format, args...)
 	at.bad = true
 	d.places[path] = at
 }
@@ -53,11 +62,22 @@ func (d *decoder) refuse(path, format string, args ...any) {
 func (d *decoder) place(path string) place {
 	for {
 		if at, ok := d.places[path]; ok || path == "" {
-			at.bad = false
+			at.bad, at.unread = false, false
 			return at
 		}
-		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+		path = parent(path)
 	}
+}
+
+// parent returns the path of the value that contains the one at path.
+func parent(path string) string { return path[:max(0, strings.LastIndexAny(path, ".["))] }
+
+// refuseKind reports that the value at path is of the wrong kind, so that nothing in it was read.
+func (d *decoder) refuseKind(code Code, path, format string, args ...any) {
+	d.refuse(code, path, format, args...)
+	at := d.places[path]
+	at.unread = true
+	d.places[path] = at
 }
 
 // given reports whether the file has a value at path.
@@ -93,10 +113,10 @@ func (d *decoder) value(n ast.Node, v reflect.Value, f *field, path string) {
 	d.places[path] = placeOf(n)
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
-		d.refuse(path, "anchors, aliases and tags (&, *, !) are not supported; expected the value itself, written out or in quotes")
+		d.refuseKind(codeAnchor, path, noAnchors)
 		return
 	case *ast.NullNode:
-		d.refuse(path, "has no value; expected %s", f.expectation())
+		d.refuseKind(codeNoValue, path, "has no value; expected %s", f.expectation())
 		return
 	}
 	switch {
@@ -141,7 +161,7 @@ func (d *decoder) word(n ast.Node, v reflect.Value, f *field, path string) {
 		v.Set(whole)
 		return
 	}
-	d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
+	d.refuseKind(codeKind, path, "is %s; expected %s", kindOf(n), f.expectation())
 }
 
 // mapping returns the entries of a mapping, or reports an error.
@@ -152,7 +172,7 @@ func (d *decoder) mapping(n ast.Node, f *field, path string) ([]*ast.MappingValu
 	case *ast.MappingValueNode:
 		return []*ast.MappingValueNode{n}, true
 	}
-	d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
+	d.refuseKind(codeKind, path, "is %s; expected %s", kindOf(n), f.expectation())
 	return nil, false
 }
 
@@ -172,7 +192,7 @@ func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
 		return
 	}
 	if !ok {
-		d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
+		d.refuseKind(codeKind, path, "is %s; expected %s", kindOf(n), f.expectation())
 		return
 	}
 	s := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
@@ -187,7 +207,9 @@ func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,40}$`)
 
 // keys returns the entries by their keys and in the order of the file, and reports invalid keys.
-func (d *decoder) keys(entries []*ast.MappingValueNode, path string) (names []string, nodes map[string]*ast.MappingValueNode) {
+// After an invalid key, complete is false: it may stand for a field that is missing.
+func (d *decoder) keys(entries []*ast.MappingValueNode, path string) (names []string, nodes map[string]*ast.MappingValueNode, complete bool) {
+	complete = true
 	nodes = make(map[string]*ast.MappingValueNode, len(entries))
 	for _, e := range entries {
 		at := placeOf(e.Key)
@@ -197,18 +219,23 @@ func (d *decoder) keys(entries []*ast.MappingValueNode, path string) (names []st
 			name = k.Value
 		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 			name = k.GetToken().Value
+		case *ast.MergeKeyNode, *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+			complete = false
+			d.mistake(codeAnchor, at, path, noAnchors)
+			continue
 		default:
-			d.mistake(at, path, "has a key that is not a plain word; expected the name of a field")
+			complete = false
+			d.mistake(codeKey, at, path, "has a key that is not a plain word; expected the name of a field")
 			continue
 		}
 		if first, twice := nodes[name]; twice {
-			d.mistake(at, path, "%s occurs twice, first on line %d; expected it once", quoteKey(name), placeOf(first.Key).line)
+			d.mistake(codeTwice, at, path, "%s occurs twice, first on line %d; expected it once", quoteKey(name), placeOf(first.Key).line)
 			continue
 		}
 		nodes[name] = e
 		names = append(names, name)
 	}
-	return names, nodes
+	return names, nodes, complete
 }
 
 func quoteKey(name string) string {
@@ -223,7 +250,7 @@ func quoteKey(name string) string {
 func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, path string) {
 	setDefaults(v)
 	fields, variants := fieldsOf(v.Type())
-	given, nodes := d.keys(entries, path)
+	given, nodes, complete := d.keys(entries, path)
 
 	// target is a field and the struct that contains it: v, or the struct of the variant.
 	type target struct {
@@ -266,6 +293,10 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 	for _, name := range given {
 		node := nodes[name]
 		if t, ok := targets[name]; ok {
+			if _, isNull := node.Value.(*ast.NullNode); isNull && childFollows(t.field, given, allowed) {
+				d.places[join(path, name)] = place{line: placeOf(node.Key).line, column: placeOf(node.Key).column, bad: true, unread: true}
+				continue // reported at that child
+			}
 			d.value(node.Value, t.in.FieldByIndex(t.field.index), t.field, join(path, name))
 			continue
 		}
@@ -274,8 +305,8 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 		case owner >= 0 && variantAt < 0:
 			// The type itself is wrong, and is reported.
 		case owner >= 0:
-			d.mistake(placeOf(node.Key), join(path, name), "is a field of the type %s, and this one is of the type %s; expected one of %s",
-				variants[owner].name, typeName, strings.Join(allowed, ", "))
+			d.mistake(codeOtherType, placeOf(node.Key), join(path, name), "is a field of the type %s, and this one is of the type %s; %s",
+				variants[owner].name, typeName, insteadOf(name, allowed))
 		default:
 			var missing []string
 			for _, a := range known {
@@ -286,6 +317,10 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 			if likely := nearest(name, missing); likely != "" {
 				meant[likely] = true
 			}
+			if outer := emptyBefore(fields, given, nodes, name); outer != "" {
+				d.mistake(codeIndentation, placeOf(node.Key), join(path, outer), "has no value, and %s, which is a field of it, is not indented below; expected it indented by two spaces more than %s", quoteKey(name), outer)
+				continue
+			}
 			at, message := path, "has an unknown field"
 			switch {
 			case plainKey.MatchString(name):
@@ -293,7 +328,7 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 			case strings.Contains(name, ":"):
 				message = "has an unknown field with a colon in its name, perhaps because no space follows the colon"
 			}
-			d.mistake(placeOf(node.Key), at, "%s%s", message, expected(name, allowed, known...))
+			d.mistake(codeUnknown, placeOf(node.Key), at, "%s%s", message, unknownField(name, allowed, known))
 		}
 	}
 
@@ -305,8 +340,8 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 		value := t.in.FieldByIndex(t.field.index)
 		at := join(path, name)
 		switch {
-		case t.field.required && !meant[name]:
-			d.mistake(d.place(path), at, "is missing; expected %s", t.field.expectation())
+		case t.field.required && complete && !meant[name]:
+			d.mistake(codeMissing, d.place(path), at, "is missing; expected %s", t.field.expectation())
 		case t.field.required:
 		case value.Kind() == reflect.Struct && value.Type() != secretType:
 			d.structure(nil, value, at)
@@ -328,7 +363,7 @@ func setDefaults(v reflect.Value) {
 
 // secrets decodes a map of names to secrets.
 func (d *decoder) secrets(entries []*ast.MappingValueNode, v reflect.Value, f *field, path string) {
-	given, nodes := d.keys(entries, path)
+	given, nodes, _ := d.keys(entries, path)
 	element := field{typ: secretType, as: f.as}
 	m := reflect.MakeMap(v.Type())
 	for _, name := range given {
@@ -338,7 +373,7 @@ func (d *decoder) secrets(entries []*ast.MappingValueNode, v reflect.Value, f *f
 			check = checkEnvName
 		}
 		if problem := check(name); problem != "" {
-			d.mistake(placeOf(nodes[name].Key), path, "%s", problem)
+			d.mistake(codeKey, placeOf(nodes[name].Key), path, "%s", problem)
 			continue
 		}
 		d.value(nodes[name].Value, s, &element, join(path, name))

@@ -116,9 +116,9 @@ func (g *Gateway) finishHostKeys(d *decoder) {
 		kind, missing := d.checkHostKey(path, file)
 		switch {
 		case missing && i > 0:
-			d.refuse(path, "the file %s is missing; expected a private key as ssh-keygen writes it: only the first of several is created", quote(file))
+			d.refuse(codePrivateKey, path, "the file %s is missing; expected a private key as ssh-keygen writes it: only the first of several is created", quote(file))
 		case kind != "" && types[kind] != "":
-			d.refuse(path, "the file %s holds a key of type %s, as %s does; expected one key of each type", quote(file), kind, quote(types[kind]))
+			d.refuse(codePrivateKey, path, "the file %s holds a key of type %s, as %s does; expected one key of each type", quote(file), kind, quote(types[kind]))
 		case kind != "":
 			types[kind] = file
 		case missing:
@@ -131,16 +131,16 @@ func (g *Gateway) finishHostKeys(d *decoder) {
 func (g *Gateway) finishLimits(d *decoder) {
 	var err error
 	if g.Startups, err = parseStartups(g.MaxStartups); err != nil && g.MaxStartups != "" {
-		d.refuse("gateway.max_startups", "%s %v", quote(g.MaxStartups), err)
+		d.refuse(codeNumber, "gateway.max_startups", "%s %v", quote(g.MaxStartups), err)
 	}
 	if g.NetBlock, err = parseNetBlock(g.PerSourceNetBlockSize); err != nil && g.PerSourceNetBlockSize != "" {
-		d.refuse("gateway.per_source_net_block_size", "%s %v", quote(g.PerSourceNetBlockSize), err)
+		d.refuse(codeNumber, "gateway.per_source_net_block_size", "%s %v", quote(g.PerSourceNetBlockSize), err)
 	}
 	for i, text := range g.PerSourcePenaltyExemptList {
 		if path := fmt.Sprintf("gateway.per_source_penalty_exempt_list[%d]", i); d.usable(path) {
 			prefix, err := parsePrefix(text)
 			if err != nil {
-				d.refuse(path, "%s is not an address; expected one such as 127.0.0.1 or 10.0.0.0/8", quote(text))
+				d.refuse(codeAddress, path, "%s is not an address; expected one such as 127.0.0.1 or 10.0.0.0/8", quote(text))
 			}
 			g.Exempt = append(g.Exempt, prefix)
 		}
@@ -151,7 +151,7 @@ func (g *Gateway) finishLimits(d *decoder) {
 		if !d.usable(at) {
 			at = penalties + ".max"
 		}
-		d.refuse(at, "min is %s, and max is %s; expected min to be at most max", p.Min, p.Max)
+		d.refuse(codeRange, at, "min is %s, and max is %s; expected min to be at most max", p.Min, p.Max)
 	}
 }
 

@@ -15,7 +15,7 @@ type UserCA struct {
 	Name string `yaml:"name" rule:"required"`
 	// PublicKeys are files of the CA's public keys, or public keys themselves, as written in the
 	// configuration.
-	PublicKeys []string `yaml:"public_keys" rule:"required" want:"a list of public keys, or of files that hold them"`
+	PublicKeys []string `yaml:"public_keys" as:"keys" rule:"required" want:"a list of public keys, or of files that hold them"`
 	// Match limits the stacks and apps that its certificates may open.
 	Match Match `yaml:"match"`
 	// RevokedKeys is a revocation list: a key revocation list of ssh-keygen -k, or a text in a
@@ -85,7 +85,7 @@ func (c *Config) finishUserCA(d *decoder) {
 				owner, taken := owners[wire]
 				switch {
 				case taken && owner != i:
-					d.refuse(at, "the key %s is also that of the user CA %s; expected each key to belong to one CA", ssh.FingerprintSHA256(key), quote(c.UserCA[owner].Name))
+					d.refuse(codeDuplicate, at, "the key %s is also that of the user CA %s; expected each key to belong to one CA", ssh.FingerprintSHA256(key), quote(c.UserCA[owner].Name))
 				case !taken:
 					owners[wire] = i
 					ca.Keys = append(ca.Keys, key)
@@ -110,14 +110,15 @@ func (d *decoder) revocations(path, file string) *identity.Revocations {
 	if !d.usable(path) {
 		return nil
 	}
+	d.keepTrusted(path, file)
 	data, err := d.readFile(file, maxRevokedFile)
 	if err != nil {
-		d.refuse(path, "the file %s %v; expected the output of ssh-keygen -k, or an empty file while nothing is revoked", quote(file), err)
+		d.refuse(codeFile, path, "the file %s %v; expected the output of ssh-keygen -k, or an empty file while nothing is revoked", quote(file), err)
 		return nil
 	}
 	revoked, err := identity.ParseRevocations(data)
 	if err != nil {
-		d.refuse(path, "the file %s %v", quote(file), err)
+		d.refuse(codePublicKey, path, "the file %s %v", quote(file), err)
 	}
 	return revoked
 }
@@ -130,9 +131,9 @@ func (c *Config) finishAccessToken(d *decoder) {
 	const url, file = "access_token.jwks_url", "access_token.jwks_file"
 	switch {
 	case d.given(url) && d.given(file):
-		d.refuse(file, "is set together with jwks_url; expected only one of them")
+		d.refuse(codeExclusive, file, "is set together with jwks_url; expected only one of them")
 	case !d.given(url) && !d.given(file):
-		d.refuse("access_token", "has neither jwks_url nor jwks_file; expected one of them: where the issuer's public keys are")
+		d.refuse(codePair, "access_token", "has neither jwks_url nor jwks_file; expected one of them: where the issuer's public keys are")
 	}
 	d.notEmpty("access_token.algorithms", len(a.Algorithms))
 	if d.usable(url) {
@@ -142,11 +143,11 @@ func (c *Config) finishAccessToken(d *decoder) {
 	if data := d.checkFile(file, a.JWKSFile); d.usable(file) {
 		var err error
 		if a.Keys, err = identity.ParseKeySet(data); err != nil {
-			d.refuse(file, "the file %s %v", quote(a.JWKSFile), err)
+			d.refuse(codePublicKey, file, "the file %s %v", quote(a.JWKSFile), err)
 		}
 	}
 	if a.MaxStale < a.RefreshInterval {
-		d.refuse("access_token.max_stale", "is less than refresh_interval, so that the keys would be too old before they are fetched again; expected more")
+		d.refuse(codeRange, "access_token.max_stale", "is less than refresh_interval, so that the keys would be too old before they are fetched again; expected more")
 	}
 	d.checkTLS("access_token", &a.TLS)
 }
@@ -156,7 +157,7 @@ func (c *Config) finishAPIURL(d *decoder) {
 		return
 	}
 	if _, problem := parseURL(c.APIURL, "https", "http"); problem != "" {
-		d.refuse("api_url", "%s", problem)
+		d.refuse(codeURL, "api_url", "%s", problem)
 	}
 	c.APIURL = strings.TrimRight(c.APIURL, "/")
 }

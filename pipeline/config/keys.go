@@ -37,7 +37,7 @@ func (c *Config) finishKeys(d *decoder, i int) {
 			owner, taken := c.byKey[wire]
 			switch {
 			case taken && owner != i:
-				d.refuse(path, "the key %s is also that of the user %s; expected each key to belong to one user", ssh.FingerprintSHA256(key), quote(c.Users[owner].ID))
+				d.refuse(codeDuplicate, path, "the key %s is also that of the user %s; expected each key to belong to one user", ssh.FingerprintSHA256(key), quote(c.Users[owner].ID))
 			case !taken:
 				c.byKey[wire] = i
 				u.Keys = append(u.Keys, key)
@@ -55,19 +55,24 @@ func (d *decoder) publicKeys(path, text string) []ssh.PublicKey {
 	if literalKey.MatchString(text) {
 		keys, err := parseKeys([]byte(text))
 		if err != nil {
-			d.refuse(path, "%v", err)
+			d.refuse(codePublicKey, path, "%v", err)
 		}
 		return keys
 	}
 	name := resolvePath(d.dir, text)
+	if isPasted(text) {
+		d.refuse(codePasted, path, "is a private key or a part of one, which must not be shared, and not shown here; expected the public key (ssh-ed25519 AAAA…), or the path of a file that holds it")
+		return nil
+	}
+	d.keepTrusted(path, name)
 	data, err := d.readFile(name, maxKeyFile)
 	if err != nil {
-		d.refuse(path, "the file %s %v; expected a file of public keys (ssh-keygen -t ed25519 makes one, with the name .pub), or a key itself: ssh-ed25519 AAAA…", quote(name), err)
+		d.refuse(codeFile, path, "the file %s %v; expected a file of public keys (ssh-keygen -t ed25519 makes one, with the name .pub), or a key itself: ssh-ed25519 AAAA…", quote(name), err)
 		return nil
 	}
 	keys, err := parseKeys(data)
 	if err != nil {
-		d.refuse(path, "the file %s %v", quote(name), err)
+		d.refuse(codePublicKey, path, "the file %s %v", quote(name), err)
 	}
 	return keys
 }
@@ -113,17 +118,17 @@ func (d *decoder) checkHostKey(path, file string) (kind string, missing bool) {
 		_, err := os.Stat(file)
 		return "", errors.Is(err, fs.ErrNotExist)
 	}
-	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 {
-		d.refuse(path, "the file %s is open to others (mode %04o); expected mode 0600: chmod 600 sets it", quote(file), info.Mode().Perm())
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o077 != 0 && !openToGroupAlone(info) && !mounted(file) {
+		d.refuse(codeOpenFile, path, "the file %s is open to others (mode %04o); expected mode 0600: chmod 600 sets it", quote(file), info.Mode().Perm())
 		return "", false
 	}
 	key, err := ssh.ParsePrivateKey(data)
 	switch {
 	case errors.As(err, new(*ssh.PassphraseMissingError)):
-		d.refuse(path, "the key in %s needs a passphrase; expected one without (ssh-keygen -p removes it)", quote(file))
+		d.refuse(codePrivateKey, path, "the key in %s needs a passphrase; expected one without (ssh-keygen -p removes it)", quote(file))
 		return "", false
 	case err != nil:
-		d.refuse(path, "the file %s holds no private key; expected one as ssh-keygen writes it, or no file: it is created then", quote(file))
+		d.refuse(codePrivateKey, path, "the file %s holds no private key; expected one as ssh-keygen writes it, or no file: it is created then", quote(file))
 		return "", false
 	}
 	kind = key.PublicKey().Type()
@@ -131,10 +136,10 @@ func (d *decoder) checkHostKey(path, file string) (kind string, missing bool) {
 	case ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521:
 	case ssh.KeyAlgoRSA:
 		if public, ok := key.PublicKey().(ssh.CryptoPublicKey).CryptoPublicKey().(*rsa.PublicKey); ok && public.N.BitLen() < 2048 {
-			d.refuse(path, "the file %s holds an RSA key of %d bits; expected 2048 or more", quote(file), public.N.BitLen())
+			d.refuse(codePrivateKey, path, "the file %s holds an RSA key of %d bits; expected 2048 or more", quote(file), public.N.BitLen())
 		}
 	default:
-		d.refuse(path, "the file %s holds a key of type %s; expected ed25519, ecdsa or rsa", quote(file), kind)
+		d.refuse(codePrivateKey, path, "the file %s holds a key of type %s; expected ed25519, ecdsa or rsa", quote(file), kind)
 	}
 	return kind, false
 }
@@ -154,17 +159,17 @@ func (d *decoder) checkSigningKey(path string, u *UserDocument) {
 	case *rsa.PrivateKey:
 		kind, algorithms = fmt.Sprintf("an RSA key of %d bits", key.N.BitLen()), []string{"RS256", "RS512"}
 		if key.N.BitLen() < 2048 { // RFC 7518 §3.3
-			d.refuse(path, "the file %s holds %s; expected 2048 bits or more", quote(u.SigningKey), kind)
+			d.refuse(codePrivateKey, path, "the file %s holds %s; expected 2048 bits or more", quote(u.SigningKey), kind)
 			return
 		}
 	case *ecdsa.PrivateKey:
 		if key.Curve != elliptic.P256() {
-			d.refuse(path, "the file %s holds an ECDSA key on %s; expected P-256", quote(u.SigningKey), key.Curve.Params().Name)
+			d.refuse(codePrivateKey, path, "the file %s holds an ECDSA key on %s; expected P-256", quote(u.SigningKey), key.Curve.Params().Name)
 			return
 		}
 		kind, algorithms = "an ECDSA key on P-256", []string{"ES256"}
 	default:
-		d.refuse(path, "the file %s holds no private key; expected a PEM file (PKCS #8) without a passphrase, or no file: it is created then", quote(u.SigningKey))
+		d.refuse(codePrivateKey, path, "the file %s holds no private key; expected a PEM file (PKCS #8) without a passphrase, or no file: it is created then", quote(u.SigningKey))
 		return
 	}
 	at := "user_document.algorithm"
@@ -174,7 +179,7 @@ func (d *decoder) checkSigningKey(path string, u *UserDocument) {
 	if slices.Contains(algorithms, u.Algorithm) {
 		return
 	}
-	d.refuse(at, "%s does not go with %s in %s; expected %s", u.Algorithm, kind, quote(u.SigningKey), strings.Join(algorithms, " or "))
+	d.refuse(codeElsewhere, at, "%s does not go with %s in %s; expected %s", u.Algorithm, kind, quote(u.SigningKey), strings.Join(algorithms, " or "))
 }
 
 // existingKey reads the file of a key that may be missing.
@@ -185,12 +190,12 @@ func (d *decoder) existingKey(path, file string) ([]byte, bool) {
 	data, err := readFile(file, maxKeyFile)
 	if errors.Is(err, errMissing) {
 		if problem := checkCreatable(file); problem != nil {
-			d.refuse(path, "the file %s %v; expected a path in a folder", quote(file), problem)
+			d.refuse(codeFile, path, "the file %s %v; expected a path in a folder", quote(file), problem)
 		}
 		return nil, false
 	}
 	if err != nil {
-		d.refuse(path, "the file %s %v; expected a private key, or no file: it is created then", quote(file), err)
+		d.refuse(codePrivateKey, path, "the file %s %v; expected a private key, or no file: it is created then", quote(file), err)
 	}
 	return data, err == nil
 }
@@ -218,9 +223,10 @@ func (d *decoder) checkFile(path, file string) []byte {
 	if !d.usable(path) {
 		return nil
 	}
+	d.keepTrusted(path, file)
 	data, err := d.readFile(file, maxKeyFile)
 	if err != nil {
-		d.refuse(path, "the file %s %v; create it, or correct the path (relative ones start at the configuration's folder)", quote(file), err)
+		d.refuse(codeFile, path, "the file %s %v; create it, or correct the path (relative ones start at the configuration's folder)", quote(file), err)
 	}
 	return data
 }
@@ -231,16 +237,16 @@ func (d *decoder) checkTLS(path string, t *TLS) {
 	d.keepPrivate(keyAt, t.KeyFile)
 	ca, cert, key := d.checkFile(caAt, t.CAFile), d.checkFile(certAt, t.CertFile), d.checkFile(keyAt, t.KeyFile)
 	if d.usable(caAt) && !x509.NewCertPool().AppendCertsFromPEM(ca) {
-		d.refuse(caAt, "the file %s holds no certificate; expected one or more in PEM (-----BEGIN CERTIFICATE-----)", quote(t.CAFile))
+		d.refuse(codeCertificate, caAt, "the file %s holds no certificate; expected one or more in PEM (-----BEGIN CERTIFICATE-----)", quote(t.CAFile))
 	}
 	d.together(certAt, keyAt)
 	if d.usable(certAt) && d.usable(keyAt) {
 		if _, err := tls.X509KeyPair(cert, key); err != nil {
 			// The cause says which of them is wrong, without quoting either.
-			d.refuse(certAt, "the files %s and %s are not a certificate and its private key in PEM: %v", quote(t.CertFile), quote(t.KeyFile), err)
+			d.refuse(codeCertificate, certAt, "the files %s and %s are not a certificate and its private key in PEM: %v", quote(t.CertFile), quote(t.KeyFile), err)
 		}
 	}
 	if at := join(path, "server_name"); d.usable(at) && !validHost(t.ServerName) {
-		d.refuse(at, "%s is not a host; expected the name in the server's certificate", quote(t.ServerName))
+		d.refuse(codeAddress, at, "%s is not a host; expected the name in the server's certificate", quote(t.ServerName))
 	}
 }

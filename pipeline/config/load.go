@@ -13,8 +13,6 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
-
-	"github.com/ttydrain/ttydrain/schema"
 )
 
 // maxFile is the maximum size of the configuration file.
@@ -44,7 +42,7 @@ func LoadFiles(path string, verify Verify) (*Config, Files, error) {
 	d.verify = verify
 	data, err := d.readFile(path, maxFile)
 	if err != nil {
-		return nil, d.files, Mistakes{{File: path, Line: 1, Column: 1, Message: err.Error() + "; expected the configuration, a YAML file"}}
+		return nil, d.files, Mistakes{{File: path, Line: 1, Column: 1, Code: codeFile, Message: err.Error() + "; expected the configuration, a YAML file"}}
 	}
 	c, err := d.config(data)
 	return c, d.files, err
@@ -78,7 +76,7 @@ func (d *decoder) runVerify(c *Config) {
 	}
 	d.verify(c, func(path, message string) {
 		if !d.known(path) {
-			d.refuse(path, "%s", message)
+			d.refuse(codeRefused, path, "%s", message)
 		}
 	})
 }
@@ -97,24 +95,27 @@ func within(path, outer string) bool {
 // parse returns the single document in data, or nil after an error.
 func (d *decoder) parse(data []byte) ast.Node {
 	start := place{line: 1, column: 1}
+	if wrong := checkText(data); wrong != nil {
+		d.syntax(wrong)
+		return nil
+	}
 	// The parser counts a CR LF after a comment as two lines, and treats a byte order mark as part
 	// of the first key. In YAML (1.2.2 §5.2, §5.4) neither has a meaning.
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	layout := scanLayout(string(data))
+	if wrong := layout.always(); wrong != nil {
+		d.syntax(wrong)
+		return nil
+	}
 	file, err := parser.Parse(joinScalars(lexer.Tokenize(string(data))), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		at, message := start, "cannot be read as YAML"
-		// Only the message: the error itself quotes the lines around, which may contain secrets.
+		// The error itself quotes the lines around, which may contain secrets.
+		message, at := "", (*token.Token)(nil)
 		if syntax := yaml.Error(nil); errors.As(err, &syntax) {
-			message = syntax.GetMessage()
-			if t := syntax.GetToken(); t != nil && t.Position != nil {
-				at = place{line: t.Position.Line, column: t.Position.Column}
-				if t.Type == token.MappingStartType && t.Prev != nil && strings.HasSuffix(t.Prev.Value, "$") {
-					message = `a brace begins a mapping here; expected quotes around a value with ${ in it: "${NAME}"`
-				}
-			}
+			message, at = syntax.GetMessage(), syntax.GetToken()
 		}
-		d.mistake(at, "", "is not valid YAML: %s", printable(message))
+		d.syntax(layout.explain(message, at))
 		return nil
 	}
 	var root ast.Node
@@ -122,25 +123,22 @@ func (d *decoder) parse(data []byte) ast.Node {
 		switch {
 		case doc.Body == nil:
 		case root != nil:
-			d.mistake(placeOf(doc.Body), "", "has a second document; expected one")
+			at := placeOf(doc.Body)
+			if doc.Start != nil && doc.Start.Position != nil {
+				at = place{line: doc.Start.Position.Line, column: doc.Start.Position.Column}
+			}
+			d.mistake(codeDocuments, at, "", "begins a second document here; expected one document, without a line \"---\" in it")
 			return nil
 		default:
 			root = doc.Body
 		}
 	}
 	if root == nil {
-		d.mistake(start, "", "is empty; expected a mapping with users, stacks, apps and drains")
+		d.mistake(codeEmpty, start, "", "is empty; expected a mapping with users, stacks, apps and drains")
 	}
 	return root
 }
 
-// printable replaces characters that a terminal could interpret.
-func printable(text string) string {
-	text = strings.ReplaceAll(text, "\t", `\t`)
-	return strings.Map(func(r rune) rune {
-		if schema.IsHidden(r) {
-			return '?'
-		}
-		return r
-	}, text)
+func (d *decoder) syntax(wrong *syntaxError) {
+	d.mistake(wrong.code, wrong.at, "", "%s", wrong.message)
 }

@@ -14,6 +14,8 @@ type Mistake struct {
 	Line, Column int
 	// Path is the field, such as "drains[0].url"; "" for the whole file.
 	Path string
+	// Code is the short code of this kind of mistake, under which the documentation explains it.
+	Code Code
 	// Message states the error, the expected value and, if there is one, the nearest valid name. It
 	// quotes no secret.
 	Message string
@@ -21,9 +23,9 @@ type Mistake struct {
 
 func (m Mistake) Error() string {
 	if m.Path == "" {
-		return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Message)
+		return fmt.Sprintf("%s:%d:%d: %s [%s]", m.File, m.Line, m.Column, m.Message, m.Code)
 	}
-	return fmt.Sprintf("%s:%d:%d: %s: %s", m.File, m.Line, m.Column, m.Path, m.Message)
+	return fmt.Sprintf("%s:%d:%d: %s: %s [%s]", m.File, m.Line, m.Column, m.Path, m.Message, m.Code)
 }
 
 // Mistakes are all errors of a configuration, in the order of their positions.

@@ -24,10 +24,10 @@ func (d *decoder) checkURL(path string, secret Secret) *url.URL {
 	u, problem := parseSecretURL(secret, "https", "http")
 	switch {
 	case problem != "":
-		d.refuse(path, "%s", problem)
+		d.refuse(codeURL, path, "%s", problem)
 		return nil
 	case u.Scheme == "http":
-		d.refuse(path, "is not encrypted; expected https://")
+		d.refuse(codePlain, path, "is not encrypted; expected https://")
 		return nil
 	}
 	return u
@@ -57,7 +57,7 @@ func (d *decoder) checkTags(path string, tags []string) {
 	for i, tag := range tags {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		if d.usable(at) && strings.ContainsFunc(tag, func(r rune) bool { return r == ',' || unicode.IsControl(r) || unicode.IsSpace(r) }) {
-			d.refuse(at, "%s has a comma, a space or a control character in it; expected one tag, such as env:production", quote(tag))
+			d.refuse(codeForm, at, "%s has a comma, a space or a control character in it; expected one tag, such as env:production", quote(tag))
 		}
 	}
 }

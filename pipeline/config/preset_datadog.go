@@ -36,7 +36,7 @@ func (p *Datadog) expand(dr *Drain) { dr.HTTPS = p.https() }
 func (p *Datadog) finish(d *decoder, path string) {
 	d.checkSecretLine(path+".api_key", p.APIKey)
 	if d.usable(path+".site") && d.given(path+".url") {
-		d.refuse(path+".url", "is set together with site; expected only one of them")
+		d.refuse(codeExclusive, path+".url", "is set together with site; expected only one of them")
 	}
 	d.checkURL(path+".url", p.URL)
 	d.notEmpty(path+".tags", len(p.Tags))

@@ -40,7 +40,7 @@ func (p *LogDNA) finish(d *decoder, path string) {
 	d.checkSecretLine(path+".ingestion_key", p.IngestionKey)
 	d.checkURL(path+".url", p.URL)
 	if at := path + ".url"; d.usable(at) && strings.Contains(p.URL.Reveal(), "?") {
-		d.refuse(at, "has a \"?\" part, which ttydrain makes itself; expected none: there are hostname, tags and ingestion_key")
+		d.refuse(codeURL, at, "has a \"?\" part, which ttydrain makes itself; expected none: there are hostname, tags and ingestion_key")
 	}
 	d.checkPrintable(path+".hostname", p.Hostname)
 	d.notEmpty(path+".tags", len(p.Tags))

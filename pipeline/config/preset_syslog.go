@@ -67,19 +67,19 @@ func (p *SolarWinds) finish(d *decoder, path string) {
 	region, address := path+".region", path+".address"
 	switch {
 	case d.given(region) && d.given(address):
-		d.refuse(address, "is set together with region; expected only one of them")
+		d.refuse(codeExclusive, address, "is set together with region; expected only one of them")
 	case !d.given(region) && !d.given(address):
-		d.mistake(d.place(path), region, "is missing; expected a data center, such as na-01, eu-01 or ap-01")
+		d.mistake(codeMissing, d.place(path), region, "is missing; expected a data center, such as na-01, eu-01 or ap-01")
 	}
 	if d.usable(region) && !solarWindsRegion.MatchString(p.Region) {
-		d.refuse(region, "%s is not a data center; expected one such as na-01, eu-01 or ap-01, as in the URL of the login", quote(p.Region))
+		d.refuse(codeForm, region, "%s is not a data center; expected one such as na-01, eu-01 or ap-01, as in the URL of the login", quote(p.Region))
 	}
 	if d.usable(address) {
 		d.checkAddress(address, p.Address, false)
 	}
 	// It becomes the name of an element of structured data (RFC 5424 §6.3.2).
 	if d.usable(path+".token") && strings.ContainsFunc(p.Token.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`=]"@`, r) }) {
-		d.refuse(path+".token", "has a character in it that no ingestion token has, such as a space; expected the token alone, without @ and a number")
+		d.refuse(codeForm, path+".token", "has a character in it that no ingestion token has, such as a space; expected the token alone, without @ and a number")
 	}
 	d.checkTokenLength(path, p.Token, p.MaxMessageBytes)
 	d.checkTLS(path, &p.TLS)

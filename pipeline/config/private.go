@@ -70,32 +70,100 @@ func (c *Config) finishPrivate(d *decoder) {
 	if d.plain != "" {
 		if problem := insecurity(d.file); problem != "" {
 			report := report
-			if inClosedFolder(d.file) {
+			if inClosedFolder(d.file) || mounted(d.file) {
 				report = d.warn
 			}
-			report(d.plain, "is in plain text in this file, which %s, or the value as ${NAME} or file:PATH", problem)
+			report(codeOpenFile, d.plain, "is in plain text in this file, which %s, or the value as ${NAME} or file:PATH", problem)
 		}
 	}
+	if problem := changeable(d.file); problem != "" && d.usable("") && !d.reported(codeOpenFile) {
+		report(codeOpenFile, "", "%s", problem)
+	}
 	var checked []string
-	for _, f := range d.private {
+	check := func(f PrivateFile, problemOf func(string) string) {
 		// Host keys are checked separately, and never accepted. The store is a folder of many
 		// files.
 		if f.Path == d.file || f.Setting == "store" || slices.Contains(c.Gateway.HostKeys, f.Path) || slices.Contains(checked, f.Path) {
-			continue
+			return
 		}
 		checked = append(checked, f.Path)
-		if problem := insecurity(f.Path); problem != "" && (!d.given(f.Setting) || d.usable(f.Setting)) {
-			report(f.Setting, "the file %s %s", quote(f.Path), problem)
+		if d.given(f.Setting) && !d.usable(f.Setting) {
+			return
 		}
+		problem := problemOf(f.Path)
+		if problem != "" {
+			report := report
+			if mounted(f.Path) {
+				report = d.warn
+			}
+			report(codeOpenFile, f.Setting, "the file %s %s", quote(f.Path), problem)
+		}
+	}
+	for _, f := range d.private {
+		check(f, insecurity)
+	}
+	for _, f := range d.trusted {
+		check(f, changeable)
 	}
 	d.warnings.sort()
 	c.warnings = d.warnings
 }
 
 // warn adds a warning about the setting at path.
-func (d *decoder) warn(path, format string, args ...any) {
+func (d *decoder) warn(code Code, path, format string, args ...any) {
 	at := d.place(path)
-	d.warnings = append(d.warnings, Mistake{File: d.file, Line: max(1, at.line), Column: max(1, at.column), Path: path, Message: fmt.Sprintf(format, args...)})
+	d.warnings = append(d.warnings, Mistake{File: d.file, Line: max(1, at.line), Column: max(1, at.column), Path: path, Code: code, Message: fmt.Sprintf(format, args...)})
+}
+
+// reported reports whether there is a mistake or a warning with a code.
+func (d *decoder) reported(code Code) bool {
+	has := func(m Mistake) bool { return m.Code == code }
+	return slices.ContainsFunc(d.mistakes, has) || slices.ContainsFunc(d.warnings, has)
+}
+
+// keepTrusted records a file that is not secret, but decides who is trusted.
+func (d *decoder) keepTrusted(path, file string) {
+	if file != "" {
+		d.trusted = append(d.trusted, PrivateFile{path, file})
+	}
+}
+
+// changeable returns the reason why others than its owner can change a file, as the end of a
+// sentence; "" if they cannot. The group of the owner alone, which has the same number, is no one
+// else.
+func changeable(file string) string {
+	info, err := os.Stat(file)
+	if err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	mode := info.Mode().Perm()
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if mode&0o002 == 0 && (mode&0o020 == 0 || ok && st.Gid == st.Uid) {
+		return ""
+	}
+	return fmt.Sprintf("can be changed by others (mode %04o); expected that only its owner may (chmod go-w sets it; insecure_file_permissions: warn accepts it)", mode)
+}
+
+// mounted reports whether a file is on a read-only file system in memory that belongs to root,
+// as Kubernetes and Docker Swarm mount secrets into a container: no other user of the machine
+// is there.
+func mounted(file string) bool {
+	var fs syscall.Statfs_t
+	info, err := os.Stat(file)
+	if err != nil || syscall.Statfs(file, &fs) != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	const tmpfs, readOnly = 0x01021994, 1 // TMPFS_MAGIC and ST_RDONLY of statfs(2)
+	return ok && st.Uid == 0 && info.Mode().Perm()&0o022 == 0 && fs.Type == tmpfs && fs.Flags&readOnly != 0
+}
+
+// openToGroupAlone reports whether a file of root can be read by its group, but by nobody else, and
+// this process is of that group: Kubernetes mounts secrets so with fsGroup and defaultMode: 0400.
+// The group is then made for the pod.
+func openToGroupAlone(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0 && os.Geteuid() != 0 && info.Mode().Perm()&0o037 == 0
 }
 
 // insecurity returns the reason why others than its owner can read a file, as the end of a
@@ -105,14 +173,27 @@ func insecurity(file string) string {
 	if err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Sprintf("is open to others (mode %04o); expected mode 0600 (chmod 600 sets it; insecure_file_permissions: warn accepts it)", mode)
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && !openToGroupAlone(info) {
+		remedy := "chmod 600 sets it"
+		if isMountOfKubernetes(file) {
+			remedy = "defaultMode: 0400 of the volume sets it, with fsGroup for a user other than root"
+		} else if strings.HasPrefix(file, "/run/secrets/") {
+			remedy = "mode: 0400 and uid of the service's secret set it, or chmod 600 of the file on the host"
+		}
+		return fmt.Sprintf("is open to others (mode %04o); expected mode 0600 (%s; insecure_file_permissions: warn accepts it)", mode, remedy)
 	}
 	if n := links(info); n > 1 {
 		return fmt.Sprintf("has %d names (hard links), and sessions may see another one; expected one (find -xdev -samefile lists them; "+
 			"insecure_file_permissions: warn accepts it)", n)
 	}
 	return ""
+}
+
+// isMountOfKubernetes reports whether a file is in a volume of a Secret or a ConfigMap, where names
+// are symbolic links through "..data".
+func isMountOfKubernetes(file string) bool {
+	link, err := os.Readlink(file)
+	return err == nil && strings.HasPrefix(link, "..data/")
 }
 
 // inClosedFolder reports whether a file is, directly or not, in a folder that only its owner may

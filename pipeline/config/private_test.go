@@ -30,7 +30,7 @@ stacks: [{name: default}]
 		{"TLS key of NATS", "apps: [{name: web, stack: default}]\nnats: {url: \"tls://x\", cert_file: client.crt, key_file: client.key}", "client.key", "nats.key_file", 5},
 		{"credentials of NATS", "apps: [{name: web, stack: default}]\nnats: {url: \"tls://x\", credentials_file: user.creds}", "user.creds", "nats.credentials_file", 5},
 		{"NKey seed", "apps: [{name: web, stack: default}]\nnats: {url: \"tls://x\", nkey_seed_file: user.nk}", "user.nk", "nats.nkey_seed_file", 5},
-		{"token in the configuration", "apps: [{name: web, stack: default}]\nadmin: {token: hunter2}", "f.yaml", "admin.token", 5},
+		{"token in the configuration", "apps: [{name: web, stack: default}]\nadmin: {token: hunter2-and-more-of-it}", "f.yaml", "admin.token", 5},
 		{"header in the configuration", "apps: [{name: web, stack: default}]\ndrains:\n  - {name: a, type: https, url: \"https://x/\", headers: {A: hunter2}}", "f.yaml", "drains[0].headers.A", 6},
 		{"password in an app's environment", "apps: [{name: web, stack: default, env: {DB_PASSWORD: hunter2}}]", "f.yaml", "apps[0].env.DB_PASSWORD", 4},
 		{"URL in an app's environment", "apps: [{name: web, stack: default, env: {DATABASE_URL: \"postgres://app:hunter2@db/app\"}}]", "f.yaml", "apps[0].env.DATABASE_URL", 4},
@@ -54,9 +54,10 @@ stacks: [{name: default}]
 				}
 			}
 			for name, from := range map[string]string{"ada.pub": "ada.pub", "client.crt": "client.crt", "client.key": "client.key",
-				"document.key": "document_ed25519.key", "user.creds": "user.creds", "user.nk": "user.nk", "token": "token.txt"} {
+				"document.key": "document_ed25519.key", "user.creds": "user.creds", "user.nk": "user.nk"} {
 				write(name, string(mustRead(t, "testdata/keys/"+from)))
 			}
+			write("token", "hunter3-and-more-of-it\n")
 			config, file := filepath.Join(dir, "f.yaml"), filepath.Join(dir, test.file)
 			write("f.yaml", start+test.settings+"\n")
 			load(t, config) // as it should be

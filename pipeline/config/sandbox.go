@@ -47,10 +47,10 @@ func (c *Config) finishSandbox(d *decoder) {
 	low, high, ok := c.Sandbox.Users()
 	switch {
 	case !ok || low < minSessionUID || high > maxSessionUID:
-		d.refuse(path, "%s is not possible; expected two user IDs from %d to %d, such as 300000-365535, or none", quote(c.Sandbox.UIDRange), minSessionUID, maxSessionUID)
+		d.refuse(codeForm, path, "%s is not possible; expected two user IDs from %d to %d, such as 300000-365535, or none", quote(c.Sandbox.UIDRange), minSessionUID, maxSessionUID)
 	case high-low+1 < minSessionUIDs:
-		d.refuse(path, "%s has fewer than %d user IDs, and each session needs one; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), minSessionUIDs)
+		d.refuse(codeRange, path, "%s has fewer than %d user IDs, and each session needs one; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), minSessionUIDs)
 	case low <= overflowUID+1 && high >= overflowUID:
-		d.refuse(path, "%s has %d or %d in it, which belong to no user; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), overflowUID, overflowUID+1)
+		d.refuse(codeForm, path, "%s has %d or %d in it, which belong to no user; expected a range such as 300000-365535", quote(c.Sandbox.UIDRange), overflowUID, overflowUID+1)
 	}
 }

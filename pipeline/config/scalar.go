@@ -17,27 +17,27 @@ import (
 func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 	text, isString, ok := textOf(n)
 	if !ok {
-		d.refuse(path, "is %s; expected %s", kindOf(n), f.expectation())
+		d.refuse(codeKind, path, "is %s; expected %s", kindOf(n), f.expectation())
 		return
 	}
 	switch {
 	case v.Type() == secretType:
-		value, err := d.resolveSecret(path, text)
+		value, code, err := d.resolveSecret(path, text)
 		switch {
 		case err != nil:
-			d.refuse(path, "%v", err)
+			d.refuse(code, path, "%v", err)
 		case value == "" && f.as != "env":
-			d.refuse(path, "is empty; expected a value, or the field left out")
+			d.refuse(codeNoValue, path, "is empty; expected a value, or the field left out")
 		default:
 			d.notePlain(path, text, f)
 			v.Set(reflect.ValueOf(NewSecret(value)))
 		}
 	case strings.Contains(strings.ReplaceAll(text, "$${", ""), "${"):
-		d.refuse(path, "\"${\" is replaced only in secrets and in the environment of apps, not here; expected the value itself, or $${ for the characters ${ themselves")
+		d.refuse(codeVariable, path, "\"${\" is replaced only in secrets and in the environment of apps, not here; expected the value itself, or $${ for the characters ${ themselves")
 	case v.Kind() == reflect.Bool:
 		b, ok := n.(*ast.BoolNode)
 		if !ok {
-			d.refuse(path, "is %s; expected true or false%s", kindOf(n), meantBool(text))
+			d.refuse(codeKind, path, "is %s; expected true or false%s", kindOf(n), meantBool(text))
 			return
 		}
 		v.SetBool(b.Value)
@@ -46,7 +46,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 	case v.Kind() == reflect.Float64:
 		ratio, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(ratio > 0 && ratio <= 1) {
-			d.refuse(path, "%s is not valid; expected %s", quote(text), f.expectation())
+			d.refuse(codeNumber, path, "%s is not valid; expected %s", quote(text), f.expectation())
 			return
 		}
 		v.SetFloat(ratio)
@@ -57,7 +57,7 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 	case v.Type() == durationType:
 		d.bounded(v, f, path, text, parseDuration)
 	case !isString && f.as != "text":
-		d.refuse(path, "is %s; expected %s: put it in quotes if it is one", kindOf(n), f.expectation())
+		d.refuse(codeKind, path, "is %s; expected %s: put it in quotes if it is one", kindOf(n), f.expectation())
 	default:
 		d.text(v, f, path, strings.ReplaceAll(text, "$${", "${"))
 	}
@@ -67,13 +67,15 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 func (d *decoder) text(v reflect.Value, f *field, path, text string) {
 	switch {
 	case text == "":
-		d.refuse(path, "is empty; expected %s, or the field left out", f.expectation())
+		d.refuse(codeNoValue, path, "is empty; expected %s, or the field left out", f.expectation())
 	case strings.ContainsRune(text, 0):
-		d.refuse(path, "has a NUL character in it; expected %s", f.expectation())
+		d.refuse(codeForm, path, "has a NUL character in it; expected %s", f.expectation())
 	case len(f.enum) > 0 && !slices.Contains(f.enum, text):
-		d.refuse(path, "%s is not known here%s", quote(text), expected(text, f.enum))
+		d.refuse(codeWord, path, "%s is not known here%s", quote(text), expected(text, f.enum))
+	case f.as == "path" && isPasted(text), f.as != "keys" && isBlock(text):
+		d.refuse(codePasted, path, "is a key or a certificate itself, and not shown here; expected %s", f.expectation())
 	case f.as == "path" && strings.HasPrefix(text, "~"):
-		d.refuse(path, "\"~\" is not replaced by the home folder; expected the path written out, or ./~ for a name that begins so")
+		d.refuse(codeForm, path, "\"~\" is not replaced by the home folder; expected the path written out, or ./~ for a name that begins so")
 	case f.as == "path":
 		v.SetString(resolvePath(d.dir, text))
 	default:
@@ -85,19 +87,19 @@ func (d *decoder) text(v reflect.Value, f *field, path, text string) {
 func (d *decoder) bounded(v reflect.Value, f *field, path, text string, parse numberParser) {
 	value, hint, ok := parse(text)
 	if !ok {
-		d.refuse(path, "%s is not valid; expected %s%s", quote(text), f.expectation(), hint)
+		d.refuse(codeNumber, path, "%s is not valid; expected %s%s", quote(text), f.expectation(), hint)
 		return
 	}
 	// The bounds in the tags have the syntax of values.
 	if f.min != "" {
 		if least, _, _ := parse(f.min); value < least {
-			d.refuse(path, "%s is too small; expected at least %s%s", quote(text), f.min, missingUnit(f, text, least, parse))
+			d.refuse(codeRange, path, "%s is too small; expected at least %s%s", quote(text), f.min, missingUnit(f, text, least, parse))
 			return
 		}
 	}
 	if f.max != "" {
 		if most, _, _ := parse(f.max); value > most {
-			d.refuse(path, "%s is too large; expected at most %s", quote(text), f.max)
+			d.refuse(codeRange, path, "%s is too large; expected at most %s", quote(text), f.max)
 			return
 		}
 	}
@@ -131,6 +133,9 @@ func textOf(n ast.Node) (text string, isString, ok bool) {
 
 // quote quotes a value for a message. It must not be used for secrets.
 func quote(text string) string {
+	if isPasted(text) {
+		return "[a long text that may be a key, and is not shown]"
+	}
 	if r := []rune(text); len(r) > 60 {
 		text = string(r[:60]) + "…"
 	}

@@ -53,8 +53,8 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // resolveSecret returns the value of a secret from its text in the configuration: "file:PATH" is
 // the content of a file, without a final newline; otherwise ${NAME} is an environment variable, and
 // $${ is "${". The content of a variable or a file is used verbatim. Errors contain nothing that
-// could be the secret.
-func (d *decoder) resolveSecret(setting, text string) (string, error) {
+// could be the secret; the code is for them.
+func (d *decoder) resolveSecret(setting, text string) (string, Code, error) {
 	path, isFile := strings.CutPrefix(text, "file:")
 	if isFile {
 		path = strings.TrimSpace(path)
@@ -63,23 +63,23 @@ func (d *decoder) resolveSecret(setting, text string) (string, error) {
 	}
 	value, err := expandEnv(path)
 	if err != nil || !isFile {
-		return value, err
+		return value, codeVariable, err
 	}
 	if value == "" {
-		return "", errors.New("names no file; expected file:PATH")
+		return "", codeFile, errors.New("names no file; expected file:PATH")
 	}
 	file := resolvePath(d.dir, value)
 	d.keepPrivate(setting, file)
 	data, err := d.readFile(file, maxSecretFile)
 	if err != nil {
 		// The path as written, without the values of its variables.
-		return "", fmt.Errorf("the file %q %w; create it, or correct the path (relative ones start at the configuration's folder)", path, err)
+		return "", codeFile, fmt.Errorf("the file %q %w; create it, or correct the path (relative ones start at the configuration's folder)", path, err)
 	}
 	value = string(data)
 	if cut, ok := strings.CutSuffix(value, "\n"); ok {
 		value = strings.TrimSuffix(cut, "\r")
 	}
-	return value, nil
+	return value, "", nil
 }
 
 func expandEnv(text string) (string, error) {

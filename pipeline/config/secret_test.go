@@ -140,7 +140,7 @@ func TestResolveSecret(t *testing.T) {
 		"file:keys/lines.txt":                    "two\nlines",
 		"file:keys/../../testdata/keys/token.txt": "token-of-a-file",
 	} {
-		got, err := (&decoder{dir: "testdata"}).resolveSecret("", text)
+		got, _, err := (&decoder{dir: "testdata"}).resolveSecret("", text)
 		if err != nil || got != want {
 			t.Errorf("resolveSecret(%q) = %q, %v; want %q", text, got, err, want)
 		}

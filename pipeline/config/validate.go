@@ -47,15 +47,15 @@ func (c *Config) finishStore(d *decoder) {
 			err = checkCreatable(c.Store)
 		}
 		if err != nil {
-			d.refuse("store", "%s %v; expected a folder for the embedded server's files, or a path where one can be created", quote(c.Store), err)
+			d.refuse(codeFile, "store", "%s %v; expected a folder for the embedded server's files, or a path where one can be created", quote(c.Store), err)
 		}
 		return
 	}
 	if d.given("store") {
-		d.refuse("store", "is set together with nats; expected only one of them: store for the embedded server, nats for a cluster")
+		d.refuse(codeExclusive, "store", "is set together with nats; expected only one of them: store for the embedded server, nats for a cluster")
 	}
 	if d.given("sync_interval") {
-		d.refuse("sync_interval", "is for the embedded server, and nats is set; expected it in the cluster's own configuration")
+		d.refuse(codeElsewhere, "sync_interval", "is for the embedded server, and nats is set; expected it in the cluster's own configuration")
 	}
 	c.Store = ""
 	if d.usable("nats.url") {
@@ -63,13 +63,13 @@ func (c *Config) finishStore(d *decoder) {
 		for part := range strings.SplitSeq(n.URL, ",") {
 			u, problem := parseURL(strings.TrimSpace(part), "nats", "tls", "ws", "wss")
 			if problem != "" {
-				d.refuse("nats.url", "%s", problem)
+				d.refuse(codeURL, "nats.url", "%s", problem)
 				break
 			}
 			schemes[strings.HasPrefix(u.Scheme, "ws")] = true
 		}
 		if len(schemes) > 1 {
-			d.refuse("nats.url", "has URLs of WebSockets (ws, wss) and others; expected all of one kind")
+			d.refuse(codeURL, "nats.url", "has URLs of WebSockets (ws, wss) and others; expected all of one kind")
 		}
 	}
 	ways := 0
@@ -79,23 +79,23 @@ func (c *Config) finishStore(d *decoder) {
 		}
 	}
 	if ways > 1 {
-		d.refuse("nats", "has credentials of more than one kind; expected one of credentials_file, nkey_seed_file, token, or username with password")
+		d.refuse(codeExclusive, "nats", "has credentials of more than one kind; expected one of credentials_file, nkey_seed_file, token, or username with password")
 	}
 	d.together("nats.username", "nats.password")
 	if at := "nats.credentials_file"; d.usable(at) {
 		data := d.checkFile(at, n.CredentialsFile)
 		if d.usable(at) && !(userJWT.Match(data) && userSeed.Match(data)) {
-			d.refuse(at, "the file %s holds no NATS credentials; expected a user's JWT and its NKey seed, as \"nsc generate creds\" writes them", quote(n.CredentialsFile))
+			d.refuse(codePrivateKey, at, "the file %s holds no NATS credentials; expected a user's JWT and its NKey seed, as \"nsc generate creds\" writes them", quote(n.CredentialsFile))
 		}
 	}
 	if at := "nats.nkey_seed_file"; d.usable(at) {
 		data := d.checkFile(at, n.NKeySeedFile)
 		if d.usable(at) && !userSeed.Match(data) {
-			d.refuse(at, "the file %s holds no NKey seed of a user; expected a line of 58 characters that begins with SU, as \"nk -gen user\" writes it", quote(n.NKeySeedFile))
+			d.refuse(codePrivateKey, at, "the file %s holds no NKey seed of a user; expected a line of 58 characters that begins with SU, as \"nk -gen user\" writes it", quote(n.NKeySeedFile))
 		}
 	}
 	if at := "nats.inbox_prefix"; d.usable(at) && !inboxForm.MatchString(n.InboxPrefix) {
-		d.refuse(at, "%s is not a prefix of a subject; expected letters, digits, \"_\" and \"-\", in parts with dots between, such as _INBOX_ttydrain_gateway", quote(n.InboxPrefix))
+		d.refuse(codeForm, at, "%s is not a prefix of a subject; expected letters, digits, \"_\" and \"-\", in parts with dots between, such as _INBOX_ttydrain_gateway", quote(n.InboxPrefix))
 	}
 	d.checkTLS("nats", &n.TLS)
 }
@@ -114,7 +114,7 @@ func (c *Config) finishServers(d *decoder) {
 	gateway := d.checkAddress("gateway.listen", g.Listen, true)
 	admin := d.checkAddress("admin.listen", c.Admin.Listen, true)
 	if gateway && admin && g.Listen == c.Admin.Listen && !strings.HasSuffix(g.Listen, ":0") {
-		d.refuse("admin.listen", "is the gateway's address as well; expected another port")
+		d.refuse(codeDuplicate, "admin.listen", "is the gateway's address as well; expected another port")
 	}
 	c.finishAdmin(d)
 	g.finishHostKeys(d)
@@ -122,7 +122,7 @@ func (c *Config) finishServers(d *decoder) {
 	for i, pattern := range g.AcceptEnv {
 		path := fmt.Sprintf("gateway.accept_env[%d]", i)
 		if d.usable(path) && !envPattern.MatchString(pattern) {
-			d.refuse(path, "%s is not the name of an environment variable; expected letters, digits, \"_\" and the wildcards \"*\" and \"?\"", quote(pattern))
+			d.refuse(codeForm, path, "%s is not the name of an environment variable; expected letters, digits, \"_\" and the wildcards \"*\" and \"?\"", quote(pattern))
 		}
 	}
 }
@@ -132,7 +132,7 @@ func (c *Config) finishUserDocument(d *decoder) {
 	if d.usable("user_document.issuer") {
 		// RFC 7519 §2: a StringOrURI with a colon is a URI.
 		if parsed, err := url.Parse(u.Issuer); strings.Contains(u.Issuer, ":") && (err != nil || parsed.Scheme == "") {
-			d.refuse("user_document.issuer", "has a colon and is not a URI; expected a URI such as https://auth.example.com, or a name without a colon")
+			d.refuse(codeForm, "user_document.issuer", "has a colon and is not a URI; expected a URI such as https://auth.example.com, or a name without a colon")
 		}
 	}
 	d.checkSigningKey("user_document.signing_key", u)
@@ -145,7 +145,7 @@ func (c *Config) finishStacks(d *decoder) {
 	for i, s := range c.Stacks {
 		at := fmt.Sprintf("stacks[%d].session_duration", i)
 		if s.SessionDuration > c.Streams.Retention && d.usable("streams.retention") && (d.usable(at) || !d.given(at)) {
-			d.refuse("streams.retention", "%s is less than a session of the stack %s may last (%s); expected at least that, or a lower session_duration",
+			d.refuse(codeRange, "streams.retention", "%s is less than a session of the stack %s may last (%s); expected at least that, or a lower session_duration",
 				c.Streams.Retention, quote(s.Name), s.SessionDuration)
 			break
 		}
@@ -156,7 +156,7 @@ func (c *Config) finishStacks(d *decoder) {
 		names.add(i, s.Name)
 		path := fmt.Sprintf("stacks[%d]", i)
 		if s.Plan == planStarter && s.Sessions > 1 && d.usable(path+".sessions") && (!d.given(path+".plan") || d.usable(path+".plan")) {
-			d.refuse(path+".sessions", "is %d, and the plan starter has one session at a time; expected 1, or plan: growth, scale or enterprise", s.Sessions)
+			d.refuse(codeRange, path+".sessions", "is %d, and the plan starter has one session at a time; expected 1, or plan: growth, scale or enterprise", s.Sessions)
 		}
 		if s.Sessions == 0 {
 			s.Sessions = planSessions[s.Plan]
@@ -188,16 +188,16 @@ func (c *Config) finishApps(d *decoder) {
 		d.notEmpty(path+".command", len(a.Command))
 		if d.usable(path + ".root") {
 			if err := checkFolder(a.Root); err != nil {
-				d.refuse(path+".root", "%s %v; expected the folder that the session sees as /", quote(a.Root), err)
+				d.refuse(codeFile, path+".root", "%s %v; expected the folder that the session sees as /", quote(a.Root), err)
 			}
 		}
 		a.finishRuntime(d, path)
 		if d.usable(path+".sftp_server") && !programPath.MatchString(a.SFTPServer) {
-			d.refuse(path+".sftp_server", "%s is not the absolute path of a program in letters, digits and the characters ._+-; expected one such as /usr/lib/openssh/sftp-server", quote(a.SFTPServer))
+			d.refuse(codeForm, path+".sftp_server", "%s is not the absolute path of a program in letters, digits and the characters ._+-; expected one such as /usr/lib/openssh/sftp-server", quote(a.SFTPServer))
 		}
 		for name, value := range a.Env {
 			if strings.ContainsRune(value.Reveal(), 0) {
-				d.refuse(join(path+".env", name), "has a NUL character in it; expected text")
+				d.refuse(codeForm, join(path+".env", name), "has a NUL character in it; expected text")
 			}
 		}
 	}
@@ -206,7 +206,7 @@ func (c *Config) finishApps(d *decoder) {
 func (c *Config) finishUsers(d *decoder) {
 	switch {
 	case !d.given("users") && !d.given("user_ca"):
-		d.mistake(d.place(""), "users", "is missing; expected a list of users, or user_ca for people with certificates")
+		d.mistake(codeMissing, d.place(""), "users", "is missing; expected a list of users, or user_ca for people with certificates")
 	case !d.given("user_ca"):
 		d.notEmpty("users", len(c.Users))
 	}
@@ -221,7 +221,7 @@ func (c *Config) finishUsers(d *decoder) {
 		d.checkPrintable(path+".name", u.Name)
 		if d.usable(path + ".email") {
 			if a, err := mail.ParseAddress(u.Email); err != nil || a.Address != u.Email {
-				d.refuse(path+".email", "%s is not an e-mail address; expected one such as ada@example.com", quote(u.Email))
+				d.refuse(codeForm, path+".email", "%s is not an e-mail address; expected one such as ada@example.com", quote(u.Email))
 			}
 			d.checkPrintable(path+".email", u.Email)
 		}
@@ -284,9 +284,9 @@ func (n *nameSet) add(i int, name string) {
 	line, twice := n.first[name]
 	switch {
 	case twice:
-		n.d.refuse(path, "%s is already the %s of another one of the %s, at line %d; expected another one", quote(name), n.field, n.list, line)
+		n.d.refuse(codeDuplicate, path, "%s is already the %s of another one of the %s, at line %d; expected another one", quote(name), n.field, n.list, line)
 	case !n.form.MatchString(name) && n.d.given(path):
-		n.d.refuse(path, "%s is no %s; expected %s", quote(name), n.field, n.want)
+		n.d.refuse(codeForm, path, "%s is no %s; expected %s", quote(name), n.field, n.want)
 	}
 	if !twice {
 		n.first[name] = n.d.place(path).line
@@ -295,7 +295,8 @@ func (n *nameSet) add(i int, name string) {
 
 // reference checks that the name at path is one of the existing ones.
 func (d *decoder) reference(path, name, kind string, names []string) {
-	if !d.usable(path) || slices.Contains(names, name) {
+	// A name that is missing, or an invalid one, may be the one that is meant.
+	if !d.usable(path) || slices.Contains(names, name) || nearest(name, names) == "" && d.doubtful(kind+"s") {
 		return
 	}
 	var known []string
@@ -304,12 +305,20 @@ func (d *decoder) reference(path, name, kind string, names []string) {
 			known = append(known, n)
 		}
 	}
-	d.refuse(path, "there is no %s %s%s", kind, quote(name), expected(name, known))
+	d.refuse(codeReference, path, "there is no %s %s%s", kind, quote(name), expected(name, known))
+}
+
+// doubtful reports whether a list has an error in itself, in an element or in an element's name.
+func (d *decoder) doubtful(list string) bool {
+	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool {
+		rest, ok := strings.CutPrefix(m.Path, list)
+		return ok && (rest == "" || strings.HasSuffix(rest, "]") || strings.HasSuffix(rest, "].name"))
+	})
 }
 
 func (d *decoder) notEmpty(path string, n int) {
 	if n == 0 && d.usable(path) {
-		d.refuse(path, "is empty; expected at least one")
+		d.refuse(codeNoValue, path, "is empty; expected at least one")
 	}
 }
 
@@ -317,9 +326,9 @@ func (d *decoder) notEmpty(path string, n int) {
 func (d *decoder) together(a, b string) {
 	switch {
 	case d.given(a) && !d.given(b):
-		d.refuse(a, "is set without %s; expected both or neither", b[strings.LastIndex(b, ".")+1:])
+		d.refuse(codePair, a, "is set without %s; expected both or neither", b[strings.LastIndex(b, ".")+1:])
 	case d.given(b) && !d.given(a):
-		d.refuse(b, "is set without %s; expected both or neither", a[strings.LastIndex(a, ".")+1:])
+		d.refuse(codePair, b, "is set without %s; expected both or neither", a[strings.LastIndex(a, ".")+1:])
 	}
 }
 
@@ -329,9 +338,9 @@ func (d *decoder) checkPrintable(path, text string) {
 	switch {
 	case !d.usable(path):
 	case strings.ContainsFunc(text, unicode.IsControl):
-		d.refuse(path, "has a control character in it, such as a line break; expected one line of text")
+		d.refuse(codeForm, path, "has a control character in it, such as a line break; expected one line of text")
 	case strings.ContainsFunc(text, schema.IsHidden):
-		d.refuse(path, "has a hidden character in it, such as one of zero width; expected text in which every character is visible")
+		d.refuse(codeForm, path, "has a hidden character in it, such as one of zero width; expected text in which every character is visible")
 	}
 }
 
@@ -363,7 +372,7 @@ func (d *decoder) checkAddress(path, address string, listen bool) bool {
 	if listen {
 		lowest, example = "0", "127.0.0.1:2222"
 	}
-	d.refuse(path, "%s %s; expected HOST:PORT with a port from %s to 65535, such as %s", quote(address), problem, lowest, example)
+	d.refuse(codeAddress, path, "%s %s; expected HOST:PORT with a port from %s to 65535, such as %s", quote(address), problem, lowest, example)
 	return false
 }
 
@@ -405,10 +414,10 @@ func (d *decoder) checkEncrypted(path, text, because string) (u *url.URL) {
 	u, problem := parseURL(text, "https", "http")
 	switch {
 	case problem != "":
-		d.refuse(path, "%s", problem)
+		d.refuse(codeURL, path, "%s", problem)
 		return nil
 	case u.Scheme == "http" && !isLoopback(u):
-		d.refuse(path, "is not encrypted%s; expected https://, or this machine's own address", because)
+		d.refuse(codePlain, path, "is not encrypted%s; expected https://, or this machine's own address", because)
 		return nil
 	}
 	return u

@@ -11,7 +11,7 @@ func (c *Config) finishDocker(d *decoder) {
 		if path, ok := strings.CutPrefix(c.Docker.Host, "unix://"); ok {
 			secure = false
 			if !strings.HasPrefix(path, "/") || strings.ContainsAny(path, "?#") {
-				d.refuse("docker.host", "is not the path of a socket; expected unix:///var/run/docker.sock, with three slashes")
+				d.refuse(codeAddress, "docker.host", "is not the path of a socket; expected unix:///var/run/docker.sock, with three slashes")
 			}
 		} else {
 			secure = c.Docker.finishAddress(d)
@@ -28,13 +28,13 @@ func (k *Docker) finishAddress(d *decoder) (secure bool) {
 	u, problem := parseURL(k.Host, "unix", "tcp")
 	switch {
 	case problem != "":
-		d.refuse("docker.host", "%s", problem)
+		d.refuse(codeURL, "docker.host", "%s", problem)
 	case u.Scheme == "tcp" && u.Port() == "":
-		d.refuse("docker.host", "has no port; expected one, such as 2376, which is usual with TLS")
+		d.refuse(codeAddress, "docker.host", "has no port; expected one, such as 2376, which is usual with TLS")
 	case u.Scheme == "tcp" && (u.Path != "" || u.RawQuery != ""):
-		d.refuse("docker.host", "has something after its port; expected tcp://HOST:PORT")
+		d.refuse(codeAddress, "docker.host", "has something after its port; expected tcp://HOST:PORT")
 	case u.Scheme == "tcp" && k.TLS == (TLS{}) && !isLoopback(u):
-		d.refuse("docker.host", "is another machine without TLS, where every client has root permissions; expected ca_file, cert_file and key_file as well")
+		d.refuse(codePlain, "docker.host", "is another machine without TLS, where every client has root permissions; expected ca_file, cert_file and key_file as well")
 	}
 	return true
 }
@@ -47,7 +47,7 @@ func (t *TLS) check(d *decoder, secure bool) {
 	}
 	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name", "fingerprint_sha256"} {
 		if at := join("docker", name); d.usable(at) {
-			d.refuse(at, "is for TLS, and the host is a socket; expected a host such as tcp://docker.example.com:2376, or this left out")
+			d.refuse(codeElsewhere, at, "is for TLS, and the host is a socket; expected a host such as tcp://docker.example.com:2376, or this left out")
 		}
 	}
 }
@@ -72,30 +72,30 @@ func (a *App) finishRuntime(d *decoder, path string) {
 	if a.Runtime != RuntimeDocker {
 		for _, name := range ofDocker {
 			if d.given(path + "." + name) {
-				d.refuse(path+"."+name, "is for the runtime docker, and this app's is %s; expected runtime: docker as well, or this left out", a.Runtime)
+				d.refuse(codeElsewhere, path+"."+name, "is for the runtime docker, and this app's is %s; expected runtime: docker as well, or this left out", a.Runtime)
 			}
 		}
 		if d.usable(path+".user") && !accountForm.MatchString(a.User) {
-			d.refuse(path+".user", "%s is not possible here; expected a user's name or number, such as deploy or 1000", quote(a.User))
+			d.refuse(codeForm, path+".user", "%s is not possible here; expected a user's name or number, such as deploy or 1000", quote(a.User))
 		}
 		return
 	}
 	if d.given(path + ".root") {
-		d.refuse(path+".root", "is for the runtime sandbox, and this app's is docker: its image has the files; expected this left out")
+		d.refuse(codeElsewhere, path+".root", "is for the runtime sandbox, and this app's is docker: its image has the files; expected this left out")
 	}
 	for _, name := range []string{"network", "writable"} {
 		if d.given(path + "." + name) {
-			d.refuse(path+"."+name, "is for the runtime sandbox, and this app's is docker: its container has its own; expected this left out")
+			d.refuse(codeElsewhere, path+"."+name, "is for the runtime sandbox, and this app's is docker: its container has its own; expected this left out")
 		}
 	}
 	image, from := d.given(path+".image"), d.given(path+".from_container")
 	switch {
 	case image && from:
-		d.refuse(path+".image", "is set together with from_container, whose image is used; expected only one of them")
+		d.refuse(codeExclusive, path+".image", "is set together with from_container, whose image is used; expected only one of them")
 	case !image && !from:
-		d.refuse(path, "has neither image nor from_container; expected one of them for the runtime docker: an image, or the name of the app's container")
+		d.refuse(codePair, path, "has neither image nor from_container; expected one of them for the runtime docker: an image, or the name of the app's container")
 	case from && d.given(path+".pull"):
-		d.refuse(path+".pull", "is for image; an existing container has its image")
+		d.refuse(codeElsewhere, path+".pull", "is for image; an existing container has its image")
 	}
 	for _, f := range []struct {
 		name, text, want string
@@ -106,7 +106,7 @@ func (a *App) finishRuntime(d *decoder, path string) {
 		{"user", a.User, "a user's name or number, perhaps with \":\" and a group", containerUserForm},
 	} {
 		if at := path + "." + f.name; d.usable(at) && !f.form.MatchString(f.text) {
-			d.refuse(at, "%s is not possible here; expected %s", quote(f.text), f.want)
+			d.refuse(codeForm, at, "%s is not possible here; expected %s", quote(f.text), f.want)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (c *Config) checkReachable(d *decoder, dr *Drain, name, path string) {
 		return
 	}
 	if _, ok := c.Stack(app.Stack); ok {
-		d.refuse(path, "the app %s is on the stack %s, which match.stacks leaves out; expected that stack among them, or no match.stacks", quote(name), quote(app.Stack))
+		d.refuse(codeElsewhere, path, "the app %s is on the stack %s, which match.stacks leaves out; expected that stack among them, or no match.stacks", quote(name), quote(app.Stack))
 	}
 }
 
@@ -73,7 +73,7 @@ func (c *Config) checkPHI(d *decoder, dr *Drain, path string) {
 		if len(dr.Match.Apps) > 0 && !slices.ContainsFunc(dr.Match.Apps, onStack) {
 			continue
 		}
-		d.refuse(path, "matches the stack %s, which has phi: true (line %d), without the agreement; expected agreements: [%s], or a match that leaves the stack out",
+		d.refuse(codeAgreement, path, "matches the stack %s, which has phi: true (line %d), without the agreement; expected agreements: [%s], or a match that leaves the stack out",
 			quote(s.Name), d.place(fmt.Sprintf("stacks[%d].phi", i)).line, AgreementBAA)
 		return
 	}
@@ -98,11 +98,11 @@ func (h *HTTPS) finish(d *decoder, path string) {
 	if at := path + ".username"; d.usable(at) {
 		for name := range h.Headers {
 			if strings.EqualFold(name, "Authorization") {
-				d.refuse(at, "is set together with headers.%s; expected only one way to log in", name)
+				d.refuse(codeExclusive, at, "is set together with headers.%s; expected only one way to log in", name)
 			}
 		}
 		if u != nil && u.User != nil {
-			d.refuse(at, "is set although url has a user; expected only one of them")
+			d.refuse(codeExclusive, at, "is set although url has a user; expected only one of them")
 		}
 	}
 	d.checkProxy(path+".proxy", h.Proxy)
@@ -115,7 +115,7 @@ func (d *decoder) checkHeaders(path string, headers map[string]Secret) {
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if other, twice := lines[canonical]; twice {
-			d.refuse(path+"."+name, "is the same header as %s; expected it once", other)
+			d.refuse(codeDuplicate, path+"."+name, "is the same header as %s; expected it once", other)
 			continue
 		}
 		lines[canonical] = name
@@ -136,26 +136,26 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 		u, problem := parseSecretURL(secret, "https", "http")
 		switch {
 		case problem == "" && u.User != nil:
-			d.refuse(at, "has credentials in it; expected them in username and password")
+			d.refuse(codeURL, at, "has credentials in it; expected them in username and password")
 			secure = true
 		case problem != "":
-			d.refuse(at, "%s", problem)
+			d.refuse(codeURL, at, "%s", problem)
 			secure = true
 		case u.RawQuery != "":
-			d.refuse(at, "has a \"?\" part; expected none")
+			d.refuse(codeURL, at, "has a \"?\" part; expected none")
 		case u.Scheme == "https":
 			secure = true
 		case credentials && !isLoopback(u):
-			d.refuse(at, "is http to another machine, and credentials would be sent unencrypted; expected https://")
+			d.refuse(codePlain, at, "is http to another machine, and credentials would be sent unencrypted; expected https://")
 		}
 	}
 	if e.APIKey.IsSet() && (e.Username != "" || e.Password.IsSet()) {
-		d.refuse(path+".api_key", "is set together with username and password; expected only one way to log in")
+		d.refuse(codeExclusive, path+".api_key", "is set together with username and password; expected only one way to log in")
 	} else {
 		d.together(path+".username", path+".password")
 	}
 	if e.Product == "opensearch" && d.given(path+".api_key") {
-		d.refuse(path+".api_key", "is for Elasticsearch, and product is opensearch, which has no API keys; expected username and password")
+		d.refuse(codeElsewhere, path+".api_key", "is for Elasticsearch, and product is opensearch, which has no API keys; expected username and password")
 	}
 	d.checkSecretLine(path+".api_key", e.APIKey)
 	d.checkUsername(path+".username", e.Username)
@@ -164,7 +164,7 @@ func (e *Elasticsearch) finish(d *decoder, path string) {
 	if at := path + ".data_stream"; d.usable(at) {
 		for _, err := range sinks.SettingErrors(elasticsearch.CheckDataStream(e.DataStream)) {
 			if wrong, ok := err.(*sinks.SettingError); ok {
-				d.refuse(at, "%s", wrong.Problem)
+				d.refuse(codeForm, at, "%s", wrong.Problem)
 			}
 		}
 	}
@@ -179,12 +179,12 @@ func (s *Syslog) finish(d *decoder, path string) {
 	}
 	notPrintable := func(r rune) bool { return r <= ' ' || r > '~' }
 	if d.usable(path+".token") && strings.ContainsFunc(s.Token.Reveal(), notPrintable) {
-		d.refuse(path+".token", "has a space or a character in it that is not ASCII; expected one word")
+		d.refuse(codeForm, path+".token", "has a space or a character in it that is not ASCII; expected one word")
 	}
 	d.checkTokenLength(path, s.Token, s.MaxMessageBytes)
 	for _, name := range []string{"framing", "connection_grace"} {
 		if s.Protocol == "relp" && d.usable(join(path, name)) {
-			d.refuse(join(path, name), "is for protocol: tcp; expected it left out with relp")
+			d.refuse(codeElsewhere, join(path, name), "is for protocol: tcp; expected it left out with relp")
 		}
 	}
 	d.checkTLS(path, &s.TLS)
@@ -198,7 +198,7 @@ func (d *decoder) checkTokenLength(path string, token Secret, maxMessage int64) 
 		return
 	}
 	if most := int(maxMessage / 8); d.usable(at) && len(token.Reveal()) > most {
-		d.refuse(at, "has %d bytes; expected at most %d, an eighth of max_message_bytes", len(token.Reveal()), most)
+		d.refuse(codeRange, at, "has %d bytes; expected at most %d, an eighth of max_message_bytes", len(token.Reveal()), most)
 	}
 }
 
@@ -212,11 +212,11 @@ func (d *decoder) checkProxy(path string, p *Proxy) {
 		u, problem := parseSecretURL(p.URL, "http", "https", "socks5", "socks5h")
 		switch {
 		case problem != "":
-			d.refuse(at, "%s", problem)
+			d.refuse(codeURL, at, "%s", problem)
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-			d.refuse(at, "has something after its host and port; expected http://HOST:PORT")
+			d.refuse(codeAddress, at, "has something after its host and port; expected http://HOST:PORT")
 		case u.Scheme != "https" && d.usable(ca):
-			d.refuse(ca, "is for a proxy with https://; expected that, or this left out")
+			d.refuse(codeElsewhere, ca, "is for a proxy with https://; expected that, or this left out")
 		}
 	}
 	d.checkFile(ca, p.CAFile)
@@ -226,14 +226,14 @@ func (d *decoder) checkProxy(path string, p *Proxy) {
 func (d *decoder) checkUsername(path, name string) {
 	d.checkPrintable(path, name)
 	if d.usable(path) && strings.Contains(name, ":") {
-		d.refuse(path, "has a colon in it, which basic authentication cannot send; expected a name without one")
+		d.refuse(codeForm, path, "has a colon in it, which basic authentication cannot send; expected a name without one")
 	}
 }
 
 // checkSecretLine refuses a secret that cannot be part of one line of a protocol.
 func (d *decoder) checkSecretLine(path string, s Secret) {
 	if d.usable(path) && strings.ContainsFunc(s.Reveal(), func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
-		d.refuse(path, "has a control character in it, such as a line break; expected one line of text")
+		d.refuse(codeForm, path, "has a control character in it, such as a line break; expected one line of text")
 	}
 }
 
@@ -244,7 +244,7 @@ func (d *decoder) checkTLSUsed(path string, secure bool) {
 	}
 	for _, name := range []string{"ca_file", "cert_file", "key_file", "server_name", "fingerprint_sha256"} {
 		if at := join(path, name); d.usable(at) {
-			d.refuse(at, "is for TLS, and no URL begins with https://; expected https:// there, or this left out")
+			d.refuse(codeElsewhere, at, "is for TLS, and no URL begins with https://; expected https:// there, or this left out")
 		}
 	}
 }

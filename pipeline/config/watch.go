@@ -31,9 +31,9 @@ func (c *Config) finishTracing(d *decoder) {
 		u, problem := parseURL(t.Endpoint, "https", "http")
 		switch {
 		case problem != "":
-			d.refuse("tracing.endpoint", "%s", problem)
+			d.refuse(codeURL, "tracing.endpoint", "%s", problem)
 		case u.Path == "" || u.Path == "/":
-			d.refuse("tracing.endpoint", "has no path; expected the whole URL, such as %s", u.Scheme+"://"+u.Host+"/v1/traces")
+			d.refuse(codeURL, "tracing.endpoint", "has no path; expected the whole URL, such as %s", u.Scheme+"://"+u.Host+"/v1/traces")
 		default:
 			secure = u.Scheme == "https"
 		}

@@ -6,11 +6,12 @@
 // title. Links to other pages are relative (syslog.md#relp), and so are links to other files of the
 // repository.
 //
-// The pages configuration-reference.md and cli-reference.md are generated: the first by this
-// package's tests from the JSON Schema of the configuration, the second by those of cmd/ttydrain
-// from its commands. Update them with
+// The pages configuration-reference.md, cli-reference.md and errors-reference.md are generated: the
+// first by this package's tests from the JSON Schema of the configuration, the second by those of
+// cmd/ttydrain from its commands, the third by those of pipeline/config from the codes of mistakes.
+// Update them with
 //
-//	go test ./cmd/ttydrain/docs ./cmd/ttydrain -run Reference -update
+//	go test ./cmd/ttydrain/docs ./cmd/ttydrain ./pipeline/config -run Reference -update
 //
 // Code blocks in YAML are checked against the schema of the configuration. Those marked "yaml
 // configuration" are whole configurations, which `ttydrain check` accepts; those marked "yaml

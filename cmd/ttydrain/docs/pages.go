@@ -1,8 +1,10 @@
 package docs
 
 import (
+	"bytes"
 	"embed"
 	"fmt"
+	"strings"
 )
 
 //go:embed *.md
@@ -61,8 +63,24 @@ func Pages() []Page {
 		{Topic: "security", Group: evidence, Summary: "Threats, what a recording cannot see, health information, hardening", Aliases: []string{"threats", "phi", "vulnerability"}},
 		{Topic: "development", Group: reference, Summary: "Tests, packages, benchmark", Aliases: []string{"tests"}},
 		{Topic: "cli-reference", Group: reference, Summary: "Every command and its flags (generated)", Aliases: []string{"commands", "cli"}},
+		{Topic: "errors-reference", Group: reference, Summary: "What each error message of check means, and what to do (generated)", Aliases: []string{"errors", "codes", "messages"}},
 		{Topic: "configuration-reference", Group: reference, Summary: "Every configuration key (generated)", Aliases: []string{"keys", "settings"}},
 	}
+}
+
+// Message returns the entry of errors-reference.md for the code of a message, such as E203, as
+// Markdown; false if there is none.
+func Message(code string) ([]byte, bool) {
+	page := Page{Topic: "errors-reference"}.Markdown()
+	begin := bytes.Index(page, []byte("\n### "+strings.ToUpper(code)+": "))
+	if begin < 0 {
+		return nil, false
+	}
+	entry := page[begin+1:]
+	if end := bytes.Index(entry[1:], []byte("\n##")); end >= 0 {
+		entry = entry[:end+2]
+	}
+	return append([]byte("#"), bytes.TrimLeft(entry, "#")...), true
 }
 
 // Markdown returns the text of the page.

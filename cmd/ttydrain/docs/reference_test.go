@@ -181,6 +181,9 @@ func (r *configurationReference) typeOf(property yaml.MapSlice) string {
 	if shared := stringOf(property, "$shared"); shared != "" {
 		return fmt.Sprintf("`none`, or a mapping: [settings of %s](#settings-of-%s)", sharedSettings[shared], sharedSettings[shared])
 	}
+	if stringOf(property, "pattern") == "^none$" && mapping(property, "properties") != nil {
+		return "`none`, or a mapping"
+	}
 	if constant := stringOf(property, "const"); constant != "" {
 		return "`" + constant + "`"
 	}

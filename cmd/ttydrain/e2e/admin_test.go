@@ -279,6 +279,13 @@ func TestAdminTLS(t *testing.T) {
 	}
 	open := newSite(t)
 	open.replace(plain, "admin: {listen: 0.0.0.0:0}")
+	if got := ttydrain(t, "check", "-c", open.config); got.status != 1 || !strings.Contains(got.stderr, ": admin.listen: ") || !strings.Contains(got.stderr, "[E404]") {
+		t.Errorf("check of plain HTTP on all addresses: %+v", got)
+	}
+	open.replace("admin: {listen: 0.0.0.0:0}", "admin: {listen: 0.0.0.0:0, tls: none}")
+	if got := ttydrain(t, "check", "-c", open.config); got.status != 0 || !strings.Contains(got.stderr, "WARNING: ") || !strings.Contains(got.stderr, "[E404]") {
+		t.Errorf("check of plain HTTP that is intended: %+v", got)
+	}
 	v = open.launch()
 	v.listens()
 	if status := v.stop(); status != 0 || !strings.Contains(v.log.String(), "can be reached from other machines without TLS") {

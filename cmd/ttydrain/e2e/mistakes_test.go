@@ -123,7 +123,8 @@ func TestCheckConnect(t *testing.T) {
 	t.Parallel()
 	drains := threeDrains(t)
 	good := newSite(t, entries(drains))
-	if got := ttydrain(t, "check", "-c", good.config, "--connect"); got.status != 0 || strings.Count(got.stdout, ": can be reached\n") != len(drains) {
+	if got := ttydrain(t, "check", "-c", good.config, "--connect"); got.status != 0 || strings.Count(got.stdout, ": can be reached\n") != len(drains) ||
+		!strings.Contains(got.stdout, fmt.Sprintf("summary: all %d drains can be reached", len(drains))) {
 		t.Errorf("drains that work: %+v", got)
 	}
 	dead := porttest.Reserve(t)
@@ -139,6 +140,9 @@ func TestCheckConnect(t *testing.T) {
 	got := ttydrain(t, "check", "-c", bad.config, "--connect")
 	if got.status != 1 || !strings.Contains(got.stdout, "drain https: can be reached\n") {
 		t.Errorf("drains that are dead: %+v", got)
+	}
+	if !strings.Contains(got.stdout, "\nsummary: 1 of 5 drains can be reached; failed: dead-https, dead-search, dead-syslog, untrusted") {
+		t.Errorf("no summary in %s", got.stdout)
 	}
 	for name, remedy := range map[string]string{
 		"dead-https":  "start the drain, or correct the address",
@@ -176,7 +180,7 @@ func TestCheckWarnsOfProxies(t *testing.T) {
 		if test.warned != "" {
 			want = "WARNING: " + test.warned + " in this environment is not the address of a proxy"
 		}
-		if got.status != 0 || !strings.HasPrefix(got.stderr, want) || want == "" && got.stderr != "" || strings.Contains(got.stderr+got.stdout, "s3cr3t") {
+		if got.status != 0 || !strings.HasPrefix(got.stderr, want) || want != "" && !strings.Contains(got.stderr, "[W503]\n") || want == "" && got.stderr != "" || strings.Contains(got.stderr+got.stdout, "s3cr3t") {
 			t.Errorf("%s: %+v", test.name, got)
 		}
 	}
@@ -221,5 +225,19 @@ func TestRequire(t *testing.T) {
 	refused := site.launch()
 	if status := refused.status(); status != 1 || !strings.Contains(refused.log.String(), "no "+lacks[0]+": ") || !strings.Contains(refused.log.String(), remedies[0]) {
 		t.Errorf("with %s required, serve ended with %d: %s", lacks[0], status, refused.log)
+	}
+}
+
+// TestMissingPrograms: the machine that runs a gateway warns of programs of apps that it lacks.
+func TestMissingPrograms(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withoutRaces)
+	s.edit("- {name: api, stack: default,", "- {name: shell, stack: default, command: [/bin/zshx]}\n  - {name: api, stack: default,")
+	if got := ttydrain(t, "check", "-c", s.config); got.status != 0 || !strings.Contains(got.stderr, `.command: "/bin/zshx" does not exist on this machine`) || !strings.Contains(got.stderr, "[W502]\n") {
+		t.Errorf("check: %+v", got)
+	}
+	v := s.serve()
+	if status := v.stop(); status != 0 || len(v.logged("the configuration is accepted with a warning", "field")) != 1 || !strings.Contains(v.log.String(), `"code":"W502"`) {
+		t.Errorf("serve ended with %d: %s", status, v.log)
 	}
 }

@@ -148,7 +148,7 @@ func (l *Loop) logRefusal(err error) {
 	mistakes, _ := errors.AsType[config.Mistakes](err)
 	settings, _ := errors.AsType[restartError](err)
 	for _, m := range mistakes {
-		l.log.Error("mistake in the configuration", "place", place(m), "field", m.Path, "mistake", m.Message)
+		l.log.Error("mistake in the configuration", "place", place(m), "field", m.Path, "mistake", m.Message, "code", m.Code)
 	}
 	for _, name := range settings {
 		l.log.Error("a setting can't be changed while ttydrain runs: restart to change it", "field", name)
@@ -161,8 +161,17 @@ func (l *Loop) logRefusal(err error) {
 
 // LogWarnings logs the warnings about a configuration in force.
 func LogWarnings(c *config.Config, log *slog.Logger) {
-	for _, w := range c.Warnings() {
-		log.Warn("the configuration is accepted with a warning", "place", place(w), "field", w.Path, "warning", w.Message)
+	logWarnings(c.Warnings(), log)
+}
+
+// LogProgramWarnings logs the warnings about programs that the machine of a gateway lacks.
+func LogProgramWarnings(c *config.Config, log *slog.Logger) {
+	logWarnings(c.ProgramWarnings(), log)
+}
+
+func logWarnings(warnings config.Mistakes, log *slog.Logger) {
+	for _, w := range warnings {
+		log.Warn("the configuration is accepted with a warning", "place", place(w), "field", w.Path, "warning", w.Message, "code", w.Code)
 	}
 }
 
