@@ -175,9 +175,9 @@ func keysFolder(t *testing.T) string {
 	return dir
 }
 
-// TestServeTakesWhatCheckPasses generates configurations. What check refuses has a place; with what
+// TestServeAcceptsCheckedConfigurations generates configurations. What check refuses has a place; with what
 // it accepts, serve can start.
-func TestServeTakesWhatCheckPasses(t *testing.T) {
+func TestServeAcceptsCheckedConfigurations(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
 	keys := keysFolder(t)
 	path := filepath.Join(keys, "ttydrain.yaml")

@@ -28,8 +28,8 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestNobodyElse asks the kernel for any port, and leaves it no other to give.
-func TestNobodyElse(t *testing.T) {
+// TestPortsAreExclusive asks the kernel for any port, and leaves it no other free one.
+func TestPortsAreExclusive(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

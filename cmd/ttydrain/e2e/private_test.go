@@ -144,9 +144,9 @@ func TestRunningSessionsSeeNoNewSecrets(t *testing.T) {
 	}
 }
 
-// TestCheckFindsWhatCannotBeHidden: a secret in a folder that is too large to be covered in
+// TestCheckFindsUncoverableFiles: a secret in a folder that is too large to be covered in
 // sessions.
-func TestCheckFindsWhatCannotBeHidden(t *testing.T) {
+func TestCheckFindsUncoverableFiles(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, withDrains(`{name: a, type: https, url: "https://127.0.0.1:9/", headers: {X-Token: "file:large/token"}}`))
 	large := filepath.Join(s.dir, "large")

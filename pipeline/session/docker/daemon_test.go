@@ -155,7 +155,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-func TestHostThatIsNone(t *testing.T) {
+func TestInvalidHost(t *testing.T) {
 	if _, err := docker.New(docker.Options{Host: "no host"}); err == nil {
 		t.Error("accepted")
 	}

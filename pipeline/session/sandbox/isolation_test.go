@@ -329,7 +329,7 @@ func TestRoot(t *testing.T) {
 	})
 }
 
-func TestRootThatIsNone(t *testing.T) {
+func TestInvalidRoot(t *testing.T) {
 	eachWithNamespaces(t, func(t *testing.T, r *Runtime) {
 		file := filepath.Join(t.TempDir(), "file")
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
