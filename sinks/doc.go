@@ -23,6 +23,10 @@
 // The settings also belong into pipeline/config/testdata/good/full.yaml, and operators read about
 // them on a page of cmd/ttydrain/docs, which pages.go lists. Nothing else has a list of types.
 //
-// A preset for a hosted service needs no sink: its settings, in pipeline/config/preset_NAME.go,
-// expand to those of another type. It replaces steps 1 and 4.
+// # Adding a preset
+//
+// A preset for a provider needs no sink, so only steps 2 and 3: its settings, in
+// pipeline/config/preset_NAME.go, have a method expand that makes those of another type. Its rows
+// in pipeline/config/preset_test.go and cmd/ttydrain/drain_provider_test.go show what the provider
+// receives.
 package sinks

@@ -6,7 +6,16 @@
 // status.
 //
 // This package is wiring: one file for each command, and node.go, which connects the parts of a
-// process.
+// process that serves. What a command does is in a package below pipeline.
+//
+// # Adding a command
+//
+//  1. A file NAME.go with newNAMECommand, which returns the command with its flags, long help and
+//     examples, and a line for it in newRootCommand (main.go).
+//  2. Its name in a group of commandGroups (help.go). A test requires two examples.
+//  3. The values of its flags and arguments for the shell: setCompletions (complete.go).
+//  4. The reference, which a test compares: go test ./cmd/ttydrain ./cmd/ttydrain/docs -run
+//     Reference -update. A script of what it prints is below e2e/testdata/script.
 package main
 
 import (

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
-	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
 	"github.com/ttydrain/ttydrain/pipeline/config"
+	"github.com/ttydrain/ttydrain/pipeline/endpoint"
 	"github.com/ttydrain/ttydrain/schema"
 )
 

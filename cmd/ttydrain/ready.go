@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
+	"github.com/ttydrain/ttydrain/pipeline/endpoint"
 )
 
 // readyTimeout limits the time of the request. serve itself reports earlier that it is not ready.

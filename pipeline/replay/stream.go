@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
+	"github.com/ttydrain/ttydrain/pipeline/endpoint"
 	"github.com/ttydrain/ttydrain/schema"
 )
 

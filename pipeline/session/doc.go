@@ -42,8 +42,11 @@
 // # Runtimes
 //
 // Package sandbox runs sessions in Linux namespaces on the gateway's host, package docker in
-// containers of a Docker daemon. A new runtime implements [Runtime] and [Process], passes the
-// conformance suite in package sessiontest, and is added to the configuration and to the table of
-// runtimes of the ttydrain command. The package knows no message bus: [Publisher], [Store] and
-// [Slots] are implemented on top of package bus.
+// containers of a Docker daemon. A new runtime is a package that implements [Runtime] and [Process]
+// and passes the conformance suite in package sessiontest. Its name goes into the constants and the
+// enum of App.Runtime in pipeline/config/config.go, its settings next to them, into
+// schema/config.schema.json and into the table in pipeline/config/reload/settings.go; and the
+// runtime itself into the table of runtimes in cmd/ttydrain/gateway.go and into verify.go beside
+// it. The package knows no message bus: [Publisher], [Store] and [Slots] are implemented on top of
+// package bus.
 package session

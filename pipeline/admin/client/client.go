@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
+	"github.com/ttydrain/ttydrain/pipeline/endpoint"
 )
 
 // timeout bounds a call. The test of a drain takes longest.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ttydrain/ttydrain/pipeline/admin/endpoint"
+	"github.com/ttydrain/ttydrain/pipeline/endpoint"
 )
 
 func TestCall(t *testing.T) {
