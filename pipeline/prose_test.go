@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -226,5 +227,31 @@ func TestCommentWidth(t *testing.T) {
 	})
 	if comments < 1000 {
 		t.Errorf("found %d lines of comments: the test does not see them", comments)
+	}
+}
+
+// TestMap holds that the documentation of package pipeline names each package directly below it.
+func TestMap(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := make(map[string]bool)
+	for _, word := range strings.FieldsFunc(string(text), func(r rune) bool { return r < 'a' || r > 'z' }) {
+		words[word] = true
+	}
+	packages := 0
+	for pkg := range rooms {
+		name, ok := strings.CutPrefix(pkg, "pipeline/")
+		if !ok || strings.Contains(name, "/") || strings.HasSuffix(name, "test") {
+			continue
+		}
+		packages++
+		if !words[name] {
+			t.Errorf("doc.go does not name package %s", name)
+		}
+	}
+	if packages == 0 {
+		t.Error("the table of imports has no package below pipeline")
 	}
 }

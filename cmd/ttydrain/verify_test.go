@@ -175,8 +175,8 @@ func keysFolder(t *testing.T) string {
 	return dir
 }
 
-// TestServeAcceptsCheckedConfigurations generates configurations. What check refuses has a place; with what
-// it accepts, serve can start.
+// TestServeAcceptsCheckedConfigurations generates configurations. What check refuses has a place;
+// with what it accepts, serve can start.
 func TestServeAcceptsCheckedConfigurations(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
 	keys := keysFolder(t)
