@@ -21,8 +21,8 @@ type Papertrail struct {
 type SolarWinds struct {
 	// Token is an ingestion token.
 	Token Secret `yaml:"token" rule:"required"`
-	// Region is the account's data center, as in its login URL: my.na-01.cloud.solarwinds.com.
-	Region string `yaml:"region" want:"a data center, such as na-01, eu-01 or ap-01"`
+	// Region is the account's data centre, as in its login URL: my.na-01.cloud.solarwinds.com.
+	Region string `yaml:"region" want:"a data centre, such as na-01, eu-01 or ap-01"`
 	// Address is the collector's address, instead of that of a region.
 	Address string `yaml:"address" want:"a host and a port, such as syslog.collector.na-01.cloud.solarwinds.com:6514"`
 	// Exact adds the exact bytes and their timing to the structured data.
@@ -69,10 +69,10 @@ func (p *SolarWinds) finish(d *decoder, path string) {
 	case d.given(region) && d.given(address):
 		d.refuse(codeExclusive, address, "is set together with region; expected only one of them")
 	case !d.given(region) && !d.given(address):
-		d.mistake(codeMissing, d.place(path), region, "is missing; expected a data center, such as na-01, eu-01 or ap-01")
+		d.mistake(codeMissing, d.place(path), region, "is missing; expected a data centre, such as na-01, eu-01 or ap-01")
 	}
 	if d.usable(region) && !solarWindsRegion.MatchString(p.Region) {
-		d.refuse(codeForm, region, "%s is not a data center; expected one such as na-01, eu-01 or ap-01, as in the URL of the login", quote(p.Region))
+		d.refuse(codeForm, region, "%s is not a data centre; expected one such as na-01, eu-01 or ap-01, as in the URL of the login", quote(p.Region))
 	}
 	if d.usable(address) {
 		d.checkAddress(address, p.Address, false)

@@ -15,5 +15,9 @@
 //
 // Code blocks in YAML are checked against the schema of the configuration. Those marked "yaml
 // configuration" are whole configurations, which `ttydrain check` accepts; those marked "yaml
-// other" belong to other programs.
+// other" belong to other programs. Shell blocks marked "sh run" are run, and those marked
+// "rsyslog …", "syslog-ng …" and "sh elasticsearch" are tried with these servers: the tests are in
+// cmd/ttydrain/e2e and sinks/elasticsearch.
+//
+// Prose is spelled as in British English, and its reading grade is bounded.
 package docs
