@@ -21,9 +21,12 @@ import (
 // root is the root of the repository.
 const root = "../../.."
 
-// TestPages checks that every file is a page and has a title, and that a name finds one page only.
+// TestPages checks that every file is a page and has a title and a link in the README, that a name
+// finds one page only, and that the pages of a group follow each other.
 func TestPages(t *testing.T) {
 	names := make(map[string]string)
+	readme := documents(t)["README.md"]
+	group, groups := "", make(map[string]bool)
 	for _, p := range Pages() {
 		for _, name := range append([]string{p.Topic}, p.Aliases...) {
 			if other, taken := names[name]; taken {
@@ -33,6 +36,13 @@ func TestPages(t *testing.T) {
 		}
 		if !bytes.HasPrefix(p.Markdown(), []byte("# ")) {
 			t.Errorf("%s.md has no title in its first line", p.Topic)
+		}
+		if p.Group == "" || p.Group != group && groups[p.Group] {
+			t.Errorf("%s: its group %q is empty, or was there before", p.Topic, p.Group)
+		}
+		group, groups[p.Group] = p.Group, true
+		if !bytes.Contains(readme, []byte("(cmd/ttydrain/docs/"+p.Topic+".md)")) {
+			t.Errorf("README.md has no link to %s.md", p.Topic)
 		}
 		if p.Summary == "" || strings.HasSuffix(p.Summary, ".") {
 			t.Errorf("%s: summary %q, want a phrase without a full stop", p.Topic, p.Summary)

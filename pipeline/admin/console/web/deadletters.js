@@ -16,7 +16,7 @@ export function showDeadLetters(main, { query: asked, signal }) {
     h("caption", { class: "unseen" }, "Dead letters, oldest first"),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((c) => h("th", { scope: "col", role: "columnheader" }, c)))), body);
   main.append(h("h1", { tabindex: "-1" }, "Dead letters"),
-    h("p", { class: "hint" }, "Records that a drain has rejected permanently. Its other records were delivered."),
+    h("p", { class: "hint" }, "Records that a drain has rejected permanently. Its other records were delivered. ", h("a", { href: "/console/help/runbooks#ttydraindeadletters" }, "What to do")),
     h("p", {}, h("label", { for: "drain" }, "Drain "), choice), summary, problem, table);
 
   const act = async (words, work) => {

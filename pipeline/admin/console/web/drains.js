@@ -9,7 +9,8 @@ const refresh = 3000; // milliseconds
 export function showDrains(main, { signal }) {
   const summary = h("p", { class: "summary", role: "status" }, "Loading…");
   const list = h("div", { class: "drains" });
-  main.append(h("h1", { tabindex: "-1" }, "Drains"), summary, list);
+  main.append(h("h1", { tabindex: "-1" }, "Drains"), summary, list,
+    h("p", { class: "hint" }, h("a", { href: "/console/help/drains#states" }, "What the states mean"), ", and ", h("a", { href: "/console/help/runbooks" }, "what to do")));
   const states = new Map();
   const update = follow(async () => {
     const drains = await get("drains", signal);
