@@ -227,7 +227,7 @@ func TestTransportErrorTLS(t *testing.T) {
 		url  string
 		want string
 	}{
-		{"unknown authority", sinks.TLS{CAFile: other.File}, good.URL, "set ca_file"},
+		{"unknown authority", sinks.TLS{CAFile: other.File}, good.URL, "ca_file holds another certificate of the same name"},
 		{"system's authorities", sinks.TLS{}, good.URL, "ca_file"},
 		{"host name", trusting, server(t, authority, nil, hour(), "other.example.com").URL, "another host name"},
 		{"server name", sinks.TLS{CAFile: authority.File, ServerName: "drain.example.com"}, good.URL, "set server_name"},

@@ -37,7 +37,7 @@ type Config struct {
 	Users  []User   `yaml:"users" want:"a list of users"`
 	Stacks []Stack  `yaml:"stacks" rule:"required" want:"a list of stacks"`
 	Apps   []App    `yaml:"apps" rule:"required" want:"a list of apps"`
-	Drains []Drain  `yaml:"drains"`
+	Drains []Drain  `yaml:"drains" want:"a list of drains"`
 	// Docker is the daemon for apps with the docker runtime.
 	Docker Docker `yaml:"docker"`
 	Log    Log    `yaml:"log"`
@@ -161,8 +161,8 @@ func (u *UserDocument) setDefaults() {
 
 // User is a person who may open sessions.
 type User struct {
-	ID    string `yaml:"id" rule:"required"`
-	Name  string `yaml:"name" rule:"required"`
+	ID    string `yaml:"id" rule:"required" want:"an ID of the user, such as u-1"`
+	Name  string `yaml:"name" rule:"required" want:"the name of the user, such as Ada Lovelace"`
 	Email string `yaml:"email" rule:"required" want:"an address such as ada@example.com"`
 	// AuthorizedKeys are files of public keys, or public keys themselves, as written in the
 	// configuration.
@@ -176,7 +176,7 @@ type User struct {
 
 // Stack is a group of apps with one plan, in the terms of the platform.
 type Stack struct {
-	Name string `yaml:"name" rule:"required"`
+	Name string `yaml:"name" rule:"required" want:"a name such as default"`
 	Plan string `yaml:"plan" enum:"starter|growth|scale|enterprise"`
 	// Sessions is the maximum number of concurrent sessions on its apps; by default that of the
 	// plan: see planSessions.
@@ -231,7 +231,7 @@ const FileTransferRecord = "record"
 // App is an app on which users open sessions.
 type App struct {
 	// Name is also the SSH user name that opens it.
-	Name string `yaml:"name" rule:"required"`
+	Name string `yaml:"name" rule:"required" want:"a name such as web"`
 	// ID and Service are in the app's records; both default to the name.
 	ID      string `yaml:"id"`
 	Stack   string `yaml:"stack" rule:"required" want:"the name of a stack"`
@@ -240,7 +240,7 @@ type App struct {
 	// Command is the command of a session, with its arguments.
 	Command []string `yaml:"command" want:"a command with its arguments, such as [/bin/bash]"`
 	// Env is set in the session. Its values are treated as secrets.
-	Env map[string]Secret `yaml:"env" as:"env"`
+	Env map[string]Secret `yaml:"env" as:"env" want:"a mapping of variables, such as {RAILS_ENV: production}"`
 	// Root is the folder that the session sees as "/"; "" for the host's. It is for the sandbox
 	// runtime.
 	Root string `yaml:"root" as:"path"`

@@ -39,7 +39,7 @@ type Console struct {
 // OIDC is an OpenID provider (OpenID Connect Core 1.0) that identifies operators.
 type OIDC struct {
 	Issuer       string `yaml:"issuer" rule:"required" want:"the provider's URL, such as https://accounts.example.com"`
-	ClientID     string `yaml:"client_id" rule:"required"`
+	ClientID     string `yaml:"client_id" rule:"required" want:"the ID of the client at the provider"`
 	ClientSecret Secret `yaml:"client_secret"`
 	// Scopes are requested in addition to openid.
 	Scopes []string `yaml:"scopes"`

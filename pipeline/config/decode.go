@@ -172,7 +172,11 @@ func (d *decoder) mapping(n ast.Node, f *field, path string) ([]*ast.MappingValu
 	case *ast.MappingValueNode:
 		return []*ast.MappingValueNode{n}, true
 	}
-	d.refuseKind(codeKind, path, "is %s; expected %s", kindOf(n), f.expectation())
+	hint := ""
+	if text, _, ok := textOf(n); ok && strings.Contains(text, ":") {
+		hint = ": a space follows the colon of each name"
+	}
+	d.refuseKind(codeKind, path, "is %s; expected %s%s", kindOf(n), f.expectation(), hint)
 	return nil, false
 }
 
@@ -192,7 +196,12 @@ func (d *decoder) list(n ast.Node, v reflect.Value, f *field, path string) {
 		return
 	}
 	if !ok {
-		d.refuseKind(codeKind, path, "is %s; expected %s", kindOf(n), f.expectation())
+		hint := ""
+		switch n.(type) {
+		case *ast.MappingNode, *ast.MappingValueNode:
+			hint = ": a dash begins each of them"
+		}
+		d.refuseKind(codeKind, path, "is %s; expected %s%s", kindOf(n), f.expectation(), hint)
 		return
 	}
 	s := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
@@ -305,6 +314,9 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 		case owner >= 0 && variantAt < 0:
 			// The type itself is wrong, and is reported.
 		case owner >= 0:
+			if likely := meantBy(name, allowed, nil); likely != "" {
+				meant[likely] = true
+			}
 			d.mistake(codeOtherType, placeOf(node.Key), join(path, name), "is a field of the type %s, and this one is of the type %s; %s",
 				variants[owner].name, typeName, insteadOf(name, allowed))
 		default:
@@ -314,7 +326,7 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 					missing = append(missing, a)
 				}
 			}
-			if likely := nearest(name, missing); likely != "" {
+			if likely := meantBy(name, allowed, missing); likely != "" {
 				meant[likely] = true
 			}
 			if outer := emptyBefore(fields, given, nodes, name); outer != "" {
@@ -342,7 +354,9 @@ func (d *decoder) structure(entries []*ast.MappingValueNode, v reflect.Value, pa
 		switch {
 		case t.field.required && complete && !meant[name]:
 			d.mistake(codeMissing, d.place(path), at, "is missing; expected %s", t.field.expectation())
-		case t.field.required:
+		case t.field.required: // what was meant, or may be, is reported
+			whole := d.place(path)
+			d.places[at] = place{line: whole.line, column: whole.column, bad: true}
 		case value.Kind() == reflect.Struct && value.Type() != secretType:
 			d.structure(nil, value, at)
 		case t.field.as == "path" && value.String() != "":

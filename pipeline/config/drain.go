@@ -15,11 +15,11 @@ const AgreementBAA = "baa"
 // Drain is a destination of records. The settings of exactly one protocol are set: see
 // [Drain.Protocol]. If Type is a preset, the preset's settings are set as well.
 type Drain struct {
-	Name string `yaml:"name" rule:"required"`
+	Name string `yaml:"name" rule:"required" want:"a name such as siem"`
 	// Type is one of the variants below.
 	Type string `yaml:"type" rule:"required"`
 	// Match selects the stacks and apps whose logs it receives.
-	Match Match `yaml:"match"`
+	Match Match `yaml:"match" want:"a mapping with stacks or apps, such as {apps: [web]}"`
 
 	// DrainEphemeralSessions determines whether it receives session logs. The other settings are
 	// for the platform's other logs, which ttydrain does not handle.
@@ -124,7 +124,7 @@ type HTTPS struct {
 	URL         Secret            `yaml:"url" as:"url" rule:"required" want:"a URL that starts with https://, as a string, ${NAME} or file:PATH"`
 	Format      string            `yaml:"format" enum:"json|ndjson|array"`
 	Compression string            `yaml:"compression" enum:"none|gzip"`
-	Headers     map[string]Secret `yaml:"headers"`
+	Headers     map[string]Secret `yaml:"headers" want:"a mapping of names to values, such as {Authorization: Bearer 123}"`
 	// Username and Password are sent with basic authentication.
 	Username string `yaml:"username"`
 	Password Secret `yaml:"password"`

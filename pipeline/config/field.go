@@ -107,6 +107,9 @@ func (f *field) expectation() string {
 	case reflect.Slice:
 		return "a list"
 	case reflect.Map, reflect.Struct, reflect.Pointer:
+		if inside := namesWithin(f); len(inside) > 0 {
+			return "a mapping of fields such as " + inside[0]
+		}
 		return "a mapping"
 	}
 	return "a string"

@@ -34,13 +34,15 @@ func insteadOf(name string, allowed []string) string {
 }
 
 // credentialNames are names under which a token for HTTP is often sought.
-var credentialNames = []string{"token", "api_key", "apikey", "api-key", "bearer", "bearer_token", "access_token", "auth", "auth_token", "authorization",
-	"Authorization", "header", "secret", "key"}
+var credentialNames = []string{"token", "api_key", "apikey", "api-key", "bearer", "bearer_token", "access_token", "auth", "auth_token", "authorization", "Authorization"}
 
-// hintFor returns what a field is called that has another form here; "" if there is none.
+// hintFor returns what is expected instead of a field that has another name and form here; "" if
+// that is unknown.
 func hintFor(name string, allowed []string) string {
 	has := func(field string) bool { return slices.Contains(allowed, field) }
 	switch {
+	case (name == "ssh_keys" || name == "keys" || name == "public_keys" || name == "ssh_key") && has("authorized_keys"):
+		return "authorized_keys: [ssh-ed25519 AAAA…], or a list of files"
 	case slices.Contains(credentialNames, name) && has("headers") && has("username"):
 		return "the value as a header: headers: {Authorization: \"Bearer ${TOKEN}\"}, or username and password"
 	case slices.Contains(credentialNames, name) && has("api_key") && has("username"):
@@ -99,6 +101,21 @@ func namesWithin(f *field) []string {
 	}
 	fields, _ := fieldsOf(t)
 	return names(fields)
+}
+
+// hintedFields are those that hints name first.
+var hintedFields = []string{"address", "url", "urls", "data_stream", "authorized_keys", "api_key", "ingestion_key"}
+
+// meantBy returns the field that was probably meant by an unknown one; "" for none.
+func meantBy(name string, allowed, missing []string) string {
+	if hint := hintFor(name, allowed); hint != "" {
+		for _, field := range hintedFields {
+			if rest, ok := strings.CutPrefix(hint, field); ok && (rest == "" || strings.ContainsAny(rest[:1], ":, ")) {
+				return field
+			}
+		}
+	}
+	return nearest(name, missing)
 }
 
 // isPasted reports whether a text is probably the content of a file, such as a private key, where

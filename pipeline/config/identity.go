@@ -17,7 +17,7 @@ type UserCA struct {
 	// configuration.
 	PublicKeys []string `yaml:"public_keys" as:"keys" rule:"required" want:"a list of public keys, or of files that hold them"`
 	// Match limits the stacks and apps that its certificates may open.
-	Match Match `yaml:"match"`
+	Match Match `yaml:"match" want:"a mapping with stacks or apps, such as {apps: [web]}"`
 	// RevokedKeys is a revocation list: a key revocation list of ssh-keygen -k, or a text in a
 	// format that it accepts.
 	RevokedKeys string `yaml:"revoked_keys" as:"path"`

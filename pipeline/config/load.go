@@ -83,7 +83,7 @@ func (d *decoder) runVerify(c *Config) {
 
 // known reports whether an error was found in the value at path, in its parents or in its children.
 func (d *decoder) known(path string) bool {
-	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool { return within(m.Path, path) || within(path, m.Path) })
+	return d.places[path].bad || slices.ContainsFunc(d.mistakes, func(m Mistake) bool { return within(m.Path, path) || within(path, m.Path) })
 }
 
 // within reports whether a path is outer, or inside of it.

@@ -56,8 +56,14 @@ func (d *decoder) scalar(n ast.Node, v reflect.Value, f *field, path string) {
 		v.SetInt(0)
 	case v.Type() == durationType:
 		d.bounded(v, f, path, text, parseDuration)
+	case !isString && len(f.enum) > 0:
+		d.text(v, f, path, text)
 	case !isString && f.as != "text":
-		d.refuse(codeKind, path, "is %s; expected %s: put it in quotes if it is one", kindOf(n), f.expectation())
+		hint := ": put it in quotes if it is one"
+		if strings.Contains(f.want, "a port") { // which a number alone never has
+			hint = ""
+		}
+		d.refuse(codeKind, path, "is %s; expected %s%s", kindOf(n), f.expectation(), hint)
 	default:
 		d.text(v, f, path, strings.ReplaceAll(text, "$${", "${"))
 	}

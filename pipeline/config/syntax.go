@@ -62,6 +62,8 @@ func (l *layout) always() *syntaxError {
 		return &syntaxError{l.space, codeSpace, "has a no-break space or another special space here, which YAML takes for a letter; expected an ordinary space"}
 	case l.curly.line > 0:
 		return &syntaxError{l.curly, codeSpace, "begins with a typographic quote; expected \" or ' as on the keyboard, or such a quote around it"}
+	case l.unclosed != nil && l.unclosed.closedBy != 0 && l.longQuote == nil:
+		return l.explainBrackets()
 	case l.comma.line > 0:
 		return &syntaxError{l.comma, codeBracket, "the value that begins here is followed by another key; expected a comma before that key, or quotes around a value with \": \" in it"}
 	}
@@ -79,6 +81,9 @@ func (l *layout) explain(message string, t *token.Token) *syntaxError {
 		}
 	}
 	if t != nil && (t.Type == token.AnchorType || t.Type == token.AliasType || t.Type == token.TagType || t.Type == token.MergeKeyType) {
+		return &syntaxError{at, codeAnchor, noAnchors}
+	}
+	if message == "unexpected scalar value type" { // of an alias without a name
 		return &syntaxError{at, codeAnchor, noAnchors}
 	}
 	if l.tab.line > 0 {
@@ -109,12 +114,12 @@ func (l *layout) explain(message string, t *token.Token) *syntaxError {
 
 func (l *layout) explainBrackets() *syntaxError {
 	if b := l.unclosed; b != nil {
-		closing := "}"
+		closing, opening := "}", "["
 		if b.char == '[' {
-			closing = "]"
+			closing, opening = "]", "{"
 		}
 		if b.closedBy != 0 {
-			return &syntaxError{b.at, codeBracket, fmt.Sprintf("the %q that begins here meets %q in line %d, column %d; expected %q before it", b.char, b.closedBy, b.closedAt.line, b.closedAt.column, closing)}
+			return &syntaxError{b.at, codeBracket, fmt.Sprintf("the %q that begins here meets %q in line %d, column %d; expected %q before it, or %q where that one begins", b.char, b.closedBy, b.closedAt.line, b.closedAt.column, closing, opening)}
 		}
 		return &syntaxError{b.at, codeBracket, fmt.Sprintf("the %q that begins here is never closed; expected %q", b.char, closing)}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 
 	"github.com/ttydrain/ttydrain/schema"
@@ -146,7 +147,7 @@ func (c *Config) finishStacks(d *decoder) {
 		at := fmt.Sprintf("stacks[%d].session_duration", i)
 		if s.SessionDuration > c.Streams.Retention && d.usable("streams.retention") && (d.usable(at) || !d.given(at)) {
 			d.refuse(codeRange, "streams.retention", "%s is less than a session of the stack %s may last (%s); expected at least that, or a lower session_duration",
-				c.Streams.Retention, quote(s.Name), s.SessionDuration)
+				shortDuration(c.Streams.Retention), quote(s.Name), shortDuration(s.SessionDuration))
 			break
 		}
 	}
@@ -162,6 +163,18 @@ func (c *Config) finishStacks(d *decoder) {
 			s.Sessions = planSessions[s.Plan]
 		}
 	}
+}
+
+// shortDuration returns a duration as people write it: 168h, not 168h0m0s.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 // programPath matches paths without characters that are special to a shell.
@@ -206,6 +219,9 @@ func (c *Config) finishApps(d *decoder) {
 func (c *Config) finishUsers(d *decoder) {
 	switch {
 	case !d.given("users") && !d.given("user_ca"):
+		if d.mistaken("users") {
+			break
+		}
 		d.mistake(codeMissing, d.place(""), "users", "is missing; expected a list of users, or user_ca for people with certificates")
 	case !d.given("user_ca"):
 		d.notEmpty("users", len(c.Users))
@@ -308,6 +324,13 @@ func (d *decoder) reference(path, name, kind string, names []string) {
 	d.refuse(codeReference, path, "there is no %s %s%s", kind, quote(name), expected(name, known))
 }
 
+// mistaken reports whether an unknown field at the top has a name that is near to this one.
+func (d *decoder) mistaken(name string) bool {
+	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool {
+		return m.Code == codeUnknown && nearest(m.Path, []string{name}) != ""
+	})
+}
+
 // doubtful reports whether a list has an error in itself, in an element or in an element's name.
 func (d *decoder) doubtful(list string) bool {
 	return slices.ContainsFunc(d.mistakes, func(m Mistake) bool {
@@ -354,6 +377,8 @@ func (d *decoder) checkAddress(path, address string, listen bool) bool {
 	number, portErr := strconv.ParseUint(port, 10, 16)
 	problem := ""
 	switch {
+	case strings.Contains(address, "://"):
+		problem = "begins with a scheme, as a URL does"
 	case err != nil && !strings.Contains(address, ":"):
 		problem = "has no port"
 	case err != nil:
@@ -371,6 +396,9 @@ func (d *decoder) checkAddress(path, address string, listen bool) bool {
 	example := "logs.example.com:6514"
 	if listen {
 		lowest, example = "0", "127.0.0.1:2222"
+		if path == "admin.listen" {
+			example = "127.0.0.1:9464"
+		}
 	}
 	d.refuse(codeAddress, path, "%s %s; expected HOST:PORT with a port from %s to 65535, such as %s", quote(address), problem, lowest, example)
 	return false

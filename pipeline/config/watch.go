@@ -14,7 +14,7 @@ type Tracing struct {
 	Endpoint string `yaml:"endpoint" rule:"required" want:"a URL such as http://127.0.0.1:4318/v1/traces"`
 	// SampleRatio is the fraction of chunks of output that start a trace.
 	SampleRatio float64           `yaml:"sample_ratio"`
-	Headers     map[string]Secret `yaml:"headers"`
+	Headers     map[string]Secret `yaml:"headers" want:"a mapping of names to values, such as {Authorization: Bearer 123}"`
 	TLS         TLS               `yaml:",inline"`
 }
 
