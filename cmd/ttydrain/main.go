@@ -56,7 +56,14 @@ func run() int {
 	// The first signal requests a stop; the second one ends the process at once.
 	context.AfterFunc(ctx, stop)
 	useLog(slog.New(slog.DiscardHandler)) // the commands that have a log set it
-	err := newRootCommand().ExecuteContext(ctx)
+	return runCommand(ctx, os.Args[1:]...)
+}
+
+// runCommand runs a command, reports its error, and returns the exit status.
+func runCommand(ctx context.Context, args ...string) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
 	var status exitStatus
 	var usage usageError
 	switch {

@@ -1,6 +1,7 @@
 // Package demo shows what ttydrain does, in one process: a user's session over SSH, with a password
 // prompt, and what local receivers get of it as drains. It checks that the drains have exactly what
-// the user saw.
+// the user saw, and shows what an audit finds in a drain's copy before and after one byte of it is
+// changed.
 package demo
 
 import (
@@ -20,19 +21,22 @@ import (
 	"strings"
 	"sync"
 	"text/template"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/receive"
+	"github.com/ttydrain/ttydrain/pipeline/setup"
+	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 // demoConfig is the configuration of the demo, as users write it.
 var demoConfig = template.Must(template.New("demo").Parse(`# The configuration of "ttydrain demo".
 store: ./data
 gateway: {listen: "{{.Listen}}", host_key: ./host_key}
-admin: {listen: "127.0.0.1:0"}
+admin: {listen: "{{.Admin}}"}
 user_document: {issuer: https://auth.example.com, signing_key: ./document_key.pem}
 users:
   - {id: u-1, name: Ada Lovelace, email: ada@example.com, authorized_keys: [./ada.pub], apps: [web]}
@@ -51,10 +55,19 @@ drains:
 {{- end}}
 `))
 
+// Names of files in the folder of the demo.
+const (
+	configFile    = "ttydrain.yaml"
+	sshConfigFile = "ssh_config"
+	copyFile      = "siem.ndjson" // what the HTTPS drain has received
+	changedFile   = "siem-changed.ndjson"
+)
+
 // Options of a demo. All but Dir and Search are needed.
 type Options struct {
-	// Listen is the address of the gateway; a free port is taken if it is in use.
-	Listen string
+	// Listen and Admin are the addresses of the gateway and of the admin server; a free port is taken
+	// if they are in use.
+	Listen, Admin string
 	// Dir is the folder for the demo's files, which is kept; "" for a temporary one.
 	Dir string
 	// Once ends the demo after the story. Otherwise the gateway stays up until ctx is done.
@@ -64,12 +77,18 @@ type Options struct {
 	Out    *os.File
 	// Start opens a ttydrain with all roles.
 	Start func(context.Context, *config.Config, *slog.Logger) (Node, error)
-	Log   *slog.Logger
+	// Program is the command that runs ttydrain, for a shell, and Command runs one of its commands,
+	// which prints to Out, and returns the exit status.
+	Program string
+	Command func(ctx context.Context, args ...string) (status int)
+	Log     *slog.Logger
 }
 
 // A Node is the ttydrain of a demo.
 type Node struct {
-	Address net.Addr // of the gateway
+	Address, Admin net.Addr // of the gateway and of the admin server
+	// Link returns a link that logs in to the console once, and the time of its expiry.
+	Link func() (url string, until time.Time, err error)
 	// Run runs it until ctx is done and everything is delivered.
 	Run func(ctx context.Context) error
 }
@@ -81,6 +100,7 @@ type demo struct {
 	receiver *receive.Receiver
 	node     Node
 	style    receive.PrinterOptions
+	https    *receive.Printer // of the HTTPS drain's copy; guarded by mu
 
 	mu       sync.Mutex         // guards what follows
 	received []receive.Received // until live is set
@@ -96,7 +116,19 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		defer os.RemoveAll(o.Dir)
 	}
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return err
+	}
 	d := &demo{Options: o, style: receive.TerminalOptions(o.Out), arrived: make(chan struct{}, 1)}
+	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
+		return err
+	}
+	received, err := os.OpenFile(d.path(copyFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer received.Close() // each record is written at once
+	d.https = receive.NewPrinter(received, receive.PrinterOptions{JSON: true})
 	if err := d.open(ctx); err != nil {
 		return err
 	}
@@ -114,10 +146,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	g.Go(func() error { return d.receiver.Serve(receiving) })
 	g.Go(func() error {
 		defer stop()
-		err := d.story(running)
+		operation, err := d.story(running)
 		if err == nil && !d.Once {
-			d.leaveUp()
-			<-running.Done()
+			if err = d.leaveUp(operation); err == nil {
+				<-running.Done()
+			}
 		}
 		return err
 	})
@@ -128,53 +161,75 @@ func Run(ctx context.Context, o Options) (err error) {
 	return err
 }
 
+// path returns the path of a file of the demo.
+func (d *demo) path(name string) string { return filepath.Join(d.Dir, name) }
+
 // open opens the receiver and the node.
 func (d *demo) open(ctx context.Context) error {
-	if err := os.MkdirAll(d.Dir, 0o700); err != nil {
-		return err
-	}
 	if err := d.makeKey(); err != nil {
 		return err
 	}
 	var err error
 	d.receiver, err = receive.New(receive.Options{
-		HTTPS: "127.0.0.1:0", Syslog: "127.0.0.1:0", Dir: filepath.Join(d.Dir, "receiver"), Handle: d.handle, Logger: d.Log,
+		HTTPS: "127.0.0.1:0", Syslog: "127.0.0.1:0", Dir: d.path("receiver"), Handle: d.handle, Logger: d.Log,
 	})
 	if err != nil {
 		return err
 	}
-	listen := d.Listen
-	if l, err := net.Listen("tcp", listen); err != nil {
-		listen = "127.0.0.1:0"
-	} else {
-		l.Close()
+	if err := d.writeConfig(unlessTaken(d.Listen), unlessTaken(d.Admin)); err != nil {
+		return err
 	}
+	c, err := config.Load(d.path(configFile))
+	if err != nil {
+		return err
+	}
+	if d.node, err = d.Start(ctx, c, d.Log); err != nil {
+		return err
+	}
+	// For the commands that use the configuration, now with the ports that were chosen.
+	return errors.Join(d.writeConfig(d.node.Address.String(), d.node.Admin.String()), d.writeSSHConfig())
+}
+
+// unlessTaken returns an address at which nothing listens: the given one, or one with a port that
+// the kernel chooses.
+func unlessTaken(address string) string {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	l.Close()
+	return address
+}
+
+func (d *demo) writeConfig(listen, admin string) error {
 	shell := "/bin/bash, --norc, --noprofile"
 	if _, err := exec.LookPath("/bin/bash"); err != nil {
 		shell = "/bin/sh"
 	}
 	var text bytes.Buffer
 	if err := demoConfig.Execute(&text, map[string]string{
-		"Listen": listen, "Shell": shell, "HTTPS": d.receiver.HTTPSAddr().String(), "Syslog": d.receiver.SyslogAddr().String(),
+		"Listen": listen, "Admin": admin, "Shell": shell, "HTTPS": d.receiver.HTTPSAddr().String(), "Syslog": d.receiver.SyslogAddr().String(),
 		"CA": d.receiver.CAFile(), "Elasticsearch": d.Search,
 	}); err != nil {
 		return err
 	}
-	path := filepath.Join(d.Dir, "ttydrain.yaml")
-	if err := os.WriteFile(path, text.Bytes(), 0o600); err != nil {
-		return err
-	}
-	c, err := config.Load(path)
+	return os.WriteFile(d.path(configFile), text.Bytes(), 0o600)
+}
+
+// writeSSHConfig writes the configuration of OpenSSH's client for the gateway.
+func (d *demo) writeSSHConfig() error {
+	text, err := setup.ClientConfig{
+		App: "web", Address: d.node.Address.String(), Identity: d.path("ada"), KnownHosts: d.path("known_hosts"), AcceptNew: true,
+	}.Text()
 	if err != nil {
 		return err
 	}
-	d.node, err = d.Start(ctx, c, d.Log)
-	return err
+	return os.WriteFile(d.path(sshConfigFile), text, 0o600)
 }
 
 // makeKey makes the key of the user in the story, or reads that of an earlier demo.
 func (d *demo) makeKey() error {
-	path := filepath.Join(d.Dir, "ada")
+	path := d.path("ada")
 	if data, err := os.ReadFile(path); err == nil {
 		d.key, err = ssh.ParsePrivateKey(data)
 		return err
@@ -198,6 +253,9 @@ func (d *demo) makeKey() error {
 func (d *demo) handle(r receive.Received) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if r.Drain == receive.HTTPS {
+		d.https.Print(r) // an audit finds what could not be written
+	}
 	if d.live != nil {
 		d.live.Print(r) // the demo goes on without a terminal
 		return
@@ -223,19 +281,31 @@ func (d *demo) receivedBy(drain receive.Drain, operation string) []receive.Recei
 	return all
 }
 
-// leaveUp prints how to open another session, and from then on the records that are received.
-func (d *demo) leaveUp() {
-	host, port, err := net.SplitHostPort(d.node.Address.String())
+// leaveUp prints the commands that can be used with the demo, and from then on the records that are
+// received.
+func (d *demo) leaveUp(operation string) error {
+	link, until, err := d.node.Link()
 	if err != nil {
-		return
+		return err
 	}
-	d.heading("Now you", "the gateway is up until Ctrl-C; what you see in a session appears below")
-	fmt.Fprintf(d.Out, "  ssh -p %s -i %s -o UserKnownHostsFile=%s -o StrictHostKeyChecking=accept-new web@%s\n",
-		port, filepath.Join(d.Dir, "ada"), filepath.Join(d.Dir, "known_hosts"), host)
-	fmt.Fprintf(d.Out, "  %s\n\n", d.dim("its configuration: "+filepath.Join(d.Dir, "ttydrain.yaml")))
+	d.heading("Now you", "everything is up until Ctrl-C; what you see in a session appears below")
+	configuration := " -c " + setup.ShellQuote(d.path(configFile))
+	d.commands("Open a session:", "ssh -F "+setup.ShellQuote(d.path(sshConfigFile))+" web")
+	d.commands("See what was recorded and delivered, replay it, and prove that the copy of the HTTPS drain is complete and unchanged:",
+		d.Program+" sessions list --all"+configuration, d.Program+" drains list"+configuration, d.Program+" replay "+operation+configuration,
+		d.Program+" audit --from "+setup.ShellQuote(d.path(copyFile))+configuration)
+	d.commands("Log in to the console, once, until "+timeflag.Format(until)+":", link)
+	d.commands("Get another link:", d.Program+" console"+configuration)
+	fmt.Fprintf(d.Out, "  %s\n\n", d.dim("The admin server (console, metrics, API) is at http://"+d.node.Admin.String()+"/, and the files are in "+d.Dir+"."))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live = receive.NewPrinter(d.Out, d.style)
+	return nil
+}
+
+// commands prints commands to copy.
+func (d *demo) commands(about string, commands ...string) {
+	fmt.Fprintf(d.Out, "  %s\n\n    %s\n\n", d.dim(about), strings.Join(commands, "\n    "))
 }
 
 func (d *demo) heading(title, about string) {

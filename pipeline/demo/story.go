@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/client"
 	"github.com/ttydrain/ttydrain/pipeline/receive"
+	"github.com/ttydrain/ttydrain/pipeline/setup"
 )
 
 const (
@@ -81,42 +83,42 @@ func (s *screen) wait(ctx context.Context, text string) error {
 	}
 }
 
-// story plays the session, and shows what the drains got of it.
-func (d *demo) story(ctx context.Context) error {
+// story plays the session, and shows what the drains got of it. It returns the session's ID.
+func (d *demo) story(ctx context.Context) (operation string, err error) {
 	address := d.node.Address.String()
 	d.heading("1 The user", "what Ada sees in her terminal, on "+address)
 	seen, err := d.play(ctx, address)
 	if err != nil {
-		return err
+		return "", err
 	}
-	operation, err := d.operation(ctx)
+	operation, err = d.operation(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	https, err := d.wait(ctx, receive.HTTPS, operation)
 	if err != nil {
-		return err
+		return "", err
 	}
 	syslog, err := d.wait(ctx, receive.Syslog, operation)
 	if err != nil {
-		return err
+		return "", err
 	}
 	printer := receive.NewPrinter(d.Out, d.style)
 	d.heading("2 The HTTPS drain", "structured JSON; the text of each record")
 	for _, r := range https {
 		if err := printer.Print(r); err != nil {
-			return err
+			return "", err
 		}
 	}
 	one, err := indented(https[1].Raw)
 	if err != nil {
-		return err
+		return "", err
 	}
 	fmt.Fprintf(d.Out, "\n  %s\n%s\n", d.dim("one of them whole:"), one)
 	d.heading("3 The syslog drain", "RFC 5424 over TLS: no metadata, so the operation's ID is in the line")
 	for _, r := range syslog {
 		if err := printer.Print(r); err != nil {
-			return err
+			return "", err
 		}
 	}
 	fmt.Fprintf(d.Out, "\n  %s\n  %s\n", d.dim("one of them whole:"), syslog[1].Raw)
@@ -124,11 +126,14 @@ func (d *demo) story(ctx context.Context) error {
 	if d.Search != "" {
 		d.heading("4 Elasticsearch", d.Search)
 		if ok, err = d.searched(ctx, operation, len(https)); err != nil {
-			return err
+			return "", err
 		}
 	}
 	d.heading("Checked", "operation "+operation)
-	return d.checkAll(ok, seen, https, syslog)
+	if err := d.checkAll(ok, seen, https, syslog); err != nil {
+		return "", err
+	}
+	return operation, d.audit(ctx, operation)
 }
 
 // play runs the session over SSH as an ordinary client.
@@ -285,7 +290,46 @@ func (d *demo) checkAll(ok bool, seen []byte, https, syslog []receive.Received) 
 	document := https[1].Record.UserDocument
 	ok = d.check(enrich.CheckDocument(document, time.Now()) == nil, "APTIBLE_USER_DOCUMENT names the user, and is expired: it grants nothing") && ok
 	if !ok {
-		return errors.New("a check failed: run it again with --verbose")
+		return errCheck
 	}
 	return nil
 }
+
+// audit shows the audit of the HTTPS drain's copy, and of one in which a byte is changed.
+func (d *demo) audit(ctx context.Context, operation string) error {
+	d.heading("Audited", "the HTTPS drain's own copy of the session, against its signed end")
+	ok := d.check(d.auditCopy(ctx, operation, copyFile) == 0, "the copy is complete and unchanged")
+	data, err := os.ReadFile(d.path(copyFile))
+	if err != nil {
+		return err
+	}
+	at := bytes.LastIndex(data, []byte("connected with")) // on the screen, and not in the command
+	if at < 0 {
+		return errors.New("the copy of the HTTPS drain does not have the text of the session")
+	}
+	before := data[at]
+	data[at] ^= 1
+	if err := os.WriteFile(d.path(changedFile), data, 0o600); err != nil {
+		return err
+	}
+	d.heading("One byte changed", fmt.Sprintf("at %d, from %q to %q", at, before, data[at]))
+	if !d.check(d.auditCopy(ctx, operation, changedFile) == 1, "the audit names the record in which one byte was changed") || !ok {
+		return errCheck
+	}
+	return nil
+}
+
+// auditCopy runs an audit of a copy, and returns its exit status.
+func (d *demo) auditCopy(ctx context.Context, operation, name string) (status int) {
+	args := []string{"audit", "--operation", operation, "--from", d.path(name), "-c", d.path(configFile)}
+	line := d.Program
+	for _, arg := range args {
+		line += " " + setup.ShellQuote(arg)
+	}
+	fmt.Fprintf(d.Out, "  %s\n\n", d.dim("$ "+line))
+	defer fmt.Fprintln(d.Out)
+	return d.Command(ctx, args...)
+}
+
+// errCheck is the error of a failed check.
+var errCheck = errors.New("a check failed: run it again with --verbose")

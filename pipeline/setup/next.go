@@ -40,12 +40,6 @@ Run these, the first two in terminals of their own:
 // WriteNext writes the commands that use the configuration, for a shell in the working directory.
 // program is the command that runs ttydrain, for a shell.
 func (r *Result) WriteNext(w io.Writer, program string) error {
-	host, port := r.sshTarget()
-	login := []string{"ssh", "-p", port}
-	if r.Identity != "" {
-		login = append(login, "-i", ShellQuote(r.Identity), "-o", "IdentitiesOnly=yes")
-	}
-	login = append(login, "-o", ShellQuote("UserKnownHostsFile="+sshQuote(r.path(knownHostsFile))), ShellQuote(r.App+"@"+host))
 	configFlag := ""
 	if r.Config != configFile {
 		configFlag = " -c " + ShellQuote(r.Config)
@@ -55,7 +49,7 @@ func (r *Result) WriteNext(w io.Writer, program string) error {
 		"Records": r.path(recordsFile),
 		"Receive": fmt.Sprintf("%s receive --https %s --syslog '' --certificates %s --file %s", program, r.Receiver, ShellQuote(r.path(receiverFolder)), records),
 		"Serve":   program + " serve" + configFlag,
-		"SSH":     strings.Join(login, " "),
+		"SSH":     "ssh -F " + ShellQuote(r.path(sshConfigFile)) + " " + ShellQuote(r.App),
 		"Audit":   program + " audit" + configFlag + " --from " + records,
 		"Replay":  program + " replay 1 --from " + records,
 		"Console": "http://" + hostPort(r.Admin) + "/console/",
@@ -65,16 +59,6 @@ func (r *Result) WriteNext(w io.Writer, program string) error {
 
 // hostPort returns the address at which a listen address is reached on this machine.
 func hostPort(listen string) string { return net.JoinHostPort(localTarget(listen)) }
-
-// sshQuote returns a path as one word for an option of OpenSSH's client, which divides the value at
-// spaces and replaces tokens such as %h.
-func sshQuote(path string) string {
-	path = strings.ReplaceAll(path, "%", "%%")
-	if strings.ContainsAny(path, " \t") {
-		return `"` + path + `"`
-	}
-	return path
-}
 
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 

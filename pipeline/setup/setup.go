@@ -6,6 +6,7 @@
 //	id_ed25519            a key pair for the user, if there is none in ~/.ssh
 //	host_key              the gateway's SSH host key
 //	known_hosts           the same key, for SSH clients
+//	ssh_config            the configuration of OpenSSH's client: ssh -F ssh_config APP
 //	document_key.pem      the key that signs user documents and the ends of sessions
 //	receiver/             an authority and a certificate of a local receiver for the drain
 //
@@ -45,13 +46,14 @@ const (
 	identityFile   = "id_ed25519"
 	hostKeyFile    = "host_key"
 	knownHostsFile = "known_hosts"
+	sshConfigFile  = "ssh_config"
 	signingKeyFile = "document_key.pem"
 	receiverFolder = "receiver"
 	recordsFile    = "received.ndjson"
 )
 
 // replaced are the files that [Create] replaces.
-var replaced = [...]string{configFile, authorizedFile, knownHostsFile}
+var replaced = [...]string{configFile, authorizedFile, knownHostsFile, sshConfigFile}
 
 // Options describe what to create. Dir, User and App are required, as are the addresses.
 type Options struct {
@@ -97,7 +99,7 @@ func Create(o Options) (*Result, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the folder of the configuration: %w", err)
 	}
-	for _, step := range []func() error{r.createIdentity, r.createHostKey, r.createSigningKey, r.createReceiver} {
+	for _, step := range []func() error{r.createIdentity, r.createHostKey, r.createSSHConfig, r.createSigningKey, r.createReceiver} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -217,6 +219,26 @@ func (r *Result) createHostKey() error {
 	address := net.JoinHostPort(r.sshTarget())
 	line := knownhosts.Line([]string{knownhosts.Normalize(address)}, key.PublicKey())
 	return r.write(knownHostsFile, []byte(line+"\n"))
+}
+
+// createSSHConfig creates the configuration of SSH clients. Its paths are absolute, since OpenSSH's
+// client resolves others against its working directory.
+func (r *Result) createSSHConfig() error {
+	dir, err := filepath.Abs(r.Dir)
+	if err != nil {
+		return err
+	}
+	c := ClientConfig{App: r.App, Address: net.JoinHostPort(r.sshTarget()), KnownHosts: filepath.Join(dir, knownHostsFile)}
+	if r.Identity != "" {
+		if c.Identity, err = filepath.Abs(r.Identity); err != nil {
+			return err
+		}
+	}
+	text, err := c.Text()
+	if err != nil {
+		return err
+	}
+	return r.write(sshConfigFile, text)
 }
 
 func (r *Result) createSigningKey() error {

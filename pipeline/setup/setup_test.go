@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/mail"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -181,10 +182,44 @@ func TestWriteNextQuotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"-p 2222 ", "web@127.0.0.1\n", `Ada'\''s 100% try/ttydrain.yaml'`, `/Ada'\''s 100%% try/known_hosts"'`, "http://127.0.0.1:9464/console/",
+		`Ada'\''s 100% try/ssh_config' web`, `Ada'\''s 100% try/ttydrain.yaml'`, "http://127.0.0.1:9464/console/",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &text)
+		}
+	}
+}
+
+// TestClientConfig: the file means the same to OpenSSH's client, also with special characters in
+// paths.
+func TestClientConfig(t *testing.T) {
+	program, err := exec.LookPath("ssh")
+	if err != nil {
+		t.Skip("NOT TESTED: ssh is not installed")
+	}
+	for _, name := range []string{"plain", "with space", "100% %h", `a"b\c`, "#1", "größe"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		c := ClientConfig{App: "web", Address: "[::1]:2222", Identity: filepath.Join(dir, "key"), KnownHosts: filepath.Join(dir, "known_hosts"), AcceptNew: true}
+		text, err := c.Text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "ssh_config")
+		write(t, file, text)
+		got, err := exec.Command(program, "-G", "-F", file, "web").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s\n%s", name, err, got, text)
+		}
+		// -G replaces the tokens in the one file name, and not in the other.
+		identity := strings.ReplaceAll(c.Identity, "%", "%%")
+		for _, want := range []string{"hostname ::1\n", "port 2222\n", "user web\n", "identitiesonly yes\n", "stricthostkeychecking accept-new\n",
+			"identityfile " + identity + "\n", "userknownhostsfile " + c.KnownHosts + "\n"} {
+			if !strings.Contains(string(got), want) {
+				t.Errorf("%s: %q is missing in\n%s\nof\n%s", name, want, got, text)
+			}
 		}
 	}
 }
