@@ -24,7 +24,7 @@ const (
 
 func newDocsCommand() *cobra.Command {
 	var markdown bool // the old form of --output markdown
-	var output string
+	var output, search string
 	show := func(text []byte) error {
 		if output != docsPage && output != docsMarkdown {
 			return usageError{fmt.Errorf("--output %q is not known: expected page or markdown", output)}
@@ -35,13 +35,17 @@ func newDocsCommand() *cobra.Command {
 		Use:   "docs [TOPIC|CODE]",
 		Short: "Read the documentation",
 		Long: "Lists the topics of the documentation, or shows the page of one. On a terminal, a page is rendered and shown with $PAGER (less);\n" +
-			"elsewhere it is printed as Markdown. With the code of a message, such as E203, it shows what that means and what to do.",
-		Example: "  ttydrain docs quickstart\n  ttydrain docs E203\n  ttydrain docs syslog | grep -i relp",
+			"elsewhere it is printed as Markdown. With the code of a message, such as E203, it shows what that means and what to do.\n" +
+			"--search finds the sections that have all of some words, or words that begin with them.",
+		Example: "  ttydrain docs quickstart\n  ttydrain docs E203\n  ttydrain docs --search \"dead letter\"",
 		Args:    knownTopic,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				text, _ := docs.Message(args[0])
 				return show(text)
+			}
+			if search != "" {
+				return searchDocs(search)
 			}
 			table := newTable()
 			for _, p := range docs.Pages() {
@@ -51,6 +55,7 @@ func newDocsCommand() *cobra.Command {
 		},
 		SuggestionsMinimumDistance: 2,
 	}
+	c.Flags().StringVar(&search, "search", "", "list the sections with these `WORDS`, the best first")
 	f := c.PersistentFlags()
 	f.StringVar(&output, "output", docsPage, "`FORMAT` on a terminal: page or markdown")
 	f.BoolVar(&markdown, "markdown", false, "")
@@ -61,6 +66,21 @@ func newDocsCommand() *cobra.Command {
 			RunE:    func(*cobra.Command, []string) error { return show(p.Markdown()) }})
 	}
 	return c
+}
+
+// searchDocs prints the sections that have all words of a query.
+func searchDocs(query string) error {
+	hits := docs.NewIndex().Search(query)
+	if len(hits) == 0 {
+		return fmt.Errorf("no section has all words of %q: try fewer words, or their beginnings", query)
+	}
+	for i, hit := range hits {
+		if i > 0 {
+			fmt.Println()
+		}
+		fmt.Printf("%s: %s (ttydrain docs %s)\n    %s\n", hit.PageTitle, hit.Section.Title, hit.Page.Topic, hit.Excerpt)
+	}
+	return nil
 }
 
 // knownTopic refuses every argument but a code: those that are topics are commands of their own.
