@@ -19,8 +19,8 @@ func TestCommandReference(t *testing.T) {
 	const file = "docs/cli-reference.md"
 	var b strings.Builder
 	b.WriteString("# Commands\n\n<!-- generated: go test ./cmd/ttydrain -run Reference -update -->\n\n" +
-		"Results go to standard output, everything else to standard error. Exit status 0 is success, 1 a failure, 2 a wrong\n" +
-		"command line. `ttydrain audit` has [others](audit.md#exit-status), and `ttydrain ssh` exits with the remote status.\n")
+		"Results go to standard output, everything else to standard error.\n")
+	writeStatuses(&b)
 	writeHelp(t, &b, newRootCommand())
 	if *update {
 		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
@@ -34,6 +34,28 @@ func TestCommandReference(t *testing.T) {
 	if string(written) != b.String() {
 		t.Errorf("%s differs from the commands' help: update it with -update", file)
 	}
+}
+
+// writeStatuses writes the table of exit statuses.
+func writeStatuses(b *strings.Builder) {
+	b.WriteString("\n## Exit statuses\n\n| command | status | meaning |\n|---|---|---|\n")
+	for _, s := range []struct {
+		command string
+		status  int
+		meaning string
+	}{
+		{"all", 0, "success"},
+		{"all", statusFailure, "it failed: standard error has the reason. `check` has found mistakes, `drains test` a failing step, `ready` a process " +
+			"that is not ready, and `sessions kill` has no confirmation for a session"},
+		{"all", statusUsage, "the command line is wrong, and nothing was done"},
+		{"audit", auditDamaged, "something is damaged or missing"},
+		{"audit", statusUsage, "also: the copy cannot be read"},
+		{"audit", auditIncomplete, "nothing is damaged, but [not everything could be proven](audit.md#exit-status)"},
+		{"ssh", int(statusConnection), "there was no connection, or it was lost"},
+	} {
+		fmt.Fprintf(b, "| %s | %d | %s |\n", s.command, s.status, s.meaning)
+	}
+	b.WriteString("\nOtherwise `ssh` exits with the status of the remote command, or with 128 and the number of the signal that ended it.\n")
 }
 
 // writeHelp writes the help of a command and of those below it.

@@ -35,6 +35,12 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/session/sandbox"
 )
 
+// The exit statuses of all commands, besides 0 for success. Other statuses are those of a command.
+const (
+	statusFailure = 1
+	statusUsage   = 2 // a wrong command line
+)
+
 // exitStatus is the error of a command that has printed all that there is to print.
 type exitStatus int
 
@@ -73,10 +79,10 @@ func runCommand(ctx context.Context, args ...string) int {
 		return int(status)
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "ttydrain: %s\n", shown(err.Error()))
-		return 2
+		return statusUsage
 	}
 	fmt.Fprintf(os.Stderr, "ttydrain: %s\n", shown(err.Error()))
-	return 1
+	return statusFailure
 }
 
 func newRootCommand() *cobra.Command {

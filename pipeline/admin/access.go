@@ -16,6 +16,9 @@ type caller struct {
 
 type callerKey struct{}
 
+// bearer is the challenge to callers without authentication (RFC 9110 §11.6.1).
+const bearer = "Bearer"
+
 // callerOf returns the caller of an authenticated request, or else the zero value.
 func callerOf(r *http.Request) caller {
 	c, _ := r.Context().Value(callerKey{}).(caller)
@@ -38,6 +41,9 @@ func (a *api) authenticate(w http.ResponseWriter, r *http.Request) (*http.Reques
 	if r.Header.Get("Authorization") == "" && a.console != nil {
 		person, err := a.console.Identify(r)
 		if err != nil {
+			if statusOf(err) == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", bearer)
+			}
 			return r, err
 		}
 		trust(r)
@@ -48,7 +54,7 @@ func (a *api) authenticate(w http.ResponseWriter, r *http.Request) (*http.Reques
 		trust(r)
 		return r, nil
 	}
-	w.Header().Set("WWW-Authenticate", "Bearer")
+	w.Header().Set("WWW-Authenticate", bearer)
 	refusal := &console.Refusal{Status: http.StatusUnauthorized, Reason: "this needs the admin token"}
 	if r.Header.Get("Authorization") == "" {
 		return r, refusal

@@ -54,7 +54,7 @@ func description(routes []route) *openapi.API {
 		Error: refused{},
 		Refusals: map[int]openapi.Refusal{
 			http.StatusBadRequest:            {About: "A parameter or the body is invalid."},
-			http.StatusUnauthorized:          {About: "The token or the login is missing or wrong.", Headers: map[string]string{"WWW-Authenticate": "`Bearer`, where only the token is accepted"}},
+			http.StatusUnauthorized:          {About: "The token or the login is missing or wrong.", Headers: map[string]string{"WWW-Authenticate": "`Bearer`"}},
 			http.StatusForbidden:             {About: "The request comes from another site, from an address that the console does not serve, or asks for what the caller may not see."},
 			http.StatusNotFound:              {About: "The session, drain or dead letter does not exist, or this process does not run the router."},
 			http.StatusConflict:              {About: "The state does not allow it. The error says what does."},

@@ -57,7 +57,7 @@ func TestUnauthenticated(t *testing.T) {
 			t.Errorf("%s with a wrong token: %s", r.Key(), got.Status)
 		}
 		got := s.ask("", r.Method, strings.TrimPrefix(path, "/api/v1/"), "")
-		if strings.HasPrefix(path, "/api/v1/") && got.StatusCode != http.StatusUnauthorized {
+		if strings.HasPrefix(path, "/api/v1/") && (got.StatusCode != http.StatusUnauthorized || got.Header.Get("WWW-Authenticate") != bearer) {
 			t.Errorf("%s without a token: %s", r.Key(), got.Status)
 		}
 	}

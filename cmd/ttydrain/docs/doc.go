@@ -6,10 +6,10 @@
 // title. Links to other pages are relative (syslog.md#relp), and so are links to other files of the
 // repository.
 //
-// The pages configuration-reference.md, cli-reference.md and errors-reference.md are generated: the
-// first by this package's tests from the JSON Schema of the configuration, the second by those of
-// cmd/ttydrain from its commands, the third by those of pipeline/config from the codes of mistakes.
-// Update them with
+// The pages NAME-reference.md are generated: by this package's tests from the JSON Schema of the
+// configuration, the OpenAPI document of the HTTP API and the alert rules, by those of cmd/ttydrain
+// from its commands and the metrics that it registers, and by those of pipeline/config from the
+// codes of mistakes. Update them with
 //
 //	go test ./cmd/ttydrain/docs ./cmd/ttydrain ./pipeline/config -run Reference -update
 //

@@ -62,9 +62,13 @@ func Pages() []Page {
 		{Topic: "audit", Group: evidence, Summary: "Proving that a copy is complete and unchanged", Aliases: []string{"auditing"}},
 		{Topic: "security", Group: evidence, Summary: "Threats, what a recording cannot see, health information, hardening", Aliases: []string{"threats", "phi", "vulnerability"}},
 		{Topic: "development", Group: reference, Summary: "Tests, packages, benchmark", Aliases: []string{"tests"}},
+		{Topic: "api", Group: reference, Summary: "The HTTP API: authentication, errors, paging, streams", Aliases: []string{"http", "openapi", "curl"}},
 		{Topic: "cli-reference", Group: reference, Summary: "Every command and its flags (generated)", Aliases: []string{"commands", "cli"}},
 		{Topic: "errors-reference", Group: reference, Summary: "What each error message of check means, and what to do (generated)", Aliases: []string{"errors", "codes", "messages"}},
 		{Topic: "configuration-reference", Group: reference, Summary: "Every configuration key (generated)", Aliases: []string{"keys", "settings"}},
+		{Topic: "http-api-reference", Group: reference, Summary: "Every operation of the HTTP API (generated)", Aliases: []string{"api-reference"}},
+		{Topic: "metrics-reference", Group: reference, Summary: "Every metric (generated)"},
+		{Topic: "alerts-reference", Group: reference, Summary: "Every alert with its expression (generated)"},
 	}
 }
 

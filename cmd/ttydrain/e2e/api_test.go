@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -74,3 +75,45 @@ checks = { positive_data_acceptance.enabled = false } # a schema cannot say whic
 include-operation-id = "redeliverDeadLetter"
 checks = { not_a_server_error.enabled = false } # the drain refuses the record again: 502
 `
+
+// TestAPIExamples runs the examples of api.md, one after another in one shell.
+func TestAPIExamples(t *testing.T) {
+	t.Parallel()
+	need(t, "curl")
+	need(t, "jq")
+	page, err := os.ReadFile("../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, n := "", 0
+	for _, block := range codeBlocks.FindAllStringSubmatch(string(page), -1) {
+		if block[1] == "sh run" {
+			script += block[2]
+			n++
+		}
+	}
+	if n < 7 {
+		t.Errorf("found %d examples, expected more", n)
+	}
+	drain := httpsDrain(t, "siem", ", format: ndjson")
+	site := newSite(t, withoutRaces, withDrains(drain.entry))
+	v := site.serve()
+	if got := runTo(t, v.openssh(site.key, "web@127.0.0.1", "echo shown")); got.status != 0 {
+		t.Fatalf("a session: %+v", got)
+	}
+	await(t, "for the session's end", func() bool { return len(v.listed("--all")) == 1 && len(v.listed()) == 0 })
+	await(t, "for the drain's state", func() bool { return bytes.Contains(v.operate("drains", "list"), []byte(`"delivering"`)) })
+	shell := inTerminal(t, v.openssh(site.key, "web@127.0.0.1"))
+	shell.expect(prompt)
+	c := exec.Command("bash", "-euo", "pipefail", "-c", strings.ReplaceAll(script, "127.0.0.1:9464", v.admin))
+	c.Dir = site.dir
+	got := runTo(t, c)
+	if got.status != 0 {
+		t.Errorf("status %d\n%s%s", got.status, got.stdout, got.stderr)
+	}
+	for _, want := range []string{`"name": "siem"`, "siem: delivering", "\ntrue\n{}\n{}\n{}\n", "\n401\n", "\nrefused\n", "1 web ended", "2 web running", "  shown\n", "\nended\n", "event: done"} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("the output does not have %q:\n%s", want, got.stdout)
+		}
+	}
+}

@@ -115,7 +115,7 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Reason }
 
 // errNotLoggedIn is the error for a request without authentication.
-var errNotLoggedIn = &Refusal{http.StatusUnauthorized, "you are not logged in, or your login has expired: log in to the console"}
+var errNotLoggedIn = &Refusal{http.StatusUnauthorized, "you are not logged in, or your login has expired: log in to the console, or send the admin token (Authorization: Bearer TOKEN)"}
 
 // Identify returns the user of a request with a cookie or a proxy's header, or a [*Refusal]. It
 // does not check tokens.
