@@ -142,14 +142,8 @@ func TestSpelling(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := strings.Fields(string(data))
-	if !slices.IsSorted(list) {
+	if !slices.IsSorted(strings.Fields(string(data))) {
 		t.Errorf("%s is not sorted", dictionary)
-	}
-	for _, w := range list {
-		if where[w] == "" {
-			t.Errorf("%s has %q, which no document uses", dictionary, w)
-		}
 	}
 }
 
