@@ -206,8 +206,15 @@ func mountDev(s *setup, devices map[string]int) error {
 		if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(devices[name]), "/dev/"+name, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mounting /dev/%s: %w", name, err)
 		}
-		// protectFiles has made the host's devices unusable, including this one.
-		if err := unix.Mount("", "/dev/"+name, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil {
+		// protectFiles has made the host's devices unusable, including this one. In a user namespace, a
+		// read-only mount of the host, such as that of systemd's PrivateDevices, has to stay one. That
+		// protects the node's mode only: the device can be written to.
+		const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NOEXEC
+		err := unix.Mount("", "/dev/"+name, "", flags, "")
+		if err == unix.EPERM {
+			err = unix.Mount("", "/dev/"+name, "", flags|unix.MS_RDONLY, "")
+		}
+		if err != nil {
 			return fmt.Errorf("mounting /dev/%s: %w", name, err)
 		}
 	}
