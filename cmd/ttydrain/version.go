@@ -2,13 +2,20 @@ package main
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/pipeline/buildinfo"
 	"github.com/ttydrain/ttydrain/schema"
 )
+
+// notice has the licences of all that the program contains. The tests of packaging generate it.
+//
+//go:embed NOTICE
+var notice []byte
 
 // versionReport is the output of `version --output json`.
 type versionReport struct {
@@ -18,16 +25,21 @@ type versionReport struct {
 
 func newVersionCommand() *cobra.Command {
 	var output string
+	var licenses bool
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program and of its parts",
 		Long: "Prints the version of this program, the commit that it was built from and the commit's date, the versions of Go and of the\n" +
 			"embedded NATS server, and those of the formats that it writes: of records, and of messages on the streams. It reads all\n" +
-			"earlier versions of the formats.",
+			"earlier versions of the formats. With --licenses it prints the licences of the program and of all software in it instead.",
 		Example: "  ttydrain version\n  ttydrain version --output json | jq -r .version",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if err := checkOutput(output); err != nil {
+				return err
+			}
+			if licenses {
+				_, err := os.Stdout.Write(notice)
 				return err
 			}
 			r := versionReport{buildinfo.Read(), schema.CurrentFormats()}
@@ -38,6 +50,8 @@ func newVersionCommand() *cobra.Command {
 		},
 	}
 	outputFlag(c, &output)
+	c.Flags().BoolVar(&licenses, "licenses", false, "print the licences of this program and of all that it contains")
+	c.MarkFlagsMutuallyExclusive("licenses", "output")
 	return c
 }
 

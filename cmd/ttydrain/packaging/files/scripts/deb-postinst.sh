@@ -1,0 +1,12 @@
+[ "$1" = configure ] || exit 0
+create_user
+if [ -z "$2" ]; then # the first installation
+	chown -R ttydrain:ttydrain /etc/ttydrain
+fi
+install -d -m 0700 -o ttydrain -g ttydrain /var/lib/ttydrain
+if [ -z "$2" ]; then
+	reload_units
+	explain
+else
+	restart_units
+fi
