@@ -36,7 +36,7 @@ const (
 func Pages() []Page {
 	return []Page{
 		{Topic: "quickstart", Group: start, Summary: "Record a first session in five minutes", Aliases: []string{"start", "demo"}},
-		{Topic: "install", Group: start, Summary: "Requirements, building, the Docker image"},
+		{Topic: "install", Group: start, Summary: "Packages, building, images; verification, upgrade, removal", Aliases: []string{"installation", "packages", "systemd", "uninstall"}},
 		{Topic: "concepts", Group: start, Summary: "How a session becomes records, what ttydrain guarantees, and its limits", Aliases: []string{"guarantees", "bounds"}},
 		{Topic: "configuration", Group: start, Summary: "The configuration file: secrets, permissions, reloading", Aliases: []string{"config", "reload", "secrets"}},
 		{Topic: "identity", Group: sessions, Summary: "Users: keys, certificates, access tokens, user documents", Aliases: []string{"users", "certificates", "tokens"}},
@@ -52,6 +52,7 @@ func Pages() []Page {
 		{Topic: "hosted", Group: drains, Summary: "Datadog, Sumo Logic, Mezmo, Papertrail, SolarWinds", Aliases: []string{"datadog", "sumologic", "logdna", "mezmo", "papertrail", "solarwinds"}},
 		{Topic: "cluster", Group: operation, Summary: "Running the roles on a NATS cluster", Aliases: []string{"nats"}},
 		{Topic: "compose", Group: operation, Summary: "A whole cluster with Docker Compose"},
+		{Topic: "kubernetes", Group: operation, Summary: "A whole cluster on Kubernetes", Aliases: []string{"k8s"}},
 		{Topic: "operate", Group: operation, Summary: "Daily tasks, backup and restore, upgrade, retention, full disk", Aliases: []string{"operations", "disk", "memory", "backup", "upgrade", "retention"}},
 		{Topic: "console", Group: operation, Summary: "The admin server and its web console", Aliases: []string{"admin"}},
 		{Topic: "observe", Group: operation, Summary: "Health, logs, metrics, alerts, traces", Aliases: []string{"metrics", "alerts", "logs", "traces", "health"}},
@@ -61,8 +62,9 @@ func Pages() []Page {
 		{Topic: "auditors", Group: evidence, Summary: "Auditor's guide, for people who do not program", Aliases: []string{"auditor", "compliance"}},
 		{Topic: "audit", Group: evidence, Summary: "Proving that a copy is complete and unchanged", Aliases: []string{"auditing"}},
 		{Topic: "security", Group: evidence, Summary: "Threats, what a recording cannot see, health information, hardening", Aliases: []string{"threats", "phi", "vulnerability"}},
-		{Topic: "development", Group: reference, Summary: "Tests, packages, benchmark", Aliases: []string{"tests"}},
+		{Topic: "development", Group: reference, Summary: "Tests, packages, contributing, benchmark", Aliases: []string{"tests", "contributing"}},
 		{Topic: "api", Group: reference, Summary: "The HTTP API: authentication, errors, paging, streams", Aliases: []string{"http", "openapi", "curl"}},
+		{Topic: "changelog", Group: reference, Summary: "What changed, and remarks on upgrades", Aliases: []string{"changes", "releases"}},
 		{Topic: "cli-reference", Group: reference, Summary: "Every command and its flags (generated)", Aliases: []string{"commands", "cli"}},
 		{Topic: "errors-reference", Group: reference, Summary: "What each error message of check means, and what to do (generated)", Aliases: []string{"errors", "codes", "messages"}},
 		{Topic: "configuration-reference", Group: reference, Summary: "Every configuration key (generated)", Aliases: []string{"keys", "settings"}},
