@@ -129,5 +129,6 @@ func isBlock(text string) bool {
 	return strings.Contains(text, "-----BEGIN") || strings.Contains(text, "PRIVATE KEY-----")
 }
 
-// pastedForm matches a line of a key in base64.
-var pastedForm = lateForm(`^[A-Za-z0-9+/=]{44,}$`)
+// pastedForm matches a line of a key in base64. What begins with a slash is an absolute path, which
+// can be as long and have the same characters.
+var pastedForm = lateForm(`^[A-Za-z0-9+=][A-Za-z0-9+/=]{43,}$`)
