@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -44,8 +45,34 @@ func TestAPI(t *testing.T) {
 		"--header", "Authorization: Bearer "+site.token(), "--seed", "1", "--max-examples", "20", "--request-timeout", "60",
 		"--continue-on-failure", "--warnings", "off")
 	fuzz.Dir = t.TempDir() // it keeps files in its folder
-	if got := runTo(t, fuzz); got.status != 0 {
-		t.Errorf("schemathesis: status %d\n%s%s", got.status, got.stdout, got.stderr)
+	tested := runTo(t, fuzz)
+	if tested.status != 0 {
+		t.Errorf("schemathesis: status %d\n%s%s", tested.status, tested.stdout, tested.stderr)
+	}
+	if n := testedOperations.FindStringSubmatch(tested.stdout); n == nil || n[1] != n[2] || n[2] != n[3] || len(n[1]) < 2 {
+		t.Errorf("schemathesis has not tested every operation:\n%s", tested.stdout)
+	}
+}
+
+// testedOperations are the numbers of operations that schemathesis has selected, found and tested.
+var testedOperations = regexp.MustCompile(`Selected: (\d+)/(\d+)\s+Tested: (\d+)\n`)
+
+// TestAPIDocument checks that the OpenAPI document is valid.
+func TestAPIDocument(t *testing.T) {
+	t.Parallel()
+	python := need(t, "python3")
+	if err := exec.Command(python, "-c", "import openapi_spec_validator").Run(); err != nil {
+		absent(t, "Python has no openapi_spec_validator: pip install openapi-spec-validator")
+	}
+	c := exec.Command(python, "-c", "import json, sys, openapi_spec_validator as v; v.OpenAPIV31SpecValidator(json.load(sys.stdin)).validate()")
+	c.Stdin = strings.NewReader(ttydrain(t, "schema", "api").stdout)
+	if got := runTo(t, c); got.status != 0 {
+		t.Errorf("the document is not valid: %s%s", got.stdout, got.stderr)
+	}
+	c = exec.Command(python, c.Args[1:]...)
+	c.Stdin = strings.NewReader(strings.Replace(ttydrain(t, "schema", "api").stdout, `"summary"`, `"sumary"`, 1))
+	if got := runTo(t, c); got.status == 0 {
+		t.Error("a document with an unknown field is valid")
 	}
 }
 
