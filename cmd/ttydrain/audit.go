@@ -187,7 +187,7 @@ func (a *auditCommand) keys(ctx context.Context) (set identity.KeySet, err error
 // configuredKeys returns the keys of the configuration.
 func (a *auditCommand) configuredKeys() (set identity.KeySet, err error) {
 	if _, err := os.Stat(a.config); err != nil && !a.configured && !a.isStream() {
-		return set, errors.New("no keys to verify signatures with: give --jwks FILE or URL, or the configuration (-c FILE), or set --unsigned to verify no signature")
+		return set, errors.New("no keys to verify signatures with: set --jwks FILE or URL, or the configuration (-c FILE), or set --unsigned to verify no signature")
 	}
 	c, err := loadConfig(a.config)
 	if err != nil {

@@ -29,7 +29,7 @@ func newDrainsCommand() *cobra.Command {
 	c.AddCommand(newDrainTestCommand(r), newPauseCommand(r),
 		&cobra.Command{Use: "resume NAME", Short: "Resume a drain that is paused or gone", Args: cobra.ExactArgs(1),
 			RunE: func(c *cobra.Command, args []string) error {
-				return r.controlDrain(c.Context(), args[0], "resume", "goes on")
+				return r.controlDrain(c.Context(), args[0], "resume", "resumed")
 			}},
 		newRewindCommand(r))
 	return c

@@ -43,7 +43,7 @@ func newDrainTestCommand(r *remote) *cobra.Command {
 
 // requester returns the user and the host of this process, for records of who did something.
 func requester() string {
-	name := "somebody"
+	name := "unknown user"
 	if u, err := user.Current(); err == nil {
 		name = u.Username
 	}
@@ -63,7 +63,7 @@ func printReport(to io.Writer, report *drain.Report) error {
 	case report.OK && report.Operation == "":
 		result = "can be reached"
 	case report.OK:
-		result = "has taken the test record of operation_id " + report.Operation
+		result = "accepted the test record of operation_id " + report.Operation
 	}
 	fmt.Fprintf(to, "drain %s: %s\n", shown(report.Drain), shown(result))
 	var table bytes.Buffer

@@ -399,7 +399,7 @@ func TestPrintReport(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	const want = `drain siem: has taken the test record of operation_id test-abc
+	const want = `drain siem: accepted the test record of operation_id test-abc
   STEP                  RESULT       MS    WHAT
   logs.example.com:443
   DNS                   ✓ ok         12.3  logs.example.com is 192.0.2.1

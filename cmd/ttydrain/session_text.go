@@ -59,7 +59,7 @@ func warnAboutDefects(w io.Writer, s *replay.Session) {
 		warn("%s can't be read: see \"ttydrain audit\"", plural(uint64(d.Broken), "record"))
 	}
 	if d.NoEnd {
-		warn("its end is not there: it goes on, or has not come")
+		warn("its end is missing: it is still running, or its end is not delivered yet")
 	}
 	switch {
 	case d.Lost.Has(replay.LostLog):

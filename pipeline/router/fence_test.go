@@ -80,7 +80,7 @@ func TestConcurrentWorkers(t *testing.T) {
 	deadline := time.After(time.Minute)
 	overlaps, overlapping := 0, false
 	for overlaps < 4 || overlapping {
-		both := first.enriching() > 0 && second.enriching() > 0
+		both := first.enricherPartitions() > 0 && second.enricherPartitions() > 0
 		if both && !overlapping {
 			overlaps++
 		}

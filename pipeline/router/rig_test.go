@@ -211,8 +211,8 @@ func (s *memorySink) check(t testing.TB, op *schema.Operation, shown []byte) {
 	}
 }
 
-// enriching returns in how many partitions the rig's enricher works.
-func (g *rig) enriching() int {
+// enricherPartitions returns in how many partitions the rig's enricher works.
+func (g *rig) enricherPartitions() int {
 	g.t.Helper()
 	families, err := g.registry.Gather()
 	if err != nil {
@@ -231,7 +231,7 @@ func (g *rig) enriching() int {
 func (g *rig) waitWorking() {
 	g.t.Helper()
 	for {
-		working := g.enriching() == g.bus.Partitions()
+		working := g.enricherPartitions() == g.bus.Partitions()
 		for _, w := range g.r.workers {
 			working = working && w.leased.Load()
 		}

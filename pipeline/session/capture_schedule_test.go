@@ -39,16 +39,16 @@ func anySchedule(t *testing.T, seed uint64) {
 	// The stream refuses chunks for at most a fifth of recordGrace, for all chunks in flight together.
 	// Afterwards it accepts them without a delay until none is in flight.
 	var (
-		mu      sync.Mutex // guards what follows
-		flying  int
-		refused time.Time // when a chunk in flight was first refused
+		mu       sync.Mutex // guards what follows
+		inFlight int
+		refused  time.Time // when a chunk in flight was first refused
 	)
 	recovered := func() bool { return !refused.IsZero() && time.Since(refused) >= recordGrace/5 }
 	r := newRig(t, func(a *attempt) {
 		mu.Lock()
 		defer mu.Unlock()
 		if a.repeat == 0 {
-			flying++
+			inFlight++
 		}
 		delay := ackDelay
 		if recovered() {
@@ -69,7 +69,7 @@ func anySchedule(t *testing.T, seed uint64) {
 				a.refuse()
 				return
 			}
-			if flying--; flying == 0 {
+			if inFlight--; inFlight == 0 {
 				refused = time.Time{}
 			}
 			a.ack()

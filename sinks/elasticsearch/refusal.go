@@ -18,9 +18,9 @@ func (s *Sink) refusal(a answer) *sinks.Error {
 	says := fmt.Sprintf("%s answered %d (%s): ", s.products(), a.status, kindOf(failure.Type))
 	switch status := a.status; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500:
-		e.Verdict, e.Reason, e.Advice = sinks.Retry, says+"the cluster is busy or in trouble", "look into its health if it stays so"
+		e.Verdict, e.Reason, e.Advice = sinks.Retry, says+"the cluster is busy or in trouble", "look into its health if this persists"
 	case failure.Type == "cluster_block_exception":
-		e.Verdict, e.Reason, e.Advice = sinks.Retry, says+"the cluster takes no writes", "remove its block (cluster.blocks) if it stays so"
+		e.Verdict, e.Reason, e.Advice = sinks.Retry, says+"the cluster takes no writes", "remove its block (cluster.blocks) if this persists"
 	case status == http.StatusUnauthorized && s.options.APIKey == "" && s.options.Username == "":
 		e.Verdict, e.Reason, e.Advice = sinks.Misconfigured, says+"it asks for credentials", "set api_key, or username and password"
 	case status == http.StatusUnauthorized && s.options.APIKey != "" && o.Product == OpenSearch:

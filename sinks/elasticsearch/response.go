@@ -83,7 +83,7 @@ func hasConflict(a *bulkAnswer) bool {
 
 func notUnderstood(what string) *sinks.Error {
 	return &sinks.Error{Verdict: sinks.Retry, Status: http.StatusOK, Reason: "the answer is not understood (" + what + ")",
-		Advice: "see what stands between ttydrain and Elasticsearch if this goes on"}
+		Advice: "see what stands between ttydrain and Elasticsearch if this persists"}
 }
 
 // judge returns the result for one record; reason is "" if it is in the data stream.
@@ -104,9 +104,9 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason, advice string)
 	says := fmt.Sprintf("%s answered %d (%s)", o.Product, status, kind)
 	switch kind {
 	case "cluster_block_exception":
-		return sinks.Retry, says + ": the index takes no writes", "free disk space, or remove the index's block (index.blocks), if it stays so"
+		return sinks.Retry, says + ": the index takes no writes", "free disk space, or remove the index's block (index.blocks), if this persists"
 	case "es_rejected_execution_exception", "opensearch_rejected_execution_exception", "rejected_execution_exception":
-		return sinks.Retry, says + ": the cluster is busy", "give it more resources if it stays so"
+		return sinks.Retry, says + ": the cluster is busy", "give it more resources if this persists"
 	case "security_exception":
 		return sinks.Misconfigured, says + ": " + notPermitted, grant(o)
 	case "index_closed_exception":
@@ -118,7 +118,7 @@ func judge(item *itemAnswer, o Options) (_ sinks.Verdict, reason, advice string)
 	}
 	switch {
 	case status == http.StatusTooManyRequests || status >= 500:
-		return sinks.Retry, says + ": the cluster is busy or in trouble", "look into its health if it stays so"
+		return sinks.Retry, says + ": the cluster is busy or in trouble", "look into its health if this persists"
 	case status == http.StatusNotFound:
 		return sinks.Misconfigured, says + ": " + o.DataStream + " is no data stream and no index template makes it one", "install the template, let ttydrain do it (manage_template), or correct data_stream"
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:

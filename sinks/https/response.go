@@ -43,7 +43,7 @@ func classify(status int) (verdict sinks.Verdict, reason, advice string) {
 	case status >= 300 && status < 400:
 		return sinks.Misconfigured, "", "" // the reason and the advice are in judge
 	case status >= 500 && status != http.StatusHTTPVersionNotSupported && status != http.StatusNetworkAuthenticationRequired:
-		return sinks.Retry, "the drain is broken or overloaded", "look into its log if it stays so"
+		return sinks.Retry, "the drain is broken or overloaded", "look into its log if this persists"
 	}
 	switch status {
 	case http.StatusUnauthorized:
@@ -57,9 +57,9 @@ func classify(status int) (verdict sinks.Verdict, reason, advice string) {
 	case http.StatusProxyAuthRequired:
 		return sinks.Misconfigured, "the proxy refuses the credentials", "correct the user and password in HTTPS_PROXY, or in proxy"
 	case http.StatusRequestTimeout:
-		return sinks.Retry, "the request took the drain too long", "look into its log if it stays so"
+		return sinks.Retry, "the request took the drain too long", "look into its log if this persists"
 	case http.StatusTooEarly, http.StatusTooManyRequests:
-		return sinks.Retry, "the drain asks for a pause", "raise its limit of requests if it stays so"
+		return sinks.Retry, "the drain asks for a pause", "raise its limit of requests if this persists"
 	case http.StatusRequestEntityTooLarge:
 		return sinks.TooLarge, "the request is too large for it", "lower max_request_bytes, or raise the drain's limit"
 	case http.StatusGone:

@@ -56,7 +56,7 @@ func (p *peer) dnsStep() (s Step, good bool) {
 	if p.via != nil {
 		s.fact("it is the proxy's name that is looked up here")
 	}
-	s.took(p.dns.took)
+	s.setDuration(p.dns.took)
 	if !p.dns.done || p.dns.err != nil {
 		s.fact("%s is not found", p.dns.host)
 		return s, false
@@ -77,7 +77,7 @@ func (p *peer) tcpStep() (s Step, good bool) {
 			s.fact("%s did not answer within %s", a.address, time.Since(a.began).Round(time.Millisecond))
 		case a.err == nil:
 			good = true
-			s.took(a.took)
+			s.setDuration(a.took)
 			s.fact("connected to %s%s", a.address, whose)
 		case IsTimeout(a.err):
 			s.fact("%s did not answer within %s", a.address, a.took.Round(time.Millisecond))
@@ -125,7 +125,7 @@ func (p *peer) tlsStep(failure *Failure) (s Step, good bool) {
 	if h == nil {
 		return s, false
 	}
-	s.took(h.took)
+	s.setDuration(h.took)
 	chain := h.state.PeerCertificates
 	if len(h.state.VerifiedChains) > 0 {
 		chain = h.state.VerifiedChains[0]

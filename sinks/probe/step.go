@@ -154,7 +154,7 @@ func (s *Step) fact(format string, values ...any) {
 	s.Facts = append(s.Facts, Printable(fmt.Sprintf(format, values...)))
 }
 
-// took sets the duration of the step.
-func (s *Step) took(d time.Duration) {
+// setDuration sets the duration of the step.
+func (s *Step) setDuration(d time.Duration) {
 	s.Milliseconds = float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }

@@ -36,7 +36,7 @@ func TestDrainsTest(t *testing.T) {
 	}
 	for _, d := range drains {
 		got := run("drains", "test", d.name)
-		if got.status != 0 || !strings.HasPrefix(got.stdout, "drain "+d.name+": has taken the test record of operation_id test-") ||
+		if got.status != 0 || !strings.HasPrefix(got.stdout, "drain "+d.name+": accepted the test record of operation_id test-") ||
 			!strings.Contains(got.stdout, "acceptance") || !strings.Contains(got.stdout, "✓ ok") {
 			t.Errorf("drain %s: %+v", d.name, got)
 			continue
