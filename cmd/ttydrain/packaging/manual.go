@@ -17,8 +17,13 @@ func commandManuals(reference []byte, at time.Time) (map[string][]byte, error) {
 	sections := strings.Split(string(reference), "\n## ")[1:]
 	shorts := make(map[string]string)
 	helps := make(map[string]string)
+	statuses := ""
 	for _, section := range sections {
 		command, rest, _ := strings.Cut(section, "\n")
+		if command == "Exit statuses" {
+			statuses = link.ReplaceAllString(rest, "$1")
+			continue
+		}
 		_, help, ok := strings.Cut(rest, "```text\n")
 		help, _, closed := strings.Cut(help, "\n```")
 		if !ok || !closed {
@@ -49,7 +54,12 @@ func commandManuals(reference []byte, at time.Time) (map[string][]byte, error) {
 			}
 			page.WriteString(line)
 		}
-		fmt.Fprintf(&page, "```\n\n# DESCRIPTION\n\n%s\n\n# SEE ALSO\n\nttydrain(1), ttydrain.yaml(5), and the command `ttydrain docs`\n",
+		if command == "ttydrain" && statuses != "" {
+			fmt.Fprintf(&page, "```\n\n# EXIT STATUS\n%s\n", statuses)
+		} else {
+			page.WriteString("```\n")
+		}
+		fmt.Fprintf(&page, "\n# DESCRIPTION\n\n%s\n\n# SEE ALSO\n\nttydrain(1), ttydrain.yaml(5), and the command `ttydrain docs`\n",
 			escapeText(strings.TrimSpace(text)))
 		pages[name+".1"] = md2man.Render([]byte(page.String()))
 	}

@@ -18,9 +18,9 @@ import (
 )
 
 const description = `Records what users see in SSH sessions, and delivers it to log drains
-ttydrain is an SSH server for ephemeral sessions. It records what is shown before
-it is shown, and delivers it with the user's identity, in order and provably complete,
-to HTTPS, Elasticsearch, syslog and file drains.`
+ttydrain is an SSH server for ephemeral sessions. It records output before
+users see it, and delivers it with the user's identity, in order and
+provably complete, to HTTPS, Elasticsearch, syslog and file drains.`
 
 // A tree is what a package installs.
 type tree struct {

@@ -54,6 +54,7 @@ func TestRPM(t *testing.T) {
 		t.Errorf("version %s is installed", got)
 	}
 	c.upgraded(session)
+	c.asRoot()
 	c.do("rpm -e --nodeps ttydrain")
 	c.do("cmp /root/ttydrain.yaml /etc/ttydrain/ttydrain.yaml || cmp /root/ttydrain.yaml /etc/ttydrain/ttydrain.yaml.rpmsave")
 	c.removed()
@@ -76,14 +77,14 @@ func packages(t *testing.T) (old, upgraded string) {
 func (c *container) installed() {
 	c.t.Helper()
 	for script, want := range map[string]string{
-		"systemctl is-active ttydrain || :":                                "inactive",
-		"systemctl is-enabled ttydrain || :":                               "disabled",
-		"stat -c '%a %U:%G' /etc/ttydrain":                                 "700 ttydrain:ttydrain",
-		"stat -c '%a %U:%G' /etc/ttydrain/ttydrain.yaml":                   "600 ttydrain:ttydrain",
-		"stat -c '%a %U:%G' /var/lib/ttydrain":                             "700 ttydrain:ttydrain",
-		"stat -c '%a %U:%G' /usr/bin/ttydrain":                             "755 root:root",
-		"getent passwd ttydrain | cut -d: -f6,7":                           "/var/lib/ttydrain:/usr/sbin/nologin",
-		"ttydrain check -c /etc/ttydrain/ttydrain.yaml 2>&1 | cut -d: -f4": " users",
+		"systemctl is-active ttydrain || :":                                          "inactive",
+		"systemctl is-enabled ttydrain || :":                                         "disabled",
+		"stat -c '%a %U:%G' /etc/ttydrain":                                           "700 ttydrain:ttydrain",
+		"stat -c '%a %U:%G' /etc/ttydrain/ttydrain.yaml":                             "600 ttydrain:ttydrain",
+		"stat -c '%a %U:%G' /var/lib/ttydrain":                                       "700 ttydrain:ttydrain",
+		"stat -c '%a %U:%G' /usr/bin/ttydrain":                                       "755 root:root",
+		"getent passwd ttydrain | cut -d: -f6,7":                                     "/var/lib/ttydrain:/usr/sbin/nologin",
+		"ttydrain check -c /etc/ttydrain/ttydrain.yaml 2>&1 | head -1 | cut -d: -f4": " users",
 		"bash -c '. /usr/share/bash-completion/completions/ttydrain; complete -p ttydrain | rev | cut -d\" \" -f1,2 | rev'":  "__start_ttydrain ttydrain",
 		"systemd-analyze verify ttydrain.service ttydrain@gateway.service ttydrain@router.service 2>&1 | grep ttydrain || :": "",
 		"head -1 /usr/share/doc/ttydrain/copyright | cut -d' ' -f1":                                                          "ttydrain",
@@ -154,6 +155,20 @@ func (c *container) upgraded(session *output) {
 		return strings.Contains(got, `before the upgrade`) && strings.Contains(got, `after the upgrade`) && strings.Count(got, `"event":"end"`) == 3
 	})
 	c.do("ttydrain audit -c /etc/ttydrain/ttydrain.yaml --from /root/received.ndjson")
+}
+
+// asRoot applies the drop-in for a gateway that is root, as its comment says: sessions have a user
+// of their own.
+func (c *container) asRoot() {
+	c.t.Helper()
+	c.do(`set -e
+sed -n 's/^#   //p' /usr/share/doc/ttydrain/examples/sandbox-root.conf > /root/commands
+cd /usr/share/doc/ttydrain/examples
+sh -ex /root/commands`)
+	c.await("ttydrain as root", func() bool { _, err := c.try("ttydrain ready"); return err == nil })
+	if got := c.do(client + "-- 'id -u; id -un'"); !strings.Contains(got, "18790") || !strings.Contains(got, "session\n") {
+		c.t.Errorf("the session's user is %q", got)
+	}
 }
 
 // removed checks the state after the removal: what runs has stopped, and the data stays.

@@ -1,7 +1,7 @@
 [ "$1" = configure ] || exit 0
 create_user
 if [ -z "$2" ]; then # the first installation
-	chown -R ttydrain:ttydrain /etc/ttydrain
+	chown ttydrain:ttydrain /etc/ttydrain /etc/ttydrain/ttydrain.yaml
 fi
 install -d -m 0700 -o ttydrain -g ttydrain /var/lib/ttydrain
 if [ -z "$2" ]; then
