@@ -22,7 +22,7 @@ type Client struct {
 	Token    string
 }
 
-// An Error is an answer with another status than 200.
+// An Error is a response with another status than 200.
 type Error struct {
 	Status int
 	Text   string // the reason, which the server wrote
@@ -31,9 +31,9 @@ type Error struct {
 func (e *Error) Error() string { return e.Text }
 
 // Call sends a request to a path below /api/v1/, which can have a query, with body in JSON unless
-// it is nil. It decodes the answer into value, and returns it as it is, too. The error is an
+// it is nil. It decodes the response into value, and also returns it unchanged. The error is an
 // *[Error] if the server refused.
-func (c *Client) Call(ctx context.Context, method, path string, body, value any) (answer []byte, err error) {
+func (c *Client) Call(ctx context.Context, method, path string, body, value any) (data []byte, err error) {
 	var sent io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -60,12 +60,12 @@ func (c *Client) Call(ctx context.Context, method, path string, body, value any)
 	if response.StatusCode != http.StatusOK {
 		return nil, &Error{Status: response.StatusCode, Text: endpoint.Refusal(response)}
 	}
-	answer, err = io.ReadAll(response.Body)
+	data, err = io.ReadAll(response.Body)
 	if err == nil {
-		err = json.Unmarshal(answer, value)
+		err = json.Unmarshal(data, value)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", c.Endpoint.Name, err)
+		return nil, fmt.Errorf("read the response of %s: %w", c.Endpoint.Name, err)
 	}
-	return answer, nil
+	return data, nil
 }

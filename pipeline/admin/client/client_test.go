@@ -43,7 +43,7 @@ func TestCall(t *testing.T) {
 	if refused, ok := errors.AsType[*Error](err); !ok || refused.Status != http.StatusConflict || refused.Text != "it would skip records" {
 		t.Errorf("refused: %v", err)
 	}
-	if _, err := c.Call(t.Context(), http.MethodGet, "other", nil, &got); err == nil || !strings.Contains(err.Error(), "read the answer of "+at.Name) {
+	if _, err := c.Call(t.Context(), http.MethodGet, "other", nil, &got); err == nil || !strings.Contains(err.Error(), "read the response of "+at.Name) {
 		t.Errorf("an answer that is not JSON: %v", err)
 	}
 	server.Close()

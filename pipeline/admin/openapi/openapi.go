@@ -57,6 +57,7 @@ type Result struct {
 // A Kind is the set of values of a parameter.
 type Kind int
 
+// The kinds of parameters.
 const (
 	Text    Kind = iota
 	Boolean      // true or false
@@ -186,7 +187,7 @@ func (w *writer) operation(o *Operation) Schema {
 	if o.ID == "" || o.Tag == "" || o.Summary == "" || o.Result.About == "" {
 		w.fail("%s lacks an ID, a tag, a summary or a description of its result", o.Key())
 	}
-	operation := Schema{"operationId": o.ID, "tags": []string{o.Tag}, "summary": o.Summary, "responses": w.answers(o)}
+	operation := Schema{"operationId": o.ID, "tags": []string{o.Tag}, "summary": o.Summary, "responses": w.responsesOf(o)}
 	if o.About != "" {
 		operation["description"] = o.About
 	}
@@ -225,8 +226,8 @@ func (w *writer) operation(o *Operation) Schema {
 	return operation
 }
 
-// answers returns the responses of an operation, by status.
-func (w *writer) answers(o *Operation) Schema {
+// responsesOf returns the responses of an operation, by status.
+func (w *writer) responsesOf(o *Operation) Schema {
 	success := Schema{"description": o.Result.About}
 	kind, schema := o.Result.Type, Schema{}
 	switch {
@@ -242,18 +243,18 @@ func (w *writer) answers(o *Operation) Schema {
 	if o.Result.Headers != nil {
 		success["headers"] = headers(o.Result.Headers)
 	}
-	answers := Schema{"200": success}
+	responses := Schema{"200": success}
 	refusals := o.Refusals
 	if len(o.Security) > 0 {
 		refusals = append(append([]int(nil), w.api.Common...), refusals...)
 	}
 	for _, status := range refusals {
-		answers[strconv.Itoa(status)] = Schema{"$ref": "#/components/responses/" + w.refusal(status)}
+		responses[strconv.Itoa(status)] = Schema{"$ref": "#/components/responses/" + w.refusal(status)}
 	}
 	for status, about := range o.TextRefusals {
-		answers[strconv.Itoa(status)] = Schema{"description": about, "content": Schema{"text/plain": Schema{"schema": Schema{"type": "string"}}}}
+		responses[strconv.Itoa(status)] = Schema{"description": about, "content": Schema{"text/plain": Schema{"schema": Schema{"type": "string"}}}}
 	}
-	return answers
+	return responses
 }
 
 // refusal adds the response of an error to the components, and returns its name.
