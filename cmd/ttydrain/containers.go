@@ -44,7 +44,7 @@ func probeContainers(ctx context.Context, c *config.Config) (failed int, err err
 	defer r.Close()
 	about, err := r.Probe(ctx)
 	if err != nil {
-		fmt.Printf("docker: FAILED: %v\n", err)
+		fmt.Printf("docker: FAILED: %v [%s]\n", err, config.CodeDocker)
 		return 1, nil
 	}
 	fmt.Printf("docker: %s\n", about)
@@ -56,7 +56,7 @@ func probeContainers(ctx context.Context, c *config.Config) (failed int, err err
 		about, err := r.ProbeContainer(ctx, appContainer(a))
 		if err != nil {
 			failed++
-			fmt.Printf("app %s: FAILED: %v\n", a.Name, err)
+			fmt.Printf("app %s: FAILED: %v [%s]\n", a.Name, err, config.CodeDocker)
 			continue
 		}
 		fmt.Printf("app %s: %s\n", a.Name, about)

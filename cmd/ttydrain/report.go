@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
@@ -97,6 +98,20 @@ func printReport(to io.Writer, report *drain.Report) error {
 	return nil
 }
 
+// stepCodes are the codes of the steps of connectivity checks; others have config.CodeOwnStep.
+var stepCodes = map[string]config.Code{
+	probe.Settings: config.CodeSettings, probe.DNS: config.CodeDNS, probe.TCP: config.CodeTCP, probe.Proxy: config.CodeViaProxy,
+	probe.TLS: config.CodeTLS, probe.Authentication: config.CodeAuthentication, probe.Acceptance: config.CodeAcceptance,
+}
+
+// stepCode returns the code under which the documentation explains a step that failed.
+func stepCode(step string) config.Code {
+	if code, known := stepCodes[step]; known {
+		return code
+	}
+	return config.CodeOwnStep
+}
+
 // stepLines returns the details of a step: at least one line.
 func stepLines(s *probe.Step) []string {
 	var lines []string
@@ -108,7 +123,7 @@ func stepLines(s *probe.Step) []string {
 		lines = append(lines, "client certificate: "+certificateLine(c))
 	}
 	if s.Problem != "" {
-		lines = append(lines, "problem: "+s.Problem)
+		lines = append(lines, fmt.Sprintf("problem: %s [%s]", s.Problem, stepCode(s.Name)))
 	}
 	if s.Do != "" {
 		lines = append(lines, "do: "+s.Do)

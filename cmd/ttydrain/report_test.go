@@ -405,10 +405,10 @@ func TestPrintReport(t *testing.T) {
   DNS                   ✓ ok         12.3  logs.example.com is 192.0.2.1
   TLS                   ! warning    1.0   TLS 1.3
                                            certificate: CN=a, signed by CN=b, 2026-03-14 to 2026-03-23, 8 days left
-                                           problem: it ends
+                                           problem: it ends [E605]
                                            do: renew it
   authentication        - not tried
-  acceptance            ✗ failed           problem: no
+  acceptance            ✗ failed           problem: no [E607]
   note: the drain is paused
 `
 	if got := printed.String(); got != want {

@@ -69,3 +69,16 @@ const (
 	CodeProxy     Code = "W503"
 	CodeConsumers Code = "W504"
 )
+
+// Codes of the steps of a connectivity check.
+const (
+	CodeSettings       Code = "E601"
+	CodeDNS            Code = "E602"
+	CodeTCP            Code = "E603"
+	CodeViaProxy       Code = "E604"
+	CodeTLS            Code = "E605"
+	CodeAuthentication Code = "E606"
+	CodeAcceptance     Code = "E607"
+	CodeOwnStep        Code = "E608"
+	CodeDocker         Code = "E609"
+)

@@ -116,6 +116,25 @@ var explanations = []explanation{
 		message: "WARNING: HTTPS_PROXY in this environment is not the address of a proxy: drains with https addresses are reached without one, or not at all; expected http://HOST:PORT [W503]"},
 	{code: CodeConsumers, title: "Too few consumers on the NATS cluster", about: "Each drain needs consumers on the stream LOGS, and the NATS servers allow fewer. See [the cluster](cluster.md).",
 		message: "WARNING: the NATS cluster allows 8 consumers on LOGS: some drains would be unread; raise max_consumers of the stream or the account to 16 [W504]"},
+
+	{code: CodeSettings, title: "Connecting: the settings", about: "The drain could not be opened with its settings, or with the files that they name.",
+		message: "problem: ca_file /etc/ttydrain/ca.pem does not exist: create it, or correct the path [E601]"},
+	{code: CodeDNS, title: "Connecting: the host name", about: "The host name of the drain, or of the proxy, is not found. Correct the name, or ask the name server: `getent hosts NAME` on this machine.",
+		message: "problem: reach logs.example.com:443: the host name is not known [E602]"},
+	{code: CodeTCP, title: "Connecting: TCP", about: "Nothing answers at the address and port. Start the receiver, correct the port, or open the firewall between them.",
+		message: "problem: reach 192.0.2.7:6514: nothing listens there [E603]"},
+	{code: CodeViaProxy, title: "Connecting: the proxy", about: "The proxy does not forward to the drain. The proxy's own log has the reason. See [drains](drains.md) for `proxy`, and for the environment that applies without it.",
+		message: "problem: reach logs.example.com:443: the proxy demands a user and a password [E604]"},
+	{code: CodeTLS, title: "Connecting: TLS", about: "The certificates do not fit, have expired, or are about to. The lines above have those of the drain and when they end; `openssl s_client -connect HOST:PORT -showcerts` shows them too. `ca_file` holds the authority that signed the last one.",
+		message: "problem: connect to logs.example.com:6514: ca_file holds CN=staging, and the drain's certificate chain ends at CN=production [E605]"},
+	{code: CodeAuthentication, title: "Connecting: authentication", about: "The drain does not accept the credentials, or demands some. Compare `headers`, `username`, `api_key` or the client certificate with what the receiver expects.",
+		message: "problem: reach logs.example.com:443: the drain answered 401 Unauthorized [E606]"},
+	{code: CodeAcceptance, title: "Connecting: acceptance", about: "The drain is reached, and does not accept a record. Its answer has the reason.",
+		message: "problem: send to logs.example.com: the drain answered 404 Not Found [E607]"},
+	{code: CodeOwnStep, title: "Connecting: a step of this type of drain", about: "A check that only this type of drain has failed, such as the folder of a file drain or the mapping of a data stream. The step's lines have what to do.",
+		message: "problem: the field operation_id is mapped as text [E608]"},
+	{code: CodeDocker, title: "The Docker daemon", about: "The daemon does not answer, or lacks the image or container of an app. See [the docker runtime](docker.md).",
+		message: "docker: FAILED: nothing listens at unix:///var/run/docker.sock: start the Docker daemon [E609]"},
 }
 
 // restOfExample are the fields that an example leaves out.
@@ -223,7 +242,7 @@ and the setting, then what is wrong, what is expected and, after a typing error,
 `
 
 var chapters = map[byte]string{
-	'1': "The text of the file", '2': "Settings", '3': "Secrets, files and keys", '4': "Settings that are not safe", '5': "Warnings",
+	'1': "The text of the file", '2': "Settings", '3': "Secrets, files and keys", '4': "Settings that are not safe", '5': "Warnings", '6': "Connecting to drains: check --connect, and drains test",
 }
 
 // printableExample returns an example with its invisible characters marked.
