@@ -26,7 +26,7 @@ func TestManuals(t *testing.T) {
 	for name, parts := range map[string][]string{
 		"ttydrain.1":             {`ttydrain \- Deliver the output`, ".SH EXIT STATUS", "deadletters"},
 		"ttydrain-drains.1":      {`ttydrain-drains \- Show, test`, ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH AVAILABLE COMMANDS"},
-		"ttydrain-drains-list.1": {".SH EXAMPLES", ".SH FLAGS", "--output"},
+		"ttydrain-drains-list.1": {".SH EXAMPLES", ".SH GLOBAL FLAGS", "--output"},
 		"ttydrain.yaml.5":        {"authorized_keys", "January 1970"},
 	} {
 		page := string(pages[name])
