@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"slices"
 
@@ -35,7 +34,7 @@ func (n *node) openAdmin(c *config.Config) error {
 	}
 	// After the store was opened, whose lock only one process has.
 	if n.admin.Socket, err = admin.ListenSocket(c.Admin.Socket); err != nil {
-		return fmt.Errorf("admin: %w", err)
+		return pathError(c, "admin.socket", "path", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -30,7 +31,7 @@ func setCompletions(c *cobra.Command) {
 	}
 	flags := map[string]completer{
 		"log-format": fixed("text", "json"), "role": fixed("all", "gateway", "enrich", "router"),
-		"product": fixed("elasticsearch", "opensearch"), "drain": drainNames, "app": appNames, "stack": stackNames, "operation": operationIDs,
+		"product": fixed("elasticsearch", "opensearch"), "drain": drainNames, "app": appNames, "stack": stackNames, "user": userNames, "operation": operationIDs,
 	}
 	add := func(f *pflag.Flag) {
 		complete, ok := flags[f.Name]
@@ -47,6 +48,10 @@ func setCompletions(c *cobra.Command) {
 			_ = c.MarkFlagFilename(f.Name, "yaml", "yml") // fails only without the flag
 			_ = c.MarkPersistentFlagFilename(f.Name, "yaml", "yml")
 		}
+	}
+	if c.Name() == "init" { // whose --app and --user are new
+		delete(flags, "app")
+		delete(flags, "user")
 	}
 	c.LocalFlags().VisitAll(add)
 	arguments := map[string]completer{
@@ -99,25 +104,81 @@ func configured(c *cobra.Command) *config.Config {
 	return cfg
 }
 
-func drainNames(c *cobra.Command) (names []cobra.Completion) {
+// drainNames returns the drains of the running ttydrain, and those of the configuration that it
+// does not have.
+func drainNames(c *cobra.Command) []cobra.Completion {
+	var list []operate.DrainStatus
+	query(c, "drains", &list)
+	names := make(choices)
+	for _, d := range list {
+		names.add(d.Name, d.State)
+	}
 	for _, d := range configured(c).Drains {
-		names = append(names, cobra.CompletionWithDesc(d.Name, d.Type))
+		names.add(d.Name, d.Type)
 	}
-	return names
+	return names.sorted()
 }
 
-func appNames(c *cobra.Command) (names []cobra.Completion) {
+// appNames returns the apps of the configuration, and those of the sessions of the running
+// ttydrain.
+func appNames(c *cobra.Command) []cobra.Completion {
+	names := make(choices)
 	for _, a := range configured(c).Apps {
-		names = append(names, cobra.CompletionWithDesc(a.Name, "on stack "+a.Stack))
+		names.add(a.Name, "on stack "+a.Stack)
 	}
-	return names
+	for _, s := range knownSessions(c) {
+		names.add(s.App, "on stack "+s.Stack)
+	}
+	return names.sorted()
 }
 
-func stackNames(c *cobra.Command) (names []cobra.Completion) {
+// stackNames is appNames for stacks.
+func stackNames(c *cobra.Command) []cobra.Completion {
+	names := make(choices)
 	for _, s := range configured(c).Stacks {
-		names = append(names, s.Name)
+		names.add(s.Name, "")
 	}
-	return names
+	for _, s := range knownSessions(c) {
+		names.add(s.Stack, "")
+	}
+	return names.sorted()
+}
+
+// userNames is appNames for the e-mail addresses of users.
+func userNames(c *cobra.Command) []cobra.Completion {
+	names := make(choices)
+	for _, u := range configured(c).Users {
+		names.add(u.Email, u.Name)
+	}
+	for _, s := range knownSessions(c) {
+		names.add(s.User.Email, s.User.Name)
+	}
+	return names.sorted()
+}
+
+// choices are values with their descriptions.
+type choices map[string]string
+
+// add adds a value, unless it is there or empty.
+func (k choices) add(value, about string) {
+	if _, ok := k[value]; !ok && value != "" {
+		k[value] = cell(about)
+	}
+}
+
+func (k choices) sorted() (list []cobra.Completion) {
+	for _, value := range slices.Sorted(maps.Keys(k)) {
+		if about := k[value]; about != "" {
+			value = cobra.CompletionWithDesc(value, about)
+		}
+		list = append(list, value)
+	}
+	return list
+}
+
+func knownSessions(c *cobra.Command) (list []operate.SessionStatus) {
+	query(c, "sessions?all=true", &list)
+	return list
 }
 
 // operationIDs returns the IDs of the sessions that a running ttydrain knows, the newest first.

@@ -26,7 +26,7 @@ func (n *node) openGateway(ctx context.Context, c *config.Config, document func(
 	n.authorizer.Use(policy)
 	hostKeys, err := gateway.LoadHostKeys(c.Gateway.HostKeys)
 	if err != nil {
-		return err
+		return pathError(c, "gateway.host_key", "file", err)
 	}
 	dir := "" // the system's temporary folder
 	if c.Store != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -36,7 +37,7 @@ func newReceiveCommand() *cobra.Command {
 			if file != "" {
 				f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 				if err != nil {
-					return fmt.Errorf("--file: %w", err)
+					return fmt.Errorf("--file: %w%s", err, pathRemedy("file", err))
 				}
 				defer f.Close() // each record is written at once
 				printers = append(printers, receive.NewPrinter(f, receive.PrinterOptions{JSON: true}))
@@ -49,6 +50,12 @@ func newReceiveCommand() *cobra.Command {
 				}
 			}
 			r, err := receive.New(o)
+			if taken, ok := errors.AsType[*receive.ListenError](err); ok {
+				return fmt.Errorf("--%s: %w%s", taken.Drain, taken.Err, listenRemedy(taken.Address, err))
+			}
+			if errors.As(err, new(*fs.PathError)) {
+				return fmt.Errorf("--certificates: %w%s", err, pathRemedy("folder", err))
+			}
 			if err != nil {
 				return err
 			}

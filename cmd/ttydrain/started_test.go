@@ -54,7 +54,7 @@ func TestStartErrorsNameTheSetting(t *testing.T) {
 		syscall.ENOENT:  "cannot be created there",
 		syscall.EROFS:   "mounted read-only",
 		syscall.ENOSPC:  "free space",
-		syscall.ENOTDIR: "set a folder",
+		syscall.ENOTDIR: "set another folder",
 	} {
 		err := storeError(c, fmt.Errorf("open the store: %w", cause))
 		if got := err.Error(); !strings.HasPrefix(got, path+":1:1: store: open the store: ") || !strings.Contains(got, want) || !errors.Is(err, cause) {

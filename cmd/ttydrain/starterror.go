@@ -16,34 +16,46 @@ func listen(c *config.Config, setting, address string) (net.Listener, error) {
 	if err == nil {
 		return l, nil
 	}
+	return nil, fmt.Errorf("%s: %w%s", c.Place(setting), err, listenRemedy(address, err))
+}
+
+// listenRemedy returns what to do about an error of listening at an address, after a colon.
+func listenRemedy(address string, err error) string {
 	_, port, _ := net.SplitHostPort(address) // it was checked
-	remedy := "set a host and a port of this machine, such as 127.0.0.1:" + port
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		remedy = fmt.Sprintf("is another ttydrain running? stop what listens there (ss -ltnp 'sport = :%s' shows it), or set another port", port)
+		return fmt.Sprintf(": is another ttydrain running? stop what listens there (ss -ltnp 'sport = :%s' shows it), or set another port", port)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		remedy = "the address is not one of this machine: set one that is, or 0.0.0.0 for all"
+		return ": the address is not one of this machine: set one that is, or 0.0.0.0 for all"
 	case errors.Is(err, fs.ErrPermission):
-		remedy = "set a port from 1024 on, or permit the program to use lower ones (AmbientCapabilities=CAP_NET_BIND_SERVICE of systemd)"
+		return ": set a port from 1024 on, or permit the program to use lower ones (AmbientCapabilities=CAP_NET_BIND_SERVICE of systemd)"
 	}
-	return nil, fmt.Errorf("%s: %w: %s", c.Place(setting), err, remedy)
+	return ": set a host and a port of this machine, such as 127.0.0.1:" + port
 }
 
 // storeError returns the error of opening the embedded server's store, with the place of the
 // setting and the remedy.
-func storeError(c *config.Config, err error) error {
-	remedy := ""
+func storeError(c *config.Config, err error) error { return pathError(c, "store", "folder", err) }
+
+// pathError returns the error of creating the file or folder (kind) of a setting, with the place of
+// the setting and the remedy.
+func pathError(c *config.Config, setting, kind string, err error) error {
+	return fmt.Errorf("%s: %w%s", c.Place(setting), err, pathRemedy(kind, err))
+}
+
+// pathRemedy returns what to do about an error of creating a file or folder, after a colon.
+func pathRemedy(kind string, err error) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		remedy = ": let the user of this process write there, or set another folder"
+		return ": let the user of this process write there, or set another " + kind
 	case errors.Is(err, fs.ErrNotExist):
-		remedy = ": the folder cannot be created there: set another one"
+		return fmt.Sprintf(": the %s cannot be created there: set another one", kind)
 	case errors.Is(err, syscall.EROFS):
-		remedy = ": the file system is mounted read-only: set a folder on another one"
+		return fmt.Sprintf(": the file system is mounted read-only: set a %s on another one", kind)
 	case errors.Is(err, syscall.ENOSPC):
-		remedy = ": free space on the disk, or set a folder on another one"
+		return fmt.Sprintf(": free space on the disk, or set a %s on another one", kind)
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
-		remedy = ": a part of the path is a file: set a folder"
+		return fmt.Sprintf(": a part of the path is a file: set another %s", kind)
 	}
-	return fmt.Errorf("%s: %w%s", c.Place("store"), err, remedy)
+	return ""
 }

@@ -56,14 +56,15 @@ func newVersionCommand() *cobra.Command {
 }
 
 func (r *versionReport) print() error {
-	commit := cmp.Or(r.Commit, "unknown")
+	const unknown = "unknown (it was built without the data of version control: -buildvcs=false, or not from a repository)"
+	commit := cmp.Or(r.Commit, unknown)
 	if r.Modified {
 		commit += ", with local changes"
 	}
 	w := newTable()
 	fmt.Fprintf(w, "ttydrain\t%s\n", r.Version)
 	fmt.Fprintf(w, "commit\t%s\n", commit)
-	fmt.Fprintf(w, "date\t%s\n", cmp.Or(r.Date, "unknown"))
+	fmt.Fprintf(w, "date\t%s\n", cmp.Or(r.Date, unknown))
 	fmt.Fprintf(w, "go\t%s, %s\n", r.Go, r.Platform)
 	fmt.Fprintf(w, "nats-server\t%s\n", cmp.Or(r.NATS, "unknown"))
 	fmt.Fprintf(w, "formats\trecord %s, chunk %d, segment %d\n", r.Formats.Record, r.Formats.Chunk, r.Formats.Segment)

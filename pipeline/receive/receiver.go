@@ -106,7 +106,7 @@ func New(o Options) (*Receiver, error) {
 		}
 		if *l.listener, err = net.Listen("tcp", l.address); err != nil {
 			r.Close()
-			return nil, fmt.Errorf("receive: listen for %s: %w; try another address (port 0 selects a free port)", l.drain, err)
+			return nil, &ListenError{l.drain, l.address, err}
 		}
 	}
 	return r, nil
@@ -211,3 +211,17 @@ func (r *Receiver) deliver(key string, batch []Received) bool {
 	}
 	return true
 }
+
+// A ListenError is the error of listening at an address.
+type ListenError struct {
+	Drain   Drain // what would be received there
+	Address string
+	Err     error
+}
+
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("receive: listen for %s: %v", e.Drain, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *ListenError) Unwrap() error { return e.Err }
