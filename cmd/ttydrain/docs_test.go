@@ -46,8 +46,8 @@ func writeStatuses(b *strings.Builder) {
 	}{
 		{"all", 0, "success"},
 		{"all", statusFailure, "it failed: standard error has the reason. `check` has found mistakes, `drains test` a failing step, `ready` a process " +
-			"that is not ready, and `sessions kill` has no confirmation for a session"},
-		{"all", statusUsage, "the command line is wrong, and nothing was done"},
+			"that is not ready, `sessions kill` has no confirmation for a session, and a [question](operate.md#confirmations) was not answered with yes"},
+		{"all", statusUsage, "the command line is wrong, or a question needs a terminal or `--yes`, and nothing was done"},
 		{"audit", auditDamaged, "something is damaged or missing"},
 		{"audit", statusUsage, "also: the copy cannot be read"},
 		{"audit", auditIncomplete, "nothing is damaged, but [not everything could be proven](audit.md#exit-status)"},
