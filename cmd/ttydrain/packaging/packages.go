@@ -152,8 +152,10 @@ func (t *tree) write(file, arch string) error {
 		to := filepath.Join(t.work, path.Base(format+"-"+name))
 		return to, os.WriteFile(to, text.Bytes(), 0o755)
 	}
+	// A hyphen would begin the release, and a version after ~ is before the one without it.
+	version := strings.ReplaceAll(t.version, "-", "~")
 	info := &nfpm.Info{
-		Name: "ttydrain", Version: t.version, Arch: arch, Platform: "linux", Release: "1",
+		Name: "ttydrain", Version: version, Arch: arch, Platform: "linux", Release: "1",
 		Maintainer: "ttydrain maintainers <maintainers@ttydrain.invalid>", Vendor: "ttydrain",
 		Homepage: "https://github.com/ttydrain/ttydrain", License: "Apache-2.0", Description: description,
 		Section: "admin", Priority: "optional", MTime: t.time,

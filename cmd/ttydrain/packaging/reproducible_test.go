@@ -39,7 +39,7 @@ func TestArchitectures(t *testing.T) {
 	t.Parallel()
 	need(t, "dpkg-deb", "rpm")
 	packages(t)
-	r, err := newRelease(t.Context(), repository, "1.2.3")
+	r, err := newRelease(t.Context(), repository, "1.2.3-rc.1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +48,13 @@ func TestArchitectures(t *testing.T) {
 	if _, err := r.pack(t.Context(), arch, binary, binary, filepath.Join(out, "work"), out); err != nil {
 		t.Fatal(err)
 	}
-	base := filepath.Join(out, "ttydrain_1.2.3_linux_"+arch)
+	base := filepath.Join(out, "ttydrain_1.2.3-rc.1_linux_"+arch)
 	for _, test := range []struct {
 		want string
 		args []string
 	}{
+		{"1.2.3~rc.1-1", []string{"dpkg-deb", "-f", base + ".deb", "Version"}},
+		{"1.2.3~rc.1", []string{"rpm", "-qp", "--qf", "%{VERSION}", base + ".rpm"}},
 		{arch, []string{"dpkg-deb", "-f", base + ".deb", "Architecture"}},
 		{map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch], []string{"rpm", "-qp", "--qf", "%{ARCH}", base + ".rpm"}},
 	} {
