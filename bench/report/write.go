@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 )
 
 // The lines between which WriteTables writes the tables.
@@ -26,7 +27,7 @@ func WriteTables(tables string, files ...string) error {
 		if err != nil {
 			return err
 		}
-		updated, ok := replaceTables(data, tables)
+		updated, ok := replaceTables(data, wrap(tables))
 		if !ok {
 			fmt.Fprintf(os.Stderr, "bench: skip %s, which has no lines %s and %s\n", file, beginMarker, endMarker)
 			continue
@@ -49,4 +50,41 @@ func replaceTables(text []byte, tables string) (updated []byte, ok bool) {
 		return nil, false
 	}
 	return bytes.Join([][]byte{before, []byte(beginMarker + "\n"), []byte(tables), []byte(endMarker), after}, nil), true
+}
+
+// maxColumns is the maximum length of a line of prose.
+const maxColumns = 120
+
+// wrap wraps the paragraphs and list items of Markdown, which are a line each. It leaves tables and
+// indented lines as they are.
+func wrap(markdown string) string {
+	var b strings.Builder
+	for line := range strings.Lines(markdown) {
+		if strings.HasPrefix(line, "|") || strings.HasPrefix(line, " ") || strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+			continue
+		}
+		indent := ""
+		if strings.HasPrefix(line, "- ") {
+			indent = "  "
+		}
+		column := 0
+		for i, word := range strings.Fields(line) {
+			switch width := len([]rune(word)); {
+			case i == 0:
+				column = width
+			case column+1+width > maxColumns:
+				b.WriteString("\n" + indent)
+				column = len(indent) + width
+			default:
+				b.WriteByte(' ')
+				column += 1 + width
+			}
+			b.WriteString(word)
+		}
+		if strings.HasSuffix(line, "\n") {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }

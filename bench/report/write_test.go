@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -13,6 +14,22 @@ func TestReplaceTables(t *testing.T) {
 	for _, text := range []string{"", beginMarker + "\n", endMarker + "\n" + beginMarker + "\n"} {
 		if got, ok := replaceTables([]byte(text), "new\n"); ok {
 			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	long := strings.Repeat("word ", 30)
+	for _, test := range []struct{ text, want string }{
+		{"", ""},
+		{"short\n\n- ×: a ratio\n", "short\n\n- ×: a ratio\n"},
+		{"| " + long + "|\n", "| " + long + "|\n"},
+		{"    " + long + "\n", "    " + long + "\n"},
+		{long + "\n", strings.TrimSpace(strings.Repeat("word ", 24)) + "\n" + strings.TrimSpace(strings.Repeat("word ", 6)) + "\n"},
+		{"- " + long + "\n", "- " + strings.TrimSpace(strings.Repeat("word ", 23)) + "\n  " + strings.TrimSpace(strings.Repeat("word ", 7)) + "\n"},
+	} {
+		if got := wrap(test.text); got != test.want {
+			t.Errorf("%q: got %q, want %q", test.text, got, test.want)
 		}
 	}
 }
