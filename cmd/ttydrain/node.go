@@ -120,8 +120,12 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		return nil, err
 	}
 	if n.bus, err = openBus(ctx, c, r, log); err != nil {
-		if c.NATS == nil && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case c.NATS == nil:
 			err = storeError(c, err)
+		default:
+			err = fmt.Errorf("%s: %w", c.Place("nats.url"), err)
 		}
 		return nil, err
 	}
@@ -139,7 +143,7 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 	if r.gateway || r.enrich {
 		ring, err := enrich.LoadKeyRing(c.UserDocument.SigningKey, c.UserDocument.Algorithm, true)
 		if err != nil {
-			return nil, err
+			return nil, pathError(c, "user_document.signing_key", "file", err)
 		}
 		n.signingKey = enrich.NewRotatingKey(ring, c.UserDocument.KeepRetired)
 		n.admin.JWKS = n.signingKey.JWKS
