@@ -175,12 +175,13 @@ func (s *Step) warnOfEnd() {
 				continue
 			}
 			soonest = c.DaysLeft
-			ends := "has " + c.Validity()
+			day := c.NotAfter.Format(time.DateOnly)
+			ends := fmt.Sprintf("ends on %s: %s", day, c.Validity())
 			if c.DaysLeft < 0 {
-				ends = c.Validity()
+				ends = fmt.Sprintf("%s, on %s", c.Validity(), day)
 			}
 			s.Result, s.Do = ResultWarning, list.do
-			s.Problem = fmt.Sprintf("%s %s %s, on %s", list.what, c.Subject, ends, c.NotAfter.Format(time.DateOnly))
+			s.Problem = fmt.Sprintf("%s %s %s", list.what, c.Subject, ends)
 		}
 	}
 }
