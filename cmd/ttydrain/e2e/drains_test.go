@@ -29,6 +29,8 @@ type destination struct {
 	// arrived returns all records so far, in the order of their arrival if the server has one. It
 	// waits for want records, if the server has received them and is still writing to its file.
 	arrived func(t testing.TB, want int) []record
+	// of is arrived for one operation; nil if arrived costs no more.
+	of func(operation string) []record
 	// ends returns the operations whose ends have arrived, and count the number of records that have,
 	// or more.
 	ends  func(t testing.TB) map[string]bool
@@ -58,6 +60,9 @@ func (d *destination) awaitEnds(t testing.TB, operations ...string) {
 func (d *destination) transcript(t testing.TB, operation string) *transcript {
 	t.Helper()
 	d.awaitEnds(t, operation)
+	if d.of != nil {
+		return transcriptOf(t, d.name, d.of(operation), operation, d.exact)
+	}
 	return transcriptOf(t, d.name, d.arrived(t, 0), operation, d.exact)
 }
 
@@ -84,13 +89,17 @@ func (b *inbox) handle(r receive.Received) {
 	}
 }
 
-func (b *inbox) arrived(testing.TB, int) []record {
+func (b *inbox) arrived(testing.TB, int) []record { return b.of("") }
+
+// of returns the records of an operation; those of all for "".
+func (b *inbox) of(operation string) (records []record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	records := make([]record, len(b.received))
 	for i := range b.received {
-		r := &b.received[i]
-		records[i] = record{Record: r.Record, Exact: r.Record.Exact(), Whole: string(r.Raw)}
+		// Copies only what is asked for: an inbox can have hundreds of megabytes.
+		if r := &b.received[i]; operation == "" || r.Record.OperationID == operation {
+			records = append(records, record{Record: r.Record, Exact: r.Record.Exact(), Whole: string(r.Raw)})
+		}
 	}
 	return records
 }
@@ -133,7 +142,7 @@ func laterHTTPSDrain(t testing.TB, name, address, dir, settings string) (d *dest
 	t.Helper()
 	b := new(inbox)
 	options := receive.Options{HTTPS: address, Dir: dir, Token: "a-token", Handle: b.handle}
-	d = &destination{name: name, exact: true, arrived: b.arrived, ends: b.ends, count: b.count}
+	d = &destination{name: name, exact: true, arrived: b.arrived, of: b.of, ends: b.ends, count: b.count}
 	entry := func(address net.Addr) string {
 		return fmt.Sprintf(`{name: %s, type: https, url: "https://%s/logs", ca_file: %q, headers: {Authorization: Bearer a-token}%s}`,
 			name, address, filepath.Join(dir, "ca.pem"), settings)

@@ -60,6 +60,9 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs.dir = dir
+	// Some tests keep a hundred megabytes of output and compare them: without a limit, their garbage
+	// takes a multiple of that before it is collected, and the race detector as much again.
+	debug.SetMemoryLimit(1 << 30)
 	return nodes.Main(m)
 }
 

@@ -90,7 +90,7 @@ func TestFlood(t *testing.T) {
 		p.types(t)
 	}
 	ctx, done := context.WithCancel(t.Context())
-	flooding := v.openFaultSession(flood(100))
+	flooding := v.openFaultSession(flood(70))
 	var watching sync.WaitGroup
 	watching.Go(func() { // ends with the flood
 		for ctx.Err() == nil {
@@ -117,7 +117,7 @@ func TestFlood(t *testing.T) {
 	}
 	done()
 	watching.Wait()
-	if flooding.err != nil || flooding.stdout.len() < 100e6 {
+	if flooding.err != nil || flooding.stdout.len() < 70e6 {
 		t.Fatalf("the session that shows a lot: %v, %d bytes, %s", flooding.err, flooding.stdout.len(), flooding.stderr.bytes())
 	}
 	t.Logf("%d sessions were started meanwhile", fresh)
@@ -175,7 +175,7 @@ func TestFloodWithoutDrain(t *testing.T) {
 	for refused := false; !refused && !unready(); {
 		var round []*faultSession
 		for range 16 {
-			round = append(round, v.openFaultSession(flood(100)))
+			round = append(round, v.openFaultSession(flood(70)))
 		}
 		for _, f := range round {
 			for over := false; !over; {

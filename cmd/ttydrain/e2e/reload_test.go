@@ -320,7 +320,7 @@ func startTokenReceiver(t testing.TB, token string) *tokenReceiver {
 	t.Helper()
 	b := new(inbox)
 	r := &tokenReceiver{dir: t.TempDir(), inbox: b, address: "127.0.0.1:0",
-		destination: &destination{name: "vault", exact: true, arrived: b.arrived, ends: b.ends, count: b.count}}
+		destination: &destination{name: "vault", exact: true, arrived: b.arrived, of: b.of, ends: b.ends, count: b.count}}
 	r.ca = filepath.Join(r.dir, "ca.pem")
 	r.start(t, token)
 	t.Cleanup(func() { r.stop() })

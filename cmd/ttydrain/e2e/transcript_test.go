@@ -54,7 +54,11 @@ func transcriptOf(t testing.TB, drain string, arrived []record, operation string
 		}
 		bySequence[r.Sequence] = r
 	}
-	s := new(transcript)
+	var size int // of the output
+	for _, r := range bySequence {
+		size += len(r.Exact)
+	}
+	s := &transcript{shown: make([]byte, 0, size), stdout: make([]byte, 0, size)}
 	digest, texts := sha256.New(), sha256.New()
 	missing := uint64(0) // bytes, by gap records tell
 	for sequence := uint64(1); sequence <= uint64(len(bySequence)); sequence++ {
