@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -59,19 +60,27 @@ func CheckDocument(document string, now time.Time) error {
 	return nil
 }
 
-// SignEnd signs the totals of a session as a compact JWS (RFC 7515). Its typ identifies its
-// purpose, and it has no subject and an exp in the past, so that no service accepts it as an access
-// token.
-func (k *Key) SignEnd(e End) (string, error) {
-	token := jwt.NewWithClaims(k.method, jwt.MapClaims{
-		"operation_id": e.Operation, "sequence": e.Sequence, "bytes": e.Bytes,
-		"digest": e.Digest.String(), "text_digest": e.TextDigest.String(), "exp": 0,
-	})
+// Sign signs an object, as JSON, as a compact JWS (RFC 7515). Its typ identifies its purpose, and it
+// has no subject and an exp in the past, so that no service accepts it as an access token.
+func (k *Key) Sign(typ string, object any) (string, error) {
+	payload, err := json.Marshal(object)
+	if err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &fields); err != nil {
+		return "", fmt.Errorf("sign: %w", err)
+	}
+	claims := jwt.MapClaims{"exp": 0}
+	for name, value := range fields {
+		claims[name] = value
+	}
+	token := jwt.NewWithClaims(k.method, claims)
 	token.Header["kid"] = k.id
-	token.Header["typ"] = "ttydrain-end+jwt"
+	token.Header["typ"] = typ
 	signed, err := token.SignedString(k.private)
 	if err != nil {
-		return "", fmt.Errorf("sign the end of a session: %w", err)
+		return "", fmt.Errorf("sign: %w", err)
 	}
 	return signed, nil
 }

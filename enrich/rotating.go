@@ -30,8 +30,10 @@ func (k *RotatingKey) Mint(issuer string, user schema.User) (string, error) {
 	return k.ring.Load().Active.Mint(issuer, user, time.Now())
 }
 
-// SignEnd implements [Signer].
-func (k *RotatingKey) SignEnd(e End) (string, error) { return k.ring.Load().Active.SignEnd(e) }
+// Sign implements [Signer].
+func (k *RotatingKey) Sign(typ string, object any) (string, error) {
+	return k.ring.Load().Active.Sign(typ, object)
+}
 
 // JWKS returns the public keys as a JSON Web Key Set: see [KeyRing.JWKS].
 func (k *RotatingKey) JWKS() ([]byte, error) { return k.ring.Load().JWKS(k.keep, time.Now()) }

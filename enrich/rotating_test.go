@@ -27,7 +27,7 @@ func TestRotatingKey(t *testing.T) {
 		if header, _ := verify(t, active, document); header.KeyID != active.ID() {
 			t.Errorf("the document names the key %s, want %s", header.KeyID, active.ID())
 		}
-		end, err := key.SignEnd(End{Operation: "42"})
+		end, err := key.Sign(schema.SignedEnd, schema.Totals{Operation: "42"})
 		if err != nil {
 			t.Fatal(err)
 		}

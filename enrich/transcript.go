@@ -18,20 +18,6 @@ import (
 // the chunk and add it again after its predecessor.
 var ErrAhead = errors.New("chunk arrived before its predecessor")
 
-// Signer signs the totals of a session in its end record.
-type Signer interface {
-	SignEnd(End) (string, error)
-}
-
-// End holds the totals that the signature of a session's last record covers.
-type End struct {
-	Operation  string
-	Sequence   uint64 // of the last record, which is the number of records
-	Bytes      uint64 // of the whole session, including missing ones
-	Digest     schema.Digest
-	TextDigest schema.Digest
-}
-
 // Transcript is the enrichment of one operation. It must not be used concurrently.
 type Transcript struct {
 	operation     *schema.Operation
@@ -42,6 +28,7 @@ type Transcript struct {
 	terminal   *terminal // nil for a session without one
 	digest     hash.Hash
 	textDigest hash.Hash
+	proof      *proof
 	sequence   uint64
 	offset     uint64
 	events     uint64 // event frames in records
@@ -74,7 +61,7 @@ func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error
 	if err != nil {
 		return nil, fmt.Errorf("encode operation %s: %w", op.ID, err)
 	}
-	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New(), buffers: new(Buffers)}
+	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New(), proof: newProof(op), buffers: new(Buffers)}
 	t.lines[schema.Stderr].stream = schema.Stderr
 	if op.Interactive {
 		t.terminal = newTerminal(op.Width, op.Height)
@@ -94,6 +81,7 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 		t.textDigest.(encoding.BinaryUnmarshaler).UnmarshalBinary(r.TextDigest)); err != nil {
 		return nil, fmt.Errorf("resume operation %s: %w", last.Operation.ID, err)
 	}
+	t.proof = readProof(r.Proof)
 	final := &last.Records[len(last.Records)-1]
 	t.sequence, t.offset, t.events, t.ended = r.Sequence, final.Offset+final.Span(), r.Events, r.Ended
 	if t.terminal != nil && len(r.Terminal) > 0 {
@@ -249,12 +237,19 @@ func (t *Transcript) seal() error {
 	if err != nil {
 		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
 	}
+	proof, err := t.proof.appendState(nil)
+	if err != nil {
+		return fmt.Errorf("operation %s: %w", t.operation.ID, err)
+	}
 	resume := schema.Resume{
 		Consumed: [2]uint64{t.lines[0].consumed, t.lines[1].consumed},
 		Parser:   [2]uint8{t.lines[0].parserState(), t.lines[1].parserState()},
 		Events:   t.events,
 		Digest:   digest, TextDigest: textDigest,
 		Ended: t.ended,
+	}
+	if !t.ended {
+		resume.Proof = proof
 	}
 	if t.terminal != nil && !t.ended && !t.terminal.isNew(t.operation.Width, t.operation.Height) {
 		resume.Terminal = t.terminal.appendState(nil)
@@ -293,7 +288,9 @@ func (t *Transcript) emit(l *line, p piece) {
 		Log: p.log, Text: read, Timing: b.timing,
 	}
 	t.digest.Write(p.log)
-	t.number(&b.record)
+	if err := t.number(&b.record); err != nil { // never: only the details of an event can fail
+		t.err = errors.Join(t.err, err)
+	}
 	t.append(&b.record)
 }
 
@@ -349,7 +346,7 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 	return t.event(schema.EventEnd, f.Time, detail)
 }
 
-// event makes the record of an event and, at the end, signs the totals.
+// event makes the record of an event, and signs a start and an end.
 func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	b := t.buffers
 	b.text = appendEventText(b.text[:0], e, d)
@@ -358,13 +355,18 @@ func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 		total := t.offset
 		d.Bytes = &total
 	}
-	t.number(&b.record)
-	if e == schema.EventEnd {
-		signature, err := t.signer.SignEnd(End{t.operation.ID, b.record.Sequence, *d.Bytes, b.record.Digest, b.record.TextDigest})
-		if err != nil {
-			return fmt.Errorf("operation %s: sign the end: %w", t.operation.ID, err)
-		}
-		d.Signature = signature
+	err := t.number(&b.record)
+	if err != nil {
+		return err
+	}
+	switch e {
+	case schema.EventStart:
+		d.Signature, err = t.signStart()
+	case schema.EventEnd:
+		d.Signature, err = t.signEnd(&b.record)
+	}
+	if err != nil {
+		return err
 	}
 	t.append(&b.record)
 	return nil
@@ -410,7 +412,7 @@ func sentence(e schema.Event, d *schema.Detail) string {
 }
 
 // number sets the sequence, the offset and the digests of a record.
-func (t *Transcript) number(r *schema.Record) {
+func (t *Transcript) number(r *schema.Record) error {
 	t.sequence++
 	r.Sequence, r.Offset = t.sequence, t.offset
 	t.offset += r.Span()
@@ -418,6 +420,13 @@ func (t *Transcript) number(r *schema.Record) {
 	t.textDigest.Write(r.Text)
 	t.textDigest.Write(newline)
 	t.textDigest.Sum(r.TextDigest[:0])
+	if t.proof == nil {
+		return nil
+	}
+	if err := t.proof.digests.Add(r); err != nil {
+		return fmt.Errorf("operation %s: digest of record %d: %w", t.operation.ID, r.Sequence, err)
+	}
+	return nil
 }
 
 var newline = []byte{'\n'}

@@ -154,6 +154,7 @@ func TestTranscriptIsIndependentOfChunkBoundaries(t *testing.T) {
 		}
 		more, _ := take(t, tr, &d)
 		records = append(records, more...)
+		checkSigned(t, records)
 		if got := checkRecords(t, records); !bytes.Equal(got, output) {
 			t.Fatalf("seed %d: %d bytes recorded, %d shown", seed, len(got), len(output))
 		}
@@ -198,6 +199,7 @@ func TestTranscriptResumesAtAnySegment(t *testing.T) {
 		}
 		more, _ := take(t, tr, &d)
 		records = append(records, more...)
+		checkSigned(t, records)
 		if got := checkRecords(t, records); !bytes.Equal(got, output) {
 			t.Fatalf("seed %d: %d bytes recorded, %d shown", seed, len(got), len(output))
 		}

@@ -65,9 +65,7 @@ func (b *SegmentBuilder) Finish(resume *Resume) ([]byte, error) {
 	if b.count == 0 {
 		return nil, errNoRecords
 	}
-	if len(resume.Terminal) > 0 {
-		b.version = max(b.version, 2)
-	}
+	b.version = max(b.version, resume.version())
 	head := appendHead(nil, b.operationJSON, &b.first, b.count, b.version)
 	start := b.headSpace - len(head)
 	copy(b.buf[start:], head)

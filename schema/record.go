@@ -161,7 +161,8 @@ type Detail struct {
 	LastSequence uint64 `json:"last_sequence,omitempty"`
 	// Uncertain is set in a gap of records if the drain may have some of them.
 	Uncertain bool `json:"uncertain,omitempty"`
-	// Signature is a JWS (RFC 7515) over the totals and digests of the end record.
+	// Signature is a JWS (RFC 7515): of a start, over the operation ([SignedOperation]); of an end,
+	// over its totals and digests ([Totals]).
 	Signature string `json:"signature,omitempty"`
 }
 
@@ -196,6 +197,10 @@ type Resume struct {
 	// records depend on it; empty if they do not, and for a session without a terminal. Only
 	// package enrich decodes it.
 	Terminal []byte
+	// Proof is the state of what the session's next signature covers besides Digest and TextDigest;
+	// empty if a version that did not know it had a part in the session. Only package enrich decodes
+	// it.
+	Proof []byte
 	// Ended reports that the last record is the session's end.
 	Ended bool
 }

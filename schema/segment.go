@@ -33,10 +33,12 @@ var errNoRecords = errors.New("encode segment: no records")
 //	         [uvarint length, JSON of the detail; not for output] |
 //	resume: uvarint consumed of stdout, of stderr | uvarint events | parser states (2) | ended byte |
 //	        uvarint length, digest state | uvarint length, text digest state |
-//	        [uvarint length, state of the terminal; not in version 1]
+//	        [uvarint length, [0xff | uvarint length, proof] state of the terminal; not in version 1]
 //
 // A segment that contains an event unknown to version 2 has version 3. Otherwise, one without a
-// terminal state has version 1. So each segment is readable by the oldest release possible.
+// terminal state and a proof has version 1. So each segment is readable by the oldest release
+// possible: one that does not know proofs takes a proof for a terminal state of a later version,
+// and continues without both.
 //
 // operationJSON is the JSON of s.Operation. The caller keeps it, so that it is encoded only once.
 func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
@@ -47,9 +49,7 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 	for i := range s.Records {
 		version = max(version, versionOf(&s.Records[i]))
 	}
-	if len(s.Resume.Terminal) > 0 {
-		version = max(version, 2)
-	}
+	version = max(version, s.Resume.version())
 	dst = appendHead(dst, operationJSON, &s.Records[0], len(s.Records), version)
 	at := placeOf(&s.Records[0])
 	var err error
@@ -136,10 +136,37 @@ func appendResume(dst []byte, r *Resume, version byte) []byte {
 	dst = append(dst, ended)
 	dst = appendBytes(dst, r.Digest)
 	dst = appendBytes(dst, r.TextDigest)
-	if version > 1 {
-		dst = appendBytes(dst, r.Terminal)
+	if version == 1 {
+		return dst
 	}
-	return dst
+	if len(r.Proof) == 0 {
+		return appendBytes(dst, r.Terminal)
+	}
+	proof := appendBytes([]byte{proofMark}, r.Proof)
+	dst = binary.AppendUvarint(dst, uint64(len(proof)+len(r.Terminal)))
+	return append(append(dst, proof...), r.Terminal...)
+}
+
+// proofMark precedes a proof. It is no version of a terminal's state.
+const proofMark = 0xff
+
+// version returns the first version of a segment that can have the state.
+func (r *Resume) version() byte {
+	if len(r.Terminal)+len(r.Proof) > 0 {
+		return 2
+	}
+	return 1
+}
+
+// readTerminal reads the terminal's state and the proof.
+func (r *Resume) readTerminal(in *reader) {
+	r.Terminal = in.bytes()
+	if len(r.Terminal) > 0 && r.Terminal[0] == proofMark {
+		state := reader{data: r.Terminal[1:]}
+		r.Proof = state.bytes()
+		r.Terminal = state.data
+		in.bad = in.bad || state.bad || len(r.Proof) == 0
+	}
 }
 
 func appendBytes(dst, b []byte) []byte {
@@ -244,7 +271,7 @@ func (d *Decoder) SegmentInto(s *Segment, data []byte) error {
 	s.Resume.Digest = r.bytes()
 	s.Resume.TextDigest = r.bytes()
 	if version > 1 {
-		s.Resume.Terminal = r.bytes()
+		s.Resume.readTerminal(&r)
 	}
 	s.Resume.Sequence = sequence - 1
 	if r.bad || ended > 1 || len(r.data) > 0 || count == 0 {

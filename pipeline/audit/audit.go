@@ -25,9 +25,7 @@ type Checker struct {
 // session's bytes; if records were moved to other places it takes at most a few seconds more.
 func (c *Checker) Check(s *replay.Session) Result {
 	r := Result{Operation: s.Operation.ID, App: s.Operation.App, Started: s.Started, Records: len(s.Records) + s.Repeats, Repeats: s.Repeats}
-	if r.User = s.Operation.User.Name; s.Operation.User.Email != "" {
-		r.User += " <" + s.Operation.User.Email + ">"
-	}
+	r.User = userText(s.Operation.User.Name, s.Operation.User.Email)
 	w := newWalk(c, s, &r)
 	w.walk()
 	w.finish()
@@ -45,16 +43,23 @@ type walk struct {
 	records []*replay.Record // sorted by sequence
 	used    []bool           // by index: the record has been placed
 	common  schema.Operation // the operation according to most records
-	end     *replay.Record   // nil if there is none
-	totals  *totals          // the signed ones; nil if there are none
+	start   start
+	end     *replay.Record // nil if there is none
+	totals  *schema.Totals // the signed ones; nil if there are none
 	broken  map[uint64]replay.Broken
 	all     replay.Lost // the fields that all output records lack
+	lost    replay.Lost // the fields that some record lacks
 
 	chain   chain
 	deadAt  uint64           // the first sequence that cannot be proven; 0 if there is none
 	content []*replay.Record // the records by sequence, from 1; nil where none was found
 	budget  int              // remaining number of bytes to hash in the search for records at other places
 	mended  bool             // a record was altered, so the totals may differ
+	// fields are the digests of fields and timing so far; nil if they are not known. timed reports
+	// that all output so far has its timing, and fine that times are more exact than milliseconds.
+	fields      *schema.FieldDigests
+	forms       map[string]Finding // by the deviation from the form of records
+	timed, fine bool
 	// complete reports, by stream, that the last line was marked complete although it had no
 	// newline: it must only be followed by a gap or the end.
 	complete [2]bool
@@ -66,7 +71,7 @@ type walk struct {
 const searchBudget = 1 << 30
 
 func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
-	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken), input: sha256.New()}
+	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken), input: sha256.New(), timed: true, forms: make(map[string]Finding)}
 	w.chain = newChain()
 	count := make(map[schema.Operation]int)
 	w.all = ^replay.Lost(0)
@@ -78,6 +83,7 @@ func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
 		if one.Event == schema.EventOutput {
 			w.all &= one.Lost
 		}
+		w.lost |= one.Lost
 	}
 	for _, b := range s.Broken {
 		if _, twice := w.broken[b.Sequence]; twice || b.Sequence == 0 {
@@ -86,6 +92,7 @@ func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
 		}
 		w.broken[b.Sequence] = b
 	}
+	w.findStart()
 	w.findEnd()
 	w.used = make([]bool, len(w.records))
 	return w
@@ -245,6 +252,7 @@ func (w *walk) place(n uint64, i int) {
 	if problem := w.chain.advance(content); problem != "" && content.Sequence == n { // a moved record may have the offset of its old place
 		w.at(Changed, n, content, problem)
 	}
+	w.addFields(content)
 	w.inspect(n, content)
 	if b, ok := w.broken[n]; ok {
 		delete(w.broken, n)
@@ -269,6 +277,7 @@ func (w *walk) damaged(n uint64, group []int) {
 	if w.isForeign(r) {
 		w.at(Foreign, n, r, "replaced by a record of another session")
 		w.chain.lose()
+		w.fields = nil
 		w.others(n, group, group[0])
 		return
 	}
@@ -277,7 +286,7 @@ func (w *walk) damaged(n uint64, group []int) {
 		next = w.records[after[0]]
 	}
 	w.keep(n, r)
-	w.mended = true
+	w.mended, w.fields = true, nil
 	w.at(Changed, n, r, w.chain.mend(r, next))
 	w.inspect(n, r)
 	w.complete = [2]bool{}
@@ -306,6 +315,7 @@ func (w *walk) missing(n uint64, next int) uint64 {
 		upTo = w.records[next].Sequence - 1
 	}
 	nothing := next >= 0 && w.nothingBefore(next)
+	w.fields = nil
 	for from := n; from <= upTo; {
 		to := upTo
 		gap := w.drainGap(from)

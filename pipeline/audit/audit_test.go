@@ -90,7 +90,13 @@ func TestUndamaged(t *testing.T) {
 			if got := findings(results, false); got != "" || len(results) != 2 || summary.BrokenCount > 0 {
 				t.Errorf("%s, %s: %s; %+v", f.Name, name, got, summary)
 			}
-			proven := map[bool]string{true: "bytes texts", false: "texts"}[f.Bytes]
+			proven := "who where when bytes texts order"
+			if !f.Bytes {
+				proven = "who where when texts order"
+			}
+			if strings.Contains(f.Name, "another header") { // of the server, with a time of its own
+				proven = "who where bytes texts order"
+			}
 			for id, r := range results {
 				if r.Verdict != Intact || !r.Complete || !r.Intact || strings.Join(r.Proven, " ") != proven {
 					t.Errorf("%s, %s: %s: %+v", f.Name, name, id, r)

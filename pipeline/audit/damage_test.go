@@ -276,7 +276,7 @@ var damages = []damage{
 	})},
 	{name: "the first brace", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return append([]byte("z"), unit[1:]...) })},
 	{name: "the last brace", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return append(bytes.Clone(unit[:len(unit)-1]), 'y') })},
-	{name: "a name", needs: "json", want: "42 missing %d", do: one(atPlain, func(s *scene, unit []byte) []byte {
+	{name: "a name", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte {
 		return bytes.Replace(unit, []byte(`"event"`), []byte(`"evenu"`), 1)
 	})},
 	{name: "the name of the bytes", needs: "json", want: "42 changed %d", do: one(atPlain, func(s *scene, unit []byte) []byte { return bytes.Replace(unit, []byte(`"log"`), []byte(`"lof"`), 1) })},
@@ -319,7 +319,7 @@ var damages = []damage{
 		drop(&s.a, 6, 1)
 		return 7
 	}},
-	{name: "a session under another's ID", want: "42 signature %d", do: func(s *scene, at spots) int {
+	{name: "a session under another's ID", want: "42 signature 1, 42 signature %d", do: func(s *scene, at spots) int {
 		n := len(s.a)
 		for i := range s.a {
 			s.a[i] = s.given(s.a[i], "41", "42")
@@ -340,7 +340,7 @@ var damages = []damage{
 	{name: "signed for another session", want: "42 signature %d", do: one(atEnd, func(s *scene, unit []byte) []byte {
 		return s.set(unit, "signature", s.get(s.a[len(s.a)-1], "signature"))
 	})},
-	{name: "created by another installation", want: "42 signature 0, 42 signature %d", do: func(s *scene, at spots) int { s.b = s.other; return len(s.b) }, syslog: "42 signature %d"},
+	{name: "created by another installation", want: "42 signature 0, 42 signature 1, 42 signature %d", do: func(s *scene, at spots) int { s.b = s.other; return len(s.b) }, syslog: "42 signature 1, 42 signature %d"},
 	{name: "forged with consistent digests", want: "42 changed 1-%[1]d, 42 changed %[1]d", do: func(s *scene, at spots) int { s.b = s.forge; return len(s.b) }},
 }
 

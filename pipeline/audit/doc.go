@@ -2,18 +2,20 @@
 // reports where they are not.
 //
 // Every record has a sequence, an offset, and the running SHA-256 digest of all bytes that were
-// displayed up to its end (and, in syslog and on the stream, of all texts). The last record is
-// signed: it contains the numbers of records and bytes and both digests. [Checker.Check] recomputes
-// all of them in the order of the sequences. The first record that differs is the damaged one. To
-// classify the damage, Check tries hypotheses: whether the next record follows nevertheless,
-// whether a record from elsewhere belongs here, whether the text reveals the original bytes.
+// displayed up to its end (and, in syslog and on the stream, of all texts). The first record has a
+// signature of the operation: the user, the app, the host and so on. The last record is signed: it
+// contains the numbers of records and bytes, both digests, and two more over the fields and the
+// timing of all records. [Checker.Check] recomputes all of them in the order of the sequences. The
+// first record that differs is the damaged one. To classify the damage, Check tries hypotheses:
+// whether the next record follows nevertheless, whether a record from elsewhere belongs here,
+// whether the text reveals the original bytes.
 //
 // # Guarantees
 //
-// The signature covers the bytes, the texts, their number and their order. The user document, which
-// identifies the user, has a signature of its own. Other fields of an event are compared with its
-// text, and a record's names (app, host, ...) with those of the other records. Duplicates and
-// records in another order are not damage.
+// [Result.Proven] lists what the signatures prove of a copy. Every field of a record is covered by
+// one of its items. Other fields of an event are compared with its text, and a record's operation
+// with the signed one, or in a copy of a version without signed starts with those of the other
+// records. Duplicates and records in another order are not damage.
 //
 // # Limits
 //
@@ -21,9 +23,8 @@
 //
 //   - That a session is in the copy at all: nothing in a copy refers to a session of which all
 //     records are missing.
-//   - When something was displayed and on which of the two streams: the signature does not cover
-//     times, timings and streams. Nor does it cover names that are changed in the same way in every
-//     record.
+//   - Nanoseconds of times. Nor where a changed time, stream, detail or timing is, if it contradicts
+//     nothing else in its record: the finding is a range.
 //   - The bytes, in syslog without exact: true. There, the texts are proven, but neither offsets
 //     nor digests of the bytes.
 //   - Everything after a run of missing records, or after a record whose bytes cannot be

@@ -45,7 +45,7 @@ func ExampleChecker() {
 		}
 	}
 	// Output:
-	// 42 Ada Lovelace <ada@example.com> intact [bytes texts]
+	// 42 Ada Lovelace <ada@example.com> intact [bytes texts order]
 	// 42 Ada Lovelace <ada@example.com> damaged []
 	//   changed: record 4, -:4: its bytes or its digest are not those that were recorded
 }

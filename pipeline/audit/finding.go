@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,10 +28,11 @@ const (
 	Gap      Kind = "gap"      // a gap record reports that something was not recorded or not delivered
 	Unproven Kind = "unproven" // nothing in the copy proves the records First to Last
 	Running  Kind = "running"  // the session has not ended yet
+	Form     Kind = "form"     // records have fields that nothing proves, or lack fields that say nothing of the session
 )
 
 // Damage reports whether findings of this kind are damage.
-func (k Kind) Damage() bool { return k != Gap && k != Unproven && k != Running }
+func (k Kind) Damage() bool { return k != Gap && k != Unproven && k != Running && k != Form }
 
 // Finding is one result of the audit of a session.
 type Finding struct {
@@ -87,7 +89,8 @@ type Result struct {
 	// was lost before. Intact reports that the records that are present are unaltered.
 	Complete bool `json:"complete"`
 	Intact   bool `json:"intact"`
-	// Proven lists what the signature proves of this copy: "bytes", "texts", both or nothing.
+	// Proven lists what signatures prove of this copy, in this order: "who" opened the session, "where"
+	// it ran, "when" everything happened, the "bytes", the "texts", and the "order" of the records.
 	Proven   []string  `json:"proven"`
 	Records  int       `json:"records"`
 	Repeats  int       `json:"repeats"`
@@ -97,6 +100,19 @@ type Result struct {
 // maxFindings is the maximum number of findings per session. The last one then reports that there
 // are more.
 const maxFindings = 1000
+
+// What signatures can prove of a copy.
+const (
+	provenWho   = "who"
+	provenWhere = "where"
+	provenWhen  = "when"
+	provenBytes = "bytes"
+	provenTexts = "texts"
+	provenOrder = "order"
+)
+
+// provable is what signatures can prove, in the order of [Result.Proven].
+var provable = []string{provenWho, provenWhere, provenWhen, provenBytes, provenTexts, provenOrder}
 
 // judge derives the verdict from the findings.
 func (r *Result) judge() {
@@ -108,7 +124,7 @@ func (r *Result) judge() {
 			r.Verdict = Damaged
 		case Gap, Running:
 			r.Complete = false
-		case Unproven:
+		case Unproven, Form:
 		default:
 			r.Intact = false
 		}
@@ -124,4 +140,5 @@ func (r *Result) judge() {
 	if r.Proven == nil || r.Verdict == Damaged {
 		r.Proven = []string{}
 	}
+	slices.SortFunc(r.Proven, func(a, b string) int { return slices.Index(provable, a) - slices.Index(provable, b) })
 }

@@ -18,6 +18,9 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 	for _, fault := range r.Faults {
 		changed(fault)
 	}
+	for _, what := range r.Form {
+		w.addForm(n, r, what)
+	}
 	if names := differences(r.Operation, &w.common); len(names) > 0 {
 		changed("its operation differs from that of the other records: " + strings.Join(names, ", "))
 	}
@@ -39,6 +42,9 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 		w.inspectOutput(r, changed)
 		return
 	}
+	if r.Event == schema.EventStart {
+		w.inspectStart(r, changed)
+	}
 	if len(r.Log) > 0 {
 		changed("it is an event but has output bytes")
 	}
@@ -57,6 +63,17 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 	if r.Event == schema.EventGap {
 		w.at(Gap, n, r, "a gap record reports that bytes were not recorded")
 	}
+}
+
+// addForm notes that a record deviates from the form of records.
+func (w *walk) addForm(n uint64, r *replay.Record, what string) {
+	f, again := w.forms[what]
+	if !again {
+		place := r.Place
+		f = Finding{Kind: Form, First: n, Place: &place, What: what}
+	}
+	f.Last = n
+	w.forms[what] = f
 }
 
 // inspectInput verifies recorded input against its digest in the end. The signature of the end
@@ -151,18 +168,30 @@ func sameEvent(r *replay.Record) bool {
 	return bytes.Equal(enrich.EventText(r.Event, d), r.Text)
 }
 
+// documentField is the name of the user document.
+const documentField = "APTIBLE_USER_DOCUMENT"
+
+// A field is a named value.
+type field struct{ name, value string }
+
+// operationFields returns the fields of an operation that every record has in JSON.
+func operationFields(op *schema.Operation) []field {
+	return []field{
+		{"operation_id", op.ID}, {"stack", op.Stack}, {"app", op.App}, {"app_id", op.AppID}, {"service", op.Service}, {"layer", op.Layer},
+		{"host", op.Host}, {"container", op.Container}, {"operation_user_name", op.User.Name}, {"operation_user_email", op.User.Email},
+		{documentField, op.UserDocument},
+	}
+}
+
 // differences returns the names of the fields in which two operations differ.
 func differences(a, b *schema.Operation) []string {
 	if *a == *b {
 		return nil
 	}
 	var names []string
-	for _, f := range []struct{ name, a, b string }{
-		{"operation_id", a.ID, b.ID}, {"stack", a.Stack, b.Stack}, {"app", a.App, b.App}, {"app_id", a.AppID, b.AppID}, {"service", a.Service, b.Service}, {"layer", a.Layer, b.Layer},
-		{"host", a.Host, b.Host}, {"container", a.Container, b.Container}, {"operation_user_name", a.User.Name, b.User.Name},
-		{"operation_user_email", a.User.Email, b.User.Email}, {"APTIBLE_USER_DOCUMENT", a.UserDocument, b.UserDocument},
-	} {
-		if f.a != f.b {
+	other := operationFields(b)
+	for i, f := range operationFields(a) {
+		if f.value != other[i].value {
 			names = append(names, f.name)
 		}
 	}

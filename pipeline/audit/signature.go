@@ -4,35 +4,33 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// endType is the typ header of an end's signature.
-const endType = "ttydrain-end+jwt"
+var errOtherUse = errors.New("it signs something else")
 
-// totals is the signed payload of an end.
-type totals struct {
-	Operation  string `json:"operation_id"`
-	Sequence   uint64 `json:"sequence"`
-	Bytes      uint64 `json:"bytes"`
-	Digest     string `json:"digest"`
-	TextDigest string `json:"text_digest"`
+// readSigned verifies a signature of a type and decodes what is signed.
+func readSigned(keys *identity.KeySet, signature, typ string, signed any) error {
+	found, payload, err := keys.Verify(signature)
+	if err != nil {
+		return err
+	}
+	if found != typ || json.Unmarshal(payload, signed) != nil {
+		return errOtherUse
+	}
+	return nil
 }
 
-var errOtherUse = errors.New("it signs something other than an end")
-
-// readTotals verifies the signature of an end and returns its payload.
-func readTotals(keys *identity.KeySet, signature string) (*totals, error) {
-	typ, payload, err := keys.Verify(signature)
-	if err != nil {
+// readTotals verifies the signature of an end and returns the totals.
+func readTotals(keys *identity.KeySet, signature string) (*schema.Totals, error) {
+	t := new(schema.Totals)
+	if err := readSigned(keys, signature, schema.SignedEnd, t); err != nil {
 		return nil, err
-	}
-	t := new(totals)
-	if typ != endType || json.Unmarshal(payload, t) != nil {
-		return nil, errOtherUse
 	}
 	return t, nil
 }
@@ -81,17 +79,22 @@ func (w *walk) finish() {
 	} else {
 		w.signature()
 	}
-	w.document()
-	damaged := false
-	for _, f := range w.result.Findings {
-		damaged = damaged || f.Kind.Damage()
+	for _, what := range slices.Sorted(maps.Keys(w.forms)) {
+		w.add(w.forms[what])
 	}
-	if damaged || w.end == nil {
+	w.checkStart()
+	w.document()
+	w.checkFields()
+	proven := slices.Contains(w.result.Proven, provenBytes) || slices.Contains(w.result.Proven, provenTexts)
+	if proven {
+		w.result.Proven = append(w.result.Proven, provenOrder)
+	}
+	if w.end == nil || w.isDamaged() {
 		return
 	}
 	if w.checker.Keys == nil {
 		w.add(Finding{Kind: Unproven, First: 1, Last: w.last(), What: "signatures were not verified"})
-	} else if len(w.result.Proven) == 0 {
+	} else if !proven {
 		w.add(Finding{Kind: Unproven, First: max(w.deadAt, 1), Last: w.last(), What: "they cannot be proven, since earlier data is missing"})
 	}
 }
@@ -147,7 +150,7 @@ func (w *walk) signature() {
 	}
 	if w.chain.bytesKnown {
 		if hex.EncodeToString(w.chain.bytes.Sum(nil)) == t.Digest {
-			w.result.Proven = append(w.result.Proven, "bytes")
+			w.result.Proven = append(w.result.Proven, provenBytes)
 		} else if !w.damagedChain() {
 			w.mended = true
 			w.add(Finding{Kind: Changed, First: 1, Last: n, What: "their bytes and digests are consistent, but not the signed ones"})
@@ -156,7 +159,7 @@ func (w *walk) signature() {
 	if w.chain.textKnown {
 		switch {
 		case hex.EncodeToString(w.chain.text.Sum(nil)) == t.TextDigest:
-			w.result.Proven = append(w.result.Proven, "texts")
+			w.result.Proven = append(w.result.Proven, provenTexts)
 		case w.damagedChain():
 		case end.Lost.Has(replay.LostTextDigest):
 			w.texts(t.TextDigest)
@@ -202,7 +205,11 @@ func shortID(id string) string {
 // document verifies the user document.
 func (w *walk) document() {
 	document := w.common.UserDocument
-	if document == "" || w.checker.Keys == nil { // syslog has none
+	if w.checker.Keys == nil || w.lost.Has(replay.LostOperation) {
+		return
+	}
+	if document == "" {
+		w.add(Finding{Kind: Signature, What: "the user document is missing"})
 		return
 	}
 	_, payload, err := w.checker.Keys.Verify(document)

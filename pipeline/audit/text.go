@@ -74,7 +74,7 @@ func (w *walk) texts(signed string) {
 // unsigned is a signer that does not sign.
 type unsigned struct{}
 
-func (unsigned) SignEnd(enrich.End) (string, error) { return "", nil }
+func (unsigned) Sign(string, any) (string, error) { return "", nil }
 
 // rendered returns the texts that the enricher generates from the output of records. It returns nil
 // if the enricher would divide the output into other records.

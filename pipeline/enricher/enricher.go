@@ -21,7 +21,7 @@ import (
 // Options are the options of an [Enricher]. All but Tracer are required.
 type Options struct {
 	Bus *bus.Bus
-	// Signer signs the ends of sessions.
+	// Signer signs the starts and ends of sessions.
 	Signer enrich.Signer
 	// Document creates an expired user document, for an operation whose own is refused.
 	Document func(schema.User) (string, error)

@@ -73,7 +73,10 @@ func (d *decoder) record(w *receive.Record) *Record {
 			r.Event, known = e, true
 		}
 	}
-	if !known {
+	switch {
+	case w.Event == "":
+		fault("the event is missing")
+	case !known:
 		fault("the event is unknown")
 	}
 	switch w.Stream {

@@ -56,6 +56,7 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	}
 	r := d.record(&w)
 	r.Part = part
+	r.Lost |= LostOperation
 	if !hasHeader {
 		r.Lost |= LostTime
 	}
@@ -95,12 +96,12 @@ func eventOf(e receive.Element) string {
 	switch {
 	case has("event"):
 		return e.Get("event")
+	case has("interactive"):
+		return "start"
 	case has("signature"), has("reason") && !has("bytes"), has("reason") && has("exit_status"):
 		return "end"
 	case has("bytes") && has("reason"):
 		return "gap"
-	case has("interactive"):
-		return "start"
 	case has("width"), has("height"):
 		return "resize"
 	}
@@ -115,4 +116,26 @@ func leadingTime(head []byte) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// Maximum lengths of a syslog header's words, in characters (RFC 5424 §6).
+const (
+	MaxHeaderHost = 255
+	MaxHeaderApp  = 48
+)
+
+// HeaderWord returns the word that a syslog header has for a value: printable ASCII of limited
+// length, or "" for nothing.
+func HeaderWord(value string, limit int) string {
+	word := make([]byte, 0, min(len(value), limit))
+	for _, r := range value {
+		if len(word) == limit {
+			break
+		}
+		if r <= ' ' || r > '~' {
+			r = '_'
+		}
+		word = append(word, byte(r))
+	}
+	return string(word)
 }

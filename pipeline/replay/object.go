@@ -21,15 +21,22 @@ type wireRecord struct {
 	Message *string `json:"message"`
 	Line    *string `json:"line"`
 	Cut     bool    `json:"message_cut"`
+	// Late reports that @timestamp is the time of the delivery.
+	Late bool `json:"late"`
 	// Mezmo nests the record in Meta; the other objects are those of exports.
 	Meta       json.RawMessage `json:"meta"`
 	MetaOut    json.RawMessage `json:"_meta"`
 	Source     json.RawMessage `json:"_source"`
 	Attributes json.RawMessage `json:"attributes"`
+
+	object []byte // the record's own
+	hosted bool   // it is in the form of a hosted service
 }
 
 // isRecord reports whether the object is a record of ttydrain.
-func (w *wireRecord) isRecord() bool { return w.OperationID != "" && w.Event != "" }
+func (w *wireRecord) isRecord() bool {
+	return w.OperationID != "" && (w.Event != "" || w.Sequence > 0 && w.Digest != "")
+}
 
 // object decodes a record from a JSON object. The error is errOther, or describes the problem
 // without quoting the object.
@@ -73,6 +80,8 @@ func (d *decoder) object(data []byte) (*Record, error) {
 	if w.Offset == "" {
 		r.Faults = append(r.Faults, "the offset is missing")
 	}
+	recordForm.inspect(r, w.object, w.hosted)
+	inspectConstants(r, w)
 	return r, nil
 }
 
@@ -158,6 +167,7 @@ func findRecord(data []byte, depth int) (*wireRecord, error) {
 		return nil, errOther
 	}
 	if w.isRecord() {
+		w.object, w.hosted = data, w.Message != nil && w.Text == nil || w.Line != nil && w.Text == nil
 		return w, nil
 	}
 	if depth == maxNesting {
@@ -179,6 +189,7 @@ func findRecord(data []byte, depth int) (*wireRecord, error) {
 			found.Message, found.Line = w.Message, w.Line
 		}
 		found.Cut = found.Cut || w.Cut
+		found.hosted = found.hosted || len(w.Source) == 0 // anything but an export of Elasticsearch
 		return found, nil
 	}
 	return nil, errOther

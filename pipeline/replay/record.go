@@ -39,6 +39,9 @@ const (
 	// LostByDrain reports that ttydrain itself omitted, truncated or altered a field because of the
 	// drain's limits.
 	LostByDrain
+	// LostOperation reports that Operation has only what syslog carries: the ID, and the host and the
+	// app as words of its header.
+	LostOperation
 )
 
 // FaultIDs is the fault of a record with two different operation IDs.
@@ -56,7 +59,10 @@ type Record struct {
 	Lost      Lost
 	// Faults lists contradictions and missing or invalid fields within the record.
 	Faults []string
-	Place  Place
+	// Form lists deviations from the form of a record that change nothing that was recorded, such as
+	// the names of fields that ttydrain does not write.
+	Form  []string
+	Place Place
 	// Part identifies the part of a record that a [Copy] has read. The records of a [Session] are
 	// whole.
 	Part Part

@@ -325,7 +325,7 @@ func same(a, b *Record) bool {
 	return a.Event == b.Event && a.Stream == b.Stream && a.Partial == b.Partial && a.Sequence == b.Sequence && a.Offset == b.Offset &&
 		(a.Time == b.Time || a.Lost.Has(LostTime)) && a.Digest == b.Digest && a.TextDigest == b.TextDigest && a.Lost == b.Lost &&
 		bytes.Equal(a.Log, b.Log) && bytes.Equal(a.Text, b.Text) && bytes.Equal(a.Timing, b.Timing) &&
-		*a.Operation == *b.Operation && reflect.DeepEqual(a.Detail, b.Detail) && slices.Equal(a.Faults, b.Faults)
+		*a.Operation == *b.Operation && reflect.DeepEqual(a.Detail, b.Detail) && slices.Equal(a.Faults, b.Faults) && slices.Equal(a.Form, b.Form)
 }
 
 // describe returns the operation and the start time according to the records, of which there is at

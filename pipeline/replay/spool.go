@@ -43,6 +43,7 @@ type extra struct {
 	Operation bool // the segment contains the operation; otherwise it is the previous record's
 	Lost      Lost
 	Faults    []string `json:",omitempty"`
+	Form      []string `json:",omitempty"`
 	Place     Place
 	Part      Part `json:",omitzero"`
 }
@@ -63,7 +64,7 @@ func (s *spool) put(r *Record) error {
 			return fmt.Errorf("write the records to a temporary file: %w", err)
 		}
 	}
-	a := extra{Operation: r.Operation != p.last, Lost: r.Lost, Faults: r.Faults, Place: r.Place, Part: r.Part}
+	a := extra{Operation: r.Operation != p.last, Lost: r.Lost, Faults: r.Faults, Form: r.Form, Place: r.Place, Part: r.Part}
 	operation := []byte("{}")
 	var err error
 	if a.Operation {
@@ -128,7 +129,7 @@ func (s *spool) read(i int, each func(*Record)) error {
 		if a.Operation {
 			operation = read.Operation
 		}
-		each(&Record{Record: read.Records[0], Operation: operation, Lost: a.Lost, Faults: a.Faults, Place: a.Place, Part: a.Part})
+		each(&Record{Record: read.Records[0], Operation: operation, Lost: a.Lost, Faults: a.Faults, Form: a.Form, Place: a.Place, Part: a.Part})
 	}
 }
 

@@ -1,6 +1,10 @@
 package syslog
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+
+	"github.com/ttydrain/ttydrain/schema"
+)
 
 // quoting is the place of a text, which decides what is escaped.
 type quoting uint8
@@ -31,20 +35,12 @@ func appendSafe[T []byte | string](dst []byte, text T, in quoting) (_ []byte, al
 		if r == utf8.RuneError && size == 1 || forbidden(r, in) {
 			altered = true
 			dst = append(dst, text[start:i]...)
-			dst = utf8.AppendRune(dst, substitute(r))
+			dst = utf8.AppendRune(dst, schema.SyslogRune(r, in == inParam))
 			start = i + size
 		}
 		i += size
 	}
 	return append(dst, text[start:]...), altered
-}
-
-// substitute returns the character that stands for one that is forbidden.
-func substitute(r rune) rune {
-	if r == '\t' || r == 0x2028 || r == 0x2029 {
-		return ' '
-	}
-	return utf8.RuneError
 }
 
 // fit returns the number of bytes of text for which appendSafe appends at most room bytes. It cuts
@@ -55,7 +51,7 @@ func fit(text []byte, in quoting, room int) (n, written, read int) {
 		r, size := utf8.DecodeRune(text[n:])
 		length := size
 		if r == utf8.RuneError && size == 1 || forbidden(r, in) {
-			length = utf8.RuneLen(substitute(r))
+			length = utf8.RuneLen(schema.SyslogRune(r, in == inParam))
 		}
 		escape := 0
 		if in == inParam && (r == '"' || r == '\\' || r == ']') {
@@ -70,17 +66,7 @@ func fit(text []byte, in quoting, room int) (n, written, read int) {
 }
 
 // forbidden reports whether a character is not allowed in a place.
-func forbidden(r rune, in quoting) bool {
-	switch {
-	case r < ' ', 0x7f <= r && r <= 0x9f: // C0, DEL, C1
-		return true
-	case r == 0x2028, r == 0x2029: // separators of lines and paragraphs
-		return true
-	case 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069: // direction of writing
-		return in == inParam // where they would turn around what follows
-	}
-	return false
-}
+func forbidden(r rune, in quoting) bool { return schema.SyslogRune(r, in == inParam) != r }
 
 // Lengths of header fields in characters (RFC 5424 §6).
 const (

@@ -61,9 +61,9 @@ func auditIntact(t testing.TB, v *server, drains []*destination, operation strin
 	intact := func(copied string, exact bool, env []string, args ...string) {
 		t.Helper()
 		found, status := auditOf(t, operation, env, args...)
-		proven := []string{"texts"}
+		proven := []string{"who", "where", "when", "texts", "order"}
 		if exact {
-			proven = []string{"bytes", "texts"}
+			proven = []string{"who", "where", "when", "bytes", "texts", "order"}
 		}
 		if status != 0 || found.Verdict != audit.Intact || !slices.Equal(found.Proven, proven) {
 			t.Errorf("the audit of %s: status %d, %+v", copied, status, found)
