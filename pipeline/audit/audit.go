@@ -60,9 +60,9 @@ type walk struct {
 	fields      *schema.FieldDigests
 	forms       map[string]Finding // by the deviation from the form of records
 	timed, fine bool
-	// complete reports, by stream, that the last line was marked complete although it had no
-	// newline: it must only be followed by a gap or the end.
-	complete [2]bool
+	// complete is, by stream, the last record if its line was marked complete although it had no
+	// newline: it must only be followed by a gap or the end; nil for none.
+	complete [2]*replay.Record
 	// input is the running digest of the input records, and inputBytes the number of their bytes.
 	input      hash.Hash
 	inputBytes uint64
@@ -289,7 +289,7 @@ func (w *walk) damaged(n uint64, group []int) {
 	w.mended, w.fields = true, nil
 	w.at(Changed, n, r, w.chain.mend(r, next))
 	w.inspect(n, r)
-	w.complete = [2]bool{}
+	w.complete = [2]*replay.Record{}
 	w.others(n, group, group[0])
 }
 

@@ -54,7 +54,7 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 		changed("its fields and its text contradict each other")
 	}
 	if r.Event == schema.EventGap || r.Event == schema.EventEnd {
-		w.complete = [2]bool{}
+		w.complete = [2]*replay.Record{}
 	}
 	if r.Detail != nil && r.Detail.LastSequence != 0 {
 		changed("it is a gap of other records and cannot replace them")
@@ -101,10 +101,12 @@ func (w *walk) inspectOutput(r *replay.Record, changed func(string)) {
 	if ended && r.Partial {
 		changed("it is marked partial although its line ends")
 	}
-	if w.complete[r.Stream] {
-		changed("it continues a line that the previous record marks as complete")
+	if before := w.complete[r.Stream]; before != nil {
+		w.at(Changed, before.Sequence, before, "it is not marked partial although the next record continues its line")
 	}
-	w.complete[r.Stream] = !ended && !r.Partial
+	if w.complete[r.Stream] = nil; !ended && !r.Partial {
+		w.complete[r.Stream] = r
+	}
 	if w.session.Operation.Interactive && r.Stream != schema.Stdout {
 		changed("a session with a terminal has no such stream")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -107,13 +108,17 @@ func (d *decoder) record(w *receive.Record) *Record {
 	if len(r.Timing) == 0 && r.Event == schema.EventOutput {
 		r.Lost |= LostTiming
 	}
-	if r.Event != schema.EventOutput {
-		r.Detail = &schema.Detail{
-			Command: w.Command, Interactive: w.Interactive, Width: w.Width, Height: w.Height, ExitStatus: w.ExitStatus,
-			Reason: w.Reason, EndedBy: w.EndedBy, EndedBecause: w.EndedBecause, Bytes: w.Bytes, LastSequence: w.LastSequence,
-			Uncertain: w.Uncertain, Signature: w.Signature, Path: w.Path, Direction: w.Direction, Size: w.Size, SHA256: w.SHA256,
-			Input: w.Input, InputBytes: w.InputBytes, InputSHA256: w.InputSHA256,
-		}
+	detail := schema.Detail{
+		Command: w.Command, Interactive: w.Interactive, Width: w.Width, Height: w.Height, ExitStatus: w.ExitStatus,
+		Reason: w.Reason, EndedBy: w.EndedBy, EndedBecause: w.EndedBecause, Bytes: w.Bytes, LastSequence: w.LastSequence,
+		Uncertain: w.Uncertain, Signature: w.Signature, Path: w.Path, Direction: w.Direction, Size: w.Size, SHA256: w.SHA256,
+		Input: w.Input, InputBytes: w.InputBytes, InputSHA256: w.InputSHA256,
+	}
+	switch {
+	case r.Event != schema.EventOutput:
+		r.Detail = &detail
+	case !reflect.ValueOf(detail).IsZero():
+		fault("it is output but has details of an event")
 	}
 	return r
 }

@@ -25,7 +25,7 @@ var recordForm = func() (f form) {
 	f.fields = make(map[string]int)
 	for i := range reflect.TypeFor[receive.Record]().NumField() {
 		name, _, _ := strings.Cut(reflect.TypeFor[receive.Record]().Field(i).Tag.Get("json"), ",")
-		if name != "text_digest" && name != "part" && name != "part_offset" { // only in syslog
+		if !slices.Contains(onlySyslog, name) {
 			f.fields[name] = len(f.fields)
 		}
 	}
@@ -84,6 +84,25 @@ func (f *form) inspect(r *Record, object []byte, shaped bool) {
 			}
 		}
 		r.Form = append(r.Form, hasNo+nameList(names))
+	}
+}
+
+// onlySyslog are the parameters of syslog messages that are no fields of JSON.
+var onlySyslog = []string{"text_digest", "part", "part_offset", "altered", "omitted"}
+
+// inspectParams is inspect for the parameters of a syslog message.
+func (f *form) inspectParams(r *Record, element receive.Element) {
+	var others []string
+	for name, values := range element {
+		if len(values) > 1 {
+			r.fault(twice)
+		}
+		if _, known := f.fields[name]; !known && !slices.Contains(onlySyslog, name) {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		r.Form = append(r.Form, isOther+nameList(others))
 	}
 }
 

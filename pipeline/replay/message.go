@@ -40,7 +40,7 @@ func (d *decoder) message(data []byte) (*Record, error) {
 		text = ""
 	}
 	if w.OperationID == "" {
-		return nil, errors.New("the operation ID is missing")
+		return nil, errNoID
 	}
 	var part Part
 	if w.Part != "" {
@@ -63,6 +63,10 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	if text != w.OperationID || hasHeader && (m.ProcID != w.OperationID || element.Get("operation_id") == "") {
 		r.Faults = append(r.Faults, FaultIDs)
 	}
+	if event := element.Get("event"); hasHeader && event != "" && event != m.MsgID {
+		r.fault("the events contradict each other")
+	}
+	recordForm.inspectParams(r, element)
 	if meta := m.Data["meta"]; meta != nil && r.Sequence > 0 {
 		if id := meta.Get("sequenceId"); id != strconv.FormatUint((r.Sequence-1)%(1<<31-1)+1, 10) {
 			r.Faults = append(r.Faults, "sequence and sequenceId contradict each other")

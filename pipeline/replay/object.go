@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -154,6 +155,8 @@ func listOf(data []byte) []json.RawMessage {
 	return nil
 }
 
+var errNoID = errors.New("the operation ID is missing")
+
 // maxNesting limits the depth at which a record is searched in nested objects.
 const maxNesting = 3
 
@@ -169,6 +172,9 @@ func findRecord(data []byte, depth int) (*wireRecord, error) {
 	if w.isRecord() {
 		w.object, w.hosted = data, w.Message != nil && w.Text == nil || w.Line != nil && w.Text == nil
 		return w, nil
+	}
+	if w.OperationID == "" && w.Sequence > 0 && len(w.Digest) == 2*len(schema.Digest{}) && w.Event != "" {
+		return nil, errNoID
 	}
 	if depth == maxNesting {
 		return nil, errOther
@@ -188,6 +194,7 @@ func findRecord(data []byte, depth int) (*wireRecord, error) {
 		if found.Text == nil && found.Message == nil && found.Line == nil {
 			found.Message, found.Line = w.Message, w.Line
 		}
+		found.Host, found.Service = cmp.Or(found.Host, w.Host), cmp.Or(found.Service, w.Service)
 		found.Cut = found.Cut || w.Cut
 		found.hosted = found.hosted || len(w.Source) == 0 // anything but an export of Elasticsearch
 		return found, nil

@@ -72,6 +72,10 @@ type Options struct {
 	Slow   bool // output with pauses, at which it remains visible
 	// Input is the session's input, which is recorded. The session also transfers a file then.
 	Input []string
+	// Killed has an operator end the session, with a reason.
+	Killed bool
+	// Terminal gives a session with an odd ID a terminal.
+	Terminal bool
 }
 
 // long has lines whose bytes need different amounts of space in the forms of a record.
@@ -84,7 +88,7 @@ var long = []string{
 // streams.
 func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 	t.Helper()
-	interactive := (id[len(id)-1]-'0')%2 == 0
+	interactive := o.Terminal || (id[len(id)-1]-'0')%2 == 0
 	user := schema.User{ID: "u-" + id, Name: "Ada " + id, Email: "ada" + id + "@example.com"}
 	document, err := key.Mint("https://auth.example.com", user, Began)
 	if err != nil {
@@ -149,6 +153,9 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 		detail(schema.FrameGap, schema.Detail{Bytes: &lost, Reason: "the stream was full"})
 	}
 	end := schema.Detail{Reason: "exit"}
+	if o.Killed {
+		end = schema.Detail{Reason: "killed", EndedBy: "Grace " + id, EndedBecause: "maintenance " + id}
+	}
 	if len(o.Input) > 0 {
 		for _, in := range o.Input {
 			detail(schema.FrameInput, schema.Detail{Input: []byte(in)})
