@@ -57,8 +57,10 @@ type walk struct {
 	mended  bool             // a record was altered, so the totals may differ
 	// fields are the digests of fields and timing so far; nil if they are not known. timed reports
 	// that all output so far has its timing, and fine that times are more exact than milliseconds.
-	fields      *schema.FieldDigests
-	forms       map[string]Finding // by the deviation from the form of records
+	fields *schema.FieldDigests
+	forms  map[string]Finding // by the deviation from the form of records
+	// shown are the texts of the copy where they were replaced by those that were recorded.
+	shown       map[*replay.Record][]byte
 	timed, fine bool
 	// complete is, by stream, the last record if its line was marked complete although it had no
 	// newline: it must only be followed by a gap or the end; nil for none.
@@ -71,7 +73,7 @@ type walk struct {
 const searchBudget = 1 << 30
 
 func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
-	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken), input: sha256.New(), timed: true, forms: make(map[string]Finding)}
+	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken), input: sha256.New(), timed: true, forms: make(map[string]Finding), shown: make(map[*replay.Record][]byte)}
 	w.chain = newChain()
 	count := make(map[schema.Operation]int)
 	w.all = ^replay.Lost(0)
@@ -94,6 +96,7 @@ func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
 	}
 	w.findStart()
 	w.findEnd()
+	w.restoreTexts()
 	w.used = make([]bool, len(w.records))
 	return w
 }

@@ -18,6 +18,7 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 	for _, fault := range r.Faults {
 		changed(fault)
 	}
+	w.inspectShown(r, changed)
 	for _, what := range r.Form {
 		w.addForm(n, r, what)
 	}

@@ -339,6 +339,26 @@ func (p *tampering) everywhere(names ...string) {
 	}
 }
 
+// alter changes texts of syslog, and has the messages say that their texts had to be altered.
+func (p *tampering) alter() {
+	if p.form.JSON {
+		return
+	}
+	every := slices.Clone(p.units)
+	for i, u := range p.units {
+		text, _ := u.get(messageText)
+		changed := u.with(messageText, altered(false, messageText, text))
+		changed.fields = slices.Insert(changed.fields, len(changed.fields)-3, unitField{"altered", "true"})
+		one := slices.Clone(p.units)
+		one[i], every[i] = changed, changed
+		p.expect("the text of an altered "+p.events[i], uint64(i+1), one)
+		if r := p.audit(one)[tamperedID]; p.form.Bytes && r.Verdict != Damaged { // the text is rendered from the bytes
+			p.t.Errorf("%s, the text of an altered %s: %+v", p.form.Name, p.events[i], r)
+		}
+	}
+	p.expect("the texts of altered records", 0, every)
+}
+
 // TestTampering changes, removes, duplicates and swaps between sessions every field of every event
 // in every form, in one record and in all. Each is found at its place, or the verdict does not
 // claim it. The fields are those of the JSON Schema, so that a new one needs no new case.
@@ -389,6 +409,7 @@ func TestTampering(t *testing.T) {
 				p.everywhere(name)
 			}
 			p.everywhere("time", "@timestamp")
+			p.alter()
 			cases += p.cases
 		}
 	}

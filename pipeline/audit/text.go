@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ttydrain/ttydrain/enrich"
@@ -71,6 +73,61 @@ func (w *walk) texts(signed string) {
 	}
 }
 
+// restoreTexts replaces the texts that syslog had to alter by those that were recorded, if the copy
+// has the bytes: it renders them, and the text digests confirm them.
+func (w *walk) restoreTexts() {
+	altered := func(r *replay.Record) bool { return r.Lost.Has(replay.LostText) && !r.Lost.Has(replay.LostTextDigest) }
+	if !slices.ContainsFunc(w.records, altered) {
+		return
+	}
+	var index []int // of the first records with the sequences from 1
+	var records []*replay.Record
+	for i, r := range w.records {
+		if r.Sequence == uint64(len(records))+1 && !lacksLog(r) {
+			index, records = append(index, i), append(records, r)
+		}
+	}
+	texts := rendered(&w.common, w.session.Operation, records)
+	sum := sha256.New()
+	for i := range texts {
+		r := records[i]
+		text := r.Text
+		if altered(r) {
+			text = texts[i]
+		}
+		sum.Write(text)
+		sum.Write(newline)
+		if schema.Digest(sum.Sum(nil)) != r.TextDigest {
+			return // another version of ttydrain may have rendered it differently
+		}
+		if altered(r) {
+			restored := *r
+			restored.Text = text
+			restored.Lost &^= replay.LostText
+			w.records[index[i]] = &restored
+			w.shown[&restored] = r.Text
+		}
+	}
+}
+
+// inspectShown compares a restored text with the one that the copy shows.
+func (w *walk) inspectShown(r *replay.Record, changed func(string)) {
+	shown, ok := w.shown[r]
+	if !ok {
+		return
+	}
+	expected := strings.Map(func(c rune) rune { return schema.SyslogRune(c, false) }, string(r.Text))
+	switch {
+	case expected == string(r.Text):
+		changed("it is marked altered although syslog can carry its text")
+	case expected != string(shown):
+		changed("its text is not the one that was recorded")
+	}
+}
+
+// placeholder is an expired user document, for transcripts of which only the texts are used.
+const placeholder = "eyJhbGciOiJFZERTQSJ9.eyJleHAiOjB9.AA"
+
 // unsigned is a signer that does not sign.
 type unsigned struct{}
 
@@ -81,10 +138,11 @@ func (unsigned) Sign(string, any) (string, error) { return "", nil }
 func rendered(common, described *schema.Operation, records []*replay.Record) (texts [][]byte) {
 	op := *common
 	op.Command, op.Interactive, op.Width, op.Height = described.Command, described.Interactive, described.Width, described.Height
+	op.UserDocument = placeholder
 	now := time.Unix(0, 0)
 	transcript, err := enrich.New(&op, unsigned{}, time.Now())
 	if err != nil {
-		return nil // without a user document
+		return nil
 	}
 	var decoder schema.Decoder
 	take := func() bool {
