@@ -62,7 +62,10 @@ func CheckDocument(document string, now time.Time) error {
 
 // Sign signs an object, as JSON, as a compact JWS (RFC 7515). Its typ identifies its purpose, and it
 // has no subject and an exp in the past, so that no service accepts it as an access token.
-func (k *Key) Sign(typ string, object any) (string, error) {
+func (k *Key) Sign(typ string, object any) (string, error) { return k.sign(typ, object, "") }
+
+// sign signs an object, with a delegation if it is not "".
+func (k *Key) sign(typ string, object any, delegation string) (string, error) {
 	payload, err := json.Marshal(object)
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
@@ -78,6 +81,9 @@ func (k *Key) Sign(typ string, object any) (string, error) {
 	token := jwt.NewWithClaims(k.method, claims)
 	token.Header["kid"] = k.id
 	token.Header["typ"] = typ
+	if delegation != "" {
+		token.Header[schema.HeaderDelegation] = delegation
+	}
 	signed, err := token.SignedString(k.private)
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)

@@ -79,3 +79,15 @@ func (t *Transcript) signEnd(end *schema.Record) (string, error) {
 	}
 	return signature, nil
 }
+
+// signGap returns the signature of a gap.
+func (t *Transcript) signGap(gap *schema.Record) (string, error) {
+	if t.proof == nil {
+		return "", nil
+	}
+	signature, err := t.signer.Sign(schema.SignedGap, schema.ClaimOf(t.operation.ID, "", gap))
+	if err != nil {
+		return "", fmt.Errorf("operation %s: sign a gap: %w", t.operation.ID, err)
+	}
+	return signature, nil
+}

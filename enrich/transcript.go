@@ -346,7 +346,7 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 	return t.event(schema.EventEnd, f.Time, detail)
 }
 
-// event makes the record of an event, and signs a start and an end.
+// event makes the record of an event, and signs a start, a gap and an end.
 func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	b := t.buffers
 	b.text = appendEventText(b.text[:0], e, d)
@@ -362,6 +362,8 @@ func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	switch e {
 	case schema.EventStart:
 		d.Signature, err = t.signStart()
+	case schema.EventGap:
+		d.Signature, err = t.signGap(&b.record)
 	case schema.EventEnd:
 		d.Signature, err = t.signEnd(&b.record)
 	}

@@ -38,6 +38,9 @@ func GapOf(r *Record) Gap {
 	}
 }
 
+// GapSkipped is the reason of a gap of records that an operator skipped.
+const GapSkipped = "an operator moved the drain past them (drains rewind --skip)"
+
 // Record returns the gap record that the drain receives instead of the missing records. It exists
 // only in that drain's copy: the session's sequences and digests do not include it. Unknown digests
 // are zero.
@@ -50,7 +53,7 @@ func (g *Gap) Record() *Record {
 	copy(r.Digest[:], g.Digest)
 	copy(r.TextDigest[:], g.TextDigest)
 	if g.Skipped {
-		r.Detail.Reason = "an operator moved the drain past them (drains rewind --skip)"
+		r.Detail.Reason = GapSkipped
 	}
 	if g.Uncertain {
 		r.Detail.Reason = "the streams keep them no longer, and nothing was there to note which of them the drain has"

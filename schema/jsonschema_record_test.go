@@ -174,7 +174,7 @@ func TestBrokenRecordsDoNotMatchSchema(t *testing.T) {
 		{"gap that is uncertain of nothing", "gap", change{"uncertain": true}},
 		{"gap up to nothing", "gap", change{"last_sequence": 0}},
 		{"end with a last sequence", "end", change{"last_sequence": 7}},
-		{"gap with a signature", "gap", change{"signature": "a.b.c"}},
+		{"resize with a signature", "resize", change{"signature": "a.b.c"}},
 	}
 	for _, name := range compiled.Required {
 		tests = append(tests, struct {

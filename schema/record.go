@@ -162,7 +162,7 @@ type Detail struct {
 	// Uncertain is set in a gap of records if the drain may have some of them.
 	Uncertain bool `json:"uncertain,omitempty"`
 	// Signature is a JWS (RFC 7515): of a start, over the operation ([SignedOperation]); of an end,
-	// over its totals and digests ([Totals]).
+	// over its totals and digests ([Totals]); of a gap, over the record ([GapClaim]).
 	Signature string `json:"signature,omitempty"`
 }
 

@@ -24,7 +24,8 @@ func newKeysMakeCommand() *cobra.Command {
 			"  ROLE.nk                   the seed of the role's NKey on NATS\n" +
 			"  users.conf                the public keys of these, for NATS servers\n" +
 			"  host_key                  the gateway's\n" +
-			"  document_key.pem          the key that signs user documents and the ends of sessions (EdDSA)\n" +
+			"  document_key.pem          the key that signs user documents and sessions (EdDSA)\n" +
+			"  gap_key.pem               the key by which routers sign gap records, with a delegation by document_key.pem\n" +
 			"  admin_token               the token of operators' commands\n\n" +
 			"For another certificate remove its two files, and run this again.",
 		Args: cobra.ExactArgs(1),

@@ -161,12 +161,33 @@ func newNode(ctx context.Context, c *config.Config, r roles, log *slog.Logger) (
 		drains := routedDrains(c, log)
 		n.operator = &operate.Operator{Bus: n.bus, Drains: drains}
 		n.admin.Operator = n.operator
-		n.router, err = router.New(router.Options{Bus: n.bus, Drains: drains, Metrics: routerMetrics, Tracer: n.tracer, Log: log})
+		o := router.Options{Bus: n.bus, Drains: drains, Metrics: routerMetrics, Tracer: n.tracer, Log: log}
+		if o.Sign, err = n.gapSigner(c.UserDocument); err != nil {
+			return nil, err
+		}
+		n.router, err = router.New(o)
 		if err != nil {
 			return nil, err
 		}
 	}
 	return n, nil
+}
+
+// gapSigner returns what signs gap records: the signing key, or the router's own key where there is
+// none; nil without any.
+func (n *node) gapSigner(u config.UserDocument) (func(typ string, object any) (string, error), error) {
+	if n.signingKey != nil {
+		return n.signingKey.Sign, nil
+	}
+	if u.GapKey == "" {
+		n.log.Warn("gap records are not signed, and audits will report them as damage: see user_document.gap_key")
+		return nil, nil
+	}
+	key, err := enrich.ReadGapKey(u.GapKey)
+	if err != nil {
+		return nil, err
+	}
+	return key.Sign, nil
 }
 
 // clusterPartitions is the number of partitions of a new cluster. Streams that exist keep theirs.

@@ -51,10 +51,12 @@ type walk struct {
 	lost    replay.Lost // the fields that some record lacks
 
 	chain   chain
-	deadAt  uint64           // the first sequence that cannot be proven; 0 if there is none
-	content []*replay.Record // the records by sequence, from 1; nil where none was found
-	budget  int              // remaining number of bytes to hash in the search for records at other places
-	mended  bool             // a record was altered, so the totals may differ
+	deadAt  uint64                    // the first sequence that cannot be proven; 0 if there is none
+	content []*replay.Record          // the records by sequence, from 1; nil where none was found
+	gaps    []*replay.Record          // those of the session that count
+	drains  map[*replay.Record]string // by gap: the drain that did not get records
+	budget  int                       // remaining number of bytes to hash in the search for records at other places
+	mended  bool                      // a record was altered, so the totals may differ
 	// fields are the digests of fields and timing so far; nil if they are not known. timed reports
 	// that all output so far has its timing, and fine that times are more exact than milliseconds.
 	fields *schema.FieldDigests
@@ -73,7 +75,7 @@ type walk struct {
 const searchBudget = 1 << 30
 
 func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
-	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken), input: sha256.New(), timed: true, forms: make(map[string]Finding), shown: make(map[*replay.Record][]byte)}
+	w := &walk{checker: c, session: s, result: r, records: slices.Clone(s.Records), budget: searchBudget, broken: make(map[uint64]replay.Broken), input: sha256.New(), timed: true, forms: make(map[string]Finding), shown: make(map[*replay.Record][]byte), drains: make(map[*replay.Record]string)}
 	w.chain = newChain()
 	count := make(map[schema.Operation]int)
 	w.all = ^replay.Lost(0)
@@ -96,6 +98,7 @@ func newWalk(c *Checker, s *replay.Session, r *Result) *walk {
 	}
 	w.findStart()
 	w.findEnd()
+	w.checkGaps()
 	w.restoreTexts()
 	w.used = make([]bool, len(w.records))
 	return w
@@ -380,7 +383,7 @@ func (w *walk) absent(from, to uint64) {
 // drainGap returns the first gap of undelivered records that ends at or after a sequence, or nil.
 func (w *walk) drainGap(from uint64) *replay.Record {
 	var first *replay.Record
-	for _, g := range w.session.Gaps {
+	for _, g := range w.gaps {
 		if g.Detail.LastSequence >= from && g.Sequence <= w.last() && (first == nil || g.Sequence < first.Sequence) {
 			first = g
 		}
@@ -388,11 +391,15 @@ func (w *walk) drainGap(from uint64) *replay.Record {
 	return first
 }
 
-func (w *walk) addGap(from, to uint64, gap *replay.Record) {
+func (w *walk) addGap(first, last uint64, gap *replay.Record) {
 	place, offset := gap.Place, gap.Offset
-	what := "a gap record reports that they were not delivered to this drain"
-	if gap.Detail.Uncertain {
-		what = "a gap record reports that they may not have been delivered to this drain"
+	to := "this drain"
+	if drain := w.drains[gap]; drain != "" {
+		to = "the drain " + drain
 	}
-	w.add(Finding{Kind: Gap, First: from, Last: to, Offset: &offset, Place: &place, What: what})
+	what := "a gap record reports that they were not delivered to " + to
+	if gap.Detail.Uncertain {
+		what = "a gap record reports that they may not have been delivered to " + to
+	}
+	w.add(Finding{Kind: Gap, First: first, Last: last, Offset: &offset, Place: &place, What: what})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -115,9 +116,16 @@ func TestReportedGaps(t *testing.T) {
 	for i := 4; i < 9; i++ {
 		missed.Add(schema.GapOf(&whole.Records[i]))
 	}
-	gap := sinks.Entry{Operation: whole.Operation, Record: missed.Gaps[0].Record()}
+	entry := func(sign func(string, any) (string, error), g schema.Gap) []sinks.Entry {
+		return []sinks.Entry{replaytest.GapEntry(t, sign, whole.Operation, g)}
+	}
+	gap := entry(key.Sign, missed.Gaps[0])
 	wrong := missed.Gaps[0]
 	wrong.First, wrong.Last = 6, 8
+	router, strange := gapKey(t, key), gapKey(t, replaytest.Key(t))
+	asStart := func(_ string, object any) (string, error) { return router.Sign(schema.SignedStart, object) }
+	changed := replaytest.GapEntry(t, router.Sign, whole.Operation, missed.Gaps[0])
+	changed.Record.Detail.LastSequence++
 	of := func(o replaytest.Options) []sinks.Entry {
 		o.Pieces = 20
 		return replaytest.NewSession(t, key, "42", o).Entries()
@@ -138,9 +146,14 @@ func TestReportedGaps(t *testing.T) {
 			want    string
 			verdict Verdict
 		}{
-			{"reported", checker, slices.Concat(entries[:4], []sinks.Entry{gap, gap}, entries[9:]), fmt.Sprintf("42 gap 5-9, 42 unproven 10-%d", end), Incomplete},
-			{"reported, but delivered later", checker, slices.Concat(entries[:4], []sinks.Entry{gap}, entries[9:], entries[4:9]), "", Intact},
-			{"fewer reported", checker, slices.Concat(entries[:4], []sinks.Entry{{Operation: whole.Operation, Record: wrong.Record()}}, entries[9:]), "42 missing 5, 42 gap 6-8, 42 missing 9", Damaged},
+			{"reported", checker, slices.Concat(entries[:4], gap, gap, entries[9:]), fmt.Sprintf("42 gap 5-9, 42 unproven 10-%d", end), Incomplete},
+			{"reported by a router with a key of its own", checker, slices.Concat(entries[:4], entry(router.Sign, missed.Gaps[0]), entries[9:]), fmt.Sprintf("42 gap 5-9, 42 unproven 10-%d", end), Incomplete},
+			{"reported, but delivered later", checker, slices.Concat(entries[:4], gap, entries[9:], entries[4:9]), "", Intact},
+			{"fewer reported", checker, slices.Concat(entries[:4], entry(key.Sign, wrong), entries[9:]), "42 missing 5, 42 gap 6-8, 42 missing 9", Damaged},
+			{"not signed", checker, slices.Concat(entries[:4], entry(nil, missed.Gaps[0]), entries[9:]), "42 signature 5, 42 missing 5-9", Damaged},
+			{"signed by a stranger", checker, slices.Concat(entries[:4], entry(strange.Sign, missed.Gaps[0]), entries[9:]), "42 signature 5, 42 missing 5-9", Damaged},
+			{"signed as something else", checker, slices.Concat(entries[:4], entry(asStart, missed.Gaps[0]), entries[9:]), "42 signature 5, 42 missing 5-9", Damaged},
+			{"changed", checker, slices.Concat(entries[:4], []sinks.Entry{changed}, entries[9:]), "42 signature 5, 42 missing 5-9", Damaged},
 			{"not recorded", checker, of(replaytest.Options{Gap: true}), fmt.Sprintf("42 gap %d", end), Incomplete},
 			{"open", checker, entries[:end-1], fmt.Sprintf("42 no_end %d", end), Damaged},
 			{"running", runs, entries[:end-1], fmt.Sprintf("42 running %d", end), Incomplete},
@@ -153,6 +166,20 @@ func TestReportedGaps(t *testing.T) {
 			}
 		}
 	}
+}
+
+// gapKey creates the gap key of a router.
+func gapKey(t testing.TB, by *enrich.Key) *enrich.GapKey {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "gap_key.pem")
+	if err := enrich.CreateGapKey(path, by); err != nil {
+		t.Fatal(err)
+	}
+	key, err := enrich.ReadGapKey(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 // TestFindingsQuoteNothing checks that findings never contain session content.

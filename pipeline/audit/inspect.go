@@ -62,6 +62,9 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 	}
 	w.inspectInput(r, changed)
 	if r.Event == schema.EventGap {
+		if problem := w.gapProblem(r, new(schema.GapClaim)); problem != "" {
+			w.at(Signature, n, r, problem)
+		}
 		w.at(Gap, n, r, "a gap record reports that bytes were not recorded")
 	}
 }

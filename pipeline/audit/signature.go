@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
@@ -107,7 +108,7 @@ func (w *walk) noEnd() {
 			last = r.Sequence
 		}
 	}
-	for _, g := range w.session.Gaps {
+	for _, g := range w.gaps {
 		if g.Detail.LastSequence > last {
 			w.addGap(max(g.Sequence, last+1), g.Detail.LastSequence, g)
 			return
@@ -212,7 +213,10 @@ func (w *walk) document() {
 		w.add(Finding{Kind: Signature, What: "the user document is missing"})
 		return
 	}
-	_, payload, err := w.checker.Keys.Verify(document)
+	typ, payload, err := w.checker.Keys.Verify(document)
+	if err == nil && strings.HasPrefix(typ, "ttydrain-") {
+		err = errOtherUse
+	}
 	if err != nil {
 		w.add(Finding{Kind: Signature, What: "the user document: " + err.Error()})
 		return

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ttydrain/ttydrain/enrich"
 	"github.com/ttydrain/ttydrain/pipeline/replay/replaytest"
 	"github.com/ttydrain/ttydrain/schema"
+	"github.com/ttydrain/ttydrain/sinks"
 )
 
 // A unit is a record in a copy as the values of its fields, in their order.
@@ -413,8 +415,9 @@ func TestTampering(t *testing.T) {
 			cases += p.cases
 		}
 	}
+	cases += tamperGaps(t, key, checker, fields, seen)
 	for _, name := range fields {
-		if seen[name] == 0 && name != "last_sequence" && name != "uncertain" { // of records that replace others: see TestReportedGaps
+		if seen[name] == 0 {
 			t.Errorf("no case has the field %s", name)
 		}
 	}
@@ -427,4 +430,47 @@ func TestTampering(t *testing.T) {
 func withTerminal(o replaytest.Options, terminal bool) replaytest.Options {
 	o.Terminal = terminal
 	return o
+}
+
+// tamperGaps tampers with the gap record of a drain that did not get some records.
+func tamperGaps(t *testing.T, key *enrich.Key, checker *Checker, fields []string, seen map[string]int) (cases int) {
+	s := replaytest.NewSession(t, key, tamperedID, replaytest.Options{Pieces: 14})
+	for _, uncertain := range []bool{false, true} {
+		var missed schema.PendingGaps
+		for i := 4; i < 9; i++ {
+			missed.Add(schema.GapOf(&s.Records[i]))
+		}
+		missed.Gaps[0].Uncertain = uncertain
+		gap := replaytest.GapEntry(t, gapKey(t, key).Sign, s.Operation, missed.Gaps[0])
+		entries := s.Entries()
+		entries = slices.Concat(entries[:4], []sinks.Entry{gap}, entries[9:])
+		for _, f := range replaytest.Forms() {
+			if !slices.Contains([]string{"ndjson", "elasticsearch export", "syslog", "syslog exact"}, f.Name) {
+				continue
+			}
+			p := &tampering{t: t, form: f, checker: checker}
+			for _, data := range f.Write(t, entries) {
+				p.units = append(p.units, parseUnit(t, f.JSON, data))
+			}
+			p.baseline = p.audit(p.units)[tamperedID]
+			if p.baseline.Verdict != Incomplete || p.baseline.Findings[0].Kind != Gap {
+				t.Fatalf("%s: %+v", f.Name, p.baseline)
+			}
+			for _, name := range fields {
+				value, ok := p.units[4].get(name)
+				if !ok {
+					continue
+				}
+				seen[name]++
+				other := altered(f.JSON, name, value)
+				for _, changed := range append(p.units[4].twice(name, other), p.units[4].with(name, other), p.units[4].with(name, "")) {
+					units := slices.Clone(p.units)
+					units[4] = changed
+					p.expect(name+" of a gap of records", gap.Record.Sequence, units)
+				}
+			}
+			cases += p.cases
+		}
+	}
+	return cases
 }

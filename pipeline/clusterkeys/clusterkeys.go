@@ -6,7 +6,8 @@
 //	ROLE.nk             the seed of the role's NKey
 //	users.conf          the public NKeys, for the configuration of NATS servers
 //	host_key            the gateway's SSH host key
-//	document_key.pem    the key that signs user documents and the ends of sessions
+//	document_key.pem    the key that signs user documents and sessions
+//	gap_key.pem         the key by which routers sign gap records, and nothing else
 //	admin_token         the token of operators' commands
 package clusterkeys
 
@@ -107,6 +108,13 @@ func (m *maker) run() error {
 	}{
 		{"host_key", func(path string) error { _, err := gateway.LoadHostKey(path); return err }},
 		{"document_key.pem", func(path string) error { _, err := enrich.LoadKeyRing(path, "EdDSA", true); return err }},
+		{"gap_key.pem", func(path string) error {
+			ring, err := enrich.LoadKeyRing(m.folder.Path("document_key.pem"), "", false)
+			if err != nil {
+				return err
+			}
+			return enrich.CreateGapKey(path, ring.Active)
+		}},
 		{"admin_token", func(path string) error { return os.WriteFile(path, []byte(rand.Text()+"\n"), 0o600) }},
 	} {
 		if err := m.file(file.name, file.create); err != nil {

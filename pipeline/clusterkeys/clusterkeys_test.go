@@ -22,7 +22,7 @@ func TestMake(t *testing.T) {
 	}
 	run()
 	want := []string{"ca.pem", "gateway.pem", "enrich.pem", "router.pem", "admin.pem", "nats-1.pem",
-		"gateway.nk", "enrich.nk", "router.nk", "admin.nk", "host_key", "document_key.pem", "admin_token"}
+		"gateway.nk", "enrich.nk", "router.nk", "admin.nk", "host_key", "document_key.pem", "gap_key.pem", "admin_token"}
 	if !slices.Equal(made, want) {
 		t.Errorf("made %q, want %q", made, want)
 	}
@@ -45,7 +45,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("%s lacks %s:\n%s", usersFile, role, users)
 		}
 	}
-	for _, name := range []string{"ca.key", "gateway.key", "gateway.nk", "host_key", "document_key.pem", "admin_token"} {
+	for _, name := range []string{"ca.key", "gateway.key", "gateway.nk", "host_key", "document_key.pem", "gap_key.pem", "admin_token"} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}

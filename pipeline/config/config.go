@@ -150,6 +150,9 @@ type UserDocument struct {
 	// SigningKey is a PEM file with a private key, which is created if it is missing.
 	SigningKey string `yaml:"signing_key" as:"path"`
 	Algorithm  string `yaml:"algorithm" enum:"EdDSA|RS256|RS512|ES256"`
+	// GapKey is the key that signs the gap records of a router without the signing key, made by
+	// ttydrain keys make; "" for none.
+	GapKey string `yaml:"gap_key" as:"path"`
 	// KeepRetired is the time for which the public half of a retired key is published; 0 for ever.
 	KeepRetired time.Duration `yaml:"keep_retired" min:"24h"`
 }

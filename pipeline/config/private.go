@@ -58,6 +58,7 @@ func (c *Config) finishPrivate(d *decoder) {
 		d.keepPrivate(fmt.Sprintf("gateway.host_key[%d]", i), file)
 	}
 	d.keepPrivate("user_document.signing_key", c.UserDocument.SigningKey)
+	d.keepPrivate("user_document.gap_key", c.UserDocument.GapKey)
 	if c.NATS != nil {
 		d.keepPrivate("nats.credentials_file", c.NATS.CredentialsFile)
 		d.keepPrivate("nats.nkey_seed_file", c.NATS.NKeySeedFile)

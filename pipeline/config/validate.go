@@ -137,6 +137,11 @@ func (c *Config) finishUserDocument(d *decoder) {
 		}
 	}
 	d.checkSigningKey("user_document.signing_key", u)
+	if u.GapKey != "" {
+		if data, ok := d.existingKey("user_document.gap_key", u.GapKey); ok && parsePrivateKey(data) == nil {
+			d.refuse(codePrivateKey, "user_document.gap_key", "the file %s holds no private key; expected a file made by ttydrain keys make", quote(u.GapKey))
+		}
+	}
 }
 
 func (c *Config) finishStacks(d *decoder) {

@@ -2,12 +2,15 @@ package identity
 
 import (
 	"context"
+	"crypto"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 var (
@@ -37,30 +40,73 @@ func CheckCritical(token string) error {
 var signingAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS512, jose.ES256, jose.EdDSA}
 
 // Verify verifies a compact JWS (RFC 7515) that ttydrain has signed, and returns its type (typ) and
-// payload. It does not check times. Errors contain nothing of the data.
+// payload. The key is one of the set, or one to which a key of the set has delegated signatures of
+// this type (see [schema.Delegation]). It does not check times. Errors contain nothing of the data.
 func (s KeySet) Verify(signed string) (typ string, payload []byte, err error) {
-	for part := range strings.SplitSeq(signed, ".") { // other libraries accept unused bits in the last letter
-		if _, err := base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
-			return "", nil, ErrFalseSignature
-		}
-	}
-	if CheckCritical(signed) != nil {
-		return "", nil, ErrFalseSignature
-	}
-	parsed, err := jose.ParseSignedCompact(signed, signingAlgorithms)
-	if err != nil || len(parsed.Signatures) != 1 {
-		return "", nil, ErrFalseSignature
+	parsed, err := parseSigned(signed)
+	if err != nil {
+		return "", nil, err
 	}
 	header := parsed.Signatures[0].Header
-	keys, err := s.find(context.Background(), header.KeyID, header.Algorithm)
+	typ, _ = header.ExtraHeaders[jose.HeaderType].(string)
+	var keys []crypto.PublicKey
+	if delegation, ok := header.ExtraHeaders[schema.HeaderDelegation]; ok {
+		text, _ := delegation.(string)
+		keys, err = s.delegated(text, typ, header.Algorithm)
+	} else {
+		keys, err = s.find(context.Background(), header.KeyID, header.Algorithm)
+	}
 	if err != nil {
 		return "", nil, ErrUnknownKey
 	}
 	for _, key := range keys {
 		if payload, err = parsed.Verify(key); err == nil {
-			typ, _ = header.ExtraHeaders[jose.HeaderType].(string)
 			return typ, payload, nil
 		}
 	}
 	return "", nil, ErrFalseSignature
+}
+
+// delegated returns the key that a delegation names, if it is for signatures of a type and a key of
+// the set itself has signed it.
+func (s KeySet) delegated(delegation, typ, algorithm string) ([]crypto.PublicKey, error) {
+	parsed, err := parseSigned(delegation)
+	if err != nil {
+		return nil, err
+	}
+	header := parsed.Signatures[0].Header
+	keys, err := s.find(context.Background(), header.KeyID, header.Algorithm)
+	if err != nil || header.ExtraHeaders[jose.HeaderType] != schema.SignedDelegation {
+		return nil, errUnknownKey
+	}
+	for _, key := range keys {
+		payload, err := parsed.Verify(key)
+		if err != nil {
+			continue
+		}
+		var d schema.Delegation
+		var public jose.JSONWebKey
+		if json.Unmarshal(payload, &d) != nil || d.Type != typ || public.UnmarshalJSON(d.Key) != nil || !public.Valid() || !public.IsPublic() || !fits(public.Key, algorithm) {
+			return nil, errUnknownKey
+		}
+		return []crypto.PublicKey{public.Key}, nil
+	}
+	return nil, errUnknownKey
+}
+
+// parseSigned parses a compact JWS with one signature, strictly.
+func parseSigned(signed string) (*jose.JSONWebSignature, error) {
+	for part := range strings.SplitSeq(signed, ".") { // other libraries accept unused bits in the last letter
+		if _, err := base64.RawURLEncoding.Strict().DecodeString(part); err != nil {
+			return nil, ErrFalseSignature
+		}
+	}
+	if CheckCritical(signed) != nil {
+		return nil, ErrFalseSignature
+	}
+	parsed, err := jose.ParseSignedCompact(signed, signingAlgorithms)
+	if err != nil || len(parsed.Signatures) != 1 {
+		return nil, ErrFalseSignature
+	}
+	return parsed, nil
 }

@@ -1,9 +1,12 @@
 package router
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -185,6 +188,9 @@ func (s *memorySink) covers(t testing.TB, op *schema.Operation, whole *memorySin
 			r.Digest != last.Digest || r.TextDigest != last.TextDigest || r.Detail.Reason == "" || len(r.Text) == 0 {
 			t.Fatalf("operation %s: the gap from %d to %d is %+v with %+v", op.ID, first.Sequence, last.Sequence, *r, *r.Detail)
 		}
+		if claim := claimOf(t, r.Detail.Signature); claim.Drain == "" || claim != schema.ClaimOf(op.ID, claim.Drain, r) {
+			t.Fatalf("operation %s: the gap from %d to %d is signed as %+v", op.ID, first.Sequence, last.Sequence, claim)
+		}
 		for ; next <= last.Sequence; next++ {
 			missing = append(missing, next)
 		}
@@ -193,6 +199,23 @@ func (s *memorySink) covers(t testing.TB, op *schema.Operation, whole *memorySin
 		t.Fatalf("operation %s: %d of %d records are accounted for", op.ID, next-1, len(all))
 	}
 	return missing
+}
+
+// claimOf decodes the signature of a gap, without verification.
+func claimOf(t testing.TB, signature string) (claim schema.GapClaim) {
+	t.Helper()
+	parts := strings.Split(signature, ".")
+	if len(parts) != 3 {
+		t.Fatalf("the gap has the signature %q", signature)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err == nil {
+		err = json.Unmarshal(payload, &claim)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claim
 }
 
 // counted returns the value of a metric of a drain.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -268,7 +269,11 @@ func (l *lossTracker) deliverGaps(ctx context.Context) error {
 			note := notes[n]
 			for i := range note.Gaps {
 				if t.drain.Accepts(note.Operation) {
-					batch = append(batch, sinks.Entry{Operation: note.Operation, Record: note.Gaps[i].Record()})
+					record, err := t.gapRecord(note.Operation, &note.Gaps[i])
+					if err != nil {
+						return err
+					}
+					batch = append(batch, sinks.Entry{Operation: note.Operation, Record: record})
 				}
 			}
 			n++
@@ -285,6 +290,19 @@ func (l *lossTracker) deliverGaps(ctx context.Context) error {
 		notes = notes[n:]
 	}
 	return nil
+}
+
+// gapRecord returns the signed record of a gap.
+func (t *target) gapRecord(op *schema.Operation, g *schema.Gap) (*schema.Record, error) {
+	r := g.Record()
+	if t.sign == nil {
+		return r, nil
+	}
+	var err error
+	if r.Detail.Signature, err = t.sign(schema.SignedGap, schema.ClaimOf(op.ID, t.drain.Name, r)); err != nil {
+		return nil, fmt.Errorf("sign a gap of operation %s: %w", op.ID, err)
+	}
+	return r, nil
 }
 
 // commit moves the position to a sequence, past segments that the drain never receives. The notes'

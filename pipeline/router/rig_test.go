@@ -95,7 +95,7 @@ func (g *rig) start() {
 	}
 	g.e = enricher.New(enricher.Options{Bus: g.bus, Signer: g.key, Document: document(g.key), Metrics: enricher.NewMetrics(g.registry), Log: log})
 	var err error
-	if g.r, err = New(Options{Bus: g.bus, Drains: g.drains, Metrics: NewMetrics(g.registry), Log: log, Margin: g.margin}); err != nil {
+	if g.r, err = New(Options{Bus: g.bus, Drains: g.drains, Metrics: NewMetrics(g.registry), Log: log, Margin: g.margin, Sign: g.key.Sign}); err != nil {
 		g.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -15,13 +15,15 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Options are the options of a [Router]. All but Tracer and Margin are required.
+// Options are the options of a [Router]. All but Tracer, Sign and Margin are required.
 type Options struct {
 	Bus     *bus.Bus
 	Drains  []drain.Drain
 	Metrics *Metrics
 	Tracer  *tracing.Tracer
 	Log     *slog.Logger
+	// Sign signs an object as JSON with a type of package schema; nil leaves gap records unsigned.
+	Sign func(typ string, object any) (string, error)
 	// Undelivered records are abandoned by Margin before the stream removes them. 0 means a tenth of
 	// the stream's retention, and at most a day.
 	Margin time.Duration
@@ -142,7 +144,7 @@ func (r *Router) newTarget(d drain.Drain, partition int) *target {
 	return &target{
 		drain: d, partition: partition, lease: drain.LeaseName(d.Name, partition), filters: d.Filters(partition),
 		bus: r.o.Bus, retention: newRetention(r.o.Bus.Retention(), r.o.Margin), metrics: r.o.Metrics, tracer: r.o.Tracer,
-		log: r.o.Log.With("drain", d.Name, "partition", partition),
+		sign: r.o.Sign, log: r.o.Log.With("drain", d.Name, "partition", partition),
 	}
 }
 

@@ -22,6 +22,7 @@ type target struct {
 	series    *series // of the drain; set by addSeries
 	tracer    *tracing.Tracer
 	log       *slog.Logger
+	sign      func(typ string, object any) (string, error) // nil for none
 }
 
 // addSeries creates the series of the drain, at zero. It is called before the worker starts.

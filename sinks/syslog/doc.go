@@ -16,7 +16,7 @@
 //
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
 // text_digest; stream="stderr", partial="true" and altered="true" where they apply; event="start",
-// event="input" or event="transfer", which no other parameter shows if a copy has lost the header;
+// event="gap", event="input" or event="transfer", which no other parameter shows if a copy has lost the header;
 // the details of the event (for a start interactive, width, height, command, signature; for an end
 // exit_status, reason, bytes, signature); and with [Options.Exact] log_base64, the exact bytes, and
 // timing. The user is not part of it: the operation's ID leads to the user, and the signature of

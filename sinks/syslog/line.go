@@ -81,7 +81,7 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	if part != nil {
 		dst = part.appendParams(dst)
 	}
-	if r.Event > schema.EventGap || r.Event == schema.EventStart { // a copy without headers has no MSGID, and the others show by their parameters
+	if r.Event >= schema.EventGap || r.Event == schema.EventStart { // a copy without headers has no MSGID, and the others show by their parameters
 		dst = appendParam(dst, "event", r.Event.String())
 	}
 	if r.Detail != nil {

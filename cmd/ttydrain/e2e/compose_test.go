@@ -256,7 +256,7 @@ func TestCompose(t *testing.T) {
 	}
 
 	// The keys are made once.
-	if said := c.do("run", "--rm", "keys"); strings.Count(said, "made ") != 16 {
+	if said := c.do("run", "--rm", "keys"); strings.Count(said, "made ") != 17 {
 		t.Errorf("keys: %s", said)
 	}
 	if said := c.do("run", "--rm", "keys"); said != "" {
@@ -271,7 +271,7 @@ func TestCompose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		public := strings.HasSuffix(f.Name(), ".pem") && f.Name() != "document_key.pem" || f.Name() == "users.conf"
+		public := strings.HasSuffix(f.Name(), ".pem") && f.Name() != "document_key.pem" && f.Name() != "gap_key.pem" || f.Name() == "users.conf"
 		if owner := info.Sys().(*syscall.Stat_t).Uid; (owner == 0) != (f.Name() == "ca.key") || (info.Mode().Perm()&0o077 == 0) == public {
 			t.Errorf("%s is %d's, with mode %v", f.Name(), owner, info.Mode())
 		}
@@ -285,7 +285,7 @@ func TestCompose(t *testing.T) {
 		"gateway-1": {"admin_token", "ca.pem", "document_key.pem", "host_key", "role.key", "role.nk", "role.pem"},
 		"gateway-2": {"admin_token", "ca.pem", "document_key.pem", "host_key", "role.key", "role.nk", "role.pem"},
 		"enrich":    {"admin_token", "ca.pem", "document_key.pem", "role.key", "role.nk", "role.pem"},
-		"router":    {"admin_token", "ca.pem", "role.key", "role.nk", "role.pem"},
+		"router":    {"admin_token", "ca.pem", "gap_key.pem", "role.key", "role.nk", "role.pem"},
 	} {
 		wants := 1
 		if service == "enrich" || service == "router" {

@@ -79,7 +79,7 @@ func TestRetention(t *testing.T) {
 			continue
 		}
 		told++
-		if r.OperationID != first || r.LastSequence < r.Sequence || r.Bytes == nil || r.Reason == "" || r.Uncertain {
+		if r.OperationID != first || r.LastSequence < r.Sequence || r.Bytes == nil || r.Reason == "" || r.Uncertain || r.Signature == "" {
 			t.Fatalf("a gap record of operation %s: %s", r.OperationID, r.Whole)
 		}
 		var bytes uint64

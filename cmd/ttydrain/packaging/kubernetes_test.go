@@ -190,7 +190,7 @@ func TestKubernetesConfiguration(t *testing.T) {
 		{"gateway", "gateway.yaml", map[string]string{"host_key": "host_key", "document_key.pem": "document_key.pem",
 			"docker-ca.pem": "ca.pem", "docker-cert.pem": "gateway.pem", "docker-key.pem": "gateway.key"}},
 		{"enrich", "ttydrain.yaml", map[string]string{"document_key.pem": "document_key.pem"}},
-		{"router", "ttydrain.yaml", nil},
+		{"router", "ttydrain.yaml", map[string]string{"gap_key.pem": "gap_key.pem"}},
 		{"admin", "ttydrain.yaml", nil},
 	} {
 		dir := t.TempDir()

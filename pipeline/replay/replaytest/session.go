@@ -186,3 +186,17 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 	}
 	return s
 }
+
+// GapEntry returns the record of a gap in the copy of a drain, signed by a key; nil for none.
+func GapEntry(t testing.TB, sign func(typ string, object any) (string, error), op *schema.Operation, gap schema.Gap) sinks.Entry {
+	t.Helper()
+	record := gap.Record()
+	if sign != nil {
+		signature, err := sign(schema.SignedGap, schema.ClaimOf(op.ID, "siem", record))
+		if err != nil {
+			t.Fatal(err)
+		}
+		record.Detail.Signature = signature
+	}
+	return sinks.Entry{Operation: op, Record: record}
+}
