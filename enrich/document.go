@@ -60,8 +60,8 @@ func CheckDocument(document string, now time.Time) error {
 	return nil
 }
 
-// Sign signs an object, as JSON, as a compact JWS (RFC 7515). Its typ identifies its purpose, and it
-// has no subject and an exp in the past, so that no service accepts it as an access token.
+// Sign signs an object, as JSON, as a compact JWS (RFC 7515). Its typ identifies its purpose, and
+// it has no subject and an exp in the past, so that no service accepts it as an access token.
 func (k *Key) Sign(typ string, object any) (string, error) { return k.sign(typ, object, "") }
 
 // sign signs an object, with a delegation if it is not "".

@@ -153,8 +153,8 @@ func TestMint(t *testing.T) {
 
 var update = flag.Bool("update", false, "write the golden files of a version that is not released yet")
 
-// TestGoldenEnd: the signature of an end without a proof never changes, as it continues a session of
-// an older version. It is valid, and its claims match the last record.
+// TestGoldenEnd: the signature of an end without a proof never changes, as it continues a session
+// of an older version. It is valid, and its claims match the last record.
 func TestGoldenEnd(t *testing.T) {
 	k := exampleKey(t)
 	if k.id != "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" {

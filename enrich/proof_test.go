@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -57,14 +58,15 @@ func checkSigned(t testing.TB, records []schema.Record) {
 		if err := d.Add(r); err != nil {
 			t.Fatal(err)
 		}
-		if r.Event != schema.EventEnd {
+		if r.Event != schema.EventEnd && r.Event != schema.EventCheckpoint {
 			continue
 		}
 		var totals schema.Totals
 		payload(t, r.Detail.Signature, &totals)
 		fields, timing := d.Sums()
+		d.Restart(fields, timing)
 		want := schema.Totals{
-			Operation: start.Operation["operation_id"], Sequence: r.Sequence, Bytes: *r.Detail.Bytes, Digest: r.Digest.String(), TextDigest: r.TextDigest.String(),
+			Operation: start.Operation["operation_id"], Sequence: r.Sequence, Bytes: r.Offset, Digest: r.Digest.String(), TextDigest: r.TextDigest.String(),
 			OperationDigest: operation.String(), FieldsDigest: fields.String(), TimingDigest: timing.String(),
 		}
 		if totals != want {
@@ -73,7 +75,8 @@ func checkSigned(t testing.TB, records []schema.Record) {
 	}
 }
 
-// signedSession returns the records of a session with every kind of record that depends on no clock.
+// signedSession returns the records of a session with every kind of record that depends on no
+// clock.
 func signedSession(t testing.TB, k *Key, change func(*Transcript)) []schema.Record {
 	t.Helper()
 	user := schema.User{ID: "u-1", Name: "Ada Lovelace", Email: "ada@example.com"}
@@ -133,8 +136,8 @@ func TestGoldenSignatures(t *testing.T) {
 	}
 }
 
-// TestSessionOfAnOlderEnricher: where an enricher that does not know proofs has begun or continued a
-// session, this one continues it, and its end promises what that version did.
+// TestSessionOfAnOlderEnricher: where an enricher that does not know proofs has begun or continued
+// a session, this one continues it, and its end promises what that version did.
 func TestSessionOfAnOlderEnricher(t *testing.T) {
 	k := testKey(t)
 	whole := signedSession(t, k, func(*Transcript) {})
@@ -227,4 +230,99 @@ func TestStartSignsTheOperation(t *testing.T) {
 	if !maps.Equal(start.Operation, want) || len(want["user_document_sha256"]) != 64 {
 		t.Errorf("%q", start.Operation)
 	}
+}
+
+// TestCheckpoints: a checkpoint follows a number of records, or records that have waited for
+// minutes, and it continues over a restart. It is no event of the session: nothing depends on it.
+func TestCheckpoints(t *testing.T) {
+	k := testKey(t)
+	op := testOperation(t, k)
+	s := &script{t: t}
+	var err error
+	if s.tr, err = New(op, k, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	start, err := schema.StartFrame(t0, op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.frame(start)
+	var records []schema.Record
+	take := func() { records = append(records, s.take()...) }
+	restart := func() {
+		t.Helper()
+		operation, err := json.Marshal(op)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var segment *schema.Segment
+		for s.tr.Ready() {
+			made, err := s.tr.Take()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if segment, err = s.d.Segment(made.Data); err != nil {
+				t.Fatal(err)
+			}
+			records = append(records, segment.Records...)
+			if hasCheckpoint := made.Data[0] > 3; hasCheckpoint != strings.Contains(events(segment.Records), "checkpoint") {
+				t.Errorf("a segment of %s has version %d", events(segment.Records), made.Data[0])
+			}
+			if _, err := schema.AppendSegment(nil, operation, segment); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s.tr, err = Resume(segment, k, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.tr.Expire(t0.Add(time.Hour)) // nothing but the start, which is signed
+	s.tr.Expire(t0.Add(2 * time.Hour))
+	s.show(schema.FrameStdout, strings.Repeat("x\n", checkpointRecords-400))
+	restart()
+	s.show(schema.FrameStdout, strings.Repeat("x\n", 700)+"unfinished")
+	take()
+	s.tr.Expire(t0.Add(3 * time.Hour)) // the line is cut
+	s.tr.Expire(t0.Add(3*time.Hour + checkpointAge - 1))
+	take()
+	if got := events(records); got != "start output*5000 checkpoint output*301" {
+		t.Errorf("%s", got)
+	}
+	s.tr.Expire(t0.Add(3*time.Hour + checkpointAge))
+	s.tr.Expire(t0.Add(9 * time.Hour))
+	restart()
+	s.tr.Expire(t0.Add(12 * time.Hour))
+	s.tr.Expire(t0.Add(15 * time.Hour))
+	if s.tr.Ready() {
+		t.Error("a checkpoint follows a checkpoint")
+	}
+	s.show(schema.FrameStdout, "y\n")
+	s.end()
+	take()
+	if got := events(records); got != "start output*5000 checkpoint output*301 checkpoint output end" {
+		t.Errorf("%s", got)
+	}
+	checkRecords(t, records)
+	checkSigned(t, records)
+	for i := range records {
+		if r := &records[i]; r.Event == schema.EventCheckpoint && (r.Time != records[i-1].Time || string(r.Text) != "everything up to here is signed") {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// events returns the events of records, with the number of equal ones: "start output*2 end".
+func events(records []schema.Record) string {
+	var list []string
+	for i, n := 0, 1; i < len(records); i, n = i+n, 1 {
+		for i+n < len(records) && records[i+n].Event == records[i].Event {
+			n++
+		}
+		name := records[i].Event.String()
+		if n > 1 {
+			name += "*" + strconv.Itoa(n)
+		}
+		list = append(list, name)
+	}
+	return strings.Join(list, " ")
 }

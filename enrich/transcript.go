@@ -51,8 +51,8 @@ type Segment struct {
 	First    int64 // time at which its first byte was shown, in nanoseconds since 1970 UTC
 }
 
-// New starts the transcript of an operation. It refuses an operation without a user document, or
-// whose user document has not expired at now.
+// New starts the transcript of an operation. A nil signer leaves it unsigned. It refuses an
+// operation without a user document, or whose user document has not expired at now.
 func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error) {
 	if err := CheckDocument(op.UserDocument, now); err != nil {
 		return nil, fmt.Errorf("operation %s: %w", op.ID, err)
@@ -61,7 +61,10 @@ func New(op *schema.Operation, signer Signer, now time.Time) (*Transcript, error
 	if err != nil {
 		return nil, fmt.Errorf("encode operation %s: %w", op.ID, err)
 	}
-	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New(), proof: newProof(op), buffers: new(Buffers)}
+	t := &Transcript{operation: op, operationJSON: operationJSON, signer: signer, digest: sha256.New(), textDigest: sha256.New(), buffers: new(Buffers)}
+	if signer != nil {
+		t.proof = newProof(op)
+	}
 	t.lines[schema.Stderr].stream = schema.Stderr
 	if op.Interactive {
 		t.terminal = newTerminal(op.Width, op.Height)
@@ -81,8 +84,13 @@ func Resume(last *schema.Segment, signer Signer, now time.Time) (*Transcript, er
 		t.textDigest.(encoding.BinaryUnmarshaler).UnmarshalBinary(r.TextDigest)); err != nil {
 		return nil, fmt.Errorf("resume operation %s: %w", last.Operation.ID, err)
 	}
-	t.proof = readProof(r.Proof)
+	if signer != nil {
+		t.proof = readProof(r.Proof)
+	}
 	final := &last.Records[len(last.Records)-1]
+	if t.proof != nil {
+		t.proof.last = final.Time
+	}
 	t.sequence, t.offset, t.events, t.ended = r.Sequence, final.Offset+final.Span(), r.Events, r.Ended
 	if t.terminal != nil && len(r.Terminal) > 0 {
 		// An unreadable state is replaced by a fresh terminal: the texts of a few records then have
@@ -199,13 +207,15 @@ func (t *Transcript) forgetTerminal() {
 	}
 }
 
-// Expire cuts the lines whose first byte arrived MaxAge or longer before now.
+// Expire cuts the lines whose first byte arrived MaxAge or longer before now, and adds a checkpoint
+// if records have waited long for one.
 func (t *Transcript) Expire(now time.Time) {
 	for i := range t.lines {
 		if l := &t.lines[i]; len(l.pending) > 0 && now.Sub(l.since) >= MaxAge {
 			l.flush(now, t.emit)
 		}
 	}
+	t.expireUnsigned(now)
 }
 
 // Ready reports whether there are finished records to take.
@@ -346,7 +356,7 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 	return t.event(schema.EventEnd, f.Time, detail)
 }
 
-// event makes the record of an event, and signs a start, a gap and an end.
+// event makes the record of an event, and signs a start, a gap, a checkpoint and an end.
 func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	b := t.buffers
 	b.text = appendEventText(b.text[:0], e, d)
@@ -365,7 +375,9 @@ func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	case schema.EventGap:
 		d.Signature, err = t.signGap(&b.record)
 	case schema.EventEnd:
-		d.Signature, err = t.signEnd(&b.record)
+		d.Signature, err = t.signTotals(schema.SignedEnd, &b.record)
+	case schema.EventCheckpoint:
+		d.Signature, err = t.signCheckpoint(&b.record)
 	}
 	if err != nil {
 		return err
@@ -409,6 +421,8 @@ func sentence(e schema.Event, d *schema.Detail) string {
 		return "input: " + string(bytes.TrimRight(d.Input, "\r\n"))
 	case schema.EventTransfer:
 		return transferSentence(d)
+	case schema.EventCheckpoint:
+		return "everything up to here is signed"
 	}
 	return e.String()
 }
@@ -425,6 +439,7 @@ func (t *Transcript) number(r *schema.Record) error {
 	if t.proof == nil {
 		return nil
 	}
+	t.proof.last = r.Time
 	if err := t.proof.digests.Add(r); err != nil {
 		return fmt.Errorf("operation %s: digest of record %d: %w", t.operation.ID, r.Sequence, err)
 	}
@@ -444,6 +459,9 @@ func (t *Transcript) append(r *schema.Record) {
 	*r = schema.Record{} // its bytes are reused
 	if t.segment.Size() >= schema.MaxSegment {
 		t.err = errors.Join(t.err, t.seal())
+	}
+	if t.unsigned() >= checkpointRecords {
+		t.checkpoint()
 	}
 }
 

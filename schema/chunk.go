@@ -56,7 +56,7 @@ const (
 	// chunkVersion is the version of chunks with frames that version 1 does not have. Other chunks
 	// have version 1.
 	chunkVersion   = 2
-	segmentVersion = 3
+	segmentVersion = 4
 )
 
 // ErrVersion is returned for a message that a later version of ttydrain wrote.

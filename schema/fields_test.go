@@ -40,8 +40,9 @@ func vectors(t *testing.T) string {
 	return b.String()
 }
 
-// TestSignedVectors: what signatures cover has the same bytes for ever, or the signatures of earlier
-// versions could not be verified. The file never changes; new vectors get a file of their own.
+// TestSignedVectors: what signatures cover has the same bytes for ever, or the signatures of
+// earlier versions could not be verified. The file never changes; new vectors get a file of their
+// own.
 func TestSignedVectors(t *testing.T) {
 	want, err := os.ReadFile(filepath.Join("testdata", "signed", "vectors.txt"))
 	if err != nil {

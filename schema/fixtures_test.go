@@ -162,6 +162,9 @@ func dumpSegment(s *Segment) string {
 	}
 	fmt.Fprintf(&b, "resume consumed=%d events=%d sequence=%d parser=%d ended=%t\n\tdigest=%x\n\ttextdigest=%x\n",
 		s.Resume.Consumed, s.Resume.Events, s.Resume.Sequence, s.Resume.Parser, s.Resume.Ended, s.Resume.Digest, s.Resume.TextDigest)
+	if len(s.Resume.Proof) > 0 {
+		fmt.Fprintf(&b, "\tproof=%x\n", s.Resume.Proof)
+	}
 	if len(s.Resume.Terminal) > 0 {
 		fmt.Fprintf(&b, "\tterminal=%x\n", s.Resume.Terminal)
 	}
@@ -213,4 +216,15 @@ func fileRecords(from Record) (records []Record) {
 		records = append(records, r)
 	}
 	return records
+}
+
+// checkpointRecords returns a checkpoint at the place of a record, and the next line.
+func checkpointRecords(from Record) []Record {
+	checkpoint := Record{Event: EventCheckpoint, Text: []byte("everything up to here is signed"), Detail: &Detail{Signature: "a.b.c"}}
+	line := Record{Log: []byte("x\n"), Text: []byte("x"), Timing: []byte("0:2")}
+	for i, r := range []*Record{&checkpoint, &line} {
+		r.Sequence, r.Offset, r.Time = from.Sequence+uint64(i), from.Offset, from.Time
+		r.Digest, r.TextDigest = from.Digest, from.TextDigest
+	}
+	return []Record{checkpoint, line}
 }

@@ -65,7 +65,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 // This version writes the same as the first version that had the frames, the events and the state.
 func TestGoldenWrite(t *testing.T) {
-	if chunkVersion != 2 || segmentVersion != 3 {
+	if chunkVersion != 2 || segmentVersion != 4 {
 		t.Fatal("another version: write its golden files to a folder of its own; TestGoldenRead keeps reading these")
 	}
 	small := &Chunk{Frames: []Frame{{Kind: FrameStdout, Time: 1_772_357_400_000_000_000, Payload: []byte("$ ")}}}
@@ -86,7 +86,14 @@ func TestGoldenWrite(t *testing.T) {
 	input := testSegment()
 	input.Records, input.Resume = fileRecords(one.Records[0]), one.Resume
 	input.Resume.Sequence = input.Records[len(input.Records)-1].Sequence
-	for name, s := range map[string]*Segment{"v3/segment-files": input, "v1/segment": all, "v1/segment-one-record": one, "v2/segment-terminal": terminal} {
+	checkpoint := testSegment()
+	checkpoint.Records, checkpoint.Resume = checkpointRecords(one.Records[0]), one.Resume
+	checkpoint.Resume.Sequence = checkpoint.Records[len(checkpoint.Records)-1].Sequence
+	checkpoint.Resume.Proof, checkpoint.Resume.Terminal = []byte("\x01opaque here, too"), terminal.Resume.Terminal
+	proof := testSegment()
+	proof.Records, proof.Resume = one.Records, one.Resume
+	proof.Resume.Proof = checkpoint.Resume.Proof
+	for name, s := range map[string]*Segment{"v4/segment-checkpoint": checkpoint, "v2/segment-proof": proof, "v3/segment-files": input, "v1/segment": all, "v1/segment-one-record": one, "v2/segment-terminal": terminal} {
 		golden(t, name+".bin", encodeSegment(t, s))
 		golden(t, name+".txt", []byte(dumpSegment(s)))
 	}

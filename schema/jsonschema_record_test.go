@@ -61,7 +61,7 @@ func TestRecordsMatchSchema(t *testing.T) {
 	seg.Records = append(seg.Records, *uncertain.Record())
 	events := make(map[Event]bool)
 	known := make(map[string]bool)
-	records := append(append(slices.Clone(seg.Records), killedRecord(seg)), fileRecords(seg.Records[1])...)
+	records := append(append(slices.Clone(seg.Records), killedRecord(seg)), append(fileRecords(seg.Records[1]), checkpointRecords(seg.Records[1])...)...)
 	for i := range records {
 		data := encodeRecord(t, seg.Operation, &records[i])
 		fields := unmarshal(t, data)

@@ -10,19 +10,20 @@ import (
 type Event uint8
 
 const (
-	EventOutput   Event = iota // bytes that the terminal showed
-	EventStart                 // the session began
-	EventResize                // the terminal's size changed
-	EventEnd                   // the session ended; the last record of every session
-	EventGap                   // bytes that could not be recorded or delivered
-	EventInput                 // bytes that the client sent as input, without a terminal
-	EventTransfer              // a file was transferred
+	EventOutput     Event = iota // bytes that the terminal showed
+	EventStart                   // the session began
+	EventResize                  // the terminal's size changed
+	EventEnd                     // the session ended; the last record of every session
+	EventGap                     // bytes that could not be recorded or delivered
+	EventInput                   // bytes that the client sent as input, without a terminal
+	EventTransfer                // a file was transferred
+	EventCheckpoint              // the signature of everything before, while the session runs
 )
 
 // lastEvent is the last event that this version knows.
-const lastEvent = EventTransfer
+const lastEvent = EventCheckpoint
 
-var eventNames = [...]string{"output", "start", "resize", "end", "gap", "input", "transfer"}
+var eventNames = [...]string{"output", "start", "resize", "end", "gap", "input", "transfer", "checkpoint"}
 
 // Events returns all events.
 func Events() (events []Event) {
@@ -161,8 +162,9 @@ type Detail struct {
 	LastSequence uint64 `json:"last_sequence,omitempty"`
 	// Uncertain is set in a gap of records if the drain may have some of them.
 	Uncertain bool `json:"uncertain,omitempty"`
-	// Signature is a JWS (RFC 7515): of a start, over the operation ([SignedOperation]); of an end,
-	// over its totals and digests ([Totals]); of a gap, over the record ([GapClaim]).
+	// Signature is a JWS (RFC 7515): of a start, over the operation ([SignedOperation]); of an end
+	// and of a checkpoint, over the totals and digests so far ([Totals]); of a gap, over the record
+	// ([GapClaim]).
 	Signature string `json:"signature,omitempty"`
 }
 

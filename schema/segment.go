@@ -26,7 +26,7 @@ var errNoRecords = errors.New("encode segment: no records")
 
 // AppendSegment appends the binary form of s, whose records must be consecutive:
 //
-//	version 1, 2 or 3 | uvarint length, JSON of the operation |
+//	version 1 to 4 | uvarint length, JSON of the operation |
 //	uvarint first sequence | uvarint first offset | varint first time | uvarint count |
 //	records: flags byte | varint nanoseconds since the record before | uvarint length, log |
 //	         [uvarint length, text] | uvarint length, timing | digest (32) | text digest (32) |
@@ -35,7 +35,8 @@ var errNoRecords = errors.New("encode segment: no records")
 //	        uvarint length, digest state | uvarint length, text digest state |
 //	        [uvarint length, [0xff | uvarint length, proof] state of the terminal; not in version 1]
 //
-// A segment that contains an event unknown to version 2 has version 3. Otherwise, one without a
+// A segment that contains a checkpoint has version 4, and one that contains another event unknown
+// to version 2 has version 3. Otherwise, one without a
 // terminal state and a proof has version 1. So each segment is readable by the oldest release
 // possible: one that does not know proofs takes a proof for a terminal state of a later version,
 // and continues without both.
@@ -63,7 +64,10 @@ func AppendSegment(dst, operationJSON []byte, s *Segment) ([]byte, error) {
 
 // versionOf returns the first version of a segment that can have a record.
 func versionOf(r *Record) byte {
-	if r.Event > EventGap {
+	switch {
+	case r.Event > EventTransfer:
+		return 4
+	case r.Event > EventGap:
 		return 3
 	}
 	return 1

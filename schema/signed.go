@@ -7,7 +7,9 @@ import "encoding/json"
 const (
 	SignedStart = "ttydrain-start+jwt" // SignedOperation, in a start record
 	SignedEnd   = "ttydrain-end+jwt"   // Totals, in an end record
-	SignedGap   = "ttydrain-gap+jwt"   // GapClaim, in a gap record
+	// SignedCheckpoint is of Totals, in a checkpoint record.
+	SignedCheckpoint = "ttydrain-checkpoint+jwt"
+	SignedGap        = "ttydrain-gap+jwt" // GapClaim, in a gap record
 	// SignedDelegation is of a Delegation, in the header "delegation" of what the key signs.
 	SignedDelegation = "ttydrain-delegation+jwt"
 )
@@ -17,7 +19,7 @@ type SignedOperation struct {
 	Operation map[string]string `json:"operation"` // [Operation.Fields]
 }
 
-// Totals are what the signature of an end record covers.
+// Totals are what the signature of an end or a checkpoint record covers.
 type Totals struct {
 	Operation  string `json:"operation_id"`
 	Sequence   uint64 `json:"sequence"` // of this record, which is the number of records
@@ -32,8 +34,8 @@ type Totals struct {
 	TimingDigest    string `json:"timing_digest,omitempty"`
 }
 
-// GapClaim is what the signature of a gap record covers: all that the record says. Whoever notes the
-// gap signs it: the enricher, or the router where a drain did not get records.
+// GapClaim is what the signature of a gap record covers: all that the record says. Whoever notes
+// the gap signs it: the enricher, or the router where a drain did not get records.
 type GapClaim struct {
 	Operation string `json:"operation_id"`
 	// Drain is the drain that did not get records; "" for bytes that were not recorded.
@@ -68,6 +70,6 @@ type Delegation struct {
 	Key  json.RawMessage `json:"key"` // public, as a JSON Web Key (RFC 7517)
 }
 
-// HeaderDelegation is the header of a JWS with the delegation of its key, which is no key of the key
-// set itself.
+// HeaderDelegation is the header of a JWS with the delegation of its key, which is no key of the
+// key set itself.
 const HeaderDelegation = "delegation"

@@ -127,12 +127,21 @@ func (a *auditCommand) audit(ctx context.Context) (*audit.Report, error) {
 	return report, nil
 }
 
+// proven describes what the signatures prove of a session.
+func proven(s *audit.Result) string {
+	list := cmp.Or(strings.Join(s.Proven, ", "), "nothing")
+	if s.ProvenThrough > 0 {
+		list += fmt.Sprintf(" to record %d", s.ProvenThrough)
+	}
+	return list
+}
+
 // printAudit prints a report for people: a table of the sessions, and then their findings.
 func printAudit(r *audit.Report) error {
 	w := newTable()
 	fmt.Fprintln(w, "SESSION\tVERDICT\tCOMPLETE\tINTACT\tPROVEN\tRECORDS\tSTARTED\tAPP\tUSER")
 	for _, s := range r.Sessions {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", cell(s.Operation), s.Verdict, yesNo(s.Complete), yesNo(s.Intact), cmp.Or(strings.Join(s.Proven, ", "), "nothing"),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", cell(s.Operation), s.Verdict, yesNo(s.Complete), yesNo(s.Intact), proven(&s),
 			s.Records, timeflag.Format(s.Started), cell(s.App), cell(s.User))
 	}
 	if err := w.Flush(); err != nil {

@@ -136,6 +136,9 @@ func (t *tailCommand) print(r *replay.Record) error {
 		_, err = t.out.Write(t.line)
 		return err
 	}
+	if r.Event == schema.EventCheckpoint { // which is for audits
+		return nil
+	}
 	op := r.Operation
 	head := fmt.Sprintf("%s %s %s@%s", timeflag.Format(time.Unix(0, r.Time)), op.ID, cell(op.User.Name), cell(op.App))
 	text := strings.ReplaceAll(client.Printable(string(r.Text)), "\n", " ")

@@ -64,6 +64,7 @@ type walk struct {
 	// shown are the texts of the copy where they were replaced by those that were recorded.
 	shown       map[*replay.Record][]byte
 	timed, fine bool
+	checked     checked
 	// complete is, by stream, the last record if its line was marked complete although it had no
 	// newline: it must only be followed by a gap or the end; nil for none.
 	complete [2]*replay.Record

@@ -5,10 +5,10 @@
 // displayed up to its end (and, in syslog and on the stream, of all texts). The first record has a
 // signature of the operation: the user, the app, the host and so on. The last record is signed: it
 // contains the numbers of records and bytes, both digests, and two more over the fields and the
-// timing of all records. [Checker.Check] recomputes all of them in the order of the sequences. The
-// first record that differs is the damaged one. To classify the damage, Check tries hypotheses:
-// whether the next record follows nevertheless, whether a record from elsewhere belongs here,
-// whether the text reveals the original bytes.
+// timing of all records; checkpoints in between have the same so far. [Checker.Check] recomputes
+// all of them in the order of the sequences. The first record that differs is the damaged one. To
+// classify the damage, Check tries hypotheses: whether the next record follows nevertheless,
+// whether a record from elsewhere belongs here, whether the text reveals the original bytes.
 //
 // # Guarantees
 //
@@ -23,8 +23,8 @@
 //
 //   - That a session is in the copy at all: nothing in a copy refers to a session of which all
 //     records are missing.
-//   - Nanoseconds of times. Nor where a changed time, stream, detail or timing is, if it contradicts
-//     nothing else in its record: the finding is a range.
+//   - Nanoseconds of times. Nor where a changed time, stream, detail or timing is, if it
+//     contradicts nothing else in its record: the finding is a range.
 //   - The bytes, in syslog without exact: true. There, the texts are proven, but neither offsets
 //     nor digests of the bytes.
 //   - Everything after a run of missing records, or after a record whose bytes cannot be

@@ -89,12 +89,15 @@ type Result struct {
 	// was lost before. Intact reports that the records that are present are unaltered.
 	Complete bool `json:"complete"`
 	Intact   bool `json:"intact"`
-	// Proven lists what signatures prove of this copy, in this order: "who" opened the session, "where"
-	// it ran, "when" everything happened, the "bytes", the "texts", and the "order" of the records.
-	Proven   []string  `json:"proven"`
-	Records  int       `json:"records"`
-	Repeats  int       `json:"repeats"`
-	Findings []Finding `json:"findings"`
+	// Proven lists what signatures prove of this copy, in this order: "who" opened the session,
+	// "where" it ran, "when" everything happened, the "bytes", the "texts", and the "order" of the
+	// records.
+	Proven []string `json:"proven"`
+	// ProvenThrough is the sequence up to which Proven holds, in a session without an end; 0 for all.
+	ProvenThrough uint64    `json:"proven_through,omitempty"`
+	Records       int       `json:"records"`
+	Repeats       int       `json:"repeats"`
+	Findings      []Finding `json:"findings"`
 }
 
 // maxFindings is the maximum number of findings per session. The last one then reports that there
@@ -137,7 +140,7 @@ func (r *Result) judge() {
 	if r.Findings == nil {
 		r.Findings = []Finding{}
 	}
-	if r.Proven == nil || r.Verdict == Damaged {
+	if r.Proven == nil || r.Verdict == Damaged && r.ProvenThrough == 0 {
 		r.Proven = []string{}
 	}
 	slices.SortFunc(r.Proven, func(a, b string) int { return slices.Index(provable, a) - slices.Index(provable, b) })

@@ -61,6 +61,9 @@ func (w *walk) inspect(n uint64, r *replay.Record) {
 		changed("it is a gap of other records and cannot replace them")
 	}
 	w.inspectInput(r, changed)
+	if r.Event == schema.EventCheckpoint {
+		w.inspectCheckpoint(n, r)
+	}
 	if r.Event == schema.EventGap {
 		if problem := w.gapProblem(r, new(schema.GapClaim)); problem != "" {
 			w.at(Signature, n, r, problem)
@@ -155,6 +158,8 @@ func hasEventFields(r *replay.Record) bool {
 		return len(d.Input) > 0
 	case schema.EventTransfer:
 		return d.Path != ""
+	case schema.EventCheckpoint:
+		return true
 	}
 	return false
 }

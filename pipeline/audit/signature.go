@@ -90,6 +90,7 @@ func (w *walk) finish() {
 	if proven {
 		w.result.Proven = append(w.result.Proven, provenOrder)
 	}
+	w.checkCut()
 	if w.end == nil || w.isDamaged() {
 		return
 	}

@@ -166,23 +166,6 @@ func (w *walk) addFields(r *replay.Record) {
 	w.fine = w.fine || r.Time%1e6 != 0
 }
 
-// checkFields compares the digests of fields and timing with the signed ones. A mismatch that other
-// damage explains is no finding of its own.
-func (w *walk) checkFields() {
-	if w.fields == nil || !w.fine || w.totals == nil || w.totals.FieldsDigest == "" || w.isDamaged() || w.damagedChain() {
-		return
-	}
-	fields, timing := w.fields.Sums()
-	switch {
-	case fields.String() != w.totals.FieldsDigest:
-		w.add(Finding{Kind: Changed, First: 1, Last: w.totals.Sequence, What: "the time, the stream, the event or a detail of at least one of these records is not the signed one"})
-	case w.timed && timing.String() != w.totals.TimingDigest:
-		w.add(Finding{Kind: Changed, First: 1, Last: w.totals.Sequence, What: "the timing of at least one of these records is not the signed one"})
-	case w.timed || w.all.Has(replay.LostLog):
-		w.result.Proven = append(w.result.Proven, provenWhen)
-	}
-}
-
 // isDamaged reports whether a finding so far is damage.
 func (w *walk) isDamaged() bool {
 	return slices.ContainsFunc(w.result.Findings, func(f Finding) bool { return f.Kind.Damage() })

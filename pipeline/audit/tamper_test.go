@@ -167,7 +167,7 @@ func altered(isJSON bool, name, value string) string {
 		decimals := len(text) - len("2006-01-02T15:04:05.Z")
 		text = at.Add(time.Hour + time.Microsecond).Format("2006-01-02T15:04:05." + strings.Repeat("0", decimals) + "Z")
 	case strings.HasSuffix(name, "event"):
-		text = map[string]string{"output": "input", "input": "output", "start": "resize", "resize": "gap", "gap": "resize", "end": "gap", "transfer": "gap"}[text]
+		text = map[string]string{"output": "input", "input": "output", "start": "resize", "resize": "gap", "gap": "resize", "end": "gap", "transfer": "gap", "checkpoint": "resize"}[text]
 	case text == "stdout", text == "stderr":
 		text = map[string]string{"stdout": "stderr", "stderr": "stdout"}[text]
 	case text == "true", text == "false":
@@ -226,8 +226,8 @@ func (p *tampering) audit(units []unit) map[string]Result {
 	return results
 }
 
-// expect audits a copy in which a record, or with n 0 all records, were tampered with: it is found at
-// its place, or the verdict does not claim what it did.
+// expect audits a copy in which a record, or with n 0 all records, were tampered with: it is found
+// at its place, or the verdict does not claim what it did.
 func (p *tampering) expect(name string, n uint64, units []unit) {
 	p.cases++
 	results := p.audit(units)
@@ -373,14 +373,14 @@ func TestTampering(t *testing.T) {
 	key := replaytest.Key(t)
 	checker := &Checker{Keys: keySet(t, key)}
 	cases := 0
-	seen := make(map[string]int)
+	seen, events := make(map[string]int), make(map[string]bool)
 	for _, f := range replaytest.Forms() {
 		if !slices.Contains([]string{"ndjson", "elasticsearch export", "syslog", "syslog exact"}, f.Name) {
 			continue
 		}
 		for _, terminal := range []bool{false, true} {
 			// A session without a terminal has input, transfers and standard error, the other one resizes.
-			options := replaytest.Options{Pieces: 14, Gap: true, Killed: true}
+			options := replaytest.Options{Pieces: 14, Gap: true, Killed: true, Checkpoint: 9}
 			id, other := tamperedID, "45"
 			if !terminal {
 				options.Input = []string{"select 1;\n", "\xff\xfe\n"}
@@ -395,6 +395,7 @@ func TestTampering(t *testing.T) {
 			}
 			for i := range a.Records {
 				p.events = append(p.events, a.Records[i].Event.String())
+				events[p.events[i]] = true
 			}
 			p.baseline = p.audit(p.units)[tamperedID]
 			if p.baseline.Verdict != Incomplete || len(p.baseline.Findings) != 1 || len(p.baseline.Proven) < 5 {
@@ -413,6 +414,11 @@ func TestTampering(t *testing.T) {
 			p.everywhere("time", "@timestamp")
 			p.alter()
 			cases += p.cases
+		}
+	}
+	for _, event := range schema.Events() {
+		if !events[event.String()] {
+			t.Errorf("no case has the event %s", event)
 		}
 	}
 	cases += tamperGaps(t, key, checker, fields, seen)

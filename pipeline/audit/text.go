@@ -128,11 +128,6 @@ func (w *walk) inspectShown(r *replay.Record, changed func(string)) {
 // placeholder is an expired user document, for transcripts of which only the texts are used.
 const placeholder = "eyJhbGciOiJFZERTQSJ9.eyJleHAiOjB9.AA"
 
-// unsigned is a signer that does not sign.
-type unsigned struct{}
-
-func (unsigned) Sign(string, any) (string, error) { return "", nil }
-
 // rendered returns the texts that the enricher generates from the output of records. It returns nil
 // if the enricher would divide the output into other records.
 func rendered(common, described *schema.Operation, records []*replay.Record) (texts [][]byte) {
@@ -140,7 +135,7 @@ func rendered(common, described *schema.Operation, records []*replay.Record) (te
 	op.Command, op.Interactive, op.Width, op.Height = described.Command, described.Interactive, described.Width, described.Height
 	op.UserDocument = placeholder
 	now := time.Unix(0, 0)
-	transcript, err := enrich.New(&op, unsigned{}, time.Now())
+	transcript, err := enrich.New(&op, nil, time.Now())
 	if err != nil {
 		return nil
 	}
@@ -166,6 +161,13 @@ func rendered(common, described *schema.Operation, records []*replay.Record) (te
 		return true
 	}
 	for n, r := range records {
+		if r.Event == schema.EventCheckpoint { // which no frame causes
+			if !take() || len(texts) != n {
+				return nil
+			}
+			texts = append(texts, enrich.EventText(r.Event, r.Detail))
+			continue
+		}
 		frames, err := framesOf(&op, r)
 		if err != nil {
 			return nil

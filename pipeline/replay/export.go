@@ -69,9 +69,11 @@ func WriteText(w io.Writer, s *Session) error {
 			t.event(missingRecords(last+1, r.Sequence-1))
 		}
 		last = r.Sequence
-		if r.Event == schema.EventOutput {
+		switch r.Event {
+		case schema.EventOutput:
 			t.output(r)
-		} else {
+		case schema.EventCheckpoint: // which is for audits
+		default:
 			t.event(string(r.Text))
 		}
 	}

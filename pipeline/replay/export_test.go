@@ -19,6 +19,7 @@ func TestWriteText(t *testing.T) {
 	add(schema.EventStart, 0, false, "session started")
 	add(schema.EventOutput, 0, true, long)
 	add(schema.EventOutput, 1, true, "on stderr")
+	add(schema.EventCheckpoint, 0, false, "not a part of the text")
 	add(schema.EventOutput, 0, true, long)
 	add(schema.EventOutput, 0, false, "end")
 	add(schema.EventOutput, 1, false, "on stderr, told again")

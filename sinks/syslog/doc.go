@@ -9,18 +9,19 @@
 //	<PRI>1 TIMESTAMP HOST APP OPERATION_ID EVENT [session@32473 …][meta sequenceId="…"] TOKEN operation_id=… TEXT
 //
 // HOST is the gateway, APP the app, OPERATION_ID (PROCID) the operation, EVENT (MSGID) one of
-// start, output, resize, end and gap. A gap has at least the severity warning. In these fields "_"
-// replaces each character that is not printable ASCII, values are truncated to the lengths of RFC
-// 5424 §6, and "-" stands for an empty one. TIMESTAMP has six decimals, the maximum (§6.2.3):
-// nanoseconds are truncated.
+// start, output, resize, end, gap, input, transfer and checkpoint. A gap has at least the severity
+// warning. In these fields "_" replaces each character that is not printable ASCII, values are
+// truncated to the lengths of RFC 5424 §6, and "-" stands for an empty one. TIMESTAMP has six
+// decimals, the maximum (§6.2.3): nanoseconds are truncated.
 //
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
-// text_digest; stream="stderr", partial="true" and altered="true" where they apply; event="start",
-// event="gap", event="input" or event="transfer", which no other parameter shows if a copy has lost the header;
-// the details of the event (for a start interactive, width, height, command, signature; for an end
-// exit_status, reason, bytes, signature); and with [Options.Exact] log_base64, the exact bytes, and
-// timing. The user is not part of it: the operation's ID leads to the user, and the signature of
-// the start names it. 32473 is the enterprise number reserved for examples (RFC 5612).
+// text_digest; stream="stderr", partial="true" and altered="true" where they apply; event, if it is
+// input, transfer, checkpoint, or a signed start or gap, which no other parameter shows if a copy
+// has lost the header; the details of the event (for a start interactive, width, height, command,
+// signature; for an end exit_status, reason, bytes, signature); and with [Options.Exact]
+// log_base64, the exact bytes, and timing. The user is not part of it: the operation's ID leads to
+// the user, and the signature of the start names it. 32473 is the enterprise number reserved for
+// examples (RFC 5612).
 //
 // sequenceId (§7.3.1) is the record's sequence in its operation, so that a repeat is recognisable
 // by it and the operation ID. Its range is 1 to 2147483647: record 2147483648 has 1 again, and the

@@ -81,7 +81,7 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 	if part != nil {
 		dst = part.appendParams(dst)
 	}
-	if r.Event >= schema.EventGap || r.Event == schema.EventStart { // a copy without headers has no MSGID, and the others show by their parameters
+	if r.Event > schema.EventGap || r.Event != schema.EventEnd && isSigned(r, part) { // a copy without headers has no MSGID, and the others show by their parameters
 		dst = appendParam(dst, "event", r.Event.String())
 	}
 	if r.Detail != nil {
@@ -104,6 +104,11 @@ func (e *encoder) append(dst []byte, p srslog.Priority, op *schema.Operation, r 
 		dst = append(part.appendNumber(append(dst, "part="...)), ' ')
 	}
 	return append(dst, text...)
+}
+
+// isSigned reports whether a record, of which r may be a part, has a signature.
+func isSigned(r *schema.Record, part *part) bool {
+	return part != nil && part.signed || r.Detail != nil && r.Detail.Signature != ""
 }
 
 // appendDetail appends the details of an event, under the names that they have in other drains.

@@ -27,6 +27,7 @@ type part struct {
 	// It keeps the parts of two divisions of one record apart, which a change of the limit causes.
 	offset  int
 	plain   bool          // the record's text is printable ASCII
+	signed  bool          // the record has a signature, in this part or another one
 	altered bool          // the record's text is not as it was recorded, in this part or another one
 	record  schema.Record // the record with this part's pieces
 }
@@ -123,7 +124,8 @@ func (e *encoder) split(p srslog.Priority, op *schema.Operation, r *schema.Recor
 		e.text, altered = appendSafe(e.text[:0], r.Text, inMessage)
 	}
 	empty := bare(r)
-	widest := part{number: maxParts, total: maxParts, offset: 1<<32 - 1, plain: plain, altered: altered}
+	signed := isSigned(r, nil)
+	widest := part{number: maxParts, total: maxParts, offset: 1<<32 - 1, plain: plain, signed: signed, altered: altered}
 	e.scratch = e.append(e.scratch[:0], p, op, &empty, &widest)
 	room := limit - len(e.scratch)
 	fields := e.fields(r, plain)
@@ -132,7 +134,7 @@ func (e *encoder) split(p srslog.Priority, op *schema.Operation, r *schema.Recor
 		if len(parts) == maxParts {
 			return nil
 		}
-		parts = append(parts, part{number: len(parts) + 1, offset: offset, plain: plain, altered: altered, record: bare(r)})
+		parts = append(parts, part{number: len(parts) + 1, offset: offset, plain: plain, signed: signed, altered: altered, record: bare(r)})
 		one := &parts[len(parts)-1].record
 		left := room
 		for len(fields) > 0 && (left == room || left >= fields[0].overhead+minPiece) {

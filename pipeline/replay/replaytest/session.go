@@ -74,6 +74,8 @@ type Options struct {
 	Input []string
 	// Killed has an operator end the session, with a reason.
 	Killed bool
+	// Checkpoint has the enricher add a checkpoint after every so many outputs; 0 for none.
+	Checkpoint int
 	// Terminal gives a session with an odd ID a terminal.
 	Terminal bool
 }
@@ -148,6 +150,10 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 			detail(schema.FrameResize, schema.Detail{Width: 100 + i, Height: 40})
 		}
 		add()
+		if o.Checkpoint > 0 && i%o.Checkpoint == o.Checkpoint-1 { // the enricher's clock is of no importance to the records
+			transcript.Expire(Began)
+			transcript.Expire(Began.Add(time.Hour))
+		}
 	}
 	if lost := uint64(9); o.Gap {
 		detail(schema.FrameGap, schema.Detail{Bytes: &lost, Reason: "the stream was full"})
