@@ -44,7 +44,7 @@ type Console struct {
 	origin http.CrossOriginProtection
 	pages  *pages
 	visits *visits
-	links  *links
+	links  *grants       // login links that can still be used
 	tokens *Attempts     // logins with wrong tokens
 	logins *Attempts     // failed logins by OpenID Connect
 	oidc   *relyingParty // nil without OIDC
@@ -63,7 +63,7 @@ func New(o Options) (*Console, error) {
 	if o.Proxy != nil {
 		trusted = slices.Concat(trusted, o.Proxy.Trusted)
 	}
-	c := &Console{o: o, pages: pages, visits: newVisits(), links: newLinks(), tokens: NewAttempts(trusted), logins: NewAttempts(trusted)}
+	c := &Console{o: o, pages: pages, visits: newVisits(), links: newGrants(maxLinks), tokens: NewAttempts(trusted), logins: NewAttempts(trusted)}
 	if o.OIDC != nil {
 		if o.URL == nil {
 			return nil, errors.New("console: OpenID Connect needs the URL of the console, to which the provider redirects")

@@ -1,11 +1,8 @@
 package console
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -15,50 +12,6 @@ const (
 	// maxLinks bounds the number of unused login links; beyond it, a new link replaces the oldest.
 	maxLinks = 100
 )
-
-// links are the login links that can still be used. They are kept in memory, so a restart ends
-// them.
-type links struct {
-	mu  sync.Mutex                 // guards all
-	all map[[sha256.Size]byte]link // by digest of the token, so that the lookup time reveals nothing about it
-}
-
-type link struct {
-	person Person
-	until  time.Time
-}
-
-func newLinks() *links { return &links{all: make(map[[sha256.Size]byte]link)} }
-
-// add returns the token of a new link.
-func (l *links) add(p Person, until time.Time) string {
-	token, now := rand.Text(), time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var oldest [sha256.Size]byte
-	for key, one := range l.all {
-		if now.After(one.until) {
-			delete(l.all, key)
-		} else if first, ok := l.all[oldest]; !ok || one.until.Before(first.until) {
-			oldest = key
-		}
-	}
-	if len(l.all) >= maxLinks {
-		delete(l.all, oldest)
-	}
-	l.all[sha256.Sum256([]byte(token))] = link{p, until}
-	return token
-}
-
-// take returns the person of a token, which can't be used again.
-func (l *links) take(token string) (Person, bool) {
-	key := sha256.Sum256([]byte(token))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	one, ok := l.all[key]
-	delete(l.all, key)
-	return one.person, ok && time.Now().Before(one.until)
-}
 
 // NewLink returns a URL that logs a person in once, within some minutes, and the time of its
 // expiry. The caller has the admin token, and says the person's name. It returns a [*Refusal] if

@@ -1,10 +1,7 @@
 package console
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -17,36 +14,14 @@ const (
 	maxVisits = 1000
 )
 
-// visits are the current logins. They are kept in memory, so a restart ends them.
-type visits struct {
-	mu  sync.Mutex                  // guards all
-	all map[[sha256.Size]byte]visit // by digest of the cookie's value, so that the lookup time reveals nothing about it
-}
+// visits are the current logins, by the value of their cookie.
+type visits struct{ *grants }
 
-type visit struct {
-	person Person
-	until  time.Time
-}
-
-func newVisits() *visits { return &visits{all: make(map[[sha256.Size]byte]visit)} }
+func newVisits() *visits { return &visits{newGrants(maxVisits)} }
 
 // begin adds a login and returns its cookie.
 func (v *visits) begin(p Person, secure bool) *http.Cookie {
-	value, now := rand.Text(), time.Now()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var oldest [sha256.Size]byte
-	for key, one := range v.all {
-		if now.After(one.until) {
-			delete(v.all, key)
-		} else if first, ok := v.all[oldest]; !ok || one.until.Before(first.until) {
-			oldest = key
-		}
-	}
-	if len(v.all) >= maxVisits {
-		delete(v.all, oldest)
-	}
-	v.all[sha256.Sum256([]byte(value))] = visit{p, now.Add(visitLifetime)}
+	value := v.add(p, time.Now().Add(visitLifetime))
 	return visitCookieWith(value, int(visitLifetime/time.Second), secure)
 }
 
@@ -61,19 +36,11 @@ func (v *visits) person(r *http.Request) (Person, bool) {
 	if err != nil {
 		return Person{}, false
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	one, ok := v.all[sha256.Sum256([]byte(c.Value))]
-	if !ok || time.Now().After(one.until) {
-		return Person{}, false
-	}
-	return one.person, true
+	return v.get(c.Value)
 }
 
 func (v *visits) end(r *http.Request) {
 	if c, err := r.Cookie(CookieName); err == nil {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		delete(v.all, sha256.Sum256([]byte(c.Value)))
+		v.take(c.Value)
 	}
 }
