@@ -3,9 +3,11 @@ package replay
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/receive"
@@ -20,9 +22,9 @@ type form struct {
 	required uint64
 }
 
-// recordForm is the form of the records of this version.
-var recordForm = func() (f form) {
-	f.fields = make(map[string]int)
+// recordForm returns the form of the records of this version. Only readers of copies need it.
+var recordForm = sync.OnceValue(func() *form {
+	f := &form{fields: make(map[string]int)}
 	for i := range reflect.TypeFor[receive.Record]().NumField() {
 		name, _, _ := strings.Cut(reflect.TypeFor[receive.Record]().Field(i).Tag.Get("json"), ",")
 		if !slices.Contains(onlySyslog, name) {
@@ -37,7 +39,7 @@ var recordForm = func() (f form) {
 		f.required |= 1 << f.fields[name]
 	}
 	return f
-}()
+})
 
 // Deviations from the form.
 const (
@@ -52,15 +54,15 @@ const (
 // receiver's form is another one, with fields of its own.
 func (f *form) inspect(r *Record, object []byte, shaped bool) {
 	var seen uint64
-	var others []string
+	others := make(map[string]bool) // a record of somebody else can have any number
 	eachName(object, func(name []byte) {
 		i, known := f.fields[string(name)]
 		if !known {
 			folded := foldName(name)
-			if slices.Contains(others, folded) {
+			if others[folded] {
 				r.fault(twice)
 			}
-			others = append(others, folded)
+			others[folded] = true
 			if i, known = f.fields[folded]; !known { // the decoder ignores case
 				return
 			}
@@ -74,7 +76,7 @@ func (f *form) inspect(r *Record, object []byte, shaped bool) {
 		return
 	}
 	if len(others) > 0 {
-		r.Form = append(r.Form, isOther+nameList(others))
+		r.Form = append(r.Form, isOther+nameList(slices.Collect(maps.Keys(others))))
 	}
 	if missing := f.required &^ seen; missing != 0 {
 		var names []string

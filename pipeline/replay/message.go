@@ -66,7 +66,7 @@ func (d *decoder) message(data []byte) (*Record, error) {
 	if event := element.Get("event"); hasHeader && event != "" && event != m.MsgID {
 		r.fault("the events contradict each other")
 	}
-	recordForm.inspectParams(r, element)
+	recordForm().inspectParams(r, element)
 	if meta := m.Data["meta"]; meta != nil && r.Sequence > 0 {
 		if id := meta.Get("sequenceId"); id != strconv.FormatUint((r.Sequence-1)%(1<<31-1)+1, 10) {
 			r.Faults = append(r.Faults, "sequence and sequenceId contradict each other")

@@ -81,7 +81,7 @@ func (d *decoder) object(data []byte) (*Record, error) {
 	if w.Offset == "" {
 		r.Faults = append(r.Faults, "the offset is missing")
 	}
-	recordForm.inspect(r, w.object, w.hosted)
+	recordForm().inspect(r, w.object, w.hosted)
 	inspectConstants(r, w)
 	return r, nil
 }
