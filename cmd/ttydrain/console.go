@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -29,8 +30,8 @@ func newConsoleCommand() *cobra.Command {
 		Use:   "console",
 		Short: "Print a link that logs in to the console once",
 		Long: "Prints a URL that logs a browser in to the console of a running ttydrain, without the admin token. It can be used once, within\n" +
-			"five minutes, by whoever has it: open it, and do not pass it on. The console and its log show the name in --name.\n\n" +
-			"The token in the URL is behind a #, so that browsers do not send it to servers, and it appears in no log.",
+			"five minutes, by anyone who has it: open it, and do not pass it on. The console and its log show the name in --name.\n\n" +
+			"The token in the URL follows a #, so that browsers do not send it to servers, and it appears in no log.",
 		Example: "  ttydrain console\n  ttydrain console --name \"Ada Lovelace\" --output json | jq -r .url",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return k.run(c.Context()) },
@@ -73,6 +74,6 @@ func newConsole(c *config.Config, local, token string, log *slog.Logger) (*conso
 	if wanted.Disabled || o.Token == "" && o.Proxy == nil && o.OIDC == nil {
 		return nil, nil
 	}
-	o.Help = consoleHelp()
+	o.Help = sync.OnceValue(consoleHelp) // parsing the pages takes 12 ms
 	return console.New(o)
 }

@@ -32,8 +32,8 @@ type Options struct {
 	Trusted []netip.Prefix
 	// PHI allows the output of sessions that may hold protected health information.
 	PHI bool
-	// Help is the documentation; nil for none.
-	Help *Help
+	// Help returns the documentation, which is the same each time; nil for none.
+	Help func() *Help
 	// Log logs logins and refused logins; nil discards the log.
 	Log *slog.Logger
 }

@@ -53,23 +53,24 @@ type helpView struct {
 // help shows the list of pages, a page, or the result of a search. The documentation is the same
 // for all users and contains nothing confidential, so it needs no login.
 func (c *Console) help(w http.ResponseWriter, r *http.Request) {
-	view := helpView{Help: c.o.Help, Title: "Help", Query: r.URL.Query().Get("q")}
+	help := c.o.Help()
+	view := helpView{Help: help, Title: "Help", Query: r.URL.Query().Get("q")}
 	if runes := []rune(view.Query); len(runes) > maxQuery {
 		view.Query = string(runes[:maxQuery])
 	}
 	topic := r.PathValue("topic")
 	switch {
 	case topic != "":
-		for i := range c.o.Help.Pages {
-			if c.o.Help.Pages[i].Topic == topic {
-				view.Page = &c.o.Help.Pages[i]
+		for i := range help.Pages {
+			if help.Pages[i].Topic == topic {
+				view.Page = &help.Pages[i]
 			}
 		}
 		if view.Page == nil {
 			http.NotFound(w, r)
 			return
 		}
-		body, err := c.o.Help.Render(topic)
+		body, err := help.Render(topic)
 		if err != nil {
 			c.refuse(w, err)
 			return
@@ -78,7 +79,7 @@ func (c *Console) help(w http.ResponseWriter, r *http.Request) {
 		view.Body = template.HTML(body) // it is part of the program
 	case view.Query != "":
 		view.Title = "Search: " + view.Query
-		view.Hits = c.o.Help.Search(view.Query)
+		view.Hits = help.Search(view.Query)
 	}
 	var page bytes.Buffer
 	if err := c.pages.help.Execute(&page, view); err != nil {

@@ -20,7 +20,7 @@ func TestHelp(t *testing.T) {
 			return []HelpHit{{Topic: "start", Anchor: "a", Page: "Start here", Section: "A", Excerpt: "1 < 2"}}
 		},
 	}
-	c := mustNew(t, Options{Token: token, Help: help})
+	c := mustNew(t, Options{Token: token, Help: func() *Help { return help }})
 	for _, test := range []struct {
 		path   string
 		status int
