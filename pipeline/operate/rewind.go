@@ -70,16 +70,25 @@ func (o *Operator) plan(ctx context.Context, name string, after uint64) (p Rewin
 	} else if err != nil {
 		return p, err
 	}
+	records, atLeast, err := o.total(func(partition int, until time.Time) (uint64, bool, error) {
+		return o.delivered(ctx, d, partition, after, until)
+	})
+	p.Redelivered, p.AtLeast = records, p.AtLeast || atLeast
+	return p, err
+}
+
+// total adds up the records that count finds in each partition until a time.
+func (o *Operator) total(count func(partition int, until time.Time) (uint64, bool, error)) (records uint64, atLeast bool, err error) {
 	until := time.Now().Add(drain.CountTimeout)
 	for partition := range o.Bus.Partitions() {
-		n, atLeast, err := o.delivered(ctx, d, partition, after, until)
+		n, more, err := count(partition, until)
 		if err != nil {
-			return p, err
+			return records, atLeast, err
 		}
-		p.Redelivered += n
-		p.AtLeast = p.AtLeast || atLeast
+		records += n
+		atLeast = atLeast || more
 	}
-	return p, nil
+	return records, atLeast, nil
 }
 
 // delivered counts the delivered records of a partition after a sequence. It stops counting at a
@@ -147,7 +156,7 @@ const (
 
 // checkSkip returns a [*SkipError] if a drain lacks records up to a sequence.
 func (o *Operator) checkSkip(ctx context.Context, d *drain.Drain, after uint64) error {
-	var refused *SkipError
+	refused := &SkipError{Drain: d.Name}
 	for try := range skipTries {
 		if try > 0 {
 			timer := time.NewTimer(skipWait)
@@ -158,15 +167,12 @@ func (o *Operator) checkSkip(ctx context.Context, d *drain.Drain, after uint64) 
 				return context.Cause(ctx)
 			}
 		}
-		refused = &SkipError{Drain: d.Name}
-		until := time.Now().Add(drain.CountTimeout)
-		for partition := range o.Bus.Partitions() {
-			n, atLeast, err := o.lacking(ctx, d, partition, after, until)
-			if err != nil {
-				return err
-			}
-			refused.Records += n
-			refused.AtLeast = refused.AtLeast || atLeast
+		var err error
+		refused.Records, refused.AtLeast, err = o.total(func(partition int, until time.Time) (uint64, bool, error) {
+			return o.lacking(ctx, d, partition, after, until)
+		})
+		if err != nil {
+			return err
 		}
 		if refused.Records == 0 {
 			return nil
