@@ -10,7 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/waittest"
 )
 
 // lockedBuffer is a buffer for concurrent writes.
@@ -63,12 +64,10 @@ func TestUnexpectedAnswers(t *testing.T) {
 	response.Body.Close()
 	c := <-answered
 	defer c.Close()
-	for deadline := time.Now().Add(10 * time.Second); logged.String() == ""; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("net/http has not reported the answer")
-		}
+	waittest.Until(t, "net/http reports the answer", func() bool {
 		io.WriteString(c, "s3cr3t session content\r\n")
-	}
+		return logged.String() != ""
+	})
 	if text := logged.String(); strings.Contains(text, "s3cr3t") || !strings.Contains(text, `"message":"Unsolicited response received on idle HTTP channel starting with …"`) {
 		t.Errorf("the log has %q", text)
 	}

@@ -195,7 +195,10 @@ func TestWriteNextQuotes(t *testing.T) {
 func TestClientConfig(t *testing.T) {
 	program, err := exec.LookPath("ssh")
 	if err != nil {
-		t.Skip("NOT TESTED: ssh is not installed")
+		if os.Getenv("TTYDRAIN_REQUIRE_SERVERS") == "1" {
+			t.Fatal("NOT TESTED: ssh is not installed, and TTYDRAIN_REQUIRE_SERVERS=1 requires it")
+		}
+		t.Skip("SKIPPED, NOT TESTED: ssh is not installed")
 	}
 	for _, name := range []string{"plain", "with space", "100% %h", `a"b\c`, "#1", "größe"} {
 		dir := filepath.Join(t.TempDir(), name)
