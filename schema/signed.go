@@ -14,12 +14,12 @@ const (
 	SignedDelegation = "ttydrain-delegation+jwt"
 )
 
-// SignedOperation is what the signature of a start record covers.
+// SignedOperation holds the claims in the signature of a start record.
 type SignedOperation struct {
 	Operation map[string]string `json:"operation"` // [Operation.Fields]
 }
 
-// Totals are what the signature of an end or a checkpoint record covers.
+// Totals holds the claims in the signature of an end or a checkpoint record.
 type Totals struct {
 	Operation  string `json:"operation_id"`
 	Sequence   uint64 `json:"sequence"` // of this record, which is the number of records
@@ -34,8 +34,8 @@ type Totals struct {
 	TimingDigest    string `json:"timing_digest,omitempty"`
 }
 
-// GapClaim is what the signature of a gap record covers: all that the record says. Whoever notes
-// the gap signs it: the enricher, or the router where a drain did not get records.
+// GapClaim holds the claims in the signature of a gap record: all of its content. The process that
+// notes the gap signs it: the enricher, or the router where a drain did not get records.
 type GapClaim struct {
 	Operation string `json:"operation_id"`
 	// Drain is the drain that did not get records; "" for bytes that were not recorded.

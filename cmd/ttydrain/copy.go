@@ -48,7 +48,7 @@ func (f *copyFlags) sourceFlags(c *cobra.Command) {
 	rangeFlags(c, &f.times, "only sessions that began")
 }
 
-// rangeFlags adds --since and --until to a command. what is selected by them.
+// rangeFlags adds --since and --until to a command. Their help begins with what.
 func rangeFlags(c *cobra.Command, times *timeflag.Range, what string) {
 	c.Flags().Var(&times.Since, "since", what+" at this `TIME` or later: "+timeflag.Usage)
 	c.Flags().Var(&times.Until, "until", what+" before this `TIME`")

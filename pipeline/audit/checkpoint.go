@@ -8,7 +8,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// checked is what signatures inside of a session have proven so far.
+// checked holds what the signatures of checkpoints have proven so far.
 type checked struct {
 	through uint64   // sequence of the last valid checkpoint; 0 for none
 	damages int      // damage that was found up to there

@@ -33,7 +33,7 @@ var recordForm = sync.OnceValue(func() *form {
 	}
 	var s struct{ Required []string }
 	if err := json.Unmarshal(schema.RecordSchema(), &s); err != nil || len(f.fields) > 64 {
-		panic("replay: the schema of records is not readable, or has too many fields")
+		panic("replay: the schema of records is not readable, or has too many fields") // it is part of the program
 	}
 	for _, name := range s.Required {
 		f.required |= 1 << f.fields[name]

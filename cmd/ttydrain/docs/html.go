@@ -11,7 +11,7 @@ import (
 	"github.com/yuin/goldmark/extension"
 )
 
-// codeHost is where links to files of the repository lead.
+// codeHost is the base of links to files of the repository.
 const codeHost = "https://github.com/ttydrain/ttydrain/blob/main/"
 
 // HTML returns Markdown as HTML without scripts, styles or images. Each heading has its anchor, and

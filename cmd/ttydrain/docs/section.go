@@ -17,7 +17,7 @@ type Section struct {
 	Title string
 	// Level is 1 for the title of the page.
 	Level int
-	// Text is what follows the heading, on one line.
+	// Text is the text below the heading, on one line.
 	Text string
 }
 
