@@ -19,6 +19,8 @@ type Checker struct {
 	Keys *identity.KeySet
 	// Runs reports whether a session is still running; nil if that is not known.
 	Runs func(operation string) bool
+	// Checked, unless it is nil, is called by Audit with each session and its result.
+	Checked func(*replay.Session, *Result)
 }
 
 // Check verifies that a session is complete and unaltered. Its cost is proportional to the

@@ -84,7 +84,10 @@ type Result struct {
 	App       string    `json:"app"`
 	User      string    `json:"user"` // name and e-mail address; "" if the copy does not contain them
 	Started   time.Time `json:"started,omitzero"`
-	Verdict   Verdict   `json:"verdict"`
+	// Signed are the fields of the operation as the start signs them, by their names in
+	// [schema.Operation.Fields]; nil without a valid signature.
+	Signed  map[string]string `json:"-"`
+	Verdict Verdict           `json:"verdict"`
 	// Complete reports that all records are present, from the start to the end, and that nothing
 	// was lost before. Intact reports that the records that are present are unaltered.
 	Complete bool `json:"complete"`

@@ -40,7 +40,11 @@ func (r *Report) Empty() bool { return len(r.Sessions) == 0 && r.Summary.Unreada
 func (c *Checker) Audit(ctx context.Context, from replay.Copy, selection replay.Selection) (*Report, error) {
 	report := &Report{Verdict: Intact, Sessions: []Result{}}
 	summary, err := replay.Sessions(ctx, from, selection, func(s *replay.Session) error {
-		report.Sessions = append(report.Sessions, c.Check(s))
+		result := c.Check(s)
+		report.Sessions = append(report.Sessions, result)
+		if c.Checked != nil {
+			c.Checked(s, &result)
+		}
 		return nil
 	})
 	if err != nil {

@@ -42,7 +42,15 @@ func TestReport(t *testing.T) {
 		{"a record that can't be read", slices.Concat(whole, [][]byte{[]byte(`{"operation_id":"13","sequence":5,"lo` + "\n")}), "", Damaged, 1, 0, 0, 1, []string{"9"}},
 	} {
 		data := form.Join(test.units)
-		report, err := checker(test.runs).Audit(t.Context(), &replay.Files{Names: []string{"-"}, Stdin: bytes.NewReader(data)}, replay.Selection{})
+		checked := 0
+		c := checker(test.runs)
+		c.Checked = func(s *replay.Session, r *Result) {
+			checked++
+			if r.Operation != s.Operation.ID || r.Signed["operation_user_id"] != "u-"+r.Operation {
+				t.Errorf("%s: the result of %s, signed %q, for %s", test.name, r.Operation, r.Signed, s.Operation.ID)
+			}
+		}
+		report, err := c.Audit(t.Context(), &replay.Files{Names: []string{"-"}, Stdin: bytes.NewReader(data)}, replay.Selection{})
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
@@ -55,7 +63,7 @@ func TestReport(t *testing.T) {
 		if report.Verdict != test.verdict || s.Intact != test.intact || s.Damaged != test.damaged || s.Incomplete != test.incomplete || s.UnreadableCount != test.unreadable {
 			t.Errorf("%s: %s, %+v", test.name, report.Verdict, s)
 		}
-		if !slices.Equal(sessions, test.sessions) || s.Sessions != len(test.sessions) || report.Empty() != (len(test.units) == 0) {
+		if !slices.Equal(sessions, test.sessions) || checked != len(test.sessions) || s.Sessions != len(test.sessions) || report.Empty() != (len(test.units) == 0) {
 			t.Errorf("%s: sessions %q, %+v", test.name, sessions, s)
 		}
 	}

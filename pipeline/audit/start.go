@@ -135,6 +135,7 @@ func (w *walk) checkStart() {
 // useSigned completes the result with what only the signature has.
 func (w *walk) useSigned() {
 	signed := w.start.signed
+	w.result.Signed = signed
 	if w.result.App == "" {
 		w.result.App = signed["app"]
 	}

@@ -67,6 +67,16 @@ func (s KeySet) Verify(signed string) (typ string, payload []byte, err error) {
 	return "", nil, ErrFalseSignature
 }
 
+// SignedBy returns the ID of the key (kid) that a compact JWS names, which is not verified; "" for
+// none. With a delegation, it is that of the delegated key.
+func SignedBy(signed string) string {
+	parsed, err := parseSigned(signed)
+	if err != nil {
+		return ""
+	}
+	return parsed.Signatures[0].Header.KeyID
+}
+
 // delegated returns the key that a delegation names, if it is for signatures of a type and a key of
 // the set itself has signed it.
 func (s KeySet) delegated(delegation, typ, algorithm string) ([]crypto.PublicKey, error) {

@@ -54,6 +54,8 @@ func (p Progress) report(done, total int64) {
 type Selection struct {
 	Operation string
 	App       string
+	// Stack is a name, which syslog does not have.
+	Stack string
 	// User matches a user's ID (which syslog does not have), e-mail address or name.
 	User string
 	// Since excludes sessions that started earlier, and Until those that did not.
@@ -63,6 +65,6 @@ type Selection struct {
 // Matches reports whether the operation of a record matches, as far as the record shows. It does
 // not check the times.
 func (s *Selection) Matches(op *schema.Operation) bool {
-	return (s.Operation == "" || s.Operation == op.ID) && (s.App == "" || s.App == op.App) &&
+	return (s.Operation == "" || s.Operation == op.ID) && (s.App == "" || s.App == op.App) && (s.Stack == "" || s.Stack == op.Stack) &&
 		(s.User == "" || s.User == op.User.ID || strings.EqualFold(s.User, op.User.Email) || s.User == op.User.Name)
 }

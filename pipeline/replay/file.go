@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,9 @@ type Files struct {
 	// Stdin is read for the name "-"; nil means os.Stdin.
 	Stdin    io.Reader
 	Progress Progress
+	// Sum, unless it is nil, is called after each file with its size in bytes and its SHA-256, which
+	// are computed while it is read.
+	Sum func(name string, size int64, sum [sha256.Size]byte)
 }
 
 // Grouped implements [Copy].
@@ -72,7 +76,18 @@ func (f *Files) read(ctx context.Context, name string, d *decoder, v Visitor, be
 		in = f.Stdin
 	}
 	counted := &countingReader{ctx: ctx, r: in, onRead: func(n int64) { f.Progress.report(before+n, total) }}
-	err = readText(counted, name, d, v)
+	if f.Sum == nil {
+		err = readText(counted, name, d, v)
+		return counted.n, err
+	}
+	sum := sha256.New()
+	counted.r = io.TeeReader(in, sum)
+	if err = readText(counted, name, d, v); err == nil {
+		_, err = io.Copy(io.Discard, counted) // the rest of a file that is damaged
+	}
+	if err == nil {
+		f.Sum(name, counted.n, [sha256.Size]byte(sum.Sum(nil)))
+	}
 	return counted.n, err
 }
 

@@ -23,7 +23,7 @@ type Stream struct {
 	Token   string
 	// Client sends the request; nil means http.DefaultClient.
 	Client *http.Client
-	// Selection limits the request by operation, app and time.
+	// Selection limits the request by operation, app, stack and time.
 	Selection Selection
 	// Follow continues with new records after the existing ones.
 	Follow bool
@@ -58,6 +58,7 @@ func (s *Stream) Read(ctx context.Context, v Visitor) error {
 	}
 	set("operation", s.Selection.Operation)
 	set("app", s.Selection.App)
+	set("stack", s.Selection.Stack)
 	if !s.Selection.Since.IsZero() {
 		set("since", s.Selection.Since.Add(-sinceMargin).UTC().Format(time.RFC3339Nano))
 	}
