@@ -83,6 +83,7 @@ var rooms = map[string]room{
 	"pipeline/replay":                    {ours: []string{"schema", "enrich", "sinks", "pipeline/endpoint", "pipeline/receive"}, outside: all},
 	"pipeline/replay/tty":                {ours: []string{"pipeline/client", "pipeline/replay"}, outside: all},
 	"pipeline/replay/replaytest":         {ours: []string{"schema", "enrich", "sinks", "sinks/file", "sinks/https", "sinks/syslog", "pipeline/receive"}, outside: all},
+	"pipeline/report":                    {ours: []string{"schema", "pipeline/audit", "pipeline/identity", "pipeline/replay"}, outside: none},
 	"pipeline/resources":                 {ours: none, outside: none},
 	"pipeline/buildinfo":                 {ours: none, outside: none},
 	"pipeline/timeflag":                  {ours: none, outside: none},

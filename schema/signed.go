@@ -10,6 +10,8 @@ const (
 	// SignedCheckpoint is of Totals, in a checkpoint record.
 	SignedCheckpoint = "ttydrain-checkpoint+jwt"
 	SignedGap        = "ttydrain-gap+jwt" // GapClaim, in a gap record
+	// SignedReport is of the Claim of a report, as package report documents it.
+	SignedReport = "ttydrain-report+jwt"
 	// SignedDelegation is of a Delegation, in the header "delegation" of what the key signs.
 	SignedDelegation = "ttydrain-delegation+jwt"
 )
