@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +18,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/audit"
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 	"github.com/ttydrain/ttydrain/sinks"
 )
@@ -32,8 +35,13 @@ type auditCommand struct {
 	copyFlags
 	jwks       string
 	unsigned   bool
-	configured bool // -c is on the command line
+	configured bool   // -c is on the command line
+	report     string // the report to verify instead of sessions
 	began      time.Time
+	// checked and sum, unless they are nil, are called with each session and with each file: see
+	// [audit.Checker] and [replay.Files].
+	checked func(*replay.Session, *audit.Result)
+	sum     func(name string, size int64, sum [sha256.Size]byte)
 }
 
 func newAuditCommand() *cobra.Command {
@@ -47,21 +55,38 @@ func newAuditCommand() *cobra.Command {
 			"Signatures are verified with the keys of the configuration, including retired ones, or those of --jwks, such as the file\n" +
 			"/.well-known/jwks.json of the admin address.\n\n" +
 			"Exits with 0 if every session is complete and intact, 1 if something is damaged or missing, 3 if nothing is but not everything\n" +
-			"could be proven: a session runs, a gap was recorded, or signatures were not verified; and 2 if the copy can't be read.",
+			"could be proven: a session runs, a gap was recorded, or signatures were not verified; and 2 if the copy can't be read.\n\n" +
+			"With --report it verifies a report of \"ttydrain report\" instead: its signature, which covers every byte, and with --from whether the\n" +
+			"files are those that the report was made of. Exits with 1 if the report was changed, 3 if it has no signature or not all files were\n" +
+			"given.",
 		Example: "  ttydrain audit -c ttydrain.yaml\n  ttydrain audit --from siem.ndjson.gz --jwks jwks.json\n" +
-			"  ttydrain audit --from https://es.example.com:9200/logs-ssh-default --jwks jwks.json --since 24h --output json",
+			"  ttydrain audit --from https://es.example.com:9200/logs-ssh-default --jwks jwks.json --since 24h --output json\n" +
+			"  ttydrain audit --report november.html --jwks jwks.json --from siem.ndjson.gz",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			a.configured = c.Flags().Changed("config")
+			for _, name := range []string{"operation", "app", "user", "stack", "since", "until", "unsigned"} {
+				if a.report != "" && c.Flags().Changed(name) {
+					return usageError{fmt.Errorf("--report and --%s contradict each other: a report is verified whole", name)}
+				}
+			}
 			return a.run(c.Context())
 		},
 	}
 	a.flags(c)
+	a.selectionFlags(c)
+	f := c.Flags()
+	f.BoolVar(&a.unsigned, "unsigned", false, "do not verify signatures: finds accidents, and proves nothing")
+	f.StringVar(&a.report, "report", "", "verify this report of \"ttydrain report\", a `FILE`, instead of sessions; --from compares files with its inputs")
+	return c
+}
+
+// selectionFlags adds the flags for sessions and keys that report has, too.
+func (a *auditCommand) selectionFlags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&a.selection.Operation, "operation", "", "only the session with this `ID`")
-	f.StringVar(&a.jwks, "jwks", "", "the keys that verify signatures: a `FILE` or the URL of a JSON Web Key Set (default: those of the configuration)")
-	f.BoolVar(&a.unsigned, "unsigned", false, "do not verify signatures: finds accidents, and proves nothing")
-	return c
+	f.StringVar(&a.selection.Stack, "stack", "", "only sessions on the stack with this `NAME`, which syslog does not have")
+	f.StringVar(&a.jwks, "jwks", "", "the keys that verify signatures: a `FILE` or the URL of a JSON Web Key Set, or a file with a public key in PEM (default: those of the configuration)")
 }
 
 func (a *auditCommand) run(ctx context.Context) error {
@@ -71,10 +96,17 @@ func (a *auditCommand) run(ctx context.Context) error {
 	if a.unsigned && a.jwks != "" {
 		return usageError{errors.New("--unsigned and --jwks contradict each other: expected one of both")}
 	}
+	if a.report != "" {
+		return a.verifyReport(ctx)
+	}
 	a.began = time.Now()
 	report, err := a.audit(ctx)
 	if err != nil {
 		return unreadable(err)
+	}
+	if report.Empty() {
+		return usageError{fmt.Errorf("there is no session to audit: the copy has %d records of sessions that were asked for, and %d lines or documents that are not ttydrain's",
+			report.Summary.Records, report.Summary.Others)}
 	}
 	if a.output == outputJSON {
 		err = printJSON(report)
@@ -84,7 +116,12 @@ func (a *auditCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch report.Verdict {
+	return verdictStatus(report.Verdict)
+}
+
+// verdictStatus returns the exit status for a verdict.
+func verdictStatus(v audit.Verdict) error {
+	switch v {
 	case audit.Damaged:
 		return exitStatus(auditDamaged)
 	case audit.Incomplete:
@@ -102,7 +139,7 @@ func unreadable(err error) error {
 }
 
 func (a *auditCommand) audit(ctx context.Context) (*audit.Report, error) {
-	checker := &audit.Checker{Runs: a.running(ctx)}
+	checker := &audit.Checker{Runs: a.running(ctx), Checked: a.checked}
 	if !a.unsigned {
 		keys, err := a.keys(ctx)
 		if err != nil {
@@ -116,15 +153,10 @@ func (a *auditCommand) audit(ctx context.Context) (*audit.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report, err := checker.Audit(ctx, source, a.selection)
-	if err != nil {
-		return nil, err
+	if files, ok := source.(*replay.Files); ok {
+		files.Sum = a.sum
 	}
-	if report.Empty() {
-		return nil, fmt.Errorf("there is no session to audit: the copy has %d records of sessions that were asked for, and %d lines or documents that are not ttydrain's",
-			report.Summary.Records, report.Summary.Others)
-	}
-	return report, nil
+	return checker.Audit(ctx, source, a.selection)
 }
 
 // proven describes what the signatures prove of a session.
@@ -182,7 +214,7 @@ func (a *auditCommand) keys(ctx context.Context) (set identity.KeySet, err error
 	case a.jwks != "":
 		var data []byte
 		if data, err = os.ReadFile(a.jwks); err == nil {
-			set, err = identity.ParseKeySet(data)
+			set, err = parseKeys(data)
 		}
 	default:
 		return a.configuredKeys()
@@ -191,6 +223,14 @@ func (a *auditCommand) keys(ctx context.Context) (set identity.KeySet, err error
 		return set, fmt.Errorf("--jwks %s: %w", a.jwks, err)
 	}
 	return set, nil
+}
+
+// parseKeys parses a key set, or a public key in PEM.
+func parseKeys(data []byte) (identity.KeySet, error) {
+	if bytes.HasPrefix(data, []byte("-----BEGIN")) {
+		return identity.ParsePublicKey(data)
+	}
+	return identity.ParseKeySet(data)
 }
 
 // configuredKeys returns the keys of the configuration.

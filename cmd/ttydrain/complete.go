@@ -15,6 +15,7 @@ import (
 	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/report"
 	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
@@ -78,7 +79,7 @@ func setCompletions(c *cobra.Command) {
 
 // outputFormats returns the values of --output, of which every command has one of these lists.
 func outputFormats(byDefault string) (completer, bool) {
-	for _, formats := range [][]cobra.Completion{{outputTable, outputJSON}, {formatCast, formatText, formatRecords}, {receiveText, outputJSON}, {docsPage, docsMarkdown}} {
+	for _, formats := range [][]cobra.Completion{{outputTable, outputJSON}, {formatCast, formatText, formatRecords}, {receiveText, outputJSON}, {docsPage, docsMarkdown}, {report.HTML, report.CSV, report.JSON}} {
 		if formats[0] == byDefault {
 			return fixed(formats...), true
 		}

@@ -18,7 +18,7 @@ func commandGroups() []commandGroup {
 		{"run", "Run", []string{"demo", "serve", "ready", "console", "ssh", "receive"}},
 		{"sessions", "Sessions", []string{"sessions", "tail", "replay", "export"}},
 		{"drains", "Drains", []string{"drains", "deadletters", "alerts", "dashboards"}},
-		{"evidence", "Evidence", []string{"audit", "keys"}},
+		{"evidence", "Evidence", []string{"audit", "report", "keys"}},
 		{"setup", "Set-up", []string{"init", "check", "streams", "schema", "docs", "completion", "version", "help"}},
 	}
 }

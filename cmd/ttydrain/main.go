@@ -97,7 +97,7 @@ func newRootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
 	root.AddCommand(newDemoCommand(), newInitCommand(), newServeCommand(), newConsoleCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
-		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newSchemaCommand(),
+		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newReportCommand(), newSchemaCommand(),
 		newReplayCommand(), newExportCommand(), newTailCommand(), newDashboardsCommand(), newAlertsCommand(), newDocsCommand(), newVersionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

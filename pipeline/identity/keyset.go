@@ -6,7 +6,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +58,30 @@ func ParseKeySet(data []byte) (KeySet, error) {
 		return KeySet{}, errors.New("has no public key for signatures (RSA of 2048 bits or more, ECDSA or Ed25519)")
 	}
 	return set, nil
+}
+
+// ParsePublicKey returns the set of one public key in a PEM file (PKIX), as "openssl pkey -pubout"
+// writes it. Its ID is its thumbprint (RFC 7638), as that of a signing key is.
+func ParsePublicKey(data []byte) (KeySet, error) {
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "PUBLIC KEY" {
+		return KeySet{}, errors.New("is not a public key in PEM; expected BEGIN PUBLIC KEY")
+	}
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return KeySet{}, fmt.Errorf("is not a public key: %w", err)
+	}
+	key := jose.JSONWebKey{Key: public, Use: "sig"}
+	thumbprint, err := key.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return KeySet{}, fmt.Errorf("is not a public key: %w", err)
+	}
+	key.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint)
+	encoded, err := key.MarshalJSON()
+	if err != nil {
+		return KeySet{}, fmt.Errorf("is not a public key: %w", err)
+	}
+	return ParseKeySet(fmt.Appendf(nil, `{"keys":[%s]}`, encoded))
 }
 
 // find returns the keys that may have signed a token with an algorithm and a key ID; without a key

@@ -10,12 +10,12 @@
 //
 // Each format has one place for a signature, at its end. The signature is a compact JWS (RFC 7515)
 // of a [Claim], which has the SHA-256 of all bytes of the file around it, so that any change of the
-// file is found, also of spaces. The claim repeats the main numbers of the report and the digests of
-// its inputs, so that [Verify] need not read the formats.
+// file is found, also of spaces. The claim repeats the main numbers of the report and the digests
+// of its inputs, so that [Verify] need not read the formats.
 //
 // # Text from users
 //
 // Names and commands are chosen by users. Hidden characters, such as controls and those that
-// reverse the direction of text, are shown by their numbers in HTML and CSV and escaped in JSON. In CSV, a
-// cell that a spreadsheet would take for a formula begins with an apostrophe.
+// reverse the direction of text, are shown by their numbers in HTML and CSV, and escaped in JSON.
+// In CSV, a cell that a spreadsheet would take for a formula begins with an apostrophe.
 package report

@@ -25,7 +25,7 @@ const maxCommand = 400
 func printed(r *Report) string {
 	// The form of the values is that of times and verdicts, so that they need no escapes.
 	return fmt.Sprintf("@page { @top-left { content: \"ttydrain session report\" } @top-right { content: \"Sessions begun: %s\" } "+
-		"@bottom-left { content: \"Made %s\" } }\n", r.Parameters.period(), clock(r.Made.At))
+		"@bottom-left { content: \"Made %s\" } }\n", r.Parameters.Period(), clock(r.Made.At))
 }
 
 // writeHTML writes a report as a page, up to the place of its signature.
@@ -53,7 +53,7 @@ func writeHTML(w io.Writer, r *Report) error {
 		Facts    []fact
 		Found    []*Session // with findings
 		Gaps     []gapRow
-	}{r, template.CSS(css), base64.StdEncoding.EncodeToString(sum[:]), r.Parameters.period(), r.facts(), nil, nil}
+	}{r, template.CSS(css), base64.StdEncoding.EncodeToString(sum[:]), r.Parameters.Period(), r.facts(), nil, nil}
 	for i := range r.Sessions {
 		s := &r.Sessions[i]
 		if len(s.Findings) > 0 {

@@ -8,9 +8,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 
@@ -223,6 +225,42 @@ func TestHTML(t *testing.T) {
 	}
 	if bytes.Contains(data, []byte("url(")) || bytes.Contains(data, []byte("@import")) {
 		t.Error("the style refers to another place")
+	}
+}
+
+// jsonNames returns the names of the fields of a type in JSON, also of embedded and inner ones,
+// except those of the results of audits.
+func jsonNames(t reflect.Type) (names []string) {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || strings.HasSuffix(t.PkgPath(), "/audit") || t == reflect.TypeFor[time.Time]() {
+		return nil
+	}
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if name != "" && name != "-" {
+			names = append(names, name)
+		}
+		names = append(names, jsonNames(t.Field(i).Type)...)
+	}
+	return names
+}
+
+// TestDocumented checks that the page about reports has all fields, rows and columns.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../cmd/ttydrain/docs/report.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := append(jsonNames(reflect.TypeFor[Report]()), rowSession, rowFinding, rowTotal, rowDrain, rowRefusal, rowReport, rowInput, rowKey, rowSignature)
+	if len(names) < 50 {
+		t.Errorf("found %d names: the test looks in the wrong place", len(names))
+	}
+	for _, name := range names {
+		if !bytes.Contains(page, []byte("`"+name+"`")) && !bytes.Contains(page, []byte("."+name+"`")) {
+			t.Errorf("report.md does not have %q", name)
+		}
 	}
 }
 

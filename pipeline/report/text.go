@@ -42,8 +42,8 @@ func duration(seconds float64) string {
 	return fmt.Sprintf("%d h %02d min", d/time.Hour, d%time.Hour/time.Minute)
 }
 
-// period describes the range of time in which the sessions began.
-func (p *Parameters) period() string {
+// Period describes the range of time in which the sessions began.
+func (p *Parameters) Period() string {
 	switch since, until := clock(p.Since), clock(p.Until); {
 	case since == "" && until == "":
 		return "any time"
@@ -71,7 +71,7 @@ func (r *Report) facts() []fact {
 		signed = "with the key " + m.Key
 	}
 	list := []fact{
-		{"verdict", string(r.Verdict)}, {"period", p.period()}, {"made at", clock(m.At)}, {"time zone", m.TimeZone},
+		{"verdict", string(r.Verdict)}, {"period", p.Period()}, {"made at", clock(m.At)}, {"time zone", m.TimeZone},
 		{"ttydrain", m.Program}, {"commit", commit}, {"signed", signed},
 	}
 	for _, f := range []fact{{"stack", p.Stack}, {"app", p.App}, {"user", p.User}, {"operation", p.Operation}} {
