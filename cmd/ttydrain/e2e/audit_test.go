@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/audit"
 )
@@ -51,6 +52,34 @@ func auditCopies(t testing.TB, v *server, drains []*destination, operation strin
 	want := fmt.Sprintf("\nsession %s:\n  missing: record 5, at byte ", operation)
 	if got.status != 1 || !strings.Contains(got.stdout, want) || got.stderr != "" {
 		t.Errorf("the audit of a copy without record 5: status %d, %s%s", got.status, got.stdout, got.stderr)
+	}
+	report(t, v, drains, operation)
+}
+
+// report writes the report of a session from the stream, and verifies it.
+func report(t testing.TB, v *server, drains []*destination, operation string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "report.json")
+	got := ttydrain(t, "report", "-c", v.site.config, "--admin", v.admin, "--operation", operation, "--output", "json", "-o", file)
+	data, err := os.ReadFile(file)
+	if err != nil || got.status != 0 || got.stdout+got.stderr != "" {
+		t.Fatalf("report: status %d, %s%s, %v", got.status, got.stdout, got.stderr, err)
+	}
+	var found struct {
+		Verdict  audit.Verdict
+		Sessions []struct {
+			Ended time.Time
+			End   struct{ Reason string }
+		}
+		Server struct{ Drains []struct{ Name string } }
+	}
+	if err := json.Unmarshal(data, &found); err != nil || found.Verdict != audit.Intact || len(found.Sessions) != 1 || found.Sessions[0].Ended.IsZero() ||
+		found.Sessions[0].End.Reason == "" || len(found.Server.Drains) < len(drains) {
+		t.Errorf("the report: %v, %+v", err, found)
+	}
+	got = ttydrain(t, "audit", "-c", v.site.config, "--report", file)
+	if got.status != 0 || !strings.Contains(got.stdout, "the signature is valid") {
+		t.Errorf("the verification of the report: status %d, %s%s", got.status, got.stdout, got.stderr)
 	}
 }
 
