@@ -87,17 +87,26 @@ func (d *disk) refresh(now time.Time) error {
 	if now.Sub(d.readAt) < maxSpaceAge && d.written < maxSpaceDrift {
 		return nil
 	}
-	var s unix.Statfs_t
-	if err := unix.Statfs(d.dir, &s); err != nil {
-		return fmt.Errorf("read the free space of the store: %w", err)
+	free, size, err := statfs(d.dir)
+	if err != nil {
+		return err
 	}
-	size := uint64(s.Bsize)
 	d.readAt, d.written = now, 0
-	d.free = s.Bavail * size
-	d.size = s.Blocks * size
-	d.reserve = min(max(d.size/reservePart, minReserve), maxReserve)
+	d.free, d.size, d.reserve = free, size, reserveOf(size)
 	return nil
 }
+
+// statfs returns the free and total space of the file system of a folder, in bytes.
+func statfs(dir string) (free, size uint64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, 0, fmt.Errorf("read the free space of the store: %w", err)
+	}
+	return s.Bavail * uint64(s.Bsize), s.Blocks * uint64(s.Bsize), nil
+}
+
+// reserveOf returns the reserve of a disk of the given size, both in bytes.
+func reserveOf(size uint64) uint64 { return min(max(size/reservePart, minReserve), maxReserve) }
 
 // fail records that the server can store nothing.
 func (d *disk) fail(err error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -29,6 +30,7 @@ type embedded struct {
 	sync         time.Duration // 0: acknowledged messages are synced
 	log          *slog.Logger
 	disk         *disk
+	ballast      *ballast
 	syncDuration prometheus.Histogram // duration of each sync that is done here
 	// alarm, of cap 1, receives a value when the server has logged a problem.
 	alarm chan struct{}
@@ -41,9 +43,12 @@ type embedded struct {
 // watchEvery is the interval of checking a server that can store nothing.
 const watchEvery = time.Second
 
+// refillEvery is the interval of allocating a ballast that is missing.
+const refillEvery = time.Minute
+
 func newEmbedded(dir string, sync time.Duration, log *slog.Logger) *embedded {
 	return &embedded{
-		dir: dir, sync: sync, log: log, disk: newDisk(dir), alarm: make(chan struct{}, 1), synced: make(map[string]*synced),
+		dir: dir, sync: sync, log: log, disk: newDisk(dir), ballast: newBallast(dir), alarm: make(chan struct{}, 1), synced: make(map[string]*synced),
 		syncDuration: prometheus.NewHistogram(measure.Seconds("store", "sync_duration_seconds",
 			"Duration of syncing recorded data to the disk, for all sessions together and each stream separately.")),
 	}
@@ -53,8 +58,15 @@ func newEmbedded(dir string, sync time.Duration, log *slog.Logger) *embedded {
 // removed data.
 const syncBlocks = 10 * time.Second
 
-// start starts the server.
+// start starts the server. On a full disk, the ballast has the space to open the files.
 func (e *embedded) start() error {
+	released, err := e.ballast.release()
+	if err != nil {
+		return err
+	}
+	if released {
+		e.log.Warn("the disk of the store is full: its ballast was released to open the store; make room")
+	}
 	opts := &server.Options{
 		ServerName: "ttydrain",
 		JetStream:  true,
@@ -88,11 +100,51 @@ func (e *embedded) start() error {
 		s.Shutdown()
 		return fmt.Errorf("the embedded NATS server could not open its store %s: check that it is writable and has space", e.dir)
 	}
+	if err := e.opened(s); err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return err
+	}
+	// Before anything else takes the space that opening the store has left.
+	if err := e.ballast.take(released); err != nil {
+		e.log.Warn("no space is kept for a start on a full disk", "error", err)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.server = s
 	for _, stream := range e.synced {
 		stream.reset()
+	}
+	return nil
+}
+
+// opened returns an error if the server has not opened a stream of its store: it only logs that,
+// and the stream would look like one that does not exist.
+func (e *embedded) opened(s *server.Server) error {
+	folders, err := os.ReadDir(e.folder())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list the streams of the store: %w", err)
+	}
+	state, err := s.Jsz(&server.JSzOptions{Accounts: true, Streams: true})
+	if err != nil {
+		return fmt.Errorf("list the streams of the embedded NATS server: %w", err)
+	}
+	open := make(map[string]bool)
+	for _, account := range state.AccountDetails {
+		for _, stream := range account.Streams {
+			open[stream.Name] = true
+		}
+	}
+	for _, f := range folders {
+		// A folder without these files is of a stream whose creation was interrupted.
+		_, meta := os.Stat(filepath.Join(e.folder(), f.Name(), server.JetStreamMetaFile))
+		_, sum := os.Stat(filepath.Join(e.folder(), f.Name(), server.JetStreamMetaFileSum))
+		if meta == nil && sum == nil && !open[f.Name()] {
+			return fmt.Errorf("the embedded NATS server could not open the stream %s in %s, whose data is kept: make room on its disk if that is full, and check that its files are readable; then start ttydrain again", f.Name(), e.dir)
+		}
 	}
 	return nil
 }
@@ -185,11 +237,19 @@ func (e *embedded) InProcessConn() (net.Conn, error) {
 }
 
 // watch restarts the server whenever it can store nothing, once the disk has space, and then calls
-// started; it retries until that succeeds. It ends when over is closed.
+// started; it retries until that succeeds. It also allocates a ballast that is missing. It ends
+// when over is closed.
 func (e *embedded) watch(over <-chan struct{}, started func() error) {
+	refill := time.NewTicker(refillEvery)
+	defer refill.Stop()
 	for {
 		select {
 		case <-e.alarm:
+		case <-refill.C:
+			if err := e.ballast.take(false); err != nil {
+				e.log.Warn("no space is kept for a start on a full disk", "error", err)
+			}
+			continue
 		case <-over:
 			return
 		}
