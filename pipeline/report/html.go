@@ -18,8 +18,8 @@ var page string
 //go:embed report.css
 var style string
 
-// maxCommand is the maximum length of a command in HTML, in characters. JSON and CSV have all.
-const maxCommand = 400
+// maxText is the maximum length of a text in HTML, in characters. JSON and CSV have all.
+const maxText = 400
 
 // printed returns the style of the pages' margins in print.
 func printed(r *Report) string {
@@ -31,7 +31,7 @@ func printed(r *Report) string {
 // writeHTML writes a report as a page, up to the place of its signature.
 func writeHTML(w io.Writer, r *Report) error {
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"clock": clock, "duration": duration, "visible": visible, "shorten": shorten, "plural": plural,
+		"clock": clock, "duration": duration, "visible": shorten, "plural": plural,
 		"proven": func(s *Session) string { return strings.ReplaceAll(proven(s), " ", ", ") },
 		"ended":  func(s Session) string { return s.howEnded() },
 		"origin": func(s Session) []string { return s.origin() },
@@ -83,10 +83,10 @@ type gapRow struct {
 // shorten returns a visible text of limited length.
 func shorten(text string) string {
 	runes := []rune(visible(text))
-	if len(runes) <= maxCommand {
+	if len(runes) <= maxText {
 		return string(runes)
 	}
-	return fmt.Sprintf("%s… (%d more characters)", string(runes[:maxCommand]), len(runes)-maxCommand)
+	return fmt.Sprintf("%s… (%d more characters)", string(runes[:maxText]), len(runes)-maxText)
 }
 
 // plural returns a number with a noun.

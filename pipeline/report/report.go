@@ -24,7 +24,7 @@ type Report struct {
 	Verdict  audit.Verdict `json:"verdict"`
 	Totals   Totals        `json:"totals"`
 	Sessions []Session     `json:"sessions"` // the earliest first
-	// Server is what a running ttydrain answered; nil if none was asked.
+	// Server is the state of the running ttydrain; nil if none was asked.
 	Server *Server `json:"server,omitempty"`
 }
 

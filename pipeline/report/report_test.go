@@ -220,6 +220,9 @@ func TestHTML(t *testing.T) {
 			t.Errorf("the page does not show %q", want)
 		}
 	}
+	if long := shorten(strings.Repeat("x", 401)); long != strings.Repeat("x", 400)+"… (1 more characters)" {
+		t.Errorf("a long text is %q", long)
+	}
 	if strings.ContainsFunc(text.String(), func(r rune) bool { return schema.IsHidden(r) && r != '\n' }) {
 		t.Error("the page has hidden characters")
 	}

@@ -19,8 +19,8 @@ type Session struct {
 	details
 }
 
-// details are what a report has of a session besides the result of its audit. The signed values are
-// preferred to those of the records.
+// details complete the result of a session's audit. The signed values are preferred to those of the
+// records.
 type details struct {
 	UserID      string    `json:"user_id,omitempty"`
 	Stack       string    `json:"stack,omitempty"`
@@ -34,7 +34,7 @@ type details struct {
 	End         *End      `json:"end,omitempty"` // nil without an end record
 }
 
-// End is how a session ended.
+// End holds the details of a session's end record.
 type End struct {
 	Reason       string `json:"reason"`
 	ExitStatus   *int   `json:"exit_status,omitempty"`

@@ -14,7 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// Claim is what the signature of a report covers.
+// Claim holds the claims in the signature of a report.
 type Claim struct {
 	Format string `json:"format"`
 	// SHA256 is the digest of the file without the signature, in hexadecimal.
@@ -40,8 +40,8 @@ var (
 	ErrChanged = errors.New("the report was changed after it was signed")
 )
 
-// Verify verifies the signature of a report in any format, and returns what was signed and the ID
-// of the key.
+// Verify verifies the signature of a report in any format, and returns its claims and the ID of the
+// key.
 func Verify(file []byte, keys *identity.KeySet) (c *Claim, key string, err error) {
 	format, start, end := findSignature(file)
 	if format == "" {

@@ -22,8 +22,8 @@ const (
 // Sign signs an object with a type of package schema, as a compact JWS.
 type Sign func(typ string, object any) (string, error)
 
-// Write writes a report in a format. The times are shown in the zone of r.Made.At. It is signed if
-// r.Made.Signed is set.
+// Write writes a report in a format. It sets the zone of all times of the report to that of
+// r.Made.At. The report is signed if r.Made.Signed is set.
 func Write(w io.Writer, format string, r *Report, sign Sign) error {
 	write, ok := map[string]func(io.Writer, *Report) error{HTML: writeHTML, CSV: writeCSV, JSON: writeJSON}[format]
 	if !ok {
@@ -55,7 +55,7 @@ func Write(w io.Writer, format string, r *Report, sign Sign) error {
 	return nil
 }
 
-// digester writes, and computes the digest of what is written.
+// digester forwards writes, and computes their digest.
 type digester struct {
 	to  *bufio.Writer
 	sum hash.Hash
@@ -67,7 +67,7 @@ func (d *digester) Write(p []byte) (int, error) {
 	return d.to.Write(p)
 }
 
-// newClaim returns what is signed of a report.
+// newClaim returns the claims for a report.
 func newClaim(format string, r *Report, sum hash.Hash) Claim {
 	return Claim{
 		Format: format, SHA256: hex.EncodeToString(sum.Sum(nil)), Made: r.Made.At.Format(time.RFC3339), Program: r.Made.Program, Commit: r.Made.Commit,
