@@ -178,46 +178,48 @@ func (r *reportCommand) server(ctx context.Context) (*report.Server, error) {
 		s.Drains = append(s.Drains, report.Drain{Name: d.Name, State: d.State, LagRecords: d.LagRecords, LagSeconds: d.LagSeconds, Delivered: d.Delivered,
 			DeadLetters: d.DeadLetters, LastError: d.LastError, LastErrorAt: d.LastErrorAt})
 	}
-	s.Refusals, err = r.refusals(ctx, asking)
-	return s, err
-}
-
-// refusals returns the dead letters of the report's period, by drain and reason.
-func (r *reportCommand) refusals(ctx context.Context, asking *remote) ([]report.Refusal, error) {
-	list := []report.Refusal{}
-	type reason struct{ drain, text string }
-	places := make(map[reason]int)
-	times := timeflag.Range{Since: r.times.Since, Until: r.times.Until}
-	seen := uint64(0) // the number of the last letter
-	for {
+	s.Refusals, err = refusals(func(since time.Time) (letters []operate.Letter, err error) {
+		times := timeflag.Range{Since: timeflag.Value{Time: since}, Until: r.times.Until}
 		q := url.Values{}
 		if err := rangeQuery(q, &times); err != nil {
 			return nil, err
 		}
-		var letters []operate.Letter // the oldest 1,000 of the range
-		if _, err := asking.call(ctx, http.MethodGet, "deadletters?"+q.Encode(), nil, &letters); err != nil {
+		_, err = asking.call(ctx, http.MethodGet, "deadletters?"+q.Encode(), nil, &letters)
+		return letters, err
+	}, r.times.Since.Time)
+	return s, err
+}
+
+// refusals returns the dead letters since a time, by drain and reason. list returns the oldest of
+// them, of which a response has a limited number.
+func refusals(list func(since time.Time) ([]operate.Letter, error), since time.Time) ([]report.Refusal, error) {
+	found := []report.Refusal{}
+	type reason struct{ drain, text string }
+	places := make(map[reason]int)
+	for last := uint64(0); ; { // the number of the last letter
+		letters, err := list(since)
+		if err != nil {
 			return nil, err
 		}
-		before := seen
+		before := last
 		for _, l := range letters {
-			if l.Number <= seen {
+			if l.Number <= last {
 				continue
 			}
-			seen = l.Number
+			last = l.Number
 			of := reason{l.Drain, l.Reason}
 			i, ok := places[of]
 			if !ok {
-				i = len(list)
+				i = len(found)
 				places[of] = i
-				list = append(list, report.Refusal{Drain: l.Drain, Reason: l.Reason, First: l.Time})
+				found = append(found, report.Refusal{Drain: l.Drain, Reason: l.Reason, First: l.Time})
 			}
-			list[i].Records++
-			list[i].Last = l.Time
+			found[i].Records++
+			found[i].Last, since = l.Time, l.Time
 		}
-		if seen == before {
-			return list, nil
+		if last == before {
+			return found, nil
 		}
-		times.Since.Time = letters[len(letters)-1].Time
 	}
 }
 

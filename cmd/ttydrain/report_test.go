@@ -1,0 +1,33 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/report"
+	"github.com/ttydrain/ttydrain/schema"
+)
+
+// TestRefusals checks that dead letters are counted once, of which each response has at most three,
+// and two have the same time.
+func TestRefusals(t *testing.T) {
+	at := func(second int) time.Time { return time.Date(2026, 11, 1, 0, 0, second, 0, time.UTC) }
+	var letters []operate.Letter
+	for i, second := range []int{1, 2, 2, 3, 3, 4, 5, 6} {
+		letters = append(letters, operate.Letter{Number: uint64(10 + i), DeadLetter: &schema.DeadLetter{
+			Drain: []string{"siem", "search"}[i%2], Reason: []string{"too long", "too long", "too old", "too long"}[i%4], Time: at(second)}})
+	}
+	got, err := refusals(func(since time.Time) ([]operate.Letter, error) {
+		after := slices.DeleteFunc(slices.Clone(letters), func(l operate.Letter) bool { return l.Time.Before(since) })
+		return after[:min(len(after), 3)], nil
+	}, at(0))
+	want := []report.Refusal{
+		{Drain: "siem", Reason: "too long", Records: 2, First: at(1), Last: at(3)}, {Drain: "search", Reason: "too long", Records: 4, First: at(2), Last: at(6)},
+		{Drain: "siem", Reason: "too old", Records: 2, First: at(2), Last: at(5)},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+}
