@@ -320,7 +320,7 @@ func (t *Transcript) addEvent(f *schema.Frame, now time.Time) error {
 		op := t.operation
 		t.events++
 		return t.event(schema.EventStart, f.Time, &schema.Detail{
-			Command: op.Command, Interactive: &op.Interactive, Width: op.Width, Height: op.Height,
+			Command: op.Command, Interactive: &op.Interactive, Width: op.Width, Height: op.Height, Origin: op.Origin,
 		})
 	}
 	detail := new(schema.Detail)
@@ -386,6 +386,28 @@ func (t *Transcript) event(e schema.Event, at int64, d *schema.Detail) error {
 	return nil
 }
 
+// origin describes where a session came from: "" if nothing is known.
+func origin(o *schema.Origin) string {
+	var s string
+	if o.Address != "" {
+		s += " from " + o.Address
+	}
+	switch o.Method {
+	case schema.MethodKey:
+		s += " with a key"
+	case schema.MethodKeyToken:
+		s += " with a key and an access token"
+	case schema.MethodCertificate:
+		s += " with a certificate"
+	case schema.MethodCertificateToken:
+		s += " with a certificate and an access token"
+	}
+	if o.Key != "" {
+		s += " (" + o.Key + ")"
+	}
+	return s
+}
+
 // sentence describes an event.
 func sentence(e schema.Event, d *schema.Detail) string {
 	switch e {
@@ -397,7 +419,7 @@ func sentence(e schema.Event, d *schema.Detail) string {
 		if d.Interactive != nil && *d.Interactive {
 			s += fmt.Sprintf(" (terminal of %d by %d)", d.Width, d.Height)
 		}
-		return s
+		return s + origin(&d.Origin)
 	case schema.EventResize:
 		return fmt.Sprintf("terminal is now %d by %d", d.Width, d.Height)
 	case schema.EventGap:

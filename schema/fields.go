@@ -68,6 +68,7 @@ func (op *Operation) Fields() map[string]string {
 			fields[name] = strconv.Itoa(n)
 		}
 	}
+	maps.Copy(fields, op.Origin.Fields())
 	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
 	return fields
 }

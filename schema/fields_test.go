@@ -124,10 +124,30 @@ func TestFieldDigestsContinue(t *testing.T) {
 	}
 }
 
+// testOrigin has all fields.
+var testOrigin = Origin{
+	Address: "192.0.2.7", Client: "SSH-2.0-OpenSSH_9.9", Method: MethodCertificateToken,
+	Key: "SHA256:key", Serial: "7", CA: "SHA256:ca",
+}
+
+// TestFieldsOfOrigin: the signed bytes of an origin never change, and it adds nothing where it is
+// unknown.
+func TestFieldsOfOrigin(t *testing.T) {
+	op := Operation{Origin: testOrigin}
+	const want = "\x0eorigin_address\x09192.0.2.7\x09origin_ca\x09SHA256:ca\x0dorigin_client\x13SSH-2.0-OpenSSH_9.9" +
+		"\x0aorigin_key\x0aSHA256:key\x0dorigin_method\x11certificate+token\x0dorigin_serial\x017"
+	if got := string(AppendFields(nil, op.Fields())); got != want {
+		t.Errorf("%q; expected %q", got, want)
+	}
+	if got := new(Operation).Fields(); len(got) != 0 {
+		t.Errorf("without an origin: %q", got)
+	}
+}
+
 // TestFieldsOfOperation: every field of an operation is signed, also one that is added later.
 func TestFieldsOfOperation(t *testing.T) {
 	full := *testOperation()
-	full.PHI = true
+	full.PHI, full.Origin = true, testOrigin
 	want := full.Fields()
 	var change func(v reflect.Value, name string)
 	changes := 0
@@ -150,7 +170,7 @@ func TestFieldsOfOperation(t *testing.T) {
 		v.Set(before)
 	}
 	change(reflect.ValueOf(&full).Elem(), "Operation")
-	if changes < 19 || !maps.Equal(full.Fields(), want) {
+	if changes < 25 || !maps.Equal(full.Fields(), want) {
 		t.Errorf("%d fields", changes)
 	}
 }
@@ -162,9 +182,12 @@ func TestFieldsOfDetail(t *testing.T) {
 	if err != nil || len(empty) != 0 {
 		t.Fatalf("%q, %v", empty, err)
 	}
-	for i := range reflect.TypeFor[Detail]().NumField() {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[Detail]()) {
+		if field.Anonymous {
+			continue // its own fields follow
+		}
 		d := new(Detail)
-		f := reflect.ValueOf(d).Elem().Field(i)
+		f := reflect.ValueOf(d).Elem().FieldByIndex(field.Index)
 		switch f.Kind() {
 		case reflect.Pointer:
 			f.Set(reflect.New(f.Type().Elem()))
@@ -179,7 +202,7 @@ func TestFieldsOfDetail(t *testing.T) {
 		default:
 			f.SetUint(1)
 		}
-		name := reflect.TypeFor[Detail]().Field(i).Name
+		name := field.Name
 		fields, err := d.fields()
 		if err != nil || (len(fields) == 1) == (name == "Signature") {
 			t.Errorf("%s: %q, %v", name, fields, err)

@@ -62,6 +62,7 @@ func TestRecordsMatchSchema(t *testing.T) {
 	events := make(map[Event]bool)
 	known := make(map[string]bool)
 	records := append(append(slices.Clone(seg.Records), killedRecord(seg)), append(fileRecords(seg.Records[1]), checkpointRecords(seg.Records[1])...)...)
+	records[0].Detail.Origin = testOrigin
 	for i := range records {
 		data := encodeRecord(t, seg.Operation, &records[i])
 		fields := unmarshal(t, data)

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"maps"
 	"strings"
 	"time"
 )
@@ -29,6 +30,7 @@ type Operation struct {
 	// Command is the command line that the user requested; "" for the app's own command.
 	Command     string `json:"command,omitempty"`
 	Interactive bool   `json:"interactive"`
+	Origin
 	// Width and Height are the size of the terminal in cells at the start; 0 without a terminal.
 	Width  int `json:"width,omitempty"`
 	Height int `json:"height,omitempty"`
@@ -38,6 +40,41 @@ type Operation struct {
 	// PHI reports that the session may hold protected health information. Its records go only to
 	// drains with the agreement.
 	PHI bool `json:"phi,omitempty"`
+}
+
+// Origin describes where a session came from, and how its user logged in. Each field is "" if it is
+// unknown.
+type Origin struct {
+	// Address is the IP address of the SSH client, or of the last proxy before the gateway.
+	Address string `json:"origin_address,omitempty"`
+	// Client is the version that the client sent (RFC 4253 §4.2), in printable ASCII. The client can
+	// send what it likes.
+	Client string `json:"origin_client,omitempty"`
+	// Method is one of the methods below.
+	Method string `json:"origin_method,omitempty"`
+	// Key is the fingerprint of the user's key, as "SHA256:" and its base64.
+	Key string `json:"origin_key,omitempty"`
+	// Serial is the serial number of the certificate, in decimal, and CA the fingerprint of the key
+	// that signed it. Both are only set for certificates.
+	Serial string `json:"origin_serial,omitempty"`
+	CA     string `json:"origin_ca,omitempty"`
+}
+
+// Methods of logging in. With a token, the session has presented an access token, too.
+const (
+	MethodKey              = "key"
+	MethodKeyToken         = "key+token"
+	MethodCertificate      = "certificate"
+	MethodCertificateToken = "certificate+token"
+)
+
+// Fields returns the fields that are not empty, by the names in a record.
+func (o *Origin) Fields() map[string]string {
+	fields := map[string]string{
+		"origin_address": o.Address, "origin_client": o.Client, "origin_method": o.Method, "origin_key": o.Key, "origin_serial": o.Serial, "origin_ca": o.CA,
+	}
+	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
+	return fields
 }
 
 // User is the person who opened a session.

@@ -133,6 +133,7 @@ type Detail struct {
 	Interactive *bool  `json:"interactive,omitempty"`
 	Width       int    `json:"width,omitempty"`
 	Height      int    `json:"height,omitempty"`
+	Origin             // of a start
 	// ExitStatus is the exit status of the command, or 128 plus the number of the signal that ended
 	// it.
 	ExitStatus *int   `json:"exit_status,omitempty"`

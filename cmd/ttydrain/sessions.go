@@ -193,9 +193,9 @@ func printSessions(list []operate.SessionStatus) error {
 		return printNone("sessions match")
 	}
 	w := newTable()
-	fmt.Fprintln(w, "SESSION\tSTATE\tUSER\tAPP\tSTACK\tGATEWAY\tSTARTED\tEXPIRES\tENDED\tBYTES\tREASON")
+	fmt.Fprintln(w, "SESSION\tSTATE\tUSER\tADDRESS\tLOGIN\tAPP\tSTACK\tGATEWAY\tSTARTED\tEXPIRES\tENDED\tBYTES\tREASON")
 	for _, s := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Operation, s.State, cell(s.User.Name), s.App, s.Stack, s.Gateway,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Operation, s.State, cell(s.User.Name), s.Address, s.Method, s.App, s.Stack, s.Gateway,
 			timeflag.Format(s.Started), timeflag.Format(s.Expires), timeflag.Format(s.Ended), s.Bytes, s.Reason)
 	}
 	return w.Flush()
@@ -216,6 +216,12 @@ func printSession(s *operate.SessionStatus) error {
 	line("gateway", s.Gateway)
 	line("container", s.Container)
 	line("command", cell(s.Command))
+	line("address", s.Address)
+	line("client", cell(s.Client))
+	line("login", s.Method)
+	line("key", s.Key)
+	line("serial", s.Serial)
+	line("CA", s.CA)
 	line("terminal", map[bool]string{true: "yes", false: "no"}[s.Interactive])
 	line("started", timeflag.Format(s.Started))
 	line("expires", timeflag.Format(s.Expires))

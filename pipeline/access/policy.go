@@ -128,6 +128,7 @@ func (p *Policy) Admit(ctx context.Context, login gateway.Login, token string) (
 	case !claims.Allows(app.Name, app.Stack):
 		return grant, &session.Refusal{Message: "the access token is refused: it is not for this app"}
 	}
+	grant.Token = true
 	if claims.User.Name != "" {
 		grant.User.Name = claims.User.Name
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
 
@@ -148,6 +149,12 @@ var fields = map[string]openapi.Field{
 	"SessionStatus.container":     {About: "The container or sandbox of the session."},
 	"SessionStatus.command":       {About: "The command that the user has sent, if there was one."},
 	"SessionStatus.interactive":   {About: "Whether it has a terminal."},
+	"Origin.origin_address":       {About: "The IP address of the SSH client, or of the last proxy before the gateway."},
+	"Origin.origin_client":        {About: "The version that the SSH client has sent."},
+	"Origin.origin_method":        {About: "How the user has logged in.", Values: []string{schema.MethodKey, schema.MethodKeyToken, schema.MethodCertificate, schema.MethodCertificateToken}},
+	"Origin.origin_key":           {About: "The SHA-256 fingerprint of the user's key."},
+	"Origin.origin_serial":        {About: "The serial number of the certificate, in decimal."},
+	"Origin.origin_ca":            {About: "The SHA-256 fingerprint of the key that has signed the certificate."},
 	"SessionStatus.phi":           {About: "Whether it may hold protected health information."},
 	"SessionStatus.started":       {About: "The time of its start."},
 	"SessionStatus.expires":       {About: "The time at which it is ended at the latest."},

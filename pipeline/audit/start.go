@@ -89,15 +89,21 @@ func (w *walk) unsigned(op *schema.Operation) (names []string) {
 	return names
 }
 
+// startDetails are the fields of a signed operation that are details of the start record.
+var startDetails = []string{
+	"command", "interactive", "width", "height",
+	"origin_address", "origin_client", "origin_method", "origin_key", "origin_serial", "origin_ca",
+}
+
 // inspectStart compares the details of the first record with the signed operation.
 func (w *walk) inspectStart(r *replay.Record, changed func(string)) {
 	if !w.isOwn(w.start.signed) || r.Detail == nil || r.Lost.Has(replay.LostByDrain) {
 		return
 	}
 	d := r.Detail
-	op := schema.Operation{Command: d.Command, Interactive: d.Interactive != nil && *d.Interactive, Width: d.Width, Height: d.Height}
+	op := schema.Operation{Command: d.Command, Interactive: d.Interactive != nil && *d.Interactive, Width: d.Width, Height: d.Height, Origin: d.Origin}
 	fields := op.Fields()
-	for _, name := range []string{"command", "interactive", "width", "height"} {
+	for _, name := range startDetails {
 		signed := w.start.signed[name]
 		if w.lost.Has(replay.LostOperation) {
 			signed = schema.SyslogText(signed)

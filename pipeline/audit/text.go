@@ -133,6 +133,7 @@ const placeholder = "eyJhbGciOiJFZERTQSJ9.eyJleHAiOjB9.AA"
 func rendered(common, described *schema.Operation, records []*replay.Record) (texts [][]byte) {
 	op := *common
 	op.Command, op.Interactive, op.Width, op.Height = described.Command, described.Interactive, described.Width, described.Height
+	op.Origin = described.Origin
 	op.UserDocument = placeholder
 	now := time.Unix(0, 0)
 	transcript, err := enrich.New(&op, nil, time.Now())

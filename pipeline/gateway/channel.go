@@ -346,7 +346,10 @@ func (c *channel) admit(ctx context.Context, request *session.Request, token str
 		c.end(session.Exit{Status: statusRefused})
 		return false
 	}
-	request.User = grant.User
+	request.User, request.Origin = grant.User, c.conn.origin
+	if grant.Token {
+		request.Origin = withToken(request.Origin)
+	}
 	if request.Transfer && !grant.mayTransfer() {
 		c.say(noSubsystem)
 		c.end(session.Exit{Status: statusRefused})

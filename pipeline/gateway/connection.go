@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/ttydrain/ttydrain/pipeline/session"
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // connection is a client connection, from its first byte. Its fields belong to the goroutine that
@@ -33,6 +34,8 @@ type connection struct {
 	running atomic.Int32
 
 	who identity
+	// origin describes where the login came from.
+	origin schema.Origin
 	// reference identifies the connection in messages and log lines: the beginning of the SSH
 	// session ID.
 	reference string
@@ -116,6 +119,7 @@ func (c *connection) handshake(ctx context.Context) (*ssh.ServerConn, <-chan ssh
 		return nil, nil, nil, errDenied
 	}
 	c.who = who
+	c.origin = originOf(conn.RemoteAddr(), conn.ClientVersion(), &who)
 	c.reference = hex.EncodeToString(conn.SessionID()[:4])
 	c.log = c.log.With("connection", c.reference, "app", who.App, "user", who.grant.User.ID, "key", who.fingerprint)
 	if cert, ok := who.Key.(*ssh.Certificate); ok {

@@ -65,6 +65,8 @@ type Grant struct {
 	ForceCommand *string
 	// NoTerminal: sessions may not have a terminal.
 	NoTerminal bool
+	// Token: the session presented an access token that was accepted.
+	Token bool
 	// FileTransfer: files may be transferred by SFTP, which is recorded.
 	FileTransfer bool
 }

@@ -32,6 +32,7 @@ type SessionStatus struct {
 	Container   string      `json:"container"`
 	Command     string      `json:"command,omitempty"`
 	Interactive bool        `json:"interactive"`
+	schema.Origin
 	// PHI means that it may hold protected health information.
 	PHI     bool      `json:"phi,omitempty"`
 	Started time.Time `json:"started"`
@@ -54,7 +55,7 @@ type SessionFilter struct {
 	// Since excludes sessions that started earlier, and Until those that did not; zero for none.
 	Since, Until time.Time
 	// Text has words, each of which must occur, in upper or lower case, in the ID, user, app, stack,
-	// gateway, container, command, state or reason, or in who ended the session and why.
+	// gateway, container, command, origin, state or reason, or in who ended the session and why.
 	Text string
 	// Before is the ID of an operation: only older ones are selected. Limit is their maximum number; 0
 	// for all.
@@ -73,7 +74,7 @@ func hasWords(s *SessionStatus, text string) bool {
 		return true
 	}
 	known := strings.ToLower(strings.Join([]string{s.Operation, s.State, s.User.Name, s.User.Email, s.User.ID, s.App, s.Stack, s.Gateway, s.Container,
-		s.Command, s.Reason, s.EndedBy, s.EndedBecause}, "\n"))
+		s.Command, s.Address, s.Client, s.Key, s.Serial, s.Reason, s.EndedBy, s.EndedBecause}, "\n"))
 	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(known, word) })
 }
 
@@ -158,7 +159,7 @@ func (o *SessionOperator) slots(ctx context.Context, stack string) (map[string]s
 func sessionStatus(s *schema.Session, slots map[string]schema.Slot) SessionStatus {
 	op := s.Operation
 	status := SessionStatus{Operation: op.ID, State: SessionEnded, Stack: op.Stack, App: op.App, User: op.User, Gateway: s.Gateway, Container: op.Container,
-		Command: op.Command, Interactive: op.Interactive, PHI: op.PHI, Started: op.Started, Expires: op.Expires, Ended: s.Ended, Reason: s.Reason,
+		Command: op.Command, Interactive: op.Interactive, Origin: op.Origin, PHI: op.PHI, Started: op.Started, Expires: op.Expires, Ended: s.Ended, Reason: s.Reason,
 		EndedBy: s.EndedBy, EndedBecause: s.EndedBecause, ExitStatus: s.ExitStatus, Bytes: s.Bytes}
 	if s.Ended.IsZero() {
 		slot, ok := slots[op.ID]

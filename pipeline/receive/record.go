@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ttydrain/ttydrain/schema"
 )
 
 // Drain is the protocol by which a record was received.
@@ -69,21 +71,22 @@ type Record struct {
 	Interactive        *bool     `json:"interactive"`
 	Width              int       `json:"width"`
 	Height             int       `json:"height"`
-	ExitStatus         *int      `json:"exit_status"`
-	Reason             string    `json:"reason"`
-	EndedBy            string    `json:"ended_by,omitempty"`
-	EndedBecause       string    `json:"ended_because,omitempty"`
-	Path               string    `json:"path,omitempty"`
-	Direction          string    `json:"direction,omitempty"`
-	Size               *uint64   `json:"size,omitempty"`
-	SHA256             string    `json:"sha256,omitempty"`
-	Input              []byte    `json:"input_base64,omitempty"`
-	InputBytes         *uint64   `json:"input_bytes,omitempty"`
-	InputSHA256        string    `json:"input_sha256,omitempty"`
-	Bytes              *uint64   `json:"bytes"`
-	LastSequence       uint64    `json:"last_sequence,omitempty"`
-	Uncertain          bool      `json:"uncertain,omitempty"`
-	Signature          string    `json:"signature"`
+	schema.Origin
+	ExitStatus   *int    `json:"exit_status"`
+	Reason       string  `json:"reason"`
+	EndedBy      string  `json:"ended_by,omitempty"`
+	EndedBecause string  `json:"ended_because,omitempty"`
+	Path         string  `json:"path,omitempty"`
+	Direction    string  `json:"direction,omitempty"`
+	Size         *uint64 `json:"size,omitempty"`
+	SHA256       string  `json:"sha256,omitempty"`
+	Input        []byte  `json:"input_base64,omitempty"`
+	InputBytes   *uint64 `json:"input_bytes,omitempty"`
+	InputSHA256  string  `json:"input_sha256,omitempty"`
+	Bytes        *uint64 `json:"bytes"`
+	LastSequence uint64  `json:"last_sequence,omitempty"`
+	Uncertain    bool    `json:"uncertain,omitempty"`
+	Signature    string  `json:"signature"`
 	// Part and PartOffset are set in a syslog message that contains one part of a record, such as
 	// "2/5".
 	Part       string `json:"part,omitempty"`
@@ -126,6 +129,18 @@ func RecordOf(m *Message) Record {
 			r.Timing = value
 		case "command":
 			r.Command = value
+		case "origin_address":
+			r.Address = value
+		case "origin_client":
+			r.Client = value
+		case "origin_method":
+			r.Method = value
+		case "origin_key":
+			r.Key = value
+		case "origin_serial":
+			r.Serial = value
+		case "origin_ca":
+			r.CA = value
 		case "reason":
 			r.Reason = value
 		case "ended_by":

@@ -112,7 +112,7 @@ func (d *decoder) record(w *receive.Record) *Record {
 		Command: w.Command, Interactive: w.Interactive, Width: w.Width, Height: w.Height, ExitStatus: w.ExitStatus,
 		Reason: w.Reason, EndedBy: w.EndedBy, EndedBecause: w.EndedBecause, Bytes: w.Bytes, LastSequence: w.LastSequence,
 		Uncertain: w.Uncertain, Signature: w.Signature, Path: w.Path, Direction: w.Direction, Size: w.Size, SHA256: w.SHA256,
-		Input: w.Input, InputBytes: w.InputBytes, InputSHA256: w.InputSHA256,
+		Input: w.Input, InputBytes: w.InputBytes, InputSHA256: w.InputSHA256, Origin: w.Origin,
 	}
 	switch {
 	case r.Event != schema.EventOutput:

@@ -25,8 +25,8 @@ type form struct {
 // recordForm returns the form of the records of this version. Only readers of copies need it.
 var recordForm = sync.OnceValue(func() *form {
 	f := &form{fields: make(map[string]int)}
-	for i := range reflect.TypeFor[receive.Record]().NumField() {
-		name, _, _ := strings.Cut(reflect.TypeFor[receive.Record]().Field(i).Tag.Get("json"), ",")
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[receive.Record]()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if !slices.Contains(onlySyslog, name) {
 			f.fields[name] = len(f.fields)
 		}

@@ -344,6 +344,7 @@ func describe(records []*Record) (*schema.Operation, time.Time) {
 			op = *r.Operation
 			op.Command, op.Width, op.Height = r.Detail.Command, r.Detail.Width, r.Detail.Height
 			op.Interactive = r.Detail.Interactive != nil && *r.Detail.Interactive
+			op.Origin = r.Detail.Origin
 		}
 	}
 	if started == 0 {

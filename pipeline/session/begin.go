@@ -89,7 +89,7 @@ func (m *Manager) operation(ctx context.Context, app App, req Request) (*schema.
 	now := time.Now().UTC()
 	op := &schema.Operation{
 		Stack: app.Stack, App: app.Name, AppID: app.ID, Service: app.Service, Layer: "app", Host: m.o.Host,
-		User: req.User, UserDocument: document, Command: req.Command, Interactive: req.Terminal != nil,
+		User: req.User, UserDocument: document, Command: req.Command, Interactive: req.Terminal != nil, Origin: req.Origin,
 		Started: now, Expires: now.Add(min(app.Duration, SessionDurationLimit)), PHI: app.PHI,
 	}
 	if len(op.Command) > maxCommand {

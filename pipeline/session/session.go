@@ -12,6 +12,8 @@ import (
 type Request struct {
 	App  string
 	User schema.User
+	// Origin describes where the session came from.
+	Origin schema.Origin
 	// Connection is the reference of the client's connection in the gateway's log.
 	Connection string
 	// Command is the requested command line, which a shell interprets; "" for the app's own

@@ -71,6 +71,10 @@ func TestMapping(t *testing.T) {
 	batch[1].Record.Text = bytes.Repeat([]byte("x"), sinktest.PartialSize)
 	batch[1].Record.Timing = bytes.Repeat([]byte("100000:1 "), sinktest.PartialSize)
 	batch[2].Record.Event, batch[2].Record.Detail = schema.EventStart, &schema.Detail{Command: long, Interactive: &yes, Width: 1<<32 - 1, Height: 1<<32 - 1}
+	batch[2].Record.Detail.Origin = schema.Origin{
+		Address: "2001:db8::1", Client: "SSH-2.0-" + strings.Repeat("x", 247), Method: schema.MethodCertificate,
+		Key: "SHA256:key", Serial: "18446744073709551615", CA: "SHA256:ca",
+	}
 	batch[3].Record.Event, batch[3].Record.Detail = schema.EventResize, &schema.Detail{Width: 80, Height: 24}
 	// A number that no field of Elasticsearch holds is kept and not indexed.
 	most := uint64(math.MaxUint64)
@@ -123,6 +127,8 @@ func TestMapping(t *testing.T) {
 		"source": "keyword", "container": "keyword", "file": "keyword", "reason": "keyword",
 		"operation_id": "keyword", "operation_user_name": "keyword", "operation_user_email": "keyword",
 		"sequence": "long", "bytes": "long", "exit_status": "long", "width": "long", "height": "long",
+		"origin_address": "ip", "origin_client": "keyword", "origin_method": "keyword",
+		"origin_key": "keyword", "origin_serial": "keyword", "origin_ca": "keyword",
 		"ended_by": "keyword", "ended_because": "keyword", "last_sequence": "long",
 		"partial": "boolean", "interactive": "boolean", "uncertain": "boolean",
 		"input_base64": "binary", "input_bytes": "long", "input_sha256": "keyword", "path": "keyword", "direction": "keyword", "size": "long", "sha256": "keyword",

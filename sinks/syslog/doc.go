@@ -15,13 +15,13 @@
 // decimals, the maximum (§6.2.3): nanoseconds are truncated.
 //
 // The structured data "session@32473" has, in this order: operation_id, sequence, offset, digest,
-// text_digest; stream="stderr", partial="true" and altered="true" where they apply; event, if it is
-// input, transfer, checkpoint, or a signed start or gap, which no other parameter shows if a copy
-// has lost the header; the details of the event (for a start interactive, width, height, command,
-// signature; for an end exit_status, reason, bytes, signature); and with [Options.Exact]
-// log_base64, the exact bytes, and timing. The user is not part of it: the operation's ID leads to
-// the user, and the signature of the start names it. 32473 is the enterprise number reserved for
-// examples (RFC 5612).
+// text_digest; stream="stderr", partial="true" and altered="true" where they apply; event, if it
+// is input, transfer, checkpoint, or a signed start or gap, which no other parameter shows if a
+// copy has lost the header; the details of the event (for a start interactive, width, height,
+// command, the origin, signature; for an end exit_status, reason, bytes, signature); and with
+// [Options.Exact] log_base64, the exact bytes, and timing. The user is not part of it: the
+// operation's ID leads to the user, and the signature of the start names it. 32473 is the
+// enterprise number reserved for examples (RFC 5612).
 //
 // sequenceId (§7.3.1) is the record's sequence in its operation, so that a repeat is recognisable
 // by it and the operation ID. Its range is 1 to 2147483647: record 2147483648 has 1 again, and the

@@ -2,6 +2,8 @@ package syslog
 
 import (
 	"encoding/base64"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/RackSec/srslog"
@@ -111,6 +113,14 @@ func isSigned(r *schema.Record, part *part) bool {
 	return part != nil && part.signed || r.Detail != nil && r.Detail.Signature != ""
 }
 
+func appendOrigin(dst []byte, o *schema.Origin) []byte {
+	fields := o.Fields()
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		dst = appendParam(dst, name, fields[name])
+	}
+	return dst
+}
+
 // appendDetail appends the details of an event, under the names that they have in other drains.
 func appendDetail(dst []byte, d *schema.Detail) []byte {
 	if d.Interactive != nil {
@@ -124,6 +134,9 @@ func appendDetail(dst []byte, d *schema.Detail) []byte {
 	}
 	if d.Command != "" {
 		dst = appendParam(dst, "command", d.Command)
+	}
+	if d.Origin != (schema.Origin{}) {
+		dst = appendOrigin(dst, &d.Origin)
 	}
 	if d.ExitStatus != nil {
 		dst = appendParam(dst, "exit_status", strconv.Itoa(*d.ExitStatus))

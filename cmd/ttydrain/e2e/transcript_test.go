@@ -71,6 +71,11 @@ func transcriptOf(t testing.TB, drain string, arrived []record, operation string
 		if (r.Event == "start") != (sequence == 1) || (r.Event == "end") != last {
 			t.Errorf("drain %s: record %d of %d is %q", drain, sequence, len(bySequence), r.Event)
 		}
+		for _, name := range []string{"address", "client", "method", "key"} { // in syslog, or in JSON
+			if sequence == 1 && !strings.Contains(r.Whole, " origin_"+name+`="`) && !strings.Contains(r.Whole, `"origin_`+name+`":"`) {
+				t.Errorf("drain %s: the start of operation %s has no origin_%s", drain, operation, name)
+			}
+		}
 		texts.Write(append([]byte(r.Text), '\n'))
 		if r.TextDigest != "" && r.TextDigest != hex.EncodeToString(texts.Sum(nil)) {
 			t.Fatalf("drain %s: the texts up to record %d do not have its text digest:\n%s", drain, sequence, r.Whole)

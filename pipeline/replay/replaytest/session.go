@@ -97,7 +97,11 @@ func NewSession(t testing.TB, key *enrich.Key, id string, o Options) *Session {
 		t.Fatal(err)
 	}
 	op := &schema.Operation{ID: id, Stack: "default", App: "web", AppID: "17", Service: "web-cmd", Layer: "app", Host: "gateway-1",
-		Container: "session-" + id, User: user, UserDocument: document, Command: "bash -l", Interactive: interactive, Started: Began}
+		Container: "session-" + id, User: user, UserDocument: document, Command: "bash -l", Interactive: interactive, Started: Began,
+		Origin: schema.Origin{
+			Address: "192.0.2.7", Client: "SSH-2.0-OpenSSH_9.9", Method: schema.MethodCertificate,
+			Key: "SHA256:9JrWZkoUJDIcyoVKhOOLDYJgKwjPcBr0AJ3aJ0vE5kc", Serial: "17", CA: "SHA256:Uf1kR9aDIcyoVKhOOLDYJgKwjPcBr0AJ3aJ0vE5kc0",
+		}}
 	if interactive {
 		op.Width, op.Height = 80, 24
 	}

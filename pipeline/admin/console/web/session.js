@@ -105,6 +105,8 @@ function fill(dl, s) {
     ["Started", time(s.started)], s.state === "ended" ? ["Ended", time(s.ended)] : ["Expires", time(s.expires)],
     ["Duration", since(s.started, s.ended)], ["Output", bytes(s.bytes)], ["Command", s.command], ["Terminal", s.interactive ? "yes" : "no"],
     ["End reason", s.reason], ["Ended by", s.ended_by], ["Operator’s reason", s.ended_because], ["Exit status", s.exit_status],
+    ["Address", s.origin_address], ["Client", s.origin_client], ["Login", s.origin_method], ["Key", s.origin_key],
+    ["Certificate serial", s.origin_serial], ["Certificate CA", s.origin_ca],
     ["Gateway", s.gateway], ["Container", s.container],
   ].filter(([, value]) => value !== undefined && value !== "");
   const made = JSON.stringify(lines.map(([name, value]) => [name, value.textContent ?? value]));
