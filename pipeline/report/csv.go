@@ -28,7 +28,8 @@ const (
 // columns returns the names of the columns.
 func columns() []string {
 	return []string{
-		"row", "operation_id", "verdict", "complete", "intact", "proven", "user", "user_id", "app", "stack", "service", "host", "command", "interactive",
+		"row", "operation_id", "verdict", "complete", "intact", "proven", "user", "user_id",
+		"origin_address", "origin_client", "origin_method", "origin_key", "origin_serial", "origin_ca", "app", "stack", "service", "host", "command", "interactive",
 		"started", "ended", "duration_seconds", "end_reason", "exit_status", "ended_by", "ended_because", "records", "findings", "name", "value",
 	}
 }
@@ -103,7 +104,8 @@ func (w *csvWriter) session(s *Session) {
 	if !s.Ended.IsZero() {
 		seconds = decimal(s.Seconds)
 	}
-	w.row(rowSession, s.Operation, string(s.Verdict), strconv.FormatBool(s.Complete), strconv.FormatBool(s.Intact), proven(s), s.User, s.UserID, s.App, s.Stack,
+	w.row(rowSession, s.Operation, string(s.Verdict), strconv.FormatBool(s.Complete), strconv.FormatBool(s.Intact), proven(s), s.User, s.UserID,
+		s.Address, s.Client, s.Method, s.Key, s.Serial, s.CA, s.App, s.Stack,
 		s.Service, s.Host, s.Command, strconv.FormatBool(s.Interactive), clock(s.Started), clock(s.Ended), seconds, s.reason(), status, end.EndedBy, end.EndedBecause,
 		strconv.Itoa(s.Records), strconv.Itoa(len(s.Findings)), "", "")
 }

@@ -64,6 +64,15 @@ var monthCommands = []string{
 	"bash -c 'for i in $(seq 1 100); do curl -sS -o /dev/null -w \"%{http_code} %{time_total}\\n\" https://api.example.com/v1/health?verbose=true; sleep 1; done'",
 }
 
+// monthOrigins are the origins of the sessions of tests.
+var monthOrigins = []schema.Origin{
+	{Address: "203.0.113.7", Client: "SSH-2.0-OpenSSH_9.6", Method: schema.MethodKey, Key: "SHA256:RFwkx3p6bW3oVqLyYtY8v0gkSCPdWuJkAbCdEfGhIjK"},
+	{Address: "2001:db8:85a3::8a2e:370:7334", Client: "SSH-2.0-Go", Method: schema.MethodCertificate, Key: "SHA256:9pQwErTyUiOpAsDfGhJkLzXcVbNm1234567890abcde",
+		Serial: "18446744073709551615", CA: "SHA256:zYxWvUtSrQpOnMlKjIhGfEdCbA0987654321zyxwvuts"},
+	{Address: "198.51.100.23", Client: "=cmd|' /C calc'!A0", Method: schema.MethodKeyToken},
+	{},
+}
+
 // monthSession returns the records of the session with a number from 0, as a file drain has them.
 func monthSession(t testing.TB, key *enrich.Key, n int) (*schema.Operation, [][]byte) {
 	t.Helper()
@@ -76,7 +85,7 @@ func monthSession(t testing.TB, key *enrich.Key, n int) (*schema.Operation, [][]
 	id := fmt.Sprint(5000 + n)
 	op := &schema.Operation{ID: id, Stack: []string{"default", "payments-production"}[n%2], App: []string{"web", "billing-worker", "ledger"}[n%3], AppID: "17", Service: "web-cmd",
 		Layer: "app", Host: "gateway-1", Container: "session-" + id, User: user, UserDocument: document, Command: monthCommands[n%len(monthCommands)],
-		Interactive: n%len(monthCommands) == 0, Started: began, Expires: began.Add(7 * 24 * time.Hour)}
+		Interactive: n%len(monthCommands) == 0, Origin: monthOrigins[n%len(monthOrigins)], Started: began, Expires: began.Add(7 * 24 * time.Hour)}
 	transcript, err := enrich.New(op, key, began)
 	if err != nil {
 		t.Fatal(err)

@@ -78,7 +78,8 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("session %s is %s: %v", s.Operation, s.Verdict, s.Findings)
 		}
 		// The user and the command are those of the signature.
-		if user := monthUsers[i%len(monthUsers)]; s.UserID != user.ID || s.User != user.Name+" <"+user.Email+">" || s.Command != monthCommands[i%len(monthCommands)] {
+		if user := monthUsers[i%len(monthUsers)]; s.UserID != user.ID || s.User != user.Name+" <"+user.Email+">" || s.Command != monthCommands[i%len(monthCommands)] ||
+			s.Origin != monthOrigins[i%len(monthOrigins)] {
 			t.Errorf("session %s: %s, %q", s.Operation, s.UserID, s.Command)
 		}
 		if s.Ended.IsZero() == (s.End != nil) || s.End != nil && s.Seconds <= 0 {

@@ -22,7 +22,8 @@ type Session struct {
 // details complete the result of a session's audit. The signed values are preferred to those of the
 // records.
 type details struct {
-	UserID      string    `json:"user_id,omitempty"`
+	UserID string `json:"user_id,omitempty"`
+	schema.Origin
 	Stack       string    `json:"stack,omitempty"`
 	Service     string    `json:"service,omitempty"`
 	Host        string    `json:"host,omitempty"` // of the gateway
@@ -59,8 +60,26 @@ func (s *Session) reason() string {
 	return reasonNone
 }
 
+// maxFingerprint is the length of the beginning of a fingerprint that identifies a key in a table.
+const maxFingerprint = len("SHA256:") + 8
+
 // origin describes where the session came from, in lines; nil if that is not known.
-func (s *Session) origin() []string { return nil }
+func (s *Session) origin() (lines []string) {
+	method := s.Method
+	if s.Serial != "" {
+		method += " " + s.Serial
+	}
+	key := s.Key
+	if len(key) > maxFingerprint {
+		key = key[:maxFingerprint] + "…"
+	}
+	for _, line := range []string{s.Address, method, key, s.Client} {
+		if line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
 
 // howEnded describes the session's end in a line.
 func (s *Session) howEnded() string {
@@ -98,12 +117,14 @@ type collected struct {
 func (c *Collector) Add(s *replay.Session, r *audit.Result) {
 	op := s.Operation
 	one := collected{operation: r.Operation}
-	d := details{UserID: op.User.ID, Stack: op.Stack, Service: op.Service, Host: op.Host, Container: op.Container, Command: op.Command, Interactive: op.Interactive}
+	d := details{UserID: op.User.ID, Origin: op.Origin, Stack: op.Stack, Service: op.Service, Host: op.Host, Container: op.Container, Command: op.Command, Interactive: op.Interactive}
 	if signed := r.Signed; signed != nil {
 		one.user, one.app = signed["operation_user_name"], signed["app"]
 		if email := signed["operation_user_email"]; email != "" {
 			one.user += " <" + email + ">"
 		}
+		d.Origin = schema.Origin{Address: signed["origin_address"], Client: signed["origin_client"], Method: signed["origin_method"],
+			Key: signed["origin_key"], Serial: signed["origin_serial"], CA: signed["origin_ca"]}
 		d.UserID, d.Stack, d.Service, d.Host = signed[schema.FieldUserID], signed["stack"], signed["service"], signed["host"]
 		d.Container, d.Command, d.Interactive = signed["container"], signed["command"], signed["interactive"] == "true"
 	}
