@@ -55,6 +55,9 @@ func TestSegmentRoundTrip(t *testing.T) {
 		if len(records) == 0 {
 			return true
 		}
+		if len(resume.Terminal) > 0 {
+			resume.Terminal[0] &= 0x7f // no version of a terminal's state is proofMark
+		}
 		s := &Segment{Operation: testOperation(), Resume: resume}
 		for _, q := range records {
 			r := Record{Event: Event(q.Event) % (EventGap + 1), Stream: Stream(q.Stream) % 2, Partial: q.Partial,
