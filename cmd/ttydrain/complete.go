@@ -32,7 +32,7 @@ func setCompletions(c *cobra.Command) {
 	}
 	flags := map[string]completer{
 		"log-format": fixed("text", "json"), "role": fixed("all", "gateway", "enrich", "router"),
-		"product": fixed("elasticsearch", "opensearch"), "drain": drainNames, "app": appNames, "stack": stackNames, "user": userNames, "operation": operationIDs,
+		"product": fixed("elasticsearch", "opensearch"), "drain": drainNames, "reason": letterReasons, "app": appNames, "stack": stackNames, "user": userNames, "operation": operationIDs,
 	}
 	add := func(f *pflag.Flag) {
 		complete, ok := flags[f.Name]
@@ -49,6 +49,9 @@ func setCompletions(c *cobra.Command) {
 			_ = c.MarkFlagFilename(f.Name, "yaml", "yml") // fails only without the flag
 			_ = c.MarkPersistentFlagFilename(f.Name, "yaml", "yml")
 		}
+	}
+	if !strings.HasPrefix(c.CommandPath(), "ttydrain deadletters ") { // elsewhere it is the operator's
+		delete(flags, "reason")
 	}
 	if c.Name() == "init" { // whose --app and --user are new
 		delete(flags, "app")
@@ -204,6 +207,19 @@ func letterNumbers(c *cobra.Command) (numbers []cobra.Completion) {
 		numbers = append(numbers, cobra.CompletionWithDesc(strconv.FormatUint(l.Number, 10), "of drain "+l.Drain))
 	}
 	return numbers
+}
+
+// letterReasons returns the reasons of the dead letters.
+func letterReasons(c *cobra.Command) []cobra.Completion {
+	var counts operate.LetterCounts
+	query(c, "deadletters/counts", &counts)
+	reasons := make(choices)
+	for _, g := range counts.Groups {
+		if cell(g.Reason) == g.Reason { // others can't be typed
+			reasons.add(g.Reason, "of drain "+g.Drain)
+		}
+	}
+	return reasons.sorted()
 }
 
 // query reads a list from a running ttydrain. If there is none, the list stays empty.

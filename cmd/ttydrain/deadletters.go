@@ -18,11 +18,11 @@ func newDeadLettersCommand() *cobra.Command {
 	r := new(remote)
 	c := &cobra.Command{Use: "deadletters", Short: "Show, redeliver or discard records that a drain will never accept", Args: cobra.NoArgs}
 	r.flags(c)
-	var drain string
+	var drain, reason string
 	var times timeflag.Range
 	list := &cobra.Command{Use: "list", Short: "List dead letters, the oldest first", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			q := url.Values{"drain": {drain}}
+			q := url.Values{"drain": {drain}, "reason": {reason}}
 			if err := rangeQuery(q, &times); err != nil {
 				return err
 			}
@@ -41,6 +41,7 @@ func newDeadLettersCommand() *cobra.Command {
 			return w.Flush()
 		}}
 	list.Flags().StringVar(&drain, "drain", "", "only those of the drain with this `NAME`")
+	list.Flags().StringVar(&reason, "reason", "", "only those with exactly this `REASON`")
 	rangeFlags(list, &times, "only records that the drain refused")
 	c.AddCommand(list,
 		&cobra.Command{Use: "show NUMBER", Short: "Show a dead letter with its record, as JSON", Args: cobra.ExactArgs(1),
@@ -52,22 +53,48 @@ func newDeadLettersCommand() *cobra.Command {
 				_, err := fmt.Println(string(schema.AppendEscaped(nil, letter)))
 				return err
 			}},
-		&cobra.Command{Use: "redeliver NUMBER", Short: "Write a dead letter to its drain again", Args: cobra.ExactArgs(1),
-			RunE: func(c *cobra.Command, args []string) error {
-				return r.forLetter(c.Context(), args[0], "delivered", http.MethodPost, "/redeliver")
-			}},
-		newDiscardCommand(r))
+		newRedeliverCommand(r), newDiscardCommand(r))
+	return c
+}
+
+func newRedeliverCommand(r *remote) *cobra.Command {
+	many := bulk{verb: "redeliver", done: "delivered"}
+	c := &cobra.Command{
+		Use:   "redeliver [NUMBER]",
+		Short: "Write dead letters to their drains again",
+		Long: "Writes a dead letter to its drain again, or all those that the flags select, and removes each when its drain has accepted it. " +
+			"One that fails remains, and does not stop the others.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := many.check(args); err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return many.run(c.Context(), r, nil)
+			}
+			return r.forLetter(c.Context(), args[0], "delivered", http.MethodPost, "/redeliver")
+		},
+	}
+	many.flags(c)
 	return c
 }
 
 func newDiscardCommand(r *remote) *cobra.Command {
 	var sure confirmation
+	many := bulk{verb: "discard", done: "discarded"}
 	c := &cobra.Command{
-		Use:   "discard NUMBER",
-		Short: "Remove a dead letter: the drain never gets its record",
-		Long:  "Removes a dead letter, after it has shown which record that is, and asked. Its drain never gets the record.",
-		Args:  cobra.ExactArgs(1),
+		Use:   "discard [NUMBER]",
+		Short: "Remove dead letters: their drains never get the records",
+		Long: "Removes a dead letter, or all those that the flags select, after it has shown which records these are, and asked. " +
+			"Their drains never get the records.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := many.check(args); err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return many.run(c.Context(), r, &sure)
+			}
 			if !sure.yes {
 				if err := sure.ask(c.Context(), r.aboutLetter(c.Context(), args[0]), "Discard this record"); err != nil {
 					return err
@@ -77,6 +104,7 @@ func newDiscardCommand(r *remote) *cobra.Command {
 		},
 	}
 	sure.flag(c)
+	many.flags(c)
 	return c
 }
 

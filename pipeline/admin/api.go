@@ -205,8 +205,33 @@ func (a *api) rewind(r *http.Request) (any, error) {
 }
 
 func (a *api) letters(r *http.Request) (any, error) {
-	f := operate.LetterFilter{Drain: r.URL.Query().Get("drain"), Since: timeOf(r, "since"), Until: timeOf(r, "until")}
-	return a.operator.DeadLetters(r.Context(), f, maxLetters)
+	limit := maxLetters
+	if n, err := strconv.Atoi(r.URL.Query().Get("limit")); err == nil { // checked: see checkQuery
+		limit = min(n, maxLetters)
+	}
+	return a.operator.DeadLetters(r.Context(), letterFilter(r), limit)
+}
+
+// letterFilter returns the selection of dead letters in the query of a request: see
+// letterParameters.
+func letterFilter(r *http.Request) operate.LetterFilter {
+	q := r.URL.Query()
+	f := operate.LetterFilter{Drain: q.Get("drain"), Reason: q.Get("reason"), Since: timeOf(r, "since"), Until: timeOf(r, "until")}
+	f.After, _ = strconv.ParseUint(q.Get("after"), 10, 64) // checked: see checkQuery
+	f.Last, _ = strconv.ParseUint(q.Get("last"), 10, 64)
+	return f
+}
+
+func (a *api) countLetters(r *http.Request) (any, error) {
+	return a.operator.CountDeadLetters(r.Context(), letterFilter(r))
+}
+
+func (a *api) redeliverAll(r *http.Request) (any, error) {
+	return a.operator.RedeliverAll(r.Context(), letterFilter(r))
+}
+
+func (a *api) discardAll(r *http.Request) (any, error) {
+	return a.operator.DiscardAll(r.Context(), letterFilter(r))
 }
 
 // timeOf returns a time in the query of a request; the zero value if there is none.

@@ -185,18 +185,41 @@ func (a *api) drainRoutes() []route {
 	}
 }
 
+// letterParameters are the parameters that select dead letters: see letterFilter.
+func letterParameters() []openapi.Parameter {
+	return []openapi.Parameter{{Name: "drain", About: "only of the drain with this name"},
+		{Name: "reason", About: "only those with exactly this reason"},
+		{Name: "since", Kind: openapi.Time, About: "only those that were refused at this time or later"},
+		{Name: "until", Kind: openapi.Time, About: "only those that were refused before this time"},
+		{Name: "after", Kind: openapi.Count, About: "only dead letters after this number"}}
+}
+
 func (a *api) letterRoutes() []route {
 	letter := func(id, method, rest, summary, about string, result openapi.Result, refusals ...int) openapi.Operation {
 		return openapi.Operation{ID: id, Tag: tagDeadLetters, Method: method, Path: "/api/v1/deadletters/{number}" + rest, Summary: summary, About: about,
 			Result: result, Refusals: append(refusals, http.StatusNotFound)}
 	}
 	nothing := openapi.Result{About: "It is done.", Value: done{}}
+	last := openapi.Parameter{Name: "last", Kind: openapi.Count, About: "only dead letters up to this number"}
+	required := last
+	required.Required = true
+	bulk := func(id, verb, summary, about string) openapi.Operation {
+		return openapi.Operation{ID: id, Tag: tagDeadLetters, Method: http.MethodPost, Path: "/api/v1/deadletters/" + verb, Summary: summary,
+			About: about + " It works for some seconds: while the response has `next`, repeat the request with `after` set to it. " +
+				"`last` of the counts keeps dead letters out that came later. A dead letter that fails remains, and does not stop the others.",
+			Query: append(letterParameters(), required), Result: openapi.Result{About: "How many were done and failed.", Value: operate.BulkResult{}}, Refusals: []int{http.StatusNotFound}}
+	}
 	return []route{
+		a.json(openapi.Operation{ID: "countDeadLetters", Tag: tagDeadLetters, Method: http.MethodGet, Path: "/api/v1/deadletters/counts", Summary: "Count dead letters by drain and reason",
+			About: "The most come first. It counts for some seconds: if the response has `next`, repeat the request with `after` set to it, and add the counts.",
+			Query: append(letterParameters(), last), Result: openapi.Result{About: "The counts.", Value: operate.LetterCounts{}}, Refusals: []int{http.StatusNotFound}},
+			"", a.routed(a.countLetters)),
+		a.json(bulk("redeliverDeadLetters", "redeliver", "Deliver many dead letters again", "Removes each dead letter when its drain has accepted the record."),
+			"redelivered dead letters", a.routed(a.redeliverAll)),
+		a.json(bulk("discardDeadLetters", "discard", "Remove many dead letters", "Their drains never receive the records."), "discarded dead letters", a.routed(a.discardAll)),
 		a.json(openapi.Operation{ID: "listDeadLetters", Tag: tagDeadLetters, Method: http.MethodGet, Path: "/api/v1/deadletters", Summary: "List dead letters",
-			About: "The oldest come first, at most 1,000 of them, without the records.",
-			Query: []openapi.Parameter{{Name: "drain", About: "only of the drain with this name"},
-				{Name: "since", Kind: openapi.Time, About: "only those that were refused at this time or later"},
-				{Name: "until", Kind: openapi.Time, About: "only those that were refused before this time"}},
+			About:  "The oldest come first, at most 1,000 of them, without the records. For pages, set `limit`, and `after` to the last number of the page before.",
+			Query:  append(letterParameters(), last, openapi.Parameter{Name: "limit", Kind: openapi.Count, About: "the maximum number of dead letters"}),
 			Result: openapi.Result{About: "The dead letters.", Value: []operate.Letter{}}, Refusals: []int{http.StatusNotFound}}, "", a.routed(a.letters)),
 		a.json(letter("showDeadLetter", http.MethodGet, "", "Return a dead letter with its record", "",
 			openapi.Result{About: "The dead letter.", Value: letterWithRecord{}}), "viewed a dead letter", a.routed(a.letter)),

@@ -160,11 +160,11 @@ func (b *Bus) BeforeOperation(ctx context.Context, id string) (uint64, error) {
 	return sequence - 1, nil
 }
 
-// DeadLetters calls each with the dead letters of a drain ("": of all) and their numbers, oldest
-// first.
-func (b *Bus) DeadLetters(ctx context.Context, drain string, each func(number uint64, l *schema.DeadLetter) error) error {
+// DeadLetters calls each with the dead letters of a drain ("": of all) after a number and with
+// their own numbers, oldest first.
+func (b *Bus) DeadLetters(ctx context.Context, drain string, after uint64, each func(number uint64, l *schema.DeadLetter) error) error {
 	filter := schema.FilterDeadLetters(drain)
-	for after := uint64(0); ; {
+	for {
 		raw, err := b.streams[schema.StreamDeadLetter].GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(filter))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil

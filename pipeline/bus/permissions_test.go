@@ -384,7 +384,7 @@ func TestRolesWork(t *testing.T) {
 	if must(err); n != 1 {
 		t.Errorf("%d dead letters", n)
 	}
-	must(router.DeadLetters(ctx, "", func(number uint64, _ *schema.DeadLetter) error { return router.DeleteDeadLetter(ctx, number) }))
+	must(router.DeadLetters(ctx, "", 0, func(number uint64, _ *schema.DeadLetter) error { return router.DeleteDeadLetter(ctx, number) }))
 
 	if refused := s.Refused(); len(refused) > 0 {
 		t.Errorf("the server refused operations that ttydrain needs:\n%s", strings.Join(refused, "\n"))

@@ -22,7 +22,10 @@ func TestConfirmations(t *testing.T) {
 	shell := inTerminal(t, v.openssh(site.key, "web@127.0.0.1"))
 	shell.expect(prompt)
 	shell.do("echo all green")
-	await(t, "for a dead letter", func() bool { return len(v.letters("picky")) > 0 })
+	if got := runTo(t, v.openssh(site.key, "web@127.0.0.1", "echo all green")); got.status != 0 {
+		t.Fatalf("a session: %+v", got)
+	}
+	await(t, "for two dead letters", func() bool { return len(v.letters("picky")) > 1 })
 	await(t, "for the delivery", func() bool {
 		s := v.drainStatus("siem")
 		return s.State == schema.DrainDelivering && s.LagRecords == 0 && !s.LagAtLeast
@@ -40,6 +43,7 @@ func TestConfirmations(t *testing.T) {
 			func() bool {
 				return !slices.ContainsFunc(v.letters("picky"), func(l operate.Letter) bool { return l.Number == 1 })
 			}},
+		{"deadletters discard --drain picky", "drain picky will never get ", "Discard ", ": discarded", func() bool { return len(v.letters("picky")) == 0 }},
 		{"sessions kill " + session, "session " + session + " of Ada Lovelace on web, since 20", "End this session (yes/no)? ", ": ended",
 			func() bool { return len(v.listed()) == 0 }},
 	} {

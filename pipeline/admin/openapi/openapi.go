@@ -72,6 +72,8 @@ type Parameter struct {
 	Name  string
 	Kind  Kind
 	About string
+	// Required means that a query without it is refused. Those of a path always are.
+	Required bool
 }
 
 // A Field describes a field of a body.

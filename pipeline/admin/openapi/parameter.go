@@ -10,7 +10,7 @@ import (
 // schema returns the parameter's object in a document.
 func (p Parameter) schema(in string) Schema {
 	s := Schema{"name": p.Name, "in": in, "description": p.About, "schema": kinds[p.Kind].schema}
-	if in == "path" {
+	if in == "path" || p.Required {
 		s["required"] = true
 	}
 	return s
@@ -51,6 +51,9 @@ func (o *Operation) CheckQuery(raw string) error {
 	known := make(map[string]Kind)
 	for _, p := range o.Query {
 		known[p.Name] = p.Kind
+		if p.Required && !query.Has(p.Name) {
+			return fmt.Errorf("%s is missing: expected %s", p.Name, kinds[p.Kind].expected)
+		}
 	}
 	for name, values := range query {
 		kind, ok := known[name]
