@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,6 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/buildinfo"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/report"
-	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
 // reportCommand holds the flags of one run of `report`: an audit, whose result goes to a file.
@@ -178,34 +178,29 @@ func (r *reportCommand) server(ctx context.Context) (*report.Server, error) {
 		s.Drains = append(s.Drains, report.Drain{Name: d.Name, State: d.State, LagRecords: d.LagRecords, LagSeconds: d.LagSeconds, Delivered: d.Delivered,
 			DeadLetters: d.DeadLetters, LastError: d.LastError, LastErrorAt: d.LastErrorAt})
 	}
-	s.Refusals, err = refusals(func(since time.Time) (letters []operate.Letter, err error) {
-		times := timeflag.Range{Since: timeflag.Value{Time: since}, Until: r.times.Until}
-		q := url.Values{}
-		if err := rangeQuery(q, &times); err != nil {
+	s.Refusals, err = refusals(func(after uint64) (letters []operate.Letter, err error) {
+		q := url.Values{"after": {strconv.FormatUint(after, 10)}}
+		if err := rangeQuery(q, &r.times); err != nil {
 			return nil, err
 		}
 		_, err = asking.call(ctx, http.MethodGet, "deadletters?"+q.Encode(), nil, &letters)
 		return letters, err
-	}, r.times.Since.Time)
+	})
 	return s, err
 }
 
-// refusals returns the dead letters since a time, by drain and reason. list returns the oldest of
-// them, of which a response has a limited number.
-func refusals(list func(since time.Time) ([]operate.Letter, error), since time.Time) ([]report.Refusal, error) {
+// refusals returns the dead letters by drain and reason. list returns the first of them after a
+// number, of which a response has a limited number.
+func refusals(list func(after uint64) ([]operate.Letter, error)) ([]report.Refusal, error) {
 	found := []report.Refusal{}
 	type reason struct{ drain, text string }
 	places := make(map[reason]int)
-	for last := uint64(0); ; { // the number of the last letter
-		letters, err := list(since)
-		if err != nil {
-			return nil, err
+	for last := uint64(0); ; {
+		letters, err := list(last)
+		if err != nil || len(letters) == 0 {
+			return found, err
 		}
-		before := last
 		for _, l := range letters {
-			if l.Number <= last {
-				continue
-			}
 			last = l.Number
 			of := reason{l.Drain, l.Reason}
 			i, ok := places[of]
@@ -215,10 +210,7 @@ func refusals(list func(since time.Time) ([]operate.Letter, error), since time.T
 				found = append(found, report.Refusal{Drain: l.Drain, Reason: l.Reason, First: l.Time})
 			}
 			found[i].Records++
-			found[i].Last, since = l.Time, l.Time
-		}
-		if last == before {
-			return found, nil
+			found[i].Last = l.Time
 		}
 	}
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/ttydrain/ttydrain/schema"
 )
 
-// TestRefusals checks that dead letters are counted once, of which each response has at most three,
-// and two have the same time.
+// TestRefusals checks that dead letters are counted once, of which each response has at most three.
 func TestRefusals(t *testing.T) {
 	at := func(second int) time.Time { return time.Date(2026, 11, 1, 0, 0, second, 0, time.UTC) }
 	var letters []operate.Letter
@@ -19,10 +18,10 @@ func TestRefusals(t *testing.T) {
 		letters = append(letters, operate.Letter{Number: uint64(10 + i), DeadLetter: &schema.DeadLetter{
 			Drain: []string{"siem", "search"}[i%2], Reason: []string{"too long", "too long", "too old", "too long"}[i%4], Time: at(second)}})
 	}
-	got, err := refusals(func(since time.Time) ([]operate.Letter, error) {
-		after := slices.DeleteFunc(slices.Clone(letters), func(l operate.Letter) bool { return l.Time.Before(since) })
-		return after[:min(len(after), 3)], nil
-	}, at(0))
+	got, err := refusals(func(after uint64) ([]operate.Letter, error) {
+		rest := slices.DeleteFunc(slices.Clone(letters), func(l operate.Letter) bool { return l.Number <= after })
+		return rest[:min(len(rest), 3)], nil
+	})
 	want := []report.Refusal{
 		{Drain: "siem", Reason: "too long", Records: 2, First: at(1), Last: at(3)}, {Drain: "search", Reason: "too long", Records: 4, First: at(2), Last: at(6)},
 		{Drain: "siem", Reason: "too old", Records: 2, First: at(2), Last: at(5)},
