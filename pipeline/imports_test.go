@@ -72,6 +72,7 @@ var rooms = map[string]room{
 	"pipeline/config":                    {ours: []string{"schema", "pipeline/identity", "sinks", "sinks/elasticsearch", "sinks/https"}, outside: all},
 	"pipeline/config/reload":             {ours: []string{"pipeline/config", "pipeline/measure"}, outside: all},
 	"pipeline/endpoint":                  {ours: none, outside: none},
+	"pipeline/login":                     {ours: none, outside: none},
 	"pipeline/demo":                      {ours: []string{"enrich", "pipeline/client", "pipeline/config", "pipeline/receive", "pipeline/setup", "pipeline/timeflag"}, outside: all},
 	"pipeline/gateway":                   {ours: []string{"schema", "pipeline/measure", "pipeline/session"}, outside: all},
 	"pipeline/identity":                  {ours: []string{"schema"}, outside: all},

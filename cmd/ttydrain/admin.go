@@ -1,8 +1,15 @@
 package main
 
 import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/config"
@@ -59,4 +66,23 @@ func warnAboutAdmin(c *config.Config, log *slog.Logger) {
 		log.Warn("no admin socket: the path of the store is too long for one, and commands use the admin address",
 			"advice", "set admin.socket to a shorter path")
 	}
+}
+
+// adminToken returns the token of operators' commands: that of the configuration or, with an
+// embedded server, that of the file admin_token in the store, which is created if it is missing and
+// create is set. It is "" if there is none.
+func adminToken(c *config.Config, create bool) (string, error) {
+	if c.Admin.Token.IsSet() || c.Store == "" {
+		return c.Admin.Token.Reveal(), nil
+	}
+	path := filepath.Join(c.Store, "admin_token")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		data = []byte(rand.Text())
+		err = os.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		return "", fmt.Errorf("admin token: %w: is serve running with this configuration, and may you read its store?", err)
+	}
+	return strings.TrimSpace(string(data)), nil
 }

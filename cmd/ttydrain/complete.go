@@ -33,6 +33,7 @@ func setCompletions(c *cobra.Command) {
 	flags := map[string]completer{
 		"log-format": fixed("text", "json"), "role": fixed("all", "gateway", "enrich", "router"),
 		"product": fixed("elasticsearch", "opensearch"), "drain": drainNames, "reason": letterReasons, "app": appNames, "stack": stackNames, "user": userNames, "operation": operationIDs,
+		"context": contextNames, "use": contextNames,
 	}
 	add := func(f *pflag.Flag) {
 		complete, ok := flags[f.Name]
@@ -62,6 +63,7 @@ func setCompletions(c *cobra.Command) {
 		"ttydrain drains test": drainNames, "ttydrain drains pause": drainNames, "ttydrain drains resume": drainNames, "ttydrain drains rewind": drainNames,
 		"ttydrain sessions show": operationIDs, "ttydrain sessions kill": runningIDs, "ttydrain replay": operationIDs, "ttydrain export": operationIDs,
 		"ttydrain deadletters show": letterNumbers, "ttydrain deadletters redeliver": letterNumbers, "ttydrain deadletters discard": letterNumbers,
+		"ttydrain logout": contextNames,
 	}
 	complete, ok := arguments[c.CommandPath()]
 	if !ok {
@@ -78,6 +80,17 @@ func setCompletions(c *cobra.Command) {
 		}
 		return slices.DeleteFunc(complete(c), given), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// contextNames returns the saved contexts.
+func contextNames(*cobra.Command) []cobra.Completion {
+	names := make(choices)
+	if saved, err := openContexts(); err == nil {
+		for _, one := range saved.List {
+			names.add(one.Name, one.Address)
+		}
+	}
+	return names.sorted()
 }
 
 // outputFormats returns the values of --output, of which every command has one of these lists.
@@ -230,7 +243,7 @@ func query(c *cobra.Command, path string, list any) {
 		}
 		return ""
 	}
-	r := remote{config: flag("config"), address: flag("admin"), caFile: flag("admin-ca")}
+	r := remote{config: flag("config"), address: flag("admin"), caFile: flag("admin-ca"), context: flag("context"), tokenFile: flag("token-file")}
 	at, token, err := r.endpoint()
 	if err != nil {
 		return

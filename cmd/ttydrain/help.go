@@ -15,7 +15,7 @@ type commandGroup struct {
 // commandGroups returns the groups, in the order of the help.
 func commandGroups() []commandGroup {
 	return []commandGroup{
-		{"run", "Run", []string{"demo", "serve", "ready", "console", "ssh", "receive"}},
+		{"run", "Run", []string{"demo", "serve", "ready", "console", "ssh", "login", "logout", "contexts", "receive"}},
 		{"sessions", "Sessions", []string{"sessions", "tail", "replay", "export"}},
 		{"drains", "Drains", []string{"drains", "deadletters", "alerts", "dashboards"}},
 		{"evidence", "Evidence", []string{"audit", "report", "keys"}},

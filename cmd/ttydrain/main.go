@@ -96,7 +96,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
-	root.AddCommand(newDemoCommand(), newInitCommand(), newServeCommand(), newConsoleCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
+	root.AddCommand(newDemoCommand(), newInitCommand(), newServeCommand(), newConsoleCommand(), newLoginCommand(), newLogoutCommand(), newContextsCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
 		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newReportCommand(), newSchemaCommand(),
 		newReplayCommand(), newExportCommand(), newTailCommand(), newDashboardsCommand(), newAlertsCommand(), newDocsCommand(), newVersionCommand())
 	root.InitDefaultHelpCmd()
