@@ -145,7 +145,7 @@ func (r *reportCommand) key() (*enrich.Key, error) {
 		return enrich.ReadKey(r.signingKey, "")
 	}
 	const without = "no key to sign the report with: set --signing-key FILE, or the configuration (-c FILE), or set --unsigned for a report that nothing proves"
-	if _, err := os.Stat(r.config); err != nil && !r.configured && !r.isStream() {
+	if _, err := os.Stat(r.config); err != nil && !r.configured {
 		return nil, errors.New(without)
 	}
 	c, err := loadConfig(r.config)
@@ -161,7 +161,7 @@ func (r *reportCommand) key() (*enrich.Key, error) {
 
 // server returns the state of the running ttydrain; nil if none is to be asked.
 func (r *reportCommand) server(ctx context.Context) (*report.Server, error) {
-	if !r.isStream() && !r.configured {
+	if !r.isStream() && !r.configured && r.context == "" && r.address == "" {
 		return nil, nil
 	}
 	asking := r.remote.quiet()
