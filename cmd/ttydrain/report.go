@@ -179,7 +179,10 @@ func (r *reportCommand) server(ctx context.Context) (*report.Server, error) {
 			DeadLetters: d.DeadLetters, LastError: d.LastError, LastErrorAt: d.LastErrorAt})
 	}
 	s.Refusals, err = refusals(func(after uint64) (letters []operate.Letter, err error) {
-		q := url.Values{"after": {strconv.FormatUint(after, 10)}}
+		q := url.Values{}
+		if after > 0 {
+			q.Set("after", strconv.FormatUint(after, 10))
+		}
 		if err := rangeQuery(q, &r.times); err != nil {
 			return nil, err
 		}
