@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/enrich"
+	adminclient "github.com/ttydrain/ttydrain/pipeline/admin/client"
 	"github.com/ttydrain/ttydrain/pipeline/audit"
 	"github.com/ttydrain/ttydrain/pipeline/buildinfo"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
@@ -39,7 +41,8 @@ func newReportCommand() *cobra.Command {
 		Short: "Write a signed report of all sessions of a period, with their verdicts",
 		Long: "Audits each session in a copy, as \"ttydrain audit\" does, and writes a report for auditors: who opened which session, from where,\n" +
 			"when, for how long, with which command, how it ended, and whether it is complete and intact; with totals, gaps, keys and the SHA-256\n" +
-			"of each file that was read. With -c, or without --from, it also has the drains of the running ttydrain and their dead letters.\n\n" +
+			"of each file that was read. With -c, or without --from, it also has the drains of the running ttydrain, their dead letters\n" +
+			"and its audit trail.\n\n" +
 			"The formats are html (one file, which prints well), csv (a table with one row for each session) and json. The report is signed with\n" +
 			"the signing key of the configuration, or that of --signing-key; \"ttydrain audit --report FILE\" verifies it. It contains nothing that\n" +
 			"a session showed.\n\n" + fromHelp + "\n\n" +
@@ -189,7 +192,61 @@ func (r *reportCommand) server(ctx context.Context) (*report.Server, error) {
 		_, err = asking.call(ctx, http.MethodGet, "deadletters?"+q.Encode(), nil, &letters)
 		return letters, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.Events, err = r.events(ctx, asking)
 	return s, err
+}
+
+// events returns the audit trail of the report's period; nil if the server has none.
+func (r *reportCommand) events(ctx context.Context, asking *remote) (found []report.Event, err error) {
+	q := url.Values{"limit": {"1000"}}
+	if err := rangeQuery(q, &r.times); err != nil {
+		return nil, err
+	}
+	for {
+		var page []map[string]any
+		_, err := asking.call(ctx, http.MethodGet, "audit?"+q.Encode(), nil, &page)
+		if refused, ok := errors.AsType[*adminclient.Error](err); ok && refused.Status == http.StatusNotFound {
+			return nil, nil
+		}
+		if err != nil || len(page) == 0 {
+			return found, err
+		}
+		for _, fields := range page {
+			e, err := eventOf(fields)
+			if err != nil {
+				return nil, fmt.Errorf("read the audit trail: %w", err)
+			}
+			found = append(found, e)
+		}
+		q.Set("after", strconv.FormatUint(found[len(found)-1].Index, 10))
+	}
+}
+
+// eventOf returns an event of the audit trail. Fields that the report does not know are details.
+func eventOf(fields map[string]any) (e report.Event, err error) {
+	data, err := json.Marshal(fields)
+	if err == nil {
+		err = json.Unmarshal(data, &e)
+	}
+	if err != nil {
+		return e, err
+	}
+	e.Details = make(map[string]string)
+	for name, value := range fields {
+		switch value := value.(type) {
+		case []any:
+			e.Details[name] = strings.Trim(fmt.Sprint(value), "[]")
+		default:
+			e.Details[name] = fmt.Sprint(value)
+		}
+	}
+	for _, known := range []string{"index", "time", "kind", "actor", "via", "from", "outcome"} {
+		delete(e.Details, known)
+	}
+	return e, nil
 }
 
 // refusals returns the dead letters by drain and reason. list returns the first of them after a

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -27,6 +29,21 @@ func TestRefusals(t *testing.T) {
 		{Drain: "siem", Reason: "too old", Records: 2, First: at(2), Last: at(5)},
 	}
 	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+}
+
+// TestEventOf checks that fields of the audit trail that the report does not know are details.
+func TestEventOf(t *testing.T) {
+	var fields map[string]any
+	data := `{"index":17,"time":"2026-11-01T00:00:01Z","kind":"session.kill","actor":"Grace","via":"token","from":"192.0.2.9","outcome":"failed","status":404,"operations":["42","43"]}`
+	if err := json.Unmarshal([]byte(data), &fields); err != nil {
+		t.Fatal(err)
+	}
+	got, err := eventOf(fields)
+	want := report.Event{Index: 17, Time: time.Date(2026, 11, 1, 0, 0, 1, 0, time.UTC), Kind: "session.kill", Actor: "Grace", Via: "token", From: "192.0.2.9",
+		Outcome: "failed", Details: map[string]string{"status": "404", "operations": "42 43"}}
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, want %+v", got, err, want)
 	}
 }

@@ -19,6 +19,7 @@ const (
 	rowTotal     = "total"
 	rowDrain     = "drain"
 	rowRefusal   = "dead letters"
+	rowEvent     = "event"
 	rowReport    = "report"
 	rowInput     = "input"
 	rowKey       = "key"
@@ -140,6 +141,14 @@ func (w *csvWriter) server(s *Server) {
 	}
 	for _, f := range s.Refusals {
 		w.fact(rowRefusal, "", f.Drain, fmt.Sprintf("%d records, from %s to %s: %s", f.Records, clock(f.First), clock(f.Last), f.Reason))
+	}
+	for i := range s.Events {
+		e := &s.Events[i]
+		value := fmt.Sprintf("%s by %s via %s from %s: %s", clock(e.Time), e.Actor, e.Via, e.From, e.Outcome)
+		if about := e.about(); about != "" {
+			value += "; " + about
+		}
+		w.fact(rowEvent, e.Details["operation"], e.Kind, value)
 	}
 }
 

@@ -35,6 +35,7 @@ func writeHTML(w io.Writer, r *Report) error {
 		"proven": func(s *Session) string { return strings.ReplaceAll(proven(s), " ", ", ") },
 		"ended":  func(s Session) string { return s.howEnded() },
 		"origin": func(s Session) []string { return s.origin() },
+		"about":  func(e Event) string { return e.about() },
 		"sums":   func(title, column string, list []Sum) sumTable { return sumTable{title, column, list} },
 		"mark": func(v audit.Verdict) string {
 			return map[audit.Verdict]string{audit.Intact: "✓", audit.Damaged: "✗", audit.Incomplete: "!"}[v]

@@ -193,6 +193,11 @@ func month(t testing.TB, n int) *Report {
 	r.Server = &Server{Address: "https://gateway.example.com:9464", Drains: []Drain{
 		{Name: "siem", State: "delivering", Delivered: 40_211}, {Name: "search", State: "failing", LagRecords: 812, LagSeconds: 90, Delivered: 39_399, DeadLetters: 3,
 			LastError: "the request timed out: the drain did not answer within 30 s", LastErrorAt: november.AddDate(0, 0, 29)},
-	}, Refusals: []Refusal{{"search", "mapper_parsing_exception: failed to parse field [timing]", 3, november.AddDate(0, 0, 3), november.AddDate(0, 0, 4)}}}
+	}, Refusals: []Refusal{{"search", "mapper_parsing_exception: failed to parse field [timing]", 3, november.AddDate(0, 0, 3), november.AddDate(0, 0, 4)}}, Events: []Event{
+		{Index: 17, Time: november.AddDate(0, 0, 2), Kind: "session.replay", Actor: "grace@example.com", Via: "console", From: "192.0.2.9", Outcome: "accepted",
+			Details: map[string]string{"operation": "5003", "stack": "default"}},
+		{Index: 18, Time: november.AddDate(0, 0, 3), Kind: "drain.pause", Actor: "=SUM(A1)\u202e", Via: "token", From: "unix socket", Outcome: "failed",
+			Details: map[string]string{"drain": "search", "status": "404"}},
+	}}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ttydrain/ttydrain/pipeline/audit"
@@ -87,6 +88,30 @@ type Server struct {
 	Drains  []Drain `json:"drains"`
 	// Refusals are the dead letters of the report's period.
 	Refusals []Refusal `json:"dead_letters"`
+	// Events are the audit trail of the report's period, the earliest first; nil if there is none.
+	Events []Event `json:"audit_trail,omitempty"`
+}
+
+// Event is an action of an operator.
+type Event struct {
+	Index   uint64    `json:"index"`
+	Time    time.Time `json:"time"`
+	Kind    string    `json:"kind"`
+	Actor   string    `json:"actor"`
+	Via     string    `json:"via"`
+	From    string    `json:"from"`
+	Outcome string    `json:"outcome"`
+	// Details are the other fields of the event, by their names in the API.
+	Details map[string]string `json:"details,omitempty"`
+}
+
+// about returns the details in a line.
+func (e *Event) about() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(e.Details)) {
+		parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+e.Details[name])
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Drain is the state of a drain.
@@ -128,6 +153,9 @@ func (r *Report) localize(zone *time.Location) {
 	}
 	for i := range r.Server.Drains {
 		set(&r.Server.Drains[i].LastErrorAt)
+	}
+	for i := range r.Server.Events {
+		set(&r.Server.Events[i].Time)
 	}
 	for i := range r.Server.Refusals {
 		set(&r.Server.Refusals[i].First, &r.Server.Refusals[i].Last)

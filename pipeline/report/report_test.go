@@ -161,7 +161,7 @@ func TestCSV(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{rowFinding, rowTotal, rowDrain, rowRefusal, rowReport, rowInput, rowKey} {
+	for _, kind := range []string{rowFinding, rowTotal, rowDrain, rowRefusal, rowEvent, rowReport, rowInput, rowKey} {
 		if kinds[kind] == 0 {
 			t.Errorf("there are no rows %q", kind)
 		}
@@ -257,7 +257,7 @@ func TestDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := append(jsonNames(reflect.TypeFor[Report]()), rowSession, rowFinding, rowTotal, rowDrain, rowRefusal, rowReport, rowInput, rowKey, rowSignature)
+	names := append(jsonNames(reflect.TypeFor[Report]()), rowSession, rowFinding, rowTotal, rowDrain, rowRefusal, rowEvent, rowReport, rowInput, rowKey, rowSignature)
 	if len(names) < 50 {
 		t.Errorf("found %d names: the test looks in the wrong place", len(names))
 	}
