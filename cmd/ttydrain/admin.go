@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin"
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
@@ -27,6 +28,7 @@ func (n *node) openAdmin(c *config.Config) error {
 	if n.admin.Token, err = adminToken(c, true); err != nil {
 		return err
 	}
+	n.admin.Tokens = adminTokens(c)
 	if n.admin.Console, err = newConsole(c, localURL(c, n.adminListener.Addr()), n.admin.Token, n.log); err != nil {
 		return err
 	}
@@ -45,6 +47,16 @@ func (n *node) openAdmin(c *config.Config) error {
 	}
 	return nil
 }
+
+// adminTokens returns the tokens with roles.
+func adminTokens(c *config.Config) (tokens role.Tokens) {
+	for _, t := range c.Admin.Tokens {
+		tokens = append(tokens, role.Token{Name: t.Name, Secret: t.Token.Reveal(), Grant: grantOf(t.Grant)})
+	}
+	return tokens
+}
+
+func grantOf(g config.Grant) role.Grant { return role.Grant{Role: role.Role(g.Role), PHI: g.PHI} }
 
 // adminHosts returns the names and addresses that requests to the admin server may be for, in
 // addition to those that it finds out itself.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/admin"
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 	"github.com/ttydrain/ttydrain/sinks"
@@ -58,7 +59,10 @@ func newConsole(c *config.Config, local, token string, log *slog.Logger) (*conso
 	wanted := &c.Admin.Console
 	o := console.Options{URL: wanted.Base, Local: local, Trusted: wanted.Proxies, PHI: wanted.ShowPHI, Log: log}
 	if wanted.OIDC == nil && wanted.ProxyHeader == "" || wanted.TokenLogin {
-		o.Token = token
+		o.Token, o.Tokens = token, adminTokens(c)
+	}
+	for _, r := range wanted.Roles {
+		o.Rules = append(o.Rules, role.Rule{Email: r.Email, Group: r.Group, Grant: grantOf(r.Grant)})
 	}
 	if wanted.ProxyHeader != "" {
 		o.Proxy = &console.Proxy{Header: wanted.ProxyHeader, Trusted: wanted.Proxies, Allowed: wanted.AllowedEmails}

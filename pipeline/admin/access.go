@@ -2,16 +2,20 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 )
 
 // caller is the authenticated origin of a request to the API.
 type caller struct {
-	person *console.Person // a user of the console; nil for a caller with the admin token
+	person *console.Person // a user of the console; nil for a caller with a token
+	token  string          // the name of a token other than the admin token
+	grant  role.Grant
 }
 
 type callerKey struct{}
@@ -31,11 +35,47 @@ func (c caller) nameOr(tokenName string) string {
 	if c.person != nil {
 		return c.person.String()
 	}
+	if c.token != "" && tokenName != "" {
+		return tokenName + " (by the token " + c.token + ")"
+	}
 	return tokenName
 }
 
-// authenticate accepts the admin token, and users who are logged in to the console. It returns the
-// request with its caller, or an error with the reason.
+// String returns the caller for the log.
+func (c caller) String() string {
+	switch {
+	case c.person != nil:
+		return c.person.String()
+	case c.token != "":
+		return "the token " + c.token
+	}
+	return "the admin token"
+}
+
+type needKey struct{}
+
+// needing returns the handler of a route with what its callers have to be permitted, which
+// authenticate checks.
+func needing(p role.Permission, handler http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		handler(w, r.WithContext(context.WithValue(r.Context(), needKey{}, p)))
+	}
+}
+
+// admit returns the request of a caller, or an error if the caller's role does not permit it.
+func admit(r *http.Request, c caller) (*http.Request, error) {
+	trust(r)
+	need, _ := r.Context().Value(needKey{}).(role.Permission)
+	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
+	if !c.grant.Role.May(need) {
+		return r, &console.Refusal{Status: http.StatusForbidden,
+			Reason: fmt.Sprintf("this needs the role %s; yours is %s", role.Sentence(need), c.grant.Role)}
+	}
+	return r, nil
+}
+
+// authenticate accepts tokens, and users who are logged in to the console, if their role permits
+// the request. It returns the request with its caller, or an error with the reason.
 func (a *api) authenticate(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	console.SetHeaders(w.Header())
 	if r.Header.Get("Authorization") == "" && a.console != nil {
@@ -46,13 +86,15 @@ func (a *api) authenticate(w http.ResponseWriter, r *http.Request) (*http.Reques
 			}
 			return r, err
 		}
-		trust(r)
-		return r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{&person})), nil
+		return admit(r, caller{person: &person, grant: person.Grant})
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if ok && a.token != "" && console.SameSecret(token, a.token) {
-		trust(r)
-		return r, nil
+	found, known := a.tokens.Find(token)
+	switch {
+	case ok && a.token != "" && console.SameSecret(token, a.token):
+		return admit(r, caller{grant: role.All()})
+	case ok && known:
+		return admit(r, caller{token: found.Name, grant: found.Grant})
 	}
 	w.Header().Set("WWW-Authenticate", bearer)
 	refusal := &console.Refusal{Status: http.StatusUnauthorized, Reason: "this needs the admin token"}
@@ -70,11 +112,11 @@ func (a *api) authenticate(w http.ResponseWriter, r *http.Request) (*http.Reques
 	return r, refusal
 }
 
-// authenticateToken accepts the admin token only, for requests that are not meant for browsers.
+// authenticateToken accepts tokens only, for requests that are not meant for browsers.
 func (a *api) authenticateToken(w http.ResponseWriter, r *http.Request) (*http.Request, error) {
 	r, err := a.authenticate(w, r)
 	if err == nil && callerOf(r).person != nil {
-		err = &console.Refusal{Status: http.StatusForbidden, Reason: "this request needs the admin token"}
+		err = &console.Refusal{Status: http.StatusForbidden, Reason: "this request needs a token"}
 	}
 	return r, err
 }
@@ -86,9 +128,14 @@ func refuse(w http.ResponseWriter, err error) {
 }
 
 // mayShowPHI returns an error unless the caller may see output of a session that may hold protected
-// health information: callers with the token may, and users of a console with show_phi.
+// health information: a grant with PHI is needed and, in the console, show_phi.
 func (a *api) mayShowPHI(r *http.Request) error {
-	if callerOf(r).person == nil || a.console.ShowsPHI() {
+	c := callerOf(r)
+	if !c.grant.PHI {
+		return &console.Refusal{Status: http.StatusForbidden,
+			Reason: "this session may hold protected health information, which your token or role does not permit (phi: true)"}
+	}
+	if c.person == nil || a.console.ShowsPHI() {
 		return nil
 	}
 	return &console.Refusal{Status: http.StatusForbidden,
@@ -97,10 +144,8 @@ func (a *api) mayShowPHI(r *http.Request) error {
 
 // logAction logs who did what and the resulting status, but never session content.
 func (a *api) logAction(r *http.Request, action string, status int, more ...any) {
-	who := "the admin token"
-	if p := callerOf(r).person; p != nil {
-		who = p.String()
-	} else if status == http.StatusUnauthorized || status == http.StatusTooManyRequests {
+	who := callerOf(r).String()
+	if callerOf(r) == (caller{}) && (status == http.StatusUnauthorized || status == http.StatusTooManyRequests) {
 		// Anyone can cause these lines, so their rate is limited like that of wrong tokens.
 		if !a.unauthenticated.Wrong(a.unauthenticated.From(r)).Log {
 			return

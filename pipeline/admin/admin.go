@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 )
 
@@ -38,6 +39,8 @@ type Options struct {
 	Sessions *operate.SessionOperator
 	Operator *operate.Operator
 	Token    string
+	// Tokens are further tokens, each with its own role.
+	Tokens role.Tokens
 	// Console also gives access to users with a browser; nil disables it.
 	Console *console.Console
 	// Log logs operations and views of session content, with their callers; nil discards the log.
@@ -138,8 +141,8 @@ func (o *Options) server(ctx context.Context) *http.Server {
 func (o *Options) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	routes := o.publicRoutes()
-	if o.Token != "" || o.Console != nil {
-		a := &api{operator: o.Operator, sessions: o.Sessions, token: o.Token, console: o.Console, log: o.Log, ending: ctx,
+	if o.Token != "" || len(o.Tokens) > 0 || o.Console != nil {
+		a := &api{operator: o.Operator, sessions: o.Sessions, token: o.Token, tokens: o.Tokens, console: o.Console, log: o.Log, ending: ctx,
 			wrong: console.NewAttempts(o.TrustedProxies), unauthenticated: console.NewAttempts(o.TrustedProxies)}
 		routes = append(routes, a.routes()...)
 	}

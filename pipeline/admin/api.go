@@ -12,6 +12,7 @@ import (
 
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
 )
@@ -29,7 +30,8 @@ const maxLetters = 1000
 type api struct {
 	operator *operate.Operator // of drains; nil if this process does not run the router
 	sessions *operate.SessionOperator
-	token    string           // "" if there is none
+	token    string // "" if there is none
+	tokens   role.Tokens
 	console  *console.Console // nil if there is none
 	log      *slog.Logger
 	ending   context.Context // done when the server stops

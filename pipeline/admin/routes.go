@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
@@ -105,7 +107,15 @@ func (a *api) routes() []route {
 		a.json(describe, "", func(*http.Request) (any, error) { return json.RawMessage(OpenAPI()), nil }),
 		a.json(link, "created a login link", a.newLink),
 	}
-	return slices.Concat(all, a.sessionRoutes(), a.drainRoutes(), a.letterRoutes(), a.recordRoutes())
+	all = slices.Concat(all, a.sessionRoutes(), a.drainRoutes(), a.letterRoutes(), a.recordRoutes())
+	needs := permissions()
+	for i := range all {
+		r := &all[i]
+		need := needs[r.ID]
+		r.handler = needing(need, r.handler)
+		r.About = strings.TrimSpace(r.About + " Roles: " + role.Sentence(need) + ".")
+	}
+	return all
 }
 
 // The parameters that several operations have.

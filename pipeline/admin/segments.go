@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/schema"
@@ -27,6 +28,9 @@ func (a *api) readSegments(o *openapi.Operation, w http.ResponseWriter, r *http.
 	}
 	if err == nil && a.operator == nil {
 		err = errNoRouter
+	}
+	if err == nil && !callerOf(r).grant.PHI {
+		err = a.mayReadSegments(r, q.Get("operation"))
 	}
 	a.logAction(r, "read recorded segments", statusOf(err), "operation", q.Get("operation"), "app", q.Get("app"), "stack", q.Get("stack"))
 	if err != nil {
@@ -72,6 +76,20 @@ func (a *api) readSegments(o *openapi.Operation, w http.ResponseWriter, r *http.
 	default:
 		_ = write(0, nil, true)
 	}
+}
+
+// mayReadSegments returns an error unless a caller who may not see protected health information may
+// read the segments of an operation; "" stands for all.
+func (a *api) mayReadSegments(r *http.Request, operation string) error {
+	if operation == "" {
+		return &console.Refusal{Status: http.StatusForbidden,
+			Reason: "the output of all sessions may hold protected health information, which your token does not permit (phi: true): name one session"}
+	}
+	session, err := a.sessions.Show(r.Context(), operation)
+	if err == nil && session.PHI {
+		err = a.mayShowPHI(r)
+	}
+	return err
 }
 
 // errStopping is the cause for the end of a response that would otherwise continue indefinitely.

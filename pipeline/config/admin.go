@@ -22,6 +22,7 @@ func (c *Config) finishAdmin(d *decoder) {
 	}
 	c.checkAdminExposed(d)
 	d.checkToken(at+".token", a.Token)
+	a.finishTokens(d)
 	if t := a.TLS; t != nil {
 		certAt, keyAt := at+".tls.cert_file", at+".tls.key_file"
 		d.keepPrivate(keyAt, t.KeyFile)

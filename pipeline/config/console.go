@@ -28,12 +28,23 @@ type Console struct {
 	// AllowedEmails are the users of the proxy that may log in: addresses, or *@example.com; an
 	// empty list permits all.
 	AllowedEmails []string `yaml:"allowed_emails"`
+	// Roles are the roles of users of OIDC or ProxyHeader, of which the first that matches counts;
+	// without any, all users are administrators.
+	Roles []ConsoleRole `yaml:"roles" want:"a list of roles, each with email or group"`
 	// ShowPHI permits the console to show the output of sessions of stacks with phi: true.
 	ShowPHI bool `yaml:"show_phi"`
 
 	// Base is the parsed URL, or nil; Proxies are TrustedProxies.
 	Base    *url.URL       `yaml:"-"`
 	Proxies []netip.Prefix `yaml:"-"`
+}
+
+// ConsoleRole gives a role to users of the console: those with an e-mail address, or in a group of
+// the OpenID provider.
+type ConsoleRole struct {
+	Email string `yaml:"email"`
+	Group string `yaml:"group"`
+	Grant `yaml:",inline"`
 }
 
 // OIDC is an OpenID provider (OpenID Connect Core 1.0) that identifies operators.
@@ -98,6 +109,7 @@ func (c *Config) finishConsole(d *decoder) {
 	if d.given(at+".allowed_emails") && !d.given(at+".proxy_header") {
 		d.refuse(codeElsewhere, at+".allowed_emails", "is for a console with proxy_header; expected it inside of oidc, or none")
 	}
+	o.finishRoles(d, at)
 	if o.OIDC != nil {
 		o.OIDC.finish(d, at, o.Base)
 	}
@@ -123,17 +135,19 @@ func (o *OIDC) finish(d *decoder, console string, base *url.URL) {
 func (d *decoder) checkEmails(path string, list []string) {
 	d.notEmpty(path, len(list))
 	for i, text := range list {
-		at := fmt.Sprintf("%s[%d]", path, i)
-		if !d.usable(at) {
-			continue
+		if at := fmt.Sprintf("%s[%d]", path, i); d.usable(at) {
+			d.checkEmail(at, text)
 		}
-		address := text
-		if domain, all := strings.CutPrefix(text, "*@"); all {
-			address = "any@" + domain
-		}
-		if a, err := mail.ParseAddress(address); err != nil || a.Address != address || strings.Contains(address, "*") {
-			d.refuse(codeForm, at, "%s is not an e-mail address; expected one such as ada@example.com, or *@example.com for all of a domain", quote(text))
-		}
+	}
+}
+
+func (d *decoder) checkEmail(at, text string) {
+	address := text
+	if domain, all := strings.CutPrefix(text, "*@"); all {
+		address = "any@" + domain
+	}
+	if a, err := mail.ParseAddress(address); err != nil || a.Address != address || strings.Contains(address, "*") {
+		d.refuse(codeForm, at, "%s is not an e-mail address; expected one such as ada@example.com, or *@example.com for all of a domain", quote(text))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -30,6 +31,10 @@ type Options struct {
 	// Trusted are the networks of proxies whose X-Forwarded-For is used, in addition to those of
 	// Proxy.
 	Trusted []netip.Prefix
+	// Tokens are further tokens that users may log in with, if Token is set.
+	Tokens role.Tokens
+	// Rules are the roles of users of OIDC and Proxy.
+	Rules role.Rules
 	// PHI allows the output of sessions that may hold protected health information.
 	PHI bool
 	// Help returns the documentation, which is the same each time; nil for none.
@@ -68,7 +73,7 @@ func New(o Options) (*Console, error) {
 		if o.URL == nil {
 			return nil, errors.New("console: OpenID Connect needs the URL of the console, to which the provider redirects")
 		}
-		c.oidc = newRelyingParty(*o.OIDC, o.URL.JoinPath("console/oidc/callback").String())
+		c.oidc = newRelyingParty(*o.OIDC, o.Rules, o.URL.JoinPath("console/oidc/callback").String())
 	}
 	return c, nil
 }
@@ -81,6 +86,8 @@ type Person struct {
 	Name string
 	// Way is the authentication method.
 	Way Way
+	// Grant is what the user may do.
+	Grant role.Grant
 }
 
 // Way is an authentication method.
@@ -130,9 +137,20 @@ func (c *Console) Identify(r *http.Request) (Person, error) {
 		return p, nil
 	}
 	if c.o.Proxy != nil {
-		return c.o.Proxy.person(r)
+		p, err := c.o.Proxy.person(r)
+		p.Grant = c.o.Rules.Grant(p.Name, nil)
+		return p, err
 	}
 	return Person{}, errNotLoggedIn
+}
+
+// grantOf returns the grant and the name of a token; ok is false for a wrong one.
+func (c *Console) grantOf(token string) (grant role.Grant, ok bool) {
+	found, ok := c.o.Tokens.Find(token)
+	if SameSecret(token, c.o.Token) {
+		return role.All(), true
+	}
+	return found.Grant, ok
 }
 
 // ShowsPHI reports whether the console may show the output of sessions that may hold protected
@@ -255,5 +273,9 @@ func (c *Console) me(w http.ResponseWriter, r *http.Request) {
 		Way    Way    `json:"way"`
 		Logout bool   `json:"logout"`
 		PHI    bool   `json:"phi"`
-	}{p.Name, p.Way, p.Way != ByProxy, c.o.PHI})
+		// Role and the permissions are for the pages: the server checks each request.
+		Role    role.Role `json:"role"`
+		Read    bool      `json:"read"`
+		Operate bool      `json:"operate"`
+	}{p.Name, p.Way, p.Way != ByProxy, c.o.PHI && p.Grant.PHI, p.Grant.Role, p.Grant.Role.May(role.Read), p.Grant.Role.May(role.Operate)})
 }

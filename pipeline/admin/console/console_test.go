@@ -246,10 +246,10 @@ func TestBounds(t *testing.T) { synctest.Test(t, testBounds) }
 
 func testBounds(t *testing.T) {
 	v := newVisits()
-	first := v.begin(Person{"first", ByToken}, false)
+	first := v.begin(Person{Name: "first", Way: ByToken}, false)
 	time.Sleep(time.Second)
 	for range maxVisits {
-		v.begin(Person{"other", ByToken}, false)
+		v.begin(Person{Name: "other", Way: ByToken}, false)
 	}
 	r := httptest.NewRequest("GET", "/", nil)
 	r.AddCookie(first)

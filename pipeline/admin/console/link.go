@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 )
 
 const (
@@ -29,7 +31,7 @@ func (c *Console) NewLink(name string) (url string, until time.Time, err error) 
 		return "", time.Time{}, &Refusal{http.StatusBadRequest, "the name of the user has to be one line of at most 100 characters"}
 	}
 	until = time.Now().Add(linkLifetime).Truncate(time.Second)
-	return c.Address() + "link#" + c.links.add(Person{name, ByLink}, until), until, nil
+	return c.Address() + "link#" + c.links.add(Person{name, ByLink, role.All()}, until), until, nil
 }
 
 // Address returns the URL of the console.

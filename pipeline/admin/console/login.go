@@ -56,15 +56,16 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name, token := strings.TrimSpace(r.PostFormValue("name")), strings.TrimSpace(r.PostFormValue("token"))
+	grant, ok := c.grantOf(token)
 	switch {
-	case !SameSecret(token, c.o.Token):
+	case !ok:
 		c.refuseToken(w, from, ByToken, loginData{Name: name, Problem: "This is not the admin token. You find it in the file admin_token of the store, or as admin.token in the configuration."})
 		return
 	case name == "" || !isPrintableName(name):
 		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Enter your name: it is shown to users whose sessions you end, and logged when you watch one."})
 		return
 	}
-	c.enter(w, r, Person{name, ByToken}, from.String())
+	c.enter(w, r, Person{name, ByToken, grant}, from.String())
 	http.Redirect(w, r, "/console/", http.StatusSeeOther)
 }
 

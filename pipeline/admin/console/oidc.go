@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/identity"
 )
 
@@ -48,6 +49,7 @@ const (
 // relyingParty authenticates users with an OpenID provider.
 type relyingParty struct {
 	o        OIDC
+	rules    role.Rules
 	callback string
 	// exchanges is a semaphore for code exchanges.
 	exchanges chan struct{}
@@ -56,11 +58,11 @@ type relyingParty struct {
 	provider *oidc.Provider // nil until discovery has succeeded
 }
 
-func newRelyingParty(o OIDC, callback string) *relyingParty {
+func newRelyingParty(o OIDC, rules role.Rules, callback string) *relyingParty {
 	if o.Client == nil {
 		o.Client = http.DefaultClient
 	}
-	return &relyingParty{o: o, callback: callback, exchanges: make(chan struct{}, maxExchanges)}
+	return &relyingParty{o: o, rules: rules, callback: callback, exchanges: make(chan struct{}, maxExchanges)}
 }
 
 // open loads the provider's configuration (OpenID Connect Discovery 1.0). It retries on each call
@@ -196,5 +198,5 @@ func (p *relyingParty) admit(subject string, claims map[string]any) (Person, err
 	if !known || !isPrintableName(name) {
 		return Person{}, &Refusal{http.StatusForbidden, "The provider has authenticated you, but you are not allowed to use this console (admin.console.oidc: allowed_emails, allowed_groups)."}
 	}
-	return Person{name, ByOIDC}, nil
+	return Person{name, ByOIDC, p.rules.Grant(email, groups)}, nil
 }

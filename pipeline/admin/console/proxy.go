@@ -36,7 +36,7 @@ func (p *Proxy) person(r *http.Request) (Person, error) {
 	if len(p.Allowed) > 0 && !allowed(p.Allowed, name) {
 		return Person{}, &Refusal{http.StatusForbidden, "you are not allowed to use this console (admin.console.allowed_emails)"}
 	}
-	return Person{name, ByProxy}, nil
+	return Person{Name: name, Way: ByProxy}, nil
 }
 
 // isPrintableName reports whether a name is printable and has no hidden characters, so that it

@@ -45,6 +45,7 @@ var settings = [...]setting{
 	{"admin.hosts", restart},
 	{"admin.limits", restart},
 	{"admin.token", restart},
+	{"admin.tokens", restart},
 	{"admin.console", restart},
 	{"user_document", restart}, // the key itself can be rotated
 	{"docker", restart},

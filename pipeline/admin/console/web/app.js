@@ -51,7 +51,9 @@ async function start() {
     return;
   }
   const me = await response.json();
-  document.getElementById("who").append(h("span", { class: "unseen" }, "Logged in as "), me.name);
+  document.getElementById("who").append(h("span", { class: "unseen" }, "Logged in as "), me.name, me.role === "admin" ? "" : ` (${me.role})`);
+  document.body.classList.toggle("may-not-operate", !me.operate);
+  document.body.classList.toggle("may-not-read", !me.read);
   document.getElementById("logout").hidden = !me.logout;
   document.getElementById("help").addEventListener("click", help);
   listen();
