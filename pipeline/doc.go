@@ -24,9 +24,10 @@
 //
 // # Around it
 //
-//   - Package operate implements the operations of operators and auditors. Package admin serves
-//     them to commands and, in admin/console, to browsers. Package endpoint reaches that server,
-//     admin/client calls it, and login keeps the addresses and tokens that a user has saved.
+//   - Package operate implements the operations of operators and auditors, which package trail
+//     records. Package admin serves them to commands and, in admin/console, to browsers. Package
+//     endpoint reaches that server, admin/client calls it, and login keeps the addresses and
+//     tokens that a user has saved.
 //   - Package replay reads a drain's copy back, package audit verifies it, and package report
 //     writes signed reports of the verdicts. Package receive is a receiver for trying drains out.
 //     Package login keeps the servers and tokens that a user has saved.

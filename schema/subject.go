@@ -12,6 +12,7 @@ const (
 	StreamTTY        = "TTY"
 	StreamLogs       = "LOGS"
 	StreamDeadLetter = "DEADLETTER"
+	StreamAudit      = "AUDIT"
 
 	BucketOperations = "operations"
 	BucketSessions   = "sessions"

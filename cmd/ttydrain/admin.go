@@ -15,13 +15,14 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/config"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 )
 
 // openAdmin opens the socket of the admin server, and sets the options of the admin server that are
 // the same in every role.
 func (n *node) openAdmin(c *config.Config) error {
 	n.admin = admin.Options{
-		Ready: n.isReady, Metrics: n.registry, Connections: admin.NewMetrics(n.registry), Sessions: &operate.SessionOperator{Bus: n.bus},
+		Ready: n.isReady, Metrics: n.registry, Connections: admin.NewMetrics(n.registry), Sessions: &operate.SessionOperator{Bus: n.bus}, Trail: &trail.Trail{Bus: n.bus},
 		Hosts: adminHosts(c), Limits: admin.Limits{Connections: n.descriptors.Admin, PerAddress: n.descriptors.AdminPerAddress}, TrustedProxies: c.Admin.Console.Proxies, Log: n.log,
 	}
 	var err error

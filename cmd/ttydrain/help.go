@@ -18,7 +18,7 @@ func commandGroups() []commandGroup {
 		{"run", "Run", []string{"demo", "serve", "ready", "console", "ssh", "login", "logout", "contexts", "receive"}},
 		{"sessions", "Sessions", []string{"sessions", "tail", "replay", "export"}},
 		{"drains", "Drains", []string{"drains", "deadletters", "alerts", "dashboards"}},
-		{"evidence", "Evidence", []string{"audit", "report", "keys"}},
+		{"evidence", "Evidence", []string{"audit", "report", "events", "keys"}},
 		{"setup", "Set-up", []string{"init", "check", "streams", "schema", "docs", "completion", "version", "help"}},
 	}
 }
@@ -36,6 +36,7 @@ func examples() map[string][]string {
 		"drains pause":          {"drains pause siem", "drains pause siem --yes"},
 		"drains resume":         {"drains resume siem", "drains resume siem --admin 127.0.0.1:9464"},
 		"drains rewind":         {"drains rewind siem --to 24h", "drains rewind siem --operation 42"},
+		"events":                {"events --since 24h", "events --kind session.kill --actor ada --output json"},
 		"deadletters":           {"deadletters list", "deadletters show 7"},
 		"deadletters list":      {"deadletters list", "deadletters list --drain siem --output json"},
 		"deadletters show":      {"deadletters show 7", "deadletters show 7 | jq .record"},

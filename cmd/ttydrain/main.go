@@ -97,7 +97,7 @@ func newRootCommand() *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %q", err, c.CommandPath()+" --help")}
 	})
 	root.AddCommand(newDemoCommand(), newInitCommand(), newServeCommand(), newConsoleCommand(), newLoginCommand(), newLogoutCommand(), newContextsCommand(), newCheckCommand(), newSSHCommand(), newReceiveCommand(),
-		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newReportCommand(), newSchemaCommand(),
+		newDrainsCommand(), newDeadLettersCommand(), newSessionsCommand(), newStreamsCommand(), newReadyCommand(), newKeysCommand(), newAuditCommand(), newReportCommand(), newEventsCommand(), newSchemaCommand(),
 		newReplayCommand(), newExportCommand(), newTailCommand(), newDashboardsCommand(), newAlertsCommand(), newDocsCommand(), newVersionCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -24,6 +24,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 )
 
 // Options configure a server.
@@ -41,6 +42,8 @@ type Options struct {
 	Token    string
 	// Tokens are further tokens, each with its own role.
 	Tokens role.Tokens
+	// Trail records operators' actions before they are taken; nil for none.
+	Trail *trail.Trail
 	// Console also gives access to users with a browser; nil disables it.
 	Console *console.Console
 	// Log logs operations and views of session content, with their callers; nil discards the log.
@@ -142,7 +145,7 @@ func (o *Options) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	routes := o.publicRoutes()
 	if o.Token != "" || len(o.Tokens) > 0 || o.Console != nil {
-		a := &api{operator: o.Operator, sessions: o.Sessions, token: o.Token, tokens: o.Tokens, console: o.Console, log: o.Log, ending: ctx,
+		a := &api{operator: o.Operator, sessions: o.Sessions, trail: o.Trail, token: o.Token, tokens: o.Tokens, console: o.Console, log: o.Log, ending: ctx,
 			wrong: console.NewAttempts(o.TrustedProxies), unauthenticated: console.NewAttempts(o.TrustedProxies)}
 		routes = append(routes, a.routes()...)
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,9 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/admin/role"
+	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -30,7 +33,8 @@ const maxLetters = 1000
 type api struct {
 	operator *operate.Operator // of drains; nil if this process does not run the router
 	sessions *operate.SessionOperator
-	token    string // "" if there is none
+	trail    *trail.Trail // nil if there is none
+	token    string       // "" if there is none
 	tokens   role.Tokens
 	console  *console.Console // nil if there is none
 	log      *slog.Logger
@@ -163,7 +167,15 @@ func (a *api) test(r *http.Request) (any, error) {
 			return nil, err
 		}
 	}
-	return a.operator.Test(r.Context(), r.PathValue("name"), callerOf(r).nameOr(request.By))
+	by := callerOf(r).nameOr(request.By)
+	e := a.event(r, trail.DrainTest)
+	e.Actor = cmp.Or(by, e.Actor)
+	var report *drain.Report
+	err := a.audited(r, e, func() (err error) {
+		report, err = a.operator.Test(r.Context(), e.Drain, by)
+		return err
+	})
+	return report, err
 }
 
 // rewindRequest is the body of a request to rewind a drain.
@@ -200,10 +212,14 @@ func (a *api) rewind(r *http.Request) (any, error) {
 		return nil, err
 	}
 	name, to := r.PathValue("name"), request.To
-	if to == nil {
-		return done{}, a.operator.RewindToOperation(r.Context(), name, request.Operation, request.Skip)
-	}
-	return done{}, a.operator.RewindToTime(r.Context(), name, *to, request.Skip)
+	e := a.event(r, trail.DrainRewind)
+	e.To, e.Operation = to, request.Operation
+	return done{}, a.audited(r, e, func() error {
+		if to == nil {
+			return a.operator.RewindToOperation(r.Context(), name, request.Operation, request.Skip)
+		}
+		return a.operator.RewindToTime(r.Context(), name, *to, request.Skip)
+	})
 }
 
 func (a *api) letters(r *http.Request) (any, error) {
@@ -229,11 +245,23 @@ func (a *api) countLetters(r *http.Request) (any, error) {
 }
 
 func (a *api) redeliverAll(r *http.Request) (any, error) {
-	return a.operator.RedeliverAll(r.Context(), letterFilter(r))
+	return a.forLetters(r, trail.DeadLetterRedeliver, a.operator.RedeliverAll)
 }
 
 func (a *api) discardAll(r *http.Request) (any, error) {
-	return a.operator.DiscardAll(r.Context(), letterFilter(r))
+	return a.forLetters(r, trail.DeadLetterDiscard, a.operator.DiscardAll)
+}
+
+// forLetters records an operation on the selected dead letters, and performs it.
+func (a *api) forLetters(r *http.Request, kind trail.Kind, do func(context.Context, operate.LetterFilter) (operate.BulkResult, error)) (result operate.BulkResult, err error) {
+	f := letterFilter(r)
+	e := a.event(r, kind)
+	e.Drain, e.Reason, e.DeadLetter = f.Drain, f.Reason, fmt.Sprintf("%d-%d", f.After+1, f.Last)
+	err = a.audited(r, e, func() (err error) {
+		result, err = do(r.Context(), f)
+		return err
+	})
+	return result, err
 }
 
 // timeOf returns a time in the query of a request; the zero value if there is none.
@@ -309,7 +337,13 @@ func (a *api) killSessions(r *http.Request) (any, error) {
 		return nil, err
 	}
 	request.By = callerOf(r).nameOr(request.By)
-	results, err := a.sessions.Kill(r.Context(), request)
+	e := a.event(r, trail.SessionKill)
+	e.Actor, e.Operations, e.App, e.User, e.Reason = cmp.Or(request.By, e.Actor), request.Operations, request.App, request.User, request.Because
+	var results []operate.KillResult
+	err := a.audited(r, e, func() (err error) {
+		results, err = a.sessions.Kill(r.Context(), request)
+		return err
+	})
 	what := []any{"asked_by", request.By, "operations", request.Operations}
 	if request.App != "" || request.User != "" {
 		what = append(what, "app", request.App, "user", request.User)

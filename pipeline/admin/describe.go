@@ -8,6 +8,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 	"github.com/ttydrain/ttydrain/schema"
 	"github.com/ttydrain/ttydrain/sinks/probe"
 )
@@ -33,6 +34,7 @@ func description(routes []route) *openapi.API {
 			{Name: tagDrains, About: "Drains: their status, tests, pauses and rewinds. They need a process that runs the router; others answer 404."},
 			{Name: tagDeadLetters, About: "Records that a drain has refused permanently. They need a process that runs the router; others answer 404."},
 			{Name: tagRecords, About: "Records as they are on the stream. They need a process that runs the router; others answer 404."},
+			{Name: tagAudit, About: "What operators did: see `ttydrain docs audit-trail`."},
 			{Name: tagServer, About: "The server itself."},
 		},
 		Paths: map[string]openapi.Parameter{
@@ -185,6 +187,24 @@ var fields = map[string]openapi.Field{
 	"User.id":                     {About: "The user's ID."},
 	"User.name":                   {About: "The user's name."},
 	"User.email":                  {About: "The user's e-mail address."},
+
+	"Event.index":       {About: "The index of the event: each is one greater than the one before."},
+	"Event.time":        {About: "The time."},
+	"Event.kind":        {About: "What was done.", Values: eventKinds()},
+	"Event.actor":       {About: "Who did it: the user of the console, or the name that a caller with the token has sent, which is not verified."},
+	"Event.via":         {About: "How the actor has authenticated.", Values: []string{trail.ViaToken, trail.ViaConsole}},
+	"Event.from":        {About: "The IP address of the caller, or `unix socket`."},
+	"Event.outcome":     {About: "Whether the event precedes the action, or reports its failure.", Values: []string{trail.Accepted, trail.Failed}},
+	"Event.status":      {About: "The HTTP status of a failure."},
+	"Event.operation":   {About: "The ID of the session."},
+	"Event.operations":  {About: "The IDs of the sessions to end."},
+	"Event.user":        {About: "The user whose sessions to end."},
+	"Event.app":         {About: "The app."},
+	"Event.stack":       {About: "The stack."},
+	"Event.reason":      {About: "The operator's reason; of many dead letters, the reason of the refusal that selects them."},
+	"Event.drain":       {About: "The drain."},
+	"Event.to":          {About: "The time to which the drain was rewound."},
+	"Event.dead_letter": {About: "The number of the dead letter; of many, the first and the last number that were selected from, such as `1-20`."},
 
 	"LinkRequest.name":  {About: "The name of the user, for the log and for end records: one line of at most 100 characters.", MinLength: 1, MaxLength: 100},
 	"LoginLink.url":     {About: "The link."},

@@ -32,5 +32,6 @@ func permissions() map[string]role.Permission {
 		"discardDeadLetters":   role.Operate,
 
 		"readSegments": role.Read,
+		"listEvents":   role.Read,
 	}
 }

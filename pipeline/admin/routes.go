@@ -14,6 +14,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/pipeline/drain"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -30,6 +31,7 @@ const (
 	tagDrains      = "drains"
 	tagDeadLetters = "dead letters"
 	tagRecords     = "records"
+	tagAudit       = "audit trail"
 	tagServer      = "server"
 )
 
@@ -105,9 +107,9 @@ func (a *api) routes() []route {
 		Refusals: append([]int{http.StatusNotFound}, bodyRefusals...), Security: []string{schemeToken}}
 	all := []route{
 		a.json(describe, "", func(*http.Request) (any, error) { return json.RawMessage(OpenAPI()), nil }),
-		a.json(link, "created a login link", a.newLink),
+		a.json(link, "created a login link", a.audit(trail.ConsoleLink, a.newLink)),
 	}
-	all = slices.Concat(all, a.sessionRoutes(), a.drainRoutes(), a.letterRoutes(), a.recordRoutes())
+	all = slices.Concat(all, a.sessionRoutes(), a.drainRoutes(), a.letterRoutes(), a.recordRoutes(), a.auditRoutes())
 	needs := permissions()
 	for i := range all {
 		r := &all[i]
@@ -153,14 +155,14 @@ func (a *api) sessionRoutes() []route {
 			Result:   openapi.Result{About: "One result a session, in the order of the request; with `app` or `user`, the newest first.", Value: []operate.KillResult{}},
 			Refusals: bodyRefusals}, "", a.killSessions), // logs by itself
 		a.output(recorded("replaySession", "cast", "Return the output of a session as asciicast", "",
-			openapi.Result{About: "The output so far, as asciicast v2: a header and one event a line.", Type: "application/x-asciicast"}), "replayed a session", a.cast),
+			openapi.Result{About: "The output so far, as asciicast v2: a header and one event a line.", Type: "application/x-asciicast"}), "replayed a session", trail.SessionReplay, a.cast),
 		a.output(recorded("readSession", "text", "Return the output of a session as text", "",
-			openapi.Result{About: "One line a record: its time and its text.", Type: "text/plain"}), "read a session", a.text),
+			openapi.Result{About: "One line a record: its time and its text.", Type: "text/plain"}), "read a session", trail.SessionRead, a.text),
 		a.output(recorded("watchSession", "live", "Follow the output of a running session",
 			"Server-sent events. First an object with `cols`, `rows` and `time`, then events of asciicast v2 as arrays: the output so far (the last 2 MiB), "+
 				"and new output as it appears. The event `done` marks the end of the session; without it, the response was cut off. "+
 				"A comment every 15 seconds keeps the connection open.",
-			openapi.Result{About: "The events.", Type: "text/event-stream"}, http.StatusConflict), "watched a session", a.live),
+			openapi.Result{About: "The events.", Type: "text/event-stream"}, http.StatusConflict), "watched a session", trail.SessionWatch, a.live),
 	}
 }
 
@@ -187,9 +189,9 @@ func (a *api) drainRoutes() []route {
 			Result: openapi.Result{About: "The drains, in the order of the configuration.", Value: []operate.DrainStatus{}}, Refusals: []int{http.StatusNotFound}},
 			"", a.routed(a.drains)),
 		a.json(operation("pauseDrain", "pause", "Suspend delivery to a drain",
-			"A pause outlasts restarts. Records remain in the stream until the retention ends.", nothing), "paused a drain", a.routed(a.pause)),
+			"A pause outlasts restarts. Records remain in the stream until the retention ends.", nothing), "paused a drain", a.routed(a.audit(trail.DrainPause, a.pause))),
 		a.json(operation("resumeDrain", "resume", "Resume delivery to a drain",
-			"It also tries a drain again that is gone.", nothing), "resumed a drain", a.routed(a.resume)),
+			"It also tries a drain again that is gone.", nothing), "resumed a drain", a.routed(a.audit(trail.DrainResume, a.resume))),
 		a.json(test, "tested a drain", a.routed(a.test)),
 		a.json(rewind, "rewound a drain", a.routed(a.rewind)),
 	}
@@ -232,11 +234,11 @@ func (a *api) letterRoutes() []route {
 			Query:  append(letterParameters(), last, openapi.Parameter{Name: "limit", Kind: openapi.Count, About: "the maximum number of dead letters"}),
 			Result: openapi.Result{About: "The dead letters.", Value: []operate.Letter{}}, Refusals: []int{http.StatusNotFound}}, "", a.routed(a.letters)),
 		a.json(letter("showDeadLetter", http.MethodGet, "", "Return a dead letter with its record", "",
-			openapi.Result{About: "The dead letter.", Value: letterWithRecord{}}), "viewed a dead letter", a.routed(a.letter)),
+			openapi.Result{About: "The dead letter.", Value: letterWithRecord{}}), "viewed a dead letter", a.routed(a.audit(trail.DeadLetterShow, a.letter))),
 		a.json(letter("redeliverDeadLetter", http.MethodPost, "/redeliver", "Deliver a dead letter again",
-			"Removes the dead letter when the drain has accepted the record.", nothing, http.StatusConflict), "redelivered a dead letter", a.routed(a.redeliver)),
+			"Removes the dead letter when the drain has accepted the record.", nothing, http.StatusConflict), "redelivered a dead letter", a.routed(a.audit(trail.DeadLetterRedeliver, a.redeliver))),
 		a.json(letter("discardDeadLetter", http.MethodDelete, "", "Remove a dead letter",
-			"The drain never receives its record.", nothing), "discarded a dead letter", a.routed(a.discard)),
+			"The drain never receives its record.", nothing), "discarded a dead letter", a.routed(a.audit(trail.DeadLetterDiscard, a.discard))),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -31,6 +32,11 @@ func (a *api) readSegments(o *openapi.Operation, w http.ResponseWriter, r *http.
 	}
 	if err == nil && !callerOf(r).grant.PHI {
 		err = a.mayReadSegments(r, q.Get("operation"))
+	}
+	if err == nil {
+		e := a.event(r, trail.RecordsExport)
+		e.Operation, e.App, e.Stack = q.Get("operation"), q.Get("app"), q.Get("stack")
+		err = a.recordView(r, e, nil)
 	}
 	a.logAction(r, "read recorded segments", statusOf(err), "operation", q.Get("operation"), "app", q.Get("app"), "stack", q.Get("stack"))
 	if err != nil {

@@ -11,12 +11,13 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/openapi"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
 	"github.com/ttydrain/ttydrain/pipeline/replay"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
 // output returns a route that responds with a session's output if the caller may see it. The access
 // is logged before any output is sent. The response ends when the server stops.
-func (a *api) output(o openapi.Operation, action string, respond func(context.Context, http.ResponseWriter, *operate.SessionStatus) error) route {
+func (a *api) output(o openapi.Operation, action string, kind trail.Kind, respond func(context.Context, http.ResponseWriter, *operate.SessionStatus) error) route {
 	o.Security = []string{schemeToken, schemeSession}
 	return route{o, func(w http.ResponseWriter, r *http.Request) {
 		r, err := a.authenticate(w, r)
@@ -30,6 +31,11 @@ func (a *api) output(o openapi.Operation, action string, respond func(context.Co
 		if err == nil && session.PHI {
 			err = a.mayShowPHI(r)
 		}
+		e := a.event(r, kind)
+		e.App, e.Stack = session.App, session.Stack
+		if session.Operation != "" {
+			err = a.recordView(r, e, err)
+		}
 		a.logAction(r, action, statusOf(err), "phi", session.PHI)
 		if err != nil {
 			refuse(w, err)
@@ -41,7 +47,7 @@ func (a *api) output(o openapi.Operation, action string, respond func(context.Co
 		defer stop()
 		out := stream(w)
 		if err := respond(ctx, out, &session); err != nil && !out.begun {
-			refuse(w, err)
+			refuse(w, a.recordView(r, e, err))
 		} else if err != nil && ctx.Err() == nil {
 			a.log.Warn("admin: session output was sent incompletely", "operation", session.Operation, "error", err)
 			panic(http.ErrAbortHandler) // lets the client detect the truncation

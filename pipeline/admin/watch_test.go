@@ -21,6 +21,7 @@ import (
 	"github.com/ttydrain/ttydrain/pipeline/admin/console"
 	"github.com/ttydrain/ttydrain/pipeline/bus"
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/trail"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -69,7 +70,7 @@ func newStage(t *testing.T, role bus.Role, phi, showPHI bool) *stage {
 	ended := make(chan error, 1)
 	go func() { // ends with ctx
 		ended <- Serve(ctx, l, Options{Ready: s.bus.Ready, Metrics: prometheus.NewRegistry(), Token: "t", Tokens: stageTokens(), Console: c, Log: log,
-			Sessions: &operate.SessionOperator{Bus: s.bus}, Operator: &operate.Operator{Bus: s.bus}})
+			Sessions: &operate.SessionOperator{Bus: s.bus}, Operator: &operate.Operator{Bus: s.bus}, Trail: &trail.Trail{Bus: s.bus}})
 	}()
 	t.Cleanup(func() {
 		cancel()

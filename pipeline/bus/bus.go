@@ -72,8 +72,8 @@ type Options struct {
 	// means all. Those that the role does not have must not be used.
 	Role Role
 
-	// MaxBytes is the maximum size of each of the streams TTY and LOGS; DEADLETTER may have a tenth
-	// of it. 0 leaves existing streams unchanged, and sets no limit for new ones.
+	// MaxBytes is the maximum size of each of the streams TTY and LOGS; DEADLETTER and AUDIT may
+	// have a tenth of it each. 0 leaves existing streams unchanged, and sets no limit for new ones.
 	MaxBytes int64
 
 	// Partitions is the number of partitions for new streams; 0 means 1. Existing streams keep
@@ -189,7 +189,7 @@ func (b *Bus) open(ctx context.Context, o Options) (err error) {
 
 // limit returns the size limit of a stream in bytes; 0 keeps its current one.
 func (o *Options) limit(stream string) int64 {
-	if stream == schema.StreamDeadLetter {
+	if stream == schema.StreamDeadLetter || stream == schema.StreamAudit {
 		return o.MaxBytes / 10
 	}
 	return o.MaxBytes
@@ -349,9 +349,13 @@ func (b *Bus) ensureStream(ctx context.Context, wanted jetstream.StreamConfig) e
 
 // streamConfig returns the configuration for a new stream. maxBytes is its size limit; 0 for none.
 func streamConfig(name, subjects string, replicas, partitions int, maxBytes int64, retention time.Duration) jetstream.StreamConfig {
+	discard := jetstream.DiscardNew
+	if name == schema.StreamAudit {
+		discard = jetstream.DiscardOld // a full stream must not keep operators from acting
+	}
 	return jetstream.StreamConfig{
 		Name: name, Subjects: []string{subjects}, Storage: jetstream.FileStorage, Replicas: replicas,
-		Discard: jetstream.DiscardNew, MaxAge: retention, Duplicates: min(duplicates, retention), MaxBytes: maxBytes, AllowDirect: true,
+		Discard: discard, MaxAge: retention, Duplicates: min(duplicates, retention), MaxBytes: maxBytes, AllowDirect: true,
 		Metadata: map[string]string{partitionsKey: strconv.Itoa(partitions)},
 	}
 }

@@ -349,7 +349,7 @@ func TestStreams(t *testing.T) {
 	b := open(t, t.TempDir(), 1)
 	for _, name := range []string{schema.StreamTTY, schema.StreamLogs, schema.StreamDeadLetter} {
 		config := b.streams[name].CachedInfo().Config
-		if config.Discard != jetstream.DiscardNew || config.Storage != jetstream.FileStorage || config.Retention != jetstream.LimitsPolicy ||
+		if config.Discard != jetstream.DiscardNew && name != schema.StreamAudit || config.Storage != jetstream.FileStorage || config.Retention != jetstream.LimitsPolicy ||
 			config.MaxAge != Retention || config.Duplicates < time.Minute {
 			t.Errorf("the stream %s is %+v", name, config)
 		}

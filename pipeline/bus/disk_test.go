@@ -230,7 +230,7 @@ func TestBounds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		expected := map[string]int64{schema.StreamTTY: bound, schema.StreamLogs: bound, schema.StreamDeadLetter: bound / 10}
+		expected := map[string]int64{schema.StreamTTY: bound, schema.StreamLogs: bound, schema.StreamDeadLetter: bound / 10, schema.StreamAudit: bound / 10}
 		for name, stream := range b.streams {
 			info, err := stream.Info(t.Context())
 			if err != nil {

@@ -5,12 +5,13 @@
 //
 // TTY holds the chunks that the capture writes, LOGS the segments that the enricher writes; each
 // operation has one subject on each (see package schema). DEADLETTER has one subject for each
-// record that a drain permanently refuses. When full, all streams refuse new messages instead of
-// deleting old ones, which holds the sessions back; before that, package reclaim removes delivered
-// messages. Messages older than the retention are removed; existing streams adopt the configured
-// retention when a process connects. Nothing is published on a subject of LOGS whose last segment
-// was removed: the retention exceeds the duration of any session, and the last message of an
-// operation that has not ended is never removed as delivered.
+// record that a drain permanently refuses, and AUDIT one for each kind of action of operators. When
+// full, all streams except AUDIT refuse new messages instead of deleting old ones, which holds the
+// sessions back; before that, package reclaim removes delivered messages. Messages older than the
+// retention are removed; existing streams adopt the configured retention when a process connects.
+// Nothing is published on a subject of LOGS whose last segment was removed: the retention exceeds
+// the duration of any session, and the last message of an operation that has not ended is never
+// removed as delivered.
 //
 // # Limits and full disks
 //

@@ -55,6 +55,7 @@ var streams = []struct {
 	{schema.StreamTTY, "tty.>", RoleGateway | RoleEnrich},
 	{schema.StreamLogs, "logs.>", RoleEnrich | RoleRouter},
 	{schema.StreamDeadLetter, "deadletter.>", RoleRouter},
+	{schema.StreamAudit, "audit.>", roleAll},
 }
 
 // likeSessions is the TTL of a bucket that keeps entries a week longer than the streams: see

@@ -30,7 +30,7 @@ func (b *Bus) Register(r prometheus.Registerer) {
 	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: measure.Namespace, Name: "nats_reconnects_total",
 		Help: "Reconnections to NATS."}, func() float64 { return float64(b.conn.Stats().Reconnects) }))
 	for _, s := range streams {
-		if !b.Has(s.name) || s.name == schema.StreamDeadLetter { // not monitored
+		if !b.Has(s.name) || s.name == schema.StreamDeadLetter || s.name == schema.StreamAudit { // not monitored
 			continue
 		}
 		stream := func(name, help string, value func(Usage) uint64) {

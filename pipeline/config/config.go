@@ -82,8 +82,8 @@ func (n *NATS) setDefaults() { n.Replicas = 3 }
 
 // Streams limits the size and age of the recorded data.
 type Streams struct {
-	// MaxBytes is the maximum size of each of the streams TTY and LOGS; DEADLETTER may have a tenth
-	// of it. 0 leaves the current limits, which are none by default.
+	// MaxBytes is the maximum size of each of the streams TTY and LOGS; DEADLETTER and AUDIT may
+	// have a tenth of it each. 0 leaves the current limits, which are none by default.
 	MaxBytes int64 `yaml:"max_bytes" as:"size" min:"64MB"`
 	// Retention is the time for which data is kept: a drain misses records that are not delivered
 	// by then, and receives a gap record. No session may last longer.

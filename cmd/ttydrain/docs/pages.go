@@ -62,6 +62,7 @@ func Pages() []Page {
 		{Topic: "auditors", Group: evidence, Summary: "Auditor's guide, for people who do not program", Aliases: []string{"auditor", "compliance"}},
 		{Topic: "audit", Group: evidence, Summary: "Proving that a copy is complete and unchanged", Aliases: []string{"auditing"}},
 		{Topic: "report", Group: evidence, Summary: "Signed reports of all sessions of a period", Aliases: []string{"reports"}},
+		{Topic: "audit-trail", Group: evidence, Summary: "Who watched, replayed, exported or ended sessions, and changed drains", Aliases: []string{"events", "trail"}},
 		{Topic: "security", Group: evidence, Summary: "Threats, what a recording cannot see, health information, hardening", Aliases: []string{"threats", "phi", "vulnerability"}},
 		{Topic: "development", Group: reference, Summary: "Tests, packages, contributing, benchmark", Aliases: []string{"tests", "contributing"}},
 		{Topic: "api", Group: reference, Summary: "The HTTP API: authentication, errors, paging, streams", Aliases: []string{"http", "openapi", "curl"}},
