@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,9 @@ func newEventsCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			if limit < 1 {
 				return usageError{fmt.Errorf("--limit %d: expected 1 or more", limit)}
+			}
+			if kind != "" && !slices.Contains(trail.Kinds(), trail.Kind(kind)) {
+				return usageError{fmt.Errorf("--kind: %q is not a kind of event: see \"ttydrain docs audit-trail\"", kind)}
 			}
 			q := url.Values{"kind": {kind}, "actor": {actor}, "limit": {strconv.Itoa(limit)}, "after": {strconv.FormatUint(after, 10)}}
 			if err := rangeQuery(q, &times); err != nil {
