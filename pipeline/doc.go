@@ -30,7 +30,6 @@
 //     tokens that a user has saved.
 //   - Package replay reads a drain's copy back, package audit verifies it, and package report
 //     writes signed reports of the verdicts. Package receive is a receiver for trying drains out.
-//     Package login keeps the servers and tokens that a user has saved.
 //   - Package config reads the configuration, and config/reload applies its changes. Packages
 //     setup, clusterkeys and authority create first configurations, keys and certificates.
 //   - Package client is the SSH client, and package demo the demo.
