@@ -40,8 +40,11 @@ type Rewind struct {
 
 // States of a drain.
 const (
-	DrainDelivering    = "delivering"
-	DrainRetrying      = "retrying"      // temporary failure, retried
+	DrainDelivering = "delivering"
+	DrainRetrying   = "retrying" // temporary failure, retried
+	// DrainRejecting means that the drain can be reached and refuses the records of sessions, which
+	// become dead letters: it has accepted none of the last ones.
+	DrainRejecting     = "rejecting"
 	DrainMisconfigured = "misconfigured" // fails until an operator changes its settings
 	// DrainUnread means that the router cannot read the stream for the drain, for a reason other
 	// than the drain itself.

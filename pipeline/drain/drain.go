@@ -54,7 +54,7 @@ type Drain struct {
 type Match struct{ Stack, App string }
 
 // States lists the states of a drain, the worst last.
-var States = []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainMisconfigured, schema.DrainUnread, schema.DrainPaused, schema.DrainGone}
+var States = []string{schema.DrainDelivering, schema.DrainRetrying, schema.DrainRejecting, schema.DrainMisconfigured, schema.DrainUnread, schema.DrainPaused, schema.DrainGone}
 
 // fullRecords and fullBytes are the size of a write that does not become more efficient by growing.
 const (

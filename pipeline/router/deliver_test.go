@@ -26,7 +26,8 @@ func TestDelivererLeavesProcessors(t *testing.T) {
 		d := &drain.Drain{Name: "siem"}
 		to := &target{drain: *d, metrics: NewMetrics(prometheus.NewRegistry())}
 		to.addSeries()
-		q, s := newQuota(d), newStatus(to)
+		q := newQuota(d)
+		s := newStatus(to, q.proof)
 		q.processors = newTokens(1)
 		deliverer := newDeliverer(to, discardSink{}, q, s)
 		q.acquireProcessor(t.Context()) // which becomes free after processorTime

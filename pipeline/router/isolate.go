@@ -149,7 +149,7 @@ func (d *deliverer) deadLetter(ctx context.Context, e sinks.Entry, why sinks.Ite
 		return err
 	}
 	t.series.deadLettered.Inc()
-	d.quota.proof.gaveUp()
+	d.quota.proof.gaveUp(time.Now())
 	d.status.note("a record became a dead letter: " + why.Message())
 	d.status.recover()
 	return nil

@@ -224,6 +224,64 @@ func TestOnlyProbesAccepted(t *testing.T) {
 	r.mustHave(t, s.op, letters(t, o, "siem")[s.op.ID])
 }
 
+// TestRejecting has a drain that accepts probe records and refuses those of sessions: it is not
+// delivering, and shows the reason, until it accepts one.
+func TestRejecting(t *testing.T) {
+	t.Parallel()
+	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
+	defer g.bus.Close()
+	r := newReceiver(t, func(body []byte) int {
+		if bytes.Contains(body, []byte(`"operation_id":"`+schema.TestPrefix)) {
+			return http.StatusOK
+		}
+		return http.StatusBadRequest
+	})
+	g.drains = []drain.Drain{r.drain("siem", https.NDJSON, 0)}
+	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
+	s := g.converse("web")
+	s.say("one", "two", "three", "four")
+	s.end()
+	g.start()
+	defer func() { g.stop() }()
+	waittest.Until(t, "the drain is rejecting", func() bool {
+		d := stateOf(t, o, "siem")
+		return d.State == schema.DrainRejecting && d.LagRecords == 0 && strings.Contains(d.LastError, "became a dead letter: ") && strings.Contains(d.LastError, "answered 400")
+	})
+	r.set(func([]byte) int { return 200 })
+	other := g.converse("web")
+	other.end()
+	waittest.Until(t, "the drain is delivering", func() bool { return stateOf(t, o, "siem").State == schema.DrainDelivering })
+}
+
+// TestProofRejecting holds that refused records count only some time after the last accepted one.
+func TestProofRejecting(t *testing.T) {
+	p, now := newProof(), time.Now()
+	refuse := func(at time.Time, want bool) {
+		t.Helper()
+		for range rejectingLetters {
+			if p.rejecting() {
+				t.Error("rejecting too early")
+			}
+			p.gaveUp(at)
+		}
+		if p.rejecting() != want {
+			t.Errorf("rejecting: %v", !want)
+		}
+	}
+	refuse(now, true) // it has never accepted a record
+	p.accepted(now, true)
+	refuse(now.Add(rejectingTime-1), false) // such as others of the same write
+	refuse(now.Add(rejectingTime), true)
+	p.accepted(now, false) // a probe record
+	if !p.rejecting() {
+		t.Error("a probe record ends it")
+	}
+	p.accepted(now, true)
+	if p.rejecting() {
+		t.Error("an accepted record does not end it")
+	}
+}
+
 // TestRefusedItems has a drain that answers for each record of a request, as Elasticsearch does. It
 // refuses all of them, as with a mapping that no record fits, and then those with one string.
 func TestRefusedItems(t *testing.T) {

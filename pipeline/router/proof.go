@@ -15,6 +15,8 @@ type proof struct {
 	spent   int           // dead letters since then
 	real    bool          // it has accepted a session's record
 	letters int           // dead letters since it accepted a session's record
+	useful  time.Time     // when it accepted a session's record last; zero: never
+	barren  int           // dead letters rejectingTime or longer after that
 	changed chan struct{} // closed when a write is accepted
 }
 
@@ -28,6 +30,7 @@ func (p *proof) accepted(now time.Time, real bool) {
 	p.at, p.spent = now, 0
 	if real {
 		p.real, p.letters = true, 0
+		p.useful, p.barren = now, 0
 	}
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -50,6 +53,11 @@ const (
 	// afterwards. A drain that refuses more than that refuses what all records have in common.
 	maxLettersUnproven = 10
 	maxLetters         = 1000
+	// A drain is rejecting when it has accepted no session's record for rejectingTime, and
+	// rejectingLetters since then became dead letters. Refused records of a write of which it
+	// accepted others do not count, or a quiet drain would stay rejecting because of them.
+	rejectingTime    = time.Minute
+	rejectingLetters = 5
 )
 
 // spare reports whether a record may become a dead letter on the same evidence as the one before
@@ -80,9 +88,19 @@ func (p *proof) mayGiveUp() bool {
 }
 
 // gaveUp notes that a record became a dead letter.
-func (p *proof) gaveUp() {
+func (p *proof) gaveUp(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.letters++
 	p.spent++
+	if now.Sub(p.useful) >= rejectingTime {
+		p.barren++
+	}
+}
+
+// rejecting reports whether the records of sessions become dead letters, and none is accepted.
+func (p *proof) rejecting() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.barren >= rejectingLetters
 }

@@ -23,6 +23,7 @@ const (
 // status is the state of a worker, which it publishes for operators and exports as metrics.
 type status struct {
 	target    *target
+	proof     *proof        // of the drain
 	failing   atomic.Bool   // the last write failed
 	confirmed atomic.Uint64 // records that the drain has acknowledged
 
@@ -38,8 +39,8 @@ type status struct {
 	nextKey int               // of retries
 }
 
-func newStatus(t *target) *status {
-	return &status{target: t, tally: drain.NewTally(t.drain.PHI, 0), retries: make(map[int]time.Time)}
+func newStatus(t *target, p *proof) *status {
+	return &status{target: t, proof: p, tally: drain.NewTally(t.drain.PHI, 0), retries: make(map[int]time.Time)}
 }
 
 // begin notes that work begins at a sequence, in a desired state.
@@ -219,6 +220,9 @@ func (s *status) snapshot(now time.Time) schema.DrainState {
 	name := s.name
 	if s.unread && (name == schema.DrainDelivering || name == "") {
 		name = schema.DrainUnread
+	}
+	if name == schema.DrainDelivering && s.proof.rejecting() {
+		name = schema.DrainRejecting
 	}
 	var next time.Time
 	for _, at := range s.retries {

@@ -9,7 +9,7 @@ import (
 // TestStatusLargeLag holds that only a drain with many unread segments leaves processors to
 // others.
 func TestStatusLargeLag(t *testing.T) {
-	s := newStatus(&target{})
+	s := newStatus(&target{}, newProof())
 	s.read(bus.Message{Sequence: 1, Pending: largeLag - 1}, 1)
 	if s.hasLargeLag() {
 		t.Errorf("a large lag with %d unread segments", largeLag-1)

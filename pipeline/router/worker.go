@@ -34,7 +34,7 @@ type worker struct {
 }
 
 func newWorker(t *target, sink sinks.Sink, q *quota) *worker {
-	w := &worker{target: t, control: newControl(t), status: newStatus(t), position: newPosition(t), slots: q.workerSlots()}
+	w := &worker{target: t, control: newControl(t), status: newStatus(t, q.proof), position: newPosition(t), slots: q.workerSlots()}
 	w.deliverer = newDeliverer(t, sink, q, w.status)
 	w.loss = &lossTracker{target: t, position: w.position, deliverer: w.deliverer}
 	return w

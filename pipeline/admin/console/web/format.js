@@ -38,7 +38,7 @@ export function bytes(n) {
 // badge shows a state by its name and by a colour.
 const kinds = {
   running: "good", delivering: "good", ok: "good", ended: "quiet", "not tried": "quiet",
-  paused: "quiet", retrying: "warn", unattended: "warn", warning: "warn", misconfigured: "bad", unread: "bad", gone: "bad", failed: "bad",
+  paused: "quiet", retrying: "warn", unattended: "warn", warning: "warn", misconfigured: "bad", rejecting: "bad", unread: "bad", gone: "bad", failed: "bad",
 };
 
 export const badge = (state) => h("span", { class: "badge " + (kinds[state] ?? "quiet") }, state);
