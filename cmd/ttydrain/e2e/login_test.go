@@ -13,12 +13,14 @@ import (
 func TestWithoutConfiguration(t *testing.T) {
 	t.Parallel()
 	v := newSite(t).serve()
-	session, stderr := v.openSession()
+	session, _ := v.openSession()
+	var stderr output // is read while the session writes
+	session.Stderr = &stderr
 	if err := session.Start("echo started >&2; sleep 1000"); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "the session", func() bool { return strings.Contains(stderr.String(), "started") })
-	operation := operationOf(t, stderr.Bytes())
+	operation := operationOf(t, stderr.after(0))
 
 	home, elsewhere := t.TempDir(), t.TempDir()
 	tokenFile := filepath.Join(v.site.store, "admin_token")
