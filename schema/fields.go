@@ -68,7 +68,7 @@ func (op *Operation) Fields() map[string]string {
 			fields[name] = strconv.Itoa(n)
 		}
 	}
-	maps.Copy(fields, op.Origin.Fields())
+	op.Origin.Each(func(name string, value *string) { fields[name] = *value })
 	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
 	return fields
 }

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"maps"
 	"strings"
 	"time"
 )
@@ -47,8 +46,8 @@ type Operation struct {
 type Origin struct {
 	// Address is the IP address of the SSH client, or of the last proxy before the gateway.
 	Address string `json:"origin_address,omitempty"`
-	// Client is the version that the client sent (RFC 4253 §4.2), in printable ASCII. The client can
-	// send what it likes.
+	// Client is the version that the client sent (RFC 4253 §4.2), in printable ASCII. A client can
+	// send any.
 	Client string `json:"origin_client,omitempty"`
 	// Method is one of the methods below.
 	Method string `json:"origin_method,omitempty"`
@@ -68,13 +67,21 @@ const (
 	MethodCertificateToken = "certificate+token"
 )
 
-// Fields returns the fields that are not empty, by the names in a record.
-func (o *Origin) Fields() map[string]string {
-	fields := map[string]string{
-		"origin_address": o.Address, "origin_client": o.Client, "origin_method": o.Method, "origin_key": o.Key, "origin_serial": o.Serial, "origin_ca": o.CA,
-	}
-	maps.DeleteFunc(fields, func(_, value string) bool { return value == "" })
-	return fields
+// Each calls do with the name and the place of each field, in the order of the names, which are
+// those in a record.
+func (o *Origin) Each(do func(name string, value *string)) {
+	do("origin_address", &o.Address)
+	do("origin_ca", &o.CA)
+	do("origin_client", &o.Client)
+	do("origin_key", &o.Key)
+	do("origin_method", &o.Method)
+	do("origin_serial", &o.Serial)
+}
+
+// OriginOf returns the origin in fields by the names in a record.
+func OriginOf(fields map[string]string) (o Origin) {
+	o.Each(func(name string, value *string) { *value = fields[name] })
+	return o
 }
 
 // User is the person who opened a session.

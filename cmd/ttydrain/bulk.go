@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ttydrain/ttydrain/pipeline/operate"
+	"github.com/ttydrain/ttydrain/pipeline/replay"
 	"github.com/ttydrain/ttydrain/pipeline/timeflag"
 )
 
@@ -34,7 +36,7 @@ func (b *bulk) flags(c *cobra.Command) {
 	f.BoolVar(&b.dryRun, "dry-run", false, "show how many there are by drain and reason, and do nothing")
 }
 
-// check returns an error unless either a dead letter or a selection is given.
+// check returns an error unless the command line names either a dead letter or a selection.
 func (b *bulk) check(args []string) error {
 	selected := b.drain != "" || b.reason != "" || !b.times.Since.IsZero() || !b.times.Until.IsZero()
 	switch {
@@ -63,7 +65,7 @@ func (b *bulk) run(ctx context.Context, r *remote, sure *confirmation) error {
 	if err := rangeQuery(q, &b.times); err != nil {
 		return err
 	}
-	counts, err := b.count(ctx, r, q)
+	counts, err := letterCounts(ctx, r, q)
 	if err != nil {
 		return err
 	}
@@ -88,19 +90,31 @@ func (b *bulk) run(ctx context.Context, r *remote, sure *confirmation) error {
 	return b.print(r.output, &result)
 }
 
-// count returns the counts of the selected dead letters.
-func (b *bulk) count(ctx context.Context, r *remote, q url.Values) (counts operate.LetterCounts, err error) {
-	counts.Groups = []operate.LetterGroup{}
+// letterCounts returns the counts of the dead letters that a query selects.
+func letterCounts(ctx context.Context, r *remote, q url.Values) (operate.LetterCounts, error) {
 	progress, done := showProgress("counting")
 	defer done()
+	q = maps.Clone(q)
+	return addCounts(func(after uint64) (part operate.LetterCounts, err error) {
+		if after > 0 {
+			q.Set("after", strconv.FormatUint(after, 10))
+		}
+		_, err = r.quiet().call(ctx, http.MethodGet, "deadletters/counts?"+q.Encode(), nil, &part)
+		return part, err
+	}, progress)
+}
+
+// addCounts adds up counts. get returns those after a number, of which a response may have a part.
+func addCounts(get func(after uint64) (operate.LetterCounts, error), progress replay.Progress) (operate.LetterCounts, error) {
+	counts := operate.LetterCounts{Groups: []operate.LetterGroup{}}
 	for n := int64(0); ; {
-		var part operate.LetterCounts
-		if _, err := r.quiet().call(ctx, http.MethodGet, "deadletters/counts?"+q.Encode(), nil, &part); err != nil {
+		part, err := get(counts.Next)
+		if err != nil {
 			return counts, err
 		}
 		counts.Add(&part)
-		if part.Next == 0 {
-			break
+		if counts.Next == 0 {
+			return counts, nil
 		}
 		for _, g := range part.Groups {
 			n += int64(g.Letters)
@@ -108,10 +122,7 @@ func (b *bulk) count(ctx context.Context, r *remote, q url.Values) (counts opera
 		if progress != nil {
 			progress(n, 0)
 		}
-		q.Set("after", strconv.FormatUint(part.Next, 10))
 	}
-	q.Del("after")
-	return counts, nil
 }
 
 // process processes the dead letters up to a number, and adds the results to result.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,7 +104,7 @@ func (r *remote) endpoint() (at endpoint.Endpoint, token string, err error) {
 	return at, token, err
 }
 
-// at returns the endpoint of a saved context. The flags come before what it has.
+// at returns the endpoint of a saved context. The flags take precedence over it.
 func (r *remote) at(one *login.Context, given string) (endpoint.Endpoint, string, error) {
 	at, err := endpoint.Parse(one.Address, cmp.Or(r.caFile, one.CAFile))
 	return at, cmp.Or(given, one.Token), err
@@ -127,16 +126,14 @@ func (r *remote) withoutConfig(given string, saved *login.Contexts, cause error)
 		return r.at(one, given)
 	}
 	store := config.StoreOf(r.config)
-	socket := filepath.Join(store, "admin", "admin.sock")
+	socket := config.SocketIn(store)
 	if _, err := os.Stat(socket); err != nil {
 		return hint()
 	}
 	if token = given; token == "" {
-		data, err := os.ReadFile(filepath.Join(store, "admin_token"))
-		if err != nil {
+		if token, err = adminToken(&config.Config{Store: store}, false); err != nil {
 			return hint()
 		}
-		token = strings.TrimSpace(string(data))
 	}
 	fmt.Fprintf(os.Stderr, "ttydrain: the configuration has mistakes: using unix:%s\n", shown(socket))
 	at, err = endpoint.Parse("unix:"+socket, "")

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -181,20 +182,15 @@ func (r *reportCommand) server(ctx context.Context) (*report.Server, error) {
 		s.Drains = append(s.Drains, report.Drain{Name: d.Name, State: d.State, LagRecords: d.LagRecords, LagSeconds: d.LagSeconds, Delivered: d.Delivered,
 			DeadLetters: d.DeadLetters, LastError: d.LastError, LastErrorAt: d.LastErrorAt})
 	}
-	s.Refusals, err = refusals(func(after uint64) (letters []operate.Letter, err error) {
-		q := url.Values{}
-		if after > 0 {
-			q.Set("after", strconv.FormatUint(after, 10))
-		}
-		if err := rangeQuery(q, &r.times); err != nil {
-			return nil, err
-		}
-		_, err = asking.call(ctx, http.MethodGet, "deadletters?"+q.Encode(), nil, &letters)
-		return letters, err
-	})
+	q := url.Values{}
+	if err := rangeQuery(q, &r.times); err != nil {
+		return nil, err
+	}
+	counts, err := letterCounts(ctx, asking, q)
 	if err != nil {
 		return nil, err
 	}
+	s.Refusals = refusals(&counts)
 	s.Events, err = r.events(ctx, asking)
 	return s, err
 }
@@ -249,30 +245,14 @@ func eventOf(fields map[string]any) (e report.Event, err error) {
 	return e, nil
 }
 
-// refusals returns the dead letters by drain and reason. list returns the first of them after a
-// number, of which a response has a limited number.
-func refusals(list func(after uint64) ([]operate.Letter, error)) ([]report.Refusal, error) {
-	found := []report.Refusal{}
-	type reason struct{ drain, text string }
-	places := make(map[reason]int)
-	for last := uint64(0); ; {
-		letters, err := list(last)
-		if err != nil || len(letters) == 0 {
-			return found, err
-		}
-		for _, l := range letters {
-			last = l.Number
-			of := reason{l.Drain, l.Reason}
-			i, ok := places[of]
-			if !ok {
-				i = len(found)
-				places[of] = i
-				found = append(found, report.Refusal{Drain: l.Drain, Reason: l.Reason, First: l.Time})
-			}
-			found[i].Records++
-			found[i].Last = l.Time
-		}
+// refusals returns the dead letters by drain and reason, the earliest first.
+func refusals(counts *operate.LetterCounts) []report.Refusal {
+	found := make([]report.Refusal, 0, len(counts.Groups))
+	for _, g := range counts.Groups {
+		found = append(found, report.Refusal{Drain: g.Drain, Reason: g.Reason, Records: int(g.Letters), First: g.Oldest, Last: g.Newest})
 	}
+	slices.SortStableFunc(found, func(a, b report.Refusal) int { return a.First.Compare(b.First) })
+	return found
 }
 
 // verification is the output of `audit --report`.

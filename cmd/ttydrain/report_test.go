@@ -20,10 +20,17 @@ func TestRefusals(t *testing.T) {
 		letters = append(letters, operate.Letter{Number: uint64(10 + i), DeadLetter: &schema.DeadLetter{
 			Drain: []string{"siem", "search"}[i%2], Reason: []string{"too long", "too long", "too old", "too long"}[i%4], Time: at(second)}})
 	}
-	got, err := refusals(func(after uint64) ([]operate.Letter, error) {
+	counts, err := addCounts(func(after uint64) (part operate.LetterCounts, err error) {
 		rest := slices.DeleteFunc(slices.Clone(letters), func(l operate.Letter) bool { return l.Number <= after })
-		return rest[:min(len(rest), 3)], nil
-	})
+		for i, l := range rest[:min(len(rest), 3)] {
+			part.Add(&operate.LetterCounts{Groups: []operate.LetterGroup{{Drain: l.Drain, Reason: l.Reason, Letters: 1, Oldest: l.Time, Newest: l.Time}}, Last: l.Number})
+			if i < len(rest)-1 {
+				part.Next = l.Number
+			}
+		}
+		return part, nil
+	}, nil)
+	got := refusals(&counts)
 	want := []report.Refusal{
 		{Drain: "siem", Reason: "too long", Records: 2, First: at(1), Last: at(3)}, {Drain: "search", Reason: "too long", Records: 4, First: at(2), Last: at(6)},
 		{Drain: "siem", Reason: "too old", Records: 2, First: at(2), Last: at(5)},

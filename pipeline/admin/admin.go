@@ -145,7 +145,7 @@ func (o *Options) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	routes := o.publicRoutes()
 	if o.Token != "" || len(o.Tokens) > 0 || o.Console != nil {
-		a := &api{operator: o.Operator, sessions: o.Sessions, trail: o.Trail, token: o.Token, tokens: o.Tokens, console: o.Console, log: o.Log, ending: ctx,
+		a := &api{operator: o.Operator, sessions: o.Sessions, trail: o.Trail, tokens: o.Tokens.WithAdmin(o.Token), console: o.Console, log: o.Log, ending: ctx,
 			wrong: console.NewAttempts(o.TrustedProxies), unauthenticated: console.NewAttempts(o.TrustedProxies)}
 		routes = append(routes, a.routes()...)
 	}

@@ -33,9 +33,8 @@ const maxLetters = 1000
 type api struct {
 	operator *operate.Operator // of drains; nil if this process does not run the router
 	sessions *operate.SessionOperator
-	trail    *trail.Trail // nil if there is none
-	token    string       // "" if there is none
-	tokens   role.Tokens
+	trail    *trail.Trail     // nil if there is none
+	tokens   role.Tokens      // with the admin token
 	console  *console.Console // nil if there is none
 	log      *slog.Logger
 	ending   context.Context // done when the server stops

@@ -27,7 +27,7 @@ type Checker struct {
 // session's bytes; if records were moved to other places it takes at most a few seconds more.
 func (c *Checker) Check(s *replay.Session) Result {
 	r := Result{Operation: s.Operation.ID, App: s.Operation.App, Started: s.Started, Records: len(s.Records) + s.Repeats, Repeats: s.Repeats}
-	r.User = userText(s.Operation.User.Name, s.Operation.User.Email)
+	r.User = UserText(s.Operation.User.Name, s.Operation.User.Email)
 	w := newWalk(c, s, &r)
 	w.walk()
 	w.finish()

@@ -89,12 +89,6 @@ func (w *walk) unsigned(op *schema.Operation) (names []string) {
 	return names
 }
 
-// startDetails are the fields of a signed operation that are details of the start record.
-var startDetails = []string{
-	"command", "interactive", "width", "height",
-	"origin_address", "origin_client", "origin_method", "origin_key", "origin_serial", "origin_ca",
-}
-
 // inspectStart compares the details of the first record with the signed operation.
 func (w *walk) inspectStart(r *replay.Record, changed func(string)) {
 	if !w.isOwn(w.start.signed) || r.Detail == nil || r.Lost.Has(replay.LostByDrain) {
@@ -103,7 +97,9 @@ func (w *walk) inspectStart(r *replay.Record, changed func(string)) {
 	d := r.Detail
 	op := schema.Operation{Command: d.Command, Interactive: d.Interactive != nil && *d.Interactive, Width: d.Width, Height: d.Height, Origin: d.Origin}
 	fields := op.Fields()
-	for _, name := range startDetails {
+	names := []string{"command", "interactive", "width", "height"}
+	op.Origin.Each(func(name string, _ *string) { names = append(names, name) })
+	for _, name := range names {
 		signed := w.start.signed[name]
 		if w.lost.Has(replay.LostOperation) {
 			signed = schema.SyslogText(signed)
@@ -146,11 +142,12 @@ func (w *walk) useSigned() {
 		w.result.App = signed["app"]
 	}
 	if w.result.User == "" {
-		w.result.User = userText(signed["operation_user_name"], signed["operation_user_email"])
+		w.result.User = UserText(signed["operation_user_name"], signed["operation_user_email"])
 	}
 }
 
-func userText(name, email string) string {
+// UserText returns a user's name with the e-mail address, if there is one.
+func UserText(name, email string) string {
 	if email == "" {
 		return name
 	}

@@ -112,7 +112,7 @@ func (c *Config) finishSocket(d *decoder) {
 	const at = "admin.socket"
 	if !d.given(at) {
 		// A store with a longer path has no socket: serve warns about it.
-		if socket := filepath.Join(c.Store, "admin", "admin.sock"); c.Store != "" && len(socket) <= maxSocketPath {
+		if socket := SocketIn(c.Store); c.Store != "" && len(socket) <= maxSocketPath {
 			a.Socket = socket
 		}
 		return

@@ -128,7 +128,7 @@ type AdminToken struct {
 	Grant `yaml:",inline"`
 }
 
-// Grant is what a caller of the admin server may do.
+// Grant holds the permissions of a caller of the admin server.
 type Grant struct {
 	// Role is one of the roles of package role.
 	Role string `yaml:"role" rule:"required" enum:"viewer|auditor|operator|admin"`

@@ -39,8 +39,8 @@ type Console struct {
 	Proxies []netip.Prefix `yaml:"-"`
 }
 
-// ConsoleRole gives a role to users of the console: those with an e-mail address, or in a group of
-// the OpenID provider.
+// ConsoleRole assigns a role to users of the console: those with an e-mail address, or in a group
+// of the OpenID provider.
 type ConsoleRole struct {
 	Email string `yaml:"email"`
 	Group string `yaml:"group"`

@@ -24,3 +24,6 @@ func StoreOf(path string) string {
 	}
 	return resolvePath(filepath.Dir(path), store)
 }
+
+// SocketIn returns the default path of the admin server's socket in a store.
+func SocketIn(store string) string { return filepath.Join(store, "admin", "admin.sock") }

@@ -35,6 +35,8 @@ type LetterCounts struct {
 	Last uint64 `json:"last"`
 	// Next is the number after which to continue counting; 0 if all were counted.
 	Next uint64 `json:"next,omitempty"`
+
+	places map[[2]string]int // in Groups, by drain and reason; nil after sort
 }
 
 // CountDeadLetters counts the selected dead letters for some seconds.
@@ -59,8 +61,16 @@ func (c *LetterCounts) Add(more *LetterCounts) {
 }
 
 func (c *LetterCounts) add(more LetterGroup) {
-	i := slices.IndexFunc(c.Groups, func(g LetterGroup) bool { return g.Drain == more.Drain && g.Reason == more.Reason })
-	if i < 0 {
+	if c.places == nil { // there may be as many reasons as letters
+		c.places = make(map[[2]string]int)
+		for i, g := range c.Groups {
+			c.places[[2]string{g.Drain, g.Reason}] = i
+		}
+	}
+	of := [2]string{more.Drain, more.Reason}
+	i, ok := c.places[of]
+	if !ok {
+		c.places[of] = len(c.Groups)
 		c.Groups = append(c.Groups, more)
 		return
 	}
@@ -75,6 +85,7 @@ func (c *LetterCounts) add(more LetterGroup) {
 }
 
 func (c *LetterCounts) sort() {
+	c.places = nil
 	slices.SortStableFunc(c.Groups, func(a, b LetterGroup) int {
 		if a.Letters != b.Letters {
 			return int(b.Letters) - int(a.Letters)

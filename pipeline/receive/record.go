@@ -129,18 +129,6 @@ func RecordOf(m *Message) Record {
 			r.Timing = value
 		case "command":
 			r.Command = value
-		case "origin_address":
-			r.Address = value
-		case "origin_client":
-			r.Client = value
-		case "origin_method":
-			r.Method = value
-		case "origin_key":
-			r.Key = value
-		case "origin_serial":
-			r.Serial = value
-		case "origin_ca":
-			r.CA = value
 		case "reason":
 			r.Reason = value
 		case "ended_by":
@@ -193,6 +181,11 @@ func RecordOf(m *Message) Record {
 			r.Bytes = number(value)
 		}
 	}
+	r.Origin.Each(func(name string, value *string) {
+		if values := m.Data[SessionID][name]; len(values) > 0 {
+			*value = values[0]
+		}
+	})
 	r.Text = m.Text
 	// The format of the message is: [TOKEN ]operation_id=ID [part=NUMBER/TOTAL ]TEXT.
 	if r.OperationID != "" {

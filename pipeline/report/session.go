@@ -119,12 +119,8 @@ func (c *Collector) Add(s *replay.Session, r *audit.Result) {
 	one := collected{operation: r.Operation}
 	d := details{UserID: op.User.ID, Origin: op.Origin, Stack: op.Stack, Service: op.Service, Host: op.Host, Container: op.Container, Command: op.Command, Interactive: op.Interactive}
 	if signed := r.Signed; signed != nil {
-		one.user, one.app = signed["operation_user_name"], signed["app"]
-		if email := signed["operation_user_email"]; email != "" {
-			one.user += " <" + email + ">"
-		}
-		d.Origin = schema.Origin{Address: signed["origin_address"], Client: signed["origin_client"], Method: signed["origin_method"],
-			Key: signed["origin_key"], Serial: signed["origin_serial"], CA: signed["origin_ca"]}
+		one.user, one.app = audit.UserText(signed["operation_user_name"], signed["operation_user_email"]), signed["app"]
+		d.Origin = schema.OriginOf(signed)
 		d.UserID, d.Stack, d.Service, d.Host = signed[schema.FieldUserID], signed["stack"], signed["service"], signed["host"]
 		d.Container, d.Command, d.Interactive = signed["container"], signed["command"], signed["interactive"] == "true"
 	}

@@ -194,18 +194,21 @@ func TestRefusedUser(t *testing.T) {
 	}
 }
 
+// acceptProbes accepts probe records, and refuses those of sessions.
+func acceptProbes(body []byte) int {
+	if bytes.Contains(body, []byte(`"operation_id":"`+schema.TestPrefix)) {
+		return http.StatusOK
+	}
+	return http.StatusBadRequest
+}
+
 // TestOnlyProbesAccepted has a drain that accepts probe records and no others: after some dead
 // letters the cause is the settings.
 func TestOnlyProbesAccepted(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
-	r := newReceiver(t, func(body []byte) int {
-		if bytes.Contains(body, []byte(`"operation_id":"`+schema.TestPrefix)) {
-			return http.StatusOK
-		}
-		return http.StatusBadRequest
-	})
+	r := newReceiver(t, acceptProbes)
 	g.drains = []drain.Drain{r.drain("siem", https.NDJSON, 0)}
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
 	s := g.converse("web")
@@ -230,12 +233,7 @@ func TestRejecting(t *testing.T) {
 	t.Parallel()
 	g := &rig{t: t, bus: openBus(t, t.TempDir(), 1), key: testKey(t)}
 	defer g.bus.Close()
-	r := newReceiver(t, func(body []byte) int {
-		if bytes.Contains(body, []byte(`"operation_id":"`+schema.TestPrefix)) {
-			return http.StatusOK
-		}
-		return http.StatusBadRequest
-	})
+	r := newReceiver(t, acceptProbes)
 	g.drains = []drain.Drain{r.drain("siem", https.NDJSON, 0)}
 	o := &operate.Operator{Bus: g.bus, Drains: g.drains}
 	s := g.converse("web")

@@ -2,8 +2,6 @@ package syslog
 
 import (
 	"encoding/base64"
-	"maps"
-	"slices"
 	"strconv"
 
 	"github.com/RackSec/srslog"
@@ -114,10 +112,11 @@ func isSigned(r *schema.Record, part *part) bool {
 }
 
 func appendOrigin(dst []byte, o *schema.Origin) []byte {
-	fields := o.Fields()
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		dst = appendParam(dst, name, fields[name])
-	}
+	o.Each(func(name string, value *string) {
+		if *value != "" {
+			dst = appendParam(dst, name, *value)
+		}
+	})
 	return dst
 }
 
@@ -135,9 +134,7 @@ func appendDetail(dst []byte, d *schema.Detail) []byte {
 	if d.Command != "" {
 		dst = appendParam(dst, "command", d.Command)
 	}
-	if d.Origin != (schema.Origin{}) {
-		dst = appendOrigin(dst, &d.Origin)
-	}
+	dst = appendOrigin(dst, &d.Origin)
 	if d.ExitStatus != nil {
 		dst = appendParam(dst, "exit_status", strconv.Itoa(*d.ExitStatus))
 	}

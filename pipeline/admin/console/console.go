@@ -31,7 +31,7 @@ type Options struct {
 	// Trusted are the networks of proxies whose X-Forwarded-For is used, in addition to those of
 	// Proxy.
 	Trusted []netip.Prefix
-	// Tokens are further tokens that users may log in with, if Token is set.
+	// Tokens are further tokens that users may log in with, if Token is set: New adds Token.
 	Tokens role.Tokens
 	// Rules are the roles of users of OIDC and Proxy.
 	Rules role.Rules
@@ -60,6 +60,7 @@ func New(o Options) (*Console, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Tokens = o.Tokens.WithAdmin(o.Token)
 	pages, err := loaded()
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
@@ -86,7 +87,7 @@ type Person struct {
 	Name string
 	// Way is the authentication method.
 	Way Way
-	// Grant is what the user may do.
+	// Grant holds the permissions of the user.
 	Grant role.Grant
 }
 
@@ -142,15 +143,6 @@ func (c *Console) Identify(r *http.Request) (Person, error) {
 		return p, err
 	}
 	return Person{}, errNotLoggedIn
-}
-
-// grantOf returns the grant and the name of a token; ok is false for a wrong one.
-func (c *Console) grantOf(token string) (grant role.Grant, ok bool) {
-	found, ok := c.o.Tokens.Find(token)
-	if SameSecret(token, c.o.Token) {
-		return role.All(), true
-	}
-	return found.Grant, ok
 }
 
 // ShowsPHI reports whether the console may show the output of sessions that may hold protected

@@ -1,8 +1,6 @@
 package console
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -56,7 +54,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name, token := strings.TrimSpace(r.PostFormValue("name")), strings.TrimSpace(r.PostFormValue("token"))
-	grant, ok := c.grantOf(token)
+	accepted, ok := c.o.Tokens.Find(token)
 	switch {
 	case !ok:
 		c.refuseToken(w, from, ByToken, loginData{Name: name, Problem: "This is not the admin token. You find it in the file admin_token of the store, or as admin.token in the configuration."})
@@ -65,7 +63,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		c.showLogin(w, http.StatusBadRequest, loginData{Problem: "Enter your name: it is shown to users whose sessions you end, and logged when you watch one."})
 		return
 	}
-	c.enter(w, r, Person{name, ByToken, grant}, from.String())
+	c.enter(w, r, Person{name, ByToken, accepted.Grant}, from.String())
 	http.Redirect(w, r, "/console/", http.StatusSeeOther)
 }
 
@@ -81,12 +79,6 @@ func (c *Console) refuseToken(w http.ResponseWriter, from netip.Addr, way Way, d
 		c.o.Log.Warn("console: login refused", "way", way, "from", from, "left_out", v.LeftOut)
 	}
 	c.showLogin(w, status, d)
-}
-
-// SameSecret compares two secrets in constant time, which also hides their lengths.
-func SameSecret(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
-	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
 // enter logs a person in.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/ttydrain/ttydrain/pipeline/admin/role"
 	"github.com/ttydrain/ttydrain/schema"
 )
 
@@ -47,11 +48,5 @@ func isPrintableName(name string) bool {
 
 // allowed reports whether a list contains a name, exactly or by its domain.
 func allowed(list []string, name string) bool {
-	return slices.ContainsFunc(list, func(one string) bool {
-		if domain, all := strings.CutPrefix(one, "*"); all {
-			at := strings.LastIndexByte(name, '@')
-			return at > 0 && strings.EqualFold(name[at:], domain)
-		}
-		return strings.EqualFold(one, name)
-	})
+	return slices.ContainsFunc(list, func(one string) bool { return role.MatchesEmail(one, name) })
 }

@@ -83,13 +83,19 @@ func All() Grant { return Grant{Admin, true} }
 
 // A Token is a secret that callers send.
 type Token struct {
-	Name   string // for logs
+	Name   string // for logs; "" for the admin token
 	Secret string // never printed
 	Grant
 }
 
 // Tokens are the tokens of a server.
 type Tokens []Token
+
+// WithAdmin returns the tokens and the admin token, which comes first. An empty secret is that of
+// no caller.
+func (t Tokens) WithAdmin(secret string) Tokens {
+	return append(Tokens{{Secret: secret, Grant: All()}}, t...)
+}
 
 // Find returns the token with a secret; ok is false if there is none. It takes the same time for
 // every secret.
@@ -103,7 +109,7 @@ func (t Tokens) Find(secret string) (found Token, ok bool) {
 	return found, ok
 }
 
-// A Rule gives a grant to users of the console.
+// A Rule assigns a grant to users of the console.
 type Rule struct {
 	// Email is an address or, as "*@example.com", all of a domain; Group is a group of the OpenID
 	// provider. One of them is set.
@@ -120,18 +126,19 @@ func (r Rules) Grant(email string, groups []string) Grant {
 		return All()
 	}
 	for _, rule := range r {
-		if rule.Group != "" && slices.Contains(groups, rule.Group) || rule.Email != "" && matches(rule.Email, email) {
+		if rule.Group != "" && slices.Contains(groups, rule.Group) || rule.Email != "" && MatchesEmail(rule.Email, email) {
 			return rule.Grant
 		}
 	}
 	return Grant{Role: Viewer}
 }
 
-// matches reports whether an e-mail address is the one of a rule, or of its domain.
-func matches(rule, email string) bool {
-	if domain, all := strings.CutPrefix(rule, "*"); all {
+// MatchesEmail reports whether an e-mail address is the one of a pattern, or in its domain
+// ("*@example.com").
+func MatchesEmail(pattern, email string) bool {
+	if domain, all := strings.CutPrefix(pattern, "*"); all {
 		at := strings.LastIndexByte(email, '@')
 		return at > 0 && strings.EqualFold(email[at:], domain)
 	}
-	return strings.EqualFold(rule, email)
+	return strings.EqualFold(pattern, email)
 }
